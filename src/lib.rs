@@ -1,0 +1,12 @@
+//! Bailiwick: declarative plan and apply for access to data.
+//!
+//! The architecture is in ARCHITECTURE.md: floors that import downward only, a pure core, and I/O at the edge.
+
+pub mod access;
+pub mod address;
+pub mod desired;
+pub mod diagnostic;
+pub mod document;
+pub mod iam;
+pub mod kind;
+pub mod spec;

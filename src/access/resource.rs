@@ -1,0 +1,158 @@
+//! What a bucket policy or key policy must say so that roles of grants get through.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::actions::{Actions, list_prefixes, pattern_text};
+use super::{Chain, roles};
+use crate::document::Digest;
+use crate::iam::{Condition, Effect, Operator, Policy, Principal, Selector, Statement, Test};
+use crate::spec::{Facts, Spec};
+
+/// The start of every Sid of a project's statements in documents that it shares with others.
+#[must_use]
+pub fn sid_prefix(project: &str) -> String {
+    format!("Bailiwick{}", Digest::of(project.as_bytes()).short(8))
+}
+
+/// Whether a statement of a shared document is the project's own.
+#[must_use]
+pub fn own_sid(project: &str, statement: &Statement) -> bool {
+    let prefix = sid_prefix(project);
+    statement.sid().is_some_and(|sid| sid.starts_with(&prefix))
+}
+
+fn plain(test: Test) -> Operator {
+    Operator { test, qualifier: None, if_exists: false }
+}
+
+/// Letters and digits of a text, each word with a capital, for a Sid.
+fn camel(text: &str) -> String {
+    let mut out = String::new();
+    let mut start = true;
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() {
+            if start { out.push(c.to_ascii_uppercase()) } else { out.push(c) }
+            start = false;
+        } else {
+            start = true;
+        }
+    }
+    out
+}
+
+/// A Sid that names what the statement is about, and is unique by a digest where the words do not suffice.
+fn sid(project: &str, what: &str, about: &str) -> String {
+    let words: String = camel(about).chars().take(32).collect();
+    let unique = if camel(about) == about || about.is_empty() { String::new() } else { Digest::of(about.as_bytes()).short(4).to_owned() };
+    format!("{}{what}{words}{unique}", sid_prefix(project))
+}
+
+/// The statements that a bucket's policy must hold for the grants that name the bucket from outside its account.
+///
+/// Principals with the same access to the same prefix share a statement.
+#[must_use]
+pub fn bucket_statements(spec: &Spec, _facts: &Facts, chains: &[Chain], bucket: &str) -> Vec<Statement> {
+    let Some(bucket_spec) = spec.buckets.get(bucket) else { return Vec::new() };
+    let roles = roles(spec);
+    let arn = bucket_spec.arn(spec);
+    let mut objects: BTreeMap<(&str, BTreeSet<String>), BTreeSet<&str>> = BTreeMap::new();
+    let mut lists: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut whole: BTreeMap<BTreeSet<String>, BTreeSet<&str>> = BTreeMap::new();
+    let mut heads: BTreeSet<&str> = BTreeSet::new();
+    for chain in chains.iter().filter(|c| c.bucket == bucket && c.bucket_statement) {
+        let Some(role) = roles.get(chain.data_role()) else { continue };
+        let actions = Actions::of(&chain.access);
+        if !actions.object.is_empty() {
+            objects.entry((&chain.prefix, actions.object)).or_default().insert(&role.arn);
+        }
+        if actions.list {
+            lists.entry(&chain.prefix).or_default().insert(&role.arn);
+        }
+        if !actions.bucket.is_empty() {
+            whole.entry(actions.bucket).or_default().insert(&role.arn);
+        }
+        if chain.head_bucket {
+            heads.insert(&role.arn);
+        }
+    }
+    let to = |arns: &BTreeSet<&str>| Selector::of(arns.iter().map(|a| Principal::aws(a)));
+    let named = |statement: Statement, what: &str, about: &str| statement.with_sid(&sid(&spec.project, what, about));
+    let mut statements = Vec::new();
+    for ((prefix, actions), arns) in &objects {
+        let resource = format!("{arn}/{}*", pattern_text(prefix));
+        let statement = Statement::allow(actions.iter().map(String::as_str), [resource.as_str()]).to(to(arns));
+        statements.push(named(statement, &object_word(actions), prefix));
+    }
+    for (prefix, arns) in &lists {
+        let mut statement = Statement::allow(["s3:ListBucket"], [arn.as_str()]).to(to(arns));
+        if !prefix.is_empty() {
+            statement = statement.when(Condition::new(plain(Test::StringLike), "s3:prefix", list_prefixes(prefix)));
+        }
+        statements.push(named(statement, "List", prefix));
+    }
+    for (actions, arns) in &whole {
+        let statement = Statement::allow(actions.iter().map(String::as_str), [arn.as_str()]).to(to(arns));
+        let word = if actions.iter().eq(["s3:GetBucketLocation"]) { "Locate".to_owned() } else { format!("Bucket{}", digest_of(actions)) };
+        statements.push(named(statement, &word, ""));
+    }
+    if !heads.is_empty() {
+        let statement = Statement::allow(["s3:ListBucket"], [arn.as_str()])
+            .to(to(&heads))
+            .when(Condition::new(Operator { test: Test::Null, qualifier: None, if_exists: false }, "s3:prefix", ["true"]));
+        statements.push(named(statement, "Head", ""));
+    }
+    statements
+}
+
+/// A word for a set of object actions: the access level's name where it is one.
+pub(super) fn object_word(actions: &BTreeSet<String>) -> String {
+    use crate::spec::Access;
+    [
+        ("Read", Access::Read),
+        ("Write", Access::Write),
+        ("ReadWrite", Access::ReadWrite),
+        ("Delete", Access::Delete),
+    ]
+    .iter()
+    .find(|(_, access)| Actions::of(access).object == *actions)
+    .map_or_else(|| format!("Objects{}", digest_of(actions)), |(word, _)| (*word).to_owned())
+}
+
+pub(super) fn digest_of(actions: &BTreeSet<String>) -> String {
+    let joined: Vec<&str> = actions.iter().map(String::as_str).collect();
+    Digest::of(joined.join(",").as_bytes()).short(4).to_owned()
+}
+
+/// The statements that a key's policy must hold for the grants on buckets that it encrypts: use through S3 only.
+#[must_use]
+pub fn key_statements(spec: &Spec, chains: &[Chain], key: &str) -> Vec<Statement> {
+    let Some(key_spec) = spec.keys.get(key) else { return Vec::new() };
+    let roles = roles(spec);
+    let region = key_spec.region(spec);
+    let mut uses: BTreeMap<BTreeSet<String>, BTreeSet<&str>> = BTreeMap::new();
+    for chain in chains.iter().filter(|c| c.key.as_deref() == Some(key)) {
+        let actions = Actions::of(&chain.access).key;
+        if let (Some(role), false) = (roles.get(chain.data_role()), actions.is_empty()) {
+            uses.entry(actions).or_default().insert(&role.arn);
+        }
+    }
+    uses.iter()
+        .map(|(actions, arns)| {
+            let word = if actions.len() == 1 { "Decrypt" } else { "EncryptDecrypt" };
+            Statement::new(Effect::Allow, Selector::of(actions.iter().map(String::as_str)))
+                .on(Selector::of(["*"]))
+                .to(Selector::of(arns.iter().map(|a| Principal::aws(a))))
+                .when(Condition::new(
+                    plain(Test::StringEquals),
+                    "kms:ViaService",
+                    [format!("s3.{region}.{}", region.dns_suffix())],
+                ))
+                .with_sid(&sid(&spec.project, word, ""))
+        })
+        .collect()
+}
+
+/// A shared document's statements as one policy.
+pub(super) fn as_policy(statements: impl IntoIterator<Item = Statement>) -> Policy {
+    Policy::new(crate::iam::Version::V2012, statements)
+}

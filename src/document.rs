@@ -1,0 +1,249 @@
+//! The one neutral tree in which bodies are compared and shown.
+//!
+//! A [`Document`] is JSON with sorted keys, so that equal trees have equal text and equal [`Digest`]s. IAM policies
+//! inside a document are canonical already and count as leaves: they are compared whole.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+/// A body as a neutral tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(transparent)]
+pub struct Document(pub Value);
+
+impl Document {
+    /// The tree of anything serialisable.
+    ///
+    /// # Errors
+    /// When the value has no JSON form, such as a map with keys that are not text.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        serde_json::to_value(value).map(Self)
+    }
+
+    /// The digest of the canonical text.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.0.to_string().as_bytes())
+    }
+
+    /// What of `live` is ours to judge: the keys that `desired` names or that we applied `last` time.
+    ///
+    /// A key that is in neither belongs to somebody else (a foreign tag, a setting that the spec leaves alone). Lists,
+    /// scalars and policies are taken whole.
+    #[must_use]
+    pub fn claimed(live: &Self, desired: Option<&Self>, last: Option<&Self>) -> Self {
+        Self(claimed(&live.0, desired.map(|d| &d.0), last.map(|d| &d.0)))
+    }
+
+    /// The paths at which two trees differ, with both values, in key order.
+    #[must_use]
+    pub fn differences(before: &Self, after: &Self) -> Vec<Difference> {
+        let mut found = Vec::new();
+        differences(&FieldPath::default(), Some(&before.0), Some(&after.0), &mut found);
+        found
+    }
+}
+
+/// One place at which two documents differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Where.
+    pub path: FieldPath,
+    /// The value before, absent when the key is new.
+    pub before: Option<Value>,
+    /// The value after, absent when the key is gone.
+    pub after: Option<Value>,
+}
+
+/// Whether a value is an IAM policy document, which is compared and shown whole.
+#[must_use]
+pub fn is_policy(value: &Value) -> bool {
+    value.as_object().is_some_and(|map| map.contains_key("Statement"))
+}
+
+fn claimed(live: &Value, desired: Option<&Value>, last: Option<&Value>) -> Value {
+    let Value::Object(live_map) = live else { return live.clone() };
+    let object = |v: Option<&Value>| -> Option<Map<String, Value>> { v.and_then(Value::as_object).cloned() };
+    if is_policy(live) {
+        return live.clone();
+    }
+    let (desired, last) = (object(desired), object(last));
+    if desired.is_none() && last.is_none() {
+        return live.clone();
+    }
+    let of = |map: &Option<Map<String, Value>>, key: &str| map.as_ref().and_then(|m| m.get(key)).cloned();
+    live_map
+        .iter()
+        .filter_map(|(key, value)| {
+            let (d, l) = (of(&desired, key), of(&last, key));
+            if d.is_none() && l.is_none() {
+                return None;
+            }
+            Some((key.clone(), claimed(value, d.as_ref(), l.as_ref())))
+        })
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn differences(path: &FieldPath, before: Option<&Value>, after: Option<&Value>, found: &mut Vec<Difference>) {
+    if before == after {
+        return;
+    }
+    if let (Some(Value::Object(b)), Some(Value::Object(a))) = (before, after)
+        && !is_policy(&Value::Object(b.clone()))
+        && !is_policy(&Value::Object(a.clone()))
+    {
+        let mut keys: Vec<&String> = b.keys().chain(a.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            differences(&path.join(key), b.get(key), a.get(key), found);
+        }
+        return;
+    }
+    found.push(Difference { path: path.clone(), before: before.cloned(), after: after.cloned() });
+}
+
+/// A path into a document, printed with dots: `tags.team`.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(transparent)]
+pub struct FieldPath(String);
+
+impl FieldPath {
+    /// The path with one more step.
+    #[must_use]
+    pub fn join(&self, key: &str) -> Self {
+        if self.0.is_empty() { Self(key.to_owned()) } else { Self(format!("{}.{key}", self.0)) }
+    }
+
+    /// The first step, which is the body's field.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        self.0.split('.').next().unwrap_or_default()
+    }
+
+    /// The path as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for FieldPath {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A SHA-256 digest, printed as `sha256:<64 hex digits>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(transparent)]
+pub struct Digest(String);
+
+impl Digest {
+    /// The digest of some bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        use fmt::Write as _;
+        let mut text = String::with_capacity(71);
+        text.push_str("sha256:");
+        for byte in Sha256::digest(bytes) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
+    }
+
+    /// The first `n` hex digits, for names that must be short and stable.
+    #[must_use]
+    pub fn short(&self, n: usize) -> &str {
+        let hex = self.0.strip_prefix("sha256:").unwrap_or(&self.0);
+        hex.get(..n).unwrap_or(hex)
+    }
+
+    /// The digest as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<String> for Digest {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check_claimed(live: Value, desired: Value, last: Value, expected: Value) {
+        let doc = |v: Value| if v.is_null() { None } else { Some(Document(v)) };
+        let (desired, last) = (doc(desired), doc(last));
+        assert_eq!(Document::claimed(&Document(live), desired.as_ref(), last.as_ref()).0, expected);
+    }
+
+    #[test]
+    fn only_named_keys_are_ours() {
+        check_claimed(
+            json!({"tags": {"team": "ml", "cost": "7"}, "versioning": true}),
+            json!({"tags": {"team": "web"}}),
+            Value::Null,
+            json!({"tags": {"team": "ml"}}),
+        );
+    }
+
+    #[test]
+    fn a_key_applied_last_time_stays_ours_until_it_is_removed() {
+        check_claimed(
+            json!({"tags": {"team": "ml", "cost": "7"}}),
+            json!({"tags": {}}),
+            json!({"tags": {"team": "ml"}}),
+            json!({"tags": {"team": "ml"}}),
+        );
+    }
+
+    #[test]
+    fn policies_are_leaves() {
+        let live = json!({"trust": {"Statement": [], "Version": "2012-10-17", "Id": "x"}});
+        check_claimed(live.clone(), json!({"trust": {"Statement": []}}), Value::Null, live);
+    }
+
+    #[test]
+    fn differences_name_the_deepest_path() {
+        let before = Document(json!({"tags": {"a": "1", "b": "2"}, "n": 1}));
+        let after = Document(json!({"tags": {"a": "1", "c": "3"}, "n": 2}));
+        let paths: Vec<String> = Document::differences(&before, &after).iter().map(|d| d.path.to_string()).collect();
+        assert_eq!(paths, ["n", "tags.b", "tags.c"]);
+        assert!(Document::differences(&before, &before).is_empty());
+    }
+
+    #[test]
+    fn digests_do_not_depend_on_key_order() {
+        let a: Document = serde_json::from_str(r#"{"x": 1, "y": [2]}"#).unwrap();
+        let b: Document = serde_json::from_str(r#"{"y": [2], "x": 1}"#).unwrap();
+        assert_eq!(a.digest(), b.digest());
+        assert!(a.digest().as_str().starts_with("sha256:"));
+        assert_eq!(a.digest().as_str().len(), 71);
+        assert_eq!(a.digest().short(8).len(), 8);
+    }
+}

@@ -1,0 +1,410 @@
+//! Whether two policies give the same access, whatever their Sids, their Ids and the way they are divided into statements.
+//!
+//! Sources: IAM User Guide, "Policy evaluation logic" (a Deny always wins, the order of statements means nothing) and
+//! "Grammar of the IAM JSON policy language".
+
+use std::collections::BTreeMap;
+
+use super::condition::{Condition, Operator, Test};
+use super::name::{ActionPattern, ConditionKey};
+use super::pattern::{self, Pattern, Token};
+use super::policy::{Effect, Policy, Principal, Selector, Statement, Version, sorted};
+
+/// Whether both policies decide every request alike. Sids and Ids do not count, and neither do statements, actions or
+/// resources that another one covers.
+///
+/// `true` is proved: each statement of one policy is covered, piece by piece, by statements of the other. `false` means
+/// that no such proof was found; policies written so differently that only their combinations agree are told apart.
+#[must_use]
+pub fn equivalent(a: &Policy, b: &Policy) -> bool {
+    if a == b {
+        return true;
+    }
+    let mut variables = Variables::default();
+    let a = variables.policy(a);
+    let b = variables.policy(b);
+    covers_all(&b, &a) && covers_all(&a, &b)
+}
+
+/// For each statement of `policy`, the position of another that makes it superfluous, if there is one.
+pub(super) fn redundant_statements(statements: &[Statement], version: Version) -> Vec<Option<usize>> {
+    let mut variables = Variables::default();
+    let normal: Vec<Normal> = statements.iter().map(|s| variables.statement(s, version)).collect();
+    let mut redundant: Vec<Option<usize>> = vec![None; normal.len()];
+    for at in 0..normal.len() {
+        let Some(statement) = normal.get(at) else { continue };
+        let by = normal.iter().enumerate().position(|(other, wide)| {
+            // Of two that cover each other the first stays.
+            other != at
+                && redundant.get(other).is_some_and(Option::is_none)
+                && wide.effect == statement.effect
+                && statement.cells().all(|cell| covers(wide, &cell))
+                && (other < at || !wide.cells().all(|cell| covers(statement, &cell)))
+        });
+        if let (Some(by), Some(place)) = (by, redundant.get_mut(at)) {
+            *place = Some(by + 1);
+        }
+    }
+    redundant
+}
+
+/// A resource pattern: its tokens, and where its ARN components end.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ResourcePattern {
+    whole: Pattern,
+    /// The six components, when it has them.
+    parts: Option<[Pattern; 6]>,
+    has_variables: bool,
+}
+
+impl ResourcePattern {
+    fn new(tokens: Vec<Token>, has_variables: bool) -> Self {
+        let mut parts = tokens.splitn(6, |token| *token == Token::Char(':'));
+        let mut part = || parts.next().map(|tokens| Pattern::from_tokens(tokens.to_vec()));
+        let parts = match [part(), part(), part(), part(), part(), part()] {
+            [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f)] => Some([a, b, c, d, e, f]),
+            _ => None,
+        };
+        Self { whole: Pattern::from_tokens(tokens), parts, has_variables }
+    }
+
+    /// Whether this matches all that `other` matches. Components are matched one by one, as IAM does; a pattern with
+    /// fewer than six is matched as one text.
+    fn includes(&self, other: &Self) -> bool {
+        if other.has_variables && self.whole.tokens().contains(&Token::One) {
+            // A `?` is one character, and how many a variable stands for is not known here.
+            return self == other;
+        }
+        match (&self.parts, &other.parts) {
+            (Some(wide), Some(narrow)) => {
+                wide.iter().zip(narrow).all(|(wide, narrow)| wide.includes(narrow))
+            }
+            (None, _) => self.whole.includes(&other.whole),
+            (Some(_), None) => self == other,
+        }
+    }
+
+    /// Whether no resource matches both.
+    fn is_apart_from(&self, other: &Self) -> bool {
+        if self.has_variables || other.has_variables {
+            return false;
+        }
+        match (&self.parts, &other.parts) {
+            (Some(a), Some(b)) => a.iter().zip(b).any(|(a, b)| !a.overlaps(b)),
+            _ => !self.whole.overlaps(&other.whole),
+        }
+    }
+}
+
+/// A statement with everything put in a form that can be compared.
+#[derive(Debug, Clone)]
+struct Normal {
+    effect: Effect,
+    principal: Option<Selector<Principal>>,
+    action: Selector<Pattern>,
+    resource: Option<Selector<ResourcePattern>>,
+    condition: Vec<Condition>,
+}
+
+/// One piece of a statement: one principal, one action pattern, one resource pattern, or a whole `Not...` element.
+struct Cell<'a> {
+    statement: &'a Normal,
+    principal: Option<&'a Principal>,
+    action: Option<&'a Pattern>,
+    resource: Option<&'a ResourcePattern>,
+}
+
+impl Normal {
+    fn cells(&self) -> impl Iterator<Item = Cell<'_>> {
+        let principals = pieces(self.principal.as_ref());
+        let resources = pieces(self.resource.as_ref());
+        let actions = pieces(Some(&self.action));
+        principals.into_iter().flat_map(move |principal| {
+            let resources = resources.clone();
+            actions.clone().into_iter().flat_map(move |action| {
+                let cell = move |resource| Cell { statement: self, principal, action, resource };
+                resources.clone().into_iter().map(cell)
+            })
+        })
+    }
+}
+
+/// The values one by one, or `None` once for an element that is absent or of the `Not...` form.
+fn pieces<T>(selector: Option<&Selector<T>>) -> Vec<Option<&T>> {
+    match selector {
+        Some(selector) if !selector.inverted => selector.values.iter().map(Some).collect(),
+        _ => vec![None],
+    }
+}
+
+fn covers_all(wide: &[Normal], narrow: &[Normal]) -> bool {
+    narrow.iter().flat_map(Normal::cells).all(|cell| {
+        let by = |effect| wide.iter().any(|s| s.effect == effect && covers(s, &cell));
+        // What the same policy denies anyway, an Allow need not be matched by an Allow.
+        by(cell.statement.effect)
+            || (cell.statement.effect == Effect::Allow
+                && narrow.iter().any(|s| s.effect == Effect::Deny && covers(s, &cell)))
+    })
+}
+
+/// Whether `wide` applies to every request to which the cell applies.
+fn covers(wide: &Normal, cell: &Cell) -> bool {
+    covers_action(&wide.action, cell)
+        && covers_resource(wide.resource.as_ref(), cell)
+        && covers_principal(wide, cell)
+        && wide.condition.iter().all(|weak| {
+            cell.statement.condition.iter().any(|strong| implies(strong, weak))
+        })
+}
+
+fn covers_action(wide: &Selector<Pattern>, cell: &Cell) -> bool {
+    let Some(action) = cell.action else {
+        let narrow = &cell.statement.action;
+        return if wide.inverted {
+            covers_inverted(&wide.values, &narrow.values, Pattern::includes)
+        } else {
+            wide.values.iter().any(|value| value.includes(&Pattern::any()))
+        };
+    };
+    if wide.inverted {
+        wide.values.iter().all(|value| !value.overlaps(action))
+    } else {
+        wide.values.iter().any(|value| value.includes(action))
+    }
+}
+
+fn covers_resource(wide: Option<&Selector<ResourcePattern>>, cell: &Cell) -> bool {
+    let (wide, narrow) = match (wide, &cell.statement.resource) {
+        (None, None) => return true,
+        (Some(wide), Some(narrow)) => (wide, narrow),
+        _ => return false,
+    };
+    let Some(resource) = cell.resource else {
+        return if wide.inverted {
+            covers_inverted(&wide.values, &narrow.values, ResourcePattern::includes)
+        } else {
+            wide.values.iter().any(|value| value.whole == Pattern::any())
+        };
+    };
+    if wide.inverted {
+        wide.values.iter().all(|value| value.is_apart_from(resource))
+    } else {
+        wide.values.iter().any(|value| value.includes(resource))
+    }
+}
+
+/// `Not [wide]` covers `Not [narrow]` when all that the first leaves out the second leaves out too.
+fn covers_inverted<T>(wide: &[T], narrow: &[T], includes: fn(&T, &T) -> bool) -> bool {
+    wide.iter().all(|left_out| narrow.iter().any(|value| includes(value, left_out)))
+}
+
+/// Principals are compared as written: an Allow to an account, to a role and to everybody differ in more than who they
+/// name, since they are limited by different layers. Only a Deny to everybody covers a Deny to somebody.
+fn covers_principal(wide: &Normal, cell: &Cell) -> bool {
+    match (&wide.principal, &cell.statement.principal) {
+        (None, None) => true,
+        (Some(wide_principals), Some(narrow)) => {
+            if wide_principals == narrow {
+                return true;
+            }
+            let Some(principal) = cell.principal else { return false };
+            !wide_principals.inverted
+                && (wide_principals.values.contains(principal)
+                    || (wide.effect == Effect::Deny
+                        && wide_principals.values.contains(&Principal::Everyone)))
+        }
+        _ => false,
+    }
+}
+
+/// Whether every request that fulfils `strong` fulfils `weak`.
+fn implies(strong: &Condition, weak: &Condition) -> bool {
+    if strong.operator != weak.operator || strong.key != weak.key {
+        return false;
+    }
+    let subset = |a: &Condition, b: &Condition| a.values.iter().all(|v| b.values.contains(v));
+    match strong.operator.test {
+        Test::Null | Test::Bool => strong.values == weak.values,
+        test if test.is_negated() => subset(weak, strong),
+        _ => subset(strong, weak),
+    }
+}
+
+/// Gives every policy variable a character of its own, from the private planes, so that patterns can be compared.
+#[derive(Default)]
+pub(super) struct Variables {
+    known: BTreeMap<String, char>,
+}
+
+impl Variables {
+    fn policy(&mut self, policy: &Policy) -> Vec<Normal> {
+        policy.statements.iter().map(|s| self.statement(s, policy.version)).collect()
+    }
+
+    fn statement(&mut self, statement: &Statement, version: Version) -> Normal {
+        let fold = |action: &ActionPattern| {
+            Pattern::without_escapes(&action.as_str().to_ascii_lowercase())
+        };
+        let action = Selector {
+            inverted: statement.action.inverted,
+            values: statement.action.values.iter().map(fold).collect(),
+        };
+        let resource = statement.resource.as_ref().map(|resource| Selector {
+            inverted: resource.inverted,
+            values: resource.values.iter().map(|text| self.resource(text, version)).collect(),
+        });
+        Normal {
+            effect: statement.effect,
+            principal: statement.principal.clone(),
+            action,
+            resource,
+            condition: statement.condition.iter().map(|c| normal_condition(c, version)).collect(),
+        }
+    }
+
+    pub(super) fn resource(&mut self, text: &str, version: Version) -> ResourcePattern {
+        let mut tokens = Vec::with_capacity(text.len());
+        let mut has_variables = false;
+        if version == Version::V2008 {
+            pattern::push_pattern(text, false, &mut tokens);
+            return ResourcePattern::new(tokens, false);
+        }
+        let mut rest = text;
+        while let Some(start) = rest.find("${") {
+            let (before, from) = rest.split_at(start);
+            pattern::push_pattern(before, true, &mut tokens);
+            let length = match (pattern::escape(from), from.find('}')) {
+                (Some((meant, after)), _) => {
+                    tokens.push(Token::Char(meant));
+                    from.len() - after.len()
+                }
+                (None, Some(end)) => {
+                    has_variables = true;
+                    let name = from.get(..=end).unwrap_or(from);
+                    tokens.push(Token::Char(self.variable(name)));
+                    name.len()
+                }
+                (None, None) => break,
+            };
+            rest = from.get(length..).unwrap_or_default();
+        }
+        pattern::push_pattern(rest, true, &mut tokens);
+        ResourcePattern::new(tokens, has_variables)
+    }
+
+    fn variable(&mut self, text: &str) -> char {
+        // Names of variables are compared without case, their default values are not.
+        let name = match text.split_once(',') {
+            Some((name, default)) => format!("{},{default}", name.to_ascii_lowercase()),
+            None => text.to_ascii_lowercase(),
+        };
+        let next = u32::try_from(self.known.len()).unwrap_or(u32::MAX).saturating_add(0xf_0000);
+        *self.known.entry(name).or_insert_with(|| char::from_u32(next).unwrap_or('\u{10fffd}'))
+    }
+}
+
+/// One spelling for conditions that mean the same.
+fn normal_condition(condition: &Condition, version: Version) -> Condition {
+    let Operator { test, qualifier, if_exists } = condition.operator;
+    let has = |marks: &[char]| condition.values.iter().any(|value| value.contains(marks));
+    let test = match test {
+        // "ArnEquals and ArnLike behave identically": IAM User Guide, ARN condition operators.
+        Test::ArnEquals => Test::ArnLike,
+        Test::ArnNotEquals => Test::ArnNotLike,
+        Test::StringLike if !has(&['*', '?']) => Test::StringEquals,
+        Test::StringNotLike if !has(&['*', '?']) => Test::StringNotEquals,
+        other => other,
+    };
+    let fold = matches!(
+        test,
+        Test::Bool | Test::Null | Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase
+    );
+    let value = |value: &str| -> Box<str> {
+        let literal = version == Version::V2008 && value.contains("${");
+        let value = if literal { value.replace("${", "${$}{") } else { value.to_owned() };
+        if fold { value.to_ascii_lowercase().into() } else { value.into() }
+    };
+    Condition {
+        operator: Operator { test, qualifier, if_exists },
+        key: ConditionKey::new(condition.key.as_str()),
+        values: sorted(condition.values().map(value).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn same(a: &Value, b: &Value) -> bool {
+        let read = |statements: &Value| {
+            Policy::from_value(&json!({"Version": "2012-10-17", "Statement": statements})).unwrap()
+        };
+        let (a, b) = (read(a), read(b));
+        assert_eq!(equivalent(&a, &b), equivalent(&b, &a));
+        equivalent(&a, &b)
+    }
+
+    #[test]
+    fn what_is_covered_does_not_count() {
+        let one = json!([{"Sid": "a", "Effect": "Allow", "Action": ["s3:Get*", "s3:GetObject"],
+            "Resource": ["arn:aws:s3:::b/*", "arn:aws:s3:::b/x"]}]);
+        assert!(same(&one, &json!([{"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*"}])));
+        assert!(!same(&one, &json!([{"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b*"}])));
+        let split = json!([
+            {"Effect": "Allow", "Action": ["s3:A", "s3:B"], "Resource": ["a:b", "c:d"]},
+        ]);
+        assert!(same(&split, &json!([
+            {"Effect": "Allow", "Action": "s3:A", "Resource": ["a:b", "c:d"]},
+            {"Effect": "Allow", "Action": "s3:b", "Resource": ["a:b", "c:d"]},
+        ])));
+    }
+
+    #[test]
+    fn an_allow_that_is_denied_does_not_count() {
+        let deny = json!({"Effect": "Deny", "Action": "s3:*", "Resource": "*"});
+        let allow = json!({"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"});
+        assert!(same(&json!([deny, allow]), &json!([deny])));
+        let narrow = json!({"Effect": "Deny", "Action": "s3:*", "Resource": "*",
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}}});
+        assert!(!same(&json!([narrow, allow]), &json!([narrow])));
+    }
+
+    #[test]
+    fn grants_to_different_principals_differ() {
+        let to = |principal: Value| {
+            json!([
+                {"Effect": "Allow", "Principal": {"AWS": "111122223333"}, "Action": "s3:*", "Resource": "*"},
+                {"Effect": "Allow", "Principal": principal, "Action": "s3:*", "Resource": "*"},
+            ])
+        };
+        let account = to(json!({"AWS": "arn:aws:iam::111122223333:root"}));
+        assert!(!same(&account, &to(json!({"AWS": "arn:aws:iam::111122223333:role/x"}))));
+        assert!(!same(&account, &to(json!("*"))));
+    }
+
+    #[test]
+    fn variables_are_no_text() {
+        let on = |resource: &str| {
+            json!([{"Effect": "Allow", "Action": "s3:*", "Resource": [resource, "arn:aws:s3:::b/???*a*"]}])
+        };
+        let base = on("arn:aws:s3:::b/aaaaa");
+        assert!(!same(&base, &on("arn:aws:s3:::b/${aws:a}")));
+        assert!(same(&on("arn:aws:s3:::${aws:UserName}"), &on("arn:aws:s3:::${AWS:username}")));
+    }
+
+    #[test]
+    fn conditions_may_be_spelled_differently() {
+        let when = |condition: Value| {
+            json!([{"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": condition}])
+        };
+        assert!(same(
+            &when(json!({"StringLike": {"a:b": "x"}, "ArnEquals": {"a:c": "arn:*"}})),
+            &when(json!({"StringEquals": {"a:b": "x"}, "ArnLike": {"a:c": "arn:*"}})),
+        ));
+        assert!(!same(
+            &when(json!({"StringEquals": {"a:b": "x"}})),
+            &when(json!({"StringEquals": {"a:b": ["x", "y"]}})),
+        ));
+    }
+}

@@ -1,0 +1,166 @@
+//! How large a policy is where it is to be attached, counted as AWS counts there.
+//!
+//! Sources: IAM User Guide, "IAM and AWS STS quotas"; AWS Organizations User Guide, "Quotas" and the syntax pages of SCPs
+//! and RCPs; S3 User Guide, "Bucket policies"; KMS Developer Guide, "Quotas"; SQS Developer Guide, "Policies" quotas;
+//! DynamoDB Developer Guide, "Resource-based policy considerations"; WEKA documentation, "S3 bucket policies".
+
+use super::policy::Policy;
+
+/// A place that takes a policy, with its own limit and way of counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// A customer managed policy, also when it serves as permissions boundary.
+    ManagedPolicy,
+    /// All inline policies of a user together.
+    UserInlineTotal,
+    /// All inline policies of a group together.
+    GroupInlineTotal,
+    /// All inline policies of a role together.
+    RoleInlineTotal,
+    /// The trust policy of a role, at its default quota.
+    RoleTrust,
+    /// The policy given to `AssumeRole` and its kin. AWS also limits a packed size that only it can compute.
+    SessionPolicy,
+    /// A service control policy.
+    Scp,
+    /// A resource control policy.
+    Rcp,
+    /// The policy of an S3 bucket.
+    BucketPolicy,
+    /// The policy of a KMS key.
+    KeyPolicy,
+    /// The policy of a VPC endpoint.
+    EndpointPolicy,
+    /// The policy of an SQS queue.
+    QueuePolicy,
+    /// The resource policy of a DynamoDB table.
+    TablePolicy,
+    /// A bucket or IAM policy of WEKA's S3.
+    WekaPolicy,
+}
+
+/// The size of a policy against the quota of its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Size {
+    /// Characters or bytes, as the place counts.
+    pub used: usize,
+    pub quota: usize,
+}
+
+impl Size {
+    /// How much more fits; nothing when the policy is over its quota.
+    #[must_use]
+    pub fn headroom(self) -> usize {
+        self.quota.saturating_sub(self.used)
+    }
+
+    /// Whether AWS would refuse the policy for its size.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        self.used > self.quota
+    }
+}
+
+impl Place {
+    /// The limit, in characters for IAM and Organizations, in bytes elsewhere.
+    #[must_use]
+    pub fn quota(self) -> usize {
+        match self {
+            Place::UserInlineTotal
+            | Place::RoleTrust
+            | Place::SessionPolicy
+            | Place::WekaPolicy => 2_048,
+            Place::GroupInlineTotal | Place::Scp | Place::Rcp => 5_120,
+            Place::ManagedPolicy => 6_144,
+            Place::QueuePolicy => 8_192,
+            Place::RoleInlineTotal => 10_240,
+            Place::BucketPolicy | Place::EndpointPolicy | Place::TablePolicy => 20_480,
+            Place::KeyPolicy => 32_768,
+        }
+    }
+
+    /// Whether white space between the elements is free.
+    fn ignores_space(self) -> bool {
+        matches!(
+            self,
+            Place::ManagedPolicy
+                | Place::UserInlineTotal
+                | Place::GroupInlineTotal
+                | Place::RoleInlineTotal
+                | Place::RoleTrust
+        )
+    }
+
+    fn counts_bytes(self) -> bool {
+        matches!(
+            self,
+            Place::BucketPolicy
+                | Place::KeyPolicy
+                | Place::EndpointPolicy
+                | Place::QueuePolicy
+                | Place::TablePolicy
+                | Place::WekaPolicy
+        )
+    }
+}
+
+/// Measures a document as it would be sent.
+#[must_use]
+pub fn measure_text(place: Place, text: &str) -> Size {
+    let used = if place.ignores_space() {
+        without_space(text)
+    } else if place.counts_bytes() {
+        text.len()
+    } else {
+        text.chars().count()
+    };
+    Size { used, quota: place.quota() }
+}
+
+/// Measures the canonical, compact document of a policy.
+#[must_use]
+pub fn measure(place: Place, policy: &Policy) -> Size {
+    measure_text(place, &policy.to_string())
+}
+
+/// Characters, less the white space outside strings.
+fn without_space(text: &str) -> usize {
+    let (mut quoted, mut escaped) = (false, false);
+    let mut count = 0;
+    for char in text.chars() {
+        if !quoted && matches!(char, ' ' | '\t' | '\n' | '\r') {
+            continue;
+        }
+        count += 1;
+        match char {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn iam_counts_no_white_space_between_elements() {
+        let text = "{ \"Sid\":\t\"a b\\\" c\" ,\n\"é\": 1 }";
+        let compact = "{\"Sid\":\"a b\\\" c\",\"é\":1}";
+        let used = |place, text| measure_text(place, text).used;
+        assert_eq!(used(Place::RoleTrust, text), compact.chars().count());
+        assert_eq!(used(Place::Scp, text), text.chars().count());
+        assert_eq!(used(Place::BucketPolicy, text), text.len());
+    }
+
+    #[test]
+    fn headroom_ends_at_the_quota() {
+        let size = measure_text(Place::WekaPolicy, &"x".repeat(2_000));
+        assert_eq!((size.headroom(), size.is_over()), (48, false));
+        let size = measure_text(Place::WekaPolicy, &"x".repeat(2_049));
+        assert_eq!((size.headroom(), size.is_over()), (0, true));
+    }
+}

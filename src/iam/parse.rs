@@ -1,0 +1,576 @@
+//! From JSON to statements: what every kind of policy document must obey.
+//!
+//! Sources: IAM User Guide, "Grammar of the IAM JSON policy language" and the pages of the elements.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::condition::{Condition, Operator};
+use super::json::{self, Json, Member, Node};
+use super::name::{ActionPattern, ConditionKey};
+use super::policy::{Effect, Policy, Principal, Selector, Statement, Version, sorted};
+
+/// One reason why a document is not a policy, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ParseError {
+    /// What is wrong and what would be right.
+    pub message: String,
+    /// The element as a JSON pointer (RFC 6901): `/Statement/0/Action`. Empty for the whole document.
+    pub pointer: String,
+    /// Line and column from 1, when the document was text.
+    pub place: Option<(usize, usize)>,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((line, column)) = self.place {
+            write!(f, "{line}:{column}: ")?;
+        }
+        if !self.pointer.is_empty() {
+            write!(f, "{}: ", self.pointer)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// A document as written: statements in the order of the text, repetitions kept.
+#[derive(Debug, Clone)]
+pub(super) struct Document {
+    /// `None` where the document names none.
+    pub version: Option<Version>,
+    pub id: Option<Box<str>>,
+    pub statements: Vec<Statement>,
+}
+
+impl Document {
+    pub fn into_policy(self) -> Policy {
+        // An absent Version is 2008-10-17: IAM User Guide, "IAM JSON policy elements: Version".
+        Policy::from_parts(self.version.unwrap_or(Version::V2008), self.id, self.statements)
+    }
+}
+
+pub(super) fn policy_text(text: &str) -> Result<Document, Vec<ParseError>> {
+    let node = root(text).map_err(|error| vec![error])?;
+    policy_node(&node, Some(text))
+}
+
+pub(super) fn policy_value(value: &serde_json::Value) -> Result<Document, Vec<ParseError>> {
+    policy_node(&json::from_value(value), None)
+}
+
+pub(super) fn root(text: &str) -> Result<Node<'_>, ParseError> {
+    json::read(text).map_err(|malformed| ParseError {
+        message: format!("not JSON: {}", malformed.message),
+        pointer: String::new(),
+        place: Some(json::line_and_column(text, malformed.offset)),
+    })
+}
+
+pub(super) fn policy_node(
+    node: &Node<'_>,
+    text: Option<&str>,
+) -> Result<Document, Vec<ParseError>> {
+    let mut reader = Reader { problems: Problems { text, found: Vec::new() } };
+    let document = reader.document(node);
+    match document {
+        Some(document) if reader.problems.found.is_empty() => Ok(document),
+        _ => Err(reader.problems.found),
+    }
+}
+
+/// The way from the root to an element, as a list that is only written out when there is a problem.
+#[derive(Clone, Copy)]
+pub(super) struct Path<'a> {
+    parent: Option<&'a Path<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Root,
+    Name(&'a str),
+    Index(usize),
+}
+
+impl<'a> Path<'a> {
+    pub const ROOT: Path<'static> = Path { parent: None, step: Step::Root };
+
+    pub fn name(&'a self, name: &'a str) -> Path<'a> {
+        Path { parent: Some(self), step: Step::Name(name) }
+    }
+
+    pub fn index(&'a self, index: usize) -> Path<'a> {
+        Path { parent: Some(self), step: Step::Index(index) }
+    }
+
+    fn write(&self, out: &mut String) {
+        if let Some(parent) = self.parent {
+            parent.write(out);
+        }
+        match self.step {
+            Step::Root => {}
+            Step::Name(name) => {
+                out.push('/');
+                out.push_str(&name.replace('~', "~0").replace('/', "~1"));
+            }
+            Step::Index(index) => {
+                out.push('/');
+                out.push_str(&index.to_string());
+            }
+        }
+    }
+}
+
+/// Collects problems and turns offsets into lines.
+pub(super) struct Problems<'t> {
+    pub text: Option<&'t str>,
+    pub found: Vec<ParseError>,
+}
+
+impl Problems<'_> {
+    pub fn add(&mut self, path: &Path, offset: Option<usize>, message: impl Into<String>) {
+        let mut pointer = String::new();
+        path.write(&mut pointer);
+        let place = self.text.zip(offset).map(|(text, at)| json::line_and_column(text, at));
+        self.found.push(ParseError { message: message.into(), pointer, place });
+    }
+}
+
+struct Reader<'t> {
+    problems: Problems<'t>,
+}
+
+impl Reader<'_> {
+    fn add(&mut self, path: &Path, offset: Option<usize>, message: impl Into<String>) {
+        self.problems.add(path, offset, message);
+    }
+
+    fn expected(&mut self, path: &Path, node: &Node, wanted: &str) {
+        let message = format!("expected {wanted}, found {}", node.value.kind());
+        self.add(path, node.offset, message);
+    }
+
+    fn members<'n, 'a>(&mut self, path: &Path, node: &'n Node<'a>) -> Option<&'n [Member<'a>]> {
+        let Json::Object(members) = &node.value else {
+            self.expected(path, node, "an object");
+            return None;
+        };
+        let mut seen = BTreeSet::new();
+        let mut is_new = |at: usize, name: &'n str| {
+            // Few members are the rule, and looking back at few is faster than a set.
+            if members.len() <= 12 {
+                !members.iter().take(at).any(|before| before.name == name)
+            } else {
+                seen.insert(name)
+            }
+        };
+        for (at, member) in members.iter().enumerate() {
+            if !is_new(at, &member.name) {
+                let message = format!("`{}` is written twice", member.name);
+                self.add(&path.name(&member.name), member.offset, message);
+            }
+        }
+        Some(members)
+    }
+
+    fn text<'n>(&mut self, path: &Path, node: &'n Node<'_>) -> Option<&'n str> {
+        if let Json::String(text) = &node.value {
+            Some(text)
+        } else {
+            self.expected(path, node, "a string");
+            None
+        }
+    }
+
+    fn document(&mut self, node: &Node) -> Option<Document> {
+        let path = Path::ROOT;
+        let members = self.members(&path, node)?;
+        let mut document = Document { version: None, id: None, statements: Vec::new() };
+        let mut has_statement = false;
+        for member in members {
+            let here = path.name(&member.name);
+            match member.name.as_ref() {
+                "Version" => document.version = self.version(&here, &member.node),
+                "Id" => document.id = self.text(&here, &member.node).map(Into::into),
+                "Statement" => {
+                    has_statement = true;
+                    self.statements(&here, &member.node, &mut document.statements);
+                }
+                other => {
+                    let message = format!(
+                        "`{other}` is not an element of a policy; they are `Version`, `Id` and `Statement`"
+                    );
+                    self.add(&here, member.offset, message);
+                }
+            }
+        }
+        if !has_statement {
+            self.add(&path, node.offset, "the policy has no `Statement`");
+        }
+        Some(document)
+    }
+
+    fn version(&mut self, path: &Path, node: &Node) -> Option<Version> {
+        match self.text(path, node)? {
+            "2012-10-17" => Some(Version::V2012),
+            "2008-10-17" => Some(Version::V2008),
+            other => {
+                let message =
+                    format!("`{other}` is not a version of the policy language; write `2012-10-17`");
+                self.add(path, node.offset, message);
+                None
+            }
+        }
+    }
+
+    fn statements(&mut self, path: &Path, node: &Node, out: &mut Vec<Statement>) {
+        match &node.value {
+            Json::Array(list) => {
+                if list.is_empty() {
+                    self.add(path, node.offset, "the policy has no statement");
+                }
+                out.reserve_exact(list.len());
+                for (index, node) in list.iter().enumerate() {
+                    if let Some(statement) = self.statement(&path.index(index), node) {
+                        out.push(statement.at(index + 1));
+                    }
+                }
+                self.sids(path, list);
+            }
+            Json::Object(_) => out.extend(self.statement(path, node).map(|s| s.at(1))),
+            _ => self.expected(path, node, "a list of statements"),
+        }
+    }
+
+    /// Sids are unique in a policy; an empty one counts as none.
+    ///
+    /// Source: IAM User Guide, "IAM JSON policy elements: Sid".
+    fn sids(&mut self, path: &Path, statements: &[Node]) {
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        for (index, node) in statements.iter().enumerate() {
+            let Json::Object(members) = &node.value else { continue };
+            let sid = members.iter().find(|member| member.name == "Sid");
+            let Some(Node { value: Json::String(sid), offset }) = sid.map(|m| &m.node) else {
+                continue;
+            };
+            if sid.is_empty() {
+                continue;
+            }
+            if !seen.insert(sid) {
+                let message = format!("the Sid `{sid}` is used twice; a Sid is unique in its policy");
+                self.add(&path.index(index).name("Sid"), *offset, message);
+            }
+        }
+    }
+
+    fn statement(&mut self, path: &Path, node: &Node) -> Option<Statement> {
+        let members = self.members(path, node)?;
+        let before = self.problems.found.len();
+        let mut sid = None;
+        let mut effect = None;
+        let mut principal = None;
+        let mut action = None;
+        let mut resource = None;
+        let mut condition = Vec::new();
+        for Member { offset, name, node } in members {
+            let here = path.name(name);
+            let mut twice = None;
+            match name.as_ref() {
+                "Sid" => sid = self.text(&here, node).filter(|text| !text.is_empty()),
+                "Effect" => effect = self.effect(&here, node),
+                "Principal" | "NotPrincipal" => {
+                    let values = self.principals(&here, node);
+                    let selector = Selector { inverted: name.starts_with("Not"), values };
+                    twice = principal.replace(selector).map(|_| "Principal");
+                }
+                "Action" | "NotAction" => {
+                    let values = self.actions(&here, node);
+                    let selector = Selector { inverted: name.starts_with("Not"), values };
+                    twice = action.replace(selector).map(|_| "Action");
+                }
+                "Resource" | "NotResource" => {
+                    let values = self.resources(&here, node);
+                    let selector = Selector { inverted: name.starts_with("Not"), values };
+                    twice = resource.replace(selector).map(|_| "Resource");
+                }
+                "Condition" => condition = self.conditions(&here, node),
+                other => {
+                    let message = format!("`{other}` is not an element of a statement");
+                    self.add(&here, *offset, message);
+                }
+            }
+            if let Some(element) = twice.filter(|_| members.iter().filter(|m| m.name == *name).count() == 1) {
+                let message =
+                    format!("a statement has `{element}` or `Not{element}` once, not both");
+                self.add(&here, *offset, message);
+            }
+        }
+        if !members.iter().any(|member| member.name == "Effect") {
+            self.add(path, node.offset, "the statement has no `Effect`; write `Allow` or `Deny`");
+        }
+        if action.is_none() {
+            self.add(path, node.offset, "the statement has neither `Action` nor `NotAction`");
+        }
+        if self.problems.found.len() > before {
+            return None;
+        }
+        let mut statement = Statement::new(effect?, action?);
+        statement.sid = sid.map(Into::into);
+        statement.principal = principal;
+        statement.resource = resource;
+        statement.condition = condition;
+        Some(statement)
+    }
+
+    fn effect(&mut self, path: &Path, node: &Node) -> Option<Effect> {
+        match self.text(path, node)? {
+            "Allow" => Some(Effect::Allow),
+            "Deny" => Some(Effect::Deny),
+            other => {
+                let message = format!("`{other}` is not an effect; write `Allow` or `Deny`");
+                self.add(path, node.offset, message);
+                None
+            }
+        }
+    }
+
+    /// Calls `each` for the one string or for every string of the list.
+    fn strings(
+        &mut self,
+        path: &Path,
+        node: &Node,
+        mut each: impl FnMut(&mut Self, &Path, &Node, &str),
+    ) {
+        match &node.value {
+            Json::String(text) => each(self, path, node, text),
+            Json::Array(list) => {
+                for (index, node) in list.iter().enumerate() {
+                    let here = path.index(index);
+                    if let Some(text) = self.text(&here, node) {
+                        each(self, &here, node, text);
+                    }
+                }
+            }
+            _ => self.expected(path, node, "a string or a list of strings"),
+        }
+    }
+
+    fn actions(&mut self, path: &Path, node: &Node) -> Box<[ActionPattern]> {
+        let mut values = Vec::with_capacity(capacity(node));
+        self.strings(path, node, |reader, here, node, text| {
+            if let Some(problem) = action_problem(text) {
+                reader.add(here, node.offset, problem);
+            }
+            values.push(ActionPattern::new(text));
+        });
+        if is_empty_list(node) {
+            self.add(path, node.offset, "the statement names no action");
+        }
+        sorted(values)
+    }
+
+    fn resources(&mut self, path: &Path, node: &Node) -> Box<[Box<str>]> {
+        let mut values = Vec::with_capacity(capacity(node));
+        self.strings(path, node, |reader, here, node, text| {
+            if text.is_empty() {
+                reader.add(here, node.offset, "a resource is an ARN or `*`, not an empty string");
+            }
+            values.push(Box::from(text));
+        });
+        if is_empty_list(node) {
+            self.add(path, node.offset, "the statement names no resource");
+        }
+        sorted(values)
+    }
+
+    /// Source: IAM User Guide, "AWS JSON policy elements: Principal".
+    fn principals(&mut self, path: &Path, node: &Node) -> Box<[Principal]> {
+        if let Json::String(text) = &node.value {
+            if text != "*" {
+                let message = format!(
+                    "`{text}` is not a principal; write `\"*\"` or an object such as `{{\"AWS\": \"{text}\"}}`"
+                );
+                self.add(path, node.offset, message);
+            }
+            return Box::new([Principal::Everyone]);
+        }
+        let Some(members) = self.members(path, node) else { return Box::default() };
+        let mut values = Vec::new();
+        for Member { offset, name, node } in members {
+            let read: fn(&str) -> Principal = match name.as_ref() {
+                "AWS" => Principal::aws,
+                "Federated" => |text| Principal::Federated(text.into()),
+                "Service" => |text| Principal::Service(text.into()),
+                "CanonicalUser" => |text| Principal::CanonicalUser(text.into()),
+                other => {
+                    let message = format!(
+                        "`{other}` is not a kind of principal; they are `AWS`, `Federated`, `Service` and `CanonicalUser`"
+                    );
+                    self.add(&path.name(name), *offset, message);
+                    continue;
+                }
+            };
+            self.strings(&path.name(name), node, |reader, here, node, text| {
+                if text.is_empty() {
+                    reader.add(here, node.offset, "a principal is not an empty string");
+                }
+                values.push(read(text));
+            });
+        }
+        if values.is_empty() {
+            self.add(path, node.offset, "the element names no principal");
+        }
+        sorted(values)
+    }
+
+    fn conditions(&mut self, path: &Path, node: &Node) -> Vec<Condition> {
+        let Some(operators) = self.members(path, node) else { return Vec::new() };
+        let mut conditions: Vec<Condition> = Vec::new();
+        for operator in operators {
+            let here = path.name(&operator.name);
+            let parsed = match operator.name.parse::<Operator>() {
+                Ok(parsed) => parsed,
+                // IAM takes an operator that it does not know if there is nothing under it.
+                Err(_) if matches!(&operator.node.value, Json::Object(keys) if keys.is_empty()) => {
+                    continue;
+                }
+                Err(unknown) => {
+                    self.add(&here, operator.offset, unknown.to_string());
+                    continue;
+                }
+            };
+            let Some(keys) = self.members(&here, &operator.node) else { continue };
+            for member in keys {
+                let here = here.name(&member.name);
+                let key = ConditionKey::new(&member.name);
+                let values = self.condition_values(&here, &member.node);
+                conditions.push(Condition { operator: parsed, key, values });
+            }
+        }
+        conditions.sort();
+        for pair in conditions.windows(2) {
+            let [one, two] = pair else { continue };
+            if (one.operator, &one.key) == (two.operator, &two.key)
+                && one.key.as_str() != two.key.as_str()
+            {
+                let message = format!(
+                    "`{}` and `{}` are the same condition key: case makes no difference in its name",
+                    one.key, two.key
+                );
+                self.add(path, node.offset, message);
+            }
+        }
+        conditions
+    }
+
+    /// Numbers and booleans mean the same with and without quotes.
+    ///
+    /// Source: IAM User Guide, "Grammar of the IAM JSON policy language".
+    fn condition_values(&mut self, path: &Path, node: &Node) -> Box<[Box<str>]> {
+        let mut values = Vec::with_capacity(capacity(node));
+        if let Json::Array(list) = &node.value {
+            for (index, node) in list.iter().enumerate() {
+                match scalar(node) {
+                    Some(text) => values.push(text.into()),
+                    None => self.expected(&path.index(index), node, "a string, number or boolean"),
+                }
+            }
+        } else {
+            match scalar(node) {
+                Some(text) => values.push(text.into()),
+                None => self.expected(path, node, "a value or a list of values"),
+            }
+        }
+        sorted(values)
+    }
+}
+
+fn scalar<'n>(node: &'n Node<'_>) -> Option<Cow<'n, str>> {
+    match &node.value {
+        Json::String(text) | Json::Number(text) => Some(Cow::Borrowed(text)),
+        Json::Bool(flag) => Some(Cow::Borrowed(if *flag { "true" } else { "false" })),
+        _ => None,
+    }
+}
+
+fn capacity(node: &Node) -> usize {
+    if let Json::Array(list) = &node.value { list.len() } else { 1 }
+}
+
+fn is_empty_list(node: &Node) -> bool {
+    matches!(&node.value, Json::Array(list) if list.is_empty())
+}
+
+/// An action is `*` or `service:name`, where the service prefix has letters, digits, `-` and `.`.
+///
+/// Sources: IAM User Guide, "IAM JSON policy elements: Action"; the messages of CreatePolicy.
+fn action_problem(text: &str) -> Option<String> {
+    if text == "*" {
+        return None;
+    }
+    let Some((service, name)) = text.split_once(':') else {
+        return Some(format!("`{text}` has no service; write it as `service:{text}`"));
+    };
+    if name.contains(':') {
+        return Some(format!("`{text}` has more than one colon; an action is `service:name`"));
+    }
+    if service.bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-' && byte != b'.')
+        || service.is_empty()
+    {
+        return Some(format!("`{service}` is not a service prefix in `{text}`"));
+    }
+    if name.is_empty() {
+        return Some(format!("`{text}` names no action of the service"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(text: &str) -> Vec<String> {
+        let Err(errors) = policy_text(text) else { return Vec::new() };
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_problem_is_told_with_its_place() {
+        let text = r#"{
+  "Version": "2012-10-16",
+  "Statement": [
+    {"Sid": "a", "Effect": "allow", "Action": "GetObject", "Resource": "*", "Resource": "*"},
+    {"Sid": "a", "Effect": "Deny", "NotAction": [], "Condition": {"StringEqual": {"a": "b"}}},
+    {"Effect": "Deny", "Action": "*", "NotAction": "s3:*", "Principal": "me"},
+    7
+  ],
+  "Extra": 1
+}"#;
+        let expected = [
+            "2:14: /Version: `2012-10-16` is not a version of the policy language; write `2012-10-17`",
+            "4:77: /Statement/0/Resource: `Resource` is written twice",
+            "4:28: /Statement/0/Effect: `allow` is not an effect; write `Allow` or `Deny`",
+            "4:47: /Statement/0/Action: `GetObject` has no service; write it as `service:GetObject`",
+            "5:49: /Statement/1/NotAction: the statement names no action",
+            "5:67: /Statement/1/Condition/StringEqual: `StringEqual` is not a condition operator",
+            "6:39: /Statement/2/NotAction: a statement has `Action` or `NotAction` once, not both",
+            "6:73: /Statement/2/Principal: `me` is not a principal; write `\"*\"` or an object such as `{\"AWS\": \"me\"}`",
+            "7:5: /Statement/3: expected an object, found a number",
+            "5:13: /Statement/1/Sid: the Sid `a` is used twice; a Sid is unique in its policy",
+            "9:3: /Extra: `Extra` is not an element of a policy; they are `Version`, `Id` and `Statement`",
+        ];
+        assert_eq!(errors(text), expected);
+    }
+
+    #[test]
+    fn a_document_that_is_no_policy() {
+        assert_eq!(errors("[]"), ["1:1: expected an object, found a list"]);
+        assert_eq!(errors("{}"), ["1:1: the policy has no `Statement`"]);
+        assert_eq!(errors("{"), ["1:2: not JSON: expected a member name in quotes"]);
+        assert_eq!(
+            errors(r#"{"Statement":{"Effect":"Allow","Action":"*","Condition":{"Bool":{"a:B":true,"A:b":true}}}}"#),
+            ["1:57: /Statement/Condition: `a:B` and `A:b` are the same condition key: case makes no difference in its name"],
+        );
+    }
+}

@@ -1,0 +1,665 @@
+//! Policies and statements in canonical form: built once, compared by `==`, shown in one order.
+//!
+//! Source: IAM User Guide, "IAM JSON policy element reference" and "Grammar of the IAM JSON policy language".
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::arn;
+use super::condition::Condition;
+use super::name::ActionPattern;
+use super::parse::{self, ParseError};
+
+/// The version of the policy language. A document that names none is of 2008-10-17.
+///
+/// Source: IAM User Guide, "IAM JSON policy elements: Version".
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// `${...}` is literal text.
+    V2008,
+    /// `${...}` is a policy variable.
+    #[default]
+    V2012,
+}
+
+impl Version {
+    /// The text in a document.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Version::V2008 => "2008-10-17",
+            Version::V2012 => "2012-10-17",
+        }
+    }
+}
+
+/// Whether a statement allows or denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    Allow,
+    Deny,
+}
+
+impl Effect {
+    /// The text in a document.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Effect::Allow => "Allow",
+            Effect::Deny => "Deny",
+        }
+    }
+}
+
+/// One principal of a `Principal` or `NotPrincipal` element.
+///
+/// Source: IAM User Guide, "AWS JSON policy elements: Principal".
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Principal {
+    /// `"Principal": "*"`.
+    Everyone,
+    /// `{"AWS": "*"}`. Kept apart from [`Principal::Everyone`]: AWS accepts one and refuses the other in some places.
+    AnyAws,
+    /// An account, written as its ID or as the ARN of its root; both delegate to the account.
+    Account(Box<str>),
+    /// Any other `AWS` value: the ARN of a user, role or session, or the unique ID of a deleted one.
+    Aws(Box<str>),
+    /// The ARN of an OIDC or SAML provider, or the name of a built-in one.
+    Federated(Box<str>),
+    /// A service: `ec2.amazonaws.com`.
+    Service(Box<str>),
+    /// The canonical user ID of S3.
+    CanonicalUser(Box<str>),
+}
+
+impl Principal {
+    /// Reads one value of the `AWS` map entry.
+    #[must_use]
+    pub fn aws(text: &str) -> Self {
+        if text == "*" {
+            Principal::AnyAws
+        } else if arn::is_account_id(text) {
+            Principal::Account(text.into())
+        } else if let Some(account) = arn::root_account(text) {
+            Principal::Account(account.into())
+        } else {
+            Principal::Aws(text.into())
+        }
+    }
+
+    /// The entry of the principal map that this belongs to, and its text there. [`Principal::Everyone`] has no entry.
+    #[must_use]
+    pub fn entry(&self) -> (Option<&'static str>, &str) {
+        match self {
+            Principal::Everyone => (None, "*"),
+            Principal::AnyAws => (Some("AWS"), "*"),
+            Principal::Account(text) | Principal::Aws(text) => (Some("AWS"), text),
+            Principal::Federated(text) => (Some("Federated"), text),
+            Principal::Service(text) => (Some("Service"), text),
+            Principal::CanonicalUser(text) => (Some("CanonicalUser"), text),
+        }
+    }
+
+    /// The account that this principal names or belongs to, where its text says so.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        match self {
+            Principal::Account(id) => Some(id),
+            Principal::Aws(text) | Principal::Federated(text) => arn::account_of(text),
+            _ => None,
+        }
+    }
+
+    /// Whether this is the unique ID of a principal that no longer exists (`AROA...`, `AIDA...`).
+    ///
+    /// Source: IAM User Guide, "IAM identifiers", unique ID prefixes.
+    #[must_use]
+    pub fn is_orphan_id(&self) -> bool {
+        let Principal::Aws(text) = self else { return false };
+        ["AROA", "AIDA", "AGPA", "ANPA", "AIPA"].iter().any(|prefix| text.starts_with(prefix))
+            && text.len() >= 16
+            && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    }
+}
+
+/// An element that comes in two forms: `Action` and `NotAction`, `Resource` and `NotResource`, `Principal` and
+/// `NotPrincipal`. The values are in order and without duplicates.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Selector<T> {
+    pub(super) inverted: bool,
+    pub(super) values: Box<[T]>,
+}
+
+impl<T: Ord> Selector<T> {
+    /// The plain form: one of these.
+    pub fn of(values: impl IntoIterator<Item = impl Into<T>>) -> Self {
+        Self { inverted: false, values: sorted(values.into_iter().map(Into::into).collect()) }
+    }
+
+    /// The `Not...` form: everything but these.
+    pub fn all_but(values: impl IntoIterator<Item = impl Into<T>>) -> Self {
+        Self { inverted: true, values: sorted(values.into_iter().map(Into::into).collect()) }
+    }
+}
+
+impl<T> Selector<T> {
+    /// Whether this is the `Not...` form.
+    #[must_use]
+    pub fn is_inverted(&self) -> bool {
+        self.inverted
+    }
+
+    #[must_use]
+    pub fn values(&self) -> &[T] {
+        &self.values
+    }
+
+    /// Whether a thing is selected, given the test of one value.
+    pub(super) fn selects(&self, test: impl FnMut(&T) -> bool) -> bool {
+        self.values.iter().any(test) != self.inverted
+    }
+}
+
+/// The place of a statement in the document it was read from, from 1. Means nothing in a comparison.
+#[derive(Debug, Clone, Copy, Default)]
+struct Position(usize);
+
+impl PartialEq for Position {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Position {}
+
+impl PartialOrd for Position {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Position {
+    fn cmp(&self, _: &Self) -> Ordering {
+        Ordering::Equal
+    }
+}
+
+impl Hash for Position {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+/// One statement of a policy. Every list is in order and without duplicates, and a list of one equals the value alone,
+/// so that `==` compares what is said and not how.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Statement {
+    pub(super) sid: Option<Box<str>>,
+    pub(super) effect: Effect,
+    pub(super) principal: Option<Selector<Principal>>,
+    pub(super) action: Selector<ActionPattern>,
+    pub(super) resource: Option<Selector<Box<str>>>,
+    pub(super) condition: Vec<Condition>,
+    position: Position,
+}
+
+impl Statement {
+    /// A statement with these actions and nothing else yet.
+    #[must_use]
+    pub fn new(effect: Effect, action: Selector<ActionPattern>) -> Self {
+        Self {
+            sid: None,
+            effect,
+            principal: None,
+            action,
+            resource: None,
+            condition: Vec::new(),
+            position: Position(0),
+        }
+    }
+
+    /// `Allow` of these actions on these resources.
+    #[must_use]
+    pub fn allow<'a>(
+        actions: impl IntoIterator<Item = &'a str>,
+        resources: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        Self::new(Effect::Allow, Selector::of(actions)).on(Selector::of(resources))
+    }
+
+    /// `Deny` of these actions on these resources.
+    #[must_use]
+    pub fn deny<'a>(
+        actions: impl IntoIterator<Item = &'a str>,
+        resources: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        Self::new(Effect::Deny, Selector::of(actions)).on(Selector::of(resources))
+    }
+
+    /// Sets the Sid; an empty one is none.
+    #[must_use]
+    pub fn with_sid(mut self, sid: &str) -> Self {
+        self.sid = (!sid.is_empty()).then(|| sid.into());
+        self
+    }
+
+    /// Sets `Resource` or `NotResource`.
+    #[must_use]
+    pub fn on(mut self, resource: Selector<Box<str>>) -> Self {
+        self.resource = Some(resource);
+        self
+    }
+
+    /// Sets `Principal` or `NotPrincipal`.
+    #[must_use]
+    pub fn to(mut self, principal: Selector<Principal>) -> Self {
+        self.principal = Some(principal);
+        self
+    }
+
+    /// Adds a condition. A key that the operator already has is replaced.
+    #[must_use]
+    pub fn when(mut self, condition: Condition) -> Self {
+        self.condition
+            .retain(|old| (old.operator, &old.key) != (condition.operator, &condition.key));
+        self.condition.push(condition);
+        self.condition.sort();
+        self
+    }
+
+    pub(super) fn at(mut self, position: usize) -> Self {
+        self.position = Position(position);
+        self
+    }
+
+    #[must_use]
+    pub fn sid(&self) -> Option<&str> {
+        self.sid.as_deref()
+    }
+
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    #[must_use]
+    pub fn principal(&self) -> Option<&Selector<Principal>> {
+        self.principal.as_ref()
+    }
+
+    #[must_use]
+    pub fn action(&self) -> &Selector<ActionPattern> {
+        &self.action
+    }
+
+    /// `Resource` or `NotResource`; a trust policy has none.
+    #[must_use]
+    pub fn resource(&self) -> Option<&Selector<Box<str>>> {
+        self.resource.as_ref()
+    }
+
+    #[must_use]
+    pub fn conditions(&self) -> &[Condition] {
+        &self.condition
+    }
+
+    /// The place in the document that was read, from 1; 0 for a statement that no policy holds yet.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.position.0
+    }
+
+    /// The statement for a document of a version that may be later: `${` stays literal text.
+    fn in_version(&self, from: Version, to: Version) -> Self {
+        let mut statement = self.clone();
+        if from == to {
+            return statement;
+        }
+        let escaped = |text: &str| Box::<str>::from(text.replace("${", "${$}{"));
+        if let Some(resource) = &mut statement.resource {
+            resource.values = sorted(resource.values.iter().map(|text| escaped(text)).collect());
+        }
+        for condition in &mut statement.condition {
+            condition.values = sorted(condition.values().map(escaped).collect());
+        }
+        statement
+    }
+
+    /// The members of the statement's document in the customary order.
+    fn members(&self) -> Vec<(&'static str, Value)> {
+        let mut members = Vec::with_capacity(6);
+        if let Some(sid) = &self.sid {
+            members.push(("Sid", Value::from(sid.as_ref())));
+        }
+        members.push(("Effect", Value::from(self.effect.as_str())));
+        if let Some(principal) = &self.principal {
+            let name = if principal.inverted { "NotPrincipal" } else { "Principal" };
+            members.push((name, principals_document(&principal.values)));
+        }
+        let name = if self.action.inverted { "NotAction" } else { "Action" };
+        members.push((name, one_or_list(self.action.values.iter().map(ActionPattern::as_str))));
+        if let Some(resource) = &self.resource {
+            let name = if resource.inverted { "NotResource" } else { "Resource" };
+            members.push((name, one_or_list(resource.values.iter().map(AsRef::as_ref))));
+        }
+        if !self.condition.is_empty() {
+            let mut operators = Map::new();
+            for condition in &self.condition {
+                let keys = operators
+                    .entry(condition.operator.to_string())
+                    .or_insert_with(|| Value::Object(Map::new()));
+                if let Value::Object(keys) = keys {
+                    let values = one_or_list(condition.values());
+                    keys.insert(condition.key.as_str().to_owned(), values);
+                }
+            }
+            members.push(("Condition", Value::Object(operators)));
+        }
+        members
+    }
+
+    /// The canonical document of this statement.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        Value::Object(self.members().into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+    }
+}
+
+fn principals_document(principals: &[Principal]) -> Value {
+    if principals == [Principal::Everyone] {
+        return Value::from("*");
+    }
+    let mut entries = Map::new();
+    for name in ["AWS", "CanonicalUser", "Federated", "Service"] {
+        let texts: Vec<&str> = principals
+            .iter()
+            .map(Principal::entry)
+            .filter(|(entry, _)| *entry == Some(name))
+            .map(|(_, text)| text)
+            .collect();
+        if !texts.is_empty() {
+            entries.insert(name.to_owned(), one_or_list(texts.into_iter()));
+        }
+    }
+    Value::Object(entries)
+}
+
+fn one_or_list<'a>(values: impl ExactSizeIterator<Item = &'a str> + Clone) -> Value {
+    match values.clone().next() {
+        Some(only) if values.len() == 1 => Value::from(only),
+        _ => values.collect(),
+    }
+}
+
+/// The values in order, without duplicates.
+pub(super) fn sorted<T: Ord>(mut values: Vec<T>) -> Box<[T]> {
+    if values.len() > 1 {
+        values.sort_unstable();
+        values.dedup();
+    }
+    values.into_boxed_slice()
+}
+
+/// A policy document in canonical form.
+///
+/// Statements are in order, lists are in order and without duplicates, a single value equals a list of one, an account
+/// ID equals the ARN of the account's root, action and condition key names compare without case, numbers and booleans in
+/// conditions equal their text, an absent Version is 2008-10-17, an empty Sid is none. `==` compares all of the document,
+/// Sid and Id included; [`equivalent`](super::equivalent) compares only the access that is given.
+///
+/// Sources: IAM User Guide, "Grammar of the IAM JSON policy language" and the pages of the elements.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Policy {
+    pub(super) version: Version,
+    pub(super) id: Option<Box<str>>,
+    pub(super) statements: Vec<Statement>,
+}
+
+impl Policy {
+    /// A policy of these statements. Their positions are those of this list.
+    #[must_use]
+    pub fn new(version: Version, statements: impl IntoIterator<Item = Statement>) -> Self {
+        let numbered = statements.into_iter().zip(1..).map(|(statement, n)| statement.at(n));
+        Self::from_parts(version, None, numbered.collect())
+    }
+
+    /// Puts positioned statements in order and drops exact repetitions.
+    pub(super) fn from_parts(
+        version: Version,
+        id: Option<Box<str>>,
+        mut statements: Vec<Statement>,
+    ) -> Self {
+        // A stable sort, so that of equal statements the first one written stays.
+        statements.sort();
+        statements.dedup();
+        Self { version, id, statements }
+    }
+
+    /// Reads a policy document. Everything is accepted that AWS accepts for some kind of policy; what one kind forbids
+    /// is found by [`validate`](super::validate).
+    ///
+    /// # Errors
+    /// All problems of the document, each with the element and, in `text`, the line and column.
+    pub fn parse(text: &str) -> Result<Self, Vec<ParseError>> {
+        parse::policy_text(text).map(parse::Document::into_policy)
+    }
+
+    /// Reads a policy document that has been parsed as JSON before. Duplicate members cannot be seen any more.
+    ///
+    /// # Errors
+    /// As [`Policy::parse`], without line and column.
+    pub fn from_value(value: &Value) -> Result<Self, Vec<ParseError>> {
+        parse::policy_value(value).map(parse::Document::into_policy)
+    }
+
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The statements in canonical order; [`Statement::position`] tells the order of the document.
+    #[must_use]
+    pub fn statements(&self) -> &[Statement] {
+        &self.statements
+    }
+
+    /// Whether there is no statement. AWS does not accept such a policy: delete it instead.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.statements.is_empty()
+    }
+
+    /// Divides a policy into the statements that `belongs` and the others; both keep version and Id.
+    #[must_use]
+    pub fn split(&self, mut belongs: impl FnMut(&Statement) -> bool) -> (Self, Self) {
+        let (ours, others) = self.statements.iter().cloned().partition(|s| belongs(s));
+        let half = |statements| Self { version: self.version, id: self.id.clone(), statements };
+        (half(ours), half(others))
+    }
+
+    /// Both policies' statements in one document, of the later version and with this policy's Id or else the other's.
+    /// Where that raises the version of one, `${` in it is escaped, so that it stays the literal text that it was.
+    /// Positions are counted on: the other's statements come after this policy's.
+    #[must_use]
+    pub fn merge(&self, other: &Self) -> Self {
+        let version = self.version.max(other.version);
+        let last = self.statements.iter().map(Statement::position).max().unwrap_or(0);
+        let ours = self.statements.iter().map(|s| s.in_version(self.version, version));
+        let theirs = other
+            .statements
+            .iter()
+            .map(|s| s.in_version(other.version, version).at(last + s.position()));
+        Self::from_parts(
+            version,
+            self.id.clone().or_else(|| other.id.clone()),
+            ours.chain(theirs).collect(),
+        )
+    }
+
+    /// The canonical document. `Statement` is always a list, a list of one value is that value. As text, with `Version`
+    /// first, it comes from `Display`.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let mut document = Map::new();
+        document.insert("Version".to_owned(), self.version.as_str().into());
+        if let Some(id) = &self.id {
+            document.insert("Id".to_owned(), id.as_ref().into());
+        }
+        let statements = self.statements.iter().map(Statement::to_value).collect();
+        document.insert("Statement".to_owned(), statements);
+        Value::Object(document)
+    }
+
+}
+
+impl fmt::Display for Policy {
+    /// Compact JSON; with `{:#}` indented JSON.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = if f.alternate() {
+            serde_json::to_string_pretty(self)
+        } else {
+            serde_json::to_string(self)
+        };
+        f.write_str(&text.map_err(|_| fmt::Error)?)
+    }
+}
+
+impl Serialize for Statement {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.members())
+    }
+}
+
+impl Serialize for Policy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("Version", self.version.as_str())?;
+        if let Some(id) = &self.id {
+            map.serialize_entry("Id", id)?;
+        }
+        map.serialize_entry("Statement", &self.statements)?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Policy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Self::from_value(&value).map_err(|errors| {
+            let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            serde::de::Error::custom(texts.join("; "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iam::condition::Test;
+    use serde_json::json;
+
+    fn policy(value: &Value) -> Policy {
+        Policy::from_value(value).unwrap()
+    }
+
+    fn statement(more: &Value) -> Value {
+        let mut statement = json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"});
+        for (name, value) in more.as_object().unwrap() {
+            statement[name] = value.clone();
+        }
+        json!({"Version": "2012-10-17", "Statement": [statement]})
+    }
+
+    #[test]
+    fn the_way_of_writing_makes_no_difference() {
+        let written = policy(&json!({
+            "Statement": {
+                "Resource": ["b", "a", "b"], "Action": ["S3:getobject"], "Effect": "Allow", "Sid": "",
+                "Principal": {"Service": ["x.amazonaws.com"], "AWS": ["arn:aws:iam::111122223333:root", "111122223333"]},
+                "Condition": {
+                    "NumericEquals": {"S3:Max-Keys": [5]}, "Bool": {"aws:SecureTransport": false},
+                },
+            },
+        }));
+        let canonical = json!({
+            "Version": "2008-10-17",
+            "Statement": [{
+                "Effect": "Allow", "Action": "S3:getobject", "Resource": ["a", "b"],
+                "Principal": {"AWS": "111122223333", "Service": "x.amazonaws.com"},
+                "Condition": {
+                    "Bool": {"aws:SecureTransport": "false"}, "NumericEquals": {"S3:Max-Keys": "5"},
+                },
+            }],
+        });
+        assert_eq!(written.to_value(), canonical);
+        assert_eq!(policy(&canonical), written);
+        let text = serde_json::to_string(&written).unwrap();
+        assert!(text.starts_with(r#"{"Version":"2008-10-17","Statement":[{"Effect":"Allow","Principal":"#));
+        assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), written);
+    }
+
+    #[test]
+    fn what_differs_in_meaning_differs() {
+        let base = policy(&statement(&json!({"Principal": {"AWS": "*"}})));
+        for other in [
+            json!({"Principal": "*"}),
+            json!({"Principal": {"AWS": "*"}, "Effect": "Deny"}),
+            json!({"Principal": {"AWS": "*"}, "Sid": "a"}),
+            json!({"Principal": {"AWS": "*"}, "Resource": "?"}),
+            json!({"Principal": {"AWS": "*"}, "Condition": {"Bool": {"a:b": "true"}}}),
+        ] {
+            assert_ne!(policy(&statement(&other)), base, "{other}");
+        }
+    }
+
+    #[test]
+    fn statements_keep_their_place_in_the_document() {
+        let two = |one: &str, two: &str| {
+            policy(&json!({"Statement": [
+                {"Sid": one, "Effect": "Allow", "Action": "*"}, {"Sid": two, "Effect": "Allow", "Action": "*"},
+            ]}))
+        };
+        let (straight, turned) = (two("A", "B"), two("B", "A"));
+        assert_eq!(straight, turned);
+        let places = |policy: &Policy| {
+            policy.statements().iter().map(Statement::position).collect::<Vec<_>>()
+        };
+        assert_eq!((places(&straight), places(&turned)), (vec![1, 2], vec![2, 1]));
+    }
+
+    #[test]
+    fn split_and_merge_are_inverse() {
+        let all = Policy::new(
+            Version::V2012,
+            [
+                Statement::allow(["s3:GetObject"], ["arn:aws:s3:::b/*"]).with_sid("BailiwickRead"),
+                Statement::deny(["s3:*"], ["*"])
+                    .to(Selector::of([Principal::Everyone]))
+                    .when(Condition::new(Test::Bool, "aws:SecureTransport", ["false"])),
+            ],
+        );
+        let (ours, theirs) = all.split(|s| s.sid().is_some_and(|sid| sid.starts_with("Bailiwick")));
+        assert_eq!((ours.statements().len(), theirs.statements().len()), (1, 1));
+        assert_eq!(ours.merge(&theirs), all);
+        assert!(all.split(|_| true).1.is_empty());
+    }
+
+    #[test]
+    fn merging_keeps_literal_text_of_the_old_version() {
+        let old = Policy::new(Version::V2008, [Statement::allow(["s3:*"], ["arn:aws:s3:::${aws:username}"])]);
+        let new = Policy::new(Version::V2012, [Statement::deny(["s3:*"], ["arn:aws:s3:::${aws:username}"])]);
+        let merged = old.merge(&new);
+        assert_eq!(merged.version(), Version::V2012);
+        let resources: Vec<&str> =
+            merged.statements().iter().map(|s| s.resource().unwrap().values()[0].as_ref()).collect();
+        assert_eq!(resources, ["arn:aws:s3:::${$}{aws:username}", "arn:aws:s3:::${aws:username}"]);
+    }
+}

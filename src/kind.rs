@@ -1,0 +1,279 @@
+//! What a resource kind is: the pure half of the central trait, and its erased form.
+//!
+//! A kind says what should exist ([`Kind::desire`]) in the same type in which its I/O half reports what does exist.
+//! The rest of the core sees bodies as [`Document`]s only.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::access::Chain;
+use crate::address::{Address, Scope};
+use crate::diagnostic::{Diagnostic, SourceRef};
+use crate::document::{Document, FieldPath};
+use crate::spec::{Facts, OnDestroy, Spec};
+
+/// A kind's body: one type for what is desired and what is live, canonical when built.
+pub trait Body: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + Send + Sync + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + Send + Sync + 'static> Body for T {}
+
+/// What becomes of a thing that existed before it was managed, once it is no longer desired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// It is deleted like one that we made: it is nothing but access that the spec gave.
+    Delete,
+    /// It stays, without our marks.
+    Forget,
+}
+
+/// Pure half: what should exist. No client, no clock, no await.
+pub trait Kind: Send + Sync + 'static {
+    /// The kind's name: `aws.iam.role`.
+    const NAME: &'static str;
+    /// Fields that cannot change in place: a change here is a replacement.
+    const IMMUTABLE: &'static [&'static str] = &[];
+    /// What happens to an adopted thing that is no longer desired.
+    const RELEASE: Release = Release::Delete;
+    /// What is desired and what is live.
+    type Body: Body;
+
+    /// Wishes for everything of this kind that the spec asks for.
+    fn desire(spec: &Spec, facts: &Facts, chains: &[Chain], want: &mut Wanted<Self::Body>);
+
+    /// What of the live body is ours to judge. By default: the fields that are desired or were applied last time.
+    #[must_use]
+    fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+        Document::claimed(live, desired, last)
+    }
+}
+
+/// How one wished-for thing depends on another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Reference {
+    /// What must exist first.
+    #[schemars(with = "String")]
+    pub to: Address,
+    /// Whether this is a part of the other thing, which cannot outlive it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub part: bool,
+}
+
+/// One thing that should exist.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish<B> {
+    /// The part of its address after the kind.
+    pub name: String,
+    /// Where it lives.
+    pub scope: Scope,
+    /// The name by which its API knows it: a role name, a bucket name, an ARN, `cluster/namespace/name`.
+    pub physical_id: String,
+    /// What it should be.
+    pub body: B,
+    /// What must exist first.
+    pub references: Vec<Reference>,
+    /// What happens when it is no longer desired.
+    pub on_destroy: OnDestroy,
+    /// Whether plans that delete or replace it are refused.
+    pub protect: bool,
+    /// Where the spec asks for it.
+    pub source: Option<SourceRef>,
+}
+
+impl<B> Wish<B> {
+    /// A wish that is deleted when it is no longer desired, depends on nothing and is not protected.
+    #[must_use]
+    pub fn new(name: impl Into<String>, scope: Scope, physical_id: impl Into<String>, body: B) -> Self {
+        Self {
+            name: name.into(),
+            scope,
+            physical_id: physical_id.into(),
+            body,
+            references: Vec::new(),
+            on_destroy: OnDestroy::Delete,
+            protect: false,
+            source: None,
+        }
+    }
+
+    /// The same, after another thing.
+    #[must_use]
+    pub fn after(mut self, kind: &'static str, name: &str) -> Self {
+        self.references.push(Reference { to: Address::new(kind, name), part: false });
+        self
+    }
+
+    /// The same, as a part of another thing.
+    #[must_use]
+    pub fn part_of(mut self, kind: &'static str, name: &str) -> Self {
+        self.references.push(Reference { to: Address::new(kind, name), part: true });
+        self
+    }
+
+    /// The same, with its place in the spec.
+    #[must_use]
+    pub fn at(mut self, source: Option<SourceRef>) -> Self {
+        self.source = source;
+        self
+    }
+}
+
+/// Collects the wishes of one kind, and what it has to say about the spec.
+#[derive(Debug)]
+pub struct Wanted<B> {
+    wishes: Vec<Wish<B>>,
+    problems: Vec<Diagnostic>,
+}
+
+impl<B> Default for Wanted<B> {
+    fn default() -> Self {
+        Self { wishes: Vec::new(), problems: Vec::new() }
+    }
+}
+
+impl<B> Wanted<B> {
+    /// Adds a wish.
+    pub fn add(&mut self, wish: Wish<B>) {
+        self.wishes.push(wish);
+    }
+
+    /// Reports something that makes the wish impossible.
+    pub fn problem(&mut self, problem: Diagnostic) {
+        self.problems.push(problem);
+    }
+}
+
+/// What is to be done to one thing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action<B> {
+    /// Make it.
+    Create {
+        /// What it shall be.
+        after: B,
+    },
+    /// Change it in place.
+    Update {
+        /// What it is, as far as it is ours.
+        before: B,
+        /// What it shall be.
+        after: B,
+        /// The paths that differ.
+        changed: Vec<FieldPath>,
+    },
+    /// Remove it, or our part of it.
+    Delete {
+        /// What it is.
+        before: B,
+        /// Whether it existed before it was managed: then only our part is removed.
+        adopted: bool,
+    },
+}
+
+impl<B> Action<B> {
+    /// The body that shall exist afterwards.
+    pub fn after(&self) -> Option<&B> {
+        match self {
+            Self::Create { after } | Self::Update { after, .. } => Some(after),
+            Self::Delete { .. } => None,
+        }
+    }
+
+    /// The body that exists before.
+    pub fn before(&self) -> Option<&B> {
+        match self {
+            Self::Create { .. } => None,
+            Self::Update { before, .. } | Self::Delete { before, .. } => Some(before),
+        }
+    }
+
+    /// Whether a path is among the changed ones, or everything is new.
+    pub fn touches(&self, field: &str) -> bool {
+        match self {
+            Self::Create { .. } => true,
+            Self::Update { changed, .. } => changed.iter().any(|p| p.field() == field),
+            Self::Delete { .. } => false,
+        }
+    }
+}
+
+/// A wish of any kind, with its body as a document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resource {
+    /// Its name.
+    pub address: Address,
+    /// Everything else.
+    pub wish: Wish<Document>,
+}
+
+/// The erased form of a kind's pure half.
+pub trait AnyKind: Send + Sync {
+    /// The kind's name.
+    fn name(&self) -> &'static str;
+    /// Fields that cannot change in place.
+    fn immutable(&self) -> &'static [&'static str];
+    /// What happens to an adopted thing that is no longer desired.
+    fn release(&self) -> Release;
+    /// Every wish of the kind, and its problems.
+    fn desire(&self, spec: &Spec, facts: &Facts, chains: &[Chain]) -> (Vec<Resource>, Vec<Diagnostic>);
+    /// What of a live body is ours to judge.
+    fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document;
+}
+
+/// A kind without its type.
+pub struct Erased<K>(PhantomData<K>);
+
+impl<K> Default for Erased<K> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<K: Kind> AnyKind for Erased<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn immutable(&self) -> &'static [&'static str] {
+        K::IMMUTABLE
+    }
+
+    fn release(&self) -> Release {
+        K::RELEASE
+    }
+
+    fn desire(&self, spec: &Spec, facts: &Facts, chains: &[Chain]) -> (Vec<Resource>, Vec<Diagnostic>) {
+        let mut want = Wanted::default();
+        K::desire(spec, facts, chains, &mut want);
+        let mut problems = want.problems;
+        let mut resources = Vec::with_capacity(want.wishes.len());
+        for wish in want.wishes {
+            let address = Address::new(K::NAME, wish.name.clone());
+            match Document::of(&wish.body) {
+                Ok(body) => resources.push(Resource {
+                    address,
+                    wish: Wish {
+                        name: wish.name,
+                        scope: wish.scope,
+                        physical_id: wish.physical_id,
+                        body,
+                        references: wish.references,
+                        on_destroy: wish.on_destroy,
+                        protect: wish.protect,
+                        source: wish.source,
+                    },
+                }),
+                Err(error) => problems.push(
+                    Diagnostic::error("body-not-serialisable", format!("{address} has no document form: {error}"))
+                        .at(wish.source),
+                ),
+            }
+        }
+        (resources, problems)
+    }
+
+    fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+        K::claimed(live, desired, last)
+    }
+}

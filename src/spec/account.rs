@@ -1,0 +1,111 @@
+//! AWS accounts and how to reach them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Problems;
+use crate::address::{AccountId, Region};
+
+/// An AWS account. Before anything is written its caller identity must be this account.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccountSpec {
+    /// The 12-digit account id, in quotes.
+    pub id: AccountId,
+    /// The default region of everything in this account.
+    pub region: Region,
+    /// The role to assume: its name, its ARN, or a chain of roles assumed one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assume_role: Option<AssumeRole>,
+    /// The external id for the (last) assumed role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The session name, `bailiwick` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_name: Option<String>,
+    /// A profile of the AWS configuration files that gives the base credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// One endpoint for every service of this account, for private endpoints and emulators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
+
+/// Which role to assume, or which chain of roles.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AssumeRole {
+    /// A role name in this account, or a role ARN.
+    One(String),
+    /// Roles assumed one after the other; the last one belongs to this account.
+    Chain(Vec<RoleStep>),
+}
+
+/// One step of a chain of assumed roles.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoleStep {
+    /// The role's ARN, or its name for a role in this account.
+    pub role: String,
+    /// The external id that the role's trust policy asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The session name, `bailiwick` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_name: Option<String>,
+}
+
+impl AccountSpec {
+    /// The partition of the account's region.
+    #[must_use]
+    pub fn partition(&self) -> &'static str {
+        self.region.partition()
+    }
+
+    /// The roles to assume in order, each as an ARN.
+    #[must_use]
+    pub fn role_chain(&self) -> Vec<RoleStep> {
+        let arn = |role: &str| {
+            if role.starts_with("arn:") {
+                role.to_owned()
+            } else {
+                format!("arn:{}:iam::{}:role/{role}", self.partition(), self.id)
+            }
+        };
+        let mut steps = match &self.assume_role {
+            None => Vec::new(),
+            Some(AssumeRole::One(role)) => {
+                vec![RoleStep { role: role.clone(), external_id: None, session_name: None }]
+            }
+            Some(AssumeRole::Chain(steps)) => steps.clone(),
+        };
+        for step in &mut steps {
+            step.role = arn(&step.role);
+            step.session_name = step.session_name.take().or_else(|| self.session_name.clone());
+        }
+        if let Some(last) = steps.last_mut() {
+            last.external_id = last.external_id.take().or_else(|| self.external_id.clone());
+        }
+        steps
+    }
+
+    pub(super) fn check(&self, key: &str, problems: &mut Problems<'_>) {
+        let at = |field: &'static str| ["accounts", key, field];
+        let region_is_sound = self.region.0.split('-').count() >= 3
+            && self.region.0.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !region_is_sound {
+            problems.error("invalid-region", &at("region"), format!("`{}` is no AWS region", self.region), "write a region such as us-west-2");
+        }
+        if matches!(&self.assume_role, Some(AssumeRole::Chain(steps)) if steps.is_empty()) {
+            problems.error("wrong-value", &at("assume_role"), "`assume_role` is an empty chain".into(), "remove it or name a role");
+        }
+        if self.external_id.is_some() && self.assume_role.is_none() {
+            problems.error("wrong-value", &at("external_id"), "`external_id` without `assume_role` has no effect".into(), "add `assume_role`");
+        }
+        if let Some(endpoint) = &self.endpoint
+            && !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
+        {
+            problems.error("wrong-value", &at("endpoint"), format!("`{endpoint}` is no URL"), "write https://host or http://host:port");
+        }
+    }
+}

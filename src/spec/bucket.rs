@@ -1,0 +1,224 @@
+//! S3 buckets: settings, and who owns which part of the bucket policy.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{OnDestroy, Problems, Spec, is_true, yes};
+use crate::address::Region;
+
+/// An S3 bucket. A setting that is absent here is left alone.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BucketSpec {
+    /// The owner: a key under `accounts`.
+    pub account: String,
+    /// The bucket's name.
+    pub name: String,
+    /// The bucket's region, the account's if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// Whether the bucket and its policy are managed here. `false`: it exists elsewhere, nothing of it is written, and a
+    /// finding prints the statement that its owner must add.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub managed: bool,
+    /// Block Public Access: all four settings at once. `true` unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_access_block: Option<bool>,
+    /// Object Ownership.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ownership: Option<Ownership>,
+    /// Versioning on (`true`) or suspended (`false`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versioning: Option<bool>,
+    /// Default encryption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+    /// Lifecycle rules, each with a unique id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<Vec<LifecycleRule>>,
+    /// Tags, besides those that mark ownership. Tags of others are left alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// `statements`: other people's policy statements survive. `exclusive`: the policy holds nothing but ours.
+    #[serde(default)]
+    pub policy: PolicyOwnership,
+    /// Write bucket policy statements for roles of the bucket's own account too. Across accounts they are always written.
+    #[serde(default)]
+    pub same_account_statements: bool,
+    /// What `destroy` does: `keep`, or `delete` (only ever an empty bucket).
+    #[serde(default)]
+    pub on_destroy: OnDestroy,
+    /// Refuse every plan that would delete or replace the bucket.
+    #[serde(default)]
+    pub protect: bool,
+}
+
+/// Who may own objects; `bucket_owner_enforced` switches ACLs off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ownership {
+    /// ACLs are off; the bucket's owner owns everything.
+    BucketOwnerEnforced,
+    /// The bucket's owner owns objects written with the `bucket-owner-full-control` ACL.
+    BucketOwnerPreferred,
+    /// The writer owns objects.
+    ObjectWriter,
+}
+
+/// Whose statements a bucket policy may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyOwnership {
+    /// Ours by their Sid; everybody else's survive.
+    #[default]
+    Statements,
+    /// Ours only.
+    Exclusive,
+}
+
+/// Default encryption of new objects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Encryption {
+    /// `AES256`: keys that S3 manages.
+    Simple(SimpleEncryption),
+    /// A KMS key.
+    Kms(KmsEncryption),
+}
+
+/// Encryption without a key of one's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SimpleEncryption {
+    /// SSE-S3.
+    #[serde(rename = "AES256")]
+    Aes256,
+}
+
+/// Encryption with a KMS key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KmsEncryption {
+    /// A key under `keys`.
+    pub kms_key: String,
+    /// Use an S3 Bucket Key, which saves KMS requests.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub bucket_key: bool,
+}
+
+/// A lifecycle rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LifecycleRule {
+    /// The rule's unique name.
+    pub id: String,
+    /// The keys that it applies to; empty means all.
+    #[serde(default)]
+    pub prefix: String,
+    /// Delete current versions after so many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub expire_days: Option<u32>,
+    /// Delete noncurrent versions after so many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub expire_noncurrent_days: Option<u32>,
+    /// Abort unfinished multipart uploads after so many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub abort_multipart_days: Option<u32>,
+}
+
+impl BucketSpec {
+    /// The bucket's region.
+    #[must_use]
+    pub fn region(&self, spec: &Spec) -> Region {
+        self.region
+            .clone()
+            .or_else(|| spec.accounts.get(&self.account).map(|a| a.region.clone()))
+            .unwrap_or_else(|| Region("us-east-1".into()))
+    }
+
+    /// The bucket's ARN.
+    #[must_use]
+    pub fn arn(&self, spec: &Spec) -> String {
+        format!("arn:{}:s3:::{}", self.region(spec).partition(), self.name)
+    }
+
+    pub(super) fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+        problems.reference(&["buckets", key, "account"], "account", &self.account, &spec.accounts);
+        if let Some(why) = bucket_name_problem(&self.name) {
+            problems.error(
+                "invalid-bucket-name",
+                &["buckets", key, "name"],
+                format!("`{}` is no bucket name: {why}", self.name),
+                "3 to 63 lower-case letters, digits, hyphens and dots, starting and ending with a letter or digit",
+            );
+        }
+        if let Some(Encryption::Kms(kms)) = &self.encryption {
+            problems.reference(&["buckets", key, "encryption", "kms_key"], "key", &kms.kms_key, &spec.keys);
+            if let Some(key_spec) = spec.keys.get(&kms.kms_key)
+                && key_spec.region(spec) != self.region(spec)
+            {
+                problems.error(
+                    "key-in-other-region",
+                    &["buckets", key, "encryption", "kms_key"],
+                    format!("the key `{}` is in {}, the bucket in {}", kms.kms_key, key_spec.region(spec), self.region(spec)),
+                    "a bucket needs a key of its own region",
+                );
+            }
+        }
+        let mut ids = std::collections::BTreeSet::new();
+        for (n, rule) in self.lifecycle.iter().flatten().enumerate() {
+            let n = n.to_string();
+            let path = ["buckets", key, "lifecycle", n.as_str()];
+            if rule.id.is_empty() || rule.id.len() > 255 || !ids.insert(rule.id.as_str()) {
+                problems.error("wrong-value", &path, format!("the rule id `{}` must be unique and have 1 to 255 characters", rule.id), "give every rule an id of its own");
+            }
+            if rule.expire_days.is_none() && rule.expire_noncurrent_days.is_none() && rule.abort_multipart_days.is_none() {
+                problems.error("wrong-value", &path, format!("the rule `{}` does nothing", rule.id), "add expire_days, expire_noncurrent_days or abort_multipart_days");
+            }
+        }
+        problems.tags(&["buckets", key, "tags"], &self.tags);
+    }
+}
+
+/// Why a text is no name for a general purpose bucket.
+///
+/// Source: S3 User Guide, "General purpose buckets naming rules".
+fn bucket_name_problem(name: &str) -> Option<&'static str> {
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if !(3..=63).contains(&name.len()) {
+        Some("it has fewer than 3 or more than 63 characters")
+    } else if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.') {
+        Some("it holds a character that is not allowed")
+    } else if !edge(name.bytes().next()) || !edge(name.bytes().last()) {
+        Some("it starts or ends with a hyphen or dot")
+    } else if name.contains("..") {
+        Some("it holds two dots in a row")
+    } else if name.split('.').count() == 4 && name.split('.').all(|p| p.parse::<u8>().is_ok()) {
+        Some("it looks like an IP address")
+    } else if ["xn--", "sthree-", "amzn-s3-demo-"].iter().any(|p| name.starts_with(p)) {
+        Some("its prefix is reserved")
+    } else if ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"].iter().any(|s| name.ends_with(s)) {
+        Some("its suffix is reserved")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bucket_name_problem;
+
+    #[test]
+    fn bucket_names_follow_the_rules_of_s3() {
+        for good in ["acme-model-weights", "a.b.c", "123", "1.2.3.four"] {
+            assert_eq!(bucket_name_problem(good), None, "{good}");
+        }
+        for bad in ["ab", "Bad", "a_b", "-ab", "ab.", "a..b", "192.168.5.4", "xn--a", "a-s3alias", &"a".repeat(64)] {
+            assert!(bucket_name_problem(bad).is_some(), "{bad}");
+        }
+    }
+}

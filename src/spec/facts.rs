@@ -1,0 +1,52 @@
+//! What must be known of the outside before a spec can be compiled: literal values that no name determines.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Spec;
+
+/// Facts read before planning.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The OIDC issuer URL of each cluster, by the cluster's key.
+    #[serde(default)]
+    pub issuers: BTreeMap<String, String>,
+    /// The key ARN of each KMS key that exists, by the key's key. A managed key that is still to be made is absent.
+    #[serde(default)]
+    pub key_arns: BTreeMap<String, String>,
+}
+
+impl Facts {
+    /// Stand-ins that have the form and length of the real values, for compiling without looking anywhere.
+    #[must_use]
+    pub fn placeholders(spec: &Spec) -> Self {
+        let issuers = spec
+            .clusters
+            .iter()
+            .map(|(key, cluster)| {
+                let region = spec.cluster_region(cluster);
+                (key.clone(), format!("https://oidc.eks.{region}.{}/id/EXAMPLED539D4633E53DE1B716D3041E", region.dns_suffix()))
+            })
+            .collect();
+        let key_arns = spec
+            .keys
+            .iter()
+            .map(|(name, key)| {
+                let region = key.region(spec);
+                let id = spec.account_id(&key.account);
+                (
+                    name.clone(),
+                    format!("arn:{}:kms:{region}:{id}:key/00000000-0000-0000-0000-000000000000", region.partition()),
+                )
+            })
+            .collect();
+        Self { issuers, key_arns }
+    }
+
+    /// The issuer of a cluster without its scheme, as trust policies and provider ARNs spell it.
+    #[must_use]
+    pub fn issuer_host(&self, cluster: &str) -> Option<&str> {
+        self.issuers.get(cluster).map(|url| url.strip_prefix("https://").unwrap_or(url))
+    }
+}

@@ -1,0 +1,156 @@
+//! Grants: who may do what on which data.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Problems, Spec};
+use crate::spec::cluster::Identity;
+
+/// "This service account may do this with that prefix of that bucket."
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantSpec {
+    /// Who: a key under `service_accounts`.
+    pub to: String,
+    /// Which bucket: a key under `buckets`.
+    pub bucket: String,
+    /// Which keys: all that start with this. The whole bucket must be asked for with `prefix: ""`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// What may be done.
+    pub access: Access,
+    /// How the bucket's account is reached.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Grant `HeadBucket` too, which KServe 0.17 and later calls first. S3 cannot tell it from listing the bucket
+    /// without a prefix, so the names of all keys of the bucket become visible.
+    #[serde(default)]
+    pub head_bucket: bool,
+}
+
+/// What may be done with the data. The exact actions are in docs/grants.md.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// List keys and read objects.
+    Read,
+    /// List keys and write objects.
+    Write,
+    /// List keys, read and write objects.
+    ReadWrite,
+    /// List keys only.
+    List,
+    /// List keys and delete objects.
+    Delete,
+    /// Exactly these S3 actions.
+    Actions(Vec<String>),
+}
+
+/// How a role of one account reaches a bucket of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The bucket policy names the pod's role.
+    #[default]
+    Direct,
+    /// The pod's role assumes a role in the bucket's account.
+    AssumeRole,
+}
+
+impl GrantSpec {
+    /// The prefix, empty for the whole bucket.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.prefix.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn check(&self, index: usize, spec: &Spec, problems: &mut Problems<'_>) {
+        let n = index.to_string();
+        let at = |field: &'static str| ["grants".to_owned(), n.clone(), field.to_owned()];
+        let path = |field: &'static str| at(field);
+        let to = path("to");
+        let to: Vec<&str> = to.iter().map(String::as_str).collect();
+        problems.reference(&to, "service account", &self.to, &spec.service_accounts);
+        problems.reference(&["grants", &n, "bucket"], "bucket", &self.bucket, &spec.buckets);
+        match &self.prefix {
+            None => problems.error(
+                "missing-prefix",
+                &["grants", &n],
+                format!("the grant to `{}` names no prefix", self.to),
+                "name the prefix, or ask for the whole bucket with `prefix: \"\"`",
+            ),
+            Some(prefix) if prefix.starts_with('/') => problems.error(
+                "leading-slash",
+                &["grants", &n, "prefix"],
+                format!("the prefix `{prefix}` begins with a slash: S3 keys do not"),
+                &format!("write `{}`", prefix.trim_start_matches('/')),
+            ),
+            Some(prefix) if prefix.len() > 1024 || prefix.chars().any(char::is_control) => problems.error(
+                "wrong-value",
+                &["grants", &n, "prefix"],
+                "the prefix holds a control character or is longer than a key may be".into(),
+                "S3 keys have at most 1,024 bytes",
+            ),
+            Some(_) => {}
+        }
+        if let Access::Actions(actions) = &self.access {
+            self.check_actions(actions, &n, problems);
+        }
+        if self.mode == Mode::AssumeRole {
+            self.check_assume_role(&n, spec, problems);
+        }
+    }
+
+    fn check_actions(&self, actions: &[String], n: &str, problems: &mut Problems<'_>) {
+        if actions.is_empty() {
+            problems.error("wrong-value", &["grants", n, "access"], "the list of actions is empty".into(), "name at least one action");
+        }
+        for action in actions {
+            let name = action.strip_prefix("s3:").unwrap_or_default();
+            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+                problems.error(
+                    "wrong-value",
+                    &["grants", n, "access", "actions"],
+                    format!("`{action}` cannot be granted: only single S3 actions can"),
+                    "write actions such as s3:GetObject, without wildcards",
+                );
+            }
+        }
+    }
+
+    /// One pod gets one set of credentials, so that a chain into another account excludes direct access beside it under
+    /// Pod Identity, whose agent hands out the target role's credentials only.
+    fn check_assume_role(&self, n: &str, spec: &Spec, problems: &mut Problems<'_>) {
+        let (Some(account), Some(bucket)) = (spec.service_accounts.get(&self.to), spec.buckets.get(&self.bucket)) else {
+            return;
+        };
+        let Some(cluster) = spec.clusters.get(&account.cluster) else { return };
+        if cluster.account == bucket.account {
+            problems.error(
+                "wrong-value",
+                &["grants", n, "mode"],
+                format!("`mode: assume_role` leads to another account, but `{}` is in the cluster's own", self.bucket),
+                "use `mode: direct`",
+            );
+        }
+        if account.identity(spec) != Identity::PodIdentity {
+            return;
+        }
+        let other = spec.grants.iter().find(|g| {
+            g.to == self.to
+                && (g.mode != Mode::AssumeRole
+                    || spec.buckets.get(&g.bucket).is_some_and(|b| b.account != bucket.account))
+        });
+        if let Some(other) = other {
+            problems.error(
+                "two-identities",
+                &["grants", n, "mode"],
+                format!(
+                    "pods of `{}` would need two identities: a target role in account `{}` and another for the grant on `{}`",
+                    self.to, bucket.account, other.bucket
+                ),
+                "Pod Identity gives a pod the target role's credentials only: split the service account, or use one mode and one account",
+            );
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! YAML text as a tree in which every key and value remembers where it was written.
+//!
+//! Nothing is typed here and nothing stops at the first problem: duplicate keys are kept, so that all of them can be
+//! reported, and the size of what a file may expand to is bounded before it is built.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
+
+use crate::diagnostic::{Diagnostic, SourceRef};
+
+/// A file larger than this is refused before it is parsed.
+pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+const MAX_NODES: usize = 2_000_000;
+const MAX_EVENTS: usize = 5_000_000;
+const MAX_DEPTH: usize = 64;
+
+/// A value and where it was written.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The value.
+    pub value: Value,
+    /// Its place.
+    pub source: SourceRef,
+}
+
+/// A key of a map and where it was written.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// The key.
+    pub text: String,
+    /// Its place.
+    pub source: SourceRef,
+}
+
+/// What YAML can say.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// `null`, `~` or nothing.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i128),
+    /// Any other number.
+    Float(f64),
+    /// Text; `plain` when it stands without quotes.
+    Text {
+        /// The text.
+        text: String,
+        /// Whether it was written without quotes.
+        plain: bool,
+    },
+    /// A list.
+    List(Vec<Node>),
+    /// A map in the order of the file, duplicate keys included.
+    Map(Vec<(Key, Node)>),
+}
+
+impl Value {
+    /// What a person calls this kind of value.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Bool(_) => "a boolean",
+            Self::Int(_) | Self::Float(_) => "a number",
+            Self::Text { .. } => "text",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a map",
+        }
+    }
+}
+
+impl Node {
+    /// The child of a map by key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<(&Key, &Node)> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|(k, _)| k.text == key).map(|(k, v)| (k, v)),
+            _ => None,
+        }
+    }
+
+    /// The node as plain JSON, for typing.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::Bool(b) => Json::Bool(*b),
+            Value::Int(n) => i64::try_from(*n).map_or_else(|_| Json::String(n.to_string()), Json::from),
+            Value::Float(n) => serde_json::Number::from_f64(*n).map_or(Json::Null, Json::Number),
+            Value::Text { text, .. } => Json::String(text.clone()),
+            Value::List(nodes) => nodes.iter().map(Node::to_json).collect(),
+            Value::Map(entries) => {
+                Json::Object(entries.iter().map(|(k, v)| (k.text.clone(), v.to_json())).collect())
+            }
+        }
+    }
+}
+
+/// Reads one file's text.
+///
+/// # Errors
+/// One diagnostic: YAML syntax, or a file that is too large or expands to too much.
+pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
+    let start = || Some(SourceRef { file: file.clone(), line: 1, column: 1, span: (0, 0) });
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(Diagnostic::error("file-too-large", format!("`{file}` has {} bytes", text.len()))
+            .at(start())
+            .help(format!("a spec file may have {MAX_FILE_BYTES} bytes; split it into several files")));
+    }
+    if let Some(offset) = text.find('\0') {
+        return Err(Diagnostic::error("yaml-syntax", format!("`{file}` holds a NUL byte at offset {offset}: this is not text"))
+            .at(start())
+            .help("a spec is YAML text in UTF-8"));
+    }
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        strict_booleans: true,
+        strict_indentation: true,
+        reject_unsupported_tags: true,
+        reject_tagged_field_names: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_NODES,
+            max_events: MAX_EVENTS,
+            max_depth: MAX_DEPTH,
+            enforce_alias_anchor_ratio: false,
+        },
+    };
+    match serde_saphyr::from_str_with_options::<Raw>(text, options) {
+        Ok(raw) => Ok(raw.place(file, text)),
+        Err(error) => {
+            let place = error.location().and_then(|l| source(file, &l)).or_else(start);
+            let message = error.without_snippet().to_string();
+            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(m, _)| m).trim().to_owned();
+            Err(Diagnostic::error("yaml-syntax", message).at(place).help("mend the YAML here; nothing else of this file was read"))
+        }
+    }
+}
+
+/// An empty map at the start of a file, for a file that says nothing.
+#[must_use]
+pub fn empty(file: &Arc<str>) -> Node {
+    Node { value: Value::Map(Vec::new()), source: SourceRef { file: file.clone(), line: 1, column: 1, span: (0, 0) } }
+}
+
+/// Lays `over` on `base`: maps merge by key, anything else replaces, `null` removes.
+///
+/// Duplicate keys inside one file are reported and the last one is kept.
+#[must_use]
+pub fn merge(base: Node, over: Node) -> Node {
+    match (base.value, over.value) {
+        (Value::Map(mut entries), Value::Map(overlay)) => {
+            for (key, node) in overlay {
+                let slot = entries.iter().position(|(k, _)| k.text == key.text);
+                match slot {
+                    Some(at) => {
+                        let (old_key, old) = entries.swap_remove(at);
+                        if !matches!(node.value, Value::Null) {
+                            let key = if matches!(node.value, Value::Map(_)) { old_key } else { key };
+                            entries.push((key, merge(old, node)));
+                            let last = entries.len() - 1;
+                            entries.swap(at, last);
+                        }
+                    }
+                    None => entries.push((key, node)),
+                }
+            }
+            Node { value: Value::Map(entries), source: base.source }
+        }
+        (_, value) => Node { value, source: over.source },
+    }
+}
+
+/// Removes map entries that are null: an empty entry says nothing.
+pub fn drop_nulls(node: &mut Node) {
+    match &mut node.value {
+        Value::Map(entries) => {
+            entries.retain(|(_, child)| !matches!(child.value, Value::Null));
+            entries.iter_mut().for_each(|(_, child)| drop_nulls(child));
+        }
+        Value::List(nodes) => nodes.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// Reports every key that stands twice in one map, and keeps the last.
+pub fn refuse_duplicates(node: &mut Node, problems: &mut Vec<Diagnostic>) {
+    match &mut node.value {
+        Value::Map(entries) => {
+            let mut seen: std::collections::HashMap<String, SourceRef> = std::collections::HashMap::new();
+            for (key, _) in entries.iter() {
+                if let Some(first) = seen.get(&key.text) {
+                    problems.push(
+                        Diagnostic::error("duplicate-key", format!("the key `{}` stands twice in one map", key.text))
+                            .at(Some(key.source.clone()))
+                            .label(format!("first written in line {}", first.line))
+                            .help("remove one of the two: it is not guessed which one is meant"),
+                    );
+                } else {
+                    seen.insert(key.text.clone(), key.source.clone());
+                }
+            }
+            if seen.len() < entries.len() {
+                let mut later = std::collections::HashSet::new();
+                let mut kept: Vec<_> = std::mem::take(entries)
+                    .into_iter()
+                    .rev()
+                    .filter(|(key, _)| later.insert(key.text.clone()))
+                    .collect();
+                kept.reverse();
+                *entries = kept;
+            }
+            entries.iter_mut().for_each(|(_, child)| refuse_duplicates(child, problems));
+        }
+        Value::List(nodes) => nodes.iter_mut().for_each(|child| refuse_duplicates(child, problems)),
+        _ => {}
+    }
+}
+
+fn source(file: &Arc<str>, location: &serde_saphyr::Location) -> Option<SourceRef> {
+    let line = u32::try_from(location.line()).ok().filter(|n| *n > 0)?;
+    let span = location.span();
+    let offset = span.byte_offset().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    let length = span.byte_len().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    Some(SourceRef {
+        file: file.clone(),
+        line,
+        column: u32::try_from(location.column()).unwrap_or(1),
+        span: (offset, length),
+    })
+}
+
+/// The deserialised form, before places are attached to the file.
+struct Raw(Spanned<RawValue>);
+
+enum RawValue {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(String),
+    List(Vec<Raw>),
+    Map(Vec<(Spanned<String>, Raw)>),
+}
+
+impl Raw {
+    fn place(self, file: &Arc<str>, text: &str) -> Node {
+        let unknown = || SourceRef { file: file.clone(), line: 1, column: 1, span: (0, 0) };
+        let at = source(file, &self.0.referenced).unwrap_or_else(unknown);
+        let value = match self.0.value {
+            RawValue::Null => Value::Null,
+            RawValue::Bool(b) => Value::Bool(b),
+            RawValue::Int(n) => Value::Int(n),
+            RawValue::Float(n) => Value::Float(n),
+            RawValue::Text(s) => {
+                // A value that came through an alias is judged where it was written.
+                let defined = source(file, &self.0.defined).unwrap_or_else(unknown);
+                let plain = text.as_bytes().get(defined.span.0).is_none_or(|b| !matches!(b, b'"' | b'\''));
+                Value::Text { text: s, plain }
+            }
+            RawValue::List(nodes) => Value::List(nodes.into_iter().map(|n| n.place(file, text)).collect()),
+            RawValue::Map(entries) => Value::Map(
+                entries
+                    .into_iter()
+                    .map(|(key, node)| {
+                        let key_at = source(file, &key.referenced).unwrap_or_else(unknown);
+                        (Key { text: key.value, source: key_at }, node.place(file, text))
+                    })
+                    .collect(),
+            ),
+        };
+        Node { value, source: at }
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Spanned::deserialize(deserializer).map(Raw)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = RawValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+    fn visit_bool<E>(self, b: bool) -> Result<RawValue, E> {
+        Ok(RawValue::Bool(b))
+    }
+    fn visit_i64<E>(self, n: i64) -> Result<RawValue, E> {
+        Ok(RawValue::Int(n.into()))
+    }
+    fn visit_u64<E>(self, n: u64) -> Result<RawValue, E> {
+        Ok(RawValue::Int(n.into()))
+    }
+    fn visit_i128<E>(self, n: i128) -> Result<RawValue, E> {
+        Ok(RawValue::Int(n))
+    }
+    fn visit_f64<E>(self, n: f64) -> Result<RawValue, E> {
+        Ok(RawValue::Float(n))
+    }
+    fn visit_str<E>(self, s: &str) -> Result<RawValue, E> {
+        Ok(RawValue::Text(s.to_owned()))
+    }
+    fn visit_string<E>(self, s: String) -> Result<RawValue, E> {
+        Ok(RawValue::Text(s))
+    }
+    fn visit_unit<E>(self) -> Result<RawValue, E> {
+        Ok(RawValue::Null)
+    }
+    fn visit_none<E>(self) -> Result<RawValue, E> {
+        Ok(RawValue::Null)
+    }
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<RawValue, D::Error> {
+        RawValue::deserialize(deserializer)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<RawValue, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(node) = access.next_element()? {
+            nodes.push(node);
+        }
+        Ok(RawValue::List(nodes))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<RawValue, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = access.next_key()? {
+            entries.push((key, access.next_value()?));
+        }
+        Ok(RawValue::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Node {
+        parse(&"t.yaml".into(), text).unwrap()
+    }
+
+    fn check_merge(base: &str, over: &str, expected: &str) {
+        let mut merged = merge(read(base), read(over));
+        drop_nulls(&mut merged);
+        assert_eq!(merged.to_json().to_string(), expected);
+    }
+
+    #[test]
+    fn overlays_merge_maps_replace_lists_and_null_removes() {
+        check_merge("a: {x: 1, y: [1, 2]}\nb: 1", "a: {y: [3], z: 4}\nb: null", r#"{"a":{"x":1,"y":[3],"z":4}}"#);
+        check_merge("a: {x: 1}", "a: text", r#"{"a":"text"}"#);
+    }
+
+    #[test]
+    fn every_value_knows_its_place_and_whether_it_was_quoted() {
+        let node = read("a:\n  id: \"012\"\n  no: 012\n");
+        let (key, value) = node.get("a").and_then(|(_, a)| a.get("id")).unwrap();
+        assert_eq!((key.source.line, key.source.column, value.source.column), (2, 3, 7));
+        assert!(matches!(&value.value, Value::Text { plain: false, .. }));
+        let (_, bare) = node.get("a").and_then(|(_, a)| a.get("no")).unwrap();
+        assert!(matches!(&bare.value, Value::Text { plain: true, text } if text == "012"));
+    }
+
+    #[test]
+    fn all_duplicates_are_reported() {
+        let mut node = read("a: 1\nb: {c: 1, c: 2}\na: 2\n");
+        let mut problems = Vec::new();
+        refuse_duplicates(&mut node, &mut problems);
+        let places: Vec<String> = problems.iter().map(|p| p.source.as_ref().unwrap().to_string()).collect();
+        assert_eq!(places, ["t.yaml:3:1", "t.yaml:2:11"]);
+        assert_eq!(node.to_json().to_string(), r#"{"a":2,"b":{"c":2}}"#);
+    }
+
+    #[test]
+    fn an_alias_bomb_is_an_error_and_not_memory() {
+        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for n in 1..12 {
+            let previous = format!("*a{}", n - 1);
+            text.push_str(&format!("a{n}: &a{n} [{}]\n", vec![previous; 10].join(", ")));
+        }
+        let problem = parse(&"bomb.yaml".into(), &text).unwrap_err();
+        assert_eq!(problem.code, "yaml-syntax");
+    }
+}

@@ -1,0 +1,143 @@
+//! Kubernetes service accounts.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::cluster::Identity;
+use super::{Problems, Spec};
+
+/// A Kubernetes service account, and the role that its pods get.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceAccountSpec {
+    /// The cluster: a key under `clusters`.
+    pub cluster: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
+    /// The role: a key under `roles`. Without it a role is derived in the cluster's account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// How its pods get credentials, if other than the cluster's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// How much of the Kubernetes object is ours.
+    #[serde(default)]
+    pub manage: Manage,
+    /// Create the namespace if it does not exist.
+    #[serde(default)]
+    pub create_namespace: bool,
+    /// Labels to own on the object.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations to own on the object, besides the role's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Pod Identity: leave out the session tags that EKS adds.
+    #[serde(default)]
+    pub disable_session_tags: bool,
+    /// Refuse every plan that would delete the object.
+    #[serde(default)]
+    pub protect: bool,
+}
+
+/// How much of a Kubernetes object is ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Manage {
+    /// The object is created if it is missing, and deleted again if we created it.
+    #[default]
+    Object,
+    /// The object exists; only our fields on it are ours.
+    Annotation,
+    /// No access to the cluster: a finding prints what to annotate.
+    None,
+}
+
+impl ServiceAccountSpec {
+    /// How its pods get credentials.
+    #[must_use]
+    pub fn identity(&self, spec: &Spec) -> Identity {
+        self.identity.or_else(|| spec.clusters.get(&self.cluster).map(|c| c.identity)).unwrap_or_default()
+    }
+
+    /// The subject of its tokens: `system:serviceaccount:<namespace>:<name>`.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.namespace, self.name)
+    }
+
+    pub(super) fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+        let at = |field: &'static str| ["service_accounts", key, field];
+        problems.reference(&at("cluster"), "cluster", &self.cluster, &spec.clusters);
+        if !is_dns_label(&self.namespace) {
+            problems.error("invalid-namespace", &at("namespace"), format!("`{}` is no namespace name", self.namespace), "1 to 63 lower-case letters, digits and hyphens (RFC 1123 label)");
+        }
+        let sound = self.name.len() <= 253 && self.name.split('.').all(is_dns_label);
+        if !sound {
+            problems.error("invalid-service-account-name", &at("name"), format!("`{}` is no service account name", self.name), "lower-case letters, digits, hyphens and dots (RFC 1123 subdomain)");
+        }
+        if let Some(role) = &self.role {
+            problems.reference(&at("role"), "role", role, &spec.roles);
+            if let (Some(role_spec), Some(cluster)) = (spec.roles.get(role), spec.clusters.get(&self.cluster))
+                && role_spec.account != cluster.account
+                && self.identity(spec) == Identity::PodIdentity
+            {
+                problems.error(
+                    "wrong-account",
+                    &at("role"),
+                    format!("the role `{role}` is in account `{}`, the cluster in `{}`", role_spec.account, cluster.account),
+                    "Pod Identity needs a role of the cluster's account; reach another account with `mode: assume_role` grants",
+                );
+            }
+        } else if spec.roles.contains_key(key) {
+            problems.error("ambiguous-role", &["service_accounts", key], format!("the role derived for `{key}` would have the name of an entry under `roles`"), &format!("write `role: {key}`, or rename one of the two"));
+        }
+        if self.annotations.contains_key(ROLE_ANNOTATION) {
+            problems.error("wrong-value", &["service_accounts", key, "annotations", ROLE_ANNOTATION], format!("`{ROLE_ANNOTATION}` is set from `role`"), "remove it here");
+        }
+        for (map, entries) in [("labels", &self.labels), ("annotations", &self.annotations)] {
+            for name in entries.keys().filter(|k| !is_qualified_name(k)) {
+                problems.error("wrong-value", &["service_accounts", key, map, name], format!("`{name}` is no Kubernetes key"), "write name or prefix/name");
+            }
+        }
+        for (label, value) in &self.labels {
+            let sound = value.len() <= 63
+                && (value.is_empty() || is_name_part(value));
+            if !sound {
+                problems.error("wrong-value", &["service_accounts", key, "labels", label], format!("`{value}` is no label value"), "at most 63 letters, digits and -_., starting and ending with a letter or digit");
+            }
+        }
+    }
+}
+
+/// The annotation by which the EKS webhook finds a pod's role.
+///
+/// Source: EKS User Guide, "Assign IAM roles to Kubernetes service accounts".
+pub const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
+
+fn is_dns_label(text: &str) -> bool {
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && edge(text.bytes().next())
+        && edge(text.bytes().last())
+}
+
+fn is_name_part(text: &str) -> bool {
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && edge(text.bytes().next())
+        && edge(text.bytes().last())
+}
+
+fn is_qualified_name(text: &str) -> bool {
+    match text.split_once('/') {
+        Some((prefix, name)) => prefix.len() <= 253 && prefix.split('.').all(is_dns_label) && is_name_part(name),
+        None => is_name_part(text),
+    }
+}
