@@ -35,9 +35,12 @@ pub fn build<'k>(
             if let Some(other) = desired.resources.get(&resource.address) {
                 if other.wish.body != resource.wish.body {
                     problems.push(
-                        Diagnostic::error("same-address", format!("{} is asked for twice, differently", resource.address))
-                            .at(resource.wish.source.clone())
-                            .help("make the entries agree"),
+                        Diagnostic::error(
+                            "same-address",
+                            format!("{} is asked for twice, differently", resource.address),
+                        )
+                        .at(resource.wish.source.clone())
+                        .help("make the entries agree"),
                     );
                 }
                 continue;
@@ -51,7 +54,10 @@ pub fn build<'k>(
                 problems.push(
                     Diagnostic::error(
                         "same-object",
-                        format!("{other} and {} are the same object: `{}`", resource.address, resource.wish.physical_id),
+                        format!(
+                            "{other} and {} are the same object: `{}`",
+                            resource.address, resource.wish.physical_id
+                        ),
                     )
                     .at(resource.wish.source.clone())
                     .help("one real object has one entry"),
@@ -63,8 +69,11 @@ pub fn build<'k>(
     for resource in desired.resources.values() {
         for reference in resource.wish.references.iter().filter(|r| !desired.resources.contains_key(&r.to)) {
             problems.push(
-                Diagnostic::error("dangling-reference", format!("{} needs {}, which nothing asks for", resource.address, reference.to))
-                    .at(resource.wish.source.clone()),
+                Diagnostic::error(
+                    "dangling-reference",
+                    format!("{} needs {}, which nothing asks for", resource.address, reference.to),
+                )
+                .at(resource.wish.source.clone()),
             );
         }
     }

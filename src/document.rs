@@ -108,9 +108,7 @@ fn differences(path: &FieldPath, before: Option<&Value>, after: Option<&Value>, 
 }
 
 /// A path into a document, printed with dots: `tags.team`.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct FieldPath(String);
 

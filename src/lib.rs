@@ -9,4 +9,7 @@ pub mod diagnostic;
 pub mod document;
 pub mod iam;
 pub mod kind;
+pub mod live;
+pub mod provider;
+pub mod session;
 pub mod spec;

@@ -51,18 +51,27 @@ pub fn identity_statements(spec: &Spec, facts: &Facts, chains: &[Chain], role: &
     for (n, (patterns, buckets)) in lists.iter().enumerate() {
         let mut statement = Statement::allow(["s3:ListBucket"], buckets.iter().map(String::as_str));
         if !patterns.is_empty() {
-            statement = statement.when(Condition::new(plain(Test::StringLike), "s3:prefix", patterns.iter().map(String::as_str)));
+            statement = statement.when(Condition::new(
+                plain(Test::StringLike),
+                "s3:prefix",
+                patterns.iter().map(String::as_str),
+            ));
         }
         statements.push(statement.with_sid(&numbered("List", n)));
     }
     for (actions, buckets) in &whole {
         let statement = Statement::allow(actions.iter().map(String::as_str), buckets.iter().map(String::as_str));
-        let sid = if actions.iter().eq(["s3:GetBucketLocation"]) { "Locate".to_owned() } else { format!("Bucket{}", digest_of(actions)) };
+        let sid = if actions.iter().eq(["s3:GetBucketLocation"]) {
+            "Locate".to_owned()
+        } else {
+            format!("Bucket{}", digest_of(actions))
+        };
         statements.push(statement.with_sid(&sid));
     }
     if !heads.is_empty() {
         let null = Condition::new(plain(Test::Null), "s3:prefix", ["true"]);
-        statements.push(Statement::allow(["s3:ListBucket"], heads.iter().map(String::as_str)).when(null).with_sid("Head"));
+        statements
+            .push(Statement::allow(["s3:ListBucket"], heads.iter().map(String::as_str)).when(null).with_sid("Head"));
     }
     statements.extend(key_use(spec, facts, chains, role));
     let targets: BTreeSet<String> = {
@@ -75,7 +84,8 @@ pub fn identity_statements(spec: &Spec, facts: &Facts, chains: &[Chain], role: &
     };
     if !targets.is_empty() {
         statements.push(
-            Statement::allow(["sts:AssumeRole", "sts:TagSession"], targets.iter().map(String::as_str)).with_sid("AssumeTarget"),
+            Statement::allow(["sts:AssumeRole", "sts:TagSession"], targets.iter().map(String::as_str))
+                .with_sid("AssumeTarget"),
         );
     }
     statements
@@ -94,7 +104,9 @@ fn key_use(spec: &Spec, facts: &Facts, chains: &[Chain], role: &str) -> Vec<Stat
     for chain in chains.iter().filter(|c| c.data_role() == role) {
         let Some((key, key_spec)) = chain.key.as_ref().and_then(|k| spec.keys.get_key_value(k)) else { continue };
         let region = key_spec.region(spec);
-        uses.entry((key, format!("s3.{region}.{}", region.dns_suffix()))).or_default().extend(Actions::of(&chain.access).key);
+        uses.entry((key, format!("s3.{region}.{}", region.dns_suffix())))
+            .or_default()
+            .extend(Actions::of(&chain.access).key);
     }
     let mut merged: BTreeMap<(String, Option<String>, Vec<String>), BTreeSet<String>> = BTreeMap::new();
     for ((key, via), actions) in uses {
@@ -121,7 +133,8 @@ fn key_use(spec: &Spec, facts: &Facts, chains: &[Chain], role: &str) -> Vec<Stat
                     .when(Condition::new(plain(Test::StringEquals), "kms:ViaService", [via]))
                     .with_sid(&numbered("Keys", n));
             if let Some(alias) = alias {
-                let any = Operator { test: Test::StringEquals, qualifier: Some(Qualifier::ForAnyValue), if_exists: false };
+                let any =
+                    Operator { test: Test::StringEquals, qualifier: Some(Qualifier::ForAnyValue), if_exists: false };
                 statement = statement.when(Condition::new(any, "kms:ResourceAliases", [alias]));
             }
             statement

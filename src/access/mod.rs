@@ -16,7 +16,7 @@ use serde::Serialize;
 
 pub use actions::{Actions, pattern_text};
 pub use identity::{identity_statements, render_for_owner};
-pub use pack::{INLINE_NAME, Packed, PackError, pack};
+pub use pack::{INLINE_NAME, PackError, Packed, pack};
 pub use resource::{bucket_statements, key_statements, own_sid, sid_prefix};
 pub use trust::{role_trust, trusted_roles};
 
@@ -229,7 +229,11 @@ pub fn findings(spec: &Spec, facts: &Facts, chains: &[Chain]) -> Vec<Diagnostic>
             found.push(
                 Diagnostic::warning(
                     "unmanaged-bucket-policy",
-                    format!("the owner of bucket `{}` must add these statements to its policy:\n{}", bucket.name, render_for_owner(&statements)),
+                    format!(
+                        "the owner of bucket `{}` must add these statements to its policy:\n{}",
+                        bucket.name,
+                        render_for_owner(&statements)
+                    ),
                 )
                 .at(at.clone())
                 .help("until then the grant gives no access; with `managed: true` the statements are written here"),
@@ -243,7 +247,11 @@ pub fn findings(spec: &Spec, facts: &Facts, chains: &[Chain]) -> Vec<Diagnostic>
             found.push(
                 Diagnostic::warning(
                     "unmanaged-role",
-                    format!("the owner of role `{}` must add these statements to a policy of the role:\n{}", role.name, render_for_owner(&statements)),
+                    format!(
+                        "the owner of role `{}` must add these statements to a policy of the role:\n{}",
+                        role.name,
+                        render_for_owner(&statements)
+                    ),
                 )
                 .at(at.clone())
                 .help("until then the grant gives no access; with `managed: true` the policy is written here"),
@@ -253,7 +261,10 @@ pub fn findings(spec: &Spec, facts: &Facts, chains: &[Chain]) -> Vec<Diagnostic>
             found.push(
                 Diagnostic::warning(
                     "prefix-without-slash",
-                    format!("the prefix `{}` also covers keys such as `{}2`: it does not end with a slash", chain.prefix, chain.prefix),
+                    format!(
+                        "the prefix `{}` also covers keys such as `{}2`: it does not end with a slash",
+                        chain.prefix, chain.prefix
+                    ),
                 )
                 .at(spec.source(&["grants", &chain.grant.to_string(), "prefix"]))
                 .help(format!("write `{}/` if a folder is meant", chain.prefix)),
@@ -277,7 +288,11 @@ pub fn findings(spec: &Spec, facts: &Facts, chains: &[Chain]) -> Vec<Diagnostic>
             found.push(
                 Diagnostic::warning(
                     "unmanaged-role-trust",
-                    format!("the owner of role `{}` must trust its service accounts with:\n{}", role.name, render_for_owner(trust.statements())),
+                    format!(
+                        "the owner of role `{}` must trust its service accounts with:\n{}",
+                        role.name,
+                        render_for_owner(trust.statements())
+                    ),
                 )
                 .at(spec.source(&["roles", key]))
                 .help("until then pods cannot take the role; with `managed: true` the trust is written here"),

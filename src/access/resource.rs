@@ -31,7 +31,11 @@ fn camel(text: &str) -> String {
     let mut start = true;
     for c in text.chars() {
         if c.is_ascii_alphanumeric() {
-            if start { out.push(c.to_ascii_uppercase()) } else { out.push(c) }
+            if start {
+                out.push(c.to_ascii_uppercase())
+            } else {
+                out.push(c)
+            }
             start = false;
         } else {
             start = true;
@@ -43,7 +47,11 @@ fn camel(text: &str) -> String {
 /// A Sid that names what the statement is about, and is unique by a digest where the words do not suffice.
 fn sid(project: &str, what: &str, about: &str) -> String {
     let words: String = camel(about).chars().take(32).collect();
-    let unique = if camel(about) == about || about.is_empty() { String::new() } else { Digest::of(about.as_bytes()).short(4).to_owned() };
+    let unique = if camel(about) == about || about.is_empty() {
+        String::new()
+    } else {
+        Digest::of(about.as_bytes()).short(4).to_owned()
+    };
     format!("{}{what}{words}{unique}", sid_prefix(project))
 }
 
@@ -92,13 +100,19 @@ pub fn bucket_statements(spec: &Spec, _facts: &Facts, chains: &[Chain], bucket: 
     }
     for (actions, arns) in &whole {
         let statement = Statement::allow(actions.iter().map(String::as_str), [arn.as_str()]).to(to(arns));
-        let word = if actions.iter().eq(["s3:GetBucketLocation"]) { "Locate".to_owned() } else { format!("Bucket{}", digest_of(actions)) };
+        let word = if actions.iter().eq(["s3:GetBucketLocation"]) {
+            "Locate".to_owned()
+        } else {
+            format!("Bucket{}", digest_of(actions))
+        };
         statements.push(named(statement, &word, ""));
     }
     if !heads.is_empty() {
-        let statement = Statement::allow(["s3:ListBucket"], [arn.as_str()])
-            .to(to(&heads))
-            .when(Condition::new(Operator { test: Test::Null, qualifier: None, if_exists: false }, "s3:prefix", ["true"]));
+        let statement = Statement::allow(["s3:ListBucket"], [arn.as_str()]).to(to(&heads)).when(Condition::new(
+            Operator { test: Test::Null, qualifier: None, if_exists: false },
+            "s3:prefix",
+            ["true"],
+        ));
         statements.push(named(statement, "Head", ""));
     }
     statements
@@ -107,15 +121,10 @@ pub fn bucket_statements(spec: &Spec, _facts: &Facts, chains: &[Chain], bucket: 
 /// A word for a set of object actions: the access level's name where it is one.
 pub(super) fn object_word(actions: &BTreeSet<String>) -> String {
     use crate::spec::Access;
-    [
-        ("Read", Access::Read),
-        ("Write", Access::Write),
-        ("ReadWrite", Access::ReadWrite),
-        ("Delete", Access::Delete),
-    ]
-    .iter()
-    .find(|(_, access)| Actions::of(access).object == *actions)
-    .map_or_else(|| format!("Objects{}", digest_of(actions)), |(word, _)| (*word).to_owned())
+    [("Read", Access::Read), ("Write", Access::Write), ("ReadWrite", Access::ReadWrite), ("Delete", Access::Delete)]
+        .iter()
+        .find(|(_, access)| Actions::of(access).object == *actions)
+        .map_or_else(|| format!("Objects{}", digest_of(actions)), |(word, _)| (*word).to_owned())
 }
 
 pub(super) fn digest_of(actions: &BTreeSet<String>) -> String {

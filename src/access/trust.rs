@@ -97,7 +97,11 @@ fn web_identity(spec: &Spec, facts: &Facts, account: &str, cluster: &str, subjec
 /// Source: EKS User Guide, "Create IAM role with trust policy required by EKS Pod Identity".
 fn pod_identity(spec: &Spec, account: &ServiceAccountSpec) -> Statement {
     let base = statement(&["sts:AssumeRole", "sts:TagSession"], Principal::Service("pods.eks.amazonaws.com".into()));
-    if account.disable_session_tags { base } else { session_tags(spec, account).into_iter().fold(base, Statement::when) }
+    if account.disable_session_tags {
+        base
+    } else {
+        session_tags(spec, account).into_iter().fold(base, Statement::when)
+    }
 }
 
 fn session_tags(spec: &Spec, account: &ServiceAccountSpec) -> Vec<Condition> {
@@ -133,7 +137,9 @@ fn target_trust(spec: &Spec, role: &Role, source: Option<&Role>) -> Policy {
                 statements.push(to_source(&["sts:TagSession"]));
             }
             Identity::PodIdentity => statements.push(
-                session_tags(spec, account).into_iter().fold(to_source(&["sts:AssumeRole", "sts:TagSession"]), Statement::when),
+                session_tags(spec, account)
+                    .into_iter()
+                    .fold(to_source(&["sts:AssumeRole", "sts:TagSession"]), Statement::when),
             ),
         }
     }

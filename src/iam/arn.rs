@@ -87,8 +87,7 @@ pub fn is_account_id(text: &str) -> bool {
 /// Source: IAM User Guide, "AWS JSON policy elements: Principal", account principals.
 #[must_use]
 pub fn root_account(text: &str) -> Option<&str> {
-    let (partition, account) =
-        text.strip_prefix("arn:")?.strip_suffix(":root")?.split_once(":iam::")?;
+    let (partition, account) = text.strip_prefix("arn:")?.strip_suffix(":root")?.split_once(":iam::")?;
     (is_account_id(account) && !partition.is_empty() && !partition.contains(':')).then_some(account)
 }
 

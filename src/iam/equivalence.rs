@@ -76,9 +76,7 @@ impl ResourcePattern {
             return self == other;
         }
         match (&self.parts, &other.parts) {
-            (Some(wide), Some(narrow)) => {
-                wide.iter().zip(narrow).all(|(wide, narrow)| wide.includes(narrow))
-            }
+            (Some(wide), Some(narrow)) => wide.iter().zip(narrow).all(|(wide, narrow)| wide.includes(narrow)),
             (None, _) => self.whole.includes(&other.whole),
             (Some(_), None) => self == other,
         }
@@ -152,9 +150,7 @@ fn covers(wide: &Normal, cell: &Cell) -> bool {
     covers_action(&wide.action, cell)
         && covers_resource(wide.resource.as_ref(), cell)
         && covers_principal(wide, cell)
-        && wide.condition.iter().all(|weak| {
-            cell.statement.condition.iter().any(|strong| implies(strong, weak))
-        })
+        && wide.condition.iter().all(|weak| cell.statement.condition.iter().any(|strong| implies(strong, weak)))
 }
 
 fn covers_action(wide: &Selector<Pattern>, cell: &Cell) -> bool {
@@ -210,8 +206,7 @@ fn covers_principal(wide: &Normal, cell: &Cell) -> bool {
             let Some(principal) = cell.principal else { return false };
             !wide_principals.inverted
                 && (wide_principals.values.contains(principal)
-                    || (wide.effect == Effect::Deny
-                        && wide_principals.values.contains(&Principal::Everyone)))
+                    || (wide.effect == Effect::Deny && wide_principals.values.contains(&Principal::Everyone)))
         }
         _ => false,
     }
@@ -242,9 +237,7 @@ impl Variables {
     }
 
     fn statement(&mut self, statement: &Statement, version: Version) -> Normal {
-        let fold = |action: &ActionPattern| {
-            Pattern::without_escapes(&action.as_str().to_ascii_lowercase())
-        };
+        let fold = |action: &ActionPattern| Pattern::without_escapes(&action.as_str().to_ascii_lowercase());
         let action = Selector {
             inverted: statement.action.inverted,
             values: statement.action.values.iter().map(fold).collect(),
@@ -315,10 +308,7 @@ fn normal_condition(condition: &Condition, version: Version) -> Condition {
         Test::StringNotLike if !has(&['*', '?']) => Test::StringNotEquals,
         other => other,
     };
-    let fold = matches!(
-        test,
-        Test::Bool | Test::Null | Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase
-    );
+    let fold = matches!(test, Test::Bool | Test::Null | Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase);
     let value = |value: &str| -> Box<str> {
         let literal = version == Version::V2008 && value.contains("${");
         let value = if literal { value.replace("${", "${$}{") } else { value.to_owned() };
@@ -354,10 +344,13 @@ mod tests {
         let split = json!([
             {"Effect": "Allow", "Action": ["s3:A", "s3:B"], "Resource": ["a:b", "c:d"]},
         ]);
-        assert!(same(&split, &json!([
-            {"Effect": "Allow", "Action": "s3:A", "Resource": ["a:b", "c:d"]},
-            {"Effect": "Allow", "Action": "s3:b", "Resource": ["a:b", "c:d"]},
-        ])));
+        assert!(same(
+            &split,
+            &json!([
+                {"Effect": "Allow", "Action": "s3:A", "Resource": ["a:b", "c:d"]},
+                {"Effect": "Allow", "Action": "s3:b", "Resource": ["a:b", "c:d"]},
+            ])
+        ));
     }
 
     #[test]
@@ -385,9 +378,7 @@ mod tests {
 
     #[test]
     fn variables_are_no_text() {
-        let on = |resource: &str| {
-            json!([{"Effect": "Allow", "Action": "s3:*", "Resource": [resource, "arn:aws:s3:::b/???*a*"]}])
-        };
+        let on = |resource: &str| json!([{"Effect": "Allow", "Action": "s3:*", "Resource": [resource, "arn:aws:s3:::b/???*a*"]}]);
         let base = on("arn:aws:s3:::b/aaaaa");
         assert!(!same(&base, &on("arn:aws:s3:::b/${aws:a}")));
         assert!(same(&on("arn:aws:s3:::${aws:UserName}"), &on("arn:aws:s3:::${AWS:username}")));
@@ -395,9 +386,8 @@ mod tests {
 
     #[test]
     fn conditions_may_be_spelled_differently() {
-        let when = |condition: Value| {
-            json!([{"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": condition}])
-        };
+        let when =
+            |condition: Value| json!([{"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": condition}]);
         assert!(same(
             &when(json!({"StringLike": {"a:b": "x"}, "ArnEquals": {"a:c": "arn:*"}})),
             &when(json!({"StringEquals": {"a:b": "x"}, "ArnLike": {"a:c": "arn:*"}})),

@@ -76,11 +76,7 @@ pub(super) fn from_value(value: &serde_json::Value) -> Node<'_> {
         Value::Array(list) => Json::Array(list.iter().map(from_value).collect()),
         Value::Object(map) => Json::Object(
             map.iter()
-                .map(|(name, value)| Member {
-                    offset: None,
-                    name: Cow::Borrowed(name),
-                    node: from_value(value),
-                })
+                .map(|(name, value)| Member { offset: None, name: Cow::Borrowed(name), node: from_value(value) })
                 .collect(),
         ),
     };
@@ -134,10 +130,7 @@ impl<'a> Reader<'a> {
         Ok(Node { offset, value })
     }
 
-    fn nested(
-        &mut self,
-        read: fn(&mut Self) -> Result<Json<'a>, Malformed>,
-    ) -> Result<Json<'a>, Malformed> {
+    fn nested(&mut self, read: fn(&mut Self) -> Result<Json<'a>, Malformed>) -> Result<Json<'a>, Malformed> {
         self.depth += 1;
         if self.depth >= MAX_DEPTH {
             return Err(self.fail("lists and objects nest too deep"));
@@ -353,9 +346,7 @@ mod tests {
             Json::Number(text) => text.parse::<f64>().unwrap().into(),
             Json::String(text) => text.as_ref().into(),
             Json::Array(list) => list.iter().map(plain).collect(),
-            Json::Object(members) => {
-                members.iter().map(|m| (m.name.to_string(), plain(&m.node))).collect()
-            }
+            Json::Object(members) => members.iter().map(|m| (m.name.to_string(), plain(&m.node))).collect(),
         }
     }
 
@@ -374,9 +365,37 @@ mod tests {
     #[test]
     fn agrees_with_serde_json_on_the_corners() {
         for text in [
-            "", " ", "{}", "[]", "[1,]", "{\"a\":1,}", "01", "-", "-0", "1.", "1e", "1E+2", "\"\\u00e9\"",
-            "\"\\ud83d\\ude00\"", "\"\\ud83d\"", "\"\\udc00\"", "\"\\x\"", "\"a\nb\"", "tru", "nullx", "{\"a\" 1}",
-            "{a:1}", "\"é\"", "[1] 2", "\u{feff}{}", "\"\\u12\"", "{\"a\":1,\"a\":2}", "\"\\", "\"", "[", "{\"a\"",
+            "",
+            " ",
+            "{}",
+            "[]",
+            "[1,]",
+            "{\"a\":1,}",
+            "01",
+            "-",
+            "-0",
+            "1.",
+            "1e",
+            "1E+2",
+            "\"\\u00e9\"",
+            "\"\\ud83d\\ude00\"",
+            "\"\\ud83d\"",
+            "\"\\udc00\"",
+            "\"\\x\"",
+            "\"a\nb\"",
+            "tru",
+            "nullx",
+            "{\"a\" 1}",
+            "{a:1}",
+            "\"é\"",
+            "[1] 2",
+            "\u{feff}{}",
+            "\"\\u12\"",
+            "{\"a\":1,\"a\":2}",
+            "\"\\",
+            "\"",
+            "[",
+            "{\"a\"",
         ] {
             check(text);
         }
@@ -389,10 +408,8 @@ mod tests {
     fn keeps_duplicates_and_places() {
         let text = "{\n \"a\": 1,\n \"a\": [true]}";
         let Json::Object(members) = read(text).unwrap().value else { panic!("no object") };
-        let places: Vec<_> = members
-            .iter()
-            .map(|m| (m.name.as_ref(), line_and_column(text, m.offset.unwrap())))
-            .collect();
+        let places: Vec<_> =
+            members.iter().map(|m| (m.name.as_ref(), line_and_column(text, m.offset.unwrap()))).collect();
         assert_eq!(places, [("a", (2, 2)), ("a", (3, 2))]);
     }
 

@@ -67,10 +67,7 @@ pub(super) fn root(text: &str) -> Result<Node<'_>, ParseError> {
     })
 }
 
-pub(super) fn policy_node(
-    node: &Node<'_>,
-    text: Option<&str>,
-) -> Result<Document, Vec<ParseError>> {
+pub(super) fn policy_node(node: &Node<'_>, text: Option<&str>) -> Result<Document, Vec<ParseError>> {
     let mut reader = Reader { problems: Problems { text, found: Vec::new() } };
     let document = reader.document(node);
     match document {
@@ -198,9 +195,8 @@ impl Reader<'_> {
                     self.statements(&here, &member.node, &mut document.statements);
                 }
                 other => {
-                    let message = format!(
-                        "`{other}` is not an element of a policy; they are `Version`, `Id` and `Statement`"
-                    );
+                    let message =
+                        format!("`{other}` is not an element of a policy; they are `Version`, `Id` and `Statement`");
                     self.add(&here, member.offset, message);
                 }
             }
@@ -216,8 +212,7 @@ impl Reader<'_> {
             "2012-10-17" => Some(Version::V2012),
             "2008-10-17" => Some(Version::V2008),
             other => {
-                let message =
-                    format!("`{other}` is not a version of the policy language; write `2012-10-17`");
+                let message = format!("`{other}` is not a version of the policy language; write `2012-10-17`");
                 self.add(path, node.offset, message);
                 None
             }
@@ -301,8 +296,7 @@ impl Reader<'_> {
                 }
             }
             if let Some(element) = twice.filter(|_| members.iter().filter(|m| m.name == *name).count() == 1) {
-                let message =
-                    format!("a statement has `{element}` or `Not{element}` once, not both");
+                let message = format!("a statement has `{element}` or `Not{element}` once, not both");
                 self.add(&here, *offset, message);
             }
         }
@@ -336,12 +330,7 @@ impl Reader<'_> {
     }
 
     /// Calls `each` for the one string or for every string of the list.
-    fn strings(
-        &mut self,
-        path: &Path,
-        node: &Node,
-        mut each: impl FnMut(&mut Self, &Path, &Node, &str),
-    ) {
+    fn strings(&mut self, path: &Path, node: &Node, mut each: impl FnMut(&mut Self, &Path, &Node, &str)) {
         match &node.value {
             Json::String(text) => each(self, path, node, text),
             Json::Array(list) => {
@@ -451,9 +440,7 @@ impl Reader<'_> {
         conditions.sort();
         for pair in conditions.windows(2) {
             let [one, two] = pair else { continue };
-            if (one.operator, &one.key) == (two.operator, &two.key)
-                && one.key.as_str() != two.key.as_str()
-            {
+            if (one.operator, &one.key) == (two.operator, &two.key) && one.key.as_str() != two.key.as_str() {
                 let message = format!(
                     "`{}` and `{}` are the same condition key: case makes no difference in its name",
                     one.key, two.key
@@ -515,9 +502,7 @@ fn action_problem(text: &str) -> Option<String> {
     if name.contains(':') {
         return Some(format!("`{text}` has more than one colon; an action is `service:name`"));
     }
-    if service.bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-' && byte != b'.')
-        || service.is_empty()
-    {
+    if service.bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-' && byte != b'.') || service.is_empty() {
         return Some(format!("`{service}` is not a service prefix in `{text}`"));
     }
     if name.is_empty() {
@@ -570,7 +555,9 @@ mod tests {
         assert_eq!(errors("{"), ["1:2: not JSON: expected a member name in quotes"]);
         assert_eq!(
             errors(r#"{"Statement":{"Effect":"Allow","Action":"*","Condition":{"Bool":{"a:B":true,"A:b":true}}}}"#),
-            ["1:57: /Statement/Condition: `a:B` and `A:b` are the same condition key: case makes no difference in its name"],
+            [
+                "1:57: /Statement/Condition: `a:B` and `A:b` are the same condition key: case makes no difference in its name"
+            ],
         );
     }
 }

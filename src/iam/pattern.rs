@@ -250,10 +250,8 @@ fn includes_exactly(wide: &[Token], narrow: &[Token]) -> bool {
         return false;
     }
     let accepting: u128 = 1 << wide.len();
-    let chars: BTreeSet<char> = wide
-        .iter()
-        .filter_map(|token| if let Token::Char(char) = token { Some(*char) } else { None })
-        .collect();
+    let chars: BTreeSet<char> =
+        wide.iter().filter_map(|token| if let Token::Char(char) = token { Some(*char) } else { None }).collect();
     // Every character that `wide` tells apart, and `None` for all others.
     let alphabet: Vec<Option<char>> = chars.into_iter().map(Some).chain([None]).collect();
     let mut seen = BTreeSet::from([(0, closure(wide, 1))]);
@@ -424,14 +422,10 @@ mod tests {
         match (pattern.split_first(), text.split_first()) {
             (None, None) => true,
             (None, Some(_)) => false,
-            (Some((Token::Many, rest)), tail) => {
-                slow(rest, text) || tail.is_some_and(|(_, tail)| slow(pattern, tail))
-            }
+            (Some((Token::Many, rest)), tail) => slow(rest, text) || tail.is_some_and(|(_, tail)| slow(pattern, tail)),
             (Some(_), None) => false,
             (Some((Token::One, rest)), Some((_, tail))) => slow(rest, tail),
-            (Some((Token::Char(wanted), rest)), Some((char, tail))) => {
-                wanted == char && slow(rest, tail)
-            }
+            (Some((Token::Char(wanted), rest)), Some((char, tail))) => wanted == char && slow(rest, tail),
         }
     }
 

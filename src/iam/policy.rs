@@ -223,19 +223,13 @@ impl Statement {
 
     /// `Allow` of these actions on these resources.
     #[must_use]
-    pub fn allow<'a>(
-        actions: impl IntoIterator<Item = &'a str>,
-        resources: impl IntoIterator<Item = &'a str>,
-    ) -> Self {
+    pub fn allow<'a>(actions: impl IntoIterator<Item = &'a str>, resources: impl IntoIterator<Item = &'a str>) -> Self {
         Self::new(Effect::Allow, Selector::of(actions)).on(Selector::of(resources))
     }
 
     /// `Deny` of these actions on these resources.
     #[must_use]
-    pub fn deny<'a>(
-        actions: impl IntoIterator<Item = &'a str>,
-        resources: impl IntoIterator<Item = &'a str>,
-    ) -> Self {
+    pub fn deny<'a>(actions: impl IntoIterator<Item = &'a str>, resources: impl IntoIterator<Item = &'a str>) -> Self {
         Self::new(Effect::Deny, Selector::of(actions)).on(Selector::of(resources))
     }
 
@@ -263,8 +257,7 @@ impl Statement {
     /// Adds a condition. A key that the operator already has is replaced.
     #[must_use]
     pub fn when(mut self, condition: Condition) -> Self {
-        self.condition
-            .retain(|old| (old.operator, &old.key) != (condition.operator, &condition.key));
+        self.condition.retain(|old| (old.operator, &old.key) != (condition.operator, &condition.key));
         self.condition.push(condition);
         self.condition.sort();
         self
@@ -348,9 +341,7 @@ impl Statement {
         if !self.condition.is_empty() {
             let mut operators = Map::new();
             for condition in &self.condition {
-                let keys = operators
-                    .entry(condition.operator.to_string())
-                    .or_insert_with(|| Value::Object(Map::new()));
+                let keys = operators.entry(condition.operator.to_string()).or_insert_with(|| Value::Object(Map::new()));
                 if let Value::Object(keys) = keys {
                     let values = one_or_list(condition.values());
                     keys.insert(condition.key.as_str().to_owned(), values);
@@ -427,11 +418,7 @@ impl Policy {
     }
 
     /// Puts positioned statements in order and drops exact repetitions.
-    pub(super) fn from_parts(
-        version: Version,
-        id: Option<Box<str>>,
-        mut statements: Vec<Statement>,
-    ) -> Self {
+    pub(super) fn from_parts(version: Version, id: Option<Box<str>>, mut statements: Vec<Statement>) -> Self {
         // A stable sort, so that of equal statements the first one written stays.
         statements.sort();
         statements.dedup();
@@ -493,15 +480,8 @@ impl Policy {
         let version = self.version.max(other.version);
         let last = self.statements.iter().map(Statement::position).max().unwrap_or(0);
         let ours = self.statements.iter().map(|s| s.in_version(self.version, version));
-        let theirs = other
-            .statements
-            .iter()
-            .map(|s| s.in_version(other.version, version).at(last + s.position()));
-        Self::from_parts(
-            version,
-            self.id.clone().or_else(|| other.id.clone()),
-            ours.chain(theirs).collect(),
-        )
+        let theirs = other.statements.iter().map(|s| s.in_version(other.version, version).at(last + s.position()));
+        Self::from_parts(version, self.id.clone().or_else(|| other.id.clone()), ours.chain(theirs).collect())
     }
 
     /// The canonical document. `Statement` is always a list, a list of one value is that value. As text, with `Version`
@@ -517,17 +497,12 @@ impl Policy {
         document.insert("Statement".to_owned(), statements);
         Value::Object(document)
     }
-
 }
 
 impl fmt::Display for Policy {
     /// Compact JSON; with `{:#}` indented JSON.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = if f.alternate() {
-            serde_json::to_string_pretty(self)
-        } else {
-            serde_json::to_string(self)
-        };
+        let text = if f.alternate() { serde_json::to_string_pretty(self) } else { serde_json::to_string(self) };
         f.write_str(&text.map_err(|_| fmt::Error)?)
     }
 }
@@ -629,9 +604,7 @@ mod tests {
         };
         let (straight, turned) = (two("A", "B"), two("B", "A"));
         assert_eq!(straight, turned);
-        let places = |policy: &Policy| {
-            policy.statements().iter().map(Statement::position).collect::<Vec<_>>()
-        };
+        let places = |policy: &Policy| policy.statements().iter().map(Statement::position).collect::<Vec<_>>();
         assert_eq!((places(&straight), places(&turned)), (vec![1, 2], vec![2, 1]));
     }
 
@@ -641,9 +614,11 @@ mod tests {
             Version::V2012,
             [
                 Statement::allow(["s3:GetObject"], ["arn:aws:s3:::b/*"]).with_sid("BailiwickRead"),
-                Statement::deny(["s3:*"], ["*"])
-                    .to(Selector::of([Principal::Everyone]))
-                    .when(Condition::new(Test::Bool, "aws:SecureTransport", ["false"])),
+                Statement::deny(["s3:*"], ["*"]).to(Selector::of([Principal::Everyone])).when(Condition::new(
+                    Test::Bool,
+                    "aws:SecureTransport",
+                    ["false"],
+                )),
             ],
         );
         let (ours, theirs) = all.split(|s| s.sid().is_some_and(|sid| sid.starts_with("Bailiwick")));

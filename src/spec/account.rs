@@ -94,18 +94,38 @@ impl AccountSpec {
         let region_is_sound = self.region.0.split('-').count() >= 3
             && self.region.0.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !region_is_sound {
-            problems.error("invalid-region", &at("region"), format!("`{}` is no AWS region", self.region), "write a region such as us-west-2");
+            problems.error(
+                "invalid-region",
+                &at("region"),
+                format!("`{}` is no AWS region", self.region),
+                "write a region such as us-west-2",
+            );
         }
         if matches!(&self.assume_role, Some(AssumeRole::Chain(steps)) if steps.is_empty()) {
-            problems.error("wrong-value", &at("assume_role"), "`assume_role` is an empty chain".into(), "remove it or name a role");
+            problems.error(
+                "wrong-value",
+                &at("assume_role"),
+                "`assume_role` is an empty chain".into(),
+                "remove it or name a role",
+            );
         }
         if self.external_id.is_some() && self.assume_role.is_none() {
-            problems.error("wrong-value", &at("external_id"), "`external_id` without `assume_role` has no effect".into(), "add `assume_role`");
+            problems.error(
+                "wrong-value",
+                &at("external_id"),
+                "`external_id` without `assume_role` has no effect".into(),
+                "add `assume_role`",
+            );
         }
         if let Some(endpoint) = &self.endpoint
             && !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
         {
-            problems.error("wrong-value", &at("endpoint"), format!("`{endpoint}` is no URL"), "write https://host or http://host:port");
+            problems.error(
+                "wrong-value",
+                &at("endpoint"),
+                format!("`{endpoint}` is no URL"),
+                "write https://host or http://host:port",
+            );
         }
     }
 }

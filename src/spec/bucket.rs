@@ -164,7 +164,12 @@ impl BucketSpec {
                 problems.error(
                     "key-in-other-region",
                     &["buckets", key, "encryption", "kms_key"],
-                    format!("the key `{}` is in {}, the bucket in {}", kms.kms_key, key_spec.region(spec), self.region(spec)),
+                    format!(
+                        "the key `{}` is in {}, the bucket in {}",
+                        kms.kms_key,
+                        key_spec.region(spec),
+                        self.region(spec)
+                    ),
                     "a bucket needs a key of its own region",
                 );
             }
@@ -174,10 +179,23 @@ impl BucketSpec {
             let n = n.to_string();
             let path = ["buckets", key, "lifecycle", n.as_str()];
             if rule.id.is_empty() || rule.id.len() > 255 || !ids.insert(rule.id.as_str()) {
-                problems.error("wrong-value", &path, format!("the rule id `{}` must be unique and have 1 to 255 characters", rule.id), "give every rule an id of its own");
+                problems.error(
+                    "wrong-value",
+                    &path,
+                    format!("the rule id `{}` must be unique and have 1 to 255 characters", rule.id),
+                    "give every rule an id of its own",
+                );
             }
-            if rule.expire_days.is_none() && rule.expire_noncurrent_days.is_none() && rule.abort_multipart_days.is_none() {
-                problems.error("wrong-value", &path, format!("the rule `{}` does nothing", rule.id), "add expire_days, expire_noncurrent_days or abort_multipart_days");
+            if rule.expire_days.is_none()
+                && rule.expire_noncurrent_days.is_none()
+                && rule.abort_multipart_days.is_none()
+            {
+                problems.error(
+                    "wrong-value",
+                    &path,
+                    format!("the rule `{}` does nothing", rule.id),
+                    "add expire_days, expire_noncurrent_days or abort_multipart_days",
+                );
             }
         }
         problems.tags(&["buckets", key, "tags"], &self.tags);

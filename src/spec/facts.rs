@@ -26,7 +26,10 @@ impl Facts {
             .iter()
             .map(|(key, cluster)| {
                 let region = spec.cluster_region(cluster);
-                (key.clone(), format!("https://oidc.eks.{region}.{}/id/EXAMPLED539D4633E53DE1B716D3041E", region.dns_suffix()))
+                (
+                    key.clone(),
+                    format!("https://oidc.eks.{region}.{}/id/EXAMPLED539D4633E53DE1B716D3041E", region.dns_suffix()),
+                )
             })
             .collect();
         let key_arns = spec

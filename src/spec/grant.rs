@@ -103,7 +103,12 @@ impl GrantSpec {
 
     fn check_actions(&self, actions: &[String], n: &str, problems: &mut Problems<'_>) {
         if actions.is_empty() {
-            problems.error("wrong-value", &["grants", n, "access"], "the list of actions is empty".into(), "name at least one action");
+            problems.error(
+                "wrong-value",
+                &["grants", n, "access"],
+                "the list of actions is empty".into(),
+                "name at least one action",
+            );
         }
         for action in actions {
             let name = action.strip_prefix("s3:").unwrap_or_default();
@@ -121,7 +126,8 @@ impl GrantSpec {
     /// One pod gets one set of credentials, so that a chain into another account excludes direct access beside it under
     /// Pod Identity, whose agent hands out the target role's credentials only.
     fn check_assume_role(&self, n: &str, spec: &Spec, problems: &mut Problems<'_>) {
-        let (Some(account), Some(bucket)) = (spec.service_accounts.get(&self.to), spec.buckets.get(&self.bucket)) else {
+        let (Some(account), Some(bucket)) = (spec.service_accounts.get(&self.to), spec.buckets.get(&self.bucket))
+        else {
             return;
         };
         let Some(cluster) = spec.clusters.get(&account.cluster) else { return };

@@ -72,7 +72,10 @@ impl KeySpec {
             problems.error(
                 "aws-managed-key",
                 &["keys", key, "alias"],
-                format!("`{}` is a key that AWS manages: its policy cannot be changed, so it cannot be shared", self.alias),
+                format!(
+                    "`{}` is a key that AWS manages: its policy cannot be changed, so it cannot be shared",
+                    self.alias
+                ),
                 "use a customer managed key",
             );
         }

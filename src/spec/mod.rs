@@ -153,7 +153,10 @@ pub fn load(files: &[SourceFile]) -> (Option<Spec>, Vec<Diagnostic>) {
     node::drop_nulls(&mut tree);
     let schema = schemars::schema_for!(Spec).to_value();
     problems.extend(shape::check(&tree, &schema));
-    if problems.iter().any(|p| p.severity == Severity::Error && p.code != "duplicate-key" && p.code != "invalid-account-id") {
+    if problems
+        .iter()
+        .any(|p| p.severity == Severity::Error && p.code != "duplicate-key" && p.code != "invalid-account-id")
+    {
         return (None, sorted(problems));
     }
     match serde_json::from_value::<Spec>(lenient(&tree)) {
@@ -344,9 +347,19 @@ impl Problems<'_> {
             let path = [path, &[key.as_str()]].concat();
             let reserved = key.starts_with("aws:") || key.starts_with("bailiwick:");
             if reserved || key.is_empty() || !sound(key, 128) {
-                self.error("invalid-tag", &path, format!("`{key}` is no tag key for a spec"), "1 to 128 letters, digits, spaces and _.:/=+-@; the prefixes aws: and bailiwick: are taken");
+                self.error(
+                    "invalid-tag",
+                    &path,
+                    format!("`{key}` is no tag key for a spec"),
+                    "1 to 128 letters, digits, spaces and _.:/=+-@; the prefixes aws: and bailiwick: are taken",
+                );
             } else if !sound(value, 256) {
-                self.error("invalid-tag", &path, format!("the value of tag `{key}` is not allowed"), "at most 256 letters, digits, spaces and _.:/=+-@");
+                self.error(
+                    "invalid-tag",
+                    &path,
+                    format!("the value of tag `{key}` is not allowed"),
+                    "at most 256 letters, digits, spaces and _.:/=+-@",
+                );
             }
         }
     }
@@ -359,7 +372,12 @@ fn check(spec: &Spec, problems: &mut Problems<'_>) {
             && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
     };
     if !sound(&spec.project, 40) {
-        problems.error("invalid-name", &["project"], format!("`{}` cannot name a project", spec.project), "1 to 40 letters, digits, hyphens and underscores, starting with a letter or digit");
+        problems.error(
+            "invalid-name",
+            &["project"],
+            format!("`{}` cannot name a project", spec.project),
+            "1 to 40 letters, digits, hyphens and underscores, starting with a letter or digit",
+        );
     }
     let sections: [(&str, Vec<&String>); 7] = [
         ("accounts", spec.accounts.keys().collect()),
@@ -372,56 +390,96 @@ fn check(spec: &Spec, problems: &mut Problems<'_>) {
     ];
     for (section, keys) in sections {
         for key in keys.into_iter().filter(|k| !sound(k, 64)) {
-            problems.error("invalid-name", &[section, key], format!("`{key}` cannot be a key under `{section}`"), "1 to 64 letters, digits, hyphens and underscores, starting with a letter or digit");
+            problems.error(
+                "invalid-name",
+                &[section, key],
+                format!("`{key}` cannot be a key under `{section}`"),
+                "1 to 64 letters, digits, hyphens and underscores, starting with a letter or digit",
+            );
         }
     }
     let mut ids: BTreeMap<&AccountId, &str> = BTreeMap::new();
     for (key, account) in &spec.accounts {
         account.check(key, problems);
         if let Some(other) = ids.insert(&account.id, key) {
-            problems.error("same-object", &["accounts", key, "id"], format!("the accounts `{other}` and `{key}` have the same id"), "give an account one entry");
+            problems.error(
+                "same-object",
+                &["accounts", key, "id"],
+                format!("the accounts `{other}` and `{key}` have the same id"),
+                "give an account one entry",
+            );
         }
     }
     let mut clusters: BTreeMap<String, &str> = BTreeMap::new();
     for (key, cluster) in &spec.clusters {
         cluster.check(key, spec, problems);
         if let Some(other) = clusters.insert(spec.cluster_arn(cluster), key) {
-            problems.error("same-object", &["clusters", key], format!("the clusters `{other}` and `{key}` are the same cluster"), "give a cluster one entry");
+            problems.error(
+                "same-object",
+                &["clusters", key],
+                format!("the clusters `{other}` and `{key}` are the same cluster"),
+                "give a cluster one entry",
+            );
         }
     }
     let mut buckets: BTreeMap<&str, &str> = BTreeMap::new();
     for (key, bucket) in &spec.buckets {
         bucket.check(key, spec, problems);
         if let Some(other) = buckets.insert(&bucket.name, key) {
-            problems.error("same-object", &["buckets", key, "name"], format!("the buckets `{other}` and `{key}` are the same bucket: `{}`", bucket.name), "give a bucket one entry");
+            problems.error(
+                "same-object",
+                &["buckets", key, "name"],
+                format!("the buckets `{other}` and `{key}` are the same bucket: `{}`", bucket.name),
+                "give a bucket one entry",
+            );
         }
     }
     let mut aliases: BTreeMap<(&str, Region, String), &str> = BTreeMap::new();
     for (key, kms) in &spec.keys {
         kms.check(key, spec, problems);
         if let Some(other) = aliases.insert((&kms.account, kms.region(spec), kms.alias_name()), key) {
-            problems.error("same-object", &["keys", key], format!("the keys `{other}` and `{key}` have the same alias"), "give a key one entry");
+            problems.error(
+                "same-object",
+                &["keys", key],
+                format!("the keys `{other}` and `{key}` have the same alias"),
+                "give a key one entry",
+            );
         }
     }
     let mut policies: BTreeMap<(&str, String), &str> = BTreeMap::new();
     for (key, policy) in &spec.policies {
         policy.check(key, spec, problems);
         if let Some(other) = policies.insert((&policy.account, policy.name.to_lowercase()), key) {
-            problems.error("same-object", &["policies", key, "name"], format!("the policies `{other}` and `{key}` are the same policy: names ignore case"), "give a policy one entry");
+            problems.error(
+                "same-object",
+                &["policies", key, "name"],
+                format!("the policies `{other}` and `{key}` are the same policy: names ignore case"),
+                "give a policy one entry",
+            );
         }
     }
     let mut roles: BTreeMap<(&str, String), &str> = BTreeMap::new();
     for (key, role) in &spec.roles {
         role.check(key, spec, problems);
         if let Some(other) = roles.insert((&role.account, role.name.to_lowercase()), key) {
-            problems.error("same-object", &["roles", key, "name"], format!("the roles `{other}` and `{key}` are the same role: names ignore case"), "give a role one entry");
+            problems.error(
+                "same-object",
+                &["roles", key, "name"],
+                format!("the roles `{other}` and `{key}` are the same role: names ignore case"),
+                "give a role one entry",
+            );
         }
     }
     let mut objects: BTreeMap<(&str, &str, &str), &str> = BTreeMap::new();
     for (key, account) in &spec.service_accounts {
         account.check(key, spec, problems);
         if let Some(other) = objects.insert((&account.cluster, &account.namespace, &account.name), key) {
-            problems.error("same-object", &["service_accounts", key], format!("the service accounts `{other}` and `{key}` are the same object"), "one service account has one role: give it one entry");
+            problems.error(
+                "same-object",
+                &["service_accounts", key],
+                format!("the service accounts `{other}` and `{key}` are the same object"),
+                "one service account has one role: give it one entry",
+            );
         }
     }
     for (index, grant) in spec.grants.iter().enumerate() {
@@ -430,10 +488,20 @@ fn check(spec: &Spec, problems: &mut Problems<'_>) {
     for (index, accept) in spec.accept.iter().enumerate() {
         let n = index.to_string();
         if accept.until.parse::<jiff::civil::Date>().is_err() {
-            problems.error("wrong-value", &["accept", &n, "until"], format!("`{}` is no date", accept.until), "write YYYY-MM-DD");
+            problems.error(
+                "wrong-value",
+                &["accept", &n, "until"],
+                format!("`{}` is no date", accept.until),
+                "write YYYY-MM-DD",
+            );
         }
         if accept.reason.trim().is_empty() {
-            problems.error("wrong-value", &["accept", &n, "reason"], "an accepted finding needs a reason".into(), "say why it is acceptable");
+            problems.error(
+                "wrong-value",
+                &["accept", &n, "reason"],
+                "an accepted finding needs a reason".into(),
+                "say why it is acceptable",
+            );
         }
     }
 }

@@ -96,9 +96,7 @@ impl Node {
             Value::Float(n) => serde_json::Number::from_f64(*n).map_or(Json::Null, Json::Number),
             Value::Text { text, .. } => Json::String(text.clone()),
             Value::List(nodes) => nodes.iter().map(Node::to_json).collect(),
-            Value::Map(entries) => {
-                Json::Object(entries.iter().map(|(k, v)| (k.text.clone(), v.to_json())).collect())
-            }
+            Value::Map(entries) => Json::Object(entries.iter().map(|(k, v)| (k.text.clone(), v.to_json())).collect()),
         }
     }
 }
@@ -115,9 +113,12 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
             .help(format!("a spec file may have {MAX_FILE_BYTES} bytes; split it into several files")));
     }
     if let Some(offset) = text.find('\0') {
-        return Err(Diagnostic::error("yaml-syntax", format!("`{file}` holds a NUL byte at offset {offset}: this is not text"))
-            .at(start())
-            .help("a spec is YAML text in UTF-8"));
+        return Err(Diagnostic::error(
+            "yaml-syntax",
+            format!("`{file}` holds a NUL byte at offset {offset}: this is not text"),
+        )
+        .at(start())
+        .help("a spec is YAML text in UTF-8"));
     }
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::LastWins,
@@ -141,7 +142,9 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
             let place = error.location().and_then(|l| source(file, &l)).or_else(start);
             let message = error.without_snippet().to_string();
             let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(m, _)| m).trim().to_owned();
-            Err(Diagnostic::error("yaml-syntax", message).at(place).help("mend the YAML here; nothing else of this file was read"))
+            Err(Diagnostic::error("yaml-syntax", message)
+                .at(place)
+                .help("mend the YAML here; nothing else of this file was read"))
         }
     }
 }

@@ -130,14 +130,24 @@ impl RoleSpec {
             let n = n.to_string();
             check_policy_reference(problems, &["roles", key, "policies", &n], policy, &self.account, spec);
             if self.policies.iter().filter(|p| *p == policy).count() > 1 {
-                problems.error("duplicate-entry", &["roles", key, "policies", &n], format!("`{policy}` is attached twice"), "name it once");
+                problems.error(
+                    "duplicate-entry",
+                    &["roles", key, "policies", &n],
+                    format!("`{policy}` is attached twice"),
+                    "name it once",
+                );
             }
         }
         for (name, document) in &self.inline {
             check_name(problems, &["roles", key, "inline", name], name, 128);
             check_document(problems, &["roles", key, "inline", name], document);
             if name.starts_with("bailiwick-") {
-                problems.error("wrong-value", &["roles", key, "inline", name], format!("the name `{name}` is kept for grants"), "choose a name that does not start with `bailiwick-`");
+                problems.error(
+                    "wrong-value",
+                    &["roles", key, "inline", name],
+                    format!("the name `{name}` is kept for grants"),
+                    "choose a name that does not start with `bailiwick-`",
+                );
             }
         }
         for (n, trust) in self.trust.iter().enumerate() {
@@ -158,7 +168,12 @@ impl RoleSpec {
             ("permissions_boundary", self.permissions_boundary.is_some()),
         ];
         for (field, _) in unused.iter().filter(|(_, set)| *set) {
-            problems.error("wrong-value", &["roles", key, field], format!("`{field}` has no effect on a role with `managed: false`"), "remove it, or manage the role");
+            problems.error(
+                "wrong-value",
+                &["roles", key, field],
+                format!("`{field}` has no effect on a role with `managed: false`"),
+                "remove it, or manage the role",
+            );
         }
     }
 }
@@ -167,7 +182,12 @@ impl TrustSpec {
     fn check(&self, path: &[&str], spec: &Spec, problems: &mut Problems<'_>) {
         match self {
             Self::ServiceAccount(name) => {
-                problems.reference(&[path, &["service_account"]].concat(), "service account", name, &spec.service_accounts);
+                problems.reference(
+                    &[path, &["service_account"]].concat(),
+                    "service account",
+                    name,
+                    &spec.service_accounts,
+                );
             }
             Self::Role(name) if name.starts_with("arn:") => {}
             Self::Role(name) => problems.reference(&[path, &["role"]].concat(), "role", name, &spec.roles),
@@ -224,7 +244,12 @@ fn check_path(problems: &mut Problems<'_>, path: &[&str], text: &str) {
         && text.len() <= 512
         && text.bytes().all(|b| (0x21..=0x7e).contains(&b));
     if !sound {
-        problems.error("invalid-iam-path", path, format!("`{text}` is no IAM path"), "begin and end it with a slash: /team/");
+        problems.error(
+            "invalid-iam-path",
+            path,
+            format!("`{text}` is no IAM path"),
+            "begin and end it with a slash: /team/",
+        );
     }
 }
 
@@ -237,7 +262,12 @@ fn check_document(problems: &mut Problems<'_>, path: &[&str], document: &RawPoli
 fn check_policy_reference(problems: &mut Problems<'_>, path: &[&str], text: &str, account: &str, spec: &Spec) {
     if text.starts_with("arn:") {
         if !text.contains(":iam::") || !text.contains(":policy/") {
-            problems.error("wrong-value", path, format!("`{text}` is no policy ARN"), "write arn:aws:iam::aws:policy/Name or arn:aws:iam::<account>:policy/Name");
+            problems.error(
+                "wrong-value",
+                path,
+                format!("`{text}` is no policy ARN"),
+                "write arn:aws:iam::aws:policy/Name or arn:aws:iam::<account>:policy/Name",
+            );
         }
         return;
     }
@@ -245,6 +275,11 @@ fn check_policy_reference(problems: &mut Problems<'_>, path: &[&str], text: &str
     if let Some(policy) = spec.policies.get(text)
         && policy.account != account
     {
-        problems.error("wrong-account", path, format!("the policy `{text}` is in account `{}`, the role in `{account}`", policy.account), "a role attaches policies of its own account only");
+        problems.error(
+            "wrong-account",
+            path,
+            format!("the policy `{text}` is in account `{}`, the role in `{account}`", policy.account),
+            "a role attaches policies of its own account only",
+        );
     }
 }

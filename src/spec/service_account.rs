@@ -74,11 +74,21 @@ impl ServiceAccountSpec {
         let at = |field: &'static str| ["service_accounts", key, field];
         problems.reference(&at("cluster"), "cluster", &self.cluster, &spec.clusters);
         if !is_dns_label(&self.namespace) {
-            problems.error("invalid-namespace", &at("namespace"), format!("`{}` is no namespace name", self.namespace), "1 to 63 lower-case letters, digits and hyphens (RFC 1123 label)");
+            problems.error(
+                "invalid-namespace",
+                &at("namespace"),
+                format!("`{}` is no namespace name", self.namespace),
+                "1 to 63 lower-case letters, digits and hyphens (RFC 1123 label)",
+            );
         }
         let sound = self.name.len() <= 253 && self.name.split('.').all(is_dns_label);
         if !sound {
-            problems.error("invalid-service-account-name", &at("name"), format!("`{}` is no service account name", self.name), "lower-case letters, digits, hyphens and dots (RFC 1123 subdomain)");
+            problems.error(
+                "invalid-service-account-name",
+                &at("name"),
+                format!("`{}` is no service account name", self.name),
+                "lower-case letters, digits, hyphens and dots (RFC 1123 subdomain)",
+            );
         }
         if let Some(role) = &self.role {
             problems.reference(&at("role"), "role", role, &spec.roles);
@@ -94,21 +104,40 @@ impl ServiceAccountSpec {
                 );
             }
         } else if spec.roles.contains_key(key) {
-            problems.error("ambiguous-role", &["service_accounts", key], format!("the role derived for `{key}` would have the name of an entry under `roles`"), &format!("write `role: {key}`, or rename one of the two"));
+            problems.error(
+                "ambiguous-role",
+                &["service_accounts", key],
+                format!("the role derived for `{key}` would have the name of an entry under `roles`"),
+                &format!("write `role: {key}`, or rename one of the two"),
+            );
         }
         if self.annotations.contains_key(ROLE_ANNOTATION) {
-            problems.error("wrong-value", &["service_accounts", key, "annotations", ROLE_ANNOTATION], format!("`{ROLE_ANNOTATION}` is set from `role`"), "remove it here");
+            problems.error(
+                "wrong-value",
+                &["service_accounts", key, "annotations", ROLE_ANNOTATION],
+                format!("`{ROLE_ANNOTATION}` is set from `role`"),
+                "remove it here",
+            );
         }
         for (map, entries) in [("labels", &self.labels), ("annotations", &self.annotations)] {
             for name in entries.keys().filter(|k| !is_qualified_name(k)) {
-                problems.error("wrong-value", &["service_accounts", key, map, name], format!("`{name}` is no Kubernetes key"), "write name or prefix/name");
+                problems.error(
+                    "wrong-value",
+                    &["service_accounts", key, map, name],
+                    format!("`{name}` is no Kubernetes key"),
+                    "write name or prefix/name",
+                );
             }
         }
         for (label, value) in &self.labels {
-            let sound = value.len() <= 63
-                && (value.is_empty() || is_name_part(value));
+            let sound = value.len() <= 63 && (value.is_empty() || is_name_part(value));
             if !sound {
-                problems.error("wrong-value", &["service_accounts", key, "labels", label], format!("`{value}` is no label value"), "at most 63 letters, digits and -_., starting and ending with a letter or digit");
+                problems.error(
+                    "wrong-value",
+                    &["service_accounts", key, "labels", label],
+                    format!("`{value}` is no label value"),
+                    "at most 63 letters, digits and -_., starting and ending with a letter or digit",
+                );
             }
         }
     }

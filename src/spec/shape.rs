@@ -58,22 +58,28 @@ impl<'a> Walk<'a> {
             }
             Value::Text { text, plain } if types.contains(&"string") => self.text(node, text, *plain, schema, what),
             Value::Bool(_) if types.contains(&"boolean") => {}
-            Value::Int(n) if types.contains(&"integer") || types.contains(&"number") => self.number(node, *n, schema, what),
+            Value::Int(n) if types.contains(&"integer") || types.contains(&"number") => {
+                self.number(node, *n, schema, what)
+            }
             Value::Float(_) if types.contains(&"number") => {}
             _ => self.wrong_type(node, &types, what),
         }
     }
 
     fn one_of(&mut self, node: &Node, alternatives: &'a [Json], what: &str) {
-        let resolved: Vec<&'a Json> =
-            alternatives.iter().map(|a| self.resolve(a)).filter(|a| a.get("type") != Some(&Json::from("null"))).collect();
+        let resolved: Vec<&'a Json> = alternatives
+            .iter()
+            .map(|a| self.resolve(a))
+            .filter(|a| a.get("type") != Some(&Json::from("null")))
+            .collect();
         if let [only] = resolved.as_slice() {
             return self.node(node, only, what);
         }
         let words: Vec<&str> = resolved.iter().flat_map(|a| words(a)).collect();
         match &node.value {
             Value::Map(entries) => {
-                let objects: Vec<&'a Json> = resolved.iter().copied().filter(|a| types(a).contains(&"object")).collect();
+                let objects: Vec<&'a Json> =
+                    resolved.iter().copied().filter(|a| types(a).contains(&"object")).collect();
                 let tags: Vec<&str> = objects.iter().flat_map(|a| required(a)).collect();
                 let chosen = objects
                     .iter()
@@ -165,9 +171,9 @@ impl<'a> Walk<'a> {
         }
         let near = did_you_mean(text, words.iter().copied());
         self.problems.push(
-            Diagnostic::error("wrong-value", format!("{what} cannot be `{text}`")).at(Some(node.source.clone())).help(
-                near.map_or_else(|| format!("use one of {}", list(words)), |n| format!("did you mean `{n}`?")),
-            ),
+            Diagnostic::error("wrong-value", format!("{what} cannot be `{text}`"))
+                .at(Some(node.source.clone()))
+                .help(near.map_or_else(|| format!("use one of {}", list(words)), |n| format!("did you mean `{n}`?"))),
         );
     }
 

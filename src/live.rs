@@ -1,0 +1,213 @@
+//! The I/O half of the central trait, and its erased form.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::address::{Address, Scope};
+use crate::document::{Document, FieldPath};
+use crate::kind::{Action, AnyKind, Erased, Kind};
+use crate::session::{Session, SessionError};
+
+/// One thing to look at: its address, and the name by which its API knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Our name.
+    pub address: Address,
+    /// The API's name.
+    pub physical_id: String,
+}
+
+/// What was found when looking. "Not there" is a value; "could not look" is an error.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observed<B> {
+    /// It does not exist.
+    Absent,
+    /// It exists.
+    Present {
+        /// What it is.
+        body: B,
+        /// The project that marks it as its own, if any does.
+        owner: Option<String>,
+    },
+}
+
+/// Why something could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The API answered that we may not look.
+    #[error("not allowed to read {what}: {why}")]
+    Denied {
+        /// What was to be read.
+        what: String,
+        /// The API's words.
+        why: String,
+    },
+    /// There is no client.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Anything else.
+    #[error("cannot read {what}: {why}")]
+    Failed {
+        /// What was to be read.
+        what: String,
+        /// The API's words.
+        why: String,
+    },
+}
+
+/// Why a step failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The API answered that we may not write.
+    #[error("not allowed to {what}: {why}")]
+    Denied {
+        /// What was to be done.
+        what: String,
+        /// The API's words.
+        why: String,
+    },
+    /// Something that was just made is not known everywhere yet: worth trying again.
+    #[error("{what} waits for {awaited}: {why}")]
+    NotYet {
+        /// What was to be done.
+        what: String,
+        /// What is awaited.
+        awaited: String,
+        /// The API's words.
+        why: String,
+    },
+    /// Somebody else holds what we want to change.
+    #[error("{what} conflicts with {holder}: {why}")]
+    Conflict {
+        /// What was to be done.
+        what: String,
+        /// Who holds it.
+        holder: String,
+        /// What they hold.
+        why: String,
+    },
+    /// There is no client.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// What had to be read before writing could not be.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Anything else.
+    #[error("cannot {what}: {why}")]
+    Failed {
+        /// What was to be done.
+        what: String,
+        /// The API's words.
+        why: String,
+    },
+}
+
+/// The answers to a batch, in the order of its targets.
+pub type Answers<B> = Vec<Result<Observed<B>, ReadError>>;
+
+/// I/O half: what exists, and how to change it.
+pub trait Live: Kind {
+    /// Reads a batch of one scope, so that a kind can answer many targets from a few list calls.
+    ///
+    /// # Errors
+    /// When nothing of the batch could be read; otherwise each target has its own answer.
+    fn observe(
+        cloud: &Session,
+        scope: &Scope,
+        targets: &[Target],
+    ) -> impl Future<Output = Result<Answers<Self::Body>, ReadError>> + Send;
+
+    /// Does one step. Safe to repeat.
+    ///
+    /// # Errors
+    /// What the API answered, sorted by what can be done about it.
+    fn write(
+        cloud: &Session,
+        scope: &Scope,
+        target: &Target,
+        action: &Action<Self::Body>,
+    ) -> impl Future<Output = Result<(), WriteError>> + Send;
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The erased form of both halves.
+pub trait AnyLive: AnyKind {
+    /// The kind's pure half.
+    fn kind(&self) -> &dyn AnyKind;
+    /// As [`Live::observe`].
+    fn observe<'a>(
+        &'a self,
+        cloud: &'a Session,
+        scope: &'a Scope,
+        targets: &'a [Target],
+    ) -> Boxed<'a, Result<Answers<Document>, ReadError>>;
+    /// As [`Live::write`].
+    fn write<'a>(
+        &'a self,
+        cloud: &'a Session,
+        scope: &'a Scope,
+        target: &'a Target,
+        action: &'a Action<Document>,
+    ) -> Boxed<'a, Result<(), WriteError>>;
+}
+
+impl<K: Live> AnyLive for Erased<K> {
+    fn kind(&self) -> &dyn AnyKind {
+        self
+    }
+
+    fn observe<'a>(
+        &'a self,
+        cloud: &'a Session,
+        scope: &'a Scope,
+        targets: &'a [Target],
+    ) -> Boxed<'a, Result<Answers<Document>, ReadError>> {
+        Box::pin(async move {
+            let answers = K::observe(cloud, scope, targets).await?;
+            Ok(answers
+                .into_iter()
+                .map(|answer| match answer? {
+                    Observed::Absent => Ok(Observed::Absent),
+                    Observed::Present { body, owner } => match Document::of(&body) {
+                        Ok(body) => Ok(Observed::Present { body, owner }),
+                        Err(error) => Err(ReadError::Failed { what: K::NAME.to_owned(), why: error.to_string() }),
+                    },
+                })
+                .collect())
+        })
+    }
+
+    fn write<'a>(
+        &'a self,
+        cloud: &'a Session,
+        scope: &'a Scope,
+        target: &'a Target,
+        action: &'a Action<Document>,
+    ) -> Boxed<'a, Result<(), WriteError>> {
+        Box::pin(async move {
+            let typed = typed::<K>(action).map_err(|error| WriteError::Failed {
+                what: format!("apply {}", target.address),
+                why: format!("the plan's body is not one of {}: {error}", K::NAME),
+            })?;
+            K::write(cloud, scope, target, &typed).await
+        })
+    }
+}
+
+fn typed<K: Kind>(action: &Action<Document>) -> Result<Action<K::Body>, serde_json::Error> {
+    let body = |document: &Document| serde_json::from_value::<K::Body>(document.0.clone());
+    Ok(match action {
+        Action::Create { after } => Action::Create { after: body(after)? },
+        Action::Update { before, after, changed } => {
+            Action::Update { before: body(before)?, after: body(after)?, changed: changed.clone() }
+        }
+        Action::Delete { before, adopted } => Action::Delete { before: body(before)?, adopted: *adopted },
+    })
+}
+
+/// Whether a path below a field is among the changed ones; helps kinds that write field by field.
+#[must_use]
+pub fn changes(changed: &[FieldPath], field: &str) -> bool {
+    changed.iter().any(|path| path.field() == field)
+}

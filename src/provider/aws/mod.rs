@@ -1,0 +1,138 @@
+//! Kinds of AWS, and what their I/O halves share: how answers of the SDK become our errors.
+
+mod oidc_provider;
+pub(super) mod role;
+
+#[cfg(feature = "aws")]
+mod sdk {
+    use std::collections::BTreeMap;
+    use std::future::Future;
+
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+    use aws_smithy_runtime_api::client::result::SdkError;
+    use aws_smithy_types::error::display::DisplayErrorContext;
+    use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+    use crate::address::Scope;
+    use crate::iam::Policy;
+    use crate::live::{Answers, Observed, ReadError, Target, WriteError};
+    use crate::session::Session;
+
+    /// The error code of an answer, if the service gave one.
+    pub(in crate::provider) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
+        error.as_service_error().and_then(ProvideErrorMetadata::code)
+    }
+
+    /// The HTTP status of an answer, if there was one.
+    pub(in crate::provider) fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
+        error.raw_response().map(|r| r.status().as_u16())
+    }
+
+    fn words<E: std::error::Error + ProvideErrorMetadata + 'static>(error: &SdkError<E, HttpResponse>) -> String {
+        match error.as_service_error().map(|e| (e.code(), e.message())) {
+            Some((Some(code), Some(message))) => format!("{code}: {message}"),
+            Some((Some(code), None)) => code.to_owned(),
+            _ => format!("{}", DisplayErrorContext(error)),
+        }
+    }
+
+    fn is_throttle(code: Option<&str>) -> bool {
+        matches!(code, Some("Throttling" | "ThrottlingException" | "SlowDown" | "TooManyRequestsException"))
+    }
+
+    /// What an answer means for a reader. The caller has dealt with "not there" before.
+    pub(in crate::provider) fn read_error<E>(what: impl Into<String>, error: &SdkError<E, HttpResponse>) -> ReadError
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let (what, why) = (what.into(), words(error));
+        if status(error) == Some(403) && !is_throttle(code(error)) {
+            ReadError::Denied { what, why }
+        } else {
+            ReadError::Failed { what, why }
+        }
+    }
+
+    /// What an answer means for a writer; `what` completes "cannot ...".
+    ///
+    /// A principal that was just made is unknown to other services for some seconds, and two writes to one object may
+    /// overlap: both are worth trying again.
+    pub(in crate::provider) fn write_error<E>(what: impl Into<String>, error: &SdkError<E, HttpResponse>) -> WriteError
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let (what, why) = (what.into(), words(error));
+        let message =
+            error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default().to_lowercase();
+        let unknown_principal = message.contains("invalid principal") || message.contains("principal in policy");
+        match code(error) {
+            Some("MalformedPolicy" | "MalformedPolicyDocument" | "MalformedPolicyDocumentException")
+                if unknown_principal =>
+            {
+                WriteError::NotYet { what, awaited: "the principals of the policy to be known".into(), why }
+            }
+            Some("InvalidParameterException")
+                if message.contains("role") && (message.contains("not exist") || message.contains("trust policy")) =>
+            {
+                WriteError::NotYet { what, awaited: "the role to be known to EKS".into(), why }
+            }
+            Some(
+                "OperationAborted"
+                | "ConcurrentModification"
+                | "ConcurrentModificationException"
+                | "ConditionalRequestConflict"
+                | "DeleteConflict",
+            ) => WriteError::NotYet { what, awaited: "another change of the same object to settle".into(), why },
+            _ if status(error) == Some(403) && !is_throttle(code(error)) => WriteError::Denied { what, why },
+            _ => WriteError::Failed { what, why },
+        }
+    }
+
+    /// Asks for every target at once, as far as the pace of its account and service allows.
+    pub(in crate::provider) async fn each<'a, B, F, Fut>(
+        cloud: &'a Session,
+        scope: &Scope,
+        service: &'static str,
+        targets: &'a [Target],
+        ask: F,
+    ) -> Answers<B>
+    where
+        F: Fn(&'a Target) -> Fut,
+        Fut: Future<Output = Result<Observed<B>, ReadError>>,
+    {
+        let scope = scope.to_string();
+        let ask = &ask;
+        let scope = &scope;
+        futures_util::future::join_all(targets.iter().map(|target| async move {
+            let _permit = cloud.pace(scope, service).await;
+            ask(target).await
+        }))
+        .await
+    }
+
+    /// A policy document as IAM returns it: percent-encoded (RFC 3986), or plain as some emulators and stores return it.
+    pub(in crate::provider) fn policy_text(text: &str) -> Result<Policy, String> {
+        let decoded = if text.trim_start().starts_with('{') {
+            std::borrow::Cow::Borrowed(text)
+        } else {
+            percent_encoding::percent_decode_str(text)
+                .decode_utf8()
+                .map_err(|e| format!("the policy is not text: {e}"))?
+        };
+        Policy::parse(&decoded)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Tags to set and tag keys to remove, to get from one set to another.
+    pub(in crate::provider) fn tag_changes(
+        before: &BTreeMap<String, String>,
+        after: &BTreeMap<String, String>,
+    ) -> (BTreeMap<String, String>, Vec<String>) {
+        let set =
+            after.iter().filter(|(k, v)| before.get(*k) != Some(*v)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let remove = before.keys().filter(|k| !after.contains_key(*k)).cloned().collect();
+        (set, remove)
+    }
+}
+#[cfg(feature = "aws")]
+pub(super) use sdk::{code, each, policy_text, read_error, status, tag_changes, write_error};

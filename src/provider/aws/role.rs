@@ -1,0 +1,346 @@
+//! `aws.iam.role`: name, path, trust, description, session length, boundary, tags.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::{self, Chain, Origin};
+use crate::diagnostic::Diagnostic;
+use crate::iam::Policy;
+use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::provider::tags;
+use crate::spec::{Facts, Identity, Spec};
+
+/// An IAM role.
+pub struct Role;
+
+/// What a role is. A field that is absent is left as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoleBody {
+    /// The role's name.
+    pub name: String,
+    /// The role's path.
+    pub path: String,
+    /// Who may assume it.
+    pub trust: Policy,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The longest session in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_session_duration: Option<i32>,
+    /// The ARN of the permissions boundary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions_boundary: Option<String>,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Kind for Role {
+    const NAME: &'static str = "aws.iam.role";
+    const IMMUTABLE: &'static [&'static str] = &["name", "path"];
+    const RELEASE: Release = Release::Forget;
+    type Body = RoleBody;
+
+    fn desire(spec: &Spec, facts: &Facts, _chains: &[Chain], want: &mut Wanted<RoleBody>) {
+        for (key, role) in access::roles(spec).into_iter().filter(|(_, r)| r.managed) {
+            let entry = spec.roles.get(&key);
+            let source = match &role.origin {
+                Origin::Spec => spec.source(&["roles", &key]),
+                _ => role.service_accounts.first().and_then(|name| spec.source(&["service_accounts", name])),
+            };
+            let trust = access::role_trust(spec, facts, &key);
+            if trust.is_empty() {
+                want.problem(
+                    Diagnostic::error(
+                        "nobody-trusted",
+                        format!("nobody may assume the role `{key}`: its trust policy would be empty"),
+                    )
+                    .at(source)
+                    .help("name it in a service account's `role`, or add an entry under `trust`"),
+                );
+                continue;
+            }
+            let no_tags = BTreeMap::new();
+            let body = RoleBody {
+                name: role.name.clone(),
+                path: role.path.clone(),
+                description: entry.and_then(|e| e.description.clone()),
+                max_session_duration: entry.and_then(|e| e.max_session_duration),
+                permissions_boundary: entry
+                    .and_then(|e| e.permissions_boundary.as_ref())
+                    .map(|boundary| spec.policies.get(boundary).map_or_else(|| boundary.clone(), |p| p.arn(spec))),
+                tags: tags(spec, Self::NAME, &key, entry.map_or(&no_tags, |e| &e.tags)),
+                trust,
+            };
+            let mut wish = Wish::new(&key, spec.account_scope(&role.account), &role.name, body).at(source);
+            wish.protect = entry.is_some_and(|e| e.protect);
+            let everyone = access::roles(spec);
+            for trusted in access::trusted_roles(spec, &key, &role) {
+                if everyone.get(&trusted).is_some_and(|r| r.managed) {
+                    wish = wish.after(Self::NAME, &trusted);
+                }
+            }
+            if let Some(boundary) = entry.and_then(|e| e.permissions_boundary.as_ref())
+                && spec.policies.contains_key(boundary)
+            {
+                wish = wish.after("aws.iam.policy", boundary);
+            }
+            for provider in providers(spec, &role) {
+                wish = wish.after("aws.iam.oidc_provider", &provider);
+            }
+            want.add(wish);
+        }
+    }
+}
+
+/// The OIDC providers, by name, that a role's trust needs and that the spec manages.
+fn providers(spec: &Spec, role: &access::Role) -> Vec<String> {
+    let mut found: Vec<String> = role
+        .service_accounts
+        .iter()
+        .filter_map(|name| spec.service_accounts.get(name))
+        .filter(|account| account.identity(spec) == Identity::Irsa && !matches!(role.origin, Origin::Target { .. }))
+        .filter_map(|account| super::oidc_provider::managed_name(spec, &account.cluster, &role.account))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+#[cfg(feature = "aws")]
+mod live {
+    use std::collections::BTreeMap;
+
+    use aws_sdk_iam::types::Tag;
+
+    use super::{Role, RoleBody};
+    use crate::address::Scope;
+    use crate::iam::Policy;
+    use crate::kind::{Action, Kind};
+    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::provider::PROJECT_TAG;
+    use crate::provider::aws::{code, each, read_error, tag_changes, write_error};
+    use crate::session::Session;
+
+    impl Live for Role {
+        async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<RoleBody>, ReadError> {
+            let iam = cloud.iam(scope).await?;
+            let iam = &iam;
+            Ok(each(cloud, scope, "iam", targets, |target| async move {
+                let what = || format!("role `{}`", target.physical_id);
+                match iam.get_role().role_name(&target.physical_id).send().await {
+                    Ok(answer) => answer.role().map_or(Ok(Observed::Absent), |role| body(role, &what())),
+                    Err(error) if code(&error) == Some("NoSuchEntity") => Ok(Observed::Absent),
+                    Err(error) => Err(read_error(what(), &error)),
+                }
+            })
+            .await)
+        }
+
+        async fn write(
+            cloud: &Session,
+            scope: &Scope,
+            target: &Target,
+            action: &Action<RoleBody>,
+        ) -> Result<(), WriteError> {
+            let iam = cloud.iam(scope).await?;
+            let _permit = cloud.pace(&scope.to_string(), "iam").await;
+            let name = target.physical_id.as_str();
+            match action {
+                Action::Create { after } => create(&iam, after).await,
+                Action::Update { before, after, .. } => update(&iam, name, before, after, action).await,
+                Action::Delete { before, adopted: true } => {
+                    let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
+                    untag(&iam, name, marks).await
+                }
+                Action::Delete { adopted: false, .. } => match iam.delete_role().role_name(name).send().await {
+                    Ok(_) => Ok(()),
+                    Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
+                    Err(error) => Err(write_error(format!("delete role `{name}`"), &error)),
+                },
+            }
+        }
+    }
+
+    fn body(role: &aws_sdk_iam::types::Role, what: &str) -> Result<Observed<RoleBody>, ReadError> {
+        let failed = |why: String| ReadError::Failed { what: what.to_owned(), why };
+        let trust =
+            super::super::policy_text(role.assume_role_policy_document().unwrap_or_default()).map_err(failed)?;
+        let tags: BTreeMap<String, String> =
+            role.tags().iter().map(|t| (t.key().to_owned(), t.value().to_owned())).collect();
+        Ok(Observed::Present {
+            owner: tags.get(PROJECT_TAG).cloned(),
+            body: RoleBody {
+                name: role.role_name().to_owned(),
+                path: role.path().to_owned(),
+                trust,
+                description: role.description().map(ToOwned::to_owned),
+                max_session_duration: role.max_session_duration(),
+                permissions_boundary: role
+                    .permissions_boundary()
+                    .and_then(|b| b.permissions_boundary_arn())
+                    .map(ToOwned::to_owned),
+                tags,
+            },
+        })
+    }
+
+    fn sdk_tags(tags: &BTreeMap<String, String>) -> Result<Vec<Tag>, WriteError> {
+        tags.iter()
+            .map(|(key, value)| Tag::builder().key(key).value(value).build())
+            .collect::<Result<_, _>>()
+            .map_err(|error| WriteError::Failed { what: "tag".into(), why: error.to_string() })
+    }
+
+    async fn create(iam: &aws_sdk_iam::Client, role: &RoleBody) -> Result<(), WriteError> {
+        iam.create_role()
+            .role_name(&role.name)
+            .path(&role.path)
+            .assume_role_policy_document(text(&role.trust))
+            .set_description(role.description.clone())
+            .set_max_session_duration(role.max_session_duration)
+            .set_permissions_boundary(role.permissions_boundary.clone())
+            .set_tags(Some(sdk_tags(&role.tags)?))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| write_error(format!("create role `{}`", role.name), &error))
+    }
+
+    fn text(policy: &Policy) -> String {
+        policy.to_value().to_string()
+    }
+
+    async fn untag(iam: &aws_sdk_iam::Client, name: &str, keys: Vec<String>) -> Result<(), WriteError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        match iam.untag_role().role_name(name).set_tag_keys(Some(keys)).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
+            Err(error) => Err(write_error(format!("untag role `{name}`"), &error)),
+        }
+    }
+
+    /// Writes field by field, the trust last: until then the role is what it was.
+    async fn update(
+        iam: &aws_sdk_iam::Client,
+        name: &str,
+        before: &RoleBody,
+        after: &RoleBody,
+        action: &Action<RoleBody>,
+    ) -> Result<(), WriteError> {
+        let what = |part: &str| format!("update the {part} of role `{name}`");
+        let (set, remove) = tag_changes(&before.tags, &after.tags);
+        if !set.is_empty() {
+            iam.tag_role()
+                .role_name(name)
+                .set_tags(Some(sdk_tags(&set)?))
+                .send()
+                .await
+                .map_err(|e| write_error(what("tags"), &e))?;
+        }
+        untag(iam, name, remove).await?;
+        if action.touches("description") || action.touches("max_session_duration") {
+            // UpdateRole resets what it is not given, so both are always sent.
+            let live = iam.get_role().role_name(name).send().await.map_err(|e| read_error(what("role"), &e))?;
+            let live = live.role();
+            let description = after.description.clone().or_else(|| {
+                if action.touches("description") {
+                    Some(String::new())
+                } else {
+                    live.and_then(|r| r.description().map(ToOwned::to_owned))
+                }
+            });
+            let duration = after.max_session_duration.or_else(|| {
+                if action.touches("max_session_duration") {
+                    Some(3600)
+                } else {
+                    live.and_then(|r| r.max_session_duration())
+                }
+            });
+            iam.update_role()
+                .role_name(name)
+                .set_description(description)
+                .set_max_session_duration(duration)
+                .send()
+                .await
+                .map_err(|e| write_error(what("description and session length"), &e))?;
+        }
+        if action.touches("permissions_boundary") {
+            match &after.permissions_boundary {
+                Some(arn) => {
+                    iam.put_role_permissions_boundary()
+                        .role_name(name)
+                        .permissions_boundary(arn)
+                        .send()
+                        .await
+                        .map_err(|e| write_error(what("permissions boundary"), &e))?;
+                }
+                None => {
+                    iam.delete_role_permissions_boundary()
+                        .role_name(name)
+                        .send()
+                        .await
+                        .map_err(|e| write_error(what("permissions boundary"), &e))?;
+                }
+            }
+        }
+        if action.touches("trust") {
+            iam.update_assume_role_policy()
+                .role_name(name)
+                .policy_document(text(&after.trust))
+                .send()
+                .await
+                .map_err(|e| write_error(what("trust policy"), &e))?;
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use crate::address::Address;
+        use crate::provider::recorded::{Recorded, scope};
+
+        fn target() -> Target {
+            Target { address: Address::new(Role::NAME, "loader"), physical_id: "kserve-loader".into() }
+        }
+
+        #[tokio::test]
+        async fn a_role_is_read_with_its_decoded_trust_and_owner() {
+            let server = Recorded::start(&[(
+                "Action=GetRole",
+                200,
+                r#"<GetRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetRoleResult><Role>
+                <Path>/ml/</Path><RoleName>kserve-loader</RoleName><RoleId>AROAEXAMPLEEXAMPLE</RoleId>
+                <Arn>arn:aws:iam::111111111111:role/ml/kserve-loader</Arn><CreateDate>2026-01-01T00:00:00Z</CreateDate>
+                <AssumeRolePolicyDocument>%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Principal%22%3A%7B%22Service%22%3A%22pods.eks.amazonaws.com%22%7D%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%5D%7D</AssumeRolePolicyDocument>
+                <MaxSessionDuration>3600</MaxSessionDuration>
+                <Tags><member><Key>bailiwick:project</Key><Value>p</Value></member></Tags>
+                </Role></GetRoleResult></GetRoleResponse>"#,
+            )])
+            .await;
+            let answers = Role::observe(&server.session(), &scope(), &[target()]).await.unwrap();
+            let Some(Ok(Observed::Present { body, owner })) = answers.into_iter().next() else { panic!("not there") };
+            assert_eq!((body.path.as_str(), owner.as_deref()), ("/ml/", Some("p")));
+            assert_eq!(body.trust.statements().len(), 1);
+        }
+
+        #[tokio::test]
+        async fn forbidden_is_not_absent() {
+            let server = Recorded::start(&[(
+                "Action=GetRole",
+                403,
+                "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>",
+            )])
+            .await;
+            let answers = Role::observe(&server.session(), &scope(), &[target()]).await.unwrap();
+            assert_eq!(
+                answers,
+                [Err(ReadError::Denied { what: "role `kserve-loader`".into(), why: "AccessDenied: no".into() })]
+            );
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The kinds, one file each, and their register.
+
+mod aws;
+mod kubernetes;
+#[cfg(all(test, feature = "aws"))]
+mod recorded;
+
+use std::collections::BTreeMap;
+
+use crate::kind::{AnyKind, Erased};
+#[cfg(all(feature = "aws", feature = "kubernetes"))]
+use crate::live::AnyLive;
+use crate::spec::Spec;
+
+/// The register: one line for each kind.
+macro_rules! register {
+    ($($kind:ty),* $(,)?) => {
+        /// The pure halves of all kinds.
+        #[must_use]
+        pub fn kinds() -> Vec<Box<dyn AnyKind>> {
+            vec![$(Box::new(Erased::<$kind>::default())),*]
+        }
+
+        /// Both halves of all kinds.
+        #[cfg(all(feature = "aws", feature = "kubernetes"))]
+        #[must_use]
+        pub fn live() -> Vec<Box<dyn AnyLive>> {
+            vec![$(Box::new(Erased::<$kind>::default())),*]
+        }
+    };
+}
+
+register![aws::role::Role,];
+
+/// The tag that names the owning project.
+pub const PROJECT_TAG: &str = "bailiwick:project";
+/// The tag that names the address.
+pub const ADDRESS_TAG: &str = "bailiwick:address";
+
+/// The tags of a thing of ours: the spec's, and those that mark ownership.
+fn tags(spec: &Spec, kind: &str, name: &str, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut tags = own.clone();
+    tags.insert(PROJECT_TAG.into(), spec.project.clone());
+    tags.insert(ADDRESS_TAG.into(), format!("{kind}.{name}"));
+    tags
+}

@@ -1,0 +1,102 @@
+//! A loopback HTTP server that answers with recorded texts, for the tests of kinds: the real client, the real wire, no
+//! emulator.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::address::{AccountId, Region, Scope};
+use crate::session::{Environment, Session};
+use crate::spec::{SourceFile, load};
+
+const IDENTITY: &str = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+    <Arn>arn:aws:iam::111111111111:user/t</Arn><UserId>AIDA</UserId><Account>111111111111</Account>\
+    </GetCallerIdentityResult></GetCallerIdentityResponse>";
+
+/// The running server. It ends with the test's runtime.
+pub(super) struct Recorded {
+    port: u16,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+/// The scope that the server stands for.
+pub(super) fn scope() -> Scope {
+    Scope::Account { account: "a".into(), id: AccountId("111111111111".into()), region: Region("us-east-1".into()) }
+}
+
+impl Recorded {
+    /// Answers every request whose text (`METHOD path?query`, a newline, headers, an empty line, body) contains the
+    /// first part with the first such answer, and everything else with 501. Who the caller is, it knows.
+    pub(super) async fn start(exchanges: &[(&'static str, u16, &'static str)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = requests.clone();
+        let mut exchanges = exchanges.to_vec();
+        exchanges.push(("Action=GetCallerIdentity", 200, IDENTITY));
+        tokio::spawn(async move {
+            loop {
+                let Ok((mut stream, _)) = listener.accept().await else { return };
+                let (exchanges, seen) = (exchanges.clone(), seen.clone());
+                tokio::spawn(async move {
+                    let text = read_request(&mut stream).await;
+                    let (status, body) = exchanges
+                        .iter()
+                        .find(|(part, ..)| text.contains(part))
+                        .map_or((501, "<Error><Code>NotRecorded</Code></Error>"), |(_, status, body)| (*status, *body));
+                    seen.lock().unwrap().push(text.clone());
+                    let length = body.len();
+                    let body = if text.starts_with("HEAD ") { "" } else { body };
+                    let kind = if body.starts_with('{') { "application/json" } else { "text/xml" };
+                    let answer = format!(
+                        "HTTP/1.1 {status} Recorded\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                    );
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                });
+            }
+        });
+        Self { port, requests }
+    }
+
+    /// A session whose only account, `a`, is this server.
+    pub(super) fn session(&self) -> Session {
+        let text = format!(
+            "version: 1\nproject: p\naccounts:\n  a: {{ id: \"111111111111\", region: us-east-1, endpoint: \"http://127.0.0.1:{}\" }}\n",
+            self.port
+        );
+        let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
+        assert_eq!(problems, []);
+        Session::new(&spec.unwrap(), Environment { s3_endpoint: true, concurrency: None })
+    }
+
+    /// The requests that came, without those that ask who the caller is.
+    pub(super) fn requests(&self) -> Vec<String> {
+        let all = self.requests.lock().unwrap();
+        all.iter().filter(|r| !r.contains("GetCallerIdentity")).cloned().collect()
+    }
+}
+
+async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut buffer = [0_u8; 8192];
+    loop {
+        let Ok(n) = stream.read(&mut buffer).await else { break };
+        bytes.extend_from_slice(&buffer[..n]);
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|l| l.to_lowercase().strip_prefix("content-length:").map(|v| v.trim().parse::<usize>()))
+                .and_then(Result::ok)
+                .unwrap_or(0);
+            if body.len() >= length {
+                break;
+            }
+        }
+        if n == 0 {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,124 @@
+//! Kubernetes clients: a kubeconfig context, the pod's own account, or directly from EKS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::{Session, SessionError};
+#[cfg(feature = "aws")]
+use crate::address::Scope;
+
+/// A token made in process is good for 14 minutes; a client is rebuilt well before.
+const CLIENT_LIFE: Duration = Duration::from_mins(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The context that stands for the pod's own service account.
+const IN_CLUSTER: &str = "in-cluster";
+
+/// A client and when it was made.
+pub(super) struct Cluster {
+    client: Client,
+    made: Instant,
+}
+
+impl Session {
+    /// The client of a cluster.
+    ///
+    /// # Errors
+    /// When the cluster is not in the spec, the kubeconfig has no such context, or EKS does not describe it.
+    pub async fn kube(&self, cluster: &str) -> Result<Client, SessionError> {
+        let slot: Arc<Mutex<Option<Cluster>>> =
+            self.kubernetes.lock().await.entry(cluster.to_owned()).or_default().clone();
+        let mut slot = slot.lock().await;
+        if let Some(known) = slot.as_ref().filter(|c| c.made.elapsed() < CLIENT_LIFE) {
+            return Ok(known.client.clone());
+        }
+        let mut config = self.cluster_config(cluster).await?;
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        config.read_timeout = Some(READ_TIMEOUT);
+        let client = Client::try_from(config)
+            .map_err(|error| SessionError::Cluster { cluster: cluster.to_owned(), why: error.to_string() })?;
+        *slot = Some(Cluster { client: client.clone(), made: Instant::now() });
+        Ok(client)
+    }
+
+    async fn cluster_config(&self, cluster: &str) -> Result<Config, SessionError> {
+        let (spec, _) =
+            self.clusters.get(cluster).ok_or_else(|| SessionError::Unknown { name: format!("clusters.{cluster}") })?;
+        let failed = |why: String| SessionError::Cluster { cluster: cluster.to_owned(), why };
+        match spec.context.as_deref() {
+            Some(IN_CLUSTER) => Config::incluster().map_err(|e| failed(e.to_string())),
+            Some(context) => {
+                let kubeconfig = Kubeconfig::read().map_err(|e| failed(format!("no kubeconfig: {e}")))?;
+                let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
+                Config::from_custom_kubeconfig(kubeconfig, &options)
+                    .await
+                    .map_err(|e| failed(format!("context `{context}`: {e}")))
+            }
+            None => self.eks_config(cluster).await,
+        }
+    }
+
+    #[cfg(not(feature = "aws"))]
+    async fn eks_config(&self, cluster: &str) -> Result<Config, SessionError> {
+        let _ = cluster;
+        Err(SessionError::NotBuilt("AWS"))
+    }
+
+    /// The endpoint and certificate that EKS tells, and a token made in process.
+    #[cfg(feature = "aws")]
+    async fn eks_config(&self, cluster: &str) -> Result<Config, SessionError> {
+        use base64::Engine as _;
+        let failed = |why: String| SessionError::Cluster { cluster: cluster.to_owned(), why };
+        let (name, scope) = self.cluster_scope(cluster)?;
+        let described = self
+            .eks(&scope)
+            .await?
+            .describe_cluster()
+            .name(&name)
+            .send()
+            .await
+            .map_err(|e| failed(format!("{}", aws_smithy_types::error::display::DisplayErrorContext(&e))))?;
+        let found = described.cluster().ok_or_else(|| failed("EKS described no cluster".into()))?;
+        let endpoint = found.endpoint().ok_or_else(|| failed("the cluster has no endpoint yet".into()))?;
+        let mut config = Config::new(endpoint.parse().map_err(|e| failed(format!("endpoint `{endpoint}`: {e}")))?);
+        if let Some(encoded) = found.certificate_authority().and_then(|c| c.data()) {
+            let pem = base64::engine::general_purpose::STANDARD
+                .decode(encoded)
+                .map_err(|e| failed(format!("the cluster's certificate is not base64: {e}")))?;
+            config.root_cert = Some(certificates(&pem));
+        }
+        let token = super::eks_token::make(&self.sdk_config(&scope).await?, &name, &scope).await.map_err(failed)?;
+        config.auth_info.token = Some(token.into());
+        Ok(config)
+    }
+
+    /// A cluster's name in EKS and the scope of its EKS API.
+    #[cfg(feature = "aws")]
+    pub(super) fn cluster_scope(&self, cluster: &str) -> Result<(String, Scope), SessionError> {
+        let unknown = || SessionError::Unknown { name: format!("clusters.{cluster}") };
+        let (spec, region) = self.clusters.get(cluster).ok_or_else(unknown)?;
+        let account = self.accounts.get(&spec.account).ok_or_else(unknown)?;
+        let scope = Scope::Account { account: spec.account.clone(), id: account.id.clone(), region: region.clone() };
+        Ok((spec.name.clone(), scope))
+    }
+}
+
+/// The DER certificates of a PEM text (RFC 7468).
+#[cfg(feature = "aws")]
+fn certificates(pem: &[u8]) -> Vec<Vec<u8>> {
+    use base64::Engine as _;
+    String::from_utf8_lossy(pem)
+        .split("-----BEGIN CERTIFICATE-----")
+        .skip(1)
+        .filter_map(|part| part.split("-----END CERTIFICATE-----").next())
+        .filter_map(|body| {
+            let joined: String = body.split_whitespace().collect();
+            base64::engine::general_purpose::STANDARD.decode(joined).ok()
+        })
+        .collect()
+}
