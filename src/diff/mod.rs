@@ -1,0 +1,279 @@
+//! Three-way difference of desired, live and last applied.
+//!
+//! "Somebody changed it" and "you changed the spec" are different reasons, and both may be true at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::address::Address;
+use crate::desired::Desired;
+use crate::document::{Difference, Document};
+use crate::kind::{AnyKind, Release, Resource};
+use crate::snapshot::{Seen, Snapshot};
+use crate::spec::OnDestroy;
+use crate::state::{Owned, State};
+
+/// What must become of one thing, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It is as it should be.
+    Keep,
+    /// It must be made.
+    Create {
+        /// Whether we had made it before and somebody removed it.
+        removed_outside: bool,
+    },
+    /// It exists, nobody owns it, and it is as it should be: it becomes ours without a write.
+    Adopt,
+    /// It must change.
+    Change {
+        /// What it is, as far as it is ours to judge.
+        before: Document,
+        /// Where it differs.
+        differences: Vec<Difference>,
+        /// Whether it must be made anew.
+        replace: bool,
+        /// Whether the spec asks for something new.
+        intent: bool,
+        /// Whether somebody changed it outside.
+        drift: bool,
+        /// Whether it existed before it was managed.
+        adopt: bool,
+    },
+    /// It must go.
+    Delete {
+        /// What it is.
+        before: Document,
+        /// Whether only our part of it goes.
+        adopted: bool,
+    },
+    /// It stays, or is gone already, and is no longer managed.
+    Forget {
+        /// Why nothing is deleted.
+        why: &'static str,
+    },
+    /// Another project owns it.
+    Foreign {
+        /// The other project.
+        owner: String,
+    },
+    /// It could not be looked at.
+    Unreadable {
+        /// Why.
+        why: String,
+    },
+}
+
+/// One thing with all that is known of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResourceDiff {
+    /// Its name.
+    pub address: Address,
+    /// What the spec wants.
+    pub desired: Option<Resource>,
+    /// What we know of it from before.
+    pub owned: Option<Owned>,
+    /// What was seen.
+    pub seen: Seen,
+    /// What must become of it.
+    pub verdict: Verdict,
+}
+
+/// What moved outside since the last apply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drift {
+    /// What moved.
+    pub address: Address,
+    /// How much it matters.
+    pub class: DriftClass,
+    /// Where, and from what to what: `before` is what was applied, `after` what is live.
+    pub differences: Vec<Difference>,
+    /// What happened, in words.
+    pub note: String,
+}
+
+/// How much a drift matters.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftClass {
+    /// Something that is not ours moved in a thing that we share.
+    Foreign,
+    /// Names and descriptions only.
+    Cosmetic,
+    /// A setting of ours.
+    Managed,
+    /// Who can reach what.
+    Access,
+    /// It could not be looked at.
+    Unreadable,
+}
+
+/// Every thing that is desired or owned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Diff {
+    /// By address.
+    pub resources: BTreeMap<Address, ResourceDiff>,
+}
+
+/// Compares everything. `kinds` are looked up by name.
+#[must_use]
+pub fn compute<'k>(
+    desired: &Desired,
+    snapshot: &Snapshot,
+    state: &State,
+    kinds: impl Fn(&str) -> Option<&'k dyn AnyKind>,
+) -> Diff {
+    let addresses: BTreeSet<&Address> = desired.resources.keys().chain(state.resources.keys()).collect();
+    let resources = addresses
+        .into_iter()
+        .map(|address| {
+            let wanted = desired.resources.get(address);
+            let owned = state.resources.get(address);
+            let seen = snapshot.at(address);
+            let kind = kinds(address.kind().as_str());
+            let verdict = judge(wanted, owned, &seen, kind, &state.project);
+            let diff = ResourceDiff {
+                address: address.clone(),
+                desired: wanted.cloned(),
+                owned: owned.cloned(),
+                seen,
+                verdict,
+            };
+            (address.clone(), diff)
+        })
+        .collect();
+    Diff { resources }
+}
+
+fn judge(
+    wanted: Option<&Resource>,
+    owned: Option<&Owned>,
+    seen: &Seen,
+    kind: Option<&dyn AnyKind>,
+    project: &str,
+) -> Verdict {
+    let Some(kind) = kind else {
+        return Verdict::Unreadable { why: "this version of bailiwick does not know this kind".into() };
+    };
+    match (wanted, owned, seen) {
+        (_, _, Seen::Unreadable { why }) => Verdict::Unreadable { why: why.clone() },
+        (Some(_), _, Seen::Absent) => Verdict::Create { removed_outside: owned.is_some_and(|o| o.body.is_some()) },
+        (None, _, Seen::Absent) => Verdict::Forget { why: "it is gone already" },
+        (Some(_), None, Seen::Present { owner: Some(owner), .. }) if owner != project => {
+            Verdict::Foreign { owner: owner.clone() }
+        }
+        (Some(wanted), _, Seen::Present { body, owner }) => {
+            let last = owned.and_then(|o| o.body.as_ref());
+            let moved_away = owned.is_some_and(|o| o.physical_id != wanted.wish.physical_id);
+            let before = kind.claimed(body, Some(&wanted.wish.body), last);
+            let differences = Document::differences(&before, &wanted.wish.body);
+            // An interrupted creation counts as ours if it carries our mark.
+            let ours = owned.is_some_and(|o| o.body.is_some()) || owner.as_deref() == Some(project);
+            if differences.is_empty() && !moved_away {
+                return if owned.is_some_and(|o| o.body.is_some()) { Verdict::Keep } else { Verdict::Adopt };
+            }
+            let immutable = kind.immutable();
+            let replace = moved_away || differences.iter().any(|d| immutable.contains(&d.path.field()));
+            Verdict::Change {
+                drift: last.is_some_and(|l| !Document::differences(&kind.claimed(body, Some(l), None), l).is_empty()),
+                intent: last.is_none_or(|l| l != &wanted.wish.body),
+                adopt: !ours,
+                replace,
+                differences,
+                before,
+            }
+        }
+        (None, Some(owned), Seen::Present { body, owner }) => {
+            if owner.as_deref().is_some_and(|o| o != project) {
+                return Verdict::Forget { why: "another project owns it now" };
+            }
+            if owned.on_destroy == OnDestroy::Keep {
+                return Verdict::Forget { why: "on_destroy is keep" };
+            }
+            let adopted = owned.adopted && kind.release() == Release::Forget;
+            let last = owned.body.as_ref();
+            Verdict::Delete { before: kind.claimed(body, last, last), adopted }
+        }
+        (None, None, Seen::Present { .. }) => Verdict::Keep,
+    }
+}
+
+/// Fields that carry no access and change no behaviour.
+const COSMETIC: [&str; 3] = ["tags", "description", "labels"];
+/// Fields that decide who can reach what, in any kind.
+const ACCESS: [&str; 12] = [
+    "trust",
+    "document",
+    "statements",
+    "foreign",
+    "permissions_boundary",
+    "policy_arn",
+    "role_arn",
+    "target_role_arn",
+    "annotations",
+    "public_access_block",
+    "client_ids",
+    "url",
+];
+
+/// Kinds that are nothing but access: their presence decides.
+const ACCESS_KINDS: [&str; 8] = [
+    "aws.iam.role",
+    "aws.iam.role_policy",
+    "aws.iam.policy",
+    "aws.iam.role_policy_attachment",
+    "aws.iam.oidc_provider",
+    "aws.s3.bucket_policy",
+    "aws.kms.key_policy",
+    "aws.eks.pod_identity_association",
+];
+
+/// What moved outside since the last apply, in the order of addresses.
+#[must_use]
+pub fn drift<'k>(diff: &Diff, kinds: impl Fn(&str) -> Option<&'k dyn AnyKind>) -> Vec<Drift> {
+    diff.resources.values().filter_map(|resource| drifted(resource, &kinds)).collect()
+}
+
+fn drifted<'k>(resource: &ResourceDiff, kinds: &impl Fn(&str) -> Option<&'k dyn AnyKind>) -> Option<Drift> {
+    let made = |class, differences, note: &str| {
+        Some(Drift { address: resource.address.clone(), class, differences, note: note.to_owned() })
+    };
+    let owned = resource.owned.as_ref()?;
+    let last = owned.body.as_ref()?;
+    let kind_name = resource.address.kind().as_str();
+    match &resource.seen {
+        Seen::Unreadable { why } => made(DriftClass::Unreadable, Vec::new(), why),
+        Seen::Absent => {
+            let class = if ACCESS_KINDS.contains(&kind_name) { DriftClass::Access } else { DriftClass::Managed };
+            made(class, Vec::new(), "it was removed outside")
+        }
+        Seen::Present { body, .. } => {
+            let live = kinds(kind_name)?.claimed(body, Some(last), Some(last));
+            let differences = Document::differences(last, &live);
+            if differences.is_empty() {
+                let same = owned.fingerprint.as_ref().is_none_or(|f| *f == body.digest());
+                return if same {
+                    None
+                } else {
+                    made(DriftClass::Foreign, Vec::new(), "something that is not ours changed in it")
+                };
+            }
+            let class = differences.iter().map(|d| class_of(d.path.field())).max().unwrap_or(DriftClass::Managed);
+            made(class, differences, "it was changed outside")
+        }
+    }
+}
+
+fn class_of(field: &str) -> DriftClass {
+    if COSMETIC.contains(&field) {
+        DriftClass::Cosmetic
+    } else if ACCESS.contains(&field) {
+        DriftClass::Access
+    } else {
+        DriftClass::Managed
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! What we made and own, and the journal that proves it.
+
+mod journal;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use journal::{Entry, Happening, Journal, JournalError};
+
+use crate::address::{Address, Scope};
+use crate::document::{Digest, Document};
+use crate::kind::Reference;
+use crate::spec::OnDestroy;
+
+/// The version of the state's format. A newer one is refused, never overwritten.
+pub const FORMAT: u32 = 1;
+
+/// The identity of one history of states: two states of one project with different lineages never mix.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(transparent)]
+pub struct Lineage(pub String);
+
+/// Everything that a project owns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Bailiwick state")]
+pub struct State {
+    /// The version of this format.
+    pub format: u32,
+    /// The project.
+    pub project: String,
+    /// Which history this belongs to.
+    pub lineage: Lineage,
+    /// Counts the states of a lineage.
+    pub serial: u64,
+    /// The version of the program that wrote it.
+    pub tool_version: String,
+    /// What is owned, by address.
+    #[schemars(with = "BTreeMap<String, Owned>")]
+    pub resources: BTreeMap<Address, Owned>,
+}
+
+/// One thing that is owned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Owned {
+    /// Where it lives.
+    #[schemars(with = "serde_json::Value")]
+    pub scope: Scope,
+    /// The name by which its API knows it.
+    pub physical_id: String,
+    /// Whether it existed before it was managed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
+    /// The last applied body. Absent after an interrupted creation, until it is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Document>,
+    /// The digest of all that was seen after the last write, other people's parts included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Digest>,
+    /// What it depends on, for deleting in the right order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+    /// What happens when it is no longer desired.
+    #[serde(default)]
+    pub on_destroy: OnDestroy,
+    /// Whether plans that delete or replace it are refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protect: bool,
+}
+
+/// Why a state cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// The text is not a state.
+    #[error("the state is damaged: {0}")]
+    Damaged(String),
+    /// A later version of the program wrote it.
+    #[error(
+        "the state has format {found}, and this version reads up to {FORMAT}: use the newer bailiwick that wrote it"
+    )]
+    Newer {
+        /// The format that was found.
+        found: u64,
+    },
+    /// It belongs to somebody else.
+    #[error("the state belongs to project `{found}`, not to `{expected}`")]
+    OtherProject {
+        /// The project in the state.
+        found: String,
+        /// The project of the spec.
+        expected: String,
+    },
+}
+
+impl State {
+    /// The first state of a project.
+    #[must_use]
+    pub fn new(project: &str, lineage: Lineage) -> Self {
+        Self {
+            format: FORMAT,
+            project: project.to_owned(),
+            lineage,
+            serial: 0,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            resources: BTreeMap::new(),
+        }
+    }
+
+    /// Reads a state's text for a project.
+    ///
+    /// # Errors
+    /// When it is damaged, newer than this program, or another project's.
+    pub fn parse(text: &str, project: &str) -> Result<Self, StateError> {
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| StateError::Damaged(e.to_string()))?;
+        let found = value.get("format").and_then(serde_json::Value::as_u64);
+        match found {
+            None => return Err(StateError::Damaged("it has no `format`".into())),
+            Some(found) if found > u64::from(FORMAT) => return Err(StateError::Newer { found }),
+            Some(_) => {}
+        }
+        let state: Self = serde_json::from_value(value).map_err(|e| StateError::Damaged(e.to_string()))?;
+        if state.project != project {
+            return Err(StateError::OtherProject { found: state.project, expected: project.to_owned() });
+        }
+        Ok(state)
+    }
+
+    /// The state's text: pretty, sorted, with a newline at the end.
+    ///
+    /// # Errors
+    /// Never in practice: every part has a JSON form.
+    pub fn to_text(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string_pretty(self).map(|text| text + "\n")
+    }
+}
+
+/// The state after what a journal tells, and the addresses of which it is unknown whether the last step was done.
+///
+/// An unknown creation counts as ours until it has been looked at; unknown updates and deletions leave what was there.
+#[must_use]
+pub fn fold(mut state: State, entries: &[Entry]) -> (State, Vec<Address>) {
+    let mut unknown: BTreeMap<&Address, Option<&Owned>> = BTreeMap::new();
+    for entry in entries {
+        match &entry.happening {
+            Happening::Begin { creates, .. } => {
+                unknown.insert(&entry.address, creates.as_deref());
+            }
+            Happening::End { owned } => {
+                unknown.remove(&entry.address);
+                match owned {
+                    Some(owned) => state.resources.insert(entry.address.clone(), (**owned).clone()),
+                    None => state.resources.remove(&entry.address),
+                };
+            }
+            Happening::Failed { certain, .. } => {
+                if *certain {
+                    unknown.remove(&entry.address);
+                }
+            }
+        }
+    }
+    let addresses: Vec<Address> = unknown.keys().map(|a| (*a).clone()).collect();
+    for (address, creates) in unknown {
+        if let Some(owned) = creates
+            && !state.resources.contains_key(address)
+        {
+            state.resources.insert(address.clone(), Owned { body: None, fingerprint: None, ..owned.clone() });
+        }
+    }
+    (state, addresses)
+}
+
+#[cfg(test)]
+mod tests;
