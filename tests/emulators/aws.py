@@ -46,7 +46,7 @@ os.environ["MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS"] = "false"
 os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
 
 import moto.core.responses
-import moto.eks.urls
+import moto.eks.models
 import moto.eks.utils
 import moto.iam.policy_validation
 import moto.iam.urls
@@ -107,12 +107,13 @@ from werkzeug.serving import make_server
 # ---- All services ---------------------------------------------------------------------------------------------------
 
 
-def serve(backends, backend, urls, response):
+def serve(backends, backend, paths, response):
     """Makes moto build `backend` and answer with `response` from now on."""
-    backends.backend = backend
-    urls.url_paths = {
-        path: getattr(response, dispatch.__name__) for path, dispatch in urls.url_paths.items()
+    paths = {
+        path.format(""): getattr(response, dispatch.__name__) for path, dispatch in paths.items()
     }
+    backend.url_paths = property(lambda self: paths)
+    backends.backend = backend
 
 
 def page(rows, key, marker, size, invalid):
@@ -635,7 +636,7 @@ class IamAnswers(IamResponse):
         return provider, self._get_param("ClientID")
 
 
-serve(iam_backends, Iam, moto.iam.urls, IamAnswers)
+serve(iam_backends, Iam, moto.iam.urls.url_paths, IamAnswers)
 
 
 # ---- STS ------------------------------------------------------------------------------------------------------------
@@ -682,7 +683,7 @@ class StsAnswers(TokenResponse):
         return super().assume_role()
 
 
-serve(sts_backends, Sts, moto.sts.urls, StsAnswers)
+serve(sts_backends, Sts, moto.sts.urls.url_paths, StsAnswers)
 
 
 # ---- S3 -------------------------------------------------------------------------------------------------------------
@@ -859,13 +860,23 @@ class S3Answers(S3Response):
         )
 
 
-serve(s3_backends, S3, moto.s3.urls, S3Answers)
+serve(s3_backends, S3, moto.s3.urls.url_paths, S3Answers)
 
 
 # ---- KMS ------------------------------------------------------------------------------------------------------------
 
 # moto takes any Deny in a key policy for a Deny to everybody. Permissions are not evaluated here.
 moto.kms.responses.validate_policy = lambda key, action: None
+
+
+def default_policy_name(name):
+    """moto insists on `default`; AWS takes it for granted when it is left out."""
+    if name is not None:
+        default_policy_name.original(name)
+
+
+default_policy_name.original = moto.kms.responses._assert_default_policy
+moto.kms.responses._assert_default_policy = default_policy_name
 
 
 class Kms(KmsBackend):
@@ -921,7 +932,7 @@ class KmsAnswers(KmsResponse):
         return json.dumps(answer)
 
 
-serve(kms_backends, Kms, moto.kms.urls, KmsAnswers)
+serve(kms_backends, Kms, moto.kms.urls.url_paths, KmsAnswers)
 
 
 # ---- EKS ------------------------------------------------------------------------------------------------------------
@@ -1379,9 +1390,8 @@ class EksAnswers(EKSResponse):
         return ActionResult({"addons": addons, "nextToken": token})
 
 
-serve(eks_backends, Eks, moto.eks.urls, EksAnswers)
 # Every path: the operation is found by AWS's own model, and what is missing is named in the answer.
-moto.eks.urls.url_paths = {"{0}/(?P<path>.+)$": EksAnswers.dispatch}
+serve(eks_backends, Eks, {"{0}/(?P<path>.+)$": EksAnswers.dispatch}, EksAnswers)
 
 
 # ---- Seed -----------------------------------------------------------------------------------------------------------
