@@ -396,7 +396,8 @@ class Iam(IAMBackend):
         return policy
 
     def list_policies(self, marker, max_items, only_attached, path_prefix, scope):
-        if scope != "Local" and not only_attached:
+        if scope != "Local" and not only_attached and not getattr(self, "aws_listed", False):
+            self.aws_listed = True
             for name, raw in json.loads(aws_managed_policies_data).items():
                 policy = AWSManagedPolicy.from_data(name, self.account_id, self.region_name, raw)
                 if policy.arn not in self.managed_policies:
@@ -721,6 +722,10 @@ class S3(S3Backend):
         bucket.encryption = self._default_encryption()
         return bucket
 
+    def put_bucket_tagging(self, bucket_name, tags):
+        # An empty element is None to moto's XML reader, and left out of the answer.
+        super().put_bucket_tagging(bucket_name, {key: tags[key] or "" for key in tags})
+
     def delete_bucket_encryption(self, bucket_name):
         self.get_bucket(bucket_name).encryption = self._default_encryption()
 
@@ -831,7 +836,7 @@ class S3Answers(S3Response):
         answer = super()._bucket_response_put(request, bucket_name, querystring)
         if not set(querystring) - {"x-id"} and b"<Tag>" in self.body:
             tags = xmltodict.parse(self.body)["CreateBucketConfiguration"]["Tags"]["Tag"]
-            tags = {tag["Key"]: tag.get("Value") or "" for tag in as_list(tags)}
+            tags = {tag["Key"]: tag.get("Value") for tag in as_list(tags)}
             self.backend.put_bucket_tagging(bucket_name, tags)
         return answer
 

@@ -478,6 +478,9 @@ class Buckets(Case):
         )
         tags = west.get_bucket_tagging(Bucket="tagged")["TagSet"]
         self.assertEqual(tags, [{"Key": "team", "Value": "ml"}])
+        tags = [{"Key": "team", "Value": ""}, {"Key": "a", "Value": "1 & 2"}]
+        west.put_bucket_tagging(Bucket="tagged", Tagging={"TagSet": tags})
+        self.assertEqual(west.get_bucket_tagging(Bucket="tagged")["TagSet"], tags)
         self.refused(
             "BucketAlreadyOwnedByYou", 409, west.create_bucket,
             Bucket="tagged", CreateBucketConfiguration=region,
