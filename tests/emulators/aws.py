@@ -39,6 +39,9 @@ import time
 import traceback
 import uuid
 
+# Before the imports, which take a third of a second: the parent may be gone after them.
+PARENT = os.getppid()
+
 # moto and botocore read these when they are imported.
 for name in [name for name in os.environ if name.startswith(("AWS_", "MOTO_"))]:
     del os.environ[name]
@@ -85,6 +88,7 @@ from moto.iam.exceptions import (
 from moto.iam.models import AWSManagedPolicy, IAMBackend, iam_backends
 from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
 from moto.iam.responses import IamResponse
+from moto.iam.utils import ACCOUNT_OFFSET, AWS_ROLE_ALPHABET
 from moto.kms.models import KmsBackend, kms_backends
 from moto.kms.responses import KmsResponse
 from moto.moto_api._internal.models import moto_api_backend
@@ -136,9 +140,21 @@ def page(rows, key, marker, size, invalid):
 
 
 def current_account(self):
-    """The account of a request: an access key of twelve digits names it."""
-    digits = re.search(r"Credential=(\d{12})/", self.headers.get("Authorization", ""))
-    return digits.group(1) if digits else current_account.original(self)
+    """The account of a request.
+
+    An access key of twelve digits names it. In the keys of an assumed role moto writes it in base 32: they stay in
+    their account after a reset, where moto would take them for the default account's.
+    """
+    key = re.search(r"Credential=(\w+)/", self.headers.get("Authorization", ""))
+    key = key.group(1) if key else ""
+    if re.fullmatch(r"\d{12}", key):
+        return key
+    if re.fullmatch(r"ASIA[A-Z2-7]{9}\w{7}", key):
+        half = int.from_bytes(base64.b32decode(key[4:12]), "big") - ACCOUNT_OFFSET
+        account = 2 * half + (key[12] in AWS_ROLE_ALPHABET[16:])
+        if 0 <= account < 10**12:
+            return f"{account:012}"
+    return current_account.original(self)
 
 
 current_account.original = BaseResponse.get_current_account
@@ -194,7 +210,7 @@ class Principals:
     def exists(principal):
         if principal == "*" or re.fullmatch(r"\d{12}", str(principal)):
             return True
-        if re.fullmatch(r"A[RI][OD]A\w+", str(principal)):
+        if re.fullmatch(r"(AROA|AIDA)\w+", str(principal)):
             return any(
                 principal == entity.id
                 for account in list(iam_backends.values())
@@ -594,6 +610,31 @@ class IamAnswers(IamResponse):
             for version in versions
         ]
         return ActionResult({"Versions": listed, "Marker": marker, "IsTruncated": bool(marker)})
+
+    def list_entities_for_policy(self):
+        # moto looks at the first hundred roles only.
+        arn = self.backend.get_policy(self._get_param("PolicyArn")).arn
+        wanted = self._get_param("EntityFilter")
+        lists = {"Group": "PolicyGroups", "Role": "PolicyRoles", "User": "PolicyUsers"}
+        holders = {
+            "Group": self.backend.groups,
+            "Role": self.backend.roles,
+            "User": self.backend.users,
+        }
+        rows = [
+            (f"{kind} {holder.name}", lists[kind], holder)
+            for kind in lists
+            if wanted in (None, kind)
+            for holder in holders[kind].values()
+            if arn in holder.managed_policies
+            and holder.path.startswith(self._get_param("PathPrefix", "/"))
+        ]
+        rows, marker = self._page(rows, lambda row: row[0])
+        result = {
+            field: [holder for _, into, holder in rows if into == field]
+            for field in lists.values()
+        }
+        return ActionResult(result | {"Marker": marker, "IsTruncated": bool(marker)})
 
     def get_account_authorization_details(self):
         found = self.backend.get_account_authorization_details(self._get_param("Filter", []))
@@ -1556,8 +1597,8 @@ class Seed:
 # ---- Server ---------------------------------------------------------------------------------------------------------
 
 
-class Services(DomainDispatcherApplication):
-    """moto's choice of a service for a request."""
+class Dispatch(DomainDispatcherApplication):
+    """moto's choice of an AWS service for a request."""
 
     def get_backend_for_host(self, host):
         backend = super().get_backend_for_host(host)
@@ -1573,7 +1614,7 @@ class Emulator:
     FAULTS_KEPT = 100
 
     def __init__(self):
-        self.moto = Services(create_backend_app)
+        self.moto = Dispatch(create_backend_app)
         self.lock = threading.Lock()
         self._forget_requests()
 
@@ -1727,15 +1768,14 @@ def watch_parent():
 
     Not PR_SET_PDEATHSIG: that fires when the thread that started us ends, and test runners start one thread per test.
     """
-    parent = os.getppid()
 
     def watch():
         if hasattr(os, "pidfd_open"):
             try:
-                select.select([os.pidfd_open(parent)], [], [])
+                select.select([os.pidfd_open(PARENT)], [], [])
             except OSError:
                 pass
-        while os.getppid() == parent:
+        while os.getppid() == PARENT:
             time.sleep(0.2)
         os._exit(0)
 

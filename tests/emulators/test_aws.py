@@ -5,6 +5,7 @@ import base64
 import concurrent.futures
 import http.client
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -134,6 +135,13 @@ class Accounts(Case):
         self.assertEqual(assumed("iam", MODELS).list_roles()["Roles"], [])
         self.assertEqual(client("iam").list_roles()["Roles"], [])
 
+    def test_the_keys_of_a_role_stay_in_their_account_after_a_reset(self):
+        for account in (PLATFORM, MODELS, "000000000001", "999999999999"):
+            with self.subTest(account):
+                sts = assumed("sts", account)
+                call("POST", "/bailiwick/reset")
+                self.assertEqual(sts.get_caller_identity()["Account"], account)
+
     def test_a_key_of_twelve_digits_is_an_account(self):
         who = client("sts", key=MODELS).get_caller_identity()
         self.assertEqual(who["Account"], MODELS)
@@ -145,12 +153,12 @@ class Accounts(Case):
         self.refused(
             "ValidationError", 400, sts.assume_role,
             RoleArn="arn:aws:iam::1:role/too-short-an-account", RoleSessionName="test",
-        )  # fmt: skip
+        )
         call("POST", "/bailiwick/seed", {"roles": [{"account": PLATFORM, "name": "x"}]})
         self.refused(
             "ValidationError", 400, sts.assume_role,
             RoleArn=role, RoleSessionName="test", DurationSeconds=7200,
-        )  # fmt: skip
+        )
 
 
 class Roles(Case):
@@ -188,9 +196,9 @@ class Roles(Case):
         self.refused(
             "ValidationError", 400, self.iam.create_role,
             RoleName="other", AssumeRolePolicyDocument=PODS, Path="nopath",
-        )  # fmt: skip
+        )
         self.assertEqual(self.refused("NoSuchEntity", 404, self.iam.get_role, RoleName="gone"),
-                         "The role with name gone cannot be found.")  # fmt: skip
+                         "The role with name gone cannot be found.")
 
     def test_trust_policies_are_checked_when_made_and_when_changed(self):
         self.role()
@@ -202,17 +210,17 @@ class Roles(Case):
             "another action": trust("*", "s3:GetObject"),
             "a role that does not exist": trust({"AWS": f"arn:aws:iam::{MODELS}:role/gone"}),
             "a wildcard in an ARN": trust({"AWS": f"arn:aws:iam::{PLATFORM}:role/*"}),
-        }  # fmt: skip
+        }
         for why, document in broken.items():
             with self.subTest(why):
                 self.refused(
                     "MalformedPolicyDocument", 400, self.iam.create_role,
                     RoleName="other", AssumeRolePolicyDocument=document,
-                )  # fmt: skip
+                )
                 self.refused(
                     "MalformedPolicyDocument", 400, self.iam.update_assume_role_policy,
                     RoleName="loader", PolicyDocument=document,
-                )  # fmt: skip
+                )
         for known in (MODELS, f"arn:aws:iam::{MODELS}:root", f"arn:aws:iam::{PLATFORM}:role/loader"):
             self.iam.update_assume_role_policy(
                 RoleName="loader", PolicyDocument=trust({"AWS": known})
@@ -223,19 +231,19 @@ class Roles(Case):
         long = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::" + "b" * 2048}
         service = {"Service": "pods.eks.amazonaws.com"}
         over = policy({"Effect": "Allow", "Principal": service, "Action": "sts:AssumeRole",
-                       "Condition": {"StringEquals": {"aws:SourceArn": "x" * 2048}}})  # fmt: skip
+                       "Condition": {"StringEquals": {"aws:SourceArn": "x" * 2048}}})
         self.refused(
             "LimitExceeded", 409, self.iam.create_role,
             RoleName="other", AssumeRolePolicyDocument=over,
-        )  # fmt: skip
+        )
         self.refused(
             "LimitExceeded", 409, self.iam.update_assume_role_policy,
             RoleName="loader", PolicyDocument=over,
-        )  # fmt: skip
+        )
         self.refused(
             "LimitExceeded", 409, self.iam.create_policy,
             PolicyName="p", PolicyDocument=policy(long, long, long),
-        )  # fmt: skip
+        )
         # White space does not count.
         self.iam.create_policy(PolicyName="p", PolicyDocument=READ + " " * 7000)
         for name in "abcd":
@@ -245,7 +253,7 @@ class Roles(Case):
         self.refused(
             "LimitExceeded", 409, self.iam.put_role_policy,
             RoleName="loader", PolicyName="e", PolicyDocument=policy(long),
-        )  # fmt: skip
+        )
         # Replacing one of them does not add to the sum.
         self.iam.put_role_policy(RoleName="loader", PolicyName="d", PolicyDocument=policy(long))
 
@@ -302,7 +310,7 @@ class Roles(Case):
                 self.refused(
                     "NoSuchEntity", 404, self.iam.put_role_permissions_boundary,
                     RoleName="loader", PermissionsBoundary=arn,
-                )  # fmt: skip
+                )
 
     def test_policies_of_aws(self):
         self.role()
@@ -333,7 +341,7 @@ class Roles(Case):
         self.refused(
             "LimitExceeded", 409, self.iam.attach_role_policy,
             RoleName="loader", PolicyArn=f"arn:aws:iam::{PLATFORM}:policy/p10",
-        )  # fmt: skip
+        )
 
     def test_pages(self):
         for number in range(5):
@@ -364,10 +372,14 @@ class Roles(Case):
         for _ in range(2):
             self.iam.create_policy_version(PolicyArn=arn, PolicyDocument=READ)
         self.assertEqual(sizes("list_policy_versions", "Versions", PolicyArn=arn), [2, 1])
+        for name in ("r0", "r2", "r3"):
+            self.iam.attach_role_policy(RoleName=name, PolicyArn=arn)
+        self.assertEqual(
+            sizes("list_entities_for_policy", "PolicyRoles", PolicyArn=arn, EntityFilter="Role"), [2, 1]
+        )
 
     def test_every_trust_policy_is_percent_encoded(self):
-        document = trust({"Service": "pods.eks.amazonaws.com"}).replace("Allow", "Allow")
-        document = document.replace('"2012-10-17"', '"2012-10-17", "Id": "a%2Fb"')
+        document = PODS.replace('"2012-10-17"', '"2012-10-17", "Id": "a%2Fb"')
         self.role(document=document)
         want = json.loads(document)
         details = self.iam.get_account_authorization_details(Filter=["Role"])["RoleDetailList"]
@@ -385,7 +397,7 @@ class Roles(Case):
         document = policy(
             {"Effect": "Allow", "Principal": {"AWS": [first["Arn"], MODELS]}, "Action": "kms:*",
              "Resource": "*", "Condition": {"ArnEquals": {"aws:PrincipalArn": first["Arn"]}}}
-        )  # fmt: skip
+        )
         key = kms.create_key(Policy=document)["KeyMetadata"]["KeyId"]
         self.iam.delete_role(RoleName="first")
         second = self.iam.get_role(RoleName="second")["Role"]["AssumeRolePolicyDocument"]
@@ -428,7 +440,7 @@ class OidcProviders(Case):
         self.refused(
             "NoSuchEntity", 404, self.iam.add_client_id_to_open_id_connect_provider,
             OpenIDConnectProviderArn=arn + "0", ClientID="sts.amazonaws.com",
-        )  # fmt: skip
+        )
 
     def test_refusals(self):
         create = self.iam.create_open_id_connect_provider
@@ -484,7 +496,7 @@ class Buckets(Case):
         self.refused(
             "BucketAlreadyOwnedByYou", 409, west.create_bucket,
             Bucket="tagged", CreateBucketConfiguration=region,
-        )  # fmt: skip
+        )
         self.refused(
             "BucketAlreadyExists", 409, client("s3", key=PLATFORM).create_bucket, Bucket="weights"
         )
@@ -494,7 +506,7 @@ class Buckets(Case):
 
     def test_a_deny_does_not_close_the_bucket(self):
         deny = read("weights", "*", Effect="Deny", Action="s3:*",
-                    Condition={"Bool": {"aws:SecureTransport": "false"}})  # fmt: skip
+                    Condition={"Bool": {"aws:SecureTransport": "false"}})
         self.s3.put_bucket_policy(Bucket="weights", Policy=policy(deny))
         self.s3.put_object(Bucket="weights", Key="a/config.json", Body=b"{}")
         self.assertEqual(self.s3.get_object(Bucket="weights", Key="a/config.json")["Body"].read(), b"{}")
@@ -625,7 +637,7 @@ class Keys(Case):
                 self.refused(
                     "MalformedPolicyDocumentException", 400, self.kms.put_key_policy,
                     KeyId=self.key, PolicyName="default", Policy=document,
-                )  # fmt: skip
+                )
                 self.refused(
                     "MalformedPolicyDocumentException", 400, self.kms.create_key, Policy=document
                 )
@@ -657,7 +669,7 @@ class Clusters(Case):
         self.iam = client("iam", key=PLATFORM)
         call("POST", "/bailiwick/seed", {
             "clusters": [{"account": PLATFORM, "region": WEST, "name": name} for name in ("prod", "test")]
-        })  # fmt: skip
+        })
 
     def role(self, name="loader", document=PODS):
         return self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
@@ -732,7 +744,7 @@ class Clusters(Case):
         self.refused(
             "InvalidParameterException", 400, self.associate,
             account="other", roleArn=role, clientRequestToken="t",
-        )  # fmt: skip
+        )
 
     def test_the_role_of_an_association_must_exist_and_trust_eks(self):
         no_tags = self.role("no-tags", trust({"Service": "pods.eks.amazonaws.com"}))
@@ -783,7 +795,7 @@ class Clusters(Case):
         self.refused(
             "NotFoundException", 404, self.eks.list_tags_for_resource,
             resourceArn=f"arn:aws:eks:{WEST}:{PLATFORM}:cluster/gone",
-        )  # fmt: skip
+        )
 
     def test_the_shape_of_an_error(self):
         credential = f"Credential={PLATFORM}/20260101/{WEST}/eks/aws4_request"
@@ -847,7 +859,7 @@ class Seeds(Case):
                  "tags": {"env": "prod"}, "addons": ["vpc-cni"], "oidc_provider": True,
                  "endpoint": "https://127.0.0.1:6443", "certificate_authority": "Q0E="},
             ],
-        }  # fmt: skip
+        }
         status, made = call("POST", "/bailiwick/seed", document)
         self.assertEqual(status, 200, made)
         self.assertEqual(made["roles"][0]["arn"], f"arn:aws:iam::{MODELS}:role/ml/reader")
@@ -936,7 +948,7 @@ class Requests(Case):
             ("s3", "put_bucket_request_payment", {"Bucket": "weights",
                                                   "RequestPaymentConfiguration": {"Payer": "Requester"}}),
             ("s3", "delete_bucket_inventory_configuration", {"Bucket": "weights", "Id": "i"}),
-        ):  # fmt: skip
+        ):
             with self.subTest(operation):
                 message = self.refused("NotImplemented", 501, getattr(client(service), operation), **arguments)
                 self.assertIn("the AWS emulator has no answer", message)
@@ -950,7 +962,7 @@ class Requests(Case):
             "buckets": [{"account": MODELS, "name": "weights"}],
             "roles": [{"account": PLATFORM, "name": "loader"}],
             "clusters": [{"account": PLATFORM, "name": "prod"}],
-        })  # fmt: skip
+        })
         call("POST", "/bailiwick/reset")
         self.assertEqual(client("s3", key=MODELS).list_buckets()["Buckets"], [])
         self.assertEqual(client("iam", key=PLATFORM).list_roles()["Roles"], [])
@@ -985,7 +997,7 @@ class Requests(Case):
             ("DELETE", "/weights/key", None, 204),
             ("GET", "/bailiwick/requests", None, 200),
             ("GET", "/bailiwick/nothing", None, 404),
-        ):  # fmt: skip
+        ):
             connection.request(method, path, body, headers)
             sockets.add(connection.sock)
             answer = connection.getresponse()
@@ -1034,6 +1046,17 @@ class Process(unittest.TestCase):
             # The open connection ends when the emulator has gone.
             self.assertEqual(connection.sock.recv(1), b"")
             connection.close()
+
+    def test_it_stays_when_told(self):
+        parent = f"""if True:
+            import subprocess, sys
+            process = subprocess.Popen([sys.executable, {str(AWS)!r}, "--stay"], stdout=subprocess.PIPE)
+            print(process.pid, process.stdout.readline().decode().split()[-1])
+        """
+        run = subprocess.run([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, check=True)
+        pid, address = run.stdout.split()
+        self.assertEqual(call("GET", "/bailiwick/requests", to=address)[0], 200)
+        os.kill(int(pid), signal.SIGTERM)
 
     def test_any_principal(self):
         process, address = start("--any-principal")
