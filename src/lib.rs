@@ -4,14 +4,18 @@
 
 pub mod access;
 pub mod address;
+pub mod backend;
+pub mod check;
 pub mod desired;
 pub mod diagnostic;
 pub mod diff;
 pub mod document;
+pub mod event;
 pub mod graph;
 pub mod iam;
 pub mod kind;
 pub mod live;
+pub mod plan;
 pub mod provider;
 pub mod session;
 pub mod snapshot;

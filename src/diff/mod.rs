@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::address::Address;
+use crate::address::{Address, Scope};
 use crate::desired::Desired;
 use crate::document::{Difference, Document};
 use crate::kind::{AnyKind, Release, Resource};
@@ -146,6 +146,22 @@ pub fn compute<'k>(
     Diff { resources }
 }
 
+/// Whether the spec now means another object under the same address: another name, account or cluster.
+///
+/// IAM and bucket names are global, so that a new default region of the account means nothing to them.
+#[must_use]
+pub fn moved(wanted: &Resource, owned: &Owned) -> bool {
+    let kind = wanted.address.kind().as_str();
+    let global = kind.starts_with("aws.iam.") || kind.starts_with("aws.s3.");
+    let same_place = match (&wanted.wish.scope, &owned.scope) {
+        (Scope::Account { id: a, region: ra, .. }, Scope::Account { id: b, region: rb, .. }) => {
+            a == b && (global || ra == rb)
+        }
+        (a, b) => a == b,
+    };
+    !same_place || wanted.wish.physical_id != owned.physical_id
+}
+
 fn judge(
     wanted: Option<&Resource>,
     owned: Option<&Owned>,
@@ -156,6 +172,19 @@ fn judge(
     let Some(kind) = kind else {
         return Verdict::Unreadable { why: "this version of bailiwick does not know this kind".into() };
     };
+    if let (Some(wanted), Some(owned)) = (wanted, owned)
+        && let (Some(last), true) = (&owned.body, moved(wanted, owned))
+        && !matches!(seen, Seen::Unreadable { .. })
+    {
+        return Verdict::Change {
+            differences: Document::differences(last, &wanted.wish.body),
+            before: last.clone(),
+            replace: true,
+            intent: true,
+            drift: false,
+            adopt: false,
+        };
+    }
     match (wanted, owned, seen) {
         (_, _, Seen::Unreadable { why }) => Verdict::Unreadable { why: why.clone() },
         (Some(_), _, Seen::Absent) => Verdict::Create { removed_outside: owned.is_some_and(|o| o.body.is_some()) },
@@ -165,16 +194,15 @@ fn judge(
         }
         (Some(wanted), _, Seen::Present { body, owner }) => {
             let last = owned.and_then(|o| o.body.as_ref());
-            let moved_away = owned.is_some_and(|o| o.physical_id != wanted.wish.physical_id);
             let before = kind.claimed(body, Some(&wanted.wish.body), last);
             let differences = Document::differences(&before, &wanted.wish.body);
             // An interrupted creation counts as ours if it carries our mark.
             let ours = owned.is_some_and(|o| o.body.is_some()) || owner.as_deref() == Some(project);
-            if differences.is_empty() && !moved_away {
+            if differences.is_empty() {
                 return if owned.is_some_and(|o| o.body.is_some()) { Verdict::Keep } else { Verdict::Adopt };
             }
             let immutable = kind.immutable();
-            let replace = moved_away || differences.iter().any(|d| immutable.contains(&d.path.field()));
+            let replace = differences.iter().any(|d| immutable.contains(&d.path.field()));
             Verdict::Change {
                 drift: last.is_some_and(|l| !Document::differences(&kind.claimed(body, Some(l), None), l).is_empty()),
                 intent: last.is_none_or(|l| l != &wanted.wish.body),

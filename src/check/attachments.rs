@@ -1,0 +1,37 @@
+//! `too-many-attachments`: more managed policies on a role than IAM takes.
+
+use std::collections::BTreeMap;
+
+use super::{Context, Finding, Rule};
+use crate::diagnostic::Severity;
+use crate::kind::Resource;
+
+/// The default quota "Managed policies attached to an IAM role" (IAM User Guide, "IAM and AWS STS quotas").
+const MOST: usize = 10;
+
+/// Counts the attachments of every role.
+pub(super) struct Attachments;
+
+impl Rule for Attachments {
+    fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>) {
+        let mut roles: BTreeMap<String, Vec<&Resource>> = BTreeMap::new();
+        for resource in context.desired.resources.values() {
+            if resource.address.kind().as_str() == "aws.iam.role_policy_attachment" {
+                let role = resource.wish.body.0.get("role").and_then(|r| r.as_str()).unwrap_or_default();
+                roles.entry(format!("{} {role}", resource.wish.scope)).or_default().push(resource);
+            }
+        }
+        for attached in roles.into_values().filter(|a| a.len() > MOST) {
+            let Some(first) = attached.first() else { continue };
+            findings.push(Finding {
+                code: "too-many-attachments",
+                severity: Severity::Error,
+                message: format!("{} managed policies would be attached to one role; IAM takes {MOST}", attached.len()),
+                address: Some(first.address.clone()),
+                source: first.wish.source.clone(),
+                help: Some("attach fewer policies, or divide the grants over several roles".into()),
+                accepted: None,
+            });
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Findings about a whole plan; one rule a file, stable codes.
+
+mod attachments;
+mod quota;
+
+use serde::Serialize;
+
+use crate::access::{self, Chain};
+use crate::address::Address;
+use crate::desired::Desired;
+use crate::diagnostic::{Diagnostic, Severity, SourceRef};
+use crate::snapshot::Snapshot;
+use crate::spec::{Facts, Spec};
+
+/// All that a rule may look at.
+pub struct Context<'a> {
+    /// The spec.
+    pub spec: &'a Spec,
+    /// What is known of the outside.
+    pub facts: &'a Facts,
+    /// The grants, resolved.
+    pub chains: &'a [Chain],
+    /// Everything that should exist.
+    pub desired: &'a Desired,
+    /// What was seen; nothing when the check is made without looking.
+    pub snapshot: Option<&'a Snapshot>,
+}
+
+/// A stable code.
+pub type RuleCode = &'static str;
+
+/// Something that a rule has to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The rule's code.
+    pub code: RuleCode,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    /// What it is about.
+    pub address: Option<Address>,
+    /// Where in the spec.
+    pub source: Option<SourceRef>,
+    /// What to do.
+    pub help: Option<String>,
+    /// Why it is accepted, if the spec accepts it.
+    pub accepted: Option<String>,
+}
+
+/// One rule.
+trait Rule {
+    /// Looks, and says what it finds.
+    fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>);
+}
+
+impl From<Diagnostic> for Finding {
+    fn from(d: Diagnostic) -> Self {
+        Self {
+            code: d.code,
+            severity: d.severity,
+            message: d.message,
+            address: None,
+            source: d.source,
+            help: d.help,
+            accepted: None,
+        }
+    }
+}
+
+/// Runs every rule. `today` (YYYY-MM-DD) decides which acceptances still hold.
+#[must_use]
+pub fn run(context: &Context<'_>, today: &str) -> Vec<Finding> {
+    let rules: [&dyn Rule; 2] = [&quota::Quota, &attachments::Attachments];
+    let mut findings: Vec<Finding> =
+        access::findings(context.spec, context.facts, context.chains).into_iter().map(Finding::from).collect();
+    for rule in rules {
+        rule.check(context, &mut findings);
+    }
+    for finding in &mut findings {
+        finding.accepted = accepted(context.spec, finding, today);
+    }
+    findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.source.cmp(&b.source)));
+    findings
+}
+
+/// The reason for which the spec accepts a finding today. Dates of the form YYYY-MM-DD compare as text.
+fn accepted(spec: &Spec, finding: &Finding, today: &str) -> Option<String> {
+    spec.accept
+        .iter()
+        .filter(|a| a.code == finding.code && a.until.as_str() >= today)
+        .find(|a| {
+            let by_address = finding.address.as_ref().is_some_and(|address| address.to_string() == a.at);
+            let path: Vec<&str> = a.at.split('.').collect();
+            let by_entry = path.len() > 1 && spec.source(&path).is_some_and(|s| Some(&s) == finding.source.as_ref());
+            by_address || by_entry
+        })
+        .map(|a| a.reason.clone())
+}

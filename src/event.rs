@@ -1,0 +1,79 @@
+//! What happens while reading and applying; the only link to reporting.
+
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::plan::{ActionKind, StepName};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Looking has begun.
+    Observing {
+        /// How many things are to be looked at.
+        total: usize,
+    },
+    /// A batch has been looked at.
+    Observed {
+        /// How many things.
+        count: usize,
+    },
+    /// A step has begun.
+    Started {
+        /// Which.
+        step: StepName,
+        /// What it does.
+        action: ActionKind,
+    },
+    /// A step waits for something outside before it tries again.
+    Waiting {
+        /// Which.
+        step: StepName,
+        /// What it waits for.
+        awaited: String,
+        /// For how long before the next try.
+        pause: Duration,
+    },
+    /// A step has ended.
+    Ended {
+        /// Which.
+        step: StepName,
+        /// What it did.
+        action: ActionKind,
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It failed, and why.
+    Failed {
+        /// Why.
+        why: String,
+        /// Whether it is certain that nothing was changed.
+        certain: bool,
+    },
+    /// It was not tried, because what it waits for was not done.
+    Skipped {
+        /// What was not done.
+        because: Address,
+    },
+    /// It was not tried, because the run was interrupted.
+    Interrupted,
+}
+
+/// Takes events as they happen. Called from several tasks.
+pub trait Sink: Send + Sync {
+    /// Takes one.
+    fn take(&self, event: Event);
+}
+
+impl<F: Fn(Event) + Send + Sync> Sink for F {
+    fn take(&self, event: Event) {
+        self(event);
+    }
+}

@@ -1,0 +1,76 @@
+//! Saved plans: what was reviewed is what is applied.
+
+use serde::{Deserialize, Serialize};
+
+use super::Plan;
+use crate::document::Digest;
+
+/// The version of the format of plan files and plan JSON.
+pub const PLAN_FILE_FORMAT: &str = "1.0";
+
+/// A plan as it is saved: all that executing it needs, and the published JSON for readers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanFile {
+    /// The version of this format.
+    pub format_version: String,
+    /// The version of the program that wrote it.
+    pub tool_version: String,
+    /// The digest of the plan.
+    pub plan_digest: Digest,
+    /// The plan.
+    pub plan: Plan,
+    /// The plan as `plan --format json` prints it.
+    pub report: serde_json::Value,
+}
+
+/// Why a plan file cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanFileError {
+    /// The text is not a plan file.
+    #[error("this is not a saved plan: {0}")]
+    Damaged(String),
+    /// A later version of the program wrote it.
+    #[error("the plan has format {0}, and this version reads {PLAN_FILE_FORMAT}: make the plan anew")]
+    OtherFormat(String),
+    /// The plan does not fit its digest.
+    #[error("the plan was edited: its digest is {found}, the file says {said}")]
+    Edited {
+        /// The digest of the plan in the file.
+        found: Digest,
+        /// The digest that the file gives.
+        said: Digest,
+    },
+}
+
+impl PlanFile {
+    /// A file of a plan.
+    #[must_use]
+    pub fn new(plan: Plan, report: serde_json::Value) -> Self {
+        Self {
+            format_version: PLAN_FILE_FORMAT.to_owned(),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            plan_digest: plan.digest(),
+            plan,
+            report,
+        }
+    }
+
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// When it is damaged, of another format, or was edited.
+    pub fn parse(text: &str) -> Result<Self, PlanFileError> {
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| PlanFileError::Damaged(e.to_string()))?;
+        match value.get("format_version").and_then(serde_json::Value::as_str) {
+            Some(PLAN_FILE_FORMAT) => {}
+            Some(other) => return Err(PlanFileError::OtherFormat(other.to_owned())),
+            None => return Err(PlanFileError::Damaged("it has no `format_version`".into())),
+        }
+        let file: Self = serde_json::from_value(value).map_err(|e| PlanFileError::Damaged(e.to_string()))?;
+        let found = file.plan.digest();
+        if found != file.plan_digest {
+            return Err(PlanFileError::Edited { found, said: file.plan_digest });
+        }
+        Ok(file)
+    }
+}

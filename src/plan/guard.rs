@@ -1,0 +1,78 @@
+//! Refuses large surprises unless they are named.
+
+use std::collections::BTreeSet;
+
+use super::{ActionKind, Phase, Plan};
+use crate::address::Address;
+
+/// How much a plan may take away unasked.
+const SHARE: usize = 30;
+const FREE: usize = 3;
+
+/// What the caller allows by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// How many things may be deleted or replaced; without it a share of all that is managed.
+    pub allow_deletes: Option<usize>,
+    /// Things that may be deleted although deleting them destroys data.
+    pub allow_delete: BTreeSet<Address>,
+    /// The share does not count: everything is meant to go.
+    pub destroying: bool,
+}
+
+/// Why a plan is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A protected thing would go.
+    #[error("{address} is protected, and the plan would {action} it")]
+    Protected {
+        /// What.
+        address: Address,
+        /// `delete` or `replace`.
+        action: ActionKind,
+    },
+    /// A KMS key would go, and all that it encrypted with it.
+    #[error("{address} would be scheduled for deletion, and what it encrypted could never be read again: say so with --allow-delete {address}")]
+    Key {
+        /// The key.
+        address: Address,
+    },
+    /// Too much would go.
+    #[error("the plan deletes or replaces {going} of {managed} things, more than {most}: say so with --allow-deletes {going}")]
+    TooMany {
+        /// How many would go.
+        going: usize,
+        /// How many there are.
+        managed: usize,
+        /// How many may go.
+        most: usize,
+    },
+}
+
+/// Everything about a plan that must be named before it is applied.
+#[must_use]
+pub fn guard(plan: &Plan, managed: usize, allowed: &Guard) -> Vec<Refusal> {
+    let going: Vec<_> = plan
+        .steps
+        .iter()
+        .filter(|s| s.deletes() || (s.action == ActionKind::Forget && s.name.phase == Some(Phase::Delete)))
+        .collect();
+    let mut refusals: Vec<Refusal> = going
+        .iter()
+        .filter(|s| s.protect)
+        .map(|s| Refusal::Protected { address: s.name.address.clone(), action: s.action })
+        .collect();
+    refusals.extend(
+        going
+            .iter()
+            .filter(|s| s.deletes() && !s.adopted && s.name.address.kind().as_str() == "aws.kms.key")
+            .filter(|s| !allowed.allow_delete.contains(&s.name.address))
+            .map(|s| Refusal::Key { address: s.name.address.clone() }),
+    );
+    let count = going.iter().filter(|s| s.deletes()).count();
+    let most = allowed.allow_deletes.unwrap_or_else(|| FREE.max(managed * SHARE / 100));
+    if !allowed.destroying && count > most {
+        refusals.push(Refusal::TooMany { going: count, managed, most });
+    }
+    refusals
+}

@@ -1,0 +1,563 @@
+//! The ordered, explained, self-contained list of steps.
+
+mod file;
+mod guard;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError};
+pub use guard::{Guard, Refusal, guard};
+
+use crate::address::{Address, Scope};
+use crate::diagnostic::SourceRef;
+use crate::diff::{Diff, ResourceDiff, Verdict};
+use crate::document::{Digest, Document, FieldPath};
+use crate::graph::Graph;
+use crate::kind::Reference;
+use crate::spec::OnDestroy;
+use crate::state::{Owned, State};
+
+/// What a step does.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ActionKind {
+    /// Makes it.
+    Create,
+    /// Changes it in place.
+    Update,
+    /// Makes it anew: one step deletes, another creates.
+    Replace,
+    /// Deletes it, or our part of it.
+    Delete,
+    /// Takes what exists into the state, changing it where it differs.
+    Adopt,
+    /// Takes it out of the state and leaves it.
+    Forget,
+}
+
+impl std::fmt::Display for ActionKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Replace => "replace",
+            Self::Delete => "delete",
+            Self::Adopt => "adopt",
+            Self::Forget => "forget",
+        })
+    }
+}
+
+/// The half of a replacement that a step is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// The old one goes.
+    Delete,
+    /// The new one comes.
+    Create,
+}
+
+/// The name of a step: an address, and for a replacement which half of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StepName {
+    /// What it is about.
+    pub address: Address,
+    /// Which half of a replacement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name.
+    #[serde(flatten)]
+    pub name: StepName,
+    /// What it does.
+    pub action: ActionKind,
+    /// Why, in words.
+    pub reason: String,
+    /// Where it is done.
+    pub scope: Scope,
+    /// The name by which its API knows the thing.
+    pub physical_id: String,
+    /// What it is, as far as it is ours to judge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Document>,
+    /// What it shall be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Document>,
+    /// The paths that differ.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<FieldPath>,
+    /// The steps that must be done before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<StepName>,
+    /// The digest of all that was seen, other people's parts included; absent if it did not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Digest>,
+    /// Whether the thing existed before it was managed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
+    /// What the thing depends on, for the state.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+    /// What happens when it is no longer desired, for the state.
+    #[serde(default)]
+    pub on_destroy: OnDestroy,
+    /// Whether it is protected, for the state and the guard.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protect: bool,
+    /// Where the spec asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceRef>,
+}
+
+impl Step {
+    /// Whether the step calls an API. The others only change the state.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        match self.action {
+            ActionKind::Forget => false,
+            ActionKind::Adopt => !self.changed.is_empty(),
+            _ => true,
+        }
+    }
+
+    /// Whether the step takes something away.
+    #[must_use]
+    pub fn deletes(&self) -> bool {
+        self.action == ActionKind::Delete || (self.action == ActionKind::Replace && self.name.phase == Some(Phase::Delete))
+    }
+
+    /// What will be owned once the step is done.
+    #[must_use]
+    pub fn owned(&self, fingerprint: Option<Digest>) -> Option<Owned> {
+        if self.deletes() || self.action == ActionKind::Forget {
+            return None;
+        }
+        Some(Owned {
+            scope: self.scope.clone(),
+            physical_id: self.physical_id.clone(),
+            adopted: self.adopted,
+            body: self.after.clone(),
+            fingerprint,
+            references: self.references.clone(),
+            on_destroy: self.on_destroy,
+            protect: self.protect,
+        })
+    }
+}
+
+/// How many of what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Summary {
+    /// Things to be made.
+    pub create: usize,
+    /// Things to be changed in place.
+    pub update: usize,
+    /// Things to be made anew.
+    pub replace: usize,
+    /// Things to be deleted.
+    pub delete: usize,
+    /// Things that exist and become ours.
+    pub adopt: usize,
+    /// Things that are no longer ours.
+    pub forget: usize,
+    /// Things that stay as they are.
+    pub unchanged: usize,
+}
+
+/// What apply will do, in an order in which every step comes after those that it waits for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The project.
+    pub project: String,
+    /// The digest of the spec that it was made from.
+    pub spec_digest: Option<Digest>,
+    /// The lineage and serial of the state that it was made from.
+    pub state: (String, u64),
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// How many of what.
+    pub summary: Summary,
+    /// What stays as it is, but is described anew in the state.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refreshed: BTreeMap<Address, Owned>,
+}
+
+/// Why no plan could be made. All reasons of a run are told together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Something could not be looked at.
+    #[error("{address}: {why}")]
+    Unreadable {
+        /// What.
+        address: Address,
+        /// Why.
+        why: String,
+    },
+    /// Another project owns it.
+    #[error("{address} exists and belongs to project `{owner}` (tag bailiwick:project)")]
+    Foreign {
+        /// What.
+        address: Address,
+        /// Whose.
+        owner: String,
+    },
+    /// A thing that is never replaced would have to be.
+    #[error("{address} cannot be made anew: {fields} of `{physical_id}` cannot be changed, and a bucket is never replaced")]
+    Irreplaceable {
+        /// What.
+        address: Address,
+        /// Its name.
+        physical_id: String,
+        /// What differs.
+        fields: String,
+    },
+    /// Steps wait for each other.
+    #[error("these wait for each other in a circle: {0}")]
+    Cycle(String),
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The digest of what would be done: the same for the same spec, state and world.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let text = serde_json::to_string(&(&self.project, &self.spec_digest, &self.state, &self.steps)).unwrap_or_default();
+        Digest::of(text.as_bytes())
+    }
+
+    /// Keeps the steps about `targets` and all that they wait for.
+    #[must_use]
+    pub fn targeted(mut self, targets: &BTreeSet<Address>) -> Self {
+        if targets.is_empty() {
+            return self;
+        }
+        let waits: BTreeMap<&StepName, &[StepName]> = self.steps.iter().map(|s| (&s.name, s.waits_for.as_slice())).collect();
+        let mut kept: BTreeSet<StepName> = BTreeSet::new();
+        let mut open: Vec<StepName> =
+            self.steps.iter().filter(|s| targets.contains(&s.name.address)).map(|s| s.name.clone()).collect();
+        while let Some(name) = open.pop() {
+            open.extend(waits.get(&name).into_iter().flat_map(|w| w.iter().cloned()).filter(|w| !kept.contains(w)));
+            kept.insert(name);
+        }
+        self.steps.retain(|s| kept.contains(&s.name));
+        self.summary = summary(&self.steps, self.summary.unchanged);
+        self.refreshed.clear();
+        self
+    }
+}
+
+/// Turns a diff into steps.
+///
+/// # Errors
+/// Everything that stands in the way: what could not be looked at, what belongs to others, circles.
+pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<Plan, Vec<PlanError>> {
+    let mut errors = Vec::new();
+    let mut drafts: BTreeMap<StepName, Step> = BTreeMap::new();
+    let mut refreshed = BTreeMap::new();
+    let mut unchanged = 0;
+    let mut replaced: BTreeSet<Address> = BTreeSet::new();
+    for resource in diff.resources.values() {
+        if let Verdict::Change { replace: true, differences, .. } = &resource.verdict {
+            if resource.address.kind().as_str() == "aws.s3.bucket" && !moved(resource) {
+                let fields: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
+                errors.push(PlanError::Irreplaceable {
+                    address: resource.address.clone(),
+                    physical_id: resource.owned.as_ref().map(|o| o.physical_id.clone()).unwrap_or_default(),
+                    fields: fields.join(", "),
+                });
+            }
+            replaced.insert(resource.address.clone());
+        }
+    }
+    // A part cannot outlive what it is a part of, if that is deleted before it is made anew.
+    let mut parts: BTreeSet<Address> = BTreeSet::new();
+    for resource in diff.resources.values() {
+        let part_of_replaced = references(resource).any(|r| r.part && replaced.contains(&r.to));
+        if part_of_replaced && resource.desired.is_some() && resource.owned.is_some() {
+            parts.insert(resource.address.clone());
+        }
+    }
+    for resource in diff.resources.values() {
+        match draft(resource, &replaced, &parts) {
+            Ok(Drafted::Steps(steps)) => drafts.extend(steps.into_iter().map(|s| (s.name.clone(), s))),
+            Ok(Drafted::Unchanged(owned)) => {
+                unchanged += 1;
+                if let Some(owned) = owned {
+                    refreshed.insert(resource.address.clone(), owned);
+                }
+            }
+            Ok(Drafted::Nothing) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    let graph = order(diff, &drafts);
+    let names = match graph.order() {
+        Ok(names) => names,
+        Err(cycle) => {
+            let path: Vec<String> = cycle.0.iter().map(|n| n.address.to_string()).collect();
+            errors.push(PlanError::Cycle(path.join(" -> ")));
+            Vec::new()
+        }
+    };
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let steps: Vec<Step> = names
+        .iter()
+        .filter_map(|name| drafts.remove(name).map(|step| Step { waits_for: graph.before(name), ..step }))
+        .collect();
+    Ok(Plan {
+        project: state.project.clone(),
+        spec_digest,
+        state: (state.lineage.0.clone(), state.serial),
+        summary: summary(&steps, unchanged),
+        steps,
+        refreshed,
+    })
+}
+
+fn summary(steps: &[Step], unchanged: usize) -> Summary {
+    let mut summary = Summary { unchanged, ..Summary::default() };
+    for step in steps {
+        match step.action {
+            ActionKind::Create => summary.create += 1,
+            ActionKind::Update => summary.update += 1,
+            // A replacement is counted once, by its second half.
+            ActionKind::Replace => summary.replace += usize::from(step.name.phase == Some(Phase::Create)),
+            ActionKind::Delete => summary.delete += 1,
+            ActionKind::Adopt => summary.adopt += 1,
+            ActionKind::Forget => summary.forget += 1,
+        }
+    }
+    summary
+}
+
+enum Drafted {
+    Steps(Vec<Step>),
+    Unchanged(Option<Owned>),
+    Nothing,
+}
+
+/// All references of a thing: those that are wanted, and those that it had when it was last applied.
+fn references(resource: &ResourceDiff) -> impl Iterator<Item = &Reference> {
+    let wanted = resource.desired.iter().flat_map(|d| &d.wish.references);
+    let owned = resource.owned.iter().flat_map(|o| &o.references);
+    wanted.chain(owned)
+}
+
+fn moved(resource: &ResourceDiff) -> bool {
+    matches!((&resource.desired, &resource.owned), (Some(d), Some(o)) if crate::diff::moved(d, o))
+}
+
+fn draft(
+    resource: &ResourceDiff,
+    replaced: &BTreeSet<Address>,
+    parts: &BTreeSet<Address>,
+) -> Result<Drafted, PlanError> {
+    let name = |phase| StepName { address: resource.address.clone(), phase };
+    let wish = resource.desired.as_ref().map(|d| &d.wish);
+    let base = |action, reason: String, phase| {
+        let owned = resource.owned.as_ref();
+        Some(Step {
+            name: name(phase),
+            action,
+            reason,
+            scope: wish.map(|w| &w.scope).or(owned.map(|o| &o.scope))?.clone(),
+            physical_id: wish.map(|w| &w.physical_id).or(owned.map(|o| &o.physical_id))?.clone(),
+            before: None,
+            after: wish.map(|w| w.body.clone()),
+            changed: Vec::new(),
+            waits_for: Vec::new(),
+            fingerprint: resource.seen.fingerprint(),
+            adopted: owned.is_some_and(|o| o.adopted),
+            references: wish.map(|w| w.references.clone()).unwrap_or_default(),
+            on_destroy: wish.map(|w| w.on_destroy).or(owned.map(|o| o.on_destroy)).unwrap_or_default(),
+            protect: wish.is_some_and(|w| w.protect) || (wish.is_none() && owned.is_some_and(|o| o.protect)),
+            source: wish.and_then(|w| w.source.clone()),
+        })
+    };
+    let one = |step: Option<Step>| Ok(step.map_or(Drafted::Nothing, |s| Drafted::Steps(vec![s])));
+    match &resource.verdict {
+        Verdict::Unreadable { why } => {
+            Err(PlanError::Unreadable { address: resource.address.clone(), why: why.clone() })
+        }
+        Verdict::Foreign { owner } => {
+            Err(PlanError::Foreign { address: resource.address.clone(), owner: owner.clone() })
+        }
+        Verdict::Keep if parts.contains(&resource.address) => {
+            one_replacement(resource, base, "it is a part of what is made anew".into())
+        }
+        Verdict::Keep if references(resource).any(|r| !r.part && replaced.contains(&r.to)) => {
+            let reason = "what it names is made anew".to_owned();
+            one(base(ActionKind::Update, reason, None).map(|mut step| {
+                step.before.clone_from(&step.after);
+                step.changed = vec![FieldPath::default()];
+                step
+            }))
+        }
+        Verdict::Keep => Ok(Drafted::Unchanged(described_anew(resource))),
+        Verdict::Create { removed_outside } => {
+            let reason = if *removed_outside { "it was removed outside" } else { "the spec asks for it" };
+            one(base(ActionKind::Create, reason.into(), None).map(|s| Step { adopted: false, ..s }))
+        }
+        Verdict::Adopt => one(base(ActionKind::Adopt, "it exists already, as the spec asks for it".into(), None).map(|mut s| {
+            s.adopted = !ours(resource);
+            s.before.clone_from(&s.after);
+            s
+        })),
+        Verdict::Change { replace: true, differences, .. } => {
+            let fields: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
+            let reason = if fields.is_empty() { "its name changed".to_owned() } else { format!("{} cannot be changed in place", fields.join(", ")) };
+            one_replacement(resource, base, reason)
+        }
+        Verdict::Change { .. } if parts.contains(&resource.address) => {
+            one_replacement(resource, base, "it is a part of what is made anew".into())
+        }
+        Verdict::Change { before, differences, intent, drift, adopt, .. } => {
+            let reason = match (adopt, drift, intent) {
+                (true, ..) => "it exists already and differs from the spec",
+                (_, true, true) => "the spec changed, and it was changed outside",
+                (_, true, false) => "it was changed outside",
+                _ => "the spec changed",
+            };
+            let action = if *adopt { ActionKind::Adopt } else { ActionKind::Update };
+            one(base(action, reason.into(), None).map(|mut step| {
+                step.before = Some(before.clone());
+                step.changed = differences.iter().map(|d| d.path.clone()).collect();
+                step.adopted |= *adopt;
+                step
+            }))
+        }
+        Verdict::Delete { before, adopted } => {
+            let reason = if *adopted { "the spec no longer asks for it; it existed before, so only our marks go" } else { "the spec no longer asks for it" };
+            one(base(ActionKind::Delete, reason.into(), None).map(|mut step| {
+                step.before = Some(before.clone());
+                step.adopted = *adopted;
+                step
+            }))
+        }
+        Verdict::Forget { why } => one(base(ActionKind::Forget, (*why).into(), None).map(|s| Step { after: None, ..s })),
+    }
+}
+
+/// Whether a thing that is not in the state carries our mark all the same.
+fn ours(resource: &ResourceDiff) -> bool {
+    matches!(&resource.seen, crate::snapshot::Seen::Present { owner: Some(_), .. })
+}
+
+fn one_replacement(
+    resource: &ResourceDiff,
+    base: impl Fn(ActionKind, String, Option<Phase>) -> Option<Step>,
+    reason: String,
+) -> Result<Drafted, PlanError> {
+    let mut steps = Vec::new();
+    if let Some(owned) = &resource.owned
+        && let Some(step) = base(ActionKind::Replace, reason.clone(), Some(Phase::Delete))
+    {
+        // After a rename the old thing was not looked at under its old name: what we applied last is what we know.
+        let renamed = moved(resource);
+        let keep = owned.on_destroy == OnDestroy::Keep;
+        steps.push(Step {
+            action: if keep { ActionKind::Forget } else { ActionKind::Replace },
+            physical_id: owned.physical_id.clone(),
+            scope: owned.scope.clone(),
+            before: owned.body.clone(),
+            after: None,
+            fingerprint: if renamed { None } else { step.fingerprint.clone() },
+            references: owned.references.clone(),
+            protect: owned.protect || step.protect,
+            ..step
+        });
+    } else if let crate::snapshot::Seen::Present { body, .. } = &resource.seen
+        && let Some(step) = base(ActionKind::Replace, reason.clone(), Some(Phase::Delete))
+    {
+        steps.push(Step { before: Some(body.clone()), after: None, ..step });
+    }
+    if let Some(step) = base(ActionKind::Replace, reason, Some(Phase::Create)) {
+        steps.push(Step { adopted: false, fingerprint: None, ..step });
+    }
+    Ok(Drafted::Steps(steps))
+}
+
+/// The state's entry for a thing that stays, if the spec describes it differently now (its dependencies, protection).
+fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
+    let (wish, owned) = (&resource.desired.as_ref()?.wish, resource.owned.as_ref()?);
+    let anew = Owned {
+        scope: wish.scope.clone(),
+        physical_id: wish.physical_id.clone(),
+        body: Some(wish.body.clone()),
+        fingerprint: resource.seen.fingerprint(),
+        references: wish.references.clone(),
+        on_destroy: wish.on_destroy,
+        protect: wish.protect,
+        adopted: owned.adopted,
+    };
+    let same = Owned { fingerprint: owned.fingerprint.clone(), ..anew.clone() } == *owned;
+    (!same).then_some(anew)
+}
+
+/// The order of steps.
+///
+/// Making follows references; taking away follows them backwards; what is rewritten because it no longer names a thing
+/// comes before that thing goes.
+fn order(diff: &Diff, steps: &BTreeMap<StepName, Step>) -> Graph<StepName> {
+    let mut graph = Graph::new(steps.keys().cloned());
+    let at = |address: &Address, phase| StepName { address: address.clone(), phase };
+    let makes = |address: &Address| {
+        [at(address, None), at(address, Some(Phase::Create))].into_iter().filter(|n| steps.get(n).is_some_and(|s| !s.deletes() && s.action != ActionKind::Forget)).collect::<Vec<_>>()
+    };
+    let takes = |address: &Address| {
+        [at(address, None), at(address, Some(Phase::Delete))].into_iter().filter(|n| steps.get(n).is_some_and(|s| s.deletes() || s.action == ActionKind::Forget)).collect::<Vec<_>>()
+    };
+    for resource in diff.resources.values() {
+        let address = &resource.address;
+        for reference in resource.desired.iter().flat_map(|d| &d.wish.references) {
+            for first in makes(&reference.to) {
+                for then in makes(address) {
+                    graph.edge(&first, &then);
+                }
+            }
+        }
+        let remade = steps.contains_key(&at(address, Some(Phase::Create)));
+        if remade && !moved(resource) {
+            graph.edge(&at(address, Some(Phase::Delete)), &at(address, Some(Phase::Create)));
+        } else if remade {
+            // The new one has another name: it is made, and what depends on it follows, before the old one goes.
+            graph.edge(&at(address, Some(Phase::Create)), &at(address, Some(Phase::Delete)));
+        }
+        for reference in resource.owned.iter().flat_map(|o| &o.references) {
+            for gone in takes(&reference.to) {
+                for first in takes(address) {
+                    graph.edge(&first, &gone);
+                }
+                let in_place = gone.phase == Some(Phase::Delete)
+                    && diff.resources.get(&reference.to).is_some_and(|r| !moved(r));
+                if !in_place {
+                    for first in makes(address).into_iter().filter(|n| n.phase.is_none()) {
+                        graph.edge(&first, &gone);
+                    }
+                }
+            }
+        }
+    }
+    graph
+}
+
+#[cfg(test)]
+mod tests;
