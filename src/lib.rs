@@ -10,6 +10,7 @@ pub mod desired;
 pub mod diagnostic;
 pub mod diff;
 pub mod document;
+pub mod engine;
 pub mod event;
 pub mod graph;
 pub mod iam;

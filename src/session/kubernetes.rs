@@ -9,8 +9,6 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{Session, SessionError};
-#[cfg(feature = "aws")]
-use crate::address::Scope;
 
 /// A token made in process is good for 14 minutes; a client is rebuilt well before.
 const CLIENT_LIFE: Duration = Duration::from_mins(10);
@@ -74,7 +72,7 @@ impl Session {
     async fn eks_config(&self, cluster: &str) -> Result<Config, SessionError> {
         use base64::Engine as _;
         let failed = |why: String| SessionError::Cluster { cluster: cluster.to_owned(), why };
-        let (name, scope) = self.cluster_scope(cluster)?;
+        let (name, scope) = self.eks_cluster(cluster)?;
         let described = self
             .eks(&scope)
             .await?
@@ -95,16 +93,6 @@ impl Session {
         let token = super::eks_token::make(&self.sdk_config(&scope).await?, &name, &scope).await.map_err(failed)?;
         config.auth_info.token = Some(token.into());
         Ok(config)
-    }
-
-    /// A cluster's name in EKS and the scope of its EKS API.
-    #[cfg(feature = "aws")]
-    pub(super) fn cluster_scope(&self, cluster: &str) -> Result<(String, Scope), SessionError> {
-        let unknown = || SessionError::Unknown { name: format!("clusters.{cluster}") };
-        let (spec, region) = self.clusters.get(cluster).ok_or_else(unknown)?;
-        let account = self.accounts.get(&spec.account).ok_or_else(unknown)?;
-        let scope = Scope::Account { account: spec.account.clone(), id: account.id.clone(), region: region.clone() };
-        Ok((spec.name.clone(), scope))
     }
 }
 

@@ -7,6 +7,8 @@
 mod aws;
 #[cfg(all(feature = "aws", feature = "kubernetes"))]
 mod eks_token;
+#[cfg(feature = "aws")]
+mod facts;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod pace;
@@ -119,6 +121,11 @@ impl Session {
     #[must_use]
     pub fn project(&self) -> &str {
         &self.project
+    }
+
+    /// The keys of all accounts.
+    pub fn accounts(&self) -> impl Iterator<Item = &str> {
+        self.accounts.keys().map(String::as_str)
     }
 
     /// How many requests have been sent, by service.

@@ -1,0 +1,356 @@
+//! Carries a plan out: follows its order, decides nothing.
+//!
+//! A step is journalled before and after its call, re-reads what it touches before writing, and reads back what it
+//! wrote. A failed step skips what waits for it; the rest goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::watch;
+
+use super::Engine;
+use crate::address::Address;
+use crate::backend::{Backend, BackendError, Version};
+use crate::document::{Digest, Document};
+use crate::event::{Event, Outcome};
+use crate::kind::Action;
+use crate::live::{AnyLive, Target, WriteError};
+use crate::plan::{ActionKind, Phase, Plan, Step, StepName};
+use crate::snapshot::Seen;
+use crate::state::{Entry, Happening, Owned, State, fold};
+
+/// How every step ended.
+pub type Outcomes = BTreeMap<StepName, Outcome>;
+
+/// A plan that was carried out, as far as it went.
+#[derive(Debug)]
+pub struct Executed {
+    /// How every step ended.
+    pub outcomes: Outcomes,
+    /// The state afterwards, as saved.
+    pub state: State,
+}
+
+/// How often a read that should show a write is repeated.
+const READ_BACKS: u32 = 6;
+
+struct Run<'a> {
+    engine: &'a Engine<'a>,
+    backend: &'a dyn Backend,
+    /// The lineage and serial that the journal continues.
+    state: (&'a str, u64),
+    now: &'a (dyn Fn() -> String + Send + Sync),
+    stop: watch::Receiver<bool>,
+}
+
+impl Engine<'_> {
+    /// Carries the plan out and saves the state. `now` tells the time for the journal; `stop` turns true when nothing new
+    /// shall be started.
+    ///
+    /// # Errors
+    /// When the journal or the state cannot be written. The journal then tells the next run what was done.
+    pub async fn execute(
+        &self,
+        plan: &Plan,
+        state: State,
+        version: &Version,
+        backend: &dyn Backend,
+        now: &(dyn Fn() -> String + Send + Sync),
+        stop: watch::Receiver<bool>,
+    ) -> Result<Executed, BackendError> {
+        let lineage = state.lineage.0.clone();
+        let run = Run { engine: self, backend, state: (&lineage, state.serial), now, stop };
+        let (outcomes, entries, broken) = run.all(plan).await;
+        let (mut after, _) = fold(state, &entries);
+        for (address, owned) in &plan.refreshed {
+            after.resources.insert(address.clone(), owned.clone());
+        }
+        after.serial += 1;
+        env!("CARGO_PKG_VERSION").clone_into(&mut after.tool_version);
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        backend.save(&after, version).await?;
+        Ok(Executed { outcomes, state: after })
+    }
+}
+
+impl Run<'_> {
+    /// Runs all steps. Returns how each ended, what was journalled, and the error that broke the journal, if one did.
+    async fn all(&self, plan: &Plan) -> (Outcomes, Vec<Entry>, Option<BackendError>) {
+        let mut outcomes = Outcomes::new();
+        let mut entries = Vec::new();
+        let mut broken = None;
+        let steps: BTreeMap<&StepName, &Step> = plan.steps.iter().map(|s| (&s.name, s)).collect();
+        let mut waiting: BTreeMap<&StepName, BTreeSet<&StepName>> = plan
+            .steps
+            .iter()
+            .map(|s| (&s.name, s.waits_for.iter().filter(|w| steps.contains_key(w)).collect()))
+            .collect();
+        let mut running = FuturesUnordered::new();
+        loop {
+            if broken.is_none() && !*self.stop.borrow() {
+                for step in &plan.steps {
+                    if running.len() >= self.engine.limits.steps {
+                        break;
+                    }
+                    if waiting.get(&step.name).is_some_and(BTreeSet::is_empty) {
+                        waiting.remove(&step.name);
+                        self.engine.sink.take(Event::Started { step: step.name.clone(), action: step.action });
+                        running.push(async move { (step, self.step(step).await) });
+                    }
+                }
+            }
+            let Some((step, (outcome, written, error))) = running.next().await else { break };
+            entries.extend(written);
+            broken = broken.or(error);
+            self.end(step, outcome.clone(), &mut outcomes);
+            if outcome == Outcome::Done {
+                for left in waiting.values_mut() {
+                    left.remove(&step.name);
+                }
+            } else {
+                self.skip(&step.name, &steps, &mut waiting, &mut outcomes);
+            }
+        }
+        for name in waiting.into_keys() {
+            if let Some(step) = steps.get(name) {
+                self.end(step, Outcome::Interrupted, &mut outcomes);
+            }
+        }
+        (outcomes, entries, broken)
+    }
+
+    fn end(&self, step: &Step, outcome: Outcome, outcomes: &mut Outcomes) {
+        self.engine.sink.take(Event::Ended { step: step.name.clone(), action: step.action, outcome: outcome.clone() });
+        outcomes.insert(step.name.clone(), outcome);
+    }
+
+    /// Skips everything that waits for a step that was not done.
+    fn skip<'p>(
+        &self,
+        failed: &StepName,
+        steps: &BTreeMap<&'p StepName, &'p Step>,
+        waiting: &mut BTreeMap<&'p StepName, BTreeSet<&'p StepName>>,
+        outcomes: &mut Outcomes,
+    ) {
+        let mut open: Vec<(StepName, Address)> = vec![(failed.clone(), failed.address.clone())];
+        while let Some((name, because)) = open.pop() {
+            let skipped: Vec<&StepName> = waiting.iter().filter(|(_, w)| w.contains(&name)).map(|(n, _)| *n).collect();
+            for next in skipped {
+                waiting.remove(next);
+                if let Some(step) = steps.get(next) {
+                    self.end(step, Outcome::Skipped { because: because.clone() }, outcomes);
+                }
+                open.push((next.clone(), because.clone()));
+            }
+        }
+    }
+
+    /// One step. Returns how it ended, what was journalled, and the error of the journal, if it broke.
+    async fn step(&self, step: &Step) -> (Outcome, Vec<Entry>, Option<BackendError>) {
+        let mut entries = Vec::new();
+        let failed = |why: String, certain| Outcome::Failed { why, certain };
+        let Some(live) = self.engine.live(step.name.address.kind().as_str()) else {
+            return (failed("this version of bailiwick does not know this kind".into(), true), entries, None);
+        };
+        let target = Target { address: step.name.address.clone(), physical_id: step.physical_id.clone() };
+        let mut fingerprint = step.fingerprint.clone();
+        if step.writes() {
+            let action = match self.checked(step, live, &target).await {
+                Ok(Some(action)) => action,
+                // It is gone already, as the step wanted.
+                Ok(None) => {
+                    let error = self.journal(step, Happening::End { owned: None }, &mut entries).await.err();
+                    return (Outcome::Done, entries, error);
+                }
+                Err(why) => return (failed(why, true), entries, None),
+            };
+            let creates = (!step.deletes()).then(|| step.owned(None).map(Box::new)).flatten();
+            let begin = Happening::Begin { action: step.action.to_string(), creates };
+            if let Err(error) = self.journal(step, begin, &mut entries).await {
+                return (failed(error.to_string(), true), entries, Some(error));
+            }
+            let written = match self.write(step, live, &target, &action).await {
+                Ok(()) => self.read_back(step, live, &target).await.map_err(|why| (why, false)),
+                Err(error) => {
+                    let certain = matches!(error, WriteError::Denied { .. } | WriteError::Conflict { .. } | WriteError::Session(_));
+                    Err((error.to_string(), certain))
+                }
+            };
+            match written {
+                Ok(seen) => fingerprint = seen,
+                Err((why, certain)) => {
+                    let happening = Happening::Failed { why: why.clone(), certain };
+                    let error = self.journal(step, happening, &mut entries).await.err();
+                    return (failed(why, certain), entries, error);
+                }
+            }
+        }
+        let owned: Option<Box<Owned>> = step.owned(fingerprint).map(Box::new);
+        let error = self.journal(step, Happening::End { owned }, &mut entries).await.err();
+        (Outcome::Done, entries, error)
+    }
+
+    async fn journal(&self, step: &Step, happening: Happening, entries: &mut Vec<Entry>) -> Result<(), BackendError> {
+        let entry = Entry::new(self.state, (self.now)(), step.name.address.clone(), happening);
+        self.backend.append(std::slice::from_ref(&entry)).await?;
+        entries.push(entry);
+        Ok(())
+    }
+
+    async fn look(&self, step: &Step, target: &Target) -> Seen {
+        let kind = step.name.address.kind().as_str();
+        let seen = self.engine.look(kind, &step.scope, std::slice::from_ref(target)).await;
+        seen.into_iter().next().unwrap_or_else(|| Seen::Unreadable { why: "there was no answer".into() })
+    }
+
+    /// Looks again before writing, and refuses if anything moved since the plan was made.
+    async fn checked(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<Option<Action<Document>>, String> {
+        let seen = self.look(step, target).await;
+        if let Seen::Unreadable { why } = &seen {
+            return Err(format!("it cannot be looked at again: {why}"));
+        }
+        let renamed_away = step.deletes() && step.fingerprint.is_none();
+        if !renamed_away && seen.fingerprint() != step.fingerprint && !self.made_by_this_run(step, &seen) {
+            return Err(moved(step, live, &seen));
+        }
+        let live_body = match &seen {
+            Seen::Present { body, .. } => Some(body),
+            _ => None,
+        };
+        let changed = || step.changed.clone();
+        Ok(match (step.action, step.name.phase, &step.before, &step.after) {
+            (ActionKind::Delete | ActionKind::Replace, phase, before, _) if step.deletes() => {
+                let Some(body) = live_body else { return Ok(None) };
+                let _ = phase;
+                let before = match before {
+                    Some(known) => live.claimed(body, Some(known), Some(known)),
+                    None => body.clone(),
+                };
+                Some(Action::Delete { before, adopted: step.adopted && step.action == ActionKind::Delete })
+            }
+            (ActionKind::Create, _, _, Some(after)) | (ActionKind::Replace, Some(Phase::Create), _, Some(after)) => {
+                Some(Action::Create { after: after.clone() })
+            }
+            (_, _, Some(before), Some(after)) => {
+                Some(Action::Update { before: before.clone(), after: after.clone(), changed: changed() })
+            }
+            _ => return Err("the plan's step has no body".into()),
+        })
+    }
+
+    /// A thing that was absent when the plan was made may be there because an earlier step of this run brought it along,
+    /// such as the policy that a new KMS key has from the start. It must not carry anything of ours yet.
+    fn made_by_this_run(&self, step: &Step, seen: &Seen) -> bool {
+        let _ = self;
+        step.action == ActionKind::Create
+            && step.fingerprint.is_none()
+            && matches!(step.name.address.kind().as_str(), "aws.kms.key_policy")
+            && matches!(seen, Seen::Present { owner: None, .. })
+    }
+
+    /// Calls the API, and again as long as something that was just made is not known everywhere.
+    async fn write(
+        &self,
+        step: &Step,
+        live: &dyn AnyLive,
+        target: &Target,
+        action: &Action<Document>,
+    ) -> Result<(), WriteError> {
+        let limits = self.engine.limits;
+        let mut waited = std::time::Duration::ZERO;
+        let mut pause = limits.pause;
+        loop {
+            match live.write(self.engine.session, &step.scope, target, action).await {
+                Err(WriteError::NotYet { what, awaited, why }) => {
+                    if waited >= limits.patience || *self.stop.borrow() {
+                        let why = format!("{why} (waited {} s)", waited.as_secs());
+                        return Err(WriteError::NotYet { what, awaited, why });
+                    }
+                    self.engine.sink.take(Event::Waiting { step: step.name.clone(), awaited, pause });
+                    self.sleep(pause).await;
+                    waited += pause;
+                    pause = (pause * 2).min(limits.pause * 8);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Waits, but not longer than until the run is stopped.
+    async fn sleep(&self, pause: std::time::Duration) {
+        let mut stop = self.stop.clone();
+        let stopped = async {
+            // An error means that nobody can stop the run any more.
+            if stop.wait_for(|s| *s).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stopped => {}
+        }
+    }
+
+    /// Reads what was written until it shows, and returns the fingerprint of what is there now.
+    async fn read_back(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<Option<Digest>, String> {
+        let mut pause = self.engine.limits.pause / 4;
+        let mut problem = String::new();
+        for attempt in 0..READ_BACKS {
+            if attempt > 0 {
+                self.sleep(pause).await;
+                pause *= 2;
+            }
+            let seen = self.look(step, target).await;
+            problem = match (&seen, &step.after) {
+                (Seen::Unreadable { why }, _) => return Err(format!("it was written, but cannot be read back: {why}")),
+                (Seen::Absent, _) if step.deletes() => return Ok(None),
+                (Seen::Present { .. }, _) if step.deletes() && step.adopted => return Ok(None),
+                (Seen::Present { owner, .. }, _) if step.deletes() && owner.as_deref() != Some(self.engine.session.project()) && is_shared(step) => {
+                    return Ok(None);
+                }
+                (Seen::Present { .. }, _) if step.deletes() => "it was deleted, but is still there".to_owned(),
+                (Seen::Absent, _) => "it was written, but is not there".to_owned(),
+                (Seen::Present { body, .. }, Some(after)) => {
+                    let shown = live.claimed(body, Some(after), step.before.as_ref());
+                    let differences = Document::differences(&shown, after);
+                    if differences.is_empty() {
+                        return Ok(seen.fingerprint());
+                    }
+                    let paths: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
+                    format!("it was written, but reads back differently: {}", paths.join(", "))
+                }
+                (Seen::Present { .. }, None) => return Ok(seen.fingerprint()),
+            };
+        }
+        Err(problem)
+    }
+}
+
+/// Documents that others share stay when our part of them goes.
+fn is_shared(step: &Step) -> bool {
+    matches!(
+        step.name.address.kind().as_str(),
+        "aws.s3.bucket_policy" | "aws.kms.key_policy" | "kubernetes.service_account"
+    )
+}
+
+/// Says what moved since the plan was made.
+fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
+    let advice = "nothing was written: make the plan anew";
+    match (seen, &step.fingerprint) {
+        (Seen::Present { owner: Some(owner), .. }, None) => format!("it exists now, and belongs to `{owner}`; {advice}"),
+        (Seen::Present { .. }, None) => format!("it exists now, and did not when the plan was made; {advice}"),
+        (Seen::Absent, _) => format!("it is gone since the plan was made; {advice}"),
+        (Seen::Present { body, .. }, Some(_)) => {
+            let known = step.before.clone().or_else(|| step.after.clone()).unwrap_or_default();
+            let ours = live.claimed(body, Some(&known), Some(&known));
+            let paths: Vec<String> =
+                Document::differences(&known, &ours).iter().map(|d| d.path.to_string()).filter(|p| !p.is_empty()).collect();
+            let what = if paths.is_empty() { "a part of it that is not ours".to_owned() } else { paths.join(", ") };
+            format!("it changed since the plan was made ({what}); {advice}")
+        }
+        (Seen::Unreadable { why }, _) => why.clone(),
+    }
+}

@@ -1,0 +1,221 @@
+//! Joins the pure stages with the outside: facts, observe, execute.
+
+mod execute;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+
+pub use execute::{Executed, Outcomes};
+
+use crate::access::Chain;
+use crate::address::{Address, Scope};
+use crate::desired::{self, Desired};
+use crate::diagnostic::Diagnostic;
+use crate::diff::{self, Diff};
+use crate::event::{Event, Sink};
+use crate::kind::AnyKind;
+use crate::live::{AnyLive, Observed, Target};
+use crate::plan::{self, Plan, PlanError};
+use crate::session::Session;
+#[cfg(feature = "aws")]
+use crate::session::SessionError;
+use crate::snapshot::{Seen, Snapshot};
+use crate::spec::{Facts, Spec};
+#[cfg(feature = "aws")]
+use crate::spec::{Encryption, Identity};
+use crate::state::State;
+
+/// How much at once, and how long to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Steps under way at once.
+    pub steps: usize,
+    /// How long to wait in all for something that was just made to be known everywhere.
+    pub patience: Duration,
+    /// The first pause of such a wait; each later one is twice as long, up to eight times.
+    pub pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { steps: 10, patience: Duration::from_mins(2), pause: Duration::from_secs(1) }
+    }
+}
+
+/// The kinds, the clients, and where events go.
+pub struct Engine<'a> {
+    /// Both halves of every kind.
+    pub register: &'a [Box<dyn AnyLive>],
+    /// Clients.
+    pub session: &'a Session,
+    /// How much at once.
+    pub limits: Limits,
+    /// Takes events.
+    pub sink: &'a dyn Sink,
+}
+
+/// Everything that is known before a plan is made.
+pub struct Prepared {
+    /// What should exist.
+    pub desired: Desired,
+    /// What was seen.
+    pub snapshot: Snapshot,
+    /// What must become of it.
+    pub diff: Diff,
+}
+
+impl Engine<'_> {
+    /// The pure half of a kind.
+    #[must_use]
+    pub fn kind(&self, name: &str) -> Option<&dyn AnyKind> {
+        self.live(name).map(AnyLive::kind)
+    }
+
+    fn live(&self, name: &str) -> Option<&dyn AnyLive> {
+        self.register.iter().find(|k| k.name() == name).map(AsRef::as_ref)
+    }
+
+    /// Checks the caller's identity in every account of the spec.
+    ///
+    /// # Errors
+    /// Every account whose caller is somebody else or unknown.
+    #[cfg(feature = "aws")]
+    pub async fn identify(&self) -> Result<(), Vec<SessionError>> {
+        let checks = self.session.accounts().map(|account| self.session.identify(account));
+        let failed: Vec<_> = futures_util::future::join_all(checks).await.into_iter().filter_map(Result::err).collect();
+        if failed.is_empty() { Ok(()) } else { Err(failed) }
+    }
+
+    /// Reads what the spec cannot be compiled without: the issuers of clusters that use IRSA, and the ARNs of keys.
+    ///
+    /// # Errors
+    /// Everything that could not be read, and keys that should exist and do not.
+    #[cfg(feature = "aws")]
+    pub async fn facts(&self, spec: &Spec) -> Result<Facts, Vec<Diagnostic>> {
+        let clusters: BTreeSet<&String> = spec
+            .service_accounts
+            .values()
+            .filter(|s| s.identity(spec) == Identity::Irsa)
+            .map(|s| &s.cluster)
+            .collect();
+        let keys: BTreeSet<&String> = spec
+            .buckets
+            .values()
+            .filter_map(|b| match &b.encryption {
+                Some(Encryption::Kms(kms)) => Some(&kms.kms_key),
+                _ => None,
+            })
+            .collect();
+        let issuers = futures_util::future::join_all(clusters.into_iter().map(|c| async move {
+            (c.clone(), self.session.issuer(c).await)
+        }));
+        let arns = futures_util::future::join_all(keys.into_iter().filter_map(|k| Some((k, spec.keys.get(k)?))).map(
+            |(name, key)| async move {
+                let scope = spec.regional_scope(&key.account, key.region(spec));
+                (name.clone(), key, self.session.key_arn(&scope, &key.alias_name()).await)
+            },
+        ));
+        let (issuers, arns) = futures_util::future::join(issuers, arns).await;
+        let mut facts = Facts::default();
+        let mut problems = Vec::new();
+        for (cluster, issuer) in issuers {
+            match issuer {
+                Ok(issuer) => {
+                    facts.issuers.insert(cluster, issuer);
+                }
+                Err(error) => problems.push(
+                    Diagnostic::error("cluster-unreadable", error.to_string()).at(spec.source(&["clusters", &cluster])),
+                ),
+            }
+        }
+        for (name, key, arn) in arns {
+            match arn {
+                Ok(Some(arn)) => {
+                    facts.key_arns.insert(name, arn);
+                }
+                Ok(None) if key.managed => {}
+                Ok(None) => problems.push(
+                    Diagnostic::error("missing-key", format!("there is no key `{}` in account `{}`", key.alias_name(), key.account))
+                        .at(spec.source(&["keys", &name]))
+                        .help("name an alias that exists, or add `managed: true` to have the key made"),
+                ),
+                Err(error) => problems
+                    .push(Diagnostic::error("key-unreadable", error.to_string()).at(spec.source(&["keys", &name]))),
+            }
+        }
+        if problems.is_empty() { Ok(facts) } else { Err(problems) }
+    }
+
+    /// What every kind wants.
+    #[must_use]
+    pub fn desired(&self, spec: &Spec, facts: &Facts, chains: &[Chain]) -> (Desired, Vec<Diagnostic>) {
+        desired::build(spec, facts, chains, self.register.iter().map(|k| k.kind()))
+    }
+
+    /// Looks at everything that is desired or owned, batch by batch, batches at once.
+    pub async fn observe(&self, desired: &Desired, state: &State) -> Snapshot {
+        let mut batches: BTreeMap<(String, Scope), Vec<Target>> = BTreeMap::new();
+        let mut total = 0;
+        let addresses: BTreeSet<&Address> = desired.resources.keys().chain(state.resources.keys()).collect();
+        for address in addresses {
+            let place = match (desired.resources.get(address), state.resources.get(address)) {
+                (Some(wanted), _) => (&wanted.wish.scope, &wanted.wish.physical_id),
+                (None, Some(owned)) => (&owned.scope, &owned.physical_id),
+                (None, None) => continue,
+            };
+            total += 1;
+            batches
+                .entry((address.kind().to_string(), place.0.clone()))
+                .or_default()
+                .push(Target { address: address.clone(), physical_id: place.1.clone() });
+        }
+        self.sink.take(Event::Observing { total });
+        let mut looking: FuturesUnordered<_> = batches
+            .iter()
+            .map(|((kind, scope), targets)| async move { (targets, self.look(kind, scope, targets).await) })
+            .collect();
+        let mut snapshot = Snapshot::default();
+        while let Some((targets, seen)) = looking.next().await {
+            self.sink.take(Event::Observed { count: targets.len() });
+            snapshot.seen.extend(targets.iter().map(|t| t.address.clone()).zip(seen));
+        }
+        snapshot
+    }
+
+    /// Looks at one batch. Every target gets an answer.
+    async fn look(&self, kind: &str, scope: &Scope, targets: &[Target]) -> Vec<Seen> {
+        let unreadable = |why: String| vec![Seen::Unreadable { why }; targets.len()];
+        let Some(live) = self.live(kind) else {
+            return unreadable(format!("this version of bailiwick does not know the kind `{kind}`"));
+        };
+        match live.observe(self.session, scope, targets).await {
+            Ok(answers) if answers.len() == targets.len() => answers
+                .into_iter()
+                .map(|answer| match answer {
+                    Ok(Observed::Absent) => Seen::Absent,
+                    Ok(Observed::Present { body, owner }) => Seen::Present { body, owner },
+                    Err(error) => Seen::Unreadable { why: error.to_string() },
+                })
+                .collect(),
+            Ok(answers) => unreadable(format!("{} answers to {} questions", answers.len(), targets.len())),
+            Err(error) => unreadable(error.to_string()),
+        }
+    }
+
+    /// Looks at everything, and compares.
+    pub async fn prepare(&self, desired: Desired, state: &State) -> Prepared {
+        let snapshot = self.observe(&desired, state).await;
+        let diff = diff::compute(&desired, &snapshot, state, |name| self.kind(name));
+        Prepared { desired, snapshot, diff }
+    }
+
+    /// The plan of what was prepared.
+    ///
+    /// # Errors
+    /// Everything that stands in the way.
+    pub fn plan(&self, prepared: &Prepared, state: &State, spec: &Spec) -> Result<Plan, Vec<PlanError>> {
+        plan::build(&prepared.diff, state, Some(spec.digest()))
+    }
+}
