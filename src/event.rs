@@ -1,5 +1,6 @@
 //! What happens while reading and applying; the only link to reporting.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::address::Address;
@@ -65,6 +66,9 @@ pub enum Outcome {
     /// It was not tried, because the run was interrupted.
     Interrupted,
 }
+
+/// How every step ended.
+pub type Outcomes = BTreeMap<StepName, Outcome>;
 
 /// Takes events as they happen. Called from several tasks.
 pub trait Sink: Send + Sync {

@@ -50,8 +50,9 @@ impl FileBackend {
         };
         let path = self.path("journal");
         let journal = match fs::read(&path) {
-            Ok(bytes) => Journal::parse(&bytes)
-                .map_err(|why| BackendError::Journal { path: path.display().to_string(), why })?,
+            Ok(bytes) => {
+                Journal::parse(&bytes).map_err(|why| BackendError::Journal { path: path.display().to_string(), why })?
+            }
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => Journal::default(),
             Err(why) => return Err(io(&path, why)),
         };
@@ -129,9 +130,7 @@ impl FileBackend {
         }
         let text = state.to_text()?;
         let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(|why| io(&self.folder, why))?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.as_file().sync_all())
-            .map_err(|why| io(file.path(), why))?;
+        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(|why| io(file.path(), why))?;
         self.keep_earlier(&path)?;
         file.persist(&path).map_err(|error| io(&path, error.error))?;
         sync_folder(&self.folder)?;

@@ -26,15 +26,25 @@ impl Rule for Quota {
                     let used = policy(resource, "document").map_or(0, |p| measure(Place::RoleInlineTotal, &p).used);
                     inline.entry(key).or_insert((0, resource)).0 += used;
                 }
-                "aws.s3.bucket_policy" => one(resource, "statements", Place::BucketPolicy, foreign(context, resource), findings),
-                "aws.kms.key_policy" => one(resource, "statements", Place::KeyPolicy, foreign(context, resource), findings),
+                "aws.s3.bucket_policy" => {
+                    one(resource, "statements", Place::BucketPolicy, foreign(context, resource), findings)
+                }
+                "aws.kms.key_policy" => {
+                    one(resource, "statements", Place::KeyPolicy, foreign(context, resource), findings)
+                }
                 _ => {}
             }
         }
         for (used, resource) in inline.into_values() {
             let quota = Place::RoleInlineTotal.quota();
             if used > quota {
-                findings.push(over(&resource.address, resource.wish.source.as_ref(), "the role's inline policies together", used, quota));
+                findings.push(over(
+                    &resource.address,
+                    resource.wish.source.as_ref(),
+                    "the role's inline policies together",
+                    used,
+                    quota,
+                ));
             }
         }
     }

@@ -12,15 +12,12 @@ use super::Engine;
 use crate::address::Address;
 use crate::backend::{Backend, BackendError, Version};
 use crate::document::{Digest, Document};
-use crate::event::{Event, Outcome};
+use crate::event::{Event, Outcome, Outcomes};
 use crate::kind::Action;
 use crate::live::{AnyLive, Target, WriteError};
 use crate::plan::{ActionKind, Phase, Plan, Step, StepName};
 use crate::snapshot::Seen;
 use crate::state::{Entry, Happening, Owned, State, fold};
-
-/// How every step ended.
-pub type Outcomes = BTreeMap<StepName, Outcome>;
 
 /// A plan that was carried out, as far as it went.
 #[derive(Debug)]
@@ -174,7 +171,10 @@ impl Run<'_> {
             let written = match self.write(step, live, &target, &action).await {
                 Ok(()) => self.read_back(step, live, &target).await.map_err(|why| (why, false)),
                 Err(error) => {
-                    let certain = matches!(error, WriteError::Denied { .. } | WriteError::Conflict { .. } | WriteError::Session(_));
+                    let certain = matches!(
+                        error,
+                        WriteError::Denied { .. } | WriteError::Conflict { .. } | WriteError::Session(_)
+                    );
                     Err((error.to_string(), certain))
                 }
             };
@@ -206,7 +206,12 @@ impl Run<'_> {
     }
 
     /// Looks again before writing, and refuses if anything moved since the plan was made.
-    async fn checked(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<Option<Action<Document>>, String> {
+    async fn checked(
+        &self,
+        step: &Step,
+        live: &dyn AnyLive,
+        target: &Target,
+    ) -> Result<Option<Action<Document>>, String> {
         let seen = self.look(step, target).await;
         if let Seen::Unreadable { why } = &seen {
             return Err(format!("it cannot be looked at again: {why}"));
@@ -307,7 +312,9 @@ impl Run<'_> {
                 (Seen::Unreadable { why }, _) => return Err(format!("it was written, but cannot be read back: {why}")),
                 (Seen::Absent, _) if step.deletes() => return Ok(None),
                 (Seen::Present { .. }, _) if step.deletes() && step.adopted => return Ok(None),
-                (Seen::Present { owner, .. }, _) if step.deletes() && owner.as_deref() != Some(self.engine.session.project()) && is_shared(step) => {
+                (Seen::Present { owner, .. }, _)
+                    if step.deletes() && owner.as_deref() != Some(self.engine.session.project()) && is_shared(step) =>
+                {
                     return Ok(None);
                 }
                 (Seen::Present { .. }, _) if step.deletes() => "it was deleted, but is still there".to_owned(),
@@ -337,17 +344,22 @@ fn is_shared(step: &Step) -> bool {
 }
 
 /// Says what moved since the plan was made.
-fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
+pub(super) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
     let advice = "nothing was written: make the plan anew";
     match (seen, &step.fingerprint) {
-        (Seen::Present { owner: Some(owner), .. }, None) => format!("it exists now, and belongs to `{owner}`; {advice}"),
+        (Seen::Present { owner: Some(owner), .. }, None) => {
+            format!("it exists now, and belongs to `{owner}`; {advice}")
+        }
         (Seen::Present { .. }, None) => format!("it exists now, and did not when the plan was made; {advice}"),
         (Seen::Absent, _) => format!("it is gone since the plan was made; {advice}"),
         (Seen::Present { body, .. }, Some(_)) => {
             let known = step.before.clone().or_else(|| step.after.clone()).unwrap_or_default();
             let ours = live.claimed(body, Some(&known), Some(&known));
-            let paths: Vec<String> =
-                Document::differences(&known, &ours).iter().map(|d| d.path.to_string()).filter(|p| !p.is_empty()).collect();
+            let paths: Vec<String> = Document::differences(&known, &ours)
+                .iter()
+                .map(|d| d.path.to_string())
+                .filter(|p| !p.is_empty())
+                .collect();
             let what = if paths.is_empty() { "a part of it that is not ours".to_owned() } else { paths.join(", ") };
             format!("it changed since the plan was made ({what}); {advice}")
         }

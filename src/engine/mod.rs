@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
-pub use execute::{Executed, Outcomes};
+pub use execute::Executed;
 
 use crate::access::Chain;
 use crate::address::{Address, Scope};
@@ -22,9 +22,9 @@ use crate::session::Session;
 #[cfg(feature = "aws")]
 use crate::session::SessionError;
 use crate::snapshot::{Seen, Snapshot};
-use crate::spec::{Facts, Spec};
 #[cfg(feature = "aws")]
 use crate::spec::{Encryption, Identity};
+use crate::spec::{Facts, Spec};
 use crate::state::State;
 
 /// How much at once, and how long to wait.
@@ -94,12 +94,8 @@ impl Engine<'_> {
     /// Everything that could not be read, and keys that should exist and do not.
     #[cfg(feature = "aws")]
     pub async fn facts(&self, spec: &Spec) -> Result<Facts, Vec<Diagnostic>> {
-        let clusters: BTreeSet<&String> = spec
-            .service_accounts
-            .values()
-            .filter(|s| s.identity(spec) == Identity::Irsa)
-            .map(|s| &s.cluster)
-            .collect();
+        let clusters: BTreeSet<&String> =
+            spec.service_accounts.values().filter(|s| s.identity(spec) == Identity::Irsa).map(|s| &s.cluster).collect();
         let keys: BTreeSet<&String> = spec
             .buckets
             .values()
@@ -108,9 +104,9 @@ impl Engine<'_> {
                 _ => None,
             })
             .collect();
-        let issuers = futures_util::future::join_all(clusters.into_iter().map(|c| async move {
-            (c.clone(), self.session.issuer(c).await)
-        }));
+        let issuers = futures_util::future::join_all(
+            clusters.into_iter().map(|c| async move { (c.clone(), self.session.issuer(c).await) }),
+        );
         let arns = futures_util::future::join_all(keys.into_iter().filter_map(|k| Some((k, spec.keys.get(k)?))).map(
             |(name, key)| async move {
                 let scope = spec.regional_scope(&key.account, key.region(spec));
@@ -137,9 +133,12 @@ impl Engine<'_> {
                 }
                 Ok(None) if key.managed => {}
                 Ok(None) => problems.push(
-                    Diagnostic::error("missing-key", format!("there is no key `{}` in account `{}`", key.alias_name(), key.account))
-                        .at(spec.source(&["keys", &name]))
-                        .help("name an alias that exists, or add `managed: true` to have the key made"),
+                    Diagnostic::error(
+                        "missing-key",
+                        format!("there is no key `{}` in account `{}`", key.alias_name(), key.account),
+                    )
+                    .at(spec.source(&["keys", &name]))
+                    .help("name an alias that exists, or add `managed: true` to have the key made"),
                 ),
                 Err(error) => problems
                     .push(Diagnostic::error("key-unreadable", error.to_string()).at(spec.source(&["keys", &name]))),
@@ -202,6 +201,29 @@ impl Engine<'_> {
             Ok(answers) => unreadable(format!("{} answers to {} questions", answers.len(), targets.len())),
             Err(error) => unreadable(error.to_string()),
         }
+    }
+
+    /// Looks again at everything that a plan touches, and says what moved since it was made.
+    pub async fn moved(&self, plan: &Plan) -> Vec<String> {
+        let looked = plan.steps.iter().filter(|s| !(s.deletes() && s.fingerprint.is_none())).map(|step| async move {
+            let target = Target { address: step.name.address.clone(), physical_id: step.physical_id.clone() };
+            let seen = self.look(step.name.address.kind().as_str(), &step.scope, std::slice::from_ref(&target)).await;
+            (step, seen.into_iter().next())
+        });
+        let mut moved = Vec::new();
+        for (step, seen) in futures_util::future::join_all(looked).await {
+            // What is made anew is still there: its first half tells whether it moved.
+            if step.name.phase == Some(plan::Phase::Create) {
+                continue;
+            }
+            match (seen, self.live(step.name.address.kind().as_str())) {
+                (Some(seen), Some(live)) if seen.fingerprint() != step.fingerprint => {
+                    moved.push(format!("{}: {}", step.name.address, execute::moved(step, live, &seen)));
+                }
+                _ => {}
+            }
+        }
+        moved
     }
 
     /// Looks at everything, and compares.

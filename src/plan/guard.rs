@@ -32,13 +32,17 @@ pub enum Refusal {
         action: ActionKind,
     },
     /// A KMS key would go, and all that it encrypted with it.
-    #[error("{address} would be scheduled for deletion, and what it encrypted could never be read again: say so with --allow-delete {address}")]
+    #[error(
+        "{address} would be scheduled for deletion, and what it encrypted could never be read again: say so with --allow-delete {address}"
+    )]
     Key {
         /// The key.
         address: Address,
     },
     /// Too much would go.
-    #[error("the plan deletes or replaces {going} of {managed} things, more than {most}: say so with --allow-deletes {going}")]
+    #[error(
+        "the plan deletes or replaces {going} of {managed} things, more than {most}: say so with --allow-deletes {going}"
+    )]
     TooMany {
         /// How many would go.
         going: usize,

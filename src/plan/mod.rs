@@ -20,9 +20,7 @@ use crate::spec::OnDestroy;
 use crate::state::{Owned, State};
 
 /// What a step does.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ActionKind {
     /// Makes it.
@@ -53,9 +51,7 @@ impl std::fmt::Display for ActionKind {
 }
 
 /// The half of a replacement that a step is.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// The old one goes.
@@ -134,7 +130,8 @@ impl Step {
     /// Whether the step takes something away.
     #[must_use]
     pub fn deletes(&self) -> bool {
-        self.action == ActionKind::Delete || (self.action == ActionKind::Replace && self.name.phase == Some(Phase::Delete))
+        self.action == ActionKind::Delete
+            || (self.action == ActionKind::Replace && self.name.phase == Some(Phase::Delete))
     }
 
     /// What will be owned once the step is done.
@@ -213,7 +210,9 @@ pub enum PlanError {
         owner: String,
     },
     /// A thing that is never replaced would have to be.
-    #[error("{address} cannot be made anew: {fields} of `{physical_id}` cannot be changed, and a bucket is never replaced")]
+    #[error(
+        "{address} cannot be made anew: {fields} of `{physical_id}` cannot be changed, and a bucket is never replaced"
+    )]
     Irreplaceable {
         /// What.
         address: Address,
@@ -237,7 +236,8 @@ impl Plan {
     /// The digest of what would be done: the same for the same spec, state and world.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let text = serde_json::to_string(&(&self.project, &self.spec_digest, &self.state, &self.steps)).unwrap_or_default();
+        let text =
+            serde_json::to_string(&(&self.project, &self.spec_digest, &self.state, &self.steps)).unwrap_or_default();
         Digest::of(text.as_bytes())
     }
 
@@ -247,7 +247,8 @@ impl Plan {
         if targets.is_empty() {
             return self;
         }
-        let waits: BTreeMap<&StepName, &[StepName]> = self.steps.iter().map(|s| (&s.name, s.waits_for.as_slice())).collect();
+        let waits: BTreeMap<&StepName, &[StepName]> =
+            self.steps.iter().map(|s| (&s.name, s.waits_for.as_slice())).collect();
         let mut kept: BTreeSet<StepName> = BTreeSet::new();
         let mut open: Vec<StepName> =
             self.steps.iter().filter(|s| targets.contains(&s.name.address)).map(|s| s.name.clone()).collect();
@@ -416,14 +417,20 @@ fn draft(
             let reason = if *removed_outside { "it was removed outside" } else { "the spec asks for it" };
             one(base(ActionKind::Create, reason.into(), None).map(|s| Step { adopted: false, ..s }))
         }
-        Verdict::Adopt => one(base(ActionKind::Adopt, "it exists already, as the spec asks for it".into(), None).map(|mut s| {
-            s.adopted = !ours(resource);
-            s.before.clone_from(&s.after);
-            s
-        })),
+        Verdict::Adopt => {
+            one(base(ActionKind::Adopt, "it exists already, as the spec asks for it".into(), None).map(|mut s| {
+                s.adopted = !ours(resource);
+                s.before.clone_from(&s.after);
+                s
+            }))
+        }
         Verdict::Change { replace: true, differences, .. } => {
             let fields: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
-            let reason = if fields.is_empty() { "its name changed".to_owned() } else { format!("{} cannot be changed in place", fields.join(", ")) };
+            let reason = if fields.is_empty() {
+                "its name changed".to_owned()
+            } else {
+                format!("{} cannot be changed in place", fields.join(", "))
+            };
             one_replacement(resource, base, reason)
         }
         Verdict::Change { .. } if parts.contains(&resource.address) => {
@@ -445,14 +452,20 @@ fn draft(
             }))
         }
         Verdict::Delete { before, adopted } => {
-            let reason = if *adopted { "the spec no longer asks for it; it existed before, so only our marks go" } else { "the spec no longer asks for it" };
+            let reason = if *adopted {
+                "the spec no longer asks for it; it existed before, so only our marks go"
+            } else {
+                "the spec no longer asks for it"
+            };
             one(base(ActionKind::Delete, reason.into(), None).map(|mut step| {
                 step.before = Some(before.clone());
                 step.adopted = *adopted;
                 step
             }))
         }
-        Verdict::Forget { why } => one(base(ActionKind::Forget, (*why).into(), None).map(|s| Step { after: None, ..s })),
+        Verdict::Forget { why } => {
+            one(base(ActionKind::Forget, (*why).into(), None).map(|s| Step { after: None, ..s }))
+        }
     }
 }
 
@@ -520,10 +533,16 @@ fn order(diff: &Diff, steps: &BTreeMap<StepName, Step>) -> Graph<StepName> {
     let mut graph = Graph::new(steps.keys().cloned());
     let at = |address: &Address, phase| StepName { address: address.clone(), phase };
     let makes = |address: &Address| {
-        [at(address, None), at(address, Some(Phase::Create))].into_iter().filter(|n| steps.get(n).is_some_and(|s| !s.deletes() && s.action != ActionKind::Forget)).collect::<Vec<_>>()
+        [at(address, None), at(address, Some(Phase::Create))]
+            .into_iter()
+            .filter(|n| steps.get(n).is_some_and(|s| !s.deletes() && s.action != ActionKind::Forget))
+            .collect::<Vec<_>>()
     };
     let takes = |address: &Address| {
-        [at(address, None), at(address, Some(Phase::Delete))].into_iter().filter(|n| steps.get(n).is_some_and(|s| s.deletes() || s.action == ActionKind::Forget)).collect::<Vec<_>>()
+        [at(address, None), at(address, Some(Phase::Delete))]
+            .into_iter()
+            .filter(|n| steps.get(n).is_some_and(|s| s.deletes() || s.action == ActionKind::Forget))
+            .collect::<Vec<_>>()
     };
     for resource in diff.resources.values() {
         let address = &resource.address;
@@ -546,8 +565,8 @@ fn order(diff: &Diff, steps: &BTreeMap<StepName, Step>) -> Graph<StepName> {
                 for first in takes(address) {
                     graph.edge(&first, &gone);
                 }
-                let in_place = gone.phase == Some(Phase::Delete)
-                    && diff.resources.get(&reference.to).is_some_and(|r| !moved(r));
+                let in_place =
+                    gone.phase == Some(Phase::Delete) && diff.resources.get(&reference.to).is_some_and(|r| !moved(r));
                 if !in_place {
                     for first in makes(address).into_iter().filter(|n| n.phase.is_none()) {
                         graph.edge(&first, &gone);

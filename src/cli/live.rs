@@ -1,0 +1,468 @@
+//! Commands that look at the world: plan, apply, drift, destroy.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use tokio::sync::watch;
+
+use super::args::{Allow, ApplyFormat, Args, Class, Command, Format};
+use super::offline::{lock_info, plan_file};
+use super::project::{Compiled, Project, forbidding};
+use super::ui::{Environment, Ui};
+use super::{Ended, Exit, Failure, now, today};
+use crate::address::Address;
+use crate::backend::{Backend, FileBackend, Version};
+use crate::check::{self, Finding};
+use crate::diff::{self, Drift, DriftClass};
+use crate::engine::{Engine, Limits, Prepared};
+use crate::event::Outcome;
+use crate::live::AnyLive;
+use crate::plan::{Guard, Plan, PlanFile, Refusal, guard};
+use crate::provider;
+use crate::render;
+use crate::report::{self, wire};
+use crate::session::{self, Session};
+use crate::spec::Spec;
+use crate::state::{State, fold};
+
+pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environment) -> Ended {
+    let project = Project::open(ui, &args.file, args.state.as_deref())?;
+    let spec = match command {
+        Command::Destroy { .. } => project.spec.emptied(),
+        _ => project.spec.clone(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(e.to_string()))?;
+    let settings = session::Environment { s3_endpoint: environment.s3_endpoint, concurrency: None };
+    let session = Session::new(&project.spec, settings);
+    let register = provider::live();
+    let work = Work { ui, project: &project, spec: &spec, session: &session, register: &register };
+    runtime.block_on(work.run(command))
+}
+
+struct Work<'a> {
+    ui: &'a Ui,
+    project: &'a Project,
+    spec: &'a Spec,
+    session: &'a Session,
+    register: &'a [Box<dyn AnyLive>],
+}
+
+/// A plan and all that was learnt on the way to it.
+struct Planned {
+    plan: Plan,
+    findings: Vec<Finding>,
+    refusals: Vec<Refusal>,
+    unknown: Vec<String>,
+    drift: Vec<Drift>,
+    state: State,
+    version: Version,
+}
+
+impl Work<'_> {
+    async fn run(&self, command: &Command) -> Ended {
+        match command {
+            Command::Plan { out, format, detailed_exitcode, target, refresh_only, allow } => {
+                if *refresh_only {
+                    let planned = self.look(&guard_of(allow, false)?, &BTreeSet::new()).await?;
+                    return Ok(self.tell_drift(&planned.drift, *format));
+                }
+                self.plan(out.as_deref(), *format, *detailed_exitcode, target, allow).await
+            }
+            Command::Apply { plan: Some(file), yes: _, expect_digest, format, allow, .. } => {
+                self.apply_file(file, expect_digest.as_deref(), *format, allow).await
+            }
+            Command::Apply { yes, expect_digest, format, target, allow, .. } => {
+                let targets = addresses(target)?;
+                self.apply(*yes, expect_digest.as_deref(), *format, &targets, &guard_of(allow, false)?).await
+            }
+            Command::Destroy { yes, format, allow } => {
+                self.apply(*yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
+            }
+            Command::Drift { format, fail_on } => {
+                let drift = self.drift().await?;
+                self.tell_drift(&drift, *format);
+                let unreadable = drift.iter().any(|d| d.class == DriftClass::Unreadable);
+                let moved = drift.iter().any(|d| d.class >= least(*fail_on));
+                Ok(if unreadable {
+                    Exit::Error
+                } else if moved {
+                    Exit::Differs
+                } else {
+                    Exit::Ok
+                })
+            }
+            _ => Err(Failure::silent()),
+        }
+    }
+
+    fn backend(&self) -> FileBackend {
+        FileBackend::new(self.project.state_folder.clone(), &self.spec.project)
+    }
+
+    fn engine(&self) -> Engine<'_> {
+        Engine { register: self.register, session: self.session, limits: Limits::default(), sink: self.ui }
+    }
+
+    /// Checks who we are everywhere, and compiles the spec with facts.
+    async fn compile(&self) -> Result<(crate::spec::Facts, Compiled), Failure> {
+        // What can be found wrong without looking is told first.
+        let (_, findings) = self.project.check_offline(self.ui, &today())?;
+        if forbidding(&findings) > 0 {
+            self.tell_findings(&findings);
+            return Err(Failure::told(forbidding(&findings)));
+        }
+        let engine = self.engine();
+        if let Err(errors) = engine.identify().await {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            return Err(Failure::new(lines.join("\nerror: ")));
+        }
+        let facts = engine.facts(self.spec).await.map_err(|problems| {
+            self.ui.problems(&problems, &self.project.files);
+            Failure::new("the spec cannot be compiled without these: nothing was written")
+        })?;
+        let compiled = self.project.compile(self.ui, self.spec, &facts)?;
+        Ok((facts, compiled))
+    }
+
+    fn tell_findings(&self, findings: &[Finding]) {
+        let report = report::Report {
+            headline: format!("{}: the spec has errors", self.spec.project),
+            sections: report::findings_section(findings).into_iter().collect(),
+            footer: Vec::new(),
+        };
+        self.ui.tell(&render::terminal(&report, render::Palette::default()));
+    }
+
+    /// The state with what the journal of a cut-off run tells.
+    async fn state(&self, backend: &dyn Backend) -> Result<(State, Version, Vec<String>), Failure> {
+        let stored = backend.load().await.map_err(|e| Failure::new(e.to_string()))?;
+        let base = stored.state.unwrap_or_else(|| State::new(&self.spec.project, super::lineage()));
+        let entries: Vec<_> = stored
+            .journal
+            .entries
+            .into_iter()
+            .filter(|e| e.state == (base.lineage.0.clone(), base.serial) || base.serial == 0)
+            .collect();
+        let (state, unknown) = fold(base, &entries);
+        Ok((state, stored.version, unknown.iter().map(ToString::to_string).collect()))
+    }
+
+    async fn look(&self, allowed: &Guard, targets: &BTreeSet<Address>) -> Result<Planned, Failure> {
+        let (facts, compiled) = self.compile().await?;
+        let (state, version, unknown) = self.state(&self.backend()).await?;
+        let engine = self.engine();
+        let prepared: Prepared = engine.prepare(compiled.desired, &state).await;
+        self.ui.finish();
+        let context = check::Context {
+            spec: self.spec,
+            facts: &facts,
+            chains: &compiled.chains,
+            desired: &prepared.desired,
+            snapshot: Some(&prepared.snapshot),
+        };
+        let findings = check::run(&context, &today());
+        let plan = engine.plan(&prepared, &state, self.spec).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Failure::new(format!("no plan can be made:\n  {}", lines.join("\n  ")))
+        })?;
+        let unknown_targets: Vec<String> = targets
+            .iter()
+            .filter(|t| !prepared.diff.resources.contains_key(*t))
+            .map(|t| format!("`{t}` is neither in the spec nor in the state"))
+            .collect();
+        if !unknown_targets.is_empty() {
+            return Err(Failure::new(unknown_targets.join("; ")));
+        }
+        let plan = plan.targeted(targets);
+        let refusals = guard(&plan, state.resources.len(), allowed);
+        let drift = diff::drift(&prepared.diff, |name| engine.kind(name));
+        Ok(Planned { plan, findings, refusals, unknown, drift, state, version })
+    }
+
+    async fn plan(
+        &self,
+        out: Option<&Path>,
+        format: Format,
+        detailed: bool,
+        target: &[String],
+        allow: &Allow,
+    ) -> Ended {
+        let planned = self.look(&guard_of(allow, false)?, &addresses(target)?).await?;
+        let wire = wire::plan(&planned.plan, &planned.findings, self.requests());
+        let json = serde_json::to_value(&wire).map_err(|e| Failure::new(e.to_string()))?;
+        let report = self.report(&planned, out);
+        self.ui.result(&match format {
+            Format::Json => format!("{json:#}\n"),
+            Format::Text => render::terminal(&report, self.ui.palette()),
+            Format::Markdown => render::markdown(&report),
+        });
+        if !planned.refusals.is_empty() || forbidding(&planned.findings) > 0 {
+            return Ok(Exit::Error);
+        }
+        if let Some(path) = out {
+            save_plan(path, &PlanFile::new(planned.plan.clone(), json))?;
+        }
+        Ok(if detailed && !planned.plan.is_empty() { Exit::Differs } else { Exit::Ok })
+    }
+
+    fn report(&self, planned: &Planned, out: Option<&Path>) -> report::Report {
+        let mut report = report::plan(&planned.plan, &planned.findings, &planned.refusals, &planned.unknown);
+        if !planned.plan.is_empty() {
+            report.footer.push(format!("Plan digest {}", planned.plan.digest()));
+        }
+        if let Some(path) = out.filter(|_| planned.refusals.is_empty()) {
+            report.footer.push(format!("Saved: apply exactly this with `bailiwick apply {}`", path.display()));
+        }
+        if self.ui.verbose() {
+            let requests = self.requests();
+            let by: Vec<String> = requests.by_service.iter().map(|(s, n)| format!("{s} {n}")).collect();
+            report.footer.push(format!(
+                "{} requests ({}), {} throttled",
+                requests.total,
+                by.join(", "),
+                requests.throttled
+            ));
+        }
+        report
+    }
+
+    fn requests(&self) -> wire::WireRequests {
+        let counts = self.session.requests().read();
+        let mut requests = wire::WireRequests { throttled: counts.throttled, ..wire::WireRequests::default() };
+        for ((service, _), n) in counts.sent {
+            requests.total += n;
+            *requests.by_service.entry(service).or_default() += n;
+        }
+        requests
+    }
+
+    async fn apply(
+        &self,
+        yes: bool,
+        expected: Option<&str>,
+        format: ApplyFormat,
+        targets: &BTreeSet<Address>,
+        allowed: &Guard,
+    ) -> Ended {
+        let backend = self.backend();
+        let _lock = backend.lock(lock_info("bailiwick apply")).await.map_err(|e| Failure::new(e.to_string()))?;
+        let planned = self.look(allowed, targets).await?;
+        let report = render::terminal(&self.report(&planned, None), self.ui.palette());
+        match format {
+            ApplyFormat::Text => self.ui.result(&report),
+            ApplyFormat::Json => self.ui.tell(&report),
+        }
+        if !planned.refusals.is_empty() || forbidding(&planned.findings) > 0 {
+            return Err(Failure::new("nothing was written"));
+        }
+        expect(expected, &planned.plan)?;
+        if !planned.plan.is_empty() && !yes {
+            if !self.ui.can_ask() {
+                return Err(Failure::new(
+                    "there is nobody to ask: apply a saved plan, or say --yes; nothing was written",
+                ));
+            }
+            let answer = self.ui.ask("\nApply this? Only `yes` is taken for an answer:");
+            if answer.as_deref() != Some("yes") {
+                return Err(Failure::new("not applied: nothing was written"));
+            }
+        }
+        self.execute(&planned.plan, planned.state, &planned.version, &backend, format).await
+    }
+
+    async fn apply_file(&self, path: &Path, expected: Option<&str>, format: ApplyFormat, allow: &Allow) -> Ended {
+        let file = plan_file(path)?;
+        let plan = file.plan;
+        expect(expected, &plan)?;
+        if plan.project != self.spec.project {
+            return Err(Failure::new(format!(
+                "the plan is for project `{}`, the spec for `{}`",
+                plan.project, self.spec.project
+            )));
+        }
+        if plan.spec_digest.as_ref() != Some(&self.spec.digest()) {
+            return Err(Failure::new(
+                "the spec changed since the plan was made: make the plan anew; nothing was written",
+            ));
+        }
+        let backend = self.backend();
+        let _lock = backend.lock(lock_info("bailiwick apply")).await.map_err(|e| Failure::new(e.to_string()))?;
+        let (state, version, unknown) = self.state(&backend).await?;
+        // A project that was never applied has no lineage yet.
+        let same_lineage = plan.state.0 == state.lineage.0 || (version == Version::None && state.serial == 0);
+        if !same_lineage || plan.state.1 != state.serial || !unknown.is_empty() {
+            return Err(Failure::new(
+                "the state changed since the plan was made: make the plan anew; nothing was written",
+            ));
+        }
+        let refusals = guard(&plan, state.resources.len(), &guard_of(allow, false)?);
+        if !refusals.is_empty() {
+            let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+            return Err(Failure::new(lines.join("\nerror: ")));
+        }
+        if let Err(errors) = self.engine().identify().await {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            return Err(Failure::new(lines.join("\nerror: ")));
+        }
+        self.unmoved(&plan).await?;
+        self.execute(&plan, state, &version, &backend, format).await
+    }
+
+    /// Refuses a saved plan as a whole if anything that it touches moved since.
+    async fn unmoved(&self, plan: &Plan) -> Result<(), Failure> {
+        let moved = self.engine().moved(plan).await;
+        self.ui.finish();
+        if moved.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "the world changed since the plan was made; nothing was written:\n  {}",
+            moved.join("\n  ")
+        )))
+    }
+
+    async fn execute(
+        &self,
+        plan: &Plan,
+        state: State,
+        version: &Version,
+        backend: &dyn Backend,
+        format: ApplyFormat,
+    ) -> Ended {
+        if plan.is_empty() && plan.refreshed.is_empty() && *version != Version::None {
+            if format == ApplyFormat::Json {
+                self.ui.result(&applied_json(plan, &crate::event::Outcomes::new()));
+            }
+            return Ok(Exit::Ok);
+        }
+        let (sender, stop) = watch::channel(false);
+        let watching = tokio::spawn(interrupts(sender));
+        self.ui.applying(plan.steps.len());
+        let executed = self.engine().execute(plan, state, version, backend, &now, stop.clone()).await;
+        self.ui.finish();
+        watching.abort();
+        let executed = executed.map_err(|error| {
+            Failure::new(format!("{error}\n  what was done is in the journal; the next run reads it"))
+        })?;
+        match format {
+            ApplyFormat::Json => self.ui.result(&applied_json(plan, &executed.outcomes)),
+            ApplyFormat::Text => {
+                let report = report::applied(plan, &executed.outcomes);
+                self.ui.result(&format!("\n{}", render::terminal(&report, self.ui.palette())));
+            }
+        }
+        let all = executed.outcomes.values().all(|o| *o == Outcome::Done);
+        Ok(match (*stop.borrow(), all) {
+            (true, false) => Exit::Interrupted,
+            (_, true) => Exit::Ok,
+            (false, false) => Exit::Error,
+        })
+    }
+
+    async fn drift(&self) -> Result<Vec<Drift>, Failure> {
+        if let Err(errors) = self.engine().identify().await {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            return Err(Failure::new(lines.join("\nerror: ")));
+        }
+        let (state, _, _) = self.state(&self.backend()).await?;
+        let engine = self.engine();
+        // What was applied is held against what is live; the spec has no say.
+        let prepared = engine.prepare(crate::desired::Desired::default(), &state).await;
+        self.ui.finish();
+        Ok(diff::drift(&prepared.diff, |name| engine.kind(name)))
+    }
+
+    fn tell_drift(&self, drift: &[Drift], format: Format) -> Exit {
+        let report = report::drift(&self.spec.project, drift);
+        self.ui.result(&match format {
+            Format::Json => {
+                let wire = wire::drift(&self.spec.project, drift);
+                format!("{:#}\n", serde_json::to_value(wire).unwrap_or_default())
+            }
+            Format::Text => render::terminal(&report, self.ui.palette()),
+            Format::Markdown => render::markdown(&report),
+        });
+        Exit::Ok
+    }
+}
+
+fn expect(expected: Option<&str>, plan: &Plan) -> Result<(), Failure> {
+    let digest = plan.digest();
+    match expected {
+        Some(expected) if expected != digest.as_str() => {
+            Err(Failure::new(format!("the plan has the digest {digest}, not {expected}: nothing was written")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn least(class: Class) -> DriftClass {
+    match class {
+        Class::Access => DriftClass::Access,
+        Class::Managed => DriftClass::Managed,
+        Class::Cosmetic => DriftClass::Cosmetic,
+        Class::Foreign => DriftClass::Foreign,
+    }
+}
+
+fn addresses(texts: &[String]) -> Result<BTreeSet<Address>, Failure> {
+    texts.iter().map(|t| t.parse().map_err(|e: crate::address::AddressError| Failure::new(e.to_string()))).collect()
+}
+
+fn guard_of(allow: &Allow, destroying: bool) -> Result<Guard, Failure> {
+    Ok(Guard { allow_deletes: allow.allow_deletes, allow_delete: addresses(&allow.allow_delete)?, destroying })
+}
+
+fn applied_json(plan: &Plan, outcomes: &crate::event::Outcomes) -> String {
+    let steps: Vec<_> = plan
+        .steps
+        .iter()
+        .map(|step| {
+            let (outcome, why) = match outcomes.get(&step.name) {
+                Some(Outcome::Done) => ("done", None),
+                Some(Outcome::Failed { why, .. }) => ("failed", Some(why.clone())),
+                Some(Outcome::Skipped { because }) => ("skipped", Some(format!("it waits for {because}"))),
+                Some(Outcome::Interrupted) | None => ("interrupted", None),
+            };
+            serde_json::json!({ "address": step.name.address, "action": step.action, "outcome": outcome, "why": why })
+        })
+        .collect();
+    let value = serde_json::json!({
+        "format_version": "1.0", "project": plan.project, "plan_digest": plan.digest(), "steps": steps,
+    });
+    format!("{value:#}\n")
+}
+
+/// Saves through a temporary file, so that nobody reads half a plan.
+fn save_plan(path: &Path, file: &PlanFile) -> Result<(), Failure> {
+    let failed = |why: String| Failure::new(format!("cannot write `{}`: {why}", path.display()));
+    let folder =
+        path.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(e.to_string()))?;
+    serde_json::to_writer(&mut temporary, file).map_err(|e| failed(e.to_string()))?;
+    temporary.persist(path).map(|_| ()).map_err(|e| failed(e.to_string()))
+}
+
+/// The first interrupt starts nothing new; the second ends the process. The journal holds what was under way.
+async fn interrupts(stop: watch::Sender<bool>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    for first in [true, false] {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if first {
+            let _ = stop.send(true);
+        } else {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Arguments, prompts, exit codes, streams: the only place that prints or reads the environment.
+
+mod args;
+mod init;
+#[cfg(all(feature = "aws", feature = "kubernetes"))]
+mod live;
+mod offline;
+mod project;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Args, Command};
+use ui::{Environment, Ui};
+
+/// The exit codes of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Well.
+    Ok = 0,
+    /// Something is wrong, failed, or was refused.
+    Error = 1,
+    /// There is a difference, and the caller asked to be told so.
+    Differs = 2,
+    /// The command line is wrong (`EX_USAGE` of sysexits).
+    Usage = 64,
+    /// The run was interrupted.
+    Interrupted = 130,
+}
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub struct Failure {
+    message: Option<String>,
+}
+
+impl Failure {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: Some(message.into()) }
+    }
+
+    /// Everything has been told already; what is left is how many problems there were.
+    fn told(problems: usize) -> Self {
+        Self {
+            message: match problems {
+                0 => None,
+                1 => Some("1 problem: nothing was read or written remotely".into()),
+                n => Some(format!("{n} problems: nothing was read or written remotely")),
+            },
+        }
+    }
+
+    /// Everything has been told already.
+    fn silent() -> Self {
+        Self { message: None }
+    }
+}
+
+type Ended = Result<Exit, Failure>;
+
+/// Runs the program on the process's own arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            return ExitCode::from(exit as u8);
+        }
+    };
+    let environment = Environment::read();
+    logging(&environment);
+    let ui = Ui::new(args.color, args.verbose, &environment);
+    let exit = run(&ui, &args, &environment).unwrap_or_else(|failure| {
+        if let Some(message) = failure.message {
+            ui.error(&message);
+        }
+        Exit::Error
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn run(ui: &Ui, args: &Args, environment: &Environment) -> Ended {
+    match &args.command {
+        Command::Init(answers) => init::run(ui, answers),
+        Command::Validate { format } => offline::validate(ui, args, *format),
+        Command::Graph { format } => offline::graph(ui, args, *format),
+        Command::Show { plan, format } => offline::show(ui, args, plan.as_deref(), *format),
+        Command::State { command } => offline::state(ui, args, command),
+        Command::Schema { schema } => offline::schema(ui, *schema),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "bailiwick", &mut text);
+            ui.result(&String::from_utf8_lossy(&text));
+            Ok(Exit::Ok)
+        }
+        Command::Man => {
+            let mut text = Vec::new();
+            clap_mangen::Man::new(Args::command()).render(&mut text).map_err(|e| Failure::new(e.to_string()))?;
+            ui.result(&String::from_utf8_lossy(&text));
+            Ok(Exit::Ok)
+        }
+        #[cfg(all(feature = "aws", feature = "kubernetes"))]
+        live => live::run(ui, args, live, environment),
+        #[cfg(not(all(feature = "aws", feature = "kubernetes")))]
+        _ => {
+            let _ = environment;
+            Err(Failure::new("this build has no AWS and Kubernetes support: it can validate, graph and show"))
+        }
+    }
+}
+
+/// Logs go to stderr and only if asked for: at `trace` the SDK prints whole requests.
+fn logging(environment: &Environment) {
+    if let Some(filter) = &environment.log {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    }
+}
+
+/// Today as YYYY-MM-DD, and now as RFC 3339: the only clock.
+fn today() -> String {
+    jiff::Zoned::now().date().to_string()
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+/// A new history of states.
+fn lineage() -> crate::state::Lineage {
+    crate::state::Lineage((0..32).map(|_| fastrand::digit(16)).collect())
+}

@@ -1,0 +1,212 @@
+//! Commands that look nowhere: they read files only.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::args::{ApplyFormat, Args, Format, GraphFormat, Schema, StateCommand};
+use super::project::{Project, forbidding};
+use super::ui::Ui;
+use super::{Ended, Exit, Failure, now, today};
+use crate::address::Address;
+use crate::backend::{Backend, FileBackend, LockInfo, Stored};
+use crate::plan::PlanFile;
+use crate::render;
+use crate::report::{self, wire};
+use crate::spec::Spec;
+use crate::state::{State, fold};
+
+pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
+    let project = Project::open(ui, &args.file, args.state.as_deref())?;
+    let (compiled, findings) = project.check_offline(ui, &today())?;
+    let wrong = forbidding(&findings);
+    match format {
+        ApplyFormat::Json => {
+            let findings: Vec<_> = findings.iter().map(wire::finding).collect();
+            let text = serde_json::json!({ "project": project.spec.project, "resources": compiled.desired.resources.len(), "findings": findings });
+            ui.result(&format!("{text:#}\n"));
+        }
+        ApplyFormat::Text => {
+            let report = report::Report {
+                headline: format!(
+                    "{}: sound, {} resources, {} grants",
+                    project.spec.project,
+                    compiled.desired.resources.len(),
+                    compiled.chains.len()
+                ),
+                sections: report::findings_section(&findings).into_iter().collect(),
+                footer: Vec::new(),
+            };
+            let report = if wrong > 0 {
+                report::Report { headline: format!("{}: {wrong} errors", project.spec.project), ..report }
+            } else {
+                report
+            };
+            ui.result(&render::terminal(&report, ui.palette()));
+        }
+    }
+    Ok(if wrong > 0 { Exit::Error } else { Exit::Ok })
+}
+
+pub(super) fn graph(ui: &Ui, args: &Args, format: GraphFormat) -> Ended {
+    let project = Project::open(ui, &args.file, args.state.as_deref())?;
+    let (compiled, _) = project.check_offline(ui, &today())?;
+    let edges: BTreeMap<Address, Vec<Address>> = compiled
+        .desired
+        .resources
+        .values()
+        .map(|r| {
+            let mut needs: Vec<Address> = r.wish.references.iter().map(|x| x.to.clone()).collect();
+            needs.sort();
+            needs.dedup();
+            (r.address.clone(), needs)
+        })
+        .collect();
+    let text = match format {
+        GraphFormat::Dot => render::dot(&edges),
+        GraphFormat::Mermaid => render::mermaid(&edges),
+        GraphFormat::Json => {
+            let nodes: Vec<String> = edges.keys().map(ToString::to_string).collect();
+            let lines: Vec<_> = edges
+                .iter()
+                .flat_map(|(from, needs)| needs.iter().map(move |to| serde_json::json!({ "from": from, "to": to })))
+                .collect();
+            format!("{:#}\n", serde_json::json!({ "nodes": nodes, "edges": lines }))
+        }
+    };
+    ui.result(&text);
+    Ok(Exit::Ok)
+}
+
+/// Reads a saved plan.
+pub(super) fn plan_file(path: &Path) -> Result<PlanFile, Failure> {
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Failure::new(format!("cannot read `{}`: {e}", path.display())))?;
+    PlanFile::parse(&text).map_err(|e| Failure::new(format!("`{}`: {e}", path.display())))
+}
+
+pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format) -> Ended {
+    let Some(path) = plan else {
+        let project = Project::open(ui, &args.file, args.state.as_deref())?;
+        let (_, state) = stored(&project)?;
+        let text = match format {
+            Format::Json => state.to_text().map_err(|e| Failure::new(e.to_string()))?,
+            _ => list(&state),
+        };
+        ui.result(&text);
+        return Ok(Exit::Ok);
+    };
+    let file = plan_file(path)?;
+    let text = match format {
+        Format::Json => format!("{:#}\n", file.report),
+        Format::Text | Format::Markdown => {
+            let report = report::plan(&file.plan, &[], &[], &[]);
+            if format == Format::Text { render::terminal(&report, ui.palette()) } else { render::markdown(&report) }
+        }
+    };
+    ui.result(&text);
+    Ok(Exit::Ok)
+}
+
+fn list(state: &State) -> String {
+    state
+        .resources
+        .iter()
+        .map(|(address, owned)| {
+            let mark = if owned.adopted { " (adopted)" } else { "" };
+            let unknown = if owned.body.is_none() { " (unknown: a run was cut off)" } else { "" };
+            format!("{}  {}{mark}{unknown}\n", render::inert(&address.to_string()), render::inert(&owned.physical_id))
+        })
+        .collect()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(|e| Failure::new(e.to_string()))?.block_on(future))
+}
+
+/// The stored state with what the journal tells, or a new one.
+fn stored(project: &Project) -> Result<(Stored, State), Failure> {
+    let backend = FileBackend::new(project.state_folder.clone(), &project.spec.project);
+    let stored = block_on(backend.load())?.map_err(|e| Failure::new(e.to_string()))?;
+    let base = stored.state.clone().unwrap_or_else(|| State::new(&project.spec.project, super::lineage()));
+    let (state, _) = fold(base, &stored.journal.entries);
+    Ok((stored, state))
+}
+
+pub(super) fn state(ui: &Ui, args: &Args, command: &StateCommand) -> Ended {
+    let project = Project::open(ui, &args.file, args.state.as_deref())?;
+    let address = |text: &str| text.parse::<Address>().map_err(|e| Failure::new(e.to_string()));
+    let missing = |text: &str| Failure::new(format!("the state has no `{text}`: see `bailiwick state list`"));
+    match command {
+        StateCommand::List => {
+            let (_, state) = stored(&project)?;
+            ui.result(&list(&state));
+        }
+        StateCommand::Show { address: text } => {
+            let (_, state) = stored(&project)?;
+            let owned = state.resources.get(&address(text)?).ok_or_else(|| missing(text))?;
+            let value = serde_json::to_value(owned).map_err(|e| Failure::new(e.to_string()))?;
+            ui.result(&format!("{value:#}\n"));
+        }
+        StateCommand::Rm { address: text } => {
+            let wanted = address(text)?;
+            edit(&project, |state| state.resources.remove(&wanted).map(|_| ()).ok_or_else(|| missing(text)))?;
+            ui.tell(&format!("{wanted} is no longer in the state; the thing itself was not touched"));
+        }
+        StateCommand::Mv { from, to } => {
+            let (old, new) = (address(from)?, address(to)?);
+            if old.kind() != new.kind() {
+                return Err(Failure::new(format!("{old} and {new} are of different kinds")));
+            }
+            edit(&project, |state| {
+                if state.resources.contains_key(&new) {
+                    return Err(Failure::new(format!("the state has {new} already")));
+                }
+                let owned = state.resources.remove(&old).ok_or_else(|| missing(from))?;
+                state.resources.insert(new.clone(), owned);
+                for owned in state.resources.values_mut() {
+                    for reference in owned.references.iter_mut().filter(|r| r.to == old) {
+                        reference.to = new.clone();
+                    }
+                }
+                Ok(())
+            })?;
+            ui.tell(&format!("{old} is now {new}"));
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Changes the stored state under its lock.
+fn edit(project: &Project, change: impl FnOnce(&mut State) -> Result<(), Failure>) -> Result<(), Failure> {
+    let backend = FileBackend::new(project.state_folder.clone(), &project.spec.project);
+    let told = |e: crate::backend::BackendError| Failure::new(e.to_string());
+    let _lock = block_on(backend.lock(lock_info("bailiwick state")))?.map_err(told)?;
+    let (stored, mut state) = stored(project)?;
+    change(&mut state)?;
+    state.serial += 1;
+    block_on(backend.save(&state, &stored.version))?.map_err(told)?;
+    Ok(())
+}
+
+/// Who we are, for those who find the lock taken.
+pub(super) fn lock_info(holder: &str) -> LockInfo {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "this machine".into());
+    LockInfo { holder: holder.to_owned(), host: host.trim().to_owned(), pid: std::process::id(), since: now() }
+}
+
+/// A JSON Schema by name.
+#[must_use]
+pub fn schema_of(schema: Schema) -> serde_json::Value {
+    match schema {
+        Schema::Spec => Spec::schema(),
+        Schema::Plan => schemars::schema_for!(wire::WirePlan).to_value(),
+        Schema::State => schemars::schema_for!(State).to_value(),
+        Schema::Drift => schemars::schema_for!(wire::WireDrift).to_value(),
+    }
+}
+
+pub(super) fn schema(ui: &Ui, schema: Schema) -> Ended {
+    ui.result(&format!("{:#}\n", schema_of(schema)));
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,175 @@
+//! From files to a plan: the stages in their order.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Failure;
+use super::ui::Ui;
+use crate::access::{self, Chain};
+use crate::check::{self, Finding};
+use crate::desired::{self, Desired};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::kind::AnyKind;
+use crate::provider;
+use crate::spec::node::MAX_FILE_BYTES;
+use crate::spec::{Facts, SourceFile, Spec, load};
+
+const DEFAULT_FILE: &str = "bailiwick.yaml";
+
+/// A spec and where it came from.
+pub struct Project {
+    /// The spec.
+    pub spec: Spec,
+    /// Its files.
+    pub files: Vec<SourceFile>,
+    /// The folder of its state.
+    pub state_folder: PathBuf,
+}
+
+/// A spec compiled with some facts.
+pub struct Compiled {
+    /// The grants, resolved.
+    pub chains: Vec<Chain>,
+    /// Everything that should exist.
+    pub desired: Desired,
+}
+
+impl Project {
+    /// Reads the spec's files and tells every problem.
+    pub fn open(ui: &Ui, given: &[PathBuf], state: Option<&Path>) -> Result<Self, Failure> {
+        let default = [PathBuf::from(DEFAULT_FILE)];
+        let given = if given.is_empty() { &default[..] } else { given };
+        let (files, mut problems) = read_files(given);
+        let (spec, found) = load(&files);
+        problems.extend(found);
+        if !problems.is_empty() {
+            ui.problems(&problems, &files);
+        }
+        let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
+        if errors > 0 {
+            return Err(Failure::told(errors));
+        }
+        let spec = spec.ok_or_else(|| Failure::told(0))?;
+        let beside = given.first().map_or(Path::new(""), |first| {
+            if first.is_dir() { first.as_path() } else { first.parent().unwrap_or(Path::new("")) }
+        });
+        let state_folder = state.map_or_else(|| beside.join("state"), Path::to_path_buf);
+        Ok(Self { spec, files, state_folder })
+    }
+
+    /// Compiles with facts. Problems and unaccepted errors among the findings are told.
+    pub fn compile(&self, ui: &Ui, spec: &Spec, facts: &Facts) -> Result<Compiled, Failure> {
+        let chains = access::lower(spec);
+        let kinds = provider::kinds();
+        let kinds: Vec<&dyn AnyKind> = kinds.iter().map(AsRef::as_ref).collect();
+        let (desired, mut problems) = desired::build(spec, facts, &chains, kinds.iter().copied());
+        problems.extend(cycle(&desired));
+        if !problems.is_empty() {
+            problems.sort_by(|a, b| a.source.cmp(&b.source));
+            ui.problems(&problems, &self.files);
+            return Err(Failure::told(problems.len()));
+        }
+        Ok(Compiled { chains, desired })
+    }
+
+    /// Compiles with stand-ins for what only a look could tell, and tells every finding. Nothing is read or written.
+    pub fn check_offline(&self, ui: &Ui, today: &str) -> Result<(Compiled, Vec<Finding>), Failure> {
+        let facts = Facts::placeholders(&self.spec);
+        let compiled = self.compile(ui, &self.spec, &facts)?;
+        let context = check::Context {
+            spec: &self.spec,
+            facts: &facts,
+            chains: &compiled.chains,
+            desired: &compiled.desired,
+            snapshot: None,
+        };
+        let findings = check::run(&context, today);
+        Ok((compiled, findings))
+    }
+}
+
+/// Findings that forbid going on: errors that the spec does not accept.
+#[must_use]
+pub fn forbidding(findings: &[Finding]) -> usize {
+    findings.iter().filter(|f| f.severity == Severity::Error && f.accepted.is_none()).count()
+}
+
+/// A circle of references, with its path.
+fn cycle(desired: &Desired) -> Option<Diagnostic> {
+    let mut graph = crate::graph::Graph::new(desired.resources.keys().cloned());
+    for resource in desired.resources.values() {
+        for reference in &resource.wish.references {
+            graph.edge(&reference.to, &resource.address);
+        }
+    }
+    let circle = graph.order().err()?.0;
+    let mut path: Vec<String> = circle.iter().map(ToString::to_string).collect();
+    // An edge leads from what is needed to what needs it; people read it the other way round.
+    path.reverse();
+    let source = circle.first().and_then(|a| desired.resources.get(a)).and_then(|r| r.wish.source.clone());
+    Some(
+        Diagnostic::error("cycle", format!("these need each other in a circle: {}", path.join(" -> ")))
+            .at(source)
+            .help("take one of the references out"),
+    )
+}
+
+/// Reads files and folders in order. What cannot be read is a problem like any other.
+fn read_files(given: &[PathBuf]) -> (Vec<SourceFile>, Vec<Diagnostic>) {
+    let mut files = Vec::new();
+    let mut problems = Vec::new();
+    for path in given {
+        match expand(path) {
+            Ok(found) => {
+                for path in found {
+                    match read_file(&path) {
+                        Ok(file) => files.push(file),
+                        Err(problem) => problems.push(problem),
+                    }
+                }
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (files, problems)
+}
+
+fn expand(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let failed = |why: std::io::Error| {
+        Diagnostic::error("unreadable-file", format!("cannot read the folder `{}`: {why}", path.display()))
+    };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?.path();
+        if entry.extension().is_some_and(|e| e == "yaml") && entry.is_file() {
+            found.push(entry);
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        return Err(Diagnostic::error("unreadable-file", format!("there is no *.yaml file in `{}`", path.display())));
+    }
+    Ok(found)
+}
+
+fn read_file(path: &Path) -> Result<SourceFile, Diagnostic> {
+    let name: Arc<str> = path.display().to_string().into();
+    let failed = |why: String| {
+        Diagnostic::error("unreadable-file", format!("cannot read `{name}`: {why}"))
+            .help("name the spec with -f, or write one with `bailiwick init`")
+    };
+    let file = std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(Diagnostic::error("file-too-large", format!("`{name}` has more than {MAX_FILE_BYTES} bytes"))
+            .help("a spec is text that people read; split it into several files"));
+    }
+    let text = String::from_utf8(bytes).map_err(|e| failed(format!("it is not UTF-8 text: {e}")))?;
+    let text = text.strip_prefix('\u{feff}').map_or(text.as_str(), |t| t).to_owned();
+    Ok(SourceFile { name, text: text.into() })
+}

@@ -1,0 +1,187 @@
+//! The streams: results on stdout, everything else on stderr, progress where people look.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::args::Colour;
+use crate::diagnostic::Diagnostic;
+use crate::event::{Event, Outcome, Sink};
+use crate::render::{self, Palette};
+use crate::report::wire;
+use crate::spec::SourceFile;
+
+/// What this program reads of its environment.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// No prompts, plain progress.
+    pub ci: bool,
+    no_color: bool,
+    /// An endpoint for S3 is set.
+    pub s3_endpoint: bool,
+    /// The filter for logs.
+    pub log: Option<String>,
+}
+
+impl Environment {
+    /// Reads it.
+    #[must_use]
+    pub fn read() -> Self {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+        Self {
+            ci: set("CI"),
+            no_color: set("NO_COLOR"),
+            s3_endpoint: set("AWS_ENDPOINT_URL") || set("AWS_ENDPOINT_URL_S3"),
+            log: std::env::var("BAILIWICK_LOG").ok(),
+        }
+    }
+}
+
+/// The streams.
+pub struct Ui {
+    out: Palette,
+    err: Palette,
+    interactive: bool,
+    verbose: bool,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Ui {
+    /// The streams as the command line and the environment want them.
+    #[must_use]
+    pub fn new(colour: Colour, verbose: bool, environment: &Environment) -> Self {
+        let palette = |terminal: bool| Palette {
+            colour: match colour {
+                Colour::Always => true,
+                Colour::Never => false,
+                Colour::Auto => terminal && !environment.no_color,
+            },
+        };
+        Self {
+            out: palette(std::io::stdout().is_terminal()),
+            err: palette(std::io::stderr().is_terminal()),
+            interactive: std::io::stderr().is_terminal() && std::io::stdin().is_terminal() && !environment.ci,
+            verbose,
+            bar: Mutex::new(None),
+        }
+    }
+
+    /// How stdout is coloured.
+    #[must_use]
+    pub fn palette(&self) -> Palette {
+        self.out
+    }
+
+    /// Whether somebody can be asked.
+    #[must_use]
+    pub fn can_ask(&self) -> bool {
+        self.interactive
+    }
+
+    /// Whether more is to be told.
+    #[must_use]
+    pub fn verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// A result. A reader that went away is no error.
+    pub fn result(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    /// Something for a person.
+    pub fn tell(&self, text: &str) {
+        let bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        let print = || {
+            let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
+        };
+        match bar.as_ref() {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Problems with their places.
+    pub fn problems(&self, problems: &[Diagnostic], files: &[SourceFile]) {
+        self.tell(&render::diagnostics(problems, files, self.err));
+    }
+
+    /// An error that has no place in a file.
+    pub fn error(&self, message: &str) {
+        self.tell(&format!("error: {}", render::inert(message)));
+    }
+
+    /// Asks, and returns the answer without spaces around.
+    #[must_use]
+    pub fn ask(&self, question: &str) -> Option<String> {
+        let _ = write!(std::io::stderr().lock(), "{question} ");
+        let mut answer = String::new();
+        match std::io::stdin().read_line(&mut answer) {
+            Ok(n) if n > 0 => Some(answer.trim().to_owned()),
+            _ => None,
+        }
+    }
+
+    fn start(&self, total: usize, what: &'static str) {
+        if !self.interactive {
+            return;
+        }
+        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {wide_msg}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(what);
+        *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
+    }
+
+    /// Starts showing how many steps are done.
+    pub fn applying(&self, total: usize) {
+        self.start(total, "applying");
+    }
+
+    /// Ends progress.
+    pub fn finish(&self) {
+        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn advance(&self, by: usize, message: String) {
+        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            bar.inc(by as u64);
+            bar.set_message(message);
+        }
+    }
+}
+
+impl Sink for Ui {
+    fn take(&self, event: Event) {
+        match event {
+            Event::Observing { total } => self.start(total, "reading"),
+            Event::Observed { count } => self.advance(count, String::new()),
+            Event::Started { step, action } => {
+                if self.verbose {
+                    self.tell(&format!("  {action} {} ...", wire::step_name(&step)));
+                }
+            }
+            Event::Waiting { step, awaited, pause } => {
+                let text = format!("  {} waits {} s for {awaited}", wire::step_name(&step), pause.as_secs_f32().ceil());
+                self.tell(&render::inert(&text));
+            }
+            Event::Ended { step, action, outcome } => {
+                let name = wire::step_name(&step);
+                let line = match &outcome {
+                    Outcome::Done => format!("  {action} {name}: done"),
+                    Outcome::Failed { why, .. } => format!("  {action} {name}: failed: {why}"),
+                    Outcome::Skipped { because } => format!("  {action} {name}: skipped, it waits for {because}"),
+                    Outcome::Interrupted => format!("  {action} {name}: not started"),
+                };
+                self.tell(&render::inert(&line));
+                self.advance(1, String::new());
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A dependency graph as text for Graphviz and Mermaid.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::inert;
+use crate::address::Address;
+
+/// The graph in the DOT language: each thing points at what it needs.
+#[must_use]
+pub fn dot(edges: &BTreeMap<Address, Vec<Address>>) -> String {
+    let mut out = String::from("digraph bailiwick {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");
+    for address in edges.keys() {
+        let _ = writeln!(out, "  {};", quoted(address));
+    }
+    for (from, needs) in edges {
+        for to in needs {
+            let _ = writeln!(out, "  {} -> {};", quoted(from), quoted(to));
+        }
+    }
+    out.push_str("}\n");
+    out
+}
+
+fn quoted(address: &Address) -> String {
+    format!("\"{}\"", inert(&address.to_string()).replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// The graph for Mermaid, which forges draw inside markdown.
+#[must_use]
+pub fn mermaid(edges: &BTreeMap<Address, Vec<Address>>) -> String {
+    let names: BTreeMap<&Address, String> = edges.keys().enumerate().map(|(n, a)| (a, format!("n{n}"))).collect();
+    let mut out = String::from("flowchart LR\n");
+    for (address, name) in &names {
+        let text: String = inert(&address.to_string()).replace('"', "#quot;").replace('<', "#lt;").replace('>', "#gt;");
+        let _ = writeln!(out, "  {name}[\"{text}\"]");
+    }
+    for (from, needs) in edges {
+        for to in needs {
+            if let (Some(from), Some(to)) = (names.get(from), names.get(to)) {
+                let _ = writeln!(out, "  {from} --> {to}");
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,408 @@
+//! The view model: everything that a reader may be shown, already decided. Renderers only lay it out.
+
+pub mod wire;
+
+use serde_json::Value;
+
+use crate::address::Scope;
+use crate::check::Finding;
+use crate::diagnostic::Severity;
+use crate::diff::{Drift, DriftClass};
+use crate::document::is_policy;
+use crate::event::{Outcome, Outcomes};
+use crate::plan::{ActionKind, Phase, Plan, Refusal, Step, Summary};
+
+/// A report: a headline, sections, and a last line.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// What it comes down to.
+    pub headline: String,
+    /// What there is to read.
+    pub sections: Vec<Section>,
+    /// What to do next.
+    pub footer: Vec<String>,
+}
+
+/// A part of a report.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Section {
+    /// Its title.
+    pub title: String,
+    /// Its rows.
+    pub rows: Vec<Row>,
+}
+
+/// How a row is marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Something new.
+    Add,
+    /// Something that changes.
+    Change,
+    /// Something made anew.
+    Replace,
+    /// Something that goes.
+    Remove,
+    /// Something that becomes ours.
+    Adopt,
+    /// Something that is no longer ours.
+    Forget,
+    /// Done well.
+    Good,
+    /// Not done.
+    Bad,
+    /// Worth a look.
+    Warn,
+    /// Worth knowing.
+    Note,
+}
+
+/// One row: a mark, a title, where it is, and details below.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// How it is marked.
+    pub mark: Mark,
+    /// What it is about.
+    pub title: String,
+    /// Where it is.
+    pub place: String,
+    /// Sentences.
+    pub notes: Vec<String>,
+    /// Fields and how they change.
+    pub details: Vec<Detail>,
+}
+
+/// A field of a thing, shown.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Detail {
+    /// A field with a short value.
+    Value {
+        /// The path.
+        path: String,
+        /// The value before, if it changes.
+        before: Option<String>,
+        /// The value after; absent when it goes.
+        after: Option<String>,
+    },
+    /// A document, line by line in words.
+    Lines {
+        /// The path.
+        path: String,
+        /// The lines.
+        lines: Vec<String>,
+    },
+    /// Two texts, to be shown as a difference.
+    Diff {
+        /// The path.
+        path: String,
+        /// The text before.
+        before: String,
+        /// The text after.
+        after: String,
+    },
+}
+
+/// How a plan is counted, in words: `3 to create, 1 to update, 2 unchanged`.
+#[must_use]
+pub fn counts(summary: &Summary) -> String {
+    let parts: Vec<String> = [
+        (summary.create, "to create"),
+        (summary.update, "to update"),
+        (summary.replace, "to replace"),
+        (summary.delete, "to delete"),
+        (summary.adopt, "to adopt"),
+        (summary.forget, "to forget"),
+    ]
+    .iter()
+    .filter(|(n, _)| *n > 0)
+    .map(|(n, word)| format!("{n} {word}"))
+    .chain([format!("{} unchanged", summary.unchanged)])
+    .collect();
+    parts.join(", ")
+}
+
+/// The report of a plan.
+#[must_use]
+pub fn plan(plan: &Plan, findings: &[Finding], refusals: &[Refusal], unknown: &[String]) -> Report {
+    let mut sections = Vec::new();
+    if !unknown.is_empty() {
+        let rows = unknown
+            .iter()
+            .map(|address| Row {
+                mark: Mark::Warn,
+                title: address.clone(),
+                place: String::new(),
+                notes: vec!["the last run was cut off while it changed this; it was looked at again".into()],
+                details: Vec::new(),
+            })
+            .collect();
+        sections.push(Section { title: "Left by an interrupted run".into(), rows });
+    }
+    let rows: Vec<Row> = plan.steps.iter().filter(|s| !hidden_half(s)).map(step_row).collect();
+    if !rows.is_empty() {
+        sections.push(Section { title: "Changes".into(), rows });
+    }
+    sections.extend(findings_section(findings));
+    if !refusals.is_empty() {
+        let rows = refusals
+            .iter()
+            .map(|r| Row {
+                mark: Mark::Bad,
+                title: r.to_string(),
+                place: String::new(),
+                notes: vec![],
+                details: vec![],
+            })
+            .collect();
+        sections.push(Section { title: "Refused".into(), rows });
+    }
+    let headline = if plan.is_empty() {
+        format!("{}: nothing to do, {} unchanged", plan.project, plan.summary.unchanged)
+    } else {
+        format!("{}: {}", plan.project, counts(&plan.summary))
+    };
+    Report { headline, sections, footer: Vec::new() }
+}
+
+/// The first half of a replacement is told by the second.
+fn hidden_half(step: &Step) -> bool {
+    step.action == ActionKind::Replace && step.name.phase == Some(Phase::Delete)
+}
+
+/// The section of findings, if there are any.
+#[must_use]
+pub fn findings_section(findings: &[Finding]) -> Option<Section> {
+    if findings.is_empty() {
+        return None;
+    }
+    let rows = findings
+        .iter()
+        .map(|f| {
+            let mark = match (f.severity, &f.accepted) {
+                (_, Some(_)) | (Severity::Info, _) => Mark::Note,
+                (Severity::Warning, _) => Mark::Warn,
+                (Severity::Error, _) => Mark::Bad,
+            };
+            let mut notes = Vec::new();
+            notes.extend(f.help.clone());
+            notes.extend(f.accepted.as_ref().map(|why| format!("accepted: {why}")));
+            Row {
+                mark,
+                title: format!("{} [{}]", f.message, f.code),
+                place: f.source.as_ref().map(ToString::to_string).unwrap_or_default(),
+                notes,
+                details: Vec::new(),
+            }
+        })
+        .collect();
+    Some(Section { title: "Findings".into(), rows })
+}
+
+fn place(scope: &Scope) -> String {
+    match scope {
+        Scope::Account { account, id, .. } => format!("{account} {id}"),
+        Scope::Cluster { cluster } => format!("cluster {cluster}"),
+    }
+}
+
+fn step_row(step: &Step) -> Row {
+    let mark = match step.action {
+        ActionKind::Create => Mark::Add,
+        ActionKind::Update => Mark::Change,
+        ActionKind::Replace => Mark::Replace,
+        ActionKind::Delete => Mark::Remove,
+        ActionKind::Adopt => Mark::Adopt,
+        ActionKind::Forget => Mark::Forget,
+    };
+    let source = step.source.as_ref().map(|s| format!(" ({}:{})", s.file, s.line)).unwrap_or_default();
+    let details = match (step.action, &step.before, &step.after) {
+        (ActionKind::Create | ActionKind::Replace, _, Some(after)) => whole(&after.0),
+        (ActionKind::Update | ActionKind::Adopt, Some(before), Some(after)) => {
+            crate::document::Document::differences(before, after)
+                .into_iter()
+                .flat_map(|d| changed(d.path.as_str(), d.before.as_ref(), d.after.as_ref()))
+                .collect()
+        }
+        _ => Vec::new(),
+    };
+    Row {
+        mark,
+        title: step.name.address.to_string(),
+        place: place(&step.scope),
+        notes: vec![format!("{}{source}", step.reason)],
+        details,
+    }
+}
+
+/// The fields of a new thing. Marks of ownership are left out: everything has them.
+fn whole(body: &Value) -> Vec<Detail> {
+    let mut details = Vec::new();
+    for (key, value) in body.as_object().into_iter().flatten() {
+        if is_policy(value) {
+            details.push(Detail::Lines { path: key.clone(), lines: policy_lines(value) });
+            continue;
+        }
+        match value {
+            Value::Object(map) => {
+                for (name, inner) in map.iter().filter(|(name, _)| !name.starts_with("bailiwick:")) {
+                    details.push(Detail::Value {
+                        path: format!("{key}.{name}"),
+                        before: None,
+                        after: Some(short(inner)),
+                    });
+                }
+            }
+            Value::Null => {}
+            _ => details.push(Detail::Value { path: key.clone(), before: None, after: Some(short(value)) }),
+        }
+    }
+    details
+}
+
+fn changed(path: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<Detail> {
+    let structured = |v: Option<&Value>| v.is_some_and(|v| is_policy(v) || v.is_array() || v.is_object());
+    if structured(before) || structured(after) {
+        let text =
+            |v: Option<&Value>| v.map(|v| serde_json::to_string_pretty(v).unwrap_or_default()).unwrap_or_default();
+        return vec![Detail::Diff { path: path.to_owned(), before: text(before), after: text(after) }];
+    }
+    vec![Detail::Value { path: path.to_owned(), before: before.map(short), after: after.map(short) }]
+}
+
+fn short(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A policy in words, a few lines for each statement.
+#[must_use]
+pub fn policy_lines(policy: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    for statement in policy.get("Statement").and_then(Value::as_array).into_iter().flatten() {
+        let list = |key: &str| statement.get(key).map(words);
+        let effect = statement.get("Effect").and_then(Value::as_str).unwrap_or("Allow").to_lowercase();
+        let action = list("Action").or_else(|| list("NotAction").map(|a| format!("all but {a}"))).unwrap_or_default();
+        lines.push(format!("{effect} {action}"));
+        let resource = list("Resource").or_else(|| list("NotResource").map(|r| format!("all but {r}")));
+        if let Some(resource) = resource {
+            lines.push(format!("  on {resource}"));
+        }
+        match (statement.get("Principal"), statement.get("NotPrincipal")) {
+            (Some(principal), _) => lines.push(format!("  to {}", principals(principal))),
+            (_, Some(principal)) => lines.push(format!("  to all but {}", principals(principal))),
+            _ => {}
+        }
+        for (operator, tests) in statement.get("Condition").and_then(Value::as_object).into_iter().flatten() {
+            for (key, values) in tests.as_object().into_iter().flatten() {
+                lines.push(format!("  if {operator} {key}: {}", words(values)));
+            }
+        }
+    }
+    lines
+}
+
+fn words(value: &Value) -> String {
+    match value {
+        Value::Array(values) => values.iter().map(short).collect::<Vec<_>>().join(", "),
+        other => short(other),
+    }
+}
+
+fn principals(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            map.iter().map(|(kind, who)| format!("{kind} {}", words(who))).collect::<Vec<_>>().join(" and ")
+        }
+        other => short(other),
+    }
+}
+
+/// The report of what moved.
+#[must_use]
+pub fn drift(project: &str, drift: &[Drift]) -> Report {
+    let mut sections = Vec::new();
+    let classes = [
+        (DriftClass::Unreadable, "Could not be looked at"),
+        (DriftClass::Access, "Access moved"),
+        (DriftClass::Managed, "Settings moved"),
+        (DriftClass::Cosmetic, "Names and tags moved"),
+        (DriftClass::Foreign, "Moved, but not ours"),
+    ];
+    for (class, title) in classes {
+        let rows: Vec<Row> = drift
+            .iter()
+            .filter(|d| d.class == class)
+            .map(|d| Row {
+                mark: match class {
+                    DriftClass::Unreadable | DriftClass::Access => Mark::Bad,
+                    DriftClass::Managed => Mark::Warn,
+                    _ => Mark::Note,
+                },
+                title: d.address.to_string(),
+                place: String::new(),
+                notes: vec![d.note.clone()],
+                details: d
+                    .differences
+                    .iter()
+                    .flat_map(|x| changed(x.path.as_str(), x.before.as_ref(), x.after.as_ref()))
+                    .collect(),
+            })
+            .collect();
+        if !rows.is_empty() {
+            sections.push(Section { title: title.into(), rows });
+        }
+    }
+    let headline = if drift.is_empty() {
+        format!("{project}: nothing moved since the last apply")
+    } else {
+        let n = drift.len();
+        format!("{project}: {n} {} moved since the last apply", if n == 1 { "thing" } else { "things" })
+    };
+    Report { headline, sections, footer: Vec::new() }
+}
+
+/// The end report of an apply.
+#[must_use]
+pub fn applied(plan: &Plan, outcomes: &Outcomes) -> Report {
+    let (mut done, mut failed, mut skipped, mut left) = (0, 0, 0, 0);
+    let mut rows = Vec::new();
+    for step in &plan.steps {
+        let row = |mark, note: String| Row {
+            mark,
+            title: format!("{} {}", step.action, wire::step_name(&step.name)),
+            place: place(&step.scope),
+            notes: vec![note],
+            details: Vec::new(),
+        };
+        match outcomes.get(&step.name) {
+            Some(Outcome::Done) => done += 1,
+            Some(Outcome::Failed { why, certain }) => {
+                failed += 1;
+                let doubt = if *certain { "" } else { " (it is looked at again in the next run)" };
+                rows.push(row(Mark::Bad, format!("failed: {why}{doubt}")));
+            }
+            Some(Outcome::Skipped { because }) => {
+                skipped += 1;
+                rows.push(row(Mark::Warn, format!("skipped: it waits for {because}")));
+            }
+            Some(Outcome::Interrupted) | None => {
+                left += 1;
+                rows.push(row(Mark::Warn, "not started: the run was interrupted".into()));
+            }
+        }
+    }
+    let mut headline = format!("{}: {done} done", plan.project);
+    for (n, word) in [(failed, "failed"), (skipped, "skipped"), (left, "not started")] {
+        if n > 0 {
+            headline = format!("{headline}, {n} {word}");
+        }
+    }
+    let mut footer = Vec::new();
+    if failed + skipped + left > 0 {
+        footer.push("The next `bailiwick apply` does what is left.".to_owned());
+    }
+    let sections = if rows.is_empty() { Vec::new() } else { vec![Section { title: "Not done".into(), rows }] };
+    Report { headline, sections, footer }
+}

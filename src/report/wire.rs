@@ -1,0 +1,266 @@
+//! The published JSON: what scripts rely on. A change here is a change of `format_version`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::{Severity, SourceRef};
+use crate::diff::{Drift, DriftClass};
+use crate::document::{Digest, Document, FieldPath};
+use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Phase, Plan, StepName, Summary};
+use crate::{address::Scope, check::Finding};
+
+/// The version of the drift JSON.
+pub const DRIFT_FORMAT: &str = "1.0";
+
+/// A plan as `plan --format json` prints it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "Bailiwick plan")]
+pub struct WirePlan {
+    /// The version of this format.
+    pub format_version: String,
+    /// The project.
+    pub project: String,
+    /// The version of the program.
+    pub tool_version: String,
+    /// The digest of the spec.
+    pub spec_digest: Option<Digest>,
+    /// The digest of the plan, for `apply --expect-digest`.
+    pub plan_digest: Digest,
+    /// How many of what.
+    pub summary: Summary,
+    /// The steps, each after those that it waits for.
+    pub steps: Vec<WireStep>,
+    /// Who gains and who loses which access.
+    pub access_changes: Vec<WireAccessChange>,
+    /// What the rules have to say.
+    pub findings: Vec<WireFinding>,
+    /// How many requests the plan took.
+    pub requests: WireRequests,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireStep {
+    /// What it is about.
+    pub address: String,
+    /// The kind.
+    pub kind: String,
+    /// What it does.
+    pub action: ActionKind,
+    /// Which half of a replacement it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Why.
+    pub reason: String,
+    /// The account's key in the spec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The account's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    /// The region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The cluster's key in the spec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// The name by which the API knows the thing.
+    pub physical_id: String,
+    /// What it is, as far as it is ours.
+    pub before: Option<Document>,
+    /// What it shall be.
+    pub after: Option<Document>,
+    /// The paths that differ.
+    pub changed: Vec<FieldPath>,
+    /// The steps that must be done before.
+    pub after_steps: Vec<String>,
+    /// Where the spec asks for it.
+    pub source: Option<SourceRef>,
+}
+
+/// A gain or loss of access.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireAccessChange {
+    /// Who.
+    pub who: String,
+    /// Which actions.
+    pub what: String,
+    /// On which data.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// `gain` or `loss`.
+    pub change: String,
+    /// Through what.
+    pub via: Vec<String>,
+    /// Which boundaries it crosses.
+    pub crosses: Vec<String>,
+}
+
+/// A finding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireFinding {
+    /// The stable code.
+    pub code: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    /// What it is about.
+    pub address: Option<String>,
+    /// Where in the spec.
+    pub source: Option<SourceRef>,
+    /// What to do.
+    pub help: Option<String>,
+    /// Why it is accepted, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<String>,
+}
+
+/// How many requests were sent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireRequests {
+    /// All, retries included.
+    pub total: u64,
+    /// By service.
+    pub by_service: BTreeMap<String, u64>,
+    /// Answers that said "slow down".
+    pub throttled: u64,
+}
+
+/// What moved, as `drift --format json` prints it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "Bailiwick drift")]
+pub struct WireDrift {
+    /// The version of this format.
+    pub format_version: String,
+    /// The project.
+    pub project: String,
+    /// One entry for each field that moved.
+    pub drift: Vec<WireMoved>,
+    /// How many entries of each class.
+    pub summary: BTreeMap<String, usize>,
+}
+
+/// One field that moved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireMoved {
+    /// What moved.
+    pub address: String,
+    /// How much it matters.
+    pub class: DriftClass,
+    /// Which field; nothing if all of it did.
+    pub field: Option<FieldPath>,
+    /// What was applied last.
+    pub expected: Option<serde_json::Value>,
+    /// What is live.
+    pub live: Option<serde_json::Value>,
+    /// What happened, in words.
+    pub note: String,
+}
+
+/// A step's name as text: the address, and for the first half of a replacement a mark behind it.
+#[must_use]
+pub fn step_name(name: &StepName) -> String {
+    match name.phase {
+        Some(Phase::Delete) => format!("{}#delete", name.address),
+        _ => name.address.to_string(),
+    }
+}
+
+/// The published form of a plan.
+#[must_use]
+pub fn plan(plan: &Plan, findings: &[Finding], requests: WireRequests) -> WirePlan {
+    WirePlan {
+        format_version: PLAN_FILE_FORMAT.to_owned(),
+        project: plan.project.clone(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        spec_digest: plan.spec_digest.clone(),
+        plan_digest: plan.digest(),
+        summary: plan.summary,
+        steps: plan
+            .steps
+            .iter()
+            .map(|step| {
+                let (account, account_id, region, cluster) = match &step.scope {
+                    Scope::Account { account, id, region } => {
+                        (Some(account.clone()), Some(id.0.clone()), Some(region.0.clone()), None)
+                    }
+                    Scope::Cluster { cluster } => (None, None, None, Some(cluster.clone())),
+                };
+                WireStep {
+                    address: step.name.address.to_string(),
+                    kind: step.name.address.kind().to_string(),
+                    action: step.action,
+                    phase: step.name.phase,
+                    reason: step.reason.clone(),
+                    account,
+                    account_id,
+                    region,
+                    cluster,
+                    physical_id: step.physical_id.clone(),
+                    before: step.before.clone(),
+                    after: step.after.clone(),
+                    changed: step.changed.clone(),
+                    after_steps: step.waits_for.iter().map(step_name).collect(),
+                    source: step.source.clone(),
+                }
+            })
+            .collect(),
+        access_changes: Vec::new(),
+        findings: findings.iter().map(finding).collect(),
+        requests,
+    }
+}
+
+/// The published form of a finding.
+#[must_use]
+pub fn finding(finding: &Finding) -> WireFinding {
+    WireFinding {
+        code: finding.code.to_owned(),
+        severity: finding.severity,
+        message: finding.message.clone(),
+        address: finding.address.as_ref().map(ToString::to_string),
+        source: finding.source.clone(),
+        help: finding.help.clone(),
+        accepted: finding.accepted.clone(),
+    }
+}
+
+/// The published form of a drift.
+#[must_use]
+pub fn drift(project: &str, drift: &[Drift]) -> WireDrift {
+    let mut moved = Vec::new();
+    let mut summary: BTreeMap<String, usize> = BTreeMap::new();
+    for entry in drift {
+        *summary.entry(class_word(entry.class).to_owned()).or_default() += 1;
+        let one = |field, expected, live| WireMoved {
+            address: entry.address.to_string(),
+            class: entry.class,
+            field,
+            expected,
+            live,
+            note: entry.note.clone(),
+        };
+        if entry.differences.is_empty() {
+            moved.push(one(None, None, None));
+        }
+        for difference in &entry.differences {
+            moved.push(one(Some(difference.path.clone()), difference.before.clone(), difference.after.clone()));
+        }
+    }
+    WireDrift { format_version: DRIFT_FORMAT.to_owned(), project: project.to_owned(), drift: moved, summary }
+}
+
+/// A class as one word.
+#[must_use]
+pub fn class_word(class: DriftClass) -> &'static str {
+    match class {
+        DriftClass::Access => "access",
+        DriftClass::Managed => "managed",
+        DriftClass::Foreign => "foreign",
+        DriftClass::Cosmetic => "cosmetic",
+        DriftClass::Unreadable => "unreadable",
+    }
+}
