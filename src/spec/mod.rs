@@ -152,14 +152,8 @@ pub fn load(files: &[SourceFile]) -> (Option<Spec>, Vec<Diagnostic>) {
     }
     node::drop_nulls(&mut tree);
     let schema = schemars::schema_for!(Spec).to_value();
-    problems.extend(shape::check(&tree, &schema));
-    if problems
-        .iter()
-        .any(|p| p.severity == Severity::Error && p.code != "duplicate-key" && p.code != "invalid-account-id")
-    {
-        return (None, sorted(problems));
-    }
-    match serde_json::from_value::<Spec>(lenient(&tree)) {
+    problems.extend(shape::check(&mut tree, &schema));
+    match serde_json::from_value::<Spec>(tree.to_json()) {
         Ok(mut spec) => {
             spec.places = Places(Some(Arc::new(tree)));
             let mut found = Problems { spec: &spec, problems: Vec::new() };
@@ -173,18 +167,6 @@ pub fn load(files: &[SourceFile]) -> (Option<Spec>, Vec<Diagnostic>) {
             (None, sorted(problems))
         }
     }
-}
-
-/// The tree as JSON, in which an account id written as a number is text: it has been reported already, and the rest of
-/// the spec is still to be checked.
-fn lenient(tree: &Node) -> serde_json::Value {
-    let mut json = tree.to_json();
-    for account in json.get_mut("accounts").and_then(|a| a.as_object_mut()).into_iter().flatten() {
-        if let Some(id) = account.1.get_mut("id").filter(|id| id.is_number()) {
-            *id = serde_json::Value::String(id.to_string());
-        }
-    }
-    json
 }
 
 fn sorted(mut problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
@@ -314,12 +296,15 @@ struct Problems<'a> {
 
 impl Problems<'_> {
     fn error(&mut self, code: Code, path: &[&str], message: String, help: &str) {
+        if message.contains(shape::MENDED) {
+            return;
+        }
         let place = self.spec.place(path, true);
         self.problems.push(Diagnostic::error(code, message).at(place).help(help));
     }
 
     fn reference<T>(&mut self, path: &[&str], what: &str, name: &str, entries: &BTreeMap<String, T>) {
-        if entries.contains_key(name) {
+        if entries.contains_key(name) || name == shape::MENDED {
             return;
         }
         let near = did_you_mean(name, entries.keys().map(String::as_str));
@@ -470,6 +455,7 @@ fn check(spec: &Spec, problems: &mut Problems<'_>) {
             );
         }
     }
+    role_circles(spec, problems);
     let mut objects: BTreeMap<(&str, &str, &str), &str> = BTreeMap::new();
     for (key, account) in &spec.service_accounts {
         account.check(key, spec, problems);
@@ -502,6 +488,41 @@ fn check(spec: &Spec, problems: &mut Problems<'_>) {
                 "an accepted finding needs a reason".into(),
                 "say why it is acceptable",
             );
+        }
+    }
+}
+
+/// Roles that trust each other in a circle: none of them could be made first.
+fn role_circles(spec: &Spec, problems: &mut Problems<'_>) {
+    let trusts = |key: &str| -> Vec<&str> {
+        let entries = spec.roles.get(key).map(|r| r.trust.as_slice()).unwrap_or_default();
+        entries
+            .iter()
+            .filter_map(|t| match t {
+                TrustSpec::Role(name) => spec.roles.get_key_value(name).map(|(k, _)| k.as_str()),
+                _ => None,
+            })
+            .collect()
+    };
+    for start in spec.roles.keys() {
+        let mut paths: std::collections::VecDeque<Vec<&str>> = [vec![start.as_str()]].into();
+        let mut seen: std::collections::BTreeSet<&str> = std::collections::BTreeSet::new();
+        while let Some(path) = paths.pop_front() {
+            let next = path.last().map(|last| trusts(last)).unwrap_or_default();
+            if next.contains(&start.as_str()) {
+                // Each circle is told once, by its first member.
+                if path.iter().min() == path.first() {
+                    let circle: Vec<String> = path.iter().chain([&start.as_str()]).map(|k| format!("roles.{k}")).collect();
+                    problems.error(
+                        "cycle",
+                        &["roles", start, "trust"],
+                        format!("these roles trust each other in a circle: {}", circle.join(" -> ")),
+                        "take one of the `trust` entries out: none of the roles could be made first",
+                    );
+                }
+                break;
+            }
+            paths.extend(next.into_iter().filter(|n| seen.insert(n)).map(|n| [path.as_slice(), &[n]].concat()));
         }
     }
 }

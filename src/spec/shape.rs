@@ -5,12 +5,17 @@
 
 use serde_json::Value as Json;
 
-use super::node::{Node, Value};
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use super::node::{Key, Node, Value};
+use crate::diagnostic::{Diagnostic, SourceRef, did_you_mean};
 
-/// Every deviation of `node` from `schema`, in the order of the file.
+/// Stands where the spec says nothing usable, so that the rest can still be checked. Whatever speaks of it is a
+/// consequence and not a problem of its own.
+pub(super) const MENDED: &str = "\u{1}mended";
+
+/// Every deviation of `node` from `schema`. What deviates is taken out or replaced by a stand-in, so that the rest fits
+/// the schema afterwards.
 #[must_use]
-pub fn check(node: &Node, schema: &Json) -> Vec<Diagnostic> {
+pub fn check(node: &mut Node, schema: &Json) -> Vec<Diagnostic> {
     let mut walk = Walk { root: schema, problems: Vec::new() };
     walk.node(node, schema, "the spec");
     walk.problems
@@ -33,7 +38,7 @@ impl<'a> Walk<'a> {
         schema
     }
 
-    fn node(&mut self, node: &Node, schema: &'a Json, what: &str) {
+    fn node(&mut self, node: &mut Node, schema: &'a Json, what: &str) {
         let schema = self.resolve(schema);
         if let Some(alternatives) = schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Json::as_array) {
             return self.one_of(node, alternatives, what);
@@ -49,24 +54,38 @@ impl<'a> Walk<'a> {
         if types.is_empty() {
             return;
         }
-        match &node.value {
-            Value::Map(_) if types.contains(&"object") => self.map(node, schema, what),
-            Value::List(nodes) if types.contains(&"array") => {
+        let fits = match &node.value {
+            Value::Map(_) => types.contains(&"object"),
+            Value::List(_) => types.contains(&"array"),
+            Value::Text { .. } => types.contains(&"string"),
+            Value::Bool(_) => types.contains(&"boolean"),
+            Value::Int(_) => types.contains(&"integer") || types.contains(&"number"),
+            Value::Float(_) => types.contains(&"number"),
+            Value::Null => false,
+        };
+        if !fits {
+            return self.wrong_type(node, &types, Some(schema), what);
+        }
+        match &mut node.value {
+            Value::Map(_) => self.map(node, schema, what),
+            Value::List(nodes) => {
                 if let Some(element) = schema.get("items") {
-                    nodes.iter().for_each(|child| self.node(child, element, what));
+                    nodes.iter_mut().for_each(|child| self.node(child, element, what));
                 }
             }
-            Value::Text { text, plain } if types.contains(&"string") => self.text(node, text, *plain, schema, what),
-            Value::Bool(_) if types.contains(&"boolean") => {}
-            Value::Int(n) if types.contains(&"integer") || types.contains(&"number") => {
-                self.number(node, *n, schema, what)
+            Value::Text { text, plain } => {
+                let (text, plain) = (text.clone(), *plain);
+                self.text(node, &text, plain, schema, what);
             }
-            Value::Float(_) if types.contains(&"number") => {}
-            _ => self.wrong_type(node, &types, what),
+            Value::Int(n) => {
+                let n = *n;
+                self.number(node, n, schema, what);
+            }
+            _ => {}
         }
     }
 
-    fn one_of(&mut self, node: &Node, alternatives: &'a [Json], what: &str) {
+    fn one_of(&mut self, node: &mut Node, alternatives: &'a [Json], what: &str) {
         let resolved: Vec<&'a Json> = alternatives
             .iter()
             .map(|a| self.resolve(a))
@@ -85,30 +104,28 @@ impl<'a> Walk<'a> {
                     .iter()
                     .find(|a| entries.iter().any(|(k, _)| required(a).contains(&k.text.as_str())))
                     .or(if objects.len() == 1 { objects.first() } else { None });
-                match chosen {
-                    Some(schema) => self.map(node, schema, what),
-                    None if tags.is_empty() => self.wrong_type(node, &["string"], what),
-                    None => {
-                        let written = entries.first().map_or("", |(k, _)| k.text.as_str());
-                        let place = entries.first().map_or(&node.source, |(k, _)| &k.source).clone();
-                        let near = did_you_mean(written, tags.iter().copied());
+                match (chosen, entries.first()) {
+                    (Some(schema), _) => self.map(node, schema, what),
+                    (None, Some((key, _))) if !tags.is_empty() => {
+                        let near = did_you_mean(&key.text, tags.iter().copied());
                         self.problems.push(
-                            Diagnostic::error("unknown-key", format!("{what} has no form called `{written}`"))
-                                .at(Some(place))
+                            Diagnostic::error("unknown-key", format!("{what} has no form called `{}`", key.text))
+                                .at(Some(key.source.clone()))
                                 .help(near.map_or_else(
                                     || format!("use one of {}", list(&tags)),
                                     |n| format!("did you mean `{n}`?"),
                                 )),
                         );
+                        node.value = self.stand_in(resolved.first().copied());
                     }
+                    _ => self.wrong_type(node, &["string"], resolved.first().copied(), what),
                 }
             }
             Value::Text { .. } if !words.is_empty() => self.choice(node, &words, what),
             value => {
                 let fitting = resolved.iter().find(|a| {
-                    let types = types(a);
                     matches!(
-                        (value, types.as_slice()),
+                        (value, types(a).as_slice()),
                         (Value::Text { .. }, ["string"])
                             | (Value::Bool(_), ["boolean"])
                             | (Value::List(_), ["array"])
@@ -122,62 +139,107 @@ impl<'a> Walk<'a> {
                         if all.is_empty() {
                             all.push("string");
                         }
-                        self.wrong_type(node, &all, what);
+                        self.wrong_type(node, &all, resolved.first().copied(), what);
                     }
                 }
             }
         }
     }
 
-    fn map(&mut self, node: &Node, schema: &'a Json, what: &str) {
-        let Value::Map(entries) = &node.value else { return };
+    fn map(&mut self, node: &mut Node, schema: &'a Json, what: &str) {
+        let source = node.source.clone();
+        let Value::Map(entries) = &mut node.value else { return };
         let properties = schema.get("properties").and_then(Json::as_object);
         let additional = schema.get("additionalProperties");
-        for (key, child) in entries {
+        entries.retain_mut(|(key, child)| {
             if let Some(property) = properties.and_then(|p| p.get(&key.text)) {
                 self.node(child, property, &format!("`{}`", key.text));
-            } else {
-                match additional {
-                    Some(Json::Bool(false)) => {
-                        let known: Vec<&str> = properties.into_iter().flatten().map(|(k, _)| k.as_str()).collect();
-                        let near = did_you_mean(&key.text, known.iter().copied());
-                        self.problems.push(
-                            Diagnostic::error("unknown-key", format!("{what} has no key `{}`", key.text))
-                                .at(Some(key.source.clone()))
-                                .help(near.map_or_else(
-                                    || format!("known here: {}", known.join(", ")),
-                                    |n| format!("did you mean `{n}`?"),
-                                )),
-                        );
-                    }
-                    Some(schema @ Json::Object(_)) => self.node(child, schema, &format!("`{}`", key.text)),
-                    _ => {}
-                }
+                return true;
             }
-        }
-        for missing in required(schema).iter().filter(|r| entries.iter().all(|(k, _)| k.text != **r)) {
+            match additional {
+                Some(Json::Bool(false)) => {
+                    let known: Vec<&str> = properties.into_iter().flatten().map(|(k, _)| k.as_str()).collect();
+                    let near = did_you_mean(&key.text, known.iter().copied());
+                    self.problems.push(
+                        Diagnostic::error("unknown-key", format!("{what} has no key `{}`", key.text))
+                            .at(Some(key.source.clone()))
+                            .help(near.map_or_else(
+                                || format!("known here: {}", known.join(", ")),
+                                |n| format!("did you mean `{n}`?"),
+                            )),
+                    );
+                    false
+                }
+                Some(schema @ Json::Object(_)) => {
+                    self.node(child, schema, &format!("`{}`", key.text));
+                    true
+                }
+                _ => true,
+            }
+        });
+        let missing: Vec<&str> =
+            required(schema).into_iter().filter(|r| entries.iter().all(|(k, _)| k.text != *r)).collect();
+        for name in missing {
             self.problems.push(
-                Diagnostic::error("missing-key", format!("{what} needs the key `{missing}`"))
-                    .at(Some(node.source.clone()))
-                    .help(format!("add `{missing}: ...`")),
+                Diagnostic::error("missing-key", format!("{what} needs the key `{name}`"))
+                    .at(Some(source.clone()))
+                    .help(format!("add `{name}: ...`")),
             );
+            let value = self.stand_in(properties.and_then(|p| p.get(name)));
+            let key = Key { text: name.to_owned(), source: source.clone() };
+            entries.push((key, Node { value, source: source.clone() }));
         }
     }
 
-    fn choice(&mut self, node: &Node, words: &[&str], what: &str) {
-        let Value::Text { text, .. } = &node.value else { return self.wrong_type(node, &["string"], what) };
+    /// Something that fits a schema and says nothing.
+    fn stand_in(&self, schema: Option<&'a Json>) -> Value {
+        let Some(schema) = schema.map(|s| self.resolve(s)) else { return mended() };
+        if let Some(word) = words(schema).first() {
+            return Value::Text { text: (*word).to_owned(), plain: false };
+        }
+        if let Some(alternatives) = schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Json::as_array) {
+            return self.stand_in(alternatives.first());
+        }
+        match types(schema).first() {
+            Some(&"object") => {
+                let source = SourceRef { file: "".into(), line: 0, column: 0, span: (0, 0) };
+                let properties = schema.get("properties").and_then(Json::as_object);
+                let entries = required(schema).into_iter().map(|name| {
+                    let value = self.stand_in(properties.and_then(|p| p.get(name)));
+                    (Key { text: name.to_owned(), source: source.clone() }, Node { value, source: source.clone() })
+                });
+                Value::Map(entries.collect())
+            }
+            Some(&"array") => Value::List(Vec::new()),
+            Some(&"boolean") => Value::Bool(false),
+            Some(&("integer" | "number")) => {
+                Value::Int(schema.get("minimum").and_then(Json::as_i64).unwrap_or_default().into())
+            }
+            _ => mended(),
+        }
+    }
+
+    fn choice(&mut self, node: &mut Node, words: &[&str], what: &str) {
+        let first = words.first().copied().unwrap_or_default().to_owned();
+        let Value::Text { text, .. } = &node.value else {
+            self.wrong_type(node, &["string"], None, what);
+            node.value = Value::Text { text: first, plain: false };
+            return;
+        };
         if words.contains(&text.as_str()) {
             return;
         }
-        let near = did_you_mean(text, words.iter().copied());
+        let text = text.clone();
+        let near = did_you_mean(&text, words.iter().copied());
         self.problems.push(
             Diagnostic::error("wrong-value", format!("{what} cannot be `{text}`"))
                 .at(Some(node.source.clone()))
                 .help(near.map_or_else(|| format!("use one of {}", list(words)), |n| format!("did you mean `{n}`?"))),
         );
+        node.value = Value::Text { text: first, plain: false };
     }
 
-    fn text(&mut self, node: &Node, text: &str, plain: bool, schema: &Json, what: &str) {
+    fn text(&mut self, node: &mut Node, text: &str, plain: bool, schema: &Json, what: &str) {
         let digits_only = schema.get("pattern").and_then(Json::as_str) == Some("^[0-9]{12}$");
         if !digits_only {
             return;
@@ -193,7 +255,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn number(&mut self, node: &Node, n: i128, schema: &Json, what: &str) {
+    fn number(&mut self, node: &mut Node, n: i128, schema: &Json, what: &str) {
         let bound = |key: &str| schema.get(key).and_then(Json::as_i64).map(i128::from);
         let (low, high) = (bound("minimum"), bound("maximum"));
         if low.is_some_and(|l| n < l) || high.is_some_and(|h| n > h) {
@@ -208,10 +270,11 @@ impl<'a> Walk<'a> {
                     .at(Some(node.source.clone()))
                     .help(format!("use a number {range}")),
             );
+            node.value = Value::Int(low.or(high).unwrap_or_default());
         }
     }
 
-    fn wrong_type(&mut self, node: &Node, types: &[&str], what: &str) {
+    fn wrong_type(&mut self, node: &mut Node, types: &[&str], schema: Option<&'a Json>, what: &str) {
         if let (Value::Int(n), true) = (&node.value, types.contains(&"string")) {
             let problem = if what == "`id`" {
                 unquoted(node, &n.to_string(), what)
@@ -221,6 +284,7 @@ impl<'a> Walk<'a> {
                     .help(format!("put it in quotes: \"{n}\""))
             };
             self.problems.push(problem);
+            node.value = Value::Text { text: n.to_string(), plain: false };
             return;
         }
         let expected: Vec<&str> = types
@@ -243,7 +307,12 @@ impl<'a> Walk<'a> {
             .at(Some(node.source.clone()))
             .help(format!("write {}", expected.join(" or "))),
         );
+        node.value = self.stand_in(schema);
     }
+}
+
+fn mended() -> Value {
+    Value::Text { text: MENDED.to_owned(), plain: false }
 }
 
 fn unquoted(node: &Node, digits: &str, what: &str) -> Diagnostic {
