@@ -276,7 +276,7 @@ mod tests {
                 "s3:prefix",
                 values.iter().map(String::as_str),
             ));
-            assert_eq!(divide(&statement, 6_144), [statement.clone()]);
+            assert_eq!(divide(&statement, 6_144), std::slice::from_ref(&statement));
             assert!(pack(&[statement], ROOM, 10).is_err());
         }
     }
@@ -296,20 +296,24 @@ mod tests {
     #[test]
     fn the_roles_own_policies_take_their_room_first() {
         let grants = |inline: &str, policies: usize| {
-            let mut text = format!(
-                "version: 1\nproject: p\naccounts:\n  a: {{ id: \"111111111111\", region: us-east-1 }}\n\
-                 clusters:\n  c: {{ account: a, name: c }}\n\
-                 roles:\n  r:\n    account: a\n    name: r\n    inline: {{ {inline} }}\n    policies:\n"
+            let policies: Vec<String> = (0..policies).map(|n| format!("arn:aws:iam::aws:policy/Policy{n}")).collect();
+            let grants: Vec<String> = (0..250)
+                .map(|n| format!("{{ to: s, bucket: b, prefix: models/model-{n:04}/, access: read }}"))
+                .collect();
+            let text = format!(
+                r#"
+version: 1
+project: p
+accounts: {{ a: {{ id: "111111111111", region: us-east-1 }} }}
+clusters: {{ c: {{ account: a, name: c }} }}
+buckets: {{ b: {{ account: a, name: acme-models }} }}
+roles: {{ r: {{ account: a, name: r, inline: {{ {inline} }}, policies: [ {} ] }} }}
+service_accounts: {{ s: {{ cluster: c, namespace: n, name: s, role: r }} }}
+grants: [ {} ]
+"#,
+                policies.join(", "),
+                grants.join(", ")
             );
-            for n in 0..policies {
-                text += &format!("      - arn:aws:iam::aws:policy/Policy{n}\n");
-            }
-            text += "service_accounts:\n  s: { cluster: c, namespace: n, name: s, role: r }\n";
-            let prefixes = 0..250;
-            text += "buckets:\n  b: { account: a, name: acme-models }\ngrants:\n";
-            for n in prefixes {
-                text += &format!("  - {{ to: s, bucket: b, prefix: models/model-{n:04}/, access: read }}\n");
-            }
             let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
             assert_eq!(problems, []);
             let spec = spec.unwrap();
