@@ -16,7 +16,7 @@ use serde::Serialize;
 
 pub use actions::{Actions, pattern_text};
 pub use identity::{identity_statements, render_for_owner};
-pub use pack::{INLINE_NAME, PackError, Packed, pack};
+pub use pack::{INLINE_NAME, PackError, Packed, pack, packed};
 pub use resource::{bucket_statements, key_statements, own_sid, sid_prefix};
 pub use trust::{role_trust, trusted_roles};
 

@@ -1,11 +1,17 @@
 //! Fits a role's statements into the quotas of IAM: first one inline policy, then managed policies.
 
-use crate::iam::{Place, Policy, Selector, Statement, measure};
-
 use super::resource::as_policy;
+use super::{Chain, identity_statements};
+use crate::iam::{Condition, Place, Policy, Qualifier, Selector, Statement, measure};
+use crate::spec::{Facts, Spec};
 
 /// The name of the inline policy that holds a role's grants.
 pub const INLINE_NAME: &str = "bailiwick-access";
+
+/// How many managed policies a role may have.
+///
+/// Source: IAM User Guide, "IAM and AWS STS quotas", managed policies attached to an IAM role, default.
+const ATTACHMENTS: usize = 10;
 
 /// A role's statements in documents that IAM accepts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,8 +24,12 @@ pub struct Packed {
 
 /// The statements of a role cannot fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the grants need more than one inline policy of {inline} characters and {managed} managed policies of {each}")]
+#[error(
+    "{needed} characters do not fit into one inline policy of {inline} characters and {managed} managed policies of {each}"
+)]
 pub struct PackError {
+    /// How large the statements are as one policy.
+    pub needed: usize,
     /// What the inline policy may hold, beside other inline policies of the role.
     pub inline: usize,
     /// How many managed policies the role has room for.
@@ -28,11 +38,31 @@ pub struct PackError {
     pub each: usize,
 }
 
+/// The grants of a role in documents, as far as the role's own inline and managed policies leave room for them.
+///
+/// # Errors
+/// When they do not fit however they are divided.
+pub fn packed(spec: &Spec, facts: &Facts, chains: &[Chain], role: &str) -> Result<Packed, PackError> {
+    let own = spec.roles.get(role);
+    let inline: usize = own
+        .into_iter()
+        .flat_map(|r| r.inline.values())
+        .filter_map(|document| document.parse().ok())
+        .map(|policy| size(&policy))
+        .sum();
+    let attached = own.map_or(0, |r| r.policies.len());
+    pack(
+        &identity_statements(spec, facts, chains, role),
+        Place::RoleInlineTotal.quota().saturating_sub(inline),
+        ATTACHMENTS.saturating_sub(attached),
+    )
+}
+
 /// Distributes statements. `inline_room` is what other inline policies leave of the role's quota, `managed_room` the
 /// number of managed policies that may still be attached.
 ///
-/// The same statements give the same documents. A statement that is too large for any document is divided by its
-/// resources.
+/// The same statements give the same documents. Statements that are too large for a document are divided; smaller
+/// pieces fill documents better, but repeat more.
 ///
 /// # Errors
 /// When they do not fit however they are divided.
@@ -42,53 +72,262 @@ pub fn pack(statements: &[Statement], inline_room: usize, managed_room: usize) -
     }
     let each = Place::ManagedPolicy.quota();
     let whole = as_policy(statements.iter().cloned());
-    if size(&whole, Place::RoleInlineTotal) <= inline_room {
+    let needed = size(&whole);
+    if needed <= inline_room {
         return Ok(Packed { inline: Some(whole), managed: Vec::new() });
     }
-    let failed = || PackError { inline: inline_room, managed: managed_room, each };
-    let pieces = statements.iter().flat_map(|s| divide(s, each.min(inline_room.max(1)))).collect::<Vec<_>>();
+    [each, each / 2, each / 4, each / 8]
+        .into_iter()
+        .find_map(|piece| distribute(statements, piece, inline_room, managed_room))
+        .ok_or(PackError { needed, inline: inline_room, managed: managed_room, each })
+}
+
+/// Puts each piece into the first document that has room for it, the inline one before the managed ones.
+fn distribute(statements: &[Statement], piece: usize, inline_room: usize, managed_room: usize) -> Option<Packed> {
+    let each = Place::ManagedPolicy.quota();
     let mut inline: Vec<Statement> = Vec::new();
     let mut managed: Vec<Vec<Statement>> = Vec::new();
-    for piece in pieces {
-        let fits = |held: &[Statement], place: Place, room: usize| {
-            size(&as_policy(held.iter().cloned().chain([piece.clone()])), place) <= room
-        };
-        if managed.is_empty() && fits(&inline, Place::RoleInlineTotal, inline_room) {
+    for piece in statements.iter().flat_map(|s| divide(s, piece)) {
+        let fits =
+            |held: &[Statement], room: usize| size(&as_policy(held.iter().cloned().chain([piece.clone()]))) <= room;
+        if fits(&inline, inline_room) {
             inline.push(piece);
-            continue;
-        }
-        match managed.last_mut().filter(|held| fits(held, Place::ManagedPolicy, each)) {
-            Some(held) => held.push(piece),
-            None if fits(&[], Place::ManagedPolicy, each) => managed.push(vec![piece]),
-            None => return Err(failed()),
+        } else if let Some(held) = managed.iter_mut().find(|held| fits(held, each)) {
+            held.push(piece);
+        } else if managed.len() < managed_room && fits(&[], each) {
+            managed.push(vec![piece]);
+        } else {
+            return None;
         }
     }
-    if managed.len() > managed_room {
-        return Err(failed());
-    }
-    Ok(Packed {
+    Some(Packed {
         inline: (!inline.is_empty()).then(|| as_policy(inline)),
         managed: managed.into_iter().map(as_policy).collect(),
     })
 }
 
-fn size(policy: &Policy, place: Place) -> usize {
-    measure(place, policy).used
+/// The size of an identity policy, which IAM counts alike wherever it is attached.
+fn size(policy: &Policy) -> usize {
+    measure(Place::RoleInlineTotal, policy).used
 }
 
-/// Divides a statement by halving its resources until every piece fits into `room`.
+/// Halves a statement until every piece fits into `room`, or cannot be halved any more.
 fn divide(statement: &Statement, room: usize) -> Vec<Statement> {
-    let resources = statement.resource().filter(|r| !r.is_inverted()).map(Selector::values).unwrap_or_default();
-    if resources.len() < 2 || size(&as_policy([statement.clone()]), Place::ManagedPolicy) <= room {
+    if size(&as_policy([statement.clone()])) <= room {
         return vec![statement.clone()];
     }
-    let (left, right) = resources.split_at(resources.len() / 2);
-    let sid = statement.sid().unwrap_or_default().to_owned();
-    [(left, "a"), (right, "b")]
+    let Some(halves) = halves(statement) else { return vec![statement.clone()] };
+    halves
         .into_iter()
+        .zip(["a", "b"])
         .flat_map(|(half, mark)| {
-            let part = statement.clone().on(Selector::of(half.iter().cloned())).with_sid(&format!("{sid}{mark}"));
-            divide(&part, room)
+            // Two statements of a policy must not have the same Sid.
+            let half = match statement.sid() {
+                Some(sid) => half.with_sid(&format!("{sid}{mark}")),
+                None => half,
+            };
+            divide(&half, room)
         })
         .collect()
+}
+
+/// Two statements that together say the same: of half the resources each, or else of half the values of the condition
+/// with the most alternatives.
+fn halves(statement: &Statement) -> Option<[Statement; 2]> {
+    let resources = statement.resource().filter(|r| !r.is_inverted()).map(Selector::values).unwrap_or_default();
+    if resources.len() > 1 {
+        let (left, right) = resources.split_at(resources.len() / 2);
+        return Some([left, right].map(|half| statement.clone().on(Selector::of(half.iter().cloned()))));
+    }
+    let condition = statement
+        .conditions()
+        .iter()
+        .filter(|c| c.values().len() > 1 && has_alternatives(c))
+        .max_by_key(|c| c.values().len())?;
+    let middle = condition.values().len() / 2;
+    let with = |values: Vec<&str>| {
+        statement.clone().when(Condition::new(condition.operator(), condition.key().clone(), values))
+    };
+    Some([with(condition.values().take(middle).collect()), with(condition.values().skip(middle).collect())])
+}
+
+/// Whether one matching value is enough. Values of an inverted operator, and those that cover all values of a request,
+/// only count together.
+fn has_alternatives(condition: &Condition) -> bool {
+    let operator = condition.operator();
+    !operator.test.is_negated() && operator.qualifier != Some(Qualifier::ForAllValues)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::access::lower;
+    use crate::iam::Test;
+    use crate::spec::{SourceFile, load};
+
+    const ROOM: usize = 10_240;
+
+    fn read(buckets: usize) -> Statement {
+        let resources: Vec<String> =
+            (0..buckets).map(|n| format!("arn:aws:s3:::acme-models-{n:04}/weights/*")).collect();
+        Statement::allow(["s3:GetObject", "s3:GetObjectVersion"], resources.iter().map(String::as_str)).with_sid("Read")
+    }
+
+    fn list(prefixes: usize) -> Statement {
+        let values: Vec<String> = (0..prefixes).map(|n| format!("models/model-{n:04}/*")).collect();
+        Statement::allow(["s3:ListBucket"], ["arn:aws:s3:::acme-models"])
+            .when(Condition::new(Test::StringLike, "s3:prefix", values.iter().map(String::as_str)))
+            .with_sid("List")
+    }
+
+    /// What statements allow: (action, resource, condition with one value).
+    fn allowed<'a>(statements: impl IntoIterator<Item = &'a Statement>) -> BTreeSet<(String, String, String)> {
+        let mut pairs = BTreeSet::new();
+        for statement in statements {
+            let conditions: Vec<String> = match statement.conditions() {
+                [] => vec![String::new()],
+                [one] => one.values().map(|v| format!("{} {} {v}", one.operator(), one.key())).collect(),
+                more => panic!("{more:?}"),
+            };
+            for action in statement.action().values() {
+                for resource in statement.resource().unwrap().values() {
+                    for condition in &conditions {
+                        pairs.insert((action.to_string(), resource.to_string(), condition.clone()));
+                    }
+                }
+            }
+        }
+        pairs
+    }
+
+    /// Packs, checks what must hold of every result, and says how large the documents are.
+    fn check(statements: &[Statement], inline_room: usize, managed_room: usize) -> (Option<usize>, Vec<usize>) {
+        let packed = pack(statements, inline_room, managed_room).unwrap();
+        let documents: Vec<&Policy> = packed.inline.iter().chain(&packed.managed).collect();
+        let pieces: Vec<&Statement> = documents.iter().flat_map(|p| p.statements()).collect();
+        assert_eq!(allowed(pieces.iter().copied()), allowed(statements), "nothing is lost or added");
+        for document in documents {
+            let sids: BTreeSet<&str> = document.statements().iter().filter_map(Statement::sid).collect();
+            assert_eq!(sids.len(), document.statements().len(), "Sids are unique in {document}");
+        }
+        assert!(packed.inline.iter().all(|p| size(p) <= inline_room));
+        assert!(packed.managed.iter().all(|p| size(p) <= Place::ManagedPolicy.quota()));
+        assert!(packed.managed.len() <= managed_room);
+        assert_eq!(pack(statements, inline_room, managed_room), Ok(packed.clone()), "deterministic");
+        (packed.inline.as_ref().map(size), packed.managed.iter().map(size).collect())
+    }
+
+    #[test]
+    fn nothing_to_say_needs_no_policy() {
+        assert_eq!(pack(&[], 0, 0), Ok(Packed::default()));
+    }
+
+    #[test]
+    fn what_fits_inline_stays_whole() {
+        let statements = [read(20), list(20)];
+        let packed = pack(&statements, ROOM, 10).unwrap();
+        assert_eq!(packed, Packed { inline: Some(as_policy(statements.clone())), managed: Vec::new() });
+        let used = size(&as_policy(statements.clone()));
+        assert_eq!(check(&statements, used, 0), (Some(used), vec![]));
+        assert!(pack(&statements, used - 1, 0).is_err());
+    }
+
+    #[test]
+    fn what_does_not_fit_inline_spills_into_managed_policies() {
+        let (small, large) = (read(100), list(200));
+        assert!(size(&as_policy([small.clone()])) < 5_000 && size(&as_policy([large.clone()])) < 6_144);
+        assert_eq!(
+            check(&[small.clone(), large.clone()], 5_000, 10),
+            (Some(size(&as_policy([small.clone()]))), vec![size(&as_policy([large.clone()]))])
+        );
+        let (inline, managed) = check(&[small, large], 0, 10);
+        assert_eq!((inline, managed.len()), (None, 2), "without inline room all of it is managed, undivided");
+    }
+
+    #[test]
+    fn a_large_statement_is_divided_by_its_resources() {
+        let (inline, managed) = check(&[read(1_000)], ROOM, 10);
+        assert!(inline.is_some() && managed.len() > 3, "{inline:?} {managed:?}");
+    }
+
+    #[test]
+    fn a_large_statement_of_one_resource_is_divided_by_its_alternatives() {
+        let (inline, managed) = check(&[list(1_000)], ROOM, 10);
+        assert!(inline.is_some() && managed.len() > 2, "{inline:?} {managed:?}");
+    }
+
+    #[test]
+    fn smaller_pieces_fill_what_larger_ones_leave() {
+        let statements = [read(350)];
+        assert_eq!(distribute(&statements, Place::ManagedPolicy.quota(), ROOM, 1), None);
+        let (inline, managed) = check(&statements, ROOM, 1);
+        assert!(inline.is_some() && managed.len() == 1, "{inline:?} {managed:?}");
+    }
+
+    #[test]
+    fn values_that_only_count_together_are_never_divided() {
+        for operator in ["StringNotLike", "ForAllValues:StringLike"] {
+            let operator: crate::iam::Operator = operator.parse().unwrap();
+            let values: Vec<String> = (0..1_000).map(|n| format!("models/model-{n:04}/*")).collect();
+            let statement = Statement::allow(["s3:ListBucket"], ["arn:aws:s3:::acme-models"]).when(Condition::new(
+                operator,
+                "s3:prefix",
+                values.iter().map(String::as_str),
+            ));
+            assert_eq!(divide(&statement, 6_144), std::slice::from_ref(&statement));
+            assert!(pack(&[statement], ROOM, 10).is_err());
+        }
+    }
+
+    #[test]
+    fn what_cannot_fit_is_refused_with_the_figures() {
+        let needed = size(&as_policy([read(1_000)]));
+        assert_eq!(pack(&[read(1_000)], 4_000, 2), Err(PackError { needed, inline: 4_000, managed: 2, each: 6_144 }));
+        assert_eq!(
+            pack(&[read(1_000)], 4_000, 2).unwrap_err().to_string(),
+            format!(
+                "{needed} characters do not fit into one inline policy of 4000 characters and 2 managed policies of 6144"
+            )
+        );
+    }
+
+    #[test]
+    fn the_roles_own_policies_take_their_room_first() {
+        let grants = |inline: &str, policies: usize| {
+            let policies: Vec<String> = (0..policies).map(|n| format!("arn:aws:iam::aws:policy/Policy{n}")).collect();
+            let grants: Vec<String> = (0..250)
+                .map(|n| format!("{{ to: s, bucket: b, prefix: models/model-{n:04}/, access: read }}"))
+                .collect();
+            let text = format!(
+                r#"
+version: 1
+project: p
+accounts: {{ a: {{ id: "111111111111", region: us-east-1 }} }}
+clusters: {{ c: {{ account: a, name: c }} }}
+buckets: {{ b: {{ account: a, name: acme-models }} }}
+roles: {{ r: {{ account: a, name: r, inline: {{ {inline} }}, policies: [ {} ] }} }}
+service_accounts: {{ s: {{ cluster: c, namespace: n, name: s, role: r }} }}
+grants: [ {} ]
+"#,
+                policies.join(", "),
+                grants.join(", ")
+            );
+            let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
+            assert_eq!(problems, []);
+            let spec = spec.unwrap();
+            packed(&spec, &Facts::placeholders(&spec), &lower(&spec), "r")
+        };
+        let own = r#"own: { Version: "2012-10-17", Statement: { Effect: Allow, Action: "s3:*", Resource: "*" } }"#;
+        let taken = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
+        let alone = grants("", 0).unwrap();
+        let beside = grants(own, 3).unwrap();
+        assert!(alone.inline.is_some() && !alone.managed.is_empty());
+        assert!(beside.inline.is_some() && !beside.managed.is_empty());
+        let error = |result: Result<Packed, PackError>| result.map(|p| p.managed.len()).unwrap_err();
+        assert_eq!((error(grants("", 10)).inline, error(grants("", 10)).managed), (10_240, 0));
+        let beside = error(grants(own, 10));
+        assert_eq!((beside.inline, beside.managed), (10_240 - taken.len(), 0));
+    }
 }

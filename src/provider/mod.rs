@@ -4,6 +4,8 @@ mod aws;
 mod kubernetes;
 #[cfg(all(test, feature = "aws"))]
 mod recorded;
+#[cfg(test)]
+mod wished;
 
 use std::collections::BTreeMap;
 
@@ -30,7 +32,13 @@ macro_rules! register {
     };
 }
 
-register![aws::role::Role,];
+register![
+    aws::oidc_provider::OidcProvider,
+    aws::policy::ManagedPolicy,
+    aws::role::Role,
+    aws::role_policy::RolePolicy,
+    aws::role_policy_attachment::RolePolicyAttachment,
+];
 
 /// The tag that names the owning project.
 pub const PROJECT_TAG: &str = "bailiwick:project";

@@ -14,6 +14,17 @@ const IDENTITY: &str = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws
     <Arn>arn:aws:iam::111111111111:user/t</Arn><UserId>AIDA</UserId><Account>111111111111</Account>\
     </GetCallerIdentityResult></GetCallerIdentityResponse>";
 
+/// What IAM answers to a write that has no result.
+pub(super) const DONE: &str = "<Response><ResponseMetadata/></Response>";
+/// What IAM answers, with 403, to a caller who may not.
+pub(super) const DENIED: &str =
+    "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>";
+/// What IAM answers, with 404, about what is not there.
+pub(super) const MISSING: &str =
+    "<ErrorResponse><Error><Type>Sender</Type><Code>NoSuchEntity</Code><Message>gone</Message></Error></ErrorResponse>";
+/// What IAM answers, with 409, when the name is taken.
+pub(super) const EXISTS: &str = "<ErrorResponse><Error><Type>Sender</Type><Code>EntityAlreadyExists</Code><Message>there</Message></Error></ErrorResponse>";
+
 /// The running server. It ends with the test's runtime.
 pub(super) struct Recorded {
     port: u16,
@@ -74,6 +85,17 @@ impl Recorded {
     pub(super) fn requests(&self) -> Vec<String> {
         let all = self.requests.lock().unwrap();
         all.iter().filter(|r| !r.contains("GetCallerIdentity")).cloned().collect()
+    }
+
+    /// The forms that came to a query API such as IAM's, decoded: `Action=GetRole&RoleName=loader`.
+    pub(super) fn forms(&self) -> Vec<String> {
+        let requests = self.requests();
+        let bodies = requests.iter().filter_map(|r| r.split_once("\r\n\r\n")).map(|(_, body)| body);
+        bodies
+            .map(|body| {
+                percent_encoding::percent_decode_str(body).decode_utf8().unwrap().replace("&Version=2010-05-08", "")
+            })
+            .collect()
     }
 }
 

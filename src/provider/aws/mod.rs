@@ -1,7 +1,10 @@
 //! Kinds of AWS, and what their I/O halves share: how answers of the SDK become our errors.
 
-mod oidc_provider;
+pub(super) mod oidc_provider;
+pub(super) mod policy;
 pub(super) mod role;
+pub(super) mod role_policy;
+pub(super) mod role_policy_attachment;
 
 #[cfg(feature = "aws")]
 mod sdk {
@@ -88,6 +91,24 @@ mod sdk {
         }
     }
 
+    /// The same, where one more code only says that something else is not there yet.
+    pub(in crate::provider) fn write_error_awaiting<E>(
+        what: impl Into<String>,
+        error: &SdkError<E, HttpResponse>,
+        not_yet: &str,
+        awaited: &str,
+    ) -> WriteError
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        match write_error(what, error) {
+            WriteError::Failed { what, why } if code(error) == Some(not_yet) => {
+                WriteError::NotYet { what, awaited: awaited.to_owned(), why }
+            }
+            other => other,
+        }
+    }
+
     /// Asks for every target at once, as far as the pace of its account and service allows.
     pub(in crate::provider) async fn each<'a, B, F, Fut>(
         cloud: &'a Session,
@@ -133,6 +154,23 @@ mod sdk {
         let remove = before.keys().filter(|k| !after.contains_key(*k)).cloned().collect();
         (set, remove)
     }
+
+    /// Tags as IAM takes them.
+    pub(in crate::provider) fn iam_tags(
+        tags: &BTreeMap<String, String>,
+    ) -> Result<Vec<aws_sdk_iam::types::Tag>, WriteError> {
+        tags.iter()
+            .map(|(key, value)| aws_sdk_iam::types::Tag::builder().key(key).value(value).build())
+            .collect::<Result<_, _>>()
+            .map_err(|error| WriteError::Failed { what: "tag".into(), why: error.to_string() })
+    }
+
+    /// Tags as IAM returns them.
+    pub(in crate::provider) fn tag_map(tags: &[aws_sdk_iam::types::Tag]) -> BTreeMap<String, String> {
+        tags.iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()
+    }
 }
 #[cfg(feature = "aws")]
-pub(super) use sdk::{code, each, policy_text, read_error, status, tag_changes, write_error};
+pub(super) use sdk::{
+    code, each, iam_tags, policy_text, read_error, status, tag_changes, tag_map, write_error, write_error_awaiting,
+};

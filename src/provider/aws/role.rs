@@ -110,17 +110,13 @@ fn providers(spec: &Spec, role: &access::Role) -> Vec<String> {
 
 #[cfg(feature = "aws")]
 mod live {
-    use std::collections::BTreeMap;
-
-    use aws_sdk_iam::types::Tag;
-
     use super::{Role, RoleBody};
     use crate::address::Scope;
     use crate::iam::Policy;
     use crate::kind::{Action, Kind};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::{code, each, read_error, tag_changes, write_error};
+    use crate::provider::aws::{code, each, iam_tags, read_error, tag_changes, tag_map, write_error};
     use crate::session::Session;
 
     impl Live for Role {
@@ -167,8 +163,7 @@ mod live {
         let failed = |why: String| ReadError::Failed { what: what.to_owned(), why };
         let trust =
             super::super::policy_text(role.assume_role_policy_document().unwrap_or_default()).map_err(failed)?;
-        let tags: BTreeMap<String, String> =
-            role.tags().iter().map(|t| (t.key().to_owned(), t.value().to_owned())).collect();
+        let tags = tag_map(role.tags());
         Ok(Observed::Present {
             owner: tags.get(PROJECT_TAG).cloned(),
             body: RoleBody {
@@ -186,13 +181,6 @@ mod live {
         })
     }
 
-    fn sdk_tags(tags: &BTreeMap<String, String>) -> Result<Vec<Tag>, WriteError> {
-        tags.iter()
-            .map(|(key, value)| Tag::builder().key(key).value(value).build())
-            .collect::<Result<_, _>>()
-            .map_err(|error| WriteError::Failed { what: "tag".into(), why: error.to_string() })
-    }
-
     async fn create(iam: &aws_sdk_iam::Client, role: &RoleBody) -> Result<(), WriteError> {
         iam.create_role()
             .role_name(&role.name)
@@ -201,7 +189,7 @@ mod live {
             .set_description(role.description.clone())
             .set_max_session_duration(role.max_session_duration)
             .set_permissions_boundary(role.permissions_boundary.clone())
-            .set_tags(Some(sdk_tags(&role.tags)?))
+            .set_tags(Some(iam_tags(&role.tags)?))
             .send()
             .await
             .map(|_| ())
@@ -236,7 +224,7 @@ mod live {
         if !set.is_empty() {
             iam.tag_role()
                 .role_name(name)
-                .set_tags(Some(sdk_tags(&set)?))
+                .set_tags(Some(iam_tags(&set)?))
                 .send()
                 .await
                 .map_err(|e| write_error(what("tags"), &e))?;

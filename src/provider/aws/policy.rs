@@ -1,0 +1,596 @@
+//! `aws.iam.policy`: customer managed policies. Name, path, description, document, tags.
+//!
+//! They are the spec's own, and what of a role's grants does not fit into its inline policy.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::{self, Chain};
+use crate::document::Document;
+use crate::iam::Policy;
+use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::provider::tags;
+use crate::spec::{Facts, Spec};
+
+/// A customer managed policy.
+pub(in crate::provider) struct ManagedPolicy;
+
+/// What a managed policy is. Its document is that of the default version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::provider) struct ManagedPolicyBody {
+    /// The policy's name.
+    pub name: String,
+    /// The policy's path.
+    pub path: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// What it says.
+    pub document: Policy,
+    /// Tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Kind for ManagedPolicy {
+    const NAME: &'static str = "aws.iam.policy";
+    const IMMUTABLE: &'static [&'static str] = &["name", "path", "description"];
+    const RELEASE: Release = Release::Forget;
+    type Body = ManagedPolicyBody;
+
+    fn desire(spec: &Spec, facts: &Facts, chains: &[Chain], want: &mut Wanted<ManagedPolicyBody>) {
+        for (key, policy) in &spec.policies {
+            // A document that does not parse has been reported when the spec was loaded.
+            let Ok(document) = policy.document.parse() else { continue };
+            let body = ManagedPolicyBody {
+                name: policy.name.clone(),
+                path: policy.path.clone(),
+                description: policy.description.clone(),
+                document,
+                tags: tags(spec, Self::NAME, key, &policy.tags),
+            };
+            let source = spec.source(&["policies", key]);
+            want.add(Wish::new(key, spec.account_scope(&policy.account), policy.arn(spec), body).at(source));
+        }
+        for (key, role) in access::roles(spec).into_iter().filter(|(_, role)| role.managed) {
+            // Grants that do not fit are reported with the role's inline policies.
+            let Ok(packed) = access::packed(spec, facts, chains, &key) else { continue };
+            for (document, overflow) in packed.managed.into_iter().zip(overflow(spec, &key, &role)) {
+                let body = ManagedPolicyBody {
+                    name: overflow.iam_name,
+                    path: "/".into(),
+                    description: None,
+                    document,
+                    tags: tags(spec, Self::NAME, &overflow.name, &BTreeMap::new()),
+                };
+                let source = super::role_policy::first_grant(spec, chains, &key);
+                want.add(Wish::new(overflow.name, spec.account_scope(&role.account), overflow.arn, body).at(source));
+            }
+        }
+    }
+
+    /// A description cannot be changed, so that one which the spec no longer gives stays without being ours.
+    fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+        let mut ours = Document::claimed(live, desired, last);
+        if desired.is_some_and(|desired| desired.0.get("description").is_none())
+            && let Some(fields) = ours.0.as_object_mut()
+        {
+            fields.remove("description");
+        }
+        ours
+    }
+}
+
+/// A managed policy for what of a role's grants does not fit inline.
+pub(super) struct Overflow {
+    /// The part of its address after the kind.
+    pub(super) name: String,
+    /// Its name in IAM.
+    pub(super) iam_name: String,
+    /// Its ARN.
+    pub(super) arn: String,
+}
+
+/// The names for a role's overflow policies, one after the other without end.
+pub(super) fn overflow(spec: &Spec, key: &str, role: &access::Role) -> impl Iterator<Item = Overflow> {
+    (1..).map(move |n: usize| {
+        // A role name has at most 64 characters, so that this is within the 128 of a policy name.
+        let iam_name = format!("{}-{}-{n}", role.name, access::INLINE_NAME);
+        Overflow {
+            name: format!("{key}/access-{n}"),
+            arn: spec.iam_arn(&role.account, &format!("policy/{iam_name}")),
+            iam_name,
+        }
+    })
+}
+
+#[cfg(feature = "aws")]
+mod live {
+    use super::{ManagedPolicy, ManagedPolicyBody};
+    use crate::address::Scope;
+    use crate::kind::Action;
+    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::provider::PROJECT_TAG;
+    use crate::provider::aws::{code, each, iam_tags, policy_text, read_error, tag_changes, tag_map, write_error};
+    use crate::session::Session;
+
+    /// Source: IAM User Guide, "IAM and AWS STS quotas", versions of a managed policy.
+    const VERSIONS: usize = 5;
+
+    impl Live for ManagedPolicy {
+        async fn observe(
+            cloud: &Session,
+            scope: &Scope,
+            targets: &[Target],
+        ) -> Result<Answers<ManagedPolicyBody>, ReadError> {
+            let iam = cloud.iam(scope).await?;
+            let iam = &iam;
+            Ok(each(cloud, scope, "iam", targets, |target| read(iam, &target.physical_id)).await)
+        }
+
+        async fn write(
+            cloud: &Session,
+            scope: &Scope,
+            target: &Target,
+            action: &Action<ManagedPolicyBody>,
+        ) -> Result<(), WriteError> {
+            let iam = cloud.iam(scope).await?;
+            let _permit = cloud.pace(&scope.to_string(), "iam").await;
+            let arn = target.physical_id.as_str();
+            match action {
+                Action::Create { after } => create(&iam, cloud.project(), arn, after).await,
+                Action::Update { before, after, .. } => update(&iam, arn, before, after).await,
+                Action::Delete { before, adopted: true } => {
+                    let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
+                    untag(&iam, arn, marks).await
+                }
+                Action::Delete { adopted: false, .. } => delete(&iam, arn).await,
+            }
+        }
+    }
+
+    async fn read(iam: &aws_sdk_iam::Client, arn: &str) -> Result<Observed<ManagedPolicyBody>, ReadError> {
+        let what = || format!("policy `{arn}`");
+        let failed = |why: String| ReadError::Failed { what: what(), why };
+        let answer = match iam.get_policy().policy_arn(arn).send().await {
+            Ok(answer) => answer,
+            Err(error) if code(&error) == Some("NoSuchEntity") => return Ok(Observed::Absent),
+            Err(error) => return Err(read_error(what(), &error)),
+        };
+        let policy = answer.policy().ok_or_else(|| failed("the answer holds no policy".into()))?;
+        let version = iam
+            .get_policy_version()
+            .policy_arn(arn)
+            .version_id(policy.default_version_id().unwrap_or_default())
+            .send()
+            .await
+            .map_err(|error| read_error(format!("the default version of policy `{arn}`"), &error))?;
+        let text = version.policy_version().and_then(|v| v.document()).unwrap_or_default();
+        let tags = tag_map(policy.tags());
+        Ok(Observed::Present {
+            owner: tags.get(PROJECT_TAG).cloned(),
+            body: ManagedPolicyBody {
+                name: policy.policy_name().unwrap_or_default().to_owned(),
+                path: policy.path().unwrap_or_default().to_owned(),
+                description: policy.description().map(ToOwned::to_owned),
+                document: policy_text(text).map_err(failed)?,
+                tags,
+            },
+        })
+    }
+
+    /// A policy of ours that is there already was made by an earlier try, and is brought to what it shall be.
+    async fn create(
+        iam: &aws_sdk_iam::Client,
+        project: &str,
+        arn: &str,
+        after: &ManagedPolicyBody,
+    ) -> Result<(), WriteError> {
+        let sent = iam
+            .create_policy()
+            .policy_name(&after.name)
+            .path(&after.path)
+            .set_description(after.description.clone())
+            .policy_document(after.document.to_string())
+            .set_tags(Some(iam_tags(&after.tags)?))
+            .send()
+            .await;
+        let Err(error) = sent else { return Ok(()) };
+        if code(&error) == Some("EntityAlreadyExists")
+            && let Observed::Present { mut body, owner: Some(owner) } = read(iam, arn).await?
+            && owner == project
+        {
+            // Other tags are somebody else's.
+            body.tags.retain(|key, _| after.tags.contains_key(key));
+            return update(iam, arn, &body, after).await;
+        }
+        Err(write_error(format!("create policy `{arn}`"), &error))
+    }
+
+    /// The document comes last: until then the policy says what it said.
+    async fn update(
+        iam: &aws_sdk_iam::Client,
+        arn: &str,
+        before: &ManagedPolicyBody,
+        after: &ManagedPolicyBody,
+    ) -> Result<(), WriteError> {
+        let (set, remove) = tag_changes(&before.tags, &after.tags);
+        if !set.is_empty() {
+            iam.tag_policy()
+                .policy_arn(arn)
+                .set_tags(Some(iam_tags(&set)?))
+                .send()
+                .await
+                .map_err(|e| write_error(format!("update the tags of policy `{arn}`"), &e))?;
+        }
+        untag(iam, arn, remove).await?;
+        if before.document == after.document {
+            return Ok(());
+        }
+        let versions = other_versions(iam, arn).await?;
+        if let Some(oldest) = versions.first().filter(|_| versions.len() + 1 >= VERSIONS) {
+            delete_version(iam, arn, oldest).await?;
+        }
+        iam.create_policy_version()
+            .policy_arn(arn)
+            .policy_document(after.document.to_string())
+            .set_as_default(true)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|e| write_error(format!("update the document of policy `{arn}`"), &e))
+    }
+
+    async fn delete(iam: &aws_sdk_iam::Client, arn: &str) -> Result<(), WriteError> {
+        for version in other_versions(iam, arn).await? {
+            delete_version(iam, arn, &version).await?;
+        }
+        match iam.delete_policy().policy_arn(arn).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
+            Err(error) => Err(write_error(format!("delete policy `{arn}`"), &error)),
+        }
+    }
+
+    /// The versions that are not the default one, oldest first; none if the policy is gone.
+    async fn other_versions(iam: &aws_sdk_iam::Client, arn: &str) -> Result<Vec<String>, WriteError> {
+        let pages = iam.list_policy_versions().policy_arn(arn).into_paginator().items().send();
+        let versions = match pages.collect::<Result<Vec<_>, _>>().await {
+            Ok(versions) => versions,
+            Err(error) if code(&error) == Some("NoSuchEntity") => return Ok(Vec::new()),
+            Err(error) => return Err(read_error(format!("the versions of policy `{arn}`"), &error).into()),
+        };
+        let mut others: Vec<String> = versions
+            .iter()
+            .filter(|v| !v.is_default_version())
+            .filter_map(|v| v.version_id().map(ToOwned::to_owned))
+            .collect();
+        // Numbers are given in the order of creation and never twice: v1, v2, ...
+        others.sort_by_key(|id| id.strip_prefix('v').and_then(|n| n.parse::<u64>().ok()));
+        Ok(others)
+    }
+
+    async fn delete_version(iam: &aws_sdk_iam::Client, arn: &str, version: &str) -> Result<(), WriteError> {
+        match iam.delete_policy_version().policy_arn(arn).version_id(version).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
+            Err(error) => Err(write_error(format!("delete version {version} of policy `{arn}`"), &error)),
+        }
+    }
+
+    async fn untag(iam: &aws_sdk_iam::Client, arn: &str, keys: Vec<String>) -> Result<(), WriteError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        match iam.untag_policy().policy_arn(arn).set_tag_keys(Some(keys)).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
+            Err(error) => Err(write_error(format!("untag policy `{arn}`"), &error)),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::collections::BTreeMap;
+
+        use super::*;
+        use crate::address::Address;
+        use crate::iam::Policy;
+        use crate::kind::Kind;
+        use crate::provider::recorded::{DENIED, DONE, EXISTS, MISSING, Recorded, scope};
+
+        const ARN: &str = "arn:aws:iam::111111111111:policy/ml/team";
+        const CREATED: &str =
+            "<CreatePolicyResponse><CreatePolicyResult><Policy/></CreatePolicyResult></CreatePolicyResponse>";
+        const VERSION_CREATED: &str = "<CreatePolicyVersionResponse><CreatePolicyVersionResult><PolicyVersion/></CreatePolicyVersionResult></CreatePolicyVersionResponse>";
+        const POLICY: &str = "<GetPolicyResponse><GetPolicyResult><Policy><PolicyName>team</PolicyName><Path>/ml/</Path>\
+            <Arn>arn:aws:iam::111111111111:policy/ml/team</Arn><DefaultVersionId>v7</DefaultVersionId><Description>For all</Description>\
+            <Tags><member><Key>bailiwick:project</Key><Value>p</Value></member><member><Key>cost</Key><Value>7</Value></member></Tags>\
+            </Policy></GetPolicyResult></GetPolicyResponse>";
+        const VERSION: &str = "<GetPolicyVersionResponse><GetPolicyVersionResult><PolicyVersion><VersionId>v7</VersionId><IsDefaultVersion>true</IsDefaultVersion>\
+            <Document>%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22s3%3AGetObject%22%2C%22Resource%22%3A%22arn%3Aaws%3As3%3A%3A%3Ab%2F%2A%22%7D%7D</Document>\
+            </PolicyVersion></GetPolicyVersionResult></GetPolicyVersionResponse>";
+        const FIVE: &str = "<ListPolicyVersionsResponse><ListPolicyVersionsResult><IsTruncated>false</IsTruncated><Versions>\
+            <member><VersionId>v10</VersionId><IsDefaultVersion>false</IsDefaultVersion></member>\
+            <member><VersionId>v3</VersionId><IsDefaultVersion>true</IsDefaultVersion></member>\
+            <member><VersionId>v9</VersionId><IsDefaultVersion>false</IsDefaultVersion></member>\
+            <member><VersionId>v11</VersionId><IsDefaultVersion>false</IsDefaultVersion></member>\
+            <member><VersionId>v12</VersionId><IsDefaultVersion>false</IsDefaultVersion></member>\
+            </Versions></ListPolicyVersionsResult></ListPolicyVersionsResponse>";
+        const FOUR: &str = "<ListPolicyVersionsResponse><ListPolicyVersionsResult><IsTruncated>false</IsTruncated><Versions>\
+            <member><VersionId>v10</VersionId><IsDefaultVersion>false</IsDefaultVersion></member>\
+            <member><VersionId>v3</VersionId><IsDefaultVersion>true</IsDefaultVersion></member>\
+            <member><VersionId>v9</VersionId><IsDefaultVersion>false</IsDefaultVersion></member>\
+            <member><VersionId>v11</VersionId><IsDefaultVersion>false</IsDefaultVersion></member>\
+            </Versions></ListPolicyVersionsResult></ListPolicyVersionsResponse>";
+        const TWO: &str = "<ListPolicyVersionsResponse><ListPolicyVersionsResult><IsTruncated>false</IsTruncated><Versions>\
+            <member><VersionId>v2</VersionId><IsDefaultVersion>true</IsDefaultVersion></member>\
+            <member><VersionId>v1</VersionId><IsDefaultVersion>false</IsDefaultVersion></member>\
+            </Versions></ListPolicyVersionsResult></ListPolicyVersionsResponse>";
+        const GET: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}]}"#;
+        const PUT: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::b/*"}]}"#;
+
+        fn target() -> Target {
+            Target { address: Address::new(ManagedPolicy::NAME, "team"), physical_id: ARN.into() }
+        }
+
+        fn body(document: &str, tags: &[(&str, &str)]) -> ManagedPolicyBody {
+            ManagedPolicyBody {
+                name: "team".into(),
+                path: "/ml/".into(),
+                description: Some("For all".into()),
+                document: Policy::parse(document).unwrap(),
+                tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>(),
+            }
+        }
+
+        async fn observe(server: &Recorded) -> Result<Observed<ManagedPolicyBody>, ReadError> {
+            let answers = ManagedPolicy::observe(&server.session(), &scope(), &[target()]).await.unwrap();
+            answers.into_iter().next().unwrap()
+        }
+
+        async fn write(server: &Recorded, action: Action<ManagedPolicyBody>) -> Result<(), WriteError> {
+            ManagedPolicy::write(&server.session(), &scope(), &target(), &action).await
+        }
+
+        #[tokio::test]
+        async fn a_policy_is_read_with_its_default_version() {
+            let server =
+                Recorded::start(&[("Action=GetPolicyVersion&", 200, VERSION), ("Action=GetPolicy&", 200, POLICY)])
+                    .await;
+            let expected = body(GET, &[("bailiwick:project", "p"), ("cost", "7")]);
+            assert_eq!(observe(&server).await, Ok(Observed::Present { body: expected, owner: Some("p".into()) }));
+            assert_eq!(
+                server.forms(),
+                [
+                    format!("Action=GetPolicy&PolicyArn={ARN}"),
+                    format!("Action=GetPolicyVersion&PolicyArn={ARN}&VersionId=v7")
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn no_such_entity_is_absent_and_forbidden_is_not() {
+            let server = Recorded::start(&[("Action=GetPolicy&", 404, MISSING)]).await;
+            assert_eq!(observe(&server).await, Ok(Observed::Absent));
+            let denied =
+                |what: &str| Err(ReadError::Denied { what: format!("{what} `{ARN}`"), why: "AccessDenied: no".into() });
+            let server = Recorded::start(&[("Action=GetPolicy&", 403, DENIED)]).await;
+            assert_eq!(observe(&server).await, denied("policy"));
+            let server =
+                Recorded::start(&[("Action=GetPolicyVersion&", 403, DENIED), ("Action=GetPolicy&", 200, POLICY)]).await;
+            assert_eq!(observe(&server).await, denied("the default version of policy"));
+        }
+
+        #[tokio::test]
+        async fn a_policy_is_created_with_its_tags() {
+            let server = Recorded::start(&[("Action=CreatePolicy&", 200, CREATED)]).await;
+            assert_eq!(write(&server, Action::Create { after: body(PUT, &[("team", "ml")]) }).await, Ok(()));
+            assert_eq!(
+                server.forms(),
+                [format!(
+                    "Action=CreatePolicy&PolicyName=team&Path=/ml/&PolicyDocument={PUT}&Description=For all\
+                     &Tags.member.1.Key=team&Tags.member.1.Value=ml"
+                )]
+            );
+        }
+
+        #[tokio::test]
+        async fn a_policy_of_an_earlier_try_is_completed() {
+            let server = Recorded::start(&[
+                ("Action=CreatePolicy&", 409, EXISTS),
+                ("Action=GetPolicyVersion&", 200, VERSION),
+                ("Action=GetPolicy&", 200, POLICY),
+                ("Action=ListPolicyVersions&", 200, TWO),
+                ("Action=CreatePolicyVersion&", 200, VERSION_CREATED),
+            ])
+            .await;
+            assert_eq!(
+                write(&server, Action::Create { after: body(PUT, &[("bailiwick:project", "p")]) }).await,
+                Ok(())
+            );
+            assert_eq!(
+                server.forms().split_off(3),
+                [
+                    format!("Action=ListPolicyVersions&PolicyArn={ARN}"),
+                    format!("Action=CreatePolicyVersion&PolicyArn={ARN}&PolicyDocument={PUT}&SetAsDefault=true"),
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn a_policy_of_somebody_else_is_left_alone() {
+            let server =
+                Recorded::start(&[("Action=CreatePolicy&", 409, EXISTS), ("Action=GetPolicy&", 404, MISSING)]).await;
+            assert_eq!(
+                write(&server, Action::Create { after: body(PUT, &[]) }).await,
+                Err(WriteError::Failed {
+                    what: format!("create policy `{ARN}`"),
+                    why: "EntityAlreadyExists: there".into()
+                })
+            );
+        }
+
+        #[tokio::test]
+        async fn a_new_document_takes_the_place_of_the_oldest_version() {
+            let server = Recorded::start(&[
+                ("Action=ListPolicyVersions&", 200, FIVE),
+                ("Action=DeletePolicyVersion&", 200, DONE),
+                ("Action=CreatePolicyVersion&", 200, VERSION_CREATED),
+            ])
+            .await;
+            let action =
+                Action::Update { before: body(GET, &[]), after: body(PUT, &[]), changed: vec!["document".into()] };
+            assert_eq!(write(&server, action).await, Ok(()));
+            assert_eq!(
+                server.forms(),
+                [
+                    format!("Action=ListPolicyVersions&PolicyArn={ARN}"),
+                    format!("Action=DeletePolicyVersion&PolicyArn={ARN}&VersionId=v9"),
+                    format!("Action=CreatePolicyVersion&PolicyArn={ARN}&PolicyDocument={PUT}&SetAsDefault=true"),
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn below_five_versions_none_is_deleted() {
+            let server = Recorded::start(&[
+                ("Action=ListPolicyVersions&", 200, FOUR),
+                ("Action=CreatePolicyVersion&", 200, VERSION_CREATED),
+            ])
+            .await;
+            let action =
+                Action::Update { before: body(GET, &[]), after: body(PUT, &[]), changed: vec!["document".into()] };
+            assert_eq!(write(&server, action).await, Ok(()));
+            assert_eq!(server.forms().len(), 2, "{:?}", server.forms());
+        }
+
+        #[tokio::test]
+        async fn changed_tags_make_no_version() {
+            let server = Recorded::start(&[("Action=TagPolicy&", 200, DONE), ("Action=UntagPolicy&", 200, DONE)]).await;
+            let action = Action::Update {
+                before: body(GET, &[("old", "1"), ("same", "2")]),
+                after: body(GET, &[("new", "3"), ("same", "2")]),
+                changed: vec!["tags.new".into(), "tags.old".into()],
+            };
+            assert_eq!(write(&server, action).await, Ok(()));
+            assert_eq!(
+                server.forms(),
+                [
+                    format!("Action=TagPolicy&PolicyArn={ARN}&Tags.member.1.Key=new&Tags.member.1.Value=3"),
+                    format!("Action=UntagPolicy&PolicyArn={ARN}&TagKeys.member.1=old"),
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn our_policy_is_deleted_with_its_versions() {
+            let server = Recorded::start(&[
+                ("Action=ListPolicyVersions&", 200, TWO),
+                ("Action=DeletePolicyVersion&", 200, DONE),
+                ("Action=DeletePolicy&", 200, DONE),
+            ])
+            .await;
+            assert_eq!(write(&server, Action::Delete { before: body(GET, &[]), adopted: false }).await, Ok(()));
+            assert_eq!(
+                server.forms(),
+                [
+                    format!("Action=ListPolicyVersions&PolicyArn={ARN}"),
+                    format!("Action=DeletePolicyVersion&PolicyArn={ARN}&VersionId=v1"),
+                    format!("Action=DeletePolicy&PolicyArn={ARN}"),
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn a_policy_that_is_gone_is_deleted() {
+            let server = Recorded::start(&[
+                ("Action=ListPolicyVersions&", 404, MISSING),
+                ("Action=DeletePolicy&", 404, MISSING),
+            ])
+            .await;
+            assert_eq!(write(&server, Action::Delete { before: body(GET, &[]), adopted: false }).await, Ok(()));
+        }
+
+        #[tokio::test]
+        async fn a_policy_that_is_still_attached_is_worth_waiting_for() {
+            let conflict = "<ErrorResponse><Error><Type>Sender</Type><Code>DeleteConflict</Code><Message>attached</Message></Error></ErrorResponse>";
+            let server = Recorded::start(&[
+                ("Action=ListPolicyVersions&", 404, MISSING),
+                ("Action=DeletePolicy&", 409, conflict),
+            ])
+            .await;
+            let answer = write(&server, Action::Delete { before: body(GET, &[]), adopted: false }).await;
+            assert!(matches!(answer, Err(WriteError::NotYet { .. })), "{answer:?}");
+        }
+
+        #[tokio::test]
+        async fn an_adopted_policy_loses_our_marks_only() {
+            let server = Recorded::start(&[("Action=UntagPolicy&", 200, DONE)]).await;
+            let before = body(GET, &[("bailiwick:address", "x"), ("bailiwick:project", "p"), ("team", "ml")]);
+            assert_eq!(write(&server, Action::Delete { before, adopted: true }).await, Ok(()));
+            assert_eq!(
+                server.forms(),
+                [format!(
+                    "Action=UntagPolicy&PolicyArn={ARN}&TagKeys.member.1=bailiwick:address&TagKeys.member.2=bailiwick:project"
+                )]
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::wished::{grants, spec, wished};
+
+    #[test]
+    fn policies_are_wished_for_as_written() {
+        let spec = spec(
+            r#"
+policies:
+  team:
+    account: b
+    name: Team
+    path: /ml/
+    description: For all
+    document: { Version: "2012-10-17", Statement: { Effect: Allow, Action: "s3:GetObject", Resource: "*" } }
+    tags: { team: ml }
+"#,
+        );
+        assert_eq!(
+            wished::<ManagedPolicy>(&spec, &Facts::default()),
+            concat!(
+                "team in b: arn:aws:iam::222222222222:policy/ml/Team\n",
+                r#"  {"description":"For all","document":{"Statement":[{"Action":"s3:GetObject","Effect":"Allow","Resource":"*"}],"Version":"2012-10-17"},"#,
+                r#""name":"Team","path":"/ml/","tags":{"bailiwick:address":"aws.iam.policy.team","bailiwick:project":"p","team":"ml"}}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn grants_that_do_not_fit_inline_overflow_into_policies() {
+        let wishes = wished::<ManagedPolicy>(&spec(&grants(250)), &Facts::default());
+        let names: Vec<&str> = wishes.lines().filter(|l| !l.starts_with(' ')).collect();
+        assert!(names.len() > 1, "{names:?}");
+        for (name, n) in names.into_iter().zip(1..) {
+            assert_eq!(
+                name,
+                format!("loader/access-{n} in a: arn:aws:iam::111111111111:policy/p-loader-bailiwick-access-{n}")
+            );
+        }
+        assert_eq!(wished::<ManagedPolicy>(&spec(&grants(10)), &Facts::default()), "");
+    }
+
+    #[test]
+    fn a_description_is_ours_only_while_the_spec_gives_it() {
+        use serde_json::json;
+        let live = Document(json!({"description": "x", "path": "/"}));
+        let with = Document(json!({"description": "y", "path": "/"}));
+        let without = Document(json!({"path": "/"}));
+        assert_eq!(ManagedPolicy::claimed(&live, Some(&with), None), live);
+        assert_eq!(ManagedPolicy::claimed(&live, Some(&without), Some(&with)), without);
+    }
+}

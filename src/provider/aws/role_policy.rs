@@ -1,0 +1,332 @@
+//! `aws.iam.role_policy`: inline policies of roles. The spec's own, and the one that holds a role's grants.
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::{self, Chain, INLINE_NAME};
+use crate::diagnostic::{Diagnostic, SourceRef};
+use crate::iam::Policy;
+use crate::kind::{Kind, Wanted, Wish};
+use crate::spec::{Facts, Spec};
+
+/// An inline policy of a role.
+pub(in crate::provider) struct RolePolicy;
+
+/// What an inline policy is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::provider) struct RolePolicyBody {
+    /// The role's name.
+    pub role: String,
+    /// The policy's name.
+    pub name: String,
+    /// What it says.
+    pub document: Policy,
+}
+
+impl Kind for RolePolicy {
+    const NAME: &'static str = "aws.iam.role_policy";
+    const IMMUTABLE: &'static [&'static str] = &["role", "name"];
+    type Body = RolePolicyBody;
+
+    fn desire(spec: &Spec, facts: &Facts, chains: &[Chain], want: &mut Wanted<RolePolicyBody>) {
+        for (key, role) in access::roles(spec).into_iter().filter(|(_, role)| role.managed) {
+            let wish = |name: &str, document: Policy| {
+                let body = RolePolicyBody { role: role.name.clone(), name: name.to_owned(), document };
+                let physical_id = format!("{}/{name}", role.name);
+                Wish::new(format!("{key}/{name}"), spec.account_scope(&role.account), physical_id, body)
+                    .part_of("aws.iam.role", &key)
+            };
+            for (name, raw) in spec.roles.get(&key).into_iter().flat_map(|r| &r.inline) {
+                // A document that does not parse has been reported when the spec was loaded.
+                let Ok(document) = raw.parse() else { continue };
+                want.add(wish(name, document).at(spec.source(&["roles", &key, "inline", name])));
+            }
+            let source = first_grant(spec, chains, &key);
+            let packed = match access::packed(spec, facts, chains, &key) {
+                Ok(packed) => packed,
+                Err(error) => {
+                    want.problem(
+                        Diagnostic::error(
+                            "policy-over-quota",
+                            format!("the grants of role `{key}` are too large: {error}"),
+                        )
+                        .at(source)
+                        .help(
+                            "grant prefixes that many grants have in common, give some of the grants to another \
+                             service account with a role of its own, or take away other policies of the role",
+                        ),
+                    );
+                    continue;
+                }
+            };
+            if let Some(document) = packed.inline {
+                let mut wish = wish(INLINE_NAME, document).at(source);
+                // What moves to a managed policy leaves the inline one when that is attached, so that no access is lost
+                // meanwhile.
+                for (_, overflow) in packed.managed.iter().zip(super::policy::overflow(spec, &key, &role)) {
+                    wish = wish.after(
+                        "aws.iam.role_policy_attachment",
+                        &super::role_policy_attachment::name(&key, &overflow.arn),
+                    );
+                }
+                want.add(wish);
+            }
+        }
+    }
+}
+
+/// Where the first grant that a role serves is written.
+pub(super) fn first_grant(spec: &Spec, chains: &[Chain], role: &str) -> Option<SourceRef> {
+    let chain = chains.iter().find(|chain| chain.role == role || chain.data_role() == role)?;
+    spec.source(&["grants", &chain.grant.to_string()])
+}
+
+#[cfg(feature = "aws")]
+mod live {
+    use super::{RolePolicy, RolePolicyBody};
+    use crate::address::Scope;
+    use crate::kind::Action;
+    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::provider::aws::{code, each, policy_text, read_error, write_error, write_error_awaiting};
+    use crate::session::Session;
+
+    impl Live for RolePolicy {
+        async fn observe(
+            cloud: &Session,
+            scope: &Scope,
+            targets: &[Target],
+        ) -> Result<Answers<RolePolicyBody>, ReadError> {
+            let iam = cloud.iam(scope).await?;
+            let iam = &iam;
+            Ok(each(cloud, scope, "iam", targets, |target| async move {
+                let what = || format!("inline policy `{}`", target.physical_id);
+                let (role, name) = parts(target);
+                match iam.get_role_policy().role_name(role).policy_name(name).send().await {
+                    Ok(answer) => Ok(Observed::Present {
+                        body: RolePolicyBody {
+                            role: answer.role_name().to_owned(),
+                            name: answer.policy_name().to_owned(),
+                            document: policy_text(answer.policy_document())
+                                .map_err(|why| ReadError::Failed { what: what(), why })?,
+                        },
+                        // An inline policy bears no tags; whose it is, its role says.
+                        owner: None,
+                    }),
+                    Err(error) if code(&error) == Some("NoSuchEntity") => Ok(Observed::Absent),
+                    Err(error) => Err(read_error(what(), &error)),
+                }
+            })
+            .await)
+        }
+
+        async fn write(
+            cloud: &Session,
+            scope: &Scope,
+            target: &Target,
+            action: &Action<RolePolicyBody>,
+        ) -> Result<(), WriteError> {
+            let iam = cloud.iam(scope).await?;
+            let _permit = cloud.pace(&scope.to_string(), "iam").await;
+            let (role, name) = parts(target);
+            match action {
+                Action::Create { after } | Action::Update { after, .. } => iam
+                    .put_role_policy()
+                    .role_name(role)
+                    .policy_name(name)
+                    .policy_document(after.document.to_string())
+                    .send()
+                    .await
+                    .map(|_| ())
+                    .map_err(|error| {
+                        let what = format!("write inline policy `{}`", target.physical_id);
+                        write_error_awaiting(what, &error, "NoSuchEntity", "the role to be known")
+                    }),
+                Action::Delete { .. } => {
+                    match iam.delete_role_policy().role_name(role).policy_name(name).send().await {
+                        Ok(_) => Ok(()),
+                        Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
+                        Err(error) => {
+                            Err(write_error(format!("delete inline policy `{}`", target.physical_id), &error))
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The names of role and policy, neither of which has a slash.
+    fn parts(target: &Target) -> (&str, &str) {
+        target.physical_id.split_once('/').unwrap_or((&target.physical_id, ""))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use crate::address::Address;
+        use crate::iam::Policy;
+        use crate::kind::Kind;
+        use crate::provider::recorded::{DENIED, DONE, MISSING, Recorded, scope};
+
+        const GET: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}]}"#;
+        const POLICY: &str = "<GetRolePolicyResponse><GetRolePolicyResult><RoleName>kserve</RoleName><PolicyName>own</PolicyName>\
+            <PolicyDocument>%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22s3%3AGetObject%22%2C%22Resource%22%3A%22arn%3Aaws%3As3%3A%3A%3Ab%2F%2A%22%7D%7D</PolicyDocument>\
+            </GetRolePolicyResult></GetRolePolicyResponse>";
+
+        fn target() -> Target {
+            Target { address: Address::new(RolePolicy::NAME, "loader/own"), physical_id: "kserve/own".into() }
+        }
+
+        fn body() -> RolePolicyBody {
+            RolePolicyBody { role: "kserve".into(), name: "own".into(), document: Policy::parse(GET).unwrap() }
+        }
+
+        async fn observe(server: &Recorded) -> Result<Observed<RolePolicyBody>, ReadError> {
+            let answers = RolePolicy::observe(&server.session(), &scope(), &[target()]).await.unwrap();
+            answers.into_iter().next().unwrap()
+        }
+
+        async fn write(server: &Recorded, action: Action<RolePolicyBody>) -> Result<(), WriteError> {
+            RolePolicy::write(&server.session(), &scope(), &target(), &action).await
+        }
+
+        #[tokio::test]
+        async fn a_policy_is_read_decoded() {
+            let server = Recorded::start(&[("Action=GetRolePolicy&", 200, POLICY)]).await;
+            assert_eq!(observe(&server).await, Ok(Observed::Present { body: body(), owner: None }));
+            assert_eq!(server.forms(), ["Action=GetRolePolicy&RoleName=kserve&PolicyName=own"]);
+        }
+
+        #[tokio::test]
+        async fn no_such_entity_is_absent_and_forbidden_is_not() {
+            let server = Recorded::start(&[("Action=GetRolePolicy&", 404, MISSING)]).await;
+            assert_eq!(observe(&server).await, Ok(Observed::Absent));
+            let server = Recorded::start(&[("Action=GetRolePolicy&", 403, DENIED)]).await;
+            assert_eq!(
+                observe(&server).await,
+                Err(ReadError::Denied { what: "inline policy `kserve/own`".into(), why: "AccessDenied: no".into() })
+            );
+        }
+
+        #[tokio::test]
+        async fn a_policy_is_put_whole() {
+            let update = Action::Update { before: body(), after: body(), changed: vec!["document".into()] };
+            for action in [Action::Create { after: body() }, update] {
+                let server = Recorded::start(&[("Action=PutRolePolicy&", 200, DONE)]).await;
+                assert_eq!(write(&server, action).await, Ok(()));
+                assert_eq!(
+                    server.forms(),
+                    [format!("Action=PutRolePolicy&RoleName=kserve&PolicyName=own&PolicyDocument={GET}")]
+                );
+            }
+        }
+
+        #[tokio::test]
+        async fn a_role_that_was_just_made_is_worth_waiting_for() {
+            let server = Recorded::start(&[("Action=PutRolePolicy&", 404, MISSING)]).await;
+            assert_eq!(
+                write(&server, Action::Create { after: body() }).await,
+                Err(WriteError::NotYet {
+                    what: "write inline policy `kserve/own`".into(),
+                    awaited: "the role to be known".into(),
+                    why: "NoSuchEntity: gone".into(),
+                })
+            );
+        }
+
+        #[tokio::test]
+        async fn a_policy_is_deleted_adopted_or_not_and_gone_is_fine() {
+            for (adopted, status, answer) in [(false, 200, DONE), (true, 200, DONE), (false, 404, MISSING)] {
+                let server = Recorded::start(&[("Action=DeleteRolePolicy&", status, answer)]).await;
+                assert_eq!(write(&server, Action::Delete { before: body(), adopted }).await, Ok(()));
+                assert_eq!(server.forms(), ["Action=DeleteRolePolicy&RoleName=kserve&PolicyName=own"]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::wished::{grants, spec, wished};
+
+    #[test]
+    fn a_role_has_its_own_policies_and_one_for_its_grants() {
+        let spec = spec(
+            r#"
+clusters:
+  c: { account: a, name: c }
+roles:
+  loader:
+    account: a
+    name: kserve
+    inline:
+      own: { Version: "2012-10-17", Statement: { Effect: Allow, Action: "s3:ListAllMyBuckets", Resource: "*" } }
+  stranger: { account: a, name: stranger, managed: false }
+service_accounts:
+  one: { cluster: c, namespace: n, name: one, role: loader }
+  two: { cluster: c, namespace: n, name: two, role: stranger }
+buckets:
+  models: { account: a, name: acme-models }
+grants:
+  - { to: one, bucket: models, prefix: m/, access: { actions: ["s3:GetObject"] } }
+  - { to: two, bucket: models, prefix: m/, access: read }
+"#,
+        );
+        assert_eq!(
+            wished::<RolePolicy>(&spec, &Facts::default()),
+            r#"loader/own in a: kserve/own
+  {"document":{"Statement":[{"Action":"s3:ListAllMyBuckets","Effect":"Allow","Resource":"*"}],"Version":"2012-10-17"},"name":"own","role":"kserve"}
+  part of aws.iam.role.loader
+loader/bailiwick-access in a: kserve/bailiwick-access
+  {"document":{"Statement":[{"Action":"s3:GetObject","Effect":"Allow","Resource":"arn:aws:s3:::acme-models/m/*","Sid":"Read"}],"Version":"2012-10-17"},"name":"bailiwick-access","role":"kserve"}
+  part of aws.iam.role.loader
+"#
+        );
+    }
+
+    #[test]
+    fn derived_and_target_roles_have_policies_too() {
+        let spec = spec(
+            "
+clusters:
+  c: { account: a, name: c }
+service_accounts:
+  one: { cluster: c, namespace: n, name: one }
+buckets:
+  models: { account: b, name: acme-models }
+grants:
+  - { to: one, bucket: models, prefix: m/, access: { actions: [\"s3:GetObject\"] }, mode: assume_role }
+",
+        );
+        assert_eq!(
+            wished::<RolePolicy>(&spec, &Facts::default()),
+            r#"one/bailiwick-access in a: p-one/bailiwick-access
+  {"document":{"Statement":[{"Action":["sts:AssumeRole","sts:TagSession"],"Effect":"Allow","Resource":"arn:aws:iam::222222222222:role/p-one-b","Sid":"AssumeTarget"}],"Version":"2012-10-17"},"name":"bailiwick-access","role":"p-one"}
+  part of aws.iam.role.one
+one/b/bailiwick-access in b: p-one-b/bailiwick-access
+  {"document":{"Statement":[{"Action":"s3:GetObject","Effect":"Allow","Resource":"arn:aws:s3:::acme-models/m/*","Sid":"Read"}],"Version":"2012-10-17"},"name":"bailiwick-access","role":"p-one-b"}
+  part of aws.iam.role.one/b
+"#
+        );
+    }
+
+    #[test]
+    fn the_inline_policy_waits_for_what_moved_to_managed_ones() {
+        let wishes = wished::<RolePolicy>(&spec(&grants(250)), &Facts::default());
+        let after: Vec<&str> = wishes.lines().filter(|l| l.starts_with("  after ")).collect();
+        assert!(!after.is_empty(), "{wishes}");
+        for (line, n) in after.into_iter().zip(1..) {
+            assert_eq!(line, format!("  after aws.iam.role_policy_attachment.loader/p-loader-bailiwick-access-{n}"));
+        }
+    }
+
+    #[test]
+    fn grants_that_fit_nowhere_are_a_problem_of_the_first() {
+        let spec = spec(&grants(2_000));
+        let error = access::packed(&spec, &Facts::default(), &access::lower(&spec), "loader").unwrap_err();
+        assert_eq!((error.inline, error.managed, error.each), (10_240, 10, 6_144));
+        assert_eq!(
+            wished::<RolePolicy>(&spec, &Facts::default()),
+            format!("error policy-over-quota at t.yaml:13:5: the grants of role `loader` are too large: {error}\n")
+        );
+    }
+}

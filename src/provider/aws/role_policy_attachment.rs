@@ -1,0 +1,324 @@
+//! `aws.iam.role_policy_attachment`: a managed policy attached to a role.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::{self, Chain};
+use crate::kind::{Kind, Wanted, Wish};
+use crate::spec::{Facts, Spec};
+
+/// A managed policy attached to a role.
+pub(in crate::provider) struct RolePolicyAttachment;
+
+/// What is attached to what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::provider) struct RolePolicyAttachmentBody {
+    /// The role's name.
+    pub role: String,
+    /// The policy's ARN.
+    pub policy_arn: String,
+}
+
+impl Kind for RolePolicyAttachment {
+    const NAME: &'static str = "aws.iam.role_policy_attachment";
+    const IMMUTABLE: &'static [&'static str] = &["role", "policy_arn"];
+    type Body = RolePolicyAttachmentBody;
+
+    fn desire(spec: &Spec, facts: &Facts, chains: &[Chain], want: &mut Wanted<RolePolicyAttachmentBody>) {
+        let ours: BTreeMap<String, &String> = spec.policies.iter().map(|(key, p)| (p.arn(spec), key)).collect();
+        for (key, role) in access::roles(spec).into_iter().filter(|(_, role)| role.managed) {
+            let wish = |arn: String| {
+                let physical_id = format!("{}/{arn}", role.name);
+                let name = name(&key, &arn);
+                let body = RolePolicyAttachmentBody { role: role.name.clone(), policy_arn: arn };
+                Wish::new(name, spec.account_scope(&role.account), physical_id, body).part_of("aws.iam.role", &key)
+            };
+            let attached = spec.roles.get(&key).map(|r| r.policies.as_slice()).unwrap_or_default();
+            for (n, reference) in attached.iter().enumerate() {
+                let arn = spec.policies.get(reference).map_or_else(|| reference.clone(), |p| p.arn(spec));
+                let policy = ours.get(&arn);
+                let mut wish = wish(arn).at(spec.source(&["roles", &key, "policies", &n.to_string()]));
+                if let Some(policy) = policy {
+                    wish = wish.after("aws.iam.policy", policy);
+                }
+                want.add(wish);
+            }
+            // Grants that do not fit are reported with the role's inline policies.
+            let Ok(packed) = access::packed(spec, facts, chains, &key) else { continue };
+            for (_, overflow) in packed.managed.iter().zip(super::policy::overflow(spec, &key, &role)) {
+                let source = super::role_policy::first_grant(spec, chains, &key);
+                want.add(wish(overflow.arn).after("aws.iam.policy", &overflow.name).at(source));
+            }
+        }
+    }
+}
+
+/// The part of the address after the kind: the role's key and the policy's name, which ends its ARN.
+pub(super) fn name(role: &str, arn: &str) -> String {
+    format!("{role}/{}", arn.rsplit('/').next().unwrap_or(arn))
+}
+
+#[cfg(feature = "aws")]
+mod live {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::{RolePolicyAttachment, RolePolicyAttachmentBody};
+    use crate::address::Scope;
+    use crate::kind::Action;
+    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::provider::aws::{code, each, read_error, write_error, write_error_awaiting};
+    use crate::session::Session;
+
+    impl Live for RolePolicyAttachment {
+        async fn observe(
+            cloud: &Session,
+            scope: &Scope,
+            targets: &[Target],
+        ) -> Result<Answers<RolePolicyAttachmentBody>, ReadError> {
+            let iam = cloud.iam(scope).await?;
+            let iam = &iam;
+            let roles: Vec<Target> = targets
+                .iter()
+                .map(|target| (parts(target).0, target))
+                .collect::<BTreeMap<_, _>>()
+                .into_iter()
+                .map(|(role, target)| Target { address: target.address.clone(), physical_id: role.to_owned() })
+                .collect();
+            let lists = each(cloud, scope, "iam", &roles, |role| attached(iam, &role.physical_id)).await;
+            let lists: BTreeMap<&str, _> = roles.iter().map(|r| r.physical_id.as_str()).zip(lists).collect();
+            Ok(targets
+                .iter()
+                .map(|target| {
+                    let (role, arn) = parts(target);
+                    match lists.get(role) {
+                        Some(Ok(Observed::Present { body: arns, .. })) if arns.contains(arn) => Ok(Observed::Present {
+                            body: RolePolicyAttachmentBody { role: role.to_owned(), policy_arn: arn.to_owned() },
+                            // An attachment bears no tags; whose it is, its role says.
+                            owner: None,
+                        }),
+                        Some(Ok(_)) => Ok(Observed::Absent),
+                        Some(Err(error)) => Err(error.clone()),
+                        None => Err(ReadError::Failed {
+                            what: format!("the policies of role `{role}`"),
+                            why: "nobody asked for them".into(),
+                        }),
+                    }
+                })
+                .collect())
+        }
+
+        async fn write(
+            cloud: &Session,
+            scope: &Scope,
+            target: &Target,
+            action: &Action<RolePolicyAttachmentBody>,
+        ) -> Result<(), WriteError> {
+            let iam = cloud.iam(scope).await?;
+            let _permit = cloud.pace(&scope.to_string(), "iam").await;
+            let (role, arn) = parts(target);
+            match action {
+                Action::Create { .. } | Action::Update { .. } => {
+                    iam.attach_role_policy().role_name(role).policy_arn(arn).send().await.map(|_| ()).map_err(|error| {
+                        let what = format!("attach `{arn}` to role `{role}`");
+                        write_error_awaiting(what, &error, "NoSuchEntity", "the role and the policy to be known")
+                    })
+                }
+                Action::Delete { .. } => match iam.detach_role_policy().role_name(role).policy_arn(arn).send().await {
+                    Ok(_) => Ok(()),
+                    Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
+                    Err(error) => Err(write_error(format!("detach `{arn}` from role `{role}`"), &error)),
+                },
+            }
+        }
+    }
+
+    /// The ARNs of all policies that are attached to a role.
+    async fn attached(iam: &aws_sdk_iam::Client, role: &str) -> Result<Observed<BTreeSet<String>>, ReadError> {
+        let pages = iam.list_attached_role_policies().role_name(role).into_paginator().items().send();
+        match pages.collect::<Result<Vec<_>, _>>().await {
+            Ok(policies) => Ok(Observed::Present {
+                body: policies.iter().filter_map(|p| p.policy_arn().map(ToOwned::to_owned)).collect(),
+                owner: None,
+            }),
+            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(Observed::Absent),
+            Err(error) => Err(read_error(format!("the policies of role `{role}`"), &error)),
+        }
+    }
+
+    /// The role's name, which has no slash, and the policy's ARN.
+    fn parts(target: &Target) -> (&str, &str) {
+        target.physical_id.split_once('/').unwrap_or((&target.physical_id, ""))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use crate::address::Address;
+        use crate::kind::Kind;
+        use crate::provider::recorded::{DENIED, DONE, MISSING, Recorded, scope};
+
+        const FIRST: &str = "<ListAttachedRolePoliciesResponse><ListAttachedRolePoliciesResult><IsTruncated>true</IsTruncated><Marker>next</Marker>\
+            <AttachedPolicies><member><PolicyName>A</PolicyName><PolicyArn>arn:aws:iam::aws:policy/A</PolicyArn></member></AttachedPolicies>\
+            </ListAttachedRolePoliciesResult></ListAttachedRolePoliciesResponse>";
+        const LAST: &str = "<ListAttachedRolePoliciesResponse><ListAttachedRolePoliciesResult><IsTruncated>false</IsTruncated>\
+            <AttachedPolicies><member><PolicyName>B</PolicyName><PolicyArn>arn:aws:iam::aws:policy/x/B</PolicyArn></member></AttachedPolicies>\
+            </ListAttachedRolePoliciesResult></ListAttachedRolePoliciesResponse>";
+
+        fn target(role: &str, policy: &str) -> Target {
+            Target {
+                address: Address::new(RolePolicyAttachment::NAME, format!("{role}/{policy}")),
+                physical_id: format!("{role}/arn:aws:iam::aws:policy/{policy}"),
+            }
+        }
+
+        fn body(role: &str, policy: &str) -> RolePolicyAttachmentBody {
+            RolePolicyAttachmentBody { role: role.into(), policy_arn: format!("arn:aws:iam::aws:policy/{policy}") }
+        }
+
+        #[tokio::test]
+        async fn one_list_of_all_pages_answers_for_a_role() {
+            let server = Recorded::start(&[
+                ("RoleName=gone", 404, MISSING),
+                ("RoleName=secret", 403, DENIED),
+                ("Marker=next", 200, LAST),
+                ("RoleName=r", 200, FIRST),
+            ])
+            .await;
+            let targets =
+                [target("r", "x/B"), target("gone", "A"), target("r", "A"), target("secret", "A"), target("r", "C")];
+            let present = |policy: &str| Ok(Observed::Present { body: body("r", policy), owner: None });
+            assert_eq!(
+                RolePolicyAttachment::observe(&server.session(), &scope(), &targets).await.unwrap(),
+                [
+                    present("x/B"),
+                    Ok(Observed::Absent),
+                    present("A"),
+                    Err(ReadError::Denied {
+                        what: "the policies of role `secret`".into(),
+                        why: "AccessDenied: no".into()
+                    }),
+                    Ok(Observed::Absent),
+                ]
+            );
+            let mut forms = server.forms();
+            forms.sort();
+            assert_eq!(
+                forms,
+                [
+                    "Action=ListAttachedRolePolicies&RoleName=gone",
+                    "Action=ListAttachedRolePolicies&RoleName=r",
+                    "Action=ListAttachedRolePolicies&RoleName=r&Marker=next",
+                    "Action=ListAttachedRolePolicies&RoleName=secret",
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn a_list_that_breaks_off_is_not_taken_for_the_whole() {
+            let server = Recorded::start(&[("Marker=next", 403, DENIED), ("RoleName=r", 200, FIRST)]).await;
+            let answers =
+                RolePolicyAttachment::observe(&server.session(), &scope(), &[target("r", "A"), target("r", "x/B")])
+                    .await
+                    .unwrap();
+            for answer in answers {
+                assert!(matches!(answer, Err(ReadError::Denied { .. })), "{answer:?}");
+            }
+        }
+
+        #[tokio::test]
+        async fn a_policy_is_attached_and_detached() {
+            let policy = target("r", "x/B");
+            let server = Recorded::start(&[("Action=AttachRolePolicy&", 200, DONE)]).await;
+            let create = Action::Create { after: body("r", "x/B") };
+            assert_eq!(RolePolicyAttachment::write(&server.session(), &scope(), &policy, &create).await, Ok(()));
+            assert_eq!(server.forms(), ["Action=AttachRolePolicy&RoleName=r&PolicyArn=arn:aws:iam::aws:policy/x/B"]);
+            for (adopted, status, answer) in [(false, 200, DONE), (true, 200, DONE), (false, 404, MISSING)] {
+                let server = Recorded::start(&[("Action=DetachRolePolicy&", status, answer)]).await;
+                let delete = Action::Delete { before: body("r", "x/B"), adopted };
+                assert_eq!(RolePolicyAttachment::write(&server.session(), &scope(), &policy, &delete).await, Ok(()));
+                assert_eq!(
+                    server.forms(),
+                    ["Action=DetachRolePolicy&RoleName=r&PolicyArn=arn:aws:iam::aws:policy/x/B"]
+                );
+            }
+        }
+
+        #[tokio::test]
+        async fn what_was_just_made_is_worth_waiting_for() {
+            let server = Recorded::start(&[("Action=AttachRolePolicy&", 404, MISSING)]).await;
+            let create = Action::Create { after: body("r", "x/B") };
+            let answer = RolePolicyAttachment::write(&server.session(), &scope(), &target("r", "x/B"), &create).await;
+            assert!(matches!(answer, Err(WriteError::NotYet { .. })), "{answer:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::wished::{grants, spec, wished};
+
+    #[test]
+    fn policies_are_attached_by_arn_and_after_our_own() {
+        let document = r#"{ Version: "2012-10-17", Statement: { Effect: Allow, Action: "s3:*", Resource: "*" } }"#;
+        let spec = spec(&format!(
+            "
+policies:
+  team: {{ account: a, name: Team, path: /ml/, document: {document} }}
+  more: {{ account: a, name: More, document: {document} }}
+roles:
+  loader:
+    account: a
+    name: kserve
+    trust: [ {{ service: ec2.amazonaws.com }} ]
+    policies: [ team, \"arn:aws:iam::111111111111:policy/More\", \"arn:aws:iam::aws:policy/service-role/X\" ]
+"
+        ));
+        assert_eq!(
+            wished::<RolePolicyAttachment>(&spec, &Facts::default()),
+            r#"loader/Team in a: kserve/arn:aws:iam::111111111111:policy/ml/Team
+  {"policy_arn":"arn:aws:iam::111111111111:policy/ml/Team","role":"kserve"}
+  part of aws.iam.role.loader
+  after aws.iam.policy.team
+loader/More in a: kserve/arn:aws:iam::111111111111:policy/More
+  {"policy_arn":"arn:aws:iam::111111111111:policy/More","role":"kserve"}
+  part of aws.iam.role.loader
+  after aws.iam.policy.more
+loader/X in a: kserve/arn:aws:iam::aws:policy/service-role/X
+  {"policy_arn":"arn:aws:iam::aws:policy/service-role/X","role":"kserve"}
+  part of aws.iam.role.loader
+"#
+        );
+    }
+
+    #[test]
+    fn what_overflows_is_attached_after_its_policy() {
+        let wishes = wished::<RolePolicyAttachment>(&spec(&grants(250)), &Facts::default());
+        let first: Vec<&str> = wishes.lines().take(4).collect();
+        assert_eq!(
+            first,
+            [
+                "loader/p-loader-bailiwick-access-1 in a: p-loader/arn:aws:iam::111111111111:policy/p-loader-bailiwick-access-1",
+                r#"  {"policy_arn":"arn:aws:iam::111111111111:policy/p-loader-bailiwick-access-1","role":"p-loader"}"#,
+                "  part of aws.iam.role.loader",
+                "  after aws.iam.policy.loader/access-1",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_wish_hangs_together() {
+        let spec = spec(&grants(250));
+        let chains = access::lower(&spec);
+        let kinds = crate::provider::kinds();
+        let (desired, problems) =
+            crate::desired::build(&spec, &Facts::placeholders(&spec), &chains, kinds.iter().map(AsRef::as_ref));
+        assert_eq!(problems, []);
+        let kinds: std::collections::BTreeSet<&str> =
+            desired.resources.keys().map(|address| address.kind().as_str()).collect();
+        for kind in ["aws.iam.policy", "aws.iam.role", "aws.iam.role_policy", "aws.iam.role_policy_attachment"] {
+            assert!(kinds.contains(kind), "{kinds:?}");
+        }
+    }
+}

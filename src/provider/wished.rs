@@ -1,0 +1,54 @@
+//! What a kind wishes for from a spec, as text, for the pure tests of kinds.
+
+use std::fmt::Write as _;
+
+use crate::access::lower;
+use crate::kind::{AnyKind, Erased, Kind};
+use crate::spec::{Facts, SourceFile, Spec, load};
+
+/// The spec of a text, which must have no problems, with two accounts: `a` (111111111111) and `b` (222222222222).
+pub(super) fn spec(text: &str) -> Spec {
+    let text = format!(
+        "version: 1\nproject: p\naccounts:\n  a: {{ id: \"111111111111\", region: us-east-1 }}\n  \
+         b: {{ id: \"222222222222\", region: us-east-1 }}\n{text}"
+    );
+    let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
+    assert_eq!(problems, []);
+    spec.unwrap()
+}
+
+/// A service account `loader` with a derived role, and grants of as many prefixes; from about 100 on they do not fit into
+/// an inline policy.
+pub(super) fn grants(count: usize) -> String {
+    let mut text = "clusters:\n  c: { account: a, name: c }\n\
+                    service_accounts:\n  loader: { cluster: c, namespace: n, name: loader }\n\
+                    buckets:\n  b: { account: a, name: acme-models }\ngrants:\n"
+        .to_owned();
+    for n in 0..count {
+        writeln!(text, "  - {{ to: loader, bucket: b, prefix: models/model-{n:04}/, access: read }}").unwrap();
+    }
+    text
+}
+
+/// The wishes and problems of one kind: name, account and physical id; the body; references.
+pub(super) fn wished<K: Kind>(spec: &Spec, facts: &Facts) -> String {
+    let (resources, problems) = Erased::<K>::default().desire(spec, facts, &lower(spec));
+    let mut text = String::new();
+    for resource in resources {
+        let wish = &resource.wish;
+        let account = match &wish.scope {
+            crate::address::Scope::Account { account, .. } => account,
+            crate::address::Scope::Cluster { cluster } => cluster,
+        };
+        writeln!(text, "{} in {account}: {}", wish.name, wish.physical_id).unwrap();
+        writeln!(text, "  {}", wish.body.0).unwrap();
+        for reference in &wish.references {
+            writeln!(text, "  {} {}", if reference.part { "part of" } else { "after" }, reference.to).unwrap();
+        }
+    }
+    for problem in problems {
+        let place = problem.source.map(|s| format!(" at {s}")).unwrap_or_default();
+        writeln!(text, "{} {}{place}: {}", problem.severity, problem.code, problem.message).unwrap();
+    }
+    text
+}
