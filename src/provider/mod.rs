@@ -30,7 +30,10 @@ macro_rules! register {
     };
 }
 
-register![aws::role::Role,];
+register![
+    aws::key::Key,
+    aws::role::Role,
+];
 
 /// The tag that names the owning project.
 pub const PROJECT_TAG: &str = "bailiwick:project";
