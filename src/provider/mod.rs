@@ -31,6 +31,7 @@ macro_rules! register {
 }
 
 register![
+    aws::bucket::Bucket,
     aws::key::Key,
     aws::role::Role,
 ];

@@ -1,5 +1,6 @@
 //! Kinds of AWS, and what their I/O halves share: how answers of the SDK become our errors.
 
+pub(super) mod bucket;
 pub(super) mod key;
 mod oidc_provider;
 pub(super) mod role;
