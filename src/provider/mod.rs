@@ -32,7 +32,9 @@ macro_rules! register {
 
 register![
     aws::bucket::Bucket,
+    aws::bucket_policy::BucketPolicy,
     aws::key::Key,
+    aws::key_policy::KeyPolicy,
     aws::role::Role,
 ];
 

@@ -1,9 +1,12 @@
 //! Kinds of AWS, and what their I/O halves share: how answers of the SDK become our errors.
 
 pub(super) mod bucket;
+pub(super) mod bucket_policy;
 pub(super) mod key;
+pub(super) mod key_policy;
 mod oidc_provider;
 pub(super) mod role;
+mod shared_document;
 
 #[cfg(feature = "aws")]
 mod sdk {
