@@ -44,6 +44,7 @@ pub trait Kind: Send + Sync + 'static {
     fn desire(spec: &Spec, facts: &Facts, chains: &[Chain], want: &mut Wanted<Self::Body>);
 
     /// What of the live body is ours to judge. By default: the fields that are desired or were applied last time.
+    /// `null` means that nothing of it is, which counts as absent: what is desired is created, and nothing is deleted.
     #[must_use]
     fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         Document::claimed(live, desired, last)

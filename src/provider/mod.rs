@@ -33,6 +33,10 @@ macro_rules! register {
 }
 
 register![
+    aws::bucket::Bucket,
+    aws::bucket_policy::BucketPolicy,
+    aws::key::Key,
+    aws::key_policy::KeyPolicy,
     aws::oidc_provider::OidcProvider,
     aws::policy::ManagedPolicy,
     aws::role::Role,

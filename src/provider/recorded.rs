@@ -38,7 +38,8 @@ pub(super) fn scope() -> Scope {
 
 impl Recorded {
     /// Answers every request whose text (`METHOD path?query`, a newline, headers, an empty line, body) contains the
-    /// first part with the first such answer, and everything else with 501. Who the caller is, it knows.
+    /// first part with the first such answer, and everything else with 501. Who the caller is, it knows. An answer to
+    /// HEAD has no body: its text is header lines.
     pub(super) async fn start(exchanges: &[(&'static str, u16, &'static str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -57,11 +58,11 @@ impl Recorded {
                         .find(|(part, ..)| text.contains(part))
                         .map_or((501, "<Error><Code>NotRecorded</Code></Error>"), |(_, status, body)| (*status, *body));
                     seen.lock().unwrap().push(text.clone());
+                    let (headers, body) = if text.starts_with("HEAD ") { (body, "") } else { ("", body) };
                     let length = body.len();
-                    let body = if text.starts_with("HEAD ") { "" } else { body };
                     let kind = if body.starts_with('{') { "application/json" } else { "text/xml" };
                     let answer = format!(
-                        "HTTP/1.1 {status} Recorded\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                        "HTTP/1.1 {status} Recorded\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
                     );
                     let _ = stream.write_all(answer.as_bytes()).await;
                 });

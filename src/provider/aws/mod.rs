@@ -1,10 +1,15 @@
 //! Kinds of AWS, and what their I/O halves share: how answers of the SDK become our errors.
 
+pub(super) mod bucket;
+pub(super) mod bucket_policy;
+pub(super) mod key;
+pub(super) mod key_policy;
 pub(super) mod oidc_provider;
 pub(super) mod policy;
 pub(super) mod role;
 pub(super) mod role_policy;
 pub(super) mod role_policy_attachment;
+mod shared_document;
 
 #[cfg(feature = "aws")]
 mod sdk {
@@ -43,17 +48,21 @@ mod sdk {
         matches!(code, Some("Throttling" | "ThrottlingException" | "SlowDown" | "TooManyRequestsException"))
     }
 
+    /// Whether an answer says that the caller may not. KMS says so with status 400.
+    fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+        match code(error) {
+            Some("AccessDenied" | "AccessDeniedException") => true,
+            code => status(error) == Some(403) && !is_throttle(code),
+        }
+    }
+
     /// What an answer means for a reader. The caller has dealt with "not there" before.
     pub(in crate::provider) fn read_error<E>(what: impl Into<String>, error: &SdkError<E, HttpResponse>) -> ReadError
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
         let (what, why) = (what.into(), words(error));
-        if status(error) == Some(403) && !is_throttle(code(error)) {
-            ReadError::Denied { what, why }
-        } else {
-            ReadError::Failed { what, why }
-        }
+        if is_denied(error) { ReadError::Denied { what, why } } else { ReadError::Failed { what, why } }
     }
 
     /// What an answer means for a writer; `what` completes "cannot ...".
@@ -86,7 +95,7 @@ mod sdk {
                 | "ConditionalRequestConflict"
                 | "DeleteConflict",
             ) => WriteError::NotYet { what, awaited: "another change of the same object to settle".into(), why },
-            _ if status(error) == Some(403) && !is_throttle(code(error)) => WriteError::Denied { what, why },
+            _ if is_denied(error) => WriteError::Denied { what, why },
             _ => WriteError::Failed { what, why },
         }
     }

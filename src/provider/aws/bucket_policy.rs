@@ -1,0 +1,396 @@
+//! `aws.s3.bucket_policy`: our statements in the policy of a bucket.
+//!
+//! What counts as absent, and what becomes of others' statements, is explained in [`super::shared_document`].
+
+use super::shared_document::{self, SharedDocument, managed_principals};
+use crate::access::{self, Chain};
+use crate::diagnostic::Diagnostic;
+use crate::document::Document;
+use crate::iam::{Place, measure};
+use crate::kind::{Kind, Wanted, Wish};
+use crate::spec::{Facts, PolicyOwnership, Spec};
+
+/// The policy of a bucket.
+pub(crate) struct BucketPolicy;
+
+impl Kind for BucketPolicy {
+    const NAME: &'static str = "aws.s3.bucket_policy";
+    type Body = SharedDocument;
+
+    fn desire(spec: &Spec, facts: &Facts, chains: &[Chain], want: &mut Wanted<SharedDocument>) {
+        for (key, bucket) in spec.buckets.iter().filter(|(_, b)| b.managed) {
+            let statements = access::bucket_statements(spec, facts, chains, key);
+            let exclusive = bucket.policy == PolicyOwnership::Exclusive;
+            if statements.is_empty() && !exclusive {
+                continue;
+            }
+            let source = spec.source(&["buckets", key]);
+            let roles = managed_principals(spec, &statements);
+            let body = SharedDocument::of(statements, exclusive);
+            let size = measure(Place::BucketPolicy, &body.statements);
+            if size.is_over() {
+                want.problem(
+                    Diagnostic::error(
+                        "policy-too-large",
+                        format!(
+                            "the grants on bucket `{}` need a bucket policy of {} bytes: at most {} are allowed",
+                            bucket.name, size.used, size.quota
+                        ),
+                    )
+                    .at(source)
+                    .help("grant fewer, wider prefixes, let pods share a role, or use `mode: assume_role`"),
+                );
+                continue;
+            }
+            let mut wish =
+                Wish::new(key, spec.regional_scope(&bucket.account, bucket.region(spec)), &bucket.name, body)
+                    .at(source)
+                    .after("aws.s3.bucket", key);
+            for role in roles {
+                wish = wish.after("aws.iam.role", &role);
+            }
+            want.add(wish);
+        }
+    }
+
+    fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+        shared_document::claimed(live, desired, last)
+    }
+}
+
+#[cfg(feature = "aws")]
+mod live {
+    use super::super::bucket::expected_owner;
+    use super::{BucketPolicy, SharedDocument};
+    use crate::address::Scope;
+    use crate::iam::{Place, measure_text};
+    use crate::kind::Action;
+    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::provider::aws::{code, each, read_error, status, write_error};
+    use crate::session::Session;
+
+    /// The text of the live policy.
+    enum Text {
+        NoBucket,
+        NoPolicy,
+        Policy(String),
+    }
+
+    impl Text {
+        fn policy(&self) -> Option<&str> {
+            match self {
+                Self::Policy(text) => Some(text),
+                Self::NoBucket | Self::NoPolicy => None,
+            }
+        }
+    }
+
+    async fn fetch(s3: &aws_sdk_s3::Client, scope: &Scope, bucket: &str) -> Result<Text, ReadError> {
+        let what = || format!("the policy of bucket `{bucket}`");
+        let request = s3.get_bucket_policy().bucket(bucket).set_expected_bucket_owner(expected_owner(scope));
+        match request.send().await {
+            Ok(answer) => Ok(answer.policy().map_or(Text::NoPolicy, |text| Text::Policy(text.to_owned()))),
+            Err(error) => match code(&error) {
+                Some("NoSuchBucketPolicy") => Ok(Text::NoPolicy),
+                Some("NoSuchBucket") => Ok(Text::NoBucket),
+                // The answer to a caller of another account than the bucket's, whatever it is allowed to do.
+                _ if status(&error) == Some(405) => Err(ReadError::Denied {
+                    what: what(),
+                    why: "405: only the bucket's own account can read its policy".into(),
+                }),
+                _ => Err(read_error(what(), &error)),
+            },
+        }
+    }
+
+    impl Live for BucketPolicy {
+        async fn observe(
+            cloud: &Session,
+            scope: &Scope,
+            targets: &[Target],
+        ) -> Result<Answers<SharedDocument>, ReadError> {
+            let s3 = cloud.s3(scope).await?;
+            let s3 = &s3;
+            Ok(each(cloud, scope, "s3", targets, |target| async move {
+                let bucket = target.physical_id.as_str();
+                let text = fetch(s3, scope, bucket).await?;
+                if matches!(text, Text::NoBucket) {
+                    return Ok(Observed::Absent);
+                }
+                let body = SharedDocument::read(cloud.project(), text.policy())
+                    .map_err(|why| ReadError::Failed { what: format!("the policy of bucket `{bucket}`"), why })?;
+                Ok(Observed::Present { owner: body.owner(cloud.project()), body })
+            })
+            .await)
+        }
+
+        async fn write(
+            cloud: &Session,
+            scope: &Scope,
+            target: &Target,
+            action: &Action<SharedDocument>,
+        ) -> Result<(), WriteError> {
+            let s3 = cloud.s3(scope).await?;
+            let _permit = cloud.pace(&scope.to_string(), "s3").await;
+            let bucket = target.physical_id.as_str();
+            let what = format!("write the policy of bucket `{bucket}`");
+            let text = fetch(&s3, scope, bucket).await?;
+            let deleting = matches!(action, Action::Delete { .. });
+            if matches!(text, Text::NoBucket) {
+                return if deleting {
+                    Ok(())
+                } else {
+                    Err(WriteError::NotYet {
+                        what,
+                        awaited: "the bucket to be known to S3".into(),
+                        why: "NoSuchBucket".into(),
+                    })
+                };
+            }
+            let body = match action {
+                Action::Create { after } | Action::Update { after, .. } => after.clone(),
+                Action::Delete { before, .. } => SharedDocument::of(Vec::new(), before.exclusive),
+            };
+            let document = body
+                .rewrite(cloud.project(), text.policy())
+                .map_err(|why| WriteError::Failed { what: what.clone(), why })?;
+            if !document.changed {
+                return Ok(());
+            }
+            let owner = expected_owner(scope);
+            let Some(text) = document.text else {
+                let request = s3.delete_bucket_policy().bucket(bucket).set_expected_bucket_owner(owner);
+                return match request.send().await {
+                    Ok(_) => Ok(()),
+                    Err(error) if matches!(code(&error), Some("NoSuchBucketPolicy" | "NoSuchBucket")) => Ok(()),
+                    Err(error) => Err(write_error(format!("delete the policy of bucket `{bucket}`"), &error)),
+                };
+            };
+            let size = measure_text(Place::BucketPolicy, &text);
+            if size.is_over() {
+                return Err(WriteError::Failed {
+                    what,
+                    why: format!(
+                        "it would have {} bytes with the {} statements of others, and at most {} are allowed: \
+                         nothing was written",
+                        size.used, document.foreign, size.quota
+                    ),
+                });
+            }
+            s3.put_bucket_policy()
+                .bucket(bucket)
+                .set_expected_bucket_owner(owner)
+                .policy(text)
+                .send()
+                .await
+                .map(|_| ())
+                .map_err(|error| write_error(what, &error))
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::super::tests::{STATEMENT, body};
+        use super::*;
+        use crate::address::Address;
+        use crate::kind::Kind;
+        use crate::provider::recorded::{Recorded, scope};
+
+        const FOREIGN: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Tls","Effect":"Deny","Principal":"*","Action":["s3:*"],"Resource":"arn:aws:s3:::acme-weights/*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]}"#;
+        const BOTH: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Tls","Effect":"Deny","Principal":"*","Action":["s3:*"],"Resource":"arn:aws:s3:::acme-weights/*","Condition":{"Bool":{"aws:SecureTransport":"false"}}},{"Sid":"Bailiwick148de9c5Read","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:role/loader"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::acme-weights/old/*"}]}"#;
+        const OURS: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Bailiwick148de9c5Read","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:role/loader"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::acme-weights/old/*"}]}"#;
+        const NO_POLICY: &str = "<Error><Code>NoSuchBucketPolicy</Code><Message>none</Message></Error>";
+        const READ: &str = "GET /acme-weights/?policy ";
+        const PUT: &str = "PUT /acme-weights/?policy ";
+        const DELETE: &str = "DELETE /acme-weights/?policy ";
+
+        fn target() -> Target {
+            Target { address: Address::new(BucketPolicy::NAME, "weights"), physical_id: "acme-weights".into() }
+        }
+
+        async fn observe(status: u16, answer: &'static str) -> Result<Observed<SharedDocument>, ReadError> {
+            let server = Recorded::start(&[(READ, status, answer)]).await;
+            let answers = BucketPolicy::observe(&server.session(), &scope(), &[target()]).await.unwrap();
+            answers.into_iter().next().unwrap()
+        }
+
+        /// The requests that a step sends: the first line, and the body where there is one.
+        async fn check_write(
+            live: (u16, &'static str),
+            action: Action<SharedDocument>,
+        ) -> (Result<(), WriteError>, Vec<String>) {
+            let server = Recorded::start(&[(READ, live.0, live.1), (PUT, 204, ""), (DELETE, 204, "")]).await;
+            let done = BucketPolicy::write(&server.session(), &scope(), &target(), &action).await;
+            let short = |request: &String| {
+                let (head, body) = request.split_once("\r\n\r\n").unwrap();
+                format!("{} {body}", head.lines().next().unwrap().trim_end_matches(" HTTP/1.1")).trim_end().to_owned()
+            };
+            assert!(server.requests().iter().all(|r| r.contains("x-amz-expected-bucket-owner: 111111111111")));
+            (done, server.requests().iter().map(short).collect())
+        }
+
+        #[tokio::test]
+        async fn ours_and_theirs_are_told_apart() {
+            let Ok(Observed::Present { body, owner }) = observe(200, BOTH).await else { panic!("not there") };
+            assert_eq!((body.statements.statements().len(), owner.as_deref()), (1, Some("p")));
+            assert_eq!(body.foreign.unwrap().statements().len(), 1);
+        }
+
+        #[tokio::test]
+        async fn a_bucket_without_policy_has_an_empty_one_and_no_bucket_has_none() {
+            let empty = Observed::Present { body: SharedDocument::of(Vec::new(), false), owner: None };
+            assert_eq!(observe(404, NO_POLICY).await, Ok(empty));
+            let gone = "<Error><Code>NoSuchBucket</Code><Message>none</Message></Error>";
+            assert_eq!(observe(404, gone).await, Ok(Observed::Absent));
+        }
+
+        #[tokio::test]
+        async fn forbidden_is_not_absent() {
+            let denied = |why: &str| {
+                Err(ReadError::Denied { what: "the policy of bucket `acme-weights`".into(), why: why.into() })
+            };
+            let forbidden = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+            assert_eq!(observe(403, forbidden).await, denied("AccessDenied: no"));
+            let stranger = "<Error><Code>MethodNotAllowed</Code><Message>no</Message></Error>";
+            assert_eq!(observe(405, stranger).await, denied("405: only the bucket's own account can read its policy"));
+        }
+
+        #[tokio::test]
+        async fn a_create_merges_with_what_others_wrote() {
+            let (done, requests) = check_write((200, FOREIGN), Action::Create { after: body(false) }).await;
+            assert_eq!(done, Ok(()));
+            let expected = FOREIGN.replace("]}", &format!(",{STATEMENT}]}}"));
+            let [read, put] = requests.as_slice() else { panic!("{requests:?}") };
+            assert_eq!(read, READ.trim_end());
+            let sent = put.strip_prefix(PUT).unwrap();
+            let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+            assert_eq!(parsed(sent), parsed(&expected));
+        }
+
+        #[tokio::test]
+        async fn an_exclusive_update_leaves_nothing_else() {
+            let before = SharedDocument::read("p", Some(BOTH)).unwrap();
+            let action = Action::Update { before, after: body(true), changed: vec!["foreign".into()] };
+            let (done, requests) = check_write((200, BOTH), action).await;
+            assert_eq!(done, Ok(()));
+            assert!(!requests[1].contains("Tls") && requests[1].starts_with(PUT), "{requests:?}");
+        }
+
+        #[tokio::test]
+        async fn an_exclusive_policy_without_ours_is_no_policy() {
+            let nothing = SharedDocument::of(Vec::new(), true);
+            let (done, requests) = check_write((200, FOREIGN), Action::Create { after: nothing.clone() }).await;
+            assert_eq!((done, requests), (Ok(()), vec![READ.trim_end().into(), DELETE.trim_end().into()]));
+            let (done, requests) = check_write((404, NO_POLICY), Action::Create { after: nothing }).await;
+            assert_eq!((done, requests), (Ok(()), vec![READ.trim_end().into()]));
+        }
+
+        #[tokio::test]
+        async fn a_delete_removes_ours_and_keeps_theirs() {
+            let delete = |exclusive| Action::Delete { before: body(exclusive), adopted: false };
+            let (done, requests) = check_write((200, BOTH), delete(false)).await;
+            assert_eq!((done, requests[1].as_str()), (Ok(()), format!("{PUT}{}", sorted(FOREIGN)).as_str()));
+            let (done, requests) = check_write((200, OURS), delete(false)).await;
+            assert_eq!((done, requests[1].as_str()), (Ok(()), DELETE.trim_end()));
+            let (done, requests) = check_write((200, BOTH), delete(true)).await;
+            assert_eq!((done, requests[1].as_str()), (Ok(()), DELETE.trim_end()));
+        }
+
+        fn sorted(text: &str) -> String {
+            serde_json::from_str::<serde_json::Value>(text).unwrap().to_string()
+        }
+
+        #[tokio::test]
+        async fn a_delete_of_nothing_is_done() {
+            let gone = "<Error><Code>NoSuchBucket</Code><Message>none</Message></Error>";
+            for live in [(404, gone), (404, NO_POLICY), (200, FOREIGN)] {
+                let (done, requests) = check_write(live, Action::Delete { before: body(false), adopted: true }).await;
+                assert_eq!((done, requests.len()), (Ok(()), 1));
+            }
+        }
+
+        #[tokio::test]
+        async fn what_is_there_already_is_not_written_again() {
+            let text: &'static str = Box::leak(FOREIGN.replace("]}", &format!(",{STATEMENT}]}}")).into_boxed_str());
+            let (done, requests) = check_write((200, text), Action::Create { after: body(false) }).await;
+            assert_eq!((done, requests.len()), (Ok(()), 1));
+        }
+
+        #[tokio::test]
+        async fn a_policy_that_is_too_large_is_not_sent() {
+            let name = "k".repeat(20_400);
+            let text: &'static str = Box::leak(FOREIGN.replace("weights/*", &name).into_boxed_str());
+            let (done, requests) = check_write((200, text), Action::Create { after: body(false) }).await;
+            let Err(WriteError::Failed { why, .. }) = done else { panic!("{done:?}") };
+            assert!(why.contains("at most 20480 are allowed: nothing was written"), "{why}");
+            assert_eq!(requests.len(), 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{SourceFile, load};
+
+    pub(super) const STATEMENT: &str = r#"{"Sid":"Bailiwick148de9c5Read","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:role/loader"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::acme-weights/m/*"}"#;
+
+    /// The desired document of project `p` with one statement.
+    pub(super) fn body(exclusive: bool) -> SharedDocument {
+        let policy = crate::iam::Policy::parse(&format!(r#"{{"Version":"2012-10-17","Statement":[{STATEMENT}]}}"#));
+        SharedDocument { statements: policy.unwrap(), exclusive, foreign: None }
+    }
+
+    #[test]
+    fn the_sid_in_these_tests_is_the_project_s() {
+        assert!(access::own_sid("p", &body(false).statements.statements()[0]));
+    }
+
+    fn wishes(buckets: &str) -> Vec<crate::kind::Resource> {
+        let text = format!(
+            "version: 1\nproject: p\naccounts:\n  a: {{ id: \"111111111111\", region: us-east-1 }}\n  b: {{ id: \"222222222222\", region: us-west-2 }}\n\
+             clusters:\n  c: {{ account: b, name: c, identity: pod_identity }}\n\
+             service_accounts:\n  loader: {{ cluster: c, namespace: n, name: loader }}\n\
+             grants:\n  - {{ to: loader, bucket: weights, prefix: m/, access: read }}\nbuckets:\n{buckets}"
+        );
+        let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
+        assert_eq!(problems, []);
+        let spec = spec.unwrap();
+        let chains = access::lower(&spec);
+        let erased = crate::kind::Erased::<BucketPolicy>::default();
+        let (found, problems) = crate::kind::AnyKind::desire(&erased, &spec, &Facts::placeholders(&spec), &chains);
+        assert_eq!(problems, []);
+        found
+    }
+
+    #[test]
+    fn a_bucket_of_another_account_gets_statements_after_itself_and_the_roles() {
+        let found = wishes("  weights: { account: a, name: acme-weights }\n");
+        let [policy] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(
+            policy.wish.references.iter().map(|r| r.to.to_string()).collect::<Vec<_>>(),
+            ["aws.s3.bucket.weights", "aws.iam.role.loader"]
+        );
+        assert_eq!(policy.wish.physical_id, "acme-weights");
+        assert!(policy.wish.body.0.get("exclusive").is_none());
+        assert!(policy.wish.body.0.to_string().contains("arn:aws:iam::222222222222:role/p-loader"));
+    }
+
+    #[test]
+    fn a_bucket_of_others_and_one_that_nobody_is_granted_get_no_policy() {
+        let found = wishes(
+            "  weights: { account: a, name: acme-weights, managed: false }\n  logs: { account: a, name: acme-logs }\n",
+        );
+        assert_eq!(found, []);
+    }
+
+    #[test]
+    fn an_exclusive_policy_is_wished_for_even_if_it_is_empty() {
+        let found = wishes(
+            "  weights: { account: b, name: acme-weights }\n  logs: { account: a, name: acme-logs, policy: exclusive }\n",
+        );
+        let [policy] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(policy.address.to_string(), "aws.s3.bucket_policy.logs");
+        assert_eq!(policy.wish.body.0["statements"]["Statement"], serde_json::json!([]));
+    }
+}

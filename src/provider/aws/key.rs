@@ -1,0 +1,633 @@
+//! `aws.kms.key`: a key that is found by its alias: state, description, rotation, tags.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::access::Chain;
+use crate::document::Document;
+use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::provider::tags;
+use crate::spec::{Facts, Spec};
+
+/// A KMS key.
+pub(crate) struct Key;
+
+/// The state of a key that can be used.
+const ENABLED: &str = "Enabled";
+/// The state of a key that will be gone in some days.
+const PENDING_DELETION: &str = "PendingDeletion";
+
+/// What a key is. A field that is absent is left as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct KeyBody {
+    /// The alias, with its prefix.
+    pub(super) alias: String,
+    /// The key's state as KMS names it; `Enabled` is desired.
+    ///
+    /// A key that is to be deleted keeps its alias until it is gone, and with it everything that it has encrypted can be
+    /// read again. So it is there, in another state: a plan that wants it cancels the deletion instead of making a
+    /// second key that can read nothing.
+    pub(super) state: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) description: Option<String>,
+    /// Whether the key material is rotated every year.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rotation: Option<bool>,
+    /// Tags.
+    #[serde(default)]
+    pub(super) tags: BTreeMap<String, String>,
+}
+
+impl Kind for Key {
+    const NAME: &'static str = "aws.kms.key";
+    const IMMUTABLE: &'static [&'static str] = &["alias"];
+    const RELEASE: Release = Release::Forget;
+    type Body = KeyBody;
+
+    fn desire(spec: &Spec, _facts: &Facts, _chains: &[Chain], want: &mut Wanted<KeyBody>) {
+        for (name, key) in spec.keys.iter().filter(|(_, k)| k.managed) {
+            let body = KeyBody {
+                alias: key.alias_name(),
+                state: ENABLED.into(),
+                description: key.description.clone(),
+                rotation: key.rotation,
+                tags: tags(spec, Self::NAME, name, &key.tags),
+            };
+            let scope = spec.regional_scope(&key.account, key.region(spec));
+            let mut wish = Wish::new(name, scope, key.alias_name(), body).at(spec.source(&["keys", name]));
+            wish.on_destroy = key.on_destroy;
+            wish.protect = key.protect;
+            want.add(wish);
+        }
+    }
+
+    /// Of a key that is on its way out nothing is left to delete: `null`, which is as good as absent.
+    fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+        if desired.is_none() && live.0.get("state").and_then(Value::as_str) == Some(PENDING_DELETION) {
+            return Document(Value::Null);
+        }
+        Document::claimed(live, desired, last)
+    }
+}
+
+#[cfg(feature = "aws")]
+pub(super) use live::describe;
+
+#[cfg(feature = "aws")]
+mod live {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use aws_sdk_kms::Client;
+    use aws_sdk_kms::types::{KeyMetadata, KeyState, Tag};
+
+    use super::{ENABLED, Key, KeyBody, PENDING_DELETION};
+    use crate::address::Scope;
+    use crate::kind::Action;
+    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::provider::aws::{code, each, read_error, tag_changes, write_error};
+    use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
+    use crate::session::Session;
+
+    /// How long a key that is deleted can still be saved: the most that KMS allows.
+    const DAYS_TO_DELETION: i32 = 30;
+
+    /// The key that an alias (its name or ARN) points to.
+    pub(in crate::provider::aws) async fn describe(
+        kms: &Client,
+        alias: &str,
+    ) -> Result<Option<KeyMetadata>, ReadError> {
+        match kms.describe_key().key_id(alias).send().await {
+            Ok(answer) => Ok(answer.key_metadata),
+            Err(error) if code(&error) == Some("NotFoundException") => Ok(None),
+            Err(error) => Err(read_error(format!("key `{alias}`"), &error)),
+        }
+    }
+
+    async fn read_tags(kms: &Client, id: &str) -> Result<BTreeMap<String, String>, ReadError> {
+        let mut tags = BTreeMap::new();
+        let mut pages = kms.list_resource_tags().key_id(id).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| read_error(format!("the tags of key `{id}`"), &error))?;
+            tags.extend(page.tags().iter().map(|t| (t.tag_key().to_owned(), t.tag_value().to_owned())));
+        }
+        Ok(tags)
+    }
+
+    /// Whether a key is rotated; nothing for keys that cannot be.
+    async fn read_rotation(kms: &Client, id: &str) -> Result<Option<bool>, ReadError> {
+        match kms.get_key_rotation_status().key_id(id).send().await {
+            Ok(answer) => Ok(Some(answer.key_rotation_enabled())),
+            Err(error) if code(&error) == Some("UnsupportedOperationException") => Ok(None),
+            Err(error) => Err(read_error(format!("the rotation of key `{id}`"), &error)),
+        }
+    }
+
+    /// The state, in which a change under way is no state of its own.
+    fn state(key: &KeyMetadata) -> String {
+        match key.key_state() {
+            Some(KeyState::Creating | KeyState::Updating) | None => ENABLED.to_owned(),
+            Some(state) => state.as_str().to_owned(),
+        }
+    }
+
+    impl Live for Key {
+        async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<KeyBody>, ReadError> {
+            let kms = cloud.kms(scope).await?;
+            let kms = &kms;
+            Ok(each(cloud, scope, "kms", targets, |target| async move {
+                let alias = target.physical_id.as_str();
+                let Some(key) = describe(kms, alias).await? else { return Ok(Observed::Absent) };
+                let tags = read_tags(kms, key.key_id()).await?;
+                Ok(Observed::Present {
+                    owner: tags.get(PROJECT_TAG).cloned(),
+                    body: KeyBody {
+                        alias: alias.to_owned(),
+                        state: state(&key),
+                        description: Some(key.description().unwrap_or_default().to_owned()),
+                        rotation: read_rotation(kms, key.key_id()).await?,
+                        tags,
+                    },
+                })
+            })
+            .await)
+        }
+
+        async fn write(
+            cloud: &Session,
+            scope: &Scope,
+            target: &Target,
+            action: &Action<KeyBody>,
+        ) -> Result<(), WriteError> {
+            let kms = cloud.kms(scope).await?;
+            let _permit = cloud.pace(&scope.to_string(), "kms").await;
+            let alias = target.physical_id.as_str();
+            let found = describe(&kms, alias).await?;
+            match (action, found) {
+                (Action::Create { after }, None) => create(&kms, alias, after).await,
+                // An earlier try got this far, or somebody was faster; only a key of ours is gone on with.
+                (Action::Create { after }, Some(key)) => {
+                    let tags = read_tags(&kms, key.key_id()).await?;
+                    if !is_ours(&tags, after) {
+                        return Err(WriteError::Conflict {
+                            what: format!("create key `{alias}`"),
+                            holder: key.arn().unwrap_or(key.key_id()).to_owned(),
+                            why: "the alias points to a key that does not carry our tags".into(),
+                        });
+                    }
+                    settle(&kms, &key, after).await
+                }
+                (Action::Update { before, after, .. }, Some(key)) => update(&kms, &key, before, after, action).await,
+                (Action::Update { .. }, None) => Err(WriteError::Failed {
+                    what: format!("update key `{alias}`"),
+                    why: "the alias points to no key any more".into(),
+                }),
+                (Action::Delete { .. }, None) => Ok(()),
+                (Action::Delete { before, adopted: true }, Some(key)) => {
+                    let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
+                    untag(&kms, key.key_id(), marks).await
+                }
+                (Action::Delete { adopted: false, .. }, Some(key)) => schedule_deletion(&kms, alias, &key).await,
+            }
+        }
+    }
+
+    fn is_ours(tags: &BTreeMap<String, String>, body: &KeyBody) -> bool {
+        [PROJECT_TAG, ADDRESS_TAG]
+            .iter()
+            .all(|name| tags.contains_key(*name) && tags.get(*name) == body.tags.get(*name))
+    }
+
+    fn sdk_tags(tags: &BTreeMap<String, String>) -> Result<Vec<Tag>, WriteError> {
+        tags.iter()
+            .map(|(key, value)| Tag::builder().tag_key(key).tag_value(value).build())
+            .collect::<Result<_, _>>()
+            .map_err(|error| WriteError::Failed { what: "tag".into(), why: error.to_string() })
+    }
+
+    /// Makes the key and then its alias. A key whose alias was not made in an earlier try is found by its tags, so that
+    /// trying again does not make another one.
+    async fn create(kms: &Client, alias: &str, body: &KeyBody) -> Result<(), WriteError> {
+        let key = if let Some(orphan) = find_orphan(kms, body).await? {
+            orphan
+        } else {
+            let made = kms
+                .create_key()
+                .set_description(body.description.clone())
+                .set_tags(Some(sdk_tags(&body.tags)?))
+                .send()
+                .await
+                .map_err(|error| write_error(format!("create key `{alias}`"), &error))?;
+            made.key_metadata.ok_or_else(|| WriteError::Failed {
+                what: format!("create key `{alias}`"),
+                why: "KMS named no key in its answer".into(),
+            })?
+        };
+        match kms.create_alias().alias_name(alias).target_key_id(key.key_id()).send().await {
+            Ok(_) => {}
+            Err(error) if code(&error) == Some("NotFoundException") => {
+                return Err(WriteError::NotYet {
+                    what: format!("create alias `{alias}`"),
+                    awaited: format!("key `{}` to be known everywhere", key.key_id()),
+                    why: "NotFoundException".into(),
+                });
+            }
+            Err(error) => return Err(write_error(format!("create alias `{alias}`"), &error)),
+        }
+        settle(kms, &key, body).await
+    }
+
+    /// A key that carries our tags and no alias.
+    ///
+    /// Keys with an alias are passed over: one that carries our tags lives under another name, and is in use.
+    async fn find_orphan(kms: &Client, body: &KeyBody) -> Result<Option<KeyMetadata>, ReadError> {
+        let mut named = BTreeSet::new();
+        let mut pages = kms.list_aliases().into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| read_error("the aliases of the account", &error))?;
+            named.extend(page.aliases().iter().filter_map(|a| a.target_key_id()).map(ToOwned::to_owned));
+        }
+        let mut pages = kms.list_keys().into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| read_error("the keys of the account", &error))?;
+            for id in page.keys().iter().filter_map(|k| k.key_id()).filter(|id| !named.contains(*id)) {
+                let tags = match read_tags(kms, id).await {
+                    Ok(tags) => tags,
+                    // A key that we made can be read by us; a policy that forbids it makes the key somebody else's.
+                    Err(ReadError::Denied { .. }) => continue,
+                    Err(error) => return Err(error),
+                };
+                if is_ours(&tags, body)
+                    && let Some(key) = describe(kms, id).await?
+                    && key.key_state() == Some(&KeyState::Enabled)
+                {
+                    return Ok(Some(key));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives a key of ours, new or left over, what the spec says.
+    async fn settle(kms: &Client, key: &KeyMetadata, body: &KeyBody) -> Result<(), WriteError> {
+        let id = key.key_id();
+        let live = KeyBody {
+            alias: body.alias.clone(),
+            state: state(key),
+            description: Some(key.description().unwrap_or_default().to_owned()),
+            rotation: read_rotation(kms, id).await?,
+            tags: read_tags(kms, id).await?,
+        };
+        let mut changed = Vec::new();
+        if live.state != body.state {
+            changed.push("state".into());
+        }
+        if body.description.is_some() && live.description != body.description {
+            changed.push("description".into());
+        }
+        if body.rotation.is_some() && live.rotation != body.rotation {
+            changed.push("rotation".into());
+        }
+        // Tags that we do not know stay: only what is missing is set.
+        let before = KeyBody {
+            tags: live
+                .tags
+                .iter()
+                .filter(|(k, _)| body.tags.contains_key(*k))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+            ..live
+        };
+        let action = Action::Update { before: before.clone(), after: body.clone(), changed };
+        update(kms, key, &before, body, &action).await
+    }
+
+    /// Writes field by field, the state first: a key that is to be deleted takes no other change.
+    async fn update(
+        kms: &Client,
+        key: &KeyMetadata,
+        before: &KeyBody,
+        after: &KeyBody,
+        action: &Action<KeyBody>,
+    ) -> Result<(), WriteError> {
+        let id = key.key_id();
+        let what = |part: &str| format!("update the {part} of key `{}`", after.alias);
+        if action.touches("state") {
+            if state(key) == PENDING_DELETION {
+                kms.cancel_key_deletion()
+                    .key_id(id)
+                    .send()
+                    .await
+                    .map_err(|error| write_error(format!("cancel the deletion of key `{}`", after.alias), &error))?;
+            }
+            // Cancelling leaves the key disabled.
+            kms.enable_key().key_id(id).send().await.map_err(|error| write_error(what("state"), &error))?;
+        }
+        let (set, remove) = tag_changes(&before.tags, &after.tags);
+        if !set.is_empty() {
+            kms.tag_resource()
+                .key_id(id)
+                .set_tags(Some(sdk_tags(&set)?))
+                .send()
+                .await
+                .map_err(|error| write_error(what("tags"), &error))?;
+        }
+        untag(kms, id, remove).await?;
+        if action.touches("description") {
+            kms.update_key_description()
+                .key_id(id)
+                .description(after.description.clone().unwrap_or_default())
+                .send()
+                .await
+                .map_err(|error| write_error(what("description"), &error))?;
+        }
+        if action.touches("rotation") {
+            // A new key is not rotated, so that is what a key goes back to.
+            if after.rotation.unwrap_or(false) {
+                kms.enable_key_rotation().key_id(id).send().await.map_err(|e| write_error(what("rotation"), &e))?;
+            } else {
+                kms.disable_key_rotation().key_id(id).send().await.map_err(|e| write_error(what("rotation"), &e))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn untag(kms: &Client, id: &str, keys: Vec<String>) -> Result<(), WriteError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        kms.untag_resource()
+            .key_id(id)
+            .set_tag_keys(Some(keys))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| write_error(format!("untag key `{id}`"), &error))
+    }
+
+    async fn schedule_deletion(kms: &Client, alias: &str, key: &KeyMetadata) -> Result<(), WriteError> {
+        if state(key) == PENDING_DELETION {
+            return Ok(());
+        }
+        kms.schedule_key_deletion()
+            .key_id(key.key_id())
+            .pending_window_in_days(DAYS_TO_DELETION)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| write_error(format!("schedule the deletion of key `{alias}`"), &error))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use crate::address::Address;
+        use crate::kind::Kind;
+        use crate::provider::recorded::{Recorded, scope};
+
+        const DESCRIBE: &str = "TrentService.DescribeKey";
+        const TAGS: &str = "TrentService.ListResourceTags";
+        const ROTATION: &str = "TrentService.GetKeyRotationStatus";
+        const KEY: &str = r#"{"KeyMetadata":{"KeyId":"k1","Arn":"arn:aws:kms:us-east-1:111111111111:key/k1","Description":"weights","KeyState":"Enabled"}}"#;
+        const PENDING: &str = r#"{"KeyMetadata":{"KeyId":"k1","Arn":"arn:aws:kms:us-east-1:111111111111:key/k1","Description":"weights","KeyState":"PendingDeletion"}}"#;
+        const OUR_TAGS: &str = r#"{"Tags":[{"TagKey":"bailiwick:project","TagValue":"p"},{"TagKey":"bailiwick:address","TagValue":"aws.kms.key.weights"},{"TagKey":"cost","TagValue":"7"}],"Truncated":false}"#;
+        const NOT_FOUND: &str = r#"{"__type":"NotFoundException","message":"Alias is not found."}"#;
+        const ROTATED: &str = r#"{"KeyRotationEnabled":true}"#;
+        const NOT_ROTATED: &str = r#"{"KeyRotationEnabled":false}"#;
+
+        fn target() -> Target {
+            Target { address: Address::new(Key::NAME, "weights"), physical_id: "alias/weights".into() }
+        }
+
+        fn body() -> KeyBody {
+            let tags = [(PROJECT_TAG, "p"), (ADDRESS_TAG, "aws.kms.key.weights")];
+            KeyBody {
+                alias: "alias/weights".into(),
+                state: ENABLED.into(),
+                description: Some("weights".into()),
+                rotation: Some(true),
+                tags: tags.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            }
+        }
+
+        async fn observe(exchanges: &[(&'static str, u16, &'static str)]) -> Result<Observed<KeyBody>, ReadError> {
+            let server = Recorded::start(exchanges).await;
+            let answers = Key::observe(&server.session(), &scope(), &[target()]).await.unwrap();
+            answers.into_iter().next().unwrap()
+        }
+
+        /// The requests that a step sends, as `Operation {body}`, without those that only look.
+        async fn check_write(
+            exchanges: &[(&'static str, u16, &'static str)],
+            action: Action<KeyBody>,
+        ) -> (Result<(), WriteError>, Vec<String>) {
+            let mut all = exchanges.to_vec();
+            all.extend([
+                (DESCRIBE, 200, KEY),
+                (TAGS, 200, OUR_TAGS),
+                (ROTATION, 200, NOT_ROTATED),
+                ("TrentService.CreateKey", 200, KEY),
+                ("TrentService.ListAliases", 200, r#"{"Aliases":[],"Truncated":false}"#),
+                ("TrentService.ListKeys", 200, r#"{"Keys":[],"Truncated":false}"#),
+                ("TrentService.", 200, "{}"),
+            ]);
+            let server = Recorded::start(&all).await;
+            let done = Key::write(&server.session(), &scope(), &target(), &action).await;
+            let short = |request: &String| {
+                let operation = request.split_once("TrentService.").unwrap().1;
+                let operation = operation.split_once("\r\n").unwrap().0.to_owned();
+                let looks = ["Describe", "List", "Get"].iter().any(|p| operation.starts_with(p));
+                (!looks).then(|| format!("{operation} {}", request.split_once("\r\n\r\n").unwrap().1))
+            };
+            (done, server.requests().iter().filter_map(short).collect())
+        }
+
+        #[tokio::test]
+        async fn a_key_is_read_with_its_owner() {
+            let found = observe(&[(DESCRIBE, 200, KEY), (TAGS, 200, OUR_TAGS), (ROTATION, 200, ROTATED)]).await;
+            let mut expected = body();
+            expected.tags.insert("cost".into(), "7".into());
+            assert_eq!(found, Ok(Observed::Present { body: expected, owner: Some("p".into()) }));
+        }
+
+        #[tokio::test]
+        async fn an_alias_that_does_not_exist_is_absent() {
+            assert_eq!(observe(&[(DESCRIBE, 400, NOT_FOUND)]).await, Ok(Observed::Absent));
+        }
+
+        #[tokio::test]
+        async fn forbidden_is_not_absent() {
+            // KMS says so with status 400.
+            let denied = r#"{"__type":"AccessDeniedException","Message":"no"}"#;
+            let expected =
+                |what: &str| Err(ReadError::Denied { what: what.into(), why: "AccessDeniedException: no".into() });
+            assert_eq!(observe(&[(DESCRIBE, 400, denied)]).await, expected("key `alias/weights`"));
+            let tags = observe(&[(DESCRIBE, 200, KEY), (TAGS, 400, denied)]).await;
+            assert_eq!(tags, expected("the tags of key `k1`"));
+        }
+
+        #[tokio::test]
+        async fn a_key_that_is_to_be_deleted_is_there() {
+            let found = observe(&[(DESCRIBE, 200, PENDING), (TAGS, 200, OUR_TAGS), (ROTATION, 200, NOT_ROTATED)]).await;
+            let Ok(Observed::Present { body, .. }) = found else { panic!("{found:?}") };
+            assert_eq!(body.state, "PendingDeletion");
+        }
+
+        #[tokio::test]
+        async fn tags_are_read_to_the_last_page() {
+            let first = r#"{"Tags":[{"TagKey":"a","TagValue":"1"}],"Truncated":true,"NextMarker":"more"}"#;
+            let exchanges = [
+                (DESCRIBE, 200, KEY),
+                (r#""Marker":"more""#, 200, OUR_TAGS),
+                (TAGS, 200, first),
+                (ROTATION, 200, ROTATED),
+            ];
+            let Ok(Observed::Present { body, owner }) = observe(&exchanges).await else { panic!("not there") };
+            assert_eq!((body.tags.len(), owner.as_deref()), (4, Some("p")));
+        }
+
+        #[tokio::test]
+        async fn a_new_key_gets_tags_alias_and_rotation() {
+            let (done, requests) = check_write(&[(DESCRIBE, 400, NOT_FOUND)], Action::Create { after: body() }).await;
+            assert_eq!(done, Ok(()));
+            assert_eq!(
+                requests,
+                [
+                    r#"CreateKey {"Description":"weights","Tags":[{"TagKey":"bailiwick:address","TagValue":"aws.kms.key.weights"},{"TagKey":"bailiwick:project","TagValue":"p"}]}"#,
+                    r#"CreateAlias {"AliasName":"alias/weights","TargetKeyId":"k1"}"#,
+                    r#"EnableKeyRotation {"KeyId":"k1"}"#,
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn a_key_that_an_earlier_try_left_without_alias_is_used() {
+            let denied = r#"{"__type":"AccessDeniedException","message":"no"}"#;
+            let exchanges = [
+                (r#""KeyId":"alias/weights""#, 400, NOT_FOUND),
+                (
+                    "TrentService.ListAliases",
+                    200,
+                    r#"{"Aliases":[{"AliasName":"alias/b","TargetKeyId":"k2"}],"Truncated":false}"#,
+                ),
+                (r#""Marker":"m""#, 200, r#"{"Keys":[{"KeyId":"k1"}],"Truncated":false}"#),
+                (
+                    "TrentService.ListKeys",
+                    200,
+                    r#"{"Keys":[{"KeyId":"k2"},{"KeyId":"k3"}],"Truncated":true,"NextMarker":"m"}"#,
+                ),
+                (r#"{"KeyId":"k3"}"#, 400, denied),
+            ];
+            let (done, requests) = check_write(&exchanges, Action::Create { after: body() }).await;
+            assert_eq!(done, Ok(()));
+            assert_eq!(
+                requests,
+                [
+                    r#"CreateAlias {"AliasName":"alias/weights","TargetKeyId":"k1"}"#,
+                    r#"EnableKeyRotation {"KeyId":"k1"}"#
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn a_key_that_an_earlier_try_finished_up_to_the_alias_is_gone_on_with() {
+            let (done, requests) = check_write(&[], Action::Create { after: body() }).await;
+            assert_eq!((done, requests), (Ok(()), vec![r#"EnableKeyRotation {"KeyId":"k1"}"#.to_owned()]));
+        }
+
+        #[tokio::test]
+        async fn an_alias_of_somebody_else_is_a_conflict() {
+            let theirs = (TAGS, 200, r#"{"Tags":[],"Truncated":false}"#);
+            let (done, requests) = check_write(&[theirs], Action::Create { after: body() }).await;
+            assert!(matches!(done, Err(WriteError::Conflict { .. })), "{done:?}");
+            assert_eq!(requests, [""; 0]);
+        }
+
+        #[tokio::test]
+        async fn only_what_changed_is_written() {
+            let mut before = body();
+            before.tags.insert("old".into(), "1".into());
+            before.description = Some("old".into());
+            let action =
+                Action::Update { before, after: body(), changed: vec!["description".into(), "tags.old".into()] };
+            let (done, requests) = check_write(&[], action).await;
+            assert_eq!(done, Ok(()));
+            assert_eq!(
+                requests,
+                [
+                    r#"UntagResource {"KeyId":"k1","TagKeys":["old"]}"#,
+                    r#"UpdateKeyDescription {"KeyId":"k1","Description":"weights"}"#
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn a_deletion_is_cancelled_before_anything_else() {
+            let before = KeyBody { state: PENDING_DELETION.into(), rotation: Some(false), ..body() };
+            let action = Action::Update { before, after: body(), changed: vec!["rotation".into(), "state".into()] };
+            let (done, requests) = check_write(&[(DESCRIBE, 200, PENDING)], action).await;
+            assert_eq!(done, Ok(()));
+            assert_eq!(
+                requests,
+                [
+                    r#"CancelKeyDeletion {"KeyId":"k1"}"#,
+                    r#"EnableKey {"KeyId":"k1"}"#,
+                    r#"EnableKeyRotation {"KeyId":"k1"}"#
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn a_delete_leaves_thirty_days() {
+            let delete = |adopted| Action::Delete { before: body(), adopted };
+            let (done, requests) = check_write(&[], delete(false)).await;
+            assert_eq!(
+                (done, requests),
+                (Ok(()), vec![r#"ScheduleKeyDeletion {"KeyId":"k1","PendingWindowInDays":30}"#.to_owned()])
+            );
+            let (done, requests) = check_write(&[], delete(true)).await;
+            let expected = r#"UntagResource {"KeyId":"k1","TagKeys":["bailiwick:address","bailiwick:project"]}"#;
+            assert_eq!((done, requests), (Ok(()), vec![expected.to_owned()]));
+            for gone in [(DESCRIBE, 400, NOT_FOUND), (DESCRIBE, 200, PENDING)] {
+                assert_eq!(check_write(&[gone], delete(false)).await, (Ok(()), Vec::new()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{OnDestroy, SourceFile, load};
+
+    #[test]
+    fn only_managed_keys_are_wished_for_with_what_the_spec_sets() {
+        let text = "version: 1\nproject: p\naccounts:\n  a: { id: \"111111111111\", region: us-east-1 }\nkeys:\n  \
+            ours: { account: a, alias: weights, managed: true, region: us-west-2, rotation: true, on_destroy: delete, protect: true, tags: { team: ml } }\n  \
+            theirs: { account: a, alias: logs }\n";
+        let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
+        assert_eq!(problems, []);
+        let erased = crate::kind::Erased::<Key>::default();
+        let (found, problems) = crate::kind::AnyKind::desire(&erased, &spec.unwrap(), &Facts::default(), &[]);
+        assert_eq!(problems, []);
+        let [key] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(
+            key.wish.body.0,
+            serde_json::json!({"alias": "alias/weights", "state": "Enabled", "rotation": true, "tags": {
+                "team": "ml", "bailiwick:project": "p", "bailiwick:address": "aws.kms.key.ours"
+            }})
+        );
+        assert_eq!(key.wish.scope.to_string(), "account `a` (111111111111, us-west-2)");
+        assert_eq!((key.wish.on_destroy, key.wish.protect), (OnDestroy::Delete, true));
+    }
+
+    #[test]
+    fn a_key_on_its_way_out_is_gone_unless_it_is_wanted() {
+        let live = Document(serde_json::json!({"alias": "alias/a", "state": "PendingDeletion", "tags": {}}));
+        let wish = Document(serde_json::json!({"alias": "alias/a", "state": "Enabled", "tags": {}}));
+        assert_eq!(Key::claimed(&live, None, Some(&wish)).0, Value::Null);
+        assert_eq!(Key::claimed(&live, Some(&wish), None).0["state"], "PendingDeletion");
+    }
+}

@@ -1,0 +1,366 @@
+//! `aws.kms.key_policy`: our statements in the policy of a key.
+//!
+//! What counts as absent, and what becomes of others' statements, is explained in [`super::shared_document`]. A key
+//! always has a policy, and one that holds nothing but our statements locks out everybody who may change it, so it is
+//! never written.
+
+use super::shared_document::{self, SharedDocument, managed_principals};
+use crate::access::{self, Chain};
+use crate::diagnostic::Diagnostic;
+use crate::document::Document;
+use crate::iam::{Place, measure};
+use crate::kind::{Kind, Wanted, Wish};
+use crate::spec::{Facts, Spec};
+
+/// The policy of a KMS key.
+pub(crate) struct KeyPolicy;
+
+impl Kind for KeyPolicy {
+    const NAME: &'static str = "aws.kms.key_policy";
+    type Body = SharedDocument;
+
+    fn desire(spec: &Spec, _facts: &Facts, chains: &[Chain], want: &mut Wanted<SharedDocument>) {
+        for (name, key) in &spec.keys {
+            let statements = access::key_statements(spec, chains, name);
+            if statements.is_empty() {
+                continue;
+            }
+            let source = spec.source(&["keys", name]);
+            let roles = managed_principals(spec, &statements);
+            let body = SharedDocument::of(statements, false);
+            let size = measure(Place::KeyPolicy, &body.statements);
+            if size.is_over() {
+                want.problem(
+                    Diagnostic::error(
+                        "policy-too-large",
+                        format!(
+                            "the grants on buckets under key `{}` need a key policy of {} bytes: at most {} are allowed",
+                            key.alias_name(),
+                            size.used,
+                            size.quota
+                        ),
+                    )
+                    .at(source)
+                    .help("let pods share a role, or use `mode: assume_role`"),
+                );
+                continue;
+            }
+            let scope = spec.regional_scope(&key.account, key.region(spec));
+            let mut wish = Wish::new(name, scope, key.alias_name(), body).at(source);
+            if key.managed {
+                wish = wish.after("aws.kms.key", name);
+            }
+            for role in roles {
+                wish = wish.after("aws.iam.role", &role);
+            }
+            want.add(wish);
+        }
+    }
+
+    fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+        shared_document::claimed(live, desired, last)
+    }
+}
+
+#[cfg(feature = "aws")]
+mod live {
+    use super::super::key::describe;
+    use super::{KeyPolicy, SharedDocument};
+    use crate::address::Scope;
+    use crate::iam::{Place, measure_text};
+    use crate::kind::Action;
+    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::provider::aws::{code, each, read_error, write_error};
+    use crate::session::Session;
+
+    /// The only policy that a key can have.
+    ///
+    /// Source: KMS API Reference, `PutKeyPolicy`, `PolicyName`.
+    const POLICY_NAME: &str = "default";
+
+    /// The id of the key behind an alias, and the text of its policy; nothing if there is no such key.
+    async fn fetch(kms: &aws_sdk_kms::Client, alias: &str) -> Result<Option<(String, String)>, ReadError> {
+        let what = || format!("the policy of key `{alias}`");
+        let Some(key) = describe(kms, alias).await? else { return Ok(None) };
+        let id = key.key_id().to_owned();
+        match kms.get_key_policy().key_id(&id).policy_name(POLICY_NAME).send().await {
+            Ok(answer) => match answer.policy {
+                Some(text) => Ok(Some((id, text))),
+                None => Err(ReadError::Failed { what: what(), why: "KMS answered without a policy".into() }),
+            },
+            Err(error) if code(&error) == Some("NotFoundException") => Ok(None),
+            Err(error) => Err(read_error(what(), &error)),
+        }
+    }
+
+    impl Live for KeyPolicy {
+        async fn observe(
+            cloud: &Session,
+            scope: &Scope,
+            targets: &[Target],
+        ) -> Result<Answers<SharedDocument>, ReadError> {
+            let kms = cloud.kms(scope).await?;
+            let kms = &kms;
+            Ok(each(cloud, scope, "kms", targets, |target| async move {
+                let alias = target.physical_id.as_str();
+                let Some((_, text)) = fetch(kms, alias).await? else { return Ok(Observed::Absent) };
+                let body = SharedDocument::read(cloud.project(), Some(&text))
+                    .map_err(|why| ReadError::Failed { what: format!("the policy of key `{alias}`"), why })?;
+                Ok(Observed::Present { owner: body.owner(cloud.project()), body })
+            })
+            .await)
+        }
+
+        async fn write(
+            cloud: &Session,
+            scope: &Scope,
+            target: &Target,
+            action: &Action<SharedDocument>,
+        ) -> Result<(), WriteError> {
+            let kms = cloud.kms(scope).await?;
+            let _permit = cloud.pace(&scope.to_string(), "kms").await;
+            let alias = target.physical_id.as_str();
+            let what = format!("write the policy of key `{alias}`");
+            let failed = |why: String| WriteError::Failed { what: what.clone(), why };
+            let body = match action {
+                Action::Create { after } | Action::Update { after, .. } => after.clone(),
+                Action::Delete { .. } => SharedDocument::of(Vec::new(), false),
+            };
+            let Some((id, live)) = fetch(&kms, alias).await? else {
+                return if matches!(action, Action::Delete { .. }) {
+                    Ok(())
+                } else {
+                    Err(WriteError::NotYet {
+                        awaited: "the key to be known to KMS".into(),
+                        why: format!("`{alias}` points to no key"),
+                        what,
+                    })
+                };
+            };
+            let document = body.rewrite(cloud.project(), Some(&live)).map_err(&failed)?;
+            if !document.changed {
+                return Ok(());
+            }
+            let (Some(text), 1..) = (document.text, document.foreign) else {
+                return Err(failed(
+                    "the policy holds no statement but ours, so that nobody could change the key any more: nothing \
+                     was written; add a statement that lets the key's account manage it"
+                        .into(),
+                ));
+            };
+            let size = measure_text(Place::KeyPolicy, &text);
+            if size.is_over() {
+                return Err(failed(format!(
+                    "it would have {} bytes with the {} statements of others, and at most {} are allowed: nothing was \
+                     written",
+                    size.used, document.foreign, size.quota
+                )));
+            }
+            kms.put_key_policy()
+                .key_id(id)
+                .policy_name(POLICY_NAME)
+                .policy(text)
+                .send()
+                .await
+                .map(|_| ())
+                .map_err(|error| write_error(what, &error))
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::super::tests::body;
+        use super::*;
+        use crate::address::Address;
+        use crate::kind::Kind;
+        use crate::provider::recorded::{Recorded, scope};
+        use serde_json::{Value, json};
+
+        const DESCRIBE: &str = "TrentService.DescribeKey";
+        const READ: &str = "TrentService.GetKeyPolicy";
+        const PUT: &str = "TrentService.PutKeyPolicy";
+        const KEY: &str =
+            r#"{"KeyMetadata":{"KeyId":"k1","Arn":"arn:aws:kms:us-east-1:111111111111:key/k1","KeyState":"Enabled"}}"#;
+        const NOT_FOUND: &str = r#"{"__type":"NotFoundException","message":"Alias is not found."}"#;
+        const DENIED: &str = r#"{"__type":"AccessDeniedException","message":"no"}"#;
+
+        fn account_statement() -> Value {
+            json!({"Sid": "Enable IAM User Permissions", "Effect": "Allow", "Action": ["kms:*"], "Resource": "*",
+                "Principal": {"AWS": ["arn:aws:iam::111111111111:root"]}})
+        }
+
+        /// What `GetKeyPolicy` answers.
+        fn policy(statements: &[Value]) -> &'static str {
+            let text = json!({"Version": "2012-10-17", "Id": "key-default-1", "Statement": statements}).to_string();
+            Box::leak(json!({"Policy": text, "PolicyName": "default"}).to_string().into_boxed_str())
+        }
+
+        fn ours() -> Value {
+            body().statements.statements()[0].to_value()
+        }
+
+        fn target() -> Target {
+            Target { address: Address::new(KeyPolicy::NAME, "weights"), physical_id: "alias/weights".into() }
+        }
+
+        async fn observe(
+            exchanges: &[(&'static str, u16, &'static str)],
+        ) -> Result<Observed<SharedDocument>, ReadError> {
+            let server = Recorded::start(exchanges).await;
+            let answers = KeyPolicy::observe(&server.session(), &scope(), &[target()]).await.unwrap();
+            answers.into_iter().next().unwrap()
+        }
+
+        /// The `PutKeyPolicy` requests that a step sends.
+        async fn check_write(live: &[Value], action: Action<SharedDocument>) -> (Result<(), WriteError>, Vec<Value>) {
+            let server = Recorded::start(&[(DESCRIBE, 200, KEY), (READ, 200, policy(live)), (PUT, 200, "{}")]).await;
+            let done = KeyPolicy::write(&server.session(), &scope(), &target(), &action).await;
+            let sent = |request: &String| {
+                let (head, text) = request.split_once("\r\n\r\n").unwrap();
+                head.contains(PUT).then(|| serde_json::from_str(text).unwrap())
+            };
+            (done, server.requests().iter().filter_map(sent).collect())
+        }
+
+        fn put(statements: &[Value]) -> Value {
+            let text = json!({"Version": "2012-10-17", "Id": "key-default-1", "Statement": statements}).to_string();
+            json!({"KeyId": "k1", "PolicyName": "default", "Policy": text})
+        }
+
+        #[tokio::test]
+        async fn ours_and_theirs_are_told_apart() {
+            let live = policy(&[account_statement(), ours()]);
+            let found = observe(&[(DESCRIBE, 200, KEY), (READ, 200, live)]).await;
+            let Ok(Observed::Present { body: found, owner }) = found else { panic!("{found:?}") };
+            assert_eq!((&found.statements, owner.as_deref()), (&body().statements, Some("p")));
+            assert_eq!(found.foreign.unwrap().statements().len(), 1);
+        }
+
+        #[tokio::test]
+        async fn no_key_has_no_policy() {
+            assert_eq!(observe(&[(DESCRIBE, 400, NOT_FOUND)]).await, Ok(Observed::Absent));
+            assert_eq!(observe(&[(DESCRIBE, 200, KEY), (READ, 400, NOT_FOUND)]).await, Ok(Observed::Absent));
+        }
+
+        #[tokio::test]
+        async fn forbidden_is_not_absent() {
+            assert_eq!(
+                observe(&[(DESCRIBE, 200, KEY), (READ, 400, DENIED)]).await,
+                Err(ReadError::Denied {
+                    what: "the policy of key `alias/weights`".into(),
+                    why: "AccessDeniedException: no".into()
+                })
+            );
+        }
+
+        #[tokio::test]
+        async fn a_create_keeps_what_others_wrote() {
+            let sent = check_write(&[account_statement()], Action::Create { after: body() }).await;
+            assert_eq!(sent, (Ok(()), vec![put(&[account_statement(), ours()])]));
+            let again = check_write(&[account_statement(), ours()], Action::Create { after: body() }).await;
+            assert_eq!(again, (Ok(()), Vec::new()));
+        }
+
+        #[tokio::test]
+        async fn an_update_replaces_ours() {
+            let mut old = ours();
+            old["Action"] = "kms:GenerateDataKey".into();
+            let before =
+                SharedDocument::read("p", Some(&json!({"Version": "2012-10-17", "Statement": [old]}).to_string()));
+            let action = Action::Update { before: before.unwrap(), after: body(), changed: vec!["statements".into()] };
+            let sent = check_write(&[old, account_statement()], action).await;
+            assert_eq!(sent, (Ok(()), vec![put(&[account_statement(), ours()])]));
+        }
+
+        #[tokio::test]
+        async fn a_delete_puts_the_policy_back_without_ours() {
+            let delete = || Action::Delete { before: body(), adopted: false };
+            let sent = check_write(&[account_statement(), ours()], delete()).await;
+            assert_eq!(sent, (Ok(()), vec![put(&[account_statement()])]));
+            assert_eq!(check_write(&[account_statement()], delete()).await, (Ok(()), Vec::new()));
+        }
+
+        #[tokio::test]
+        async fn nobody_is_locked_out() {
+            let mut old = ours();
+            old["Action"] = "kms:GenerateDataKey".into();
+            for action in [Action::Create { after: body() }, Action::Delete { before: body(), adopted: false }] {
+                let (done, sent) = check_write(std::slice::from_ref(&old), action).await;
+                let Err(WriteError::Failed { why, .. }) = done else { panic!("{done:?}") };
+                assert!(why.contains("no statement but ours"), "{why}");
+                assert_eq!(sent, [Value::Null; 0]);
+            }
+        }
+
+        #[tokio::test]
+        async fn a_key_that_is_gone_needs_no_delete_and_is_awaited_otherwise() {
+            let server = Recorded::start(&[(DESCRIBE, 400, NOT_FOUND)]).await;
+            let session = server.session();
+            let delete = Action::Delete { before: body(), adopted: false };
+            assert_eq!(KeyPolicy::write(&session, &scope(), &target(), &delete).await, Ok(()));
+            let create = Action::Create { after: body() };
+            let done = KeyPolicy::write(&session, &scope(), &target(), &create).await;
+            assert!(matches!(done, Err(WriteError::NotYet { .. })), "{done:?}");
+        }
+
+        #[tokio::test]
+        async fn a_principal_that_is_not_known_yet_is_awaited() {
+            let refused = r#"{"__type":"MalformedPolicyDocumentException","message":"Policy contains a statement with one or more invalid principals."}"#;
+            let server = Recorded::start(&[
+                (DESCRIBE, 200, KEY),
+                (READ, 200, policy(&[account_statement()])),
+                (PUT, 400, refused),
+            ])
+            .await;
+            let create = Action::Create { after: body() };
+            let done = KeyPolicy::write(&server.session(), &scope(), &target(), &create).await;
+            assert!(matches!(done, Err(WriteError::NotYet { .. })), "{done:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{SourceFile, load};
+
+    /// The desired document of project `p` with one statement.
+    pub(super) fn body() -> SharedDocument {
+        let text = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Bailiwick148de9c5Decrypt","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:role/loader"},"Action":"kms:Decrypt","Resource":"*"}]}"#;
+        SharedDocument { statements: crate::iam::Policy::parse(text).unwrap(), exclusive: false, foreign: None }
+    }
+
+    #[test]
+    fn the_sid_in_these_tests_is_the_project_s() {
+        assert!(access::own_sid("p", &body().statements.statements()[0]));
+    }
+
+    fn check_desire(managed: bool) -> (Vec<String>, serde_json::Value) {
+        let text = format!(
+            "version: 1\nproject: p\naccounts:\n  a: {{ id: \"111111111111\", region: us-east-1 }}\n  b: {{ id: \"222222222222\", region: us-west-2 }}\n\
+             clusters:\n  c: {{ account: b, name: c, identity: pod_identity }}\n\
+             service_accounts:\n  loader: {{ cluster: c, namespace: n, name: loader }}\n\
+             keys:\n  weights: {{ account: a, alias: weights, managed: {managed} }}\n  unused: {{ account: a, alias: unused }}\n\
+             buckets:\n  weights: {{ account: a, name: acme-weights, encryption: {{ kms_key: weights }} }}\n\
+             grants:\n  - {{ to: loader, bucket: weights, prefix: m/, access: read }}\n"
+        );
+        let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
+        assert_eq!(problems, []);
+        let spec = spec.unwrap();
+        let erased = crate::kind::Erased::<KeyPolicy>::default();
+        let (found, problems) = crate::kind::AnyKind::desire(&erased, &spec, &Facts::default(), &access::lower(&spec));
+        assert_eq!(problems, []);
+        let [policy] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(policy.wish.physical_id, "alias/weights");
+        let references = policy.wish.references.iter().map(|r| r.to.to_string()).collect();
+        (references, policy.wish.body.0["statements"]["Statement"][0]["Principal"].clone())
+    }
+
+    #[test]
+    fn every_key_that_grants_use_gets_statements() {
+        let principal = serde_json::json!({"AWS": "arn:aws:iam::222222222222:role/p-loader"});
+        assert_eq!(check_desire(false), (vec!["aws.iam.role.loader".to_owned()], principal.clone()));
+        let references = vec!["aws.kms.key.weights".to_owned(), "aws.iam.role.loader".to_owned()];
+        assert_eq!(check_desire(true), (references, principal));
+    }
+}

@@ -1,0 +1,312 @@
+//! Policies that others write too (a bucket's, a key's), owned by statement.
+//!
+//! Ours are the statements whose Sid begins with the project's prefix. Everything else is foreign: it is carried
+//! through a write as the JSON that it was.
+//!
+//! A shared document has no "absent" of its own: a bucket or key that exists has one, if only an empty one. So what is
+//! observed is the whole document, which makes its digest cover foreign statements too, and [`claimed`] says what of it
+//! is ours. `null` from there means that nothing is, which is as good as absent: a policy with nothing but foreign
+//! statements leads to a create that merges, not to an adoption. Under `exclusive` foreign statements are claimed as
+//! well, and show as a difference from the desired document, which has none. An exclusive document without statements of
+//! ours is one that must be empty: it is there as soon as the bucket is.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::access;
+use crate::document::Document;
+use crate::iam::{Policy, Principal, Selector, Statement, Version};
+use crate::spec::Spec;
+
+/// A document that is owned by statement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SharedDocument {
+    /// Our statements.
+    pub(super) statements: Policy,
+    /// Whether nobody else may have statements there. The live document does not tell; [`claimed`] copies it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) exclusive: bool,
+    /// What is not ours. Never desired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) foreign: Option<Policy>,
+}
+
+/// A document to be written.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg(any(feature = "aws", test))]
+pub(super) struct Rewritten {
+    /// The text, or nothing if no statement is left.
+    pub(super) text: Option<String>,
+    /// How many statements in it are foreign.
+    pub(super) foreign: usize,
+    /// Whether it says anything else than the live document.
+    pub(super) changed: bool,
+}
+
+impl SharedDocument {
+    /// The document that shall hold these statements of ours.
+    pub(super) fn of(statements: Vec<Statement>, exclusive: bool) -> Self {
+        Self { statements: Policy::new(Version::V2012, statements), exclusive, foreign: None }
+    }
+
+    /// Reads a live document, which is `None` where the API says that there is none.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    #[cfg(any(feature = "aws", test))]
+    pub(super) fn read(project: &str, live: Option<&str>) -> Result<Self, String> {
+        let Some(text) = live else { return Ok(Self::of(Vec::new(), false)) };
+        let whole = parse(text)?;
+        let (ours, foreign) = whole.split(|statement| access::own_sid(project, statement));
+        // The document's Id is not ours to compare. Its version is: it decides what `${` means in our statements.
+        let version = if ours.is_empty() { Version::V2012 } else { ours.version() };
+        Ok(Self {
+            statements: Policy::new(version, ours.statements().iter().cloned()),
+            exclusive: false,
+            foreign: (!foreign.is_empty()).then_some(foreign),
+        })
+    }
+
+    /// The project that has statements in the document.
+    #[cfg(any(feature = "aws", test))]
+    pub(super) fn owner(&self, project: &str) -> Option<String> {
+        (!self.statements.is_empty()).then(|| project.to_owned())
+    }
+
+    /// The live document with these statements of ours instead of those that it holds.
+    ///
+    /// Foreign statements stay as they were written, in their order, before ours. Ours are of version 2012-10-17. Where
+    /// that raises the version of the document, `${` in foreign statements is escaped, so that it stays the literal text
+    /// that it was (IAM User Guide, "IAM JSON policy elements: Version").
+    ///
+    /// # Errors
+    /// What is wrong with the live text.
+    #[cfg(any(feature = "aws", test))]
+    pub(super) fn rewrite(&self, project: &str, live: Option<&str>) -> Result<Rewritten, String> {
+        let before = live.map(parse).transpose()?;
+        let document = live.map(serde_json::from_str::<Map<String, Value>>).transpose().map_err(|e| e.to_string())?;
+        let mut document = document.unwrap_or_default();
+        let statements = match document.remove("Statement") {
+            Some(Value::Array(statements)) => statements,
+            Some(single) => vec![single],
+            None => Vec::new(),
+        };
+        let mut kept: Vec<Value> = if self.exclusive {
+            document.clear();
+            Vec::new()
+        } else {
+            statements.into_iter().filter(|statement| !is_own(project, statement)).collect()
+        };
+        let foreign = kept.len();
+        if !self.statements.is_empty() {
+            let literal = before.as_ref().is_some_and(|policy| policy.version() != Version::V2012);
+            if literal {
+                kept.iter_mut().for_each(escape_variables);
+            }
+            document.insert("Version".into(), Version::V2012.as_str().into());
+            kept.extend(self.statements.statements().iter().map(Statement::to_value));
+        }
+        if kept.is_empty() {
+            return Ok(Rewritten { text: None, foreign, changed: live.is_some() });
+        }
+        document.insert("Statement".into(), kept.into());
+        let document = Value::Object(document);
+        let changed = Policy::from_value(&document).ok() != before;
+        Ok(Rewritten { text: Some(document.to_string()), foreign, changed })
+    }
+}
+
+/// What of a live document is ours to judge; `null` if nothing is.
+pub(super) fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+    let member = |document: &Document, name: &str| document.0.get(name).cloned();
+    let exclusive = desired.or(last).and_then(|d| member(d, "exclusive")) == Some(Value::Bool(true));
+    let foreign = member(live, "foreign").filter(|_| exclusive);
+    let must_be_empty = exclusive && desired.is_some_and(has_no_statements);
+    if has_no_statements(live) && foreign.is_none() && !must_be_empty {
+        return Document(Value::Null);
+    }
+    let mut claimed = Map::new();
+    claimed.extend(member(live, "statements").map(|statements| ("statements".to_owned(), statements)));
+    if exclusive {
+        claimed.insert("exclusive".into(), true.into());
+    }
+    claimed.extend(foreign.map(|foreign| ("foreign".to_owned(), foreign)));
+    Document(claimed.into())
+}
+
+/// The keys of the managed roles that statements name as principals: a policy with an unknown principal is refused.
+pub(super) fn managed_principals(spec: &Spec, statements: &[Statement]) -> Vec<String> {
+    let named = |arn: &str| {
+        statements
+            .iter()
+            .filter_map(Statement::principal)
+            .flat_map(Selector::values)
+            .any(|principal| matches!(principal, Principal::Aws(text) if text.as_ref() == arn))
+    };
+    access::roles(spec).into_iter().filter(|(_, role)| role.managed && named(&role.arn)).map(|(key, _)| key).collect()
+}
+
+fn has_no_statements(document: &Document) -> bool {
+    document.0.pointer("/statements/Statement").and_then(Value::as_array).is_none_or(Vec::is_empty)
+}
+
+#[cfg(any(feature = "aws", test))]
+fn parse(text: &str) -> Result<Policy, String> {
+    Policy::parse(text).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+#[cfg(any(feature = "aws", test))]
+fn is_own(project: &str, statement: &Value) -> bool {
+    let sid = statement.get("Sid").and_then(Value::as_str).unwrap_or_default();
+    sid.starts_with(&access::sid_prefix(project))
+}
+
+#[cfg(any(feature = "aws", test))]
+fn escape_variables(statement: &mut Value) {
+    for element in ["Resource", "NotResource", "Condition"] {
+        if let Some(value) = statement.get_mut(element) {
+            escape_texts(value);
+        }
+    }
+}
+
+#[cfg(any(feature = "aws", test))]
+fn escape_texts(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = text.replace("${", "${$}{"),
+        Value::Array(values) => values.iter_mut().for_each(escape_texts),
+        Value::Object(members) => members.values_mut().for_each(escape_texts),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const PROJECT: &str = "p";
+
+    fn ours(resource: &str) -> Statement {
+        let sid = format!("{}Read", access::sid_prefix(PROJECT));
+        Statement::allow(["s3:GetObject"], [resource]).with_sid(&sid)
+    }
+
+    fn live(version: &str, more: &[Value]) -> String {
+        let mut statements = vec![
+            json!({"Sid": "Tls", "Effect": "Deny", "Principal": "*", "Action": ["s3:*"], "Resource": "b/${aws:username}",
+                "Condition": {"Bool": {"aws:SecureTransport": false}}}),
+        ];
+        statements.extend(more.iter().cloned());
+        json!({"Version": version, "Id": "theirs", "Statement": statements}).to_string()
+    }
+
+    fn value(rewritten: &Rewritten) -> Value {
+        rewritten.text.as_deref().map_or(Value::Null, |text| serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn foreign_statements_stay_as_they_were_written() {
+        let text = live("2012-10-17", &[ours("old").to_value()]);
+        let written = SharedDocument::of(vec![ours("new")], false).rewrite(PROJECT, Some(&text)).unwrap();
+        let mut expected: Value = serde_json::from_str(&text).unwrap();
+        expected["Statement"][1] = ours("new").to_value();
+        assert_eq!((value(&written), written.foreign, written.changed), (expected, 1, true));
+    }
+
+    #[test]
+    fn what_is_written_already_is_no_change() {
+        let text = live("2012-10-17", &[ours("new").to_value()]);
+        let document = SharedDocument::of(vec![ours("new")], false);
+        assert!(!document.rewrite(PROJECT, Some(&text)).unwrap().changed);
+        assert!(!SharedDocument::of(Vec::new(), true).rewrite(PROJECT, None).unwrap().changed);
+    }
+
+    #[test]
+    fn a_raised_version_keeps_foreign_text_literal() {
+        let written =
+            SharedDocument::of(vec![ours("new")], false).rewrite(PROJECT, Some(&live("2008-10-17", &[]))).unwrap();
+        let document = value(&written);
+        assert_eq!(document["Version"], "2012-10-17");
+        assert_eq!(document["Statement"][0]["Resource"], "b/${$}{aws:username}");
+        assert_eq!(document["Statement"][0]["Action"], json!(["s3:*"]));
+        let without = SharedDocument::of(Vec::new(), false).rewrite(PROJECT, Some(&live("2008-10-17", &[]))).unwrap();
+        assert_eq!(value(&without), serde_json::from_str::<Value>(&live("2008-10-17", &[])).unwrap());
+        assert!(!without.changed);
+    }
+
+    #[test]
+    fn an_exclusive_document_holds_nothing_else() {
+        let text = live("2012-10-17", &[]);
+        let written = SharedDocument::of(vec![ours("new")], true).rewrite(PROJECT, Some(&text)).unwrap();
+        assert_eq!(value(&written), json!({"Version": "2012-10-17", "Statement": [ours("new").to_value()]}));
+        let emptied = SharedDocument::of(Vec::new(), true).rewrite(PROJECT, Some(&text)).unwrap();
+        assert_eq!(emptied, Rewritten { text: None, foreign: 0, changed: true });
+    }
+
+    #[test]
+    fn a_single_foreign_statement_need_not_be_a_list() {
+        let text =
+            r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"b"}}"#;
+        let written = SharedDocument::of(vec![ours("new")], false).rewrite(PROJECT, Some(text)).unwrap();
+        assert_eq!(value(&written)["Statement"].as_array().unwrap().len(), 2);
+    }
+
+    /// What the planner sees, as (before, after) once per mode; `null` before is "absent".
+    fn check_claimed(live: Option<&str>, desired: Option<&SharedDocument>, last: Option<&SharedDocument>) -> Value {
+        let live = Document::of(&SharedDocument::read(PROJECT, live).unwrap()).unwrap();
+        let (desired, last) = (desired.map(|d| Document::of(d).unwrap()), last.map(|d| Document::of(d).unwrap()));
+        claimed(&live, desired.as_ref(), last.as_ref()).0
+    }
+
+    #[test]
+    fn a_document_without_ours_counts_as_absent() {
+        let wish = SharedDocument::of(vec![ours("b")], false);
+        assert_eq!(check_claimed(Some(&live("2012-10-17", &[])), Some(&wish), None), Value::Null);
+        assert_eq!(check_claimed(None, Some(&wish), None), Value::Null);
+        assert_eq!(check_claimed(Some(&live("2012-10-17", &[])), None, Some(&wish)), Value::Null);
+        let exclusive = SharedDocument::of(vec![ours("b")], true);
+        assert_eq!(check_claimed(None, Some(&exclusive), None), Value::Null);
+    }
+
+    #[test]
+    fn only_an_exclusive_document_claims_foreign_statements() {
+        let text = live("2012-10-17", &[ours("b").to_value()]);
+        let (shared, exclusive) =
+            (SharedDocument::of(vec![ours("b")], false), SharedDocument::of(vec![ours("b")], true));
+        assert_eq!(check_claimed(Some(&text), Some(&shared), None), Document::of(&shared).unwrap().0);
+        let before = check_claimed(Some(&text), Some(&exclusive), None);
+        assert_eq!(before["exclusive"], true);
+        assert_eq!(before["foreign"]["Statement"][0]["Sid"], "Tls");
+        // The body of a delete knows what the mode was.
+        assert_eq!(check_claimed(Some(&text), None, Some(&exclusive)), before);
+    }
+
+    #[test]
+    fn an_exclusive_document_without_ours_exists_when_it_is_empty() {
+        let nothing = SharedDocument::of(Vec::new(), true);
+        assert_eq!(check_claimed(None, Some(&nothing), None), Document::of(&nothing).unwrap().0);
+        assert_eq!(check_claimed(None, None, Some(&nothing)), Value::Null);
+        let before = check_claimed(Some(&live("2012-10-17", &[])), Some(&nothing), Some(&nothing));
+        assert_eq!(before["foreign"]["Id"], "theirs");
+    }
+
+    #[test]
+    fn the_observed_document_covers_foreign_statements() {
+        let read = |text: &str| SharedDocument::read(PROJECT, Some(text)).unwrap();
+        let (with, without) = (read(&live("2012-10-17", &[ours("b").to_value()])), read(&live("2012-10-17", &[])));
+        assert_eq!((with.owner(PROJECT), without.owner(PROJECT)), (Some(PROJECT.to_owned()), None));
+        assert_eq!(with.foreign, without.foreign);
+        let text = Document::of(&with).unwrap();
+        assert_eq!(serde_json::from_value::<SharedDocument>(text.0).unwrap(), with);
+        let old = read(&live("2008-10-17", &[ours("b").to_value()]));
+        assert_ne!(old.statements, with.statements, "`${{` means something else there");
+    }
+
+    #[test]
+    fn another_project_is_foreign() {
+        let theirs = Statement::allow(["s3:GetObject"], ["b"]).with_sid(&format!("{}Read", access::sid_prefix("q")));
+        let read = SharedDocument::read(PROJECT, Some(&live("2012-10-17", &[theirs.to_value()]))).unwrap();
+        assert_eq!((read.statements.is_empty(), read.foreign.unwrap().statements().len()), (true, 2));
+    }
+}
