@@ -185,6 +185,11 @@ fn judge(
             adopt: false,
         };
     }
+    let last = owned.and_then(|o| o.body.as_ref());
+    let shared_only = matches!(seen, Seen::Present { body, .. }
+        if kind.claimed(body, wanted.map(|w| &w.wish.body), last).0.is_null());
+    // A document that others share may be there without anything of ours in it: for us that is "not there".
+    let seen = if shared_only { &Seen::Absent } else { seen };
     match (wanted, owned, seen) {
         (_, _, Seen::Unreadable { why }) => Verdict::Unreadable { why: why.clone() },
         (Some(_), _, Seen::Absent) => Verdict::Create { removed_outside: owned.is_some_and(|o| o.body.is_some()) },
@@ -193,7 +198,6 @@ fn judge(
             Verdict::Foreign { owner: owner.clone() }
         }
         (Some(wanted), _, Seen::Present { body, owner }) => {
-            let last = owned.and_then(|o| o.body.as_ref());
             let before = kind.claimed(body, Some(&wanted.wish.body), last);
             let differences = Document::differences(&before, &wanted.wish.body);
             // An interrupted creation counts as ours if it carries our mark.
@@ -220,7 +224,6 @@ fn judge(
                 return Verdict::Forget { why: "on_destroy is keep" };
             }
             let adopted = owned.adopted && kind.release() == Release::Forget;
-            let last = owned.body.as_ref();
             Verdict::Delete { before: kind.claimed(body, last, last), adopted }
         }
         (None, None, Seen::Present { .. }) => Verdict::Keep,
@@ -278,6 +281,9 @@ fn drifted<'k>(resource: &ResourceDiff, kinds: &impl Fn(&str) -> Option<&'k dyn 
         }
         Seen::Present { body, .. } => {
             let live = kinds(kind_name)?.claimed(body, Some(last), Some(last));
+            if live.0.is_null() {
+                return made(DriftClass::Access, Vec::new(), "our part of it was removed outside");
+            }
             let differences = Document::differences(last, &live);
             if differences.is_empty() {
                 let same = owned.fingerprint.as_ref().is_none_or(|f| *f == body.digest());

@@ -217,7 +217,7 @@ impl Run<'_> {
             return Err(format!("it cannot be looked at again: {why}"));
         }
         let renamed_away = step.deletes() && step.fingerprint.is_none();
-        if !renamed_away && seen.fingerprint() != step.fingerprint && !self.made_by_this_run(step, &seen) {
+        if !renamed_away && seen.fingerprint() != step.fingerprint && !brought_along(step, live, &seen) {
             return Err(moved(step, live, &seen));
         }
         let live_body = match &seen {
@@ -243,16 +243,6 @@ impl Run<'_> {
             }
             _ => return Err("the plan's step has no body".into()),
         })
-    }
-
-    /// A thing that was absent when the plan was made may be there because an earlier step of this run brought it along,
-    /// such as the policy that a new KMS key has from the start. It must not carry anything of ours yet.
-    fn made_by_this_run(&self, step: &Step, seen: &Seen) -> bool {
-        let _ = self;
-        step.action == ActionKind::Create
-            && step.fingerprint.is_none()
-            && matches!(step.name.address.kind().as_str(), "aws.kms.key_policy")
-            && matches!(seen, Seen::Present { owner: None, .. })
     }
 
     /// Calls the API, and again as long as something that was just made is not known everywhere.
@@ -312,11 +302,7 @@ impl Run<'_> {
                 (Seen::Unreadable { why }, _) => return Err(format!("it was written, but cannot be read back: {why}")),
                 (Seen::Absent, _) if step.deletes() => return Ok(None),
                 (Seen::Present { .. }, _) if step.deletes() && step.adopted => return Ok(None),
-                (Seen::Present { owner, .. }, _)
-                    if step.deletes() && owner.as_deref() != Some(self.engine.session.project()) && is_shared(step) =>
-                {
-                    return Ok(None);
-                }
+                (Seen::Present { body, .. }, _) if step.deletes() && nothing_of_ours(step, live, body) => return Ok(None),
                 (Seen::Present { .. }, _) if step.deletes() => "it was deleted, but is still there".to_owned(),
                 (Seen::Absent, _) => "it was written, but is not there".to_owned(),
                 (Seen::Present { body, .. }, Some(after)) => {
@@ -335,12 +321,18 @@ impl Run<'_> {
     }
 }
 
-/// Documents that others share stay when our part of them goes.
-fn is_shared(step: &Step) -> bool {
-    matches!(
-        step.name.address.kind().as_str(),
-        "aws.s3.bucket_policy" | "aws.kms.key_policy" | "kubernetes.service_account"
-    )
+/// Whether a document that others share holds nothing of ours.
+fn nothing_of_ours(step: &Step, live: &dyn AnyLive, body: &Document) -> bool {
+    let known = step.after.as_ref().or(step.before.as_ref());
+    live.claimed(body, known, step.before.as_ref()).0.is_null()
+}
+
+/// Whether something that was absent when the plan was made came along with an earlier step of this run: a new bucket or
+/// key has a policy from the start. It must not hold anything of ours yet.
+fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
+    step.action == ActionKind::Create
+        && step.fingerprint.is_none()
+        && matches!(seen, Seen::Present { body, .. } if nothing_of_ours(step, live, body))
 }
 
 /// Says what moved since the plan was made.

@@ -86,11 +86,7 @@ impl<'a> Walk<'a> {
     }
 
     fn one_of(&mut self, node: &mut Node, alternatives: &'a [Json], what: &str) {
-        let resolved: Vec<&'a Json> = alternatives
-            .iter()
-            .map(|a| self.resolve(a))
-            .filter(|a| a.get("type") != Some(&Json::from("null")))
-            .collect();
+        let resolved = self.flattened(alternatives);
         if let [only] = resolved.as_slice() {
             return self.node(node, only, what);
         }
@@ -144,6 +140,19 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+    }
+
+    /// The forms that a value may take, without `null` and with forms of forms side by side.
+    fn flattened(&self, alternatives: &'a [Json]) -> Vec<&'a Json> {
+        let mut found = Vec::new();
+        for schema in alternatives.iter().map(|a| self.resolve(a)) {
+            match schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Json::as_array) {
+                Some(inner) => found.extend(self.flattened(inner)),
+                None if schema.get("type") == Some(&Json::from("null")) => {}
+                None => found.push(schema),
+            }
+        }
+        found
     }
 
     fn map(&mut self, node: &mut Node, schema: &'a Json, what: &str) {
