@@ -132,7 +132,10 @@ def write_certificates(folder):
             "-days", "30", "-extfile", "openssl.cnf", "-extensions", "server", "-out", "server.crt")
 
 
-def kubeconfig(server, ca, context, token):
+def kubeconfig(server, context, token=None, ca=None):
+    """The text of a kubeconfig with one cluster, one user and one context, all named `context`."""
+    authority = f"    certificate-authority-data: {base64.b64encode(ca).decode()}\n" if ca else ""
+    user = f"\n    token: {token}" if token else " {}"
     return (
         "apiVersion: v1\n"
         "kind: Config\n"
@@ -140,11 +143,10 @@ def kubeconfig(server, ca, context, token):
         f"- name: {context}\n"
         "  cluster:\n"
         f"    server: {server}\n"
-        f"    certificate-authority-data: {base64.b64encode(ca).decode()}\n"
+        f"{authority}"
         "users:\n"
         f"- name: {context}\n"
-        "  user:\n"
-        f"    token: {token}\n"
+        f"  user:{user}\n"
         "contexts:\n"
         f"- name: {context}\n"
         "  context:\n"
@@ -372,7 +374,7 @@ def main():
             if args.ca_out:
                 pathlib.Path(args.ca_out).write_bytes(ca)
             path = str(pathlib.Path(args.kubeconfig or cluster.folder / "kubeconfig").resolve())
-            write_private(path, kubeconfig(url, ca, args.context, args.token))
+            write_private(path, kubeconfig(url, args.context, args.token, ca))
             if args.run:
                 print(f"Running on {url}", file=sys.stderr, flush=True)
                 return run_command(args.run, path)
