@@ -169,10 +169,11 @@ def write_private(path, text):
 class Cluster:
     """etcd and kube-apiserver in one temporary folder. Use as a context; leaving it stops both."""
 
-    def __init__(self, assets, port, tokens, log_dir, timeout):
+    def __init__(self, assets, port, tokens, log_dir, timeout, flags):
         self.assets = assets
         self.wanted_port = port
         self.tokens = tokens
+        self.flags = flags
         self.deadline = time.monotonic() + timeout
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="kube-apiserver-"))
         self.logs = pathlib.Path(log_dir) if log_dir else self.folder
@@ -292,6 +293,7 @@ class Cluster:
             "--service-account-key-file=service-account.key",
             "--service-account-signing-key-file=service-account.key",
             "--disable-admission-plugins=ServiceAccount",
+            *self.flags,
         )
         self.wait_for("kube-apiserver was ready", lambda: self.call("GET", "/readyz")[0] == 200)
 
@@ -350,6 +352,9 @@ def main():
     parser.add_argument("--ca-out", metavar="PATH", help="where to write the CA certificate")
     parser.add_argument("--log-dir", metavar="DIR", help="keep the logs of both programs here")
     parser.add_argument("--timeout", type=float, default=120, help="seconds to come up (default 120)")
+    parser.add_argument(
+        "--flag", action="append", default=[], metavar="FLAG", help="one more flag for kube-apiserver, as in --flag=--v=2"
+    )
     parser.add_argument("--run", nargs=argparse.REMAINDER, metavar="CMD", help="run CMD, then stop; must come last")
     args = parser.parse_args()
 
@@ -368,7 +373,7 @@ def main():
     if args.limited_token:
         tokens.append((args.limited_token, "limited", "limited"))
     try:
-        with Cluster(assets, args.port, tokens, args.log_dir, args.timeout) as cluster:
+        with Cluster(assets, args.port, tokens, args.log_dir, args.timeout, args.flag) as cluster:
             url = f"https://127.0.0.1:{cluster.port}"
             ca = (cluster.folder / "ca.crt").read_bytes()
             if args.ca_out:

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What Bailiwick relies on in a Kubernetes API server, one check per promise.
 
-    kube_contract.py --url URL [--token T] [--limited-token T] [--ca FILE] [--only TEXT]
+    kube_contract.py --url URL [--token T] [--limited-token T] [--ca FILE] [--lists-expire] [--only TEXT]
 
 Runs against any server that serves InferenceService (serving.kserve.io/v1beta1): the double in kube_double.py and a
 real kube-apiserver have to pass alike. Every check works in a namespace of its own. One line per check, then
 `N passed, N failed`; exit code 1 when one failed. --limited-token is the token of a user without any rights;
-without it the checks that need one are left out, as are those a server is too old for.
+without it the checks that need one are left out, as are those a server is too old for. --lists-expire asks for expired
+lists as well: of kube_double.py --expire-lists, or a kube-apiserver with --etcd-compaction-interval=1s.
 """
 
 import argparse
@@ -85,11 +86,11 @@ class Reply:
 
 
 class Api:
-    def __init__(self, url, token, limited_token, ca):
+    def __init__(self, url, token, limited_token, ca, lists_expire):
         parts = urllib.parse.urlsplit(url)
         self.host, self.port = parts.hostname, parts.port
         self.context = ssl.create_default_context(cafile=ca) if parts.scheme == "https" else None
-        self.token, self.limited_token = token, limited_token
+        self.token, self.limited_token, self.lists_expire = token, limited_token, lists_expire
         self.kept = None
 
     def connect(self):
@@ -778,6 +779,22 @@ def _(api, space):
     equal(reply.value["reason"], {400: "BadRequest", 410: "Expired"}[reply.code])
 
 
+@check("list: an expired continue token is 410 with a token to go on")
+def _(api, space):
+    if not api.lists_expire:
+        raise Skipped("no --lists-expire")
+    several(api, space, 4)
+    first = api.get(space.accounts, limit=2)
+    for number in range(10_000):
+        reply = api.get(space.accounts, limit=2, **{"continue": first.meta["continue"]})
+        if reply.code != 200:
+            break
+        api.patch(f"{space.accounts}/s0", {"metadata": {"labels": {"turn": str(number)}}}).expect(200)
+    reply.expect(410, "Expired")
+    holds(reply.value["message"].startswith("The provided continue parameter is too old to display a consistent list"), reply.text)
+    equal(names(api.get(space.accounts, limit=2, **{"continue": reply.meta["continue"]})), ["s2", "s3"])
+
+
 @check("list: continue together with resourceVersion is 400")
 def _(api, space):
     several(api, space, 3)
@@ -824,7 +841,7 @@ def _(api, space):
 
 @check("list: a label selector that cannot be read is 400")
 def _(api, space):
-    for selector in ("a b", "n in 1", "a=b=c", "=x", "a=b c", "-a=1"):
+    for selector in ("a b", "n in 1", "a=b=c", "=x", "a=b c", "-a=1", "a=b,", ",", "a in (b"):
         api.get(space.accounts, labelSelector=selector).expect(400, "BadRequest")
 
 
@@ -1894,10 +1911,11 @@ def main():
     parser.add_argument("--token")
     parser.add_argument("--limited-token", help="token of a user who may do nothing")
     parser.add_argument("--ca", metavar="FILE", help="certificate authority of an https server")
+    parser.add_argument("--lists-expire", action="store_true", help="the server forgets lists in progress soon")
     parser.add_argument("--only", default="", metavar="TEXT", help="only the checks whose line contains TEXT")
     args = parser.parse_args()
 
-    api = Api(args.url, args.token, args.limited_token, args.ca)
+    api = Api(args.url, args.token, args.limited_token, args.ca, args.lists_expire)
     counts = {"ok": 0, "FAIL": 0, "skip": 0}
     for number, (text, function) in enumerate(CHECKS):
         if args.only not in text:

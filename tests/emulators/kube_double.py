@@ -1086,7 +1086,8 @@ def meta_causes(kind, obj):
 
 def label_selector(text):
     """A test of labels. https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/"""
-    tests = [label_requirement(part) for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+    parts = re.split(r",(?![^(]*\))", text) if text.strip() else []
+    tests = [label_requirement(part) for part in parts]
     return lambda labels: all(test(labels) for test in tests)
 
 
@@ -1180,8 +1181,9 @@ def same_but_for_times(left, right):
 class Store:
     """All objects. One caller at a time; stored objects are never changed in place."""
 
-    def __init__(self, controllers):
+    def __init__(self, controllers=False, expire_lists=False):
         self.controllers = controllers
+        self.expire_lists = expire_lists
         self.revision = 1
         self.objects = {kind.resource: {} for kind in KINDS}
         self.snapshots = collections.OrderedDict()
@@ -1211,7 +1213,7 @@ class Store:
         token = query.get("continue")
         if token and query.get("resourceVersion") not in (None, "", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
-        revision, start = self.continued(token, kind, namespace, limit) if token else (self.revision, "")
+        revision, start = self.continued(token, kind, namespace) if token else (self.revision, "")
         rows = self.snapshot(kind, namespace, revision)
         rows = [row for row in rows if row[0] >= start]
         chosen = [(key, obj) for key, obj in rows if with_labels(obj["metadata"].get("labels", {})) and with_fields(obj)]
@@ -1236,16 +1238,12 @@ class Store:
         while len(self.snapshots) > SNAPSHOTS_KEPT:
             self.snapshots.popitem(last=False)
 
-    def expire_snapshots(self):
-        """What compaction does: every list in progress must start again."""
-        self.snapshots.clear()
-
     @staticmethod
     def token(revision, last):
         text = canonical({"v": "meta.k8s.io/v1", "rv": revision, "start": f"{last}\0"})
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
-    def continued(self, token, kind, namespace, limit):
+    def continued(self, token, kind, namespace):
         """(revision, first key) of a continue token; a revision of -1 asks for the newest state."""
         try:
             padded = token + "=" * (-len(token) % 4)
@@ -1257,7 +1255,8 @@ class Store:
             raise bad_request(f"invalid continue token: continue key is not valid: {error}") from error
         if revision == -1:
             return self.revision, start
-        if revision != self.revision and (kind.resource, namespace, revision) not in self.snapshots:
+        kept = revision == self.revision or (kind.resource, namespace, revision) in self.snapshots
+        if not kept or self.expire_lists:
             message = (
                 "The provided continue parameter is too old to display a consistent list result. You can start a new "
                 "list without the continue parameter, or use the continue token in this response to retrieve the "
@@ -1265,7 +1264,7 @@ class Store:
                 "that were created, modified, or deleted between the time the first chunk was returned and now may show "
                 "up in the list."
             )
-            again = {"continue": self.token(-1, start.rstrip("\0"))} if limit else {}
+            again = {"continue": self.token(-1, start.rstrip("\0"))}
             raise Refusal(410, "Expired", message, list_meta=again)
         return revision, start
 
@@ -1636,12 +1635,11 @@ class Request:
     body: bytes
     warnings: list = dataclasses.field(default_factory=list)
 
-    def json_body(self, kind, what):
+    def json_body(self, what):
         try:
-            value = json.loads(self.body)
+            return json.loads(self.body)
         except ValueError as error:
             raise bad_request(f"{what}: {error}") from error
-        return value
 
 
 class Api:
@@ -1649,7 +1647,6 @@ class Api:
 
     def __init__(self, store, token, limited_token, denials):
         self.store = store
-        self.users = {}
         self.token = token
         self.limited_token = limited_token
         self.denials = denials
@@ -1753,7 +1750,7 @@ class Api:
         if media_type(request) not in ("", "application/json"):
             raise unsupported_media_type(["application/json"])
         what = f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; json parse error"
-        obj = request.json_body(kind, what)
+        obj = request.json_body(what)
         if not isinstance(obj, dict):
             raise bad_request(f"{what}: expected an object")
         default = {} if kind.custom_schema else {"apiVersion": kind.api_version, "kind": kind.kind}
@@ -1806,14 +1803,14 @@ class Api:
             raise unsupported_media_type(kind.patch_types())
         options = write_options(request, "PatchOptions", applies=content == APPLY)
         if content == APPLY:
-            config = request.json_body(kind, "error decoding YAML (this server reads JSON only)")
+            config = request.json_body("error decoding YAML (this server reads JSON only)")
             if not isinstance(config, dict):
                 raise bad_request("error decoding YAML: expected an object")
             obj, created = self.store.apply(kind, namespace, name, subresource, config, options, may_create)
             return (201 if created else 200), shown(kind, obj)
         live = shown(kind, self.store.get(kind, namespace, name))
         if content == JSON_PATCH:
-            patch = request.json_body(kind, "error decoding patch")
+            patch = request.json_body("error decoding patch")
             if not isinstance(patch, list):
                 raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
             obj = json_patch(live, patch)
@@ -1843,7 +1840,7 @@ class Api:
         if request.body:
             if media_type(request) not in ("", "application/json"):
                 raise unsupported_media_type(["application/json"])
-            body = request.json_body(kind, "couldn't get version/kind; json parse error")
+            body = request.json_body("couldn't get version/kind; json parse error")
             if not isinstance(body, dict) or body.get("kind", "DeleteOptions") != "DeleteOptions":
                 raise Refusal(500, None, f"the body is not a DeleteOptions: {request.body.decode(errors='replace')}")
         policies = ("Foreground", "Background", "Orphan", "nil")
@@ -2010,10 +2007,11 @@ def main():
         "--deny", action="append", default=[], type=parse_denial, metavar="METHOD:RESOURCE[:NAMESPACE]",
         help="answer 403; METHOD is an HTTP method, a verb such as `list`, or *; RESOURCE is a plural or *",
     )
+    parser.add_argument("--expire-lists", action="store_true", help="answer 410 Expired to every continue token")
     parser.add_argument("--controllers", action="store_true", help="finish deletions as a cluster's controllers do")
     args = parser.parse_args()
 
-    Connection.api = Api(Store(args.controllers), args.token, args.limited_token, args.deny)
+    Connection.api = Api(Store(args.controllers, args.expire_lists), args.token, args.limited_token, args.deny)
     server = Server(("127.0.0.1", args.port), Connection)
     url = f"http://127.0.0.1:{server.server_port}"
     for signum in (signal.SIGTERM, signal.SIGINT):
