@@ -695,6 +695,15 @@ def _(api, space):
     equal(names(api.get(path)), [])
 
 
+def pages(api, path, limit):
+    """Every page of a list; more than twenty are a loop."""
+    replies = [api.get(path, limit=limit).expect(200)]
+    while replies[-1].meta.get("continue"):
+        replies.append(api.get(path, limit=limit, **{"continue": replies[-1].meta["continue"]}).expect(200))
+        holds(len(replies) <= 20, "the list does not end")
+    return replies
+
+
 def several(api, space, count=7):
     for index in range(count):
         labels = {"n": str(index % 2), **({"first": ""} if index == 0 else {})}
@@ -730,16 +739,10 @@ def _(api, space):
 @check("list: limit and continue give every object once")
 def _(api, space):
     several(api, space)
-    seen, left, token = [], [], None
-    while True:
-        reply = api.get(space.accounts, limit=3, **({"continue": token} if token else {}))
-        page = names(reply)
-        holds(len(page) <= 3, page)
-        seen += page
-        left.append(reply.meta.get("remainingItemCount"))
-        token = reply.meta.get("continue")
-        if not token:
-            break
+    replies = pages(api, space.accounts, 3)
+    holds(all(len(names(reply)) <= 3 for reply in replies), [names(reply) for reply in replies])
+    seen = [name for reply in replies for name in names(reply)]
+    left = [reply.meta.get("remainingItemCount") for reply in replies]
     equal(seen, [f"s{index}" for index in range(7)])
     equal(left, [4, 1, None])
 
@@ -761,14 +764,8 @@ def _(api, space):
 def _(api, space):
     several(api, space, 3)
     whole = [row["metadata"]["uid"] for row in api.get("/api/v1/serviceaccounts").value["items"]]
-    seen, token = [], None
-    while True:
-        reply = api.get("/api/v1/serviceaccounts", limit=2, **({"continue": token} if token else {})).expect(200)
-        seen += [row["metadata"]["uid"] for row in reply.value["items"]]
-        token = reply.meta.get("continue")
-        if not token:
-            break
-    equal(seen, whole)
+    replies = pages(api, "/api/v1/serviceaccounts", max(1, len(whole) // 4))
+    equal([row["metadata"]["uid"] for reply in replies for row in reply.value["items"]], whole)
 
 
 @check("list: a bad continue token is 400 or 410")
@@ -1887,6 +1884,10 @@ def _(api, space):
     created = api.post(space.services, {**service("m", minReplicas=1), "status": {"ready": True}}).expect(201).value
     holds("status" not in created, created)
     holds("status" not in api.patch(path, {"status": {"ready": True}}).expect(200).value, "it was written")
+    body = {**service("n", minReplicas=1), "status": {"ready": True}}
+    for code in (201, 200):
+        applied = api.apply(f"{space.services}/n", body).expect(code).value
+        holds("status" not in applied, applied)
     body = {"status": {"ready": True}, "spec": {"predictor": {"minReplicas": 5}}}
     value = api.patch(f"{path}/status", body).expect(200).value
     equal([value["status"], value["spec"]["predictor"]["minReplicas"]], [{"ready": True}, 1])

@@ -1466,12 +1466,7 @@ class Store:
         kind.defaults(obj)
         if owners:
             manager = Manager(options.manager, "Update", kind.api_version, subresource)
-            base = deep_without(live, "managedFields")
-            kept = copy.deepcopy(obj)
-            for key in ("deletionTimestamp", "deletionGracePeriodSeconds"):
-                if key in base["metadata"]:
-                    kept["metadata"][key] = base["metadata"][key]
-            record_update(kind, base, kept, owners, manager, now_text())
+            record_update(kind, deep_without(live, "managedFields"), obj, owners, manager, now_text())
         return self.finish_update(kind, live, obj, owners, subresource, options.dry_run)
 
     def finish_update(self, kind, live, obj, owners, subresource, dry_run):
@@ -1954,7 +1949,6 @@ class Connection(http.server.BaseHTTPRequestHandler):
 
     def answer(self):
         target = urllib.parse.urlsplit(self.path)
-        # The first of repeated parameters counts, as in the real server.
         query = {name: values[0] for name, values in urllib.parse.parse_qs(target.query, keep_blank_values=True).items()}
         path = urllib.parse.unquote(target.path)
         request = Request(self.command, path, query, self.headers, self.read_body())
