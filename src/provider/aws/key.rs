@@ -532,6 +532,22 @@ mod live {
         }
 
         #[tokio::test]
+        async fn a_key_of_ours_under_another_alias_is_left_there() {
+            let exchanges = [
+                (r#""KeyId":"alias/weights""#, 400, NOT_FOUND),
+                (
+                    "TrentService.ListAliases",
+                    200,
+                    r#"{"Aliases":[{"AliasName":"alias/old","TargetKeyId":"k1"}],"Truncated":false}"#,
+                ),
+                ("TrentService.ListKeys", 200, r#"{"Keys":[{"KeyId":"k1"}],"Truncated":false}"#),
+            ];
+            let (done, requests) = check_write(&exchanges, Action::Create { after: body() }).await;
+            assert_eq!((done, requests.len()), (Ok(()), 3));
+            assert!(requests[0].starts_with("CreateKey "), "{requests:?}");
+        }
+
+        #[tokio::test]
         async fn a_key_that_an_earlier_try_finished_up_to_the_alias_is_gone_on_with() {
             let (done, requests) = check_write(&[], Action::Create { after: body() }).await;
             assert_eq!((done, requests), (Ok(()), vec![r#"EnableKeyRotation {"KeyId":"k1"}"#.to_owned()]));
