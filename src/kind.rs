@@ -49,6 +49,13 @@ pub trait Kind: Send + Sync + 'static {
     fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         Document::claimed(live, desired, last)
     }
+
+    /// Whether what reads back after a write is what was written. By default: if nothing differs. A kind whose API
+    /// resolves what it is given, such as an alias, says so here.
+    #[must_use]
+    fn settled(written: &Document, shown: &Document) -> bool {
+        Document::differences(written, shown).is_empty()
+    }
 }
 
 /// How one wished-for thing depends on another.
@@ -220,6 +227,8 @@ pub trait AnyKind: Send + Sync {
     fn desire(&self, spec: &Spec, facts: &Facts, chains: &[Chain]) -> (Vec<Resource>, Vec<Diagnostic>);
     /// What of a live body is ours to judge.
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document;
+    /// Whether what reads back after a write is what was written.
+    fn settled(&self, written: &Document, shown: &Document) -> bool;
 }
 
 /// A kind without its type.
@@ -276,5 +285,9 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         K::claimed(live, desired, last)
+    }
+
+    fn settled(&self, written: &Document, shown: &Document) -> bool {
+        K::settled(written, shown)
     }
 }

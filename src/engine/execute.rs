@@ -31,6 +31,9 @@ pub struct Executed {
 /// How often a read that should show a write is repeated.
 const READ_BACKS: u32 = 6;
 
+/// What is there after a write: its fingerprint, and what of it is ours.
+type ReadBack = (Option<Digest>, Option<Document>);
+
 struct Run<'a> {
     engine: &'a Engine<'a>,
     backend: &'a dyn Backend,
@@ -153,6 +156,7 @@ impl Run<'_> {
         };
         let target = Target { address: step.name.address.clone(), physical_id: step.physical_id.clone() };
         let mut fingerprint = step.fingerprint.clone();
+        let mut body = step.after.clone();
         if step.writes() {
             let action = match self.checked(step, live, &target).await {
                 Ok(Some(action)) => action,
@@ -179,7 +183,7 @@ impl Run<'_> {
                 }
             };
             match written {
-                Ok(seen) => fingerprint = seen,
+                Ok(seen) => (fingerprint, body) = seen,
                 Err((why, certain)) => {
                     let happening = Happening::Failed { why: why.clone(), certain };
                     let error = self.journal(step, happening, &mut entries).await.err();
@@ -187,7 +191,7 @@ impl Run<'_> {
                 }
             }
         }
-        let owned: Option<Box<Owned>> = step.owned(fingerprint).map(Box::new);
+        let owned = step.owned(fingerprint).map(|owned| Box::new(Owned { body, ..owned }));
         let error = self.journal(step, Happening::End { owned }, &mut entries).await.err();
         (Outcome::Done, entries, error)
     }
@@ -289,7 +293,7 @@ impl Run<'_> {
     }
 
     /// Reads what was written until it shows, and returns the fingerprint of what is there now.
-    async fn read_back(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<Option<Digest>, String> {
+    async fn read_back(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<ReadBack, String> {
         let mut pause = self.engine.limits.pause / 4;
         let mut problem = String::new();
         for attempt in 0..READ_BACKS {
@@ -300,21 +304,23 @@ impl Run<'_> {
             let seen = self.look(step, target).await;
             problem = match (&seen, &step.after) {
                 (Seen::Unreadable { why }, _) => return Err(format!("it was written, but cannot be read back: {why}")),
-                (Seen::Absent, _) if step.deletes() => return Ok(None),
-                (Seen::Present { .. }, _) if step.deletes() && step.adopted => return Ok(None),
-                (Seen::Present { body, .. }, _) if step.deletes() && nothing_of_ours(step, live, body) => return Ok(None),
+                (Seen::Absent, _) if step.deletes() => return Ok((None, None)),
+                (Seen::Present { .. }, _) if step.deletes() && step.adopted => return Ok((None, None)),
+                (Seen::Present { body, .. }, _) if step.deletes() && nothing_of_ours(step, live, body) => {
+                    return Ok((None, None));
+                }
                 (Seen::Present { .. }, _) if step.deletes() => "it was deleted, but is still there".to_owned(),
                 (Seen::Absent, _) => "it was written, but is not there".to_owned(),
                 (Seen::Present { body, .. }, Some(after)) => {
                     let shown = live.claimed(body, Some(after), step.before.as_ref());
-                    let differences = Document::differences(&shown, after);
-                    if differences.is_empty() {
-                        return Ok(seen.fingerprint());
+                    if live.settled(after, &shown) {
+                        return Ok((seen.fingerprint(), Some(shown)));
                     }
+                    let differences = Document::differences(&shown, after);
                     let paths: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
                     format!("it was written, but reads back differently: {}", paths.join(", "))
                 }
-                (Seen::Present { .. }, None) => return Ok(seen.fingerprint()),
+                (Seen::Present { .. }, None) => return Ok((seen.fingerprint(), None)),
             };
         }
         Err(problem)

@@ -233,11 +233,12 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// The digest of what would be done: the same for the same spec, state and world.
+    /// The digest of what would be done: the same for the same spec, state and world, wherever the spec's lines stand.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let text =
-            serde_json::to_string(&(&self.project, &self.spec_digest, &self.state, &self.steps)).unwrap_or_default();
+        let steps: Vec<Step> = self.steps.iter().map(|s| Step { source: None, ..s.clone() }).collect();
+        // The lineage of a project that was never applied is made up anew in every run.
+        let text = serde_json::to_string(&(&self.project, &self.spec_digest, self.state.1, steps)).unwrap_or_default();
         Digest::of(text.as_bytes())
     }
 

@@ -13,10 +13,12 @@ use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
-use aws_smithy_types::error::display::DisplayErrorContext;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tokio::sync::OnceCell;
 
 use super::{Requests, Session, SessionError};
@@ -160,10 +162,11 @@ async fn connect(key: &str, spec: &AccountSpec, requests: Arc<Requests>) -> Resu
     let sts = aws_sdk_sts::Client::from_conf(
         aws_sdk_sts::config::Builder::from(&config).interceptor(Counting(requests)).build(),
     );
-    let caller = sts.get_caller_identity().send().await.map_err(|error| SessionError::NoIdentity {
-        account: key.to_owned(),
-        why: format!("{}", DisplayErrorContext(&error)),
-    })?;
+    let caller = sts
+        .get_caller_identity()
+        .send()
+        .await
+        .map_err(|error| SessionError::NoIdentity { account: key.to_owned(), why: answer(&error) })?;
     let found = caller.account().unwrap_or_default();
     if found != spec.id.0 {
         return Err(SessionError::WrongAccount {
@@ -207,5 +210,28 @@ impl Intercept for Counting {
             self.0.throttled();
         }
         Ok(())
+    }
+}
+
+/// What an AWS service answered, in one line: its code and message, or what kept the request from being answered.
+pub fn answer<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+{
+    match error.as_service_error().map(|e| (e.code(), e.message())) {
+        Some((Some(code), Some(message))) => format!("{code}: {message}"),
+        Some((Some(code), None)) => code.to_owned(),
+        _ => {
+            let mut words = error.to_string();
+            let mut cause = std::error::Error::source(error);
+            while let Some(inner) = cause {
+                let text = inner.to_string();
+                if !words.contains(&text) {
+                    words = format!("{words}: {text}");
+                }
+                cause = inner.source();
+            }
+            words
+        }
     }
 }

@@ -1,8 +1,6 @@
 //! The few things that must be read before a spec can be compiled.
 
-use aws_smithy_types::error::display::DisplayErrorContext;
-
-use super::{Session, SessionError};
+use super::{Session, SessionError, answer};
 use crate::address::Scope;
 
 impl Session {
@@ -20,7 +18,7 @@ impl Session {
             .name(&name)
             .send()
             .await
-            .map_err(|error| failed(format!("EKS does not describe `{name}` in {scope}: {}", words(&error))))?;
+            .map_err(|error| failed(format!("EKS does not describe `{name}` in {scope}: {}", answer(&error))))?;
         answer
             .cluster()
             .and_then(|c| c.identity())
@@ -41,7 +39,7 @@ impl Session {
             Err(error) if error.as_service_error().is_some_and(|e| e.is_not_found_exception()) => Ok(None),
             Err(error) => Err(SessionError::Account {
                 account: account.clone(),
-                why: format!("KMS does not describe `{alias}`: {}", words(&error)),
+                why: format!("KMS does not describe `{alias}`: {}", answer(&error)),
             }),
         }
     }
@@ -53,17 +51,5 @@ impl Session {
         let account = self.accounts.get(&spec.account).ok_or_else(unknown)?;
         let scope = Scope::Account { account: spec.account.clone(), id: account.id.clone(), region: region.clone() };
         Ok((spec.name.clone(), scope))
-    }
-}
-
-fn words<E>(
-    error: &aws_smithy_runtime_api::client::result::SdkError<E, aws_smithy_runtime_api::http::Response>,
-) -> String
-where
-    E: std::error::Error + aws_smithy_types::error::metadata::ProvideErrorMetadata + 'static,
-{
-    match error.as_service_error().map(|e| (e.code(), e.message())) {
-        Some((Some(code), message)) => format!("{code}: {}", message.unwrap_or_default()),
-        _ => format!("{}", DisplayErrorContext(error)),
     }
 }

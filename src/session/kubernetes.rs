@@ -80,7 +80,7 @@ impl Session {
             .name(&name)
             .send()
             .await
-            .map_err(|e| failed(format!("{}", aws_smithy_types::error::display::DisplayErrorContext(&e))))?;
+            .map_err(|e| failed(super::answer(&e)))?;
         let found = described.cluster().ok_or_else(|| failed("EKS described no cluster".into()))?;
         let endpoint = found.endpoint().ok_or_else(|| failed("the cluster has no endpoint yet".into()))?;
         let mut config = Config::new(endpoint.parse().map_err(|e| failed(format!("endpoint `{endpoint}`: {e}")))?);

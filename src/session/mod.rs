@@ -20,6 +20,8 @@ use tokio::sync::Mutex;
 #[cfg(feature = "aws")]
 use tokio::sync::OnceCell;
 
+#[cfg(feature = "aws")]
+pub use aws::answer;
 pub use pace::{Permit, Requests};
 
 use crate::spec::{AccountSpec, ClusterSpec, Spec};

@@ -512,7 +512,8 @@ fn role_circles(spec: &Spec, problems: &mut Problems<'_>) {
             if next.contains(&start.as_str()) {
                 // Each circle is told once, by its first member.
                 if path.iter().min() == path.first() {
-                    let circle: Vec<String> = path.iter().chain([&start.as_str()]).map(|k| format!("roles.{k}")).collect();
+                    let circle: Vec<String> =
+                        path.iter().chain([&start.as_str()]).map(|k| format!("roles.{k}")).collect();
                     problems.error(
                         "cycle",
                         &["roles", start, "trust"],

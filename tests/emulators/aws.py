@@ -881,6 +881,16 @@ class S3Answers(S3Response):
             self.backend.put_bucket_tagging(bucket_name, tags)
         return answer
 
+    def get_bucket_versioning(self):
+        # moto names the root element after the operation, which strict clients refuse.
+        status = self.backend.get_bucket_versioning(self.bucket_name)
+        status = f"<Status>{status}</Status>" if status else ""
+        body = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n<VersioningConfiguration '
+            f'xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{status}</VersioningConfiguration>'
+        )
+        return 200, {"content-type": "application/xml"}, body
+
     def all_buckets(self):
         self.data["Action"] = "ListBuckets"
         asked = self.normalized_request.args

@@ -97,6 +97,15 @@ impl Kind for Bucket {
     const RELEASE: Release = Release::Forget;
     type Body = BucketBody;
 
+    /// An alias is resolved to its key when it is written: the bucket then names the key.
+    fn settled(written: &Document, shown: &Document) -> bool {
+        let key = |d: &Document| d.0.pointer("/encryption/kms_key").and_then(|k| k.as_str()).map(str::to_owned);
+        let resolved =
+            key(written).is_some_and(|w| w.contains(":alias/")) && key(shown).is_some_and(|s| s.contains(":key/"));
+        let differences = Document::differences(written, shown);
+        differences.iter().all(|d| resolved && d.path.field() == "encryption")
+    }
+
     fn desire(spec: &Spec, facts: &Facts, _chains: &[Chain], want: &mut Wanted<BucketBody>) {
         for (key, bucket) in spec.buckets.iter().filter(|(_, b)| b.managed) {
             let encryption = match &bucket.encryption {

@@ -18,13 +18,12 @@ mod sdk {
 
     use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
     use aws_smithy_runtime_api::client::result::SdkError;
-    use aws_smithy_types::error::display::DisplayErrorContext;
     use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
     use crate::address::Scope;
     use crate::iam::Policy;
     use crate::live::{Answers, Observed, ReadError, Target, WriteError};
-    use crate::session::Session;
+    use crate::session::{Session, answer};
 
     /// The error code of an answer, if the service gave one.
     pub(in crate::provider) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
@@ -34,14 +33,6 @@ mod sdk {
     /// The HTTP status of an answer, if there was one.
     pub(in crate::provider) fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
         error.raw_response().map(|r| r.status().as_u16())
-    }
-
-    fn words<E: std::error::Error + ProvideErrorMetadata + 'static>(error: &SdkError<E, HttpResponse>) -> String {
-        match error.as_service_error().map(|e| (e.code(), e.message())) {
-            Some((Some(code), Some(message))) => format!("{code}: {message}"),
-            Some((Some(code), None)) => code.to_owned(),
-            _ => format!("{}", DisplayErrorContext(error)),
-        }
     }
 
     fn is_throttle(code: Option<&str>) -> bool {
@@ -61,7 +52,7 @@ mod sdk {
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
-        let (what, why) = (what.into(), words(error));
+        let (what, why) = (what.into(), answer(error));
         if is_denied(error) { ReadError::Denied { what, why } } else { ReadError::Failed { what, why } }
     }
 
@@ -73,7 +64,7 @@ mod sdk {
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
-        let (what, why) = (what.into(), words(error));
+        let (what, why) = (what.into(), answer(error));
         let message =
             error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default().to_lowercase();
         let unknown_principal = message.contains("invalid principal") || message.contains("principal in policy");

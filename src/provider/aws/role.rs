@@ -113,7 +113,7 @@ mod live {
     use super::{Role, RoleBody};
     use crate::address::Scope;
     use crate::iam::Policy;
-    use crate::kind::{Action, Kind};
+    use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
     use crate::provider::aws::{code, each, iam_tags, read_error, tag_changes, tag_map, write_error};
@@ -290,6 +290,7 @@ mod live {
     mod tests {
         use super::*;
         use crate::address::Address;
+        use crate::kind::Kind as _;
         use crate::provider::recorded::{Recorded, scope};
 
         fn target() -> Target {
