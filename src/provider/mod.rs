@@ -30,7 +30,11 @@ macro_rules! register {
     };
 }
 
-register![aws::role::Role,];
+register![
+    aws::addon::Addon,
+    aws::pod_identity_association::PodIdentityAssociation,
+    aws::role::Role,
+];
 
 /// The tag that names the owning project.
 pub const PROJECT_TAG: &str = "bailiwick:project";

@@ -1,6 +1,8 @@
 //! Kinds of AWS, and what their I/O halves share: how answers of the SDK become our errors.
 
+pub(super) mod addon;
 mod oidc_provider;
+pub(super) mod pod_identity_association;
 pub(super) mod role;
 
 #[cfg(feature = "aws")]
