@@ -2,7 +2,7 @@
 
 mod aws;
 mod kubernetes;
-#[cfg(all(test, feature = "aws"))]
+#[cfg(all(test, any(feature = "aws", feature = "kubernetes")))]
 mod recorded;
 
 use std::collections::BTreeMap;
@@ -34,6 +34,8 @@ register![
     aws::addon::Addon,
     aws::pod_identity_association::PodIdentityAssociation,
     aws::role::Role,
+    kubernetes::namespace::Namespace,
+    kubernetes::service_account::ServiceAccount,
 ];
 
 /// The tag that names the owning project.
