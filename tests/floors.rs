@@ -47,7 +47,7 @@ const SIDEWAYS: [(&str, &str); 6] = [
 const WALLS: [(&str, &str); 3] = [("engine", "provider"), ("engine", "report"), ("engine", "render")];
 
 /// External packages and the modules that may use them. Those with an empty list are welcome everywhere.
-const DOORS: [(&str, &[&str]); 37] = [
+const DOORS: [(&str, &[&str]); 36] = [
     ("serde", &[]),
     ("serde_json", &[]),
     ("thiserror", &[]),
@@ -75,7 +75,6 @@ const DOORS: [(&str, &[&str]); 37] = [
     ("percent_encoding", &["session", "provider"]),
     ("kube", &["session", "provider"]),
     ("k8s_openapi", &["provider"]),
-    ("http", &["provider"]),
     ("tempfile", &["backend", "cli"]),
     ("tokio", &["session", "provider", "backend", "engine", "cli"]),
     ("futures_util", &["session", "provider", "engine"]),

@@ -22,7 +22,7 @@ pub use trust::{role_trust, trusted_roles};
 
 use crate::diagnostic::{Diagnostic, SourceRef};
 use crate::document::Digest;
-use crate::spec::{Access, Encryption, Facts, Identity, Mode, Spec};
+use crate::spec::{Access, Encryption, Facts, Identity, Manage, Mode, ROLE_ANNOTATION, ServiceAccountSpec, Spec};
 
 /// One grant, resolved: the pod's identity, its role, and the data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -96,6 +96,40 @@ pub struct Role {
 #[must_use]
 pub fn role_key<'a>(spec: &'a Spec, service_account: &'a str) -> &'a str {
     spec.service_accounts.get(service_account).and_then(|s| s.role.as_deref()).unwrap_or(service_account)
+}
+
+/// The annotations that a service account needs so that its pods get a role: the spec's, and under IRSA the role's.
+#[must_use]
+pub fn annotations(spec: &Spec, account: &ServiceAccountSpec, role: &Role) -> BTreeMap<String, String> {
+    let mut annotations = account.annotations.clone();
+    if account.identity(spec) == Identity::Irsa {
+        annotations.insert(ROLE_ANNOTATION.to_owned(), role.arn.clone());
+    }
+    annotations
+}
+
+/// The `kubectl` commands that write to a service account what the spec wants there, one a line; empty if it wants
+/// nothing.
+fn kubectl(spec: &Spec, account: &ServiceAccountSpec, role: &Role) -> String {
+    let context = spec.clusters.get(&account.cluster).and_then(|c| c.context.as_deref());
+    let context =
+        context.filter(|c| *c != "in-cluster").map_or_else(String::new, |c| format!("--context {} ", shell(c)));
+    [("annotate", &annotations(spec, account, role)), ("label", &account.labels)]
+        .into_iter()
+        .filter(|(_, pairs)| !pairs.is_empty())
+        .map(|(verb, pairs)| {
+            let pairs: Vec<String> = pairs.iter().map(|(key, value)| shell(&format!("{key}={value}"))).collect();
+            let (namespace, name, pairs) = (&account.namespace, &account.name, pairs.join(" "));
+            format!("kubectl {context}{verb} --overwrite --namespace {namespace} serviceaccount {name} {pairs}")
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// A word of a POSIX shell command, quoted if it must be.
+fn shell(word: &str) -> String {
+    let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(&b));
+    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn target_key(service_account: &str, account: &str) -> String {
@@ -296,6 +330,25 @@ pub fn findings(spec: &Spec, facts: &Facts, chains: &[Chain]) -> Vec<Diagnostic>
                 )
                 .at(spec.source(&["roles", key]))
                 .help("until then pods cannot take the role; with `managed: true` the trust is written here"),
+            );
+        }
+    }
+    for (key, account) in spec.service_accounts.iter().filter(|(_, a)| a.manage == Manage::None) {
+        let Some(role) = roles.get(role_key(spec, key)) else { continue };
+        let commands = kubectl(spec, account, role);
+        if !commands.is_empty() {
+            found.push(
+                Diagnostic::warning(
+                    "annotate-service-account",
+                    format!(
+                        "whoever manages the service account `{}/{}` of cluster `{}` must run:\n{commands}",
+                        account.namespace, account.name, account.cluster
+                    ),
+                )
+                .at(spec.source(&["service_accounts", key, "manage"]))
+                .help(
+                    "until then its pods do not get what the spec says; with `manage: annotation` it is written here",
+                ),
             );
         }
     }

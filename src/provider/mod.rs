@@ -2,7 +2,7 @@
 
 mod aws;
 mod kubernetes;
-#[cfg(all(test, feature = "aws"))]
+#[cfg(all(test, any(feature = "aws", feature = "kubernetes")))]
 mod recorded;
 #[cfg(test)]
 mod wished;
@@ -33,15 +33,19 @@ macro_rules! register {
 }
 
 register![
+    aws::addon::Addon,
     aws::bucket::Bucket,
     aws::bucket_policy::BucketPolicy,
     aws::key::Key,
     aws::key_policy::KeyPolicy,
     aws::oidc_provider::OidcProvider,
+    aws::pod_identity_association::PodIdentityAssociation,
     aws::policy::ManagedPolicy,
     aws::role::Role,
     aws::role_policy::RolePolicy,
     aws::role_policy_attachment::RolePolicyAttachment,
+    kubernetes::namespace::Namespace,
+    kubernetes::service_account::ServiceAccount,
 ];
 
 /// The tag that names the owning project.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+#[cfg(feature = "aws")]
 use crate::address::{AccountId, Region, Scope};
 use crate::session::{Environment, Session};
 use crate::spec::{SourceFile, load};
@@ -32,6 +33,7 @@ pub(super) struct Recorded {
 }
 
 /// The scope that the server stands for.
+#[cfg(feature = "aws")]
 pub(super) fn scope() -> Scope {
     Scope::Account { account: "a".into(), id: AccountId("111111111111".into()), region: Region("us-east-1".into()) }
 }
@@ -80,6 +82,12 @@ impl Recorded {
         let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
         assert_eq!(problems, []);
         Session::new(&spec.unwrap(), Environment { s3_endpoint: true, concurrency: None })
+    }
+
+    /// A session whose only cluster, `prod`, is this server.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn cluster_session(&self) -> Session {
+        self.session().with_cluster("prod", &format!("http://127.0.0.1:{}", self.port))
     }
 
     /// The requests that came, without those that ask who the caller is.

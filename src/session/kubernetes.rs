@@ -44,6 +44,15 @@ impl Session {
         Ok(client)
     }
 
+    /// The same, with a cluster that is reached at a URL without credentials.
+    #[cfg(test)]
+    pub(crate) fn with_cluster(mut self, cluster: &str, url: &str) -> Self {
+        let client = Client::try_from(Config::new(url.parse().unwrap())).unwrap();
+        let known = Cluster { client, made: Instant::now() };
+        self.kubernetes.get_mut().insert(cluster.to_owned(), Arc::new(Mutex::new(Some(known))));
+        self
+    }
+
     async fn cluster_config(&self, cluster: &str) -> Result<Config, SessionError> {
         let (spec, _) =
             self.clusters.get(cluster).ok_or_else(|| SessionError::Unknown { name: format!("clusters.{cluster}") })?;

@@ -30,7 +30,7 @@ pub use role::{PolicySpec, RawPolicy, RoleSpec, TrustSpec};
 pub use service_account::{Manage, ROLE_ANNOTATION, ServiceAccountSpec};
 
 use crate::address::{AccountId, Region, Scope};
-use crate::diagnostic::{Code, Diagnostic, Severity, SourceRef, did_you_mean};
+use crate::diagnostic::{Code, Diagnostic, SourceRef, did_you_mean};
 use crate::document::Digest;
 use node::{Node, Value};
 

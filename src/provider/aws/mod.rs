@@ -1,10 +1,12 @@
 //! Kinds of AWS, and what their I/O halves share: how answers of the SDK become our errors.
 
+pub(super) mod addon;
 pub(super) mod bucket;
 pub(super) mod bucket_policy;
 pub(super) mod key;
 pub(super) mod key_policy;
 pub(super) mod oidc_provider;
+pub(super) mod pod_identity_association;
 pub(super) mod policy;
 pub(super) mod role;
 pub(super) mod role_policy;

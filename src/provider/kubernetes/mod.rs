@@ -1,1 +1,384 @@
-//! Kinds of Kubernetes.
+//! Kinds of Kubernetes, and what their I/O halves share: how answers of the API server become our errors.
+
+pub(super) mod namespace;
+pub(super) mod service_account;
+
+/// The label or annotation that names the owning project.
+const PROJECT_MARK: &str = "bailiwick.dev/project";
+
+#[cfg(feature = "kubernetes")]
+mod api {
+    use std::collections::BTreeMap;
+    use std::fmt::Debug;
+    use std::future::Future;
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+    use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+    use kube::core::Status;
+    use kube::{Client, Error};
+    use serde::de::DeserializeOwned;
+    use serde_json::Value;
+
+    use crate::address::Scope;
+    use crate::live::{ReadError, WriteError};
+    use crate::session::{Session, SessionError};
+
+    /// The name under which the API server remembers which fields are ours.
+    ///
+    /// Source: Kubernetes documentation, "Server-Side Apply", field managers.
+    pub(in crate::provider) const FIELD_MANAGER: &str = "bailiwick";
+    const SERVICE: &str = "kubernetes";
+    const PAGE: u32 = 500;
+
+    /// A cluster that can be asked.
+    pub(in crate::provider) struct Cluster<'a> {
+        cloud: &'a Session,
+        scope: String,
+        client: Client,
+    }
+
+    impl<'a> Cluster<'a> {
+        /// The cluster of a scope.
+        pub(in crate::provider) async fn reach(cloud: &'a Session, scope: &Scope) -> Result<Self, SessionError> {
+            let Scope::Cluster { cluster } = scope else {
+                return Err(SessionError::Unknown { name: scope.to_string() });
+            };
+            Ok(Self { cloud, scope: scope.to_string(), client: Box::pin(cloud.kube(cluster)).await? })
+        }
+
+        /// A client for building an [`Api`].
+        pub(in crate::provider) fn client(&self) -> Client {
+            self.client.clone()
+        }
+
+        /// Sends one request, counted and at the cluster's pace.
+        async fn call<T>(&self, operation: &str, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+            let _permit = self.cloud.pace(&self.scope, SERVICE).await;
+            self.cloud.requests().sent(SERVICE, operation);
+            let answer = request.await;
+            if matches!(&answer, Err(Error::Api(status)) if status.code == 429) {
+                self.cloud.requests().throttled();
+            }
+            answer
+        }
+
+        /// Reads an object, or nothing if there is none of that name.
+        pub(in crate::provider) async fn get<K>(
+            &self,
+            api: &Api<K>,
+            name: &str,
+            what: &str,
+        ) -> Result<Option<K>, ReadError>
+        where
+            K: Clone + DeserializeOwned + Debug,
+        {
+            match self.call("Get", api.get(name)).await {
+                Ok(found) => Ok(Some(found)),
+                Err(error) if is_missing(&error, name) => Ok(None),
+                Err(error) => Err(read_error(what, &error)),
+            }
+        }
+
+        /// Reads all objects of an [`Api`], page by page, until `enough` of them have been read.
+        pub(in crate::provider) async fn list<K>(
+            &self,
+            api: &Api<K>,
+            enough: Option<u32>,
+            what: &str,
+        ) -> Result<Vec<K>, ReadError>
+        where
+            K: Clone + DeserializeOwned + Debug,
+        {
+            let mut found = Vec::new();
+            let mut params = ListParams::default().limit(enough.unwrap_or(PAGE));
+            loop {
+                let page = self.call("List", api.list(&params)).await.map_err(|error| read_error(what, &error))?;
+                found.extend(page.items);
+                match page.metadata.continue_.filter(|token| !token.is_empty() && enough.is_none()) {
+                    Some(token) => params = params.continue_token(&token),
+                    None => return Ok(found),
+                }
+            }
+        }
+
+        /// Applies a configuration under our name and never by force; `what` completes "cannot ...".
+        pub(in crate::provider) async fn apply<K>(
+            &self,
+            api: &Api<K>,
+            name: &str,
+            configuration: &Value,
+            what: impl Into<String>,
+        ) -> Result<K, WriteError>
+        where
+            K: Clone + DeserializeOwned + Debug,
+        {
+            let params = PatchParams::apply(FIELD_MANAGER);
+            let patch = Patch::Apply(configuration);
+            self.call("Apply", api.patch(name, &params, &patch)).await.map_err(|error| write_error(what, &error))
+        }
+
+        /// Deletes an object if it is still the one that was looked at. Gone is fine.
+        pub(in crate::provider) async fn delete<K>(
+            &self,
+            api: &Api<K>,
+            meta: &ObjectMeta,
+            what: impl Into<String>,
+        ) -> Result<(), WriteError>
+        where
+            K: Clone + DeserializeOwned + Debug,
+        {
+            let name = meta.name.as_deref().unwrap_or_default();
+            let same = Preconditions { uid: meta.uid.clone(), resource_version: None };
+            let params = DeleteParams::default().preconditions(same);
+            match self.call("Delete", api.delete(name, &params)).await {
+                Ok(_) => Ok(()),
+                Err(error) if is_missing(&error, name) => Ok(()),
+                Err(error) => Err(write_error(what, &error)),
+            }
+        }
+    }
+
+    /// Whether the API server says that it has no object of this name. A 404 of a proxy or of a server that does not
+    /// know the resource names no object.
+    fn is_missing(error: &Error, name: &str) -> bool {
+        let Error::Api(status) = error else { return false };
+        status.reason == "NotFound" && status.details.as_ref().is_some_and(|details| details.name == name)
+    }
+
+    fn words(error: &Error) -> String {
+        if let Error::Api(status) = error {
+            let text = if status.message.is_empty() { &status.reason } else { &status.message };
+            return format!("{} ({})", text, status.code);
+        }
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+
+    /// 401 is what EKS answers to a principal that has no access entry.
+    fn is_denied(status: &Status) -> bool {
+        status.is_forbidden() || status.code == 401
+    }
+
+    /// What an answer means for a reader. The caller has dealt with "not there" before.
+    pub(in crate::provider) fn read_error(what: impl Into<String>, error: &Error) -> ReadError {
+        let (what, why) = (what.into(), words(error));
+        match error {
+            Error::Api(status) if is_denied(status) => ReadError::Denied { what, why },
+            _ => ReadError::Failed { what, why },
+        }
+    }
+
+    /// What an answer means for a writer; `what` completes "cannot ...".
+    pub(in crate::provider) fn write_error(what: impl Into<String>, error: &Error) -> WriteError {
+        let (what, why) = (what.into(), words(error));
+        let Error::Api(status) = error else { return WriteError::Failed { what, why } };
+        let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+        if causes.iter().any(|cause| cause.reason == "FieldManagerConflict") {
+            return field_conflict(what, status);
+        }
+        if causes.iter().any(|cause| cause.reason == "NamespaceTerminating") {
+            return WriteError::NotYet { what, awaited: "the old namespace to be gone".into(), why };
+        }
+        match status.code {
+            409 => WriteError::Conflict { what, holder: "another change of the same object".into(), why },
+            429 | 503 | 504 => WriteError::NotYet { what, awaited: "the API server to have time".into(), why },
+            _ if is_denied(status) => WriteError::Denied { what, why },
+            _ => WriteError::Failed { what, why },
+        }
+    }
+
+    /// Names the other managers and their fields as the API server does.
+    fn field_conflict(what: String, status: &Status) -> WriteError {
+        let mut fields: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for cause in status.details.iter().flat_map(|details| &details.causes) {
+            let manager = cause.message.strip_prefix("conflict with ").unwrap_or(&cause.message);
+            fields.entry(manager).or_default().push(&cause.field);
+        }
+        let holder = fields.keys().copied().collect::<Vec<_>>().join(" and ");
+        let held = if let [held] = fields.values().collect::<Vec<_>>().as_slice() {
+            held.join(", ")
+        } else {
+            fields
+                .iter()
+                .map(|(manager, held)| format!("{} ({manager})", held.join(", ")))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        WriteError::Conflict { what, holder, why: format!("{held}; {ADVICE}") }
+    }
+
+    /// What to do about a field that another manager holds.
+    pub(in crate::provider) const ADVICE: &str =
+        "remove it there, or write the value with that tool and leave it out of this spec";
+
+    /// The field managers, other than ours and those that Kubernetes itself writes with, that hold a field.
+    ///
+    /// `path` leads into the field sets as the API spells them (`f:metadata`, `f:annotations`, ...); empty for any field.
+    pub(in crate::provider) fn other_managers(meta: &ObjectMeta, path: &[&str]) -> Vec<String> {
+        let mut found: Vec<String> = meta
+            .managed_fields
+            .iter()
+            .flatten()
+            .filter(|entry| {
+                entry.fields_v1.as_ref().is_some_and(|fields| {
+                    let held = path.iter().try_fold(&fields.0, |set, step| set.get(step));
+                    held.is_some_and(|set| !path.is_empty() || set.as_object().is_some_and(|map| !map.is_empty()))
+                })
+            })
+            .filter_map(|entry| entry.manager.clone())
+            .filter(|manager| manager != FIELD_MANAGER && !CONTROLLERS.contains(&manager.as_str()))
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// Whether some fields are ours.
+    pub(in crate::provider) fn is_managed(meta: &ObjectMeta) -> bool {
+        meta.managed_fields.iter().flatten().any(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
+    }
+
+    const CONTROLLERS: &[&str] = &[
+        "cloud-controller-manager",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kubelet",
+        "openshift-controller-manager",
+    ];
+
+    /// Whether the object is on its way out.
+    pub(in crate::provider) fn is_leaving(meta: &ObjectMeta) -> bool {
+        meta.deletion_timestamp.is_some()
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use serde_json::json;
+
+        use super::*;
+
+        fn answer(status: Value) -> Error {
+            Error::Api(Box::new(serde_json::from_value(status).unwrap()))
+        }
+
+        fn check(status: Value, expected: &str) {
+            assert_eq!(write_error("apply x", &answer(status)).to_string(), expected);
+        }
+
+        #[test]
+        fn a_conflict_names_the_manager_and_the_field() {
+            let cause = |manager: &str, field: &str| {
+                json!({"reason": "FieldManagerConflict", "field": field,
+                    "message": format!("conflict with \"{manager}\" using v1")})
+            };
+            let role = ".metadata.annotations.eks.amazonaws.com/role-arn";
+            check(
+                json!({"code": 409, "reason": "Conflict", "message": "Apply failed", "details": {"causes": [cause("kubectl-edit", role)]}}),
+                &format!("apply x conflicts with \"kubectl-edit\" using v1: {role}; {ADVICE}"),
+            );
+            let causes = [cause("kubectl-edit", role), cause("helm", ".metadata.labels.a")];
+            check(
+                json!({"code": 409, "reason": "Conflict", "details": {"causes": causes}}),
+                &format!(
+                    "apply x conflicts with \"helm\" using v1 and \"kubectl-edit\" using v1: .metadata.labels.a (\"helm\" using v1), {role} (\"kubectl-edit\" using v1); {ADVICE}"
+                ),
+            );
+        }
+
+        #[test]
+        fn answers_are_sorted_by_what_can_be_done_about_them() {
+            check(json!({"code": 403, "reason": "Forbidden", "message": "no"}), "not allowed to apply x: no (403)");
+            check(
+                json!({"code": 401, "reason": "Unauthorized", "message": "Unauthorized"}),
+                "not allowed to apply x: Unauthorized (401)",
+            );
+            check(
+                json!({"code": 403, "reason": "Forbidden", "message": "being terminated",
+                    "details": {"causes": [{"reason": "NamespaceTerminating", "message": "m", "field": "metadata.namespace"}]}}),
+                "apply x waits for the old namespace to be gone: being terminated (403)",
+            );
+            check(
+                json!({"code": 429, "reason": "TooManyRequests", "message": "slow down"}),
+                "apply x waits for the API server to have time: slow down (429)",
+            );
+            check(
+                json!({"code": 409, "reason": "Conflict", "message": "uid differs"}),
+                "apply x conflicts with another change of the same object: uid differs (409)",
+            );
+        }
+
+        #[test]
+        fn only_a_missing_object_is_missing() {
+            let missing = |status: Value| is_missing(&answer(status), "x");
+            assert!(missing(
+                json!({"code": 404, "reason": "NotFound", "details": {"name": "x", "kind": "serviceaccounts"}})
+            ));
+            assert!(!missing(json!({"code": 404, "reason": "NotFound", "details": {}})));
+            assert!(!missing(
+                json!({"code": 404, "reason": "NotFound", "details": {"name": "kserve", "kind": "namespaces"}})
+            ));
+            assert!(!missing(json!({"code": 404, "reason": "Failed to parse error data", "message": "<html>"})));
+            assert!(!missing(json!({"code": 403, "reason": "Forbidden", "details": {"name": "x"}})));
+        }
+    }
+}
+#[cfg(all(test, feature = "kubernetes"))]
+use api::ADVICE;
+#[cfg(feature = "kubernetes")]
+use api::{Cluster, is_leaving, is_managed, other_managers};
+
+#[cfg(test)]
+mod tests {
+    use crate::access;
+    use crate::diagnostic::Diagnostic;
+    use crate::kind::{AnyKind, Erased, Kind, Resource};
+    use crate::spec::{Facts, SourceFile, Spec, load};
+
+    /// A spec whose service accounts are in one cluster and have one bucket to read.
+    pub(super) fn spec(accounts: &str) -> Spec {
+        let names = accounts.lines().filter_map(|line| line.trim().split_once(':').map(|(name, _)| name));
+        let grants: Vec<String> = names
+            .filter(|name| *name != "idle")
+            .map(|name| format!("  - {{ to: {name}, bucket: weights, prefix: \"m/\", access: read }}\n"))
+            .collect();
+        let grants = grants.concat();
+        let text = format!(
+            "version: 1\nproject: p\naccounts:\n  a: {{ id: \"111111111111\", region: us-west-2 }}\n\
+             clusters:\n  prod: {{ account: a, name: prod-eks, context: prod }}\n\
+             buckets:\n  weights: {{ account: a, name: weights }}\n\
+             service_accounts:\n{accounts}grants:\n{grants}"
+        );
+        let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
+        assert_eq!(problems, []);
+        spec.unwrap()
+    }
+
+    /// What a kind wants from such a spec.
+    pub(super) fn wishes<K: Kind>(accounts: &str) -> (Vec<Resource>, Vec<Diagnostic>) {
+        let spec = spec(accounts);
+        let facts = Facts::placeholders(&spec);
+        Erased::<K>::default().desire(&spec, &facts, &access::lower(&spec))
+    }
+
+    /// Method, path and body of each request.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn lines(requests: &[String]) -> Vec<String> {
+        requests
+            .iter()
+            .map(|request| {
+                let (head, body) = request.split_once("\r\n\r\n").unwrap();
+                let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").replace("?&", "?");
+                format!("{line} {body}").trim_end().to_owned()
+            })
+            .collect()
+    }
+}

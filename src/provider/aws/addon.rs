@@ -1,0 +1,618 @@
+//! `aws.eks.addon`: the EKS Pod Identity Agent, which hands a role's credentials to pods.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::pod_identity_association::accounts;
+use crate::access::Chain;
+use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::provider::tags;
+use crate::spec::{Facts, Management, Spec};
+
+/// The name of the agent's add-on.
+///
+/// Source: EKS User Guide, "Set up the Amazon EKS Pod Identity Agent".
+const AGENT: &str = "eks-pod-identity-agent";
+
+/// An add-on of an EKS cluster.
+pub(crate) struct Addon;
+
+/// What an add-on is. Its version and configuration are left alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AddonBody {
+    /// The cluster's name in EKS.
+    pub cluster: String,
+    /// The add-on's name.
+    pub name: String,
+    /// Tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// The name of the agent of a cluster, if the spec manages it. It is desired if a service account of the cluster needs
+/// it.
+pub(super) fn managed_agent(spec: &Spec, cluster: &str) -> Option<String> {
+    let managed = spec.clusters.get(cluster)?.pod_identity_agent == Management::Managed;
+    managed.then(|| format!("{cluster}/{AGENT}"))
+}
+
+impl Kind for Addon {
+    const NAME: &'static str = "aws.eks.addon";
+    const IMMUTABLE: &'static [&'static str] = &["cluster", "name"];
+    const RELEASE: Release = Release::Forget;
+    type Body = AddonBody;
+
+    fn desire(spec: &Spec, _facts: &Facts, _chains: &[Chain], want: &mut Wanted<AddonBody>) {
+        let needed: BTreeSet<String> = accounts(spec).into_iter().map(|a| a.spec.cluster.clone()).collect();
+        for key in needed {
+            let (Some(cluster), Some(name)) = (spec.clusters.get(&key), managed_agent(spec, &key)) else { continue };
+            let scope = spec.regional_scope(&cluster.account, spec.cluster_region(cluster));
+            let body = AddonBody {
+                cluster: cluster.name.clone(),
+                name: AGENT.to_owned(),
+                tags: tags(spec, Self::NAME, &name, &BTreeMap::new()),
+            };
+            let physical_id = format!("{}/{AGENT}", cluster.name);
+            want.add(Wish::new(name, scope, physical_id, body).at(spec.source(&["clusters", &key])));
+        }
+    }
+}
+
+#[cfg(feature = "aws")]
+mod live {
+    use std::future::Future;
+    use std::time::Duration;
+
+    use aws_sdk_eks::types::{Addon as Found, AddonHealth, AddonStatus};
+
+    use super::{Addon, AddonBody};
+    use crate::address::Scope;
+    use crate::kind::Action;
+    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::provider::PROJECT_TAG;
+    use crate::provider::aws::{code, each, read_error, tag_changes, write_error};
+    use crate::session::Session;
+
+    /// The pauses between two looks at an add-on that is being installed or removed: less than two minutes in all.
+    fn pauses() -> impl Iterator<Item = Duration> {
+        [1, 2, 4, 8].into_iter().chain([10; 10]).map(Duration::from_secs)
+    }
+
+    impl Live for Addon {
+        async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<AddonBody>, ReadError> {
+            let eks = cloud.eks(scope).await?;
+            let eks = &eks;
+            Ok(each(cloud, scope, "eks", targets, |target| async move {
+                let found = find(eks, &target.physical_id).await?;
+                // What is being deleted will be gone, and nothing can be done to it until then.
+                Ok(match found.filter(|addon| addon.status() != Some(&AddonStatus::Deleting)) {
+                    Some(addon) => body(&addon),
+                    None => Observed::Absent,
+                })
+            })
+            .await)
+        }
+
+        async fn write(
+            cloud: &Session,
+            scope: &Scope,
+            target: &Target,
+            action: &Action<AddonBody>,
+        ) -> Result<(), WriteError> {
+            let eks = cloud.eks(scope).await?;
+            let id = target.physical_id.as_str();
+            let permit = cloud.pace(&scope.to_string(), "eks").await;
+            match action {
+                Action::Create { after } => {
+                    create(&eks, id, after).await?;
+                    drop(permit);
+                    settle(pauses(), id, || find(&eks, id)).await
+                }
+                Action::Update { before, after, .. } => {
+                    let (set, remove) = tag_changes(&before.tags, &after.tags);
+                    let arn = arn(&eks, id).await?.ok_or_else(|| WriteError::Failed {
+                        what: format!("tag add-on `{id}`"),
+                        why: "it is gone since the plan was made: plan again".into(),
+                    })?;
+                    if !set.is_empty() {
+                        eks.tag_resource()
+                            .resource_arn(&arn)
+                            .set_tags(Some(set.into_iter().collect()))
+                            .send()
+                            .await
+                            .map_err(|e| write_error(format!("tag add-on `{id}`"), &e))?;
+                    }
+                    untag(&eks, id, &arn, remove).await
+                }
+                Action::Delete { before, adopted: true } => match arn(&eks, id).await? {
+                    Some(arn) => {
+                        let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
+                        untag(&eks, id, &arn, marks).await
+                    }
+                    None => Ok(()),
+                },
+                Action::Delete { adopted: false, .. } => {
+                    delete(&eks, id, [1, 2, 4].map(Duration::from_secs).into_iter()).await?;
+                    drop(permit);
+                    gone(pauses(), id, || find(&eks, id)).await
+                }
+            }
+        }
+    }
+
+    fn names(id: &str) -> (&str, &str) {
+        id.split_once('/').unwrap_or((id, ""))
+    }
+
+    /// The add-on, or nothing if the cluster has none of that name. A cluster that does not exist is an error.
+    async fn find(eks: &aws_sdk_eks::Client, id: &str) -> Result<Option<Found>, ReadError> {
+        let what = || format!("add-on `{id}`");
+        let (cluster, name) = names(id);
+        let error = match eks.describe_addon().cluster_name(cluster).addon_name(name).send().await {
+            Ok(answer) => return Ok(answer.addon),
+            Err(error) => error,
+        };
+        if code(&error) != Some("ResourceNotFoundException") {
+            return Err(read_error(what(), &error));
+        }
+        // EKS gives one code for a missing add-on and for a missing cluster.
+        match eks.describe_cluster().name(cluster).send().await {
+            Ok(_) => Ok(None),
+            Err(error) if code(&error) == Some("ResourceNotFoundException") => Err(ReadError::Failed {
+                what: what(),
+                why: format!("cluster `{cluster}` does not exist in this account and region"),
+            }),
+            Err(error) => Err(read_error(format!("cluster `{cluster}`"), &error)),
+        }
+    }
+
+    async fn arn(eks: &aws_sdk_eks::Client, id: &str) -> Result<Option<String>, ReadError> {
+        Ok(find(eks, id).await?.and_then(|addon| addon.addon_arn))
+    }
+
+    fn body(addon: &Found) -> Observed<AddonBody> {
+        let tags = addon.tags().into_iter().flatten();
+        let body = AddonBody {
+            cluster: addon.cluster_name().unwrap_or_default().to_owned(),
+            name: addon.addon_name().unwrap_or_default().to_owned(),
+            tags: tags.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        };
+        Observed::Present { owner: body.tags.get(PROJECT_TAG).cloned(), body }
+    }
+
+    /// Asks for the add-on. One that is there already with our mark is what an earlier try asked for.
+    async fn create(eks: &aws_sdk_eks::Client, id: &str, addon: &AddonBody) -> Result<(), WriteError> {
+        let what = || format!("create add-on `{id}`");
+        let asked = eks
+            .create_addon()
+            .cluster_name(&addon.cluster)
+            .addon_name(&addon.name)
+            .set_tags(Some(addon.tags.clone().into_iter().collect()))
+            .send()
+            .await;
+        let Err(error) = asked else { return Ok(()) };
+        if code(&error) != Some("ResourceInUseException") {
+            return Err(write_error(what(), &error));
+        }
+        let Some(found) = find(eks, id).await? else {
+            return Err(WriteError::NotYet {
+                what: what(),
+                awaited: "another change of the cluster to settle".into(),
+                why: error.to_string(),
+            });
+        };
+        let owner = found.tags().and_then(|tags| tags.get(PROJECT_TAG));
+        if owner == addon.tags.get(PROJECT_TAG) {
+            return Ok(());
+        }
+        Err(WriteError::Conflict {
+            what: what(),
+            holder: owner.map_or_else(|| "somebody else".into(), |project| format!("project `{project}`")),
+            why: "it was installed after the plan was made: plan again to adopt it".into(),
+        })
+    }
+
+    async fn untag(eks: &aws_sdk_eks::Client, id: &str, arn: &str, keys: Vec<String>) -> Result<(), WriteError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        match eks.untag_resource().resource_arn(arn).set_tag_keys(Some(keys)).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(code(&error), Some("NotFoundException" | "ResourceNotFoundException")) => Ok(()),
+            Err(error) => Err(write_error(format!("untag add-on `{id}`"), &error)),
+        }
+    }
+
+    /// Removes the agent, unless pods of others still get their credentials from it.
+    async fn delete(
+        eks: &aws_sdk_eks::Client,
+        id: &str,
+        pauses: impl Iterator<Item = Duration>,
+    ) -> Result<(), WriteError> {
+        let what = || format!("delete add-on `{id}`");
+        let (cluster, name) = names(id);
+        // An association that was just deleted may be listed a little longer.
+        let mut left = Vec::new();
+        for pause in std::iter::once(Duration::ZERO).chain(pauses) {
+            tokio::time::sleep(pause).await;
+            left = users(eks, cluster).await?;
+            if left.is_empty() {
+                break;
+            }
+        }
+        if !left.is_empty() {
+            return Err(WriteError::Failed {
+                what: what(),
+                why: format!(
+                    "it is kept, because pods of {} get their credentials from it: remove these associations first",
+                    left.join(", ")
+                ),
+            });
+        }
+        match eks.delete_addon().cluster_name(cluster).addon_name(name).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(()),
+            Err(error) => Err(write_error(what(), &error)),
+        }
+    }
+
+    /// Some of the service accounts of a cluster whose pods need the agent.
+    async fn users(eks: &aws_sdk_eks::Client, cluster: &str) -> Result<Vec<String>, ReadError> {
+        let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
+        match eks.list_pod_identity_associations().cluster_name(cluster).max_results(3).send().await {
+            Ok(found) => Ok(found
+                .associations()
+                .iter()
+                .map(|a| format!("`{}/{}`", text(a.namespace()), text(a.service_account())))
+                .collect()),
+            Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(Vec::new()),
+            Err(error) => Err(read_error(format!("pod identity associations of cluster `{cluster}`"), &error)),
+        }
+    }
+
+    /// Looks until there is an answer, at most once more than there are pauses.
+    async fn until<T, F, Fut>(pauses: impl Iterator<Item = Duration>, mut look: F) -> Result<Option<T>, WriteError>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<Option<T>, WriteError>>,
+    {
+        for pause in pauses {
+            if let Some(found) = look().await? {
+                return Ok(Some(found));
+            }
+            tokio::time::sleep(pause).await;
+        }
+        look().await
+    }
+
+    /// Waits until an add-on works.
+    async fn settle<F, Fut>(pauses: impl Iterator<Item = Duration>, id: &str, find: F) -> Result<(), WriteError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<Option<Found>, ReadError>>,
+    {
+        let what = || format!("create add-on `{id}`");
+        let find = &find;
+        let look = || async move {
+            let found = find().await?;
+            match found.as_ref().and_then(Found::status) {
+                Some(AddonStatus::Active) => Ok(Some(())),
+                Some(AddonStatus::Creating | AddonStatus::Updating) | None => Ok(None),
+                Some(AddonStatus::Deleting) => Err(WriteError::NotYet {
+                    what: what(),
+                    awaited: "the deletion of the old one".into(),
+                    why: "it is DELETING".into(),
+                }),
+                Some(status) => Err(WriteError::Failed {
+                    what: what(),
+                    why: format!("it is {}{}", status.as_str(), found.as_ref().map(issues).unwrap_or_default()),
+                }),
+            }
+        };
+        until(pauses, look).await?.ok_or_else(|| WriteError::Failed {
+            what: what(),
+            why: "EKS is still installing it after two minutes: apply again later".into(),
+        })
+    }
+
+    /// Waits until an add-on is gone.
+    async fn gone<F, Fut>(pauses: impl Iterator<Item = Duration>, id: &str, find: F) -> Result<(), WriteError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<Option<Found>, ReadError>>,
+    {
+        let what = || format!("delete add-on `{id}`");
+        let find = &find;
+        let look = || async move {
+            match find().await? {
+                None => Ok(Some(())),
+                Some(addon) if addon.status() == Some(&AddonStatus::DeleteFailed) => {
+                    Err(WriteError::Failed { what: what(), why: format!("it is DELETE_FAILED{}", issues(&addon)) })
+                }
+                Some(_) => Ok(None),
+            }
+        };
+        until(pauses, look).await?.ok_or_else(|| WriteError::Failed {
+            what: what(),
+            why: "EKS is still removing it after two minutes: apply again later".into(),
+        })
+    }
+
+    fn issues(addon: &Found) -> String {
+        let issues = addon.health().map(AddonHealth::issues).unwrap_or_default();
+        let texts: Vec<String> = issues
+            .iter()
+            .map(|issue| {
+                let code = issue.code().map_or("issue", |c| c.as_str());
+                format!("; {code}: {}", issue.message().unwrap_or_default())
+            })
+            .collect();
+        texts.concat()
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::sync::Mutex;
+
+        use aws_sdk_eks::types::{AddonIssue, AddonIssueCode};
+
+        use super::*;
+        use crate::address::Address;
+        use crate::kind::Kind;
+        use crate::provider::recorded::{Recorded, scope};
+
+        const DESCRIBE: &str = "GET /clusters/prod-eks/addons/eks-pod-identity-agent";
+        const CLUSTER: (&str, u16, &str) =
+            ("GET /clusters/prod-eks HTTP", 200, r#"{"cluster":{"name":"prod-eks","status":"ACTIVE"}}"#);
+        const ABSENT: (&str, u16, &str) = (
+            DESCRIBE,
+            404,
+            r#"{"__type":"ResourceNotFoundException","message":"No addon: eks-pod-identity-agent found in cluster: prod-eks"}"#,
+        );
+        const ACTIVE: (&str, u16, &str) = (
+            DESCRIBE,
+            200,
+            r#"{"addon":{"addonName":"eks-pod-identity-agent","clusterName":"prod-eks","status":"ACTIVE","addonVersion":"v1",
+            "addonArn":"arn:aws:eks:us-east-1:111111111111:addon/prod-eks/eks-pod-identity-agent/1","tags":{"bailiwick:project":"p"}}}"#,
+        );
+        const NO_ASSOCIATIONS: (&str, u16, &str) =
+            ("GET /clusters/prod-eks/pod-identity-associations", 200, r#"{"associations":[]}"#);
+
+        fn target() -> Target {
+            Target {
+                address: Address::new(Addon::NAME, "prod/eks-pod-identity-agent"),
+                physical_id: "prod-eks/eks-pod-identity-agent".into(),
+            }
+        }
+
+        fn wanted() -> AddonBody {
+            AddonBody {
+                cluster: "prod-eks".into(),
+                name: "eks-pod-identity-agent".into(),
+                tags: [(PROJECT_TAG.to_owned(), "p".to_owned())].into(),
+            }
+        }
+
+        async fn observe(exchanges: &[(&'static str, u16, &'static str)]) -> Result<Observed<AddonBody>, ReadError> {
+            let server = Recorded::start(exchanges).await;
+            let mut answers = Addon::observe(&server.session(), &scope(), &[target()]).await.unwrap();
+            assert_eq!(answers.len(), 1);
+            answers.remove(0)
+        }
+
+        async fn write(
+            exchanges: &[(&'static str, u16, &'static str)],
+            action: Action<AddonBody>,
+        ) -> (Result<(), WriteError>, Vec<String>) {
+            let server = Recorded::start(exchanges).await;
+            let done = Addon::write(&server.session(), &scope(), &target(), &action).await;
+            (done, lines(&server))
+        }
+
+        /// Method, path and body of each request.
+        fn lines(server: &Recorded) -> Vec<String> {
+            server
+                .requests()
+                .iter()
+                .map(|request| {
+                    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+                    let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1");
+                    format!("{line} {body}").trim_end().to_owned()
+                })
+                .collect()
+        }
+
+        #[tokio::test]
+        async fn an_addon_is_read_with_its_owner() {
+            assert_eq!(observe(&[ACTIVE]).await, Ok(Observed::Present { body: wanted(), owner: Some("p".into()) }));
+        }
+
+        #[tokio::test]
+        async fn absent_needs_a_cluster_that_exists() {
+            assert_eq!(observe(&[ABSENT, CLUSTER]).await, Ok(Observed::Absent));
+            let no_cluster = (
+                "GET /clusters/prod-eks",
+                404,
+                r#"{"__type":"ResourceNotFoundException","message":"No cluster found for name: prod-eks."}"#,
+            );
+            assert_eq!(
+                observe(&[no_cluster]).await.unwrap_err().to_string(),
+                "cannot read add-on `prod-eks/eks-pod-identity-agent`: cluster `prod-eks` does not exist in this account and region"
+            );
+        }
+
+        #[tokio::test]
+        async fn forbidden_is_not_absent() {
+            let denied = (DESCRIBE, 403, r#"{"__type":"AccessDeniedException","message":"no"}"#);
+            assert_eq!(
+                observe(&[denied]).await,
+                Err(ReadError::Denied {
+                    what: "add-on `prod-eks/eks-pod-identity-agent`".into(),
+                    why: "AccessDeniedException: no".into()
+                })
+            );
+            let hidden = ("GET /clusters/prod-eks HTTP", 403, r#"{"__type":"AccessDeniedException","message":"no"}"#);
+            assert!(matches!(observe(&[ABSENT, hidden]).await, Err(ReadError::Denied { .. })));
+        }
+
+        #[tokio::test]
+        async fn create_names_cluster_addon_and_tags_and_no_version() {
+            let created = ("POST /clusters/prod-eks/addons", 200, r#"{"addon":{"status":"CREATING"}}"#);
+            let (done, requests) = write(&[created, ACTIVE], Action::Create { after: wanted() }).await;
+            assert_eq!(done, Ok(()));
+            let token = requests[0].split("\"clientRequestToken\":\"").nth(1).unwrap().split('"').next().unwrap();
+            assert_eq!(
+                requests[0].replace(token, "T"),
+                r#"POST /clusters/prod-eks/addons {"addonName":"eks-pod-identity-agent","clientRequestToken":"T","tags":{"bailiwick:project":"p"}}"#
+            );
+            assert_eq!(requests[1..], [DESCRIBE]);
+        }
+
+        #[tokio::test]
+        async fn a_second_create_converges_on_ours_and_refuses_what_is_not() {
+            let exists = (
+                "POST /clusters/prod-eks/addons",
+                409,
+                r#"{"__type":"ResourceInUseException","message":"Addon already exists."}"#,
+            );
+            let (done, _) = write(&[exists, ACTIVE], Action::Create { after: wanted() }).await;
+            assert_eq!(done, Ok(()));
+            let foreign = (DESCRIBE, 200, r#"{"addon":{"status":"ACTIVE","tags":{}}}"#);
+            let (done, _) = write(&[exists, foreign], Action::Create { after: wanted() }).await;
+            assert_eq!(
+                done.unwrap_err().to_string(),
+                "create add-on `prod-eks/eks-pod-identity-agent` conflicts with somebody else: it was installed after the plan was made: plan again to adopt it"
+            );
+        }
+
+        #[tokio::test]
+        async fn tags_are_set_and_removed_by_arn() {
+            let mut before = wanted();
+            before.tags.insert("old".into(), "1".into());
+            let mut after = wanted();
+            after.tags.insert("new".into(), "2".into());
+            let tagged = ("POST /tags/", 200, "{}");
+            let untagged = ("DELETE /tags/", 200, "{}");
+            let action = Action::Update { before, after, changed: vec!["tags.new".into(), "tags.old".into()] };
+            let (done, requests) = write(&[ACTIVE, tagged, untagged], action).await;
+            assert_eq!(done, Ok(()));
+            let arn = "arn%3Aaws%3Aeks%3Aus-east-1%3A111111111111%3Aaddon%2Fprod-eks%2Feks-pod-identity-agent%2F1";
+            assert_eq!(
+                requests,
+                [
+                    DESCRIBE.to_owned(),
+                    format!(r#"POST /tags/{arn} {{"tags":{{"new":"2"}}}}"#),
+                    format!("DELETE /tags/{arn}?tagKeys=old"),
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn an_adopted_addon_only_loses_our_marks() {
+            let untagged = ("DELETE /tags/", 200, "{}");
+            let action = Action::Delete { before: wanted(), adopted: true };
+            let (done, requests) = write(&[ACTIVE, untagged], action).await;
+            assert_eq!(done, Ok(()));
+            assert!(requests[1].starts_with("DELETE /tags/"), "{requests:?}");
+            assert!(requests[1].ends_with("?tagKeys=bailiwick%3Aproject"), "{requests:?}");
+            assert_eq!(requests.len(), 2);
+        }
+
+        #[tokio::test]
+        async fn delete_removes_it_and_waits_until_it_is_gone() {
+            let deleted = ("DELETE /clusters/prod-eks/addons/eks-pod-identity-agent", 200, r#"{"addon":{}}"#);
+            let action = || Action::Delete { before: wanted(), adopted: false };
+            let (done, requests) = write(&[NO_ASSOCIATIONS, deleted, ABSENT, CLUSTER], action()).await;
+            assert_eq!(done, Ok(()));
+            assert_eq!(
+                requests,
+                [
+                    "GET /clusters/prod-eks/pod-identity-associations?maxResults=3",
+                    "DELETE /clusters/prod-eks/addons/eks-pod-identity-agent",
+                    DESCRIBE,
+                    "GET /clusters/prod-eks",
+                ]
+            );
+            let missing =
+                ("DELETE /clusters/", 404, r#"{"__type":"ResourceNotFoundException","message":"No addon: x found"}"#);
+            let (done, _) = write(&[NO_ASSOCIATIONS, missing, ABSENT, CLUSTER], action()).await;
+            assert_eq!(done, Ok(()));
+        }
+
+        #[tokio::test]
+        async fn an_agent_that_others_need_is_kept() {
+            let others = (
+                "GET /clusters/prod-eks/pod-identity-associations",
+                200,
+                r#"{"associations":[{"namespace":"logs","serviceAccount":"shipper","associationId":"a-1"}]}"#,
+            );
+            let server = Recorded::start(&[others]).await;
+            let eks = server.session().eks(&scope()).await.unwrap();
+            let pauses = std::iter::repeat_n(Duration::ZERO, 1);
+            assert_eq!(
+                delete(&eks, &target().physical_id, pauses).await.unwrap_err().to_string(),
+                "cannot delete add-on `prod-eks/eks-pod-identity-agent`: it is kept, because pods of `logs/shipper` get \
+                 their credentials from it: remove these associations first"
+            );
+            let list = "GET /clusters/prod-eks/pod-identity-associations?maxResults=3";
+            assert_eq!(lines(&server), [list, list]);
+        }
+
+        async fn settled(sequence: &[AddonStatus]) -> Result<(), WriteError> {
+            let issue = AddonIssue::builder().code(AddonIssueCode::ConfigurationConflict).message("taken").build();
+            let health = AddonHealth::builder().issues(issue).build();
+            let left = Mutex::new(sequence.iter().cloned());
+            settle(std::iter::repeat_n(Duration::ZERO, 2), "c/a", || async {
+                let status = left.lock().unwrap().next();
+                Ok(Some(Found::builder().set_status(status).health(health.clone()).build()))
+            })
+            .await
+        }
+
+        #[tokio::test]
+        async fn waiting_ends_with_active_a_failed_state_or_patience() {
+            use AddonStatus::{Active, CreateFailed, Creating, Degraded};
+            assert_eq!(settled(&[Creating, Creating, Active]).await, Ok(()));
+            for (state, word) in [(CreateFailed, "CREATE_FAILED"), (Degraded, "DEGRADED")] {
+                assert_eq!(
+                    settled(&[Creating, state]).await.unwrap_err().to_string(),
+                    format!("cannot create add-on `c/a`: it is {word}; ConfigurationConflict: taken")
+                );
+            }
+            assert_eq!(
+                settled(&[Creating, Creating, Creating, Active]).await.unwrap_err().to_string(),
+                "cannot create add-on `c/a`: EKS is still installing it after two minutes: apply again later"
+            );
+            assert!(pauses().sum::<Duration>() <= Duration::from_mins(2));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pod_identity_association::tests::{SPEC, wishes};
+    use super::*;
+
+    #[test]
+    fn the_agent_is_wanted_once_where_pod_identity_is_used() {
+        let (agents, problems) = wishes::<Addon>(SPEC);
+        assert_eq!(problems, []);
+        let seen: Vec<_> = agents.iter().map(|r| (r.address.to_string(), r.wish.physical_id.as_str())).collect();
+        assert_eq!(seen, [("aws.eks.addon.prod/eks-pod-identity-agent".to_owned(), "prod-eks/eks-pod-identity-agent")]);
+        assert_eq!(
+            agents[0].wish.body.0,
+            serde_json::json!({"cluster": "prod-eks", "name": "eks-pod-identity-agent", "tags": {
+                "bailiwick:project": "p", "bailiwick:address": "aws.eks.addon.prod/eks-pod-identity-agent"}})
+        );
+        assert!(agents[0].wish.scope.to_string().contains("eu-west-1"), "{}", agents[0].wish.scope);
+    }
+
+    #[test]
+    fn an_existing_agent_and_unused_pod_identity_want_nothing() {
+        assert!(
+            wishes::<Addon>(&SPEC.replace("pod_identity_agent: managed", "pod_identity_agent: existing")).0.is_empty()
+        );
+        assert!(wishes::<Addon>(&SPEC.replace("identity: pod_identity", "identity: irsa")).0.is_empty());
+    }
+}

@@ -1,0 +1,673 @@
+//! `aws.eks.pod_identity_association`: which role the pods of a service account get from EKS.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::addon::{self, Addon};
+use super::role::Role;
+use crate::access::{self, Chain};
+use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::provider::tags;
+use crate::spec::{Facts, Identity, ServiceAccountSpec, Spec};
+
+/// An EKS Pod Identity association. It is nothing but access, so all of it is ours.
+pub(crate) struct PodIdentityAssociation;
+
+/// What an association is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AssociationBody {
+    /// The cluster's name in EKS.
+    pub cluster: String,
+    /// The service account's namespace.
+    pub namespace: String,
+    /// The service account's name.
+    pub service_account: String,
+    /// The ARN of the role that the pods get.
+    pub role_arn: String,
+    /// The ARN of the role that EKS assumes with it; empty for none.
+    #[serde(default)]
+    pub target_role_arn: String,
+    /// Whether EKS leaves out its session tags.
+    #[serde(default)]
+    pub disable_session_tags: bool,
+    /// Tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A service account whose pods get their role from EKS Pod Identity.
+pub(super) struct Account<'a> {
+    key: &'a str,
+    pub(super) spec: &'a ServiceAccountSpec,
+    role_key: &'a str,
+    role: access::Role,
+}
+
+/// The service accounts with Pod Identity and a role.
+pub(super) fn accounts(spec: &Spec) -> Vec<Account<'_>> {
+    let roles = access::roles(spec);
+    spec.service_accounts
+        .iter()
+        .filter(|(_, account)| account.identity(spec) == Identity::PodIdentity)
+        .filter_map(|(key, account)| {
+            let role_key = access::role_key(spec, key);
+            Some(Account { key, spec: account, role_key, role: roles.get(role_key)?.clone() })
+        })
+        .collect()
+}
+
+impl Kind for PodIdentityAssociation {
+    const NAME: &'static str = "aws.eks.pod_identity_association";
+    const IMMUTABLE: &'static [&'static str] = &["cluster", "namespace", "service_account"];
+    const RELEASE: Release = Release::Delete;
+    type Body = AssociationBody;
+
+    fn desire(spec: &Spec, _facts: &Facts, chains: &[Chain], want: &mut Wanted<AssociationBody>) {
+        let roles = access::roles(spec);
+        for account in accounts(spec) {
+            let Some(cluster) = spec.clusters.get(&account.spec.cluster) else { continue };
+            // `spec::load` has refused grants that would need two targets.
+            let target = chains
+                .iter()
+                .filter(|chain| chain.service_account == account.key)
+                .find_map(|chain| chain.target.as_deref())
+                .and_then(|key| roles.get_key_value(key));
+            let body = AssociationBody {
+                cluster: cluster.name.clone(),
+                namespace: account.spec.namespace.clone(),
+                service_account: account.spec.name.clone(),
+                role_arn: account.role.arn.clone(),
+                target_role_arn: target.map(|(_, role)| role.arn.clone()).unwrap_or_default(),
+                disable_session_tags: account.spec.disable_session_tags,
+                tags: tags(spec, Self::NAME, account.key, &BTreeMap::new()),
+            };
+            let scope = spec.regional_scope(&cluster.account, spec.cluster_region(cluster));
+            let physical_id = format!("{}/{}/{}", body.cluster, body.namespace, body.service_account);
+            let mut wish =
+                Wish::new(account.key, scope, physical_id, body).at(spec.source(&["service_accounts", account.key]));
+            if account.role.managed {
+                wish = wish.after(Role::NAME, account.role_key);
+            }
+            if let Some((key, role)) = target
+                && role.managed
+            {
+                wish = wish.after(Role::NAME, key);
+            }
+            if let Some(agent) = addon::managed_agent(spec, &account.spec.cluster) {
+                wish = wish.after(Addon::NAME, &agent);
+            }
+            want.add(wish);
+        }
+    }
+}
+
+#[cfg(feature = "aws")]
+mod live {
+    use std::collections::BTreeMap;
+
+    use aws_sdk_eks::types::{PodIdentityAssociation as Found, PodIdentityAssociationSummary as Summary};
+
+    use super::{AssociationBody, PodIdentityAssociation};
+    use crate::address::Scope;
+    use crate::kind::Action;
+    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::provider::PROJECT_TAG;
+    use crate::provider::aws::{code, each, read_error, tag_changes, write_error};
+    use crate::session::Session;
+
+    impl Live for PodIdentityAssociation {
+        /// One list for each cluster tells the ids, of one service account if only one is asked for; only the
+        /// associations that are asked for are described.
+        async fn observe(
+            cloud: &Session,
+            scope: &Scope,
+            targets: &[Target],
+        ) -> Result<Answers<AssociationBody>, ReadError> {
+            let eks = cloud.eks(scope).await?;
+            let mut clusters: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
+            for target in targets {
+                let (cluster, namespace, name) = parts(&target.physical_id);
+                clusters.entry(cluster).or_default().push((namespace, name));
+            }
+            let mut listed = BTreeMap::new();
+            for (cluster, accounts) in clusters {
+                let _permit = cloud.pace(&scope.to_string(), "eks").await;
+                let only = if let [one] = accounts.as_slice() { Some(*one) } else { None };
+                listed.insert(cluster, ids(&eks, cluster, only).await);
+            }
+            let (eks, listed) = (&eks, &listed);
+            Ok(each(cloud, scope, "eks", targets, |target| async move {
+                let (cluster, namespace, name) = parts(&target.physical_id);
+                let ids = match listed.get(cluster) {
+                    Some(Ok(Some(ids))) => ids,
+                    Some(Err(error)) => return Err(error.clone()),
+                    Some(Ok(None)) | None => return Err(no_cluster(cluster)),
+                };
+                let Some(id) = ids.get(&(namespace.to_owned(), name.to_owned())) else { return Ok(Observed::Absent) };
+                Ok(describe(eks, cluster, id, &target.physical_id)
+                    .await?
+                    .map_or(Observed::Absent, |found| body(&found)))
+            })
+            .await)
+        }
+
+        async fn write(
+            cloud: &Session,
+            scope: &Scope,
+            target: &Target,
+            action: &Action<AssociationBody>,
+        ) -> Result<(), WriteError> {
+            let eks = cloud.eks(scope).await?;
+            let _permit = cloud.pace(&scope.to_string(), "eks").await;
+            let what = |verb: &str| format!("{verb} pod identity association `{}`", target.physical_id);
+            match action {
+                Action::Create { after } => create(&eks, &target.physical_id, after).await,
+                Action::Update { before, after, .. } => {
+                    let found = find(&eks, &target.physical_id).await?.ok_or_else(|| WriteError::Failed {
+                        what: what("update"),
+                        why: "it is gone since the plan was made: plan again".into(),
+                    })?;
+                    update(&eks, &target.physical_id, &found, before, after).await
+                }
+                Action::Delete { .. } => {
+                    let (cluster, namespace, name) = parts(&target.physical_id);
+                    let Some(ids) = ids(&eks, cluster, Some((namespace, name))).await? else { return Ok(()) };
+                    let Some(id) = ids.get(&(namespace.to_owned(), name.to_owned())) else { return Ok(()) };
+                    match eks.delete_pod_identity_association().cluster_name(cluster).association_id(id).send().await {
+                        Ok(_) => Ok(()),
+                        Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(()),
+                        Err(error) => Err(write_error(what("delete"), &error)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Cluster, namespace and service account of a physical id.
+    fn parts(id: &str) -> (&str, &str, &str) {
+        let (cluster, rest) = id.split_once('/').unwrap_or((id, ""));
+        let (namespace, name) = rest.split_once('/').unwrap_or((rest, ""));
+        (cluster, namespace, name)
+    }
+
+    fn no_cluster(cluster: &str) -> ReadError {
+        ReadError::Failed {
+            what: format!("pod identity associations of cluster `{cluster}`"),
+            why: "the cluster does not exist in this account and region".into(),
+        }
+    }
+
+    type Ids = BTreeMap<(String, String), String>;
+
+    /// The ids of a cluster's associations by namespace and service account, or nothing if there is no such cluster.
+    async fn ids(
+        eks: &aws_sdk_eks::Client,
+        cluster: &str,
+        only: Option<(&str, &str)>,
+    ) -> Result<Option<Ids>, ReadError> {
+        let mut pages = eks
+            .list_pod_identity_associations()
+            .cluster_name(cluster)
+            .set_namespace(only.map(|(namespace, _)| namespace.to_owned()))
+            .set_service_account(only.map(|(_, name)| name.to_owned()))
+            .into_paginator()
+            .send();
+        let mut ids = Ids::new();
+        while let Some(page) = pages.next().await {
+            match page {
+                Ok(page) => ids.extend(page.associations().iter().filter_map(entry)),
+                Err(error) if code(&error) == Some("ResourceNotFoundException") => return Ok(None),
+                Err(error) => {
+                    return Err(read_error(format!("pod identity associations of cluster `{cluster}`"), &error));
+                }
+            }
+        }
+        Ok(Some(ids))
+    }
+
+    fn entry(summary: &Summary) -> Option<((String, String), String)> {
+        let at = (summary.namespace()?.to_owned(), summary.service_account()?.to_owned());
+        Some((at, summary.association_id()?.to_owned()))
+    }
+
+    async fn describe(
+        eks: &aws_sdk_eks::Client,
+        cluster: &str,
+        id: &str,
+        physical_id: &str,
+    ) -> Result<Option<Found>, ReadError> {
+        match eks.describe_pod_identity_association().cluster_name(cluster).association_id(id).send().await {
+            Ok(answer) => Ok(answer.association),
+            // It went away between the list and now.
+            Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(None),
+            Err(error) => Err(read_error(format!("pod identity association `{physical_id}`"), &error)),
+        }
+    }
+
+    async fn find(eks: &aws_sdk_eks::Client, physical_id: &str) -> Result<Option<Found>, ReadError> {
+        let (cluster, namespace, name) = parts(physical_id);
+        let ids = ids(eks, cluster, Some((namespace, name))).await?.ok_or_else(|| no_cluster(cluster))?;
+        match ids.get(&(namespace.to_owned(), name.to_owned())) {
+            Some(id) => describe(eks, cluster, id, physical_id).await,
+            None => Ok(None),
+        }
+    }
+
+    fn body(found: &Found) -> Observed<AssociationBody> {
+        let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+        let tags = found.tags().into_iter().flatten();
+        let body = AssociationBody {
+            cluster: text(found.cluster_name()),
+            namespace: text(found.namespace()),
+            service_account: text(found.service_account()),
+            role_arn: text(found.role_arn()),
+            target_role_arn: text(found.target_role_arn()),
+            disable_session_tags: found.disable_session_tags().unwrap_or_default(),
+            tags: tags.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        };
+        Observed::Present { owner: body.tags.get(PROJECT_TAG).cloned(), body }
+    }
+
+    /// Makes the association. If the service account has one already it becomes the desired one: two cannot be.
+    async fn create(
+        eks: &aws_sdk_eks::Client,
+        physical_id: &str,
+        association: &AssociationBody,
+    ) -> Result<(), WriteError> {
+        let what = || format!("create pod identity association `{physical_id}`");
+        let asked = eks
+            .create_pod_identity_association()
+            .cluster_name(&association.cluster)
+            .namespace(&association.namespace)
+            .service_account(&association.service_account)
+            .role_arn(&association.role_arn)
+            .set_target_role_arn(Some(association.target_role_arn.clone()).filter(|arn| !arn.is_empty()))
+            .disable_session_tags(association.disable_session_tags)
+            .set_tags(Some(association.tags.clone().into_iter().collect()))
+            .send()
+            .await;
+        let Err(error) = asked else { return Ok(()) };
+        if code(&error) != Some("ResourceInUseException") {
+            return Err(write_error(what(), &error));
+        }
+        let Some(found) = find(eks, physical_id).await? else { return Err(write_error(what(), &error)) };
+        let Observed::Present { body: before, owner } = body(&found) else { return Ok(()) };
+        if let Some(project) = owner.filter(|owner| Some(owner) != association.tags.get(PROJECT_TAG)) {
+            return Err(WriteError::Conflict {
+                what: what(),
+                holder: format!("project `{project}`"),
+                why: "it made one for the same service account".into(),
+            });
+        }
+        // Tags of others stay.
+        let before = AssociationBody {
+            tags: before.tags.into_iter().filter(|(key, _)| association.tags.contains_key(key)).collect(),
+            ..before
+        };
+        update(eks, physical_id, &found, &before, association).await
+    }
+
+    /// Writes what differs; an empty target role ARN removes the target.
+    async fn update(
+        eks: &aws_sdk_eks::Client,
+        physical_id: &str,
+        found: &Found,
+        before: &AssociationBody,
+        after: &AssociationBody,
+    ) -> Result<(), WriteError> {
+        let what = |part: &str| format!("update the {part} of pod identity association `{physical_id}`");
+        if let Some(addon) = found.owner_arn() {
+            return Err(WriteError::Conflict {
+                what: what("role"),
+                holder: format!("add-on {addon}"),
+                why: "the association belongs to it: change it through the add-on".into(),
+            });
+        }
+        let role = (before.role_arn != after.role_arn).then(|| after.role_arn.clone());
+        let target = (before.target_role_arn != after.target_role_arn).then(|| after.target_role_arn.clone());
+        let untagged =
+            (before.disable_session_tags != after.disable_session_tags).then_some(after.disable_session_tags);
+        if role.is_some() || target.is_some() || untagged.is_some() {
+            eks.update_pod_identity_association()
+                .cluster_name(&after.cluster)
+                .set_association_id(found.association_id.clone())
+                .set_role_arn(role)
+                .set_target_role_arn(target)
+                .set_disable_session_tags(untagged)
+                .send()
+                .await
+                .map_err(|e| write_error(what("role"), &e))?;
+        }
+        let (set, remove) = tag_changes(&before.tags, &after.tags);
+        if !set.is_empty() {
+            eks.tag_resource()
+                .set_resource_arn(found.association_arn.clone())
+                .set_tags(Some(set.into_iter().collect()))
+                .send()
+                .await
+                .map_err(|e| write_error(what("tags"), &e))?;
+        }
+        if !remove.is_empty() {
+            eks.untag_resource()
+                .set_resource_arn(found.association_arn.clone())
+                .set_tag_keys(Some(remove))
+                .send()
+                .await
+                .map_err(|e| write_error(what("tags"), &e))?;
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use crate::address::Address;
+        use crate::kind::Kind;
+        use crate::provider::recorded::{Recorded, scope};
+
+        type Exchange = (&'static str, u16, &'static str);
+
+        const LIST: &str = "GET /clusters/prod-eks/pod-identity-associations?namespace=kserve&serviceAccount=loader";
+        const ONE: Exchange = (
+            LIST,
+            200,
+            r#"{"associations":[{"clusterName":"prod-eks","namespace":"kserve","serviceAccount":"loader","associationId":"a-1"}]}"#,
+        );
+        const NONE: Exchange = (LIST, 200, r#"{"associations":[]}"#);
+        const DESCRIBED: Exchange = (
+            "GET /clusters/prod-eks/pod-identity-associations/a-1",
+            200,
+            r#"{"association":{"clusterName":"prod-eks","namespace":"kserve","serviceAccount":"loader","associationId":"a-1",
+            "associationArn":"arn:aws:eks:us-east-1:111111111111:podidentityassociation/prod-eks/a-1",
+            "roleArn":"arn:aws:iam::111111111111:role/r","targetRoleArn":"arn:aws:iam::222222222222:role/t",
+            "disableSessionTags":false,"tags":{"bailiwick:project":"p","team":"ml"}}}"#,
+        );
+        const UPDATED: Exchange =
+            ("POST /clusters/prod-eks/pod-identity-associations/a-1", 200, r#"{"association":{}}"#);
+
+        fn target(name: &str) -> Target {
+            Target {
+                address: Address::new(PodIdentityAssociation::NAME, name),
+                physical_id: format!("prod-eks/kserve/{name}"),
+            }
+        }
+
+        fn wanted() -> AssociationBody {
+            AssociationBody {
+                cluster: "prod-eks".into(),
+                namespace: "kserve".into(),
+                service_account: "loader".into(),
+                role_arn: "arn:aws:iam::111111111111:role/r".into(),
+                target_role_arn: "arn:aws:iam::222222222222:role/t".into(),
+                disable_session_tags: false,
+                tags: [(PROJECT_TAG.to_owned(), "p".to_owned())].into(),
+            }
+        }
+
+        /// Method, path and body of each request, with the random token named T.
+        fn lines(server: &Recorded) -> Vec<String> {
+            server
+                .requests()
+                .iter()
+                .map(|request| {
+                    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+                    let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1");
+                    let token = body.split("\"clientRequestToken\":\"").nth(1).and_then(|t| t.split('"').next());
+                    let body = token.map_or_else(|| body.to_owned(), |token| body.replace(token, "T"));
+                    format!("{line} {body}").trim_end().to_owned()
+                })
+                .collect()
+        }
+
+        async fn write(
+            exchanges: &[Exchange],
+            action: Action<AssociationBody>,
+        ) -> (Result<(), WriteError>, Vec<String>) {
+            let server = Recorded::start(exchanges).await;
+            let done = PodIdentityAssociation::write(&server.session(), &scope(), &target("loader"), &action).await;
+            (done, lines(&server))
+        }
+
+        #[tokio::test]
+        async fn all_pages_are_listed_and_only_what_is_asked_for_is_described() {
+            let second = (
+                "GET /clusters/prod-eks/pod-identity-associations?nextToken=2",
+                200,
+                r#"{"associations":[{"namespace":"kserve","serviceAccount":"loader","associationId":"a-1"}]}"#,
+            );
+            let first = (
+                "GET /clusters/prod-eks/pod-identity-associations HTTP",
+                200,
+                r#"{"associations":[{"namespace":"logs","serviceAccount":"loader","associationId":"a-2"}],"nextToken":"2"}"#,
+            );
+            let server = Recorded::start(&[second, first, DESCRIBED]).await;
+            let answers =
+                PodIdentityAssociation::observe(&server.session(), &scope(), &[target("other"), target("loader")])
+                    .await
+                    .unwrap();
+            let mut body = wanted();
+            body.tags.insert("team".into(), "ml".into());
+            assert_eq!(answers, [Ok(Observed::Absent), Ok(Observed::Present { body, owner: Some("p".into()) })]);
+            assert_eq!(
+                lines(&server),
+                [
+                    "GET /clusters/prod-eks/pod-identity-associations",
+                    "GET /clusters/prod-eks/pod-identity-associations?nextToken=2",
+                    "GET /clusters/prod-eks/pod-identity-associations/a-1",
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn one_alone_is_listed_alone() {
+            let server = Recorded::start(&[ONE, DESCRIBED]).await;
+            let answers =
+                PodIdentityAssociation::observe(&server.session(), &scope(), &[target("loader")]).await.unwrap();
+            assert!(matches!(answers.as_slice(), [Ok(Observed::Present { .. })]), "{answers:?}");
+            assert_eq!(lines(&server), [LIST, "GET /clusters/prod-eks/pod-identity-associations/a-1"]);
+        }
+
+        #[tokio::test]
+        async fn forbidden_and_a_missing_cluster_are_not_absent() {
+            let denied = ("GET /clusters/", 403, r#"{"__type":"AccessDeniedException","message":"no"}"#);
+            let server = Recorded::start(&[denied]).await;
+            let answers =
+                PodIdentityAssociation::observe(&server.session(), &scope(), &[target("loader")]).await.unwrap();
+            let what = "pod identity associations of cluster `prod-eks`".to_owned();
+            assert_eq!(
+                answers,
+                [Err(ReadError::Denied { what: what.clone(), why: "AccessDeniedException: no".into() })]
+            );
+            let missing = ("GET /clusters/", 404, r#"{"__type":"ResourceNotFoundException","message":"No cluster"}"#);
+            let server = Recorded::start(&[missing]).await;
+            let answers =
+                PodIdentityAssociation::observe(&server.session(), &scope(), &[target("loader")]).await.unwrap();
+            let why = "the cluster does not exist in this account and region".to_owned();
+            assert_eq!(answers, [Err(ReadError::Failed { what, why })]);
+        }
+
+        #[tokio::test]
+        async fn create_sends_the_whole_association() {
+            let created = ("POST /clusters/prod-eks/pod-identity-associations HTTP", 200, r#"{"association":{}}"#);
+            let (done, requests) = write(&[created], Action::Create { after: wanted() }).await;
+            assert_eq!(done, Ok(()));
+            assert_eq!(
+                requests,
+                [concat!(
+                    r#"POST /clusters/prod-eks/pod-identity-associations {"clientRequestToken":"T","disableSessionTags":false,"#,
+                    r#""namespace":"kserve","roleArn":"arn:aws:iam::111111111111:role/r","serviceAccount":"loader","#,
+                    r#""tags":{"bailiwick:project":"p"},"targetRoleArn":"arn:aws:iam::222222222222:role/t"}"#
+                )]
+            );
+        }
+
+        #[tokio::test]
+        async fn an_existing_association_becomes_the_desired_one() {
+            let exists = (
+                "POST /clusters/prod-eks/pod-identity-associations HTTP",
+                409,
+                r#"{"__type":"ResourceInUseException","message":"Association already exists: a-1"}"#,
+            );
+            let mut after = wanted();
+            after.role_arn = "arn:aws:iam::111111111111:role/new".into();
+            after.target_role_arn = String::new();
+            let (done, requests) = write(&[exists, ONE, DESCRIBED, UPDATED], Action::Create { after }).await;
+            assert_eq!(done, Ok(()));
+            assert_eq!(
+                requests[3..],
+                [concat!(
+                    "POST /clusters/prod-eks/pod-identity-associations/a-1 ",
+                    r#"{"clientRequestToken":"T","roleArn":"arn:aws:iam::111111111111:role/new","targetRoleArn":""}"#
+                )]
+            );
+            let mut foreign = wanted();
+            foreign.tags.insert(PROJECT_TAG.into(), "q".into());
+            let (done, _) = write(&[exists, ONE, DESCRIBED], Action::Create { after: foreign }).await;
+            assert_eq!(
+                done.unwrap_err().to_string(),
+                "create pod identity association `prod-eks/kserve/loader` conflicts with project `p`: it made one for the same service account"
+            );
+        }
+
+        #[tokio::test]
+        async fn a_role_that_eks_does_not_know_yet_is_worth_another_try() {
+            let invalid = (
+                "POST /clusters/prod-eks/pod-identity-associations HTTP",
+                400,
+                r#"{"__type":"InvalidParameterException","message":"Trust policy of the role provided is invalid"}"#,
+            );
+            let (done, _) = write(&[invalid], Action::Create { after: wanted() }).await;
+            assert!(matches!(done, Err(WriteError::NotYet { .. })), "{done:?}");
+        }
+
+        #[tokio::test]
+        async fn update_sends_only_what_changed() {
+            let mut after = wanted();
+            after.disable_session_tags = true;
+            after.tags.insert("team".into(), "web".into());
+            let mut before = wanted();
+            before.tags.insert("old".into(), "1".into());
+            let changed = vec!["disable_session_tags".into(), "tags.old".into(), "tags.team".into()];
+            let tagged = ("POST /tags/", 200, "{}");
+            let untagged = ("DELETE /tags/", 200, "{}");
+            let action = Action::Update { before, after, changed };
+            let (done, requests) = write(&[ONE, DESCRIBED, UPDATED, tagged, untagged], action).await;
+            assert_eq!(done, Ok(()));
+            let arn = "arn%3Aaws%3Aeks%3Aus-east-1%3A111111111111%3Apodidentityassociation%2Fprod-eks%2Fa-1";
+            assert_eq!(
+                requests[2..],
+                [
+                    concat!(
+                        "POST /clusters/prod-eks/pod-identity-associations/a-1 ",
+                        r#"{"clientRequestToken":"T","disableSessionTags":true}"#
+                    )
+                    .to_owned(),
+                    format!(r#"POST /tags/{arn} {{"tags":{{"team":"web"}}}}"#),
+                    format!("DELETE /tags/{arn}?tagKeys=old"),
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn an_association_of_an_addon_is_left_to_it() {
+            let owned = (
+                "GET /clusters/prod-eks/pod-identity-associations/a-1",
+                200,
+                r#"{"association":{"associationId":"a-1","ownerArn":"arn:aws:eks:us-east-1:111111111111:addon/prod-eks/csi/1"}}"#,
+            );
+            let action = Action::Update { before: wanted(), after: wanted(), changed: Vec::new() };
+            let (done, requests) = write(&[ONE, owned], action).await;
+            assert!(matches!(done, Err(WriteError::Conflict { .. })), "{done:?}");
+            assert_eq!(requests.len(), 2);
+        }
+
+        #[tokio::test]
+        async fn delete_goes_by_id_and_gone_is_fine() {
+            let deleted = ("DELETE /clusters/prod-eks/pod-identity-associations/a-1", 200, r#"{"association":{}}"#);
+            let action = |adopted| Action::Delete { before: wanted(), adopted };
+            for adopted in [true, false] {
+                let (done, requests) = write(&[ONE, deleted], action(adopted)).await;
+                assert_eq!(done, Ok(()));
+                assert_eq!(requests, [LIST, "DELETE /clusters/prod-eks/pod-identity-associations/a-1"]);
+            }
+            let (done, requests) = write(&[NONE], action(false)).await;
+            assert_eq!((done, requests), (Ok(()), vec![LIST.to_owned()]));
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::diagnostic::Diagnostic;
+    use crate::kind::{AnyKind, Erased, Resource};
+    use crate::spec::{SourceFile, load};
+
+    pub(in crate::provider::aws) const SPEC: &str = r#"
+version: 1
+project: p
+accounts:
+  platform: { id: "111111111111", region: us-west-2 }
+  models: { id: "222222222222", region: us-east-1 }
+clusters:
+  prod: { account: platform, region: eu-west-1, name: prod-eks, identity: pod_identity, pod_identity_agent: managed }
+buckets:
+  weights: { account: models, name: weights }
+roles:
+  shared: { account: platform, name: shared, managed: false }
+service_accounts:
+  chained: { cluster: prod, namespace: kserve, name: chained-sa }
+  named: { cluster: prod, namespace: kserve, name: named-sa, role: shared, disable_session_tags: true }
+  idle: { cluster: prod, namespace: kserve, name: idle-sa }
+  federated: { cluster: prod, namespace: kserve, name: federated-sa, role: shared, identity: irsa }
+grants:
+  - { to: chained, bucket: weights, prefix: "m/", access: read, mode: assume_role }
+"#;
+
+    /// What a kind wants from a spec.
+    pub(in crate::provider::aws) fn wishes<K: Kind>(text: &str) -> (Vec<Resource>, Vec<Diagnostic>) {
+        let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
+        assert_eq!(problems, []);
+        let spec = spec.unwrap();
+        let facts = Facts::placeholders(&spec);
+        Erased::<K>::default().desire(&spec, &facts, &access::lower(&spec))
+    }
+
+    #[test]
+    fn service_accounts_with_pod_identity_and_a_role_are_associated() {
+        let (found, problems) = wishes::<PodIdentityAssociation>(SPEC);
+        assert_eq!(problems, []);
+        let names: Vec<_> = found.iter().map(|r| (r.address.name(), r.wish.physical_id.as_str())).collect();
+        assert_eq!(names, [("chained", "prod-eks/kserve/chained-sa"), ("named", "prod-eks/kserve/named-sa")]);
+        assert_eq!(
+            found[0].wish.body.0,
+            json!({
+                "cluster": "prod-eks", "namespace": "kserve", "service_account": "chained-sa",
+                "role_arn": "arn:aws:iam::111111111111:role/p-chained",
+                "target_role_arn": "arn:aws:iam::222222222222:role/p-chained-models",
+                "disable_session_tags": false,
+                "tags": {"bailiwick:project": "p", "bailiwick:address": "aws.eks.pod_identity_association.chained"},
+            })
+        );
+        assert_eq!(found[1].wish.body.0["target_role_arn"], "");
+        assert_eq!(found[1].wish.body.0["disable_session_tags"], true);
+    }
+
+    #[test]
+    fn an_association_comes_after_the_roles_and_the_agent_that_are_managed() {
+        let (found, _) = wishes::<PodIdentityAssociation>(SPEC);
+        let after = |n: usize| -> Vec<String> { found[n].wish.references.iter().map(|r| r.to.to_string()).collect() };
+        assert_eq!(
+            after(0),
+            ["aws.iam.role.chained", "aws.iam.role.chained/models", "aws.eks.addon.prod/eks-pod-identity-agent"]
+        );
+        assert_eq!(after(1), ["aws.eks.addon.prod/eks-pod-identity-agent"]);
+        let (found, _) = wishes::<PodIdentityAssociation>(
+            &SPEC.replace("pod_identity_agent: managed", "pod_identity_agent: existing"),
+        );
+        assert_eq!(found[1].wish.references, []);
+    }
+}

@@ -1,0 +1,447 @@
+//! `kubernetes.namespace`: the namespace of service accounts that ask for it to be created.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::PROJECT_MARK;
+use super::service_account::is_object_desired;
+use crate::access::{self, Chain};
+use crate::address::Scope;
+use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::spec::{Facts, Spec};
+
+/// A namespace.
+pub(crate) struct Namespace;
+
+/// What a namespace is. Everything but our label is left alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NamespaceBody {
+    /// Its name.
+    pub name: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The name of the wish for a service account's namespace, if there is one.
+pub(super) fn desired_name(spec: &Spec, cluster: &str, namespace: &str) -> Option<String> {
+    let roles = access::roles(spec);
+    spec.service_accounts
+        .iter()
+        .any(|(key, account)| {
+            account.create_namespace
+                && account.cluster == cluster
+                && account.namespace == namespace
+                && is_object_desired(spec, &roles, key)
+        })
+        .then(|| format!("{cluster}/{namespace}"))
+}
+
+/// A project's name as a label value, which ends with a letter or digit.
+///
+/// Source: Kubernetes documentation, "Labels and Selectors".
+fn label_value(project: &str) -> &str {
+    project.trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
+}
+
+impl Kind for Namespace {
+    const NAME: &'static str = "kubernetes.namespace";
+    const IMMUTABLE: &'static [&'static str] = &["name"];
+    const RELEASE: Release = Release::Forget;
+    type Body = NamespaceBody;
+
+    fn desire(spec: &Spec, _facts: &Facts, _chains: &[Chain], want: &mut Wanted<NamespaceBody>) {
+        let roles = access::roles(spec);
+        let mut wishes = BTreeMap::new();
+        for (key, account) in &spec.service_accounts {
+            if !account.create_namespace || !is_object_desired(spec, &roles, key) {
+                continue;
+            }
+            let body = NamespaceBody {
+                name: account.namespace.clone(),
+                labels: [(PROJECT_MARK.to_owned(), label_value(&spec.project).to_owned())].into(),
+            };
+            let name = format!("{}/{}", account.cluster, account.namespace);
+            let scope = Scope::Cluster { cluster: account.cluster.clone() };
+            let source = spec.source(&["service_accounts", key, "create_namespace"]);
+            wishes.entry(name.clone()).or_insert_with(|| Wish::new(name, scope, &account.namespace, body).at(source));
+        }
+        for wish in wishes.into_values() {
+            want.add(wish);
+        }
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+mod live {
+    use futures_util::future::join_all;
+    use k8s_openapi::api::apps::v1::Deployment;
+    use k8s_openapi::api::core::v1::{ConfigMap, Namespace as Object, PersistentVolumeClaim, Pod, ServiceAccount};
+    use k8s_openapi::{Metadata, NamespaceResourceScope};
+    use kube::Api;
+    use kube::core::ObjectMeta;
+    use serde_json::{Value, json};
+
+    use super::super::{Cluster, PROJECT_MARK, is_leaving};
+    use super::{Namespace, NamespaceBody, label_value};
+    use crate::address::Scope;
+    use crate::kind::Action;
+    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::session::Session;
+
+    impl Live for Namespace {
+        async fn observe(
+            cloud: &Session,
+            scope: &Scope,
+            targets: &[Target],
+        ) -> Result<Answers<NamespaceBody>, ReadError> {
+            let cluster = &Cluster::reach(cloud, scope).await?;
+            let api: &Api<Object> = &Api::all(cluster.client());
+            Ok(join_all(targets.iter().map(|target| async move {
+                let name = target.physical_id.as_str();
+                let found = cluster.get(api, name, &format!("namespace `{name}`")).await?;
+                // What is being deleted will be gone, and nothing can be made in it until then.
+                Ok(match found.filter(|object| !is_leaving(&object.metadata)) {
+                    Some(object) => Observed::Present {
+                        owner: owner(cloud, &object.metadata),
+                        body: NamespaceBody {
+                            name: name.to_owned(),
+                            labels: object.metadata.labels.unwrap_or_default(),
+                        },
+                    },
+                    None => Observed::Absent,
+                })
+            }))
+            .await)
+        }
+
+        async fn write(
+            cloud: &Session,
+            scope: &Scope,
+            target: &Target,
+            action: &Action<NamespaceBody>,
+        ) -> Result<(), WriteError> {
+            let cluster = Cluster::reach(cloud, scope).await?;
+            let api: Api<Object> = Api::all(cluster.client());
+            let name = target.physical_id.as_str();
+            let what = |verb: &str| format!("{verb} namespace `{name}`");
+            let live = cluster.get(&api, name, &format!("namespace `{name}`")).await?;
+            let ours = |meta: &ObjectMeta| owner(cloud, meta).as_deref() == Some(cloud.project());
+            match (action, live) {
+                (Action::Create { .. } | Action::Update { .. }, Some(live)) if is_leaving(&live.metadata) => {
+                    Err(WriteError::NotYet {
+                        what: what("create"),
+                        awaited: "the old namespace to be gone".into(),
+                        why: "it is being deleted".into(),
+                    })
+                }
+                (Action::Create { .. }, Some(live)) if !ours(&live.metadata) => Err(WriteError::Conflict {
+                    what: what("create"),
+                    holder: owner(cloud, &live.metadata)
+                        .map_or_else(|| "somebody else".into(), |project| format!("project `{project}`")),
+                    why: "it was made after the plan was made: plan again to adopt it".into(),
+                }),
+                (Action::Update { .. }, None) => Err(WriteError::Failed {
+                    what: what("label"),
+                    why: "it is gone since the plan was made: plan again".into(),
+                }),
+                (Action::Create { after }, live) => {
+                    let configuration = configuration(name, live.as_ref().map(|l| &l.metadata), Some(after));
+                    cluster.apply(&api, name, &configuration, what("create")).await.map(|_| ())
+                }
+                (Action::Update { after, .. }, Some(live)) => {
+                    let configuration = configuration(name, Some(&live.metadata), Some(after));
+                    cluster.apply(&api, name, &configuration, what("label")).await.map(|_| ())
+                }
+                (Action::Delete { .. }, None) => Ok(()),
+                (Action::Delete { .. }, Some(live)) if is_leaving(&live.metadata) => Ok(()),
+                (Action::Delete { adopted: true, .. }, Some(live)) => {
+                    let configuration = configuration(name, Some(&live.metadata), None);
+                    cluster.apply(&api, name, &configuration, what("unlabel")).await.map(|_| ())
+                }
+                (Action::Delete { .. }, Some(live)) if !ours(&live.metadata) => Err(WriteError::Failed {
+                    what: what("delete"),
+                    why: format!(
+                        "it is kept, because it lost its label `{PROJECT_MARK}` and may be somebody else's by now: \
+                         delete it by hand, or forget it with `bailiwick state rm {}`",
+                        target.address
+                    ),
+                }),
+                (Action::Delete { .. }, Some(live)) => {
+                    keep_if_used(&cluster, name).await?;
+                    cluster.delete(&api, &live.metadata, what("delete")).await
+                }
+            }
+        }
+    }
+
+    fn owner(cloud: &Session, meta: &ObjectMeta) -> Option<String> {
+        let mark = meta.labels.as_ref()?.get(PROJECT_MARK)?;
+        let ours = label_value(cloud.project()) == mark;
+        Some(if ours { cloud.project().to_owned() } else { mark.clone() })
+    }
+
+    /// What to apply; without a body, nothing of ours stays. The uid keeps an apply from making the object anew.
+    fn configuration(name: &str, live: Option<&ObjectMeta>, body: Option<&NamespaceBody>) -> Value {
+        let meta = ObjectMeta {
+            name: Some(name.to_owned()),
+            uid: live.and_then(|meta| meta.uid.clone()),
+            labels: body.map(|body| body.labels.clone()),
+            ..ObjectMeta::default()
+        };
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+    }
+
+    /// Refuses to delete a namespace in which something lives: it would be deleted too.
+    async fn keep_if_used(cluster: &Cluster<'_>, namespace: &str) -> Result<(), WriteError> {
+        let found = [
+            others::<Pod>(cluster, namespace, "pod", &[]).await?,
+            others::<Deployment>(cluster, namespace, "deployment", &[]).await?,
+            others::<PersistentVolumeClaim>(cluster, namespace, "persistent volume claim", &[]).await?,
+            others::<ServiceAccount>(cluster, namespace, "service account", &["default"]).await?,
+            others::<ConfigMap>(cluster, namespace, "config map", &["kube-root-ca.crt"]).await?,
+        ]
+        .concat();
+        if found.is_empty() {
+            return Ok(());
+        }
+        Err(WriteError::Failed {
+            what: format!("delete namespace `{namespace}`"),
+            why: format!("it is kept, because it still holds {}: remove what is in it first", found.join(", ")),
+        })
+    }
+
+    /// Some of the objects of a type in a namespace, besides those that Kubernetes makes in each.
+    async fn others<K>(
+        cluster: &Cluster<'_>,
+        namespace: &str,
+        what: &str,
+        expected: &[&str],
+    ) -> Result<Vec<String>, ReadError>
+    where
+        K: k8s_openapi::Resource<Scope = NamespaceResourceScope> + Metadata<Ty = ObjectMeta>,
+        K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    {
+        let api: Api<K> = Api::namespaced(cluster.client(), namespace);
+        let found = cluster.list(&api, Some(4), &format!("the {what}s of namespace `{namespace}`")).await?;
+        Ok(found
+            .iter()
+            .filter_map(|object| object.metadata().name.as_deref())
+            .filter(|name| !expected.contains(name))
+            .map(|name| format!("{what} `{name}`"))
+            .collect())
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::super::super::tests::lines;
+        use super::*;
+        use crate::address::Address;
+        use crate::kind::Kind;
+        use crate::provider::recorded::Recorded;
+
+        type Exchange = (&'static str, u16, &'static str);
+
+        const GET: &str = "GET /api/v1/namespaces/kserve";
+        const ABSENT: Exchange = (
+            "GET /api/v1/namespaces/kserve HTTP",
+            404,
+            r#"{"kind":"Status","reason":"NotFound","code":404,"message":"namespaces \"kserve\" not found","details":{"name":"kserve","kind":"namespaces"}}"#,
+        );
+        const OURS: Exchange = (
+            "GET /api/v1/namespaces/kserve HTTP",
+            200,
+            r#"{"metadata":{"name":"kserve","uid":"u-1","labels":{"bailiwick.dev/project":"p","team":"ml"}}}"#,
+        );
+        const THEIRS: Exchange =
+            ("GET /api/v1/namespaces/kserve HTTP", 200, r#"{"metadata":{"name":"kserve","uid":"u-1"}}"#);
+        const LEAVING: Exchange = (
+            "GET /api/v1/namespaces/kserve HTTP",
+            200,
+            r#"{"metadata":{"name":"kserve","uid":"u-1","deletionTimestamp":"2026-01-01T00:00:00Z"}}"#,
+        );
+        const PATCHED: Exchange = ("PATCH /api/v1/namespaces/kserve?", 200, r#"{"metadata":{"name":"kserve"}}"#);
+        const DELETED: Exchange = ("DELETE /api/v1/namespaces/kserve", 200, r#"{"metadata":{"name":"kserve"}}"#);
+        const EMPTY: &str = r#"{"metadata":{},"items":[]}"#;
+        const NO_PODS: Exchange = ("/pods?", 200, EMPTY);
+        const NO_DEPLOYMENTS: Exchange = ("/deployments?", 200, EMPTY);
+        const NO_CLAIMS: Exchange = ("/persistentvolumeclaims?", 200, EMPTY);
+        const NO_ACCOUNTS: Exchange =
+            ("/serviceaccounts?", 200, r#"{"metadata":{},"items":[{"metadata":{"name":"default"}}]}"#);
+        const NO_MAPS: Exchange =
+            ("/configmaps?", 200, r#"{"metadata":{},"items":[{"metadata":{"name":"kube-root-ca.crt"}}]}"#);
+
+        fn scope() -> Scope {
+            Scope::Cluster { cluster: "prod".into() }
+        }
+
+        fn target() -> Target {
+            Target { address: Address::new(Namespace::NAME, "prod/kserve"), physical_id: "kserve".into() }
+        }
+
+        fn wanted() -> NamespaceBody {
+            NamespaceBody { name: "kserve".into(), labels: [(PROJECT_MARK.to_owned(), "p".to_owned())].into() }
+        }
+
+        async fn observe(exchanges: &[Exchange]) -> Result<Observed<NamespaceBody>, ReadError> {
+            let server = Recorded::start(exchanges).await;
+            let mut answers = Namespace::observe(&server.cluster_session(), &scope(), &[target()]).await.unwrap();
+            assert_eq!(answers.len(), 1);
+            answers.remove(0)
+        }
+
+        async fn write(exchanges: &[Exchange], action: Action<NamespaceBody>) -> (Result<(), WriteError>, Vec<String>) {
+            let server = Recorded::start(exchanges).await;
+            let done = Namespace::write(&server.cluster_session(), &scope(), &target(), &action).await;
+            (done, lines(&server.requests()))
+        }
+
+        #[tokio::test]
+        async fn present_absent_and_forbidden_are_told_apart() {
+            let mut body = wanted();
+            body.labels.insert("team".into(), "ml".into());
+            assert_eq!(observe(&[OURS]).await, Ok(Observed::Present { body, owner: Some("p".into()) }));
+            assert_eq!(observe(&[ABSENT]).await, Ok(Observed::Absent));
+            assert_eq!(observe(&[LEAVING]).await, Ok(Observed::Absent));
+            let denied =
+                (GET, 403, r#"{"kind":"Status","status":"Failure","reason":"Forbidden","code":403,"message":"no"}"#);
+            assert_eq!(
+                observe(&[denied]).await,
+                Err(ReadError::Denied { what: "namespace `kserve`".into(), why: "no (403)".into() })
+            );
+            assert!(matches!(observe(&[(GET, 404, "<html>")]).await, Err(ReadError::Failed { .. })));
+        }
+
+        #[tokio::test]
+        async fn create_applies_our_label() {
+            let (done, requests) = write(&[ABSENT, PATCHED], Action::Create { after: wanted() }).await;
+            assert_eq!(done, Ok(()));
+            assert_eq!(
+                requests,
+                [
+                    GET,
+                    r#"PATCH /api/v1/namespaces/kserve?fieldManager=bailiwick {"apiVersion":"v1","kind":"Namespace","metadata":{"labels":{"bailiwick.dev/project":"p"},"name":"kserve"}}"#
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn create_converges_on_ours_waits_for_the_old_one_and_refuses_others() {
+            let create = || Action::Create { after: wanted() };
+            assert_eq!(write(&[OURS, PATCHED], create()).await.0, Ok(()));
+            assert!(matches!(write(&[LEAVING], create()).await.0, Err(WriteError::NotYet { .. })));
+            assert_eq!(
+                write(&[THEIRS], create()).await.0.unwrap_err().to_string(),
+                "create namespace `kserve` conflicts with somebody else: it was made after the plan was made: plan again to adopt it"
+            );
+        }
+
+        #[tokio::test]
+        async fn adopting_and_releasing_touch_our_label_of_that_object_only() {
+            let update = Action::Update {
+                before: NamespaceBody { name: "kserve".into(), labels: [].into() },
+                after: wanted(),
+                changed: vec!["labels.bailiwick.dev/project".into()],
+            };
+            let (done, requests) = write(&[THEIRS, PATCHED], update).await;
+            assert_eq!(done, Ok(()));
+            let path = "PATCH /api/v1/namespaces/kserve?fieldManager=bailiwick";
+            assert_eq!(
+                requests[1],
+                format!(
+                    r#"{path} {{"apiVersion":"v1","kind":"Namespace","metadata":{{"labels":{{"bailiwick.dev/project":"p"}},"name":"kserve","uid":"u-1"}}}}"#
+                )
+            );
+            let (done, requests) = write(&[OURS, PATCHED], Action::Delete { before: wanted(), adopted: true }).await;
+            assert_eq!(done, Ok(()));
+            assert_eq!(
+                requests[1],
+                format!(
+                    r#"{path} {{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"kserve","uid":"u-1"}}}}"#
+                )
+            );
+        }
+
+        #[tokio::test]
+        async fn an_empty_namespace_of_ours_is_deleted_by_uid() {
+            let all = [NO_PODS, NO_DEPLOYMENTS, NO_CLAIMS, NO_ACCOUNTS, NO_MAPS, OURS, DELETED];
+            let delete = || Action::Delete { before: wanted(), adopted: false };
+            let (done, requests) = write(&all, delete()).await;
+            assert_eq!(done, Ok(()));
+            assert_eq!(requests.len(), 7, "{requests:?}");
+            let last = requests.last().unwrap();
+            assert!(last.starts_with("DELETE /api/v1/namespaces/kserve"), "{last}");
+            assert!(last.contains(r#""preconditions":{"uid":"u-1"}"#), "{last}");
+            for gone in [ABSENT, LEAVING] {
+                let (done, requests) = write(&[gone], delete()).await;
+                assert_eq!((done, requests.len()), (Ok(()), 1));
+            }
+        }
+
+        #[tokio::test]
+        async fn a_namespace_that_is_used_is_kept() {
+            let pods = ("/pods?", 200, r#"{"metadata":{},"items":[{"metadata":{"name":"llama-0"}}]}"#);
+            let maps = (
+                "/configmaps?",
+                200,
+                r#"{"metadata":{},"items":[{"metadata":{"name":"kube-root-ca.crt"}},{"metadata":{"name":"settings"}}]}"#,
+            );
+            let all = [pods, NO_DEPLOYMENTS, NO_CLAIMS, NO_ACCOUNTS, maps, OURS, DELETED];
+            let delete = || Action::Delete { before: wanted(), adopted: false };
+            let (done, requests) = write(&all, delete()).await;
+            assert_eq!(
+                done.unwrap_err().to_string(),
+                "cannot delete namespace `kserve`: it is kept, because it still holds pod `llama-0`, config map `settings`: remove what is in it first"
+            );
+            assert!(requests.iter().all(|r| r.starts_with("GET ")), "{requests:?}");
+            let hidden = (
+                "/pods?",
+                403,
+                r#"{"kind":"Status","status":"Failure","reason":"Forbidden","code":403,"message":"no"}"#,
+            );
+            let (done, _) = write(&[hidden, OURS, DELETED], delete()).await;
+            assert!(matches!(done, Err(WriteError::Read(ReadError::Denied { .. }))), "{done:?}");
+        }
+
+        #[tokio::test]
+        async fn a_namespace_without_our_label_is_not_the_one_we_made() {
+            let (done, requests) = write(&[THEIRS, PATCHED], Action::Delete { before: wanted(), adopted: false }).await;
+            assert_eq!(
+                done.unwrap_err().to_string(),
+                "cannot delete namespace `kserve`: it is kept, because it lost its label `bailiwick.dev/project` and may be \
+                 somebody else's by now: delete it by hand, or forget it with `bailiwick state rm kubernetes.namespace.prod/kserve`"
+            );
+            assert_eq!(requests, [GET]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::wishes;
+    use super::*;
+
+    #[test]
+    fn one_namespace_for_all_service_accounts_that_ask_for_it() {
+        let (found, problems) = wishes::<Namespace>(
+            "  one: { cluster: prod, namespace: kserve, name: one, create_namespace: true }\n  \
+             two: { cluster: prod, namespace: kserve, name: two, create_namespace: true }\n  \
+             three: { cluster: prod, namespace: other, name: three }\n  \
+             four: { cluster: prod, namespace: theirs, name: four, create_namespace: true, manage: annotation }\n  \
+             idle: { cluster: prod, namespace: empty, name: idle, create_namespace: true }\n",
+        );
+        assert_eq!(problems, []);
+        let seen: Vec<_> = found.iter().map(|r| (r.address.to_string(), r.wish.physical_id.as_str())).collect();
+        assert_eq!(seen, [("kubernetes.namespace.prod/kserve".to_owned(), "kserve")]);
+        assert_eq!(
+            found[0].wish.body.0,
+            serde_json::json!({"name": "kserve", "labels": {"bailiwick.dev/project": "p"}})
+        );
+    }
+
+    #[test]
+    fn a_project_is_cut_to_a_label_value() {
+        assert_eq!([label_value("p"), label_value("team-"), label_value("a_b-_")], ["p", "team", "a_b"]);
+    }
+}

@@ -1,0 +1,637 @@
+//! `kubernetes.service_account`: the object that pods run as, and the annotation that gives them a role under IRSA.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::PROJECT_MARK;
+use super::namespace::{self, Namespace};
+use crate::access::{self, Chain, Role};
+use crate::address::Scope;
+use crate::diagnostic::Diagnostic;
+use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::spec::{Facts, Identity, Manage, Spec};
+
+/// A Kubernetes service account.
+pub(crate) struct ServiceAccount;
+
+/// What a service account is, as far as it concerns us.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServiceAccountBody {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Annotations, without the one that marks the object as ours.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Whether the object is marked as ours, and not only fields of it.
+    #[serde(default)]
+    pub object: bool,
+}
+
+/// Whether the spec wants the object of a service account to exist.
+pub(super) fn is_object_desired(spec: &Spec, roles: &BTreeMap<String, Role>, key: &str) -> bool {
+    spec.service_accounts.get(key).is_some_and(|account| account.manage == Manage::Object)
+        && roles.contains_key(access::role_key(spec, key))
+}
+
+impl Kind for ServiceAccount {
+    const NAME: &'static str = "kubernetes.service_account";
+    const IMMUTABLE: &'static [&'static str] = &["namespace", "name"];
+    const RELEASE: Release = Release::Forget;
+    type Body = ServiceAccountBody;
+
+    fn desire(spec: &Spec, _facts: &Facts, _chains: &[Chain], want: &mut Wanted<ServiceAccountBody>) {
+        let roles = access::roles(spec);
+        for (key, account) in spec.service_accounts.iter().filter(|(_, a)| a.manage != Manage::None) {
+            let role_key = access::role_key(spec, key);
+            let Some(role) = roles.get(role_key) else { continue };
+            if account.annotations.contains_key(PROJECT_MARK) {
+                want.problem(
+                    Diagnostic::error("wrong-value", format!("`{PROJECT_MARK}` marks what this project owns"))
+                        .at(spec.source(&["service_accounts", key, "annotations", PROJECT_MARK]))
+                        .help("remove it here"),
+                );
+                continue;
+            }
+            let body = ServiceAccountBody {
+                namespace: account.namespace.clone(),
+                name: account.name.clone(),
+                annotations: access::annotations(spec, account, role),
+                labels: account.labels.clone(),
+                object: account.manage == Manage::Object,
+            };
+            if !body.object && body.annotations.is_empty() && body.labels.is_empty() {
+                continue;
+            }
+            let scope = Scope::Cluster { cluster: account.cluster.clone() };
+            let physical_id = format!("{}/{}", account.namespace, account.name);
+            let mut wish = Wish::new(key, scope, physical_id, body).at(spec.source(&["service_accounts", key]));
+            wish.protect = account.protect;
+            if role.managed && account.identity(spec) == Identity::Irsa {
+                wish = wish.after("aws.iam.role", role_key);
+            }
+            if let Some(namespace) = namespace::desired_name(spec, &account.cluster, &account.namespace) {
+                wish = wish.after(Namespace::NAME, &namespace);
+            }
+            want.add(wish);
+        }
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+mod live {
+    use std::collections::BTreeMap;
+
+    use futures_util::future::join_all;
+    use k8s_openapi::api::core::v1::ServiceAccount as Object;
+    use kube::Api;
+    use kube::core::ObjectMeta;
+    use serde_json::{Value, json};
+
+    use super::super::{Cluster, PROJECT_MARK, is_leaving, is_managed, other_managers};
+    use super::{ServiceAccount, ServiceAccountBody};
+    use crate::address::Scope;
+    use crate::kind::Action;
+    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::session::Session;
+
+    /// With more targets than this in one namespace, one list is cheaper than reading each.
+    const GETS: usize = 3;
+
+    impl Live for ServiceAccount {
+        async fn observe(
+            cloud: &Session,
+            scope: &Scope,
+            targets: &[Target],
+        ) -> Result<Answers<ServiceAccountBody>, ReadError> {
+            let cluster = &Cluster::reach(cloud, scope).await?;
+            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+            for target in targets {
+                *counts.entry(parts(&target.physical_id).0).or_default() += 1;
+            }
+            let crowded = counts.into_iter().filter(|(_, count)| *count > GETS).map(|(namespace, _)| namespace);
+            let lists = join_all(crowded.map(|namespace| async move {
+                let api: Api<Object> = Api::namespaced(cluster.client(), namespace);
+                let listed =
+                    cluster.list(&api, None, &format!("the service accounts of namespace `{namespace}`")).await;
+                (namespace, listed)
+            }))
+            .await;
+            let lists: &BTreeMap<&str, Result<Vec<Object>, ReadError>> = &lists.into_iter().collect();
+            Ok(join_all(targets.iter().map(|target| async move {
+                let (namespace, name) = parts(&target.physical_id);
+                let found = match lists.get(namespace) {
+                    Some(Ok(all)) => all.iter().find(|object| object.metadata.name.as_deref() == Some(name)).cloned(),
+                    // Who may read a few by name may perhaps not list all.
+                    None | Some(Err(ReadError::Denied { .. })) => {
+                        let api: Api<Object> = Api::namespaced(cluster.client(), namespace);
+                        cluster.get(&api, name, &format!("service account `{}`", target.physical_id)).await?
+                    }
+                    Some(Err(error)) => return Err(error.clone()),
+                };
+                Ok(match found.filter(|object| !is_leaving(&object.metadata)) {
+                    Some(object) => {
+                        let owner = owner(cloud.project(), &object.metadata);
+                        Observed::Present { body: body(cloud.project(), namespace, name, object.metadata), owner }
+                    }
+                    None => Observed::Absent,
+                })
+            }))
+            .await)
+        }
+
+        async fn write(
+            cloud: &Session,
+            scope: &Scope,
+            target: &Target,
+            action: &Action<ServiceAccountBody>,
+        ) -> Result<(), WriteError> {
+            let cluster = Cluster::reach(cloud, scope).await?;
+            let (namespace, name) = parts(&target.physical_id);
+            let api: Api<Object> = Api::namespaced(cluster.client(), namespace);
+            let project = cloud.project();
+            let what = |verb: &str| format!("{verb} service account `{}`", target.physical_id);
+            let live = cluster.get(&api, name, &format!("service account `{}`", target.physical_id)).await?;
+            match (action, live.map(|object| object.metadata)) {
+                (Action::Create { after }, None) if !after.object => Err(WriteError::Failed {
+                    what: what("annotate"),
+                    why: "it does not exist, and `manage: annotation` does not create it: create it with the tool \
+                          that owns it, or write `manage: object`"
+                        .into(),
+                }),
+                (Action::Update { .. }, None) => Err(WriteError::Failed {
+                    what: what("update"),
+                    why: "it is gone since the plan was made: plan again".into(),
+                }),
+                (Action::Create { .. } | Action::Update { .. }, Some(live)) if is_leaving(&live) => {
+                    Err(WriteError::NotYet {
+                        what: what("create"),
+                        awaited: "the old one to be gone".into(),
+                        why: "it is being deleted".into(),
+                    })
+                }
+                (Action::Create { after }, Some(live))
+                    if after.object && owner(project, &live).as_deref() != Some(project) =>
+                {
+                    Err(WriteError::Conflict {
+                        what: what("create"),
+                        holder: owner(project, &live)
+                            .map_or_else(|| "somebody else".into(), |project| format!("project `{project}`")),
+                        why: "it was made after the plan was made: plan again to adopt it".into(),
+                    })
+                }
+                (Action::Create { after }, live) => {
+                    let configuration = configuration(project, namespace, name, live.as_ref(), Some(after));
+                    let done = cluster.apply(&api, name, &configuration, what("create")).await;
+                    done.map(|_| ()).map_err(|error| match error {
+                        WriteError::Failed { what, why } if why.starts_with("namespaces ") => WriteError::Failed {
+                            what,
+                            why: format!("{why}: create it, or write `create_namespace: true`"),
+                        },
+                        other => other,
+                    })
+                }
+                (Action::Update { before, after, .. }, Some(live)) => {
+                    let configuration = configuration(project, namespace, name, Some(&live), Some(after));
+                    let done = cluster.apply(&api, name, &configuration, what("update")).await?;
+                    left_over(&done.metadata, before, after)
+                        .map_or(Ok(()), |why| Err(WriteError::Failed { what: what("update"), why }))
+                }
+                (Action::Delete { .. }, None) => Ok(()),
+                (Action::Delete { .. }, Some(live)) if is_leaving(&live) => Ok(()),
+                (Action::Delete { before, adopted }, Some(live)) => {
+                    let made_by_us = !adopted && before.object && is_marked(project, &live);
+                    // What others have written on it since is reason enough to leave it to them.
+                    if made_by_us && other_managers(&live, &[]).is_empty() {
+                        return cluster.delete(&api, &live, what("delete")).await;
+                    }
+                    let configuration = configuration(project, namespace, name, Some(&live), None);
+                    cluster.apply(&api, name, &configuration, what("release")).await.map(|_| ())
+                }
+            }
+        }
+    }
+
+    fn parts(id: &str) -> (&str, &str) {
+        id.split_once('/').unwrap_or(("", id))
+    }
+
+    fn mark(meta: &ObjectMeta) -> Option<&String> {
+        meta.annotations.as_ref()?.get(PROJECT_MARK)
+    }
+
+    fn is_marked(project: &str, meta: &ObjectMeta) -> bool {
+        mark(meta).is_some_and(|mark| mark == project)
+    }
+
+    /// The project that the object is marked with; without a mark ours, if fields of it are ours.
+    fn owner(project: &str, meta: &ObjectMeta) -> Option<String> {
+        mark(meta).cloned().or_else(|| is_managed(meta).then(|| project.to_owned()))
+    }
+
+    fn body(project: &str, namespace: &str, name: &str, meta: ObjectMeta) -> ServiceAccountBody {
+        let object = is_marked(project, &meta);
+        let mut annotations = meta.annotations.unwrap_or_default();
+        annotations.remove(PROJECT_MARK);
+        let labels = meta.labels.unwrap_or_default();
+        ServiceAccountBody { namespace: namespace.to_owned(), name: name.to_owned(), annotations, labels, object }
+    }
+
+    /// What to apply; without a body, nothing of ours stays. The uid keeps an apply from making the object anew.
+    fn configuration(
+        project: &str,
+        namespace: &str,
+        name: &str,
+        live: Option<&ObjectMeta>,
+        body: Option<&ServiceAccountBody>,
+    ) -> Value {
+        let mut annotations = body.map(|body| body.annotations.clone()).unwrap_or_default();
+        if body.is_some_and(|body| body.object) {
+            annotations.insert(PROJECT_MARK.to_owned(), project.to_owned());
+        }
+        let labels = body.map(|body| body.labels.clone()).unwrap_or_default();
+        let meta = ObjectMeta {
+            namespace: Some(namespace.to_owned()),
+            name: Some(name.to_owned()),
+            uid: live.and_then(|meta| meta.uid.clone()),
+            annotations: Some(annotations).filter(|map| !map.is_empty()),
+            labels: Some(labels).filter(|map| !map.is_empty()),
+            ..ObjectMeta::default()
+        };
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
+    }
+
+    /// What we let go of but others hold too, so that it is still there.
+    fn left_over(done: &ObjectMeta, before: &ServiceAccountBody, after: &ServiceAccountBody) -> Option<String> {
+        let maps = [
+            ("annotations", &before.annotations, &after.annotations, &done.annotations),
+            ("labels", &before.labels, &after.labels, &done.labels),
+        ];
+        let (field, key) = maps.into_iter().find_map(|(field, before, after, done)| {
+            let done = done.as_ref()?;
+            before.keys().find(|key| !after.contains_key(*key) && done.contains_key(*key)).map(|key| (field, key))
+        })?;
+        let managers = other_managers(done, &["f:metadata", &format!("f:{field}"), &format!("f:{key}")]);
+        let holder = if managers.is_empty() { "somebody else".to_owned() } else { managers.join(" and ") };
+        Some(format!(
+            ".metadata.{field}.{key} is no longer wanted, but stays, because {holder} wrote it too: remove it there"
+        ))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::super::super::ADVICE;
+        use super::super::super::tests::lines;
+        use super::*;
+        use crate::address::Address;
+        use crate::kind::Kind;
+        use crate::provider::recorded::Recorded;
+        use crate::spec::ROLE_ANNOTATION;
+
+        type Exchange = (&'static str, u16, &'static str);
+
+        const PATH: &str = "/api/v1/namespaces/kserve/serviceaccounts/loader";
+        const GET: &str = "GET /api/v1/namespaces/kserve/serviceaccounts/loader HTTP";
+        const PATCH: &str = "PATCH /api/v1/namespaces/kserve/serviceaccounts/loader?";
+        const DELETE: &str = "DELETE /api/v1/namespaces/kserve/serviceaccounts/loader";
+        const ABSENT: Exchange = (
+            GET,
+            404,
+            r#"{"kind":"Status","reason":"NotFound","code":404,"message":"serviceaccounts \"loader\" not found","details":{"name":"loader","kind":"serviceaccounts"}}"#,
+        );
+        const OURS: Exchange = (
+            GET,
+            200,
+            r#"{"metadata":{"name":"loader","uid":"u-1","annotations":{"bailiwick.dev/project":"p","eks.amazonaws.com/role-arn":"arn:r","x":"y"},
+            "managedFields":[{"manager":"bailiwick","operation":"Apply","fieldsV1":{"f:metadata":{"f:annotations":{"f:bailiwick.dev/project":{}}}}},
+            {"manager":"kube-controller-manager","operation":"Update","fieldsV1":{"f:secrets":{}}}]}}"#,
+        );
+        const SHARED: Exchange = (
+            GET,
+            200,
+            r#"{"metadata":{"name":"loader","uid":"u-1","annotations":{"bailiwick.dev/project":"p"},
+            "managedFields":[{"manager":"bailiwick","operation":"Apply","fieldsV1":{"f:metadata":{}}},
+            {"manager":"kubectl-edit","operation":"Update","fieldsV1":{"f:imagePullSecrets":{}}}]}}"#,
+        );
+        const THEIRS: Exchange = (GET, 200, r#"{"metadata":{"name":"loader","uid":"u-1","labels":{"app":"x"}}}"#);
+        const PATCHED: Exchange = (PATCH, 200, r#"{"metadata":{"name":"loader"}}"#);
+        const DELETED: Exchange = (DELETE, 200, r#"{"kind":"Status","status":"Success"}"#);
+
+        fn scope() -> Scope {
+            Scope::Cluster { cluster: "prod".into() }
+        }
+
+        fn target(name: &str) -> Target {
+            Target { address: Address::new(ServiceAccount::NAME, name), physical_id: format!("kserve/{name}") }
+        }
+
+        fn wanted(annotations: &[(&str, &str)], object: bool) -> ServiceAccountBody {
+            let annotations = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            ServiceAccountBody {
+                namespace: "kserve".into(),
+                name: "loader".into(),
+                annotations,
+                labels: BTreeMap::new(),
+                object,
+            }
+        }
+
+        fn irsa(object: bool) -> ServiceAccountBody {
+            wanted(&[(ROLE_ANNOTATION, "arn:r")], object)
+        }
+
+        async fn observe(exchanges: &[Exchange]) -> Result<Observed<ServiceAccountBody>, ReadError> {
+            let server = Recorded::start(exchanges).await;
+            let answers = ServiceAccount::observe(&server.cluster_session(), &scope(), &[target("loader")]).await;
+            let mut answers = answers.unwrap();
+            assert_eq!(answers.len(), 1);
+            answers.remove(0)
+        }
+
+        async fn write(
+            exchanges: &[Exchange],
+            action: Action<ServiceAccountBody>,
+        ) -> (Result<(), WriteError>, Vec<String>) {
+            let server = Recorded::start(exchanges).await;
+            let done = ServiceAccount::write(&server.cluster_session(), &scope(), &target("loader"), &action).await;
+            (done, lines(&server.requests()))
+        }
+
+        fn applied(meta: &str) -> String {
+            format!(
+                r#"PATCH {PATH}?fieldManager=bailiwick {{"apiVersion":"v1","kind":"ServiceAccount","metadata":{meta}}}"#
+            )
+        }
+
+        #[tokio::test]
+        async fn the_mark_tells_the_owner_and_is_no_annotation() {
+            assert_eq!(
+                observe(&[OURS]).await,
+                Ok(Observed::Present {
+                    body: wanted(&[(ROLE_ANNOTATION, "arn:r"), ("x", "y")], true),
+                    owner: Some("p".into())
+                })
+            );
+            let other = (GET, 200, r#"{"metadata":{"name":"loader","annotations":{"bailiwick.dev/project":"q"}}}"#);
+            assert_eq!(
+                observe(&[other]).await,
+                Ok(Observed::Present { body: wanted(&[], false), owner: Some("q".into()) })
+            );
+            let annotated = (
+                GET,
+                200,
+                r#"{"metadata":{"name":"loader","annotations":{"eks.amazonaws.com/role-arn":"arn:r"},
+                "managedFields":[{"manager":"bailiwick","operation":"Apply","fieldsV1":{"f:metadata":{}}}]}}"#,
+            );
+            assert_eq!(
+                observe(&[annotated]).await,
+                Ok(Observed::Present { body: irsa(false), owner: Some("p".into()) })
+            );
+            assert!(matches!(observe(&[THEIRS]).await, Ok(Observed::Present { owner: None, .. })));
+        }
+
+        #[tokio::test]
+        async fn absent_and_forbidden_are_told_apart() {
+            assert_eq!(observe(&[ABSENT]).await, Ok(Observed::Absent));
+            let denied =
+                (GET, 403, r#"{"kind":"Status","status":"Failure","reason":"Forbidden","code":403,"message":"no"}"#);
+            assert_eq!(
+                observe(&[denied]).await,
+                Err(ReadError::Denied { what: "service account `kserve/loader`".into(), why: "no (403)".into() })
+            );
+        }
+
+        #[tokio::test]
+        async fn many_in_one_namespace_are_read_from_one_paged_list() {
+            let second =
+                ("continue=2", 200, r#"{"metadata":{},"items":[{"metadata":{"name":"d"}},{"metadata":{"name":"a"}}]}"#);
+            let first = (
+                "GET /api/v1/namespaces/kserve/serviceaccounts?",
+                200,
+                r#"{"metadata":{"continue":"2"},"items":[{"metadata":{"name":"b"}}]}"#,
+            );
+            let targets: Vec<Target> = ["a", "b", "c", "d"].map(target).into();
+            let server = Recorded::start(&[second, first]).await;
+            let answers = ServiceAccount::observe(&server.cluster_session(), &scope(), &targets).await.unwrap();
+            let present: Vec<bool> = answers.iter().map(|a| matches!(a, Ok(Observed::Present { .. }))).collect();
+            assert_eq!(present, [true, true, false, true]);
+            assert_eq!(answers[2], Ok(Observed::Absent));
+            assert_eq!(
+                lines(&server.requests()),
+                [
+                    "GET /api/v1/namespaces/kserve/serviceaccounts?limit=500",
+                    "GET /api/v1/namespaces/kserve/serviceaccounts?limit=500&continue=2"
+                ]
+            );
+        }
+
+        #[tokio::test]
+        async fn who_may_not_list_reads_one_by_one() {
+            let denied = (
+                "GET /api/v1/namespaces/kserve/serviceaccounts?",
+                403,
+                r#"{"kind":"Status","status":"Failure","reason":"Forbidden","code":403,"message":"no"}"#,
+            );
+            let each = ("GET /api/v1/namespaces/kserve/serviceaccounts/", 200, r#"{"metadata":{"name":"x"}}"#);
+            let targets: Vec<Target> = ["a", "b", "c", "d"].map(target).into();
+            let server = Recorded::start(&[denied, each]).await;
+            let answers = ServiceAccount::observe(&server.cluster_session(), &scope(), &targets).await.unwrap();
+            assert!(answers.iter().all(|a| matches!(a, Ok(Observed::Present { .. }))), "{answers:?}");
+            assert_eq!(server.requests().len(), 5);
+        }
+
+        #[tokio::test]
+        async fn create_applies_annotations_and_mark_without_force() {
+            let (done, requests) = write(&[ABSENT, PATCHED], Action::Create { after: irsa(true) }).await;
+            assert_eq!(done, Ok(()));
+            let meta = r#"{"annotations":{"bailiwick.dev/project":"p","eks.amazonaws.com/role-arn":"arn:r"},"name":"loader","namespace":"kserve"}"#;
+            assert_eq!(requests, [format!("GET {PATH}"), applied(meta)]);
+        }
+
+        #[tokio::test]
+        async fn a_second_create_converges_on_ours_and_refuses_what_is_not() {
+            assert_eq!(write(&[OURS, PATCHED], Action::Create { after: irsa(true) }).await.0, Ok(()));
+            let (done, requests) = write(&[THEIRS, PATCHED], Action::Create { after: irsa(true) }).await;
+            assert!(matches!(done, Err(WriteError::Conflict { .. })), "{done:?}");
+            assert_eq!(requests.len(), 1);
+        }
+
+        #[tokio::test]
+        async fn annotation_mode_never_creates_and_leaves_no_mark() {
+            let (done, requests) = write(&[ABSENT, PATCHED], Action::Create { after: irsa(false) }).await;
+            assert_eq!(
+                done.unwrap_err().to_string(),
+                "cannot annotate service account `kserve/loader`: it does not exist, and `manage: annotation` does not create it: \
+                 create it with the tool that owns it, or write `manage: object`"
+            );
+            assert_eq!(requests.len(), 1);
+            let changed = vec!["annotations.eks.amazonaws.com/role-arn".into()];
+            let action = Action::Update { before: wanted(&[], false), after: irsa(false), changed };
+            let (done, requests) = write(&[THEIRS, PATCHED], action).await;
+            assert_eq!(done, Ok(()));
+            let meta = r#"{"annotations":{"eks.amazonaws.com/role-arn":"arn:r"},"name":"loader","namespace":"kserve","uid":"u-1"}"#;
+            assert_eq!(requests[1], applied(meta));
+        }
+
+        #[tokio::test]
+        async fn a_field_of_somebody_else_is_a_conflict() {
+            let conflict = (
+                PATCH,
+                409,
+                r#"{"kind":"Status","status":"Failure","reason":"Conflict","code":409,"message":"Apply failed with 1 conflict",
+                "details":{"causes":[{"reason":"FieldManagerConflict","message":"conflict with \"kubectl-edit\" using v1",
+                "field":".metadata.annotations.eks.amazonaws.com/role-arn"}]}}"#,
+            );
+            let action = Action::Update { before: wanted(&[], false), after: irsa(false), changed: Vec::new() };
+            assert_eq!(
+                write(&[THEIRS, conflict], action).await.0.unwrap_err().to_string(),
+                format!(
+                    "update service account `kserve/loader` conflicts with \"kubectl-edit\" using v1: \
+                     .metadata.annotations.eks.amazonaws.com/role-arn; {ADVICE}"
+                )
+            );
+        }
+
+        #[tokio::test]
+        async fn a_field_let_go_disappears_or_its_other_holder_is_named() {
+            let update =
+                || Action::Update { before: irsa(true), after: wanted(&[], true), changed: vec!["annotations".into()] };
+            let (done, requests) = write(&[OURS, PATCHED], update()).await;
+            assert_eq!(done, Ok(()));
+            let meta =
+                r#"{"annotations":{"bailiwick.dev/project":"p"},"name":"loader","namespace":"kserve","uid":"u-1"}"#;
+            assert_eq!(requests[1], applied(meta));
+            let held = (
+                PATCH,
+                200,
+                r#"{"metadata":{"name":"loader","annotations":{"eks.amazonaws.com/role-arn":"arn:r"},"managedFields":
+                [{"manager":"kubectl-annotate","operation":"Update","fieldsV1":{"f:metadata":{"f:annotations":{"f:eks.amazonaws.com/role-arn":{}}}}},
+                {"manager":"helm","operation":"Update","fieldsV1":{"f:metadata":{"f:labels":{}}}}]}}"#,
+            );
+            assert_eq!(
+                write(&[OURS, held], update()).await.0.unwrap_err().to_string(),
+                "cannot update service account `kserve/loader`: .metadata.annotations.eks.amazonaws.com/role-arn is no longer \
+                 wanted, but stays, because kubectl-annotate wrote it too: remove it there"
+            );
+        }
+
+        #[tokio::test]
+        async fn a_missing_namespace_is_told_with_advice() {
+            let no_namespace = (
+                PATCH,
+                404,
+                r#"{"kind":"Status","status":"Failure","reason":"NotFound","code":404,"message":"namespaces \"kserve\" not found","details":{"name":"kserve","kind":"namespaces"}}"#,
+            );
+            assert_eq!(
+                write(&[ABSENT, no_namespace], Action::Create { after: irsa(true) }).await.0.unwrap_err().to_string(),
+                "cannot create service account `kserve/loader`: namespaces \"kserve\" not found (404): create it, or write `create_namespace: true`"
+            );
+        }
+
+        #[tokio::test]
+        async fn ours_is_deleted_by_uid_and_gone_is_fine() {
+            let delete = || Action::Delete { before: irsa(true), adopted: false };
+            let (done, requests) = write(&[OURS, DELETED], delete()).await;
+            assert_eq!(done, Ok(()));
+            assert!(requests[1].starts_with(&format!("DELETE {PATH}")), "{requests:?}");
+            assert!(requests[1].contains(r#""preconditions":{"uid":"u-1"}"#), "{requests:?}");
+            assert_eq!(write(&[ABSENT], delete()).await.0, Ok(()));
+        }
+
+        #[tokio::test]
+        async fn what_is_not_ours_alone_is_released() {
+            let released = applied(r#"{"name":"loader","namespace":"kserve","uid":"u-1"}"#);
+            for (live, before, adopted) in [
+                (OURS, irsa(true), true),
+                (THEIRS, irsa(false), false),
+                (THEIRS, irsa(true), false),
+                (SHARED, irsa(true), false),
+            ] {
+                let (done, requests) = write(&[live, PATCHED, DELETED], Action::Delete { before, adopted }).await;
+                assert_eq!(done, Ok(()));
+                assert_eq!(requests[1..], [released.as_str()]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{spec, wishes};
+    use super::*;
+
+    const ACCOUNTS: &str = concat!(
+        "  agent: { cluster: prod, namespace: kserve, name: agent-sa, labels: { team: ml }, create_namespace: true }\n",
+        "  irsa: { cluster: prod, namespace: kserve, name: irsa-sa, identity: irsa, protect: true }\n",
+        "  shared: { cluster: prod, namespace: theirs, name: shared-sa, identity: irsa, manage: annotation }\n",
+        "  bare: { cluster: prod, namespace: theirs, name: bare-sa, manage: annotation }\n",
+        "  manual: { cluster: prod, namespace: theirs, name: manual-sa, identity: irsa, manage: none, labels: { note: x }, annotations: { note: \"it's\" } }\n",
+        "  silent: { cluster: prod, namespace: theirs, name: silent-sa, manage: none }\n",
+        "  idle: { cluster: prod, namespace: kserve, name: idle-sa }\n",
+    );
+
+    #[test]
+    fn objects_and_annotations_are_wanted_where_there_is_something_to_say() {
+        let (found, problems) = wishes::<ServiceAccount>(ACCOUNTS);
+        assert_eq!(problems, []);
+        let seen: Vec<_> = found.iter().map(|r| (r.address.name(), r.wish.physical_id.as_str())).collect();
+        assert_eq!(seen, [("agent", "kserve/agent-sa"), ("irsa", "kserve/irsa-sa"), ("shared", "theirs/shared-sa")]);
+        let bodies: Vec<_> = found.iter().map(|r| r.wish.body.0.clone()).collect();
+        let role =
+            |name: &str| json!({"eks.amazonaws.com/role-arn": format!("arn:aws:iam::111111111111:role/p-{name}")});
+        assert_eq!(
+            bodies,
+            [
+                json!({"namespace": "kserve", "name": "agent-sa", "annotations": {}, "labels": {"team": "ml"}, "object": true}),
+                json!({"namespace": "kserve", "name": "irsa-sa", "annotations": role("irsa"), "labels": {}, "object": true}),
+                json!({"namespace": "theirs", "name": "shared-sa", "annotations": role("shared"), "labels": {}, "object": false}),
+            ]
+        );
+        assert_eq!(found.iter().map(|r| r.wish.protect).collect::<Vec<_>>(), [false, true, false]);
+    }
+
+    #[test]
+    fn a_service_account_comes_after_its_namespace_and_the_role_that_it_names() {
+        let (found, _) = wishes::<ServiceAccount>(ACCOUNTS);
+        let after = |n: usize| -> Vec<String> { found[n].wish.references.iter().map(|r| r.to.to_string()).collect() };
+        assert_eq!(after(0), ["kubernetes.namespace.prod/kserve"]);
+        assert_eq!(after(1), ["aws.iam.role.irsa", "kubernetes.namespace.prod/kserve"]);
+        assert_eq!(after(2), ["aws.iam.role.shared"]);
+    }
+
+    #[test]
+    fn the_mark_cannot_be_set_by_hand() {
+        let (found, problems) = wishes::<ServiceAccount>(
+            "  one: { cluster: prod, namespace: kserve, name: one, annotations: { bailiwick.dev/project: x } }\n",
+        );
+        assert!(found.is_empty());
+        assert_eq!(problems.iter().map(|p| p.code).collect::<Vec<_>>(), ["wrong-value"]);
+    }
+
+    #[test]
+    fn without_access_to_the_cluster_a_finding_tells_what_to_run() {
+        let spec = spec(ACCOUNTS);
+        let facts = Facts::placeholders(&spec);
+        let found: Vec<String> = access::findings(&spec, &facts, &access::lower(&spec))
+            .into_iter()
+            .filter(|d| d.code == "annotate-service-account")
+            .map(|d| d.message)
+            .collect();
+        assert_eq!(
+            found,
+            [concat!(
+                "whoever manages the service account `theirs/manual-sa` of cluster `prod` must run:\n",
+                "kubectl --context prod annotate --overwrite --namespace theirs serviceaccount manual-sa ",
+                "eks.amazonaws.com/role-arn=arn:aws:iam::111111111111:role/p-manual 'note=it'\\''s'\n",
+                "kubectl --context prod label --overwrite --namespace theirs serviceaccount manual-sa note=x"
+            )]
+        );
+    }
+}
