@@ -50,6 +50,8 @@ pub enum Verdict {
     Forget {
         /// Why nothing is deleted.
         why: &'static str,
+        /// What it is, if our marks on it are to go.
+        before: Option<Document>,
     },
     /// Another project owns it.
     Foreign {
@@ -193,7 +195,7 @@ fn judge(
     match (wanted, owned, seen) {
         (_, _, Seen::Unreadable { why }) => Verdict::Unreadable { why: why.clone() },
         (Some(_), _, Seen::Absent) => Verdict::Create { removed_outside: owned.is_some_and(|o| o.body.is_some()) },
-        (None, _, Seen::Absent) => Verdict::Forget { why: "it is gone already" },
+        (None, _, Seen::Absent) => Verdict::Forget { why: "it is gone already", before: None },
         (Some(_), None, Seen::Present { owner: Some(owner), .. }) if owner != project => {
             Verdict::Foreign { owner: owner.clone() }
         }
@@ -218,10 +220,11 @@ fn judge(
         }
         (None, Some(owned), Seen::Present { body, owner }) => {
             if owner.as_deref().is_some_and(|o| o != project) {
-                return Verdict::Forget { why: "another project owns it now" };
+                return Verdict::Forget { why: "another project owns it now", before: None };
             }
             if owned.on_destroy == OnDestroy::Keep {
-                return Verdict::Forget { why: "on_destroy is keep" };
+                let before = Some(kind.claimed(body, last, last));
+                return Verdict::Forget { why: "on_destroy is keep: it stays, without our marks", before };
             }
             let adopted = owned.adopted && kind.release() == Release::Forget;
             Verdict::Delete { before: kind.claimed(body, last, last), adopted }

@@ -167,7 +167,7 @@ impl Run<'_> {
                 }
                 Err(why) => return (failed(why, true), entries, None),
             };
-            let creates = (!step.deletes()).then(|| step.owned(None).map(Box::new)).flatten();
+            let creates = (!step.deletes() && step.action != ActionKind::Forget).then(|| step.owned(None).map(Box::new)).flatten();
             let begin = Happening::Begin { action: step.action.to_string(), creates };
             if let Err(error) = self.journal(step, begin, &mut entries).await {
                 return (failed(error.to_string(), true), entries, Some(error));
@@ -220,7 +220,7 @@ impl Run<'_> {
         if let Seen::Unreadable { why } = &seen {
             return Err(format!("it cannot be looked at again: {why}"));
         }
-        let renamed_away = step.deletes() && step.fingerprint.is_none();
+        let renamed_away = (step.deletes() || step.action == ActionKind::Forget) && step.fingerprint.is_none();
         if !renamed_away && seen.fingerprint() != step.fingerprint && !brought_along(step, live, &seen) {
             return Err(moved(step, live, &seen));
         }
@@ -230,14 +230,13 @@ impl Run<'_> {
         };
         let changed = || step.changed.clone();
         Ok(match (step.action, step.name.phase, &step.before, &step.after) {
-            (ActionKind::Delete | ActionKind::Replace, phase, before, _) if step.deletes() => {
+            (_, _, before, _) if step.deletes() || step.action == ActionKind::Forget => {
                 let Some(body) = live_body else { return Ok(None) };
-                let _ = phase;
                 let before = match before {
                     Some(known) => live.claimed(body, Some(known), Some(known)),
                     None => body.clone(),
                 };
-                Some(Action::Delete { before, adopted: step.adopted && step.action == ActionKind::Delete })
+                Some(Action::Delete { before, adopted: releases(step) })
             }
             (ActionKind::Create, _, _, Some(after)) | (ActionKind::Replace, Some(Phase::Create), _, Some(after)) => {
                 Some(Action::Create { after: after.clone() })
@@ -305,7 +304,7 @@ impl Run<'_> {
             problem = match (&seen, &step.after) {
                 (Seen::Unreadable { why }, _) => return Err(format!("it was written, but cannot be read back: {why}")),
                 (Seen::Absent, _) if step.deletes() => return Ok((None, None)),
-                (Seen::Present { .. }, _) if step.deletes() && step.adopted => return Ok((None, None)),
+                (_, _) if releases(step) => return Ok((None, None)),
                 (Seen::Present { body, .. }, _) if step.deletes() && nothing_of_ours(step, live, body) => {
                     return Ok((None, None));
                 }
@@ -325,6 +324,11 @@ impl Run<'_> {
         }
         Err(problem)
     }
+}
+
+/// Whether a step takes our marks away and leaves the thing.
+fn releases(step: &Step) -> bool {
+    step.action == ActionKind::Forget || (step.action == ActionKind::Delete && step.adopted)
 }
 
 /// Whether a document that others share holds nothing of ours.

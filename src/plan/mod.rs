@@ -121,7 +121,8 @@ impl Step {
     #[must_use]
     pub fn writes(&self) -> bool {
         match self.action {
-            ActionKind::Forget => false,
+            // What stays loses our marks.
+            ActionKind::Forget => self.before.is_some(),
             ActionKind::Adopt => !self.changed.is_empty(),
             _ => true,
         }
@@ -464,9 +465,11 @@ fn draft(
                 step
             }))
         }
-        Verdict::Forget { why } => {
-            one(base(ActionKind::Forget, (*why).into(), None).map(|s| Step { after: None, ..s }))
-        }
+        Verdict::Forget { why, before } => one(base(ActionKind::Forget, (*why).into(), None).map(|s| Step {
+            after: None,
+            before: before.clone(),
+            ..s
+        })),
     }
 }
 
