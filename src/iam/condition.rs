@@ -74,7 +74,10 @@ impl Test {
     /// The name in a policy.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, test)| *test == self).map_or("", |(name, _)| name)
+        Self::ALL
+            .iter()
+            .find(|(_, test)| *test == self)
+            .map_or("", |(name, _)| name)
     }
 
     /// Whether the operator is inverted: it matches when none of its values does, and when the key is absent.
@@ -130,10 +133,14 @@ impl FromStr for Operator {
             None => (rest, false),
         };
         let found = Test::ALL.binary_search_by(|(known, _)| known.cmp(&name));
-        let Some((_, test)) = found.ok().and_then(|at| Test::ALL.get(at)) else {
+        let Some((_, known)) = found.ok().and_then(|at| Test::ALL.get(at)) else {
             return Err(UnknownOperator(text.to_owned()));
         };
-        Ok(Self { test: *test, qualifier, if_exists })
+        Ok(Self {
+            test: *known,
+            qualifier,
+            if_exists,
+        })
     }
 }
 
@@ -145,13 +152,21 @@ impl fmt::Display for Operator {
             None => {}
         }
         f.write_str(self.test.name())?;
-        if self.if_exists { f.write_str("IfExists") } else { Ok(()) }
+        if self.if_exists {
+            f.write_str("IfExists")
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl From<Test> for Operator {
     fn from(test: Test) -> Self {
-        Self { test, qualifier: None, if_exists: false }
+        Self {
+            test,
+            qualifier: None,
+            if_exists: false,
+        }
     }
 }
 
@@ -211,8 +226,17 @@ mod tests {
                 }
             }
         }
-        for wrong in ["StringEqual", "stringEquals", "IfExists", "ForAllValues:", "x:StringEquals"] {
-            assert_eq!(wrong.parse::<Operator>(), Err(UnknownOperator(wrong.to_owned())));
+        for wrong in [
+            "StringEqual",
+            "stringEquals",
+            "IfExists",
+            "ForAllValues:",
+            "x:StringEquals",
+        ] {
+            assert_eq!(
+                wrong.parse::<Operator>(),
+                Err(UnknownOperator(wrong.to_owned()))
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Sources: IAM User Guide, "IAM and AWS STS quotas"; AWS Organizations User Guide, "Quotas" and the syntax pages of SCPs
 //! and RCPs; S3 User Guide, "Bucket policies"; KMS Developer Guide, "Quotas"; SQS Developer Guide, "Policies" quotas;
-//! DynamoDB Developer Guide, "Resource-based policy considerations"; WEKA documentation, "S3 bucket policies".
+//! `DynamoDB` Developer Guide, "Resource-based policy considerations"; WEKA documentation, "S3 bucket policies".
 
 use super::policy::Policy;
 
@@ -33,7 +33,7 @@ pub enum Place {
     EndpointPolicy,
     /// The policy of an SQS queue.
     QueuePolicy,
-    /// The resource policy of a DynamoDB table.
+    /// The resource policy of a `DynamoDB` table.
     TablePolicy,
     /// A bucket or IAM policy of WEKA's S3.
     WekaPolicy,
@@ -66,7 +66,10 @@ impl Place {
     #[must_use]
     pub fn quota(self) -> usize {
         match self {
-            Place::UserInlineTotal | Place::RoleTrust | Place::SessionPolicy | Place::WekaPolicy => 2_048,
+            Place::UserInlineTotal
+            | Place::RoleTrust
+            | Place::SessionPolicy
+            | Place::WekaPolicy => 2_048,
             Place::GroupInlineTotal | Place::Scp | Place::Rcp => 5_120,
             Place::ManagedPolicy => 6_144,
             Place::QueuePolicy => 8_192,
@@ -111,7 +114,10 @@ pub fn measure_text(place: Place, text: &str) -> Size {
     } else {
         text.chars().count()
     };
-    Size { used, quota: place.quota() }
+    Size {
+        used,
+        quota: place.quota(),
+    }
 }
 
 /// Measures the canonical, compact document of a policy.

@@ -46,7 +46,11 @@ pub(super) struct Document {
 impl Document {
     pub fn into_policy(self) -> Policy {
         // An absent Version is 2008-10-17: IAM User Guide, "IAM JSON policy elements: Version".
-        Policy::from_parts(self.version.unwrap_or(Version::V2008), self.id, self.statements)
+        Policy::from_parts(
+            self.version.unwrap_or(Version::V2008),
+            self.id,
+            self.statements,
+        )
     }
 }
 
@@ -67,13 +71,63 @@ pub(super) fn root(text: &str) -> Result<Node<'_>, ParseError> {
     })
 }
 
-pub(super) fn policy_node(node: &Node<'_>, text: Option<&str>) -> Result<Document, Vec<ParseError>> {
-    let mut reader = Reader { problems: Problems { text, found: Vec::new() } };
+pub(super) fn policy_node(
+    node: &Node<'_>,
+    text: Option<&str>,
+) -> Result<Document, Vec<ParseError>> {
+    let mut reader = Reader {
+        problems: Problems {
+            text,
+            found: Vec::new(),
+        },
+    };
     let document = reader.document(node);
     match document {
         Some(document) if reader.problems.found.is_empty() => Ok(document),
         _ => Err(reader.problems.found),
     }
+}
+
+/// The line and column of an element of a statement, counted from 1, or as near to it as the text has.
+pub(super) fn place_of(
+    text: &str,
+    statement: Option<usize>,
+    element: &str,
+) -> Option<(usize, usize)> {
+    let root = root(text).ok()?;
+    let mut node = &root;
+    let mut offset = node.offset;
+    let mut step = |name: &str| {
+        let Json::Object(members) = &node.value else {
+            return;
+        };
+        if let Some(member) = members.iter().find(|m| m.name.eq_ignore_ascii_case(name)) {
+            node = &member.node;
+            offset = member.offset;
+        }
+    };
+    if let Some(number) = statement {
+        step("Statement");
+        if let Json::Array(list) = &node.value {
+            node = list.get(number.checked_sub(1)?)?;
+            offset = node.offset;
+        }
+        // A condition key may have slashes of its own.
+        let mut names = element.splitn(3, '/');
+        for name in names.by_ref().filter(|name| !name.is_empty()) {
+            let Json::Object(members) = &node.value else {
+                break;
+            };
+            let Some(member) = members.iter().find(|m| m.name.eq_ignore_ascii_case(name)) else {
+                break;
+            };
+            node = &member.node;
+            offset = member.offset;
+        }
+    } else if !element.is_empty() {
+        step(element);
+    }
+    Some(json::line_and_column(text, offset?))
 }
 
 /// The way from the root to an element, as a list that is only written out when there is a problem.
@@ -91,14 +145,23 @@ enum Step<'a> {
 }
 
 impl<'a> Path<'a> {
-    pub const ROOT: Path<'static> = Path { parent: None, step: Step::Root };
+    pub const ROOT: Path<'static> = Path {
+        parent: None,
+        step: Step::Root,
+    };
 
     pub fn name(&'a self, name: &'a str) -> Path<'a> {
-        Path { parent: Some(self), step: Step::Name(name) }
+        Path {
+            parent: Some(self),
+            step: Step::Name(name),
+        }
     }
 
     pub fn index(&'a self, index: usize) -> Path<'a> {
-        Path { parent: Some(self), step: Step::Index(index) }
+        Path {
+            parent: Some(self),
+            step: Step::Index(index),
+        }
     }
 
     fn write(&self, out: &mut String) {
@@ -129,8 +192,15 @@ impl Problems<'_> {
     pub fn add(&mut self, path: &Path, offset: Option<usize>, message: impl Into<String>) {
         let mut pointer = String::new();
         path.write(&mut pointer);
-        let place = self.text.zip(offset).map(|(text, at)| json::line_and_column(text, at));
-        self.found.push(ParseError { message: message.into(), pointer, place });
+        let place = self
+            .text
+            .zip(offset)
+            .map(|(text, at)| json::line_and_column(text, at));
+        self.found.push(ParseError {
+            message: message.into(),
+            pointer,
+            place,
+        });
     }
 }
 
@@ -183,7 +253,11 @@ impl Reader<'_> {
     fn document(&mut self, node: &Node) -> Option<Document> {
         let path = Path::ROOT;
         let members = self.members(&path, node)?;
-        let mut document = Document { version: None, id: None, statements: Vec::new() };
+        let mut document = Document {
+            version: None,
+            id: None,
+            statements: Vec::new(),
+        };
         let mut has_statement = false;
         for member in members {
             let here = path.name(&member.name);
@@ -195,8 +269,9 @@ impl Reader<'_> {
                     self.statements(&here, &member.node, &mut document.statements);
                 }
                 other => {
-                    let message =
-                        format!("`{other}` is not an element of a policy; they are `Version`, `Id` and `Statement`");
+                    let message = format!(
+                        "`{other}` is not an element of a policy; they are `Version`, `Id` and `Statement`"
+                    );
                     self.add(&here, member.offset, message);
                 }
             }
@@ -212,7 +287,9 @@ impl Reader<'_> {
             "2012-10-17" => Some(Version::V2012),
             "2008-10-17" => Some(Version::V2008),
             other => {
-                let message = format!("`{other}` is not a version of the policy language; write `2012-10-17`");
+                let message = format!(
+                    "`{other}` is not a version of the policy language; write `2012-10-17`"
+                );
                 self.add(path, node.offset, message);
                 None
             }
@@ -244,16 +321,23 @@ impl Reader<'_> {
     fn sids(&mut self, path: &Path, statements: &[Node]) {
         let mut seen: BTreeSet<&str> = BTreeSet::new();
         for (index, node) in statements.iter().enumerate() {
-            let Json::Object(members) = &node.value else { continue };
+            let Json::Object(members) = &node.value else {
+                continue;
+            };
             let sid = members.iter().find(|member| member.name == "Sid");
-            let Some(Node { value: Json::String(sid), offset }) = sid.map(|m| &m.node) else {
+            let Some(Node {
+                value: Json::String(sid),
+                offset,
+            }) = sid.map(|m| &m.node)
+            else {
                 continue;
             };
             if sid.is_empty() {
                 continue;
             }
             if !seen.insert(sid) {
-                let message = format!("the Sid `{sid}` is used twice; a Sid is unique in its policy");
+                let message =
+                    format!("the Sid `{sid}` is used twice; a Sid is unique in its policy");
                 self.add(&path.index(index).name("Sid"), *offset, message);
             }
         }
@@ -276,17 +360,26 @@ impl Reader<'_> {
                 "Effect" => effect = self.effect(&here, node),
                 "Principal" | "NotPrincipal" => {
                     let values = self.principals(&here, node);
-                    let selector = Selector { inverted: name.starts_with("Not"), values };
+                    let selector = Selector {
+                        inverted: name.starts_with("Not"),
+                        values,
+                    };
                     twice = principal.replace(selector).map(|_| "Principal");
                 }
                 "Action" | "NotAction" => {
                     let values = self.actions(&here, node);
-                    let selector = Selector { inverted: name.starts_with("Not"), values };
+                    let selector = Selector {
+                        inverted: name.starts_with("Not"),
+                        values,
+                    };
                     twice = action.replace(selector).map(|_| "Action");
                 }
                 "Resource" | "NotResource" => {
                     let values = self.resources(&here, node);
-                    let selector = Selector { inverted: name.starts_with("Not"), values };
+                    let selector = Selector {
+                        inverted: name.starts_with("Not"),
+                        values,
+                    };
                     twice = resource.replace(selector).map(|_| "Resource");
                 }
                 "Condition" => condition = self.conditions(&here, node),
@@ -295,16 +388,27 @@ impl Reader<'_> {
                     self.add(&here, *offset, message);
                 }
             }
-            if let Some(element) = twice.filter(|_| members.iter().filter(|m| m.name == *name).count() == 1) {
-                let message = format!("a statement has `{element}` or `Not{element}` once, not both");
+            if let Some(element) =
+                twice.filter(|_| members.iter().filter(|m| m.name == *name).count() == 1)
+            {
+                let message =
+                    format!("a statement has `{element}` or `Not{element}` once, not both");
                 self.add(&here, *offset, message);
             }
         }
         if !members.iter().any(|member| member.name == "Effect") {
-            self.add(path, node.offset, "the statement has no `Effect`; write `Allow` or `Deny`");
+            self.add(
+                path,
+                node.offset,
+                "the statement has no `Effect`; write `Allow` or `Deny`",
+            );
         }
         if action.is_none() {
-            self.add(path, node.offset, "the statement has neither `Action` nor `NotAction`");
+            self.add(
+                path,
+                node.offset,
+                "the statement has neither `Action` nor `NotAction`",
+            );
         }
         if self.problems.found.len() > before {
             return None;
@@ -330,12 +434,21 @@ impl Reader<'_> {
     }
 
     /// Calls `each` for the one string or for every string of the list.
-    fn strings(&mut self, path: &Path, node: &Node, mut each: impl FnMut(&mut Self, &Path, &Node, &str)) {
+    fn strings(
+        &mut self,
+        path: &Path,
+        node: &Node,
+        mut each: impl FnMut(&mut Self, &Path, &Node, &str),
+    ) {
         match &node.value {
             Json::String(text) => each(self, path, node, text),
             Json::Array(list) => {
                 for (index, node) in list.iter().enumerate() {
                     let here = path.index(index);
+                    if node.value == Json::Null && list.len() > 1 {
+                        // CreatePolicy passes over a null among other values.
+                        continue;
+                    }
                     if let Some(text) = self.text(&here, node) {
                         each(self, &here, node, text);
                     }
@@ -347,10 +460,7 @@ impl Reader<'_> {
 
     fn actions(&mut self, path: &Path, node: &Node) -> Box<[ActionPattern]> {
         let mut values = Vec::with_capacity(capacity(node));
-        self.strings(path, node, |reader, here, node, text| {
-            if let Some(problem) = action_problem(text) {
-                reader.add(here, node.offset, problem);
-            }
+        self.strings(path, node, |_, _, _, text| {
             values.push(ActionPattern::new(text));
         });
         if is_empty_list(node) {
@@ -363,7 +473,11 @@ impl Reader<'_> {
         let mut values = Vec::with_capacity(capacity(node));
         self.strings(path, node, |reader, here, node, text| {
             if text.is_empty() {
-                reader.add(here, node.offset, "a resource is an ARN or `*`, not an empty string");
+                reader.add(
+                    here,
+                    node.offset,
+                    "a resource is an ARN or `*`, not an empty string",
+                );
             }
             values.push(Box::from(text));
         });
@@ -384,7 +498,9 @@ impl Reader<'_> {
             }
             return Box::new([Principal::Everyone]);
         }
-        let Some(members) = self.members(path, node) else { return Box::default() };
+        let Some(members) = self.members(path, node) else {
+            return Box::default();
+        };
         let mut values = Vec::new();
         for Member { offset, name, node } in members {
             let read: fn(&str) -> Principal = match name.as_ref() {
@@ -414,7 +530,9 @@ impl Reader<'_> {
     }
 
     fn conditions(&mut self, path: &Path, node: &Node) -> Vec<Condition> {
-        let Some(operators) = self.members(path, node) else { return Vec::new() };
+        let Some(operators) = self.members(path, node) else {
+            return Vec::new();
+        };
         let mut conditions: Vec<Condition> = Vec::new();
         for operator in operators {
             let here = path.name(&operator.name);
@@ -429,18 +547,26 @@ impl Reader<'_> {
                     continue;
                 }
             };
-            let Some(keys) = self.members(&here, &operator.node) else { continue };
+            let Some(keys) = self.members(&here, &operator.node) else {
+                continue;
+            };
             for member in keys {
                 let here = here.name(&member.name);
                 let key = ConditionKey::new(&member.name);
                 let values = self.condition_values(&here, &member.node);
-                conditions.push(Condition { operator: parsed, key, values });
+                conditions.push(Condition {
+                    operator: parsed,
+                    key,
+                    values,
+                });
             }
         }
         conditions.sort();
         for pair in conditions.windows(2) {
             let [one, two] = pair else { continue };
-            if (one.operator, &one.key) == (two.operator, &two.key) && one.key.as_str() != two.key.as_str() {
+            if (one.operator, &one.key) == (two.operator, &two.key)
+                && one.key.as_str() != two.key.as_str()
+            {
                 let message = format!(
                     "`{}` and `{}` are the same condition key: case makes no difference in its name",
                     one.key, two.key
@@ -482,33 +608,15 @@ fn scalar<'n>(node: &'n Node<'_>) -> Option<Cow<'n, str>> {
 }
 
 fn capacity(node: &Node) -> usize {
-    if let Json::Array(list) = &node.value { list.len() } else { 1 }
+    if let Json::Array(list) = &node.value {
+        list.len()
+    } else {
+        1
+    }
 }
 
 fn is_empty_list(node: &Node) -> bool {
     matches!(&node.value, Json::Array(list) if list.is_empty())
-}
-
-/// An action is `*` or `service:name`, where the service prefix has letters, digits, `-` and `.`.
-///
-/// Sources: IAM User Guide, "IAM JSON policy elements: Action"; the messages of CreatePolicy.
-fn action_problem(text: &str) -> Option<String> {
-    if text == "*" {
-        return None;
-    }
-    let Some((service, name)) = text.split_once(':') else {
-        return Some(format!("`{text}` has no service; write it as `service:{text}`"));
-    };
-    if name.contains(':') {
-        return Some(format!("`{text}` has more than one colon; an action is `service:name`"));
-    }
-    if service.bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-' && byte != b'.') || service.is_empty() {
-        return Some(format!("`{service}` is not a service prefix in `{text}`"));
-    }
-    if name.is_empty() {
-        return Some(format!("`{text}` names no action of the service"));
-    }
-    None
 }
 
 #[cfg(test)]
@@ -516,7 +624,9 @@ mod tests {
     use super::*;
 
     fn errors(text: &str) -> Vec<String> {
-        let Err(errors) = policy_text(text) else { return Vec::new() };
+        let Err(errors) = policy_text(text) else {
+            return Vec::new();
+        };
         errors.iter().map(ToString::to_string).collect()
     }
 
@@ -536,7 +646,6 @@ mod tests {
             "2:14: /Version: `2012-10-16` is not a version of the policy language; write `2012-10-17`",
             "4:77: /Statement/0/Resource: `Resource` is written twice",
             "4:28: /Statement/0/Effect: `allow` is not an effect; write `Allow` or `Deny`",
-            "4:47: /Statement/0/Action: `GetObject` has no service; write it as `service:GetObject`",
             "5:49: /Statement/1/NotAction: the statement names no action",
             "5:67: /Statement/1/Condition/StringEqual: `StringEqual` is not a condition operator",
             "6:39: /Statement/2/NotAction: a statement has `Action` or `NotAction` once, not both",
@@ -552,9 +661,14 @@ mod tests {
     fn a_document_that_is_no_policy() {
         assert_eq!(errors("[]"), ["1:1: expected an object, found a list"]);
         assert_eq!(errors("{}"), ["1:1: the policy has no `Statement`"]);
-        assert_eq!(errors("{"), ["1:2: not JSON: expected a member name in quotes"]);
         assert_eq!(
-            errors(r#"{"Statement":{"Effect":"Allow","Action":"*","Condition":{"Bool":{"a:B":true,"A:b":true}}}}"#),
+            errors("{"),
+            ["1:2: not JSON: expected a member name in quotes"]
+        );
+        assert_eq!(
+            errors(
+                r#"{"Statement":{"Effect":"Allow","Action":"*","Condition":{"Bool":{"a:B":true,"A:b":true}}}}"#
+            ),
             [
                 "1:57: /Statement/Condition: `a:B` and `A:b` are the same condition key: case makes no difference in its name"
             ],

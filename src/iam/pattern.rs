@@ -3,7 +3,7 @@
 //! Sources: IAM User Guide, "IAM JSON policy elements: Action", "Resource" and "Variables and tags" (`${*}`, `${?}` and
 //! `${$}` stand for the characters themselves).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// One step of a pattern.
@@ -55,7 +55,9 @@ impl Pattern {
 
     pub(super) fn from_tokens(mut tokens: Vec<Token>) -> Self {
         normalise_runs(&mut tokens);
-        Self { tokens: tokens.into() }
+        Self {
+            tokens: tokens.into(),
+        }
     }
 
     pub(super) fn tokens(&self) -> &[Token] {
@@ -104,7 +106,9 @@ impl Pattern {
             }
             drop(here);
             // Only the last `*` may have to take one more character: the ones before it are already as early as can be.
-            let Some((after, mut from)) = retry else { return false };
+            let Some((after, mut from)) = retry else {
+                return false;
+            };
             if from.next().is_none() {
                 return false;
             }
@@ -112,6 +116,20 @@ impl Pattern {
             chars = from.clone();
             retry = Some((after, from));
         }
+    }
+
+    /// Patterns that together match the texts that match both, and no others.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Vec<Self> {
+        if self.includes(other) {
+            return vec![other.clone()];
+        }
+        if other.includes(self) {
+            return vec![self.clone()];
+        }
+        let mut known = BTreeMap::new();
+        let both = intersect(&self.tokens, &other.tokens, &mut known);
+        super::reach::widest(both.into_iter().map(Self::from_tokens).collect())
     }
 
     /// Whether some text matches both.
@@ -158,8 +176,12 @@ impl fmt::Debug for Pattern {
 pub(super) fn push_pattern(text: &str, escapes: bool, tokens: &mut Vec<Token>) {
     let mut rest = text;
     while let Some(char) = rest.chars().next() {
-        let escaped = if escapes && char == '$' { escape(rest) } else { None };
-        if let Some((meant, after)) = escaped {
+        let special = if escapes && char == '$' {
+            escape(rest)
+        } else {
+            None
+        };
+        if let Some((meant, after)) = special {
             tokens.push(Token::Char(meant));
             rest = after;
             continue;
@@ -231,7 +253,9 @@ fn includes(wide: &[Token], narrow: &[Token]) -> bool {
         if step {
             continue;
         }
-        let Some((after, mut from)) = retry else { return false };
+        let Some((after, mut from)) = retry else {
+            return false;
+        };
         if from.next().is_none() {
             return false;
         }
@@ -250,8 +274,16 @@ fn includes_exactly(wide: &[Token], narrow: &[Token]) -> bool {
         return false;
     }
     let accepting: u128 = 1 << wide.len();
-    let chars: BTreeSet<char> =
-        wide.iter().filter_map(|token| if let Token::Char(char) = token { Some(*char) } else { None }).collect();
+    let chars: BTreeSet<char> = wide
+        .iter()
+        .filter_map(|token| {
+            if let Token::Char(char) = token {
+                Some(*char)
+            } else {
+                None
+            }
+        })
+        .collect();
     // Every character that `wide` tells apart, and `None` for all others.
     let alphabet: Vec<Option<char>> = chars.into_iter().map(Some).chain([None]).collect();
     let mut seen = BTreeSet::from([(0, closure(wide, 1))]);
@@ -264,7 +296,11 @@ fn includes_exactly(wide: &[Token], narrow: &[Token]) -> bool {
             Some(Token::Char(char)) => reached.push((at + 1, step(wide, states, Some(*char)))),
             Some(token) => {
                 let after = if *token == Token::One { at + 1 } else { at };
-                reached.extend(alphabet.iter().map(|char| (after, step(wide, states, *char))));
+                reached.extend(
+                    alphabet
+                        .iter()
+                        .map(|char| (after, step(wide, states, *char))),
+                );
                 if *token == Token::Many {
                     reached.push((at + 1, states));
                 }
@@ -303,6 +339,51 @@ fn closure(pattern: &[Token], mut states: u128) -> u128 {
         }
     }
     states
+}
+
+type Meets = BTreeMap<(usize, usize), BTreeSet<Vec<Token>>>;
+
+/// The intersection of two patterns as patterns. `known` holds the answers for the lengths of the rests.
+fn intersect(a: &[Token], b: &[Token], known: &mut Meets) -> BTreeSet<Vec<Token>> {
+    if let Some(meets) = known.get(&(a.len(), b.len())) {
+        return meets.clone();
+    }
+    if !overlap(a, b) {
+        return BTreeSet::new();
+    }
+    let mut meets = BTreeSet::new();
+    let mut extend = |head: Option<Token>, tails: BTreeSet<Vec<Token>>| {
+        for tail in tails {
+            let mut tokens: Vec<Token> = head.into_iter().chain(tail).collect();
+            normalise_runs(&mut tokens);
+            meets.insert(tokens);
+        }
+    };
+    match (a.split_first(), b.split_first()) {
+        (None, None) => extend(None, BTreeSet::from([Vec::new()])),
+        (Some((Token::Many, rest)), None) => extend(None, intersect(rest, b, known)),
+        (None, Some((Token::Many, rest))) => extend(None, intersect(a, rest, known)),
+        (Some((Token::Many, a_rest)), Some((Token::Many, b_rest))) => {
+            // One of the two stars ends first, or both together.
+            extend(Some(Token::Many), intersect(a_rest, b, known));
+            extend(Some(Token::Many), intersect(a, b_rest, known));
+        }
+        (Some((Token::Many, a_rest)), Some((head, b_rest))) => {
+            extend(None, intersect(a_rest, b, known));
+            extend(Some(*head), intersect(a, b_rest, known));
+        }
+        (Some((head, a_rest)), Some((Token::Many, b_rest))) => {
+            extend(None, intersect(a, b_rest, known));
+            extend(Some(*head), intersect(a_rest, b, known));
+        }
+        (Some((one, a_rest)), Some((two, b_rest))) => {
+            let head = if *one == Token::One { two } else { one };
+            extend(Some(*head), intersect(a_rest, b_rest, known));
+        }
+        _ => {}
+    }
+    known.insert((a.len(), b.len()), meets.clone());
+    meets
 }
 
 /// Whether some text matches both patterns.
@@ -393,7 +474,9 @@ fn glob_bytes(pattern: &[u8], text: &[u8], fold: bool) -> bool {
         if step {
             continue;
         }
-        let Some((after, from)) = retry else { return false };
+        let Some((after, from)) = retry else {
+            return false;
+        };
         if from >= text.len() {
             return false;
         }
@@ -421,11 +504,14 @@ mod tests {
     fn slow(pattern: &[Token], text: &[char]) -> bool {
         match (pattern.split_first(), text.split_first()) {
             (None, None) => true,
-            (None, Some(_)) => false,
-            (Some((Token::Many, rest)), tail) => slow(rest, text) || tail.is_some_and(|(_, tail)| slow(pattern, tail)),
-            (Some(_), None) => false,
+            (Some((Token::Many, rest)), tail) => {
+                slow(rest, text) || tail.is_some_and(|(_, tail)| slow(pattern, tail))
+            }
+            (None, Some(_)) | (Some(_), None) => false,
             (Some((Token::One, rest)), Some((_, tail))) => slow(rest, tail),
-            (Some((Token::Char(wanted), rest)), Some((char, tail))) => wanted == char && slow(rest, tail),
+            (Some((Token::Char(wanted), rest)), Some((char, tail))) => {
+                wanted == char && slow(rest, tail)
+            }
         }
     }
 
@@ -492,6 +578,19 @@ mod tests {
                 texts = texts.iter().flat_map(|t| ["a", "b", "x"].map(|c| format!("{t}{c}"))).collect();
             }
             prop_assert_eq!(wide.includes(&narrow), !witness);
+        }
+
+        #[test]
+        fn the_intersection_is_what_both_match(
+            one in "[ab*?]{0,5}", two in "[ab*?]{0,5}", text in "[abc]{0,7}",
+        ) {
+            let (one, two) = (Pattern::new(&one), Pattern::new(&two));
+            let both = one.intersection(&two);
+            prop_assert_eq!(
+                both.iter().any(|p| p.matches(&text)),
+                one.matches(&text) && two.matches(&text),
+                "{:?}", both
+            );
         }
 
         #[test]

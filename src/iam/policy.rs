@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::arn;
+use super::catalogue;
 use super::condition::Condition;
 use super::name::ActionPattern;
 use super::parse::{self, ParseError};
@@ -120,10 +121,15 @@ impl Principal {
     /// Source: IAM User Guide, "IAM identifiers", unique ID prefixes.
     #[must_use]
     pub fn is_orphan_id(&self) -> bool {
-        let Principal::Aws(text) = self else { return false };
-        ["AROA", "AIDA", "AGPA", "ANPA", "AIPA"].iter().any(|prefix| text.starts_with(prefix))
-            && text.len() >= 16
-            && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        let Principal::Aws(text) = self else {
+            return false;
+        };
+        ["AROA", "AIDA", "AGPA", "ANPA", "AIPA"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
     }
 }
 
@@ -138,12 +144,18 @@ pub struct Selector<T> {
 impl<T: Ord> Selector<T> {
     /// The plain form: one of these.
     pub fn of(values: impl IntoIterator<Item = impl Into<T>>) -> Self {
-        Self { inverted: false, values: sorted(values.into_iter().map(Into::into).collect()) }
+        Self {
+            inverted: false,
+            values: sorted(values.into_iter().map(Into::into).collect()),
+        }
     }
 
     /// The `Not...` form: everything but these.
     pub fn all_but(values: impl IntoIterator<Item = impl Into<T>>) -> Self {
-        Self { inverted: true, values: sorted(values.into_iter().map(Into::into).collect()) }
+        Self {
+            inverted: true,
+            values: sorted(values.into_iter().map(Into::into).collect()),
+        }
     }
 }
 
@@ -223,13 +235,19 @@ impl Statement {
 
     /// `Allow` of these actions on these resources.
     #[must_use]
-    pub fn allow<'a>(actions: impl IntoIterator<Item = &'a str>, resources: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn allow<'a>(
+        actions: impl IntoIterator<Item = &'a str>,
+        resources: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         Self::new(Effect::Allow, Selector::of(actions)).on(Selector::of(resources))
     }
 
     /// `Deny` of these actions on these resources.
     #[must_use]
-    pub fn deny<'a>(actions: impl IntoIterator<Item = &'a str>, resources: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn deny<'a>(
+        actions: impl IntoIterator<Item = &'a str>,
+        resources: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         Self::new(Effect::Deny, Selector::of(actions)).on(Selector::of(resources))
     }
 
@@ -257,7 +275,8 @@ impl Statement {
     /// Adds a condition. A key that the operator already has is replaced.
     #[must_use]
     pub fn when(mut self, condition: Condition) -> Self {
-        self.condition.retain(|old| (old.operator, &old.key) != (condition.operator, &condition.key));
+        self.condition
+            .retain(|old| (old.operator, &old.key) != (condition.operator, &condition.key));
         self.condition.push(condition);
         self.condition.sort();
         self
@@ -329,22 +348,42 @@ impl Statement {
         }
         members.push(("Effect", Value::from(self.effect.as_str())));
         if let Some(principal) = &self.principal {
-            let name = if principal.inverted { "NotPrincipal" } else { "Principal" };
+            let name = if principal.inverted {
+                "NotPrincipal"
+            } else {
+                "Principal"
+            };
             members.push((name, principals_document(&principal.values)));
         }
-        let name = if self.action.inverted { "NotAction" } else { "Action" };
-        members.push((name, one_or_list(self.action.values.iter().map(ActionPattern::as_str))));
+        let name = if self.action.inverted {
+            "NotAction"
+        } else {
+            "Action"
+        };
+        let actions: Vec<String> = self
+            .action
+            .values
+            .iter()
+            .map(|action| catalogue::spelling(action.as_str()))
+            .collect();
+        members.push((name, one_or_list(actions.iter().map(String::as_str))));
         if let Some(resource) = &self.resource {
-            let name = if resource.inverted { "NotResource" } else { "Resource" };
+            let name = if resource.inverted {
+                "NotResource"
+            } else {
+                "Resource"
+            };
             members.push((name, one_or_list(resource.values.iter().map(AsRef::as_ref))));
         }
         if !self.condition.is_empty() {
             let mut operators = Map::new();
             for condition in &self.condition {
-                let keys = operators.entry(condition.operator.to_string()).or_insert_with(|| Value::Object(Map::new()));
+                let keys = operators
+                    .entry(condition.operator.to_string())
+                    .or_insert_with(|| Value::Object(Map::new()));
                 if let Value::Object(keys) = keys {
                     let values = one_or_list(condition.values());
-                    keys.insert(condition.key.as_str().to_owned(), values);
+                    keys.insert(catalogue::key_spelling(condition.key.as_str()), values);
                 }
             }
             members.push(("Condition", Value::Object(operators)));
@@ -355,7 +394,12 @@ impl Statement {
     /// The canonical document of this statement.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        Value::Object(self.members().into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+        Value::Object(
+            self.members()
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), v))
+                .collect(),
+        )
     }
 }
 
@@ -398,7 +442,8 @@ pub(super) fn sorted<T: Ord>(mut values: Vec<T>) -> Box<[T]> {
 ///
 /// Statements are in order, lists are in order and without duplicates, a single value equals a list of one, an account
 /// ID equals the ARN of the account's root, action and condition key names compare without case, numbers and booleans in
-/// conditions equal their text, an absent Version is 2008-10-17, an empty Sid is none. `==` compares all of the document,
+/// conditions equal their text, an absent Version is 2008-10-17, an empty Sid is none. Shown names are spelled as AWS spells
+/// them where they are known, and as written otherwise. `==` compares all of the document,
 /// Sid and Id included; [`equivalent`](super::equivalent) compares only the access that is given.
 ///
 /// Sources: IAM User Guide, "Grammar of the IAM JSON policy language" and the pages of the elements.
@@ -413,20 +458,31 @@ impl Policy {
     /// A policy of these statements. Their positions are those of this list.
     #[must_use]
     pub fn new(version: Version, statements: impl IntoIterator<Item = Statement>) -> Self {
-        let numbered = statements.into_iter().zip(1..).map(|(statement, n)| statement.at(n));
+        let numbered = statements
+            .into_iter()
+            .zip(1..)
+            .map(|(statement, n)| statement.at(n));
         Self::from_parts(version, None, numbered.collect())
     }
 
     /// Puts positioned statements in order and drops exact repetitions.
-    pub(super) fn from_parts(version: Version, id: Option<Box<str>>, mut statements: Vec<Statement>) -> Self {
+    pub(super) fn from_parts(
+        version: Version,
+        id: Option<Box<str>>,
+        mut statements: Vec<Statement>,
+    ) -> Self {
         // A stable sort, so that of equal statements the first one written stays.
         statements.sort();
         statements.dedup();
-        Self { version, id, statements }
+        Self {
+            version,
+            id,
+            statements,
+        }
     }
 
-    /// Reads a policy document. Everything is accepted that AWS accepts for some kind of policy; what one kind forbids
-    /// is found by [`validate`](super::validate).
+    /// Reads a policy document: the structure that every kind of policy has. Whether the texts in it are well formed,
+    /// and what one kind of policy forbids, is another question.
     ///
     /// # Errors
     /// All problems of the document, each with the element and, in `text`, the line and column.
@@ -468,7 +524,11 @@ impl Policy {
     #[must_use]
     pub fn split(&self, mut belongs: impl FnMut(&Statement) -> bool) -> (Self, Self) {
         let (ours, others) = self.statements.iter().cloned().partition(|s| belongs(s));
-        let half = |statements| Self { version: self.version, id: self.id.clone(), statements };
+        let half = |statements| Self {
+            version: self.version,
+            id: self.id.clone(),
+            statements,
+        };
         (half(ours), half(others))
     }
 
@@ -478,10 +538,25 @@ impl Policy {
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         let version = self.version.max(other.version);
-        let last = self.statements.iter().map(Statement::position).max().unwrap_or(0);
-        let ours = self.statements.iter().map(|s| s.in_version(self.version, version));
-        let theirs = other.statements.iter().map(|s| s.in_version(other.version, version).at(last + s.position()));
-        Self::from_parts(version, self.id.clone().or_else(|| other.id.clone()), ours.chain(theirs).collect())
+        let last = self
+            .statements
+            .iter()
+            .map(Statement::position)
+            .max()
+            .unwrap_or(0);
+        let ours = self
+            .statements
+            .iter()
+            .map(|s| s.in_version(self.version, version));
+        let theirs = other
+            .statements
+            .iter()
+            .map(|s| s.in_version(other.version, version).at(last + s.position()));
+        Self::from_parts(
+            version,
+            self.id.clone().or_else(|| other.id.clone()),
+            ours.chain(theirs).collect(),
+        )
     }
 
     /// The canonical document. `Statement` is always a list, a list of one value is that value. As text, with `Version`
@@ -502,7 +577,11 @@ impl Policy {
 impl fmt::Display for Policy {
     /// Compact JSON; with `{:#}` indented JSON.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = if f.alternate() { serde_json::to_string_pretty(self) } else { serde_json::to_string(self) };
+        let text = if f.alternate() {
+            serde_json::to_string_pretty(self)
+        } else {
+            serde_json::to_string(self)
+        };
         f.write_str(&text.map_err(|_| fmt::Error)?)
     }
 }
@@ -567,17 +646,21 @@ mod tests {
         let canonical = json!({
             "Version": "2008-10-17",
             "Statement": [{
-                "Effect": "Allow", "Action": "S3:getobject", "Resource": ["a", "b"],
+                "Effect": "Allow", "Action": "s3:GetObject", "Resource": ["a", "b"],
                 "Principal": {"AWS": "111122223333", "Service": "x.amazonaws.com"},
                 "Condition": {
-                    "Bool": {"aws:SecureTransport": "false"}, "NumericEquals": {"S3:Max-Keys": "5"},
+                    "Bool": {"aws:SecureTransport": "false"}, "NumericEquals": {"s3:max-keys": "5"},
                 },
             }],
         });
         assert_eq!(written.to_value(), canonical);
         assert_eq!(policy(&canonical), written);
         let text = serde_json::to_string(&written).unwrap();
-        assert!(text.starts_with(r#"{"Version":"2008-10-17","Statement":[{"Effect":"Allow","Principal":"#));
+        assert!(
+            text.starts_with(
+                r#"{"Version":"2008-10-17","Statement":[{"Effect":"Allow","Principal":"#
+            )
+        );
         assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), written);
     }
 
@@ -604,8 +687,17 @@ mod tests {
         };
         let (straight, turned) = (two("A", "B"), two("B", "A"));
         assert_eq!(straight, turned);
-        let places = |policy: &Policy| policy.statements().iter().map(Statement::position).collect::<Vec<_>>();
-        assert_eq!((places(&straight), places(&turned)), (vec![1, 2], vec![2, 1]));
+        let places = |policy: &Policy| {
+            policy
+                .statements()
+                .iter()
+                .map(Statement::position)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (places(&straight), places(&turned)),
+            (vec![1, 2], vec![2, 1])
+        );
     }
 
     #[test]
@@ -614,11 +706,9 @@ mod tests {
             Version::V2012,
             [
                 Statement::allow(["s3:GetObject"], ["arn:aws:s3:::b/*"]).with_sid("BailiwickRead"),
-                Statement::deny(["s3:*"], ["*"]).to(Selector::of([Principal::Everyone])).when(Condition::new(
-                    Test::Bool,
-                    "aws:SecureTransport",
-                    ["false"],
-                )),
+                Statement::deny(["s3:*"], ["*"])
+                    .to(Selector::of([Principal::Everyone]))
+                    .when(Condition::new(Test::Bool, "aws:SecureTransport", ["false"])),
             ],
         );
         let (ours, theirs) = all.split(|s| s.sid().is_some_and(|sid| sid.starts_with("Bailiwick")));
@@ -629,12 +719,27 @@ mod tests {
 
     #[test]
     fn merging_keeps_literal_text_of_the_old_version() {
-        let old = Policy::new(Version::V2008, [Statement::allow(["s3:*"], ["arn:aws:s3:::${aws:username}"])]);
-        let new = Policy::new(Version::V2012, [Statement::deny(["s3:*"], ["arn:aws:s3:::${aws:username}"])]);
+        let old = Policy::new(
+            Version::V2008,
+            [Statement::allow(["s3:*"], ["arn:aws:s3:::${aws:username}"])],
+        );
+        let new = Policy::new(
+            Version::V2012,
+            [Statement::deny(["s3:*"], ["arn:aws:s3:::${aws:username}"])],
+        );
         let merged = old.merge(&new);
         assert_eq!(merged.version(), Version::V2012);
-        let resources: Vec<&str> =
-            merged.statements().iter().map(|s| s.resource().unwrap().values()[0].as_ref()).collect();
-        assert_eq!(resources, ["arn:aws:s3:::${$}{aws:username}", "arn:aws:s3:::${aws:username}"]);
+        let resources: Vec<&str> = merged
+            .statements()
+            .iter()
+            .map(|s| s.resource().unwrap().values()[0].as_ref())
+            .collect();
+        assert_eq!(
+            resources,
+            [
+                "arn:aws:s3:::${$}{aws:username}",
+                "arn:aws:s3:::${aws:username}"
+            ]
+        );
     }
 }

@@ -1,0 +1,426 @@
+//! Which actions, resource types and condition keys AWS has: vendored data, read service by service when first asked for.
+//!
+//! Source: AWS Service Authorization Reference, by way of the package named at the head of `catalogue.txt`.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use super::name::compare;
+use super::pattern::glob;
+
+const TEXT: &str = include_str!("catalogue.txt");
+
+/// What an action does, as AWS groups actions.
+///
+/// Source: Service Authorization Reference, "Understanding access level summaries within policy summaries".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AccessLevel {
+    List,
+    Read,
+    Write,
+    Tagging,
+    PermissionsManagement,
+}
+
+impl AccessLevel {
+    /// A name for a reader: `list`, `read`, `write`, `tagging`, `permissions management`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Tagging => "tagging",
+            Self::PermissionsManagement => "permissions management",
+        }
+    }
+}
+
+/// What the values of a condition key are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyType {
+    Arn,
+    Bool,
+    Date,
+    Ip,
+    Numeric,
+    String,
+}
+
+/// A condition key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// The name; a part that everybody chooses is `*`, as in `aws:ResourceTag/*`.
+    pub name: &'static str,
+    pub of: KeyType,
+    /// Whether a request may carry several values.
+    pub multivalued: bool,
+}
+
+/// A type of resource of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResourceType {
+    pub name: &'static str,
+    /// The form of its ARNs with `*` for what differs, and `~` for a name without slash.
+    pub arn: &'static str,
+}
+
+/// An action of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Action {
+    /// The name without the service, as AWS spells it.
+    pub name: &'static str,
+    pub level: AccessLevel,
+    types: &'static str,
+    keys: &'static str,
+}
+
+/// A service: what its prefix in actions stands for.
+#[derive(Debug)]
+pub struct Service {
+    /// The prefix: `s3`.
+    pub prefix: &'static str,
+    /// Whether resource control policies apply to its resources.
+    pub has_rcps: bool,
+    types: Vec<ResourceType>,
+    keys: Vec<Key>,
+    /// In order of the names without case.
+    actions: Vec<Action>,
+}
+
+impl Service {
+    /// The service of a prefix, without regard to case.
+    #[must_use]
+    pub fn of(prefix: &str) -> Option<&'static Self> {
+        let entry = catalogue()
+            .services
+            .get(prefix.to_ascii_lowercase().as_str())?;
+        Some(
+            entry
+                .service
+                .get_or_init(|| read_service(entry.head, entry.text)),
+        )
+    }
+
+    /// All prefixes, in order.
+    pub fn prefixes() -> impl Iterator<Item = &'static str> {
+        catalogue().services.keys().copied()
+    }
+
+    #[must_use]
+    pub fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
+    /// The action of this name, without regard to case.
+    #[must_use]
+    pub fn action(&self, name: &str) -> Option<&Action> {
+        let at = self
+            .actions
+            .binary_search_by(|action| compare(action.name, name))
+            .ok()?;
+        self.actions.get(at)
+    }
+
+    /// The actions whose name matches a pattern.
+    pub fn matching<'a>(&'a self, pattern: &'a str) -> impl Iterator<Item = &'a Action> {
+        // In order of names, those with the pattern's beginning stand together.
+        let fixed = pattern.find(['*', '?']).unwrap_or(pattern.len());
+        let start = pattern.get(..fixed).unwrap_or_default();
+        let begins = move |action: &Action| {
+            action
+                .name
+                .get(..fixed)
+                .is_some_and(|head| head.eq_ignore_ascii_case(start))
+        };
+        let from = self
+            .actions
+            .partition_point(|action| compare(action.name, start).is_lt());
+        let rest = self.actions.get(from..).unwrap_or_default();
+        rest.iter()
+            .take_while(move |action| begins(action))
+            .filter(move |action| glob(pattern, action.name, true))
+    }
+
+    /// The resource types that an action works on; none when it takes only `*`.
+    pub fn types_of<'a>(&'a self, action: &'a Action) -> impl Iterator<Item = &'a ResourceType> {
+        self.types
+            .iter()
+            .filter(|kind| action.types.split(',').any(|name| name == kind.name))
+    }
+
+    /// The service's condition keys that a request for the action may carry.
+    pub fn keys_of<'a>(&'a self, action: &'a Action) -> impl Iterator<Item = &'a Key> {
+        action
+            .keys
+            .split(',')
+            .filter_map(|index| self.keys.get(index.parse::<usize>().ok()?))
+    }
+
+    /// The service's condition key that this name is of.
+    #[must_use]
+    pub fn key(&self, name: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| glob(key.name, name, true))
+    }
+}
+
+/// The global condition key that this name is of.
+///
+/// Source: IAM User Guide, "AWS global condition context keys".
+#[must_use]
+pub fn global_key(name: &str) -> Option<&'static Key> {
+    catalogue()
+        .global
+        .iter()
+        .find(|key| glob(key.name, name, true))
+}
+
+/// An action or action pattern as AWS spells it: `S3:getobject` is `s3:GetObject`, `s3:get*` is `s3:Get*`. One that no
+/// known action fits stays as it is.
+#[must_use]
+pub fn spelling(action: &str) -> String {
+    known_spelling(action).unwrap_or_else(|| action.to_owned())
+}
+
+/// A condition key as AWS spells it. The part that everybody chooses, such as the key of a tag, and an unknown key stay
+/// as they are.
+#[must_use]
+pub fn key_spelling(key: &str) -> String {
+    let known = match key.split_once(':') {
+        Some((prefix, _)) if prefix.eq_ignore_ascii_case("aws") => global_key(key),
+        Some((prefix, _)) => Service::of(prefix).and_then(|service| service.key(key)),
+        None => None,
+    };
+    let Some(name) = known.map(|key| key.name) else {
+        return key.to_owned();
+    };
+    let fixed = name.find('*').unwrap_or(name.len());
+    let (head, rest) = (
+        name.get(..fixed).unwrap_or_default(),
+        key.get(fixed..).unwrap_or_default(),
+    );
+    format!("{head}{rest}")
+}
+
+fn known_spelling(action: &str) -> Option<String> {
+    let (prefix, name) = action.split_once(':')?;
+    let service = Service::of(prefix)?;
+    if name == "*" {
+        return Some(format!("{}:*", service.prefix));
+    }
+    if let Some(known) = service.action(name) {
+        return Some(format!("{}:{}", service.prefix, known.name));
+    }
+    let fixed = name.find(['*', '?'])?;
+    let known = service.matching(name).next()?;
+    let (head, tail) = (known.name.get(..fixed)?, name.get(fixed..)?);
+    // After a wildcard nobody can say which letter of the name stands there, unless the tail is spelled in full.
+    let tail_at = known.name.len().checked_sub(tail.len() - 1);
+    let tail = match tail_at.and_then(|at| known.name.get(at..)) {
+        Some(own)
+            if tail.starts_with('*')
+                && tail.get(1..).is_some_and(|t| t.eq_ignore_ascii_case(own)) =>
+        {
+            format!("*{own}")
+        }
+        _ => tail.to_owned(),
+    };
+    Some(format!("{}:{head}{tail}", service.prefix))
+}
+
+struct Entry {
+    head: &'static str,
+    text: &'static str,
+    service: OnceLock<Service>,
+}
+
+struct Catalogue {
+    global: Vec<Key>,
+    services: BTreeMap<&'static str, Entry>,
+}
+
+fn catalogue() -> &'static Catalogue {
+    static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
+    CATALOGUE.get_or_init(|| {
+        let mut parts = TEXT.split("\n@ ");
+        let head = parts.next().unwrap_or_default();
+        let global = head
+            .lines()
+            .filter_map(|line| read_key(line.strip_prefix("* ")?))
+            .collect();
+        let services = parts
+            .filter_map(|part| {
+                let (head, text) = part.split_once('\n').unwrap_or((part, ""));
+                let prefix = head.split(' ').next()?;
+                Some((
+                    prefix,
+                    Entry {
+                        head,
+                        text,
+                        service: OnceLock::new(),
+                    },
+                ))
+            })
+            .collect();
+        Catalogue { global, services }
+    })
+}
+
+fn read_key(line: &'static str) -> Option<Key> {
+    let (name, of) = line.split_once(' ')?;
+    let (multivalued, of) = match of.strip_prefix('[') {
+        Some(of) => (true, of),
+        None => (false, of),
+    };
+    let of = match of {
+        "A" => KeyType::Arn,
+        "B" => KeyType::Bool,
+        "D" => KeyType::Date,
+        "I" => KeyType::Ip,
+        "N" => KeyType::Numeric,
+        _ => KeyType::String,
+    };
+    Some(Key {
+        name,
+        of,
+        multivalued,
+    })
+}
+
+fn read_service(head: &'static str, text: &'static str) -> Service {
+    let prefix = head.split(' ').next().unwrap_or(head);
+    let mut service = Service {
+        prefix,
+        has_rcps: head.ends_with(" rcp"),
+        types: Vec::new(),
+        keys: Vec::new(),
+        actions: Vec::new(),
+    };
+    for line in text.lines() {
+        let Some((kind, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        let mut fields = rest.split(' ');
+        match kind {
+            "%" => service.keys.extend(read_key(rest)),
+            "$" => {
+                if let (Some(name), Some(arn)) = (fields.next(), fields.next()) {
+                    service.types.push(ResourceType { name, arn });
+                }
+            }
+            "+" => {
+                if let (Some(name), Some(level), Some(types), Some(keys)) =
+                    (fields.next(), fields.next(), fields.next(), fields.next())
+                {
+                    let level = match level {
+                        "L" => AccessLevel::List,
+                        "R" => AccessLevel::Read,
+                        "T" => AccessLevel::Tagging,
+                        "P" => AccessLevel::PermissionsManagement,
+                        _ => AccessLevel::Write,
+                    };
+                    service.actions.push(Action {
+                        name,
+                        level,
+                        types,
+                        keys,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+    service
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_service_can_be_read_and_is_in_order() {
+        let mut actions = 0;
+        for prefix in Service::prefixes() {
+            let service = Service::of(prefix).unwrap();
+            assert_eq!(service.prefix, prefix);
+            assert!(
+                service
+                    .actions
+                    .is_sorted_by(|a, b| compare(a.name, b.name).is_lt()),
+                "{prefix}"
+            );
+            for action in service.actions() {
+                let types = if action.types == "-" {
+                    0
+                } else {
+                    action.types.split(',').count()
+                };
+                assert!(
+                    service.types_of(action).count() <= types.max(1),
+                    "{prefix}:{}",
+                    action.name
+                );
+                let keys = if action.keys == "-" {
+                    0
+                } else {
+                    action.keys.split(',').count()
+                };
+                assert_eq!(
+                    service.keys_of(action).count(),
+                    keys,
+                    "{prefix}:{}",
+                    action.name
+                );
+            }
+            actions += service.actions().len();
+        }
+        assert!(actions > 20_000, "{actions}");
+    }
+
+    #[test]
+    fn what_is_looked_up() {
+        let s3 = Service::of("S3").unwrap();
+        let get = s3.action("getobject").unwrap();
+        assert_eq!((get.name, get.level), ("GetObject", AccessLevel::Read));
+        assert!(s3.types_of(get).any(|kind| kind.arn == "arn:*:s3:::~/*"));
+        assert!(
+            s3.keys_of(get)
+                .any(|key| key.name == "s3:ExistingObjectTag/*")
+        );
+        assert_eq!(
+            s3.matching("get*acl").count(),
+            s3.actions()
+                .iter()
+                .filter(|a| a.name.starts_with("Get") && a.name.ends_with("Acl"))
+                .count()
+        );
+        assert!(s3.key("s3:existingobjecttag/team").is_some() && s3.key("s3:nosuchkey").is_none());
+        assert_eq!(
+            global_key("AWS:SOURCEIP").map(|key| key.of),
+            Some(KeyType::Ip)
+        );
+        assert!(Service::of("nosuchservice").is_none());
+    }
+
+    #[test]
+    fn names_are_spelled_as_aws_does() {
+        assert_eq!(spelling("S3:getobject"), "s3:GetObject");
+        assert_eq!(spelling("S3:GET*"), "s3:Get*");
+        assert_eq!(spelling("IAM:*"), "iam:*");
+        assert_eq!(spelling("iam:*accesskey"), "iam:*AccessKey");
+        assert_eq!(
+            spelling("sts:ASSUMEROLEWITHWEBIDENTITY"),
+            "sts:AssumeRoleWithWebIdentity"
+        );
+        assert_eq!(spelling("newservice:DoThing"), "newservice:DoThing");
+        assert_eq!(
+            key_spelling("AWS:principaltag/Team"),
+            "aws:PrincipalTag/Team"
+        );
+        assert_eq!(key_spelling("S3:Prefix"), "s3:prefix");
+        assert_eq!(
+            key_spelling("oidc.example.com/id/A:sub"),
+            "oidc.example.com/id/A:sub"
+        );
+    }
+}

@@ -1,0 +1,717 @@
+//! The decision about a request: which policies count, in which order, and what each layer must say.
+//!
+//! Sources: IAM User Guide, "Policy evaluation logic", "Cross-account policy evaluation logic", "Permissions boundaries for
+//! IAM entities", "Session policies" and "AWS JSON policy elements: `NotPrincipal`"; AWS Organizations User Guide, "SCP
+//! evaluation" and "Resource control policies"; KMS Developer Guide, "Key policies".
+
+use std::fmt;
+
+use super::catalogue::Service;
+use super::condition::Condition;
+use super::matching::{self, Truth};
+use super::name::ActionPattern;
+use super::policy::{Effect, Policy, Principal, Selector, Statement};
+use super::request::{Caller, Known, Request, Value};
+
+/// A policy and the name under which it is reported.
+#[derive(Debug, Clone, Copy)]
+pub struct Attached<'a> {
+    pub name: &'a str,
+    pub policy: &'a Policy,
+}
+
+/// All the policies that bear on a request.
+#[derive(Debug, Clone, Default)]
+pub struct PolicySet<'a> {
+    /// The caller's identity-based policies: managed, inline, and those of a user's groups.
+    pub identity: Vec<Attached<'a>>,
+    /// The policy of the resource: bucket, key, queue, or the trust policy of a role.
+    pub resource: Option<Attached<'a>>,
+    /// The caller's permissions boundary; none when empty.
+    pub boundaries: Vec<Attached<'a>>,
+    /// The policies given when the session was made; none when empty.
+    pub session: Vec<Attached<'a>>,
+    /// The service control policies of the caller's account by level, root first; no organisation when empty.
+    pub scps: Vec<Vec<Attached<'a>>>,
+    /// The resource control policies of the resource's account by level. `RCPFullAWSAccess` is implied everywhere.
+    pub rcps: Vec<Vec<Attached<'a>>>,
+    /// The policy of the VPC endpoint that the request goes through; none when empty.
+    pub endpoint: Vec<Attached<'a>>,
+}
+
+/// A layer of the evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Layer {
+    /// A resource control policy; the level counts from 0 at the root.
+    Rcp {
+        level: usize,
+    },
+    /// A service control policy; the level counts from 0 at the root.
+    Scp {
+        level: usize,
+    },
+    Endpoint,
+    Resource,
+    Identity,
+    Boundary,
+    Session,
+}
+
+impl Layer {
+    /// A stable name: `identity`, `resource`, `permission_boundary`, `session`, `scp`, `rcp`, `endpoint`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Layer::Rcp { .. } => "rcp",
+            Layer::Scp { .. } => "scp",
+            Layer::Endpoint => "endpoint",
+            Layer::Resource => "resource",
+            Layer::Identity => "identity",
+            Layer::Boundary => "permission_boundary",
+            Layer::Session => "session",
+        }
+    }
+
+    /// The level of an SCP or RCP.
+    #[must_use]
+    pub fn level(self) -> Option<usize> {
+        match self {
+            Layer::Rcp { level } | Layer::Scp { level } => Some(level),
+            _ => None,
+        }
+    }
+}
+
+/// What comes out for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    Allowed,
+    /// Nothing allows it where something must.
+    ImplicitlyDenied,
+    /// A statement denies it.
+    ExplicitlyDenied,
+    /// It depends on what is not known: see [`Decision::conditions`] and [`Decision::reason`].
+    Conditional,
+}
+
+impl Outcome {
+    /// The name: `Allowed`, `ImplicitlyDenied`, `ExplicitlyDenied`, `Conditional`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Allowed => "Allowed",
+            Outcome::ImplicitlyDenied => "ImplicitlyDenied",
+            Outcome::ExplicitlyDenied => "ExplicitlyDenied",
+            Outcome::Conditional => "Conditional",
+        }
+    }
+}
+
+/// A statement that applies to the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied<'a> {
+    pub layer: Layer,
+    /// The name of its policy.
+    pub policy: &'a str,
+    pub statement: &'a Statement,
+    /// Whether it is certain to apply, or depends on what is not known.
+    pub certain: bool,
+    pub(super) grant: Grant,
+}
+
+/// How a statement of a resource policy names the caller. An Allow is limited by different layers for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Grant {
+    /// Not at all, or the policy names nobody.
+    Unnamed,
+    /// The caller's account: the identity-based policies must allow it too.
+    Account,
+    /// The role behind a session or the user behind a federated user: boundary and session policies must allow it too.
+    Behind,
+    /// The caller itself, or everybody.
+    Direct,
+}
+
+/// Which layer kept a request from being allowed, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Every layer allows it.
+    Allowed,
+    /// The resource policy names the caller itself, which no other layer but SCPs and RCPs limits.
+    AllowedByResource,
+    /// A statement denies it.
+    Denied,
+    /// No statement of the layer allows it.
+    NotAllowed,
+    /// The resource belongs to another account and its policy does not allow it.
+    ResourceOfOtherAccount,
+    /// The key or role does not let its account's policies decide.
+    NotDelegated,
+    /// A federated user without session policy has only what resource policies give to the session.
+    FederatedWithoutSessionPolicy,
+    /// The key policy or trust policy was not given, and there always is one.
+    PolicyUnknown,
+    /// It depends on condition keys that may vary, or on a `NotPrincipal` that AWS does not define.
+    Depends,
+}
+
+/// The decision about one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision<'a> {
+    pub outcome: Outcome,
+    /// The layer that failed, unless the request is allowed.
+    pub layer: Option<Layer>,
+    pub why: Reason,
+    /// Every statement that applies, or may apply, to the request.
+    pub matched: Vec<Applied<'a>>,
+    /// The conditions on which a [`Outcome::Conditional`] depends.
+    pub conditions: Vec<&'a Condition>,
+}
+
+impl<'a> Decision<'a> {
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.outcome == Outcome::Allowed
+    }
+
+    /// The statements that decided: those that deny, or those that allow where an Allow was needed and found. None for an
+    /// implicit denial.
+    pub fn deciding(&self) -> impl Iterator<Item = &Applied<'a>> {
+        let wanted = match self.outcome {
+            Outcome::Allowed => Some(Effect::Allow),
+            Outcome::ExplicitlyDenied => Some(Effect::Deny),
+            Outcome::ImplicitlyDenied | Outcome::Conditional => None,
+        };
+        let only_resource = self.why == Reason::AllowedByResource;
+        self.matched.iter().filter(move |applied| {
+            applied.certain
+                && Some(applied.statement.effect()) == wanted
+                && !(only_resource
+                    && matches!(
+                        applied.layer,
+                        Layer::Identity | Layer::Boundary | Layer::Session
+                    ))
+        })
+    }
+
+    /// One sentence for a reader.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for Decision<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layer = self.layer.map_or(String::new(), |layer| match layer {
+            Layer::Scp { level } => format!("the service control policies of level {level}"),
+            Layer::Rcp { level } => format!("the resource control policies of level {level}"),
+            Layer::Endpoint => "the VPC endpoint policy".to_owned(),
+            Layer::Resource => "the resource policy".to_owned(),
+            Layer::Identity => "the identity-based policies".to_owned(),
+            Layer::Boundary => "the permissions boundary".to_owned(),
+            Layer::Session => "the session policy".to_owned(),
+        });
+        match self.why {
+            Reason::Allowed => f.write_str("every layer allows it"),
+            Reason::AllowedByResource => f.write_str("the resource policy grants it to the caller directly"),
+            Reason::Denied => {
+                let statement = self.deciding().next();
+                let sid = statement.and_then(|s| s.statement.sid()).unwrap_or_default();
+                let policy = statement.map_or("", |s| s.policy);
+                let index = statement.map_or(0, |s| s.statement.position());
+                write!(f, "statement {index}")?;
+                if !sid.is_empty() {
+                    write!(f, " `{sid}`")?;
+                }
+                write!(f, " of `{policy}` in {layer} denies it")
+            }
+            Reason::NotAllowed => write!(f, "{layer} allow it nowhere"),
+            Reason::ResourceOfOtherAccount => {
+                f.write_str("the resource belongs to another account, and its policy does not allow it")
+            }
+            Reason::NotDelegated => f.write_str(
+                "the policy of the key or role neither names the caller nor lets its account decide",
+            ),
+            Reason::FederatedWithoutSessionPolicy => f.write_str(
+                "a federated user without session policy has only what resource policies grant to the session",
+            ),
+            Reason::PolicyUnknown => f.write_str("the policy of the key or role is not known"),
+            Reason::Depends => {
+                f.write_str("it depends on")?;
+                let mut keys: Vec<&str> =
+                    self.conditions.iter().map(|condition| condition.key().as_str()).collect();
+                keys.sort_unstable();
+                keys.dedup();
+                if keys.is_empty() {
+                    return f.write_str(" who `NotPrincipal` leaves out, or on a policy variable");
+                }
+                for (at, key) in keys.iter().enumerate() {
+                    write!(f, "{} `{key}`", if at == 0 { "" } else { "," })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Decides a request by all the policies that bear on it.
+///
+/// Every statement that applies is looked up, even where an earlier layer has decided, so that the decision can name
+/// them. An explicit Deny wins; then RCPs, SCPs, endpoint policy, resource policy, identity-based policies, permissions
+/// boundary and session policy are asked as the IAM User Guide's flow chart does.
+#[must_use]
+pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a> {
+    let scene = Scene::new(request, policies);
+    let matched = scene.matched(policies);
+    let sure = scene.decide(policies, &matched, false);
+    if matched.iter().all(|applied| applied.certain) {
+        let Verdict {
+            outcome,
+            layer,
+            why,
+        } = sure;
+        return Decision {
+            outcome,
+            layer,
+            why,
+            matched,
+            conditions: Vec::new(),
+        };
+    }
+    // What may apply is taken against the caller once and for the caller once. Every real case lies between the two.
+    let best = scene.decide(policies, &matched, true);
+    let (verdict, conditions) = if best.outcome == sure.outcome {
+        (best, Vec::new())
+    } else {
+        let unsettled = scene.unsettled(policies, &matched);
+        (
+            Verdict {
+                outcome: Outcome::Conditional,
+                layer: sure.layer,
+                why: Reason::Depends,
+            },
+            unsettled,
+        )
+    };
+    let Verdict {
+        outcome,
+        layer,
+        why,
+    } = verdict;
+    Decision {
+        outcome,
+        layer,
+        why,
+        matched,
+        conditions,
+    }
+}
+
+struct Verdict {
+    outcome: Outcome,
+    layer: Option<Layer>,
+    why: Reason,
+}
+
+/// The request with what has been worked out about it.
+pub(super) struct Scene<'r> {
+    pub request: &'r Request,
+    pub caller: Caller<'r>,
+    pub has_boundary: bool,
+}
+
+impl<'r> Scene<'r> {
+    pub fn new(request: &'r Request, policies: &PolicySet) -> Self {
+        let caller = Caller::of(&request.principal);
+        Self {
+            request,
+            caller,
+            has_boundary: !policies.boundaries.is_empty(),
+        }
+    }
+    fn matched<'a>(&self, policies: &PolicySet<'a>) -> Vec<Applied<'a>> {
+        let mut matched = Vec::new();
+        self.each(policies, |layer, attached| {
+            self.collect(layer, attached, &mut matched);
+        });
+        matched
+    }
+
+    /// Every policy that bears on the request with its layer.
+    pub fn each<'a>(&self, policies: &PolicySet<'a>, mut each: impl FnMut(Layer, Attached<'a>)) {
+        let plain = [
+            (Layer::Identity, policies.identity.as_slice()),
+            (Layer::Resource, policies.resource.as_slice()),
+            (Layer::Boundary, policies.boundaries.as_slice()),
+            (Layer::Session, policies.session.as_slice()),
+            (Layer::Endpoint, policies.endpoint.as_slice()),
+        ];
+        for (layer, list) in plain {
+            for attached in list {
+                each(layer, *attached);
+            }
+        }
+        if self.has_scps() {
+            for (level, list) in policies.scps.iter().enumerate() {
+                for attached in list {
+                    each(Layer::Scp { level }, *attached);
+                }
+            }
+        }
+        if !policies.rcps.is_empty() && self.has_rcps() {
+            for (level, list) in policies.rcps.iter().enumerate() {
+                for attached in list {
+                    each(Layer::Rcp { level }, *attached);
+                }
+            }
+        }
+    }
+
+    /// Source: IAM User Guide, "Session policies", `GetFederationToken`.
+    pub fn is_federated_without_session(&self, policies: &PolicySet) -> bool {
+        matches!(self.caller, Caller::FederatedUser { .. }) && policies.session.is_empty()
+    }
+
+    /// SCPs bind the principals of the account, service-linked roles excepted.
+    ///
+    /// Source: AWS Organizations User Guide, "Service control policies (SCPs)".
+    pub fn has_scps(&self) -> bool {
+        self.caller.account().is_some()
+            && !self.request.principal.contains(":role/aws-service-role/")
+    }
+
+    /// RCPs apply to the services that support them, and not to service-linked roles.
+    ///
+    /// Source: AWS Organizations User Guide, "Resource control policies (RCPs)".
+    fn has_rcps(&self) -> bool {
+        let prefix = self.request.action.split(':').next().unwrap_or_default();
+        Service::of(prefix).is_none_or(|service| service.has_rcps)
+            && !self.request.principal.contains(":role/aws-service-role/")
+    }
+
+    fn collect<'a>(&self, layer: Layer, attached: Attached<'a>, matched: &mut Vec<Applied<'a>>) {
+        let Attached { name, policy } = attached;
+        for statement in &policy.statements {
+            if !self.selects_action(&statement.action) {
+                continue;
+            }
+            let (truth, grant) = self.principal(layer, statement);
+            if truth == Truth::No {
+                continue;
+            }
+            let truth = truth.and(self.resource(layer, policy, statement));
+            if truth == Truth::No {
+                continue;
+            }
+            let truth = truth.and(self.conditions(policy, statement));
+            if truth != Truth::No {
+                let certain = truth == Truth::Yes;
+                matched.push(Applied {
+                    layer,
+                    policy: name,
+                    statement,
+                    certain,
+                    grant,
+                });
+            }
+        }
+    }
+
+    fn selects_action(&self, action: &Selector<ActionPattern>) -> bool {
+        action.selects(|pattern| pattern.matches(&self.request.action))
+    }
+
+    /// A statement without `Resource` stands for the resource that the policy is attached to.
+    fn resource(&self, layer: Layer, policy: &Policy, statement: &Statement) -> Truth {
+        let Some(resource) = &statement.resource else {
+            return Truth::of(layer == Layer::Resource);
+        };
+        let Request {
+            resource: text,
+            context,
+            ..
+        } = self.request;
+        let any = Truth::any(
+            resource
+                .values
+                .iter()
+                .map(|p| matching::resource(p, policy.version, context, text)),
+        );
+        if resource.inverted { any.not() } else { any }
+    }
+
+    fn conditions(&self, policy: &Policy, statement: &Statement) -> Truth {
+        let context = &self.request.context;
+        Truth::all(
+            statement
+                .condition
+                .iter()
+                .map(|c| matching::condition(c, policy.version, context)),
+        )
+    }
+
+    /// Whether a statement is about the caller. Identity-based policies name nobody: they are the caller's.
+    pub fn principal(&self, layer: Layer, statement: &Statement) -> (Truth, Grant) {
+        match (&statement.principal, layer) {
+            (Some(selector), Layer::Resource | Layer::Rcp { .. } | Layer::Endpoint) => {
+                if selector.inverted {
+                    self.not_principal(selector, statement.effect)
+                } else {
+                    let best = selector.values.iter().filter_map(|p| self.names(p)).max();
+                    best.map_or((Truth::No, Grant::Unnamed), |grant| (Truth::Yes, grant))
+                }
+            }
+            // A resource policy's statement without principal is about nobody.
+            (None, Layer::Resource) => (Truth::No, Grant::Unnamed),
+            (_, _) => (Truth::Yes, Grant::Unnamed),
+        }
+    }
+
+    /// Whether a principal of a policy is the caller, and how.
+    ///
+    /// Source: IAM User Guide, "AWS JSON policy elements: Principal".
+    fn names(&self, principal: &Principal) -> Option<Grant> {
+        let caller = &self.caller;
+        match principal {
+            Principal::Everyone => Some(Grant::Direct),
+            Principal::AnyAws => {
+                let aws = !matches!(caller, Caller::Service(_) | Caller::Provider(_));
+                aws.then_some(Grant::Direct)
+            }
+            Principal::Account(id) => (caller.account() == Some(id)).then_some(Grant::Account),
+            Principal::Aws(text) if text.as_ref() == self.request.principal => {
+                // A role that is named without a session is limited as its sessions are.
+                let role = matches!(caller, Caller::Role { .. });
+                Some(if role { Grant::Behind } else { Grant::Direct })
+            }
+            Principal::Aws(text) => self.is_behind(text).then_some(Grant::Behind),
+            Principal::Service(name) => (*caller == Caller::Service(name)).then_some(Grant::Direct),
+            Principal::Federated(name) => {
+                let is_provider = matches!(caller, Caller::Provider(_) | Caller::Service(_));
+                (is_provider && name.as_ref() == self.request.principal).then_some(Grant::Direct)
+            }
+            Principal::CanonicalUser(id) => match self.request.context.known("aws:CanonicalUser") {
+                Known::One(own) if own == id.as_ref() => Some(Grant::Account),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether this ARN is the role of the session or the user of the federated user. A session's ARN has no path:
+    /// `aws:PrincipalArn` has the role with its path.
+    fn is_behind(&self, text: &str) -> bool {
+        let (account, kind, name) = match &self.caller {
+            Caller::Session { account, role } => (account, "role", role),
+            Caller::FederatedUser { account, name } => (account, "user", name),
+            _ => return false,
+        };
+        if kind == "role"
+            && let Some(Value::One(arn)) = self.request.context.get("aws:PrincipalArn")
+        {
+            return arn == text;
+        }
+        let Some([_, "iam", _, owner, resource]) = super::arn::split(text) else {
+            return false;
+        };
+        let Some((own_kind, path)) = resource.split_once('/') else {
+            return false;
+        };
+        owner == *account && own_kind == kind && path.rsplit('/').next() == Some(*name)
+    }
+
+    /// `NotPrincipal`. With `Deny` a caller is left out only when it is listed with everything it belongs to: a role
+    /// session with its role and account, a user with its account. What AWS does with less it does not say ("might
+    /// deny"), and with a permissions boundary it always denies.
+    ///
+    /// Sources: IAM User Guide, "AWS JSON policy elements: `NotPrincipal`"; "Permissions boundaries for IAM entities".
+    fn not_principal(&self, selector: &Selector<Principal>, effect: Effect) -> (Truth, Grant) {
+        let applies = (Truth::Yes, Grant::Direct);
+        let names = || selector.values.iter().filter(|p| self.names(p).is_some());
+        if effect == Effect::Allow {
+            return if names().next().is_some() {
+                (Truth::No, Grant::Unnamed)
+            } else {
+                applies
+            };
+        }
+        if self.has_boundary {
+            return applies;
+        }
+        let lists = |wanted: &dyn Fn(&Principal) -> bool| names().any(wanted);
+        let own = |p: &Principal| matches!(p, Principal::Aws(text) if text.as_ref() == self.request.principal);
+        let behind = |p: &Principal| matches!(p, Principal::Aws(text) if self.is_behind(text));
+        let account = |p: &Principal| matches!(p, Principal::Account(_));
+        let complete = match &self.caller {
+            _ if lists(&|p| matches!(p, Principal::Everyone | Principal::AnyAws)) => true,
+            Caller::Session { .. } => lists(&own) && lists(&behind) && lists(&account),
+            Caller::User { .. } | Caller::Role { .. } | Caller::FederatedUser { .. } => {
+                lists(&own) && lists(&account)
+            }
+            _ => names().next().is_some(),
+        };
+        if complete {
+            (Truth::No, Grant::Unnamed)
+        } else if names().next().is_some() {
+            (Truth::Maybe, Grant::Direct)
+        } else {
+            applies
+        }
+    }
+
+    /// Goes through the layers. A statement that may apply counts when it is an Allow and `hopeful`, or a Deny and not.
+    fn decide(&self, policies: &PolicySet, matched: &[Applied], hopeful: bool) -> Verdict {
+        let counts = |applied: &&Applied| {
+            applied.certain || hopeful == (applied.statement.effect == Effect::Allow)
+        };
+        let denial = matched
+            .iter()
+            .filter(counts)
+            .filter(|applied| applied.statement.effect == Effect::Deny)
+            .min_by_key(|applied| applied.layer);
+        if let Some(denial) = denial {
+            let layer = Some(denial.layer);
+            return Verdict {
+                outcome: Outcome::ExplicitlyDenied,
+                layer,
+                why: Reason::Denied,
+            };
+        }
+        // Only Allows are left.
+        let allows = |layer: Layer| matched.iter().filter(counts).any(|a| a.layer == layer);
+        let grant = matched
+            .iter()
+            .filter(counts)
+            .filter(|applied| applied.layer == Layer::Resource)
+            .map(|applied| applied.grant)
+            .max();
+        let missing = |layer, why| Verdict {
+            outcome: Outcome::ImplicitlyDenied,
+            layer: Some(layer),
+            why,
+        };
+
+        if self.has_scps()
+            && let Some(level) =
+                (0..policies.scps.len()).find(|level| !allows(Layer::Scp { level: *level }))
+        {
+            return missing(Layer::Scp { level }, Reason::NotAllowed);
+        }
+        if !policies.endpoint.is_empty() && !allows(Layer::Endpoint) {
+            return missing(Layer::Endpoint, Reason::NotAllowed);
+        }
+        let rules = Rules::of(self.request);
+        if rules.policy_rules && policies.resource.is_none() {
+            let (layer, why) = (Some(Layer::Resource), Reason::PolicyUnknown);
+            return Verdict {
+                outcome: Outcome::Conditional,
+                layer,
+                why,
+            };
+        }
+        let by_resource = || Verdict {
+            outcome: Outcome::Allowed,
+            layer: None,
+            why: Reason::AllowedByResource,
+        };
+        let Some(account) = self.caller.account() else {
+            // Services, providers and anonymous callers have no identity-based policies.
+            return if grant.is_some() {
+                by_resource()
+            } else {
+                missing(Layer::Resource, Reason::NotAllowed)
+            };
+        };
+        let same_account = self.request.owner().is_none_or(|owner| owner == account);
+        let grant = grant.unwrap_or(Grant::Unnamed);
+        if same_account && grant == Grant::Direct {
+            return by_resource();
+        }
+        if !same_account && grant == Grant::Unnamed {
+            return missing(Layer::Resource, Reason::ResourceOfOtherAccount);
+        }
+        let delegated = !rules.policy_rules || grant > Grant::Unnamed;
+        if same_account && !delegated {
+            return missing(Layer::Resource, Reason::NotDelegated);
+        }
+        if self.is_federated_without_session(policies) {
+            return missing(Layer::Session, Reason::FederatedWithoutSessionPolicy);
+        }
+        let root = matches!(self.caller, Caller::Root { .. });
+        let by_grant = same_account && grant == Grant::Behind;
+        if !root && !by_grant && !allows(Layer::Identity) {
+            return missing(Layer::Identity, Reason::NotAllowed);
+        }
+        if self.has_boundary && !allows(Layer::Boundary) {
+            return missing(Layer::Boundary, Reason::NotAllowed);
+        }
+        if !policies.session.is_empty() && !allows(Layer::Session) {
+            return missing(Layer::Session, Reason::NotAllowed);
+        }
+        Verdict {
+            outcome: Outcome::Allowed,
+            layer: None,
+            why: Reason::Allowed,
+        }
+    }
+
+    /// The conditions of the uncertain statements that are themselves uncertain.
+    fn unsettled<'a>(
+        &self,
+        policies: &PolicySet<'a>,
+        matched: &[Applied<'a>],
+    ) -> Vec<&'a Condition> {
+        let mut unsettled = Vec::new();
+        self.each(policies, |_, attached| {
+            let version = attached.policy.version;
+            for statement in &attached.policy.statements {
+                let is_uncertain = |a: &Applied| !a.certain && std::ptr::eq(a.statement, statement);
+                if matched.iter().any(is_uncertain) {
+                    let varies = |c: &&Condition| {
+                        matching::condition(c, version, &self.request.context) == Truth::Maybe
+                    };
+                    unsettled.extend(statement.condition.iter().filter(varies));
+                }
+            }
+        });
+        unsettled.sort_unstable();
+        unsettled.dedup();
+        unsettled
+    }
+}
+
+/// What is special about the resource.
+pub(super) struct Rules {
+    /// The policy of the resource rules alone: identity-based policies count only as far as it delegates to the account.
+    /// So it is for KMS keys and for the trust policies of roles.
+    pub policy_rules: bool,
+}
+
+impl Rules {
+    pub fn of(request: &Request) -> Self {
+        let action = request.action.as_str();
+        let of_key =
+            super::arn::split(&request.resource).is_some_and(|[_, service, _, _, resource]| {
+                service == "kms" && resource.starts_with("key/")
+            });
+        let kms = of_key
+            && action
+                .get(..4)
+                .is_some_and(|prefix| prefix.eq_ignore_ascii_case("kms:"));
+        let trust = [
+            "sts:AssumeRole",
+            "sts:AssumeRoleWithWebIdentity",
+            "sts:AssumeRoleWithSAML",
+            "sts:TagSession",
+            "sts:SetSourceIdentity",
+        ]
+        .iter()
+        .any(|name| action.eq_ignore_ascii_case(name))
+            && super::arn::split(&request.resource).is_some_and(|[_, service, _, _, resource]| {
+                service == "iam" && resource.starts_with("role/")
+            });
+        Self {
+            policy_rules: kms || trust,
+        }
+    }
+}

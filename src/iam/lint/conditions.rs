@@ -1,0 +1,284 @@
+//! Findings about single conditions.
+
+use std::net::IpAddr;
+
+use super::{Check, Findings, is_allow};
+use crate::iam::catalogue::{self, Key, KeyType, Service};
+use crate::iam::condition::{Condition, Qualifier, Test};
+use crate::iam::matching::{self, Number};
+use crate::iam::pattern;
+use crate::iam::policy::Statement;
+
+pub(super) fn check(statement: &Statement, findings: &mut Findings) {
+    for condition in &statement.condition {
+        let element = format!("Condition/{}/{}", condition.operator, condition.key);
+        let key = known_key(condition.key.as_str());
+        if let Some(detail) = for_all_values(statement, condition, key) {
+            findings.add(Check::ConditionForallvalues, element.clone(), detail);
+        }
+        if let Some(value) = idle_wildcard(condition) {
+            findings.add(
+                Check::ConditionWildcardWithoutLike,
+                element.clone(),
+                format!("`{value}`"),
+            );
+        }
+        if let Some(value) = private_address(condition) {
+            findings.add(
+                Check::ConditionPrivateSourceIp,
+                element.clone(),
+                format!("`{value}`"),
+            );
+        }
+        if let Some(detail) = mismatch(condition, key) {
+            findings.add(Check::ConditionTypeMismatch, element.clone(), detail);
+        }
+        if let Some(detail) = unknown(statement, condition) {
+            findings.add(Check::ConditionUnknownKey, element.clone(), detail);
+        }
+        if is_bad_mfa(statement, condition) {
+            findings.add(Check::ConditionBadMfa, element, "");
+        }
+    }
+}
+
+fn known_key(name: &str) -> Option<&'static Key> {
+    match name.split_once(':')? {
+        (prefix, _) if prefix.eq_ignore_ascii_case("aws") => catalogue::global_key(name),
+        (prefix, _) => Service::of(prefix)?.key(name),
+    }
+}
+
+fn for_all_values(
+    statement: &Statement,
+    condition: &Condition,
+    key: Option<&Key>,
+) -> Option<String> {
+    if condition.operator.qualifier != Some(Qualifier::ForAllValues) {
+        return None;
+    }
+    if key.is_some_and(|key| !key.multivalued) {
+        return Some(format!("`{}` has one value", condition.key));
+    }
+    let is_null_check = |other: &Condition| {
+        other.operator.test == Test::Null
+            && other.key == condition.key
+            && other.values().eq(["false"])
+    };
+    (is_allow(statement) && !statement.condition.iter().any(is_null_check))
+        .then(|| format!("no Null condition on `{}`", condition.key))
+}
+
+fn idle_wildcard(condition: &Condition) -> Option<&str> {
+    let literal = matches!(
+        condition.operator.test,
+        Test::StringEquals
+            | Test::StringNotEquals
+            | Test::StringEqualsIgnoreCase
+            | Test::StringNotEqualsIgnoreCase
+    );
+    condition.values().find(|value| {
+        let plain = value.replace("${*}", "").replace("${?}", "");
+        literal && plain.contains(['*', '?'])
+    })
+}
+
+fn private_address(condition: &Condition) -> Option<&str> {
+    let applies = matches!(
+        condition.operator.test,
+        Test::IpAddress | Test::NotIpAddress
+    ) && condition.key.as_str().eq_ignore_ascii_case("aws:SourceIp");
+    condition.values().find(|value| {
+        applies && matching::range_of(value).is_some_and(|(network, _)| is_private(network))
+    })
+}
+
+/// Sources: RFC 1918, RFC 6598 (shared address space), RFC 3927 (link local), RFC 4193 (unique local IPv6).
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || (first == 100 && (64..128).contains(&second))
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
+}
+
+/// What the values under an operator must be.
+fn operator_type(test: Test) -> Option<KeyType> {
+    Some(match test {
+        Test::ArnEquals | Test::ArnLike | Test::ArnNotEquals | Test::ArnNotLike => KeyType::Arn,
+        Test::Bool => KeyType::Bool,
+        Test::DateEquals
+        | Test::DateNotEquals
+        | Test::DateLessThan
+        | Test::DateLessThanEquals
+        | Test::DateGreaterThan
+        | Test::DateGreaterThanEquals => KeyType::Date,
+        Test::IpAddress | Test::NotIpAddress => KeyType::Ip,
+        Test::NumericEquals
+        | Test::NumericNotEquals
+        | Test::NumericLessThan
+        | Test::NumericLessThanEquals
+        | Test::NumericGreaterThan
+        | Test::NumericGreaterThanEquals => KeyType::Numeric,
+        Test::StringEquals
+        | Test::StringEqualsIgnoreCase
+        | Test::StringLike
+        | Test::StringNotEquals
+        | Test::StringNotEqualsIgnoreCase
+        | Test::StringNotLike => KeyType::String,
+        Test::BinaryEquals | Test::Null => return None,
+    })
+}
+
+fn mismatch(condition: &Condition, key: Option<&Key>) -> Option<String> {
+    let test = condition.operator.test;
+    if test == Test::Null {
+        return condition
+            .values()
+            .find(|value| !value.contains("${") && !is_bool(value))
+            .map(|value| format!("`{value}` is neither `true` nor `false`"));
+    }
+    let operator = operator_type(test)?;
+    if let Some(Key { of, .. }) = key {
+        let fits = match (operator, of) {
+            // ARNs are often compared as text, ARNs in tags as ARNs, and times of the epoch as numbers.
+            (KeyType::String, KeyType::Arn)
+            | (KeyType::Arn, KeyType::String)
+            | (KeyType::Numeric, KeyType::Date) => true,
+            (operator, of) => operator == *of,
+        };
+        if !fits {
+            return Some(format!(
+                "`{}` is {}, and `{}` compares {}",
+                condition.key,
+                noun(*of, false),
+                condition.operator,
+                noun(operator, true)
+            ));
+        }
+    }
+    let wrong = condition
+        .values()
+        .find(|value| !value.contains("${") && !is_of(operator, value))?;
+    Some(format!("`{wrong}` is not {}", noun(operator, false)))
+}
+
+fn noun(of: KeyType, many: bool) -> &'static str {
+    match (of, many) {
+        (KeyType::Arn, false) => "an ARN",
+        (KeyType::Arn, true) => "ARNs",
+        (KeyType::Bool, false) => "a boolean",
+        (KeyType::Bool, true) => "booleans",
+        (KeyType::Date, false) => "a date",
+        (KeyType::Date, true) => "dates",
+        (KeyType::Ip, false) => "an address",
+        (KeyType::Ip, true) => "addresses",
+        (KeyType::Numeric, false) => "a number",
+        (KeyType::Numeric, true) => "numbers",
+        (KeyType::String, false) => "a text",
+        (KeyType::String, true) => "texts",
+    }
+}
+
+fn is_bool(value: &str) -> bool {
+    value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false")
+}
+
+fn is_of(of: KeyType, value: &str) -> bool {
+    match of {
+        KeyType::Arn => value.starts_with("arn:") || value.starts_with(['*', '?']),
+        KeyType::Bool => is_bool(value),
+        KeyType::Date => matching::instant(value).is_some(),
+        KeyType::Ip => matching::range_of(value).is_some(),
+        KeyType::Numeric => Number::parse(value).is_some(),
+        KeyType::String => true,
+    }
+}
+
+/// A key that AWS does not have, or that no request for the statement's actions carries.
+fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
+    let name = condition.key.as_str();
+    let Some((prefix, rest)) = name.split_once(':') else {
+        return Some(format!("`{name}` has no service, as in `aws:SourceIp`"));
+    };
+    if prefix.eq_ignore_ascii_case("aws") {
+        return catalogue::global_key(name)
+            .is_none()
+            .then(|| format!("`{name}` does not exist"));
+    }
+    // Keys of identity providers are named after the issuer.
+    if prefix.contains(['.', '/']) || rest.contains("oidc-provider/") || is_federation(prefix) {
+        return None;
+    }
+    let Some(service) = Service::of(prefix) else {
+        return Some(format!("there is no service `{prefix}`"));
+    };
+    if service.key(name).is_none() {
+        // Keys of this service that other services' requests carry are global in the data.
+        return catalogue::global_key(name)
+            .is_none()
+            .then(|| format!("`{name}` does not exist"));
+    }
+    if statement.action.inverted || catalogue::global_key(name).is_some() {
+        return None;
+    }
+    let offered = statement.action.values.iter().any(|pattern| {
+        let Some((own, action)) = pattern.as_str().split_once(':') else {
+            return true;
+        };
+        let Some(own) = Service::of(own) else {
+            return true;
+        };
+        own.matching(action).any(|action| {
+            own.keys_of(action)
+                .any(|key| pattern::glob(key.name, name, true))
+        })
+    });
+    (!offered).then(|| format!("none of the actions has `{name}`"))
+}
+
+fn is_federation(prefix: &str) -> bool {
+    ["saml", "sts", "identitystore"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(prefix))
+}
+
+/// A test of MFA that passes when the key is absent, as it is in requests with long-term access keys.
+fn is_bad_mfa(statement: &Statement, condition: &Condition) -> bool {
+    let operator = condition.operator;
+    let is_mfa = condition
+        .key
+        .as_str()
+        .eq_ignore_ascii_case("aws:MultiFactorAuthPresent");
+    let is = |word: &str| {
+        condition
+            .values()
+            .any(|value| value.eq_ignore_ascii_case(word))
+    };
+    if !is_mfa || operator.test != Test::Bool {
+        return false;
+    }
+    if is_allow(statement) {
+        (operator.if_exists && is("true")) || is("false")
+    } else {
+        !operator.if_exists && is("false") && !denies_absent_mfa(statement)
+    }
+}
+
+/// Whether the statement is the second half of a pair: it asks for the key to be there.
+fn denies_absent_mfa(statement: &Statement) -> bool {
+    statement.condition.iter().any(|condition| {
+        condition.operator.test == Test::Null
+            && condition
+                .key
+                .as_str()
+                .eq_ignore_ascii_case("aws:MultiFactorAuthPresent")
+    })
+}

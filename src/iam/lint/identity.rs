@@ -1,0 +1,339 @@
+//! Findings about identity-based policies: what they allow too much of.
+
+use super::{Check, Findings, is_allow, is_open, is_open_arn, takes};
+use crate::iam::arn;
+use crate::iam::catalogue::{AccessLevel, Service};
+use crate::iam::condition::{Condition, Test};
+use crate::iam::policy::{Effect, Statement};
+
+pub(super) fn check(statement: &Statement, all: &[Statement], findings: &mut Findings) {
+    if !is_allow(statement) {
+        return;
+    }
+    // What another statement denies everywhere is not given.
+    let gives = |action: &str| takes(statement, action) && !is_denied(all.iter(), action);
+    let open = is_open(statement.resource.as_ref());
+    let inverted_resource = statement
+        .resource
+        .as_ref()
+        .is_some_and(|resource| resource.inverted);
+    if statement.action.inverted {
+        findings.add(Check::IdentityAllowNotElement, "NotAction", "");
+    }
+    if inverted_resource {
+        findings.add(Check::IdentityAllowNotElement, "NotResource", "");
+    }
+    let everything = statement.resource.as_ref().is_some_and(|resource| {
+        resource.inverted
+            || resource
+                .values
+                .iter()
+                .any(|text| !text.is_empty() && text.trim_matches('*').is_empty())
+    });
+    let all_actions = statement.action.inverted
+        || statement
+            .action
+            .values
+            .iter()
+            .any(|p| matches!(p.as_str(), "*" | "*:*"));
+    if everything && all_actions {
+        let element = if statement.action.inverted {
+            "NotAction"
+        } else {
+            "Action"
+        };
+        findings.add(Check::IdentityAdmin, element, "");
+    }
+    if open && !statement.action.inverted {
+        for pattern in &statement.action.values {
+            if let Some((service, name)) = pattern.as_str().split_once(':')
+                && !service.contains('*')
+                && !name.is_empty()
+                && name.trim_matches('*').is_empty()
+            {
+                findings.add(
+                    Check::IdentityServiceWildcard,
+                    "Action",
+                    format!("`{pattern}`"),
+                );
+            }
+        }
+    }
+    roles(statement, gives, findings);
+    if open && statement.condition.is_empty() {
+        if let Some(action) = DATA.iter().find(|action| gives(action)) {
+            findings.add(
+                Check::IdentityDataExfiltration,
+                "Action",
+                format!("`{action}`"),
+            );
+        }
+        if let Some(action) = CREDENTIALS.iter().find(|action| gives(action)) {
+            findings.add(
+                Check::IdentityCredentialsExposure,
+                "Action",
+                format!("`{action}`"),
+            );
+        }
+        if let Some(action) = first_permissions(statement, gives) {
+            findings.add(
+                Check::IdentityPermissionsManagement,
+                "Action",
+                format!("`{action}`"),
+            );
+        }
+    }
+}
+
+/// Whether a statement denies the action on everything, whatever the request.
+fn is_denied<'a>(mut all: impl Iterator<Item = &'a Statement>, action: &str) -> bool {
+    all.any(|statement| {
+        statement.effect == Effect::Deny
+            && takes(statement, action)
+            && statement.condition.is_empty()
+            && statement.resource.as_ref().is_some_and(|resource| {
+                !resource.inverted && resource.values.iter().any(|text| is_open_arn(text))
+            })
+    })
+}
+
+/// The first action that changes permissions.
+fn first_permissions(statement: &Statement, gives: impl Fn(&str) -> bool) -> Option<String> {
+    if statement.action.inverted {
+        return [
+            "iam:PutRolePolicy",
+            "s3:PutBucketPolicy",
+            "kms:PutKeyPolicy",
+        ]
+        .iter()
+        .find(|action| gives(action))
+        .map(|action| (*action).to_owned());
+    }
+    statement.action.values.iter().find_map(|pattern| {
+        let Some((prefix, name)) = pattern.as_str().split_once(':') else {
+            return (pattern.as_str() == "*").then(|| "*".to_owned());
+        };
+        let service = Service::of(prefix)?;
+        service
+            .matching(name)
+            .filter(|action| action.level == AccessLevel::PermissionsManagement)
+            .map(|action| format!("{}:{}", service.prefix, action.name))
+            .find(|action| gives(action))
+    })
+}
+
+/// `iam:PassRole` and `sts:AssumeRole` on every role.
+fn roles(statement: &Statement, gives: impl Fn(&str) -> bool, findings: &mut Findings) {
+    let every_role = statement.resource.as_ref().is_some_and(|resource| {
+        resource.inverted || resource.values.iter().any(|text| is_every_role(text))
+    });
+    if !every_role {
+        return;
+    }
+    let to_service = |condition: &Condition| {
+        condition
+            .key
+            .as_str()
+            .eq_ignore_ascii_case("iam:PassedToService")
+            && !condition.operator.test.is_negated()
+            && condition.operator.test != Test::Null
+            && condition
+                .values()
+                .all(|value| !value.trim_matches('*').is_empty())
+    };
+    if gives("iam:PassRole") && !statement.condition.iter().any(to_service) {
+        findings.add(Check::IdentityPassroleWildcard, "Resource", "");
+    }
+    if gives("sts:AssumeRole") && statement.condition.is_empty() {
+        findings.add(Check::IdentityAssumeRoleWildcard, "Resource", "");
+    }
+}
+
+/// `*`, or an ARN whose role name is open from its first character.
+fn is_every_role(text: &str) -> bool {
+    if is_open_arn(text) {
+        return arn::split(text).is_none_or(|[_, service, _, _, resource]| {
+            service.contains('*')
+                || (service == "iam"
+                    && (resource.starts_with("role/") || resource.starts_with('*')))
+        });
+    }
+    arn::split(text).is_some_and(|[_, service, _, _, resource]| {
+        service == "iam" && (resource.starts_with("role/*") || resource == "role*")
+    })
+}
+
+/// Reads of what should not leave.
+const DATA: &[&str] = &[
+    "s3:GetObject",
+    "s3:GetObjectVersion",
+    "secretsmanager:GetSecretValue",
+    "secretsmanager:BatchGetSecretValue",
+    "ssm:GetParameter",
+    "ssm:GetParameters",
+    "ssm:GetParametersByPath",
+    "ssm:GetParameterHistory",
+];
+
+/// Actions whose answer holds credentials.
+const CREDENTIALS: &[&str] = &[
+    "chime:CreateApiKey",
+    "codepipeline:PollForJobs",
+    "cognito-identity:GetCredentialsForIdentity",
+    "cognito-identity:GetOpenIdToken",
+    "cognito-identity:GetOpenIdTokenForDeveloperIdentity",
+    "connect:GetFederationToken",
+    "ec2:GetPasswordData",
+    "ecr:GetAuthorizationToken",
+    "ecr-public:GetAuthorizationToken",
+    "codeartifact:GetAuthorizationToken",
+    "gamelift:GetComputeAuthToken",
+    "gamelift:RequestUploadCredentials",
+    "iam:CreateAccessKey",
+    "iam:CreateLoginProfile",
+    "iam:CreateServiceSpecificCredential",
+    "iam:ResetServiceSpecificCredential",
+    "iam:UpdateAccessKey",
+    "lightsail:DownloadDefaultKeyPair",
+    "lightsail:GetBucketAccessKeys",
+    "lightsail:GetInstanceAccessDetails",
+    "lightsail:GetRelationalDatabaseMasterUserPassword",
+    "mediapackage:RotateChannelCredentials",
+    "mediapackage:RotateIngestEndpointCredentials",
+    "rds-db:connect",
+    "redshift:GetClusterCredentials",
+    "redshift:GetClusterCredentialsWithIAM",
+    "redshift-serverless:GetCredentials",
+    "sso:GetRoleCredentials",
+    "sts:AssumeRole",
+    "sts:AssumeRoleWithSAML",
+    "sts:AssumeRoleWithWebIdentity",
+    "sts:AssumeRoot",
+    "sts:GetFederationToken",
+    "sts:GetSessionToken",
+];
+
+/// Sets of actions that together lead to rights that the caller does not have.
+///
+/// Source: the published research on privilege escalation in IAM; the actions themselves are of the Service
+/// Authorization Reference.
+const ESCALATIONS: &[&[&str]] = &[
+    &["iam:CreatePolicyVersion"],
+    &["iam:SetDefaultPolicyVersion"],
+    &["iam:CreateAccessKey"],
+    &["iam:CreateLoginProfile"],
+    &["iam:UpdateLoginProfile"],
+    &["iam:AttachUserPolicy"],
+    &["iam:AttachGroupPolicy"],
+    &["iam:AttachRolePolicy"],
+    &["iam:PutUserPolicy"],
+    &["iam:PutGroupPolicy"],
+    &["iam:PutRolePolicy"],
+    &["iam:AddUserToGroup"],
+    &["iam:UpdateAssumeRolePolicy"],
+    &["iam:DeleteRolePermissionsBoundary"],
+    &["iam:DeleteUserPermissionsBoundary"],
+    &["iam:PutRolePermissionsBoundary"],
+    &["iam:PutUserPermissionsBoundary"],
+    &["iam:CreateServiceSpecificCredential"],
+    &["iam:ResetServiceSpecificCredential"],
+    &["iam:DeactivateMFADevice", "iam:CreateVirtualMFADevice"],
+    &["iam:PassRole", "apprunner:CreateService"],
+    &["iam:PassRole", "autoscaling:CreateLaunchConfiguration"],
+    &[
+        "iam:PassRole",
+        "batch:RegisterJobDefinition",
+        "batch:SubmitJob",
+    ],
+    &["iam:PassRole", "bedrock-agentcore:CreateCodeInterpreter"],
+    &["iam:PassRole", "cloudformation:CreateStack"],
+    &["iam:PassRole", "cloudformation:CreateStackSet"],
+    &["iam:PassRole", "cloudformation:SetStackPolicy"],
+    &["iam:PassRole", "codebuild:CreateProject"],
+    &["iam:PassRole", "codestar:CreateProject"],
+    &["iam:PassRole", "datapipeline:CreatePipeline"],
+    &["iam:PassRole", "ec2:RunInstances"],
+    &["iam:PassRole", "ec2:RequestSpotInstances"],
+    &["iam:PassRole", "ec2:AssociateIamInstanceProfile"],
+    &["iam:PassRole", "ec2:ReplaceIamInstanceProfileAssociation"],
+    &["iam:PassRole", "ecs:RegisterTaskDefinition"],
+    &["iam:PassRole", "ecs:RunTask"],
+    &["iam:PassRole", "eks:CreatePodIdentityAssociation"],
+    &["iam:PassRole", "elasticmapreduce:RunJobFlow"],
+    &["iam:PassRole", "glue:CreateDevEndpoint"],
+    &["iam:PassRole", "glue:CreateJob"],
+    &["iam:PassRole", "glue:UpdateJob"],
+    &["iam:PassRole", "glue:CreateSession"],
+    &["iam:PassRole", "lambda:CreateFunction"],
+    &["iam:PassRole", "lambda:UpdateFunctionConfiguration"],
+    &["iam:PassRole", "sagemaker:CreateNotebookInstance"],
+    &["iam:PassRole", "sagemaker:CreateProcessingJob"],
+    &["iam:PassRole", "sagemaker:CreateTrainingJob"],
+    &["iam:PassRole", "scheduler:CreateSchedule"],
+    &["iam:PassRole", "ssm:StartAutomationExecution"],
+    &["iam:PassRole", "states:CreateStateMachine"],
+    &["iam:PassRole", "states:UpdateStateMachine"],
+    &["cloudformation:UpdateStack"],
+    &[
+        "cloudformation:CreateChangeSet",
+        "cloudformation:ExecuteChangeSet",
+    ],
+    &["codebuild:UpdateProject", "codebuild:StartBuild"],
+    &["ec2:ModifyInstanceAttribute", "ec2:StartInstances"],
+    &["ec2-instance-connect:SendSSHPublicKey"],
+    &["eks:CreateAccessEntry", "eks:AssociateAccessPolicy"],
+    &["glue:UpdateDevEndpoint"],
+    &["glue:UpdateJob"],
+    &["lambda:UpdateFunctionCode"],
+    &["lambda:UpdateFunctionConfiguration"],
+    &["sagemaker:CreatePresignedNotebookInstanceUrl"],
+    &["sagemaker:UpdateNotebookInstanceLifecycleConfig"],
+    &["ssm:SendCommand"],
+    &["ssm:StartSession"],
+    &["sso:PutInlinePolicyToPermissionSet"],
+    &["sso:AttachManagedPolicyToPermissionSet"],
+];
+
+/// Known paths to more rights, over all statements that are in force together.
+pub(super) fn escalation(statements: &[(usize, Statement)], findings: &mut Findings) {
+    let allows = |action: &str| {
+        let by = statements
+            .iter()
+            .find(|(_, s)| is_allow(s) && takes(s, action) && is_wide(s))?;
+        (!is_denied(statements.iter().map(|(_, s)| s), action)).then_some(by)
+    };
+    // One finding for each statement that begins a path, with the first path that it begins.
+    let mut reported: Vec<(usize, usize)> = Vec::new();
+    for path in ESCALATIONS {
+        let by = path
+            .iter()
+            .map(|action| allows(action))
+            .collect::<Option<Vec<_>>>();
+        let Some((document, first)) = by.and_then(|by| by.first().copied()) else {
+            continue;
+        };
+        if reported.contains(&(*document, first.position())) {
+            continue;
+        }
+        reported.push((*document, first.position()));
+        findings.document = *document;
+        findings.at(first);
+        findings.add(
+            Check::IdentityPrivilegeEscalation,
+            "Action",
+            format!("`{}`", path.join("`, `")),
+        );
+        findings.statement = None;
+    }
+}
+
+/// Whether the resources are more than named ones.
+fn is_wide(statement: &Statement) -> bool {
+    statement.resource.as_ref().is_some_and(|resource| {
+        resource.inverted
+            || resource.values.iter().any(|text| {
+                text.trim_matches('*').is_empty()
+                    || arn::split(text).is_some_and(|[.., resource]| resource.contains('*'))
+            })
+    })
+}

@@ -1,0 +1,141 @@
+//! Findings about the names in a statement: actions that do not exist, resources of another type, variables that are none.
+
+use super::{Check, Findings};
+use crate::iam::arn;
+use crate::iam::catalogue::{Action, ResourceType, Service};
+use crate::iam::pattern::Pattern;
+use crate::iam::policy::{Statement, Version};
+use crate::iam::validate::PolicyKind;
+
+pub(super) fn check(statement: &Statement, version: Version, findings: &mut Findings) {
+    let element = if statement.action.inverted {
+        "NotAction"
+    } else {
+        "Action"
+    };
+    for pattern in &statement.action.values {
+        if let Some(detail) = unknown(pattern.as_str()) {
+            findings.add(Check::ActionUnknown, element, detail);
+        }
+    }
+    if findings.subject.kind != PolicyKind::Trust {
+        mismatches(statement, findings);
+    }
+    variables(statement, version, findings);
+}
+
+fn unknown(text: &str) -> Option<String> {
+    // What is no action at all is refused as such.
+    let (prefix, name) = text.split_once(':')?;
+    if prefix.contains('*') {
+        return None;
+    }
+    let Some(service) = Service::of(prefix) else {
+        return Some(format!("there is no service `{prefix}`"));
+    };
+    service
+        .matching(name)
+        .next()
+        .is_none()
+        .then(|| format!("`{text}`"))
+}
+
+/// Actions for which the statement has no resource of a fitting type.
+fn mismatches(statement: &Statement, findings: &mut Findings) {
+    let Some(resource) = statement
+        .resource
+        .as_ref()
+        .filter(|resource| !resource.inverted)
+    else {
+        return;
+    };
+    if statement.action.inverted || resource.values.iter().any(|text| text.as_ref() == "*") {
+        return;
+    }
+    for pattern in &statement.action.values {
+        let Some((prefix, name)) = pattern.as_str().split_once(':') else {
+            continue;
+        };
+        let Some(service) = Service::of(prefix) else {
+            continue;
+        };
+        let mut actions = service.matching(name).peekable();
+        if actions.peek().is_none() {
+            continue;
+        }
+        let fits = actions.any(|action| {
+            resource
+                .values
+                .iter()
+                .any(|text| has_fitting_type(service, action, text))
+        });
+        if !fits {
+            let detail = match service
+                .action(name)
+                .map(|action| service.types_of(action).count())
+            {
+                Some(0) => format!("`{pattern}` works on `*` only"),
+                _ => format!("`{pattern}` works on none of them"),
+            };
+            findings.add(Check::ResourceMismatch, "Resource", detail);
+        }
+    }
+}
+
+fn has_fitting_type(service: &Service, action: &Action, text: &str) -> bool {
+    service.types_of(action).any(|kind| may_be(text, kind))
+}
+
+/// Whether some resource of the type matches the pattern.
+fn may_be(text: &str, kind: &ResourceType) -> bool {
+    // A variable may stand for anything.
+    let text = without_variables(text);
+    if let Some(form) = kind.arn.strip_suffix('~')
+        && let (Some([.., resource]), Some([.., own])) = (arn::split(&text), arn::split(form))
+        && resource.matches('/').count() > own.matches('/').count()
+    {
+        // The name of a bucket has no slash; with one, the pattern is about objects.
+        return false;
+    }
+    let form = kind.arn.replace('~', "*");
+    Pattern::new(&form).overlaps(&Pattern::new(&text))
+}
+
+fn without_variables(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        out.push_str(before);
+        match after.split_once('}') {
+            Some((_, after)) => {
+                out.push('*');
+                rest = after;
+            }
+            None => return out,
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn variables(statement: &Statement, version: Version, findings: &mut Findings) {
+    if version == Version::V2012 {
+        return;
+    }
+    if let Some(resource) = &statement.resource
+        && let Some(text) = resource.values.iter().find(|text| text.contains("${"))
+    {
+        let element = if resource.inverted {
+            "NotResource"
+        } else {
+            "Resource"
+        };
+        findings.add(Check::VariableWithoutVersion, element, format!("`{text}`"));
+    }
+    for condition in &statement.condition {
+        if let Some(value) = condition.values().find(|value| value.contains("${")) {
+            let element = format!("Condition/{}/{}", condition.operator, condition.key);
+            findings.add(Check::VariableWithoutVersion, element, format!("`{value}`"));
+        }
+    }
+}

@@ -1,0 +1,576 @@
+//! Whether a statement applies to a request: conditions, policy variables, resources.
+//!
+//! Sources: IAM User Guide, "IAM JSON policy elements: Condition operators", "Multivalued context keys", "Variables and
+//! tags" and "Resource".
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use super::arn;
+use super::condition::{Condition, Operator, Qualifier, Test};
+use super::pattern::{self, Pattern, Token, glob};
+use super::policy::Version;
+use super::request::{Context, Known};
+
+/// Whether something holds, where it may depend on a key that varies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Truth {
+    No,
+    Maybe,
+    Yes,
+}
+
+impl Truth {
+    pub fn of(holds: bool) -> Self {
+        if holds { Truth::Yes } else { Truth::No }
+    }
+
+    pub fn not(self) -> Self {
+        match self {
+            Truth::No => Truth::Yes,
+            Truth::Maybe => Truth::Maybe,
+            Truth::Yes => Truth::No,
+        }
+    }
+
+    pub fn and(self, other: Self) -> Self {
+        self.min(other)
+    }
+
+    /// Whether one of these holds.
+    pub fn any(mut each: impl Iterator<Item = Truth>) -> Self {
+        let mut best = Truth::No;
+        while best != Truth::Yes
+            && let Some(truth) = each.next()
+        {
+            best = best.max(truth);
+        }
+        best
+    }
+
+    /// Whether all of these hold.
+    pub fn all(mut each: impl Iterator<Item = Truth>) -> Self {
+        let mut worst = Truth::Yes;
+        while worst != Truth::No
+            && let Some(truth) = each.next()
+        {
+            worst = worst.min(truth);
+        }
+        worst
+    }
+}
+
+/// A policy value whose variable has no value: it matches nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unresolved {
+    NoValue,
+    Varies,
+}
+
+impl Unresolved {
+    fn truth(self) -> Truth {
+        match self {
+            Unresolved::NoValue => Truth::No,
+            Unresolved::Varies => Truth::Maybe,
+        }
+    }
+}
+
+/// A piece of a policy value: what was written, or what stands for itself.
+enum Piece<'a> {
+    Written(&'a str),
+    Literal(&'a str),
+}
+
+/// Hands out the pieces of a value of a Version 2012-10-17 policy, variables replaced by their values.
+///
+/// Source: IAM User Guide, "IAM policy elements: Variables and tags": default values, `${*}`, variables with no value.
+fn expand<'a>(
+    text: &'a str,
+    context: &'a Context,
+    mut each: impl FnMut(Piece<'a>),
+) -> Result<(), Unresolved> {
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, from) = rest.split_at(start);
+        each(Piece::Written(before));
+        if let Some((_, after)) = pattern::escape(from) {
+            each(Piece::Literal(from.get(2..3).unwrap_or_default()));
+            rest = after;
+            continue;
+        }
+        let Some(end) = from.find('}') else {
+            rest = from;
+            break;
+        };
+        let inner = from.get(2..end).unwrap_or_default();
+        rest = from.get(end + 1..).unwrap_or_default();
+        let (name, default) = match inner.split_once(',') {
+            Some((name, default)) => (name.trim(), default.trim().strip_prefix('\'')),
+            None => (inner.trim(), None),
+        };
+        match (
+            context.known(name),
+            default.and_then(|text| text.strip_suffix('\'')),
+        ) {
+            (Known::One(value), _) => each(Piece::Literal(value)),
+            (Known::Many([value]), _) => each(Piece::Literal(value)),
+            (Known::Varies, _) => return Err(Unresolved::Varies),
+            (Known::Absent, Some(default)) => each(Piece::Literal(default)),
+            (Known::Absent | Known::Many(_), _) => return Err(Unresolved::NoValue),
+        }
+    }
+    each(Piece::Written(rest));
+    Ok(())
+}
+
+fn has_variables(text: &str, version: Version) -> bool {
+    version == Version::V2012 && text.contains("${")
+}
+
+/// The value as plain text.
+fn expand_text<'a>(
+    text: &'a str,
+    version: Version,
+    context: &'a Context,
+) -> Result<Cow<'a, str>, Unresolved> {
+    if !has_variables(text, version) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut out = String::new();
+    expand(text, context, |piece| match piece {
+        Piece::Written(part) | Piece::Literal(part) => out.push_str(part),
+    })?;
+    Ok(Cow::Owned(out))
+}
+
+/// The value as wildcard patterns, cut at its first colons into as many as `most`. A colon that comes from a variable is
+/// no mark.
+fn expand_patterns(text: &str, context: &Context, most: usize) -> Result<Vec<Pattern>, Unresolved> {
+    let mut parts: Vec<Vec<Token>> = vec![Vec::new()];
+    expand(text, context, |piece| {
+        let cut = match piece {
+            Piece::Literal(literal) => {
+                if let Some(part) = parts.last_mut() {
+                    part.extend(literal.chars().map(Token::Char));
+                }
+                return;
+            }
+            Piece::Written(written) => written.splitn((most + 1).saturating_sub(parts.len()), ':'),
+        };
+        for (at, written) in cut.enumerate() {
+            if at > 0 {
+                parts.push(Vec::new());
+            }
+            if let Some(part) = parts.last_mut() {
+                pattern::push_pattern(written, false, part);
+            }
+        }
+    })?;
+    Ok(parts.into_iter().map(Pattern::from_tokens).collect())
+}
+
+/// Whether an ARN pattern matches: component by component where the pattern has six, as one text otherwise.
+///
+/// Sources: IAM User Guide, "IAM JSON policy elements: Resource" and "Amazon Resource Name (ARN) condition operators".
+fn arn_like(pattern: &str, version: Version, context: &Context, text: &str) -> Truth {
+    if pattern == "*" {
+        return Truth::Yes;
+    }
+    if has_variables(pattern, version) {
+        let parts = match expand_patterns(pattern, context, 6) {
+            Ok(parts) => parts,
+            Err(unresolved) => return unresolved.truth(),
+        };
+        if parts.len() == 6 {
+            let texts = text.splitn(6, ':');
+            return Truth::of(
+                texts.clone().count() == 6 && parts.iter().zip(texts).all(|(p, t)| p.matches(t)),
+            );
+        }
+        let whole = expand_patterns(pattern, context, 1).unwrap_or_default();
+        return Truth::of(whole.iter().all(|p| p.matches(text)));
+    }
+    // Most patterns fail here, in the text before the first wildcard.
+    let fixed = pattern.find(['*', '?']).unwrap_or(pattern.len());
+    if pattern.as_bytes().get(..fixed) != text.as_bytes().get(..fixed) {
+        return Truth::No;
+    }
+    if fixed == pattern.len() {
+        return Truth::of(pattern.len() == text.len());
+    }
+    let mut patterns = pattern.splitn(6, ':');
+    let mut texts = text.splitn(6, ':');
+    if patterns.clone().count() < 6 {
+        return Truth::of(glob(pattern, text, false));
+    }
+    let parts = patterns.by_ref().zip(texts.by_ref());
+    let all = parts.take(6).try_fold(0, |count, (pattern, text)| {
+        glob(pattern, text, false).then_some(count + 1)
+    });
+    Truth::of(all == Some(6))
+}
+
+/// Whether a value of `Resource` or `NotResource` matches the resource.
+pub(super) fn resource(pattern: &str, version: Version, context: &Context, text: &str) -> Truth {
+    arn_like(pattern, version, context, text)
+}
+
+/// The pattern of a `Resource` value with its variables filled in.
+pub(super) fn resource_pattern(
+    text: &str,
+    version: Version,
+    context: &Context,
+) -> Result<Pattern, Unresolved> {
+    if !has_variables(text, version) {
+        return Ok(Pattern::without_escapes(text));
+    }
+    let mut patterns = expand_patterns(text, context, 1)?;
+    Ok(patterns.pop().unwrap_or_else(|| Pattern::literal("")))
+}
+
+/// The pattern of a `Resource` value with `*` for every variable.
+pub(super) fn widened(text: &str) -> Pattern {
+    let mut tokens = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, from) = rest.split_at(start);
+        pattern::push_pattern(before, false, &mut tokens);
+        if let Some((meant, after)) = pattern::escape(from) {
+            tokens.push(Token::Char(meant));
+            rest = after;
+        } else if let Some(end) = from.find('}') {
+            tokens.push(Token::Many);
+            rest = from.get(end + 1..).unwrap_or_default();
+        } else {
+            rest = from;
+            break;
+        }
+    }
+    pattern::push_pattern(rest, false, &mut tokens);
+    Pattern::from_tokens(tokens)
+}
+
+/// Whether a condition holds for the request.
+pub(super) fn condition(condition: &Condition, version: Version, context: &Context) -> Truth {
+    let Operator {
+        test,
+        qualifier,
+        if_exists,
+    } = condition.operator;
+    let known = context.known(condition.key.as_str());
+    if test == Test::Null {
+        return null(condition, version, context, &known);
+    }
+    let absent = |qualifier: Option<Qualifier>| match qualifier {
+        // A key without values: for all of them everything holds, for any of them nothing.
+        Some(Qualifier::ForAllValues) => Truth::Yes,
+        Some(Qualifier::ForAnyValue) => Truth::No,
+        None => Truth::of(test.is_negated() || if_exists),
+    };
+    let value = |value: &str| holds(condition, version, context, value);
+    match (known, qualifier) {
+        (Known::Varies, _) => Truth::Maybe,
+        (Known::One(one), None) => value(one),
+        (Known::Many([one]), None) => value(one),
+        // Several values under an operator for one: no match, also of an inverted operator.
+        (Known::Many(_), None) => Truth::No,
+        // A value that is an empty string is null for the set operators.
+        (Known::Absent | Known::One(""), qualifier) => absent(qualifier),
+        (Known::One(one), Some(_)) => value(one),
+        (Known::Many(many), Some(qualifier)) => {
+            let mut values = many.iter().filter(|text| !text.is_empty()).peekable();
+            if values.peek().is_none() {
+                return absent(Some(qualifier));
+            }
+            let truths = values.map(|text| value(text));
+            match qualifier {
+                Qualifier::ForAllValues => Truth::all(truths),
+                Qualifier::ForAnyValue => Truth::any(truths),
+            }
+        }
+    }
+}
+
+/// `Null`: `true` asks for the key to be absent, `false` for it to be there with a value.
+///
+/// Source: IAM User Guide, "Condition operator to check existence of condition keys".
+fn null(condition: &Condition, version: Version, context: &Context, known: &Known) -> Truth {
+    let absent = match known {
+        Known::Varies => return Truth::Maybe,
+        Known::Absent => true,
+        Known::One(value) => value.is_empty(),
+        Known::Many(values) => values.iter().all(String::is_empty),
+    };
+    Truth::any(
+        condition
+            .values()
+            .map(|value| match expand_text(value, version, context) {
+                Ok(text) if text.eq_ignore_ascii_case("true") => Truth::of(absent),
+                Ok(text) if text.eq_ignore_ascii_case("false") => Truth::of(!absent),
+                Ok(_) => Truth::No,
+                Err(unresolved) => unresolved.truth(),
+            }),
+    )
+}
+
+/// Whether one value of the request fulfils the condition: matches one of the policy's values, or, for an inverted
+/// operator, none of them.
+fn holds(condition: &Condition, version: Version, context: &Context, actual: &str) -> Truth {
+    let test = condition.operator.test;
+    let any = Truth::any(
+        condition
+            .values()
+            .map(|wanted| compare_one(test, wanted, version, context, actual)),
+    );
+    if test.is_negated() { any.not() } else { any }
+}
+
+/// Whether one value of the request matches one value of the policy, for the operator without its negation.
+fn compare_one(
+    test: Test,
+    wanted: &str,
+    version: Version,
+    context: &Context,
+    actual: &str,
+) -> Truth {
+    let as_text = |same: fn(&str, &str) -> bool| match expand_text(wanted, version, context) {
+        Ok(wanted) => Truth::of(same(&wanted, actual)),
+        Err(unresolved) => unresolved.truth(),
+    };
+    match test {
+        Test::StringEquals | Test::StringNotEquals | Test::BinaryEquals => as_text(|a, b| a == b),
+        Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase => {
+            as_text(same_ignoring_case)
+        }
+        Test::StringLike | Test::StringNotLike => {
+            if !has_variables(wanted, version) {
+                return Truth::of(glob(wanted, actual, false));
+            }
+            match expand_patterns(wanted, context, 1) {
+                Ok(patterns) => Truth::of(patterns.iter().all(|p| p.matches(actual))),
+                Err(unresolved) => unresolved.truth(),
+            }
+        }
+        Test::ArnEquals | Test::ArnLike | Test::ArnNotEquals | Test::ArnNotLike => {
+            if arn::split(actual).is_none() {
+                return Truth::No;
+            }
+            arn_like(wanted, version, context, actual)
+        }
+        Test::Bool => as_text(|wanted, actual| {
+            wanted.eq_ignore_ascii_case(actual)
+                && ["true", "false"]
+                    .iter()
+                    .any(|word| word.eq_ignore_ascii_case(actual))
+        }),
+        Test::NumericEquals | Test::NumericNotEquals => number(wanted, actual, |a, b| a == b),
+        Test::NumericLessThan => number(wanted, actual, |wanted, actual| actual < wanted),
+        Test::NumericLessThanEquals => number(wanted, actual, |wanted, actual| actual <= wanted),
+        Test::NumericGreaterThan => number(wanted, actual, |wanted, actual| actual > wanted),
+        Test::NumericGreaterThanEquals => number(wanted, actual, |wanted, actual| actual >= wanted),
+        Test::DateEquals | Test::DateNotEquals => date(wanted, actual, |a, b| a == b),
+        Test::DateLessThan => date(wanted, actual, |wanted, actual| actual < wanted),
+        Test::DateLessThanEquals => date(wanted, actual, |wanted, actual| actual <= wanted),
+        Test::DateGreaterThan => date(wanted, actual, |wanted, actual| actual > wanted),
+        Test::DateGreaterThanEquals => date(wanted, actual, |wanted, actual| actual >= wanted),
+        Test::IpAddress | Test::NotIpAddress => Truth::of(in_range(wanted, actual)),
+        Test::Null => Truth::No,
+    }
+}
+
+fn same_ignoring_case(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b)
+        || a.chars()
+            .flat_map(char::to_lowercase)
+            .eq(b.chars().flat_map(char::to_lowercase))
+}
+
+fn number(wanted: &str, actual: &str, test: fn(&Number, &Number) -> bool) -> Truth {
+    match (Number::parse(wanted), Number::parse(actual)) {
+        (Some(wanted), Some(actual)) => Truth::of(test(&wanted, &actual)),
+        _ => Truth::No,
+    }
+}
+
+fn date(wanted: &str, actual: &str, test: fn(i128, i128) -> bool) -> Truth {
+    match (instant(wanted), instant(actual)) {
+        (Some(wanted), Some(actual)) => Truth::of(test(wanted, actual)),
+        _ => Truth::No,
+    }
+}
+
+/// A decimal number, compared exactly: integers as such, everything else as binary floating point.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Number {
+    Integer(i128),
+    Float(f64),
+}
+
+impl Number {
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if let Ok(integer) = text.parse() {
+            return Some(Number::Integer(integer));
+        }
+        let plain = text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
+        text.parse().ok().filter(|_| plain).map(Number::Float)
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn float(self) -> f64 {
+        match self {
+            Number::Integer(integer) => integer as f64,
+            Number::Float(float) => float,
+        }
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.partial_cmp(other) == Some(std::cmp::Ordering::Equal)
+    }
+}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        match (self, other) {
+            (Number::Integer(a), Number::Integer(b)) => Some(a.cmp(b)),
+            _ => self.float().partial_cmp(&other.float()),
+        }
+    }
+}
+
+/// The instant of a date in nanoseconds since 1970: a W3C profile of ISO 8601, or seconds of the UNIX epoch.
+///
+/// Source: IAM User Guide, "Date condition operators".
+pub(super) fn instant(text: &str) -> Option<i128> {
+    const SECOND: i128 = 1_000_000_000;
+    let text = text.trim();
+    let upper = text.to_ascii_uppercase();
+    if !upper.contains('T') && !upper.contains('-') {
+        let (whole, fraction) = upper.split_once('.').unwrap_or((&upper, ""));
+        return Some(digits(whole)? * SECOND + nanoseconds(fraction)?);
+    }
+    let (date, time) = upper.split_once('T').unwrap_or((&upper, ""));
+    let mut parts = date.split('-');
+    let (year, month, day) = (
+        parts.next()?,
+        parts.next().unwrap_or("1"),
+        parts.next().unwrap_or("1"),
+    );
+    let (year, month, day) = (digits(year)?, digits(month)?, digits(day)?);
+    if parts.next().is_some() || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let days = days_since_epoch(year, month, day);
+    let (clock, offset) = match time.find(['Z', '+', '-']) {
+        Some(at) => (time.get(..at)?, offset_seconds(time.get(at..)?)?),
+        None => (time, 0),
+    };
+    let mut seconds = 0;
+    let mut nanos = 0;
+    if !clock.is_empty() {
+        let mut parts = clock.split(':');
+        let (hour, minute, second) = (
+            parts.next()?,
+            parts.next().unwrap_or("0"),
+            parts.next().unwrap_or("0"),
+        );
+        let (second, fraction) = second.split_once('.').unwrap_or((second, ""));
+        let (hour, minute, second) = (digits(hour)?, digits(minute)?, digits(second)?);
+        if parts.next().is_some() || hour > 24 || minute > 59 || second > 60 {
+            return None;
+        }
+        seconds = hour * 3600 + minute * 60 + second;
+        nanos = nanoseconds(fraction)?;
+    }
+    Some((days * 86_400 + seconds - offset) * SECOND + nanos)
+}
+
+fn digits(text: &str) -> Option<i128> {
+    if text.is_empty() || text.len() > 18 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+fn nanoseconds(fraction: &str) -> Option<i128> {
+    if fraction.is_empty() {
+        return Some(0);
+    }
+    let nine: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
+    digits(&nine)
+}
+
+/// `Z`, `+02:00`, `-0500` or `+02`.
+fn offset_seconds(text: &str) -> Option<i128> {
+    let (sign, rest) = match text.strip_prefix('+') {
+        Some(rest) => (1, rest),
+        None => match text.strip_prefix('-') {
+            Some(rest) => (-1, rest),
+            None => return (text == "Z").then_some(0),
+        },
+    };
+    let (hours, minutes) = match rest.split_once(':') {
+        Some(pair) => pair,
+        None if rest.len() == 4 => (rest.get(..2)?, rest.get(2..)?),
+        None => (rest, "0"),
+    };
+    if hours.len() != 2 {
+        return None;
+    }
+    let (hours, minutes) = (digits(hours)?, digits(minutes)?);
+    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
+}
+
+/// Days from 1970-01-01 in the Gregorian calendar, counted in eras of 400 years that begin in March.
+fn days_since_epoch(year: i128, month: i128, day: i128) -> i128 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// Whether an address lies in a range in CIDR notation; an address alone is a range of one.
+///
+/// Source: IAM User Guide, "IP address condition operators".
+fn in_range(range: &str, address: &str) -> bool {
+    let Ok(address) = address.trim().parse::<IpAddr>() else {
+        return false;
+    };
+    range_of(range).is_some_and(|(network, length)| match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let differs = network.to_bits() ^ address.to_bits();
+            differs.checked_shr(32 - length).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            let differs = network.to_bits() ^ address.to_bits();
+            differs.checked_shr(128 - length).unwrap_or(0) == 0
+        }
+        _ => false,
+    })
+}
+
+/// A network and its prefix length.
+pub(super) fn range_of(text: &str) -> Option<(IpAddr, u32)> {
+    let (network, length) = match text.trim().split_once('/') {
+        Some((network, length)) => (network, Some(length)),
+        None => (text.trim(), None),
+    };
+    let network: IpAddr = network.parse().ok()?;
+    let most = if network.is_ipv4() { 32 } else { 128 };
+    let length = match length {
+        Some(length) => u32::try_from(digits(length)?).ok()?,
+        None => most,
+    };
+    (length <= most).then_some((network, length))
+}

@@ -1,0 +1,745 @@
+//! What a caller may do, as areas of actions and resources instead of single requests: union, intersection, difference.
+//!
+//! An area is a product of action patterns, resource patterns and conditions. Conditions that the circumstances leave open
+//! are atoms: true or false, and nothing else is known about them. On this the algebra is exact; resource patterns are
+//! taken as whole texts, so that a `*` may reach over the colons of an ARN.
+//!
+//! Sources: as for [`evaluate`](super::evaluate()).
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::condition::Condition;
+use super::evaluate::{Applied, Grant, Layer, PolicySet, Rules, Scene};
+use super::matching::{self, Truth, Unresolved};
+use super::pattern::{Pattern, Token};
+use super::policy::{Effect, Policy, Selector, Statement};
+use super::request::{Caller, Request};
+
+/// Something that is true or false of a request, and that is not known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Atom {
+    /// A condition on a key that varies.
+    Condition(Condition),
+    /// That the resource matches a pattern with a policy variable that varies.
+    Resource(Box<str>),
+    /// That a `NotPrincipal` which lists the caller in part leaves it out; named after its policy.
+    NotPrincipal(Box<str>),
+}
+
+impl fmt::Display for Atom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Atom::Condition(condition) => {
+                write!(f, "{} {}", condition.key, condition.operator)?;
+                for (at, value) in condition.values().enumerate() {
+                    write!(f, "{} `{value}`", if at == 0 { "" } else { "," })?;
+                }
+                Ok(())
+            }
+            Atom::Resource(text) => write!(f, "the resource matches `{text}`"),
+            Atom::NotPrincipal(policy) => write!(f, "NotPrincipal of `{policy}` applies"),
+        }
+    }
+}
+
+/// The statement that an area comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source {
+    pub layer: Layer,
+    pub policy: String,
+    /// The place of the statement in its document, from 1.
+    pub position: usize,
+    pub sid: Option<String>,
+}
+
+/// Actions, resources and conditions that go together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Area {
+    /// Each of these selects the action, in lower case.
+    actions: Vec<Selector<Pattern>>,
+    /// Each of these selects the resource.
+    resources: Vec<Selector<Pattern>>,
+    when: BTreeSet<Atom>,
+    unless: BTreeSet<Atom>,
+    sources: Vec<Source>,
+}
+
+impl Area {
+    /// Everything.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self {
+            actions: Vec::new(),
+            resources: Vec::new(),
+            when: BTreeSet::new(),
+            unless: BTreeSet::new(),
+            sources: Vec::new(),
+        }
+    }
+
+    /// Every action on the resources that match.
+    #[must_use]
+    pub fn on(resource: Pattern) -> Self {
+        let resources = vec![Selector {
+            inverted: false,
+            values: Box::new([resource]),
+        }];
+        Self {
+            resources,
+            ..Self::everything()
+        }
+    }
+
+    /// These actions, patterns allowed, on every resource.
+    #[must_use]
+    pub fn of_actions<'a>(actions: impl IntoIterator<Item = &'a str>) -> Self {
+        let values = actions
+            .into_iter()
+            .map(|a| Pattern::without_escapes(&a.to_ascii_lowercase()))
+            .collect();
+        Self {
+            actions: vec![Selector {
+                inverted: false,
+                values,
+            }],
+            ..Self::everything()
+        }
+    }
+
+    /// What must hold for the area to count.
+    #[must_use]
+    pub fn when(&self) -> &BTreeSet<Atom> {
+        &self.when
+    }
+
+    /// What must not hold.
+    #[must_use]
+    pub fn unless(&self) -> &BTreeSet<Atom> {
+        &self.unless
+    }
+
+    /// The statements that give it.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// The actions, in lower case: patterns, and patterns that are left out.
+    #[must_use]
+    pub fn actions(&self) -> (Vec<Pattern>, Vec<Pattern>) {
+        flatten(&self.actions)
+    }
+
+    /// The resources: patterns, and patterns that are left out.
+    #[must_use]
+    pub fn resources(&self) -> (Vec<Pattern>, Vec<Pattern>) {
+        flatten(&self.resources)
+    }
+
+    /// Whether a request is in it, given what is true.
+    #[must_use]
+    pub fn contains(&self, action: &str, resource: &str, holds: impl Fn(&Atom) -> bool) -> bool {
+        let action = action.to_ascii_lowercase();
+        self.actions
+            .iter()
+            .all(|s| s.selects(|p| p.matches(&action)))
+            && self
+                .resources
+                .iter()
+                .all(|s| s.selects(|p| p.matches(resource)))
+            && self.when.iter().all(&holds)
+            && !self.unless.iter().any(&holds)
+    }
+
+    fn intersection(&self, other: &Self) -> Self {
+        Self {
+            actions: joined(&self.actions, &other.actions),
+            resources: joined(&self.resources, &other.resources),
+            when: &self.when | &other.when,
+            unless: &self.unless | &other.unless,
+            sources: self.sources.iter().chain(&other.sources).cloned().collect(),
+        }
+    }
+
+    /// Whether two areas can have nothing in common, by a look at single patterns.
+    fn is_apart_from(&self, other: &Self) -> bool {
+        are_apart(&self.actions, &other.actions)
+            || are_apart(&self.resources, &other.resources)
+            || self.when.iter().any(|atom| other.unless.contains(atom))
+            || self.unless.iter().any(|atom| other.when.contains(atom))
+    }
+
+    fn is_contradictory(&self) -> bool {
+        self.when.iter().any(|atom| self.unless.contains(atom))
+    }
+}
+
+fn joined(a: &[Selector<Pattern>], b: &[Selector<Pattern>]) -> Vec<Selector<Pattern>> {
+    let mut all = a.to_vec();
+    all.extend(b.iter().filter(|selector| !a.contains(selector)).cloned());
+    all
+}
+
+fn are_apart(a: &[Selector<Pattern>], b: &[Selector<Pattern>]) -> bool {
+    let apart =
+        |one: &Selector<Pattern>, two: &Selector<Pattern>| match (one.inverted, two.inverted) {
+            (false, false) => one
+                .values
+                .iter()
+                .all(|x| two.values.iter().all(|y| !x.overlaps(y))),
+            (false, true) => one
+                .values
+                .iter()
+                .all(|x| two.values.iter().any(|y| y.includes(x))),
+            (true, false) => two
+                .values
+                .iter()
+                .all(|x| one.values.iter().any(|y| y.includes(x))),
+            (true, true) => false,
+        };
+    a.iter().any(|one| b.iter().any(|two| apart(one, two)))
+}
+
+/// Selectors that must all hold as patterns of which one must match, and patterns of which none may. Exact.
+fn flatten(selectors: &[Selector<Pattern>]) -> (Vec<Pattern>, Vec<Pattern>) {
+    let mut of = vec![Pattern::any()];
+    let mut but = Vec::new();
+    for selector in selectors {
+        if selector.inverted {
+            but.extend(selector.values.iter().cloned());
+            continue;
+        }
+        let meet = of
+            .iter()
+            .flat_map(|a| selector.values.iter().flat_map(|b| a.intersection(b)));
+        of = widest(meet.collect());
+    }
+    but.retain(|left_out| of.iter().any(|pattern| pattern.overlaps(left_out)));
+    let but = widest(but);
+    of.retain(|pattern| !but.iter().any(|left_out| left_out.includes(pattern)));
+    (of, but)
+}
+
+/// The patterns that no other one includes, in order.
+pub(super) fn widest(mut patterns: Vec<Pattern>) -> Vec<Pattern> {
+    patterns.sort_unstable();
+    patterns.dedup();
+    let all = patterns.clone();
+    patterns.retain(|pattern| {
+        !all.iter()
+            .any(|other| other != pattern && other.includes(pattern))
+    });
+    patterns
+}
+
+/// What a caller may do: what is allowed, less what is denied.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reach {
+    allow: Vec<Area>,
+    deny: Vec<Area>,
+}
+
+/// A part of a difference: an area less others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    pub area: Area,
+    /// What of the area does not belong to the region. Each overlaps the area.
+    pub except: Vec<Area>,
+}
+
+impl Reach {
+    /// Whether a request is allowed, given what is true.
+    #[must_use]
+    pub fn contains(
+        &self,
+        action: &str,
+        resource: &str,
+        holds: impl Fn(&Atom) -> bool + Copy,
+    ) -> bool {
+        self.allow
+            .iter()
+            .any(|area| area.contains(action, resource, holds))
+            && !self
+                .deny
+                .iter()
+                .any(|area| area.contains(action, resource, holds))
+    }
+
+    /// The part of it that lies in an area, for example on one bucket.
+    #[must_use]
+    pub fn within(&self, area: &Area) -> Self {
+        let meet = |list: &[Area]| meet(list, std::slice::from_ref(area));
+        Self {
+            allow: meet(&self.allow),
+            deny: meet(&self.deny),
+        }
+    }
+
+    /// Everything that one of the two allows. The Denies of either still count for what it allows itself only.
+    #[must_use]
+    pub fn regions(&self) -> Vec<Region> {
+        self.allow
+            .iter()
+            .filter_map(|area| Region::new(area, self.deny.iter()))
+            .collect()
+    }
+
+    /// What this allows and `other` does not, in disjoint reasons: what `other` never allowed, and what it denied.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Vec<Region> {
+        let mut regions = Vec::new();
+        for area in &self.allow {
+            regions.extend(Region::new(area, self.deny.iter().chain(&other.allow)));
+            for denied in &other.deny {
+                if !area.is_apart_from(denied) {
+                    let mut both = area.intersection(denied);
+                    both.sources.clone_from(&area.sources);
+                    regions.extend(Region::new(&both, self.deny.iter()));
+                }
+            }
+        }
+        regions
+    }
+
+    /// Whether this allows all that `other` allows.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        other.minus(self).is_empty()
+    }
+}
+
+impl Region {
+    /// The area less others; `None` if nothing is left.
+    fn new<'a>(area: &Area, except: impl Iterator<Item = &'a Area>) -> Option<Self> {
+        if area.is_contradictory() {
+            return None;
+        }
+        let except: Vec<Area> = except
+            .filter(|e| !e.is_contradictory() && !e.is_apart_from(area))
+            .cloned()
+            .collect();
+        let region = Self {
+            area: area.clone(),
+            except,
+        };
+        (!region.is_empty()).then_some(region)
+    }
+
+    /// Whether a request is in it, given what is true.
+    #[must_use]
+    pub fn contains(
+        &self,
+        action: &str,
+        resource: &str,
+        holds: impl Fn(&Atom) -> bool + Copy,
+    ) -> bool {
+        self.area.contains(action, resource, holds)
+            && !self
+                .except
+                .iter()
+                .any(|area| area.contains(action, resource, holds))
+    }
+
+    /// Whether nothing is in it. "Not empty" is also said of what is too intricate to find out.
+    fn is_empty(&self) -> bool {
+        let areas = || std::iter::once(&self.area).chain(&self.except);
+        let Some(actions) = classes(areas().map(|area| area.actions.as_slice())) else {
+            return false;
+        };
+        let Some(resources) = classes(areas().map(|area| area.resources.as_slice())) else {
+            return false;
+        };
+        let inside = |class: &Class| class.first().copied().unwrap_or(false);
+        for action in actions.iter().filter(|class| inside(class)) {
+            for resource in resources.iter().filter(|class| inside(class)) {
+                let covering: Vec<&Area> = self
+                    .except
+                    .iter()
+                    .zip(action.iter().zip(resource).skip(1))
+                    .filter(|(_, (action, resource))| **action && **resource)
+                    .map(|(area, _)| area)
+                    .collect();
+                let mut known = Known::new(&self.area);
+                if known.can_escape(&covering) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
+/// What is taken to be true and false while looking for circumstances that no exception covers.
+struct Known<'a> {
+    holds: Vec<&'a Atom>,
+    fails: Vec<&'a Atom>,
+}
+
+impl<'a> Known<'a> {
+    fn new(area: &'a Area) -> Self {
+        Self {
+            holds: area.when.iter().collect(),
+            fails: area.unless.iter().collect(),
+        }
+    }
+
+    /// Whether the open atoms can be chosen so that none of the areas counts.
+    fn can_escape(&mut self, covering: &[&'a Area]) -> bool {
+        let Some((area, rest)) = covering.split_first() else {
+            return true;
+        };
+        let is_out = area.when.iter().any(|atom| self.fails.contains(&atom))
+            || area.unless.iter().any(|atom| self.holds.contains(&atom));
+        if is_out {
+            return self.can_escape(rest);
+        }
+        for atom in &area.when {
+            if !self.holds.contains(&atom) {
+                self.fails.push(atom);
+                if self.can_escape(rest) {
+                    return true;
+                }
+                self.fails.pop();
+            }
+        }
+        for atom in &area.unless {
+            if !self.fails.contains(&atom) {
+                self.holds.push(atom);
+                if self.can_escape(rest) {
+                    return true;
+                }
+                self.holds.pop();
+            }
+        }
+        false
+    }
+}
+
+/// For one kind of text: which of the areas select it.
+type Class = Vec<bool>;
+
+/// More kinds of text than any real set of policies tells apart.
+const MOST_CLASSES: usize = 20_000;
+
+/// All the kinds of text that the selectors tell apart, of those that the first area selects. `None` when there are too
+/// many.
+fn classes<'a>(areas: impl Iterator<Item = &'a [Selector<Pattern>]>) -> Option<BTreeSet<Class>> {
+    let areas: Vec<&[Selector<Pattern>]> = areas.collect();
+    let mut patterns: Vec<&Pattern> = areas
+        .iter()
+        .flat_map(|area| area.iter().flat_map(|s| &*s.values))
+        .collect();
+    patterns.sort_unstable();
+    patterns.dedup();
+    let index = |pattern: &Pattern| patterns.binary_search(&pattern).ok();
+    let required: Vec<Vec<usize>> = areas
+        .first()?
+        .iter()
+        .filter(|selector| !selector.inverted)
+        .map(|selector| selector.values.iter().filter_map(index).collect())
+        .collect();
+    let is_live = |state: &[Vec<usize>]| {
+        let alive = |at: &usize| state.get(*at).is_some_and(|states| !states.is_empty());
+        required.iter().all(|any| any.iter().any(alive))
+    };
+    let start: Vec<Vec<usize>> = patterns
+        .iter()
+        .map(|p| closure(p.tokens(), vec![0]))
+        .collect();
+    let mut seen = BTreeSet::from([start.clone()]);
+    let mut open = vec![start];
+    let mut found = BTreeSet::new();
+    while let Some(state) = open.pop() {
+        let matched: Vec<bool> = patterns
+            .iter()
+            .zip(&state)
+            .map(|(pattern, states)| states.contains(&pattern.tokens().len()))
+            .collect();
+        let holds = |p: &Pattern| index(p).and_then(|at| matched.get(at)).is_some_and(|m| *m);
+        let class = areas
+            .iter()
+            .map(|area| area.iter().all(|s| s.selects(holds)))
+            .collect();
+        found.insert(class);
+        for char in next_chars(&patterns, &state) {
+            let next: Vec<Vec<usize>> = patterns
+                .iter()
+                .zip(&state)
+                .map(|(pattern, states)| step(pattern.tokens(), states, char))
+                .collect();
+            if is_live(&next) && seen.insert(next.clone()) {
+                open.push(next);
+            }
+        }
+        if seen.len() > MOST_CLASSES {
+            return None;
+        }
+    }
+    Some(found)
+}
+
+/// The characters that some pattern waits for, and `None` for all others.
+fn next_chars(patterns: &[&Pattern], state: &[Vec<usize>]) -> BTreeSet<Option<char>> {
+    let mut chars = BTreeSet::from([None]);
+    for (pattern, states) in patterns.iter().zip(state) {
+        for at in states {
+            if let Some(Token::Char(char)) = pattern.tokens().get(*at) {
+                chars.insert(Some(*char));
+            }
+        }
+    }
+    chars
+}
+
+fn step(tokens: &[Token], states: &[usize], char: Option<char>) -> Vec<usize> {
+    let mut next = Vec::with_capacity(states.len());
+    for at in states {
+        match tokens.get(*at) {
+            Some(Token::Many) => next.push(*at),
+            Some(Token::One) => next.push(at + 1),
+            Some(Token::Char(wanted)) if Some(*wanted) == char => next.push(at + 1),
+            _ => {}
+        }
+    }
+    closure(tokens, next)
+}
+
+fn closure(tokens: &[Token], mut states: Vec<usize>) -> Vec<usize> {
+    let mut at = 0;
+    while let Some(state) = states.get(at).copied() {
+        if tokens.get(state) == Some(&Token::Many) {
+            states.push(state + 1);
+        }
+        at += 1;
+    }
+    states.sort_unstable();
+    states.dedup();
+    states
+}
+
+/// The intersection of two unions.
+fn meet(a: &[Area], b: &[Area]) -> Vec<Area> {
+    let mut areas = Vec::new();
+    for one in a {
+        for two in b {
+            if !one.is_apart_from(two) {
+                let both = one.intersection(two);
+                if !both.is_contradictory() && !areas.contains(&both) {
+                    areas.push(both);
+                }
+            }
+        }
+    }
+    areas
+}
+
+/// Everything that the caller of a request may do, in the circumstances of the request, to resources like the one of the
+/// request: of the same owner, under the same resource policy, and a key or role where that one is.
+///
+/// Keys of the context decide conditions and fill in variables; where a key varies ([`Context::open`](super::Context::open))
+/// the condition stays in the answer as an [`Atom`].
+#[must_use]
+pub fn reach(request: &Request, policies: &PolicySet) -> Reach {
+    let scene = Scene::new(request, policies);
+    let mut lists = Lists::default();
+    scene.each(policies, |layer, attached| {
+        for statement in &attached.policy.statements {
+            let (truth, grant) = scene.principal(layer, statement);
+            if truth != Truth::No {
+                let applied = Applied {
+                    layer,
+                    policy: attached.name,
+                    statement,
+                    certain: truth == Truth::Yes,
+                    grant,
+                };
+                lists.add(request, attached.policy, applied);
+            }
+        }
+    });
+    let allow = lists.allow(&scene, policies);
+    Reach {
+        allow,
+        deny: lists.deny,
+    }
+}
+
+/// The areas of all statements about the caller, by what they mean for the decision.
+#[derive(Default)]
+struct Lists {
+    deny: Vec<Area>,
+    allow: Vec<(Layer, Grant, Area)>,
+}
+
+impl Lists {
+    fn add(&mut self, request: &Request, policy: &Policy, applied: Applied) {
+        for area in areas(request, policy, &applied) {
+            match applied.statement.effect {
+                Effect::Deny => self.deny.push(area),
+                Effect::Allow => self.allow.push((applied.layer, applied.grant, area)),
+            }
+        }
+    }
+
+    fn of(&self, layer: Layer) -> Vec<Area> {
+        self.allow
+            .iter()
+            .filter(|(of, ..)| *of == layer)
+            .map(|(.., area)| area.clone())
+            .collect()
+    }
+
+    fn granted(&self, wanted: Grant) -> Vec<Area> {
+        let fits = |layer: Layer, grant: Grant| layer == Layer::Resource && grant == wanted;
+        let granted = self
+            .allow
+            .iter()
+            .filter(|(layer, grant, _)| fits(*layer, *grant));
+        granted.map(|(.., area)| area.clone()).collect()
+    }
+
+    /// What the layers together allow, in the order of `Scene::decide`.
+    fn allow(&self, scene: &Scene, policies: &PolicySet) -> Vec<Area> {
+        let rules = Rules::of(scene.request);
+        if rules.policy_rules && policies.resource.is_none() {
+            return Vec::new();
+        }
+        let (direct, behind, account) = (
+            self.granted(Grant::Direct),
+            self.granted(Grant::Behind),
+            self.granted(Grant::Account),
+        );
+        let everybody = || [direct.clone(), behind.clone(), account.clone()].concat();
+        let all = vec![Area::everything()];
+        let mut total = if let Some(own) = scene.caller.account() {
+            let same_account = scene.request.owner().is_none_or(|owner| owner == own);
+            let identity = match scene.caller {
+                Caller::Root { .. } => all.clone(),
+                _ => self.of(Layer::Identity),
+            };
+            let base = if !same_account {
+                meet(&everybody(), &identity)
+            } else if rules.policy_rules {
+                [behind.clone(), meet(&account, &identity)].concat()
+            } else {
+                [behind.clone(), identity].concat()
+            };
+            let mut base = if scene.is_federated_without_session(policies) {
+                Vec::new()
+            } else {
+                base
+            };
+            if scene.has_boundary {
+                base = meet(&base, &self.of(Layer::Boundary));
+            }
+            if !policies.session.is_empty() {
+                base = meet(&base, &self.of(Layer::Session));
+            }
+            if same_account {
+                [direct, base].concat()
+            } else {
+                base
+            }
+        } else {
+            everybody()
+        };
+        if scene.has_scps() {
+            for level in 0..policies.scps.len() {
+                total = meet(&total, &self.of(Layer::Scp { level }));
+            }
+        }
+        if !policies.endpoint.is_empty() {
+            total = meet(&total, &self.of(Layer::Endpoint));
+        }
+        total
+    }
+}
+
+/// The areas of one statement: one for all its plain resources, and one for each with a variable that varies.
+fn areas(request: &Request, policy: &Policy, applied: &Applied) -> Vec<Area> {
+    let statement = applied.statement;
+    let context = &request.context;
+    let mut base = Area::everything();
+    base.sources.push(Source {
+        layer: applied.layer,
+        policy: applied.policy.to_owned(),
+        position: statement.position(),
+        sid: statement.sid().map(str::to_owned),
+    });
+    if !applied.certain {
+        base.when.insert(Atom::NotPrincipal(applied.policy.into()));
+    }
+    for condition in &statement.condition {
+        match matching::condition(condition, policy.version, context) {
+            Truth::Yes => {}
+            Truth::No => return Vec::new(),
+            Truth::Maybe => {
+                base.when.insert(Atom::Condition(condition.clone()));
+            }
+        }
+    }
+    let fold = |action: &super::ActionPattern| {
+        Pattern::without_escapes(&action.as_str().to_ascii_lowercase())
+    };
+    base.actions.push(Selector {
+        inverted: statement.action.inverted,
+        values: statement.action.values.iter().map(fold).collect(),
+    });
+    with_resources(request, policy, statement, applied.layer, base)
+}
+
+fn with_resources(
+    request: &Request,
+    policy: &Policy,
+    statement: &Statement,
+    layer: Layer,
+    base: Area,
+) -> Vec<Area> {
+    let Some(resource) = &statement.resource else {
+        return if layer == Layer::Resource {
+            vec![base]
+        } else {
+            Vec::new()
+        };
+    };
+    let mut plain = Vec::new();
+    let mut open: Vec<(&str, Pattern)> = Vec::new();
+    for text in &resource.values {
+        match matching::resource_pattern(text, policy.version, &request.context) {
+            Ok(pattern) => plain.push(pattern),
+            Err(Unresolved::NoValue) => {}
+            Err(Unresolved::Varies) => open.push((text, matching::widened(text))),
+        }
+    }
+    if resource.inverted {
+        let mut area = base;
+        area.resources.push(Selector {
+            inverted: true,
+            values: plain.into(),
+        });
+        area.unless.extend(
+            open.into_iter()
+                .map(|(text, _)| Atom::Resource(text.into())),
+        );
+        return vec![area];
+    }
+    let with = |pattern: Vec<Pattern>| {
+        let mut area = base.clone();
+        area.resources.push(Selector {
+            inverted: false,
+            values: pattern.into(),
+        });
+        area
+    };
+    let mut areas = Vec::new();
+    if !plain.is_empty() {
+        areas.push(with(plain));
+    }
+    for (text, pattern) in open {
+        let mut area = with(vec![pattern]);
+        area.when.insert(Atom::Resource(text.into()));
+        areas.push(area);
+    }
+    areas
+}

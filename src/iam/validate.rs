@@ -1,0 +1,450 @@
+//! What AWS refuses in one kind of policy: the form of actions and resources, and elements that do not belong there.
+//!
+//! Sources: IAM User Guide, "Grammar of the IAM JSON policy language", "IAM JSON policy elements: Sid", "Resource" and
+//! "Principal", "IAM Access Analyzer policy check reference"; AWS Organizations User Guide, "SCP syntax" and "RCP syntax";
+//! the messages with which `CreatePolicy` and `UpdateAssumeRolePolicy` refuse a document.
+
+use super::arn::PARTITIONS;
+use super::condition::{Operator, Test};
+use super::json::{Json, Member, Node};
+use super::matching;
+use super::parse::{self, Document, ParseError, Path, Problems};
+use super::policy::Policy;
+
+/// What a policy is attached to: decides what it may contain and how it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicyKind {
+    /// Attached to a user, group or role.
+    Identity,
+    /// A permissions boundary.
+    Boundary,
+    /// Given when a session is made.
+    Session,
+    /// Attached to some resource.
+    Resource,
+    /// Attached to an S3 bucket.
+    Bucket,
+    /// Attached to a KMS key.
+    Key,
+    /// The trust policy of a role.
+    Trust,
+    /// Attached to a VPC endpoint.
+    Endpoint,
+    /// A service control policy.
+    Scp,
+    /// A resource control policy.
+    Rcp,
+}
+
+impl PolicyKind {
+    /// Whether the policy belongs to callers and so names no principal.
+    #[must_use]
+    pub fn is_of_identity(self) -> bool {
+        matches!(
+            self,
+            Self::Identity | Self::Boundary | Self::Session | Self::Scp
+        )
+    }
+
+    /// Whether the policy is attached to a resource and says who may use it.
+    #[must_use]
+    pub fn is_of_resource(self) -> bool {
+        matches!(self, Self::Resource | Self::Bucket | Self::Key)
+    }
+
+    /// Whether AWS takes a document without `Version` or of 2008-10-17.
+    fn takes_old_version(self) -> bool {
+        !matches!(
+            self,
+            Self::Identity | Self::Boundary | Self::Session | Self::Rcp
+        )
+    }
+
+    fn needs_resource(self) -> bool {
+        !matches!(self, Self::Trust | Self::Resource)
+    }
+
+    fn needs_principal(self) -> bool {
+        matches!(self, Self::Bucket | Self::Key | Self::Trust | Self::Rcp)
+    }
+
+    /// Whether IAM itself stores the document, with its rules for characters and Sids.
+    fn is_kept_by_iam(self) -> bool {
+        matches!(self, Self::Identity | Self::Boundary | Self::Session)
+    }
+}
+
+/// Reads a policy document and checks all that AWS checks for this kind of policy before it takes it.
+///
+/// # Errors
+/// All problems, in the order of the document where both the structure and the forms are wrong in different places.
+pub fn validate(kind: PolicyKind, text: &str) -> Result<Policy, Vec<ParseError>> {
+    document(kind, text).map(Document::into_policy)
+}
+
+/// As [`validate`], for a document that has been read as JSON before.
+///
+/// # Errors
+/// As [`validate`], without line and column.
+pub fn validate_value(
+    kind: PolicyKind,
+    value: &serde_json::Value,
+) -> Result<Policy, Vec<ParseError>> {
+    node(kind, &super::json::from_value(value), None).map(Document::into_policy)
+}
+
+/// As [`validate`], with the statements in the order of the text.
+pub(super) fn document(kind: PolicyKind, text: &str) -> Result<Document, Vec<ParseError>> {
+    let root = parse::root(text).map_err(|error| vec![error])?;
+    node(kind, &root, Some(text))
+}
+
+fn node(kind: PolicyKind, root: &Node, text: Option<&str>) -> Result<Document, Vec<ParseError>> {
+    let parsed = parse::policy_node(root, text);
+    let mut checker = Checker {
+        kind,
+        problems: Problems {
+            text,
+            found: Vec::new(),
+        },
+    };
+    checker.document(root);
+    let mut found = checker.problems.found;
+    match parsed {
+        Ok(document) if found.is_empty() => Ok(document),
+        Ok(_) => Err(found),
+        Err(mut errors) => {
+            errors.append(&mut found);
+            // One remark for one place is enough: the structure comes before the form.
+            errors.sort_by_key(|error| error.place);
+            Err(errors)
+        }
+    }
+}
+
+struct Checker<'t> {
+    kind: PolicyKind,
+    problems: Problems<'t>,
+}
+
+fn member<'n, 'a>(members: &'n [Member<'a>], name: &str) -> Option<&'n Member<'a>> {
+    members.iter().find(|member| member.name == name)
+}
+
+impl Checker<'_> {
+    fn add(&mut self, path: &Path, offset: Option<usize>, message: impl Into<String>) {
+        self.problems.add(path, offset, message);
+    }
+
+    fn document(&mut self, node: &Node) {
+        let path = Path::ROOT;
+        let Json::Object(members) = &node.value else {
+            return;
+        };
+        if !self.kind.takes_old_version() {
+            let version = member(members, "Version").map(|m| &m.node);
+            let old = match version {
+                None => true,
+                Some(node) => {
+                    matches!(&node.value, Json::String(text) if text == "2008-10-17")
+                }
+            };
+            if old {
+                let offset = version.map_or(node.offset, |node| node.offset);
+                let message = "the Version must be `2012-10-17` in this kind of policy";
+                self.add(&path.name("Version"), offset, message);
+            }
+        }
+        let Some(statement) = member(members, "Statement") else {
+            return;
+        };
+        let path = path.name("Statement");
+        match &statement.node.value {
+            Json::Array(list) => {
+                for (index, node) in list.iter().enumerate() {
+                    self.statement(&path.index(index), node);
+                }
+            }
+            Json::Object(_) => self.statement(&path, &statement.node),
+            _ => {}
+        }
+    }
+
+    fn statement(&mut self, path: &Path, node: &Node) {
+        let Json::Object(members) = &node.value else {
+            return;
+        };
+        for Member { offset, name, node } in members {
+            let here = path.name(name);
+            match name.as_ref() {
+                "Sid" => self.sid(&here, node),
+                "Action" | "NotAction" => {
+                    self.texts(&here, node, action_problem);
+                    self.actions(&here, node, name.starts_with("Not"));
+                }
+                "Resource" | "NotResource" if self.kind == PolicyKind::Trust => {
+                    let message = "a trust policy has no resource: it is about the role that it is attached to";
+                    self.add(&here, *offset, message);
+                }
+                "Resource" | "NotResource" => self.texts(&here, node, resource_problem),
+                "Principal" | "NotPrincipal" => self.principal(&here, *offset, name, node),
+                "Condition" => self.conditions(&here, node),
+                _ => {}
+            }
+        }
+        let has = |name: &str| member(members, name).is_some();
+        if self.kind.needs_resource() && !has("Resource") && !has("NotResource") {
+            self.add(
+                path,
+                node.offset,
+                "the statement has neither `Resource` nor `NotResource`",
+            );
+        }
+        if self.kind.needs_principal() && !has("Principal") && !has("NotPrincipal") {
+            self.add(path, node.offset, "the statement has no `Principal`");
+        }
+        if self.kind == PolicyKind::Rcp
+            && let Some(effect) = member(members, "Effect")
+            && matches!(&effect.node.value, Json::String(text) if text == "Allow")
+        {
+            let message = "a resource control policy can only deny";
+            self.add(&path.name("Effect"), effect.node.offset, message);
+        }
+    }
+
+    fn sid(&mut self, path: &Path, node: &Node) {
+        let Json::String(sid) = &node.value else {
+            return;
+        };
+        if self.kind.is_kept_by_iam()
+            && !sid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        {
+            let message = format!("the Sid `{sid}` may have letters and digits only in IAM");
+            self.add(path, node.offset, message);
+        }
+    }
+
+    fn texts(&mut self, path: &Path, node: &Node, problem: fn(&str) -> Option<String>) {
+        let mut check = |path: &Path, node: &Node| {
+            if let Json::String(text) = &node.value
+                && let Some(message) = problem(text)
+            {
+                self.problems.add(path, node.offset, message);
+            }
+        };
+        if let Json::Array(list) = &node.value {
+            for (index, node) in list.iter().enumerate() {
+                check(&path.index(index), node);
+            }
+        } else {
+            check(path, node);
+        }
+    }
+
+    /// What only trust policies and RCPs ask of actions.
+    fn actions(&mut self, path: &Path, node: &Node, inverted: bool) {
+        if self.kind == PolicyKind::Rcp && inverted {
+            let message = "a resource control policy has no `NotAction`";
+            self.add(path, node.offset, message);
+        }
+        let texts: Vec<(&str, Option<usize>)> = match &node.value {
+            Json::String(text) => vec![(text, node.offset)],
+            Json::Array(list) => list
+                .iter()
+                .filter_map(|n| {
+                    if let Json::String(text) = &n.value {
+                        Some((text.as_ref(), n.offset))
+                    } else {
+                        None
+                    }
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        for (text, offset) in texts {
+            if self.kind == PolicyKind::Rcp && text == "*" {
+                let message = "`*` alone is no action in a resource control policy; name the service as in `s3:*`";
+                self.add(path, offset, message);
+            }
+            let sts = text
+                .get(..4)
+                .is_some_and(|prefix| prefix.eq_ignore_ascii_case("sts:"));
+            if self.kind == PolicyKind::Trust && !sts {
+                let message =
+                    format!("`{text}` cannot be in a trust policy, which holds STS actions only");
+                self.add(path, offset, message);
+            }
+        }
+    }
+
+    fn principal(&mut self, path: &Path, offset: Option<usize>, name: &str, node: &Node) {
+        if self.kind.is_of_identity() {
+            let message = format!(
+                "`{name}` does not belong in this kind of policy: it applies to whom it is attached to"
+            );
+            self.add(path, offset, message);
+        } else if name == "NotPrincipal" && self.kind == PolicyKind::Trust {
+            self.add(path, offset, "a trust policy has no `NotPrincipal`");
+        } else if self.kind == PolicyKind::Rcp {
+            let everyone = matches!(&node.value, Json::String(text) if text == "*");
+            if name == "NotPrincipal" || !everyone {
+                let message = "the principal of a resource control policy is `\"*\"`; narrow it with conditions";
+                self.add(path, offset, message);
+            }
+        }
+    }
+
+    fn conditions(&mut self, path: &Path, node: &Node) {
+        let Json::Object(operators) = &node.value else {
+            return;
+        };
+        for operator in operators {
+            let Ok(Operator { test, .. }) = operator.name.parse() else {
+                continue;
+            };
+            let is_date = matches!(
+                test,
+                Test::DateEquals
+                    | Test::DateNotEquals
+                    | Test::DateLessThan
+                    | Test::DateLessThanEquals
+                    | Test::DateGreaterThan
+                    | Test::DateGreaterThanEquals
+            );
+            let Json::Object(keys) = &operator.node.value else {
+                continue;
+            };
+            for key in keys {
+                if is_date {
+                    let here = path.name(&operator.name);
+                    self.texts(&here.name(&key.name), &key.node, date_problem);
+                }
+            }
+        }
+    }
+}
+
+/// Dates are ISO 8601 or seconds of the UNIX epoch; what follows a variable is not known.
+fn date_problem(text: &str) -> Option<String> {
+    (!text.contains("${") && matching::instant(text).is_none())
+        .then(|| format!("`{text}` is not a date; write it as `2026-01-31T12:00:00Z`"))
+}
+
+/// An action is `*` or `service:name`, where the service prefix has letters, digits, `-` and `.`.
+///
+/// Sources: IAM User Guide, "IAM JSON policy elements: Action"; the messages of `CreatePolicy`.
+fn action_problem(text: &str) -> Option<String> {
+    if text == "*" {
+        return None;
+    }
+    let Some((service, name)) = text.split_once(':') else {
+        return Some(format!(
+            "`{text}` has no service; write it as `service:{text}`"
+        ));
+    };
+    if name.contains(':') {
+        return Some(format!(
+            "`{text}` has more than one colon; an action is `service:name`"
+        ));
+    }
+    if service
+        .bytes()
+        .any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-' && byte != b'.')
+        || service.is_empty()
+    {
+        return Some(format!("`{service}` is not a service prefix in `{text}`"));
+    }
+    if name.is_empty() {
+        return Some(format!("`{text}` names no action of the service"));
+    }
+    None
+}
+
+/// A resource is `*` or an ARN of a known partition with a service.
+fn resource_problem(text: &str) -> Option<String> {
+    if text == "*" {
+        return None;
+    }
+    let Some((_, rest)) = text.split_once(':') else {
+        return Some(format!("`{text}` is neither an ARN nor `*`"));
+    };
+    let (partition, rest) = rest
+        .split_once(':')
+        .map_or((rest, None), |(p, rest)| (p, Some(rest)));
+    let is_pattern = partition.contains(['*', '?']) || partition.contains("${");
+    if !is_pattern && !PARTITIONS.contains(&partition) {
+        return Some(format!(
+            "`{partition}` in `{text}` is not a partition; they are `{}`",
+            PARTITIONS.join("`, `")
+        ));
+    }
+    let Some((service, rest)) = rest.and_then(|rest| rest.split_once(':')) else {
+        return Some(format!("`{text}` does not say of which service it is"));
+    };
+    if service.is_empty() {
+        return Some(format!("`{text}` has an empty service"));
+    }
+    if text.contains("::") && text.matches(':').count() < 5 {
+        return Some(format!("`{text}` has fewer than six parts"));
+    }
+    let mut parts = rest.splitn(3, ':');
+    let (region, account, resource) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+        parts.next(),
+    );
+    let resource = resource?;
+    match service {
+        "iam" if !region.is_empty() => Some(format!(
+            "`{text}` has a region, and IAM resources have none"
+        )),
+        "iam"
+            if resource != "root"
+                && !resource.starts_with(['*', '?', '$'])
+                && !IAM_PATHS.iter().any(|start| resource.starts_with(start)) =>
+        {
+            Some(format!(
+                "`{resource}` in `{text}` is no IAM resource; it is `*` or starts with `{}`",
+                IAM_PATHS.join("`, `")
+            ))
+        }
+        "s3" if !region.is_empty()
+            && !region.starts_with(['*', '$'])
+            && (account.is_empty()
+                || !S3_REGIONAL.iter().any(|start| resource.starts_with(start))) =>
+        {
+            Some(format!(
+                "`{text}` has a region, and buckets and objects have none"
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// How the resource part of an IAM ARN begins. Source: the message of `CreatePolicy`.
+const IAM_PATHS: &[&str] = &[
+    "user/",
+    "federated-user/",
+    "role/",
+    "group/",
+    "instance-profile/",
+    "mfa/",
+    "server-certificate/",
+    "policy/",
+    "sms-mfa/",
+    "saml-provider/",
+    "oidc-provider/",
+    "report/",
+    "access-report/",
+];
+
+/// How the resource part of an S3 ARN with a region begins. Source: Service Authorization Reference, Amazon S3.
+const S3_REGIONAL: &[&str] = &[
+    "*",
+    "accesspoint",
+    "access-grants",
+    "async-request",
+    "job/",
+    "multi-region-access-point",
+    "storage-lens",
+];
