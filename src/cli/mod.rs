@@ -90,7 +90,7 @@ fn run(ui: &Ui, args: &Args, environment: &Environment) -> Ended {
         Command::Graph { format } => offline::graph(ui, args, *format),
         Command::Show { plan, format } => offline::show(ui, args, plan.as_deref(), *format),
         Command::State { command } => offline::state(ui, args, command),
-        Command::Schema { schema } => offline::schema(ui, *schema),
+        Command::Schema { schema } => Ok(offline::schema(ui, *schema)),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "bailiwick", &mut text);

@@ -1,6 +1,7 @@
 //! Commands that look nowhere: they read files only.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use super::args::{ApplyFormat, Args, Format, GraphFormat, Schema, StateCommand};
@@ -108,15 +109,13 @@ pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format) ->
 }
 
 fn list(state: &State) -> String {
-    state
-        .resources
-        .iter()
-        .map(|(address, owned)| {
-            let mark = if owned.adopted { " (adopted)" } else { "" };
-            let unknown = if owned.body.is_none() { " (unknown: a run was cut off)" } else { "" };
-            format!("{}  {}{mark}{unknown}\n", render::inert(&address.to_string()), render::inert(&owned.physical_id))
-        })
-        .collect()
+    let mut text = String::new();
+    for (address, owned) in &state.resources {
+        let mark = if owned.adopted { " (adopted)" } else { "" };
+        let unknown = if owned.body.is_none() { " (unknown: a run was cut off)" } else { "" };
+        let _ = writeln!(text, "{address}  {}{mark}{unknown}", owned.physical_id);
+    }
+    render::inert(&text)
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
@@ -206,7 +205,7 @@ pub fn schema_of(schema: Schema) -> serde_json::Value {
     }
 }
 
-pub(super) fn schema(ui: &Ui, schema: Schema) -> Ended {
+pub(super) fn schema(ui: &Ui, schema: Schema) -> Exit {
     ui.result(&format!("{:#}\n", schema_of(schema)));
-    Ok(Exit::Ok)
+    Exit::Ok
 }

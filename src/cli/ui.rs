@@ -87,6 +87,7 @@ impl Ui {
     }
 
     /// A result. A reader that went away is no error.
+    #[allow(clippy::unused_self)] // every stream goes through here
     pub fn result(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -116,6 +117,7 @@ impl Ui {
 
     /// Asks, and returns the answer without spaces around.
     #[must_use]
+    #[allow(clippy::unused_self)] // every stream goes through here
     pub fn ask(&self, question: &str) -> Option<String> {
         let _ = write!(std::io::stderr().lock(), "{question} ");
         let mut answer = String::new();

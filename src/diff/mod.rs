@@ -156,10 +156,10 @@ pub fn moved(wanted: &Resource, owned: &Owned) -> bool {
     let kind = wanted.address.kind().as_str();
     let global = kind.starts_with("aws.iam.") || kind.starts_with("aws.s3.");
     let same_place = match (&wanted.wish.scope, &owned.scope) {
-        (Scope::Account { id: a, region: ra, .. }, Scope::Account { id: b, region: rb, .. }) => {
-            a == b && (global || ra == rb)
+        (Scope::Account { id, region, .. }, Scope::Account { id: old_id, region: old_region, .. }) => {
+            id == old_id && (global || region == old_region)
         }
-        (a, b) => a == b,
+        (here, there) => here == there,
     };
     !same_place || wanted.wish.physical_id != owned.physical_id
 }

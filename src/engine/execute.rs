@@ -167,7 +167,9 @@ impl Run<'_> {
                 }
                 Err(why) => return (failed(why, true), entries, None),
             };
-            let creates = (!step.deletes() && step.action != ActionKind::Forget).then(|| step.owned(None).map(Box::new)).flatten();
+            let creates = (!step.deletes() && step.action != ActionKind::Forget)
+                .then(|| step.owned(None).map(Box::new))
+                .flatten();
             let begin = Happening::Begin { action: step.action.to_string(), creates };
             if let Err(error) = self.journal(step, begin, &mut entries).await {
                 return (failed(error.to_string(), true), entries, Some(error));

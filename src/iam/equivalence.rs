@@ -27,15 +27,9 @@ pub fn equivalent(a: &Policy, b: &Policy) -> bool {
 }
 
 /// For each statement of `policy`, the position of another that makes it superfluous, if there is one.
-pub(super) fn redundant_statements(
-    statements: &[Statement],
-    version: Version,
-) -> Vec<Option<usize>> {
+pub(super) fn redundant_statements(statements: &[Statement], version: Version) -> Vec<Option<usize>> {
     let mut variables = Variables::default();
-    let normal: Vec<Normal> = statements
-        .iter()
-        .map(|s| variables.statement(s, version))
-        .collect();
+    let normal: Vec<Normal> = statements.iter().map(|s| variables.statement(s, version)).collect();
     let mut redundant: Vec<Option<usize>> = vec![None; normal.len()];
     for at in 0..normal.len() {
         let Some(statement) = normal.get(at) else {
@@ -57,38 +51,20 @@ pub(super) fn redundant_statements(
 }
 
 /// The actions and resources of a statement that another one of the same list covers: element, narrow, wide.
-pub(super) fn redundant_values(
-    statement: &Statement,
-    version: Version,
-) -> Vec<(&'static str, String, String)> {
+pub(super) fn redundant_values(statement: &Statement, version: Version) -> Vec<(&'static str, String, String)> {
     let normal = Variables::default().statement(statement, version);
     let mut found = Vec::new();
-    let element = if statement.action.inverted {
-        "NotAction"
-    } else {
-        "Action"
-    };
-    let names: Vec<&str> = statement
-        .action
-        .values
-        .iter()
-        .map(ActionPattern::as_str)
-        .collect();
+    let element = if statement.action.inverted { "NotAction" } else { "Action" };
+    let names: Vec<&str> = statement.action.values.iter().map(ActionPattern::as_str).collect();
     for (narrow, wide) in covered(&normal.action.values, Pattern::includes) {
         if let (Some(narrow), Some(wide)) = (names.get(narrow), names.get(wide)) {
             found.push((element, (*narrow).to_owned(), (*wide).to_owned()));
         }
     }
     if let (Some(resource), Some(written)) = (&normal.resource, &statement.resource) {
-        let element = if resource.inverted {
-            "NotResource"
-        } else {
-            "Resource"
-        };
+        let element = if resource.inverted { "NotResource" } else { "Resource" };
         for (narrow, wide) in covered(&resource.values, ResourcePattern::includes) {
-            if let (Some(narrow), Some(wide)) =
-                (written.values.get(narrow), written.values.get(wide))
-            {
+            if let (Some(narrow), Some(wide)) = (written.values.get(narrow), written.values.get(wide)) {
                 found.push((element, narrow.to_string(), wide.to_string()));
             }
         }
@@ -104,11 +80,8 @@ fn covered<T>(values: &[T], includes: fn(&T, &T) -> bool) -> Vec<(usize, usize)>
     };
     (0..values.len())
         .filter_map(|narrow| {
-            let by = (0..values.len()).find(|wide| {
-                *wide != narrow
-                    && covers(*wide, narrow)
-                    && (*wide < narrow || !covers(narrow, *wide))
-            })?;
+            let by = (0..values.len())
+                .find(|wide| *wide != narrow && covers(*wide, narrow) && (*wide < narrow || !covers(narrow, *wide)))?;
             Some((narrow, by))
         })
         .collect()
@@ -126,18 +99,10 @@ pub(super) struct ResourcePattern {
 impl ResourcePattern {
     fn new(tokens: Vec<Token>, has_variables: bool) -> Self {
         let mut parts = tokens.splitn(6, |token| *token == Token::Char(':'));
-        let mut part = || {
-            parts
-                .next()
-                .map(|tokens| Pattern::from_tokens(tokens.to_vec()))
-        };
+        let mut part = || parts.next().map(|tokens| Pattern::from_tokens(tokens.to_vec()));
         let parts = [part(), part(), part(), part(), part(), part()];
         let parts = parts.into_iter().collect::<Option<Vec<_>>>();
-        Self {
-            whole: Pattern::from_tokens(tokens),
-            parts,
-            has_variables,
-        }
+        Self { whole: Pattern::from_tokens(tokens), parts, has_variables }
     }
 
     /// Whether this matches all that `other` matches. Components are matched one by one, as IAM does; a pattern with
@@ -148,10 +113,7 @@ impl ResourcePattern {
             return self == other;
         }
         match (&self.parts, &other.parts) {
-            (Some(wide), Some(narrow)) => wide
-                .iter()
-                .zip(narrow)
-                .all(|(wide, narrow)| wide.includes(narrow)),
+            (Some(wide), Some(narrow)) => wide.iter().zip(narrow).all(|(wide, narrow)| wide.includes(narrow)),
             (None, _) => self.whole.includes(&other.whole),
             (Some(_), None) => self == other,
         }
@@ -195,12 +157,7 @@ impl Normal {
         principals.into_iter().flat_map(move |principal| {
             let resources = resources.clone();
             actions.clone().into_iter().flat_map(move |action| {
-                let cell = move |resource| Cell {
-                    statement: self,
-                    principal,
-                    action,
-                    resource,
-                };
+                let cell = move |resource| Cell { statement: self, principal, action, resource };
                 resources.clone().into_iter().map(cell)
             })
         })
@@ -221,9 +178,7 @@ fn covers_all(wide: &[Normal], narrow: &[Normal]) -> bool {
         // What the same policy denies anyway, an Allow need not be matched by an Allow.
         by(cell.statement.effect)
             || (cell.statement.effect == Effect::Allow
-                && narrow
-                    .iter()
-                    .any(|s| s.effect == Effect::Deny && covers(s, &cell)))
+                && narrow.iter().any(|s| s.effect == Effect::Deny && covers(s, &cell)))
     })
 }
 
@@ -232,12 +187,7 @@ fn covers(wide: &Normal, cell: &Cell) -> bool {
     covers_action(&wide.action, cell)
         && covers_resource(wide.resource.as_ref(), cell)
         && covers_principal(wide, cell)
-        && wide.condition.iter().all(|weak| {
-            cell.statement
-                .condition
-                .iter()
-                .any(|strong| implies(strong, weak))
-        })
+        && wide.condition.iter().all(|weak| cell.statement.condition.iter().any(|strong| implies(strong, weak)))
 }
 
 fn covers_action(wide: &Selector<Pattern>, cell: &Cell) -> bool {
@@ -246,9 +196,7 @@ fn covers_action(wide: &Selector<Pattern>, cell: &Cell) -> bool {
         return if wide.inverted {
             covers_inverted(&wide.values, &narrow.values, Pattern::includes)
         } else {
-            wide.values
-                .iter()
-                .any(|value| value.includes(&Pattern::any()))
+            wide.values.iter().any(|value| value.includes(&Pattern::any()))
         };
     };
     if wide.inverted {
@@ -268,15 +216,11 @@ fn covers_resource(wide: Option<&Selector<ResourcePattern>>, cell: &Cell) -> boo
         return if wide.inverted {
             covers_inverted(&wide.values, &narrow.values, ResourcePattern::includes)
         } else {
-            wide.values
-                .iter()
-                .any(|value| value.whole == Pattern::any())
+            wide.values.iter().any(|value| value.whole == Pattern::any())
         };
     };
     if wide.inverted {
-        wide.values
-            .iter()
-            .all(|value| value.is_apart_from(resource))
+        wide.values.iter().all(|value| value.is_apart_from(resource))
     } else {
         wide.values.iter().any(|value| value.includes(resource))
     }
@@ -284,8 +228,7 @@ fn covers_resource(wide: Option<&Selector<ResourcePattern>>, cell: &Cell) -> boo
 
 /// `Not [wide]` covers `Not [narrow]` when all that the first leaves out the second leaves out too.
 fn covers_inverted<T>(wide: &[T], narrow: &[T], includes: fn(&T, &T) -> bool) -> bool {
-    wide.iter()
-        .all(|left_out| narrow.iter().any(|value| includes(value, left_out)))
+    wide.iter().all(|left_out| narrow.iter().any(|value| includes(value, left_out)))
 }
 
 /// Principals are compared as written: an Allow to an account, to a role and to everybody differ in more than who they
@@ -302,8 +245,7 @@ fn covers_principal(wide: &Normal, cell: &Cell) -> bool {
             };
             !wide_principals.inverted
                 && (wide_principals.values.contains(principal)
-                    || (wide.effect == Effect::Deny
-                        && wide_principals.values.contains(&Principal::Everyone)))
+                    || (wide.effect == Effect::Deny && wide_principals.values.contains(&Principal::Everyone)))
         }
         _ => false,
     }
@@ -330,39 +272,25 @@ pub(super) struct Variables {
 
 impl Variables {
     fn policy(&mut self, policy: &Policy) -> Vec<Normal> {
-        policy
-            .statements
-            .iter()
-            .map(|s| self.statement(s, policy.version))
-            .collect()
+        policy.statements.iter().map(|s| self.statement(s, policy.version)).collect()
     }
 
     fn statement(&mut self, statement: &Statement, version: Version) -> Normal {
-        let fold = |action: &ActionPattern| {
-            Pattern::without_escapes(&action.as_str().to_ascii_lowercase())
-        };
+        let fold = |action: &ActionPattern| Pattern::without_escapes(&action.as_str().to_ascii_lowercase());
         let action = Selector {
             inverted: statement.action.inverted,
             values: statement.action.values.iter().map(fold).collect(),
         };
         let resource = statement.resource.as_ref().map(|resource| Selector {
             inverted: resource.inverted,
-            values: resource
-                .values
-                .iter()
-                .map(|text| self.resource(text, version))
-                .collect(),
+            values: resource.values.iter().map(|text| self.resource(text, version)).collect(),
         });
         Normal {
             effect: statement.effect,
             principal: statement.principal.clone(),
             action,
             resource,
-            condition: statement
-                .condition
-                .iter()
-                .map(|c| normal_condition(c, version))
-                .collect(),
+            condition: statement.condition.iter().map(|c| normal_condition(c, version)).collect(),
         }
     }
 
@@ -402,23 +330,14 @@ impl Variables {
             Some((name, default)) => format!("{},{default}", name.to_ascii_lowercase()),
             None => text.to_ascii_lowercase(),
         };
-        let next = u32::try_from(self.known.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(0xf_0000);
-        *self
-            .known
-            .entry(name)
-            .or_insert_with(|| char::from_u32(next).unwrap_or('\u{10fffd}'))
+        let next = u32::try_from(self.known.len()).unwrap_or(u32::MAX).saturating_add(0xf_0000);
+        *self.known.entry(name).or_insert_with(|| char::from_u32(next).unwrap_or('\u{10fffd}'))
     }
 }
 
 /// One spelling for conditions that mean the same.
 fn normal_condition(condition: &Condition, version: Version) -> Condition {
-    let Operator {
-        test,
-        qualifier,
-        if_exists,
-    } = condition.operator;
+    let Operator { test, qualifier, if_exists } = condition.operator;
     let has = |marks: &[char]| condition.values.iter().any(|value| value.contains(marks));
     let test = match test {
         // "ArnEquals and ArnLike behave identically": IAM User Guide, ARN condition operators.
@@ -428,29 +347,14 @@ fn normal_condition(condition: &Condition, version: Version) -> Condition {
         Test::StringNotLike if !has(&['*', '?']) => Test::StringNotEquals,
         other => other,
     };
-    let fold = matches!(
-        test,
-        Test::Bool | Test::Null | Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase
-    );
+    let fold = matches!(test, Test::Bool | Test::Null | Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase);
     let value = |value: &str| -> Box<str> {
         let literal = version == Version::V2008 && value.contains("${");
-        let value = if literal {
-            value.replace("${", "${$}{")
-        } else {
-            value.to_owned()
-        };
-        if fold {
-            value.to_ascii_lowercase().into()
-        } else {
-            value.into()
-        }
+        let value = if literal { value.replace("${", "${$}{") } else { value.to_owned() };
+        if fold { value.to_ascii_lowercase().into() } else { value.into() }
     };
     Condition {
-        operator: Operator {
-            test,
-            qualifier,
-            if_exists,
-        },
+        operator: Operator { test, qualifier, if_exists },
         key: ConditionKey::new(condition.key.as_str()),
         values: sorted(condition.values().map(value).collect()),
     }
@@ -474,14 +378,8 @@ mod tests {
     fn what_is_covered_does_not_count() {
         let one = json!([{"Sid": "a", "Effect": "Allow", "Action": ["s3:Get*", "s3:GetObject"],
             "Resource": ["arn:aws:s3:::b/*", "arn:aws:s3:::b/x"]}]);
-        assert!(same(
-            &one,
-            &json!([{"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*"}])
-        ));
-        assert!(!same(
-            &one,
-            &json!([{"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b*"}])
-        ));
+        assert!(same(&one, &json!([{"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*"}])));
+        assert!(!same(&one, &json!([{"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b*"}])));
         let split = json!([
             {"Effect": "Allow", "Action": ["s3:A", "s3:B"], "Resource": ["a:b", "c:d"]},
         ]);
@@ -513,10 +411,7 @@ mod tests {
             ])
         };
         let account = to(json!({"AWS": "arn:aws:iam::111122223333:root"}));
-        assert!(!same(
-            &account,
-            &to(json!({"AWS": "arn:aws:iam::111122223333:role/x"}))
-        ));
+        assert!(!same(&account, &to(json!({"AWS": "arn:aws:iam::111122223333:role/x"}))));
         assert!(!same(&account, &to(json!("*"))));
     }
 
@@ -525,15 +420,13 @@ mod tests {
         let on = |resource: &str| json!([{"Effect": "Allow", "Action": "s3:*", "Resource": [resource, "arn:aws:s3:::b/???*a*"]}]);
         let base = on("arn:aws:s3:::b/aaaaa");
         assert!(!same(&base, &on("arn:aws:s3:::b/${aws:a}")));
-        assert!(same(
-            &on("arn:aws:s3:::${aws:UserName}"),
-            &on("arn:aws:s3:::${AWS:username}")
-        ));
+        assert!(same(&on("arn:aws:s3:::${aws:UserName}"), &on("arn:aws:s3:::${AWS:username}")));
     }
 
     #[test]
     fn conditions_may_be_spelled_differently() {
-        let when = |condition: Value| json!([{"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": condition}]);
+        let when =
+            |condition: Value| json!([{"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": condition}]);
         assert!(same(
             &when(json!({"StringLike": {"a:b": "x"}, "ArnEquals": {"a:c": "arn:*"}})),
             &when(json!({"StringEquals": {"a:b": "x"}, "ArnLike": {"a:c": "arn:*"}})),

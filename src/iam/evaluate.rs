@@ -186,11 +186,7 @@ impl<'a> Decision<'a> {
         self.matched.iter().filter(move |applied| {
             applied.certain
                 && Some(applied.statement.effect()) == wanted
-                && !(only_resource
-                    && matches!(
-                        applied.layer,
-                        Layer::Identity | Layer::Boundary | Layer::Session
-                    ))
+                && !(only_resource && matches!(applied.layer, Layer::Identity | Layer::Boundary | Layer::Session))
         })
     }
 
@@ -230,17 +226,16 @@ impl fmt::Display for Decision<'_> {
             Reason::ResourceOfOtherAccount => {
                 f.write_str("the resource belongs to another account, and its policy does not allow it")
             }
-            Reason::NotDelegated => f.write_str(
-                "the policy of the key or role neither names the caller nor lets its account decide",
-            ),
+            Reason::NotDelegated => {
+                f.write_str("the policy of the key or role neither names the caller nor lets its account decide")
+            }
             Reason::FederatedWithoutSessionPolicy => f.write_str(
                 "a federated user without session policy has only what resource policies grant to the session",
             ),
             Reason::PolicyUnknown => f.write_str("the policy of the key or role is not known"),
             Reason::Depends => {
                 f.write_str("it depends on")?;
-                let mut keys: Vec<&str> =
-                    self.conditions.iter().map(|condition| condition.key().as_str()).collect();
+                let mut keys: Vec<&str> = self.conditions.iter().map(|condition| condition.key().as_str()).collect();
                 keys.sort_unstable();
                 keys.dedup();
                 if keys.is_empty() {
@@ -266,18 +261,8 @@ pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a>
     let matched = scene.matched(policies);
     let sure = scene.decide(policies, &matched, false);
     if matched.iter().all(|applied| applied.certain) {
-        let Verdict {
-            outcome,
-            layer,
-            why,
-        } = sure;
-        return Decision {
-            outcome,
-            layer,
-            why,
-            matched,
-            conditions: Vec::new(),
-        };
+        let Verdict { outcome, layer, why } = sure;
+        return Decision { outcome, layer, why, matched, conditions: Vec::new() };
     }
     // What may apply is taken against the caller once and for the caller once. Every real case lies between the two.
     let best = scene.decide(policies, &matched, true);
@@ -285,27 +270,10 @@ pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a>
         (best, Vec::new())
     } else {
         let unsettled = scene.unsettled(policies, &matched);
-        (
-            Verdict {
-                outcome: Outcome::Conditional,
-                layer: sure.layer,
-                why: Reason::Depends,
-            },
-            unsettled,
-        )
+        (Verdict { outcome: Outcome::Conditional, layer: sure.layer, why: Reason::Depends }, unsettled)
     };
-    let Verdict {
-        outcome,
-        layer,
-        why,
-    } = verdict;
-    Decision {
-        outcome,
-        layer,
-        why,
-        matched,
-        conditions,
-    }
+    let Verdict { outcome, layer, why } = verdict;
+    Decision { outcome, layer, why, matched, conditions }
 }
 
 struct Verdict {
@@ -324,11 +292,7 @@ pub(super) struct Scene<'r> {
 impl<'r> Scene<'r> {
     pub fn new(request: &'r Request, policies: &PolicySet) -> Self {
         let caller = Caller::of(&request.principal);
-        Self {
-            request,
-            caller,
-            has_boundary: !policies.boundaries.is_empty(),
-        }
+        Self { request, caller, has_boundary: !policies.boundaries.is_empty() }
     }
     fn matched<'a>(&self, policies: &PolicySet<'a>) -> Vec<Applied<'a>> {
         let mut matched = Vec::new();
@@ -377,8 +341,7 @@ impl<'r> Scene<'r> {
     ///
     /// Source: AWS Organizations User Guide, "Service control policies (SCPs)".
     pub fn has_scps(&self) -> bool {
-        self.caller.account().is_some()
-            && !self.request.principal.contains(":role/aws-service-role/")
+        self.caller.account().is_some() && !self.request.principal.contains(":role/aws-service-role/")
     }
 
     /// RCPs apply to the services that support them, and not to service-linked roles.
@@ -407,13 +370,7 @@ impl<'r> Scene<'r> {
             let truth = truth.and(self.conditions(policy, statement));
             if truth != Truth::No {
                 let certain = truth == Truth::Yes;
-                matched.push(Applied {
-                    layer,
-                    policy: name,
-                    statement,
-                    certain,
-                    grant,
-                });
+                matched.push(Applied { layer, policy: name, statement, certain, grant });
             }
         }
     }
@@ -427,28 +384,14 @@ impl<'r> Scene<'r> {
         let Some(resource) = &statement.resource else {
             return Truth::of(layer == Layer::Resource);
         };
-        let Request {
-            resource: text,
-            context,
-            ..
-        } = self.request;
-        let any = Truth::any(
-            resource
-                .values
-                .iter()
-                .map(|p| matching::resource(p, policy.version, context, text)),
-        );
+        let Request { resource: text, context, .. } = self.request;
+        let any = Truth::any(resource.values.iter().map(|p| matching::resource(p, policy.version, context, text)));
         if resource.inverted { any.not() } else { any }
     }
 
     fn conditions(&self, policy: &Policy, statement: &Statement) -> Truth {
         let context = &self.request.context;
-        Truth::all(
-            statement
-                .condition
-                .iter()
-                .map(|c| matching::condition(c, policy.version, context)),
-        )
+        Truth::all(statement.condition.iter().map(|c| matching::condition(c, policy.version, context)))
     }
 
     /// Whether a statement is about the caller. Identity-based policies name nobody: they are the caller's.
@@ -529,11 +472,7 @@ impl<'r> Scene<'r> {
         let applies = (Truth::Yes, Grant::Direct);
         let names = || selector.values.iter().filter(|p| self.names(p).is_some());
         if effect == Effect::Allow {
-            return if names().next().is_some() {
-                (Truth::No, Grant::Unnamed)
-            } else {
-                applies
-            };
+            return if names().next().is_some() { (Truth::No, Grant::Unnamed) } else { applies };
         }
         if self.has_boundary {
             return applies;
@@ -545,9 +484,7 @@ impl<'r> Scene<'r> {
         let complete = match &self.caller {
             _ if lists(&|p| matches!(p, Principal::Everyone | Principal::AnyAws)) => true,
             Caller::Session { .. } => lists(&own) && lists(&behind) && lists(&account),
-            Caller::User { .. } | Caller::Role { .. } | Caller::FederatedUser { .. } => {
-                lists(&own) && lists(&account)
-            }
+            Caller::User { .. } | Caller::Role { .. } | Caller::FederatedUser { .. } => lists(&own) && lists(&account),
             _ => names().next().is_some(),
         };
         if complete {
@@ -561,9 +498,7 @@ impl<'r> Scene<'r> {
 
     /// Goes through the layers. A statement that may apply counts when it is an Allow and `hopeful`, or a Deny and not.
     fn decide(&self, policies: &PolicySet, matched: &[Applied], hopeful: bool) -> Verdict {
-        let counts = |applied: &&Applied| {
-            applied.certain || hopeful == (applied.statement.effect == Effect::Allow)
-        };
+        let counts = |applied: &&Applied| applied.certain || hopeful == (applied.statement.effect == Effect::Allow);
         let denial = matched
             .iter()
             .filter(counts)
@@ -571,11 +506,7 @@ impl<'r> Scene<'r> {
             .min_by_key(|applied| applied.layer);
         if let Some(denial) = denial {
             let layer = Some(denial.layer);
-            return Verdict {
-                outcome: Outcome::ExplicitlyDenied,
-                layer,
-                why: Reason::Denied,
-            };
+            return Verdict { outcome: Outcome::ExplicitlyDenied, layer, why: Reason::Denied };
         }
         // Only Allows are left.
         let allows = |layer: Layer| matched.iter().filter(counts).any(|a| a.layer == layer);
@@ -585,15 +516,10 @@ impl<'r> Scene<'r> {
             .filter(|applied| applied.layer == Layer::Resource)
             .map(|applied| applied.grant)
             .max();
-        let missing = |layer, why| Verdict {
-            outcome: Outcome::ImplicitlyDenied,
-            layer: Some(layer),
-            why,
-        };
+        let missing = |layer, why| Verdict { outcome: Outcome::ImplicitlyDenied, layer: Some(layer), why };
 
         if self.has_scps()
-            && let Some(level) =
-                (0..policies.scps.len()).find(|level| !allows(Layer::Scp { level: *level }))
+            && let Some(level) = (0..policies.scps.len()).find(|level| !allows(Layer::Scp { level: *level }))
         {
             return missing(Layer::Scp { level }, Reason::NotAllowed);
         }
@@ -603,24 +529,12 @@ impl<'r> Scene<'r> {
         let rules = Rules::of(self.request);
         if rules.policy_rules && policies.resource.is_none() {
             let (layer, why) = (Some(Layer::Resource), Reason::PolicyUnknown);
-            return Verdict {
-                outcome: Outcome::Conditional,
-                layer,
-                why,
-            };
+            return Verdict { outcome: Outcome::Conditional, layer, why };
         }
-        let by_resource = || Verdict {
-            outcome: Outcome::Allowed,
-            layer: None,
-            why: Reason::AllowedByResource,
-        };
+        let by_resource = || Verdict { outcome: Outcome::Allowed, layer: None, why: Reason::AllowedByResource };
         let Some(account) = self.caller.account() else {
             // Services, providers and anonymous callers have no identity-based policies.
-            return if grant.is_some() {
-                by_resource()
-            } else {
-                missing(Layer::Resource, Reason::NotAllowed)
-            };
+            return if grant.is_some() { by_resource() } else { missing(Layer::Resource, Reason::NotAllowed) };
         };
         let same_account = self.request.owner().is_none_or(|owner| owner == account);
         let grant = grant.unwrap_or(Grant::Unnamed);
@@ -648,28 +562,19 @@ impl<'r> Scene<'r> {
         if !policies.session.is_empty() && !allows(Layer::Session) {
             return missing(Layer::Session, Reason::NotAllowed);
         }
-        Verdict {
-            outcome: Outcome::Allowed,
-            layer: None,
-            why: Reason::Allowed,
-        }
+        Verdict { outcome: Outcome::Allowed, layer: None, why: Reason::Allowed }
     }
 
     /// The conditions of the uncertain statements that are themselves uncertain.
-    fn unsettled<'a>(
-        &self,
-        policies: &PolicySet<'a>,
-        matched: &[Applied<'a>],
-    ) -> Vec<&'a Condition> {
+    fn unsettled<'a>(&self, policies: &PolicySet<'a>, matched: &[Applied<'a>]) -> Vec<&'a Condition> {
         let mut unsettled = Vec::new();
         self.each(policies, |_, attached| {
             let version = attached.policy.version;
             for statement in &attached.policy.statements {
                 let is_uncertain = |a: &Applied| !a.certain && std::ptr::eq(a.statement, statement);
                 if matched.iter().any(is_uncertain) {
-                    let varies = |c: &&Condition| {
-                        matching::condition(c, version, &self.request.context) == Truth::Maybe
-                    };
+                    let varies =
+                        |c: &&Condition| matching::condition(c, version, &self.request.context) == Truth::Maybe;
                     unsettled.extend(statement.condition.iter().filter(varies));
                 }
             }
@@ -690,14 +595,9 @@ pub(super) struct Rules {
 impl Rules {
     pub fn of(request: &Request) -> Self {
         let action = request.action.as_str();
-        let of_key =
-            super::arn::split(&request.resource).is_some_and(|[_, service, _, _, resource]| {
-                service == "kms" && resource.starts_with("key/")
-            });
-        let kms = of_key
-            && action
-                .get(..4)
-                .is_some_and(|prefix| prefix.eq_ignore_ascii_case("kms:"));
+        let of_key = super::arn::split(&request.resource)
+            .is_some_and(|[_, service, _, _, resource]| service == "kms" && resource.starts_with("key/"));
+        let kms = of_key && action.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("kms:"));
         let trust = [
             "sts:AssumeRole",
             "sts:AssumeRoleWithWebIdentity",
@@ -707,11 +607,8 @@ impl Rules {
         ]
         .iter()
         .any(|name| action.eq_ignore_ascii_case(name))
-            && super::arn::split(&request.resource).is_some_and(|[_, service, _, _, resource]| {
-                service == "iam" && resource.starts_with("role/")
-            });
-        Self {
-            policy_rules: kms || trust,
-        }
+            && super::arn::split(&request.resource)
+                .is_some_and(|[_, service, _, _, resource]| service == "iam" && resource.starts_with("role/"));
+        Self { policy_rules: kms || trust }
     }
 }

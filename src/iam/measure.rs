@@ -66,10 +66,7 @@ impl Place {
     #[must_use]
     pub fn quota(self) -> usize {
         match self {
-            Place::UserInlineTotal
-            | Place::RoleTrust
-            | Place::SessionPolicy
-            | Place::WekaPolicy => 2_048,
+            Place::UserInlineTotal | Place::RoleTrust | Place::SessionPolicy | Place::WekaPolicy => 2_048,
             Place::GroupInlineTotal | Place::Scp | Place::Rcp => 5_120,
             Place::ManagedPolicy => 6_144,
             Place::QueuePolicy => 8_192,
@@ -114,10 +111,7 @@ pub fn measure_text(place: Place, text: &str) -> Size {
     } else {
         text.chars().count()
     };
-    Size {
-        used,
-        quota: place.quota(),
-    }
+    Size { used, quota: place.quota() }
 }
 
 /// Measures the canonical, compact document of a policy.

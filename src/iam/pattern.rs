@@ -55,9 +55,7 @@ impl Pattern {
 
     pub(super) fn from_tokens(mut tokens: Vec<Token>) -> Self {
         normalise_runs(&mut tokens);
-        Self {
-            tokens: tokens.into(),
-        }
+        Self { tokens: tokens.into() }
     }
 
     pub(super) fn tokens(&self) -> &[Token] {
@@ -176,11 +174,7 @@ impl fmt::Debug for Pattern {
 pub(super) fn push_pattern(text: &str, escapes: bool, tokens: &mut Vec<Token>) {
     let mut rest = text;
     while let Some(char) = rest.chars().next() {
-        let special = if escapes && char == '$' {
-            escape(rest)
-        } else {
-            None
-        };
+        let special = if escapes && char == '$' { escape(rest) } else { None };
         if let Some((meant, after)) = special {
             tokens.push(Token::Char(meant));
             rest = after;
@@ -274,16 +268,8 @@ fn includes_exactly(wide: &[Token], narrow: &[Token]) -> bool {
         return false;
     }
     let accepting: u128 = 1 << wide.len();
-    let chars: BTreeSet<char> = wide
-        .iter()
-        .filter_map(|token| {
-            if let Token::Char(char) = token {
-                Some(*char)
-            } else {
-                None
-            }
-        })
-        .collect();
+    let chars: BTreeSet<char> =
+        wide.iter().filter_map(|token| if let Token::Char(char) = token { Some(*char) } else { None }).collect();
     // Every character that `wide` tells apart, and `None` for all others.
     let alphabet: Vec<Option<char>> = chars.into_iter().map(Some).chain([None]).collect();
     let mut seen = BTreeSet::from([(0, closure(wide, 1))]);
@@ -296,11 +282,7 @@ fn includes_exactly(wide: &[Token], narrow: &[Token]) -> bool {
             Some(Token::Char(char)) => reached.push((at + 1, step(wide, states, Some(*char)))),
             Some(token) => {
                 let after = if *token == Token::One { at + 1 } else { at };
-                reached.extend(
-                    alphabet
-                        .iter()
-                        .map(|char| (after, step(wide, states, *char))),
-                );
+                reached.extend(alphabet.iter().map(|char| (after, step(wide, states, *char))));
                 if *token == Token::Many {
                     reached.push((at + 1, states));
                 }
@@ -504,14 +486,10 @@ mod tests {
     fn slow(pattern: &[Token], text: &[char]) -> bool {
         match (pattern.split_first(), text.split_first()) {
             (None, None) => true,
-            (Some((Token::Many, rest)), tail) => {
-                slow(rest, text) || tail.is_some_and(|(_, tail)| slow(pattern, tail))
-            }
+            (Some((Token::Many, rest)), tail) => slow(rest, text) || tail.is_some_and(|(_, tail)| slow(pattern, tail)),
             (None, Some(_)) | (Some(_), None) => false,
             (Some((Token::One, rest)), Some((_, tail))) => slow(rest, tail),
-            (Some((Token::Char(wanted), rest)), Some((char, tail))) => {
-                wanted == char && slow(rest, tail)
-            }
+            (Some((Token::Char(wanted), rest)), Some((char, tail))) => wanted == char && slow(rest, tail),
         }
     }
 

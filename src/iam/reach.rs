@@ -81,30 +81,15 @@ impl Area {
     /// Every action on the resources that match.
     #[must_use]
     pub fn on(resource: Pattern) -> Self {
-        let resources = vec![Selector {
-            inverted: false,
-            values: Box::new([resource]),
-        }];
-        Self {
-            resources,
-            ..Self::everything()
-        }
+        let resources = vec![Selector { inverted: false, values: Box::new([resource]) }];
+        Self { resources, ..Self::everything() }
     }
 
     /// These actions, patterns allowed, on every resource.
     #[must_use]
     pub fn of_actions<'a>(actions: impl IntoIterator<Item = &'a str>) -> Self {
-        let values = actions
-            .into_iter()
-            .map(|a| Pattern::without_escapes(&a.to_ascii_lowercase()))
-            .collect();
-        Self {
-            actions: vec![Selector {
-                inverted: false,
-                values,
-            }],
-            ..Self::everything()
-        }
+        let values = actions.into_iter().map(|a| Pattern::without_escapes(&a.to_ascii_lowercase())).collect();
+        Self { actions: vec![Selector { inverted: false, values }], ..Self::everything() }
     }
 
     /// What must hold for the area to count.
@@ -141,13 +126,8 @@ impl Area {
     #[must_use]
     pub fn contains(&self, action: &str, resource: &str, holds: impl Fn(&Atom) -> bool) -> bool {
         let action = action.to_ascii_lowercase();
-        self.actions
-            .iter()
-            .all(|s| s.selects(|p| p.matches(&action)))
-            && self
-                .resources
-                .iter()
-                .all(|s| s.selects(|p| p.matches(resource)))
+        self.actions.iter().all(|s| s.selects(|p| p.matches(&action)))
+            && self.resources.iter().all(|s| s.selects(|p| p.matches(resource)))
             && self.when.iter().all(&holds)
             && !self.unless.iter().any(&holds)
     }
@@ -182,22 +162,12 @@ fn joined(a: &[Selector<Pattern>], b: &[Selector<Pattern>]) -> Vec<Selector<Patt
 }
 
 fn are_apart(a: &[Selector<Pattern>], b: &[Selector<Pattern>]) -> bool {
-    let apart =
-        |one: &Selector<Pattern>, two: &Selector<Pattern>| match (one.inverted, two.inverted) {
-            (false, false) => one
-                .values
-                .iter()
-                .all(|x| two.values.iter().all(|y| !x.overlaps(y))),
-            (false, true) => one
-                .values
-                .iter()
-                .all(|x| two.values.iter().any(|y| y.includes(x))),
-            (true, false) => two
-                .values
-                .iter()
-                .all(|x| one.values.iter().any(|y| y.includes(x))),
-            (true, true) => false,
-        };
+    let apart = |one: &Selector<Pattern>, two: &Selector<Pattern>| match (one.inverted, two.inverted) {
+        (false, false) => one.values.iter().all(|x| two.values.iter().all(|y| !x.overlaps(y))),
+        (false, true) => one.values.iter().all(|x| two.values.iter().any(|y| y.includes(x))),
+        (true, false) => two.values.iter().all(|x| one.values.iter().any(|y| y.includes(x))),
+        (true, true) => false,
+    };
     a.iter().any(|one| b.iter().any(|two| apart(one, two)))
 }
 
@@ -210,9 +180,7 @@ fn flatten(selectors: &[Selector<Pattern>]) -> (Vec<Pattern>, Vec<Pattern>) {
             but.extend(selector.values.iter().cloned());
             continue;
         }
-        let meet = of
-            .iter()
-            .flat_map(|a| selector.values.iter().flat_map(|b| a.intersection(b)));
+        let meet = of.iter().flat_map(|a| selector.values.iter().flat_map(|b| a.intersection(b)));
         of = widest(meet.collect());
     }
     but.retain(|left_out| of.iter().any(|pattern| pattern.overlaps(left_out)));
@@ -226,10 +194,7 @@ pub(super) fn widest(mut patterns: Vec<Pattern>) -> Vec<Pattern> {
     patterns.sort_unstable();
     patterns.dedup();
     let all = patterns.clone();
-    patterns.retain(|pattern| {
-        !all.iter()
-            .any(|other| other != pattern && other.includes(pattern))
-    });
+    patterns.retain(|pattern| !all.iter().any(|other| other != pattern && other.includes(pattern)));
     patterns
 }
 
@@ -251,38 +216,22 @@ pub struct Region {
 impl Reach {
     /// Whether a request is allowed, given what is true.
     #[must_use]
-    pub fn contains(
-        &self,
-        action: &str,
-        resource: &str,
-        holds: impl Fn(&Atom) -> bool + Copy,
-    ) -> bool {
-        self.allow
-            .iter()
-            .any(|area| area.contains(action, resource, holds))
-            && !self
-                .deny
-                .iter()
-                .any(|area| area.contains(action, resource, holds))
+    pub fn contains(&self, action: &str, resource: &str, holds: impl Fn(&Atom) -> bool + Copy) -> bool {
+        self.allow.iter().any(|area| area.contains(action, resource, holds))
+            && !self.deny.iter().any(|area| area.contains(action, resource, holds))
     }
 
     /// The part of it that lies in an area, for example on one bucket.
     #[must_use]
     pub fn within(&self, area: &Area) -> Self {
         let meet = |list: &[Area]| meet(list, std::slice::from_ref(area));
-        Self {
-            allow: meet(&self.allow),
-            deny: meet(&self.deny),
-        }
+        Self { allow: meet(&self.allow), deny: meet(&self.deny) }
     }
 
     /// Everything that one of the two allows. The Denies of either still count for what it allows itself only.
     #[must_use]
     pub fn regions(&self) -> Vec<Region> {
-        self.allow
-            .iter()
-            .filter_map(|area| Region::new(area, self.deny.iter()))
-            .collect()
+        self.allow.iter().filter_map(|area| Region::new(area, self.deny.iter())).collect()
     }
 
     /// What this allows and `other` does not, in disjoint reasons: what `other` never allowed, and what it denied.
@@ -315,30 +264,16 @@ impl Region {
         if area.is_contradictory() {
             return None;
         }
-        let except: Vec<Area> = except
-            .filter(|e| !e.is_contradictory() && !e.is_apart_from(area))
-            .cloned()
-            .collect();
-        let region = Self {
-            area: area.clone(),
-            except,
-        };
+        let except: Vec<Area> = except.filter(|e| !e.is_contradictory() && !e.is_apart_from(area)).cloned().collect();
+        let region = Self { area: area.clone(), except };
         (!region.is_empty()).then_some(region)
     }
 
     /// Whether a request is in it, given what is true.
     #[must_use]
-    pub fn contains(
-        &self,
-        action: &str,
-        resource: &str,
-        holds: impl Fn(&Atom) -> bool + Copy,
-    ) -> bool {
+    pub fn contains(&self, action: &str, resource: &str, holds: impl Fn(&Atom) -> bool + Copy) -> bool {
         self.area.contains(action, resource, holds)
-            && !self
-                .except
-                .iter()
-                .any(|area| area.contains(action, resource, holds))
+            && !self.except.iter().any(|area| area.contains(action, resource, holds))
     }
 
     /// Whether nothing is in it. "Not empty" is also said of what is too intricate to find out.
@@ -378,10 +313,7 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn new(area: &'a Area) -> Self {
-        Self {
-            holds: area.when.iter().collect(),
-            fails: area.unless.iter().collect(),
-        }
+        Self { holds: area.when.iter().collect(), fails: area.unless.iter().collect() }
     }
 
     /// Whether the open atoms can be chosen so that none of the areas counts.
@@ -426,10 +358,7 @@ const MOST_CLASSES: usize = 20_000;
 /// many.
 fn classes<'a>(areas: impl Iterator<Item = &'a [Selector<Pattern>]>) -> Option<BTreeSet<Class>> {
     let areas: Vec<&[Selector<Pattern>]> = areas.collect();
-    let mut patterns: Vec<&Pattern> = areas
-        .iter()
-        .flat_map(|area| area.iter().flat_map(|s| &*s.values))
-        .collect();
+    let mut patterns: Vec<&Pattern> = areas.iter().flat_map(|area| area.iter().flat_map(|s| &*s.values)).collect();
     patterns.sort_unstable();
     patterns.dedup();
     let index = |pattern: &Pattern| patterns.binary_search(&pattern).ok();
@@ -443,31 +372,19 @@ fn classes<'a>(areas: impl Iterator<Item = &'a [Selector<Pattern>]>) -> Option<B
         let alive = |at: &usize| state.get(*at).is_some_and(|states| !states.is_empty());
         required.iter().all(|any| any.iter().any(alive))
     };
-    let start: Vec<Vec<usize>> = patterns
-        .iter()
-        .map(|p| closure(p.tokens(), vec![0]))
-        .collect();
+    let start: Vec<Vec<usize>> = patterns.iter().map(|p| closure(p.tokens(), vec![0])).collect();
     let mut seen = BTreeSet::from([start.clone()]);
     let mut open = vec![start];
     let mut found = BTreeSet::new();
     while let Some(state) = open.pop() {
-        let matched: Vec<bool> = patterns
-            .iter()
-            .zip(&state)
-            .map(|(pattern, states)| states.contains(&pattern.tokens().len()))
-            .collect();
+        let matched: Vec<bool> =
+            patterns.iter().zip(&state).map(|(pattern, states)| states.contains(&pattern.tokens().len())).collect();
         let holds = |p: &Pattern| index(p).and_then(|at| matched.get(at)).is_some_and(|m| *m);
-        let class = areas
-            .iter()
-            .map(|area| area.iter().all(|s| s.selects(holds)))
-            .collect();
+        let class = areas.iter().map(|area| area.iter().all(|s| s.selects(holds))).collect();
         found.insert(class);
         for char in next_chars(&patterns, &state) {
-            let next: Vec<Vec<usize>> = patterns
-                .iter()
-                .zip(&state)
-                .map(|(pattern, states)| step(pattern.tokens(), states, char))
-                .collect();
+            let next: Vec<Vec<usize>> =
+                patterns.iter().zip(&state).map(|(pattern, states)| step(pattern.tokens(), states, char)).collect();
             if is_live(&next) && seen.insert(next.clone()) {
                 open.push(next);
             }
@@ -547,22 +464,13 @@ pub fn reach(request: &Request, policies: &PolicySet) -> Reach {
         for statement in &attached.policy.statements {
             let (truth, grant) = scene.principal(layer, statement);
             if truth != Truth::No {
-                let applied = Applied {
-                    layer,
-                    policy: attached.name,
-                    statement,
-                    certain: truth == Truth::Yes,
-                    grant,
-                };
+                let applied = Applied { layer, policy: attached.name, statement, certain: truth == Truth::Yes, grant };
                 lists.add(request, attached.policy, applied);
             }
         }
     });
     let allow = lists.allow(&scene, policies);
-    Reach {
-        allow,
-        deny: lists.deny,
-    }
+    Reach { allow, deny: lists.deny }
 }
 
 /// The areas of all statements about the caller, by what they mean for the decision.
@@ -583,19 +491,12 @@ impl Lists {
     }
 
     fn of(&self, layer: Layer) -> Vec<Area> {
-        self.allow
-            .iter()
-            .filter(|(of, ..)| *of == layer)
-            .map(|(.., area)| area.clone())
-            .collect()
+        self.allow.iter().filter(|(of, ..)| *of == layer).map(|(.., area)| area.clone()).collect()
     }
 
     fn granted(&self, wanted: Grant) -> Vec<Area> {
         let fits = |layer: Layer, grant: Grant| layer == Layer::Resource && grant == wanted;
-        let granted = self
-            .allow
-            .iter()
-            .filter(|(layer, grant, _)| fits(*layer, *grant));
+        let granted = self.allow.iter().filter(|(layer, grant, _)| fits(*layer, *grant));
         granted.map(|(.., area)| area.clone()).collect()
     }
 
@@ -605,11 +506,8 @@ impl Lists {
         if rules.policy_rules && policies.resource.is_none() {
             return Vec::new();
         }
-        let (direct, behind, account) = (
-            self.granted(Grant::Direct),
-            self.granted(Grant::Behind),
-            self.granted(Grant::Account),
-        );
+        let (direct, behind, account) =
+            (self.granted(Grant::Direct), self.granted(Grant::Behind), self.granted(Grant::Account));
         let everybody = || [direct.clone(), behind.clone(), account.clone()].concat();
         let all = vec![Area::everything()];
         let mut total = if let Some(own) = scene.caller.account() {
@@ -625,22 +523,14 @@ impl Lists {
             } else {
                 [behind.clone(), identity].concat()
             };
-            let mut base = if scene.is_federated_without_session(policies) {
-                Vec::new()
-            } else {
-                base
-            };
+            let mut base = if scene.is_federated_without_session(policies) { Vec::new() } else { base };
             if scene.has_boundary {
                 base = meet(&base, &self.of(Layer::Boundary));
             }
             if !policies.session.is_empty() {
                 base = meet(&base, &self.of(Layer::Session));
             }
-            if same_account {
-                [direct, base].concat()
-            } else {
-                base
-            }
+            if same_account { [direct, base].concat() } else { base }
         } else {
             everybody()
         };
@@ -679,9 +569,7 @@ fn areas(request: &Request, policy: &Policy, applied: &Applied) -> Vec<Area> {
             }
         }
     }
-    let fold = |action: &super::ActionPattern| {
-        Pattern::without_escapes(&action.as_str().to_ascii_lowercase())
-    };
+    let fold = |action: &super::ActionPattern| Pattern::without_escapes(&action.as_str().to_ascii_lowercase());
     base.actions.push(Selector {
         inverted: statement.action.inverted,
         values: statement.action.values.iter().map(fold).collect(),
@@ -689,19 +577,9 @@ fn areas(request: &Request, policy: &Policy, applied: &Applied) -> Vec<Area> {
     with_resources(request, policy, statement, applied.layer, base)
 }
 
-fn with_resources(
-    request: &Request,
-    policy: &Policy,
-    statement: &Statement,
-    layer: Layer,
-    base: Area,
-) -> Vec<Area> {
+fn with_resources(request: &Request, policy: &Policy, statement: &Statement, layer: Layer, base: Area) -> Vec<Area> {
     let Some(resource) = &statement.resource else {
-        return if layer == Layer::Resource {
-            vec![base]
-        } else {
-            Vec::new()
-        };
+        return if layer == Layer::Resource { vec![base] } else { Vec::new() };
     };
     let mut plain = Vec::new();
     let mut open: Vec<(&str, Pattern)> = Vec::new();
@@ -714,22 +592,13 @@ fn with_resources(
     }
     if resource.inverted {
         let mut area = base;
-        area.resources.push(Selector {
-            inverted: true,
-            values: plain.into(),
-        });
-        area.unless.extend(
-            open.into_iter()
-                .map(|(text, _)| Atom::Resource(text.into())),
-        );
+        area.resources.push(Selector { inverted: true, values: plain.into() });
+        area.unless.extend(open.into_iter().map(|(text, _)| Atom::Resource(text.into())));
         return vec![area];
     }
     let with = |pattern: Vec<Pattern>| {
         let mut area = base.clone();
-        area.resources.push(Selector {
-            inverted: false,
-            values: pattern.into(),
-        });
+        area.resources.push(Selector { inverted: false, values: pattern.into() });
         area
     };
     let mut areas = Vec::new();

@@ -245,7 +245,7 @@ mod live {
                 if action.touches("max_session_duration") {
                     Some(3600)
                 } else {
-                    live.and_then(|r| r.max_session_duration())
+                    live.and_then(aws_sdk_iam::types::Role::max_session_duration)
                 }
             });
             iam.update_role()
