@@ -1,13 +1,13 @@
 //! Commands that look at the world: plan, apply, drift, destroy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 
 use super::args::{Allow, ApplyFormat, Args, Class, Command, Format};
 use super::offline::{lock_info, plan_file};
-use super::project::{Compiled, Project, forbidding};
+use super::project::{Compiled, Known, Project, forbidding};
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now, today};
 use crate::address::Address;
@@ -17,13 +17,13 @@ use crate::diff::{self, Drift, DriftClass};
 use crate::engine::{Engine, Limits, Prepared};
 use crate::event::Outcome;
 use crate::live::AnyLive;
-use crate::plan::{Guard, Plan, PlanFile, Refusal, guard};
+use crate::plan::{Guard, Plan, PlanError, PlanFile, Refusal, guard};
 use crate::provider;
 use crate::render;
 use crate::report::{self, wire};
 use crate::session::{self, Session};
 use crate::spec::Spec;
-use crate::state::{State, fold};
+use crate::state::State;
 
 pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environment) -> Ended {
     let project = Project::open(ui, &args.file, args.state.as_deref())?;
@@ -60,6 +60,7 @@ struct Planned {
     drift: Vec<Drift>,
     state: State,
     version: Version,
+    recovered: bool,
 }
 
 impl Work<'_> {
@@ -138,22 +139,14 @@ impl Work<'_> {
     }
 
     /// The state with what the journal of a cut-off run tells.
-    async fn state(&self, backend: &dyn Backend) -> Result<(State, Version, Vec<String>), Failure> {
+    async fn state(&self, backend: &dyn Backend) -> Result<Known, Failure> {
         let stored = backend.load().await.map_err(|e| Failure::new(e.to_string()))?;
-        let base = stored.state.unwrap_or_else(|| State::new(&self.spec.project, super::lineage()));
-        let entries: Vec<_> = stored
-            .journal
-            .entries
-            .into_iter()
-            .filter(|e| e.state == (base.lineage.0.clone(), base.serial) || base.serial == 0)
-            .collect();
-        let (state, unknown) = fold(base, &entries);
-        Ok((state, stored.version, unknown.iter().map(ToString::to_string).collect()))
+        Ok(Known::of(stored, &self.spec.project))
     }
 
     async fn look(&self, allowed: &Guard, targets: &BTreeSet<Address>) -> Result<Planned, Failure> {
         let (facts, compiled) = self.compile().await?;
-        let (state, version, unknown) = self.state(&self.backend()).await?;
+        let Known { state, version, unknown, recovered } = self.state(&self.backend()).await?;
         let engine = self.engine();
         let prepared: Prepared = engine.prepare(compiled.desired, &state).await;
         self.ui.finish();
@@ -166,8 +159,7 @@ impl Work<'_> {
         };
         let findings = check::run(&context, &today());
         let plan = engine.plan(&prepared, &state, self.spec).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Failure::new(format!("no plan can be made:\n  {}", lines.join("\n  ")))
+            Failure::new(format!("no plan can be made; nothing was written:\n  {}", reasons(&errors).join("\n  ")))
         })?;
         let unknown_targets: Vec<String> = targets
             .iter()
@@ -180,7 +172,7 @@ impl Work<'_> {
         let plan = plan.targeted(targets);
         let refusals = guard(&plan, state.resources.len(), allowed);
         let drift = diff::drift(&prepared.diff, |name| engine.kind(name));
-        Ok(Planned { plan, findings, refusals, unknown, drift, state, version })
+        Ok(Planned { plan, findings, refusals, unknown, drift, state, version, recovered })
     }
 
     async fn plan(
@@ -271,7 +263,9 @@ impl Work<'_> {
                 return Err(Failure::new("not applied: nothing was written"));
             }
         }
-        self.execute(&planned.plan, planned.state, &planned.version, &backend, format).await
+        let known =
+            Known { state: planned.state, version: planned.version, unknown: Vec::new(), recovered: planned.recovered };
+        self.execute(&planned.plan, known, &backend, format).await
     }
 
     async fn apply_file(&self, path: &Path, expected: Option<&str>, format: ApplyFormat, allow: &Allow) -> Ended {
@@ -291,10 +285,11 @@ impl Work<'_> {
         }
         let backend = self.backend();
         let _lock = backend.lock(lock_info("bailiwick apply")).await.map_err(|e| Failure::new(e.to_string()))?;
-        let (state, version, unknown) = self.state(&backend).await?;
+        let known = self.state(&backend).await?;
+        let state = &known.state;
         // A project that was never applied has no lineage yet.
-        let same_lineage = plan.state.0 == state.lineage.0 || (version == Version::None && state.serial == 0);
-        if !same_lineage || plan.state.1 != state.serial || !unknown.is_empty() {
+        let same_lineage = plan.state.0 == state.lineage.0 || (known.version == Version::None && state.serial == 0);
+        if !same_lineage || plan.state.1 != state.serial || !known.unknown.is_empty() {
             return Err(Failure::new(
                 "the state changed since the plan was made: make the plan anew; nothing was written",
             ));
@@ -309,7 +304,7 @@ impl Work<'_> {
             return Err(Failure::new(lines.join("\nerror: ")));
         }
         self.unmoved(&plan).await?;
-        self.execute(&plan, state, &version, &backend, format).await
+        self.execute(&plan, known, &backend, format).await
     }
 
     /// Refuses a saved plan as a whole if anything that it touches moved since.
@@ -325,15 +320,8 @@ impl Work<'_> {
         )))
     }
 
-    async fn execute(
-        &self,
-        plan: &Plan,
-        state: State,
-        version: &Version,
-        backend: &dyn Backend,
-        format: ApplyFormat,
-    ) -> Ended {
-        if plan.is_empty() && plan.refreshed.is_empty() && *version != Version::None {
+    async fn execute(&self, plan: &Plan, known: Known, backend: &dyn Backend, format: ApplyFormat) -> Ended {
+        if plan.is_empty() && plan.refreshed.is_empty() && !known.recovered {
             if format == ApplyFormat::Json {
                 self.ui.result(&applied_json(plan, &crate::event::Outcomes::new()));
             }
@@ -342,7 +330,7 @@ impl Work<'_> {
         let (sender, stop) = watch::channel(false);
         let watching = tokio::spawn(interrupts(sender));
         self.ui.applying(plan.steps.len());
-        let executed = self.engine().execute(plan, state, version, backend, &now, stop.clone()).await;
+        let executed = self.engine().execute(plan, known.state, &known.version, backend, &now, stop.clone()).await;
         self.ui.finish();
         watching.abort();
         let executed = executed.map_err(|error| {
@@ -368,7 +356,7 @@ impl Work<'_> {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(Failure::new(lines.join("\nerror: ")));
         }
-        let (state, _, _) = self.state(&self.backend()).await?;
+        let Known { state, .. } = self.state(&self.backend()).await?;
         let engine = self.engine();
         // What was applied is held against what is live; the spec has no say.
         let prepared = engine.prepare(crate::desired::Desired::default(), &state).await;
@@ -388,6 +376,24 @@ impl Work<'_> {
         });
         Exit::Ok
     }
+}
+
+/// Why no plan can be made: what cannot be looked at for the same reason is told once.
+fn reasons(errors: &[PlanError]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut unreadable: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for error in errors {
+        match error {
+            PlanError::Unreadable { address, why } => unreadable.entry(why).or_default().push(address.to_string()),
+            other => lines.push(other.to_string()),
+        }
+    }
+    lines.extend(unreadable.into_iter().map(|(why, addresses)| match addresses.as_slice() {
+        [one] => format!("{one}: {why}"),
+        [first, rest @ ..] => format!("{first} and {} more: {why}", rest.len()),
+        [] => why.to_owned(),
+    }));
+    lines
 }
 
 fn expect(expected: Option<&str>, plan: &Plan) -> Result<(), Failure> {

@@ -5,16 +5,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::args::{ApplyFormat, Args, Format, GraphFormat, Schema, StateCommand};
-use super::project::{Project, forbidding};
+use super::project::{Known, Project, forbidding};
 use super::ui::Ui;
 use super::{Ended, Exit, Failure, now, today};
 use crate::address::Address;
-use crate::backend::{Backend, FileBackend, LockInfo, Stored};
+use crate::backend::{Backend, FileBackend, LockInfo};
 use crate::plan::PlanFile;
 use crate::render;
 use crate::report::{self, wire};
 use crate::spec::Spec;
-use crate::state::{State, fold};
+use crate::state::State;
 
 pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
     let project = Project::open(ui, &args.file, args.state.as_deref())?;
@@ -88,7 +88,7 @@ pub(super) fn plan_file(path: &Path) -> Result<PlanFile, Failure> {
 pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format) -> Ended {
     let Some(path) = plan else {
         let project = Project::open(ui, &args.file, args.state.as_deref())?;
-        let (_, state) = stored(&project)?;
+        let Known { state, .. } = stored(&project)?;
         let text = match format {
             Format::Json => state.to_text().map_err(|e| Failure::new(e.to_string()))?,
             _ => list(&state),
@@ -123,13 +123,11 @@ fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
     Ok(runtime.map_err(|e| Failure::new(e.to_string()))?.block_on(future))
 }
 
-/// The stored state with what the journal tells, or a new one.
-fn stored(project: &Project) -> Result<(Stored, State), Failure> {
+/// The state as it is known.
+fn stored(project: &Project) -> Result<Known, Failure> {
     let backend = FileBackend::new(project.state_folder.clone(), &project.spec.project);
     let stored = block_on(backend.load())?.map_err(|e| Failure::new(e.to_string()))?;
-    let base = stored.state.clone().unwrap_or_else(|| State::new(&project.spec.project, super::lineage()));
-    let (state, _) = fold(base, &stored.journal.entries);
-    Ok((stored, state))
+    Ok(Known::of(stored, &project.spec.project))
 }
 
 pub(super) fn state(ui: &Ui, args: &Args, command: &StateCommand) -> Ended {
@@ -138,11 +136,11 @@ pub(super) fn state(ui: &Ui, args: &Args, command: &StateCommand) -> Ended {
     let missing = |text: &str| Failure::new(format!("the state has no `{text}`: see `bailiwick state list`"));
     match command {
         StateCommand::List => {
-            let (_, state) = stored(&project)?;
+            let Known { state, .. } = stored(&project)?;
             ui.result(&list(&state));
         }
         StateCommand::Show { address: text } => {
-            let (_, state) = stored(&project)?;
+            let Known { state, .. } = stored(&project)?;
             let owned = state.resources.get(&address(text)?).ok_or_else(|| missing(text))?;
             let value = serde_json::to_value(owned).map_err(|e| Failure::new(e.to_string()))?;
             ui.result(&format!("{value:#}\n"));
@@ -181,10 +179,10 @@ fn edit(project: &Project, change: impl FnOnce(&mut State) -> Result<(), Failure
     let backend = FileBackend::new(project.state_folder.clone(), &project.spec.project);
     let told = |e: crate::backend::BackendError| Failure::new(e.to_string());
     let _lock = block_on(backend.lock(lock_info("bailiwick state")))?.map_err(told)?;
-    let (stored, mut state) = stored(project)?;
+    let Known { mut state, version, .. } = stored(project)?;
     change(&mut state)?;
     state.serial += 1;
-    block_on(backend.save(&state, &stored.version))?.map_err(told)?;
+    block_on(backend.save(&state, &version))?.map_err(told)?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Failure;
 use super::ui::Ui;
 use crate::access::{self, Chain};
+use crate::backend::{Stored, Version};
 use crate::check::{self, Finding};
 use crate::desired::{self, Desired};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -14,6 +15,7 @@ use crate::kind::AnyKind;
 use crate::provider;
 use crate::spec::node::MAX_FILE_BYTES;
 use crate::spec::{Facts, SourceFile, Spec, load};
+use crate::state::{Entry, Lineage, State, fold};
 
 const DEFAULT_FILE: &str = "bailiwick.yaml";
 
@@ -86,6 +88,36 @@ impl Project {
         };
         let findings = check::run(&context, today);
         Ok((compiled, findings))
+    }
+}
+
+/// The state as it is known: what was stored, and what the journal of a cut-off run tells.
+pub struct Known {
+    /// The state.
+    pub state: State,
+    /// The version that was stored.
+    pub version: Version,
+    /// The addresses whose last step may or may not have been done.
+    pub unknown: Vec<String>,
+    /// Whether a journal told anything that is not stored yet.
+    pub recovered: bool,
+}
+
+impl Known {
+    /// What is known from what is stored. A journal of an earlier state has been stored already and counts no more.
+    #[must_use]
+    pub fn of(stored: Stored, project: &str) -> Self {
+        let entries = stored.journal.entries;
+        let base = stored.state.unwrap_or_else(|| {
+            let lineage = entries.first().map_or_else(super::lineage, |e| Lineage(e.state.0.clone()));
+            State::new(project, lineage)
+        });
+        let current = (base.lineage.0.clone(), base.serial);
+        let entries: Vec<Entry> = entries.into_iter().filter(|e| e.state == current).collect();
+        let recovered = !entries.is_empty();
+        let (state, unknown) = fold(base, &entries);
+        let unknown = unknown.iter().map(ToString::to_string).collect();
+        Self { state, version: stored.version, unknown, recovered }
     }
 }
 

@@ -115,8 +115,8 @@ mod live {
     use crate::iam::Policy;
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::PROJECT_TAG;
     use crate::provider::aws::{code, each, iam_tags, read_error, tag_changes, tag_map, write_error};
+    use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
     use crate::session::Session;
 
     impl Live for Role {
@@ -181,8 +181,11 @@ mod live {
         })
     }
 
+    /// A role of that name that bears our marks was made by a try whose answer was lost: it is brought to what it shall be.
     async fn create(iam: &aws_sdk_iam::Client, role: &RoleBody) -> Result<(), WriteError> {
-        iam.create_role()
+        let what = || format!("create role `{}`", role.name);
+        let sent = iam
+            .create_role()
             .role_name(&role.name)
             .path(&role.path)
             .assume_role_policy_document(text(&role.trust))
@@ -191,9 +194,37 @@ mod live {
             .set_permissions_boundary(role.permissions_boundary.clone())
             .set_tags(Some(iam_tags(&role.tags)?))
             .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| write_error(format!("create role `{}`", role.name), &error))
+            .await;
+        let error = match sent {
+            Ok(_) => return Ok(()),
+            Err(error) if code(&error) == Some("EntityAlreadyExists") => error,
+            Err(error) => return Err(write_error(what(), &error)),
+        };
+        let found = iam.get_role().role_name(&role.name).send().await.map_err(|e| read_error(what(), &e))?;
+        match found.role().map(|r| body(r, &what())).transpose()? {
+            Some(Observed::Present { body, .. }) if marks(&body) == marks(role) && body.path == role.path => {
+                let changed = ["description", "max_session_duration", "permissions_boundary", "trust"];
+                let set = [
+                    role.description.is_some(),
+                    role.max_session_duration.is_some(),
+                    role.permissions_boundary.is_some(),
+                    body.trust != role.trust,
+                ];
+                let changed = changed.into_iter().zip(set).filter(|(_, s)| *s).map(|(f, _)| f.into()).collect();
+                let action = Action::Update { before: body.clone(), after: role.clone(), changed };
+                let before = RoleBody { tags: role.tags.clone(), ..body };
+                update(iam, &role.name, &before, role, &action).await
+            }
+            _ => Err(WriteError::Conflict {
+                what: what(),
+                holder: "a role of that name that somebody else made".into(),
+                why: crate::session::answer(&error),
+            }),
+        }
+    }
+
+    fn marks(role: &RoleBody) -> (Option<&String>, Option<&String>) {
+        (role.tags.get(PROJECT_TAG), role.tags.get(ADDRESS_TAG))
     }
 
     fn text(policy: &Policy) -> String {
@@ -315,6 +346,59 @@ mod live {
             let Some(Ok(Observed::Present { body, owner })) = answers.into_iter().next() else { panic!("not there") };
             assert_eq!((body.path.as_str(), owner.as_deref()), ("/ml/", Some("p")));
             assert_eq!(body.trust.statements().len(), 1);
+        }
+
+        const EXISTS: (&str, u16, &str) = (
+            "Action=CreateRole",
+            409,
+            "<ErrorResponse><Error><Code>EntityAlreadyExists</Code><Message>it exists</Message></Error></ErrorResponse>",
+        );
+        const OURS: (&str, u16, &str) = (
+            "Action=GetRole",
+            200,
+            r#"<GetRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetRoleResult><Role>
+            <Path>/</Path><RoleName>kserve-loader</RoleName><RoleId>AROAEXAMPLEEXAMPLE</RoleId>
+            <Arn>arn:aws:iam::111111111111:role/kserve-loader</Arn><CreateDate>2026-01-01T00:00:00Z</CreateDate>
+            <AssumeRolePolicyDocument>{"Statement":[]}</AssumeRolePolicyDocument>
+            <Tags><member><Key>bailiwick:project</Key><Value>p</Value></member>
+            <member><Key>bailiwick:address</Key><Value>aws.iam.role.loader</Value></member></Tags>
+            </Role></GetRoleResult></GetRoleResponse>"#,
+        );
+
+        async fn create(tags: &[(&str, &str)]) -> (Result<(), WriteError>, Vec<String>) {
+            let done = ("Action=UpdateAssumeRolePolicy", 200, crate::provider::recorded::DONE);
+            let server = Recorded::start(&[EXISTS, OURS, done]).await;
+            let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+            let after = RoleBody {
+                name: "kserve-loader".into(),
+                path: "/".into(),
+                trust: Policy::parse(trust).unwrap(),
+                description: None,
+                max_session_duration: None,
+                permissions_boundary: None,
+                tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            };
+            let result = Role::write(&server.session(), &scope(), &target(), &Action::Create { after }).await;
+            let actions = server.requests().iter().filter_map(|r| {
+                let at = r.find("Action=")?;
+                r[at + 7..].split('&').next().map(ToOwned::to_owned)
+            });
+            (result, actions.collect())
+        }
+
+        #[tokio::test]
+        async fn a_role_whose_creation_was_answered_by_nobody_is_brought_to_what_it_shall_be() {
+            let ours = [("bailiwick:project", "p"), ("bailiwick:address", "aws.iam.role.loader")];
+            let (result, actions) = create(&ours).await;
+            assert_eq!(result, Ok(()));
+            assert_eq!(actions, ["CreateRole", "GetRole", "UpdateAssumeRolePolicy"]);
+        }
+
+        #[tokio::test]
+        async fn a_role_of_that_name_that_somebody_else_made_is_not_touched() {
+            let (result, actions) = create(&[("bailiwick:project", "q")]).await;
+            assert!(matches!(result, Err(WriteError::Conflict { .. })), "{result:?}");
+            assert_eq!(actions, ["CreateRole", "GetRole"]);
         }
 
         #[tokio::test]
