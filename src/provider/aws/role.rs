@@ -379,7 +379,8 @@ mod live {
                 tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             };
             let result = Role::write(&server.session(), &scope(), &target(), &Action::Create { after }).await;
-            let actions = server.requests().iter().filter_map(|r| {
+            let requests = server.requests();
+            let actions = requests.iter().filter_map(|r| {
                 let at = r.find("Action=")?;
                 r[at + 7..].split('&').next().map(ToOwned::to_owned)
             });
