@@ -1034,6 +1034,14 @@ def _(api, space):
     equal([reply.value["secrets"], reply.meta["labels"]], [[{"name": "b"}], {"x": "1"}])
 
 
+@check("strategic merge patch: finalizers are added to")
+def _(api, space):
+    api.post(space.accounts, account("s", finalizers=["example.com/x"])).expect(201)
+    body = {"metadata": {"finalizers": ["example.com/x", "example.com/y"]}}
+    meta = api.patch(f"{space.accounts}/s", body, content=STRATEGIC).expect(200).meta
+    equal(sorted(meta["finalizers"]), ["example.com/x", "example.com/y"])
+
+
 @check("strategic merge patch: not for custom resources")
 def _(api, space):
     api.post(space.services, service("m")).expect(201)
@@ -1352,6 +1360,12 @@ def _(api, space):
     equal([meta["annotations"], owners(meta)], [{"y": "2"}, {("a", "Apply"): annotation_fields("y")}])
 
 
+@check("service account: of its secrets only the names are stored")
+def _(api, space):
+    reply = api.apply(f"{space.accounts}/s", account("s", {"secrets": [{"name": "x", "namespace": "n"}]})).expect(201)
+    equal(reply.value["secrets"], [{"name": "x"}])
+
+
 @check("apply: leaving a field out keeps what a plain update set beside it")
 def _(api, space):
     api.apply(f"{space.accounts}/s", annotated("s", x="1")).expect(201)
@@ -1649,6 +1663,17 @@ def _(api, space):
     equal(causes(reply), [("FieldValueNotSupported", "propagationPolicy")])
 
 
+@check("delete: a later policy replaces the one that still waits")
+def _(api, space):
+    api.post(space.accounts, account("s", finalizers=["example.com/f"])).expect(201)
+    path = f"{space.accounts}/s"
+    for policy, wanted in (("Foreground", "foregroundDeletion"), ("Orphan", "orphan"), ("Background", None)):
+        api.delete(path, propagationPolicy=policy).expect(200)
+        waiting = [name for name in api.get(path).expect(200).meta["finalizers"] if name != "example.com/f"]
+        # Controllers act on the policy's finalizer at once.
+        holds(waiting in ([], [wanted]), waiting)
+
+
 @check("delete: a finalizer holds the object until it is cleared")
 def _(api, space):
     api.post(space.accounts, account("s", finalizers=["example.com/f"])).expect(201)
@@ -1658,7 +1683,8 @@ def _(api, space):
     holds("deletionTimestamp" in going, going)
     body = {"metadata": {"finalizers": ["example.com/f", "example.com/late"]}}
     equal(set(causes(api.patch(path, body).expect(422, "Invalid"))), {("FieldValueForbidden", "metadata.finalizers")})
-    api.post(space.accounts, account("s")).expect(409, "AlreadyExists")
+    text = 'object is being deleted: serviceaccounts "s" already exists'
+    api.post(space.accounts, account("s")).expect(409, "AlreadyExists", text)
     api.patch(path, {"metadata": {"finalizers": []}}).expect(200)
     api.get(path).expect(404)
 

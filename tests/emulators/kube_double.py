@@ -40,6 +40,7 @@ MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 SNAPSHOTS_KEPT = 256
+POLICY_FINALIZERS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
 ANNOTATIONS_LIMIT = 256 * 1024
 FIELD_MANAGER_LIMIT = 128
 MISSING = object()
@@ -285,6 +286,11 @@ def path_text(path):
     return "".join(texts)
 
 
+def reading_order(path):
+    """The real server names the fields of a map before it goes into its deeper ones."""
+    return [(depth < len(path) - 1, element) for depth, element in enumerate(path)]
+
+
 def fields_v1(paths):
     root = {}
     for path in sorted(paths):
@@ -370,6 +376,9 @@ def compare(kind, old, new, path=(), changes=None):
             changes.removed.add(path)
         elif old != new:
             changes.modified.add(path)
+        if not same_shape:
+            for value, side in ((old, changes.removed), (new, changes.added)):
+                side |= {below for below in field_set(None, value, path) if below != path}
         return changes
     before = {member[0]: member for member in members(kind, None if old is MISSING else old)}
     after = {member[0]: member for member in members(kind, None if new is MISSING else new)}
@@ -567,7 +576,8 @@ def prune_dropped(kind, result, owners, last_paths):
 
 
 def conflict_refusal(conflicts):
-    conflicts = sorted(((who.text(), sorted(path_text(path) for path in paths)) for who, paths in conflicts))
+    rows = [(who.text(), [path_text(path) for path in sorted(paths, key=reading_order)]) for who, paths in conflicts]
+    conflicts = sorted(rows)
     causes = [
         {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": path}
         for who, paths in conflicts
@@ -601,6 +611,8 @@ def strategic_patch(kind, target, patch):
     """A merge patch in which keyed lists merge by key and `$patch` deletes or replaces."""
     if isinstance(patch, list) and kind is not None and kind.shape == "list" and kind.keys:
         return strategic_list(kind, target or [], patch)
+    if isinstance(patch, list) and kind is not None and kind.is_set:
+        return [*(target or []), *(part for part in patch if part not in (target or []))]
     if not isinstance(patch, dict):
         return patch
     directive = patch.get("$patch")
@@ -627,15 +639,16 @@ def strategic_list(kind, target, patch):
     if any(part == {"$patch": "replace"} for part in patch):
         return [part for part in patch if part != {"$patch": "replace"}]
     present = {key(part): part for part in target}
+    added = []
     for part in patch:
         if not isinstance(part, dict) or None in key(part):
             raise bad_request(f"map: {part} does not contain declared merge key: {kind.keys[0]}")
         changed = strategic_patch(kind.of, present.get(key(part)), part)
-        if changed is None:
-            present.pop(key(part), None)
-        else:
+        if key(part) in present:
             present[key(part)] = changed
-    return list(present.values())
+        else:
+            added.append(changed)
+    return [part for part in (*added, *present.values()) if part is not None]
 
 
 def json_patch(target, operations):
@@ -785,6 +798,7 @@ class Kind:
     returns_deleted: bool = False
     selectable: tuple = ()
     defaults: object = lambda obj: None
+    prepare: object = lambda obj: None  # what the server drops after ownership is recorded
     validate: object = lambda obj, old: []
 
     @property
@@ -810,6 +824,12 @@ def object_type(**fields):
 def namespace_defaults(obj):
     obj.setdefault("status", {}).setdefault("phase", "Active")
     obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
+
+
+def keep_secret_names(obj):
+    """Of a service account's secrets only the names are stored, whatever else was sent."""
+    if "secrets" in obj:
+        obj["secrets"] = [{"name": secret["name"]} for secret in obj["secrets"] if secret.get("name")]
 
 
 def claim_defaults(obj):
@@ -996,7 +1016,7 @@ KINDS = [
     ),
     Kind(
         "", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount", ("sa",),
-        object_type(**SERVICE_ACCOUNT), {}, has_status=False, returns_deleted=True,
+        object_type(**SERVICE_ACCOUNT), {}, has_status=False, returns_deleted=True, prepare=keep_secret_names,
     ),
     Kind(
         "", "v1", "persistentvolumeclaims", "persistentvolumeclaim", "PersistentVolumeClaim", ("pvc",),
@@ -1343,13 +1363,16 @@ class Store:
             meta["generation"] = 1
         self.refuse_invalid(kind, obj, None)
         kind.defaults(obj)
+        kind.prepare(obj)
         if kind is NAMESPACES:
             obj.setdefault("spec", {})["finalizers"] = ["kubernetes"]
         if kind is CLAIMS and "kubernetes.io/pvc-protection" not in meta.get("finalizers", ()):
             meta["finalizers"] = [*meta.get("finalizers", ()), "kubernetes.io/pvc-protection"]
         self.set_managers(obj, owners)
-        if self.find(kind, namespace, meta["name"]):
-            message = f'{kind.resource} "{meta["name"]}" already exists'
+        present = self.find(kind, namespace, meta["name"])
+        if present:
+            going = "object is being deleted: " if "deletionTimestamp" in present["metadata"] else ""
+            message = f'{going}{kind.resource} "{meta["name"]}" already exists'
             raise Refusal(409, "AlreadyExists", message, resource_details(kind, meta["name"]))
         if dry_run:
             return obj
@@ -1488,6 +1511,7 @@ class Store:
             why = f"Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {shown}"
             raise invalid(kind.kind, kind.group, name, [("metadata.finalizers", "FieldValueForbidden", why)])
         kind.defaults(obj)
+        kind.prepare(obj)
         self.refuse_invalid(kind, obj, live)
 
         def desired(of):
@@ -1526,15 +1550,17 @@ class Store:
             message = f'namespaces "{name}" is forbidden: this namespace may not be deleted'
             raise Refusal(403, "Forbidden", message, resource_details(kind, name))
         finalizers = list(old.get("finalizers", ()))
-        extra = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(body.get("propagationPolicy"))
-        if extra and extra not in finalizers and kind is not NAMESPACES:
-            finalizers.append(extra)
+        policy = body.get("propagationPolicy")
+        if policy and kind is not NAMESPACES:
+            finalizers = [finalizer for finalizer in finalizers if finalizer not in POLICY_FINALIZERS.values()]
+            finalizers += [POLICY_FINALIZERS[policy]] if policy in POLICY_FINALIZERS else []
+        obj = copy.deepcopy(live)
+        meta = obj["metadata"]
+        meta.pop("finalizers", None)
         if not finalizers and kind is not NAMESPACES:
             if not dry_run:
                 self.remove(kind, live)
-            return live, True
-        obj = copy.deepcopy(live)
-        meta = obj["metadata"]
+            return (obj if dry_run else live), True
         if "deletionTimestamp" not in old:
             meta["deletionTimestamp"] = now_text()
             if kind is NAMESPACES:
@@ -1567,7 +1593,7 @@ class Store:
             if namespace == meta.get("namespace")
             for volume in pod["spec"].get("volumes", ())
         ]
-        done = {"foregroundDeletion", "orphan"}
+        done = set(POLICY_FINALIZERS.values())
         if meta["name"] not in volumes:
             done.add("kubernetes.io/pvc-protection")
         left = [finalizer for finalizer in meta["finalizers"] if finalizer not in done]
