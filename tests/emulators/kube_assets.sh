@@ -20,6 +20,8 @@ die() {
     say "set KUBEBUILDER_ASSETS to a folder with the programs etcd and kube-apiserver instead"
     exit 1
 }
+# Runs a command and shows what it said only when it failed.
+quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; return 1; }; }
 complete() { [ -x "$1/etcd" ] && [ -x "$1/kube-apiserver" ]; }
 
 for folder in "${KUBEBUILDER_ASSETS:-}" "$assets"; do
@@ -37,6 +39,8 @@ codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
 [ "$codename" = bookworm ] || die "this is ${codename:-no Debian}: kube-apiserver is built on Debian 12 (bookworm) only"
 
 mkdir -p "$cache"
+# What a run that was killed left behind.
+find "$cache" -maxdepth 1 -name 'kube-build.*' -mmin +180 -exec rm -rf {} +
 work=$(mktemp -d "$cache/kube-build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
@@ -85,7 +89,7 @@ CONF
 export APT_CONFIG="$apt/apt.conf"
 
 say "reading Debian's package lists"
-apt-get -qq update >&2 || die "apt-get update failed"
+quietly apt-get -qq update || die "apt-get update failed"
 apt-cache showsrc kubernetes 2>/dev/null | grep -q "^Version: .*$version" ||
     die "Debian's sources here do not hold kubernetes $version"
 
@@ -93,8 +97,8 @@ say "downloading kubernetes $version, Go 1.19 and etcd"
 mkdir "$work/download" "$work/root"
 (
     cd "$work/download"
-    apt-get -qq download golang-1.19-go golang-1.19-src golang-github-modern-go-reflect2-dev etcd-server >&2
-    apt-get -qq source --download-only kubernetes >&2
+    quietly apt-get -qq download golang-1.19-go golang-1.19-src golang-github-modern-go-reflect2-dev etcd-server &&
+        quietly apt-get -qq source --download-only kubernetes
 ) || die "the download failed"
 for package in "$work"/download/*.deb; do
     dpkg-deb -x "$package" "$work/root"
