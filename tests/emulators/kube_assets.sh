@@ -9,6 +9,7 @@
 # configuration of their own that adds deb-src to the machine's Debian sources. About 4 CPU minutes, 1.5 GB while
 # building, 130 MB afterwards.
 set -eu
+{ # The shell reads up to the closing brace before it starts: a checkout during the build does no harm.
 
 version=1.20.2
 cache=${BAILIWICK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bailiwick}
@@ -129,8 +130,12 @@ nice -n 10 "$work/openapi-gen" --logtostderr -i "${packages%,}" -p k8s.io/kubern
     -O zz_generated.openapi -h vendor/k8s.io/code-generator/hack/boilerplate.go.txt -r "$work/violations"
 
 say "building kube-apiserver (about 4 CPU minutes)"
-stamp=k8s.io/kubernetes/vendor/k8s.io/component-base/version
-flags="-s -w -X $stamp.gitVersion=v$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=20"
+flags="-s -w"
+# The first is what --version prints, the second what the server answers at /version.
+for stamp in component-base/version client-go/pkg/version; do
+    stamp=k8s.io/kubernetes/vendor/k8s.io/$stamp
+    flags="$flags -X $stamp.gitVersion=v$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=20"
+done
 mkdir "$work/assets"
 nice -n 10 "$go" build -trimpath -ldflags "$flags" -o "$work/assets/kube-apiserver" ./cmd/kube-apiserver
 cp "$work/root/usr/bin/etcd" "$work/assets/etcd"
@@ -141,3 +146,5 @@ cd "$cache"
 # Another run may have finished first; its result is as good.
 mv -T "$work/assets" "$assets" 2>/dev/null || complete "$assets" || die "cannot move the result to $assets"
 printf '%s\n' "$assets"
+exit 0
+}
