@@ -38,7 +38,7 @@ test: emulators ## Run all tests but those that need a real Kubernetes API serve
 	$(CARGO) test --locked --no-default-features --lib
 	$(CARGO) test --locked
 	$(VENV)/bin/python tests/emulators/test_aws.py
-	$(VENV)/bin/python tests/emulators/kube_double.py --port 0 --run $(VENV)/bin/python tests/emulators/kube_contract.py
+	PYTHON=$(VENV)/bin/python tests/emulators/contract.sh double
 
 .PHONY: lint
 lint: ## Check formatting and lints
@@ -54,8 +54,7 @@ kube-assets: ## Build a real kube-apiserver once, into a cache outside the check
 test-kube: emulators ## Run the contract suite and the end-to-end tests on a real kube-apiserver
 	$(CARGO) test --locked --no-run
 	assets=$$(tests/emulators/kube_assets.sh | tail -n 1); \
-	$(VENV)/bin/python tests/emulators/kube_apiserver.py --assets "$$assets" --run \
-	    $(VENV)/bin/python tests/emulators/kube_contract.py; \
+	PYTHON=$(VENV)/bin/python tests/emulators/contract.sh real "$$assets"; \
 	$(VENV)/bin/python tests/emulators/kube_apiserver.py --assets "$$assets" --run \
 	    $(CARGO) test --locked --test e2e -- --test-threads=1
 

@@ -359,7 +359,7 @@ mod live {
             r#"<GetRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetRoleResult><Role>
             <Path>/</Path><RoleName>kserve-loader</RoleName><RoleId>AROAEXAMPLEEXAMPLE</RoleId>
             <Arn>arn:aws:iam::111111111111:role/kserve-loader</Arn><CreateDate>2026-01-01T00:00:00Z</CreateDate>
-            <AssumeRolePolicyDocument>{"Statement":[]}</AssumeRolePolicyDocument>
+            <AssumeRolePolicyDocument>{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}</AssumeRolePolicyDocument>
             <Tags><member><Key>bailiwick:project</Key><Value>p</Value></member>
             <member><Key>bailiwick:address</Key><Value>aws.iam.role.loader</Value></member></Tags>
             </Role></GetRoleResult></GetRoleResponse>"#,
