@@ -13,6 +13,7 @@ use super::{Ended, Exit, Failure, now, today};
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, Version};
 use crate::check::{self, Finding};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::diff::{self, Drift, DriftClass};
 use crate::engine::{Engine, Limits, Prepared};
 use crate::event::Outcome;
@@ -129,13 +130,11 @@ impl Work<'_> {
         Ok((facts, compiled))
     }
 
+    /// Tells the findings that forbid going on, each with its line.
     fn tell_findings(&self, findings: &[Finding]) {
-        let report = report::Report {
-            headline: format!("{}: the spec has errors", self.spec.project),
-            sections: report::findings_section(findings).into_iter().collect(),
-            footer: Vec::new(),
-        };
-        self.ui.tell(&render::terminal(&report, render::Palette::default()));
+        let errors = findings.iter().filter(|f| f.severity == Severity::Error && f.accepted.is_none());
+        let problems: Vec<Diagnostic> = errors.map(Diagnostic::from).collect();
+        self.ui.problems(&problems, &self.project.files);
     }
 
     /// The state with what the journal of a cut-off run tells.

@@ -10,6 +10,7 @@ use super::ui::Ui;
 use super::{Ended, Exit, Failure, now, today};
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, LockInfo};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::plan::PlanFile;
 use crate::render;
 use crate::report::{self, wire};
@@ -27,20 +28,18 @@ pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
             ui.result(&format!("{text:#}\n"));
         }
         ApplyFormat::Text => {
+            let (errors, others): (Vec<_>, Vec<_>) =
+                findings.into_iter().partition(|f| f.severity == Severity::Error && f.accepted.is_none());
+            let problems: Vec<Diagnostic> = errors.iter().map(Diagnostic::from).collect();
+            if !problems.is_empty() {
+                ui.problems(&problems, &project.files);
+            }
+            let (resources, grants) = (compiled.desired.resources.len(), compiled.chains.len());
+            let judged = if wrong > 0 { format!("{wrong} errors") } else { "sound".to_owned() };
             let report = report::Report {
-                headline: format!(
-                    "{}: sound, {} resources, {} grants",
-                    project.spec.project,
-                    compiled.desired.resources.len(),
-                    compiled.chains.len()
-                ),
-                sections: report::findings_section(&findings).into_iter().collect(),
+                headline: format!("{}: {judged}, {resources} resources, {grants} grants", project.spec.project),
+                sections: report::findings_section(&others).into_iter().collect(),
                 footer: Vec::new(),
-            };
-            let report = if wrong > 0 {
-                report::Report { headline: format!("{}: {wrong} errors", project.spec.project), ..report }
-            } else {
-                report
             };
             ui.result(&render::terminal(&report, ui.palette()));
         }

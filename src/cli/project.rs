@@ -45,12 +45,15 @@ impl Project {
         let (files, mut problems) = read_files(given);
         let (spec, found) = load(&files);
         problems.extend(found);
+        let wrong = |problems: &[Diagnostic]| problems.iter().filter(|p| p.severity == Severity::Error).count();
+        if let Some(spec) = spec.as_ref().filter(|_| wrong(&problems) > 0) {
+            problems.extend(over_quota(spec));
+        }
         if !problems.is_empty() {
             ui.problems(&problems, &files);
         }
-        let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
-        if errors > 0 {
-            return Err(Failure::told(errors));
+        if wrong(&problems) > 0 {
+            return Err(Failure::told(wrong(&problems)));
         }
         let spec = spec.ok_or_else(|| Failure::told(0))?;
         let beside = given.first().map_or(Path::new(""), |first| {
@@ -125,6 +128,18 @@ impl Known {
 #[must_use]
 pub fn forbidding(findings: &[Finding]) -> usize {
     findings.iter().filter(|f| f.severity == Severity::Error && f.accepted.is_none()).count()
+}
+
+/// What is too large for AWS, as far as a spec with other problems lets it be told: all problems belong into one run.
+fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
+    let facts = Facts::placeholders(spec);
+    let chains = access::lower(spec);
+    let kinds = provider::kinds();
+    let (desired, problems) = desired::build(spec, &facts, &chains, kinds.iter().map(AsRef::as_ref));
+    let context = check::Context { spec, facts: &facts, chains: &chains, desired: &desired, snapshot: None };
+    let findings = check::run(&context, "");
+    let about_size = |code: &str| ["policy-over-quota", "policy-too-large", "too-many-attachments"].contains(&code);
+    problems.into_iter().chain(findings.iter().map(Diagnostic::from)).filter(|p| about_size(p.code)).collect()
 }
 
 /// A circle of references, with its path.
