@@ -43,13 +43,14 @@ impl Kind for Role {
     type Body = RoleBody;
 
     fn desire(spec: &Spec, facts: &Facts, _chains: &[Chain], want: &mut Wanted<RoleBody>) {
-        for (key, role) in access::roles(spec).into_iter().filter(|(_, r)| r.managed) {
-            let entry = spec.roles.get(&key);
+        let everyone = access::roles(spec);
+        for (key, role) in everyone.iter().filter(|(_, r)| r.managed) {
+            let entry = spec.roles.get(key);
             let source = match &role.origin {
-                Origin::Spec => spec.source(&["roles", &key]),
+                Origin::Spec => spec.source(&["roles", key]),
                 _ => role.service_accounts.first().and_then(|name| spec.source(&["service_accounts", name])),
             };
-            let trust = access::role_trust(spec, facts, &key);
+            let trust = access::role_trust(spec, facts, key);
             if trust.is_empty() {
                 want.problem(
                     Diagnostic::error(
@@ -70,13 +71,12 @@ impl Kind for Role {
                 permissions_boundary: entry
                     .and_then(|e| e.permissions_boundary.as_ref())
                     .map(|boundary| spec.policies.get(boundary).map_or_else(|| boundary.clone(), |p| p.arn(spec))),
-                tags: tags(spec, Self::NAME, &key, entry.map_or(&no_tags, |e| &e.tags)),
+                tags: tags(spec, Self::NAME, key, entry.map_or(&no_tags, |e| &e.tags)),
                 trust,
             };
-            let mut wish = Wish::new(&key, spec.account_scope(&role.account), &role.name, body).at(source);
+            let mut wish = Wish::new(key, spec.account_scope(&role.account), &role.name, body).at(source);
             wish.protect = entry.is_some_and(|e| e.protect);
-            let everyone = access::roles(spec);
-            for trusted in access::trusted_roles(spec, &key, &role) {
+            for trusted in access::trusted_roles(spec, key, role) {
                 if everyone.get(&trusted).is_some_and(|r| r.managed) {
                     wish = wish.after(Self::NAME, &trusted);
                 }
@@ -86,7 +86,7 @@ impl Kind for Role {
             {
                 wish = wish.after("aws.iam.policy", boundary);
             }
-            for provider in providers(spec, &role) {
+            for provider in providers(spec, role) {
                 wish = wish.after("aws.iam.oidc_provider", &provider);
             }
             want.add(wish);
