@@ -196,8 +196,8 @@ fn judge(
         (_, _, Seen::Unreadable { why }) => Verdict::Unreadable { why: why.clone() },
         (Some(_), _, Seen::Absent) => Verdict::Create { removed_outside: owned.is_some_and(|o| o.body.is_some()) },
         (None, _, Seen::Absent) => Verdict::Forget { why: "it is gone already", before: None },
-        (Some(_), None, Seen::Present { owner: Some(owner), .. }) if owner != project => {
-            Verdict::Foreign { owner: owner.clone() }
+        (Some(_), None, Seen::Present { owner: Some(other), .. }) if other != project => {
+            Verdict::Foreign { owner: other.clone() }
         }
         (Some(wanted), _, Seen::Present { body, owner }) => {
             let before = kind.claimed(body, Some(&wanted.wish.body), last);

@@ -131,7 +131,7 @@ impl<'a> Walk<'a> {
                     )
                 });
                 if let Some(schema) = fitting {
-                    self.node(node, schema, what)
+                    self.node(node, schema, what);
                 } else {
                     let mut all: Vec<&str> = resolved.iter().flat_map(|a| types(a)).collect();
                     if all.is_empty() {

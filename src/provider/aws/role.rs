@@ -203,14 +203,13 @@ mod live {
         let found = iam.get_role().role_name(&role.name).send().await.map_err(|e| read_error(what(), &e))?;
         match found.role().map(|r| body(r, &what())).transpose()? {
             Some(Observed::Present { body, .. }) if marks(&body) == marks(role) && body.path == role.path => {
-                let changed = ["description", "max_session_duration", "permissions_boundary", "trust"];
-                let set = [
-                    role.description.is_some(),
-                    role.max_session_duration.is_some(),
-                    role.permissions_boundary.is_some(),
-                    body.trust != role.trust,
+                let fields = [
+                    ("description", role.description.is_some()),
+                    ("max_session_duration", role.max_session_duration.is_some()),
+                    ("permissions_boundary", role.permissions_boundary.is_some()),
+                    ("trust", body.trust != role.trust),
                 ];
-                let changed = changed.into_iter().zip(set).filter(|(_, s)| *s).map(|(f, _)| f.into()).collect();
+                let changed = fields.iter().filter(|(_, differs)| *differs).map(|(field, _)| (*field).into()).collect();
                 let action = Action::Update { before: body.clone(), after: role.clone(), changed };
                 let before = RoleBody { tags: role.tags.clone(), ..body };
                 update(iam, &role.name, &before, role, &action).await
