@@ -1,4 +1,5 @@
 //! Arguments, prompts, exit codes, streams: the only place that prints or reads the environment.
+#![cfg_attr(not(all(feature = "aws", feature = "kubernetes")), allow(dead_code))] // what only plan and apply use
 
 mod args;
 mod init;

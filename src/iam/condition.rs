@@ -109,7 +109,7 @@ pub struct Operator {
     pub if_exists: bool,
 }
 
-/// A name that is no condition operator.
+/// A name that is no condition operator. Case counts: IAM refuses `stringEquals` as "Invalid Condition type".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a condition operator")]
 pub struct UnknownOperator(pub String);

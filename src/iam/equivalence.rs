@@ -4,7 +4,9 @@
 //! "Grammar of the IAM JSON policy language".
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use super::catalogue;
 use super::condition::{Condition, Operator, Test};
 use super::name::{ActionPattern, ConditionKey};
 use super::pattern::{self, Pattern, Token};
@@ -17,13 +19,63 @@ use super::policy::{Effect, Policy, Principal, Selector, Statement, Version, sor
 /// that no such proof was found; policies written so differently that only their combinations agree are told apart.
 #[must_use]
 pub fn equivalent(a: &Policy, b: &Policy) -> bool {
-    if a == b {
+    if a == b || bare(a) == bare(b) {
         return true;
     }
     let mut variables = Variables::default();
     let a = variables.policy(a);
     let b = variables.policy(b);
-    covers_all(&b, &a) && covers_all(&a, &b)
+    uncovered(&b, &a).next().is_none() && uncovered(&a, &b).next().is_none()
+}
+
+/// The policy without Sids and Id: most pairs that give the same access are equal then.
+fn bare(policy: &Policy) -> Policy {
+    let statements = policy.statements.iter().map(|s| s.clone().with_sid("")).collect();
+    Policy::from_parts(policy.version, None, statements)
+}
+
+/// A part of a statement for which the other policy has nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unmatched {
+    pub effect: Effect,
+    /// The place of the statement in its document, from 1.
+    pub position: usize,
+    pub sid: Option<String>,
+    /// The action; `None` stands for the whole `NotAction`.
+    pub action: Option<String>,
+    /// The resource; `None` stands for the whole `NotResource`, or for none.
+    pub resource: Option<String>,
+    /// The principal; `None` stands for the whole `NotPrincipal`, or for none.
+    pub principal: Option<String>,
+}
+
+impl fmt::Display for Unmatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "statement {}", self.position)?;
+        if let Some(sid) = &self.sid {
+            write!(f, " `{sid}`")?;
+        }
+        let action = self.action.as_deref().unwrap_or("its NotAction");
+        write!(f, ": {} {action}", self.effect.as_str())?;
+        if let Some(resource) = &self.resource {
+            write!(f, " on {resource}")?;
+        }
+        if let Some(principal) = &self.principal {
+            write!(f, " to {principal}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why two policies are not [`equivalent`]: the parts of the first that the second does not have, and the other way
+/// round. Both are empty when they are equivalent.
+#[must_use]
+pub fn differences(a: &Policy, b: &Policy) -> (Vec<Unmatched>, Vec<Unmatched>) {
+    let mut variables = Variables::default();
+    let (first, second) = (variables.policy(a), variables.policy(b));
+    let only_a = uncovered(&second, &first).map(|cell| cell.describe(a)).collect();
+    let only_b = uncovered(&first, &second).map(|cell| cell.describe(b)).collect();
+    (only_a, only_b)
 }
 
 /// For each statement of `policy`, the position of another that makes it superfluous, if there is one.
@@ -134,6 +186,8 @@ impl ResourcePattern {
 /// A statement with everything put in a form that can be compared.
 #[derive(Debug, Clone)]
 struct Normal {
+    /// The place in the list of statements.
+    index: usize,
     effect: Effect,
     principal: Option<Selector<Principal>>,
     action: Selector<Pattern>,
@@ -144,6 +198,8 @@ struct Normal {
 /// One piece of a statement: one principal, one action pattern, one resource pattern, or a whole `Not...` element.
 struct Cell<'a> {
     statement: &'a Normal,
+    /// The indices of principal, action and resource; `None` for an element that is absent or of the `Not...` form.
+    at: [Option<usize>; 3],
     principal: Option<&'a Principal>,
     action: Option<&'a Pattern>,
     resource: Option<&'a ResourcePattern>,
@@ -151,34 +207,57 @@ struct Cell<'a> {
 
 impl Normal {
     fn cells(&self) -> impl Iterator<Item = Cell<'_>> {
-        let principals = pieces(self.principal.as_ref());
-        let resources = pieces(self.resource.as_ref());
-        let actions = pieces(Some(&self.action));
-        principals.into_iter().flat_map(move |principal| {
-            let resources = resources.clone();
-            actions.clone().into_iter().flat_map(move |action| {
-                let cell = move |resource| Cell { statement: self, principal, action, resource };
-                resources.clone().into_iter().map(cell)
+        let (principals, resources) = (self.principal.as_ref(), self.resource.as_ref());
+        indices(principals).flat_map(move |principal| {
+            indices(Some(&self.action)).flat_map(move |action| {
+                indices(resources).map(move |resource| Cell {
+                    statement: self,
+                    at: [principal, action, resource],
+                    principal: value(principals, principal),
+                    action: value(Some(&self.action), action),
+                    resource: value(resources, resource),
+                })
             })
         })
     }
 }
 
-/// The values one by one, or `None` once for an element that is absent or of the `Not...` form.
-fn pieces<T>(selector: Option<&Selector<T>>) -> Vec<Option<&T>> {
-    match selector {
-        Some(selector) if !selector.inverted => selector.values.iter().map(Some).collect(),
-        _ => vec![None],
+/// The index of every value, or `None` once for an element that is absent or of the `Not...` form.
+fn indices<T>(selector: Option<&Selector<T>>) -> impl Iterator<Item = Option<usize>> {
+    let count = selector.filter(|selector| !selector.inverted).map(|s| s.values.len());
+    (0..count.unwrap_or(1)).map(move |at| count.map(|_| at))
+}
+
+fn value<T>(selector: Option<&Selector<T>>, at: Option<usize>) -> Option<&T> {
+    selector?.values.get(at?)
+}
+
+impl Cell<'_> {
+    /// The piece in the words of the policy that it comes from.
+    fn describe(&self, policy: &Policy) -> Unmatched {
+        let statement = policy.statements.get(self.statement.index);
+        let [principal, action, resource] = self.at;
+        let action = statement.and_then(|s| value(Some(&s.action), action));
+        let resource = statement.and_then(|s| value(s.resource.as_ref(), resource));
+        let principal = statement.and_then(|s| value(s.principal.as_ref(), principal));
+        Unmatched {
+            effect: self.statement.effect,
+            position: statement.map_or(0, Statement::position),
+            sid: statement.and_then(Statement::sid).map(str::to_owned),
+            action: action.map(|action| catalogue::spelling(action.as_str())),
+            resource: resource.map(ToString::to_string),
+            principal: principal.map(|principal| principal.entry().1.to_owned()),
+        }
     }
 }
 
-fn covers_all(wide: &[Normal], narrow: &[Normal]) -> bool {
-    narrow.iter().flat_map(Normal::cells).all(|cell| {
-        let by = |effect| wide.iter().any(|s| s.effect == effect && covers(s, &cell));
+/// The pieces of one policy that the other one does not have.
+fn uncovered<'a>(wide: &'a [Normal], narrow: &'a [Normal]) -> impl Iterator<Item = Cell<'a>> {
+    narrow.iter().flat_map(Normal::cells).filter(|cell| {
+        let has = |list: &[Normal], effect| list.iter().any(|s| s.effect == effect && covers(s, cell));
         // What the same policy denies anyway, an Allow need not be matched by an Allow.
-        by(cell.statement.effect)
-            || (cell.statement.effect == Effect::Allow
-                && narrow.iter().any(|s| s.effect == Effect::Deny && covers(s, &cell)))
+        let is_denied = cell.statement.effect == Effect::Allow && has(narrow, Effect::Deny);
+        !has(wide, cell.statement.effect) && !is_denied
     })
 }
 
@@ -272,7 +351,11 @@ pub(super) struct Variables {
 
 impl Variables {
     fn policy(&mut self, policy: &Policy) -> Vec<Normal> {
-        policy.statements.iter().map(|s| self.statement(s, policy.version)).collect()
+        let mut normal: Vec<Normal> = policy.statements.iter().map(|s| self.statement(s, policy.version)).collect();
+        for (index, statement) in normal.iter_mut().enumerate() {
+            statement.index = index;
+        }
+        normal
     }
 
     fn statement(&mut self, statement: &Statement, version: Version) -> Normal {
@@ -286,6 +369,7 @@ impl Variables {
             values: resource.values.iter().map(|text| self.resource(text, version)).collect(),
         });
         Normal {
+            index: 0,
             effect: statement.effect,
             principal: statement.principal.clone(),
             action,
@@ -400,6 +484,22 @@ mod tests {
         let narrow = json!({"Effect": "Deny", "Action": "s3:*", "Resource": "*",
             "Condition": {"Bool": {"aws:SecureTransport": "false"}}});
         assert!(!same(&json!([narrow, allow]), &json!([narrow])));
+    }
+
+    #[test]
+    fn what_differs_is_told_in_the_words_of_the_policy() {
+        let read =
+            |statement: Value| Policy::from_value(&json!({"Version": "2012-10-17", "Statement": statement})).unwrap();
+        let a = read(json!([{"Sid": "A", "Effect": "Allow", "Action": ["s3:getobject", "s3:PutObject"],
+            "Resource": "arn:aws:s3:::${aws:username}/*"}]));
+        let b =
+            read(json!([{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::${aws:username}/*"},
+            {"Effect": "Deny", "NotAction": "s3:*", "Resource": "*"}]));
+        let (only_a, only_b) = differences(&a, &b);
+        let shown = |list: Vec<Unmatched>| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(only_a), ["statement 1 `A`: Allow s3:PutObject on arn:aws:s3:::${aws:username}/*"]);
+        assert_eq!(shown(only_b), ["statement 2: Deny its NotAction on *"]);
+        assert_eq!(differences(&a, &a), (Vec::new(), Vec::new()));
     }
 
     #[test]

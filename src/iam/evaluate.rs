@@ -222,7 +222,7 @@ impl fmt::Display for Decision<'_> {
                 }
                 write!(f, " of `{policy}` in {layer} denies it")
             }
-            Reason::NotAllowed => write!(f, "{layer} allow it nowhere"),
+            Reason::NotAllowed => write!(f, "nothing in {layer} allows it"),
             Reason::ResourceOfOtherAccount => {
                 f.write_str("the resource belongs to another account, and its policy does not allow it")
             }
@@ -610,5 +610,139 @@ impl Rules {
             && super::arn::split(&request.resource)
                 .is_some_and(|[_, service, _, _, resource]| service == "iam" && resource.starts_with("role/"));
         Self { policy_rules: kms || trust }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iam::request::Context;
+    use serde_json::{Value, json};
+
+    const USER: &str = "arn:aws:iam::111122223333:user/ana";
+    const SESSION: &str = "arn:aws:sts::111122223333:assumed-role/app/s1";
+    const ROLE: &str = "arn:aws:iam::111122223333:role/team/app";
+
+    fn policy(statements: &Value) -> Policy {
+        Policy::from_value(&json!({"Version": "2012-10-17", "Statement": statements})).unwrap()
+    }
+
+    fn allow(principal: &Value) -> Policy {
+        policy(&json!({"Sid": "Give", "Effect": "Allow", "Principal": principal, "Action": "*", "Resource": "*"}))
+    }
+
+    fn identity() -> Policy {
+        policy(&json!({"Effect": "Allow", "Action": "*", "Resource": "*"}))
+    }
+
+    fn ask(principal: &str, owner: &str) -> Request {
+        let mut request = Request::new(principal, "s3:GetObject", "arn:aws:s3:::b/k");
+        request.resource_account = Some(owner.to_owned());
+        request
+    }
+
+    fn named(policy: &Policy) -> Attached<'_> {
+        Attached { name: "p", policy }
+    }
+
+    /// Outcome and failed layer of a request with at most an identity and a resource policy.
+    fn decide(request: &Request, own: Option<&Policy>, theirs: Option<&Policy>) -> String {
+        let set = PolicySet {
+            identity: own.map(named).into_iter().collect(),
+            resource: theirs.map(named),
+            ..PolicySet::default()
+        };
+        let decision = evaluate(request, &set);
+        let layer = decision.layer.map_or("-", Layer::as_str);
+        format!("{} {layer}", decision.outcome.as_str())
+    }
+
+    #[test]
+    fn grants_within_an_account() {
+        let home = |principal: &str| ask(principal, "111122223333");
+        let account = allow(&json!({"AWS": "111122223333"}));
+        assert_eq!(decide(&home(USER), None, Some(&allow(&json!({"AWS": USER})))), "Allowed -");
+        assert_eq!(decide(&home(USER), None, Some(&account)), "ImplicitlyDenied identity");
+        assert_eq!(decide(&home(USER), Some(&identity()), None), "Allowed -");
+        let mut session = home(SESSION);
+        session.context = Context::new().with("aws:PrincipalArn", ROLE);
+        assert_eq!(decide(&session, None, Some(&allow(&json!({"AWS": ROLE})))), "Allowed -");
+        session.context = Context::new().with("aws:PrincipalArn", "arn:aws:iam::111122223333:role/app");
+        assert_eq!(decide(&session, None, Some(&allow(&json!({"AWS": ROLE})))), "ImplicitlyDenied identity");
+    }
+
+    #[test]
+    fn grants_to_another_account_need_both_sides() {
+        let away = |principal: &str| ask(principal, "444455556666");
+        let grant = allow(&json!({"AWS": USER}));
+        assert_eq!(decide(&away(USER), Some(&identity()), Some(&grant)), "Allowed -");
+        assert_eq!(decide(&away(USER), None, Some(&grant)), "ImplicitlyDenied identity");
+        assert_eq!(decide(&away(USER), Some(&identity()), None), "ImplicitlyDenied resource");
+        assert_eq!(decide(&away("*"), None, Some(&allow(&json!("*")))), "Allowed -");
+        assert_eq!(decide(&away("*"), None, Some(&grant)), "ImplicitlyDenied resource");
+        let service = allow(&json!({"Service": "logging.s3.amazonaws.com"}));
+        assert_eq!(decide(&away("logging.s3.amazonaws.com"), None, Some(&service)), "Allowed -");
+    }
+
+    #[test]
+    fn a_key_decides_for_itself() {
+        let mut request = ask(USER, "111122223333");
+        request.action = "kms:Decrypt".to_owned();
+        request.resource = "arn:aws:kms:eu-west-1:111122223333:key/k".to_owned();
+        assert_eq!(decide(&request, Some(&identity()), None), "Conditional resource");
+        let other = allow(&json!({"AWS": "444455556666"}));
+        assert_eq!(decide(&request, Some(&identity()), Some(&other)), "ImplicitlyDenied resource");
+        let account = allow(&json!({"AWS": "111122223333"}));
+        assert_eq!(decide(&request, Some(&identity()), Some(&account)), "Allowed -");
+    }
+
+    #[test]
+    fn limits_and_reasons() {
+        let (all, none) = (identity(), policy(&json!({"Effect": "Allow", "Action": "ec2:*", "Resource": "*"})));
+        let set = PolicySet { identity: vec![named(&all)], boundaries: vec![named(&none)], ..PolicySet::default() };
+        let request = ask(USER, "111122223333");
+        let decision = evaluate(&request, &set);
+        assert_eq!((decision.layer, decision.why), (Some(Layer::Boundary), Reason::NotAllowed));
+        assert_eq!(decision.reason(), "nothing in the permissions boundary allows it");
+        let deny = policy(&json!({"Sid": "No", "Effect": "Deny", "Action": "s3:*", "Resource": "*"}));
+        let scps = vec![vec![named(&all)], vec![named(&all), named(&deny)]];
+        let set = PolicySet { identity: vec![named(&all)], scps, ..PolicySet::default() };
+        let decision = evaluate(&request, &set);
+        assert_eq!(decision.layer, Some(Layer::Scp { level: 1 }));
+        assert_eq!(decision.reason(), "statement 1 `No` of `p` in the service control policies of level 1 denies it");
+        assert_eq!(decision.deciding().count(), 1);
+    }
+
+    #[test]
+    fn what_depends_is_said() {
+        let tagged = policy(&json!({"Effect": "Allow", "Action": "s3:*", "Resource": "*",
+            "Condition": {"StringEquals": {"aws:PrincipalTag/team": "red"}, "Bool": {"aws:SecureTransport": "true"}}}));
+        let mut request = ask(USER, "111122223333");
+        request.context = Context::open().with("aws:SecureTransport", "true");
+        let set = PolicySet { identity: vec![named(&tagged)], ..PolicySet::default() };
+        let decision = evaluate(&request, &set);
+        assert_eq!((decision.outcome, decision.why), (Outcome::Conditional, Reason::Depends));
+        let keys: Vec<&str> = decision.conditions.iter().map(|c| c.key().as_str()).collect();
+        assert_eq!(keys, ["aws:PrincipalTag/team"]);
+        assert_eq!(decision.reason(), "it depends on `aws:PrincipalTag/team`");
+        // A Deny that does not depend settles it.
+        let deny = policy(&json!({"Effect": "Deny", "Action": "s3:*", "Resource": "*"}));
+        let set = PolicySet { identity: vec![named(&tagged), named(&deny)], ..PolicySet::default() };
+        assert_eq!(evaluate(&request, &set).outcome, Outcome::ExplicitlyDenied);
+    }
+
+    #[test]
+    fn not_principal_leaves_out_who_is_listed_in_full() {
+        let request = ask(USER, "111122223333");
+        let deny = |principals: &Value| {
+            let value = json!([
+                {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"},
+                {"Effect": "Deny", "NotPrincipal": {"AWS": principals}, "Action": "*", "Resource": "*"},
+            ]);
+            decide(&request, None, Some(&policy(&value)))
+        };
+        assert_eq!(deny(&json!([USER, "111122223333"])), "Allowed -");
+        assert_eq!(deny(&json!([USER])), "Conditional resource");
+        assert_eq!(deny(&json!(["444455556666"])), "ExplicitlyDenied resource");
     }
 }

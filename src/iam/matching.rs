@@ -516,3 +516,117 @@ pub(super) fn range_of(text: &str) -> Option<(IpAddr, u32)> {
     };
     (length <= most).then_some((network, length))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iam::request::Value;
+
+    /// The outcome of one condition on the key `k:k`.
+    fn check(operator: &str, wanted: &[&str], actual: Option<&str>) -> Truth {
+        let context = actual.map_or(Context::new(), |text| Context::new().with("K:K", text));
+        let operator: Operator = operator.parse().unwrap();
+        condition(&Condition::new(operator, "k:k", wanted.iter().copied()), Version::V2012, &context)
+    }
+
+    fn holds(operator: &str, wanted: &str, actual: &str) -> bool {
+        check(operator, &[wanted], Some(actual)) == Truth::Yes
+    }
+
+    #[test]
+    fn instants_are_equal_however_they_are_written() {
+        for same in [
+            "2026-04-01T00:00:00Z",
+            "2026-04-01",
+            "2026-04-01T02:00:00+02:00",
+            "2026-03-31T19:00:00-0500",
+            "2026-04-01T00:00Z",
+            "2026-04-01T00:00:00.000Z",
+            "1775001600",
+            "2026-04",
+        ] {
+            assert_eq!(instant(same), Some(1_775_001_600_000_000_000), "{same}");
+        }
+        assert_eq!(instant("1970-01-01T00:00:00.5Z"), Some(500_000_000));
+        assert_eq!(instant("2024-03-01").unwrap() - instant("2024-02-28").unwrap(), 2 * 86_400_000_000_000);
+        for wrong in
+            ["", "tomorrow", "2026-13-01", "2026-01-32", "2026-01-01T25:00:00Z", "2026-01-01T00:00:00+1", "01/02/2026"]
+        {
+            assert_eq!(instant(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_addresses() {
+        assert!(holds("NumericEquals", "10", "10.0") && holds("NumericLessThan", "1e3", "999"));
+        assert!(holds("NumericGreaterThan", "9223372036854775807", "9223372036854775808"));
+        assert!(!holds("NumericEquals", "ten", "ten") && holds("NumericNotEquals", "ten", "10"));
+        assert!(holds("IpAddress", "0.0.0.0/0", "203.0.113.7") && !holds("IpAddress", "0.0.0.0/0", "2001:db8::1"));
+        assert!(holds("IpAddress", "2001:DB8:1234:5678::/64", "2001:db8:1234:5678::9"));
+        assert!(
+            holds("NotIpAddress", "203.0.113.7", "2001:db8::1") && !holds("NotIpAddress", "203.0.113.7", "203.0.113.7")
+        );
+        assert!(!holds("IpAddress", "203.0.113.0/33", "203.0.113.7"));
+    }
+
+    #[test]
+    fn arns_component_by_component() {
+        assert!(holds("ArnLike", "arn:aws:sns:*:111122223333:*", "arn:aws:sns:eu-west-1:111122223333:a:b"));
+        assert!(!holds(
+            "ArnLike",
+            "arn:aws:x:*:111122223333:finance/*",
+            "arn:aws:x:eu:999999999999:store:111122223333:finance/a"
+        ));
+        assert!(holds(
+            "StringLike",
+            "arn:aws:x:*:111122223333:finance/*",
+            "arn:aws:x:eu:999999999999:s:111122223333:finance/a"
+        ));
+        assert!(!holds("ArnLike", "*", "no ARN") && holds("ArnNotLike", "arn:aws:s3:::b", "no ARN"));
+    }
+
+    #[test]
+    fn absent_keys() {
+        let absent = |operator: &str| check(operator, &["x"], None) == Truth::Yes;
+        assert!(!absent("StringEquals") && absent("StringNotEquals") && absent("StringEqualsIfExists"));
+        assert!(absent("ForAllValues:StringEquals") && !absent("ForAnyValue:StringEquals"));
+        assert!(!absent("ForAnyValue:StringNotEquals") && !absent("ForAnyValue:StringEqualsIfExists"));
+        assert_eq!(check("Null", &["true"], None), Truth::Yes);
+        assert_eq!(check("Null", &["false"], Some("x")), Truth::Yes);
+        assert_eq!(check("Null", &["true"], Some("")), Truth::Yes);
+    }
+
+    #[test]
+    fn several_values() {
+        let many = |operator: &str, wanted: &[&str], actual: &[&str]| {
+            let mut context = Context::new();
+            context.set("k:k", Value::Many(actual.iter().map(|text| (*text).to_owned()).collect()));
+            let operator: Operator = operator.parse().unwrap();
+            condition(&Condition::new(operator, "k:k", wanted.iter().copied()), Version::V2012, &context) == Truth::Yes
+        };
+        assert!(many("ForAllValues:StringEquals", &["a", "b"], &["a", "b"]));
+        assert!(!many("ForAllValues:StringEquals", &["a"], &["a", "b"]));
+        assert!(many("ForAnyValue:StringEquals", &["a"], &["a", "b"]));
+        assert!(many("ForAnyValue:StringNotEquals", &["a"], &["a", "b"]));
+        assert!(!many("ForAllValues:StringNotEquals", &["a"], &["a", "b"]));
+        assert!(many("ForAllValues:StringEquals", &["a"], &[]) && many("ForAllValues:StringEquals", &["a"], &[""]));
+        assert!(!many("StringEquals", &["a"], &["a", "b"]) && many("StringEquals", &["a"], &["a"]));
+    }
+
+    #[test]
+    fn variables() {
+        let context = Context::new().with("aws:username", "a*b").with("aws:PrincipalTag/t", "x:y");
+        let matches = |pattern: &str, version, text: &str| resource(pattern, version, &context, text) == Truth::Yes;
+        let home = "arn:aws:s3:::home/${AWS:UserName}/*";
+        assert!(matches(home, Version::V2012, "arn:aws:s3:::home/a*b/x"));
+        assert!(!matches(home, Version::V2012, "arn:aws:s3:::home/acb/x"), "a value has no wildcards");
+        assert!(matches(home, Version::V2008, "arn:aws:s3:::home/${AWS:UserName}/x"));
+        assert!(matches("arn:aws:s3:::${aws:PrincipalTag/t}/*", Version::V2012, "arn:aws:s3:::x:y/z"));
+        assert!(!matches("arn:aws:s3:::${aws:PrincipalTag/none}", Version::V2012, "arn:aws:s3:::"));
+        assert!(matches("arn:aws:s3:::${aws:PrincipalTag/none, 'd'}", Version::V2012, "arn:aws:s3:::d"));
+        assert!(matches("arn:aws:s3:::${*}${?}${$}", Version::V2012, "arn:aws:s3:::*?$"));
+        // Inverted operators match against a value that is not there.
+        assert!(holds("StringNotEquals", "${aws:PrincipalTag/none}", "x"));
+        assert!(holds("StringEquals", "a${*}", "a*"));
+    }
+}

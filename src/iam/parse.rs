@@ -76,6 +76,47 @@ pub(super) fn policy_node(node: &Node<'_>, text: Option<&str>) -> Result<Documen
     }
 }
 
+/// Values that a list of a statement has twice: the statement from 1, the element, the value. They are lost in the
+/// canonical form.
+pub(super) fn repetitions(text: &str) -> Vec<(usize, String, String)> {
+    let Ok(root) = root(text) else {
+        return Vec::new();
+    };
+    let Json::Object(members) = &root.value else {
+        return Vec::new();
+    };
+    let statement = members.iter().find(|member| member.name == "Statement").map(|m| &m.node);
+    let statements = match statement.map(|node| (node, &node.value)) {
+        Some((_, Json::Array(list))) => list.as_slice(),
+        Some((node, Json::Object(_))) => std::slice::from_ref(node),
+        _ => return Vec::new(),
+    };
+    let mut found = Vec::new();
+    for (number, node) in (1..).zip(statements) {
+        let Json::Object(members) = &node.value else {
+            continue;
+        };
+        for Member { name, node, .. } in members {
+            let is_action = matches!(name.as_ref(), "Action" | "NotAction");
+            let is_list = is_action || matches!(name.as_ref(), "Resource" | "NotResource");
+            let Json::Array(list) = &node.value else {
+                continue;
+            };
+            let mut seen = BTreeSet::new();
+            for node in list {
+                let Json::String(text) = &node.value else {
+                    continue;
+                };
+                let folded = if is_action { text.to_ascii_lowercase() } else { text.to_string() };
+                if is_list && !seen.insert(folded) {
+                    found.push((number, name.to_string(), text.to_string()));
+                }
+            }
+        }
+    }
+    found
+}
+
 /// The line and column of an element of a statement, counted from 1, or as near to it as the text has.
 pub(super) fn place_of(text: &str, statement: Option<usize>, element: &str) -> Option<(usize, usize)> {
     let root = root(text).ok()?;

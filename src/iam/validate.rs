@@ -37,6 +37,25 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
+    /// The kind of a name: `identity`, `boundary`, `session`, `resource`, `bucket`, `key`, `trust`, `endpoint`, `scp` or
+    /// `rcp`; also `managed-policy`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "identity" | "managed-policy" | "managed" | "inline" => Self::Identity,
+            "boundary" | "permission_boundary" | "permissions-boundary" => Self::Boundary,
+            "session" => Self::Session,
+            "resource" => Self::Resource,
+            "bucket" => Self::Bucket,
+            "key" | "kms" => Self::Key,
+            "trust" => Self::Trust,
+            "endpoint" => Self::Endpoint,
+            "scp" => Self::Scp,
+            "rcp" => Self::Rcp,
+            _ => return None,
+        })
+    }
+
     /// Whether the policy belongs to callers and so names no principal.
     #[must_use]
     pub fn is_of_identity(self) -> bool {
@@ -389,3 +408,91 @@ const IAM_PATHS: &[&str] = &[
 /// How the resource part of an S3 ARN with a region begins. Source: Service Authorization Reference, Amazon S3.
 const S3_REGIONAL: &[&str] =
     &["*", "accesspoint", "access-grants", "async-request", "job/", "multi-region-access-point", "storage-lens"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// The messages for one statement of this kind of policy, without their places.
+    fn messages(kind: PolicyKind, statement: &Value) -> Vec<String> {
+        let document = json!({"Version": "2012-10-17", "Statement": statement});
+        let errors = validate_value(kind, &document).err().unwrap_or_default();
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn resource(text: &str) -> bool {
+        let statement = json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": text});
+        messages(PolicyKind::Identity, &statement).is_empty()
+    }
+
+    #[test]
+    fn forms_of_resources() {
+        for right in [
+            "*",
+            "arn:aws:s3:::b/*",
+            "arn:*:s3:::b",
+            "arn:${aws:Partition}:s3:::b",
+            "arn:aws:iam::111122223333:role/x",
+            "arn:aws:iam::111122223333:*",
+            "arn:aws:iam::*:root",
+            "arn:aws:s3:eu-west-1:111122223333:accesspoint/a",
+            "arn:aws:ec2:us-east-1::x",
+            "arn:aws:nosuchservice:::x",
+        ] {
+            assert!(resource(right), "{right}");
+        }
+        for wrong in [
+            "",
+            "bucket",
+            "arn:wrong:s3:::b",
+            "arn:aws:s3",
+            "arn:aws::::b",
+            "arn:aws::b",
+            "arn:aws:iam:us-east-1::user/x",
+            "arn:aws:iam::111122223333:x",
+            "arn:aws:s3:us-east-1::b",
+        ] {
+            assert!(!resource(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_kind_has_its_own_elements() {
+        let bucket = json!({"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"});
+        assert!(messages(PolicyKind::Bucket, &bucket).is_empty());
+        assert_eq!(
+            messages(PolicyKind::Identity, &bucket),
+            [
+                "/Statement/Principal: `Principal` does not belong in this kind of policy: it applies to whom it is attached to"
+            ]
+        );
+        assert_eq!(
+            messages(PolicyKind::Trust, &bucket),
+            [
+                "/Statement/Action: `s3:GetObject` cannot be in a trust policy, which holds STS actions only",
+                "/Statement/Resource: a trust policy has no resource: it is about the role that it is attached to",
+            ]
+        );
+        assert_eq!(messages(PolicyKind::Rcp, &bucket), ["/Statement/Effect: a resource control policy can only deny"]);
+        let bare = json!({"Effect": "Deny", "Action": "s3:*"});
+        assert_eq!(
+            messages(PolicyKind::Scp, &bare),
+            ["/Statement: the statement has neither `Resource` nor `NotResource`"]
+        );
+        assert_eq!(messages(PolicyKind::Bucket, &merged(&bare)), ["/Statement: the statement has no `Principal`"]);
+    }
+
+    fn merged(statement: &Value) -> Value {
+        let mut statement = statement.clone();
+        statement["Resource"] = json!("*");
+        statement
+    }
+
+    #[test]
+    fn iam_wants_the_new_version_and_plain_sids() {
+        let old = json!({"Version": "2008-10-17", "Statement": {"Sid": "a b", "Effect": "Allow", "Action": "s3:*", "Resource": "*"}});
+        let count = |kind| validate_value(kind, &old).err().unwrap_or_default().len();
+        assert_eq!((count(PolicyKind::Identity), count(PolicyKind::Resource)), (2, 0));
+    }
+}

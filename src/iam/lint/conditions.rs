@@ -189,7 +189,7 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
         return catalogue::global_key(name).is_none().then(|| format!("`{name}` does not exist"));
     }
     // Keys of identity providers are named after the issuer.
-    if prefix.contains(['.', '/']) || rest.contains("oidc-provider/") || is_federation(prefix) {
+    if prefix.contains(['.', '/']) || rest.contains("oidc-provider/") || prefix.eq_ignore_ascii_case("saml") {
         return None;
     }
     let Some(service) = Service::of(prefix) else {
@@ -199,7 +199,9 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
         // Keys of this service that other services' requests carry are global in the data.
         return catalogue::global_key(name).is_none().then(|| format!("`{name}` does not exist"));
     }
-    if statement.action.inverted || catalogue::global_key(name).is_some() {
+    // Keys of STS describe the session in all its requests.
+    let of_session = prefix.eq_ignore_ascii_case("sts") || prefix.eq_ignore_ascii_case("identitystore");
+    if statement.action.inverted || of_session || catalogue::global_key(name).is_some() {
         return None;
     }
     let offered = statement.action.values.iter().any(|pattern| {
@@ -212,10 +214,6 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
         own.matching(action).any(|action| own.keys_of(action).any(|key| pattern::glob(key.name, name, true)))
     });
     (!offered).then(|| format!("none of the actions has `{name}`"))
-}
-
-fn is_federation(prefix: &str) -> bool {
-    ["saml", "sts", "identitystore"].iter().any(|known| known.eq_ignore_ascii_case(prefix))
 }
 
 /// A test of MFA that passes when the key is absent, as it is in requests with long-term access keys.

@@ -42,7 +42,7 @@ pub(super) fn check(statement: &Statement, all: &[Statement], findings: &mut Fin
     }
     roles(statement, gives, findings);
     if open && statement.condition.is_empty() {
-        if let Some(action) = DATA.iter().find(|action| gives(action)) {
+        if let Some(action) = READS.iter().find(|action| gives(action)) {
             findings.add(Check::IdentityDataExfiltration, "Action", format!("`{action}`"));
         }
         if let Some(action) = CREDENTIALS.iter().find(|action| gives(action)) {
@@ -124,7 +124,7 @@ fn is_every_role(text: &str) -> bool {
 }
 
 /// Reads of what should not leave.
-const DATA: &[&str] = &[
+const READS: &[&str] = &[
     "s3:GetObject",
     "s3:GetObjectVersion",
     "secretsmanager:GetSecretValue",
@@ -164,7 +164,6 @@ const CREDENTIALS: &[&str] = &[
     "redshift:GetClusterCredentials",
     "redshift:GetClusterCredentialsWithIAM",
     "redshift-serverless:GetCredentials",
-    "sso:GetRoleCredentials",
     "sts:AssumeRole",
     "sts:AssumeRoleWithSAML",
     "sts:AssumeRoleWithWebIdentity",
@@ -199,48 +198,59 @@ const ESCALATIONS: &[&[&str]] = &[
     &["iam:ResetServiceSpecificCredential"],
     &["iam:DeactivateMFADevice", "iam:CreateVirtualMFADevice"],
     &["iam:PassRole", "apprunner:CreateService"],
-    &["iam:PassRole", "autoscaling:CreateLaunchConfiguration"],
+    &["iam:PassRole", "autoscaling:CreateLaunchConfiguration", "autoscaling:CreateAutoScalingGroup"],
+    &["iam:PassRole", "autoscaling:CreateLaunchConfiguration", "autoscaling:UpdateAutoScalingGroup"],
     &["iam:PassRole", "batch:RegisterJobDefinition", "batch:SubmitJob"],
     &["iam:PassRole", "bedrock-agentcore:CreateCodeInterpreter"],
     &["iam:PassRole", "cloudformation:CreateStack"],
-    &["iam:PassRole", "cloudformation:CreateStackSet"],
-    &["iam:PassRole", "cloudformation:SetStackPolicy"],
-    &["iam:PassRole", "codebuild:CreateProject"],
+    &["iam:PassRole", "cloudformation:CreateStackSet", "cloudformation:CreateStackInstances"],
+    &["iam:PassRole", "codebuild:CreateProject", "codebuild:StartBuild"],
+    &["iam:PassRole", "codebuild:CreateProject", "codebuild:StartBuildBatch"],
     &["iam:PassRole", "codestar:CreateProject"],
-    &["iam:PassRole", "datapipeline:CreatePipeline"],
+    &[
+        "iam:PassRole",
+        "datapipeline:CreatePipeline",
+        "datapipeline:PutPipelineDefinition",
+        "datapipeline:ActivatePipeline",
+    ],
     &["iam:PassRole", "ec2:RunInstances"],
     &["iam:PassRole", "ec2:RequestSpotInstances"],
     &["iam:PassRole", "ec2:AssociateIamInstanceProfile"],
     &["iam:PassRole", "ec2:ReplaceIamInstanceProfileAssociation"],
-    &["iam:PassRole", "ecs:RegisterTaskDefinition"],
+    &["iam:PassRole", "ecs:RegisterTaskDefinition", "ecs:CreateService"],
+    &["iam:PassRole", "ecs:RegisterTaskDefinition", "ecs:UpdateService"],
+    &["iam:PassRole", "ecs:RegisterTaskDefinition", "ecs:StartTask"],
     &["iam:PassRole", "ecs:RunTask"],
     &["iam:PassRole", "eks:CreatePodIdentityAssociation"],
     &["iam:PassRole", "elasticmapreduce:RunJobFlow"],
     &["iam:PassRole", "glue:CreateDevEndpoint"],
-    &["iam:PassRole", "glue:CreateJob"],
-    &["iam:PassRole", "glue:UpdateJob"],
-    &["iam:PassRole", "glue:CreateSession"],
-    &["iam:PassRole", "lambda:CreateFunction"],
-    &["iam:PassRole", "lambda:UpdateFunctionConfiguration"],
+    &["iam:PassRole", "glue:CreateJob", "glue:StartJobRun"],
+    &["iam:PassRole", "glue:CreateJob", "glue:CreateTrigger"],
+    &["iam:PassRole", "glue:UpdateJob", "glue:StartJobRun"],
+    &["iam:PassRole", "glue:UpdateJob", "glue:CreateTrigger"],
+    &["iam:PassRole", "glue:CreateSession", "glue:RunStatement"],
+    &["iam:PassRole", "lambda:CreateFunction", "lambda:InvokeFunction"],
+    &["iam:PassRole", "lambda:CreateFunction", "lambda:CreateEventSourceMapping"],
+    &["iam:PassRole", "lambda:CreateFunction", "lambda:AddPermission"],
     &["iam:PassRole", "sagemaker:CreateNotebookInstance"],
     &["iam:PassRole", "sagemaker:CreateProcessingJob"],
     &["iam:PassRole", "sagemaker:CreateTrainingJob"],
     &["iam:PassRole", "scheduler:CreateSchedule"],
     &["iam:PassRole", "ssm:StartAutomationExecution"],
-    &["iam:PassRole", "states:CreateStateMachine"],
-    &["iam:PassRole", "states:UpdateStateMachine"],
+    &["iam:PassRole", "states:CreateStateMachine", "states:StartExecution"],
+    &["iam:PassRole", "states:UpdateStateMachine", "states:StartExecution"],
     &["cloudformation:UpdateStack"],
     &["cloudformation:CreateChangeSet", "cloudformation:ExecuteChangeSet"],
     &["codebuild:UpdateProject", "codebuild:StartBuild"],
-    &["ec2:ModifyInstanceAttribute", "ec2:StartInstances"],
+    &["ec2:ModifyInstanceAttribute", "ec2:StopInstances", "ec2:StartInstances"],
     &["ec2-instance-connect:SendSSHPublicKey"],
     &["eks:CreateAccessEntry", "eks:AssociateAccessPolicy"],
     &["glue:UpdateDevEndpoint"],
-    &["glue:UpdateJob"],
+    &["glue:UpdateJob", "glue:StartJobRun"],
     &["lambda:UpdateFunctionCode"],
     &["lambda:UpdateFunctionConfiguration"],
     &["sagemaker:CreatePresignedNotebookInstanceUrl"],
-    &["sagemaker:UpdateNotebookInstanceLifecycleConfig"],
+    &["sagemaker:UpdateNotebookInstance", "sagemaker:CreateNotebookInstanceLifecycleConfig"],
     &["ssm:SendCommand"],
     &["ssm:StartSession"],
     &["sso:PutInlinePolicyToPermissionSet"],
@@ -280,4 +290,11 @@ fn is_wide(statement: &Statement) -> bool {
                     || arn::split(text).is_some_and(|[.., resource]| resource.contains('*'))
             })
     })
+}
+
+/// All actions that the checks know by name.
+#[cfg(test)]
+pub(super) fn lists() -> Vec<&'static str> {
+    let paths = ESCALATIONS.iter().flat_map(|path| path.iter());
+    READS.iter().chain(CREDENTIALS).chain(paths).copied().collect()
 }

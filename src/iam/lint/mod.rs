@@ -5,6 +5,8 @@
 mod conditions;
 mod identity;
 mod resource;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod words;
 
@@ -547,6 +549,11 @@ pub fn lint_together(texts: &[&str], subject: &Subject) -> Vec<Finding> {
         findings.document = at;
         findings.syntax(text);
         findings.size(text);
+        for (number, element, value) in parse::repetitions(text) {
+            findings.statement = Some((number, None));
+            findings.add(Check::Redundant, element, format!("`{value}` is there twice"));
+            findings.statement = None;
+        }
         documents.extend(parse::policy_text(text).map(|document| (at, document)));
     }
     for (at, document) in &documents {

@@ -11,6 +11,10 @@ use crate::iam::{arn, pattern};
 
 pub(super) fn check(statement: &Statement, findings: &mut Findings) {
     check_principals(statement, findings);
+    if statement.principal.is_none() && findings.subject.kind == PolicyKind::Resource {
+        // Where the kind of resource is known, its own rules say so.
+        findings.add(Check::SyntaxError, "", "the statement has no `Principal`");
+    }
     other_resource(statement, findings);
     if !is_allow(statement) {
         return;
@@ -56,8 +60,6 @@ pub(super) fn check_principals(statement: &Statement, findings: &mut Findings) {
             && is_allow(statement)
             && !principals.inverted
             && !has_source(statement)
-            // EC2 sets no source when it assumes the role of an instance.
-            && !(findings.subject.kind == PolicyKind::Trust && service.starts_with("ec2.amazonaws.com"))
         {
             findings.add(Check::ServicePrincipalNoSource, "Principal/Service", format!("`{service}`"));
         }

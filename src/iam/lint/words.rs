@@ -78,7 +78,11 @@ fn may_be(text: &str, kind: &ResourceType) -> bool {
         return false;
     }
     let form = kind.arn.replace('~', "*");
-    Pattern::new(&form).overlaps(&Pattern::new(&text))
+    let overlap = |a: &str, b: &str| Pattern::new(a).overlaps(&Pattern::new(b));
+    match (arn::split(&form), arn::split(&text)) {
+        (Some(form), Some(text)) => form.iter().zip(text).all(|(form, text)| overlap(form, text)),
+        _ => overlap(&form, &text),
+    }
 }
 
 fn without_variables(text: &str) -> String {
