@@ -112,8 +112,7 @@ impl Recorded {
 async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
     let mut bytes = Vec::new();
     let mut buffer = [0_u8; 8192];
-    loop {
-        let Ok(n) = stream.read(&mut buffer).await else { break };
+    while let Ok(n) = stream.read(&mut buffer).await {
         bytes.extend_from_slice(&buffer[..n]);
         let text = String::from_utf8_lossy(&bytes);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {

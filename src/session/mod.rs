@@ -95,6 +95,7 @@ type Connecting = OnceCell<Result<aws::Account, SessionError>>;
 pub struct Session {
     project: String,
     accounts: BTreeMap<String, AccountSpec>,
+    #[cfg_attr(not(any(feature = "aws", feature = "kubernetes")), allow(dead_code))] // only clients ask
     clusters: BTreeMap<String, (ClusterSpec, crate::address::Region)>,
     environment: Environment,
     requests: Arc<Requests>,
