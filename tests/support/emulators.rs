@@ -302,8 +302,9 @@ impl Kube {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let client = runtime.block_on(async {
             let read = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
-            let config = kube::Config::from_custom_kubeconfig(read, &kube::config::KubeConfigOptions::default());
-            kube::Client::try_from(config.await.unwrap()).unwrap()
+            let current = kube::config::KubeConfigOptions::default();
+            let config = kube::Config::from_custom_kubeconfig(read, &current).await.unwrap();
+            kube::Client::try_from(config).unwrap()
         });
         Self { runtime, client, real: real.is_some(), made: Mutex::default(), _double: double }
     }
@@ -316,8 +317,8 @@ impl Kube {
         Api::all(self.client.clone())
     }
 
-    /// Names a namespace that the test may have to itself.
-    fn name(&self, wanted: &str) -> String {
+    /// The name of a namespace that the test has to itself.
+    pub fn own_name(&self, wanted: &str) -> String {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         if !self.real {
             return wanted.to_owned();
@@ -625,7 +626,7 @@ impl World {
         let home = tempfile::tempdir().unwrap();
         let aws = Aws::start();
         let kube = Kube::start(&home.path().join("kubeconfig"));
-        let namespace = kube.name(namespace);
+        let namespace = kube.own_name(namespace);
         let endpoint = format!("http://{}", aws.address());
         Self { aws, kube, namespace, folder: tempfile::tempdir().unwrap(), home, endpoint }
     }
