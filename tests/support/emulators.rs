@@ -13,8 +13,9 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -409,23 +410,29 @@ impl Ran {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}:\n{}\n{}", self.stdout, self.stderr))
     }
 
-    /// Asserts that stdout has all of these texts.
+    /// Asserts that stdout has all of these texts, wherever lines are broken.
     #[track_caller]
     pub fn shows(self, texts: &[&str]) -> Self {
+        let flat = unbroken(&self.stdout);
         for text in texts {
-            assert!(self.stdout.contains(text), "no `{text}` in\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+            assert!(flat.contains(text), "no `{text}` in\n{}\n--- stderr\n{}", self.stdout, self.stderr);
         }
         self
     }
 
-    /// Asserts that stderr, with its lines joined, has all of these texts.
+    /// Asserts that stderr has all of these texts, wherever lines are broken.
     #[track_caller]
     pub fn says(self, texts: &[&str]) -> Self {
+        let flat = unbroken(&self.stderr);
         for text in texts {
-            assert!(self.stderr.contains(text), "no `{text}` in\n{}\n--- stdout\n{}", self.stderr, self.stdout);
+            assert!(flat.contains(text), "no `{text}` in\n{}\n--- stdout\n{}", self.stderr, self.stdout);
         }
         self
     }
+}
+
+fn unbroken(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A run that is under way. Ended when dropped.
@@ -500,7 +507,7 @@ pub enum Verdict {
 /// Stands between the program and AWS, and lets a test hold or answer requests.
 pub struct Gate {
     address: String,
-    held: Receiver<String>,
+    held: Receiver<()>,
     release: Sender<()>,
     closed: Arc<Mutex<bool>>,
 }
@@ -530,9 +537,15 @@ impl Gate {
         Self { address, held, release, closed }
     }
 
-    /// Waits until a request is held, and returns it.
-    pub fn wait(&self) -> String {
-        self.held.recv().unwrap()
+    /// Waits until a request of the run is held.
+    #[track_caller]
+    pub fn wait(&self, run: &mut Running) {
+        while let Err(RecvTimeoutError::Timeout) = self.held.recv_timeout(Duration::from_millis(100)) {
+            if run.child.try_wait().unwrap().is_some() {
+                let lines: Vec<String> = run.lines.iter().collect();
+                panic!("it ended before it sent that request:\n{}", lines.join("\n"));
+            }
+        }
     }
 
     /// Lets one held request go.
@@ -553,7 +566,7 @@ fn pass(
     mut client: TcpStream,
     upstream: &str,
     rule: &(dyn Fn(&str) -> Verdict + Send + Sync),
-    tell: &Sender<String>,
+    tell: &Sender<()>,
     released: &Mutex<Receiver<()>>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
@@ -582,7 +595,7 @@ fn pass(
     match rule(&request) {
         Verdict::Pass => {}
         Verdict::Hold => {
-            let _ = tell.send(request.clone());
+            let _ = tell.send(());
             let _ = released.lock().unwrap().recv();
         }
         Verdict::Answer(status, body) => {
@@ -725,7 +738,7 @@ pub fn follows(schema: &str, document: &Value) {
         kind = jsonschema.validators.validator_for(schema)\n\
         kind.check_schema(schema)\n\
         wrong = [f'{error.json_path}: {error.message}' for error in kind(schema).iter_errors(json.load(sys.stdin))]\n\
-        sys.exit('\\n'.join(wrong))";
+        sys.exit('\\n'.join(wrong) or None)";
     let path = repository().join(format!("schemas/{schema}.schema.json"));
     let mut check = Command::new(python())
         .args(["-c", CHECK])
