@@ -1,6 +1,7 @@
 //! Commands that look at the world: plan, apply, drift, destroy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
@@ -327,11 +328,13 @@ impl Work<'_> {
             return Ok(Exit::Ok);
         }
         let (sender, stop) = watch::channel(false);
-        let watching = tokio::spawn(interrupts(sender));
         self.ui.applying(plan.steps.len());
-        let executed = self.engine().execute(plan, known.state, &known.version, backend, &now, stop.clone()).await;
+        let engine = self.engine();
+        let executed = tokio::select! {
+            executed = engine.execute(plan, known.state, &known.version, backend, &now, stop.clone()) => executed,
+            never = interrupts(self.ui, sender) => match never {},
+        };
         self.ui.finish();
-        watching.abort();
         let executed = executed.map_err(|error| {
             Failure::new(format!("{error}\n  what was done is in the journal; the next run reads it"))
         })?;
@@ -453,21 +456,21 @@ fn save_plan(path: &Path, file: &PlanFile) -> Result<(), Failure> {
 }
 
 /// The first interrupt starts nothing new; the second ends the process. The journal holds what was under way.
-async fn interrupts(stop: watch::Sender<bool>) {
+async fn interrupts(ui: &Ui, stop: watch::Sender<bool>) -> Infallible {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        return;
+        return std::future::pending().await;
     };
-    for first in [true, false] {
+    loop {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        if first {
-            let _ = stop.send(true);
-        } else {
+        if *stop.borrow() {
             std::process::exit(Exit::Interrupted as i32);
         }
+        let _ = stop.send(true);
+        ui.tell("interrupted: what is under way is finished, nothing more is started; once more ends at once");
     }
 }

@@ -6,8 +6,8 @@
 The first line on stdout is `Running on http://127.0.0.1:PORT`; SIGTERM and SIGINT end it.
 
 It serves what Bailiwick calls, and nothing else: discovery, namespaces, service accounts, claims, pods,
-deployments and InferenceService, with GET, LIST, POST, PUT, PATCH (apply, merge, strategic merge, JSON) and
-DELETE. What it promises stands in kube_contract.py, which a real kube-apiserver passes as well. There is no
+config maps, deployments and InferenceService, with GET, LIST, POST, PUT, PATCH (apply, merge, strategic merge,
+JSON) and DELETE. What it promises stands in kube_contract.py, which a real kube-apiserver passes as well. There is no
 watch, no OpenAPI document and no YAML body. Like a server without controllers it leaves a deleted namespace
 in Terminating and a deleted claim behind its finalizer; --controllers finishes both at once and gives each
 new namespace its `default` service account.
@@ -1089,6 +1089,17 @@ KINDS = [
             "spec.schedulerName",
             "status.phase",
         ),
+    ),
+    Kind(
+        "",
+        "v1",
+        "configmaps",
+        "configmap",
+        "ConfigMap",
+        ("cm",),
+        object_type(binaryData=map_of(STRING), data=map_of(STRING), immutable=BOOLEAN),
+        {},
+        has_status=False,
     ),
     Kind(
         "apps",
