@@ -340,11 +340,19 @@ fn nothing_of_ours(step: &Step, live: &dyn AnyLive, body: &Document) -> bool {
 }
 
 /// Whether something that was absent when the plan was made came along with an earlier step of this run: a new bucket or
-/// key has a policy from the start. It must not hold anything of ours yet.
+/// key has a policy from the start. It must not hold anything of ours yet, unless nothing is what it shall hold.
 fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
+    let as_wanted = |body: &Document| {
+        step.after.as_ref().is_some_and(|after| live.settled(after, &live.claimed(body, Some(after), None)))
+    };
     step.action == ActionKind::Create
         && step.fingerprint.is_none()
-        && matches!(seen, Seen::Present { body, .. } if nothing_of_ours(step, live, body))
+        && match seen {
+            Seen::Present { body, owner } => {
+                nothing_of_ours(step, live, body) || (owner.is_none() && as_wanted(body))
+            }
+            _ => false,
+        }
 }
 
 /// Says what moved since the plan was made.
