@@ -181,6 +181,11 @@ pub enum Command {
         #[command(subcommand)]
         command: StateCommand,
     },
+    /// Check, compare, print and evaluate plain policy documents.
+    Policy {
+        #[command(subcommand)]
+        command: super::policy::PolicyCommand,
+    },
     /// Print a JSON Schema.
     Schema {
         /// Of what.
