@@ -211,6 +211,9 @@ pub struct Allow {
     /// Allow this key to be scheduled for deletion; may be repeated.
     #[arg(long, value_name = "ADDRESS")]
     pub allow_delete: Vec<String>,
+    /// Go on in spite of errors with this code, such as `trust-oidc-no-sub`; may be repeated.
+    #[arg(long, value_name = "CODE")]
+    pub allow: Vec<String>,
 }
 
 /// Looking at the state, or mending it.
