@@ -18,12 +18,14 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::diff::{self, Drift, DriftClass};
 use crate::engine::{Engine, Limits, Prepared};
 use crate::event::Outcome;
+use crate::kind::{Resource, Wish};
 use crate::live::AnyLive;
 use crate::plan::{Guard, Plan, PlanError, PlanFile, Refusal, guard};
 use crate::provider;
 use crate::render;
 use crate::report::{self, wire};
 use crate::session::{self, Session};
+use crate::snapshot::Seen;
 use crate::spec::Spec;
 use crate::state::State;
 
@@ -41,7 +43,11 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
     let settings = session::Environment { s3_endpoint: environment.s3_endpoint, concurrency: None };
     let session = Session::new(&project.spec, settings);
     let register = provider::live();
-    let work = Work { ui, project: &project, spec: &spec, session: &session, register: &register };
+    let allowed = match command {
+        Command::Plan { allow, .. } | Command::Apply { allow, .. } | Command::Destroy { allow, .. } => &allow.allow[..],
+        _ => &[],
+    };
+    let work = Work { ui, project: &project, spec: &spec, session: &session, register: &register, allowed };
     runtime.block_on(work.run(command))
 }
 
@@ -51,6 +57,8 @@ struct Work<'a> {
     spec: &'a Spec,
     session: &'a Session,
     register: &'a [Box<dyn AnyLive>],
+    /// The codes of findings that do not forbid anything.
+    allowed: &'a [String],
 }
 
 /// A plan and all that was learnt on the way to it.
@@ -71,7 +79,7 @@ impl Work<'_> {
             Command::Plan { out, format, detailed_exitcode, target, refresh_only, allow } => {
                 if *refresh_only {
                     let planned = self.look(&guard_of(allow, false)?, &BTreeSet::new()).await?;
-                    return Ok(self.tell_drift(&planned.drift, *format));
+                    return Ok(self.tell_drift(&planned.drift, &planned.findings, *format));
                 }
                 self.plan(out.as_deref(), *format, *detailed_exitcode, target, allow).await
             }
@@ -86,8 +94,8 @@ impl Work<'_> {
                 self.apply(*yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
             }
             Command::Drift { format, fail_on } => {
-                let drift = self.drift().await?;
-                self.tell_drift(&drift, *format);
+                let (drift, findings) = self.drift().await?;
+                self.tell_drift(&drift, &findings, *format);
                 let unreadable = drift.iter().any(|d| d.class == DriftClass::Unreadable);
                 let moved = drift.iter().any(|d| d.class >= least(*fail_on));
                 Ok(if unreadable {
@@ -114,9 +122,10 @@ impl Work<'_> {
     async fn compile(&self) -> Result<(crate::spec::Facts, Compiled), Failure> {
         // What can be found wrong without looking is told first.
         let (_, findings) = self.project.check_offline(self.ui, &today())?;
-        if forbidding(&findings) > 0 {
+        let wrong = forbidding(&findings, self.allowed);
+        if wrong > 0 {
             self.tell_findings(&findings);
-            return Err(Failure::told(forbidding(&findings)));
+            return Err(Failure::told(wrong));
         }
         let engine = self.engine();
         if let Err(errors) = engine.identify().await {
@@ -192,7 +201,7 @@ impl Work<'_> {
             Format::Text => render::terminal(&report, self.ui.palette()),
             Format::Markdown => render::markdown(&report),
         });
-        if !planned.refusals.is_empty() || forbidding(&planned.findings) > 0 {
+        if !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0 {
             return Ok(Exit::Error);
         }
         if let Some(path) = out {
@@ -248,7 +257,7 @@ impl Work<'_> {
             ApplyFormat::Text => self.ui.result(&report),
             ApplyFormat::Json => self.ui.tell(&report),
         }
-        if !planned.refusals.is_empty() || forbidding(&planned.findings) > 0 {
+        if !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0 {
             return Err(Failure::new("nothing was written"));
         }
         expect(expected, &planned.plan)?;
@@ -353,7 +362,7 @@ impl Work<'_> {
         })
     }
 
-    async fn drift(&self) -> Result<Vec<Drift>, Failure> {
+    async fn drift(&self) -> Result<(Vec<Drift>, Vec<Finding>), Failure> {
         if let Err(errors) = self.engine().identify().await {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(Failure::new(lines.join("\nerror: ")));
@@ -363,14 +372,37 @@ impl Work<'_> {
         // What was applied is held against what is live; the spec has no say.
         let prepared = engine.prepare(crate::desired::Desired::default(), &state).await;
         self.ui.finish();
-        Ok(diff::drift(&prepared.diff, |name| engine.kind(name)))
+        let findings = self.live_findings(&prepared);
+        Ok((diff::drift(&prepared.diff, |name| engine.kind(name)), findings))
     }
 
-    fn tell_drift(&self, drift: &[Drift], format: Format) -> Exit {
-        let report = report::drift(&self.spec.project, drift);
+    /// What the policies mean that are live now, told at the entries of the spec that they come from.
+    fn live_findings(&self, prepared: &Prepared) -> Vec<Finding> {
+        let facts = crate::spec::Facts::placeholders(self.spec);
+        let sources = self.project.desired(self.spec, &facts);
+        let mut desired = crate::desired::Desired::default();
+        for resource in prepared.diff.resources.values() {
+            let (Some(owned), Seen::Present { body, .. }) = (&resource.owned, &resource.seen) else { continue };
+            let source = sources.resources.get(&resource.address).and_then(|r| r.wish.source.clone());
+            let wish =
+                Wish::new(resource.address.name(), owned.scope.clone(), &owned.physical_id, body.clone()).at(source);
+            desired.resources.insert(resource.address.clone(), Resource { address: resource.address.clone(), wish });
+        }
+        let context = check::Context {
+            spec: self.spec,
+            facts: &facts,
+            chains: &[],
+            desired: &desired,
+            snapshot: Some(&prepared.snapshot),
+        };
+        check::policies(&context, &today())
+    }
+
+    fn tell_drift(&self, drift: &[Drift], findings: &[Finding], format: Format) -> Exit {
+        let report = report::drift(&self.spec.project, drift, findings);
         self.ui.result(&match format {
             Format::Json => {
-                let wire = wire::drift(&self.spec.project, drift);
+                let wire = wire::drift(&self.spec.project, drift, findings);
                 format!("{:#}\n", serde_json::to_value(wire).unwrap_or_default())
             }
             Format::Text => render::terminal(&report, self.ui.palette()),

@@ -6,6 +6,7 @@ mod init;
 #[cfg(all(feature = "aws", feature = "kubernetes"))]
 mod live;
 mod offline;
+mod policy;
 mod project;
 mod ui;
 
@@ -91,6 +92,7 @@ fn run(ui: &Ui, args: &Args, environment: &Environment) -> Ended {
         Command::Graph { format } => offline::graph(ui, args, *format),
         Command::Show { plan, format } => offline::show(ui, args, plan.as_deref(), *format),
         Command::State { command } => offline::state(ui, args, command),
+        Command::Policy { command } => policy::run(ui, command),
         Command::Schema { schema } => Ok(offline::schema(ui, *schema)),
         Command::Completions { shell } => {
             let mut text = Vec::new();

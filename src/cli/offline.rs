@@ -20,7 +20,7 @@ use crate::state::State;
 pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
     let project = Project::open(ui, &args.file, args.state.as_deref())?;
     let (compiled, findings) = project.check_offline(ui, &today())?;
-    let wrong = forbidding(&findings);
+    let wrong = forbidding(&findings, &[]);
     match format {
         ApplyFormat::Json => {
             let findings: Vec<_> = findings.iter().map(wire::finding).collect();

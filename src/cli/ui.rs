@@ -93,6 +93,12 @@ impl Ui {
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
+    /// Stdout for results that come one after the other.
+    #[must_use]
+    pub fn stream(&self) -> impl std::io::Write {
+        std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock())
+    }
+
     /// Something for a person.
     pub fn tell(&self, text: &str) {
         let bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
