@@ -512,7 +512,8 @@ fn one_replacement(
     Drafted::Steps(steps)
 }
 
-/// The state's entry for a thing that stays, if the spec describes it differently now (its dependencies, protection).
+/// The state's entry for a thing that stays, if it is described differently now: under another address, with other
+/// dependencies, or after somebody changed a part of it that is not ours.
 fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
     let (wish, owned) = (&resource.desired.as_ref()?.wish, resource.owned.as_ref()?);
     let anew = Owned {
@@ -525,8 +526,7 @@ fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
         protect: wish.protect,
         adopted: owned.adopted,
     };
-    let same = Owned { fingerprint: owned.fingerprint.clone(), ..anew.clone() } == *owned;
-    (!same).then_some(anew)
+    (resource.moved_from.is_some() || anew != *owned).then_some(anew)
 }
 
 /// The order of steps.
