@@ -78,10 +78,10 @@ impl Work<'_> {
             }
             Command::Apply { yes, expect_digest, format, target, allow, .. } => {
                 let targets = addresses(target)?;
-                self.apply(*yes, expect_digest.as_deref(), *format, &targets, &guard_of(allow, false)?).await
+                self.apply("apply", *yes, expect_digest.as_deref(), *format, &targets, &guard_of(allow, false)?).await
             }
             Command::Destroy { yes, format, allow } => {
-                self.apply(*yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
+                self.apply("destroy", *yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
             }
             Command::Drift { format, fail_on } => {
                 let drift = self.drift().await?;
@@ -243,6 +243,7 @@ impl Work<'_> {
 
     async fn apply(
         &self,
+        command: &str,
         yes: bool,
         expected: Option<&str>,
         format: ApplyFormat,
@@ -250,7 +251,8 @@ impl Work<'_> {
         allowed: &Guard,
     ) -> Ended {
         let backend = self.backend();
-        let _lock = backend.lock(lock_info("bailiwick apply")).await.map_err(|e| Failure::new(e.to_string()))?;
+        let lock = backend.lock(lock_info(&format!("bailiwick {command}"))).await;
+        let _lock = lock.map_err(|e| Failure::new(e.to_string()))?;
         let planned = self.look(allowed, targets).await?;
         let report = render::terminal(&self.report(&planned, None), self.ui.palette());
         match format {
@@ -264,7 +266,7 @@ impl Work<'_> {
         if !planned.plan.is_empty() && !yes {
             if !self.ui.can_ask() {
                 return Err(Failure::new(
-                    "there is nobody to ask: apply a saved plan, or say --yes; nothing was written",
+                    "there is nobody to ask: say --yes, or apply a saved plan; nothing was written",
                 ));
             }
             let answer = self.ui.ask("\nApply this? Only `yes` is taken for an answer:");
@@ -272,7 +274,7 @@ impl Work<'_> {
                 return Err(Failure::new("not applied: nothing was written"));
             }
         }
-        self.execute(&planned.plan, planned.state, &planned.version, &backend, format).await
+        self.execute(command, &planned.plan, planned.state, &planned.version, &backend, format).await
     }
 
     async fn apply_file(&self, path: &Path, expected: Option<&str>, format: ApplyFormat, allow: &Allow) -> Ended {
@@ -310,7 +312,7 @@ impl Work<'_> {
             return Err(Failure::new(lines.join("\nerror: ")));
         }
         self.unmoved(&plan).await?;
-        self.execute(&plan, state, &version, &backend, format).await
+        self.execute("apply", &plan, state, &version, &backend, format).await
     }
 
     /// Refuses a saved plan as a whole if anything that it touches moved since.
@@ -328,6 +330,7 @@ impl Work<'_> {
 
     async fn execute(
         &self,
+        command: &str,
         plan: &Plan,
         state: State,
         version: &Version,
@@ -354,7 +357,7 @@ impl Work<'_> {
         match format {
             ApplyFormat::Json => self.ui.result(&applied_json(plan, &executed.outcomes)),
             ApplyFormat::Text => {
-                let report = report::applied(plan, &executed.outcomes);
+                let report = report::applied(command, plan, &executed.outcomes);
                 self.ui.result(&format!("\n{}", render::terminal(&report, self.ui.palette())));
             }
         }

@@ -37,7 +37,14 @@ pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
                 footer: Vec::new(),
             };
             let report = if wrong > 0 {
-                report::Report { headline: format!("{}: {wrong} errors", project.spec.project), ..report }
+                report::Report {
+                    headline: format!(
+                        "{}: {wrong} {}",
+                        project.spec.project,
+                        if wrong == 1 { "error" } else { "errors" }
+                    ),
+                    ..report
+                }
             } else {
                 report
             };

@@ -158,7 +158,15 @@ impl Aws {
         ["iam", "s3", "kms", "eks"].iter().map(|service| self.count(service, &words)).sum()
     }
 
-    fn signed(&self, account: &str, service: &str, region: &str, line: &str, more: &[(&str, &str)], body: &str) -> Answer {
+    fn signed(
+        &self,
+        account: &str,
+        service: &str,
+        region: &str,
+        line: &str,
+        more: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={account}/20260101/{region}/{service}/aws4_request, \
              SignedHeaders=host, Signature=0"
