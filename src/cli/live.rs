@@ -88,10 +88,10 @@ impl Work<'_> {
             }
             Command::Apply { yes, expect_digest, format, target, allow, .. } => {
                 let targets = addresses(target)?;
-                self.apply(*yes, expect_digest.as_deref(), *format, &targets, &guard_of(allow, false)?).await
+                self.apply("apply", *yes, expect_digest.as_deref(), *format, &targets, &guard_of(allow, false)?).await
             }
             Command::Destroy { yes, format, allow } => {
-                self.apply(*yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
+                self.apply("destroy", *yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
             }
             Command::Drift { format, fail_on } => {
                 let (drift, findings) = self.drift().await?;
@@ -211,7 +211,8 @@ impl Work<'_> {
     }
 
     fn report(&self, planned: &Planned, out: Option<&Path>) -> report::Report {
-        let mut report = report::plan(&planned.plan, &planned.findings, &planned.refusals, &planned.unknown);
+        let findings = self.ui.shown(&planned.findings);
+        let mut report = report::plan(&planned.plan, &findings, &planned.refusals, &planned.unknown);
         if !planned.plan.is_empty() {
             report.footer.push(format!("Plan digest {}", planned.plan.digest()));
         }
@@ -243,6 +244,7 @@ impl Work<'_> {
 
     async fn apply(
         &self,
+        command: &str,
         yes: bool,
         expected: Option<&str>,
         format: ApplyFormat,
@@ -250,7 +252,8 @@ impl Work<'_> {
         allowed: &Guard,
     ) -> Ended {
         let backend = self.backend();
-        let _lock = backend.lock(lock_info("bailiwick apply")).await.map_err(|e| Failure::new(e.to_string()))?;
+        let lock = backend.lock(lock_info(&format!("bailiwick {command}"))).await;
+        let _lock = lock.map_err(|e| Failure::new(e.to_string()))?;
         let planned = self.look(allowed, targets).await?;
         let report = render::terminal(&self.report(&planned, None), self.ui.palette());
         match format {
@@ -264,7 +267,7 @@ impl Work<'_> {
         if !planned.plan.is_empty() && !yes {
             if !self.ui.can_ask() {
                 return Err(Failure::new(
-                    "there is nobody to ask: apply a saved plan, or say --yes; nothing was written",
+                    "there is nobody to ask: say --yes, or apply a saved plan; nothing was written",
                 ));
             }
             let answer = self.ui.ask("\nApply this? Only `yes` is taken for an answer:");
@@ -274,7 +277,7 @@ impl Work<'_> {
         }
         let known =
             Known { state: planned.state, version: planned.version, unknown: Vec::new(), recovered: planned.recovered };
-        self.execute(&planned.plan, known, &backend, format).await
+        self.execute(command, &planned.plan, known, &backend, format).await
     }
 
     async fn apply_file(&self, path: &Path, expected: Option<&str>, format: ApplyFormat, allow: &Allow) -> Ended {
@@ -313,7 +316,7 @@ impl Work<'_> {
             return Err(Failure::new(lines.join("\nerror: ")));
         }
         self.unmoved(&plan).await?;
-        self.execute(&plan, known, &backend, format).await
+        self.execute("apply", &plan, known, &backend, format).await
     }
 
     /// Refuses a saved plan as a whole if anything that it touches moved since.
@@ -329,7 +332,14 @@ impl Work<'_> {
         )))
     }
 
-    async fn execute(&self, plan: &Plan, known: Known, backend: &dyn Backend, format: ApplyFormat) -> Ended {
+    async fn execute(
+        &self,
+        command: &str,
+        plan: &Plan,
+        known: Known,
+        backend: &dyn Backend,
+        format: ApplyFormat,
+    ) -> Ended {
         if plan.is_empty() && plan.refreshed.is_empty() && !known.recovered {
             if format == ApplyFormat::Json {
                 self.ui.result(&applied_json(plan, &crate::event::Outcomes::new()));
@@ -350,7 +360,7 @@ impl Work<'_> {
         match format {
             ApplyFormat::Json => self.ui.result(&applied_json(plan, &executed.outcomes)),
             ApplyFormat::Text => {
-                let report = report::applied(plan, &executed.outcomes);
+                let report = report::applied(command, plan, &executed.outcomes);
                 self.ui.result(&format!("\n{}", render::terminal(&report, self.ui.palette())));
             }
         }
@@ -399,7 +409,7 @@ impl Work<'_> {
     }
 
     fn tell_drift(&self, drift: &[Drift], findings: &[Finding], format: Format) -> Exit {
-        let report = report::drift(&self.spec.project, drift, findings);
+        let report = report::drift(&self.spec.project, drift, &self.ui.shown(findings));
         self.ui.result(&match format {
             Format::Json => {
                 let wire = wire::drift(&self.spec.project, drift, findings);

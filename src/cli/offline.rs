@@ -35,10 +35,14 @@ pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
                 ui.problems(&problems, &project.files);
             }
             let (resources, grants) = (compiled.desired.resources.len(), compiled.chains.len());
-            let judged = if wrong > 0 { format!("{wrong} errors") } else { "sound".to_owned() };
+            let judged = match wrong {
+                0 => "sound".to_owned(),
+                1 => "1 error".to_owned(),
+                n => format!("{n} errors"),
+            };
             let report = report::Report {
                 headline: format!("{}: {judged}, {resources} resources, {grants} grants", project.spec.project),
-                sections: report::findings_section(&others).into_iter().collect(),
+                sections: report::findings_section(&ui.shown(&others)).into_iter().collect(),
                 footer: Vec::new(),
             };
             ui.result(&render::terminal(&report, ui.palette()));

@@ -202,6 +202,7 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?.path();
+        let entry = entry.strip_prefix(".").map(Path::to_path_buf).unwrap_or(entry);
         if entry.extension().is_some_and(|e| e == "yaml") && entry.is_file() {
             found.push(entry);
         }

@@ -7,7 +7,8 @@ use std::sync::PoisonError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Colour;
-use crate::diagnostic::Diagnostic;
+use crate::check::Finding;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{Event, Outcome, Sink};
 use crate::render::{self, Palette};
 use crate::report::wire;
@@ -84,6 +85,12 @@ impl Ui {
     #[must_use]
     pub fn verbose(&self) -> bool {
         self.verbose
+    }
+
+    /// The findings that a person is told: what is merely worth knowing only if more is asked for.
+    #[must_use]
+    pub fn shown(&self, findings: &[Finding]) -> Vec<Finding> {
+        findings.iter().filter(|f| self.verbose || f.severity > Severity::Info).cloned().collect()
     }
 
     /// A result. A reader that went away is no error.

@@ -347,9 +347,7 @@ fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
     step.action == ActionKind::Create
         && step.fingerprint.is_none()
         && match seen {
-            Seen::Present { body, owner } => {
-                nothing_of_ours(step, live, body) || (owner.is_none() && as_wanted(body))
-            }
+            Seen::Present { body, owner } => nothing_of_ours(step, live, body) || (owner.is_none() && as_wanted(body)),
             _ => false,
         }
 }

@@ -6,20 +6,25 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+#[path = "schema.rs"]
+mod schema;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+
+pub use schema::{follows, python};
 
 pub const PLATFORM: &str = "111111111111";
 pub const MODELS: &str = "222222222222";
@@ -37,19 +42,6 @@ const LIMITED_TOKEN: &str = "limited";
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The emulators' Python, made by the first test that needs it.
-pub fn python() -> &'static Path {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let venv = target.join("emulators/venv");
-        let setup = repository().join("tests/emulators/setup.sh");
-        let status = Command::new("sh").arg(setup).arg(&venv).status().unwrap();
-        assert!(status.success(), "the emulators cannot be set up");
-        venv.join("bin/python")
-    })
 }
 
 /// An emulator. It ends when this is dropped, and when the test's process ends in whatever way: its standard input
@@ -166,7 +158,15 @@ impl Aws {
         ["iam", "s3", "kms", "eks"].iter().map(|service| self.count(service, &words)).sum()
     }
 
-    fn signed(&self, account: &str, service: &str, region: &str, line: &str, more: &[(&str, &str)], body: &str) -> Answer {
+    fn signed(
+        &self,
+        account: &str,
+        service: &str,
+        region: &str,
+        line: &str,
+        more: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={account}/20260101/{region}/{service}/aws4_request, \
              SignedHeaders=host, Signature=0"
@@ -728,26 +728,4 @@ impl Drop for World {
             assert_eq!(self.aws.requests()["faults"], json!([]), "requests that AWS's double does not understand");
         }
     }
-}
-
-/// Asserts that a document follows one of the published schemas.
-#[track_caller]
-pub fn follows(schema: &str, document: &Value) {
-    const CHECK: &str = "import json, sys, jsonschema\n\
-        schema = json.load(open(sys.argv[1]))\n\
-        kind = jsonschema.validators.validator_for(schema)\n\
-        kind.check_schema(schema)\n\
-        wrong = [f'{error.json_path}: {error.message}' for error in kind(schema).iter_errors(json.load(sys.stdin))]\n\
-        sys.exit('\\n'.join(wrong) or None)";
-    let path = repository().join(format!("schemas/{schema}.schema.json"));
-    let mut check = Command::new(python())
-        .args(["-c", CHECK])
-        .arg(path)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    check.stdin.take().unwrap().write_all(document.to_string().as_bytes()).unwrap();
-    let output = check.wait_with_output().unwrap();
-    assert!(output.status.success(), "against the schema `{schema}`:\n{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -23,7 +23,7 @@ use bailiwick::diagnostic::Diagnostic;
 use bailiwick::document::{Digest, Document, is_policy};
 use bailiwick::iam::{Policy, Principal, Selector, Statement, Version};
 use bailiwick::kind::{Action, AnyKind, Release, Resource};
-use bailiwick::live::{AnyLive, Answers, Observed, ReadError, Target, WriteError};
+use bailiwick::live::{Answers, AnyLive, Observed, ReadError, Target, WriteError};
 use bailiwick::provider::{self, PROJECT_TAG};
 use bailiwick::session::Session;
 use bailiwick::spec::{Facts, Spec};
@@ -418,7 +418,11 @@ impl World {
     /// Everything that bears a mark of ours, one line each.
     #[must_use]
     pub fn marked(&self) -> BTreeSet<String> {
-        self.things.iter().filter(|(id, thing)| is_marked(&id.kind, &thing.body)).map(|(id, _)| id.to_string()).collect()
+        self.things
+            .iter()
+            .filter(|(id, thing)| is_marked(&id.kind, &thing.body))
+            .map(|(id, _)| id.to_string())
+            .collect()
     }
 
     /// Everything as text, for comparing worlds.
@@ -432,10 +436,9 @@ impl World {
         let body = whole(&id, body);
         let thing = Thing { named: self.named(&body), body, uid: self.next, applied: BTreeSet::new() };
         match id.kind.as_str() {
-            BUCKET => self.insert(
-                id.sibling(BUCKET_POLICY, &id.name),
-                json!({"Version": "2012-10-17", "Statement": []}),
-            ),
+            BUCKET => {
+                self.insert(id.sibling(BUCKET_POLICY, &id.name), json!({"Version": "2012-10-17", "Statement": []}))
+            }
             KEY => {
                 let root = json!({
                     "Sid": "Enable IAM User Permissions", "Effect": "Allow", "Action": "kms:*", "Resource": "*",
@@ -983,7 +986,9 @@ impl World {
             }
             POLICY => {
                 let user = self.things.iter().find(|(other, attached)| {
-                    (other.kind == ATTACHMENT && other.place == id.place && other.name.ends_with(&format!("/{}", id.name)))
+                    (other.kind == ATTACHMENT
+                        && other.place == id.place
+                        && other.name.ends_with(&format!("/{}", id.name)))
                         || attached.body.get("permissions_boundary").and_then(Value::as_str) == Some(&id.name)
                 });
                 if let Some((user, _)) = user {
@@ -1027,10 +1032,9 @@ impl World {
             }
             ADDON => {
                 let cluster = format!("{}/", id.name.split('/').next().unwrap_or_default());
-                let user = self
-                    .things
-                    .iter()
-                    .find(|(other, a)| other.kind == ASSOCIATION && other.name.starts_with(&cluster) && is_marked(ASSOCIATION, &a.body));
+                let user = self.things.iter().find(|(other, a)| {
+                    other.kind == ASSOCIATION && other.name.starts_with(&cluster) && is_marked(ASSOCIATION, &a.body)
+                });
                 if let Some((user, _)) = user {
                     let what = format!("it is deleted while {user} still needs it");
                     return Err(self.violation(address, &what));
@@ -1041,7 +1045,9 @@ impl World {
                 let user = self
                     .things
                     .iter()
-                    .find(|(other, _)| other.kind == SERVICE_ACCOUNT && other.place == id.place && other.name.starts_with(&inside))
+                    .find(|(other, _)| {
+                        other.kind == SERVICE_ACCOUNT && other.place == id.place && other.name.starts_with(&inside)
+                    })
                     .map(|(other, thing)| (other.to_string(), is_marked(SERVICE_ACCOUNT, &thing.body)));
                 match user {
                     Some((user, true)) => {
@@ -1143,7 +1149,10 @@ impl World {
         let live = self.things.get(id).cloned();
         let wanted = match (action, &live) {
             (Action::Create { after }, None) if after.0["object"] == json!(false) => {
-                return Err(WriteError::Failed { what: format!("annotate {address}"), why: "it does not exist".into() });
+                return Err(WriteError::Failed {
+                    what: format!("annotate {address}"),
+                    why: "it does not exist".into(),
+                });
             }
             (Action::Update { .. }, None) => return Err(self.violation(address, "it is updated and does not exist")),
             (Action::Create { after }, Some(thing))
@@ -1177,7 +1186,9 @@ impl World {
                     if key == "eks.amazonaws.com/role-arn"
                         && value.as_str().is_some_and(|arn| self.role_by_arn(arn).is_none())
                     {
-                        return Err(self.violation(address, &format!("it names the role {value}, which does not exist")));
+                        return Err(
+                            self.violation(address, &format!("it names the role {value}, which does not exist"))
+                        );
                     }
                     fields.insert(format!("{field}/{key}"), value.clone());
                 }

@@ -36,7 +36,9 @@ pub fn spec_of(files: &[(&str, &str)]) -> Spec {
     let (spec, problems) = load(&files);
     let told: Vec<String> = problems
         .iter()
-        .map(|p| format!("{} {}: {}", p.code, p.source.as_ref().map(ToString::to_string).unwrap_or_default(), p.message))
+        .map(|p| {
+            format!("{} {}: {}", p.code, p.source.as_ref().map(ToString::to_string).unwrap_or_default(), p.message)
+        })
         .collect();
     assert!(problems.is_empty(), "{}\n{}", told.join("\n"), files.iter().map(|f| &*f.text).collect::<String>());
     spec.unwrap()
@@ -114,8 +116,8 @@ impl Backend for MemoryBackend {
             let state = kept.state.as_ref().map(|text| State::parse(text, &self.project)).transpose();
             let state = state.map_err(|why| BackendError::State { path: self.place(), why })?;
             let version = kept.state.as_ref().map_or(Version::None, |t| Version::Digest(Digest::of(t.as_bytes())));
-            let journal = Journal::parse(&kept.journal)
-                .map_err(|why| BackendError::Journal { path: self.place(), why })?;
+            let journal =
+                Journal::parse(&kept.journal).map_err(|why| BackendError::Journal { path: self.place(), why })?;
             Ok(Stored { state, version, journal })
         })
     }
@@ -244,8 +246,7 @@ impl Project {
     /// A project on a cloud, with a state of its own.
     #[must_use]
     pub fn new(name: &str, cloud: Cloud) -> Self {
-        let limits =
-            Limits { steps: 4, patience: Duration::from_secs(60), pause: Duration::from_secs(1) };
+        let limits = Limits { steps: 4, patience: Duration::from_secs(60), pause: Duration::from_secs(1) };
         Self { cloud, backend: MemoryBackend::new(name), limits, heard: Arc::default() }
     }
 
@@ -322,8 +323,7 @@ impl Project {
         let session = Self::session(spec);
         let engine = self.engine(&register, &session);
         let Planned { plan, state, version, .. } = planned;
-        let Executed { outcomes, state } =
-            engine.execute(&plan, state, &version, &self.backend, &noon, stop).await?;
+        let Executed { outcomes, state } = engine.execute(&plan, state, &version, &self.backend, &noon, stop).await?;
         Ok(Applied { plan, outcomes, state })
     }
 
@@ -384,7 +384,8 @@ impl Project {
     /// When there is.
     pub async fn assert_settled(&self, spec: &Spec) {
         let planned = self.plan(spec).await.unwrap_or_else(|errors| panic!("no plan: {}", errors.join("\n")));
-        let told: Vec<String> = planned.plan.steps.iter().map(|s| format!("{} {}: {}", s.action, name_of(&s.name), s.reason)).collect();
+        let told: Vec<String> =
+            planned.plan.steps.iter().map(|s| format!("{} {}: {}", s.action, name_of(&s.name), s.reason)).collect();
         assert_eq!(told, Vec::<String>::new(), "a second plan is not empty");
         assert_eq!(planned.drift, Vec::new());
         assert_eq!(planned.unknown, Vec::<Address>::new());
@@ -399,7 +400,8 @@ impl Project {
         for event in self.heard() {
             match event {
                 Event::Started { step, .. } => {
-                    let waits = plan.steps.iter().find(|s| s.name == step).map(|s| s.waits_for.clone()).unwrap_or_default();
+                    let waits =
+                        plan.steps.iter().find(|s| s.name == step).map(|s| s.waits_for.clone()).unwrap_or_default();
                     for first in waits {
                         assert!(done.contains(&first), "{} began before {} was done", name_of(&step), name_of(&first));
                     }

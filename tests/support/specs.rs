@@ -212,10 +212,7 @@ impl Draft {
                 }
                 assume = chained;
             }
-            let access = pick(
-                &["read", "write", "read_write", "list", "delete", "actions"],
-                b[3],
-            );
+            let access = pick(&["read", "write", "read_write", "list", "delete", "actions"], b[3]);
             let access = if access == "actions" {
                 json!({ "actions": ["s3:GetObject", "s3:GetBucketTagging", "s3:ListBucket"] })
             } else {
