@@ -181,6 +181,14 @@ pub enum Command {
         #[command(subcommand)]
         command: StateCommand,
     },
+    /// Say whether somebody may do something, with the chain, or where it breaks.
+    ///
+    /// Exits with 0 if it is allowed, 2 if it is denied or depends on conditions, 1 if it cannot be known.
+    Can(super::access::Can),
+    /// Say who may do something, each with the chain.
+    ///
+    /// Exits with 0 if somebody may, 2 if nobody.
+    WhoCan(super::access::WhoCan),
     /// Check, compare, print and evaluate plain policy documents.
     Policy {
         #[command(subcommand)]

@@ -11,6 +11,7 @@ use super::offline::{lock_info, plan_file};
 use super::project::{Compiled, Known, Project, forbidding};
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now, today};
+use crate::access::{self, World};
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, Version};
 use crate::check::{self, Finding};
@@ -20,7 +21,7 @@ use crate::engine::{Engine, Limits, Prepared};
 use crate::event::Outcome;
 use crate::kind::{Resource, Wish};
 use crate::live::AnyLive;
-use crate::plan::{Guard, Plan, PlanError, PlanFile, Refusal, guard};
+use crate::plan::{Bodies, Guard, Plan, PlanError, PlanFile, Refusal, guard};
 use crate::provider;
 use crate::render;
 use crate::report::{self, wire};
@@ -65,6 +66,7 @@ struct Work<'a> {
 struct Planned {
     plan: Plan,
     findings: Vec<Finding>,
+    changes: Vec<wire::WireAccessChange>,
     refusals: Vec<Refusal>,
     unknown: Vec<String>,
     drift: Vec<Drift>,
@@ -93,6 +95,8 @@ impl Work<'_> {
             Command::Destroy { yes, format, allow } => {
                 self.apply("destroy", *yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
             }
+            Command::Can(asked) => super::access::can(self.ui, &self.world().await?, asked),
+            Command::WhoCan(asked) => super::access::who_can(self.ui, &self.world().await?, asked),
             Command::Drift { format, fail_on } => {
                 let (drift, findings) = self.drift().await?;
                 self.tell_drift(&drift, &findings, *format);
@@ -180,8 +184,13 @@ impl Work<'_> {
         }
         let plan = plan.targeted(targets);
         let refusals = guard(&plan, state.resources.len(), allowed);
+        let before = Bodies::seen(&prepared.diff);
+        // What is taken away is told by the names that the spec has for it.
+        let world = |bodies: &Bodies| World::new(&self.project.spec, &facts, bodies.things());
+        let changes = access::diff(&world(&before), &world(&before.after(&plan)));
+        let changes = changes.iter().map(wire::access_change).collect();
         let drift = diff::drift(&prepared.diff, |name| engine.kind(name));
-        Ok(Planned { plan, findings, refusals, unknown, drift, state, version, recovered })
+        Ok(Planned { plan, findings, changes, refusals, unknown, drift, state, version, recovered })
     }
 
     async fn plan(
@@ -193,7 +202,7 @@ impl Work<'_> {
         allow: &Allow,
     ) -> Ended {
         let planned = self.look(&guard_of(allow, false)?, &addresses(target)?).await?;
-        let wire = wire::plan(&planned.plan, &planned.findings, self.requests());
+        let wire = wire::plan(&planned.plan, &planned.changes, &planned.findings, self.requests());
         let json = serde_json::to_value(&wire).map_err(|e| Failure::new(e.to_string()))?;
         let report = self.report(&planned, out);
         self.ui.result(&match format {
@@ -212,7 +221,8 @@ impl Work<'_> {
 
     fn report(&self, planned: &Planned, out: Option<&Path>) -> report::Report {
         let findings = self.ui.shown(&planned.findings);
-        let mut report = report::plan(&planned.plan, &findings, &planned.refusals, &planned.unknown);
+        let changes = Some(planned.changes.as_slice());
+        let mut report = report::plan(&planned.plan, changes, &findings, &planned.refusals, &planned.unknown);
         if !planned.plan.is_empty() {
             report.footer.push(format!("Plan digest {}", planned.plan.digest()));
         }
@@ -370,6 +380,27 @@ impl Work<'_> {
             (_, true) => Exit::Ok,
             (false, false) => Exit::Error,
         })
+    }
+
+    /// What is live of all that is in the spec or the state.
+    async fn world(&self) -> Result<World, Failure> {
+        let (facts, compiled) = self.compile().await?;
+        let Known { state, .. } = self.state(&self.backend()).await?;
+        let prepared = self.engine().prepare(compiled.desired, &state).await;
+        self.ui.finish();
+        let unread: Vec<String> = prepared
+            .snapshot
+            .seen
+            .iter()
+            .filter_map(|(address, seen)| match seen {
+                Seen::Unreadable { why } => Some(format!("{address}: {why}")),
+                _ => None,
+            })
+            .collect();
+        if !unread.is_empty() {
+            return Err(Failure::new(format!("could not look everywhere:\n  {}", unread.join("\n  "))));
+        }
+        Ok(World::new(self.spec, &facts, Bodies::seen(&prepared.diff).things()))
     }
 
     async fn drift(&self) -> Result<(Vec<Drift>, Vec<Finding>), Failure> {

@@ -8,13 +8,14 @@ use super::args::{ApplyFormat, Args, Format, GraphFormat, Schema, StateCommand};
 use super::project::{Known, Project, forbidding};
 use super::ui::Ui;
 use super::{Ended, Exit, Failure, now, today};
+use crate::access::World;
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, LockInfo};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::plan::PlanFile;
+use crate::plan::{Bodies, PlanFile};
 use crate::render;
 use crate::report::{self, wire};
-use crate::spec::Spec;
+use crate::spec::{Facts, Spec};
 use crate::state::State;
 
 pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
@@ -49,6 +50,14 @@ pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
         }
     }
     Ok(if wrong > 0 { Exit::Error } else { Exit::Ok })
+}
+
+/// The world that the spec alone would make.
+pub(super) fn world(ui: &Ui, args: &Args) -> Result<World, Failure> {
+    let project = Project::open(ui, &args.file, args.state.as_deref())?;
+    let facts = Facts::placeholders(&project.spec);
+    let compiled = project.compile(ui, &project.spec, &facts)?;
+    Ok(World::new(&project.spec, &facts, Bodies::desired(&compiled.desired).things()))
 }
 
 pub(super) fn graph(ui: &Ui, args: &Args, format: GraphFormat) -> Ended {
@@ -103,12 +112,20 @@ pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format) ->
     let text = match format {
         Format::Json => format!("{:#}\n", file.report),
         Format::Text | Format::Markdown => {
-            let report = report::plan(&file.plan, &[], &[], &[]);
+            let mut report = report::plan(&file.plan, None, &[], &[], &[]);
+            report.sections.splice(0..0, saved_access(&file));
             if format == Format::Text { render::terminal(&report, ui.palette()) } else { render::markdown(&report) }
         }
     };
     ui.result(&text);
     Ok(Exit::Ok)
+}
+
+/// The access section of a saved plan.
+fn saved_access(file: &PlanFile) -> Option<report::Section> {
+    let changes: Vec<wire::WireAccessChange> =
+        serde_json::from_value(file.report.get("access_changes")?.clone()).ok()?;
+    report::access_section(&changes, !file.plan.is_empty())
 }
 
 fn list(state: &State) -> String {

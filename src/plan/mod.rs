@@ -1,5 +1,6 @@
 //! The ordered, explained, self-contained list of steps.
 
+mod effect;
 mod file;
 mod guard;
 
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use effect::Bodies;
 pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError};
 pub use guard::{Guard, Refusal, guard};
 

@@ -1,8 +1,11 @@
 //! The view model: everything that a reader may be shown, already decided. Renderers only lay it out.
 
+mod access;
 pub mod wire;
 
 use serde_json::Value;
+
+pub use access::{answer, answers, section as access_section};
 
 use crate::address::Scope;
 use crate::check::Finding;
@@ -121,9 +124,15 @@ pub fn counts(summary: &Summary) -> String {
     parts.join(", ")
 }
 
-/// The report of a plan.
+/// The report of a plan. `changes` are those of access; nothing if they have not been worked out.
 #[must_use]
-pub fn plan(plan: &Plan, findings: &[Finding], refusals: &[Refusal], unknown: &[String]) -> Report {
+pub fn plan(
+    plan: &Plan,
+    changes: Option<&[wire::WireAccessChange]>,
+    findings: &[Finding],
+    refusals: &[Refusal],
+    unknown: &[String],
+) -> Report {
     let mut sections = Vec::new();
     if !unknown.is_empty() {
         let rows = unknown
@@ -138,6 +147,7 @@ pub fn plan(plan: &Plan, findings: &[Finding], refusals: &[Refusal], unknown: &[
             .collect();
         sections.push(Section { title: "Left by an interrupted run".into(), rows });
     }
+    sections.extend(changes.and_then(|changes| access::section(changes, !plan.is_empty())));
     let rows: Vec<Row> = plan.steps.iter().filter(|s| !hidden_half(s)).map(step_row).collect();
     if !rows.is_empty() {
         sections.push(Section { title: "Changes".into(), rows });
