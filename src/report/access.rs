@@ -18,25 +18,30 @@ fn note(title: String) -> Row {
     Row { mark: Mark::Note, title, place: String::new(), notes: Vec::new(), details: Vec::new() }
 }
 
-/// One row for everybody who gains and one for everybody who loses; under it what, where, and through which chain.
+/// One row for everybody who gains and one for everybody who loses; under it what and where, and the hops of the chain
+/// that all of it goes through. The statements behind each line are in the JSON.
 fn rows(changes: &[WireAccessChange]) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
-    let mut last: Option<(&str, &str)> = None;
-    for change in changes {
-        let crossed = loud(&change.crosses);
-        if last != Some((&change.who, &change.change)) {
-            let (mark, verb) = if change.change == "gain" { (Mark::Add, "gains") } else { (Mark::Remove, "loses") };
-            rows.push(Row { mark, ..note(format!("{} {verb}", change.who)) });
-            last = Some((&change.who, &change.change));
-        }
-        let Some(row) = rows.last_mut() else { continue };
-        if crossed.is_some() && row.mark == Mark::Add {
-            row.mark = Mark::Warn;
-        }
-        row.notes.push(line(change, crossed.as_deref()));
-        row.notes.push(format!("  via {}", change.via.join(", ")));
-    }
-    rows
+    changes
+        .chunk_by(|a, b| (&a.who, &a.change) == (&b.who, &b.change))
+        .filter_map(|group| {
+            let first = group.first()?;
+            let (sign, verb) = if first.change == "gain" { (Mark::Add, "gains") } else { (Mark::Remove, "loses") };
+            let crossed = loud(&first.crosses).filter(|_| group.iter().all(|c| c.crosses == first.crosses));
+            let mut notes: Vec<String> = group
+                .iter()
+                .map(|change| line(change, loud(&change.crosses).filter(|_| crossed.is_none()).as_deref()))
+                .collect();
+            let common: Vec<&str> =
+                first.via.iter().filter(|hop| group.iter().all(|c| c.via.contains(hop))).map(String::as_str).collect();
+            if !common.is_empty() {
+                notes.push(format!("via {}", common.join(", ")));
+            }
+            let loud_gain = sign == Mark::Add && group.iter().any(|c| !c.crosses.is_empty());
+            let mark = if loud_gain { Mark::Warn } else { sign };
+            let crossed = crossed.map(|words| format!(" {words}")).unwrap_or_default();
+            Some(Row { mark, notes, ..note(format!("{} {verb}{crossed}", first.who)) })
+        })
+        .collect()
 }
 
 /// `read (s3:GetObject) on bucket/prefix*, except ..., if ...`.
