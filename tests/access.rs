@@ -93,3 +93,100 @@ fn a_trust_without_subject_fails_validation_at_its_place() {
     let file = written(&accepted);
     assert_eq!(run(&[file.path().to_owned()], &["validate"]).status.code(), Some(0));
 }
+
+fn kserve() -> [PathBuf; 2] {
+    ["base.yaml", "prod.yaml"].map(|name| example("kserve-cross-account").join(name))
+}
+
+#[test]
+fn can_tells_by_its_exit_code_and_shows_the_chain() {
+    let inside = "s3://acme-model-weights-prod/Mistral-7B-v0.1/config.json";
+    for (who, action, place, code) in [
+        ("model-loader", "s3:GetObject", inside, 0),
+        ("kserve/model-loader-sa", "s3:GetObject", inside, 0),
+        ("loader", "s3:GetObject", inside, 0),
+        ("model-loader", "s3:ListBucket", "s3://acme-model-weights-prod/Mistral-7B-v0.1/", 0),
+        ("model-loader", "s3:ListBucket", "s3://acme-model-weights-prod/other/", 2),
+        ("model-loader", "s3:GetObject", "s3://acme-model-weights-prod/other", 2),
+        ("model-loader", "s3:PutObject", inside, 2),
+        ("arn:aws:iam::999999999999:role/stranger", "s3:GetObject", inside, 2),
+        ("anyone", "s3:GetObject", inside, 2),
+        ("model-loader", "s3:GetObject", "s3://somebody-elses/key", 2),
+        ("model-loder", "s3:GetObject", inside, 1),
+        ("model-loader", "s3:GetObjct", inside, 1),
+        ("model-loader", "s3:GetObject", "s3://acme-model-weights-prod", 1),
+        ("model-loader", "s3:GetObject", "acme-model-weights-prod", 1),
+    ] {
+        let output = run(&kserve(), &["can", who, action, place]);
+        assert_eq!(output.status.code(), Some(code), "{who} {action} {place}: {output:?}");
+    }
+    let output = run(&kserve(), &["can", "model-loader", "s3:GetObject", inside, "--format", "json"]);
+    let answer = &json(&output)["answer"];
+    let hops: Vec<(bool, &str)> = answer["hops"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hop| (hop["holds"].as_bool().unwrap(), hop["statement"].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        hops,
+        [
+            (true, ""),
+            (true, "statement 1 of trust"),
+            (true, "statement `Read` of inline policy bailiwick-access"),
+            (true, "statement `Bailiwick90fdef02ReadMistral7BV01433d` of the policy of bucket acme-model-weights-prod"),
+            (true, "statement `Keys` of inline policy bailiwick-access"),
+            (true, "statement `Bailiwick90fdef02Decrypt` of the policy of key alias/model-weights-prod"),
+        ]
+    );
+}
+
+#[test]
+fn a_denial_says_what_would_mend_it() {
+    let place = "s3://acme-model-weights-prod/other/model.bin";
+    let output = run(&kserve(), &["can", "model-loader", "s3:GetObject", place, "--format", "json"]);
+    let hops = json(&output)["answer"]["hops"].as_array().unwrap().clone();
+    assert_eq!(
+        hops.last().unwrap()["mend"],
+        "add under `grants`: { to: model-loader, bucket: weights, prefix: \"other/\", access: read }; or by hand, \
+         allow s3:GetObject on arn:aws:s3:::acme-model-weights-prod/other/model.bin \
+         to arn:aws:iam::111111111111:role/kserve-model-loader-prod in the policy of bucket acme-model-weights-prod, \
+         and in the policies of role kserve-model-loader-prod"
+    );
+}
+
+#[test]
+fn the_grant_that_mends_a_denial_does() {
+    let grant = written("grants: [ { to: model-loader, bucket: weights, prefix: \"other/\", access: read } ]\n");
+    let files: Vec<PathBuf> = kserve().into_iter().chain([grant.path().to_owned()]).collect();
+    let place = "s3://acme-model-weights-prod/other/model.bin";
+    assert_eq!(run(&files, &["can", "model-loader", "s3:GetObject", place]).status.code(), Some(0));
+}
+
+#[test]
+fn who_can_lists_everybody_with_the_chain() {
+    let files = [example("many-teams")];
+    let names = |action: &str, place: &str| -> Vec<String> {
+        let output = run(&files, &["who-can", action, place, "--format", "json"]);
+        let who = json(&output)["who"].as_array().unwrap().clone();
+        let names = who.iter().map(|answer| {
+            assert_eq!(answer["foreign"], false);
+            assert!(answer["hops"].as_array().unwrap().len() >= 3);
+            answer["who"].as_str().unwrap().to_owned()
+        });
+        assert_eq!(output.status.code(), Some(if who.is_empty() { 2 } else { 0 }));
+        names.collect()
+    };
+    assert_eq!(
+        names("s3:GetObject", "s3://acme-datasets/chat/a"),
+        ["service account chat-training/trainer of cluster training"]
+    );
+    assert_eq!(
+        names("s3:GetObject", "s3://acme-checkpoints/chat/a"),
+        [
+            "service account chat-training/trainer of cluster training",
+            "service account evaluation/evaluator of cluster training",
+        ]
+    );
+    assert_eq!(names("s3:DeleteObject", "s3://acme-weights/chat/a"), Vec::<String>::new());
+}

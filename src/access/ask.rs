@@ -178,7 +178,16 @@ impl World {
                 best = Some(answer);
             }
         }
-        Ok(best.unwrap_or_else(|| told(Verdict::Denied, broken, BTreeSet::new())))
+        let mut answer = best.unwrap_or_else(|| told(Verdict::Denied, broken, BTreeSet::new()));
+        // In words of the spec, where it has them; what denies explicitly, no grant lets through.
+        if let (Who::Pod(pod), Target::Data { bucket, key }) = (who, target)
+            && let (Some(to), Some(bucket)) = (self.key_of(pod), self.buckets.get(bucket))
+            && let Some(mend) = answer.hops.last_mut().and_then(|hop| hop.mend.as_mut())
+            && mend.starts_with("allow s3:")
+        {
+            *mend = format!("{}; or by hand, {mend}", grant(to, &bucket.entry, action, key));
+        }
+        Ok(answer)
     }
 
     fn judge(&self, route: &Route, action: &str, target: &Target) -> Judged {
@@ -272,6 +281,7 @@ impl World {
         let partition = route.principal.split(':').nth(1).unwrap_or("aws");
         let unread = Bucket {
             name: bucket.to_owned(),
+            entry: bucket.to_owned(),
             arn: format!("arn:{partition}:s3:::{bucket}"),
             account: String::new(),
             policy: None,
@@ -299,6 +309,13 @@ impl World {
             let applied = decision.matched.iter().find(|a| a.layer == layer && a.statement.effect() == Effect::Allow);
             if let Some(applied) = applied {
                 let statement = Some(statement_name(applied.policy, applied.statement));
+                if layer == Layer::Identity && role.is_none() {
+                    hops.push(Hop::good(
+                        format!("{caller} needs {action} in its own policies, which are not known here"),
+                        None,
+                    ));
+                    continue;
+                }
                 let whose = match layer {
                     Layer::Identity => format!("{caller} allows {action}"),
                     Layer::Boundary => format!("the permissions boundary of {caller} allows {action}"),
@@ -357,16 +374,33 @@ fn mend(
             None => "narrow the statement that denies it".to_owned(),
         };
     }
-    match (decision.layer, decision.why) {
-        (Some(Layer::Boundary), _) => format!("allow {action} on {on} in the permissions boundary of {caller}"),
-        (Some(Layer::Resource), Reason::ResourceOfOtherAccount | Reason::NotDelegated) => {
-            format!("add to {resource}: allow {action} on {on} to {}", route.principal)
-        }
-        (Some(Layer::Resource), _) => format!("add to {resource}: allow {action} to {}", route.principal),
-        _ => {
-            let same = route.principal.contains(&format!("::{owner}:"));
-            let there = if same { String::new() } else { format!(", and in {resource} to {}", route.principal) };
-            format!("grant it: allow {action} on {on} in the policies of {caller}{there}")
-        }
+    if decision.layer == Some(Layer::Boundary) {
+        return format!("allow {action} on {on} in the permissions boundary of {caller}");
     }
+    let allows =
+        |layer: Layer| decision.matched.iter().any(|a| a.layer == layer && a.statement.effect() == Effect::Allow);
+    let foreign = !owner.is_empty() && !route.principal.contains(&format!("::{owner}:"));
+    let resource_decides = foreign || decision.layer == Some(Layer::Resource);
+    let mut missing = Vec::new();
+    if resource_decides && !allows(Layer::Resource) {
+        missing.push(format!("to {} in {resource}", route.principal));
+    }
+    if (foreign || !resource_decides) && !allows(Layer::Identity) {
+        missing.push(format!("in the policies of {caller}"));
+    }
+    format!("allow {action} on {on} {}", missing.join(", and "))
+}
+
+/// The grant that would let a service account do something, as it is written in a spec.
+fn grant(to: &str, bucket: &str, action: &str, key: &str) -> String {
+    let prefix = key.rfind('/').map_or(key, |at| key.get(..=at).unwrap_or(key));
+    let access = match action {
+        "s3:GetObject" => "read".to_owned(),
+        "s3:PutObject" => "write".to_owned(),
+        "s3:DeleteObject" => "delete".to_owned(),
+        "s3:ListBucket" => "list".to_owned(),
+        other => format!("{{ actions: [\"{other}\"] }}"),
+    };
+    let prefix = serde_json::Value::from(prefix);
+    format!("add under `grants`: {{ to: {to}, bucket: {bucket}, prefix: {prefix}, access: {access} }}")
 }

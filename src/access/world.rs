@@ -88,6 +88,8 @@ pub(super) struct Role {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Bucket {
     pub name: String,
+    /// Its key in the spec.
+    pub entry: String,
     pub arn: String,
     pub account: String,
     /// Its policy; nothing if it is not known.
@@ -296,9 +298,10 @@ impl World {
             };
             self.clusters.insert(key.clone(), cluster);
         }
-        for bucket in spec.buckets.values().filter(|b| !b.managed) {
+        for (key, bucket) in spec.buckets.iter().filter(|(_, b)| !b.managed) {
             let entry = Bucket {
                 name: bucket.name.clone(),
+                entry: key.clone(),
                 arn: bucket.arn(spec),
                 account: spec.account_id(&bucket.account).0,
                 policy: None,
@@ -364,6 +367,7 @@ impl World {
                 let name = thing.physical_id.to_owned();
                 let key = spec.buckets.get(thing.address.name()).and_then(|b| kms_key(b.encryption.as_ref()));
                 let bucket = Bucket {
+                    entry: thing.address.name().to_owned(),
                     arn: format!("arn:{}:s3:::{name}", partition(thing.scope)),
                     account: account(thing.scope),
                     policy: Some(Policy::new(Version::V2012, [])),
@@ -487,6 +491,11 @@ impl World {
             text if text.ends_with(".amazonaws.com") => Some(Who::Named(Principal::Service(text.into()))),
             _ => None,
         }
+    }
+
+    /// The key of a service account in the spec.
+    pub(super) fn key_of(&self, pod: &Pod) -> Option<&str> {
+        self.names.get(pod).map(String::as_str)
     }
 
     /// The names that [`World::find`] knows, for "did you mean".
@@ -899,7 +908,7 @@ impl World {
     /// What stands for the policy of a bucket that nobody has read: its owner is taken to let in the roles that the
     /// spec has. In the bucket's own account a role needs no statement.
     pub(super) fn assumed_policy(&self, route: &Route, bucket: &Bucket) -> Policy {
-        let foreign = !route.principal.contains(&format!("::{}:", bucket.account));
+        let foreign = !bucket.account.is_empty() && !route.principal.contains(&format!("::{}:", bucket.account));
         let statement = Statement::allow(["*"], ["*"]).to(Selector::of([Principal::aws(&route.principal)]));
         Policy::new(Version::V2012, (foreign && route.role.is_some()).then_some(statement))
     }

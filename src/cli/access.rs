@@ -92,3 +92,66 @@ fn somebody(world: &World, text: &str) -> Result<Who, Failure> {
         Failure::new(format!("there is no `{text}`{help}"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::access::{self, World};
+    use crate::kind::AnyKind;
+    use crate::plan::Bodies;
+    use crate::render::{Palette, markdown, terminal};
+    use crate::report::{Report, access_section, wire};
+    use crate::spec::{Facts, SourceFile, load};
+
+    /// What the first plan of an example says about access.
+    #[test]
+    fn the_first_plan_of_the_kserve_example_tells_what_its_pods_gain() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kserve-cross-account");
+        let file = |name: &str| SourceFile {
+            name: name.into(),
+            text: std::fs::read_to_string(folder.join(name)).unwrap().into(),
+        };
+        let (spec, problems) = load(&[file("base.yaml"), file("prod.yaml")]);
+        assert_eq!(problems, []);
+        let spec = spec.unwrap();
+        let facts = Facts::placeholders(&spec);
+        let kinds = crate::provider::kinds();
+        let kinds: Vec<&dyn AnyKind> = kinds.iter().map(AsRef::as_ref).collect();
+        let (desired, problems) = crate::desired::build(&spec, &facts, &access::lower(&spec), kinds);
+        assert_eq!(problems, []);
+        let after = World::new(&spec, &facts, Bodies::desired(&desired).things());
+        let changes: Vec<_> =
+            access::diff(&World::new(&spec, &facts, []), &after).iter().map(wire::access_change).collect();
+        let sections = access_section(&changes, true).into_iter().collect();
+        let report = Report { headline: String::new(), sections, footer: Vec::new() };
+        assert!(markdown(&report).contains("\n**Access**\n\n- ⚠️ service account kserve/model-loader-sa"));
+        assert_eq!(
+            terminal(&report, Palette::default()).trim_start(),
+            "Access
+  ! service account kserve/model-loader-sa of cluster serving gains [CROSSES
+    ACCOUNTS]
+      via service account kserve/model-loader-sa is annotated with role
+      arn:aws:iam::111111111111:role/kserve-model-loader-prod, role
+      kserve-model-loader-prod trusts it (statement 1 of trust)
+      read (s3:GetBucketLocation) on acme-model-weights-prod: statement
+      `Bailiwick90fdef02Locate` of the policy of bucket acme-model-weights-prod,
+      statement `Locate` of inline policy bailiwick-access
+      list (s3:ListBucket) on acme-model-weights-prod (HeadBucket, and lists
+      without prefix): statement `Bailiwick90fdef02Head` of the policy of bucket
+      acme-model-weights-prod, statement `Head` of inline policy
+      bailiwick-access
+      list (s3:ListBucket) on acme-model-weights-prod/Mistral-7B-v0.1,
+      acme-model-weights-prod/Mistral-7B-v0.1/*: statement
+      `Bailiwick90fdef02ListMistral7BV01433d` of the policy of bucket
+      acme-model-weights-prod, statement `List` of inline policy
+      bailiwick-access
+      read (s3:GetObject) on acme-model-weights-prod/Mistral-7B-v0.1/*:
+      statement `Bailiwick90fdef02ReadMistral7BV01433d` of the policy of bucket
+      acme-model-weights-prod, statement `Read` of inline policy
+      bailiwick-access
+      read (kms:Decrypt) on key alias/model-weights-prod: statement
+      `Bailiwick90fdef02Decrypt` of the policy of key alias/model-weights-prod,
+      statement `Keys` of inline policy bailiwick-access
+"
+        );
+    }
+}
