@@ -27,7 +27,7 @@ pub struct Args {
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Colour {
-    /// At a terminal, unless NO_COLOR is set.
+    /// At a terminal, unless `NO_COLOR` is set.
     Auto,
     /// Always.
     Always,
@@ -181,6 +181,11 @@ pub enum Command {
         #[command(subcommand)]
         command: StateCommand,
     },
+    /// Check, compare, print and evaluate plain policy documents.
+    Policy {
+        #[command(subcommand)]
+        command: super::policy::PolicyCommand,
+    },
     /// Print a JSON Schema.
     Schema {
         /// Of what.
@@ -206,6 +211,9 @@ pub struct Allow {
     /// Allow this key to be scheduled for deletion; may be repeated.
     #[arg(long, value_name = "ADDRESS")]
     pub allow_delete: Vec<String>,
+    /// Go on in spite of errors with this code, such as `trust-oidc-no-sub`; may be repeated.
+    #[arg(long, value_name = "CODE")]
+    pub allow: Vec<String>,
 }
 
 /// Looking at the state, or mending it.

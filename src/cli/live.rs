@@ -1,6 +1,6 @@
 //! Commands that look at the world: plan, apply, drift, destroy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
@@ -8,23 +8,26 @@ use tokio::sync::watch;
 
 use super::args::{Allow, ApplyFormat, Args, Class, Command, Format};
 use super::offline::{lock_info, plan_file};
-use super::project::{Compiled, Project, forbidding};
+use super::project::{Compiled, Known, Project, forbidding};
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now, today};
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, Version};
 use crate::check::{self, Finding};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::diff::{self, Drift, DriftClass};
 use crate::engine::{Engine, Limits, Prepared};
 use crate::event::Outcome;
+use crate::kind::{Resource, Wish};
 use crate::live::AnyLive;
-use crate::plan::{Guard, Plan, PlanFile, Refusal, guard};
+use crate::plan::{Guard, Plan, PlanError, PlanFile, Refusal, guard};
 use crate::provider;
 use crate::render;
 use crate::report::{self, wire};
 use crate::session::{self, Session};
+use crate::snapshot::Seen;
 use crate::spec::Spec;
-use crate::state::{State, fold};
+use crate::state::State;
 
 pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environment) -> Ended {
     let project = Project::open(ui, &args.file, args.state.as_deref())?;
@@ -40,7 +43,11 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
     let settings = session::Environment { s3_endpoint: environment.s3_endpoint, concurrency: None };
     let session = Session::new(&project.spec, settings);
     let register = provider::live();
-    let work = Work { ui, project: &project, spec: &spec, session: &session, register: &register };
+    let allowed = match command {
+        Command::Plan { allow, .. } | Command::Apply { allow, .. } | Command::Destroy { allow, .. } => &allow.allow[..],
+        _ => &[],
+    };
+    let work = Work { ui, project: &project, spec: &spec, session: &session, register: &register, allowed };
     runtime.block_on(work.run(command))
 }
 
@@ -50,6 +57,8 @@ struct Work<'a> {
     spec: &'a Spec,
     session: &'a Session,
     register: &'a [Box<dyn AnyLive>],
+    /// The codes of findings that do not forbid anything.
+    allowed: &'a [String],
 }
 
 /// A plan and all that was learnt on the way to it.
@@ -61,6 +70,7 @@ struct Planned {
     drift: Vec<Drift>,
     state: State,
     version: Version,
+    recovered: bool,
 }
 
 impl Work<'_> {
@@ -69,7 +79,7 @@ impl Work<'_> {
             Command::Plan { out, format, detailed_exitcode, target, refresh_only, allow } => {
                 if *refresh_only {
                     let planned = self.look(&guard_of(allow, false)?, &BTreeSet::new()).await?;
-                    return Ok(self.tell_drift(&planned.drift, *format));
+                    return Ok(self.tell_drift(&planned.drift, &planned.findings, *format));
                 }
                 self.plan(out.as_deref(), *format, *detailed_exitcode, target, allow).await
             }
@@ -84,8 +94,8 @@ impl Work<'_> {
                 self.apply("destroy", *yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
             }
             Command::Drift { format, fail_on } => {
-                let drift = self.drift().await?;
-                self.tell_drift(&drift, *format);
+                let (drift, findings) = self.drift().await?;
+                self.tell_drift(&drift, &findings, *format);
                 let unreadable = drift.iter().any(|d| d.class == DriftClass::Unreadable);
                 let moved = drift.iter().any(|d| d.class >= least(*fail_on));
                 Ok(if unreadable {
@@ -112,9 +122,10 @@ impl Work<'_> {
     async fn compile(&self) -> Result<(crate::spec::Facts, Compiled), Failure> {
         // What can be found wrong without looking is told first.
         let (_, findings) = self.project.check_offline(self.ui, &today())?;
-        if forbidding(&findings) > 0 {
+        let wrong = forbidding(&findings, self.allowed);
+        if wrong > 0 {
             self.tell_findings(&findings);
-            return Err(Failure::told(forbidding(&findings)));
+            return Err(Failure::told(wrong));
         }
         let engine = self.engine();
         if let Err(errors) = engine.identify().await {
@@ -129,32 +140,22 @@ impl Work<'_> {
         Ok((facts, compiled))
     }
 
+    /// Tells the findings that forbid going on, each with its line.
     fn tell_findings(&self, findings: &[Finding]) {
-        let report = report::Report {
-            headline: format!("{}: the spec has errors", self.spec.project),
-            sections: report::findings_section(findings).into_iter().collect(),
-            footer: Vec::new(),
-        };
-        self.ui.tell(&render::terminal(&report, render::Palette::default()));
+        let errors = findings.iter().filter(|f| f.severity == Severity::Error && f.accepted.is_none());
+        let problems: Vec<Diagnostic> = errors.map(Diagnostic::from).collect();
+        self.ui.problems(&problems, &self.project.files);
     }
 
     /// The state with what the journal of a cut-off run tells.
-    async fn state(&self, backend: &dyn Backend) -> Result<(State, Version, Vec<String>), Failure> {
+    async fn state(&self, backend: &dyn Backend) -> Result<Known, Failure> {
         let stored = backend.load().await.map_err(|e| Failure::new(e.to_string()))?;
-        let base = stored.state.unwrap_or_else(|| State::new(&self.spec.project, super::lineage()));
-        let entries: Vec<_> = stored
-            .journal
-            .entries
-            .into_iter()
-            .filter(|e| e.state == (base.lineage.0.clone(), base.serial) || base.serial == 0)
-            .collect();
-        let (state, unknown) = fold(base, &entries);
-        Ok((state, stored.version, unknown.iter().map(ToString::to_string).collect()))
+        Ok(Known::of(stored, &self.spec.project))
     }
 
     async fn look(&self, allowed: &Guard, targets: &BTreeSet<Address>) -> Result<Planned, Failure> {
         let (facts, compiled) = self.compile().await?;
-        let (state, version, unknown) = self.state(&self.backend()).await?;
+        let Known { state, version, unknown, recovered } = self.state(&self.backend()).await?;
         let engine = self.engine();
         let prepared: Prepared = engine.prepare(compiled.desired, &state).await;
         self.ui.finish();
@@ -167,8 +168,7 @@ impl Work<'_> {
         };
         let findings = check::run(&context, &today());
         let plan = engine.plan(&prepared, &state, self.spec).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Failure::new(format!("no plan can be made:\n  {}", lines.join("\n  ")))
+            Failure::new(format!("no plan can be made; nothing was written:\n  {}", reasons(&errors).join("\n  ")))
         })?;
         let unknown_targets: Vec<String> = targets
             .iter()
@@ -181,7 +181,7 @@ impl Work<'_> {
         let plan = plan.targeted(targets);
         let refusals = guard(&plan, state.resources.len(), allowed);
         let drift = diff::drift(&prepared.diff, |name| engine.kind(name));
-        Ok(Planned { plan, findings, refusals, unknown, drift, state, version })
+        Ok(Planned { plan, findings, refusals, unknown, drift, state, version, recovered })
     }
 
     async fn plan(
@@ -201,7 +201,7 @@ impl Work<'_> {
             Format::Text => render::terminal(&report, self.ui.palette()),
             Format::Markdown => render::markdown(&report),
         });
-        if !planned.refusals.is_empty() || forbidding(&planned.findings) > 0 {
+        if !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0 {
             return Ok(Exit::Error);
         }
         if let Some(path) = out {
@@ -211,7 +211,8 @@ impl Work<'_> {
     }
 
     fn report(&self, planned: &Planned, out: Option<&Path>) -> report::Report {
-        let mut report = report::plan(&planned.plan, &planned.findings, &planned.refusals, &planned.unknown);
+        let findings = self.ui.shown(&planned.findings);
+        let mut report = report::plan(&planned.plan, &findings, &planned.refusals, &planned.unknown);
         if !planned.plan.is_empty() {
             report.footer.push(format!("Plan digest {}", planned.plan.digest()));
         }
@@ -259,7 +260,7 @@ impl Work<'_> {
             ApplyFormat::Text => self.ui.result(&report),
             ApplyFormat::Json => self.ui.tell(&report),
         }
-        if !planned.refusals.is_empty() || forbidding(&planned.findings) > 0 {
+        if !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0 {
             return Err(Failure::new("nothing was written"));
         }
         expect(expected, &planned.plan)?;
@@ -274,7 +275,9 @@ impl Work<'_> {
                 return Err(Failure::new("not applied: nothing was written"));
             }
         }
-        self.execute(command, &planned.plan, planned.state, &planned.version, &backend, format).await
+        let known =
+            Known { state: planned.state, version: planned.version, unknown: Vec::new(), recovered: planned.recovered };
+        self.execute(command, &planned.plan, known, &backend, format).await
     }
 
     async fn apply_file(&self, path: &Path, expected: Option<&str>, format: ApplyFormat, allow: &Allow) -> Ended {
@@ -294,10 +297,11 @@ impl Work<'_> {
         }
         let backend = self.backend();
         let _lock = backend.lock(lock_info("bailiwick apply")).await.map_err(|e| Failure::new(e.to_string()))?;
-        let (state, version, unknown) = self.state(&backend).await?;
+        let known = self.state(&backend).await?;
+        let state = &known.state;
         // A project that was never applied has no lineage yet.
-        let same_lineage = plan.state.0 == state.lineage.0 || (version == Version::None && state.serial == 0);
-        if !same_lineage || plan.state.1 != state.serial || !unknown.is_empty() {
+        let same_lineage = plan.state.0 == state.lineage.0 || (known.version == Version::None && state.serial == 0);
+        if !same_lineage || plan.state.1 != state.serial || !known.unknown.is_empty() {
             return Err(Failure::new(
                 "the state changed since the plan was made: make the plan anew; nothing was written",
             ));
@@ -312,7 +316,7 @@ impl Work<'_> {
             return Err(Failure::new(lines.join("\nerror: ")));
         }
         self.unmoved(&plan).await?;
-        self.execute("apply", &plan, state, &version, &backend, format).await
+        self.execute("apply", &plan, known, &backend, format).await
     }
 
     /// Refuses a saved plan as a whole if anything that it touches moved since.
@@ -332,12 +336,11 @@ impl Work<'_> {
         &self,
         command: &str,
         plan: &Plan,
-        state: State,
-        version: &Version,
+        known: Known,
         backend: &dyn Backend,
         format: ApplyFormat,
     ) -> Ended {
-        if plan.is_empty() && plan.refreshed.is_empty() && *version != Version::None {
+        if plan.is_empty() && plan.refreshed.is_empty() && !known.recovered {
             if format == ApplyFormat::Json {
                 self.ui.result(&applied_json(plan, &crate::event::Outcomes::new()));
             }
@@ -347,7 +350,7 @@ impl Work<'_> {
         self.ui.applying(plan.steps.len());
         let engine = self.engine();
         let executed = tokio::select! {
-            executed = engine.execute(plan, state, version, backend, &now, stop.clone()) => executed,
+            executed = engine.execute(plan, known.state, &known.version, backend, &now, stop.clone()) => executed,
             never = interrupts(self.ui, sender) => match never {},
         };
         self.ui.finish();
@@ -369,24 +372,47 @@ impl Work<'_> {
         })
     }
 
-    async fn drift(&self) -> Result<Vec<Drift>, Failure> {
+    async fn drift(&self) -> Result<(Vec<Drift>, Vec<Finding>), Failure> {
         if let Err(errors) = self.engine().identify().await {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(Failure::new(lines.join("\nerror: ")));
         }
-        let (state, _, _) = self.state(&self.backend()).await?;
+        let Known { state, .. } = self.state(&self.backend()).await?;
         let engine = self.engine();
         // What was applied is held against what is live; the spec has no say.
         let prepared = engine.prepare(crate::desired::Desired::default(), &state).await;
         self.ui.finish();
-        Ok(diff::drift(&prepared.diff, |name| engine.kind(name)))
+        let findings = self.live_findings(&prepared);
+        Ok((diff::drift(&prepared.diff, |name| engine.kind(name)), findings))
     }
 
-    fn tell_drift(&self, drift: &[Drift], format: Format) -> Exit {
-        let report = report::drift(&self.spec.project, drift);
+    /// What the policies mean that are live now, told at the entries of the spec that they come from.
+    fn live_findings(&self, prepared: &Prepared) -> Vec<Finding> {
+        let facts = crate::spec::Facts::placeholders(self.spec);
+        let sources = self.project.desired(self.spec, &facts);
+        let mut desired = crate::desired::Desired::default();
+        for resource in prepared.diff.resources.values() {
+            let (Some(owned), Seen::Present { body, .. }) = (&resource.owned, &resource.seen) else { continue };
+            let source = sources.resources.get(&resource.address).and_then(|r| r.wish.source.clone());
+            let wish =
+                Wish::new(resource.address.name(), owned.scope.clone(), &owned.physical_id, body.clone()).at(source);
+            desired.resources.insert(resource.address.clone(), Resource { address: resource.address.clone(), wish });
+        }
+        let context = check::Context {
+            spec: self.spec,
+            facts: &facts,
+            chains: &[],
+            desired: &desired,
+            snapshot: Some(&prepared.snapshot),
+        };
+        check::policies(&context, &today())
+    }
+
+    fn tell_drift(&self, drift: &[Drift], findings: &[Finding], format: Format) -> Exit {
+        let report = report::drift(&self.spec.project, drift, &self.ui.shown(findings));
         self.ui.result(&match format {
             Format::Json => {
-                let wire = wire::drift(&self.spec.project, drift);
+                let wire = wire::drift(&self.spec.project, drift, findings);
                 format!("{:#}\n", serde_json::to_value(wire).unwrap_or_default())
             }
             Format::Text => render::terminal(&report, self.ui.palette()),
@@ -394,6 +420,24 @@ impl Work<'_> {
         });
         Exit::Ok
     }
+}
+
+/// Why no plan can be made: what cannot be looked at for the same reason is told once.
+fn reasons(errors: &[PlanError]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut unreadable: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for error in errors {
+        match error {
+            PlanError::Unreadable { address, why } => unreadable.entry(why).or_default().push(address.to_string()),
+            other => lines.push(other.to_string()),
+        }
+    }
+    lines.extend(unreadable.into_iter().map(|(why, addresses)| match addresses.as_slice() {
+        [one] => format!("{one}: {why}"),
+        [first, rest @ ..] => format!("{first} and {} more: {why}", rest.len()),
+        [] => why.to_owned(),
+    }));
+    lines
 }
 
 fn expect(expected: Option<&str>, plan: &Plan) -> Result<(), Failure> {

@@ -1,10 +1,12 @@
 //! Arguments, prompts, exit codes, streams: the only place that prints or reads the environment.
+#![cfg_attr(not(all(feature = "aws", feature = "kubernetes")), allow(dead_code))] // what only plan and apply use
 
 mod args;
 mod init;
 #[cfg(all(feature = "aws", feature = "kubernetes"))]
 mod live;
 mod offline;
+mod policy;
 mod project;
 mod ui;
 
@@ -90,7 +92,8 @@ fn run(ui: &Ui, args: &Args, environment: &Environment) -> Ended {
         Command::Graph { format } => offline::graph(ui, args, *format),
         Command::Show { plan, format } => offline::show(ui, args, plan.as_deref(), *format),
         Command::State { command } => offline::state(ui, args, command),
-        Command::Schema { schema } => offline::schema(ui, *schema),
+        Command::Policy { command } => policy::run(ui, command),
+        Command::Schema { schema } => Ok(offline::schema(ui, *schema)),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "bailiwick", &mut text);

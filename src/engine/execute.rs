@@ -167,7 +167,9 @@ impl Run<'_> {
                 }
                 Err(why) => return (failed(why, true), entries, None),
             };
-            let creates = (!step.deletes() && step.action != ActionKind::Forget).then(|| step.owned(None).map(Box::new)).flatten();
+            let creates = (!step.deletes() && step.action != ActionKind::Forget)
+                .then(|| step.owned(None).map(Box::new))
+                .flatten();
             let begin = Happening::Begin { action: step.action.to_string(), creates };
             if let Err(error) = self.journal(step, begin, &mut entries).await {
                 return (failed(error.to_string(), true), entries, Some(error));
@@ -333,16 +335,21 @@ fn releases(step: &Step) -> bool {
 
 /// Whether a document that others share holds nothing of ours.
 fn nothing_of_ours(step: &Step, live: &dyn AnyLive, body: &Document) -> bool {
-    let known = step.after.as_ref().or(step.before.as_ref());
-    live.claimed(body, known, step.before.as_ref()).0.is_null()
+    live.claimed(body, step.after.as_ref(), step.before.as_ref()).0.is_null()
 }
 
 /// Whether something that was absent when the plan was made came along with an earlier step of this run: a new bucket or
-/// key has a policy from the start. It must not hold anything of ours yet.
+/// key has a policy from the start. It must not hold anything of ours yet, unless nothing is what it shall hold.
 fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
+    let as_wanted = |body: &Document| {
+        step.after.as_ref().is_some_and(|after| live.settled(after, &live.claimed(body, Some(after), None)))
+    };
     step.action == ActionKind::Create
         && step.fingerprint.is_none()
-        && matches!(seen, Seen::Present { body, .. } if nothing_of_ours(step, live, body))
+        && match seen {
+            Seen::Present { body, owner } => nothing_of_ours(step, live, body) || (owner.is_none() && as_wanted(body)),
+            _ => false,
+        }
 }
 
 /// Says what moved since the plan was made.

@@ -404,7 +404,7 @@ fn draft(
             Err(PlanError::Foreign { address: resource.address.clone(), owner: owner.clone() })
         }
         Verdict::Keep if parts.contains(&resource.address) => {
-            one_replacement(resource, base, "it is a part of what is made anew".into())
+            Ok(one_replacement(resource, base, "it is a part of what is made anew".into()))
         }
         Verdict::Keep if references(resource).any(|r| !r.part && replaced.contains(&r.to)) => {
             let reason = "what it names is made anew".to_owned();
@@ -433,10 +433,10 @@ fn draft(
             } else {
                 format!("{} cannot be changed in place", fields.join(", "))
             };
-            one_replacement(resource, base, reason)
+            Ok(one_replacement(resource, base, reason))
         }
         Verdict::Change { .. } if parts.contains(&resource.address) => {
-            one_replacement(resource, base, "it is a part of what is made anew".into())
+            Ok(one_replacement(resource, base, "it is a part of what is made anew".into()))
         }
         Verdict::Change { before, differences, intent, drift, adopt, .. } => {
             let reason = match (adopt, drift, intent) {
@@ -482,7 +482,7 @@ fn one_replacement(
     resource: &ResourceDiff,
     base: impl Fn(ActionKind, String, Option<Phase>) -> Option<Step>,
     reason: String,
-) -> Result<Drafted, PlanError> {
+) -> Drafted {
     let mut steps = Vec::new();
     if let Some(owned) = &resource.owned
         && let Some(step) = base(ActionKind::Replace, reason.clone(), Some(Phase::Delete))
@@ -509,10 +509,11 @@ fn one_replacement(
     if let Some(step) = base(ActionKind::Replace, reason, Some(Phase::Create)) {
         steps.push(Step { adopted: false, fingerprint: None, ..step });
     }
-    Ok(Drafted::Steps(steps))
+    Drafted::Steps(steps)
 }
 
-/// The state's entry for a thing that stays, if the spec describes it differently now (its dependencies, protection).
+/// The state's entry for a thing that stays, if it is described differently now: under another address, with other
+/// dependencies, or after somebody changed a part of it that is not ours.
 fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
     let (wish, owned) = (&resource.desired.as_ref()?.wish, resource.owned.as_ref()?);
     let anew = Owned {
@@ -525,8 +526,7 @@ fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
         protect: wish.protect,
         adopted: owned.adopted,
     };
-    let same = Owned { fingerprint: owned.fingerprint.clone(), ..anew.clone() } == *owned;
-    (!same).then_some(anew)
+    (resource.moved_from.is_some() || anew != *owned).then_some(anew)
 }
 
 /// The order of steps.

@@ -325,9 +325,9 @@ fn principals(value: &Value) -> String {
     }
 }
 
-/// The report of what moved.
+/// The report of what moved, and of what the policies mean that are live.
 #[must_use]
-pub fn drift(project: &str, drift: &[Drift]) -> Report {
+pub fn drift(project: &str, drift: &[Drift], findings: &[Finding]) -> Report {
     let mut sections = Vec::new();
     let classes = [
         (DriftClass::Unreadable, "Could not be looked at"),
@@ -360,6 +360,7 @@ pub fn drift(project: &str, drift: &[Drift]) -> Report {
             sections.push(Section { title: title.into(), rows });
         }
     }
+    sections.extend(findings_section(findings));
     let headline = if drift.is_empty() {
         format!("{project}: nothing moved since the last apply")
     } else {

@@ -141,6 +141,9 @@ pub struct WireDrift {
     pub drift: Vec<WireMoved>,
     /// How many entries of each class.
     pub summary: BTreeMap<String, usize>,
+    /// What the policies mean that are live.
+    #[serde(default)]
+    pub findings: Vec<WireFinding>,
 }
 
 /// One field that moved.
@@ -230,7 +233,7 @@ pub fn finding(finding: &Finding) -> WireFinding {
 
 /// The published form of a drift.
 #[must_use]
-pub fn drift(project: &str, drift: &[Drift]) -> WireDrift {
+pub fn drift(project: &str, drift: &[Drift], findings: &[Finding]) -> WireDrift {
     let mut moved = Vec::new();
     let mut summary: BTreeMap<String, usize> = BTreeMap::new();
     for entry in drift {
@@ -250,7 +253,13 @@ pub fn drift(project: &str, drift: &[Drift]) -> WireDrift {
             moved.push(one(Some(difference.path.clone()), difference.before.clone(), difference.after.clone()));
         }
     }
-    WireDrift { format_version: DRIFT_FORMAT.to_owned(), project: project.to_owned(), drift: moved, summary }
+    WireDrift {
+        format_version: DRIFT_FORMAT.to_owned(),
+        project: project.to_owned(),
+        drift: moved,
+        summary,
+        findings: findings.iter().map(finding).collect(),
+    }
 }
 
 /// A class as one word.
