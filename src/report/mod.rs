@@ -253,6 +253,11 @@ fn whole(body: &Value) -> Vec<Detail> {
             continue;
         }
         match value {
+            // A set.
+            Value::Object(map) if !map.is_empty() && map.values().all(|v| *v == Value::Bool(true)) => {
+                let names: Vec<&str> = map.keys().map(String::as_str).collect();
+                details.push(Detail::Value { path: key.clone(), before: None, after: Some(names.join(", ")) });
+            }
             Value::Object(map) => {
                 for (name, inner) in map.iter().filter(|(name, _)| !name.starts_with("bailiwick:")) {
                     details.push(Detail::Value {
