@@ -162,7 +162,7 @@ impl Run<'_> {
                 Ok(Some(action)) => action,
                 // It is gone already, as the step wanted.
                 Ok(None) => {
-                    let error = self.journal(step, Happening::End { owned: None }, &mut entries).await.err();
+                    let error = self.journal(step, ended(step, None), &mut entries).await.err();
                     return (Outcome::Done, entries, error);
                 }
                 Err(why) => return (failed(why, true), entries, None),
@@ -194,7 +194,7 @@ impl Run<'_> {
             }
         }
         let owned = step.owned(fingerprint).map(|owned| Box::new(Owned { body, ..owned }));
-        let error = self.journal(step, Happening::End { owned }, &mut entries).await.err();
+        let error = self.journal(step, ended(step, owned), &mut entries).await.err();
         (Outcome::Done, entries, error)
     }
 
@@ -222,8 +222,8 @@ impl Run<'_> {
         if let Seen::Unreadable { why } = &seen {
             return Err(format!("it cannot be looked at again: {why}"));
         }
-        let renamed_away = (step.deletes() || step.action == ActionKind::Forget) && step.fingerprint.is_none();
-        if !renamed_away && seen.fingerprint() != step.fingerprint && !brought_along(step, live, &seen) {
+        // What the address named before was not looked at when the plan was made.
+        if !step.superseded && seen.fingerprint() != step.fingerprint && !brought_along(step, live, &seen) {
             return Err(moved(step, live, &seen));
         }
         let live_body = match &seen {
@@ -315,7 +315,7 @@ impl Run<'_> {
                 (Seen::Present { body, .. }, Some(after)) => {
                     let shown = live.claimed(body, Some(after), step.before.as_ref());
                     if live.settled(after, &shown) {
-                        return Ok((seen.fingerprint(), Some(shown)));
+                        return Ok((seen.fingerprint(), Some(live.claimed(body, Some(after), None))));
                     }
                     let differences = Document::differences(&shown, after);
                     let paths: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
@@ -326,6 +326,11 @@ impl Run<'_> {
         }
         Err(problem)
     }
+}
+
+/// What the journal tells of a step that was done.
+fn ended(step: &Step, owned: Option<Box<Owned>>) -> Happening {
+    if step.superseded && !step.first { Happening::FormerGone } else { Happening::End { owned } }
 }
 
 /// Whether a step takes our marks away and leaves the thing.
@@ -344,8 +349,8 @@ fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
     let as_wanted = |body: &Document| {
         step.after.as_ref().is_some_and(|after| live.settled(after, &live.claimed(body, Some(after), None)))
     };
-    step.action == ActionKind::Create
-        && step.fingerprint.is_none()
+    let anew = step.action == ActionKind::Create || step.name.phase == Some(Phase::Create);
+    anew && step.fingerprint.is_none()
         && match seen {
             Seen::Present { body, owner } => nothing_of_ours(step, live, body) || (owner.is_none() && as_wanted(body)),
             _ => false,

@@ -111,6 +111,18 @@ pub struct Counts {
     pub writes: usize,
 }
 
+/// Something that came before what it waits for.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// What was written.
+    pub address: Address,
+    /// What was wrong.
+    pub what: String,
+    /// What still needed it, where the services do not refuse: they let a role go that others name. Not wrong if nothing
+    /// is to become of that.
+    pub needed_by: Option<Id>,
+}
+
 /// When a run is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
@@ -141,7 +153,7 @@ pub struct World {
     next: u64,
     counts: Counts,
     writes: Vec<String>,
-    violations: Vec<String>,
+    violations: Vec<Violation>,
     faults: Faults,
     full: BTreeSet<String>,
 }
@@ -330,9 +342,9 @@ impl World {
         &self.writes
     }
 
-    /// What the services would have refused because a step came before what it waits for.
+    /// Everything that came before what it waits for.
     #[must_use]
-    pub fn violations(&self) -> &[String] {
+    pub fn violations(&self) -> &[Violation] {
         &self.violations
     }
 
@@ -486,8 +498,16 @@ impl World {
         body
     }
 
+    /// It goes while something of ours still needs it.
+    fn still_needed(&mut self, address: &Address, user: Option<Id>) {
+        if let Some(user) = user {
+            let what = format!("it is deleted while {user} still needs it");
+            self.violations.push(Violation { address: address.clone(), what, needed_by: Some(user) });
+        }
+    }
+
     fn violation(&mut self, address: &Address, what: &str) -> WriteError {
-        self.violations.push(format!("{address}: {what}"));
+        self.violations.push(Violation { address: address.clone(), what: what.to_owned(), needed_by: None });
         WriteError::Failed { what: format!("write {address}"), why: what.to_owned() }
     }
 }
@@ -625,6 +645,8 @@ fn is_marked(kind: &str, body: &Value) -> bool {
             .any(|s| s.get("Sid").and_then(Value::as_str).is_some_and(|sid| sid.starts_with(own_prefix()))),
         ROLE_POLICY => body.get("name").and_then(Value::as_str) == Some(access::INLINE_NAME),
         NAMESPACE | SERVICE_ACCOUNT => keys("labels").chain(keys("annotations")).any(|k| k == MARK),
+        // What will be gone in some days is nobody's any more.
+        KEY if body.get("state").is_some_and(|state| state == "PendingDeletion") => false,
         _ => keys("tags").any(|k| k.starts_with(TAGS)),
     }
 }
@@ -980,9 +1002,8 @@ impl World {
                     return Err(self.violation(address, &what));
                 }
                 let arn = role_arn(id, &thing);
-                if let Some(user) = self.named_by_us(&arn, &thing) {
-                    return Err(self.violation(address, &format!("it is deleted while {user} still names it")));
-                }
+                let user = self.named_by_us(&arn, &thing);
+                self.still_needed(address, user);
             }
             POLICY => {
                 let user = self.things.iter().find(|(other, attached)| {
@@ -997,14 +1018,8 @@ impl World {
                 }
             }
             OIDC_PROVIDER => {
-                let user = self
-                    .things
-                    .iter()
-                    .find(|(other, role)| other.kind == ROLE && role.body["trust"].to_string().contains(&id.name));
-                if let Some((user, _)) = user {
-                    let what = format!("it is deleted while {user} still trusts it");
-                    return Err(self.violation(address, &what));
-                }
+                let user = self.ours(ROLE, |_, role| role.body["trust"].to_string().contains(&id.name));
+                self.still_needed(address, user);
             }
             BUCKET => {
                 if self.full.contains(&id.name) {
@@ -1017,14 +1032,9 @@ impl World {
             }
             KEY => {
                 let arn = key_arn(id);
-                let user = self.things.iter().find(|(_, bucket)| {
-                    is_marked(BUCKET, &bucket.body)
-                        && bucket.body.pointer("/encryption/kms_key").and_then(Value::as_str) == Some(&arn)
-                });
-                if let Some((user, _)) = user {
-                    let what = format!("it is deleted while {user} still uses it");
-                    return Err(self.violation(address, &what));
-                }
+                let key = |bucket: &Thing| bucket.body.pointer("/encryption/kms_key").cloned();
+                let user = self.ours(BUCKET, |_, bucket| key(bucket) == Some(Value::from(arn.as_str())));
+                self.still_needed(address, user);
                 if let Some(key) = self.things.get_mut(id) {
                     key.body["state"] = "PendingDeletion".into();
                 }
@@ -1032,13 +1042,8 @@ impl World {
             }
             ADDON => {
                 let cluster = format!("{}/", id.name.split('/').next().unwrap_or_default());
-                let user = self.things.iter().find(|(other, a)| {
-                    other.kind == ASSOCIATION && other.name.starts_with(&cluster) && is_marked(ASSOCIATION, &a.body)
-                });
-                if let Some((user, _)) = user {
-                    let what = format!("it is deleted while {user} still needs it");
-                    return Err(self.violation(address, &what));
-                }
+                let user = self.ours(ASSOCIATION, |a, _| a.place == id.place && a.name.starts_with(&cluster));
+                self.still_needed(address, user);
             }
             NAMESPACE => {
                 let inside = format!("{}/", id.name);
@@ -1073,8 +1078,14 @@ impl World {
             .collect()
     }
 
+    /// Something of ours of a kind.
+    fn ours(&self, kind: &str, which: impl Fn(&Id, &Thing) -> bool) -> Option<Id> {
+        let mut ours = self.things.iter().filter(|(id, thing)| id.kind == kind && is_marked(kind, &thing.body));
+        ours.find(|(id, thing)| which(id, thing)).map(|(id, _)| id.clone())
+    }
+
     /// Something of ours that names a role.
-    fn named_by_us(&self, arn: &str, role: &Thing) -> Option<String> {
+    fn named_by_us(&self, arn: &str, role: &Thing) -> Option<Id> {
         self.things
             .iter()
             .filter(|(id, thing)| is_marked(&id.kind, &thing.body))
@@ -1091,7 +1102,7 @@ impl World {
                 SERVICE_ACCOUNT => thing.body["annotations"].to_string().contains(&format!("\"{arn}\"")),
                 _ => false,
             })
-            .map(|(id, _)| id.to_string())
+            .map(|(id, _)| id.clone())
     }
 
     fn write_shared(

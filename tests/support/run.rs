@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // each test program uses a part of it
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,13 +17,13 @@ use bailiwick::document::Digest;
 use bailiwick::engine::{Engine, Executed, Limits, Prepared};
 use bailiwick::event::{Event, Outcome, Outcomes, Sink};
 use bailiwick::live::AnyLive;
-use bailiwick::plan::{Phase, Plan, StepName};
+use bailiwick::plan::{ActionKind, Phase, Plan, StepName};
 use bailiwick::session::{Environment, Session};
 use bailiwick::spec::{Facts, SourceFile, Spec, load};
 use bailiwick::state::{Entry, Journal, Lineage, State, fold};
 use tokio::sync::watch;
 
-use super::memory::Cloud;
+use super::memory::{Cloud, Id};
 
 /// The spec of some files, which must have no problems.
 ///
@@ -89,6 +89,18 @@ impl MemoryBackend {
     /// Puts a state there.
     pub fn store(&self, state: &State) {
         self.kept().state = Some(state.to_text().unwrap());
+    }
+
+    /// The physical ids of the policies in the state that are nobody's but ours.
+    #[must_use]
+    pub fn exclusive(&self) -> BTreeSet<String> {
+        let kept = self.kept();
+        let state = kept.state.as_ref().map(|text| State::parse(text, &self.project).unwrap());
+        let owned = state.into_iter().flat_map(|state| state.resources.into_values());
+        owned
+            .filter(|o| o.body.as_ref().is_some_and(|body| body.0.get("exclusive").is_some()))
+            .map(|o| o.physical_id)
+            .collect()
     }
 
     /// How long the journal is.
@@ -319,6 +331,7 @@ impl Project {
         planned: Planned,
         stop: watch::Receiver<bool>,
     ) -> Result<Applied, BackendError> {
+        self.heard();
         let register = self.cloud.register();
         let session = Self::session(spec);
         let engine = self.engine(&register, &session);
@@ -397,19 +410,39 @@ impl Project {
     /// When one did.
     pub fn assert_order(&self, plan: &Plan) {
         let mut done: Vec<StepName> = Vec::new();
+        let mut done_before: BTreeMap<StepName, Vec<StepName>> = BTreeMap::new();
         for event in self.heard() {
             match event {
                 Event::Started { step, .. } => {
-                    let waits =
-                        plan.steps.iter().find(|s| s.name == step).map(|s| s.waits_for.clone()).unwrap_or_default();
-                    for first in waits {
+                    let waits = plan.steps.iter().find(|s| s.name == step).map(|s| s.waits_for.clone());
+                    for first in waits.unwrap_or_default() {
                         assert!(done.contains(&first), "{} began before {} was done", name_of(&step), name_of(&first));
                     }
+                    done_before.insert(step, done.clone());
                 }
                 Event::Ended { step, outcome: Outcome::Done, .. } => done.push(step),
                 _ => {}
             }
         }
-        assert_eq!(self.cloud.world().violations(), Vec::<String>::new());
+        let world = self.cloud.world();
+        let wrong: Vec<String> = world
+            .violations()
+            .iter()
+            .filter(|v| v.needed_by.as_ref().is_none_or(|user| too_early(plan, &v.address, user, &done_before)))
+            .map(|v| format!("{}: {}", v.address, v.what))
+            .collect();
+        assert_eq!(wrong, Vec::<String>::new());
     }
+}
+
+/// Whether a thing went before what still needed it was taken away or written anew, as the plan means to. What is made
+/// anew in place must go before anything can name the new one.
+fn too_early(plan: &Plan, address: &Address, user: &Id, done_before: &BTreeMap<StepName, Vec<StepName>>) -> bool {
+    plan.steps.iter().filter(|s| s.name.address == *address && s.deletes()).any(|gone| {
+        let in_place = gone.name.phase.is_some() && !gone.superseded;
+        let done = done_before.get(&gone.name);
+        let users = plan.steps.iter().filter(|s| s.action != ActionKind::Create && s.name.phase != Some(Phase::Create));
+        let mut users = users.filter(|s| Id::new(s.name.address.kind().as_str(), &s.scope, &s.physical_id) == *user);
+        !in_place && users.any(|s| done.is_some_and(|done| !done.contains(&s.name)))
+    })
 }

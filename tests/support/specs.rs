@@ -139,11 +139,12 @@ impl Draft {
         let roles: Map<String, Value> = numbered("r", &self.roles, |n, b| {
             let account = self.account(b[0]);
             let mut role = json!({ "account": account, "name": format!("role-{n}-{}", b[1] % 2) });
-            set(&mut role, b[2] % 4 == 1, "path", "/team/".into());
             if seldom(b[3], 4) {
                 set(&mut role, true, "managed", false.into());
+                set(&mut role, true, "name", format!("outside-{n}").into());
                 return role;
             }
+            set(&mut role, b[2] % 4 == 1, "path", "/team/".into());
             let mut trust = vec![json!({ "service": "ec2.amazonaws.com" })];
             if n > 0 && b[3] % 2 == 1 {
                 trust.push(json!({ "role": "r0" }));
@@ -179,8 +180,9 @@ impl Draft {
             let mut account = json!({ "cluster": cluster, "namespace": format!("n{}", b[1] % 2),
                 "name": format!("sa-{n}-{}", b[2] / 64 % 2) });
             set(&mut account, b[2] % 3 == 1, "identity", pick(&["irsa", "pod_identity"], b[2] / 3).into());
-            set(&mut account, b[3] % 2 == 1, "create_namespace", true.into());
-            match b[4] % 6 {
+            // A namespace that is made by one is made by all: one that is still used cannot go.
+            set(&mut account, b[1] % 2 == 1, "create_namespace", true.into());
+            match b[3] % 6 {
                 4 => set(&mut account, true, "manage", "annotation".into()),
                 5 => set(&mut account, true, "manage", "none".into()),
                 _ => {}

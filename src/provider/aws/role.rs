@@ -40,6 +40,7 @@ impl Kind for Role {
     const NAME: &'static str = "aws.iam.role";
     const IMMUTABLE: &'static [&'static str] = &["name", "path"];
     const RELEASE: Release = Release::Forget;
+    const RESETS: &'static [&'static str] = &["description", "max_session_duration"];
     type Body = RoleBody;
 
     fn desire(spec: &Spec, facts: &Facts, _chains: &[Chain], want: &mut Wanted<RoleBody>) {
