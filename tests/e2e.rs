@@ -113,7 +113,9 @@ fn apply_makes_what_the_spec_says_and_destroy_leaves_what_others_have() {
     assert!(live.contains(&foreign()), "{live:?}");
     let ours: Vec<&Value> = live.iter().filter(|s| **s != foreign()).collect();
     assert!(ours.iter().all(|s| s["Principal"]["AWS"] == LOADER_ROLE), "{ours:?}");
-    assert!(ours.iter().any(|s| s["Action"] == "s3:GetObject" && s["Resource"] == "arn:aws:s3:::acme-weights/mistral/*"));
+    assert!(
+        ours.iter().any(|s| s["Action"] == "s3:GetObject" && s["Resource"] == "arn:aws:s3:::acme-weights/mistral/*")
+    );
 
     world.bailiwick(&["destroy", "--yes"]).exits(0).shows(&["serving: 6 done"]);
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
@@ -167,7 +169,7 @@ fn a_namespace_is_made_if_asked_and_goes_only_when_empty() {
     assert!(world.kube.has_namespace(&world.namespace));
     world.kube.annotate(&world.namespace, "somebody-elses", "kubectl", &json!({}));
     let kept = world.bailiwick(&["destroy", "--yes"]).exits(1);
-    kept.shows(&["it still holds service account `somebody-elses`"]);
+    kept.shows(&["it still holds service account `somebody-elses`", "The next `bailiwick destroy` does what is left."]);
     assert!(world.kube.has_namespace(&world.namespace));
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new(), "the rest goes on");
 }
@@ -247,7 +249,8 @@ fn what_was_removed_by_hand_is_made_again() {
     let drift = world.bailiwick(&["drift", "--format", "json"]).exits(2).json();
     let moved: Vec<&str> = drift["drift"].as_array().unwrap().iter().map(|d| d["address"].as_str().unwrap()).collect();
     // With the role, its ARN in policies of resources became the id of something that is gone.
-    let expected = ["aws.iam.role.loader", "aws.iam.role_policy.loader/bailiwick-access", "aws.s3.bucket_policy.weights"];
+    let expected =
+        ["aws.iam.role.loader", "aws.iam.role_policy.loader/bailiwick-access", "aws.s3.bucket_policy.weights"];
     assert_eq!(moved, expected);
     world.apply();
     assert_eq!(world.aws.roles(PLATFORM), ["serving-loader"]);
@@ -336,7 +339,10 @@ fn what_another_project_owns_is_refused() {
 #[test]
 fn another_account_can_be_reached_through_a_role_there() {
     let spec = POD
-        .replace("clusters:", "  models: { id: \"222222222222\", region: us-west-2, assume_role: bailiwick }\nclusters:")
+        .replace(
+            "clusters:",
+            "  models: { id: \"222222222222\", region: us-west-2, assume_role: bailiwick }\nclusters:",
+        )
         .replace("data: { account: platform,", "data: { account: models,")
         .replace("access: read_write }", "access: read_write, mode: assume_role }");
     let world = applied(&spec);
@@ -352,7 +358,10 @@ fn another_account_can_be_reached_through_a_role_there() {
     let trust = world.aws.trust(MODELS, role).to_string();
     assert!(trust.contains("arn:aws:iam::111111111111:role/pods-job"), "{trust}");
     let hop = world.aws.inline_policies(PLATFORM, "pods-job");
-    assert!(hop.values().any(|p| p.to_string().contains("sts:AssumeRole") && p.to_string().contains(&target)), "{hop:?}");
+    assert!(
+        hop.values().any(|p| p.to_string().contains("sts:AssumeRole") && p.to_string().contains(&target)),
+        "{hop:?}"
+    );
     assert_eq!(world.aws.bucket_policy(MODELS, "acme-data"), None, "the role is of the bucket's account");
     world.bailiwick(&["destroy", "--yes"]).exits(0);
     assert_eq!([world.aws.roles(PLATFORM), world.aws.roles(MODELS)], [Vec::<String>::new(), vec![]]);
@@ -360,9 +369,10 @@ fn another_account_can_be_reached_through_a_role_there() {
 
 #[test]
 fn a_key_of_ours_is_made_and_kept() {
-    let spec = SERVING
-        .replace("versioning: true }", "encryption: { kms_key: weights, bucket_key: true } }")
-        .replace("service_accounts:", "keys:\n  weights: { account: models, alias: weights, managed: true, rotation: true }\nservice_accounts:");
+    let spec = SERVING.replace("versioning: true }", "encryption: { kms_key: weights, bucket_key: true } }").replace(
+        "service_accounts:",
+        "keys:\n  weights: { account: models, alias: weights, managed: true, rotation: true }\nservice_accounts:",
+    );
     let world = applied(&spec);
     world.settled();
     let alias = json!({ "KeyId": "alias/weights" });
@@ -372,12 +382,14 @@ fn a_key_of_ours_is_made_and_kept() {
     assert_eq!(world.aws.kms(MODELS, "GetKeyRotationStatus", &by_id).json()["KeyRotationEnabled"], true);
     let encryption = world.aws.s3(MODELS, "GET /acme-weights?encryption", "").ok();
     assert!(encryption.contains(arn), "the bucket names the key's ARN: {encryption}");
-    let policy = world.aws.kms(MODELS, "GetKeyPolicy", &json!({ "KeyId": key["KeyId"], "PolicyName": "default" })).json();
+    let policy =
+        world.aws.kms(MODELS, "GetKeyPolicy", &json!({ "KeyId": key["KeyId"], "PolicyName": "default" })).json();
     assert!(policy["Policy"].as_str().unwrap().contains(LOADER_ROLE), "{policy}");
 
     world.bailiwick(&["destroy", "--yes"]).exits(0);
     assert_eq!(world.aws.kms(MODELS, "DescribeKey", &alias).json()["KeyMetadata"]["KeyState"], "Enabled");
-    let policy = world.aws.kms(MODELS, "GetKeyPolicy", &json!({ "KeyId": key["KeyId"], "PolicyName": "default" })).json();
+    let policy =
+        world.aws.kms(MODELS, "GetKeyPolicy", &json!({ "KeyId": key["KeyId"], "PolicyName": "default" })).json();
     assert!(!policy["Policy"].as_str().unwrap().contains(LOADER_ROLE), "{policy}");
 }
 
@@ -388,7 +400,10 @@ fn a_key_is_deleted_only_when_it_is_named() {
         "keys:\n  weights: { account: models, alias: weights, managed: true, on_destroy: delete }\nservice_accounts:",
     );
     let world = applied(&spec);
-    let state = || world.aws.kms(MODELS, "DescribeKey", &json!({ "KeyId": "alias/weights" })).json()["KeyMetadata"]["KeyState"].clone();
+    let state = || {
+        world.aws.kms(MODELS, "DescribeKey", &json!({ "KeyId": "alias/weights" })).json()["KeyMetadata"]["KeyState"]
+            .clone()
+    };
     let refused = world.bailiwick(&["destroy", "--yes"]).exits(1);
     refused.shows(&["--allow-delete aws.kms.key.weights"]).says(&["nothing was written"]);
     assert_eq!(state(), "Enabled");
@@ -446,7 +461,10 @@ fn a_plan_that_takes_much_away_must_be_told_how_much() {
 #[test]
 fn credentials_of_another_account_stop_everything() {
     // The emulator's own account instead of the one that the spec names.
-    let world = world(&SERVING.replace("id: \"222222222222\", region: us-west-2, assume_role: bailiwick", "id: \"222222222222\", region: us-west-2"));
+    let world = world(&SERVING.replace(
+        "id: \"222222222222\", region: us-west-2, assume_role: bailiwick",
+        "id: \"222222222222\", region: us-west-2",
+    ));
     world.aws.forget_requests();
     for command in [&["plan"][..], &["apply", "--yes"], &["drift"], &["destroy", "--yes"]] {
         let refused = world.bailiwick(command).exits(1);
@@ -515,9 +533,13 @@ fn a_role_that_is_not_known_everywhere_yet_is_waited_for() {
     let mut world = world(SERVING);
     let refused = std::sync::atomic::AtomicBool::new(false);
     let gate = Gate::open(&world.aws, move |request| {
-        let first = request.starts_with("PUT /acme-weights/?policy") && !refused.swap(true, std::sync::atomic::Ordering::Relaxed);
+        let first = request.starts_with("PUT /acme-weights/?policy")
+            && !refused.swap(true, std::sync::atomic::Ordering::Relaxed);
         match first {
-            true => Verdict::Answer(400, "<Error><Code>MalformedPolicy</Code><Message>Invalid principal in policy</Message></Error>".into()),
+            true => Verdict::Answer(
+                400,
+                "<Error><Code>MalformedPolicy</Code><Message>Invalid principal in policy</Message></Error>".into(),
+            ),
             false => Verdict::Pass,
         }
     });
@@ -550,7 +572,8 @@ fn a_saved_plan_is_applied_exactly() {
     assert_eq!(report["plan_digest"], world.bailiwick(&["plan", "--format", "json"]).exits(0).json()["plan_digest"]);
     world.bailiwick(&["show", "plan.json"]).exits(0).shows(&["5 to create, 1 to adopt", "aws.iam.role.loader"]);
     let done = world.bailiwick(&["apply", "plan.json", "--format", "json"]).exits(0).json();
-    let outcomes: Vec<&str> = done["steps"].as_array().unwrap().iter().map(|s| s["outcome"].as_str().unwrap()).collect();
+    let outcomes: Vec<&str> =
+        done["steps"].as_array().unwrap().iter().map(|s| s["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["done"; 6]);
     assert_eq!(done["plan_digest"], report["plan_digest"]);
     let in_order: Vec<&Value> = done["steps"].as_array().unwrap().iter().map(|s| &s["address"]).collect();
@@ -595,7 +618,8 @@ fn a_saved_plan_is_refused_when_it_was_edited() {
 #[test]
 fn only_the_expected_digest_is_applied() {
     let world = world(SERVING);
-    let digest = world.bailiwick(&["plan", "--format", "json"]).exits(0).json()["plan_digest"].as_str().unwrap().to_owned();
+    let digest =
+        world.bailiwick(&["plan", "--format", "json"]).exits(0).json()["plan_digest"].as_str().unwrap().to_owned();
     let wrong = format!("sha256:{}", "0".repeat(64));
     world.bailiwick(&["apply", "--yes", "--expect-digest", &wrong]).exits(1).says(&["nothing was written", &digest]);
     assert_eq!(world.aws.writes(), 0);
@@ -780,7 +804,10 @@ fn the_state_can_be_looked_at_and_mended() {
     assert_eq!(world.bailiwick(&["show"]).exits(0).stdout, listed.stdout);
     let role = world.bailiwick(&["state", "show", "aws.iam.role.loader"]).exits(0).json();
     assert_eq!(role["physical_id"], "serving-loader");
-    world.bailiwick(&["state", "show", "aws.iam.role.nobody"]).exits(1).says(&["the state has no `aws.iam.role.nobody`"]);
+    world
+        .bailiwick(&["state", "show", "aws.iam.role.nobody"])
+        .exits(1)
+        .says(&["the state has no `aws.iam.role.nobody`"]);
 
     world.bailiwick(&["state", "rm", "aws.iam.role.loader"]).exits(0).says(&["no longer in the state"]);
     assert_eq!(world.aws.roles(PLATFORM), ["serving-loader"]);
@@ -792,11 +819,32 @@ fn the_state_can_be_looked_at_and_mended() {
     assert_eq!(role["adopted"], Value::Null, "it carries our mark: it goes with destroy");
 
     world.bailiwick(&["state", "mv", "aws.s3.bucket.weights", "aws.s3.bucket.models"]).exits(0);
-    world.bailiwick(&["state", "mv", "aws.s3.bucket.models", "aws.iam.role.models"]).exits(1).says(&["different kinds"]);
+    world
+        .bailiwick(&["state", "mv", "aws.s3.bucket.models", "aws.iam.role.models"])
+        .exits(1)
+        .says(&["different kinds"]);
     world.bailiwick(&["state", "list"]).exits(0).shows(&["aws.s3.bucket.models"]);
     world.spec(&SERVING.replace("weights: {", "models: {").replace("bucket: weights", "bucket: models"));
-    let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).json();
-    assert_eq!((plan["summary"]["create"].as_u64(), plan["summary"]["replace"].as_u64()), (Some(1), Some(0)), "{}", plan["summary"]);
+    world.apply();
+    world.settled();
+    assert!(bucket_statements(&world).len() > 1, "the grants are still there");
+}
+
+#[test]
+fn an_entry_with_a_new_name_loses_nothing() {
+    let world = applied(SERVING);
+    let before = bucket_statements(&world);
+    let spec = SERVING.replace("weights: {", "models: {").replace("bucket: weights", "bucket: models");
+    world.spec(&spec);
+    world.apply();
+    world.settled();
+    assert_eq!(sorted(bucket_statements(&world)), sorted(before));
+    // The name of a derived role comes from the key: another role, for the same service account.
+    world.spec(&spec.replace("loader: {", "model-loader: {").replace("to: loader", "to: model-loader"));
+    world.apply();
+    world.settled();
+    assert_eq!(world.aws.roles(PLATFORM), ["serving-model-loader"]);
+    assert!(world.kube.annotations(&world.namespace, "loader")[ROLE_ANNOTATION].ends_with("/serving-model-loader"));
 }
 
 #[test]
@@ -809,9 +857,12 @@ fn graphs_are_text_for_their_tools() {
     assert!(mermaid.starts_with("flowchart LR\n") && mermaid.contains("[\"aws.iam.role.loader\"]"), "{mermaid}");
     let graph = world.bailiwick(&["graph", "--format", "json"]).exits(0).json();
     assert_eq!(graph["nodes"].as_array().unwrap().len(), 6);
-    assert!(graph["edges"].as_array().unwrap().contains(
-        &json!({ "from": "aws.iam.role.loader", "to": "aws.iam.oidc_provider.prod" })
-    ));
+    assert!(
+        graph["edges"]
+            .as_array()
+            .unwrap()
+            .contains(&json!({ "from": "aws.iam.role.loader", "to": "aws.iam.oidc_provider.prod" }))
+    );
     assert_eq!(world.aws.requests()["total"], 0, "a graph needs nobody");
 }
 
@@ -825,13 +876,33 @@ fn a_starter_spec_is_sound_and_overwrites_nothing() {
     init(&["--project", "other"]).exits(1).says(&["`bailiwick.yaml` exists", "--force"]);
     assert_eq!(world.read("bailiwick.yaml"), written);
     let answers = [
-        "--project", "chat", "--account", PLATFORM, "--region", "eu-central-1", "--cluster", "eks-1", "--bucket", "acme-chat",
-        "--bucket-account", MODELS, "--prefix", "v1/", "--namespace", "chat", "--service-account", "vllm", "--force",
+        "--project",
+        "chat",
+        "--account",
+        PLATFORM,
+        "--region",
+        "eu-central-1",
+        "--cluster",
+        "eks-1",
+        "--bucket",
+        "acme-chat",
+        "--bucket-account",
+        MODELS,
+        "--prefix",
+        "v1/",
+        "--namespace",
+        "chat",
+        "--service-account",
+        "vllm",
+        "--force",
     ];
     init(&answers).exits(0);
     world.bailiwick(&["validate"]).exits(0).shows(&["chat: sound"]);
     let spec = world.read("bailiwick.yaml");
-    assert!(["\"222222222222\"", "eu-central-1", "\"acme-chat\"", "\"v1/\"", "\"vllm\""].iter().all(|t| spec.contains(t)), "{spec}");
+    assert!(
+        ["\"222222222222\"", "eu-central-1", "\"acme-chat\"", "\"v1/\"", "\"vllm\""].iter().all(|t| spec.contains(t)),
+        "{spec}"
+    );
     init(&["--account", "12", "--out", "other.yaml"]).exits(1).says(&["12", "nothing was written"]);
     assert!(!world.folder().join("other.yaml").exists());
 }

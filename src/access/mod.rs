@@ -5,20 +5,26 @@
 //! functions; nothing here knows how a side is stored.
 
 mod actions;
+mod ask;
+mod change;
 mod identity;
 mod pack;
 mod resource;
 mod trust;
+mod world;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 pub use actions::{Actions, pattern_text};
+pub use ask::{Answer, AskError, Target, Verdict};
+pub use change::{AccessChange, Crossing, Direction, Group, diff};
 pub use identity::{identity_statements, render_for_owner};
 pub use pack::{INLINE_NAME, PackError, Packed, pack, packed};
 pub use resource::{bucket_statements, key_statements, own_sid, sid_prefix};
 pub use trust::{role_trust, trusted_roles};
+pub use world::{Hop, Pod, Thing, Who, World};
 
 use crate::diagnostic::{Diagnostic, SourceRef};
 use crate::document::Digest;

@@ -1,6 +1,7 @@
 //! Findings about a whole plan; one rule a file, stable codes.
 
 mod attachments;
+mod lint;
 mod quota;
 
 use serde::Serialize;
@@ -84,9 +85,19 @@ impl From<&Finding> for Diagnostic {
 /// Runs every rule. `today` (YYYY-MM-DD) decides which acceptances still hold.
 #[must_use]
 pub fn run(context: &Context<'_>, today: &str) -> Vec<Finding> {
-    let rules: [&dyn Rule; 2] = [&quota::Quota, &attachments::Attachments];
-    let mut findings: Vec<Finding> =
+    let rules: [&dyn Rule; 3] = [&quota::Quota, &attachments::Attachments, &lint::Lint];
+    let findings =
         access::findings(context.spec, context.facts, context.chains).into_iter().map(Finding::from).collect();
+    judged(context, &rules, findings, today)
+}
+
+/// Runs the rules about what policies mean, and no others: for documents that are live and that nobody is about to change.
+#[must_use]
+pub fn policies(context: &Context<'_>, today: &str) -> Vec<Finding> {
+    judged(context, &[&lint::Lint], Vec::new(), today)
+}
+
+fn judged(context: &Context<'_>, rules: &[&dyn Rule], mut findings: Vec<Finding>, today: &str) -> Vec<Finding> {
     for rule in rules {
         rule.check(context, &mut findings);
     }
@@ -105,7 +116,7 @@ fn accepted(spec: &Spec, finding: &Finding, today: &str) -> Option<String> {
         .find(|a| {
             let by_address = finding.address.as_ref().is_some_and(|address| address.to_string() == a.at);
             let path: Vec<&str> = a.at.split('.').collect();
-            let by_entry = path.len() > 1 && spec.source(&path).is_some_and(|s| Some(&s) == finding.source.as_ref());
+            let by_entry = path.len() > 1 && finding.source.as_ref().is_some_and(|s| spec.holds(&path, s));
             by_address || by_entry
         })
         .map(|a| a.reason.clone())

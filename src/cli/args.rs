@@ -181,6 +181,19 @@ pub enum Command {
         #[command(subcommand)]
         command: StateCommand,
     },
+    /// Say whether somebody may do something, with the chain, or where it breaks.
+    ///
+    /// Exits with 0 if it is allowed, 2 if it is denied or depends on conditions, 1 if it cannot be known.
+    Can(super::access::Can),
+    /// Say who may do something, each with the chain.
+    ///
+    /// Exits with 0 if somebody may, 2 if nobody.
+    WhoCan(super::access::WhoCan),
+    /// Check, compare, print and evaluate plain policy documents.
+    Policy {
+        #[command(subcommand)]
+        command: super::policy::PolicyCommand,
+    },
     /// Print a JSON Schema.
     Schema {
         /// Of what.
@@ -206,6 +219,9 @@ pub struct Allow {
     /// Allow this key to be scheduled for deletion; may be repeated.
     #[arg(long, value_name = "ADDRESS")]
     pub allow_delete: Vec<String>,
+    /// Go on in spite of errors with this code, such as `trust-oidc-no-sub`; may be repeated.
+    #[arg(long, value_name = "CODE")]
+    pub allow: Vec<String>,
 }
 
 /// Looking at the state, or mending it.

@@ -11,6 +11,7 @@ use super::offline::{lock_info, plan_file};
 use super::project::{Compiled, Known, Project, forbidding};
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now, today};
+use crate::access::{self, World};
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, Version};
 use crate::check::{self, Finding};
@@ -18,12 +19,14 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::diff::{self, Drift, DriftClass};
 use crate::engine::{Engine, Limits, Prepared};
 use crate::event::Outcome;
+use crate::kind::{Resource, Wish};
 use crate::live::AnyLive;
-use crate::plan::{Guard, Plan, PlanError, PlanFile, Refusal, guard};
+use crate::plan::{Bodies, Guard, Plan, PlanError, PlanFile, Refusal, guard};
 use crate::provider;
 use crate::render;
 use crate::report::{self, wire};
 use crate::session::{self, Session};
+use crate::snapshot::Seen;
 use crate::spec::Spec;
 use crate::state::State;
 
@@ -41,7 +44,11 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
     let settings = session::Environment { s3_endpoint: environment.s3_endpoint, concurrency: None };
     let session = Session::new(&project.spec, settings);
     let register = provider::live();
-    let work = Work { ui, project: &project, spec: &spec, session: &session, register: &register };
+    let allowed = match command {
+        Command::Plan { allow, .. } | Command::Apply { allow, .. } | Command::Destroy { allow, .. } => &allow.allow[..],
+        _ => &[],
+    };
+    let work = Work { ui, project: &project, spec: &spec, session: &session, register: &register, allowed };
     runtime.block_on(work.run(command))
 }
 
@@ -51,12 +58,15 @@ struct Work<'a> {
     spec: &'a Spec,
     session: &'a Session,
     register: &'a [Box<dyn AnyLive>],
+    /// The codes of findings that do not forbid anything.
+    allowed: &'a [String],
 }
 
 /// A plan and all that was learnt on the way to it.
 struct Planned {
     plan: Plan,
     findings: Vec<Finding>,
+    changes: Vec<wire::WireAccessChange>,
     refusals: Vec<Refusal>,
     unknown: Vec<String>,
     drift: Vec<Drift>,
@@ -71,7 +81,7 @@ impl Work<'_> {
             Command::Plan { out, format, detailed_exitcode, target, refresh_only, allow } => {
                 if *refresh_only {
                     let planned = self.look(&guard_of(allow, false)?, &BTreeSet::new()).await?;
-                    return Ok(self.tell_drift(&planned.drift, *format));
+                    return Ok(self.tell_drift(&planned.drift, &planned.findings, *format));
                 }
                 self.plan(out.as_deref(), *format, *detailed_exitcode, target, allow).await
             }
@@ -80,14 +90,16 @@ impl Work<'_> {
             }
             Command::Apply { yes, expect_digest, format, target, allow, .. } => {
                 let targets = addresses(target)?;
-                self.apply(*yes, expect_digest.as_deref(), *format, &targets, &guard_of(allow, false)?).await
+                self.apply("apply", *yes, expect_digest.as_deref(), *format, &targets, &guard_of(allow, false)?).await
             }
             Command::Destroy { yes, format, allow } => {
-                self.apply(*yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
+                self.apply("destroy", *yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
             }
+            Command::Can(asked) => super::access::can(self.ui, &self.world().await?, asked),
+            Command::WhoCan(asked) => super::access::who_can(self.ui, &self.world().await?, asked),
             Command::Drift { format, fail_on } => {
-                let drift = self.drift().await?;
-                self.tell_drift(&drift, *format);
+                let (drift, findings) = self.drift().await?;
+                self.tell_drift(&drift, &findings, *format);
                 let unreadable = drift.iter().any(|d| d.class == DriftClass::Unreadable);
                 let moved = drift.iter().any(|d| d.class >= least(*fail_on));
                 Ok(if unreadable {
@@ -114,9 +126,10 @@ impl Work<'_> {
     async fn compile(&self) -> Result<(crate::spec::Facts, Compiled), Failure> {
         // What can be found wrong without looking is told first.
         let (_, findings) = self.project.check_offline(self.ui, &today())?;
-        if forbidding(&findings) > 0 {
+        let wrong = forbidding(&findings, self.allowed);
+        if wrong > 0 {
             self.tell_findings(&findings);
-            return Err(Failure::told(forbidding(&findings)));
+            return Err(Failure::told(wrong));
         }
         let engine = self.engine();
         if let Err(errors) = engine.identify().await {
@@ -171,8 +184,13 @@ impl Work<'_> {
         }
         let plan = plan.targeted(targets);
         let refusals = guard(&plan, state.resources.len(), allowed);
+        let before = Bodies::seen(&prepared.diff);
+        // What is taken away is told by the names that the spec has for it.
+        let world = |bodies: &Bodies| World::new(&self.project.spec, &facts, bodies.things());
+        let changes = access::diff(&world(&before), &world(&before.after(&plan)));
+        let changes = changes.iter().map(wire::access_change).collect();
         let drift = diff::drift(&prepared.diff, |name| engine.kind(name));
-        Ok(Planned { plan, findings, refusals, unknown, drift, state, version, recovered })
+        Ok(Planned { plan, findings, changes, refusals, unknown, drift, state, version, recovered })
     }
 
     async fn plan(
@@ -184,7 +202,7 @@ impl Work<'_> {
         allow: &Allow,
     ) -> Ended {
         let planned = self.look(&guard_of(allow, false)?, &addresses(target)?).await?;
-        let wire = wire::plan(&planned.plan, &planned.findings, self.requests());
+        let wire = wire::plan(&planned.plan, &planned.changes, &planned.findings, self.requests());
         let json = serde_json::to_value(&wire).map_err(|e| Failure::new(e.to_string()))?;
         let report = self.report(&planned, out);
         self.ui.result(&match format {
@@ -192,7 +210,7 @@ impl Work<'_> {
             Format::Text => render::terminal(&report, self.ui.palette()),
             Format::Markdown => render::markdown(&report),
         });
-        if !planned.refusals.is_empty() || forbidding(&planned.findings) > 0 {
+        if !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0 {
             return Ok(Exit::Error);
         }
         if let Some(path) = out {
@@ -202,7 +220,9 @@ impl Work<'_> {
     }
 
     fn report(&self, planned: &Planned, out: Option<&Path>) -> report::Report {
-        let mut report = report::plan(&planned.plan, &planned.findings, &planned.refusals, &planned.unknown);
+        let findings = self.ui.shown(&planned.findings);
+        let changes = Some(planned.changes.as_slice());
+        let mut report = report::plan(&planned.plan, changes, &findings, &planned.refusals, &planned.unknown);
         if !planned.plan.is_empty() {
             report.footer.push(format!("Plan digest {}", planned.plan.digest()));
         }
@@ -234,6 +254,7 @@ impl Work<'_> {
 
     async fn apply(
         &self,
+        command: &str,
         yes: bool,
         expected: Option<&str>,
         format: ApplyFormat,
@@ -241,21 +262,22 @@ impl Work<'_> {
         allowed: &Guard,
     ) -> Ended {
         let backend = self.backend();
-        let _lock = backend.lock(lock_info("bailiwick apply")).await.map_err(|e| Failure::new(e.to_string()))?;
+        let lock = backend.lock(lock_info(&format!("bailiwick {command}"))).await;
+        let _lock = lock.map_err(|e| Failure::new(e.to_string()))?;
         let planned = self.look(allowed, targets).await?;
         let report = render::terminal(&self.report(&planned, None), self.ui.palette());
         match format {
             ApplyFormat::Text => self.ui.result(&report),
             ApplyFormat::Json => self.ui.tell(&report),
         }
-        if !planned.refusals.is_empty() || forbidding(&planned.findings) > 0 {
+        if !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0 {
             return Err(Failure::new("nothing was written"));
         }
         expect(expected, &planned.plan)?;
         if !planned.plan.is_empty() && !yes {
             if !self.ui.can_ask() {
                 return Err(Failure::new(
-                    "there is nobody to ask: apply a saved plan, or say --yes; nothing was written",
+                    "there is nobody to ask: say --yes, or apply a saved plan; nothing was written",
                 ));
             }
             let answer = self.ui.ask("\nApply this? Only `yes` is taken for an answer:");
@@ -265,7 +287,7 @@ impl Work<'_> {
         }
         let known =
             Known { state: planned.state, version: planned.version, unknown: Vec::new(), recovered: planned.recovered };
-        self.execute(&planned.plan, known, &backend, format).await
+        self.execute(command, &planned.plan, known, &backend, format).await
     }
 
     async fn apply_file(&self, path: &Path, expected: Option<&str>, format: ApplyFormat, allow: &Allow) -> Ended {
@@ -304,7 +326,7 @@ impl Work<'_> {
             return Err(Failure::new(lines.join("\nerror: ")));
         }
         self.unmoved(&plan).await?;
-        self.execute(&plan, known, &backend, format).await
+        self.execute("apply", &plan, known, &backend, format).await
     }
 
     /// Refuses a saved plan as a whole if anything that it touches moved since.
@@ -320,7 +342,14 @@ impl Work<'_> {
         )))
     }
 
-    async fn execute(&self, plan: &Plan, known: Known, backend: &dyn Backend, format: ApplyFormat) -> Ended {
+    async fn execute(
+        &self,
+        command: &str,
+        plan: &Plan,
+        known: Known,
+        backend: &dyn Backend,
+        format: ApplyFormat,
+    ) -> Ended {
         if plan.is_empty() && plan.refreshed.is_empty() && !known.recovered {
             if format == ApplyFormat::Json {
                 self.ui.result(&applied_json(plan, &crate::event::Outcomes::new()));
@@ -341,7 +370,7 @@ impl Work<'_> {
         match format {
             ApplyFormat::Json => self.ui.result(&applied_json(plan, &executed.outcomes)),
             ApplyFormat::Text => {
-                let report = report::applied(plan, &executed.outcomes);
+                let report = report::applied(command, plan, &executed.outcomes);
                 self.ui.result(&format!("\n{}", render::terminal(&report, self.ui.palette())));
             }
         }
@@ -353,7 +382,28 @@ impl Work<'_> {
         })
     }
 
-    async fn drift(&self) -> Result<Vec<Drift>, Failure> {
+    /// What is live of all that is in the spec or the state.
+    async fn world(&self) -> Result<World, Failure> {
+        let (facts, compiled) = self.compile().await?;
+        let Known { state, .. } = self.state(&self.backend()).await?;
+        let prepared = self.engine().prepare(compiled.desired, &state).await;
+        self.ui.finish();
+        let unread: Vec<String> = prepared
+            .snapshot
+            .seen
+            .iter()
+            .filter_map(|(address, seen)| match seen {
+                Seen::Unreadable { why } => Some(format!("{address}: {why}")),
+                _ => None,
+            })
+            .collect();
+        if !unread.is_empty() {
+            return Err(Failure::new(format!("could not look everywhere:\n  {}", unread.join("\n  "))));
+        }
+        Ok(World::new(self.spec, &facts, Bodies::seen(&prepared.diff).things()))
+    }
+
+    async fn drift(&self) -> Result<(Vec<Drift>, Vec<Finding>), Failure> {
         if let Err(errors) = self.engine().identify().await {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(Failure::new(lines.join("\nerror: ")));
@@ -363,14 +413,37 @@ impl Work<'_> {
         // What was applied is held against what is live; the spec has no say.
         let prepared = engine.prepare(crate::desired::Desired::default(), &state).await;
         self.ui.finish();
-        Ok(diff::drift(&prepared.diff, |name| engine.kind(name)))
+        let findings = self.live_findings(&prepared);
+        Ok((diff::drift(&prepared.diff, |name| engine.kind(name)), findings))
     }
 
-    fn tell_drift(&self, drift: &[Drift], format: Format) -> Exit {
-        let report = report::drift(&self.spec.project, drift);
+    /// What the policies mean that are live now, told at the entries of the spec that they come from.
+    fn live_findings(&self, prepared: &Prepared) -> Vec<Finding> {
+        let facts = crate::spec::Facts::placeholders(self.spec);
+        let sources = self.project.desired(self.spec, &facts);
+        let mut desired = crate::desired::Desired::default();
+        for resource in prepared.diff.resources.values() {
+            let (Some(owned), Seen::Present { body, .. }) = (&resource.owned, &resource.seen) else { continue };
+            let source = sources.resources.get(&resource.address).and_then(|r| r.wish.source.clone());
+            let wish =
+                Wish::new(resource.address.name(), owned.scope.clone(), &owned.physical_id, body.clone()).at(source);
+            desired.resources.insert(resource.address.clone(), Resource { address: resource.address.clone(), wish });
+        }
+        let context = check::Context {
+            spec: self.spec,
+            facts: &facts,
+            chains: &[],
+            desired: &desired,
+            snapshot: Some(&prepared.snapshot),
+        };
+        check::policies(&context, &today())
+    }
+
+    fn tell_drift(&self, drift: &[Drift], findings: &[Finding], format: Format) -> Exit {
+        let report = report::drift(&self.spec.project, drift, &self.ui.shown(findings));
         self.ui.result(&match format {
             Format::Json => {
-                let wire = wire::drift(&self.spec.project, drift);
+                let wire = wire::drift(&self.spec.project, drift, findings);
                 format!("{:#}\n", serde_json::to_value(wire).unwrap_or_default())
             }
             Format::Text => render::terminal(&report, self.ui.palette()),

@@ -1,11 +1,13 @@
 //! Arguments, prompts, exit codes, streams: the only place that prints or reads the environment.
 #![cfg_attr(not(all(feature = "aws", feature = "kubernetes")), allow(dead_code))] // what only plan and apply use
 
+mod access;
 mod args;
 mod init;
 #[cfg(all(feature = "aws", feature = "kubernetes"))]
 mod live;
 mod offline;
+mod policy;
 mod project;
 mod ui;
 
@@ -91,6 +93,9 @@ fn run(ui: &Ui, args: &Args, environment: &Environment) -> Ended {
         Command::Graph { format } => offline::graph(ui, args, *format),
         Command::Show { plan, format } => offline::show(ui, args, plan.as_deref(), *format),
         Command::State { command } => offline::state(ui, args, command),
+        Command::Can(asked) if !asked.world.live => access::can(ui, &offline::world(ui, args)?, asked),
+        Command::WhoCan(asked) if !asked.world.live => access::who_can(ui, &offline::world(ui, args)?, asked),
+        Command::Policy { command } => policy::run(ui, command),
         Command::Schema { schema } => Ok(offline::schema(ui, *schema)),
         Command::Completions { shell } => {
             let mut text = Vec::new();

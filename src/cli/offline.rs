@@ -8,19 +8,20 @@ use super::args::{ApplyFormat, Args, Format, GraphFormat, Schema, StateCommand};
 use super::project::{Known, Project, forbidding};
 use super::ui::Ui;
 use super::{Ended, Exit, Failure, now, today};
+use crate::access::World;
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, LockInfo};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::plan::PlanFile;
+use crate::plan::{Bodies, PlanFile};
 use crate::render;
 use crate::report::{self, wire};
-use crate::spec::Spec;
+use crate::spec::{Facts, Spec};
 use crate::state::State;
 
 pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
     let project = Project::open(ui, &args.file, args.state.as_deref())?;
     let (compiled, findings) = project.check_offline(ui, &today())?;
-    let wrong = forbidding(&findings);
+    let wrong = forbidding(&findings, &[]);
     match format {
         ApplyFormat::Json => {
             let findings: Vec<_> = findings.iter().map(wire::finding).collect();
@@ -35,16 +36,28 @@ pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
                 ui.problems(&problems, &project.files);
             }
             let (resources, grants) = (compiled.desired.resources.len(), compiled.chains.len());
-            let judged = if wrong > 0 { format!("{wrong} errors") } else { "sound".to_owned() };
+            let judged = match wrong {
+                0 => "sound".to_owned(),
+                1 => "1 error".to_owned(),
+                n => format!("{n} errors"),
+            };
             let report = report::Report {
                 headline: format!("{}: {judged}, {resources} resources, {grants} grants", project.spec.project),
-                sections: report::findings_section(&others).into_iter().collect(),
+                sections: report::findings_section(&ui.shown(&others)).into_iter().collect(),
                 footer: Vec::new(),
             };
             ui.result(&render::terminal(&report, ui.palette()));
         }
     }
     Ok(if wrong > 0 { Exit::Error } else { Exit::Ok })
+}
+
+/// The world that the spec alone would make.
+pub(super) fn world(ui: &Ui, args: &Args) -> Result<World, Failure> {
+    let project = Project::open(ui, &args.file, args.state.as_deref())?;
+    let facts = Facts::placeholders(&project.spec);
+    let compiled = project.compile(ui, &project.spec, &facts)?;
+    Ok(World::new(&project.spec, &facts, Bodies::desired(&compiled.desired).things()))
 }
 
 pub(super) fn graph(ui: &Ui, args: &Args, format: GraphFormat) -> Ended {
@@ -99,12 +112,20 @@ pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format) ->
     let text = match format {
         Format::Json => format!("{:#}\n", file.report),
         Format::Text | Format::Markdown => {
-            let report = report::plan(&file.plan, &[], &[], &[]);
+            let mut report = report::plan(&file.plan, None, &[], &[], &[]);
+            report.sections.splice(0..0, saved_access(&file));
             if format == Format::Text { render::terminal(&report, ui.palette()) } else { render::markdown(&report) }
         }
     };
     ui.result(&text);
     Ok(Exit::Ok)
+}
+
+/// The access section of a saved plan.
+fn saved_access(file: &PlanFile) -> Option<report::Section> {
+    let changes: Vec<wire::WireAccessChange> =
+        serde_json::from_value(file.report.get("access_changes")?.clone()).ok()?;
+    report::access_section(&changes, !file.plan.is_empty())
 }
 
 fn list(state: &State) -> String {

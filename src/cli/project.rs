@@ -78,6 +78,13 @@ impl Project {
         Ok(Compiled { chains, desired })
     }
 
+    /// Everything that should exist, whatever problems there are.
+    #[must_use]
+    pub fn desired(&self, spec: &Spec, facts: &Facts) -> Desired {
+        let kinds = provider::kinds();
+        desired::build(spec, facts, &access::lower(spec), kinds.iter().map(AsRef::as_ref)).0
+    }
+
     /// Compiles with stand-ins for what only a look could tell, and tells every finding. Nothing is read or written.
     pub fn check_offline(&self, ui: &Ui, today: &str) -> Result<(Compiled, Vec<Finding>), Failure> {
         let facts = Facts::placeholders(&self.spec);
@@ -124,10 +131,13 @@ impl Known {
     }
 }
 
-/// Findings that forbid going on: errors that the spec does not accept.
+/// Findings that forbid going on: errors that neither the spec accepts nor the command line allows.
 #[must_use]
-pub fn forbidding(findings: &[Finding]) -> usize {
-    findings.iter().filter(|f| f.severity == Severity::Error && f.accepted.is_none()).count()
+pub fn forbidding(findings: &[Finding], allowed: &[String]) -> usize {
+    let forbids = |f: &&Finding| {
+        f.severity == Severity::Error && f.accepted.is_none() && !allowed.iter().any(|code| code == f.code)
+    };
+    findings.iter().filter(forbids).count()
 }
 
 /// What is too large for AWS, as far as a spec with other problems lets it be told: all problems belong into one run.
@@ -192,6 +202,7 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?.path();
+        let entry = entry.strip_prefix(".").map(Path::to_path_buf).unwrap_or(entry);
         if entry.extension().is_some_and(|e| e == "yaml") && entry.is_file() {
             found.push(entry);
         }

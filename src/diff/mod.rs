@@ -80,6 +80,8 @@ pub struct ResourceDiff {
     pub seen: Seen,
     /// What must become of it.
     pub verdict: Verdict,
+    /// The address under which the state knows it, if its key was renamed in the spec.
+    pub moved_from: Option<Address>,
 }
 
 /// What an address named before.
@@ -139,12 +141,27 @@ pub fn compute<'k>(
     state: &State,
     kinds: impl Fn(&str) -> Option<&'k dyn AnyKind>,
 ) -> Diff {
+    let renamed = renamed(desired, state);
     let addresses: BTreeSet<&Address> = desired.resources.keys().chain(state.resources.keys()).collect();
     let resources = addresses
         .into_iter()
         .map(|address| {
             let wanted = desired.resources.get(address);
-            let known = state.resources.get(address);
+            let moved_from = renamed.get(address).copied().filter(|_| !state.resources.contains_key(address));
+            let known = state.resources.get(moved_from.unwrap_or(address));
+            if wanted.is_none() && renamed.values().any(|old| *old == address) {
+                let why = "it is managed under its new key";
+                let diff = ResourceDiff {
+                    address: address.clone(),
+                    desired: None,
+                    owned: known.cloned(),
+                    former: None,
+                    seen: Seen::Absent,
+                    verdict: Verdict::Forget { why, before: None },
+                    moved_from: None,
+                };
+                return (address.clone(), diff);
+            }
             let seen = snapshot.at(address);
             let kind = kinds(address.kind().as_str());
             let now = matches!((wanted, known), (Some(wanted), Some(known)) if moved(wanted, known));
@@ -164,11 +181,42 @@ pub fn compute<'k>(
                 former,
                 seen,
                 verdict,
+                moved_from: moved_from.cloned(),
             };
             (address.clone(), diff)
         })
         .collect();
     Diff { resources }
+}
+
+/// Things whose key was renamed in the spec: the new address, and the old one under which the state knows the same object.
+/// Deleting the old one would delete what the new one means.
+fn renamed<'a>(desired: &'a Desired, state: &'a State) -> BTreeMap<&'a Address, &'a Address> {
+    type Identity<'i> = (&'i str, String, String);
+    fn identity<'i>(address: &'i Address, scope: &Scope, physical_id: &str) -> Identity<'i> {
+        let place = match scope {
+            Scope::Account { id, .. } => id.to_string(),
+            Scope::Cluster { cluster } => cluster.clone(),
+        };
+        (address.kind().as_str(), place, physical_id.to_lowercase())
+    }
+    let orphans: BTreeMap<Identity<'_>, &Address> = state
+        .resources
+        .iter()
+        .filter(|(address, _)| !desired.resources.contains_key(*address))
+        .map(|(address, owned)| (identity(address, &owned.scope, &owned.physical_id), address))
+        .collect();
+    if orphans.is_empty() {
+        return BTreeMap::new();
+    }
+    desired
+        .resources
+        .values()
+        .filter_map(|r| {
+            let old = orphans.get(&identity(&r.address, &r.wish.scope, &r.wish.physical_id))?;
+            Some((&r.address, *old))
+        })
+        .collect()
 }
 
 /// Whether the spec now means another object under the same address: another name, account or cluster.

@@ -1,5 +1,6 @@
 //! The ordered, explained, self-contained list of steps.
 
+mod effect;
 mod file;
 mod guard;
 
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use effect::Bodies;
 pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError};
 pub use guard::{Guard, Refusal, guard};
 
@@ -608,7 +610,8 @@ fn one_replacement(
     Drafted::Steps(steps)
 }
 
-/// The state's entry for a thing that stays, if the spec describes it differently now (its dependencies, protection).
+/// The state's entry for a thing that stays, if it is described differently now: under another address, with other
+/// dependencies, or after somebody changed a part of it that is not ours.
 fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
     let (wish, owned) = (&resource.desired.as_ref()?.wish, resource.owned.as_ref()?);
     let anew = Owned {
@@ -622,8 +625,7 @@ fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
         adopted: owned.adopted,
         former: owned.former.clone(),
     };
-    let same = Owned { fingerprint: owned.fingerprint.clone(), ..anew.clone() } == *owned;
-    (!same).then_some(anew)
+    (resource.moved_from.is_some() || anew != *owned).then_some(anew)
 }
 
 /// The order of steps.

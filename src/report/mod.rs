@@ -1,8 +1,11 @@
 //! The view model: everything that a reader may be shown, already decided. Renderers only lay it out.
 
+mod access;
 pub mod wire;
 
 use serde_json::Value;
+
+pub use access::{answer, answers, section as access_section};
 
 use crate::address::Scope;
 use crate::check::Finding;
@@ -121,9 +124,15 @@ pub fn counts(summary: &Summary) -> String {
     parts.join(", ")
 }
 
-/// The report of a plan.
+/// The report of a plan. `changes` are those of access; nothing if they have not been worked out.
 #[must_use]
-pub fn plan(plan: &Plan, findings: &[Finding], refusals: &[Refusal], unknown: &[String]) -> Report {
+pub fn plan(
+    plan: &Plan,
+    changes: Option<&[wire::WireAccessChange]>,
+    findings: &[Finding],
+    refusals: &[Refusal],
+    unknown: &[String],
+) -> Report {
     let mut sections = Vec::new();
     if !unknown.is_empty() {
         let rows = unknown
@@ -138,6 +147,7 @@ pub fn plan(plan: &Plan, findings: &[Finding], refusals: &[Refusal], unknown: &[
             .collect();
         sections.push(Section { title: "Left by an interrupted run".into(), rows });
     }
+    sections.extend(changes.and_then(|changes| access::section(changes, !plan.is_empty())));
     let rows: Vec<Row> = plan.steps.iter().filter(|s| !hidden_half(s)).map(step_row).collect();
     if !rows.is_empty() {
         sections.push(Section { title: "Changes".into(), rows });
@@ -243,6 +253,11 @@ fn whole(body: &Value) -> Vec<Detail> {
             continue;
         }
         match value {
+            // A set.
+            Value::Object(map) if !map.is_empty() && map.values().all(|v| *v == Value::Bool(true)) => {
+                let names: Vec<&str> = map.keys().map(String::as_str).collect();
+                details.push(Detail::Value { path: key.clone(), before: None, after: Some(names.join(", ")) });
+            }
             Value::Object(map) => {
                 for (name, inner) in map.iter().filter(|(name, _)| !name.starts_with("bailiwick:")) {
                     details.push(Detail::Value {
@@ -253,6 +268,7 @@ fn whole(body: &Value) -> Vec<Detail> {
                 }
             }
             Value::Null => {}
+            Value::String(text) if text.is_empty() => {}
             _ => details.push(Detail::Value { path: key.clone(), before: None, after: Some(short(value)) }),
         }
     }
@@ -319,9 +335,9 @@ fn principals(value: &Value) -> String {
     }
 }
 
-/// The report of what moved.
+/// The report of what moved, and of what the policies mean that are live.
 #[must_use]
-pub fn drift(project: &str, drift: &[Drift]) -> Report {
+pub fn drift(project: &str, drift: &[Drift], findings: &[Finding]) -> Report {
     let mut sections = Vec::new();
     let classes = [
         (DriftClass::Unreadable, "Could not be looked at"),
@@ -354,6 +370,7 @@ pub fn drift(project: &str, drift: &[Drift]) -> Report {
             sections.push(Section { title: title.into(), rows });
         }
     }
+    sections.extend(findings_section(findings));
     let headline = if drift.is_empty() {
         format!("{project}: nothing moved since the last apply")
     } else {
@@ -363,9 +380,9 @@ pub fn drift(project: &str, drift: &[Drift]) -> Report {
     Report { headline, sections, footer: Vec::new() }
 }
 
-/// The end report of an apply.
+/// The end report of an apply; `command` does what is left.
 #[must_use]
-pub fn applied(plan: &Plan, outcomes: &Outcomes) -> Report {
+pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
     let (mut done, mut failed, mut skipped, mut left) = (0, 0, 0, 0);
     let mut rows = Vec::new();
     for step in &plan.steps {
@@ -401,7 +418,7 @@ pub fn applied(plan: &Plan, outcomes: &Outcomes) -> Report {
     }
     let mut footer = Vec::new();
     if failed + skipped + left > 0 {
-        footer.push("The next `bailiwick apply` does what is left.".to_owned());
+        footer.push(format!("The next `bailiwick {command}` does what is left."));
     }
     let sections = if rows.is_empty() { Vec::new() } else { vec![Section { title: "Not done".into(), rows }] };
     Report { headline, sections, footer }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::access::AccessChange;
 use crate::diagnostic::{Severity, SourceRef};
 use crate::diff::{Drift, DriftClass};
 use crate::document::{Digest, Document, FieldPath};
@@ -85,16 +86,25 @@ pub struct WireStep {
 pub struct WireAccessChange {
     /// Who.
     pub who: String,
-    /// Which actions.
+    /// What the actions do: `read`, `list`, `write`, `delete`, `permissions`, `assume` or `unknown`.
     pub what: String,
-    /// On which data.
+    /// The actions behind.
+    #[serde(default)]
+    pub actions: Vec<String>,
+    /// On which data: `bucket/prefix*`, a key, a role, or an ARN pattern.
     #[serde(rename = "where")]
     pub place: String,
+    /// What of it is left out.
+    #[serde(default)]
+    pub except: Vec<String>,
+    /// What must hold besides.
+    #[serde(default)]
+    pub conditions: Vec<String>,
     /// `gain` or `loss`.
     pub change: String,
     /// Through what.
     pub via: Vec<String>,
-    /// Which boundaries it crosses.
+    /// Which boundaries it crosses: `account`, `cluster`, `public`.
     pub crosses: Vec<String>,
 }
 
@@ -141,6 +151,9 @@ pub struct WireDrift {
     pub drift: Vec<WireMoved>,
     /// How many entries of each class.
     pub summary: BTreeMap<String, usize>,
+    /// What the policies mean that are live.
+    #[serde(default)]
+    pub findings: Vec<WireFinding>,
 }
 
 /// One field that moved.
@@ -171,7 +184,7 @@ pub fn step_name(name: &StepName) -> String {
 
 /// The published form of a plan.
 #[must_use]
-pub fn plan(plan: &Plan, findings: &[Finding], requests: WireRequests) -> WirePlan {
+pub fn plan(plan: &Plan, changes: &[WireAccessChange], findings: &[Finding], requests: WireRequests) -> WirePlan {
     WirePlan {
         format_version: PLAN_FILE_FORMAT.to_owned(),
         project: plan.project.clone(),
@@ -208,9 +221,25 @@ pub fn plan(plan: &Plan, findings: &[Finding], requests: WireRequests) -> WirePl
                 }
             })
             .collect(),
-        access_changes: Vec::new(),
+        access_changes: changes.to_vec(),
         findings: findings.iter().map(finding).collect(),
         requests,
+    }
+}
+
+/// The published form of a change of access.
+#[must_use]
+pub fn access_change(change: &AccessChange) -> WireAccessChange {
+    WireAccessChange {
+        who: change.who.clone(),
+        what: change.what.to_string(),
+        actions: change.actions.clone(),
+        place: change.place.clone(),
+        except: change.except.clone(),
+        conditions: change.conditions.clone(),
+        change: change.change.to_string(),
+        via: change.via.clone(),
+        crosses: change.crosses.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -230,7 +259,7 @@ pub fn finding(finding: &Finding) -> WireFinding {
 
 /// The published form of a drift.
 #[must_use]
-pub fn drift(project: &str, drift: &[Drift]) -> WireDrift {
+pub fn drift(project: &str, drift: &[Drift], findings: &[Finding]) -> WireDrift {
     let mut moved = Vec::new();
     let mut summary: BTreeMap<String, usize> = BTreeMap::new();
     for entry in drift {
@@ -250,7 +279,13 @@ pub fn drift(project: &str, drift: &[Drift]) -> WireDrift {
             moved.push(one(Some(difference.path.clone()), difference.before.clone(), difference.after.clone()));
         }
     }
-    WireDrift { format_version: DRIFT_FORMAT.to_owned(), project: project.to_owned(), drift: moved, summary }
+    WireDrift {
+        format_version: DRIFT_FORMAT.to_owned(),
+        project: project.to_owned(),
+        drift: moved,
+        summary,
+        findings: findings.iter().map(finding).collect(),
+    }
 }
 
 /// A class as one word.

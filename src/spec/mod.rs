@@ -217,6 +217,26 @@ impl Spec {
         self.place(path, false)
     }
 
+    /// Whether something was written in an entry or below it.
+    #[must_use]
+    pub fn holds(&self, path: &[&str], source: &SourceRef) -> bool {
+        let mut node: &Node = match self.places.0.as_deref() {
+            Some(node) => node,
+            None => return false,
+        };
+        let mut key = None;
+        for step in path {
+            let child = match &node.value {
+                Value::Map(_) => node.get(step).map(|(key, child)| (Some(&key.source), child)),
+                Value::List(nodes) => step.parse::<usize>().ok().and_then(|n| nodes.get(n)).map(|child| (None, child)),
+                _ => None,
+            };
+            let Some((found, child)) = child else { return false };
+            (key, node) = (found, child);
+        }
+        key == Some(source) || within(node, source)
+    }
+
     fn place(&self, path: &[&str], value: bool) -> Option<SourceRef> {
         let mut node: &Node = self.places.0.as_deref()?;
         let mut place = node.source.clone();
@@ -286,6 +306,16 @@ impl Spec {
     pub fn regional_scope(&self, account: &str, region: Region) -> Scope {
         Scope::Account { account: account.to_owned(), id: self.account_id(account), region }
     }
+}
+
+/// Whether a node or anything in it was written at a place.
+fn within(node: &Node, source: &SourceRef) -> bool {
+    node.source == *source
+        || match &node.value {
+            Value::Map(entries) => entries.iter().any(|(key, child)| key.source == *source || within(child, source)),
+            Value::List(nodes) => nodes.iter().any(|child| within(child, source)),
+            _ => false,
+        }
 }
 
 /// Collects problems with their places while the spec is checked.

@@ -6,20 +6,26 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+#[path = "schema.rs"]
+mod schema;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
+
+pub use schema::{follows, python};
 
 pub const PLATFORM: &str = "111111111111";
 pub const MODELS: &str = "222222222222";
@@ -37,19 +43,6 @@ const LIMITED_TOKEN: &str = "limited";
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The emulators' Python, made by the first test that needs it.
-pub fn python() -> &'static Path {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let venv = target.join("emulators/venv");
-        let setup = repository().join("tests/emulators/setup.sh");
-        let status = Command::new("sh").arg(setup).arg(&venv).status().unwrap();
-        assert!(status.success(), "the emulators cannot be set up");
-        venv.join("bin/python")
-    })
 }
 
 /// An emulator. It ends when this is dropped, and when the test's process ends in whatever way: its standard input
@@ -166,7 +159,15 @@ impl Aws {
         ["iam", "s3", "kms", "eks"].iter().map(|service| self.count(service, &words)).sum()
     }
 
-    fn signed(&self, account: &str, service: &str, region: &str, line: &str, more: &[(&str, &str)], body: &str) -> Answer {
+    fn signed(
+        &self,
+        account: &str,
+        service: &str,
+        region: &str,
+        line: &str,
+        more: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={account}/20260101/{region}/{service}/aws4_request, \
              SignedHeaders=host, Signature=0"
@@ -260,62 +261,68 @@ fn escaped(text: &str) -> String {
 /// The Kubernetes API that the contexts lead to.
 pub struct Kube {
     runtime: tokio::runtime::Runtime,
-    client: kube::Client,
+    /// The one of most contexts first, then those of contexts that have one of their own.
+    clients: Vec<kube::Client>,
     /// Whether it is a real API server, which others use too.
     real: bool,
     made: Mutex<Vec<String>>,
-    _double: Emulator,
+    _doubles: Vec<Emulator>,
 }
 
 impl Kube {
-    /// Starts the double and writes the kubeconfig.
-    fn start(kubeconfig: &Path) -> Self {
+    /// Starts doubles, one for each context in `apart` and one for all others, and writes the kubeconfig.
+    fn start(kubeconfig: &Path, apart: &[&str]) -> Self {
         let arguments = ["--controllers", "--token", ADMIN_TOKEN, "--limited-token", LIMITED_TOKEN];
-        let double = Emulator::start("kube_double.py", &arguments);
-        let real = std::env::var_os("BAILIWICK_TEST_KUBECONFIG");
+        let start = |_| Emulator::start("kube_double.py", &arguments);
+        let doubles: Vec<Emulator> = (0..=apart.len()).map(start).collect();
+        let server = |n: usize| format!("http://{}", doubles[n].address);
+        let real = std::env::var_os("BAILIWICK_TEST_KUBECONFIG").filter(|_| apart.is_empty());
         let mut config = match &real {
-            Some(path) => {
-                let read = kube::config::Kubeconfig::read_from(path).unwrap();
-                serde_json::to_value(read).unwrap()
-            }
+            Some(path) => serde_json::to_value(Kubeconfig::read_from(path).unwrap()).unwrap(),
             None => json!({
                 "apiVersion": "v1", "kind": "Config", "current-context": "admin",
-                "clusters": [{ "name": "double", "cluster": { "server": format!("http://{}", double.address) } }],
+                "clusters": [{ "name": "double", "cluster": { "server": server(0) } }],
                 "users": [{ "name": "admin", "user": { "token": ADMIN_TOKEN } }],
                 "contexts": [{ "name": "admin", "context": { "cluster": "double", "user": "admin" } }],
             }),
         };
         let current = config["current-context"].clone();
-        let contexts = config["contexts"].as_array().unwrap();
-        let context = contexts.iter().find(|c| c["name"] == current).unwrap()["context"].clone();
+        let context = config["contexts"].as_array().unwrap().iter().find(|c| c["name"] == current).unwrap().clone();
         let mut add = |list: &str, entry: Value| config[list].as_array_mut().unwrap().push(entry);
-        for name in CONTEXTS {
-            add("contexts", json!({ "name": name, "context": context }));
+        for name in CONTEXTS.iter().filter(|name| !apart.contains(name)) {
+            add("contexts", json!({ "name": name, "context": context["context"] }));
         }
-        let server = format!("http://{}", double.address);
-        add("clusters", json!({ "name": FORBIDDEN, "cluster": { "server": server } }));
+        let others = apart.iter().enumerate().map(|(n, name)| (*name, server(n + 1), "admin"));
+        let closed = (UNREACHABLE, format!("http://{}", closed_port()), FORBIDDEN);
+        for (name, server, user) in others.chain([(FORBIDDEN, server(0), FORBIDDEN), closed]) {
+            add("clusters", json!({ "name": name, "cluster": { "server": server } }));
+            add("contexts", json!({ "name": name, "context": { "cluster": name, "user": user } }));
+        }
         add("users", json!({ "name": FORBIDDEN, "user": { "token": LIMITED_TOKEN } }));
-        add("contexts", json!({ "name": FORBIDDEN, "context": { "cluster": FORBIDDEN, "user": FORBIDDEN } }));
-        add("clusters", json!({ "name": UNREACHABLE, "cluster": { "server": format!("http://{}", closed_port()) } }));
-        add("contexts", json!({ "name": UNREACHABLE, "context": { "cluster": UNREACHABLE, "user": FORBIDDEN } }));
         fs::write(kubeconfig, config.to_string()).unwrap();
 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let client = runtime.block_on(async {
-            let read = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
-            let current = kube::config::KubeConfigOptions::default();
-            let config = kube::Config::from_custom_kubeconfig(read, &current).await.unwrap();
-            kube::Client::try_from(config).unwrap()
-        });
-        Self { runtime, client, real: real.is_some(), made: Mutex::default(), _double: double }
+        let connect = |context: Option<&str>| {
+            let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+            runtime.block_on(async {
+                let config = kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig).unwrap(), &options);
+                kube::Client::try_from(config.await.unwrap()).unwrap()
+            })
+        };
+        let clients = [None].into_iter().chain(apart.iter().map(|name| Some(*name))).map(connect).collect();
+        Self { runtime, clients, real: real.is_some(), made: Mutex::default(), _doubles: doubles }
+    }
+
+    fn client(&self) -> kube::Client {
+        self.clients[0].clone()
     }
 
     fn accounts(&self, namespace: &str) -> Api<ServiceAccount> {
-        Api::namespaced(self.client.clone(), namespace)
+        Api::namespaced(self.client(), namespace)
     }
 
     fn namespaces(&self) -> Api<Namespace> {
-        Api::all(self.client.clone())
+        Api::all(self.client())
     }
 
     /// The name of a namespace that the test has to itself.
@@ -329,10 +336,14 @@ impl Kube {
         name
     }
 
+    /// Makes a namespace in every cluster.
     pub fn create_namespace(&self, name: &str) {
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
         let namespace = Namespace { metadata, ..Namespace::default() };
-        self.runtime.block_on(self.namespaces().create(&PostParams::default(), &namespace)).unwrap();
+        for client in &self.clients {
+            let namespaces: Api<Namespace> = Api::all(client.clone());
+            self.runtime.block_on(namespaces.create(&PostParams::default(), &namespace)).unwrap();
+        }
     }
 
     /// Whether a namespace is there, and not on its way out.
@@ -636,9 +647,14 @@ impl World {
 
     /// A world whose namespace has a name and does not exist yet.
     pub fn bare(namespace: &str) -> Self {
+        Self::with_clusters(namespace, &[])
+    }
+
+    /// A world in which these contexts lead to clusters of their own.
+    pub fn with_clusters(namespace: &str, apart: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let aws = Aws::start();
-        let kube = Kube::start(&home.path().join("kubeconfig"));
+        let kube = Kube::start(&home.path().join("kubeconfig"), apart);
         let namespace = kube.own_name(namespace);
         let endpoint = format!("http://{}", aws.address());
         Self { aws, kube, namespace, folder: tempfile::tempdir().unwrap(), home, endpoint }
@@ -679,15 +695,29 @@ impl World {
         serde_json::from_str(&self.read(&format!("state/{project}.json"))).unwrap()
     }
 
-    /// The program, with nothing in its environment but what is set here.
+    /// The program.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
+        let mut command = self.surrounded(env!("CARGO_BIN_EXE_bailiwick"));
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    /// A line for the shell, in which `bailiwick` is the program.
+    pub fn shell(&self, line: &str) -> Ran {
+        self.finish(self.surrounded("sh").args(["-c", line]))
+    }
+
+    /// A program with nothing in its environment but what is set here.
+    fn surrounded(&self, program: &str) -> Command {
+        let built = Path::new(env!("CARGO_BIN_EXE_bailiwick")).parent().unwrap().to_owned();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths([built].into_iter().chain(std::env::split_paths(&path))).unwrap();
+        let mut command = Command::new(program);
+        command
             .current_dir(self.folder())
             .stdin(Stdio::null())
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("PATH", path)
             .env("HOME", self.home.path())
             .env("KUBECONFIG", self.home.path().join("kubeconfig"))
             .env("AWS_ENDPOINT_URL", &self.endpoint)
@@ -698,7 +728,11 @@ impl World {
     }
 
     pub fn bailiwick(&self, arguments: &[&str]) -> Ran {
-        let output = self.command(arguments).output().unwrap();
+        self.finish(&mut self.command(arguments))
+    }
+
+    fn finish(&self, command: &mut Command) -> Ran {
+        let output = command.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
@@ -728,26 +762,4 @@ impl Drop for World {
             assert_eq!(self.aws.requests()["faults"], json!([]), "requests that AWS's double does not understand");
         }
     }
-}
-
-/// Asserts that a document follows one of the published schemas.
-#[track_caller]
-pub fn follows(schema: &str, document: &Value) {
-    const CHECK: &str = "import json, sys, jsonschema\n\
-        schema = json.load(open(sys.argv[1]))\n\
-        kind = jsonschema.validators.validator_for(schema)\n\
-        kind.check_schema(schema)\n\
-        wrong = [f'{error.json_path}: {error.message}' for error in kind(schema).iter_errors(json.load(sys.stdin))]\n\
-        sys.exit('\\n'.join(wrong) or None)";
-    let path = repository().join(format!("schemas/{schema}.schema.json"));
-    let mut check = Command::new(python())
-        .args(["-c", CHECK])
-        .arg(path)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    check.stdin.take().unwrap().write_all(document.to_string().as_bytes()).unwrap();
-    let output = check.wait_with_output().unwrap();
-    assert!(output.status.success(), "against the schema `{schema}`:\n{}", String::from_utf8_lossy(&output.stderr));
 }

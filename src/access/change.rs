@@ -1,0 +1,916 @@
+//! The difference of access between two worlds: who gains and who loses what on which data, computed on patterns.
+//!
+//! For everybody who can get credentials in either world, what the policies of both worlds allow on each bucket, key and
+//! role is subtracted from one another as areas of actions and resources ([`crate::iam::reach()`]), never as samples.
+//! Conditions that the circumstances leave open stay in the answer. `s3:prefix` is no such condition: it says which keys
+//! may be listed, so that lists are compared by the prefixes that the policies of both worlds speak of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use super::world::{Bucket, Hop, Key, Role, Route, Who, World, unknown_identity};
+use crate::iam::catalogue::{self, AccessLevel, Service};
+use crate::iam::{
+    Area, Atom, Attached, Pattern, Policy, PolicySet, Principal, Reach, Region, Source, Test, Value, reach,
+};
+
+/// Whether access comes or goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// It comes.
+    Gain,
+    /// It goes.
+    Loss,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gain => "gain",
+            Self::Loss => "loss",
+        })
+    }
+}
+
+/// What actions do, as readers group them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Group {
+    /// Reads data or settings.
+    Read,
+    /// Lists names.
+    List,
+    /// Changes data, settings or tags.
+    Write,
+    /// Deletes.
+    Delete,
+    /// Changes who has access.
+    Permissions,
+    /// Takes on a role.
+    Assume,
+    /// What a policy gives whose contents are not known.
+    Unknown,
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::List => "list",
+            Self::Write => "write",
+            Self::Delete => "delete",
+            Self::Permissions => "permissions",
+            Self::Assume => "assume",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// A boundary that access crosses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Crossing {
+    /// From one account into another.
+    Account,
+    /// From one cluster to a role of another, or from outside of the clusters of the spec.
+    Cluster,
+    /// To everybody.
+    Public,
+}
+
+impl fmt::Display for Crossing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Account => "account",
+            Self::Cluster => "cluster",
+            Self::Public => "public",
+        })
+    }
+}
+
+/// One gain or loss.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct AccessChange {
+    /// Whether access comes or goes.
+    pub change: Direction,
+    /// Who, for a reader.
+    pub who: String,
+    /// What the actions do.
+    pub what: Group,
+    /// On which data: `bucket/prefix*`, a key, a role, or an ARN pattern.
+    pub place: String,
+    /// What of it is left out.
+    pub except: Vec<String>,
+    /// The actions behind.
+    pub actions: Vec<String>,
+    /// What must hold besides.
+    pub conditions: Vec<String>,
+    /// The chain: association or annotation, role, statements.
+    pub via: Vec<String>,
+    /// The boundaries that it crosses.
+    pub crosses: Vec<Crossing>,
+}
+
+/// Everything that is gained and lost between two worlds.
+#[must_use]
+pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
+    if before == after {
+        return Vec::new();
+    }
+    let mut changes = Changes { found: BTreeMap::new() };
+    let mut everybody = before.everybody();
+    everybody.extend(after.everybody());
+    for who in &everybody {
+        // What a role may do is told for those whose role it is.
+        let told_elsewhere = matches!(who, Who::Role(arn) if before.is_behind_pods(arn) || after.is_behind_pods(arn));
+        if !told_elsewhere {
+            changes.of(who, before, after);
+        }
+    }
+    changes.sorted()
+}
+
+/// Rows that differ in their actions alone are one.
+type RowKey = (Direction, String, Group, String, Vec<String>, Vec<String>, Vec<String>, Vec<Crossing>);
+
+struct Changes {
+    found: BTreeMap<RowKey, BTreeSet<String>>,
+}
+
+/// A side of the difference: a world, and a route in it if there is one there.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    world: &'a World,
+    route: Option<&'a Route>,
+}
+
+impl Changes {
+    fn sorted(self) -> Vec<AccessChange> {
+        let mut changes: Vec<AccessChange> = self
+            .found
+            .into_iter()
+            .map(|((change, who, what, place, except, conditions, via, crosses), actions)| AccessChange {
+                change,
+                who,
+                what,
+                place,
+                except,
+                actions: actions.into_iter().collect(),
+                conditions,
+                via,
+                crosses,
+            })
+            .collect();
+        changes.sort_by(|a, b| (&a.who, a.change, &a.place, a.what).cmp(&(&b.who, b.change, &b.place, b.what)));
+        changes
+    }
+
+    fn of(&mut self, who: &Who, before: &World, after: &World) {
+        let (old, new) = (before.routes(who).0, after.routes(who).0);
+        let slots: BTreeSet<&str> = old.iter().chain(&new).map(|route| route.slot.as_str()).collect();
+        for slot in slots {
+            let find = |routes: &'_ [Route]| routes.iter().position(|route| route.slot == slot);
+            let old = find(&old).and_then(|at| old.get(at));
+            let new = find(&new).and_then(|at| new.get(at));
+            // Access on other terms goes and comes.
+            if let (Some(o), Some(n)) = (old, new)
+                && o.conditions != n.conditions
+            {
+                let (o, n) = (Side { world: before, route: Some(o) }, Side { world: after, route: Some(n) });
+                self.between(who, o, Side { route: None, ..n });
+                self.between(who, Side { route: None, ..o }, n);
+                continue;
+            }
+            self.between(who, Side { world: before, route: old }, Side { world: after, route: new });
+        }
+    }
+
+    fn between(&mut self, who: &Who, before: Side<'_>, after: Side<'_>) {
+        if same_inputs(before, after)
+            && before.world.buckets == after.world.buckets
+            && before.world.keys == after.world.keys
+        {
+            return;
+        }
+        let buckets: BTreeSet<&String> = before.world.buckets.keys().chain(after.world.buckets.keys()).collect();
+        for name in buckets {
+            let (old, new) = (before.world.buckets.get(name), after.world.buckets.get(name));
+            if !(same_inputs(before, after) && old == new) {
+                self.bucket(who, before, after, old, new);
+            }
+        }
+        let keys: BTreeSet<&String> = before.world.keys.keys().chain(after.world.keys.keys()).collect();
+        for name in keys {
+            let (old, new) = (before.world.keys.get(name), after.world.keys.get(name));
+            if !(same_inputs(before, after) && old == new) {
+                self.key(who, before, after, old, new);
+            }
+        }
+        self.assumed(who, before, after);
+        self.elsewhere(who, before, after);
+        self.unread(who, before, after);
+    }
+
+    fn bucket(&mut self, who: &Who, before: Side, after: Side, old: Option<&Bucket>, new: Option<&Bucket>) {
+        let Some(bucket) = new.or(old) else { return };
+        if is_owner(who, &bucket.account) {
+            return;
+        }
+        let is_near = |side: Side, bucket: Option<&Bucket>| bucket.is_some_and(|b| may_touch(side, b));
+        if !is_near(before, old) && !is_near(after, new) {
+            return;
+        }
+        let objects = format!("{}/*", bucket.arn);
+        let on = |side: Side, bucket: Option<&Bucket>, prefix: Option<&str>, area: &Area| {
+            side.bucket_reach(bucket, prefix).within(area)
+        };
+        let crosses = |side: Side| side.crossings(who, &bucket.account);
+        let place = |pattern: &Pattern| {
+            let text = pattern.to_string();
+            text.strip_prefix(&format!("{}/", bucket.arn))
+                .map_or_else(|| text.clone(), |key| format!("{}/{key}", bucket.name))
+        };
+        let all = Area::on(Pattern::new(&objects));
+        let (old_reach, new_reach) = (on(before, old, None, &all), on(after, new, None, &all));
+        self.regions(who, before, after, &old_reach, &new_reach, &actions_on("s3", "object", &[]), &place, &crosses);
+        let itself = Area::on(Pattern::literal(&bucket.arn));
+        let (old_reach, new_reach) = (on(before, old, None, &itself), on(after, new, None, &itself));
+        let name = |_: &Pattern| bucket.name.clone();
+        self.regions(who, before, after, &old_reach, &new_reach, &actions_on("s3", "bucket", &LISTS), &name, &crosses);
+        self.lists(who, before, after, old, new);
+    }
+
+    /// Which keys may be listed. Each prefix that a policy of either world speaks of is asked for with a text that
+    /// matches it and nothing narrower; with no prefix at all; and with one that nobody speaks of.
+    fn lists(&mut self, who: &Who, before: Side, after: Side, old: Option<&Bucket>, new: Option<&Bucket>) {
+        let Some(_bucket) = new.or(old) else { return };
+        let mut prefixes: Vec<Pattern> =
+            [before.prefixes(old), after.prefixes(new)].concat().iter().map(|text| Pattern::new(text)).collect();
+        prefixes.push(Pattern::any());
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        if prefixes.len() <= MOST_PREFIXES {
+            // Where two overlap, both may hold or only one.
+            let meets = prefixes.iter().flat_map(|a| prefixes.iter().flat_map(|b| a.intersection(b)));
+            prefixes = meets.collect::<BTreeSet<_>>().into_iter().collect();
+        }
+        for action in LISTS {
+            self.listed(who, before, after, (old, new), &prefixes, &format!("s3:{action}"));
+        }
+    }
+
+    /// The prefixes of one listing action.
+    fn listed(
+        &mut self,
+        who: &Who,
+        before: Side,
+        after: Side,
+        (old, new): (Option<&Bucket>, Option<&Bucket>),
+        prefixes: &[Pattern],
+        action: &str,
+    ) {
+        let Some(bucket) = new.or(old) else { return };
+        let names = [action.to_owned()];
+        let lists = Area::of_actions([action]);
+        let itself = Area::on(Pattern::literal(&bucket.arn));
+        let reach_of = |side: Side, bucket: Option<&Bucket>, prefix: Option<&str>| {
+            side.bucket_reach(bucket, prefix).within(&itself).within(&lists)
+        };
+        let asked: Vec<(Option<&Pattern>, Reach, Reach)> = prefixes
+            .iter()
+            .map(|pattern| (Some(pattern), Some(representative(pattern))))
+            .chain([(None, None)])
+            .map(|(pattern, text)| {
+                let text = text.as_deref();
+                (pattern, reach_of(before, old, text), reach_of(after, new, text))
+            })
+            .collect();
+        let crosses = |side: Side| side.crossings(who, &bucket.account);
+        for direction in [Direction::Gain, Direction::Loss] {
+            let ordered = |entry: &'_ (Option<&Pattern>, Reach, Reach)| {
+                let (one, other) =
+                    if direction == Direction::Gain { (&entry.2, &entry.1) } else { (&entry.1, &entry.2) };
+                !one.minus(other).is_empty()
+            };
+            let moved: Vec<bool> = asked.iter().map(ordered).collect();
+            let all = || asked.iter().zip(&moved);
+            let without = all().find(|((pattern, ..), _)| pattern.is_none()).is_some_and(|(_, moved)| *moved);
+            for ((pattern, old_reach, new_reach), moved) in all() {
+                // The narrowest pattern around decides: told is what differs from it.
+                let around = pattern.and_then(|pattern| {
+                    all()
+                        .filter_map(|((wide, ..), moved)| Some(((*wide)?, *moved)))
+                        .filter(|(wide, _)| *wide != pattern && wide.includes(pattern))
+                        .min_by_key(|(wide, _)| prefixes.iter().filter(|p| wide.includes(p)).count())
+                });
+                let everything = all().any(|((p, ..), moved)| *moved && p.is_some_and(|p| *p == Pattern::any()));
+                let told = if pattern.is_some() { around.is_some_and(|(_, moved)| moved) } else { everything };
+                if !*moved || told {
+                    continue;
+                }
+                let place = |pattern: Option<&Pattern>| match pattern {
+                    Some(pattern) => format!("{}/{pattern}", bucket.name),
+                    None => format!("{} (HeadBucket, and lists without prefix)", bucket.name),
+                };
+                let mut left: Vec<&Pattern> = all()
+                    .filter(|(_, moved)| !**moved)
+                    .filter_map(|((inner, ..), _)| *inner)
+                    .filter(|inner| pattern.is_some_and(|p| p.includes(inner)))
+                    .collect();
+                let inner = left.clone();
+                left.retain(|p| !inner.iter().any(|wide| wide != p && wide.includes(p)));
+                let mut except: Vec<String> = left.into_iter().map(|p| place(Some(p))).collect();
+                if pattern.is_some_and(|p| *p == Pattern::any()) && !without {
+                    except.push(place(None));
+                }
+                let (one, other) =
+                    if direction == Direction::Gain { (new_reach, old_reach) } else { (old_reach, new_reach) };
+                let here = |_: &Pattern| place(*pattern);
+                self.one_way(direction, who, before, after, one, other, &names, &here, &except, &crosses);
+            }
+        }
+    }
+
+    fn key(&mut self, who: &Who, before: Side, after: Side, old: Option<&Key>, new: Option<&Key>) {
+        let Some(key) = new.or(old) else { return };
+        if is_owner(who, &key.account) {
+            return;
+        }
+        let place = |_: &Pattern| format!("key {}", key.alias);
+        let crosses = |side: Side| side.crossings(who, &key.account);
+        let (old_reach, new_reach) = (before.key_reach(old), after.key_reach(new));
+        self.regions(who, before, after, &old_reach, &new_reach, &actions_on("kms", "key", &[]), &place, &crosses);
+    }
+
+    /// Roles that somebody else than pods may take.
+    fn assumed(&mut self, who: &Who, before: Side, after: Side) {
+        if matches!(who, Who::Pod(_)) {
+            return;
+        }
+        let role = |side: Side| -> Option<Role> {
+            let route = side.route.filter(|route| route.slot != "own")?;
+            side.world.roles.get(route.role.as_ref()?).cloned()
+        };
+        let (direction, side, role) = match (role(before), role(after)) {
+            (None, Some(role)) => (Direction::Gain, after, role),
+            (Some(role), None) => (Direction::Loss, before, role),
+            _ => return,
+        };
+        let place = format!("role {} of account {}", role.name, side.world.account_name(&role.account));
+        let crosses = side.crossings(who, &role.account);
+        self.add(
+            direction,
+            side,
+            who,
+            Group::Assume,
+            place,
+            Vec::new(),
+            BTreeSet::new(),
+            &[],
+            crosses,
+            ["sts:AssumeRole".to_owned()],
+        );
+    }
+
+    /// What identity-based policies allow on anything else than the data of the worlds.
+    fn elsewhere(&mut self, who: &Who, before: Side, after: Side) {
+        let (old, new) = (before.identity_reach(), after.identity_reach());
+        for (direction, side, one, other) in
+            [(Direction::Gain, after, &new, &old), (Direction::Loss, before, &old, &new)]
+        {
+            for region in one.minus(other) {
+                self.elsewhere_region(direction, side, who, &region);
+            }
+        }
+    }
+
+    fn elsewhere_region(&mut self, direction: Direction, side: Side, who: &Who, region: &Region) {
+        let (actions, but) = region.area.actions();
+        let (resources, left_out) = region.area.resources();
+        let spelled: Vec<(String, BTreeSet<Group>)> = actions
+            .iter()
+            .map(|action| {
+                let text = catalogue::spelling(&action.to_string());
+                let groups = groups_of(&text, &but);
+                (text, groups)
+            })
+            .collect();
+        let mut except: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+        except.extend(but.iter().map(|action| catalogue::spelling(&action.to_string())));
+        except.extend(region.except.iter().map(described));
+        except.sort();
+        except.dedup();
+        for resource in resources {
+            if side.world.is_told(&resource, &spelled) {
+                continue;
+            }
+            let groups: BTreeSet<Group> = spelled.iter().flat_map(|(_, groups)| groups.iter().copied()).collect();
+            for group in groups {
+                let of: BTreeSet<String> = spelled
+                    .iter()
+                    .filter(|(_, groups)| groups.contains(&group))
+                    .map(|(text, _)| text.clone())
+                    .collect();
+                let place = resource.to_string();
+                let conditions = worded(&region.area);
+                let crosses = Vec::new();
+                self.add(
+                    direction,
+                    side,
+                    who,
+                    group,
+                    place,
+                    except.clone(),
+                    conditions,
+                    region.area.sources(),
+                    crosses,
+                    of,
+                );
+            }
+        }
+    }
+
+    /// Policies that are attached and whose contents nobody has read.
+    fn unread(&mut self, who: &Who, before: Side, after: Side) {
+        let unknown = |side: Side| -> BTreeSet<String> {
+            let role = side.route.and_then(|route| side.world.roles.get(route.role.as_ref()?));
+            role.map(|role| role.unknown.clone()).unwrap_or_default()
+        };
+        let (old, new) = (unknown(before), unknown(after));
+        for (direction, side, policies) in [
+            (Direction::Gain, after, new.difference(&old).cloned().collect::<Vec<_>>()),
+            (Direction::Loss, before, old.difference(&new).cloned().collect()),
+        ] {
+            for policy in policies {
+                self.add(
+                    direction,
+                    side,
+                    who,
+                    Group::Unknown,
+                    policy,
+                    Vec::new(),
+                    BTreeSet::new(),
+                    &[],
+                    Vec::new(),
+                    [],
+                );
+            }
+        }
+    }
+
+    /// Both directions of two reaches over the same data.
+    #[allow(clippy::too_many_arguments)]
+    fn regions<'s>(
+        &mut self,
+        who: &Who,
+        before: Side<'s>,
+        after: Side<'s>,
+        old: &Reach,
+        new: &Reach,
+        actions: &[String],
+        place: &dyn Fn(&Pattern) -> String,
+        crosses: &dyn Fn(Side<'s>) -> Vec<Crossing>,
+    ) {
+        self.one_way(Direction::Gain, who, before, after, new, old, actions, place, &[], crosses);
+        self.one_way(Direction::Loss, who, before, after, old, new, actions, place, &[], crosses);
+    }
+
+    /// What `one` allows and `other` does not, action by action. Actions that no policy tells apart are asked for once.
+    #[allow(clippy::too_many_arguments)]
+    fn one_way<'s>(
+        &mut self,
+        direction: Direction,
+        who: &Who,
+        before: Side<'s>,
+        after: Side<'s>,
+        one: &Reach,
+        other: &Reach,
+        actions: &[String],
+        place: &dyn Fn(&Pattern) -> String,
+        without: &[String],
+        crosses: &dyn Fn(Side<'s>) -> Vec<Crossing>,
+    ) {
+        if one.minus(other).is_empty() {
+            return;
+        }
+        let side = if direction == Direction::Gain { after } else { before };
+        for class in classes(one, other, actions) {
+            let Some(first) = class.first() else { continue };
+            let only = Area::of_actions([first.as_str()]);
+            let regions = one.within(&only).minus(&other.within(&only));
+            for region in widest(regions) {
+                let mut groups: BTreeMap<Group, BTreeSet<String>> = BTreeMap::new();
+                for action in &class {
+                    groups.entry(group_of(action)).or_default().insert(action.clone());
+                }
+                for plain in plain(&region) {
+                    let mut except: Vec<String> = plain.except.iter().map(place).collect();
+                    except.extend(without.iter().cloned());
+                    except.extend(plain.sometimes.iter().map(|area| {
+                        let (of, but) = area.resources();
+                        let list = |patterns: &[Pattern]| patterns.iter().map(place).collect::<Vec<_>>().join(", ");
+                        let but = if but.is_empty() { String::new() } else { format!(" (less {})", list(&but)) };
+                        format!("{}{but}{}", list(&of), condition_suffix(area))
+                    }));
+                    except.sort();
+                    except.dedup();
+                    let mut places: Vec<String> = plain.of.iter().map(place).collect();
+                    places.dedup();
+                    for place in places {
+                        for (group, actions) in &groups {
+                            let conditions = worded(&region.area);
+                            let (sources, crosses) = (region.area.sources(), crosses(side));
+                            let (place, except, actions) = (place.clone(), except.clone(), actions.clone());
+                            self.add(
+                                direction, side, who, *group, place, except, conditions, sources, crosses, actions,
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn add(
+        &mut self,
+        direction: Direction,
+        side: Side,
+        who: &Who,
+        group: Group,
+        place: String,
+        except: Vec<String>,
+        mut conditions: BTreeSet<String>,
+        sources: &[Source],
+        crosses: Vec<Crossing>,
+        actions: impl IntoIterator<Item = String>,
+    ) {
+        let mut via = Vec::new();
+        if let Some(route) = side.route {
+            conditions.extend(route.conditions.iter().cloned());
+            via.extend(route.hops.iter().map(hop_text));
+        }
+        for source in sources {
+            let statement = match &source.sid {
+                Some(sid) => format!("statement `{sid}` of {}", source.policy),
+                None => format!("statement {} of {}", source.position, source.policy),
+            };
+            if !via.contains(&statement) {
+                via.push(statement);
+            }
+        }
+        let key =
+            (direction, side.world.name(who), group, place, except, conditions.into_iter().collect(), via, crosses);
+        self.found.entry(key).or_default().extend(actions);
+    }
+}
+
+fn hop_text(hop: &Hop) -> String {
+    match &hop.statement {
+        Some(statement) => format!("{} ({statement})", hop.what),
+        None => hop.what.clone(),
+    }
+}
+
+/// An account has what is its own; that is no grant.
+fn is_owner(who: &Who, owner: &str) -> bool {
+    matches!(who, Who::Named(Principal::Account(id)) if id.as_ref() == owner)
+}
+
+/// Whether the policies of the caller are the same on both sides.
+fn same_inputs(before: Side, after: Side) -> bool {
+    match (before.route, after.route) {
+        (Some(old), Some(new)) => {
+            let role =
+                |side: Side, route: &Route| route.role.as_ref().and_then(|arn| side.world.roles.get(arn)).cloned();
+            let policies = |role: Option<Role>| role.map(|r| (r.identity, r.boundary, r.unknown));
+            old.principal == new.principal
+                && old.context == new.context
+                && policies(role(before, old)) == policies(role(after, new))
+        }
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Whether any policy of the caller's or of the bucket may be about the two of them.
+fn may_touch(side: Side, bucket: &Bucket) -> bool {
+    let Some(route) = side.route else { return false };
+    let objects = Pattern::new(&format!("{}/*", bucket.arn));
+    let itself = Pattern::literal(&bucket.arn);
+    let about = |policy: &Policy| {
+        policy.statements().iter().any(|s| {
+            s.resource().is_none_or(|r| {
+                r.is_inverted()
+                    || r.values().iter().any(|text| {
+                        let wide = text.contains("${") || {
+                            let pattern = Pattern::new(text);
+                            pattern.overlaps(&objects) || pattern.overlaps(&itself)
+                        };
+                        wide
+                    })
+            })
+        })
+    };
+    match route.role.as_ref().and_then(|arn| side.world.roles.get(arn)) {
+        Some(role) => {
+            role.identity.iter().any(|held| about(&held.policy))
+                || bucket.policy.as_ref().is_some_and(|policy| names(policy, role))
+        }
+        None => true,
+    }
+}
+
+fn names(policy: &Policy, role: &Role) -> bool {
+    policy.statements().iter().filter_map(|s| s.principal()).any(|principals| {
+        principals.is_inverted()
+            || principals.values().iter().any(|principal| match principal {
+                Principal::Everyone | Principal::AnyAws => true,
+                Principal::Account(id) => *id.as_ref() == role.account,
+                Principal::Aws(arn) => *arn.as_ref() == role.arn,
+                _ => false,
+            })
+    })
+}
+
+impl Side<'_> {
+    /// What the route gives on a bucket. `prefix` is the `s3:prefix` of a list; nothing where the request has none.
+    fn bucket_reach(self, bucket: Option<&Bucket>, prefix: Option<&str>) -> Reach {
+        let (Some(bucket), Some(route)) = (bucket, self.route) else { return Reach::default() };
+        let foreign = !route.principal.contains(&format!("::{}:", bucket.account));
+        // Source: S3 User Guide, "Blocking public access to your Amazon S3 storage", RestrictPublicBuckets.
+        if bucket.blocked && bucket.public && foreign {
+            return Reach::default();
+        }
+        let mut request = self.world.request(route, "s3:GetObject", &bucket.arn, &bucket.account);
+        let prefix = prefix.map_or(Value::Many(Vec::new()), |prefix| Value::One(prefix.to_owned()));
+        request.context.set("s3:prefix", prefix);
+        let unknown = unknown_identity();
+        let assumed = self.world.assumed_policy(route, bucket);
+        let label = bucket.label();
+        let resource = Attached { name: &label, policy: bucket.policy.as_ref().unwrap_or(&assumed) };
+        let set = self.world.policies(route, Some(resource), &unknown);
+        reach(&request, &set)
+    }
+
+    /// What the route gives on a key, in requests by way of S3.
+    fn key_reach(self, key: Option<&Key>) -> Reach {
+        let (Some(key), Some(route)) = (key, self.route) else { return Reach::default() };
+        let mut request = self.world.request(route, "kms:Decrypt", &key.arn, &key.account);
+        request.context.set("kms:ViaService", Value::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
+        request.context.set("kms:ResourceAliases", Value::Many(vec![key.alias.clone()]));
+        let unknown = unknown_identity();
+        let label = format!("the policy of key {}", key.alias);
+        let set = self.world.policies(route, Some(Attached { name: &label, policy: &key.policy }), &unknown);
+        reach(&request, &set).within(&Area::on(Pattern::literal(&key.arn)))
+    }
+
+    /// What the caller's own policies allow, wherever it is.
+    fn identity_reach(self) -> Reach {
+        let Some((route, role)) = self.route.and_then(|r| Some((r, self.world.roles.get(r.role.as_ref()?)?))) else {
+            return Reach::default();
+        };
+        let request = self.world.request(route, "*", "*", &role.account);
+        let unknown = unknown_identity();
+        let set: PolicySet = self.world.policies(route, None, &unknown);
+        reach(&request, &set)
+    }
+
+    /// The values of conditions on `s3:prefix` in the policies that bear on a bucket.
+    fn prefixes(self, bucket: Option<&Bucket>) -> Vec<String> {
+        let role = self.route.and_then(|route| self.world.roles.get(route.role.as_ref()?));
+        let own = role.into_iter().flat_map(|role| role.identity.iter().chain(&role.boundary).map(|held| &held.policy));
+        let theirs = bucket.and_then(|bucket| bucket.policy.as_ref());
+        let conditions = own.chain(theirs).flat_map(Policy::statements).flat_map(|s| s.conditions());
+        conditions
+            .filter(|c| c.key().as_str().eq_ignore_ascii_case("s3:prefix") && c.operator().test != Test::Null)
+            .flat_map(|c| {
+                let like = matches!(c.operator().test, Test::StringLike | Test::StringNotLike);
+                c.values().map(move |value| if like { value.to_owned() } else { Pattern::literal(value).to_string() })
+            })
+            .collect()
+    }
+
+    fn crossings(self, who: &Who, owner: &str) -> Vec<Crossing> {
+        let mut found = Vec::new();
+        let account = match self.route {
+            Some(route) if route.role.is_some() => {
+                route.role.as_ref().and_then(|arn| self.world.roles.get(arn)).map(|role| role.account.clone())
+            }
+            _ => None,
+        };
+        let own = self.world.account_of(who);
+        if [&account, &own].into_iter().flatten().any(|account| account != owner) {
+            found.push(Crossing::Account);
+        }
+        let is_shared =
+            self.route.and_then(|r| r.role.as_ref()).is_some_and(|arn| self.world.clusters_of(arn).len() > 1);
+        if matches!(who, Who::Subject { .. }) || (matches!(who, Who::Pod(_)) && is_shared) {
+            found.push(Crossing::Cluster);
+        }
+        if matches!(who, Who::Named(Principal::Everyone | Principal::AnyAws)) {
+            found.push(Crossing::Public);
+        }
+        found
+    }
+}
+
+impl World {
+    /// Whether access to resources of this form is told with the data of the world already.
+    fn is_told(&self, resource: &Pattern, actions: &[(String, BTreeSet<Group>)]) -> bool {
+        let only = |service: &str| {
+            actions.iter().all(|(action, _)| {
+                action.split_once(':').is_some_and(|(prefix, _)| prefix.eq_ignore_ascii_case(service))
+            })
+        };
+        let bucket = || {
+            self.buckets.values().any(|bucket| {
+                *resource == Pattern::literal(&bucket.arn)
+                    || Pattern::new(&format!("{}/*", bucket.arn)).includes(resource)
+            })
+        };
+        let key = || {
+            self.keys
+                .values()
+                .any(|key| Pattern::new(&format!("arn:*:kms:{}:{}:key/*", key.region, key.account)).includes(resource))
+        };
+        let role = || self.roles.keys().any(|arn| *resource == Pattern::literal(arn));
+        (only("s3") && bucket()) || (only("kms") && key()) || (only("sts") && role())
+    }
+}
+
+/// Beyond this many prefixes, overlaps that are no inclusions are not looked for. People write none.
+const MOST_PREFIXES: usize = 32;
+
+/// The actions with which names are listed and whose requests may carry `s3:prefix`.
+const LISTS: [&str; 2] = ["ListBucket", "ListBucketVersions"];
+
+/// The actions of a service that work on a type of resource.
+fn actions_on(service: &str, kind: &str, without: &[&str]) -> Vec<String> {
+    let Some(known) = Service::of(service) else { return Vec::new() };
+    known
+        .actions()
+        .iter()
+        .filter(|action| known.types_of(action).any(|t| t.name == kind) && !without.contains(&action.name))
+        .map(|action| format!("{}:{}", known.prefix, action.name))
+        .collect()
+}
+
+/// Actions that are in the same areas of both: what holds for one holds for all.
+fn classes(one: &Reach, other: &Reach, actions: &[String]) -> Vec<Vec<String>> {
+    let regions: Vec<Region> = one.regions().into_iter().chain(other.regions()).collect();
+    let areas: Vec<&Area> = regions.iter().flat_map(|r| std::iter::once(&r.area).chain(&r.except)).collect();
+    let patterns: Vec<(Vec<Pattern>, Vec<Pattern>)> = areas.iter().map(|area| area.actions()).collect();
+    let mut classes: BTreeMap<Vec<bool>, Vec<String>> = BTreeMap::new();
+    for action in actions {
+        let folded = action.to_ascii_lowercase();
+        let signature: Vec<bool> = patterns
+            .iter()
+            .map(|(of, but)| of.iter().any(|p| p.matches(&folded)) && !but.iter().any(|p| p.matches(&folded)))
+            .collect();
+        if signature.contains(&true) {
+            classes.entry(signature).or_default().push(action.clone());
+        }
+    }
+    classes.into_values().collect()
+}
+
+/// A region as resources that belong to it and resources that do not.
+struct Plain<'a> {
+    of: Vec<Pattern>,
+    except: Vec<Pattern>,
+    /// What is left out under conditions only.
+    sometimes: Vec<&'a Area>,
+}
+
+/// Takes a region apart, so that nothing is left out of what is left out: all but (`a/*` less `a/b/*`) is all but `a/*`,
+/// and `a/b/*` besides.
+fn plain(region: &Region) -> Vec<Plain<'_>> {
+    let (of, except) = region.area.resources();
+    let (always, sometimes): (Vec<&Area>, Vec<&Area>) =
+        region.except.iter().partition(|area| area.when().is_empty() && area.unless().is_empty());
+    let mut parts = vec![Plain { of, except, sometimes }];
+    for area in always {
+        let (left_out, inner) = area.resources();
+        let mut besides: Vec<Plain> = Vec::new();
+        for part in &mut parts {
+            let both = part.of.iter().flat_map(|p| inner.iter().flat_map(|i| p.intersection(i))).collect::<Vec<_>>();
+            if !both.is_empty() {
+                besides.push(Plain { of: both, except: part.except.clone(), sometimes: part.sometimes.clone() });
+            }
+            part.except.extend(left_out.iter().cloned());
+        }
+        parts.extend(besides);
+    }
+    parts.into_iter().flat_map(Plain::each).collect()
+}
+
+impl Plain<'_> {
+    /// One part for each pattern, with what of the rest lies in it.
+    fn each(self) -> impl Iterator<Item = Self> {
+        let Self { of, except, sometimes } = self;
+        of.into_iter().filter_map(move |pattern| {
+            if except.iter().any(|left_out| left_out.includes(&pattern)) {
+                return None;
+            }
+            let within: Vec<Pattern> = except.iter().flat_map(|left_out| pattern.intersection(left_out)).collect();
+            let mut except = within.clone();
+            except.retain(|narrow| !within.iter().any(|wide| wide != narrow && wide.includes(narrow)));
+            Some(Self { of: vec![pattern], except, sometimes: sometimes.clone() })
+        })
+    }
+}
+
+/// Regions less those that another one includes.
+fn widest(regions: Vec<Region>) -> Vec<Region> {
+    let mut kept: Vec<Region> = Vec::new();
+    for region in regions {
+        if kept.iter().any(|wide| includes(wide, &region)) {
+            continue;
+        }
+        kept.retain(|narrow| !includes(&region, narrow));
+        kept.push(region);
+    }
+    kept
+}
+
+/// Whether a region surely includes another. `false` costs a row, no more.
+fn includes(wide: &Region, narrow: &Region) -> bool {
+    let ((of, but), (inner, inner_but)) = (wide.area.resources(), narrow.area.resources());
+    inner.iter().all(|p| of.iter().any(|w| w.includes(p)))
+        && but.iter().all(|b| inner_but.iter().any(|i| i.includes(b)) || !inner.iter().any(|p| p.overlaps(b)))
+        && wide.area.when().is_subset(narrow.area.when())
+        && wide.area.unless().is_subset(narrow.area.unless())
+        && wide.except.iter().all(|e| {
+            let (excepted, _) = e.resources();
+            narrow.except.iter().any(|other| other == e)
+                || !excepted.iter().any(|x| inner.iter().any(|p| p.overlaps(x)))
+        })
+}
+
+/// A text that matches a pattern, and none of the narrower ones that people write: its wildcards stand for characters
+/// that no key has.
+fn representative(pattern: &Pattern) -> String {
+    pattern.as_literal().unwrap_or_else(|| {
+        let text = pattern.to_string();
+        text.replace("${*}", "\u{2}")
+            .replace("${?}", "\u{3}")
+            .replace(['*', '?'], "\u{1}")
+            .replace('\u{2}', "*")
+            .replace('\u{3}', "?")
+            .replace("${$}", "$")
+    })
+}
+
+fn group_of(action: &str) -> Group {
+    let (service, name) = action.split_once(':').unwrap_or((action, ""));
+    let level = Service::of(service).and_then(|s| s.action(name)).map(|a| a.level);
+    match level {
+        // AWS counts decryption as writing; whoever may decrypt reads.
+        _ if action.eq_ignore_ascii_case("kms:Decrypt") => Group::Read,
+        Some(AccessLevel::PermissionsManagement) => Group::Permissions,
+        _ if name.starts_with("Delete") || name.starts_with("BatchDelete") => Group::Delete,
+        Some(AccessLevel::List) => Group::List,
+        Some(AccessLevel::Write | AccessLevel::Tagging) | None => Group::Write,
+        Some(AccessLevel::Read) => Group::Read,
+    }
+}
+
+/// The groups of the actions that a pattern matches, without those that are left out. `*` is all there is.
+fn groups_of(action: &str, but: &[Pattern]) -> BTreeSet<Group> {
+    let Some((service, name)) = action.split_once(':') else {
+        return [Group::Read, Group::List, Group::Write, Group::Delete, Group::Permissions].into();
+    };
+    let Some(known) = Service::of(service) else { return [Group::Write].into() };
+    let groups: BTreeSet<Group> = known
+        .matching(name)
+        .map(|action| format!("{}:{}", known.prefix, action.name))
+        .filter(|action| !but.iter().any(|p| p.matches(&action.to_ascii_lowercase())))
+        .map(|action| group_of(&action))
+        .collect();
+    if groups.is_empty() { [Group::Write].into() } else { groups }
+}
+
+/// The open conditions of an area in words.
+fn worded(area: &Area) -> BTreeSet<String> {
+    let when = area.when().iter().map(Atom::to_string);
+    when.chain(area.unless().iter().map(|atom| format!("not: {atom}"))).collect()
+}
+
+fn condition_suffix(area: &Area) -> String {
+    let words: Vec<String> = worded(area).into_iter().collect();
+    if words.is_empty() { String::new() } else { format!(" if {}", words.join(" and ")) }
+}
+
+/// An area that is left out, in words.
+fn described(area: &Area) -> String {
+    let list = |patterns: Vec<Pattern>| patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let actions: Vec<String> = area.actions().0.iter().map(|action| catalogue::spelling(&action.to_string())).collect();
+    format!("{} on {}{}", actions.join(", "), list(area.resources().0), condition_suffix(area))
+}
+
+#[cfg(test)]
+mod tests;

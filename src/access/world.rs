@@ -1,0 +1,1051 @@
+//! A world: who can become which role, and what each policy says, from documents alone.
+//!
+//! A world is built from the bodies of things by address, wherever they come from: a spec, what was seen live, or what
+//! was seen with a plan applied. It holds what those bodies hold. What nobody has read, such as the contents of an AWS
+//! managed policy, is kept as unknown and told, and never taken for nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::role_key;
+use crate::address::{Address, Region, Scope};
+use crate::document::Document;
+use crate::iam::{
+    Arn, Attached, Check, Condition, Context, Decision, Effect, Layer, Outcome, Policy, PolicyKind, PolicySet,
+    Principal, Request, Selector, Statement, Subject, Value, Version, evaluate, lint,
+};
+use crate::spec::{Encryption, Facts, Identity, Manage, Management, ROLE_ANNOTATION, Spec};
+
+/// A thing that exists: its address, where it lives, the name by which its API knows it, and its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Thing<'a> {
+    /// Its address.
+    pub address: &'a Address,
+    /// Where it lives.
+    pub scope: &'a Scope,
+    /// The name by which its API knows it.
+    pub physical_id: &'a str,
+    /// What it is.
+    pub body: &'a Document,
+}
+
+/// A service account of a cluster, whether or not its object exists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pod {
+    /// The cluster's key in the spec, or its name in EKS if the spec has none for it.
+    pub cluster: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The service account's name.
+    pub name: String,
+}
+
+/// Somebody who may have access.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Who {
+    /// The pods of a service account.
+    Pod(Pod),
+    /// A role of the world, by ARN.
+    Role(String),
+    /// A principal that a policy names and that the world does not have.
+    Named(Principal),
+    /// Identities of an OIDC or SAML provider that are no service account of the world: those with a subject of this
+    /// form, or all.
+    Subject {
+        /// The provider's ARN.
+        provider: String,
+        /// The subject, wildcards allowed.
+        subject: Option<String>,
+    },
+}
+
+/// A policy and how a reader is told of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Held {
+    pub label: String,
+    pub policy: Policy,
+}
+
+/// A role.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Role {
+    pub arn: String,
+    pub account: String,
+    pub name: String,
+    /// Its key in the spec, by which commands name it.
+    pub key: String,
+    /// Who may assume it; nothing if that is not known.
+    pub trust: Option<Policy>,
+    pub identity: Vec<Held>,
+    pub boundary: Vec<Held>,
+    /// Policies of the role whose contents are not known, by ARN or in words.
+    pub unknown: BTreeSet<String>,
+}
+
+/// A bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Bucket {
+    pub name: String,
+    /// Its key in the spec.
+    pub entry: String,
+    pub arn: String,
+    pub account: String,
+    /// Its policy; nothing if it is not known.
+    pub policy: Option<Policy>,
+    /// Whether Block Public Access is on.
+    pub blocked: bool,
+    /// The spec's key for the KMS key that new objects are encrypted with.
+    pub key: Option<String>,
+    /// Whether the policy opens the bucket to everybody.
+    pub public: bool,
+}
+
+/// A KMS key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Key {
+    pub arn: String,
+    pub alias: String,
+    pub account: String,
+    pub region: Region,
+    pub policy: Policy,
+    /// Whether all of the policy is known, and not only our statements.
+    pub whole: bool,
+}
+
+/// How a service account's pods get a role.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Ways {
+    annotation: Option<String>,
+    association: Option<Association>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Association {
+    role: String,
+    target: Option<String>,
+    tagged: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Cluster {
+    arn: String,
+    account: String,
+    host: Option<String>,
+    /// Whether its OIDC providers exist without being ours.
+    provided: bool,
+}
+
+/// Everything that decides about access.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct World {
+    /// Account ids with their keys in the spec.
+    accounts: BTreeMap<String, String>,
+    clusters: BTreeMap<String, Cluster>,
+    pub(super) roles: BTreeMap<String, Role>,
+    pub(super) buckets: BTreeMap<String, Bucket>,
+    pub(super) keys: BTreeMap<String, Key>,
+    pods: BTreeMap<Pod, Ways>,
+    /// The spec's keys of service accounts.
+    names: BTreeMap<Pod, String>,
+    /// Account id and issuer of each OIDC provider that exists.
+    providers: BTreeSet<(String, String)>,
+}
+
+/// One link of the chain from somebody to data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hop {
+    /// What links.
+    pub what: String,
+    /// The statement that lets it, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
+    /// Whether it holds.
+    pub holds: bool,
+    /// The smallest change that would make it hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+}
+
+impl Hop {
+    pub(super) fn good(what: impl Into<String>, statement: Option<String>) -> Self {
+        Self { what: what.into(), statement, holds: true, mend: None }
+    }
+
+    pub(super) fn bad(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { what: what.into(), statement: None, holds: false, mend: Some(mend.into()) }
+    }
+}
+
+/// Credentials that somebody can get.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Route {
+    /// What the route is told apart by in another world: the same service account with another role is the same route.
+    pub slot: String,
+    /// The principal of requests.
+    pub principal: String,
+    /// The role, by ARN, if it is one of the world.
+    pub role: Option<String>,
+    pub hops: Vec<Hop>,
+    /// What must hold on the way, in words.
+    pub conditions: BTreeSet<String>,
+    /// What is known of every request, besides the principal.
+    pub context: Vec<(String, String)>,
+}
+
+/// How far role chaining is followed.
+const MOST_ROLES: usize = 4;
+
+fn text<'a>(body: &'a Document, field: &str) -> &'a str {
+    body.0.get(field).and_then(Json::as_str).unwrap_or_default()
+}
+
+fn policy(body: &Document, field: &str) -> Option<Policy> {
+    serde_json::from_value(body.0.get(field)?.clone()).ok()
+}
+
+/// Our statements of a shared document and those of others.
+fn shared(body: &Document) -> Policy {
+    let own = policy(body, "statements").unwrap_or_else(|| Policy::new(Version::V2012, []));
+    match policy(body, "foreign") {
+        Some(foreign) => own.merge(&foreign),
+        None => own,
+    }
+}
+
+fn account(scope: &Scope) -> String {
+    match scope {
+        Scope::Account { id, .. } => id.0.clone(),
+        Scope::Cluster { .. } => String::new(),
+    }
+}
+
+fn partition(scope: &Scope) -> &'static str {
+    match scope {
+        Scope::Account { region, .. } => region.partition(),
+        Scope::Cluster { .. } => "aws",
+    }
+}
+
+impl World {
+    /// The world of these things. The spec tells what things cannot: clusters and their issuers, what exists without
+    /// being managed, and the names by which commands refer to things.
+    #[must_use]
+    pub fn new<'a>(spec: &Spec, facts: &Facts, things: impl IntoIterator<Item = Thing<'a>>) -> Self {
+        let things: Vec<Thing> = things.into_iter().collect();
+        let mut world = Self::default();
+        world.unmanaged(spec, facts);
+        let policies: BTreeMap<&str, Policy> = of_kind(&things, "aws.iam.policy")
+            .filter_map(|t| Some((t.physical_id, policy(t.body, "document")?)))
+            .collect();
+        let arns: BTreeMap<(String, String), String> = of_kind(&things, "aws.iam.role")
+            .map(|thing| {
+                let role = role(thing, &policies);
+                let name = (role.account.clone(), role.name.clone());
+                let arn = role.arn.clone();
+                world.roles.insert(arn.clone(), role);
+                (name, arn)
+            })
+            .collect();
+        for thing in &things {
+            let owner = (account(thing.scope), text(thing.body, "role").to_owned());
+            let role = arns.get(&owner).and_then(|arn| world.roles.get_mut(arn));
+            match thing.address.kind().as_str() {
+                "aws.iam.role_policy" => {
+                    if let (Some(role), Some(policy)) = (role, policy(thing.body, "document")) {
+                        let label = format!("inline policy {}", text(thing.body, "name"));
+                        role.identity.push(Held { label, policy });
+                    }
+                }
+                "aws.iam.role_policy_attachment" => {
+                    let arn = text(thing.body, "policy_arn");
+                    let name = arn.rsplit('/').next().unwrap_or(arn);
+                    match (role, policies.get(arn)) {
+                        (Some(role), Some(policy)) => {
+                            role.identity
+                                .push(Held { label: format!("managed policy {name}"), policy: policy.clone() });
+                        }
+                        (Some(role), None) => {
+                            role.unknown.insert(format!("what policy {arn} allows, whose contents are not known here"));
+                        }
+                        (None, _) => {}
+                    }
+                }
+                _ => world.other(spec, facts, *thing),
+            }
+        }
+        let documents: Vec<Thing> = of_kind(&things, "aws.s3.bucket_policy").copied().collect();
+        for thing in documents {
+            if let Some(bucket) = world.buckets.get_mut(thing.physical_id) {
+                let policy = shared(thing.body);
+                bucket.public = is_public(&policy, bucket);
+                bucket.policy = Some(policy);
+            }
+        }
+        world
+    }
+
+    /// What the spec says of the outside.
+    fn unmanaged(&mut self, spec: &Spec, facts: &Facts) {
+        self.accounts = spec.accounts.iter().map(|(key, account)| (account.id.0.clone(), key.clone())).collect();
+        for (key, cluster) in &spec.clusters {
+            let cluster = Cluster {
+                arn: spec.cluster_arn(cluster),
+                account: spec.account_id(&cluster.account).0,
+                host: facts.issuer_host(key).map(str::to_owned),
+                provided: cluster.oidc_provider == Management::Existing,
+            };
+            self.clusters.insert(key.clone(), cluster);
+        }
+        for (key, bucket) in spec.buckets.iter().filter(|(_, b)| !b.managed) {
+            let entry = Bucket {
+                name: bucket.name.clone(),
+                entry: key.clone(),
+                arn: bucket.arn(spec),
+                account: spec.account_id(&bucket.account).0,
+                policy: None,
+                blocked: false,
+                key: kms_key(bucket.encryption.as_ref()),
+                public: false,
+            };
+            self.buckets.insert(bucket.name.clone(), entry);
+        }
+        let roles = super::roles(spec);
+        for (key, role) in roles.iter().filter(|(_, role)| !role.managed) {
+            let entry = Role {
+                arn: role.arn.clone(),
+                account: spec.account_id(&role.account).0,
+                name: role.name.clone(),
+                key: key.clone(),
+                trust: None,
+                identity: Vec::new(),
+                boundary: Vec::new(),
+                unknown: BTreeSet::from([format!(
+                    "what the policies of role {} allow, which is not managed here",
+                    role.name
+                )]),
+            };
+            self.roles.insert(role.arn.clone(), entry);
+        }
+        for (name, key) in &spec.keys {
+            self.keys.insert(name.clone(), self.key(spec, facts, name, key));
+        }
+        for (key, account) in &spec.service_accounts {
+            let pod = Pod {
+                cluster: account.cluster.clone(),
+                namespace: account.namespace.clone(),
+                name: account.name.clone(),
+            };
+            // Whoever manages the object is told to annotate it.
+            let role = roles.get(role_key(spec, key));
+            if let (Manage::None, Identity::Irsa, Some(role)) = (account.manage, account.identity(spec), role) {
+                self.pods.entry(pod.clone()).or_default().annotation = Some(role.arn.clone());
+            }
+            self.names.insert(pod, key.clone());
+        }
+    }
+
+    #[allow(clippy::unused_self)] // reads like its neighbours
+    fn key(&self, spec: &Spec, facts: &Facts, name: &str, key: &crate::spec::KeySpec) -> Key {
+        let region = key.region(spec);
+        let account = spec.account_id(&key.account).0;
+        let made = || format!("arn:{}:kms:{region}:{account}:key/{name}", region.partition());
+        Key {
+            arn: facts.key_arns.get(name).cloned().unwrap_or_else(made),
+            alias: key.alias_name(),
+            policy: Policy::new(Version::V2012, []),
+            whole: false,
+            account,
+            region,
+        }
+    }
+
+    fn other(&mut self, spec: &Spec, _facts: &Facts, thing: Thing<'_>) {
+        match thing.address.kind().as_str() {
+            "aws.s3.bucket" => {
+                let name = thing.physical_id.to_owned();
+                let key = spec.buckets.get(thing.address.name()).and_then(|b| kms_key(b.encryption.as_ref()));
+                let bucket = Bucket {
+                    entry: thing.address.name().to_owned(),
+                    arn: format!("arn:{}:s3:::{name}", partition(thing.scope)),
+                    account: account(thing.scope),
+                    policy: Some(Policy::new(Version::V2012, [])),
+                    blocked: thing.body.0.get("public_access_block").and_then(Json::as_bool).unwrap_or(false),
+                    key,
+                    public: false,
+                    name: name.clone(),
+                };
+                self.buckets.insert(name, bucket);
+            }
+            "aws.kms.key_policy" => {
+                if let Some(key) = self.keys.get_mut(thing.address.name()) {
+                    key.policy = shared(thing.body);
+                    key.whole = thing.body.0.get("foreign").is_some();
+                }
+            }
+            "aws.iam.oidc_provider" => {
+                let host = text(thing.body, "url").trim_start_matches("https://").to_owned();
+                self.providers.insert((account(thing.scope), host));
+            }
+            "aws.eks.pod_identity_association" => {
+                let name = text(thing.body, "cluster");
+                let owner = account(thing.scope);
+                let suffix = format!(":cluster/{name}");
+                let cluster = self
+                    .clusters
+                    .iter()
+                    .find(|(_, c)| c.account == owner && c.arn.ends_with(&suffix))
+                    .map_or_else(|| name.to_owned(), |(key, _)| key.clone());
+                let pod = Pod {
+                    cluster,
+                    namespace: text(thing.body, "namespace").to_owned(),
+                    name: text(thing.body, "service_account").to_owned(),
+                };
+                let target = text(thing.body, "target_role_arn");
+                self.pods.entry(pod).or_default().association = Some(Association {
+                    role: text(thing.body, "role_arn").to_owned(),
+                    target: (!target.is_empty()).then(|| target.to_owned()),
+                    tagged: thing.body.0.get("disable_session_tags").and_then(Json::as_bool) != Some(true),
+                });
+            }
+            "kubernetes.service_account" => {
+                let Scope::Cluster { cluster } = thing.scope else { return };
+                let annotation = thing.body.0.get("annotations").and_then(|a| a.get(ROLE_ANNOTATION));
+                let pod = Pod {
+                    cluster: cluster.clone(),
+                    namespace: text(thing.body, "namespace").to_owned(),
+                    name: text(thing.body, "name").to_owned(),
+                };
+                self.pods.entry(pod).or_default().annotation = annotation.and_then(Json::as_str).map(str::to_owned);
+            }
+            _ => {}
+        }
+    }
+
+    /// An account for a reader: its key in the spec and its id.
+    #[must_use]
+    pub fn account_name(&self, id: &str) -> String {
+        match self.accounts.get(id) {
+            Some(key) => format!("{key} ({id})"),
+            None if id.is_empty() => "an unknown account".to_owned(),
+            None => format!("{id} (not in the spec)"),
+        }
+    }
+
+    /// Somebody, for a reader.
+    #[must_use]
+    pub fn name(&self, who: &Who) -> String {
+        match who {
+            Who::Pod(pod) => format!("service account {}/{} of cluster {}", pod.namespace, pod.name, pod.cluster),
+            Who::Role(arn) => match self.roles.get(arn) {
+                Some(role) => format!("role {} of account {}", role.name, self.account_name(&role.account)),
+                None => format!("role {arn}"),
+            },
+            Who::Named(Principal::Everyone | Principal::AnyAws) => "anyone".to_owned(),
+            Who::Named(Principal::Account(id)) => format!("account {}", self.account_name(id)),
+            Who::Named(Principal::Service(name)) => format!("service {name}"),
+            Who::Named(Principal::CanonicalUser(id)) => format!("canonical user {id}"),
+            Who::Named(Principal::Aws(arn) | Principal::Federated(arn)) => format!("{arn} (not in the spec)"),
+            Who::Subject { provider, subject } => {
+                let issuer = provider.split_once(":oidc-provider/").map_or(provider.as_str(), |(_, host)| host);
+                let cluster = self.clusters.iter().find(|(_, c)| c.host.as_deref() == Some(issuer));
+                let of = cluster.map_or_else(|| issuer.to_owned(), |(key, _)| format!("cluster {key}"));
+                match subject.as_deref().map(|s| (s, s.strip_prefix("system:serviceaccount:"))) {
+                    Some((_, Some(account))) => {
+                        format!("service account {} of {of} (not in the spec)", account.replacen(':', "/", 1))
+                    }
+                    Some((subject, None)) => format!("{subject} of {of}"),
+                    None => format!("every identity of {of}"),
+                }
+            }
+        }
+    }
+
+    /// What commands may call somebody by.
+    #[must_use]
+    pub fn find(&self, text: &str) -> Option<Who> {
+        if let Some((pod, _)) = self.names.iter().find(|(_, key)| *key == text) {
+            return Some(Who::Pod(pod.clone()));
+        }
+        let pods: Vec<&Pod> = self
+            .pods
+            .keys()
+            .filter(|pod| {
+                let short = format!("{}/{}", pod.namespace, pod.name);
+                text == short || text == format!("{}/{short}", pod.cluster)
+            })
+            .collect();
+        if let [pod] = pods.as_slice() {
+            return Some(Who::Pod((*pod).clone()));
+        }
+        let role = self.roles.values().find(|role| role.key == text || role.name == text || role.arn == text);
+        if let Some(role) = role {
+            return Some(Who::Role(role.arn.clone()));
+        }
+        match text {
+            "*" | "anyone" => Some(Who::Named(Principal::Everyone)),
+            text if text.starts_with("arn:") || crate::iam::is_account_id(text) => {
+                Some(Who::Named(Principal::aws(text)))
+            }
+            text if text.ends_with(".amazonaws.com") => Some(Who::Named(Principal::Service(text.into()))),
+            _ => None,
+        }
+    }
+
+    /// The key of a service account in the spec.
+    pub(super) fn key_of(&self, pod: &Pod) -> Option<&str> {
+        self.names.get(pod).map(String::as_str)
+    }
+
+    /// The names that [`World::find`] knows, for "did you mean".
+    pub fn known_names(&self) -> impl Iterator<Item = &str> {
+        let roles = self.roles.values().flat_map(|role| [role.key.as_str(), role.name.as_str()]);
+        self.names.values().map(String::as_str).chain(roles)
+    }
+
+    /// Everybody who may have access to something: service accounts, roles, and whom policies name.
+    pub(super) fn everybody(&self) -> BTreeSet<Who> {
+        let mut all: BTreeSet<Who> = self.pods.keys().cloned().map(Who::Pod).collect();
+        all.extend(self.roles.keys().cloned().map(Who::Role));
+        for role in self.roles.values() {
+            all.extend(self.assumers(role).into_iter().map(|(who, _)| who));
+        }
+        let documents =
+            self.buckets.values().filter_map(|b| b.policy.as_ref()).chain(self.keys.values().map(|k| &k.policy));
+        for statement in documents.flat_map(Policy::statements).filter(|s| s.effect() == Effect::Allow) {
+            match statement.principal() {
+                Some(principals) if principals.is_inverted() => {
+                    all.insert(Who::Named(Principal::Everyone));
+                }
+                Some(principals) => all.extend(principals.values().iter().map(|p| self.who(p))),
+                None => {}
+            }
+        }
+        // An account's own administrators have access to what is its own; that is not told as a grant.
+        all.retain(|who| !matches!(who, Who::Named(Principal::Account(id)) if self.accounts.contains_key(id.as_ref()) && !self.is_granted(id)));
+        all
+    }
+
+    /// Whether some policy gives an account access to what another account has.
+    fn is_granted(&self, id: &str) -> bool {
+        let names = |policy: &Policy| {
+            policy.statements().iter().any(|s| {
+                s.effect() == Effect::Allow
+                    && s.principal().is_some_and(|p| {
+                        p.values().iter().any(|p| matches!(p, Principal::Account(own) if own.as_ref() == id))
+                    })
+            })
+        };
+        self.buckets.values().any(|b| b.account != id && b.policy.as_ref().is_some_and(names))
+            || self.keys.values().any(|k| k.account != id && names(&k.policy))
+            || self.roles.values().any(|r| r.trust.as_ref().is_some_and(names))
+    }
+
+    /// A principal of a policy as somebody of the world.
+    pub(super) fn who(&self, principal: &Principal) -> Who {
+        match principal {
+            Principal::Aws(arn) if self.roles.contains_key(arn.as_ref()) => Who::Role(arn.to_string()),
+            Principal::AnyAws => Who::Named(Principal::Everyone),
+            other => Who::Named(other.clone()),
+        }
+    }
+
+    /// Whether the pods of a service account get this role. Then the role is told through them.
+    pub(super) fn is_behind_pods(&self, arn: &str) -> bool {
+        self.pods.values().any(|ways| {
+            ways.annotation.as_deref() == Some(arn)
+                || ways.association.as_ref().is_some_and(|a| a.role == arn || a.target.as_deref() == Some(arn))
+        })
+    }
+
+    /// The clusters whose service accounts get a role.
+    pub(super) fn clusters_of(&self, arn: &str) -> BTreeSet<&str> {
+        self.pods
+            .iter()
+            .filter(|(_, ways)| {
+                ways.annotation.as_deref() == Some(arn)
+                    || ways.association.as_ref().is_some_and(|a| a.role == arn || a.target.as_deref() == Some(arn))
+            })
+            .map(|(pod, _)| pod.cluster.as_str())
+            .collect()
+    }
+
+    /// The account that somebody belongs to, where that is known.
+    pub(super) fn account_of(&self, who: &Who) -> Option<String> {
+        match who {
+            Who::Pod(pod) => self.clusters.get(&pod.cluster).map(|c| c.account.clone()),
+            Who::Role(arn) => arn.parse::<Arn>().ok().map(|arn| arn.account),
+            Who::Named(principal) => principal.account().map(str::to_owned),
+            Who::Subject { provider, .. } => provider.parse::<Arn>().ok().map(|arn| arn.account),
+        }
+    }
+
+    /// Every way in which somebody gets credentials, role chaining included. The last element says, if there is none,
+    /// at which hop the way ends.
+    pub(super) fn routes(&self, who: &Who) -> (Vec<Route>, Vec<Hop>) {
+        let first = match who {
+            Who::Pod(pod) => match self.pod(pod) {
+                Ok(route) => route,
+                Err(hops) => return (Vec::new(), hops),
+            },
+            Who::Role(arn) => self.route("own", arn, Vec::new()),
+            Who::Named(principal) => {
+                let (_, text) = principal.entry();
+                let principal = match principal {
+                    Principal::Account(id) => format!("arn:aws:iam::{id}:root"),
+                    _ => text.to_owned(),
+                };
+                self.route("own", &principal, Vec::new())
+            }
+            Who::Subject { .. } => {
+                let routes = self
+                    .roles
+                    .values()
+                    .filter_map(|role| {
+                        let (_, statement) = self.assumers(role).into_iter().find(|(other, _)| other == who)?;
+                        let mut route = self.route(&role.arn, &role.arn, vec![assumes(role, statement)]);
+                        route.conditions = conditions(statement, |key| key.ends_with(":sub"));
+                        Some(route)
+                    })
+                    .collect();
+                return (routes, Vec::new());
+            }
+        };
+        let mut routes = vec![first];
+        let mut known: BTreeSet<String> = routes.iter().map(|r| r.principal.clone()).collect();
+        let mut at = 0;
+        while let Some(route) = routes.get(at).cloned() {
+            at += 1;
+            if route.hops.len() > MOST_ROLES + 2 {
+                continue;
+            }
+            for role in self.roles.values().filter(|role| !known.contains(&role.arn)).collect::<Vec<_>>() {
+                if let Some(next) = self.chained(who, &route, role) {
+                    known.insert(role.arn.clone());
+                    routes.push(next);
+                }
+            }
+        }
+        (routes, Vec::new())
+    }
+
+    /// A route that ends as a principal.
+    fn route(&self, slot: &str, principal: &str, hops: Vec<Hop>) -> Route {
+        Route {
+            slot: slot.to_owned(),
+            principal: principal.to_owned(),
+            role: self.roles.contains_key(principal).then(|| principal.to_owned()),
+            hops,
+            conditions: BTreeSet::new(),
+            context: Vec::new(),
+        }
+    }
+
+    /// The route that goes on to a role which trusts the principal of this one.
+    fn chained(&self, who: &Who, route: &Route, role: &Role) -> Option<Route> {
+        let named = role.trust.as_ref()?.statements().iter().any(|statement| {
+            statement.principal().is_some_and(|principals| {
+                principals.values().iter().any(|p| match p {
+                    Principal::Service(_) | Principal::Federated(_) => {
+                        matches!(who, Who::Named(own) if own == p) && route.role.is_none()
+                    }
+                    Principal::CanonicalUser(_) => false,
+                    _ => true,
+                })
+            })
+        });
+        // Everybody and nobody in particular: told as "anyone", not once for each.
+        let is_open = role.trust.as_ref()?.statements().iter().any(|s| {
+            s.principal()
+                .is_some_and(|p| p.values().iter().any(|p| matches!(p, Principal::Everyone | Principal::AnyAws)))
+        });
+        if !named || (is_open && !matches!(who, Who::Named(Principal::Everyone))) {
+            return None;
+        }
+        let decision_of = |request: &Request, policies: &PolicySet<'_>| {
+            let decision = evaluate(request, policies);
+            matches!(decision.outcome, Outcome::Allowed | Outcome::Conditional)
+                .then(|| (statement_of(&decision), unsettled(&decision)))
+        };
+        let unknown = unknown_identity();
+        let set = self.policies(route, role.trust.as_ref().map(|policy| Attached { name: "trust", policy }), &unknown);
+        let request = self.request(route, "sts:AssumeRole", &role.arn, &role.account);
+        let (statement, conditions) = decision_of(&request, &set)?;
+        let mut hops = route.hops.clone();
+        hops.push(Hop::good(format!("may assume role {}", role.name), statement));
+        let mut next = self.route(&role.arn, &role.arn, hops);
+        next.conditions = &route.conditions | &conditions;
+        Some(next)
+    }
+
+    /// The credentials of a service account's pods.
+    ///
+    /// A web identity token comes before Pod Identity in the credential chains of the SDKs.
+    /// Source: EKS User Guide, "Using a supported AWS SDK" of EKS Pod Identities.
+    fn pod(&self, pod: &Pod) -> Result<Route, Vec<Hop>> {
+        let ways = self.pods.get(pod);
+        let own = format!("{}/{}", pod.namespace, pod.name);
+        if let Some(arn) = ways.and_then(|ways| ways.annotation.as_deref()) {
+            return self.annotated(pod, &own, arn);
+        }
+        if let Some(association) = ways.and_then(|ways| ways.association.as_ref()) {
+            return self.associated(pod, &own, association);
+        }
+        let mend = "give it a role: an association (`identity: pod_identity`) or the annotation (`identity: irsa`)";
+        Err(vec![Hop::bad(
+            format!("service account {own} has neither a Pod Identity association nor the role annotation"),
+            mend,
+        )])
+    }
+
+    fn annotated(&self, pod: &Pod, own: &str, arn: &str) -> Result<Route, Vec<Hop>> {
+        let mut hops = vec![Hop::good(format!("service account {own} is annotated with role {arn}"), None)];
+        let fail = |mut hops: Vec<Hop>, hop: Hop| {
+            hops.push(hop);
+            Err(hops)
+        };
+        let Some(role) = self.roles.get(arn) else {
+            return fail(
+                hops,
+                Hop::bad(format!("role {arn} does not exist"), "make the role, or annotate another one"),
+            );
+        };
+        let subject = format!("system:serviceaccount:{}:{}", pod.namespace, pod.name);
+        let host = self.clusters.get(&pod.cluster).and_then(|c| c.host.clone());
+        let Some(host) = host.or_else(|| role.trust.as_ref().and_then(|trust| issuer_of(trust, &subject))) else {
+            let what = format!("the OIDC issuer of cluster {} is not known", pod.cluster);
+            return fail(hops, Hop::bad(what, "let bailiwick describe the cluster"));
+        };
+        let provided = self.clusters.get(&pod.cluster).is_some_and(|c| c.provided);
+        if !provided && !self.providers.contains(&(role.account.clone(), host.clone())) {
+            let what = format!("account {} has no OIDC provider for {host}", self.account_name(&role.account));
+            return fail(hops, Hop::bad(what, "make the provider (`oidc_provider: managed`)"));
+        }
+        let Some(trust) = &role.trust else {
+            hops.push(Hop::good(
+                format!("the trust of role {} is not managed here and taken for granted", role.name),
+                None,
+            ));
+            return Ok(self.route("pod", arn, hops));
+        };
+        let partition = arn.split(':').nth(1).unwrap_or("aws");
+        let provider = format!("arn:{partition}:iam::{}:oidc-provider/{host}", role.account);
+        let mut request = Request::new(&provider, "sts:AssumeRoleWithWebIdentity", arn);
+        request.context =
+            Context::open().with(&format!("{host}:sub"), &subject).with(&format!("{host}:aud"), "sts.amazonaws.com");
+        let set = PolicySet { resource: Some(Attached { name: "trust", policy: trust }), ..PolicySet::default() };
+        let decision = evaluate(&request, &set);
+        if !matches!(decision.outcome, Outcome::Allowed | Outcome::Conditional) {
+            let what =
+                format!("the trust of role {} does not let {subject} assume it: {}", role.name, decision.reason());
+            let mend = format!(
+                "trust {provider} with StringEquals `{host}:sub` = `{subject}` and `{host}:aud` = `sts.amazonaws.com`"
+            );
+            return fail(hops, Hop::bad(what, mend));
+        }
+        hops.push(Hop::good(format!("role {} trusts it", role.name), statement_of(&decision)));
+        let mut route = self.route("pod", arn, hops);
+        route.conditions = unsettled(&decision);
+        Ok(route)
+    }
+
+    fn associated(&self, pod: &Pod, own: &str, association: &Association) -> Result<Route, Vec<Hop>> {
+        let mut hops =
+            vec![Hop::good(format!("Pod Identity association of {own} with role {}", association.role), None)];
+        let fail = |mut hops: Vec<Hop>, hop: Hop| {
+            hops.push(hop);
+            Err(hops)
+        };
+        let Some(role) = self.roles.get(&association.role) else {
+            let what = format!("role {} does not exist", association.role);
+            return fail(hops, Hop::bad(what, "make the role, or associate another one"));
+        };
+        let cluster = self.clusters.get(&pod.cluster);
+        let tags: Vec<(String, String)> = if association.tagged {
+            let name = cluster.map_or(pod.cluster.as_str(), |c| c.arn.rsplit('/').next().unwrap_or_default());
+            [
+                ("eks-cluster-arn", cluster.map_or("", |c| c.arn.as_str())),
+                ("eks-cluster-name", name),
+                ("kubernetes-namespace", &pod.namespace),
+                ("kubernetes-service-account", &pod.name),
+            ]
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+        } else {
+            Vec::new()
+        };
+        let asked = |principal: &str, action: &str, role: &Role| {
+            let mut request = Request::new(principal, action, &role.arn);
+            request.context = Context::open();
+            if let Some(cluster) = cluster {
+                request.context.set("aws:SourceAccount", Value::One(cluster.account.clone()));
+                request.context.set("aws:SourceArn", Value::One(cluster.arn.clone()));
+                let external = [cluster.arn.split(':').nth(3).unwrap_or_default(), &cluster.account];
+                let name = cluster.arn.rsplit('/').next().unwrap_or_default();
+                let external = format!("{}/{}/{name}/{}/{}", external[0], external[1], pod.namespace, pod.name);
+                request.context.set("sts:ExternalId", Value::One(external));
+            }
+            for (key, value) in &tags {
+                request.context.set(&format!("aws:RequestTag/{key}"), Value::One(value.clone()));
+            }
+            if !association.tagged {
+                for key in ["eks-cluster-arn", "kubernetes-namespace", "kubernetes-service-account"] {
+                    request.context.set(&format!("aws:RequestTag/{key}"), Value::Many(Vec::new()));
+                }
+            }
+            request
+        };
+        let mut found = BTreeSet::new();
+        let Some(trust) = &role.trust else {
+            hops.push(Hop::good(
+                format!("the trust of role {} is not managed here and taken for granted", role.name),
+                None,
+            ));
+            return Ok(self.tagged("pod", &role.arn, hops, &tags));
+        };
+        let set = PolicySet { resource: Some(Attached { name: "trust", policy: trust }), ..PolicySet::default() };
+        for action in ["sts:AssumeRole", "sts:TagSession"] {
+            let request = asked("pods.eks.amazonaws.com", action, role);
+            let decision = evaluate(&request, &set);
+            if !matches!(decision.outcome, Outcome::Allowed | Outcome::Conditional) {
+                let what = format!(
+                    "the trust of role {} does not let EKS do {action} for {own}: {}",
+                    role.name,
+                    decision.reason()
+                );
+                let mend = "trust the service pods.eks.amazonaws.com with sts:AssumeRole and sts:TagSession";
+                return fail(hops, Hop::bad(what, mend));
+            }
+            found.extend(unsettled(&decision));
+            if action == "sts:AssumeRole" {
+                hops.push(Hop::good(format!("role {} trusts EKS", role.name), statement_of(&decision)));
+            }
+        }
+        let mut route = self.tagged("pod", &role.arn, hops.clone(), &tags);
+        route.conditions = found;
+        let Some(target) = &association.target else { return Ok(route) };
+        let Some(target_role) = self.roles.get(target) else {
+            return fail(hops, Hop::bad(format!("target role {target} does not exist"), "make the role"));
+        };
+        let unknown = unknown_identity();
+        let set = self.policies(
+            &route,
+            target_role.trust.as_ref().map(|policy| Attached { name: "trust", policy }),
+            &unknown,
+        );
+        let request = asked(&role.arn, "sts:AssumeRole", target_role);
+        let decision = evaluate(&request, &set);
+        let settled = target_role.trust.is_none();
+        if !settled && !matches!(decision.outcome, Outcome::Allowed | Outcome::Conditional) {
+            let what =
+                format!("role {} may not assume target role {}: {}", role.name, target_role.name, decision.reason());
+            let mend = format!(
+                "allow sts:AssumeRole and sts:TagSession on {target} to the role, and trust {} there",
+                role.arn
+            );
+            return fail(hops, Hop::bad(what, mend));
+        }
+        hops.push(Hop::good(format!("EKS assumes target role {} with it", target_role.name), statement_of(&decision)));
+        let mut route = self.tagged("pod", target, hops, &tags);
+        route.conditions = unsettled(&decision);
+        Ok(route)
+    }
+
+    /// A route whose session carries tags.
+    fn tagged(&self, slot: &str, principal: &str, hops: Vec<Hop>, tags: &[(String, String)]) -> Route {
+        let mut route = self.route(slot, principal, hops);
+        route.context = tags.iter().map(|(key, value)| (format!("aws:PrincipalTag/{key}"), value.clone())).collect();
+        route
+    }
+
+    /// Who may assume a role by its trust, each with the statement, other than pods of the world and EKS for them.
+    fn assumers<'r>(&self, role: &'r Role) -> Vec<(Who, &'r Statement)> {
+        let mut found = Vec::new();
+        for statement in role.trust.iter().flat_map(Policy::statements).filter(|s| s.effect() == Effect::Allow) {
+            for principal in statement.principal().into_iter().flat_map(Selector::values) {
+                match principal {
+                    Principal::Service(name) if name.as_ref() == "pods.eks.amazonaws.com" => {}
+                    Principal::Federated(provider) => {
+                        found.extend(self.subjects(provider, statement).into_iter().map(|who| (who, statement)));
+                    }
+                    other => found.push((self.who(other), statement)),
+                }
+            }
+        }
+        found
+    }
+
+    /// The identities of a provider that a trust statement lets in, without the service accounts of the world.
+    fn subjects(&self, provider: &str, statement: &Statement) -> Vec<Who> {
+        let issuer = provider.split_once(":oidc-provider/").map_or(provider, |(_, host)| host);
+        let cluster = self.clusters.iter().find(|(_, c)| c.host.as_deref() == Some(issuer)).map(|(key, _)| key);
+        let key = format!("{issuer}:sub");
+        let subjects: Vec<&str> = statement
+            .conditions()
+            .iter()
+            .filter(|c| c.key().as_str().eq_ignore_ascii_case(&key) && !c.operator().test.is_negated())
+            .flat_map(Condition::values)
+            .collect();
+        let who =
+            |subject: Option<&str>| Who::Subject { provider: provider.to_owned(), subject: subject.map(str::to_owned) };
+        if subjects.is_empty() {
+            return vec![who(None)];
+        }
+        let is_known = |subject: &str| {
+            let parts = subject.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+            parts.is_some_and(|(namespace, name)| {
+                cluster.is_some_and(|cluster| {
+                    let pod = Pod { cluster: cluster.clone(), namespace: namespace.to_owned(), name: name.to_owned() };
+                    self.pods.contains_key(&pod) || self.names.contains_key(&pod)
+                })
+            })
+        };
+        subjects.into_iter().filter(|subject| !is_known(subject)).map(|subject| who(Some(subject))).collect()
+    }
+
+    /// What stands for the policy of a bucket that nobody has read: its owner is taken to let in the roles that the
+    /// spec has. In the bucket's own account a role needs no statement.
+    pub(super) fn assumed_policy(&self, route: &Route, bucket: &Bucket) -> Policy {
+        let foreign = !bucket.account.is_empty() && !route.principal.contains(&format!("::{}:", bucket.account));
+        let statement = Statement::allow(["*"], ["*"]).to(Selector::of([Principal::aws(&route.principal)]));
+        Policy::new(Version::V2012, (foreign && route.role.is_some()).then_some(statement))
+    }
+
+    /// The policies that bear on requests of a route.
+    pub(super) fn policies<'a>(
+        &'a self,
+        route: &Route,
+        resource: Option<Attached<'a>>,
+        unknown: &'a Policy,
+    ) -> PolicySet<'a> {
+        let held = |list: &'a [Held]| list.iter().map(|h| Attached { name: &h.label, policy: &h.policy }).collect();
+        let role = route.role.as_ref().and_then(|arn| self.roles.get(arn));
+        PolicySet {
+            identity: match role {
+                Some(role) => held(&role.identity),
+                None => vec![Attached { name: "its own policies, which are not known here", policy: unknown }],
+            },
+            boundaries: role.map(|role| held(&role.boundary)).unwrap_or_default(),
+            resource,
+            ..PolicySet::default()
+        }
+    }
+
+    /// A request of a route, in which what is not known may vary. Clients of AWS use TLS.
+    pub(super) fn request(&self, route: &Route, action: &str, resource: &str, owner: &str) -> Request {
+        let mut request = Request::new(&route.principal, action, resource);
+        request.resource_account = (!owner.is_empty()).then(|| owner.to_owned());
+        request.context =
+            Context::open().with("aws:SecureTransport", "true").with("aws:PrincipalIsAWSService", "false");
+        for (key, value) in &route.context {
+            request.context.set(key, Value::One(value.clone()));
+        }
+        request.with_own_keys()
+    }
+}
+
+impl Bucket {
+    /// The policy for a reader.
+    pub(super) fn label(&self) -> String {
+        match self.policy {
+            Some(_) => format!("the policy of bucket {}", self.name),
+            None => format!("the policy of bucket {}, which is not managed here and taken for granted", self.name),
+        }
+    }
+}
+
+/// What a principal may do whose own policies nobody has read: at most everything.
+pub(super) fn unknown_identity() -> Policy {
+    Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])])
+}
+
+fn of_kind<'t, 'a>(things: &'t [Thing<'a>], kind: &'static str) -> impl Iterator<Item = &'t Thing<'a>> {
+    things.iter().filter(move |thing| thing.address.kind().as_str() == kind)
+}
+
+fn role(thing: &Thing<'_>, policies: &BTreeMap<&str, Policy>) -> Role {
+    let (name, path) = (text(thing.body, "name"), text(thing.body, "path"));
+    let path = if path.is_empty() { "/" } else { path };
+    let account = account(thing.scope);
+    let boundary = text(thing.body, "permissions_boundary");
+    let mut unknown = BTreeSet::new();
+    let held = match (boundary, policies.get(boundary)) {
+        ("", _) => Vec::new(),
+        (arn, Some(policy)) => vec![Held { label: format!("permissions boundary {arn}"), policy: policy.clone() }],
+        (arn, None) => {
+            unknown.insert(format!(
+                "less than is told here: permissions boundary {arn}, whose contents are not known here"
+            ));
+            Vec::new()
+        }
+    };
+    Role {
+        arn: format!("arn:{}:iam::{account}:role{path}{name}", partition(thing.scope)),
+        account,
+        name: name.to_owned(),
+        key: thing.address.name().to_owned(),
+        trust: policy(thing.body, "trust"),
+        identity: Vec::new(),
+        boundary: held,
+        unknown,
+    }
+}
+
+fn kms_key(encryption: Option<&Encryption>) -> Option<String> {
+    match encryption {
+        Some(Encryption::Kms(kms)) => Some(kms.kms_key.clone()),
+        _ => None,
+    }
+}
+
+/// Whether S3 would call the policy public.
+fn is_public(policy: &Policy, bucket: &Bucket) -> bool {
+    if policy.is_empty() {
+        return false;
+    }
+    let subject = Subject { bucket: Some(&bucket.name), ..Subject::of(PolicyKind::Bucket) };
+    lint(&policy.to_string(), &subject).iter().any(|finding| finding.check == Check::ResourcePublic)
+}
+
+/// The conditions of a statement in words, without those on some keys.
+fn conditions(statement: &Statement, without: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    statement
+        .conditions()
+        .iter()
+        .filter(|c| !without(&c.key().as_str().to_ascii_lowercase()))
+        .map(|c| crate::iam::Atom::Condition(c.clone()).to_string())
+        .collect()
+}
+
+/// The issuer whose subject a trust names: of a cluster that the spec does not have any more.
+fn issuer_of(trust: &Policy, subject: &str) -> Option<String> {
+    let conditions = trust.statements().iter().flat_map(Statement::conditions);
+    let mut named = conditions.filter(|c| c.values().any(|value| value == subject));
+    named.find_map(|c| c.key().as_str().strip_suffix(":sub").map(str::to_owned))
+}
+
+fn assumes(role: &Role, statement: &Statement) -> Hop {
+    Hop::good(format!("may assume role {}", role.name), Some(statement_name("trust", statement)))
+}
+
+/// A statement for a reader.
+pub(super) fn statement_name(policy: &str, statement: &Statement) -> String {
+    match statement.sid() {
+        Some(sid) => format!("statement `{sid}` of {policy}"),
+        None => format!("statement {} of {policy}", statement.position()),
+    }
+}
+
+/// The statement by which a resource lets somebody in, or else one of the caller's.
+pub(super) fn statement_of(decision: &Decision<'_>) -> Option<String> {
+    let allows = || decision.matched.iter().filter(|a| a.statement.effect() == Effect::Allow);
+    let applied = allows().find(|a| a.layer == Layer::Resource).or_else(|| allows().next())?;
+    Some(statement_name(applied.policy, applied.statement))
+}
+
+/// What a decision depends on, in words.
+pub(super) fn unsettled(decision: &Decision<'_>) -> BTreeSet<String> {
+    decision.conditions.iter().map(|c| crate::iam::Atom::Condition((*c).clone()).to_string()).collect()
+}

@@ -1,0 +1,156 @@
+use std::fmt::Write as _;
+
+use crate::access::lower;
+use crate::address::{AccountId, Address, Region, Scope};
+use crate::check::{self, Context, Finding};
+use crate::desired::Desired;
+use crate::document::Document;
+use crate::kind::{Resource, Wish};
+use crate::snapshot::{Seen, Snapshot};
+use crate::spec::{Facts, SourceFile, Spec, load};
+
+const HEAD: &str = "version: 1\nproject: p\naccounts:\n  a: { id: \"111111111111\", region: us-west-2 }\n  b: { id: \"222222222222\", region: us-west-2 }\n";
+
+fn spec(text: &str) -> Spec {
+    let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: format!("{HEAD}{text}").into() }]);
+    assert_eq!(problems, []);
+    spec.unwrap()
+}
+
+fn resource(address: &str, physical_id: &str, body: serde_json::Value) -> Resource {
+    let address: Address = address.parse().unwrap();
+    let scope = Scope::Account {
+        account: "a".into(),
+        id: AccountId("111111111111".into()),
+        region: Region("us-west-2".into()),
+    };
+    let wish = Wish::new(address.name(), scope, physical_id, Document(body));
+    Resource { address, wish }
+}
+
+fn told(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let place = finding.source.as_ref().map(|s| format!("{}:{}", s.line, s.column)).unwrap_or_default();
+        let accepted = finding.accepted.as_ref().map(|why| format!(" accepted: {why}")).unwrap_or_default();
+        writeln!(text, "{} {} {place} {}{accepted}", finding.severity, finding.code, finding.message).unwrap();
+    }
+    text
+}
+
+fn check(spec: &Spec, resources: Vec<Resource>, snapshot: Option<&Snapshot>) -> Vec<Finding> {
+    let desired = Desired { resources: resources.into_iter().map(|r| (r.address.clone(), r)).collect() };
+    let facts = Facts::placeholders(spec);
+    let chains = lower(spec);
+    let context = Context { spec, facts: &facts, chains: &chains, desired: &desired, snapshot };
+    check::policies(&context, "2026-06-01")
+}
+
+/// The trust of a role as it is published in many a guide: any service account of the cluster may take it.
+const TRUST: &str = r#"roles:
+  loader:
+    account: a
+    name: kserve-model-loader
+    trust:
+      - service: ec2.amazonaws.com
+      - policy:
+          Version: "2012-10-17"
+          Statement:
+            - Effect: Allow
+              Principal:
+                Federated: arn:aws:iam::111111111111:oidc-provider/oidc.eks.us-west-2.amazonaws.com/id/AAAA
+              Action: sts:AssumeRoleWithWebIdentity
+              Condition:
+                StringEquals:
+                  "oidc.eks.us-west-2.amazonaws.com/id/AAAA:aud": sts.amazonaws.com
+"#;
+
+fn role(spec: &Spec) -> Resource {
+    let trust = crate::access::role_trust(spec, &Facts::placeholders(spec), "loader");
+    let mut role = resource("aws.iam.role.loader", "kserve-model-loader", serde_json::json!({ "trust": trust }));
+    role.wish.source = spec.source(&["roles", "loader"]);
+    role
+}
+
+#[test]
+fn a_trust_without_subject_is_an_error_where_it_is_written() {
+    let spec = spec(TRUST);
+    let findings = check(&spec, vec![role(&spec)], None);
+    assert_eq!(
+        told(&findings),
+        "error trust-oidc-no-sub 19:15 aws.iam.role.loader: every identity of the provider may assume the role: \
+         no condition on `oidc.eks.us-west-2.amazonaws.com/id/AAAA:sub`\n"
+    );
+}
+
+#[test]
+fn a_finding_is_accepted_at_its_entry_or_any_above_it_until_the_day() {
+    for (at, until, accepted) in [
+        ("roles.loader", "2026-06-01", true),
+        ("roles.loader.trust.1", "2026-06-01", true),
+        ("roles.loader.trust.0", "2026-06-01", false),
+        ("aws.iam.role.loader", "2026-06-01", true),
+        ("roles.loader", "2026-05-31", false),
+        ("roles.other", "2026-06-01", false),
+    ] {
+        let text =
+            format!("{TRUST}accept: [ {{ code: trust-oidc-no-sub, at: {at}, reason: known, until: {until} }} ]\n");
+        let spec = spec(&text);
+        let findings = check(&spec, vec![role(&spec)], None);
+        let reasons: Vec<Option<&str>> = findings.iter().map(|f| f.accepted.as_deref()).collect();
+        assert_eq!(reasons, [accepted.then_some("known")], "{at} {until}");
+    }
+}
+
+#[test]
+fn entries_of_a_trust_are_pointed_at() {
+    let spec = spec(
+        "roles:\n  loader:\n    account: a\n    name: n\n    trust:\n      - account: b\n      - account: \"999999999999\"\n      - service: lambda.amazonaws.com\n",
+    );
+    assert_eq!(
+        told(&check(&spec, vec![role(&spec)], None)),
+        "warning trust-cross-account-root 11:9 aws.iam.role.loader: every principal that a foreign account chooses may assume the role: `222222222222`
+warning trust-cross-account-root 12:9 aws.iam.role.loader: every principal that a foreign account chooses may assume the role: `999999999999`
+warning service-principal-no-source 13:9 aws.iam.role.loader: the service may act for anybody's resources: `lambda.amazonaws.com`
+"
+    );
+}
+
+#[test]
+fn policies_of_a_role_are_looked_at_together() {
+    let spec = spec("");
+    let policy = |action: &str, effect: &str| {
+        serde_json::json!({ "role": "r", "document": { "Version": "2012-10-17", "Statement": [
+            { "Effect": effect, "Action": action, "Resource": "*" },
+        ] } })
+    };
+    let wide = || resource("aws.iam.role_policy.r/wide", "r/wide", policy("s3:*", "Allow"));
+    let found = |resources| check(&spec, resources, None).iter().map(|f| f.code).collect::<Vec<_>>();
+    assert!(found(vec![wide()]).contains(&"identity-service-wildcard"));
+    let boundary = resource("aws.iam.policy.limit", "arn:limit", policy("s3:*", "Allow"));
+    let limited = resource("aws.iam.role.r", "r", serde_json::json!({ "permissions_boundary": "arn:limit" }));
+    assert_eq!(found(vec![boundary, limited]), Vec::<&str>::new());
+}
+
+#[test]
+fn statements_of_others_are_told_and_do_not_forbid() {
+    let spec = spec("");
+    let own = serde_json::json!({ "Version": "2012-10-17", "Statement": [{
+        "Sid": "Ours", "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::222222222222:role/r" },
+        "Action": "s3:GetObject", "Resource": "arn:aws:s3:::data/a/*",
+    }] });
+    let foreign = serde_json::json!({ "Version": "2012-10-17", "Statement": [{
+        "Sid": "Open", "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::data/*",
+    }] });
+    let policy = || resource("aws.s3.bucket_policy.data", "data", serde_json::json!({ "statements": own }));
+    assert_eq!(told(&check(&spec, vec![policy()], None)), "");
+    let body = serde_json::json!({ "statements": own, "foreign": foreign });
+    let seen = Seen::Present { body: Document(body), owner: None };
+    let snapshot = Snapshot { seen: [(policy().address, seen)].into() };
+    assert_eq!(
+        told(&check(&spec, vec![policy()], Some(&snapshot))),
+        "warning resource-public  aws.s3.bucket_policy.data: everybody has access (statement `Open` of others)
+info s3-no-tls-deny  aws.s3.bucket_policy.data: requests without TLS are not denied
+"
+    );
+}

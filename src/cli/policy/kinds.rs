@@ -1,0 +1,153 @@
+//! The types of policy that the command line knows by name.
+
+use crate::iam::{Place, Policy, PolicyKind, Principal, Selector};
+
+/// A type of policy: what it may say, and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// What decides about its contents.
+    pub kind: PolicyKind,
+    /// The place whose quota counts, if it is not the usual one.
+    pub place: Option<Place>,
+}
+
+const NAMES: [(&str, PolicyKind, Option<Place>); 14] = [
+    ("identity", PolicyKind::Identity, None),
+    ("managed", PolicyKind::Identity, Some(Place::ManagedPolicy)),
+    ("resource", PolicyKind::Resource, None),
+    ("trust", PolicyKind::Trust, None),
+    ("scp", PolicyKind::Scp, None),
+    ("rcp", PolicyKind::Rcp, None),
+    ("boundary", PolicyKind::Boundary, None),
+    ("session", PolicyKind::Session, None),
+    ("bucket", PolicyKind::Bucket, None),
+    ("key", PolicyKind::Key, None),
+    ("endpoint", PolicyKind::Endpoint, None),
+    ("queue", PolicyKind::Resource, Some(Place::QueuePolicy)),
+    ("table", PolicyKind::Resource, Some(Place::TablePolicy)),
+    ("weka", PolicyKind::Resource, Some(Place::WekaPolicy)),
+];
+
+impl Kind {
+    /// A kind at its usual place.
+    #[must_use]
+    pub fn of(kind: PolicyKind) -> Self {
+        Self { kind, place: None }
+    }
+
+    /// The type of this name. `managed-policy`, `trust-policy` and the like are understood too.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase().replace('_', "-");
+        let name = name.strip_suffix("-policy").unwrap_or(&name);
+        let name = if name == "permission-boundary" || name == "permissions-boundary" { "boundary" } else { name };
+        NAMES.iter().find(|(known, ..)| *known == name).map(|(_, kind, place)| Self { kind: *kind, place: *place })
+    }
+
+    /// Every name.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, ..)| *name)
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        NAMES
+            .iter()
+            .find(|(_, kind, place)| *kind == self.kind && *place == self.place)
+            .map_or("policy", |(name, ..)| name)
+    }
+
+    /// The places where a policy of this type may go, each with a name.
+    #[must_use]
+    pub fn places(self) -> Vec<(Place, &'static str)> {
+        match (self.kind, self.place) {
+            (_, Some(Place::ManagedPolicy)) | (PolicyKind::Boundary, _) => {
+                vec![(Place::ManagedPolicy, "managed policy")]
+            }
+            (_, Some(Place::QueuePolicy)) => vec![(Place::QueuePolicy, "queue policy")],
+            (_, Some(Place::TablePolicy)) => vec![(Place::TablePolicy, "table policy")],
+            (_, Some(Place::WekaPolicy)) => vec![(Place::WekaPolicy, "policy of WEKA")],
+            (PolicyKind::Identity, _) => vec![
+                (Place::ManagedPolicy, "managed policy"),
+                (Place::RoleInlineTotal, "all inline policies of a role"),
+                (Place::GroupInlineTotal, "all inline policies of a group"),
+                (Place::UserInlineTotal, "all inline policies of a user"),
+            ],
+            (PolicyKind::Session, _) => vec![(Place::SessionPolicy, "session policy")],
+            (PolicyKind::Bucket, _) => {
+                vec![(Place::BucketPolicy, "bucket policy"), (Place::WekaPolicy, "bucket policy of WEKA")]
+            }
+            (PolicyKind::Key, _) => vec![(Place::KeyPolicy, "key policy")],
+            (PolicyKind::Trust, _) => vec![(Place::RoleTrust, "trust policy")],
+            (PolicyKind::Endpoint, _) => vec![(Place::EndpointPolicy, "endpoint policy")],
+            (PolicyKind::Scp, _) => vec![(Place::Scp, "service control policy")],
+            (PolicyKind::Rcp, _) => vec![(Place::Rcp, "resource control policy")],
+            (PolicyKind::Resource, _) => Vec::new(),
+        }
+    }
+}
+
+/// What a document looks like: without principals an identity policy; with principals a trust policy if it is about
+/// STS, a bucket or key policy if it is about S3 or KMS alone, and otherwise some resource's.
+#[must_use]
+pub fn kind_of(text: &str) -> Kind {
+    let Ok(policy) = Policy::parse(text) else {
+        return Kind::of(if text.contains("Principal\"") { PolicyKind::Resource } else { PolicyKind::Identity });
+    };
+    let statements = policy.statements();
+    if statements.iter().all(|s| s.principal().is_none()) {
+        return Kind::of(PolicyKind::Identity);
+    }
+    let all_of = |service: &str| {
+        statements
+            .iter()
+            .flat_map(|s| s.action().values())
+            .all(|a| a.service().is_some_and(|of| of.eq_ignore_ascii_case(service)))
+    };
+    let federated = statements
+        .iter()
+        .filter_map(|s| s.principal())
+        .flat_map(Selector::values)
+        .any(|p| matches!(p, Principal::Federated(_)));
+    Kind::of(if all_of("sts") || federated {
+        PolicyKind::Trust
+    } else if all_of("s3") {
+        PolicyKind::Bucket
+    } else if all_of("kms") {
+        PolicyKind::Key
+    } else {
+        PolicyKind::Resource
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_read_back() {
+        for name in Kind::names() {
+            assert_eq!(Kind::named(name).map(Kind::name), Some(name));
+        }
+        assert_eq!(Kind::named("managed-policy"), Kind::named("managed"));
+        assert_eq!(Kind::named("permission_boundary"), Kind::named("boundary"));
+        assert_eq!(Kind::named("poem"), None);
+    }
+
+    #[test]
+    fn a_document_shows_what_it_is() {
+        let kind = |principal: &str, action: &str| {
+            let principal = if principal.is_empty() { String::new() } else { format!("\"Principal\":{principal},") };
+            kind_of(&format!(
+                "{{\"Version\":\"2012-10-17\",\"Statement\":{{\"Effect\":\"Allow\",{principal}\"Action\":\"{action}\",\"Resource\":\"*\"}}}}"
+            ))
+            .name()
+        };
+        assert_eq!(kind("", "s3:GetObject"), "identity");
+        assert_eq!(kind("\"*\"", "s3:GetObject"), "bucket");
+        assert_eq!(kind("\"*\"", "kms:Decrypt"), "key");
+        assert_eq!(kind("\"*\"", "sts:AssumeRole"), "trust");
+        assert_eq!(kind("\"*\"", "sqs:SendMessage"), "resource");
+    }
+}

@@ -1,0 +1,484 @@
+//! `policy`: questions about plain policy documents, without a spec.
+
+mod kinds;
+mod stream;
+
+use std::io::{BufReader, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use self::kinds::{Kind, kind_of};
+use self::stream::{Decided, NamedPolicy, Policies, Question, answer_all};
+use super::args::ApplyFormat as Format;
+use super::ui::Ui;
+use super::{Ended, Exit, Failure};
+use crate::iam::{
+    Context, Effect, Finding, Outcome, ParseError, Policy, Request, Severity, Statement, Subject, Value, equivalent,
+    evaluate, lint, measure_text, validate,
+};
+use crate::render;
+use crate::report::{Detail, Mark, Report, Row, Section, policy_lines};
+
+/// No policy that AWS takes is larger.
+const LARGEST: u64 = 16 << 20;
+
+/// What to ask about policy documents.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say what AWS would refuse, what is dangerous, and how large they are.
+    ///
+    /// Exits with 0 if there is nothing to say, 2 if there are findings above info, 1 if AWS would refuse a document.
+    Check(Check),
+    /// Say whether two policies mean the same, and if not, why.
+    ///
+    /// Exits with 0 if they do, 2 if not, 1 if one cannot be read.
+    Equal(Equal),
+    /// Print a policy in canonical form.
+    Fmt {
+        /// The policy; `-` is stdin.
+        file: PathBuf,
+        /// On one line.
+        #[arg(long)]
+        compact: bool,
+    },
+    /// Decide a request by the policies that bear on it.
+    ///
+    /// Exits with 0 if it is allowed, 2 if not, 1 if something cannot be read.
+    Eval(Box<Eval>),
+    /// Say which of the probes of each line are gained and lost by a change of policies.
+    Diff {
+        /// JSON lines; stdin if absent.
+        file: Option<PathBuf>,
+        /// Take JSON lines with the policies before and after and the requests to ask.
+        #[arg(long, required = true)]
+        jsonl: bool,
+    },
+}
+
+/// What to check.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Policies; `-` is stdin. With --jsonl one file of JSON lines, stdin if absent.
+    #[arg(required_unless_present = "jsonl")]
+    file: Vec<PathBuf>,
+    /// Take JSON lines: one case in, one answer out.
+    #[arg(long)]
+    jsonl: bool,
+    /// What the policies are attached to. Guessed from each document if absent.
+    #[arg(long = "type", value_name = "TYPE", value_parser = kind)]
+    kind: Option<Kind>,
+    /// The account that the policies belong to, by which others are foreign.
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// The bucket that a bucket policy is attached to.
+    #[arg(long, value_name = "NAME")]
+    bucket: Option<String>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// What to compare.
+#[derive(Debug, Args)]
+pub struct Equal {
+    /// Two policies. With --jsonl one file of JSON lines, stdin if absent.
+    #[arg(required_unless_present = "jsonl")]
+    file: Vec<PathBuf>,
+    /// Take JSON lines: one pair in, one answer out.
+    #[arg(long)]
+    jsonl: bool,
+}
+
+/// What to decide.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// JSON lines; stdin if absent.
+    #[arg(requires = "jsonl")]
+    file: Option<PathBuf>,
+    /// Take JSON lines: one case in, one decision out.
+    #[arg(long)]
+    jsonl: bool,
+    /// Who asks: an ARN, a service such as `ec2.amazonaws.com`, or `*` for anybody.
+    #[arg(long, value_name = "ARN", required_unless_present = "jsonl")]
+    principal: Option<String>,
+    /// The action, for example `s3:GetObject`.
+    #[arg(long, required_unless_present = "jsonl")]
+    action: Option<String>,
+    /// The ARN of the resource.
+    #[arg(long, value_name = "ARN", required_unless_present = "jsonl")]
+    resource: Option<String>,
+    /// The account that owns the resource, if its ARN does not say.
+    #[arg(long, value_name = "ID")]
+    resource_account: Option<String>,
+    /// A condition key with its value; repeat it for a key with several.
+    #[arg(long, value_name = "KEY=VALUE")]
+    context: Vec<String>,
+    /// A condition key that may have any value, or `*` for all that --context does not set.
+    #[arg(long, value_name = "KEY")]
+    varies: Vec<String>,
+    /// A policy of the caller's.
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+    /// The policy of the bucket, key or other resource, or the trust policy of the role.
+    #[arg(long, value_name = "FILE")]
+    resource_policy: Option<PathBuf>,
+    /// The caller's permissions boundary.
+    #[arg(long, value_name = "FILE")]
+    boundary: Vec<PathBuf>,
+    /// A session policy.
+    #[arg(long, value_name = "FILE")]
+    session: Vec<PathBuf>,
+    /// A service control policy; each is a level of its own, the root first.
+    #[arg(long, value_name = "FILE")]
+    scp: Vec<PathBuf>,
+    /// A resource control policy; each is a level of its own, the root first.
+    #[arg(long, value_name = "FILE")]
+    rcp: Vec<PathBuf>,
+    /// The policy of the VPC endpoint.
+    #[arg(long, value_name = "FILE")]
+    endpoint: Vec<PathBuf>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    Kind::named(text).ok_or_else(|| format!("the types are {}", Kind::names().collect::<Vec<_>>().join(", ")))
+}
+
+pub(super) fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
+    match command {
+        PolicyCommand::Check(check) if check.jsonl => stream(ui, Question::Check, one(&check.file)?),
+        PolicyCommand::Equal(equal) if equal.jsonl => stream(ui, Question::Equal, one(&equal.file)?),
+        PolicyCommand::Eval(eval) if eval.jsonl => stream(ui, Question::Eval, eval.file.as_deref()),
+        PolicyCommand::Diff { file, .. } => stream(ui, Question::Diff, file.as_deref()),
+        PolicyCommand::Check(check) => run_check(ui, check),
+        PolicyCommand::Equal(equal) => run_equal(ui, equal),
+        PolicyCommand::Fmt { file, compact } => {
+            let policy = read_policy(file)?;
+            ui.result(&if *compact { format!("{policy}\n") } else { format!("{policy:#}\n") });
+            Ok(Exit::Ok)
+        }
+        PolicyCommand::Eval(eval) => run_eval(ui, eval),
+    }
+}
+
+fn one(files: &[PathBuf]) -> Result<Option<&Path>, Failure> {
+    match files {
+        [] => Ok(None),
+        [file] => Ok(Some(file)),
+        _ => Err(Failure::new("--jsonl takes one file, or stdin")),
+    }
+}
+
+fn stream(ui: &Ui, question: Question, file: Option<&Path>) -> Ended {
+    let out = ui.stream();
+    let told = match file.filter(|f| *f != Path::new("-")) {
+        Some(path) => {
+            let file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;
+            answer_all(question, BufReader::with_capacity(1 << 18, file), out)
+        }
+        None => answer_all(question, BufReader::with_capacity(1 << 18, std::io::stdin().lock()), out),
+    };
+    match told {
+        Ok(told) if told.unusable > 0 => {
+            ui.tell(&format!("{} of {} lines could not be used", told.unusable, told.lines));
+            Ok(Exit::Ok)
+        }
+        Ok(_) => Ok(Exit::Ok),
+        // A reader that went away is no error.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
+        Err(error) => Err(Failure::new(format!("the stream broke off: {error}"))),
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(format!("cannot read `{}`: {error}", path.display()))
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            return Err(Failure::new("stdin is a terminal: give a file, or pipe a policy"));
+        }
+        std::io::stdin().lock().take(LARGEST).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(LARGEST).read_to_string(&mut text))
+    };
+    read.map_err(|e| unreadable(path, &e))?;
+    if text.len() as u64 == LARGEST {
+        return Err(Failure::new(format!("`{}` has {LARGEST} bytes or more: that is no policy", path.display())));
+    }
+    Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), ToOwned::to_owned))
+}
+
+fn read_policy(path: &Path) -> Result<Policy, Failure> {
+    let text = read_text(path)?;
+    Policy::parse(&text).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(|p| placed(path, p)).collect();
+        Failure::new(lines.join("\nerror: "))
+    })
+}
+
+fn placed(path: &Path, problem: &ParseError) -> String {
+    let place = problem.place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+    let element = if problem.pointer.is_empty() { String::new() } else { format!("{}: ", problem.pointer) };
+    format!("{}{place}: {element}{}", path.display(), problem.message)
+}
+
+/// A checked document.
+struct Checked {
+    file: String,
+    kind: Kind,
+    guessed: bool,
+    text: String,
+    problems: Vec<ParseError>,
+    findings: Vec<Finding>,
+}
+
+fn run_check(ui: &Ui, check: &Check) -> Ended {
+    let mut documents = Vec::new();
+    for path in &check.file {
+        let text = read_text(path)?;
+        let kind = check.kind.unwrap_or_else(|| kind_of(&text));
+        let subject = Subject {
+            account: check.account.as_deref(),
+            bucket: check.bucket.as_deref(),
+            place: kind.place,
+            ..Subject::of(kind.kind)
+        };
+        documents.push(Checked {
+            file: path.display().to_string(),
+            kind,
+            guessed: check.kind.is_none(),
+            problems: validate(kind.kind, &text).err().unwrap_or_default(),
+            findings: lint(&text, &subject),
+            text,
+        });
+    }
+    match check.format {
+        Format::Text => ui.result(&render::terminal(&checked_report(&documents), ui.palette())),
+        Format::Json => {
+            let files: Vec<_> = documents.iter().map(checked_json).collect();
+            ui.result(&format!("{:#}\n", serde_json::json!({ "format_version": "1.0", "files": files })));
+        }
+    }
+    let refused = documents.iter().any(|d| !d.problems.is_empty());
+    let found = documents.iter().flat_map(|d| &d.findings).any(|f| f.check.severity() > Severity::Info);
+    Ok(if refused {
+        Exit::Error
+    } else if found {
+        Exit::Differs
+    } else {
+        Exit::Ok
+    })
+}
+
+fn checked_report(documents: &[Checked]) -> Report {
+    let findings: usize = documents.iter().map(|d| d.findings.len()).sum();
+    let plural = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
+    let headline = if findings == 0 {
+        format!("{}: nothing to say", plural(documents.len(), "policy").replace("policys", "policies"))
+    } else {
+        let of = plural(documents.len(), "policy").replace("policys", "policies");
+        format!("{} in {of}", plural(findings, "finding"))
+    };
+    Report { headline, sections: documents.iter().map(checked_section).collect(), footer: Vec::new() }
+}
+
+fn checked_section(document: &Checked) -> Section {
+    let guessed = if document.guessed { ", by the look of it; --type tells" } else { "" };
+    let mut rows: Vec<Row> = document.findings.iter().map(|f| finding_row(&document.file, f)).collect();
+    for (place, name) in document.kind.places() {
+        let size = measure_text(place, &document.text);
+        let rest = if size.is_over() {
+            format!("{} too many", size.used - size.quota)
+        } else {
+            format!("{} left", size.headroom())
+        };
+        rows.push(Row {
+            mark: if size.is_over() { Mark::Warn } else { Mark::Note },
+            title: format!("{} of {} for a {name}: {rest}", size.used, size.quota).replace("a all", "all"),
+            place: String::new(),
+            notes: Vec::new(),
+            details: Vec::new(),
+        });
+    }
+    Section { title: format!("{} ({} policy{guessed})", document.file, document.kind.name()), rows }
+}
+
+fn finding_row(file: &str, finding: &Finding) -> Row {
+    let severity = finding.check.severity();
+    let mark = match severity {
+        Severity::Info | Severity::Low => Mark::Note,
+        Severity::Warning | Severity::Medium => Mark::Warn,
+        Severity::High | Severity::Critical | Severity::Error => Mark::Bad,
+    };
+    let detail = if finding.detail.is_empty() { String::new() } else { format!(": {}", finding.detail) };
+    let mut notes = Vec::new();
+    if let Some(statement) = finding.statement {
+        let sid = finding.sid.as_ref().map(|sid| format!(" `{sid}`")).unwrap_or_default();
+        let element = if finding.element.is_empty() { String::new() } else { format!(", {}", finding.element) };
+        notes.push(format!("statement {statement}{sid}{element}"));
+    }
+    notes.push(finding.check.hint().to_owned());
+    Row {
+        mark,
+        title: format!("{}: {}{detail} [{}]", severity.as_str(), finding.check.meaning(), finding.check.code()),
+        place: match finding.place {
+            Some((line, column)) => format!("{file}:{line}:{column}"),
+            None => file.to_owned(),
+        },
+        notes,
+        details: Vec::new(),
+    }
+}
+
+fn checked_json(document: &Checked) -> serde_json::Value {
+    let findings: Vec<_> = document
+        .findings
+        .iter()
+        .map(|f| {
+            serde_json::json!({
+                "code": f.check.code(), "severity": f.check.severity().as_str(), "message": f.check.meaning(),
+                "detail": f.detail, "help": f.check.hint(), "statement": f.statement, "sid": f.sid,
+                "element": f.element, "line": f.place.map(|p| p.0), "column": f.place.map(|p| p.1),
+            })
+        })
+        .collect();
+    let sizes: Vec<_> = document
+        .kind
+        .places()
+        .into_iter()
+        .map(|(place, name)| {
+            let size = measure_text(place, &document.text);
+            serde_json::json!({
+                "place": name, "used": size.used, "quota": size.quota, "headroom": size.headroom(), "over": size.is_over(),
+            })
+        })
+        .collect();
+    let errors: Vec<String> = document.problems.iter().map(ToString::to_string).collect();
+    serde_json::json!({
+        "file": document.file, "type": document.kind.name(), "valid": document.problems.is_empty(), "errors": errors,
+        "findings": findings, "sizes": sizes,
+    })
+}
+
+fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
+    let [left, right] = equal.file.as_slice() else {
+        return Err(Failure::new("compare two policies: `bailiwick policy equal A B`"));
+    };
+    let (a, b) = (read_policy(left)?, read_policy(right)?);
+    if equivalent(&a, &b) {
+        ui.result("the policies mean the same\n");
+        return Ok(Exit::Ok);
+    }
+    let sections = [(left, &a, &b), (right, &b, &a)]
+        .into_iter()
+        .map(|(path, own, other)| (path, alone(own, other)))
+        .filter(|(_, statements)| !statements.is_empty())
+        .map(|(path, statements)| Section {
+            title: format!("Said by {} alone", path.display()),
+            rows: statements.into_iter().map(statement_row).collect(),
+        })
+        .collect();
+    let mut footer = Vec::new();
+    if a.version() != b.version() {
+        footer.push(format!(
+            "Their versions are {} and {}: `${{...}}` is a variable from 2012-10-17 on only.",
+            a.version().as_str(),
+            b.version().as_str()
+        ));
+    }
+    let report = Report { headline: "the policies differ".into(), sections, footer };
+    ui.result(&render::terminal(&report, ui.palette()));
+    Ok(Exit::Differs)
+}
+
+/// The statements of a policy that say something that another policy does not.
+fn alone<'a>(policy: &'a Policy, other: &Policy) -> Vec<&'a Statement> {
+    policy
+        .statements()
+        .iter()
+        .filter(|statement| {
+            let own = Policy::new(policy.version(), [(*statement).clone()]);
+            !equivalent(&other.merge(&own), other)
+        })
+        .collect()
+}
+
+fn statement_row(statement: &Statement) -> Row {
+    let sid = statement.sid().map(|sid| format!(" `{sid}`")).unwrap_or_default();
+    let policy = serde_json::json!({ "Statement": [statement.to_value()] });
+    Row {
+        mark: if statement.effect() == Effect::Allow { Mark::Add } else { Mark::Remove },
+        title: format!("statement {}{sid}", statement.position()),
+        place: String::new(),
+        notes: Vec::new(),
+        details: vec![Detail::Lines { path: "says".into(), lines: policy_lines(&policy) }],
+    }
+}
+
+fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
+    let (Some(principal), Some(action), Some(resource)) = (&eval.principal, &eval.action, &eval.resource) else {
+        return Err(Failure::new("--principal, --action and --resource make a request; --jsonl takes many"));
+    };
+    let mut request = Request::new(principal, action, resource);
+    request.resource_account.clone_from(&eval.resource_account);
+    if eval.varies.iter().any(|key| key == "*") {
+        request.context = Context::open();
+    }
+    for key in eval.varies.iter().filter(|key| *key != "*") {
+        request.context.set(key, Value::Varies);
+    }
+    for pair in &eval.context {
+        let (key, value) =
+            pair.split_once('=').ok_or_else(|| Failure::new(format!("`{pair}` is not KEY=VALUE (--context)")))?;
+        let value = match request.context.get(key) {
+            Some(Value::One(first)) => Value::Many(vec![first.clone(), value.to_owned()]),
+            Some(Value::Many(values)) => Value::Many(values.iter().cloned().chain([value.to_owned()]).collect()),
+            _ => Value::One(value.to_owned()),
+        };
+        request.context.set(key, value);
+    }
+    let request = request.with_own_keys();
+    let named =
+        |path: &PathBuf| read_policy(path).map(|policy| NamedPolicy { name: path.display().to_string(), policy });
+    let list = |paths: &[PathBuf]| paths.iter().map(named).collect::<Result<Vec<_>, _>>();
+    let levels = |paths: &[PathBuf]| paths.iter().map(|p| named(p).map(|p| vec![p])).collect::<Result<Vec<_>, _>>();
+    let policies = Policies {
+        identity: list(&eval.identity)?,
+        resource: eval.resource_policy.as_ref().map(named).transpose()?,
+        boundaries: list(&eval.boundary)?,
+        session: list(&eval.session)?,
+        scps: levels(&eval.scp)?,
+        rcps: levels(&eval.rcp)?,
+        endpoint: list(&eval.endpoint)?,
+    };
+    let set = policies.set();
+    let decision = evaluate(&request, &set);
+    match eval.format {
+        Format::Json => {
+            let value = serde_json::to_value(Decided::new(None, &decision)).map_err(|e| Failure::new(e.to_string()))?;
+            ui.result(&format!("{value:#}\n"));
+        }
+        Format::Text => {
+            let rows = decision.deciding().map(|applied| Row {
+                place: format!("{}, {}", applied.policy, applied.layer.as_str().replace('_', " ")),
+                ..statement_row(applied.statement)
+            });
+            let rows: Vec<Row> = rows.collect();
+            let sections =
+                if rows.is_empty() { Vec::new() } else { vec![Section { title: "Decided by".into(), rows }] };
+            let report = Report {
+                headline: format!("{}: {}", decision.outcome.as_str(), decision.reason()),
+                sections,
+                footer: Vec::new(),
+            };
+            ui.result(&render::terminal(&report, ui.palette()));
+        }
+    }
+    Ok(if decision.outcome == Outcome::Allowed { Exit::Ok } else { Exit::Differs })
+}

@@ -1,0 +1,561 @@
+//! Streams of policy questions: one JSON object a line in, one line out, in order.
+//!
+//! Memory does not grow with the number of lines: a line is read, answered and forgotten. What cannot be used gives
+//! `{"id": ..., "error": "..."}` in its place, and the run goes on. docs/iam.md gives the forms.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::kinds::{Kind, kind_of};
+use crate::iam::{
+    Attached, Context, ParseError, Place, Policy, PolicySet, Request, Subject, Value, equivalent, evaluate,
+    lint_together, validate,
+};
+
+/// A line longer than this is unusable. AWS takes no policy of even a hundredth of it.
+const LONGEST: u64 = 64 << 20;
+
+/// What is asked in every line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Is the request allowed?
+    Eval,
+    /// Do two policies mean the same?
+    Equal,
+    /// Would AWS take the policy, and what is there to say about it?
+    Check,
+    /// Which requests are allowed after a change that were not before, and the other way round?
+    Diff,
+}
+
+/// How many lines there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// All.
+    pub lines: u64,
+    /// Those that could not be used.
+    pub unusable: u64,
+}
+
+/// Answers every line of `input`.
+///
+/// # Errors
+/// When the input cannot be read or the output not be written.
+pub fn answer_all(question: Question, mut input: impl BufRead, mut output: impl Write) -> io::Result<Told> {
+    let mut told = Told::default();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if io::Read::take(&mut input, LONGEST).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        told.lines += 1;
+        let too_long = line.last() != Some(&b'\n') && line.len() as u64 == LONGEST;
+        if too_long {
+            input.skip_until(b'\n')?;
+        }
+        let answer = if too_long {
+            Err(format!("the line has more than {LONGEST} bytes"))
+        } else {
+            std::str::from_utf8(&line).map_err(|e| format!("not UTF-8 text: {e}")).and_then(|l| answer(question, l))
+        };
+        if let Err(error) = &answer {
+            told.unusable += 1;
+            let id = std::str::from_utf8(&line).ok().and_then(|line| serde_json::from_str::<Named>(line).ok());
+            write_line(&mut output, &Unusable { id: id.and_then(|named| named.id), error })?;
+        } else if let Ok(answer) = &answer {
+            output.write_all(answer)?;
+        }
+    }
+    output.flush()?;
+    Ok(told)
+}
+
+fn write_line(output: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *output, value)?;
+    output.write_all(b"\n")
+}
+
+#[derive(Serialize)]
+struct Unusable<'a> {
+    id: Option<&'a RawValue>,
+    error: &'a str,
+}
+
+/// The name of a line, whatever else it has.
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+}
+
+/// The answer to one line, with its line end.
+fn answer(question: Question, line: &str) -> Result<Vec<u8>, String> {
+    let id = read::<Named>(line)?.id;
+    let mut out = Vec::with_capacity(128);
+    let written = match question {
+        Question::Eval => {
+            let asked: Asked = read(line)?;
+            let policies = Policies::read(&read(line)?)?;
+            let request = asked.request.request()?;
+            let set = policies.set();
+            write_line(&mut out, &Decided::new(id, &evaluate(&request, &set)))
+        }
+        Question::Equal => {
+            let pair: Pair = read(line)?;
+            let a = policy(pair.a).map_err(|e| format!("`a`: {e}"))?;
+            let b = policy(pair.b).map_err(|e| format!("`b`: {e}"))?;
+            write_line(&mut out, &Compared { id, equivalent: equivalent(&a, &b) })
+        }
+        Question::Check => write_line(&mut out, &checked(id, &read(line)?)?),
+        Question::Diff => write_line(&mut out, &changed(id, &read(line)?)?),
+    };
+    written.map_err(|e| e.to_string())?;
+    Ok(out)
+}
+
+fn read<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, String> {
+    serde_json::from_str(line).map_err(|e| match e.classify() {
+        serde_json::error::Category::Data => format!("not a case: {e}"),
+        _ => format!("not JSON: {e}"),
+    })
+}
+
+/// The text of a policy: a document as it stands in the line, or as a string.
+fn text(raw: &RawValue) -> Result<Cow<'_, str>, String> {
+    if raw.get().starts_with('"') {
+        return serde_json::from_str(raw.get()).map(Cow::Owned).map_err(|e| e.to_string());
+    }
+    Ok(Cow::Borrowed(raw.get()))
+}
+
+fn policy(raw: &RawValue) -> Result<Policy, String> {
+    Policy::parse(&text(raw)?).map_err(|problems| first(&problems))
+}
+
+fn first(problems: &[ParseError]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The request of a case.
+#[derive(Deserialize)]
+struct Asked<'a> {
+    #[serde(borrow)]
+    request: Wanted<'a>,
+}
+
+#[derive(Deserialize)]
+struct Wanted<'a> {
+    #[serde(borrow)]
+    principal: Cow<'a, str>,
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    #[serde(borrow)]
+    resource: Cow<'a, str>,
+    #[serde(borrow, default)]
+    resource_account: Option<Cow<'a, str>>,
+    #[serde(default)]
+    context: Option<BTreeMap<String, serde_json::Value>>,
+    /// The keys that may have any value, or `"*"` for all that `context` does not name.
+    #[serde(default)]
+    varies: Option<OneOrMany>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Wanted<'_> {
+    fn request(&self) -> Result<Request, String> {
+        let mut request = Request::new(&self.principal, &self.action, &self.resource);
+        request.resource_account = self.resource_account.as_deref().map(ToOwned::to_owned);
+        let varies = match &self.varies {
+            None => Vec::new(),
+            Some(OneOrMany::One(all)) if all == "*" => {
+                request.context = Context::open();
+                Vec::new()
+            }
+            Some(OneOrMany::One(key)) => vec![key.as_str()],
+            Some(OneOrMany::Many(keys)) => keys.iter().map(String::as_str).collect(),
+        };
+        for key in varies {
+            request.context.set(key, Value::Varies);
+        }
+        for (key, value) in self.context.iter().flatten() {
+            request.context.set(key, context_value(key, value)?);
+        }
+        Ok(request)
+    }
+}
+
+fn context_value(key: &str, value: &serde_json::Value) -> Result<Value, String> {
+    let scalar = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => Ok(text.clone()),
+        serde_json::Value::Bool(_) | serde_json::Value::Number(_) => Ok(value.to_string()),
+        _ => Err(format!("the value of `{key}` in `context` is neither text nor a list of texts")),
+    };
+    match value {
+        serde_json::Value::Array(values) => values.iter().map(scalar).collect::<Result<_, _>>().map(Value::Many),
+        value => scalar(value).map(Value::One),
+    }
+}
+
+/// The policies of a case, as written.
+#[derive(Deserialize)]
+struct RawPolicies<'a> {
+    #[serde(borrow, default)]
+    identity_policies: Option<Vec<RawPolicy<'a>>>,
+    #[serde(borrow, default)]
+    resource_policy: Option<RawPolicy<'a>>,
+    #[serde(borrow, default)]
+    permission_boundaries: Option<Vec<RawPolicy<'a>>>,
+    #[serde(borrow, default)]
+    session_policies: Option<Vec<RawPolicy<'a>>>,
+    #[serde(borrow, default)]
+    scps: Option<Vec<Vec<RawPolicy<'a>>>>,
+    #[serde(borrow, default)]
+    rcps: Option<Vec<Vec<RawPolicy<'a>>>>,
+    #[serde(borrow, default)]
+    endpoint_policies: Option<Vec<RawPolicy<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct RawPolicy<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    policy: &'a RawValue,
+}
+
+/// A policy with the name under which it is reported.
+pub(super) struct NamedPolicy {
+    pub name: String,
+    pub policy: Policy,
+}
+
+/// The policies of a request, read.
+#[derive(Default)]
+pub(super) struct Policies {
+    pub identity: Vec<NamedPolicy>,
+    pub resource: Option<NamedPolicy>,
+    pub boundaries: Vec<NamedPolicy>,
+    pub session: Vec<NamedPolicy>,
+    pub scps: Vec<Vec<NamedPolicy>>,
+    pub rcps: Vec<Vec<NamedPolicy>>,
+    pub endpoint: Vec<NamedPolicy>,
+}
+
+impl NamedPolicy {
+    fn read(raw: &RawPolicy) -> Result<Self, String> {
+        let policy = policy(raw.policy).map_err(|e| format!("policy `{}`: {e}", raw.name))?;
+        Ok(Self { name: raw.name.clone().into_owned(), policy })
+    }
+
+    fn attached(&self) -> Attached<'_> {
+        Attached { name: &self.name, policy: &self.policy }
+    }
+}
+
+impl Policies {
+    fn read(raw: &RawPolicies) -> Result<Self, String> {
+        let list = |raw: &Option<Vec<RawPolicy>>| -> Result<Vec<NamedPolicy>, String> {
+            raw.iter().flatten().map(NamedPolicy::read).collect()
+        };
+        let levels = |raw: &Option<Vec<Vec<RawPolicy>>>| -> Result<Vec<Vec<NamedPolicy>>, String> {
+            raw.iter().flatten().map(|level| level.iter().map(NamedPolicy::read).collect()).collect()
+        };
+        Ok(Self {
+            identity: list(&raw.identity_policies)?,
+            resource: raw.resource_policy.as_ref().map(NamedPolicy::read).transpose()?,
+            boundaries: list(&raw.permission_boundaries)?,
+            session: list(&raw.session_policies)?,
+            scps: levels(&raw.scps)?,
+            rcps: levels(&raw.rcps)?,
+            endpoint: list(&raw.endpoint_policies)?,
+        })
+    }
+
+    pub(super) fn set(&self) -> PolicySet<'_> {
+        PolicySet {
+            identity: attached(&self.identity),
+            resource: self.resource.as_ref().map(NamedPolicy::attached),
+            boundaries: attached(&self.boundaries),
+            session: attached(&self.session),
+            scps: self.scps.iter().map(|level| attached(level)).collect(),
+            rcps: self.rcps.iter().map(|level| attached(level)).collect(),
+            endpoint: attached(&self.endpoint),
+        }
+    }
+}
+
+fn attached(policies: &[NamedPolicy]) -> Vec<Attached<'_>> {
+    policies.iter().map(NamedPolicy::attached).collect()
+}
+
+/// A decision as it is published.
+#[derive(Serialize)]
+pub(super) struct Decided<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a RawValue>,
+    decision: &'static str,
+    decisive: Vec<Decisive<'a>>,
+    reason: String,
+    /// What a `Conditional` decision depends on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conditions: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Decisive<'a> {
+    policy_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<usize>,
+    policy: &'a str,
+    index: usize,
+    sid: Option<&'a str>,
+}
+
+impl<'a> Decided<'a> {
+    pub(super) fn new(id: Option<&'a RawValue>, decision: &crate::iam::Decision<'a>) -> Self {
+        let decisive = decision
+            .deciding()
+            .map(|applied| Decisive {
+                policy_type: applied.layer.as_str(),
+                level: applied.layer.level(),
+                policy: applied.policy,
+                index: applied.statement.position(),
+                sid: applied.statement.sid(),
+            })
+            .collect();
+        let conditions =
+            decision.conditions.iter().map(|c| crate::iam::Atom::Condition((*c).clone()).to_string()).collect();
+        Self { id, decision: decision.outcome.as_str(), decisive, reason: decision.reason(), conditions }
+    }
+}
+
+/// Two policies to compare.
+#[derive(Deserialize)]
+struct Pair<'a> {
+    #[serde(borrow)]
+    a: &'a RawValue,
+    #[serde(borrow)]
+    b: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct Compared<'a> {
+    id: Option<&'a RawValue>,
+    equivalent: bool,
+}
+
+/// A document to check, or several that are in force together.
+#[derive(Deserialize)]
+struct Documents<'a> {
+    #[serde(borrow, default)]
+    policy_type: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    document: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    documents: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    parameters: Option<Parameters<'a>>,
+}
+
+/// What is known about the policy.
+#[derive(Default, Deserialize)]
+struct Parameters<'a> {
+    #[serde(borrow, default)]
+    account: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    bucket: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    applying: Option<Cow<'a, str>>,
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    id: Option<&'a RawValue>,
+    valid: bool,
+    findings: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+fn checked<'a>(id: Option<&'a RawValue>, asked: &Documents<'a>) -> Result<Checked<'a>, String> {
+    let raws: Vec<&RawValue> = match (&asked.document, &asked.documents) {
+        (Some(document), None) => vec![document],
+        (None, Some(documents)) if !documents.is_empty() => documents.clone(),
+        _ => return Err("the case has neither a `document` nor `documents`".into()),
+    };
+    let texts = raws.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
+    let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+    let kind = match asked.policy_type.as_deref() {
+        Some(name) => Kind::named(name).ok_or_else(|| {
+            format!("`{name}` is no type of policy; the types are {}", Kind::names().collect::<Vec<_>>().join(", "))
+        })?,
+        None => texts.first().map_or(Kind::of(crate::iam::PolicyKind::Identity), |text| kind_of(text)),
+    };
+    let parameters = asked.parameters.as_ref();
+    let mut subject = Subject::of(kind.kind);
+    subject.account = parameters.and_then(|p| p.account.as_deref());
+    subject.bucket = parameters.and_then(|p| p.bucket.as_deref());
+    subject.applying = parameters.and_then(|p| p.applying.as_deref());
+    subject.place = kind.place;
+    if parameters.and_then(|p| p.kind.as_deref()) == Some("managed") {
+        subject.place = Some(Place::ManagedPolicy);
+    }
+    let problems: Vec<String> = texts
+        .iter()
+        .filter_map(|text| validate(kind.kind, text).err())
+        .flat_map(|problems| problems.into_iter().map(|p| p.to_string()))
+        .collect();
+    let mut findings = Vec::new();
+    for finding in lint_together(&texts, &subject) {
+        if !findings.contains(&finding.check.code()) {
+            findings.push(finding.check.code());
+        }
+    }
+    let error = (!problems.is_empty()).then(|| problems.join("; "));
+    Ok(Checked { id, valid: problems.is_empty(), findings, error })
+}
+
+/// A change of policies, and the requests to ask before and after.
+#[derive(Deserialize)]
+struct Change<'a> {
+    #[serde(borrow)]
+    before: RawPolicies<'a>,
+    #[serde(borrow)]
+    after: RawPolicies<'a>,
+    #[serde(borrow)]
+    probes: Vec<Probe<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Probe<'a> {
+    #[serde(borrow)]
+    rid: &'a RawValue,
+    #[serde(borrow)]
+    request: Wanted<'a>,
+}
+
+#[derive(Serialize)]
+struct Changed<'a> {
+    id: Option<&'a RawValue>,
+    gained: Vec<&'a RawValue>,
+    lost: Vec<&'a RawValue>,
+}
+
+fn changed<'a>(id: Option<&'a RawValue>, change: &Change<'a>) -> Result<Changed<'a>, String> {
+    let before = Policies::read(&change.before).map_err(|e| format!("`before`: {e}"))?;
+    let after = Policies::read(&change.after).map_err(|e| format!("`after`: {e}"))?;
+    let (before, after) = (before.set(), after.set());
+    let (mut gained, mut lost) = (Vec::new(), Vec::new());
+    for probe in &change.probes {
+        let request = probe.request.request().map_err(|e| format!("probe {}: {e}", probe.rid))?;
+        let allowed = |set: &PolicySet| evaluate(&request, set).is_allowed();
+        match (allowed(&before), allowed(&after)) {
+            (false, true) => gained.push(probe.rid),
+            (true, false) => lost.push(probe.rid),
+            _ => {}
+        }
+    }
+    Ok(Changed { id, gained, lost })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(question: Question, input: &str) -> (String, Told) {
+        let mut output = Vec::new();
+        let told = answer_all(question, input.as_bytes(), &mut output).unwrap();
+        (String::from_utf8(output).unwrap(), told)
+    }
+
+    const POLICY: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}}"#;
+
+    #[test]
+    fn a_line_that_cannot_be_used_does_not_end_the_run() {
+        let input = format!(
+            "{{\"id\":1,\"a\":{POLICY},\"b\":{POLICY}}}\nrubbish\n\n{{\"id\":\"x\",\"a\":{POLICY}}}\n\
+             {{\"id\":4,\"a\":{POLICY},\"b\":{{\"Statement\":[{{\"Effect\":\"allow\"}}]}}}}\n\
+             {{\"id\":5,\"a\":{text},\"b\":{POLICY},\"equivalent\":true}}",
+            text = serde_json::to_string(POLICY).unwrap(),
+        );
+        let (output, told) = answers(Question::Equal, &input);
+        let lines: Vec<&str> = output.lines().collect();
+        assert_eq!(lines.len(), 6, "{output}");
+        assert_eq!(lines[0], r#"{"id":1,"equivalent":true}"#);
+        assert!(lines[1].starts_with(r#"{"id":null,"error":"not JSON: "#), "{}", lines[1]);
+        assert!(lines[2].starts_with(r#"{"id":null,"error":"#), "{}", lines[2]);
+        assert!(lines[3].starts_with(r#"{"id":"x","error":"not a case: missing field `b`"#), "{}", lines[3]);
+        assert!(lines[4].starts_with(r#"{"id":4,"error":"`b`: "#), "{}", lines[4]);
+        assert_eq!(lines[5], r#"{"id":5,"equivalent":true}"#);
+        assert_eq!(told, Told { lines: 6, unusable: 4 });
+    }
+
+    #[test]
+    fn a_decision_names_its_statement() {
+        let case = |policy: &str, more: &str| {
+            format!(
+                "{{\"id\":\"a\",\"request\":{{\"principal\":\"arn:aws:iam::111111111111:role/r\",\"action\":\"s3:GetObject\",\
+                 \"resource\":\"arn:aws:s3:::b/k\",\"resource_account\":\"111111111111\",\"context\":{{}}{more}}},\
+                 \"identity_policies\":[{{\"name\":\"p\",\"policy\":{policy}}}],\"resource_policy\":null}}\n"
+            )
+        };
+        let (output, _) = answers(Question::Eval, &case(POLICY, ""));
+        assert_eq!(
+            output,
+            "{\"id\":\"a\",\"decision\":\"Allowed\",\"decisive\":[{\"policy_type\":\"identity\",\"policy\":\"p\",\"index\":1,\"sid\":null}],\
+             \"reason\":\"every layer allows it\"}\n"
+        );
+        let when = r#"{"Version":"2012-10-17","Statement":[{"Sid":"S","Effect":"Allow","Action":"s3:*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"true"}}}]}"#;
+        let (output, _) = answers(Question::Eval, &case(when, ""));
+        assert!(output.contains(r#""decision":"ImplicitlyDenied","decisive":[]"#), "{output}");
+        let (output, _) = answers(Question::Eval, &case(when, r#","varies":["aws:SecureTransport"]"#));
+        assert!(output.contains(r#""decision":"Conditional""#), "{output}");
+        assert!(output.contains(r#""conditions":["aws:SecureTransport Bool `true`"]"#), "{output}");
+    }
+
+    #[test]
+    fn a_check_sees_what_only_the_text_tells() {
+        let twice = r#"{"id":1,"policy_type":"identity","document":{"Version":"2012-10-17","Version":"2012-10-17","Statement":[]}}"#;
+        let unknown = r#"{"id":2,"policy_type":"poem","document":{}}"#;
+        let (output, told) = answers(Question::Check, &format!("{twice}\n{unknown}\n"));
+        let lines: Vec<&str> = output.lines().collect();
+        assert!(lines[0].starts_with(r#"{"id":1,"valid":false,"findings":["syntax-error"],"error":"#), "{output}");
+        assert!(lines[1].starts_with(r#"{"id":2,"error":"`poem` is no type of policy"#), "{output}");
+        assert_eq!(told.unusable, 1);
+    }
+
+    #[test]
+    fn a_change_is_told_by_its_probes() {
+        let probe = |rid: &str, key: &str| {
+            format!(
+                "{{\"rid\":\"{rid}\",\"request\":{{\"principal\":\"arn:aws:iam::111111111111:role/r\",\"action\":\"s3:GetObject\",\
+                 \"resource\":\"arn:aws:s3:::{key}\",\"resource_account\":\"111111111111\"}}}}"
+            )
+        };
+        let side = |bucket: &str| {
+            format!("{{\"identity_policies\":[{{\"name\":\"p\",\"policy\":{}}}]}}", POLICY.replace(":::b/", bucket))
+        };
+        let line = format!(
+            "{{\"id\":7,\"before\":{},\"after\":{},\"probes\":[{},{},{}]}}\n",
+            side(":::a/"),
+            side(":::b/"),
+            probe("r0", "a/k"),
+            probe("r1", "b/k"),
+            probe("r2", "c/k"),
+        );
+        assert_eq!(answers(Question::Diff, &line).0, "{\"id\":7,\"gained\":[\"r1\"],\"lost\":[\"r0\"]}\n");
+    }
+}

@@ -1,0 +1,214 @@
+//! Access for readers: what a plan changes, and answers with their chains.
+
+use super::wire::WireAccessChange;
+use super::{Mark, Report, Row, Section};
+use crate::access::{Answer, Hop, Verdict};
+
+/// The section of gains and losses. With steps and no change of access it says so.
+#[must_use]
+pub fn section(changes: &[WireAccessChange], has_steps: bool) -> Option<Section> {
+    if changes.is_empty() {
+        let row = note("no access changes".to_owned());
+        return has_steps.then(|| Section { title: "Access".into(), rows: vec![row] });
+    }
+    Some(Section { title: "Access".into(), rows: rows(changes) })
+}
+
+fn note(title: String) -> Row {
+    Row { mark: Mark::Note, title, place: String::new(), notes: Vec::new(), details: Vec::new() }
+}
+
+/// One row for everybody who gains and one for everybody who loses; under it the chain that all of it has in common, and
+/// then what, where, and by which statements.
+fn rows(changes: &[WireAccessChange]) -> Vec<Row> {
+    changes
+        .chunk_by(|a, b| (&a.who, &a.change) == (&b.who, &b.change))
+        .filter_map(|of_one| {
+            let first = of_one.first()?;
+            let common = of_one.iter().map(|c| common(&first.via, &c.via)).min().unwrap_or_default();
+            let crosses: Vec<String> = of_one.iter().flat_map(|c| c.crosses.iter().cloned()).collect();
+            let (mark, verb) = if first.change == "gain" { (Mark::Add, "gains") } else { (Mark::Remove, "loses") };
+            let is_loud = mark == Mark::Add && !crosses.is_empty();
+            let crossed = loud(&crosses).map(|words| format!(" [{words}]")).unwrap_or_default();
+            let mut row = note(format!("{} {verb}{crossed}", first.who));
+            row.mark = if is_loud { Mark::Warn } else { mark };
+            let chain = first.via.get(..common).unwrap_or_default();
+            if !chain.is_empty() {
+                row.notes.push(format!("via {}", chain.join(", ")));
+            }
+            row.notes.extend(merged(of_one, common));
+            Some(row)
+        })
+        .collect()
+}
+
+/// How many hops two chains begin with alike.
+fn common(one: &[String], other: &[String]) -> usize {
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
+}
+
+/// The lines of one row. Changes that differ in their place alone share a line.
+fn merged(changes: &[WireAccessChange], common: usize) -> Vec<String> {
+    let mut lines: Vec<(&WireAccessChange, Vec<&str>)> = Vec::new();
+    for change in changes {
+        let same = lines.iter_mut().find(|(first, _)| {
+            (&first.what, &first.actions, &first.except, &first.conditions, &first.via)
+                == (&change.what, &change.actions, &change.except, &change.conditions, &change.via)
+        });
+        match same {
+            Some((_, places)) => places.push(&change.place),
+            None => lines.push((change, vec![&change.place])),
+        }
+    }
+    lines.into_iter().map(|(change, places)| line(change, &places, common)).collect()
+}
+
+/// `read (s3:GetObject) on bucket/prefix*, except ..., if ..., by ...`.
+fn line(change: &WireAccessChange, places: &[&str], common: usize) -> String {
+    let mut text = change.what.clone();
+    if !change.actions.is_empty() {
+        text = format!("{text} ({})", some(&change.actions));
+    }
+    text = match change.what.as_str() {
+        "unknown" => places.join(", "),
+        _ => format!("{text} on {}", places.join(", ")),
+    };
+    for (word, list, join) in [("except", &change.except, ", "), ("if", &change.conditions, " and ")] {
+        if !list.is_empty() {
+            text = format!("{text}, {word} {}", list.join(join));
+        }
+    }
+    let rest = change.via.get(common..).unwrap_or_default();
+    if rest.is_empty() { text } else { format!("{text}: {}", rest.join(", ")) }
+}
+
+/// The actions as far as anybody reads them; JSON has all.
+fn some(actions: &[String]) -> String {
+    const MOST: usize = 6;
+    match actions.get(..MOST) {
+        Some(first) if actions.len() > MOST => format!("{} and {} more", first.join(", "), actions.len() - MOST),
+        _ => actions.join(", "),
+    }
+}
+
+/// The boundaries that are crossed, each once and the loudest first.
+fn loud(crosses: &[String]) -> Option<String> {
+    let words: Vec<&str> = [("public", "PUBLIC"), ("account", "CROSSES ACCOUNTS"), ("cluster", "CROSSES CLUSTERS")]
+        .into_iter()
+        .filter(|(crossing, _)| crosses.iter().any(|c| c == crossing))
+        .map(|(_, word)| word)
+        .collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+fn hop_row(hop: &Hop) -> Row {
+    let mut notes: Vec<String> = hop.statement.iter().cloned().collect();
+    notes.extend(hop.mend.iter().map(|mend| format!("to mend it: {mend}")));
+    Row { mark: if hop.holds { Mark::Good } else { Mark::Bad }, notes, ..note(hop.what.clone()) }
+}
+
+fn conditions_section(answer: &Answer) -> Option<Section> {
+    let rows: Vec<Row> = answer.conditions.iter().map(|c| Row { mark: Mark::Warn, ..note(c.clone()) }).collect();
+    (!rows.is_empty()).then(|| Section { title: "If".into(), rows })
+}
+
+fn verdict(answer: &Answer) -> &'static str {
+    match answer.verdict {
+        Verdict::Allowed => "may",
+        Verdict::Depends => "may, if conditions hold,",
+        Verdict::Unknown => "may or may not (not all is known)",
+        Verdict::Denied => "may not",
+    }
+}
+
+/// The report of one answer.
+#[must_use]
+pub fn answer(answer: &Answer, action: &str, place: &str) -> Report {
+    let headline = format!("{} {} {action} on {place}", answer.who, verdict(answer));
+    let mut sections = vec![Section { title: "Chain".into(), rows: answer.hops.iter().map(hop_row).collect() }];
+    sections.extend(conditions_section(answer));
+    Report { headline, sections, footer: Vec::new() }
+}
+
+/// The report of everybody who may do something.
+#[must_use]
+pub fn answers(answers: &[Answer], action: &str, place: &str) -> Report {
+    let rows = answers
+        .iter()
+        .map(|answer| {
+            let mark = if answer.foreign || answer.verdict != Verdict::Allowed { Mark::Warn } else { Mark::Good };
+            let foreign = if answer.foreign { ", not in the spec" } else { "" };
+            let mut notes: Vec<String> = answer
+                .hops
+                .iter()
+                .map(|hop| match &hop.statement {
+                    Some(statement) => format!("{} ({statement})", hop.what),
+                    None => hop.what.clone(),
+                })
+                .collect();
+            notes.extend(answer.conditions.iter().map(|condition| format!("if {condition}")));
+            Row { mark, notes, ..note(format!("{}{foreign}", answer.who)) }
+        })
+        .collect::<Vec<_>>();
+    let headline = match rows.len() {
+        0 => format!("nobody may {action} on {place}"),
+        1 => format!("1 may {action} on {place}"),
+        n => format!("{n} may {action} on {place}"),
+    };
+    let sections = if rows.is_empty() { Vec::new() } else { vec![Section { title: "Who".into(), rows }] };
+    let footer = vec!["Administrators of the accounts themselves are not listed.".to_owned()];
+    Report { headline, sections, footer }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(who: &str, what: &str, place: &str, change: &str, crosses: &[&str]) -> WireAccessChange {
+        let action = if what == "read" { "s3:GetObject" } else { "s3:ListBucket" };
+        WireAccessChange {
+            who: who.into(),
+            what: what.into(),
+            actions: vec![action.into()],
+            place: place.into(),
+            except: Vec::new(),
+            conditions: Vec::new(),
+            change: change.into(),
+            via: vec!["role r".into(), format!("statement `{what}` of access")],
+            crosses: crosses.iter().map(|c| (*c).to_owned()).collect(),
+        }
+    }
+
+    fn told(changes: &[WireAccessChange]) -> String {
+        let rows = section(changes, true).map(|section| section.rows).unwrap_or_default();
+        let lines = rows.into_iter().map(|row| format!("{:?} {}\n  {}\n", row.mark, row.title, row.notes.join("\n  ")));
+        lines.collect()
+    }
+
+    #[test]
+    fn gains_and_losses_are_told_by_who() {
+        let changes = [
+            change("service account n/a", "list", "b/x", "gain", &["account"]),
+            change("service account n/a", "list", "b/x/*", "gain", &["account"]),
+            change("service account n/a", "read", "b/x/*", "gain", &["account"]),
+            change("service account n/b", "read", "b/*", "loss", &[]),
+        ];
+        assert_eq!(
+            told(&changes),
+            "Warn service account n/a gains [CROSSES ACCOUNTS]
+  via role r
+  list (s3:ListBucket) on b/x, b/x/*: statement `list` of access
+  read (s3:GetObject) on b/x/*: statement `read` of access
+Remove service account n/b loses
+  via role r, statement `read` of access
+  read (s3:GetObject) on b/*
+"
+        );
+    }
+
+    #[test]
+    fn steps_without_effect_on_access_say_so() {
+        assert_eq!(told(&[]), "Note no access changes\n  \n");
+        assert_eq!(section(&[], false), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! What the program says about the access that specs give: run as users run it, offline.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Every example, as the files that make its spec.
+const EXAMPLES: [&[&str]; 6] = [
+    &["kserve-cross-account/base.yaml", "kserve-cross-account/dev.yaml"],
+    &["kserve-cross-account/base.yaml", "kserve-cross-account/staging.yaml"],
+    &["kserve-cross-account/base.yaml", "kserve-cross-account/prod.yaml"],
+    &["many-teams"],
+    &["skypilot-irsa/bailiwick.yaml"],
+    &["skypilot-pod-identity/bailiwick.yaml"],
+];
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
+}
+
+fn run(files: &[PathBuf], arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
+    command.args(["--color", "never"]);
+    for file in files {
+        command.arg("-f").arg(file);
+    }
+    command.args(arguments).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn written(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn what_is_made_from_grants_gives_no_finding_to_act_on() {
+    for files in EXAMPLES {
+        let files: Vec<PathBuf> = files.iter().map(|name| example(name)).collect();
+        let output = run(&files, &["validate", "--format", "json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told: Vec<String> = json(&output)["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|f| f["severity"] != "info")
+            .map(|f| format!("{} {}", f["code"], f["message"]))
+            .collect();
+        assert_eq!(told, Vec::<String>::new(), "{files:?}");
+    }
+}
+
+/// The trust policy of a published guide on KServe with models in another account: whoever has a token of the cluster may
+/// assume the role.
+const GUIDE: &str = r#"version: 1
+project: guide
+accounts:
+  platform: { id: "111111111111", region: us-west-2 }
+roles:
+  loader:
+    account: platform
+    name: kserve-model-loader
+    trust:
+      - policy:
+          Version: "2012-10-17"
+          Statement:
+            - Effect: Allow
+              Principal:
+                Federated: arn:aws:iam::111111111111:oidc-provider/oidc.eks.us-west-2.amazonaws.com/id/AAAA
+              Action: sts:AssumeRoleWithWebIdentity
+              Condition:
+                StringEquals:
+                  oidc.eks.us-west-2.amazonaws.com/id/AAAA:aud: sts.amazonaws.com
+"#;
+
+#[test]
+fn a_trust_without_subject_fails_validation_at_its_place() {
+    let file = written(GUIDE);
+    let output = run(&[file.path().to_owned()], &["validate", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let findings = json(&output)["findings"].clone();
+    assert_eq!(findings[0]["code"], "trust-oidc-no-sub");
+    assert_eq!(findings[0]["severity"], "error");
+    assert_eq!((&findings[0]["source"]["line"], &findings[0]["source"]["column"]), (&17.into(), &15.into()));
+    let accepted = format!(
+        "{GUIDE}accept: [ {{ code: trust-oidc-no-sub, at: roles.loader, reason: \"to be mended\", until: 2999-12-31 }} ]\n"
+    );
+    let file = written(&accepted);
+    assert_eq!(run(&[file.path().to_owned()], &["validate"]).status.code(), Some(0));
+}
+
+fn kserve() -> [PathBuf; 2] {
+    ["base.yaml", "prod.yaml"].map(|name| example("kserve-cross-account").join(name))
+}
+
+#[test]
+fn can_tells_by_its_exit_code_and_shows_the_chain() {
+    let inside = "s3://acme-model-weights-prod/Mistral-7B-v0.1/config.json";
+    for (who, action, place, code) in [
+        ("model-loader", "s3:GetObject", inside, 0),
+        ("kserve/model-loader-sa", "s3:GetObject", inside, 0),
+        ("loader", "s3:GetObject", inside, 0),
+        ("model-loader", "s3:ListBucket", "s3://acme-model-weights-prod/Mistral-7B-v0.1/", 0),
+        ("model-loader", "s3:ListBucket", "s3://acme-model-weights-prod/other/", 2),
+        ("model-loader", "s3:GetObject", "s3://acme-model-weights-prod/other", 2),
+        ("model-loader", "s3:PutObject", inside, 2),
+        ("arn:aws:iam::999999999999:role/stranger", "s3:GetObject", inside, 2),
+        ("anyone", "s3:GetObject", inside, 2),
+        ("model-loader", "s3:GetObject", "s3://somebody-elses/key", 2),
+        ("model-loder", "s3:GetObject", inside, 1),
+        ("model-loader", "s3:GetObjct", inside, 1),
+        ("model-loader", "s3:GetObject", "s3://acme-model-weights-prod", 1),
+        ("model-loader", "s3:GetObject", "acme-model-weights-prod", 1),
+    ] {
+        let output = run(&kserve(), &["can", who, action, place]);
+        assert_eq!(output.status.code(), Some(code), "{who} {action} {place}: {output:?}");
+    }
+    let output = run(&kserve(), &["can", "model-loader", "s3:GetObject", inside, "--format", "json"]);
+    let answer = &json(&output)["answer"];
+    let hops: Vec<(bool, &str)> = answer["hops"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hop| (hop["holds"].as_bool().unwrap(), hop["statement"].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        hops,
+        [
+            (true, ""),
+            (true, "statement 1 of trust"),
+            (true, "statement `Read` of inline policy bailiwick-access"),
+            (true, "statement `Bailiwick90fdef02ReadMistral7BV01433d` of the policy of bucket acme-model-weights-prod"),
+            (true, "statement `Keys` of inline policy bailiwick-access"),
+            (true, "statement `Bailiwick90fdef02Decrypt` of the policy of key alias/model-weights-prod"),
+        ]
+    );
+}
+
+#[test]
+fn a_denial_says_what_would_mend_it() {
+    let place = "s3://acme-model-weights-prod/other/model.bin";
+    let output = run(&kserve(), &["can", "model-loader", "s3:GetObject", place, "--format", "json"]);
+    let hops = json(&output)["answer"]["hops"].as_array().unwrap().clone();
+    assert_eq!(
+        hops.last().unwrap()["mend"],
+        "add under `grants`: { to: model-loader, bucket: weights, prefix: \"other/\", access: read }; or by hand, \
+         allow s3:GetObject on arn:aws:s3:::acme-model-weights-prod/other/model.bin \
+         to arn:aws:iam::111111111111:role/kserve-model-loader-prod in the policy of bucket acme-model-weights-prod, \
+         and in the policies of role kserve-model-loader-prod"
+    );
+}
+
+#[test]
+fn the_grant_that_mends_a_denial_does() {
+    let grant = written("grants: [ { to: model-loader, bucket: weights, prefix: \"other/\", access: read } ]\n");
+    let files: Vec<PathBuf> = kserve().into_iter().chain([grant.path().to_owned()]).collect();
+    let place = "s3://acme-model-weights-prod/other/model.bin";
+    assert_eq!(run(&files, &["can", "model-loader", "s3:GetObject", place]).status.code(), Some(0));
+}
+
+#[test]
+fn who_can_lists_everybody_with_the_chain() {
+    let files = [example("many-teams")];
+    let names = |action: &str, place: &str| -> Vec<String> {
+        let output = run(&files, &["who-can", action, place, "--format", "json"]);
+        let who = json(&output)["who"].as_array().unwrap().clone();
+        let names = who.iter().map(|answer| {
+            assert_eq!(answer["foreign"], false);
+            assert!(answer["hops"].as_array().unwrap().len() >= 3);
+            answer["who"].as_str().unwrap().to_owned()
+        });
+        assert_eq!(output.status.code(), Some(if who.is_empty() { 2 } else { 0 }));
+        names.collect()
+    };
+    assert_eq!(
+        names("s3:GetObject", "s3://acme-datasets/chat/a"),
+        ["service account chat-training/trainer of cluster training"]
+    );
+    assert_eq!(
+        names("s3:GetObject", "s3://acme-checkpoints/chat/a"),
+        [
+            "service account chat-training/trainer of cluster training",
+            "service account evaluation/evaluator of cluster training",
+        ]
+    );
+    assert_eq!(names("s3:DeleteObject", "s3://acme-weights/chat/a"), Vec::<String>::new());
+}
