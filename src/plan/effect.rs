@@ -51,13 +51,13 @@ impl Bodies {
         for step in &plan.steps {
             let address = &step.name.address;
             let known = bodies.get(address);
-            // Something else has taken its place.
-            if step.superseded && known.is_none_or(|(scope, id, _)| (scope, id) != (&step.scope, &step.physical_id)) {
+            let same = known.is_some_and(|(scope, id, _)| (scope, id) == (&step.scope, &step.physical_id));
+            if step.superseded && !same {
+                // Something else has taken its place.
                 continue;
             }
             // What takes the place of another has nothing of it.
-            let known = known.filter(|(scope, id, _)| (scope, id) == (&step.scope, &step.physical_id));
-            let live = known.map(|(.., body)| body.clone());
+            let live = known.filter(|_| same || step.former.is_none()).map(|(.., body)| body.clone());
             match (step.deletes(), &step.after) {
                 (true, _) => match live.as_ref().and_then(|live| left(step, live)) {
                     Some(body) => {
@@ -175,7 +175,9 @@ mod tests {
         let new = step("aws.iam.role.r", ActionKind::Replace, json!(null), json!({"a": 2}));
         let old = step("aws.iam.role.r", ActionKind::Replace, json!({"a": 1, "b": 1}), json!(null));
         let old = Step { name: StepName { phase: Some(Phase::Delete), ..old.name }, superseded: true, ..old };
-        let new = Step { name: StepName { phase: Some(Phase::Create), ..new.name }, physical_id: "y".into(), ..new };
+        let phase = Some(Phase::Create);
+        let former = new.owned(None).map(Box::new);
+        let new = Step { name: StepName { phase, ..new.name }, physical_id: "y".into(), former, ..new };
         let address = new.name.address.clone();
         let mut bodies = Bodies::default();
         bodies.0.insert(address.clone(), (scope(), "x".into(), Document(json!({"a": 1, "b": 1}))));

@@ -1,15 +1,16 @@
 //! What the end-to-end tests stand on: an AWS and a Kubernetes API of their own for each test, a folder, and the built
 //! program with nothing in its environment but what is given here.
 //!
-//! With BAILIWICK_TEST_KUBECONFIG the contexts lead to that API server instead of the double. Its namespaces are then
+//! With `BAILIWICK_TEST_KUBECONFIG` the contexts lead to that API server instead of the double. Its namespaces are then
 //! made for one test and removed after it; run with `--test-threads=1`.
 
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
 #[path = "schema.rs"]
 mod schema;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -106,9 +107,9 @@ fn http(address: &str, line: &str, headers: &[(&str, &str)], body: &str) -> Answ
     let mut stream = TcpStream::connect(address).unwrap();
     let mut head = format!("{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
-    head.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    let _ = write!(head, "Content-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
@@ -195,7 +196,7 @@ impl Aws {
     pub fn iam(&self, account: &str, action: &str, parameters: &[(&str, &str)]) -> Answer {
         let mut body = format!("Action={action}&Version=2010-05-08");
         for (name, value) in parameters {
-            body.push_str(&format!("&{name}={}", escaped(value)));
+            let _ = write!(body, "&{name}={}", escaped(value));
         }
         let form = [("Content-Type", "application/x-www-form-urlencoded")];
         self.signed(account, "iam", "us-east-1", "POST /", &form, &body)
@@ -446,6 +447,12 @@ fn unbroken(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+fn finish(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
 /// A run that is under way. Ended when dropped.
 pub struct Running {
     child: Child,
@@ -477,10 +484,8 @@ impl Running {
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
         while !self.heard.contains(text) {
-            match self.lines.recv() {
-                Ok(line) => self.heard.push_str(&(line + "\n")),
-                Err(_) => panic!("it ended without saying `{text}`:\n{}", self.heard),
-            }
+            let Ok(line) = self.lines.recv() else { panic!("it ended without saying `{text}`:\n{}", self.heard) };
+            self.heard.push_str(&(line + "\n"));
         }
     }
 
@@ -704,7 +709,7 @@ impl World {
 
     /// A line for the shell, in which `bailiwick` is the program.
     pub fn shell(&self, line: &str) -> Ran {
-        self.finish(self.surrounded("sh").args(["-c", line]))
+        finish(self.surrounded("sh").args(["-c", line]))
     }
 
     /// A program with nothing in its environment but what is set here.
@@ -728,13 +733,7 @@ impl World {
     }
 
     pub fn bailiwick(&self, arguments: &[&str]) -> Ran {
-        self.finish(&mut self.command(arguments))
-    }
-
-    fn finish(&self, command: &mut Command) -> Ran {
-        let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+        finish(&mut self.command(arguments))
     }
 
     /// Starts the program without waiting for its end.
