@@ -59,7 +59,7 @@ pub(super) fn can(ui: &Ui, world: &World, asked: &Can) -> Ended {
             ui.result(&render::json(&json!({ "action": asked.action, "where": asked.place, "answer": answer })));
         }
         Format::Text => {
-            ui.result(&render::terminal(&report::answer(&answer, &asked.action, &asked.place), ui.palette()))
+            ui.result(&render::terminal(&report::answer(&answer, &asked.action, &asked.place), ui.palette()));
         }
     }
     Ok(match answer.verdict {
@@ -77,7 +77,7 @@ pub(super) fn who_can(ui: &Ui, world: &World, asked: &WhoCan) -> Ended {
             ui.result(&render::json(&json!({ "action": asked.action, "where": asked.place, "who": answers })));
         }
         Format::Text => {
-            ui.result(&render::terminal(&report::answers(&answers, &asked.action, &asked.place), ui.palette()))
+            ui.result(&render::terminal(&report::answers(&answers, &asked.action, &asked.place), ui.palette()));
         }
     }
     let somebody = |answer: &Answer| answer.verdict == Verdict::Allowed;
