@@ -429,6 +429,7 @@ impl World {
         match self.accounts.get(id) {
             Some(key) => format!("{key} ({id})"),
             None if id.is_empty() => "an unknown account".to_owned(),
+            None if self.accounts.is_empty() => id.to_owned(),
             None => format!("{id} (not in the spec)"),
         }
     }
@@ -446,7 +447,10 @@ impl World {
             Who::Named(Principal::Account(id)) => format!("account {}", self.account_name(id)),
             Who::Named(Principal::Service(name)) => format!("service {name}"),
             Who::Named(Principal::CanonicalUser(id)) => format!("canonical user {id}"),
-            Who::Named(Principal::Aws(arn) | Principal::Federated(arn)) => format!("{arn} (not in the spec)"),
+            Who::Named(Principal::Aws(arn) | Principal::Federated(arn)) if !self.accounts.is_empty() => {
+                format!("{arn} (not in the spec)")
+            }
+            Who::Named(Principal::Aws(arn) | Principal::Federated(arn)) => arn.to_string(),
             Who::Subject { provider, subject } => {
                 let issuer = provider.split_once(":oidc-provider/").map_or(provider.as_str(), |(_, host)| host);
                 let cluster = self.clusters.iter().find(|(_, c)| c.host.as_deref() == Some(issuer));
