@@ -194,6 +194,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[allow(clippy::needless_pass_by_value)] // reads better with `json!` in place
     fn check_claimed(live: Value, desired: Value, last: Value, expected: Value) {
         let doc = |v: Value| if v.is_null() { None } else { Some(Document(v)) };
         let (desired, last) = (doc(desired), doc(last));

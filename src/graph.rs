@@ -27,13 +27,12 @@ impl<K: Ord + Clone> Graph<K> {
     }
 
     fn node(&mut self, key: K) -> NodeIndex {
-        match self.index.get(&key) {
-            Some(found) => *found,
-            None => {
-                let added = self.graph.add_node(key.clone());
-                self.index.insert(key, added);
-                added
-            }
+        if let Some(found) = self.index.get(&key) {
+            *found
+        } else {
+            let added = self.graph.add_node(key.clone());
+            self.index.insert(key, added);
+            added
         }
     }
 

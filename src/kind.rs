@@ -37,6 +37,8 @@ pub trait Kind: Send + Sync + 'static {
     const IMMUTABLE: &'static [&'static str] = &[];
     /// What happens to an adopted thing that is no longer desired.
     const RELEASE: Release = Release::Delete;
+    /// Fields that always have a value: one that the spec no longer names goes back to what the API sets by default.
+    const RESETS: &'static [&'static str] = &[];
     /// What is desired and what is live.
     type Body: Body;
 
@@ -50,11 +52,13 @@ pub trait Kind: Send + Sync + 'static {
         Document::claimed(live, desired, last)
     }
 
-    /// Whether what reads back after a write is what was written. By default: if nothing differs. A kind whose API
-    /// resolves what it is given, such as an alias, says so here.
+    /// Whether what reads back after a write is what was written. By default: if nothing differs but fields that were
+    /// reset. A kind whose API resolves what it is given, such as an alias, says so here.
     #[must_use]
     fn settled(written: &Document, shown: &Document) -> bool {
-        Document::differences(written, shown).is_empty()
+        Document::differences(written, shown)
+            .iter()
+            .all(|d| d.before.is_none() && Self::RESETS.contains(&d.path.as_str()))
     }
 }
 

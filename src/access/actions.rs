@@ -110,7 +110,7 @@ pub fn pattern_text(text: &str) -> String {
 }
 
 /// The values of `s3:prefix` under which keys below a prefix may be listed. A folder may also be named without its
-/// slash, as KServe and the AWS CLI do.
+/// slash, as `KServe` and the AWS CLI do.
 pub(super) fn list_prefixes(prefix: &str) -> Vec<String> {
     let pattern = pattern_text(prefix);
     match pattern.strip_suffix('/') {

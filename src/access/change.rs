@@ -297,7 +297,7 @@ impl Changes {
     /// Which keys may be listed. Each prefix that a policy of either world speaks of is asked for with a text that
     /// matches it and nothing narrower; with no prefix at all; and with one that nobody speaks of.
     fn lists(&mut self, who: &Who, before: Side, after: Side, old: Option<&Bucket>, new: Option<&Bucket>) {
-        let Some(bucket) = new.or(old) else { return };
+        let Some(_bucket) = new.or(old) else { return };
         let mut prefixes: Vec<Pattern> =
             [before.prefixes(old), after.prefixes(new)].concat().iter().map(|text| Pattern::new(text)).collect();
         prefixes.push(Pattern::any());

@@ -32,9 +32,9 @@ fn camel(text: &str) -> String {
     for c in text.chars() {
         if c.is_ascii_alphanumeric() {
             if start {
-                out.push(c.to_ascii_uppercase())
+                out.push(c.to_ascii_uppercase());
             } else {
-                out.push(c)
+                out.push(c);
             }
             start = false;
         } else {

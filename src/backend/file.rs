@@ -99,20 +99,15 @@ impl FileBackend {
             text.push_str(&entry.line()?);
         }
         let mut slot = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = match slot.as_mut() {
-            Some(file) => file,
-            None => {
-                fs::create_dir_all(&self.folder).map_err(|why| io(&self.folder, why))?;
-                let mut file = OpenOptions::new()
-                    .create(true)
-                    .read(true)
-                    .append(true)
-                    .open(&path)
-                    .map_err(|why| io(&path, why))?;
-                drop_torn_line(&mut file).map_err(|why| io(&path, why))?;
-                sync_folder(&self.folder)?;
-                slot.insert(file)
-            }
+        let file = if let Some(file) = slot.as_mut() {
+            file
+        } else {
+            fs::create_dir_all(&self.folder).map_err(|why| io(&self.folder, why))?;
+            let mut file =
+                OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(|why| io(&path, why))?;
+            drop_torn_line(&mut file).map_err(|why| io(&path, why))?;
+            sync_folder(&self.folder)?;
+            slot.insert(file)
         };
         file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).map_err(|why| io(&path, why))
     }

@@ -69,6 +69,19 @@ impl From<Diagnostic> for Finding {
     }
 }
 
+impl From<&Finding> for Diagnostic {
+    fn from(f: &Finding) -> Self {
+        Self {
+            code: f.code,
+            severity: f.severity,
+            message: f.message.clone(),
+            source: f.source.clone(),
+            label: String::new(),
+            help: f.help.clone(),
+        }
+    }
+}
+
 /// Runs every rule. `today` (YYYY-MM-DD) decides which acceptances still hold.
 #[must_use]
 pub fn run(context: &Context<'_>, today: &str) -> Vec<Finding> {

@@ -27,10 +27,10 @@ impl Rule for Quota {
                     inline.entry(key).or_insert((0, resource)).0 += used;
                 }
                 "aws.s3.bucket_policy" => {
-                    one(resource, "statements", Place::BucketPolicy, foreign(context, resource), findings)
+                    one(resource, "statements", Place::BucketPolicy, foreign(context, resource).as_ref(), findings);
                 }
                 "aws.kms.key_policy" => {
-                    one(resource, "statements", Place::KeyPolicy, foreign(context, resource), findings)
+                    one(resource, "statements", Place::KeyPolicy, foreign(context, resource).as_ref(), findings);
                 }
                 _ => {}
             }
@@ -62,9 +62,9 @@ fn policy(resource: &Resource, field: &str) -> Option<Policy> {
     serde_json::from_value(resource.wish.body.0.get(field)?.clone()).ok()
 }
 
-fn one(resource: &Resource, field: &str, place: Place, others: Option<Policy>, findings: &mut Vec<Finding>) {
+fn one(resource: &Resource, field: &str, place: Place, others: Option<&Policy>, findings: &mut Vec<Finding>) {
     let Some(own) = policy(resource, field) else { return };
-    let whole = match &others {
+    let whole = match others {
         Some(others) => own.merge(others),
         None => own,
     };

@@ -27,7 +27,7 @@ pub struct Args {
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Colour {
-    /// At a terminal, unless NO_COLOR is set.
+    /// At a terminal, unless `NO_COLOR` is set.
     Auto,
     /// Always.
     Always,

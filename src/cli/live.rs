@@ -1,32 +1,34 @@
 //! Commands that look at the world: plan, apply, drift, destroy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 
 use super::args::{Allow, ApplyFormat, Args, Class, Command, Format};
 use super::offline::{lock_info, plan_file};
-use super::project::{Compiled, Project, forbidding};
+use super::project::{Compiled, Known, Project, forbidding};
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now, today};
 use crate::access::{self, World};
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, Version};
 use crate::check::{self, Finding};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::diff::{self, Drift, DriftClass};
 use crate::engine::{Engine, Limits, Prepared};
 use crate::event::Outcome;
 use crate::kind::{Resource, Wish};
 use crate::live::AnyLive;
-use crate::plan::{Bodies, Guard, Plan, PlanFile, Refusal, guard};
+use crate::plan::{Bodies, Guard, Plan, PlanError, PlanFile, Refusal, guard};
 use crate::provider;
 use crate::render;
 use crate::report::{self, wire};
 use crate::session::{self, Session};
 use crate::snapshot::Seen;
 use crate::spec::Spec;
-use crate::state::{State, fold};
+use crate::state::State;
 
 pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environment) -> Ended {
     let project = Project::open(ui, &args.file, args.state.as_deref())?;
@@ -70,6 +72,7 @@ struct Planned {
     drift: Vec<Drift>,
     state: State,
     version: Version,
+    recovered: bool,
 }
 
 impl Work<'_> {
@@ -87,10 +90,10 @@ impl Work<'_> {
             }
             Command::Apply { yes, expect_digest, format, target, allow, .. } => {
                 let targets = addresses(target)?;
-                self.apply(*yes, expect_digest.as_deref(), *format, &targets, &guard_of(allow, false)?).await
+                self.apply("apply", *yes, expect_digest.as_deref(), *format, &targets, &guard_of(allow, false)?).await
             }
             Command::Destroy { yes, format, allow } => {
-                self.apply(*yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
+                self.apply("destroy", *yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
             }
             Command::Can(asked) => super::access::can(self.ui, &self.world().await?, asked),
             Command::WhoCan(asked) => super::access::who_can(self.ui, &self.world().await?, asked),
@@ -141,32 +144,22 @@ impl Work<'_> {
         Ok((facts, compiled))
     }
 
+    /// Tells the findings that forbid going on, each with its line.
     fn tell_findings(&self, findings: &[Finding]) {
-        let report = report::Report {
-            headline: format!("{}: the spec has errors", self.spec.project),
-            sections: report::findings_section(findings).into_iter().collect(),
-            footer: Vec::new(),
-        };
-        self.ui.tell(&render::terminal(&report, render::Palette::default()));
+        let errors = findings.iter().filter(|f| f.severity == Severity::Error && f.accepted.is_none());
+        let problems: Vec<Diagnostic> = errors.map(Diagnostic::from).collect();
+        self.ui.problems(&problems, &self.project.files);
     }
 
     /// The state with what the journal of a cut-off run tells.
-    async fn state(&self, backend: &dyn Backend) -> Result<(State, Version, Vec<String>), Failure> {
+    async fn state(&self, backend: &dyn Backend) -> Result<Known, Failure> {
         let stored = backend.load().await.map_err(|e| Failure::new(e.to_string()))?;
-        let base = stored.state.unwrap_or_else(|| State::new(&self.spec.project, super::lineage()));
-        let entries: Vec<_> = stored
-            .journal
-            .entries
-            .into_iter()
-            .filter(|e| e.state == (base.lineage.0.clone(), base.serial) || base.serial == 0)
-            .collect();
-        let (state, unknown) = fold(base, &entries);
-        Ok((state, stored.version, unknown.iter().map(ToString::to_string).collect()))
+        Ok(Known::of(stored, &self.spec.project))
     }
 
     async fn look(&self, allowed: &Guard, targets: &BTreeSet<Address>) -> Result<Planned, Failure> {
         let (facts, compiled) = self.compile().await?;
-        let (state, version, unknown) = self.state(&self.backend()).await?;
+        let Known { state, version, unknown, recovered } = self.state(&self.backend()).await?;
         let engine = self.engine();
         let prepared: Prepared = engine.prepare(compiled.desired, &state).await;
         self.ui.finish();
@@ -179,8 +172,7 @@ impl Work<'_> {
         };
         let findings = check::run(&context, &today());
         let plan = engine.plan(&prepared, &state, self.spec).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Failure::new(format!("no plan can be made:\n  {}", lines.join("\n  ")))
+            Failure::new(format!("no plan can be made; nothing was written:\n  {}", reasons(&errors).join("\n  ")))
         })?;
         let unknown_targets: Vec<String> = targets
             .iter()
@@ -198,7 +190,7 @@ impl Work<'_> {
         let changes = access::diff(&world(&before), &world(&before.after(&plan)));
         let changes = changes.iter().map(wire::access_change).collect();
         let drift = diff::drift(&prepared.diff, |name| engine.kind(name));
-        Ok(Planned { plan, findings, changes, refusals, unknown, drift, state, version })
+        Ok(Planned { plan, findings, changes, refusals, unknown, drift, state, version, recovered })
     }
 
     async fn plan(
@@ -228,8 +220,9 @@ impl Work<'_> {
     }
 
     fn report(&self, planned: &Planned, out: Option<&Path>) -> report::Report {
-        let (changes, findings) = (Some(&planned.changes[..]), &planned.findings);
-        let mut report = report::plan(&planned.plan, changes, findings, &planned.refusals, &planned.unknown);
+        let findings = self.ui.shown(&planned.findings);
+        let changes = Some(planned.changes.as_slice());
+        let mut report = report::plan(&planned.plan, changes, &findings, &planned.refusals, &planned.unknown);
         if !planned.plan.is_empty() {
             report.footer.push(format!("Plan digest {}", planned.plan.digest()));
         }
@@ -261,6 +254,7 @@ impl Work<'_> {
 
     async fn apply(
         &self,
+        command: &str,
         yes: bool,
         expected: Option<&str>,
         format: ApplyFormat,
@@ -268,7 +262,8 @@ impl Work<'_> {
         allowed: &Guard,
     ) -> Ended {
         let backend = self.backend();
-        let _lock = backend.lock(lock_info("bailiwick apply")).await.map_err(|e| Failure::new(e.to_string()))?;
+        let lock = backend.lock(lock_info(&format!("bailiwick {command}"))).await;
+        let _lock = lock.map_err(|e| Failure::new(e.to_string()))?;
         let planned = self.look(allowed, targets).await?;
         let report = render::terminal(&self.report(&planned, None), self.ui.palette());
         match format {
@@ -282,7 +277,7 @@ impl Work<'_> {
         if !planned.plan.is_empty() && !yes {
             if !self.ui.can_ask() {
                 return Err(Failure::new(
-                    "there is nobody to ask: apply a saved plan, or say --yes; nothing was written",
+                    "there is nobody to ask: say --yes, or apply a saved plan; nothing was written",
                 ));
             }
             let answer = self.ui.ask("\nApply this? Only `yes` is taken for an answer:");
@@ -290,7 +285,9 @@ impl Work<'_> {
                 return Err(Failure::new("not applied: nothing was written"));
             }
         }
-        self.execute(&planned.plan, planned.state, &planned.version, &backend, format).await
+        let known =
+            Known { state: planned.state, version: planned.version, unknown: Vec::new(), recovered: planned.recovered };
+        self.execute(command, &planned.plan, known, &backend, format).await
     }
 
     async fn apply_file(&self, path: &Path, expected: Option<&str>, format: ApplyFormat, allow: &Allow) -> Ended {
@@ -310,10 +307,11 @@ impl Work<'_> {
         }
         let backend = self.backend();
         let _lock = backend.lock(lock_info("bailiwick apply")).await.map_err(|e| Failure::new(e.to_string()))?;
-        let (state, version, unknown) = self.state(&backend).await?;
+        let known = self.state(&backend).await?;
+        let state = &known.state;
         // A project that was never applied has no lineage yet.
-        let same_lineage = plan.state.0 == state.lineage.0 || (version == Version::None && state.serial == 0);
-        if !same_lineage || plan.state.1 != state.serial || !unknown.is_empty() {
+        let same_lineage = plan.state.0 == state.lineage.0 || (known.version == Version::None && state.serial == 0);
+        if !same_lineage || plan.state.1 != state.serial || !known.unknown.is_empty() {
             return Err(Failure::new(
                 "the state changed since the plan was made: make the plan anew; nothing was written",
             ));
@@ -328,7 +326,7 @@ impl Work<'_> {
             return Err(Failure::new(lines.join("\nerror: ")));
         }
         self.unmoved(&plan).await?;
-        self.execute(&plan, state, &version, &backend, format).await
+        self.execute("apply", &plan, known, &backend, format).await
     }
 
     /// Refuses a saved plan as a whole if anything that it touches moved since.
@@ -346,31 +344,33 @@ impl Work<'_> {
 
     async fn execute(
         &self,
+        command: &str,
         plan: &Plan,
-        state: State,
-        version: &Version,
+        known: Known,
         backend: &dyn Backend,
         format: ApplyFormat,
     ) -> Ended {
-        if plan.is_empty() && plan.refreshed.is_empty() && *version != Version::None {
+        if plan.is_empty() && plan.refreshed.is_empty() && !known.recovered {
             if format == ApplyFormat::Json {
                 self.ui.result(&applied_json(plan, &crate::event::Outcomes::new()));
             }
             return Ok(Exit::Ok);
         }
         let (sender, stop) = watch::channel(false);
-        let watching = tokio::spawn(interrupts(sender));
         self.ui.applying(plan.steps.len());
-        let executed = self.engine().execute(plan, state, version, backend, &now, stop.clone()).await;
+        let engine = self.engine();
+        let executed = tokio::select! {
+            executed = engine.execute(plan, known.state, &known.version, backend, &now, stop.clone()) => executed,
+            never = interrupts(self.ui, sender) => match never {},
+        };
         self.ui.finish();
-        watching.abort();
         let executed = executed.map_err(|error| {
             Failure::new(format!("{error}\n  what was done is in the journal; the next run reads it"))
         })?;
         match format {
             ApplyFormat::Json => self.ui.result(&applied_json(plan, &executed.outcomes)),
             ApplyFormat::Text => {
-                let report = report::applied(plan, &executed.outcomes);
+                let report = report::applied(command, plan, &executed.outcomes);
                 self.ui.result(&format!("\n{}", render::terminal(&report, self.ui.palette())));
             }
         }
@@ -385,7 +385,7 @@ impl Work<'_> {
     /// What is live of all that is in the spec or the state.
     async fn world(&self) -> Result<World, Failure> {
         let (facts, compiled) = self.compile().await?;
-        let (state, ..) = self.state(&self.backend()).await?;
+        let Known { state, .. } = self.state(&self.backend()).await?;
         let prepared = self.engine().prepare(compiled.desired, &state).await;
         self.ui.finish();
         let unread: Vec<String> = prepared
@@ -408,7 +408,7 @@ impl Work<'_> {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(Failure::new(lines.join("\nerror: ")));
         }
-        let (state, _, _) = self.state(&self.backend()).await?;
+        let Known { state, .. } = self.state(&self.backend()).await?;
         let engine = self.engine();
         // What was applied is held against what is live; the spec has no say.
         let prepared = engine.prepare(crate::desired::Desired::default(), &state).await;
@@ -440,7 +440,7 @@ impl Work<'_> {
     }
 
     fn tell_drift(&self, drift: &[Drift], findings: &[Finding], format: Format) -> Exit {
-        let report = report::drift(&self.spec.project, drift, findings);
+        let report = report::drift(&self.spec.project, drift, &self.ui.shown(findings));
         self.ui.result(&match format {
             Format::Json => {
                 let wire = wire::drift(&self.spec.project, drift, findings);
@@ -451,6 +451,24 @@ impl Work<'_> {
         });
         Exit::Ok
     }
+}
+
+/// Why no plan can be made: what cannot be looked at for the same reason is told once.
+fn reasons(errors: &[PlanError]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut unreadable: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for error in errors {
+        match error {
+            PlanError::Unreadable { address, why } => unreadable.entry(why).or_default().push(address.to_string()),
+            other => lines.push(other.to_string()),
+        }
+    }
+    lines.extend(unreadable.into_iter().map(|(why, addresses)| match addresses.as_slice() {
+        [one] => format!("{one}: {why}"),
+        [first, rest @ ..] => format!("{first} and {} more: {why}", rest.len()),
+        [] => why.to_owned(),
+    }));
+    lines
 }
 
 fn expect(expected: Option<&str>, plan: &Plan) -> Result<(), Failure> {
@@ -511,21 +529,21 @@ fn save_plan(path: &Path, file: &PlanFile) -> Result<(), Failure> {
 }
 
 /// The first interrupt starts nothing new; the second ends the process. The journal holds what was under way.
-async fn interrupts(stop: watch::Sender<bool>) {
+async fn interrupts(ui: &Ui, stop: watch::Sender<bool>) -> Infallible {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        return;
+        return std::future::pending().await;
     };
-    for first in [true, false] {
+    loop {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        if first {
-            let _ = stop.send(true);
-        } else {
+        if *stop.borrow() {
             std::process::exit(Exit::Interrupted as i32);
         }
+        let _ = stop.send(true);
+        ui.tell("interrupted: what is under way is finished, nothing more is started; once more ends at once");
     }
 }

@@ -1,20 +1,22 @@
 //! Commands that look nowhere: they read files only.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use super::args::{ApplyFormat, Args, Format, GraphFormat, Schema, StateCommand};
-use super::project::{Project, forbidding};
+use super::project::{Known, Project, forbidding};
 use super::ui::Ui;
 use super::{Ended, Exit, Failure, now, today};
 use crate::access::World;
 use crate::address::Address;
-use crate::backend::{Backend, FileBackend, LockInfo, Stored};
+use crate::backend::{Backend, FileBackend, LockInfo};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::plan::{Bodies, PlanFile};
 use crate::render;
 use crate::report::{self, wire};
 use crate::spec::{Facts, Spec};
-use crate::state::{State, fold};
+use crate::state::State;
 
 pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
     let project = Project::open(ui, &args.file, args.state.as_deref())?;
@@ -27,20 +29,22 @@ pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
             ui.result(&format!("{text:#}\n"));
         }
         ApplyFormat::Text => {
-            let report = report::Report {
-                headline: format!(
-                    "{}: sound, {} resources, {} grants",
-                    project.spec.project,
-                    compiled.desired.resources.len(),
-                    compiled.chains.len()
-                ),
-                sections: report::findings_section(&findings).into_iter().collect(),
-                footer: Vec::new(),
+            let (errors, others): (Vec<_>, Vec<_>) =
+                findings.into_iter().partition(|f| f.severity == Severity::Error && f.accepted.is_none());
+            let problems: Vec<Diagnostic> = errors.iter().map(Diagnostic::from).collect();
+            if !problems.is_empty() {
+                ui.problems(&problems, &project.files);
+            }
+            let (resources, grants) = (compiled.desired.resources.len(), compiled.chains.len());
+            let judged = match wrong {
+                0 => "sound".to_owned(),
+                1 => "1 error".to_owned(),
+                n => format!("{n} errors"),
             };
-            let report = if wrong > 0 {
-                report::Report { headline: format!("{}: {wrong} errors", project.spec.project), ..report }
-            } else {
-                report
+            let report = report::Report {
+                headline: format!("{}: {judged}, {resources} resources, {grants} grants", project.spec.project),
+                sections: report::findings_section(&ui.shown(&others)).into_iter().collect(),
+                footer: Vec::new(),
             };
             ui.result(&render::terminal(&report, ui.palette()));
         }
@@ -96,7 +100,7 @@ pub(super) fn plan_file(path: &Path) -> Result<PlanFile, Failure> {
 pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format) -> Ended {
     let Some(path) = plan else {
         let project = Project::open(ui, &args.file, args.state.as_deref())?;
-        let (_, state) = stored(&project)?;
+        let Known { state, .. } = stored(&project)?;
         let text = match format {
             Format::Json => state.to_text().map_err(|e| Failure::new(e.to_string()))?,
             _ => list(&state),
@@ -125,15 +129,13 @@ fn saved_access(file: &PlanFile) -> Option<report::Section> {
 }
 
 fn list(state: &State) -> String {
-    state
-        .resources
-        .iter()
-        .map(|(address, owned)| {
-            let mark = if owned.adopted { " (adopted)" } else { "" };
-            let unknown = if owned.body.is_none() { " (unknown: a run was cut off)" } else { "" };
-            format!("{}  {}{mark}{unknown}\n", render::inert(&address.to_string()), render::inert(&owned.physical_id))
-        })
-        .collect()
+    let mut text = String::new();
+    for (address, owned) in &state.resources {
+        let mark = if owned.adopted { " (adopted)" } else { "" };
+        let unknown = if owned.body.is_none() { " (unknown: a run was cut off)" } else { "" };
+        let _ = writeln!(text, "{address}  {}{mark}{unknown}", owned.physical_id);
+    }
+    render::inert(&text)
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
@@ -141,13 +143,11 @@ fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
     Ok(runtime.map_err(|e| Failure::new(e.to_string()))?.block_on(future))
 }
 
-/// The stored state with what the journal tells, or a new one.
-fn stored(project: &Project) -> Result<(Stored, State), Failure> {
+/// The state as it is known.
+fn stored(project: &Project) -> Result<Known, Failure> {
     let backend = FileBackend::new(project.state_folder.clone(), &project.spec.project);
     let stored = block_on(backend.load())?.map_err(|e| Failure::new(e.to_string()))?;
-    let base = stored.state.clone().unwrap_or_else(|| State::new(&project.spec.project, super::lineage()));
-    let (state, _) = fold(base, &stored.journal.entries);
-    Ok((stored, state))
+    Ok(Known::of(stored, &project.spec.project))
 }
 
 pub(super) fn state(ui: &Ui, args: &Args, command: &StateCommand) -> Ended {
@@ -156,11 +156,11 @@ pub(super) fn state(ui: &Ui, args: &Args, command: &StateCommand) -> Ended {
     let missing = |text: &str| Failure::new(format!("the state has no `{text}`: see `bailiwick state list`"));
     match command {
         StateCommand::List => {
-            let (_, state) = stored(&project)?;
+            let Known { state, .. } = stored(&project)?;
             ui.result(&list(&state));
         }
         StateCommand::Show { address: text } => {
-            let (_, state) = stored(&project)?;
+            let Known { state, .. } = stored(&project)?;
             let owned = state.resources.get(&address(text)?).ok_or_else(|| missing(text))?;
             let value = serde_json::to_value(owned).map_err(|e| Failure::new(e.to_string()))?;
             ui.result(&format!("{value:#}\n"));
@@ -199,10 +199,10 @@ fn edit(project: &Project, change: impl FnOnce(&mut State) -> Result<(), Failure
     let backend = FileBackend::new(project.state_folder.clone(), &project.spec.project);
     let told = |e: crate::backend::BackendError| Failure::new(e.to_string());
     let _lock = block_on(backend.lock(lock_info("bailiwick state")))?.map_err(told)?;
-    let (stored, mut state) = stored(project)?;
+    let Known { mut state, version, .. } = stored(project)?;
     change(&mut state)?;
     state.serial += 1;
-    block_on(backend.save(&state, &stored.version))?.map_err(told)?;
+    block_on(backend.save(&state, &version))?.map_err(told)?;
     Ok(())
 }
 
@@ -223,7 +223,7 @@ pub fn schema_of(schema: Schema) -> serde_json::Value {
     }
 }
 
-pub(super) fn schema(ui: &Ui, schema: Schema) -> Ended {
+pub(super) fn schema(ui: &Ui, schema: Schema) -> Exit {
     ui.result(&format!("{:#}\n", schema_of(schema)));
-    Ok(Exit::Ok)
+    Exit::Ok
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Failure;
 use super::ui::Ui;
 use crate::access::{self, Chain};
+use crate::backend::{Stored, Version};
 use crate::check::{self, Finding};
 use crate::desired::{self, Desired};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -14,6 +15,7 @@ use crate::kind::AnyKind;
 use crate::provider;
 use crate::spec::node::MAX_FILE_BYTES;
 use crate::spec::{Facts, SourceFile, Spec, load};
+use crate::state::{Entry, Lineage, State, fold};
 
 const DEFAULT_FILE: &str = "bailiwick.yaml";
 
@@ -43,12 +45,15 @@ impl Project {
         let (files, mut problems) = read_files(given);
         let (spec, found) = load(&files);
         problems.extend(found);
+        let wrong = |problems: &[Diagnostic]| problems.iter().filter(|p| p.severity == Severity::Error).count();
+        if let Some(spec) = spec.as_ref().filter(|_| wrong(&problems) > 0) {
+            problems.extend(over_quota(spec));
+        }
         if !problems.is_empty() {
             ui.problems(&problems, &files);
         }
-        let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
-        if errors > 0 {
-            return Err(Failure::told(errors));
+        if wrong(&problems) > 0 {
+            return Err(Failure::told(wrong(&problems)));
         }
         let spec = spec.ok_or_else(|| Failure::told(0))?;
         let beside = given.first().map_or(Path::new(""), |first| {
@@ -96,6 +101,36 @@ impl Project {
     }
 }
 
+/// The state as it is known: what was stored, and what the journal of a cut-off run tells.
+pub struct Known {
+    /// The state.
+    pub state: State,
+    /// The version that was stored.
+    pub version: Version,
+    /// The addresses whose last step may or may not have been done.
+    pub unknown: Vec<String>,
+    /// Whether a journal told anything that is not stored yet.
+    pub recovered: bool,
+}
+
+impl Known {
+    /// What is known from what is stored. A journal of an earlier state has been stored already and counts no more.
+    #[must_use]
+    pub fn of(stored: Stored, project: &str) -> Self {
+        let entries = stored.journal.entries;
+        let base = stored.state.unwrap_or_else(|| {
+            let lineage = entries.first().map_or_else(super::lineage, |e| Lineage(e.state.0.clone()));
+            State::new(project, lineage)
+        });
+        let current = (base.lineage.0.clone(), base.serial);
+        let entries: Vec<Entry> = entries.into_iter().filter(|e| e.state == current).collect();
+        let recovered = !entries.is_empty();
+        let (state, unknown) = fold(base, &entries);
+        let unknown = unknown.iter().map(ToString::to_string).collect();
+        Self { state, version: stored.version, unknown, recovered }
+    }
+}
+
 /// Findings that forbid going on: errors that neither the spec accepts nor the command line allows.
 #[must_use]
 pub fn forbidding(findings: &[Finding], allowed: &[String]) -> usize {
@@ -103,6 +138,18 @@ pub fn forbidding(findings: &[Finding], allowed: &[String]) -> usize {
         f.severity == Severity::Error && f.accepted.is_none() && !allowed.iter().any(|code| code == f.code)
     };
     findings.iter().filter(forbids).count()
+}
+
+/// What is too large for AWS, as far as a spec with other problems lets it be told: all problems belong into one run.
+fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
+    let facts = Facts::placeholders(spec);
+    let chains = access::lower(spec);
+    let kinds = provider::kinds();
+    let (desired, problems) = desired::build(spec, &facts, &chains, kinds.iter().map(AsRef::as_ref));
+    let context = check::Context { spec, facts: &facts, chains: &chains, desired: &desired, snapshot: None };
+    let findings = check::run(&context, "");
+    let about_size = |code: &str| ["policy-over-quota", "policy-too-large", "too-many-attachments"].contains(&code);
+    problems.into_iter().chain(findings.iter().map(Diagnostic::from)).filter(|p| about_size(p.code)).collect()
 }
 
 /// A circle of references, with its path.
@@ -155,6 +202,7 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?.path();
+        let entry = entry.strip_prefix(".").map(Path::to_path_buf).unwrap_or(entry);
         if entry.extension().is_some_and(|e| e == "yaml") && entry.is_file() {
             found.push(entry);
         }

@@ -7,7 +7,8 @@ use std::sync::PoisonError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Colour;
-use crate::diagnostic::Diagnostic;
+use crate::check::Finding;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::event::{Event, Outcome, Sink};
 use crate::render::{self, Palette};
 use crate::report::wire;
@@ -86,7 +87,14 @@ impl Ui {
         self.verbose
     }
 
+    /// The findings that a person is told: what is merely worth knowing only if more is asked for.
+    #[must_use]
+    pub fn shown(&self, findings: &[Finding]) -> Vec<Finding> {
+        findings.iter().filter(|f| self.verbose || f.severity > Severity::Info).cloned().collect()
+    }
+
     /// A result. A reader that went away is no error.
+    #[allow(clippy::unused_self)] // every stream goes through here
     pub fn result(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -122,6 +130,7 @@ impl Ui {
 
     /// Asks, and returns the answer without spaces around.
     #[must_use]
+    #[allow(clippy::unused_self)] // every stream goes through here
     pub fn ask(&self, question: &str) -> Option<String> {
         let _ = write!(std::io::stderr().lock(), "{question} ");
         let mut answer = String::new();

@@ -72,12 +72,27 @@ pub struct ResourceDiff {
     pub address: Address,
     /// What the spec wants.
     pub desired: Option<Resource>,
-    /// What we know of it from before.
+    /// What we know of it from before. Nothing, if the address named something else before.
     pub owned: Option<Owned>,
+    /// What the address named before and is still to go: it has another name, or is in another place.
+    pub former: Option<Former>,
     /// What was seen.
     pub seen: Seen,
     /// What must become of it.
     pub verdict: Verdict,
+    /// The address under which the state knows it, if its key was renamed in the spec.
+    pub moved_from: Option<Address>,
+}
+
+/// What an address named before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Former {
+    /// What we know of it.
+    pub owned: Owned,
+    /// Whether it has just been renamed, and not in an earlier run that did not get to the end.
+    pub now: bool,
+    /// Whether it stays and only our marks on it go.
+    pub released: bool,
 }
 
 /// What moved outside since the last apply.
@@ -126,21 +141,47 @@ pub fn compute<'k>(
     state: &State,
     kinds: impl Fn(&str) -> Option<&'k dyn AnyKind>,
 ) -> Diff {
+    let renamed = renamed(desired, state);
     let addresses: BTreeSet<&Address> = desired.resources.keys().chain(state.resources.keys()).collect();
     let resources = addresses
         .into_iter()
         .map(|address| {
             let wanted = desired.resources.get(address);
-            let owned = state.resources.get(address);
+            let moved_from = renamed.get(address).copied().filter(|_| !state.resources.contains_key(address));
+            let known = state.resources.get(moved_from.unwrap_or(address));
+            if wanted.is_none() && renamed.values().any(|old| *old == address) {
+                let why = "it is managed under its new key";
+                let diff = ResourceDiff {
+                    address: address.clone(),
+                    desired: None,
+                    owned: known.cloned(),
+                    former: None,
+                    seen: Seen::Absent,
+                    verdict: Verdict::Forget { why, before: None },
+                    moved_from: None,
+                };
+                return (address.clone(), diff);
+            }
             let seen = snapshot.at(address);
             let kind = kinds(address.kind().as_str());
+            let now = matches!((wanted, known), (Some(wanted), Some(known)) if moved(wanted, known));
+            let former = if now { known } else { known.and_then(|k| k.former.as_deref()) };
+            let release = kind.map_or(Release::Forget, AnyKind::release);
+            let former = former.map(|owned| Former {
+                released: owned.on_destroy == OnDestroy::Keep || (owned.adopted && release == Release::Forget),
+                owned: owned.clone(),
+                now,
+            });
+            let owned = known.filter(|_| !now);
             let verdict = judge(wanted, owned, &seen, kind, &state.project);
             let diff = ResourceDiff {
                 address: address.clone(),
                 desired: wanted.cloned(),
                 owned: owned.cloned(),
+                former,
                 seen,
                 verdict,
+                moved_from: moved_from.cloned(),
             };
             (address.clone(), diff)
         })
@@ -148,18 +189,47 @@ pub fn compute<'k>(
     Diff { resources }
 }
 
+/// Things whose key was renamed in the spec: the new address, and the old one under which the state knows the same object.
+/// Deleting the old one would delete what the new one means.
+fn renamed<'a>(desired: &'a Desired, state: &'a State) -> BTreeMap<&'a Address, &'a Address> {
+    type Identity<'i> = (&'i str, String, String);
+    fn identity<'i>(address: &'i Address, scope: &Scope, physical_id: &str) -> Identity<'i> {
+        let place = match scope {
+            Scope::Account { id, .. } => id.to_string(),
+            Scope::Cluster { cluster } => cluster.clone(),
+        };
+        (address.kind().as_str(), place, physical_id.to_lowercase())
+    }
+    let orphans: BTreeMap<Identity<'_>, &Address> = state
+        .resources
+        .iter()
+        .filter(|(address, _)| !desired.resources.contains_key(*address))
+        .map(|(address, owned)| (identity(address, &owned.scope, &owned.physical_id), address))
+        .collect();
+    if orphans.is_empty() {
+        return BTreeMap::new();
+    }
+    desired
+        .resources
+        .values()
+        .filter_map(|r| {
+            let old = orphans.get(&identity(&r.address, &r.wish.scope, &r.wish.physical_id))?;
+            Some((&r.address, *old))
+        })
+        .collect()
+}
+
 /// Whether the spec now means another object under the same address: another name, account or cluster.
 ///
 /// IAM and bucket names are global, so that a new default region of the account means nothing to them.
-#[must_use]
-pub fn moved(wanted: &Resource, owned: &Owned) -> bool {
+fn moved(wanted: &Resource, owned: &Owned) -> bool {
     let kind = wanted.address.kind().as_str();
     let global = kind.starts_with("aws.iam.") || kind.starts_with("aws.s3.");
     let same_place = match (&wanted.wish.scope, &owned.scope) {
-        (Scope::Account { id: a, region: ra, .. }, Scope::Account { id: b, region: rb, .. }) => {
-            a == b && (global || ra == rb)
+        (Scope::Account { id, region, .. }, Scope::Account { id: old_id, region: old_region, .. }) => {
+            id == old_id && (global || region == old_region)
         }
-        (a, b) => a == b,
+        (here, there) => here == there,
     };
     !same_place || wanted.wish.physical_id != owned.physical_id
 }
@@ -174,19 +244,6 @@ fn judge(
     let Some(kind) = kind else {
         return Verdict::Unreadable { why: "this version of bailiwick does not know this kind".into() };
     };
-    if let (Some(wanted), Some(owned)) = (wanted, owned)
-        && let (Some(last), true) = (&owned.body, moved(wanted, owned))
-        && !matches!(seen, Seen::Unreadable { .. })
-    {
-        return Verdict::Change {
-            differences: Document::differences(last, &wanted.wish.body),
-            before: last.clone(),
-            replace: true,
-            intent: true,
-            drift: false,
-            adopt: false,
-        };
-    }
     let last = owned.and_then(|o| o.body.as_ref());
     let shared_only = matches!(seen, Seen::Present { body, .. }
         if kind.claimed(body, wanted.map(|w| &w.wish.body), last).0.is_null());
@@ -196,8 +253,8 @@ fn judge(
         (_, _, Seen::Unreadable { why }) => Verdict::Unreadable { why: why.clone() },
         (Some(_), _, Seen::Absent) => Verdict::Create { removed_outside: owned.is_some_and(|o| o.body.is_some()) },
         (None, _, Seen::Absent) => Verdict::Forget { why: "it is gone already", before: None },
-        (Some(_), None, Seen::Present { owner: Some(owner), .. }) if owner != project => {
-            Verdict::Foreign { owner: owner.clone() }
+        (Some(_), None, Seen::Present { owner: Some(other), .. }) if other != project => {
+            Verdict::Foreign { owner: other.clone() }
         }
         (Some(wanted), _, Seen::Present { body, owner }) => {
             let before = kind.claimed(body, Some(&wanted.wish.body), last);

@@ -162,12 +162,14 @@ impl Run<'_> {
                 Ok(Some(action)) => action,
                 // It is gone already, as the step wanted.
                 Ok(None) => {
-                    let error = self.journal(step, Happening::End { owned: None }, &mut entries).await.err();
+                    let error = self.journal(step, ended(step, None), &mut entries).await.err();
                     return (Outcome::Done, entries, error);
                 }
                 Err(why) => return (failed(why, true), entries, None),
             };
-            let creates = (!step.deletes() && step.action != ActionKind::Forget).then(|| step.owned(None).map(Box::new)).flatten();
+            let creates = (!step.deletes() && step.action != ActionKind::Forget)
+                .then(|| step.owned(None).map(Box::new))
+                .flatten();
             let begin = Happening::Begin { action: step.action.to_string(), creates };
             if let Err(error) = self.journal(step, begin, &mut entries).await {
                 return (failed(error.to_string(), true), entries, Some(error));
@@ -192,7 +194,7 @@ impl Run<'_> {
             }
         }
         let owned = step.owned(fingerprint).map(|owned| Box::new(Owned { body, ..owned }));
-        let error = self.journal(step, Happening::End { owned }, &mut entries).await.err();
+        let error = self.journal(step, ended(step, owned), &mut entries).await.err();
         (Outcome::Done, entries, error)
     }
 
@@ -220,8 +222,8 @@ impl Run<'_> {
         if let Seen::Unreadable { why } = &seen {
             return Err(format!("it cannot be looked at again: {why}"));
         }
-        let renamed_away = (step.deletes() || step.action == ActionKind::Forget) && step.fingerprint.is_none();
-        if !renamed_away && seen.fingerprint() != step.fingerprint && !brought_along(step, live, &seen) {
+        // What the address named before was not looked at when the plan was made.
+        if !step.superseded && seen.fingerprint() != step.fingerprint && !brought_along(step, live, &seen) {
             return Err(moved(step, live, &seen));
         }
         let live_body = match &seen {
@@ -313,7 +315,7 @@ impl Run<'_> {
                 (Seen::Present { body, .. }, Some(after)) => {
                     let shown = live.claimed(body, Some(after), step.before.as_ref());
                     if live.settled(after, &shown) {
-                        return Ok((seen.fingerprint(), Some(shown)));
+                        return Ok((seen.fingerprint(), Some(live.claimed(body, Some(after), None))));
                     }
                     let differences = Document::differences(&shown, after);
                     let paths: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
@@ -326,6 +328,11 @@ impl Run<'_> {
     }
 }
 
+/// What the journal tells of a step that was done.
+fn ended(step: &Step, owned: Option<Box<Owned>>) -> Happening {
+    if step.superseded && !step.first { Happening::FormerGone } else { Happening::End { owned } }
+}
+
 /// Whether a step takes our marks away and leaves the thing.
 fn releases(step: &Step) -> bool {
     step.action == ActionKind::Forget || (step.action == ActionKind::Delete && step.adopted)
@@ -333,16 +340,21 @@ fn releases(step: &Step) -> bool {
 
 /// Whether a document that others share holds nothing of ours.
 fn nothing_of_ours(step: &Step, live: &dyn AnyLive, body: &Document) -> bool {
-    let known = step.after.as_ref().or(step.before.as_ref());
-    live.claimed(body, known, step.before.as_ref()).0.is_null()
+    live.claimed(body, step.after.as_ref(), step.before.as_ref()).0.is_null()
 }
 
 /// Whether something that was absent when the plan was made came along with an earlier step of this run: a new bucket or
-/// key has a policy from the start. It must not hold anything of ours yet.
+/// key has a policy from the start. It must not hold anything of ours yet, unless nothing is what it shall hold.
 fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
-    step.action == ActionKind::Create
-        && step.fingerprint.is_none()
-        && matches!(seen, Seen::Present { body, .. } if nothing_of_ours(step, live, body))
+    let as_wanted = |body: &Document| {
+        step.after.as_ref().is_some_and(|after| live.settled(after, &live.claimed(body, Some(after), None)))
+    };
+    let anew = step.action == ActionKind::Create || step.name.phase == Some(Phase::Create);
+    anew && step.fingerprint.is_none()
+        && match seen {
+            Seen::Present { body, owner } => nothing_of_ours(step, live, body) || (owner.is_none() && as_wanted(body)),
+            _ => false,
+        }
 }
 
 /// Says what moved since the plan was made.

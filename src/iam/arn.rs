@@ -29,10 +29,7 @@ impl FromStr for Arn {
     type Err = ArnError;
 
     fn from_str(text: &str) -> Result<Self, ArnError> {
-        let fail = |reason| ArnError {
-            text: text.to_owned(),
-            reason,
-        };
+        let fail = |reason| ArnError { text: text.to_owned(), reason };
         let mut parts = text.splitn(6, ':');
         let mut part = || parts.next();
         if part() != Some("arn") {
@@ -64,13 +61,7 @@ impl FromStr for Arn {
 
 impl fmt::Display for Arn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            partition,
-            service,
-            region,
-            account,
-            resource,
-        } = self;
+        let Self { partition, service, region, account, resource } = self;
         write!(f, "arn:{partition}:{service}:{region}:{account}:{resource}")
     }
 }
@@ -96,26 +87,15 @@ pub fn is_account_id(text: &str) -> bool {
 /// Source: IAM User Guide, "AWS JSON policy elements: Principal", account principals.
 #[must_use]
 pub fn root_account(text: &str) -> Option<&str> {
-    let (partition, account) = text
-        .strip_prefix("arn:")?
-        .strip_suffix(":root")?
-        .split_once(":iam::")?;
+    let (partition, account) = text.strip_prefix("arn:")?.strip_suffix(":root")?.split_once(":iam::")?;
     (is_account_id(account) && !partition.is_empty() && !partition.contains(':')).then_some(account)
 }
 
 /// The partitions of AWS.
 ///
 /// Source: AWS General Reference, "Amazon Resource Names (ARNs)"; the isolated partitions as in botocore's list.
-pub const PARTITIONS: &[&str] = &[
-    "aws",
-    "aws-cn",
-    "aws-us-gov",
-    "aws-iso",
-    "aws-iso-b",
-    "aws-iso-e",
-    "aws-iso-f",
-    "aws-eusc",
-];
+pub const PARTITIONS: &[&str] =
+    &["aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f", "aws-eusc"];
 
 /// The five parts after `arn`, borrowed, of an ARN or ARN pattern; `None` if there are fewer than six components.
 pub(super) fn split(text: &str) -> Option<[&str; 5]> {
@@ -123,13 +103,7 @@ pub(super) fn split(text: &str) -> Option<[&str; 5]> {
     if parts.next() != Some("arn") {
         return None;
     }
-    Some([
-        parts.next()?,
-        parts.next()?,
-        parts.next()?,
-        parts.next()?,
-        parts.next()?,
-    ])
+    Some([parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?])
 }
 
 /// The account part of an ARN, if it is one and names an account.
@@ -166,14 +140,8 @@ mod tests {
 
     #[test]
     fn root_arns_are_accounts() {
-        assert_eq!(
-            root_account("arn:aws:iam::111122223333:root"),
-            Some("111122223333")
-        );
-        assert_eq!(
-            root_account("arn:aws-cn:iam::111122223333:root"),
-            Some("111122223333")
-        );
+        assert_eq!(root_account("arn:aws:iam::111122223333:root"), Some("111122223333"));
+        assert_eq!(root_account("arn:aws-cn:iam::111122223333:root"), Some("111122223333"));
         assert_eq!(root_account("arn:aws:iam::tenant:root"), None);
         assert_eq!(root_account("arn:aws:iam::111122223333:user/root"), None);
     }

@@ -92,14 +92,8 @@ impl Service {
     /// The service of a prefix, without regard to case.
     #[must_use]
     pub fn of(prefix: &str) -> Option<&'static Self> {
-        let entry = catalogue()
-            .services
-            .get(prefix.to_ascii_lowercase().as_str())?;
-        Some(
-            entry
-                .service
-                .get_or_init(|| read_service(entry.head, entry.text)),
-        )
+        let entry = catalogue().services.get(prefix.to_ascii_lowercase().as_str())?;
+        Some(entry.service.get_or_init(|| read_service(entry.head, entry.text)))
     }
 
     /// All prefixes, in order.
@@ -115,10 +109,7 @@ impl Service {
     /// The action of this name, without regard to case.
     #[must_use]
     pub fn action(&self, name: &str) -> Option<&Action> {
-        let at = self
-            .actions
-            .binary_search_by(|action| compare(action.name, name))
-            .ok()?;
+        let at = self.actions.binary_search_by(|action| compare(action.name, name)).ok()?;
         self.actions.get(at)
     }
 
@@ -127,34 +118,21 @@ impl Service {
         // In order of names, those with the pattern's beginning stand together.
         let fixed = pattern.find(['*', '?']).unwrap_or(pattern.len());
         let start = pattern.get(..fixed).unwrap_or_default();
-        let begins = move |action: &Action| {
-            action
-                .name
-                .get(..fixed)
-                .is_some_and(|head| head.eq_ignore_ascii_case(start))
-        };
-        let from = self
-            .actions
-            .partition_point(|action| compare(action.name, start).is_lt());
+        let begins =
+            move |action: &Action| action.name.get(..fixed).is_some_and(|head| head.eq_ignore_ascii_case(start));
+        let from = self.actions.partition_point(|action| compare(action.name, start).is_lt());
         let rest = self.actions.get(from..).unwrap_or_default();
-        rest.iter()
-            .take_while(move |action| begins(action))
-            .filter(move |action| glob(pattern, action.name, true))
+        rest.iter().take_while(move |action| begins(action)).filter(move |action| glob(pattern, action.name, true))
     }
 
     /// The resource types that an action works on; none when it takes only `*`.
     pub fn types_of<'a>(&'a self, action: &'a Action) -> impl Iterator<Item = &'a ResourceType> {
-        self.types
-            .iter()
-            .filter(|kind| action.types.split(',').any(|name| name == kind.name))
+        self.types.iter().filter(|kind| action.types.split(',').any(|name| name == kind.name))
     }
 
     /// The service's condition keys that a request for the action may carry.
     pub fn keys_of<'a>(&'a self, action: &'a Action) -> impl Iterator<Item = &'a Key> {
-        action
-            .keys
-            .split(',')
-            .filter_map(|index| self.keys.get(index.parse::<usize>().ok()?))
+        action.keys.split(',').filter_map(|index| self.keys.get(index.parse::<usize>().ok()?))
     }
 
     /// The service's condition key that this name is of.
@@ -169,10 +147,7 @@ impl Service {
 /// Source: IAM User Guide, "AWS global condition context keys".
 #[must_use]
 pub fn global_key(name: &str) -> Option<&'static Key> {
-    catalogue()
-        .global
-        .iter()
-        .find(|key| glob(key.name, name, true))
+    catalogue().global.iter().find(|key| glob(key.name, name, true))
 }
 
 /// An action or action pattern as AWS spells it: `S3:getobject` is `s3:GetObject`, `s3:get*` is `s3:Get*`. One that no
@@ -195,10 +170,7 @@ pub fn key_spelling(key: &str) -> String {
         return key.to_owned();
     };
     let fixed = name.find('*').unwrap_or(name.len());
-    let (head, rest) = (
-        name.get(..fixed).unwrap_or_default(),
-        key.get(fixed..).unwrap_or_default(),
-    );
+    let (head, rest) = (name.get(..fixed).unwrap_or_default(), key.get(fixed..).unwrap_or_default());
     format!("{head}{rest}")
 }
 
@@ -217,10 +189,7 @@ fn known_spelling(action: &str) -> Option<String> {
     // After a wildcard nobody can say which letter of the name stands there, unless the tail is spelled in full.
     let tail_at = known.name.len().checked_sub(tail.len() - 1);
     let tail = match tail_at.and_then(|at| known.name.get(at..)) {
-        Some(own)
-            if tail.starts_with('*')
-                && tail.get(1..).is_some_and(|t| t.eq_ignore_ascii_case(own)) =>
-        {
+        Some(own) if tail.starts_with('*') && tail.get(1..).is_some_and(|t| t.eq_ignore_ascii_case(own)) => {
             format!("*{own}")
         }
         _ => tail.to_owned(),
@@ -244,22 +213,12 @@ fn catalogue() -> &'static Catalogue {
     CATALOGUE.get_or_init(|| {
         let mut parts = TEXT.split("\n@ ");
         let head = parts.next().unwrap_or_default();
-        let global = head
-            .lines()
-            .filter_map(|line| read_key(line.strip_prefix("* ")?))
-            .collect();
+        let global = head.lines().filter_map(|line| read_key(line.strip_prefix("* ")?)).collect();
         let services = parts
             .filter_map(|part| {
                 let (head, text) = part.split_once('\n').unwrap_or((part, ""));
                 let prefix = head.split(' ').next()?;
-                Some((
-                    prefix,
-                    Entry {
-                        head,
-                        text,
-                        service: OnceLock::new(),
-                    },
-                ))
+                Some((prefix, Entry { head, text, service: OnceLock::new() }))
             })
             .collect();
         Catalogue { global, services }
@@ -280,22 +239,13 @@ fn read_key(line: &'static str) -> Option<Key> {
         "N" => KeyType::Numeric,
         _ => KeyType::String,
     };
-    Some(Key {
-        name,
-        of,
-        multivalued,
-    })
+    Some(Key { name, of, multivalued })
 }
 
 fn read_service(head: &'static str, text: &'static str) -> Service {
     let prefix = head.split(' ').next().unwrap_or(head);
-    let mut service = Service {
-        prefix,
-        has_rcps: head.ends_with(" rcp"),
-        types: Vec::new(),
-        keys: Vec::new(),
-        actions: Vec::new(),
-    };
+    let mut service =
+        Service { prefix, has_rcps: head.ends_with(" rcp"), types: Vec::new(), keys: Vec::new(), actions: Vec::new() };
     for line in text.lines() {
         let Some((kind, rest)) = line.split_once(' ') else {
             continue;
@@ -319,12 +269,7 @@ fn read_service(head: &'static str, text: &'static str) -> Service {
                         "P" => AccessLevel::PermissionsManagement,
                         _ => AccessLevel::Write,
                     };
-                    service.actions.push(Action {
-                        name,
-                        level,
-                        types,
-                        keys,
-                    });
+                    service.actions.push(Action { name, level, types, keys });
                 }
             }
             _ => {}
@@ -343,34 +288,12 @@ mod tests {
         for prefix in Service::prefixes() {
             let service = Service::of(prefix).unwrap();
             assert_eq!(service.prefix, prefix);
-            assert!(
-                service
-                    .actions
-                    .is_sorted_by(|a, b| compare(a.name, b.name).is_lt()),
-                "{prefix}"
-            );
+            assert!(service.actions.is_sorted_by(|a, b| compare(a.name, b.name).is_lt()), "{prefix}");
             for action in service.actions() {
-                let types = if action.types == "-" {
-                    0
-                } else {
-                    action.types.split(',').count()
-                };
-                assert!(
-                    service.types_of(action).count() <= types.max(1),
-                    "{prefix}:{}",
-                    action.name
-                );
-                let keys = if action.keys == "-" {
-                    0
-                } else {
-                    action.keys.split(',').count()
-                };
-                assert_eq!(
-                    service.keys_of(action).count(),
-                    keys,
-                    "{prefix}:{}",
-                    action.name
-                );
+                let types = if action.types == "-" { 0 } else { action.types.split(',').count() };
+                assert!(service.types_of(action).count() <= types.max(1), "{prefix}:{}", action.name);
+                let keys = if action.keys == "-" { 0 } else { action.keys.split(',').count() };
+                assert_eq!(service.keys_of(action).count(), keys, "{prefix}:{}", action.name);
             }
             actions += service.actions().len();
         }
@@ -383,22 +306,13 @@ mod tests {
         let get = s3.action("getobject").unwrap();
         assert_eq!((get.name, get.level), ("GetObject", AccessLevel::Read));
         assert!(s3.types_of(get).any(|kind| kind.arn == "arn:*:s3:::~/*"));
-        assert!(
-            s3.keys_of(get)
-                .any(|key| key.name == "s3:ExistingObjectTag/*")
-        );
+        assert!(s3.keys_of(get).any(|key| key.name == "s3:ExistingObjectTag/*"));
         assert_eq!(
             s3.matching("get*acl").count(),
-            s3.actions()
-                .iter()
-                .filter(|a| a.name.starts_with("Get") && a.name.ends_with("Acl"))
-                .count()
+            s3.actions().iter().filter(|a| a.name.starts_with("Get") && a.name.ends_with("Acl")).count()
         );
         assert!(s3.key("s3:existingobjecttag/team").is_some() && s3.key("s3:nosuchkey").is_none());
-        assert_eq!(
-            global_key("AWS:SOURCEIP").map(|key| key.of),
-            Some(KeyType::Ip)
-        );
+        assert_eq!(global_key("AWS:SOURCEIP").map(|key| key.of), Some(KeyType::Ip));
         assert!(Service::of("nosuchservice").is_none());
     }
 
@@ -408,19 +322,10 @@ mod tests {
         assert_eq!(spelling("S3:GET*"), "s3:Get*");
         assert_eq!(spelling("IAM:*"), "iam:*");
         assert_eq!(spelling("iam:*accesskey"), "iam:*AccessKey");
-        assert_eq!(
-            spelling("sts:ASSUMEROLEWITHWEBIDENTITY"),
-            "sts:AssumeRoleWithWebIdentity"
-        );
+        assert_eq!(spelling("sts:ASSUMEROLEWITHWEBIDENTITY"), "sts:AssumeRoleWithWebIdentity");
         assert_eq!(spelling("newservice:DoThing"), "newservice:DoThing");
-        assert_eq!(
-            key_spelling("AWS:principaltag/Team"),
-            "aws:PrincipalTag/Team"
-        );
+        assert_eq!(key_spelling("AWS:principaltag/Team"), "aws:PrincipalTag/Team");
         assert_eq!(key_spelling("S3:Prefix"), "s3:prefix");
-        assert_eq!(
-            key_spelling("oidc.example.com/id/A:sub"),
-            "oidc.example.com/id/A:sub"
-        );
+        assert_eq!(key_spelling("oidc.example.com/id/A:sub"), "oidc.example.com/id/A:sub");
     }
 }

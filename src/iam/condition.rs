@@ -74,10 +74,7 @@ impl Test {
     /// The name in a policy.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(_, test)| *test == self)
-            .map_or("", |(name, _)| name)
+        Self::ALL.iter().find(|(_, test)| *test == self).map_or("", |(name, _)| name)
     }
 
     /// Whether the operator is inverted: it matches when none of its values does, and when the key is absent.
@@ -112,7 +109,7 @@ pub struct Operator {
     pub if_exists: bool,
 }
 
-/// A name that is no condition operator.
+/// A name that is no condition operator. Case counts: IAM refuses `stringEquals` as "Invalid Condition type".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a condition operator")]
 pub struct UnknownOperator(pub String);
@@ -136,11 +133,7 @@ impl FromStr for Operator {
         let Some((_, known)) = found.ok().and_then(|at| Test::ALL.get(at)) else {
             return Err(UnknownOperator(text.to_owned()));
         };
-        Ok(Self {
-            test: *known,
-            qualifier,
-            if_exists,
-        })
+        Ok(Self { test: *known, qualifier, if_exists })
     }
 }
 
@@ -152,21 +145,13 @@ impl fmt::Display for Operator {
             None => {}
         }
         f.write_str(self.test.name())?;
-        if self.if_exists {
-            f.write_str("IfExists")
-        } else {
-            Ok(())
-        }
+        if self.if_exists { f.write_str("IfExists") } else { Ok(()) }
     }
 }
 
 impl From<Test> for Operator {
     fn from(test: Test) -> Self {
-        Self {
-            test,
-            qualifier: None,
-            if_exists: false,
-        }
+        Self { test, qualifier: None, if_exists: false }
     }
 }
 
@@ -226,17 +211,8 @@ mod tests {
                 }
             }
         }
-        for wrong in [
-            "StringEqual",
-            "stringEquals",
-            "IfExists",
-            "ForAllValues:",
-            "x:StringEquals",
-        ] {
-            assert_eq!(
-                wrong.parse::<Operator>(),
-                Err(UnknownOperator(wrong.to_owned()))
-            );
+        for wrong in ["StringEqual", "stringEquals", "IfExists", "ForAllValues:", "x:StringEquals"] {
+            assert_eq!(wrong.parse::<Operator>(), Err(UnknownOperator(wrong.to_owned())));
         }
     }
 }

@@ -4,7 +4,9 @@
 //! "Grammar of the IAM JSON policy language".
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use super::catalogue;
 use super::condition::{Condition, Operator, Test};
 use super::name::{ActionPattern, ConditionKey};
 use super::pattern::{self, Pattern, Token};
@@ -17,25 +19,69 @@ use super::policy::{Effect, Policy, Principal, Selector, Statement, Version, sor
 /// that no such proof was found; policies written so differently that only their combinations agree are told apart.
 #[must_use]
 pub fn equivalent(a: &Policy, b: &Policy) -> bool {
-    if a == b {
+    if a == b || bare(a) == bare(b) {
         return true;
     }
     let mut variables = Variables::default();
     let a = variables.policy(a);
     let b = variables.policy(b);
-    covers_all(&b, &a) && covers_all(&a, &b)
+    uncovered(&b, &a).next().is_none() && uncovered(&a, &b).next().is_none()
+}
+
+/// The policy without Sids and Id: most pairs that give the same access are equal then.
+fn bare(policy: &Policy) -> Policy {
+    let statements = policy.statements.iter().map(|s| s.clone().with_sid("")).collect();
+    Policy::from_parts(policy.version, None, statements)
+}
+
+/// A part of a statement for which the other policy has nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unmatched {
+    pub effect: Effect,
+    /// The place of the statement in its document, from 1.
+    pub position: usize,
+    pub sid: Option<String>,
+    /// The action; `None` stands for the whole `NotAction`.
+    pub action: Option<String>,
+    /// The resource; `None` stands for the whole `NotResource`, or for none.
+    pub resource: Option<String>,
+    /// The principal; `None` stands for the whole `NotPrincipal`, or for none.
+    pub principal: Option<String>,
+}
+
+impl fmt::Display for Unmatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "statement {}", self.position)?;
+        if let Some(sid) = &self.sid {
+            write!(f, " `{sid}`")?;
+        }
+        let action = self.action.as_deref().unwrap_or("its NotAction");
+        write!(f, ": {} {action}", self.effect.as_str())?;
+        if let Some(resource) = &self.resource {
+            write!(f, " on {resource}")?;
+        }
+        if let Some(principal) = &self.principal {
+            write!(f, " to {principal}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why two policies are not [`equivalent`]: the parts of the first that the second does not have, and the other way
+/// round. Both are empty when they are equivalent.
+#[must_use]
+pub fn differences(a: &Policy, b: &Policy) -> (Vec<Unmatched>, Vec<Unmatched>) {
+    let mut variables = Variables::default();
+    let (first, second) = (variables.policy(a), variables.policy(b));
+    let only_a = uncovered(&second, &first).map(|cell| cell.describe(a)).collect();
+    let only_b = uncovered(&first, &second).map(|cell| cell.describe(b)).collect();
+    (only_a, only_b)
 }
 
 /// For each statement of `policy`, the position of another that makes it superfluous, if there is one.
-pub(super) fn redundant_statements(
-    statements: &[Statement],
-    version: Version,
-) -> Vec<Option<usize>> {
+pub(super) fn redundant_statements(statements: &[Statement], version: Version) -> Vec<Option<usize>> {
     let mut variables = Variables::default();
-    let normal: Vec<Normal> = statements
-        .iter()
-        .map(|s| variables.statement(s, version))
-        .collect();
+    let normal: Vec<Normal> = statements.iter().map(|s| variables.statement(s, version)).collect();
     let mut redundant: Vec<Option<usize>> = vec![None; normal.len()];
     for at in 0..normal.len() {
         let Some(statement) = normal.get(at) else {
@@ -57,38 +103,20 @@ pub(super) fn redundant_statements(
 }
 
 /// The actions and resources of a statement that another one of the same list covers: element, narrow, wide.
-pub(super) fn redundant_values(
-    statement: &Statement,
-    version: Version,
-) -> Vec<(&'static str, String, String)> {
+pub(super) fn redundant_values(statement: &Statement, version: Version) -> Vec<(&'static str, String, String)> {
     let normal = Variables::default().statement(statement, version);
     let mut found = Vec::new();
-    let element = if statement.action.inverted {
-        "NotAction"
-    } else {
-        "Action"
-    };
-    let names: Vec<&str> = statement
-        .action
-        .values
-        .iter()
-        .map(ActionPattern::as_str)
-        .collect();
+    let element = if statement.action.inverted { "NotAction" } else { "Action" };
+    let names: Vec<&str> = statement.action.values.iter().map(ActionPattern::as_str).collect();
     for (narrow, wide) in covered(&normal.action.values, Pattern::includes) {
         if let (Some(narrow), Some(wide)) = (names.get(narrow), names.get(wide)) {
             found.push((element, (*narrow).to_owned(), (*wide).to_owned()));
         }
     }
     if let (Some(resource), Some(written)) = (&normal.resource, &statement.resource) {
-        let element = if resource.inverted {
-            "NotResource"
-        } else {
-            "Resource"
-        };
+        let element = if resource.inverted { "NotResource" } else { "Resource" };
         for (narrow, wide) in covered(&resource.values, ResourcePattern::includes) {
-            if let (Some(narrow), Some(wide)) =
-                (written.values.get(narrow), written.values.get(wide))
-            {
+            if let (Some(narrow), Some(wide)) = (written.values.get(narrow), written.values.get(wide)) {
                 found.push((element, narrow.to_string(), wide.to_string()));
             }
         }
@@ -104,11 +132,8 @@ fn covered<T>(values: &[T], includes: fn(&T, &T) -> bool) -> Vec<(usize, usize)>
     };
     (0..values.len())
         .filter_map(|narrow| {
-            let by = (0..values.len()).find(|wide| {
-                *wide != narrow
-                    && covers(*wide, narrow)
-                    && (*wide < narrow || !covers(narrow, *wide))
-            })?;
+            let by = (0..values.len())
+                .find(|wide| *wide != narrow && covers(*wide, narrow) && (*wide < narrow || !covers(narrow, *wide)))?;
             Some((narrow, by))
         })
         .collect()
@@ -126,18 +151,10 @@ pub(super) struct ResourcePattern {
 impl ResourcePattern {
     fn new(tokens: Vec<Token>, has_variables: bool) -> Self {
         let mut parts = tokens.splitn(6, |token| *token == Token::Char(':'));
-        let mut part = || {
-            parts
-                .next()
-                .map(|tokens| Pattern::from_tokens(tokens.to_vec()))
-        };
+        let mut part = || parts.next().map(|tokens| Pattern::from_tokens(tokens.to_vec()));
         let parts = [part(), part(), part(), part(), part(), part()];
         let parts = parts.into_iter().collect::<Option<Vec<_>>>();
-        Self {
-            whole: Pattern::from_tokens(tokens),
-            parts,
-            has_variables,
-        }
+        Self { whole: Pattern::from_tokens(tokens), parts, has_variables }
     }
 
     /// Whether this matches all that `other` matches. Components are matched one by one, as IAM does; a pattern with
@@ -148,10 +165,7 @@ impl ResourcePattern {
             return self == other;
         }
         match (&self.parts, &other.parts) {
-            (Some(wide), Some(narrow)) => wide
-                .iter()
-                .zip(narrow)
-                .all(|(wide, narrow)| wide.includes(narrow)),
+            (Some(wide), Some(narrow)) => wide.iter().zip(narrow).all(|(wide, narrow)| wide.includes(narrow)),
             (None, _) => self.whole.includes(&other.whole),
             (Some(_), None) => self == other,
         }
@@ -172,6 +186,8 @@ impl ResourcePattern {
 /// A statement with everything put in a form that can be compared.
 #[derive(Debug, Clone)]
 struct Normal {
+    /// The place in the list of statements.
+    index: usize,
     effect: Effect,
     principal: Option<Selector<Principal>>,
     action: Selector<Pattern>,
@@ -182,6 +198,8 @@ struct Normal {
 /// One piece of a statement: one principal, one action pattern, one resource pattern, or a whole `Not...` element.
 struct Cell<'a> {
     statement: &'a Normal,
+    /// The indices of principal, action and resource; `None` for an element that is absent or of the `Not...` form.
+    at: [Option<usize>; 3],
     principal: Option<&'a Principal>,
     action: Option<&'a Pattern>,
     resource: Option<&'a ResourcePattern>,
@@ -189,41 +207,57 @@ struct Cell<'a> {
 
 impl Normal {
     fn cells(&self) -> impl Iterator<Item = Cell<'_>> {
-        let principals = pieces(self.principal.as_ref());
-        let resources = pieces(self.resource.as_ref());
-        let actions = pieces(Some(&self.action));
-        principals.into_iter().flat_map(move |principal| {
-            let resources = resources.clone();
-            actions.clone().into_iter().flat_map(move |action| {
-                let cell = move |resource| Cell {
+        let (principals, resources) = (self.principal.as_ref(), self.resource.as_ref());
+        indices(principals).flat_map(move |principal| {
+            indices(Some(&self.action)).flat_map(move |action| {
+                indices(resources).map(move |resource| Cell {
                     statement: self,
-                    principal,
-                    action,
-                    resource,
-                };
-                resources.clone().into_iter().map(cell)
+                    at: [principal, action, resource],
+                    principal: value(principals, principal),
+                    action: value(Some(&self.action), action),
+                    resource: value(resources, resource),
+                })
             })
         })
     }
 }
 
-/// The values one by one, or `None` once for an element that is absent or of the `Not...` form.
-fn pieces<T>(selector: Option<&Selector<T>>) -> Vec<Option<&T>> {
-    match selector {
-        Some(selector) if !selector.inverted => selector.values.iter().map(Some).collect(),
-        _ => vec![None],
+/// The index of every value, or `None` once for an element that is absent or of the `Not...` form.
+fn indices<T>(selector: Option<&Selector<T>>) -> impl Iterator<Item = Option<usize>> {
+    let count = selector.filter(|selector| !selector.inverted).map(|s| s.values.len());
+    (0..count.unwrap_or(1)).map(move |at| count.map(|_| at))
+}
+
+fn value<T>(selector: Option<&Selector<T>>, at: Option<usize>) -> Option<&T> {
+    selector?.values.get(at?)
+}
+
+impl Cell<'_> {
+    /// The piece in the words of the policy that it comes from.
+    fn describe(&self, policy: &Policy) -> Unmatched {
+        let statement = policy.statements.get(self.statement.index);
+        let [principal, action, resource] = self.at;
+        let action = statement.and_then(|s| value(Some(&s.action), action));
+        let resource = statement.and_then(|s| value(s.resource.as_ref(), resource));
+        let principal = statement.and_then(|s| value(s.principal.as_ref(), principal));
+        Unmatched {
+            effect: self.statement.effect,
+            position: statement.map_or(0, Statement::position),
+            sid: statement.and_then(Statement::sid).map(str::to_owned),
+            action: action.map(|action| catalogue::spelling(action.as_str())),
+            resource: resource.map(ToString::to_string),
+            principal: principal.map(|principal| principal.entry().1.to_owned()),
+        }
     }
 }
 
-fn covers_all(wide: &[Normal], narrow: &[Normal]) -> bool {
-    narrow.iter().flat_map(Normal::cells).all(|cell| {
-        let by = |effect| wide.iter().any(|s| s.effect == effect && covers(s, &cell));
+/// The pieces of one policy that the other one does not have.
+fn uncovered<'a>(wide: &'a [Normal], narrow: &'a [Normal]) -> impl Iterator<Item = Cell<'a>> {
+    narrow.iter().flat_map(Normal::cells).filter(|cell| {
+        let has = |list: &[Normal], effect| list.iter().any(|s| s.effect == effect && covers(s, cell));
         // What the same policy denies anyway, an Allow need not be matched by an Allow.
-        by(cell.statement.effect)
-            || (cell.statement.effect == Effect::Allow
-                && narrow
-                    .iter()
-                    .any(|s| s.effect == Effect::Deny && covers(s, &cell)))
+        let is_denied = cell.statement.effect == Effect::Allow && has(narrow, Effect::Deny);
+        !has(wide, cell.statement.effect) && !is_denied
     })
 }
 
@@ -232,12 +266,7 @@ fn covers(wide: &Normal, cell: &Cell) -> bool {
     covers_action(&wide.action, cell)
         && covers_resource(wide.resource.as_ref(), cell)
         && covers_principal(wide, cell)
-        && wide.condition.iter().all(|weak| {
-            cell.statement
-                .condition
-                .iter()
-                .any(|strong| implies(strong, weak))
-        })
+        && wide.condition.iter().all(|weak| cell.statement.condition.iter().any(|strong| implies(strong, weak)))
 }
 
 fn covers_action(wide: &Selector<Pattern>, cell: &Cell) -> bool {
@@ -246,9 +275,7 @@ fn covers_action(wide: &Selector<Pattern>, cell: &Cell) -> bool {
         return if wide.inverted {
             covers_inverted(&wide.values, &narrow.values, Pattern::includes)
         } else {
-            wide.values
-                .iter()
-                .any(|value| value.includes(&Pattern::any()))
+            wide.values.iter().any(|value| value.includes(&Pattern::any()))
         };
     };
     if wide.inverted {
@@ -268,15 +295,11 @@ fn covers_resource(wide: Option<&Selector<ResourcePattern>>, cell: &Cell) -> boo
         return if wide.inverted {
             covers_inverted(&wide.values, &narrow.values, ResourcePattern::includes)
         } else {
-            wide.values
-                .iter()
-                .any(|value| value.whole == Pattern::any())
+            wide.values.iter().any(|value| value.whole == Pattern::any())
         };
     };
     if wide.inverted {
-        wide.values
-            .iter()
-            .all(|value| value.is_apart_from(resource))
+        wide.values.iter().all(|value| value.is_apart_from(resource))
     } else {
         wide.values.iter().any(|value| value.includes(resource))
     }
@@ -284,8 +307,7 @@ fn covers_resource(wide: Option<&Selector<ResourcePattern>>, cell: &Cell) -> boo
 
 /// `Not [wide]` covers `Not [narrow]` when all that the first leaves out the second leaves out too.
 fn covers_inverted<T>(wide: &[T], narrow: &[T], includes: fn(&T, &T) -> bool) -> bool {
-    wide.iter()
-        .all(|left_out| narrow.iter().any(|value| includes(value, left_out)))
+    wide.iter().all(|left_out| narrow.iter().any(|value| includes(value, left_out)))
 }
 
 /// Principals are compared as written: an Allow to an account, to a role and to everybody differ in more than who they
@@ -302,8 +324,7 @@ fn covers_principal(wide: &Normal, cell: &Cell) -> bool {
             };
             !wide_principals.inverted
                 && (wide_principals.values.contains(principal)
-                    || (wide.effect == Effect::Deny
-                        && wide_principals.values.contains(&Principal::Everyone)))
+                    || (wide.effect == Effect::Deny && wide_principals.values.contains(&Principal::Everyone)))
         }
         _ => false,
     }
@@ -330,39 +351,30 @@ pub(super) struct Variables {
 
 impl Variables {
     fn policy(&mut self, policy: &Policy) -> Vec<Normal> {
-        policy
-            .statements
-            .iter()
-            .map(|s| self.statement(s, policy.version))
-            .collect()
+        let mut normal: Vec<Normal> = policy.statements.iter().map(|s| self.statement(s, policy.version)).collect();
+        for (index, statement) in normal.iter_mut().enumerate() {
+            statement.index = index;
+        }
+        normal
     }
 
     fn statement(&mut self, statement: &Statement, version: Version) -> Normal {
-        let fold = |action: &ActionPattern| {
-            Pattern::without_escapes(&action.as_str().to_ascii_lowercase())
-        };
+        let fold = |action: &ActionPattern| Pattern::without_escapes(&action.as_str().to_ascii_lowercase());
         let action = Selector {
             inverted: statement.action.inverted,
             values: statement.action.values.iter().map(fold).collect(),
         };
         let resource = statement.resource.as_ref().map(|resource| Selector {
             inverted: resource.inverted,
-            values: resource
-                .values
-                .iter()
-                .map(|text| self.resource(text, version))
-                .collect(),
+            values: resource.values.iter().map(|text| self.resource(text, version)).collect(),
         });
         Normal {
+            index: 0,
             effect: statement.effect,
             principal: statement.principal.clone(),
             action,
             resource,
-            condition: statement
-                .condition
-                .iter()
-                .map(|c| normal_condition(c, version))
-                .collect(),
+            condition: statement.condition.iter().map(|c| normal_condition(c, version)).collect(),
         }
     }
 
@@ -402,23 +414,14 @@ impl Variables {
             Some((name, default)) => format!("{},{default}", name.to_ascii_lowercase()),
             None => text.to_ascii_lowercase(),
         };
-        let next = u32::try_from(self.known.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(0xf_0000);
-        *self
-            .known
-            .entry(name)
-            .or_insert_with(|| char::from_u32(next).unwrap_or('\u{10fffd}'))
+        let next = u32::try_from(self.known.len()).unwrap_or(u32::MAX).saturating_add(0xf_0000);
+        *self.known.entry(name).or_insert_with(|| char::from_u32(next).unwrap_or('\u{10fffd}'))
     }
 }
 
 /// One spelling for conditions that mean the same.
 fn normal_condition(condition: &Condition, version: Version) -> Condition {
-    let Operator {
-        test,
-        qualifier,
-        if_exists,
-    } = condition.operator;
+    let Operator { test, qualifier, if_exists } = condition.operator;
     let has = |marks: &[char]| condition.values.iter().any(|value| value.contains(marks));
     let test = match test {
         // "ArnEquals and ArnLike behave identically": IAM User Guide, ARN condition operators.
@@ -428,29 +431,14 @@ fn normal_condition(condition: &Condition, version: Version) -> Condition {
         Test::StringNotLike if !has(&['*', '?']) => Test::StringNotEquals,
         other => other,
     };
-    let fold = matches!(
-        test,
-        Test::Bool | Test::Null | Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase
-    );
+    let fold = matches!(test, Test::Bool | Test::Null | Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase);
     let value = |value: &str| -> Box<str> {
         let literal = version == Version::V2008 && value.contains("${");
-        let value = if literal {
-            value.replace("${", "${$}{")
-        } else {
-            value.to_owned()
-        };
-        if fold {
-            value.to_ascii_lowercase().into()
-        } else {
-            value.into()
-        }
+        let value = if literal { value.replace("${", "${$}{") } else { value.to_owned() };
+        if fold { value.to_ascii_lowercase().into() } else { value.into() }
     };
     Condition {
-        operator: Operator {
-            test,
-            qualifier,
-            if_exists,
-        },
+        operator: Operator { test, qualifier, if_exists },
         key: ConditionKey::new(condition.key.as_str()),
         values: sorted(condition.values().map(value).collect()),
     }
@@ -474,14 +462,8 @@ mod tests {
     fn what_is_covered_does_not_count() {
         let one = json!([{"Sid": "a", "Effect": "Allow", "Action": ["s3:Get*", "s3:GetObject"],
             "Resource": ["arn:aws:s3:::b/*", "arn:aws:s3:::b/x"]}]);
-        assert!(same(
-            &one,
-            &json!([{"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*"}])
-        ));
-        assert!(!same(
-            &one,
-            &json!([{"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b*"}])
-        ));
+        assert!(same(&one, &json!([{"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*"}])));
+        assert!(!same(&one, &json!([{"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b*"}])));
         let split = json!([
             {"Effect": "Allow", "Action": ["s3:A", "s3:B"], "Resource": ["a:b", "c:d"]},
         ]);
@@ -505,6 +487,22 @@ mod tests {
     }
 
     #[test]
+    fn what_differs_is_told_in_the_words_of_the_policy() {
+        let read =
+            |statement: Value| Policy::from_value(&json!({"Version": "2012-10-17", "Statement": statement})).unwrap();
+        let a = read(json!([{"Sid": "A", "Effect": "Allow", "Action": ["s3:getobject", "s3:PutObject"],
+            "Resource": "arn:aws:s3:::${aws:username}/*"}]));
+        let b =
+            read(json!([{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::${aws:username}/*"},
+            {"Effect": "Deny", "NotAction": "s3:*", "Resource": "*"}]));
+        let (only_a, only_b) = differences(&a, &b);
+        let shown = |list: Vec<Unmatched>| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(only_a), ["statement 1 `A`: Allow s3:PutObject on arn:aws:s3:::${aws:username}/*"]);
+        assert_eq!(shown(only_b), ["statement 2: Deny its NotAction on *"]);
+        assert_eq!(differences(&a, &a), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
     fn grants_to_different_principals_differ() {
         let to = |principal: Value| {
             json!([
@@ -513,10 +511,7 @@ mod tests {
             ])
         };
         let account = to(json!({"AWS": "arn:aws:iam::111122223333:root"}));
-        assert!(!same(
-            &account,
-            &to(json!({"AWS": "arn:aws:iam::111122223333:role/x"}))
-        ));
+        assert!(!same(&account, &to(json!({"AWS": "arn:aws:iam::111122223333:role/x"}))));
         assert!(!same(&account, &to(json!("*"))));
     }
 
@@ -525,15 +520,13 @@ mod tests {
         let on = |resource: &str| json!([{"Effect": "Allow", "Action": "s3:*", "Resource": [resource, "arn:aws:s3:::b/???*a*"]}]);
         let base = on("arn:aws:s3:::b/aaaaa");
         assert!(!same(&base, &on("arn:aws:s3:::b/${aws:a}")));
-        assert!(same(
-            &on("arn:aws:s3:::${aws:UserName}"),
-            &on("arn:aws:s3:::${AWS:username}")
-        ));
+        assert!(same(&on("arn:aws:s3:::${aws:UserName}"), &on("arn:aws:s3:::${AWS:username}")));
     }
 
     #[test]
     fn conditions_may_be_spelled_differently() {
-        let when = |condition: Value| json!([{"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": condition}]);
+        let when =
+            |condition: Value| json!([{"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": condition}]);
         assert!(same(
             &when(json!({"StringLike": {"a:b": "x"}, "ArnEquals": {"a:c": "arn:*"}})),
             &when(json!({"StringEquals": {"a:b": "x"}, "ArnLike": {"a:c": "arn:*"}})),

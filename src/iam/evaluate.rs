@@ -186,11 +186,7 @@ impl<'a> Decision<'a> {
         self.matched.iter().filter(move |applied| {
             applied.certain
                 && Some(applied.statement.effect()) == wanted
-                && !(only_resource
-                    && matches!(
-                        applied.layer,
-                        Layer::Identity | Layer::Boundary | Layer::Session
-                    ))
+                && !(only_resource && matches!(applied.layer, Layer::Identity | Layer::Boundary | Layer::Session))
         })
     }
 
@@ -226,21 +222,20 @@ impl fmt::Display for Decision<'_> {
                 }
                 write!(f, " of `{policy}` in {layer} denies it")
             }
-            Reason::NotAllowed => write!(f, "{layer} allow it nowhere"),
+            Reason::NotAllowed => write!(f, "nothing in {layer} allows it"),
             Reason::ResourceOfOtherAccount => {
                 f.write_str("the resource belongs to another account, and its policy does not allow it")
             }
-            Reason::NotDelegated => f.write_str(
-                "the policy of the key or role neither names the caller nor lets its account decide",
-            ),
+            Reason::NotDelegated => {
+                f.write_str("the policy of the key or role neither names the caller nor lets its account decide")
+            }
             Reason::FederatedWithoutSessionPolicy => f.write_str(
                 "a federated user without session policy has only what resource policies grant to the session",
             ),
             Reason::PolicyUnknown => f.write_str("the policy of the key or role is not known"),
             Reason::Depends => {
                 f.write_str("it depends on")?;
-                let mut keys: Vec<&str> =
-                    self.conditions.iter().map(|condition| condition.key().as_str()).collect();
+                let mut keys: Vec<&str> = self.conditions.iter().map(|condition| condition.key().as_str()).collect();
                 keys.sort_unstable();
                 keys.dedup();
                 if keys.is_empty() {
@@ -266,18 +261,8 @@ pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a>
     let matched = scene.matched(policies);
     let sure = scene.decide(policies, &matched, false);
     if matched.iter().all(|applied| applied.certain) {
-        let Verdict {
-            outcome,
-            layer,
-            why,
-        } = sure;
-        return Decision {
-            outcome,
-            layer,
-            why,
-            matched,
-            conditions: Vec::new(),
-        };
+        let Verdict { outcome, layer, why } = sure;
+        return Decision { outcome, layer, why, matched, conditions: Vec::new() };
     }
     // What may apply is taken against the caller once and for the caller once. Every real case lies between the two.
     let best = scene.decide(policies, &matched, true);
@@ -285,27 +270,10 @@ pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a>
         (best, Vec::new())
     } else {
         let unsettled = scene.unsettled(policies, &matched);
-        (
-            Verdict {
-                outcome: Outcome::Conditional,
-                layer: sure.layer,
-                why: Reason::Depends,
-            },
-            unsettled,
-        )
+        (Verdict { outcome: Outcome::Conditional, layer: sure.layer, why: Reason::Depends }, unsettled)
     };
-    let Verdict {
-        outcome,
-        layer,
-        why,
-    } = verdict;
-    Decision {
-        outcome,
-        layer,
-        why,
-        matched,
-        conditions,
-    }
+    let Verdict { outcome, layer, why } = verdict;
+    Decision { outcome, layer, why, matched, conditions }
 }
 
 struct Verdict {
@@ -324,11 +292,7 @@ pub(super) struct Scene<'r> {
 impl<'r> Scene<'r> {
     pub fn new(request: &'r Request, policies: &PolicySet) -> Self {
         let caller = Caller::of(&request.principal);
-        Self {
-            request,
-            caller,
-            has_boundary: !policies.boundaries.is_empty(),
-        }
+        Self { request, caller, has_boundary: !policies.boundaries.is_empty() }
     }
     fn matched<'a>(&self, policies: &PolicySet<'a>) -> Vec<Applied<'a>> {
         let mut matched = Vec::new();
@@ -377,8 +341,7 @@ impl<'r> Scene<'r> {
     ///
     /// Source: AWS Organizations User Guide, "Service control policies (SCPs)".
     pub fn has_scps(&self) -> bool {
-        self.caller.account().is_some()
-            && !self.request.principal.contains(":role/aws-service-role/")
+        self.caller.account().is_some() && !self.request.principal.contains(":role/aws-service-role/")
     }
 
     /// RCPs apply to the services that support them, and not to service-linked roles.
@@ -407,13 +370,7 @@ impl<'r> Scene<'r> {
             let truth = truth.and(self.conditions(policy, statement));
             if truth != Truth::No {
                 let certain = truth == Truth::Yes;
-                matched.push(Applied {
-                    layer,
-                    policy: name,
-                    statement,
-                    certain,
-                    grant,
-                });
+                matched.push(Applied { layer, policy: name, statement, certain, grant });
             }
         }
     }
@@ -427,28 +384,14 @@ impl<'r> Scene<'r> {
         let Some(resource) = &statement.resource else {
             return Truth::of(layer == Layer::Resource);
         };
-        let Request {
-            resource: text,
-            context,
-            ..
-        } = self.request;
-        let any = Truth::any(
-            resource
-                .values
-                .iter()
-                .map(|p| matching::resource(p, policy.version, context, text)),
-        );
+        let Request { resource: text, context, .. } = self.request;
+        let any = Truth::any(resource.values.iter().map(|p| matching::resource(p, policy.version, context, text)));
         if resource.inverted { any.not() } else { any }
     }
 
     fn conditions(&self, policy: &Policy, statement: &Statement) -> Truth {
         let context = &self.request.context;
-        Truth::all(
-            statement
-                .condition
-                .iter()
-                .map(|c| matching::condition(c, policy.version, context)),
-        )
+        Truth::all(statement.condition.iter().map(|c| matching::condition(c, policy.version, context)))
     }
 
     /// Whether a statement is about the caller. Identity-based policies name nobody: they are the caller's.
@@ -529,11 +472,7 @@ impl<'r> Scene<'r> {
         let applies = (Truth::Yes, Grant::Direct);
         let names = || selector.values.iter().filter(|p| self.names(p).is_some());
         if effect == Effect::Allow {
-            return if names().next().is_some() {
-                (Truth::No, Grant::Unnamed)
-            } else {
-                applies
-            };
+            return if names().next().is_some() { (Truth::No, Grant::Unnamed) } else { applies };
         }
         if self.has_boundary {
             return applies;
@@ -545,9 +484,7 @@ impl<'r> Scene<'r> {
         let complete = match &self.caller {
             _ if lists(&|p| matches!(p, Principal::Everyone | Principal::AnyAws)) => true,
             Caller::Session { .. } => lists(&own) && lists(&behind) && lists(&account),
-            Caller::User { .. } | Caller::Role { .. } | Caller::FederatedUser { .. } => {
-                lists(&own) && lists(&account)
-            }
+            Caller::User { .. } | Caller::Role { .. } | Caller::FederatedUser { .. } => lists(&own) && lists(&account),
             _ => names().next().is_some(),
         };
         if complete {
@@ -561,9 +498,7 @@ impl<'r> Scene<'r> {
 
     /// Goes through the layers. A statement that may apply counts when it is an Allow and `hopeful`, or a Deny and not.
     fn decide(&self, policies: &PolicySet, matched: &[Applied], hopeful: bool) -> Verdict {
-        let counts = |applied: &&Applied| {
-            applied.certain || hopeful == (applied.statement.effect == Effect::Allow)
-        };
+        let counts = |applied: &&Applied| applied.certain || hopeful == (applied.statement.effect == Effect::Allow);
         let denial = matched
             .iter()
             .filter(counts)
@@ -571,11 +506,7 @@ impl<'r> Scene<'r> {
             .min_by_key(|applied| applied.layer);
         if let Some(denial) = denial {
             let layer = Some(denial.layer);
-            return Verdict {
-                outcome: Outcome::ExplicitlyDenied,
-                layer,
-                why: Reason::Denied,
-            };
+            return Verdict { outcome: Outcome::ExplicitlyDenied, layer, why: Reason::Denied };
         }
         // Only Allows are left.
         let allows = |layer: Layer| matched.iter().filter(counts).any(|a| a.layer == layer);
@@ -585,15 +516,10 @@ impl<'r> Scene<'r> {
             .filter(|applied| applied.layer == Layer::Resource)
             .map(|applied| applied.grant)
             .max();
-        let missing = |layer, why| Verdict {
-            outcome: Outcome::ImplicitlyDenied,
-            layer: Some(layer),
-            why,
-        };
+        let missing = |layer, why| Verdict { outcome: Outcome::ImplicitlyDenied, layer: Some(layer), why };
 
         if self.has_scps()
-            && let Some(level) =
-                (0..policies.scps.len()).find(|level| !allows(Layer::Scp { level: *level }))
+            && let Some(level) = (0..policies.scps.len()).find(|level| !allows(Layer::Scp { level: *level }))
         {
             return missing(Layer::Scp { level }, Reason::NotAllowed);
         }
@@ -603,24 +529,12 @@ impl<'r> Scene<'r> {
         let rules = Rules::of(self.request);
         if rules.policy_rules && policies.resource.is_none() {
             let (layer, why) = (Some(Layer::Resource), Reason::PolicyUnknown);
-            return Verdict {
-                outcome: Outcome::Conditional,
-                layer,
-                why,
-            };
+            return Verdict { outcome: Outcome::Conditional, layer, why };
         }
-        let by_resource = || Verdict {
-            outcome: Outcome::Allowed,
-            layer: None,
-            why: Reason::AllowedByResource,
-        };
+        let by_resource = || Verdict { outcome: Outcome::Allowed, layer: None, why: Reason::AllowedByResource };
         let Some(account) = self.caller.account() else {
             // Services, providers and anonymous callers have no identity-based policies.
-            return if grant.is_some() {
-                by_resource()
-            } else {
-                missing(Layer::Resource, Reason::NotAllowed)
-            };
+            return if grant.is_some() { by_resource() } else { missing(Layer::Resource, Reason::NotAllowed) };
         };
         let same_account = self.request.owner().is_none_or(|owner| owner == account);
         let grant = grant.unwrap_or(Grant::Unnamed);
@@ -648,28 +562,19 @@ impl<'r> Scene<'r> {
         if !policies.session.is_empty() && !allows(Layer::Session) {
             return missing(Layer::Session, Reason::NotAllowed);
         }
-        Verdict {
-            outcome: Outcome::Allowed,
-            layer: None,
-            why: Reason::Allowed,
-        }
+        Verdict { outcome: Outcome::Allowed, layer: None, why: Reason::Allowed }
     }
 
     /// The conditions of the uncertain statements that are themselves uncertain.
-    fn unsettled<'a>(
-        &self,
-        policies: &PolicySet<'a>,
-        matched: &[Applied<'a>],
-    ) -> Vec<&'a Condition> {
+    fn unsettled<'a>(&self, policies: &PolicySet<'a>, matched: &[Applied<'a>]) -> Vec<&'a Condition> {
         let mut unsettled = Vec::new();
         self.each(policies, |_, attached| {
             let version = attached.policy.version;
             for statement in &attached.policy.statements {
                 let is_uncertain = |a: &Applied| !a.certain && std::ptr::eq(a.statement, statement);
                 if matched.iter().any(is_uncertain) {
-                    let varies = |c: &&Condition| {
-                        matching::condition(c, version, &self.request.context) == Truth::Maybe
-                    };
+                    let varies =
+                        |c: &&Condition| matching::condition(c, version, &self.request.context) == Truth::Maybe;
                     unsettled.extend(statement.condition.iter().filter(varies));
                 }
             }
@@ -690,14 +595,9 @@ pub(super) struct Rules {
 impl Rules {
     pub fn of(request: &Request) -> Self {
         let action = request.action.as_str();
-        let of_key =
-            super::arn::split(&request.resource).is_some_and(|[_, service, _, _, resource]| {
-                service == "kms" && resource.starts_with("key/")
-            });
-        let kms = of_key
-            && action
-                .get(..4)
-                .is_some_and(|prefix| prefix.eq_ignore_ascii_case("kms:"));
+        let of_key = super::arn::split(&request.resource)
+            .is_some_and(|[_, service, _, _, resource]| service == "kms" && resource.starts_with("key/"));
+        let kms = of_key && action.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("kms:"));
         let trust = [
             "sts:AssumeRole",
             "sts:AssumeRoleWithWebIdentity",
@@ -707,11 +607,142 @@ impl Rules {
         ]
         .iter()
         .any(|name| action.eq_ignore_ascii_case(name))
-            && super::arn::split(&request.resource).is_some_and(|[_, service, _, _, resource]| {
-                service == "iam" && resource.starts_with("role/")
-            });
-        Self {
-            policy_rules: kms || trust,
-        }
+            && super::arn::split(&request.resource)
+                .is_some_and(|[_, service, _, _, resource]| service == "iam" && resource.starts_with("role/"));
+        Self { policy_rules: kms || trust }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iam::request::Context;
+    use serde_json::{Value, json};
+
+    const USER: &str = "arn:aws:iam::111122223333:user/ana";
+    const SESSION: &str = "arn:aws:sts::111122223333:assumed-role/app/s1";
+    const ROLE: &str = "arn:aws:iam::111122223333:role/team/app";
+
+    fn policy(statements: &Value) -> Policy {
+        Policy::from_value(&json!({"Version": "2012-10-17", "Statement": statements})).unwrap()
+    }
+
+    fn allow(principal: &Value) -> Policy {
+        policy(&json!({"Sid": "Give", "Effect": "Allow", "Principal": principal, "Action": "*", "Resource": "*"}))
+    }
+
+    fn identity() -> Policy {
+        policy(&json!({"Effect": "Allow", "Action": "*", "Resource": "*"}))
+    }
+
+    fn ask(principal: &str, owner: &str) -> Request {
+        let mut request = Request::new(principal, "s3:GetObject", "arn:aws:s3:::b/k");
+        request.resource_account = Some(owner.to_owned());
+        request
+    }
+
+    fn named(policy: &Policy) -> Attached<'_> {
+        Attached { name: "p", policy }
+    }
+
+    /// Outcome and failed layer of a request with at most an identity and a resource policy.
+    fn decide(request: &Request, own: Option<&Policy>, theirs: Option<&Policy>) -> String {
+        let set = PolicySet {
+            identity: own.map(named).into_iter().collect(),
+            resource: theirs.map(named),
+            ..PolicySet::default()
+        };
+        let decision = evaluate(request, &set);
+        let layer = decision.layer.map_or("-", Layer::as_str);
+        format!("{} {layer}", decision.outcome.as_str())
+    }
+
+    #[test]
+    fn grants_within_an_account() {
+        let home = |principal: &str| ask(principal, "111122223333");
+        let account = allow(&json!({"AWS": "111122223333"}));
+        assert_eq!(decide(&home(USER), None, Some(&allow(&json!({"AWS": USER})))), "Allowed -");
+        assert_eq!(decide(&home(USER), None, Some(&account)), "ImplicitlyDenied identity");
+        assert_eq!(decide(&home(USER), Some(&identity()), None), "Allowed -");
+        let mut session = home(SESSION);
+        session.context = Context::new().with("aws:PrincipalArn", ROLE);
+        assert_eq!(decide(&session, None, Some(&allow(&json!({"AWS": ROLE})))), "Allowed -");
+        session.context = Context::new().with("aws:PrincipalArn", "arn:aws:iam::111122223333:role/app");
+        assert_eq!(decide(&session, None, Some(&allow(&json!({"AWS": ROLE})))), "ImplicitlyDenied identity");
+    }
+
+    #[test]
+    fn grants_to_another_account_need_both_sides() {
+        let away = |principal: &str| ask(principal, "444455556666");
+        let grant = allow(&json!({"AWS": USER}));
+        assert_eq!(decide(&away(USER), Some(&identity()), Some(&grant)), "Allowed -");
+        assert_eq!(decide(&away(USER), None, Some(&grant)), "ImplicitlyDenied identity");
+        assert_eq!(decide(&away(USER), Some(&identity()), None), "ImplicitlyDenied resource");
+        assert_eq!(decide(&away("*"), None, Some(&allow(&json!("*")))), "Allowed -");
+        assert_eq!(decide(&away("*"), None, Some(&grant)), "ImplicitlyDenied resource");
+        let service = allow(&json!({"Service": "logging.s3.amazonaws.com"}));
+        assert_eq!(decide(&away("logging.s3.amazonaws.com"), None, Some(&service)), "Allowed -");
+    }
+
+    #[test]
+    fn a_key_decides_for_itself() {
+        let mut request = ask(USER, "111122223333");
+        request.action = "kms:Decrypt".to_owned();
+        request.resource = "arn:aws:kms:eu-west-1:111122223333:key/k".to_owned();
+        assert_eq!(decide(&request, Some(&identity()), None), "Conditional resource");
+        let other = allow(&json!({"AWS": "444455556666"}));
+        assert_eq!(decide(&request, Some(&identity()), Some(&other)), "ImplicitlyDenied resource");
+        let account = allow(&json!({"AWS": "111122223333"}));
+        assert_eq!(decide(&request, Some(&identity()), Some(&account)), "Allowed -");
+    }
+
+    #[test]
+    fn limits_and_reasons() {
+        let (all, none) = (identity(), policy(&json!({"Effect": "Allow", "Action": "ec2:*", "Resource": "*"})));
+        let set = PolicySet { identity: vec![named(&all)], boundaries: vec![named(&none)], ..PolicySet::default() };
+        let request = ask(USER, "111122223333");
+        let decision = evaluate(&request, &set);
+        assert_eq!((decision.layer, decision.why), (Some(Layer::Boundary), Reason::NotAllowed));
+        assert_eq!(decision.reason(), "nothing in the permissions boundary allows it");
+        let deny = policy(&json!({"Sid": "No", "Effect": "Deny", "Action": "s3:*", "Resource": "*"}));
+        let scps = vec![vec![named(&all)], vec![named(&all), named(&deny)]];
+        let set = PolicySet { identity: vec![named(&all)], scps, ..PolicySet::default() };
+        let decision = evaluate(&request, &set);
+        assert_eq!(decision.layer, Some(Layer::Scp { level: 1 }));
+        assert_eq!(decision.reason(), "statement 1 `No` of `p` in the service control policies of level 1 denies it");
+        assert_eq!(decision.deciding().count(), 1);
+    }
+
+    #[test]
+    fn what_depends_is_said() {
+        let tagged = policy(&json!({"Effect": "Allow", "Action": "s3:*", "Resource": "*",
+            "Condition": {"StringEquals": {"aws:PrincipalTag/team": "red"}, "Bool": {"aws:SecureTransport": "true"}}}));
+        let mut request = ask(USER, "111122223333");
+        request.context = Context::open().with("aws:SecureTransport", "true");
+        let set = PolicySet { identity: vec![named(&tagged)], ..PolicySet::default() };
+        let decision = evaluate(&request, &set);
+        assert_eq!((decision.outcome, decision.why), (Outcome::Conditional, Reason::Depends));
+        let keys: Vec<&str> = decision.conditions.iter().map(|c| c.key().as_str()).collect();
+        assert_eq!(keys, ["aws:PrincipalTag/team"]);
+        assert_eq!(decision.reason(), "it depends on `aws:PrincipalTag/team`");
+        // A Deny that does not depend settles it.
+        let deny = policy(&json!({"Effect": "Deny", "Action": "s3:*", "Resource": "*"}));
+        let set = PolicySet { identity: vec![named(&tagged), named(&deny)], ..PolicySet::default() };
+        assert_eq!(evaluate(&request, &set).outcome, Outcome::ExplicitlyDenied);
+    }
+
+    #[test]
+    fn not_principal_leaves_out_who_is_listed_in_full() {
+        let request = ask(USER, "111122223333");
+        let deny = |principals: &Value| {
+            let value = json!([
+                {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"},
+                {"Effect": "Deny", "NotPrincipal": {"AWS": principals}, "Action": "*", "Resource": "*"},
+            ]);
+            decide(&request, None, Some(&policy(&value)))
+        };
+        assert_eq!(deny(&json!([USER, "111122223333"])), "Allowed -");
+        assert_eq!(deny(&json!([USER])), "Conditional resource");
+        assert_eq!(deny(&json!(["444455556666"])), "ExplicitlyDenied resource");
     }
 }

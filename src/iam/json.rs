@@ -55,12 +55,7 @@ impl Json<'_> {
 
 /// Reads exactly one JSON value (RFC 8259) and nothing after it but white space.
 pub(super) fn read(text: &str) -> Result<Node<'_>, Malformed> {
-    let mut reader = Reader {
-        text,
-        bytes: text.as_bytes(),
-        at: 0,
-        depth: 0,
-    };
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, depth: 0 };
     reader.skip_space();
     let node = reader.node()?;
     reader.skip_space();
@@ -81,18 +76,11 @@ pub(super) fn from_value(value: &serde_json::Value) -> Node<'_> {
         Value::Array(list) => Json::Array(list.iter().map(from_value).collect()),
         Value::Object(map) => Json::Object(
             map.iter()
-                .map(|(name, value)| Member {
-                    offset: None,
-                    name: Cow::Borrowed(name),
-                    node: from_value(value),
-                })
+                .map(|(name, value)| Member { offset: None, name: Cow::Borrowed(name), node: from_value(value) })
                 .collect(),
         ),
     };
-    Node {
-        offset: None,
-        value,
-    }
+    Node { offset: None, value }
 }
 
 /// Line and column, both from 1, the column in characters, of a byte offset.
@@ -113,10 +101,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn fail(&self, message: &str) -> Malformed {
-        Malformed {
-            message: message.to_owned(),
-            offset: self.at,
-        }
+        Malformed { message: message.to_owned(), offset: self.at }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -145,10 +130,7 @@ impl<'a> Reader<'a> {
         Ok(Node { offset, value })
     }
 
-    fn nested(
-        &mut self,
-        read: fn(&mut Self) -> Result<Json<'a>, Malformed>,
-    ) -> Result<Json<'a>, Malformed> {
+    fn nested(&mut self, read: fn(&mut Self) -> Result<Json<'a>, Malformed>) -> Result<Json<'a>, Malformed> {
         self.depth += 1;
         if self.depth >= MAX_DEPTH {
             return Err(self.fail("lists and objects nest too deep"));
@@ -229,11 +211,7 @@ impl<'a> Reader<'a> {
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
-        if start == self.at {
-            Err(self.fail("expected a digit"))
-        } else {
-            Ok(())
-        }
+        if start == self.at { Err(self.fail("expected a digit")) } else { Ok(()) }
     }
 
     fn number(&mut self) -> Result<&'a str, Malformed> {
@@ -261,9 +239,7 @@ impl<'a> Reader<'a> {
     }
 
     fn slice(&self, start: usize) -> Result<&'a str, Malformed> {
-        self.text
-            .get(start..self.at)
-            .ok_or_else(|| self.fail("a character is cut in two"))
+        self.text.get(start..self.at).ok_or_else(|| self.fail("a character is cut in two"))
     }
 
     /// Reads a string from its opening to its closing quote. Without escapes it stays borrowed.
@@ -271,9 +247,7 @@ impl<'a> Reader<'a> {
         self.at += 1;
         let start = self.at;
         let rest = self.bytes.get(start..).unwrap_or_default();
-        let length = rest
-            .iter()
-            .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
         self.at = start + length.unwrap_or(rest.len());
         if self.peek() == Some(b'"') {
             let text = self.slice(start)?;
@@ -372,10 +346,7 @@ mod tests {
             Json::Number(text) => text.parse::<f64>().unwrap().into(),
             Json::String(text) => text.as_ref().into(),
             Json::Array(list) => list.iter().map(plain).collect(),
-            Json::Object(members) => members
-                .iter()
-                .map(|m| (m.name.to_string(), plain(&m.node)))
-                .collect(),
+            Json::Object(members) => members.iter().map(|m| (m.name.to_string(), plain(&m.node))).collect(),
         }
     }
 
@@ -436,13 +407,9 @@ mod tests {
     #[test]
     fn keeps_duplicates_and_places() {
         let text = "{\n \"a\": 1,\n \"a\": [true]}";
-        let Json::Object(members) = read(text).unwrap().value else {
-            panic!("no object")
-        };
-        let places: Vec<_> = members
-            .iter()
-            .map(|m| (m.name.as_ref(), line_and_column(text, m.offset.unwrap())))
-            .collect();
+        let Json::Object(members) = read(text).unwrap().value else { panic!("no object") };
+        let places: Vec<_> =
+            members.iter().map(|m| (m.name.as_ref(), line_and_column(text, m.offset.unwrap()))).collect();
         assert_eq!(places, [("a", (2, 2)), ("a", (3, 2))]);
     }
 

@@ -85,11 +85,7 @@ enum Piece<'a> {
 /// Hands out the pieces of a value of a Version 2012-10-17 policy, variables replaced by their values.
 ///
 /// Source: IAM User Guide, "IAM policy elements: Variables and tags": default values, `${*}`, variables with no value.
-fn expand<'a>(
-    text: &'a str,
-    context: &'a Context,
-    mut each: impl FnMut(Piece<'a>),
-) -> Result<(), Unresolved> {
+fn expand<'a>(text: &'a str, context: &'a Context, mut each: impl FnMut(Piece<'a>)) -> Result<(), Unresolved> {
     let mut rest = text;
     while let Some(start) = rest.find("${") {
         let (before, from) = rest.split_at(start);
@@ -109,10 +105,7 @@ fn expand<'a>(
             Some((name, default)) => (name.trim(), default.trim().strip_prefix('\'')),
             None => (inner.trim(), None),
         };
-        match (
-            context.known(name),
-            default.and_then(|text| text.strip_suffix('\'')),
-        ) {
+        match (context.known(name), default.and_then(|text| text.strip_suffix('\''))) {
             (Known::One(value), _) => each(Piece::Literal(value)),
             (Known::Many([value]), _) => each(Piece::Literal(value)),
             (Known::Varies, _) => return Err(Unresolved::Varies),
@@ -129,11 +122,7 @@ fn has_variables(text: &str, version: Version) -> bool {
 }
 
 /// The value as plain text.
-fn expand_text<'a>(
-    text: &'a str,
-    version: Version,
-    context: &'a Context,
-) -> Result<Cow<'a, str>, Unresolved> {
+fn expand_text<'a>(text: &'a str, version: Version, context: &'a Context) -> Result<Cow<'a, str>, Unresolved> {
     if !has_variables(text, version) {
         return Ok(Cow::Borrowed(text));
     }
@@ -184,9 +173,7 @@ fn arn_like(pattern: &str, version: Version, context: &Context, text: &str) -> T
         };
         if parts.len() == 6 {
             let texts = text.splitn(6, ':');
-            return Truth::of(
-                texts.clone().count() == 6 && parts.iter().zip(texts).all(|(p, t)| p.matches(t)),
-            );
+            return Truth::of(texts.clone().count() == 6 && parts.iter().zip(texts).all(|(p, t)| p.matches(t)));
         }
         let whole = expand_patterns(pattern, context, 1).unwrap_or_default();
         return Truth::of(whole.iter().all(|p| p.matches(text)));
@@ -205,9 +192,7 @@ fn arn_like(pattern: &str, version: Version, context: &Context, text: &str) -> T
         return Truth::of(glob(pattern, text, false));
     }
     let parts = patterns.by_ref().zip(texts.by_ref());
-    let all = parts.take(6).try_fold(0, |count, (pattern, text)| {
-        glob(pattern, text, false).then_some(count + 1)
-    });
+    let all = parts.take(6).try_fold(0, |count, (pattern, text)| glob(pattern, text, false).then_some(count + 1));
     Truth::of(all == Some(6))
 }
 
@@ -217,11 +202,7 @@ pub(super) fn resource(pattern: &str, version: Version, context: &Context, text:
 }
 
 /// The pattern of a `Resource` value with its variables filled in.
-pub(super) fn resource_pattern(
-    text: &str,
-    version: Version,
-    context: &Context,
-) -> Result<Pattern, Unresolved> {
+pub(super) fn resource_pattern(text: &str, version: Version, context: &Context) -> Result<Pattern, Unresolved> {
     if !has_variables(text, version) {
         return Ok(Pattern::without_escapes(text));
     }
@@ -253,11 +234,7 @@ pub(super) fn widened(text: &str) -> Pattern {
 
 /// Whether a condition holds for the request.
 pub(super) fn condition(condition: &Condition, version: Version, context: &Context) -> Truth {
-    let Operator {
-        test,
-        qualifier,
-        if_exists,
-    } = condition.operator;
+    let Operator { test, qualifier, if_exists } = condition.operator;
     let known = context.known(condition.key.as_str());
     if test == Test::Null {
         return null(condition, version, context, &known);
@@ -302,47 +279,31 @@ fn null(condition: &Condition, version: Version, context: &Context, known: &Know
         Known::One(value) => value.is_empty(),
         Known::Many(values) => values.iter().all(String::is_empty),
     };
-    Truth::any(
-        condition
-            .values()
-            .map(|value| match expand_text(value, version, context) {
-                Ok(text) if text.eq_ignore_ascii_case("true") => Truth::of(absent),
-                Ok(text) if text.eq_ignore_ascii_case("false") => Truth::of(!absent),
-                Ok(_) => Truth::No,
-                Err(unresolved) => unresolved.truth(),
-            }),
-    )
+    Truth::any(condition.values().map(|value| match expand_text(value, version, context) {
+        Ok(text) if text.eq_ignore_ascii_case("true") => Truth::of(absent),
+        Ok(text) if text.eq_ignore_ascii_case("false") => Truth::of(!absent),
+        Ok(_) => Truth::No,
+        Err(unresolved) => unresolved.truth(),
+    }))
 }
 
 /// Whether one value of the request fulfils the condition: matches one of the policy's values, or, for an inverted
 /// operator, none of them.
 fn holds(condition: &Condition, version: Version, context: &Context, actual: &str) -> Truth {
     let test = condition.operator.test;
-    let any = Truth::any(
-        condition
-            .values()
-            .map(|wanted| compare_one(test, wanted, version, context, actual)),
-    );
+    let any = Truth::any(condition.values().map(|wanted| compare_one(test, wanted, version, context, actual)));
     if test.is_negated() { any.not() } else { any }
 }
 
 /// Whether one value of the request matches one value of the policy, for the operator without its negation.
-fn compare_one(
-    test: Test,
-    wanted: &str,
-    version: Version,
-    context: &Context,
-    actual: &str,
-) -> Truth {
+fn compare_one(test: Test, wanted: &str, version: Version, context: &Context, actual: &str) -> Truth {
     let as_text = |same: fn(&str, &str) -> bool| match expand_text(wanted, version, context) {
         Ok(wanted) => Truth::of(same(&wanted, actual)),
         Err(unresolved) => unresolved.truth(),
     };
     match test {
         Test::StringEquals | Test::StringNotEquals | Test::BinaryEquals => as_text(|a, b| a == b),
-        Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase => {
-            as_text(same_ignoring_case)
-        }
+        Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase => as_text(same_ignoring_case),
         Test::StringLike | Test::StringNotLike => {
             if !has_variables(wanted, version) {
                 return Truth::of(glob(wanted, actual, false));
@@ -360,9 +321,7 @@ fn compare_one(
         }
         Test::Bool => as_text(|wanted, actual| {
             wanted.eq_ignore_ascii_case(actual)
-                && ["true", "false"]
-                    .iter()
-                    .any(|word| word.eq_ignore_ascii_case(actual))
+                && ["true", "false"].iter().any(|word| word.eq_ignore_ascii_case(actual))
         }),
         Test::NumericEquals | Test::NumericNotEquals => number(wanted, actual, |a, b| a == b),
         Test::NumericLessThan => number(wanted, actual, |wanted, actual| actual < wanted),
@@ -380,10 +339,7 @@ fn compare_one(
 }
 
 fn same_ignoring_case(a: &str, b: &str) -> bool {
-    a.eq_ignore_ascii_case(b)
-        || a.chars()
-            .flat_map(char::to_lowercase)
-            .eq(b.chars().flat_map(char::to_lowercase))
+    a.eq_ignore_ascii_case(b) || a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
 }
 
 fn number(wanted: &str, actual: &str, test: fn(&Number, &Number) -> bool) -> Truth {
@@ -413,9 +369,7 @@ impl Number {
         if let Ok(integer) = text.parse() {
             return Some(Number::Integer(integer));
         }
-        let plain = text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
+        let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
         text.parse().ok().filter(|_| plain).map(Number::Float)
     }
 
@@ -456,11 +410,7 @@ pub(super) fn instant(text: &str) -> Option<i128> {
     }
     let (date, time) = upper.split_once('T').unwrap_or((&upper, ""));
     let mut parts = date.split('-');
-    let (year, month, day) = (
-        parts.next()?,
-        parts.next().unwrap_or("1"),
-        parts.next().unwrap_or("1"),
-    );
+    let (year, month, day) = (parts.next()?, parts.next().unwrap_or("1"), parts.next().unwrap_or("1"));
     let (year, month, day) = (digits(year)?, digits(month)?, digits(day)?);
     if parts.next().is_some() || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
@@ -474,11 +424,7 @@ pub(super) fn instant(text: &str) -> Option<i128> {
     let mut nanos = 0;
     if !clock.is_empty() {
         let mut parts = clock.split(':');
-        let (hour, minute, second) = (
-            parts.next()?,
-            parts.next().unwrap_or("0"),
-            parts.next().unwrap_or("0"),
-        );
+        let (hour, minute, second) = (parts.next()?, parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
         let (second, fraction) = second.split_once('.').unwrap_or((second, ""));
         let (hour, minute, second) = (digits(hour)?, digits(minute)?, digits(second)?);
         if parts.next().is_some() || hour > 24 || minute > 59 || second > 60 {
@@ -501,11 +447,7 @@ fn nanoseconds(fraction: &str) -> Option<i128> {
     if fraction.is_empty() {
         return Some(0);
     }
-    let nine: String = fraction
-        .chars()
-        .chain("000000000".chars())
-        .take(9)
-        .collect();
+    let nine: String = fraction.chars().chain("000000000".chars()).take(9).collect();
     digits(&nine)
 }
 
@@ -573,4 +515,118 @@ pub(super) fn range_of(text: &str) -> Option<(IpAddr, u32)> {
         None => most,
     };
     (length <= most).then_some((network, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iam::request::Value;
+
+    /// The outcome of one condition on the key `k:k`.
+    fn check(operator: &str, wanted: &[&str], actual: Option<&str>) -> Truth {
+        let context = actual.map_or(Context::new(), |text| Context::new().with("K:K", text));
+        let operator: Operator = operator.parse().unwrap();
+        condition(&Condition::new(operator, "k:k", wanted.iter().copied()), Version::V2012, &context)
+    }
+
+    fn holds(operator: &str, wanted: &str, actual: &str) -> bool {
+        check(operator, &[wanted], Some(actual)) == Truth::Yes
+    }
+
+    #[test]
+    fn instants_are_equal_however_they_are_written() {
+        for same in [
+            "2026-04-01T00:00:00Z",
+            "2026-04-01",
+            "2026-04-01T02:00:00+02:00",
+            "2026-03-31T19:00:00-0500",
+            "2026-04-01T00:00Z",
+            "2026-04-01T00:00:00.000Z",
+            "1775001600",
+            "2026-04",
+        ] {
+            assert_eq!(instant(same), Some(1_775_001_600_000_000_000), "{same}");
+        }
+        assert_eq!(instant("1970-01-01T00:00:00.5Z"), Some(500_000_000));
+        assert_eq!(instant("2024-03-01").unwrap() - instant("2024-02-28").unwrap(), 2 * 86_400_000_000_000);
+        for wrong in
+            ["", "tomorrow", "2026-13-01", "2026-01-32", "2026-01-01T25:00:00Z", "2026-01-01T00:00:00+1", "01/02/2026"]
+        {
+            assert_eq!(instant(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_addresses() {
+        assert!(holds("NumericEquals", "10", "10.0") && holds("NumericLessThan", "1e3", "999"));
+        assert!(holds("NumericGreaterThan", "9223372036854775807", "9223372036854775808"));
+        assert!(!holds("NumericEquals", "ten", "ten") && holds("NumericNotEquals", "ten", "10"));
+        assert!(holds("IpAddress", "0.0.0.0/0", "203.0.113.7") && !holds("IpAddress", "0.0.0.0/0", "2001:db8::1"));
+        assert!(holds("IpAddress", "2001:DB8:1234:5678::/64", "2001:db8:1234:5678::9"));
+        assert!(
+            holds("NotIpAddress", "203.0.113.7", "2001:db8::1") && !holds("NotIpAddress", "203.0.113.7", "203.0.113.7")
+        );
+        assert!(!holds("IpAddress", "203.0.113.0/33", "203.0.113.7"));
+    }
+
+    #[test]
+    fn arns_component_by_component() {
+        assert!(holds("ArnLike", "arn:aws:sns:*:111122223333:*", "arn:aws:sns:eu-west-1:111122223333:a:b"));
+        assert!(!holds(
+            "ArnLike",
+            "arn:aws:x:*:111122223333:finance/*",
+            "arn:aws:x:eu:999999999999:store:111122223333:finance/a"
+        ));
+        assert!(holds(
+            "StringLike",
+            "arn:aws:x:*:111122223333:finance/*",
+            "arn:aws:x:eu:999999999999:s:111122223333:finance/a"
+        ));
+        assert!(!holds("ArnLike", "*", "no ARN") && holds("ArnNotLike", "arn:aws:s3:::b", "no ARN"));
+    }
+
+    #[test]
+    fn absent_keys() {
+        let absent = |operator: &str| check(operator, &["x"], None) == Truth::Yes;
+        assert!(!absent("StringEquals") && absent("StringNotEquals") && absent("StringEqualsIfExists"));
+        assert!(absent("ForAllValues:StringEquals") && !absent("ForAnyValue:StringEquals"));
+        assert!(!absent("ForAnyValue:StringNotEquals") && !absent("ForAnyValue:StringEqualsIfExists"));
+        assert_eq!(check("Null", &["true"], None), Truth::Yes);
+        assert_eq!(check("Null", &["false"], Some("x")), Truth::Yes);
+        assert_eq!(check("Null", &["true"], Some("")), Truth::Yes);
+    }
+
+    #[test]
+    fn several_values() {
+        let many = |operator: &str, wanted: &[&str], actual: &[&str]| {
+            let mut context = Context::new();
+            context.set("k:k", Value::Many(actual.iter().map(|text| (*text).to_owned()).collect()));
+            let operator: Operator = operator.parse().unwrap();
+            condition(&Condition::new(operator, "k:k", wanted.iter().copied()), Version::V2012, &context) == Truth::Yes
+        };
+        assert!(many("ForAllValues:StringEquals", &["a", "b"], &["a", "b"]));
+        assert!(!many("ForAllValues:StringEquals", &["a"], &["a", "b"]));
+        assert!(many("ForAnyValue:StringEquals", &["a"], &["a", "b"]));
+        assert!(many("ForAnyValue:StringNotEquals", &["a"], &["a", "b"]));
+        assert!(!many("ForAllValues:StringNotEquals", &["a"], &["a", "b"]));
+        assert!(many("ForAllValues:StringEquals", &["a"], &[]) && many("ForAllValues:StringEquals", &["a"], &[""]));
+        assert!(!many("StringEquals", &["a"], &["a", "b"]) && many("StringEquals", &["a"], &["a"]));
+    }
+
+    #[test]
+    fn variables() {
+        let context = Context::new().with("aws:username", "a*b").with("aws:PrincipalTag/t", "x:y");
+        let matches = |pattern: &str, version, text: &str| resource(pattern, version, &context, text) == Truth::Yes;
+        let home = "arn:aws:s3:::home/${AWS:UserName}/*";
+        assert!(matches(home, Version::V2012, "arn:aws:s3:::home/a*b/x"));
+        assert!(!matches(home, Version::V2012, "arn:aws:s3:::home/acb/x"), "a value has no wildcards");
+        assert!(matches(home, Version::V2008, "arn:aws:s3:::home/${AWS:UserName}/x"));
+        assert!(matches("arn:aws:s3:::${aws:PrincipalTag/t}/*", Version::V2012, "arn:aws:s3:::x:y/z"));
+        assert!(!matches("arn:aws:s3:::${aws:PrincipalTag/none}", Version::V2012, "arn:aws:s3:::"));
+        assert!(matches("arn:aws:s3:::${aws:PrincipalTag/none, 'd'}", Version::V2012, "arn:aws:s3:::d"));
+        assert!(matches("arn:aws:s3:::${*}${?}${$}", Version::V2012, "arn:aws:s3:::*?$"));
+        // Inverted operators match against a value that is not there.
+        assert!(holds("StringNotEquals", "${aws:PrincipalTag/none}", "x"));
+        assert!(holds("StringEquals", "a${*}", "a*"));
+    }
 }

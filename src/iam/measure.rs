@@ -62,14 +62,43 @@ impl Size {
 }
 
 impl Place {
+    /// All places, with the names by which a person may call them.
+    const NAMES: &'static [(&'static str, Place)] = &[
+        ("managed", Place::ManagedPolicy),
+        ("managed-policy", Place::ManagedPolicy),
+        ("boundary", Place::ManagedPolicy),
+        ("inline-user", Place::UserInlineTotal),
+        ("user", Place::UserInlineTotal),
+        ("inline-group", Place::GroupInlineTotal),
+        ("group", Place::GroupInlineTotal),
+        ("inline-role", Place::RoleInlineTotal),
+        ("role", Place::RoleInlineTotal),
+        ("trust", Place::RoleTrust),
+        ("session", Place::SessionPolicy),
+        ("scp", Place::Scp),
+        ("rcp", Place::Rcp),
+        ("bucket", Place::BucketPolicy),
+        ("key", Place::KeyPolicy),
+        ("kms", Place::KeyPolicy),
+        ("endpoint", Place::EndpointPolicy),
+        ("queue", Place::QueuePolicy),
+        ("sqs", Place::QueuePolicy),
+        ("table", Place::TablePolicy),
+        ("dynamodb", Place::TablePolicy),
+        ("weka", Place::WekaPolicy),
+    ];
+
+    /// The place of a name, such as `managed`, `role`, `trust`, `bucket` or `scp`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, place)| *place)
+    }
+
     /// The limit, in characters for IAM and Organizations, in bytes elsewhere.
     #[must_use]
     pub fn quota(self) -> usize {
         match self {
-            Place::UserInlineTotal
-            | Place::RoleTrust
-            | Place::SessionPolicy
-            | Place::WekaPolicy => 2_048,
+            Place::UserInlineTotal | Place::RoleTrust | Place::SessionPolicy | Place::WekaPolicy => 2_048,
             Place::GroupInlineTotal | Place::Scp | Place::Rcp => 5_120,
             Place::ManagedPolicy => 6_144,
             Place::QueuePolicy => 8_192,
@@ -114,10 +143,7 @@ pub fn measure_text(place: Place, text: &str) -> Size {
     } else {
         text.chars().count()
     };
-    Size {
-        used,
-        quota: place.quota(),
-    }
+    Size { used, quota: place.quota() }
 }
 
 /// Measures the canonical, compact document of a policy.

@@ -122,10 +122,8 @@ mod tests {
 
     #[test]
     fn case_means_nothing() {
-        let names: HashSet<_> = ["s3:GetObject", "S3:getobject", "s3:PutObject"]
-            .into_iter()
-            .map(ActionPattern::new)
-            .collect();
+        let names: HashSet<_> =
+            ["s3:GetObject", "S3:getobject", "s3:PutObject"].into_iter().map(ActionPattern::new).collect();
         assert_eq!(names.len(), 2);
         assert!(ConditionKey::new("aws:SourceIp") == ConditionKey::new("AWS:sourceip"));
         assert!(ActionPattern::new("S3:Get*").matches("s3:getobject"));

@@ -46,11 +46,7 @@ pub(super) struct Document {
 impl Document {
     pub fn into_policy(self) -> Policy {
         // An absent Version is 2008-10-17: IAM User Guide, "IAM JSON policy elements: Version".
-        Policy::from_parts(
-            self.version.unwrap_or(Version::V2008),
-            self.id,
-            self.statements,
-        )
+        Policy::from_parts(self.version.unwrap_or(Version::V2008), self.id, self.statements)
     }
 }
 
@@ -71,16 +67,8 @@ pub(super) fn root(text: &str) -> Result<Node<'_>, ParseError> {
     })
 }
 
-pub(super) fn policy_node(
-    node: &Node<'_>,
-    text: Option<&str>,
-) -> Result<Document, Vec<ParseError>> {
-    let mut reader = Reader {
-        problems: Problems {
-            text,
-            found: Vec::new(),
-        },
-    };
+pub(super) fn policy_node(node: &Node<'_>, text: Option<&str>) -> Result<Document, Vec<ParseError>> {
+    let mut reader = Reader { problems: Problems { text, found: Vec::new() } };
     let document = reader.document(node);
     match document {
         Some(document) if reader.problems.found.is_empty() => Ok(document),
@@ -88,12 +76,49 @@ pub(super) fn policy_node(
     }
 }
 
+/// Values that a list of a statement has twice: the statement from 1, the element, the value. They are lost in the
+/// canonical form.
+pub(super) fn repetitions(text: &str) -> Vec<(usize, String, String)> {
+    let Ok(root) = root(text) else {
+        return Vec::new();
+    };
+    let Json::Object(members) = &root.value else {
+        return Vec::new();
+    };
+    let statement = members.iter().find(|member| member.name == "Statement").map(|m| &m.node);
+    let statements = match statement.map(|node| (node, &node.value)) {
+        Some((_, Json::Array(list))) => list.as_slice(),
+        Some((node, Json::Object(_))) => std::slice::from_ref(node),
+        _ => return Vec::new(),
+    };
+    let mut found = Vec::new();
+    for (number, node) in (1..).zip(statements) {
+        let Json::Object(members) = &node.value else {
+            continue;
+        };
+        for Member { name, node, .. } in members {
+            let is_action = matches!(name.as_ref(), "Action" | "NotAction");
+            let is_list = is_action || matches!(name.as_ref(), "Resource" | "NotResource");
+            let Json::Array(list) = &node.value else {
+                continue;
+            };
+            let mut seen = BTreeSet::new();
+            for node in list {
+                let Json::String(text) = &node.value else {
+                    continue;
+                };
+                let folded = if is_action { text.to_ascii_lowercase() } else { text.to_string() };
+                if is_list && !seen.insert(folded) {
+                    found.push((number, name.to_string(), text.to_string()));
+                }
+            }
+        }
+    }
+    found
+}
+
 /// The line and column of an element of a statement, counted from 1, or as near to it as the text has.
-pub(super) fn place_of(
-    text: &str,
-    statement: Option<usize>,
-    element: &str,
-) -> Option<(usize, usize)> {
+pub(super) fn place_of(text: &str, statement: Option<usize>, element: &str) -> Option<(usize, usize)> {
     let root = root(text).ok()?;
     let mut node = &root;
     let mut offset = node.offset;
@@ -145,23 +170,14 @@ enum Step<'a> {
 }
 
 impl<'a> Path<'a> {
-    pub const ROOT: Path<'static> = Path {
-        parent: None,
-        step: Step::Root,
-    };
+    pub const ROOT: Path<'static> = Path { parent: None, step: Step::Root };
 
     pub fn name(&'a self, name: &'a str) -> Path<'a> {
-        Path {
-            parent: Some(self),
-            step: Step::Name(name),
-        }
+        Path { parent: Some(self), step: Step::Name(name) }
     }
 
     pub fn index(&'a self, index: usize) -> Path<'a> {
-        Path {
-            parent: Some(self),
-            step: Step::Index(index),
-        }
+        Path { parent: Some(self), step: Step::Index(index) }
     }
 
     fn write(&self, out: &mut String) {
@@ -192,15 +208,8 @@ impl Problems<'_> {
     pub fn add(&mut self, path: &Path, offset: Option<usize>, message: impl Into<String>) {
         let mut pointer = String::new();
         path.write(&mut pointer);
-        let place = self
-            .text
-            .zip(offset)
-            .map(|(text, at)| json::line_and_column(text, at));
-        self.found.push(ParseError {
-            message: message.into(),
-            pointer,
-            place,
-        });
+        let place = self.text.zip(offset).map(|(text, at)| json::line_and_column(text, at));
+        self.found.push(ParseError { message: message.into(), pointer, place });
     }
 }
 
@@ -253,11 +262,7 @@ impl Reader<'_> {
     fn document(&mut self, node: &Node) -> Option<Document> {
         let path = Path::ROOT;
         let members = self.members(&path, node)?;
-        let mut document = Document {
-            version: None,
-            id: None,
-            statements: Vec::new(),
-        };
+        let mut document = Document { version: None, id: None, statements: Vec::new() };
         let mut has_statement = false;
         for member in members {
             let here = path.name(&member.name);
@@ -269,9 +274,8 @@ impl Reader<'_> {
                     self.statements(&here, &member.node, &mut document.statements);
                 }
                 other => {
-                    let message = format!(
-                        "`{other}` is not an element of a policy; they are `Version`, `Id` and `Statement`"
-                    );
+                    let message =
+                        format!("`{other}` is not an element of a policy; they are `Version`, `Id` and `Statement`");
                     self.add(&here, member.offset, message);
                 }
             }
@@ -287,9 +291,7 @@ impl Reader<'_> {
             "2012-10-17" => Some(Version::V2012),
             "2008-10-17" => Some(Version::V2008),
             other => {
-                let message = format!(
-                    "`{other}` is not a version of the policy language; write `2012-10-17`"
-                );
+                let message = format!("`{other}` is not a version of the policy language; write `2012-10-17`");
                 self.add(path, node.offset, message);
                 None
             }
@@ -325,19 +327,14 @@ impl Reader<'_> {
                 continue;
             };
             let sid = members.iter().find(|member| member.name == "Sid");
-            let Some(Node {
-                value: Json::String(sid),
-                offset,
-            }) = sid.map(|m| &m.node)
-            else {
+            let Some(Node { value: Json::String(sid), offset }) = sid.map(|m| &m.node) else {
                 continue;
             };
             if sid.is_empty() {
                 continue;
             }
             if !seen.insert(sid) {
-                let message =
-                    format!("the Sid `{sid}` is used twice; a Sid is unique in its policy");
+                let message = format!("the Sid `{sid}` is used twice; a Sid is unique in its policy");
                 self.add(&path.index(index).name("Sid"), *offset, message);
             }
         }
@@ -360,26 +357,17 @@ impl Reader<'_> {
                 "Effect" => effect = self.effect(&here, node),
                 "Principal" | "NotPrincipal" => {
                     let values = self.principals(&here, node);
-                    let selector = Selector {
-                        inverted: name.starts_with("Not"),
-                        values,
-                    };
+                    let selector = Selector { inverted: name.starts_with("Not"), values };
                     twice = principal.replace(selector).map(|_| "Principal");
                 }
                 "Action" | "NotAction" => {
                     let values = self.actions(&here, node);
-                    let selector = Selector {
-                        inverted: name.starts_with("Not"),
-                        values,
-                    };
+                    let selector = Selector { inverted: name.starts_with("Not"), values };
                     twice = action.replace(selector).map(|_| "Action");
                 }
                 "Resource" | "NotResource" => {
                     let values = self.resources(&here, node);
-                    let selector = Selector {
-                        inverted: name.starts_with("Not"),
-                        values,
-                    };
+                    let selector = Selector { inverted: name.starts_with("Not"), values };
                     twice = resource.replace(selector).map(|_| "Resource");
                 }
                 "Condition" => condition = self.conditions(&here, node),
@@ -388,27 +376,16 @@ impl Reader<'_> {
                     self.add(&here, *offset, message);
                 }
             }
-            if let Some(element) =
-                twice.filter(|_| members.iter().filter(|m| m.name == *name).count() == 1)
-            {
-                let message =
-                    format!("a statement has `{element}` or `Not{element}` once, not both");
+            if let Some(element) = twice.filter(|_| members.iter().filter(|m| m.name == *name).count() == 1) {
+                let message = format!("a statement has `{element}` or `Not{element}` once, not both");
                 self.add(&here, *offset, message);
             }
         }
         if !members.iter().any(|member| member.name == "Effect") {
-            self.add(
-                path,
-                node.offset,
-                "the statement has no `Effect`; write `Allow` or `Deny`",
-            );
+            self.add(path, node.offset, "the statement has no `Effect`; write `Allow` or `Deny`");
         }
         if action.is_none() {
-            self.add(
-                path,
-                node.offset,
-                "the statement has neither `Action` nor `NotAction`",
-            );
+            self.add(path, node.offset, "the statement has neither `Action` nor `NotAction`");
         }
         if self.problems.found.len() > before {
             return None;
@@ -434,12 +411,7 @@ impl Reader<'_> {
     }
 
     /// Calls `each` for the one string or for every string of the list.
-    fn strings(
-        &mut self,
-        path: &Path,
-        node: &Node,
-        mut each: impl FnMut(&mut Self, &Path, &Node, &str),
-    ) {
+    fn strings(&mut self, path: &Path, node: &Node, mut each: impl FnMut(&mut Self, &Path, &Node, &str)) {
         match &node.value {
             Json::String(text) => each(self, path, node, text),
             Json::Array(list) => {
@@ -473,11 +445,7 @@ impl Reader<'_> {
         let mut values = Vec::with_capacity(capacity(node));
         self.strings(path, node, |reader, here, node, text| {
             if text.is_empty() {
-                reader.add(
-                    here,
-                    node.offset,
-                    "a resource is an ARN or `*`, not an empty string",
-                );
+                reader.add(here, node.offset, "a resource is an ARN or `*`, not an empty string");
             }
             values.push(Box::from(text));
         });
@@ -554,19 +522,13 @@ impl Reader<'_> {
                 let here = here.name(&member.name);
                 let key = ConditionKey::new(&member.name);
                 let values = self.condition_values(&here, &member.node);
-                conditions.push(Condition {
-                    operator: parsed,
-                    key,
-                    values,
-                });
+                conditions.push(Condition { operator: parsed, key, values });
             }
         }
         conditions.sort();
         for pair in conditions.windows(2) {
             let [one, two] = pair else { continue };
-            if (one.operator, &one.key) == (two.operator, &two.key)
-                && one.key.as_str() != two.key.as_str()
-            {
+            if (one.operator, &one.key) == (two.operator, &two.key) && one.key.as_str() != two.key.as_str() {
                 let message = format!(
                     "`{}` and `{}` are the same condition key: case makes no difference in its name",
                     one.key, two.key
@@ -608,11 +570,7 @@ fn scalar<'n>(node: &'n Node<'_>) -> Option<Cow<'n, str>> {
 }
 
 fn capacity(node: &Node) -> usize {
-    if let Json::Array(list) = &node.value {
-        list.len()
-    } else {
-        1
-    }
+    if let Json::Array(list) = &node.value { list.len() } else { 1 }
 }
 
 fn is_empty_list(node: &Node) -> bool {
@@ -661,14 +619,9 @@ mod tests {
     fn a_document_that_is_no_policy() {
         assert_eq!(errors("[]"), ["1:1: expected an object, found a list"]);
         assert_eq!(errors("{}"), ["1:1: the policy has no `Statement`"]);
+        assert_eq!(errors("{"), ["1:2: not JSON: expected a member name in quotes"]);
         assert_eq!(
-            errors("{"),
-            ["1:2: not JSON: expected a member name in quotes"]
-        );
-        assert_eq!(
-            errors(
-                r#"{"Statement":{"Effect":"Allow","Action":"*","Condition":{"Bool":{"a:B":true,"A:b":true}}}}"#
-            ),
+            errors(r#"{"Statement":{"Effect":"Allow","Action":"*","Condition":{"Bool":{"a:B":true,"A:b":true}}}}"#),
             [
                 "1:57: /Statement/Condition: `a:B` and `A:b` are the same condition key: case makes no difference in its name"
             ],

@@ -124,12 +124,8 @@ impl Principal {
         let Principal::Aws(text) = self else {
             return false;
         };
-        ["AROA", "AIDA", "AGPA", "ANPA", "AIPA"]
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        ["AROA", "AIDA", "AGPA", "ANPA", "AIPA"].iter().any(|prefix| text.starts_with(prefix))
+            && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
     }
 }
 
@@ -144,18 +140,12 @@ pub struct Selector<T> {
 impl<T: Ord> Selector<T> {
     /// The plain form: one of these.
     pub fn of(values: impl IntoIterator<Item = impl Into<T>>) -> Self {
-        Self {
-            inverted: false,
-            values: sorted(values.into_iter().map(Into::into).collect()),
-        }
+        Self { inverted: false, values: sorted(values.into_iter().map(Into::into).collect()) }
     }
 
     /// The `Not...` form: everything but these.
     pub fn all_but(values: impl IntoIterator<Item = impl Into<T>>) -> Self {
-        Self {
-            inverted: true,
-            values: sorted(values.into_iter().map(Into::into).collect()),
-        }
+        Self { inverted: true, values: sorted(values.into_iter().map(Into::into).collect()) }
     }
 }
 
@@ -235,19 +225,13 @@ impl Statement {
 
     /// `Allow` of these actions on these resources.
     #[must_use]
-    pub fn allow<'a>(
-        actions: impl IntoIterator<Item = &'a str>,
-        resources: impl IntoIterator<Item = &'a str>,
-    ) -> Self {
+    pub fn allow<'a>(actions: impl IntoIterator<Item = &'a str>, resources: impl IntoIterator<Item = &'a str>) -> Self {
         Self::new(Effect::Allow, Selector::of(actions)).on(Selector::of(resources))
     }
 
     /// `Deny` of these actions on these resources.
     #[must_use]
-    pub fn deny<'a>(
-        actions: impl IntoIterator<Item = &'a str>,
-        resources: impl IntoIterator<Item = &'a str>,
-    ) -> Self {
+    pub fn deny<'a>(actions: impl IntoIterator<Item = &'a str>, resources: impl IntoIterator<Item = &'a str>) -> Self {
         Self::new(Effect::Deny, Selector::of(actions)).on(Selector::of(resources))
     }
 
@@ -275,8 +259,7 @@ impl Statement {
     /// Adds a condition. A key that the operator already has is replaced.
     #[must_use]
     pub fn when(mut self, condition: Condition) -> Self {
-        self.condition
-            .retain(|old| (old.operator, &old.key) != (condition.operator, &condition.key));
+        self.condition.retain(|old| (old.operator, &old.key) != (condition.operator, &condition.key));
         self.condition.push(condition);
         self.condition.sort();
         self
@@ -348,39 +331,21 @@ impl Statement {
         }
         members.push(("Effect", Value::from(self.effect.as_str())));
         if let Some(principal) = &self.principal {
-            let name = if principal.inverted {
-                "NotPrincipal"
-            } else {
-                "Principal"
-            };
+            let name = if principal.inverted { "NotPrincipal" } else { "Principal" };
             members.push((name, principals_document(&principal.values)));
         }
-        let name = if self.action.inverted {
-            "NotAction"
-        } else {
-            "Action"
-        };
-        let actions: Vec<String> = self
-            .action
-            .values
-            .iter()
-            .map(|action| catalogue::spelling(action.as_str()))
-            .collect();
+        let name = if self.action.inverted { "NotAction" } else { "Action" };
+        let actions: Vec<String> =
+            self.action.values.iter().map(|action| catalogue::spelling(action.as_str())).collect();
         members.push((name, one_or_list(actions.iter().map(String::as_str))));
         if let Some(resource) = &self.resource {
-            let name = if resource.inverted {
-                "NotResource"
-            } else {
-                "Resource"
-            };
+            let name = if resource.inverted { "NotResource" } else { "Resource" };
             members.push((name, one_or_list(resource.values.iter().map(AsRef::as_ref))));
         }
         if !self.condition.is_empty() {
             let mut operators = Map::new();
             for condition in &self.condition {
-                let keys = operators
-                    .entry(condition.operator.to_string())
-                    .or_insert_with(|| Value::Object(Map::new()));
+                let keys = operators.entry(condition.operator.to_string()).or_insert_with(|| Value::Object(Map::new()));
                 if let Value::Object(keys) = keys {
                     let values = one_or_list(condition.values());
                     keys.insert(catalogue::key_spelling(condition.key.as_str()), values);
@@ -394,12 +359,7 @@ impl Statement {
     /// The canonical document of this statement.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        Value::Object(
-            self.members()
-                .into_iter()
-                .map(|(k, v)| (k.to_owned(), v))
-                .collect(),
-        )
+        Value::Object(self.members().into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
     }
 }
 
@@ -458,27 +418,16 @@ impl Policy {
     /// A policy of these statements. Their positions are those of this list.
     #[must_use]
     pub fn new(version: Version, statements: impl IntoIterator<Item = Statement>) -> Self {
-        let numbered = statements
-            .into_iter()
-            .zip(1..)
-            .map(|(statement, n)| statement.at(n));
+        let numbered = statements.into_iter().zip(1..).map(|(statement, n)| statement.at(n));
         Self::from_parts(version, None, numbered.collect())
     }
 
     /// Puts positioned statements in order and drops exact repetitions.
-    pub(super) fn from_parts(
-        version: Version,
-        id: Option<Box<str>>,
-        mut statements: Vec<Statement>,
-    ) -> Self {
+    pub(super) fn from_parts(version: Version, id: Option<Box<str>>, mut statements: Vec<Statement>) -> Self {
         // A stable sort, so that of equal statements the first one written stays.
         statements.sort();
         statements.dedup();
-        Self {
-            version,
-            id,
-            statements,
-        }
+        Self { version, id, statements }
     }
 
     /// Reads a policy document: the structure that every kind of policy has. Whether the texts in it are well formed,
@@ -524,11 +473,7 @@ impl Policy {
     #[must_use]
     pub fn split(&self, mut belongs: impl FnMut(&Statement) -> bool) -> (Self, Self) {
         let (ours, others) = self.statements.iter().cloned().partition(|s| belongs(s));
-        let half = |statements| Self {
-            version: self.version,
-            id: self.id.clone(),
-            statements,
-        };
+        let half = |statements| Self { version: self.version, id: self.id.clone(), statements };
         (half(ours), half(others))
     }
 
@@ -538,25 +483,10 @@ impl Policy {
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         let version = self.version.max(other.version);
-        let last = self
-            .statements
-            .iter()
-            .map(Statement::position)
-            .max()
-            .unwrap_or(0);
-        let ours = self
-            .statements
-            .iter()
-            .map(|s| s.in_version(self.version, version));
-        let theirs = other
-            .statements
-            .iter()
-            .map(|s| s.in_version(other.version, version).at(last + s.position()));
-        Self::from_parts(
-            version,
-            self.id.clone().or_else(|| other.id.clone()),
-            ours.chain(theirs).collect(),
-        )
+        let last = self.statements.iter().map(Statement::position).max().unwrap_or(0);
+        let ours = self.statements.iter().map(|s| s.in_version(self.version, version));
+        let theirs = other.statements.iter().map(|s| s.in_version(other.version, version).at(last + s.position()));
+        Self::from_parts(version, self.id.clone().or_else(|| other.id.clone()), ours.chain(theirs).collect())
     }
 
     /// The canonical document. `Statement` is always a list, a list of one value is that value. As text, with `Version`
@@ -577,11 +507,7 @@ impl Policy {
 impl fmt::Display for Policy {
     /// Compact JSON; with `{:#}` indented JSON.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = if f.alternate() {
-            serde_json::to_string_pretty(self)
-        } else {
-            serde_json::to_string(self)
-        };
+        let text = if f.alternate() { serde_json::to_string_pretty(self) } else { serde_json::to_string(self) };
         f.write_str(&text.map_err(|_| fmt::Error)?)
     }
 }
@@ -656,11 +582,7 @@ mod tests {
         assert_eq!(written.to_value(), canonical);
         assert_eq!(policy(&canonical), written);
         let text = serde_json::to_string(&written).unwrap();
-        assert!(
-            text.starts_with(
-                r#"{"Version":"2008-10-17","Statement":[{"Effect":"Allow","Principal":"#
-            )
-        );
+        assert!(text.starts_with(r#"{"Version":"2008-10-17","Statement":[{"Effect":"Allow","Principal":"#));
         assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), written);
     }
 
@@ -687,17 +609,8 @@ mod tests {
         };
         let (straight, turned) = (two("A", "B"), two("B", "A"));
         assert_eq!(straight, turned);
-        let places = |policy: &Policy| {
-            policy
-                .statements()
-                .iter()
-                .map(Statement::position)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            (places(&straight), places(&turned)),
-            (vec![1, 2], vec![2, 1])
-        );
+        let places = |policy: &Policy| policy.statements().iter().map(Statement::position).collect::<Vec<_>>();
+        assert_eq!((places(&straight), places(&turned)), (vec![1, 2], vec![2, 1]));
     }
 
     #[test]
@@ -706,9 +619,11 @@ mod tests {
             Version::V2012,
             [
                 Statement::allow(["s3:GetObject"], ["arn:aws:s3:::b/*"]).with_sid("BailiwickRead"),
-                Statement::deny(["s3:*"], ["*"])
-                    .to(Selector::of([Principal::Everyone]))
-                    .when(Condition::new(Test::Bool, "aws:SecureTransport", ["false"])),
+                Statement::deny(["s3:*"], ["*"]).to(Selector::of([Principal::Everyone])).when(Condition::new(
+                    Test::Bool,
+                    "aws:SecureTransport",
+                    ["false"],
+                )),
             ],
         );
         let (ours, theirs) = all.split(|s| s.sid().is_some_and(|sid| sid.starts_with("Bailiwick")));
@@ -719,27 +634,12 @@ mod tests {
 
     #[test]
     fn merging_keeps_literal_text_of_the_old_version() {
-        let old = Policy::new(
-            Version::V2008,
-            [Statement::allow(["s3:*"], ["arn:aws:s3:::${aws:username}"])],
-        );
-        let new = Policy::new(
-            Version::V2012,
-            [Statement::deny(["s3:*"], ["arn:aws:s3:::${aws:username}"])],
-        );
+        let old = Policy::new(Version::V2008, [Statement::allow(["s3:*"], ["arn:aws:s3:::${aws:username}"])]);
+        let new = Policy::new(Version::V2012, [Statement::deny(["s3:*"], ["arn:aws:s3:::${aws:username}"])]);
         let merged = old.merge(&new);
         assert_eq!(merged.version(), Version::V2012);
-        let resources: Vec<&str> = merged
-            .statements()
-            .iter()
-            .map(|s| s.resource().unwrap().values()[0].as_ref())
-            .collect();
-        assert_eq!(
-            resources,
-            [
-                "arn:aws:s3:::${$}{aws:username}",
-                "arn:aws:s3:::${aws:username}"
-            ]
-        );
+        let resources: Vec<&str> =
+            merged.statements().iter().map(|s| s.resource().unwrap().values()[0].as_ref()).collect();
+        assert_eq!(resources, ["arn:aws:s3:::${$}{aws:username}", "arn:aws:s3:::${aws:username}"]);
     }
 }

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::catalogue::{self, Action, Service};
 use super::condition::Condition;
 use super::evaluate::{Applied, Grant, Layer, PolicySet, Rules, Scene};
 use super::matching::{self, Truth, Unresolved};
@@ -81,30 +82,15 @@ impl Area {
     /// Every action on the resources that match.
     #[must_use]
     pub fn on(resource: Pattern) -> Self {
-        let resources = vec![Selector {
-            inverted: false,
-            values: Box::new([resource]),
-        }];
-        Self {
-            resources,
-            ..Self::everything()
-        }
+        let resources = vec![Selector { inverted: false, values: Box::new([resource]) }];
+        Self { resources, ..Self::everything() }
     }
 
     /// These actions, patterns allowed, on every resource.
     #[must_use]
     pub fn of_actions<'a>(actions: impl IntoIterator<Item = &'a str>) -> Self {
-        let values = actions
-            .into_iter()
-            .map(|a| Pattern::without_escapes(&a.to_ascii_lowercase()))
-            .collect();
-        Self {
-            actions: vec![Selector {
-                inverted: false,
-                values,
-            }],
-            ..Self::everything()
-        }
+        let values = actions.into_iter().map(|a| Pattern::without_escapes(&a.to_ascii_lowercase())).collect();
+        Self { actions: vec![Selector { inverted: false, values }], ..Self::everything() }
     }
 
     /// What must hold for the area to count.
@@ -131,6 +117,29 @@ impl Area {
         flatten(&self.actions)
     }
 
+    /// The actions of AWS that are known and in it, with the prefix of their service, in order.
+    #[must_use]
+    pub fn known_actions(&self) -> Vec<(&'static str, &'static Action)> {
+        let (of, but) = self.actions();
+        let mut known: Vec<(&'static str, &'static Action)> = Vec::new();
+        for prefix in Service::prefixes() {
+            let all = Pattern::new(&format!("{prefix}:*"));
+            if !of.iter().any(|pattern| pattern.overlaps(&all)) {
+                continue;
+            }
+            let Some(service) = Service::of(prefix) else {
+                continue;
+            };
+            for action in service.actions() {
+                let name = format!("{prefix}:{}", action.name.to_ascii_lowercase());
+                if of.iter().any(|p| p.matches(&name)) && !but.iter().any(|p| p.matches(&name)) {
+                    known.push((prefix, action));
+                }
+            }
+        }
+        known
+    }
+
     /// The resources: patterns, and patterns that are left out.
     #[must_use]
     pub fn resources(&self) -> (Vec<Pattern>, Vec<Pattern>) {
@@ -141,13 +150,8 @@ impl Area {
     #[must_use]
     pub fn contains(&self, action: &str, resource: &str, holds: impl Fn(&Atom) -> bool) -> bool {
         let action = action.to_ascii_lowercase();
-        self.actions
-            .iter()
-            .all(|s| s.selects(|p| p.matches(&action)))
-            && self
-                .resources
-                .iter()
-                .all(|s| s.selects(|p| p.matches(resource)))
+        self.actions.iter().all(|s| s.selects(|p| p.matches(&action)))
+            && self.resources.iter().all(|s| s.selects(|p| p.matches(resource)))
             && self.when.iter().all(&holds)
             && !self.unless.iter().any(&holds)
     }
@@ -170,6 +174,14 @@ impl Area {
             || self.unless.iter().any(|atom| other.when.contains(atom))
     }
 
+    /// Whether every request of another area is in this one, by a look at single patterns. `false` may be wrong.
+    fn plainly_covers(&self, other: &Self) -> bool {
+        self.when.is_subset(&other.when)
+            && self.unless.is_subset(&other.unless)
+            && plainly_select(&self.actions, &other.actions)
+            && plainly_select(&self.resources, &other.resources)
+    }
+
     fn is_contradictory(&self) -> bool {
         self.when.iter().any(|atom| self.unless.contains(atom))
     }
@@ -181,23 +193,24 @@ fn joined(a: &[Selector<Pattern>], b: &[Selector<Pattern>]) -> Vec<Selector<Patt
     all
 }
 
+/// Whether what all of `narrow` select all of `wide` select too, by a look at single patterns.
+fn plainly_select(wide: &[Selector<Pattern>], narrow: &[Selector<Pattern>]) -> bool {
+    let each = |one: &Selector<Pattern>, two: &Selector<Pattern>| match (one.inverted, two.inverted) {
+        (false, false) => two.values.iter().all(|y| one.values.iter().any(|x| x.includes(y))),
+        (true, false) => two.values.iter().all(|y| one.values.iter().all(|x| !x.overlaps(y))),
+        (true, true) => one.values.iter().all(|x| two.values.iter().any(|y| y.includes(x))),
+        (false, true) => one.values.contains(&Pattern::any()),
+    };
+    wide.iter().all(|one| narrow.contains(one) || narrow.iter().any(|two| each(one, two)))
+}
+
 fn are_apart(a: &[Selector<Pattern>], b: &[Selector<Pattern>]) -> bool {
-    let apart =
-        |one: &Selector<Pattern>, two: &Selector<Pattern>| match (one.inverted, two.inverted) {
-            (false, false) => one
-                .values
-                .iter()
-                .all(|x| two.values.iter().all(|y| !x.overlaps(y))),
-            (false, true) => one
-                .values
-                .iter()
-                .all(|x| two.values.iter().any(|y| y.includes(x))),
-            (true, false) => two
-                .values
-                .iter()
-                .all(|x| one.values.iter().any(|y| y.includes(x))),
-            (true, true) => false,
-        };
+    let apart = |one: &Selector<Pattern>, two: &Selector<Pattern>| match (one.inverted, two.inverted) {
+        (false, false) => one.values.iter().all(|x| two.values.iter().all(|y| !x.overlaps(y))),
+        (false, true) => one.values.iter().all(|x| two.values.iter().any(|y| y.includes(x))),
+        (true, false) => two.values.iter().all(|x| one.values.iter().any(|y| y.includes(x))),
+        (true, true) => false,
+    };
     a.iter().any(|one| b.iter().any(|two| apart(one, two)))
 }
 
@@ -210,9 +223,7 @@ fn flatten(selectors: &[Selector<Pattern>]) -> (Vec<Pattern>, Vec<Pattern>) {
             but.extend(selector.values.iter().cloned());
             continue;
         }
-        let meet = of
-            .iter()
-            .flat_map(|a| selector.values.iter().flat_map(|b| a.intersection(b)));
+        let meet = of.iter().flat_map(|a| selector.values.iter().flat_map(|b| a.intersection(b)));
         of = widest(meet.collect());
     }
     but.retain(|left_out| of.iter().any(|pattern| pattern.overlaps(left_out)));
@@ -226,11 +237,48 @@ pub(super) fn widest(mut patterns: Vec<Pattern>) -> Vec<Pattern> {
     patterns.sort_unstable();
     patterns.dedup();
     let all = patterns.clone();
-    patterns.retain(|pattern| {
-        !all.iter()
-            .any(|other| other != pattern && other.includes(pattern))
-    });
+    patterns.retain(|pattern| !all.iter().any(|other| other != pattern && other.includes(pattern)));
     patterns
+}
+
+impl fmt::Display for Area {
+    /// `s3:GetObject, s3:PutObject on arn:aws:s3:::b/* but not arn:aws:s3:::b/private/*, when ..., unless ...`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ((actions, no_actions), (resources, no_resources)) = (self.actions(), self.resources());
+        let spelled = |list: &[Pattern]| listed(list, |text| catalogue::spelling(&text));
+        let plain = |list: &[Pattern]| listed(list, |text| text);
+        f.write_str(&spelled(&actions))?;
+        if !no_actions.is_empty() {
+            write!(f, " but not {}", spelled(&no_actions))?;
+        }
+        write!(f, " on {}", plain(&resources))?;
+        if !no_resources.is_empty() {
+            write!(f, " but not {}", plain(&no_resources))?;
+        }
+        for atom in &self.when {
+            write!(f, ", when {atom}")?;
+        }
+        for atom in &self.unless {
+            write!(f, ", unless {atom}")?;
+        }
+        Ok(())
+    }
+}
+
+fn listed(patterns: &[Pattern], spell: impl Fn(String) -> String) -> String {
+    let texts: Vec<String> = patterns.iter().map(|pattern| spell(pattern.to_string())).collect();
+    texts.join(", ")
+}
+
+impl fmt::Display for Region {
+    /// The area, and `except` with what does not belong to it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.area.fmt(f)?;
+        for except in &self.except {
+            write!(f, ", except {except}")?;
+        }
+        Ok(())
+    }
 }
 
 /// What a caller may do: what is allowed, less what is denied.
@@ -251,41 +299,26 @@ pub struct Region {
 impl Reach {
     /// Whether a request is allowed, given what is true.
     #[must_use]
-    pub fn contains(
-        &self,
-        action: &str,
-        resource: &str,
-        holds: impl Fn(&Atom) -> bool + Copy,
-    ) -> bool {
-        self.allow
-            .iter()
-            .any(|area| area.contains(action, resource, holds))
-            && !self
-                .deny
-                .iter()
-                .any(|area| area.contains(action, resource, holds))
+    pub fn contains(&self, action: &str, resource: &str, holds: impl Fn(&Atom) -> bool + Copy) -> bool {
+        self.allow.iter().any(|area| area.contains(action, resource, holds))
+            && !self.deny.iter().any(|area| area.contains(action, resource, holds))
     }
 
     /// The part of it that lies in an area, for example on one bucket.
     #[must_use]
     pub fn within(&self, area: &Area) -> Self {
         let meet = |list: &[Area]| meet(list, std::slice::from_ref(area));
-        Self {
-            allow: meet(&self.allow),
-            deny: meet(&self.deny),
-        }
+        Self { allow: meet(&self.allow), deny: meet(&self.deny) }
     }
 
-    /// Everything that one of the two allows. The Denies of either still count for what it allows itself only.
+    /// All that is allowed: one region for each area, less what is denied of it. Regions may overlap.
     #[must_use]
     pub fn regions(&self) -> Vec<Region> {
-        self.allow
-            .iter()
-            .filter_map(|area| Region::new(area, self.deny.iter()))
-            .collect()
+        self.allow.iter().filter_map(|area| Region::new(area, self.deny.iter())).collect()
     }
 
-    /// What this allows and `other` does not, in disjoint reasons: what `other` never allowed, and what it denied.
+    /// What this allows and `other` does not: what `other` never allowed, and what it denied. Empty exactly when `other`
+    /// allows all of it.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Vec<Region> {
         let mut regions = Vec::new();
@@ -315,58 +348,42 @@ impl Region {
         if area.is_contradictory() {
             return None;
         }
-        let except: Vec<Area> = except
-            .filter(|e| !e.is_contradictory() && !e.is_apart_from(area))
-            .cloned()
-            .collect();
-        let region = Self {
-            area: area.clone(),
-            except,
-        };
+        let mut overlapping = Vec::new();
+        for other in except {
+            if other.plainly_covers(area) {
+                return None;
+            }
+            if !other.is_contradictory() && !other.is_apart_from(area) {
+                overlapping.push(other.clone());
+            }
+        }
+        let region = Self { area: area.clone(), except: overlapping };
         (!region.is_empty()).then_some(region)
     }
 
     /// Whether a request is in it, given what is true.
     #[must_use]
-    pub fn contains(
-        &self,
-        action: &str,
-        resource: &str,
-        holds: impl Fn(&Atom) -> bool + Copy,
-    ) -> bool {
+    pub fn contains(&self, action: &str, resource: &str, holds: impl Fn(&Atom) -> bool + Copy) -> bool {
         self.area.contains(action, resource, holds)
-            && !self
-                .except
-                .iter()
-                .any(|area| area.contains(action, resource, holds))
+            && !self.except.iter().any(|area| area.contains(action, resource, holds))
     }
 
     /// Whether nothing is in it. "Not empty" is also said of what is too intricate to find out.
     fn is_empty(&self) -> bool {
-        let areas = || std::iter::once(&self.area).chain(&self.except);
-        let Some(actions) = classes(areas().map(|area| area.actions.as_slice())) else {
+        let except =
+            |selectors: fn(&Area) -> &[Selector<Pattern>]| self.except.iter().map(selectors).collect::<Vec<_>>();
+        let actions = classes(&self.area.actions, &except(|area| &area.actions));
+        let resources = classes(&self.area.resources, &except(|area| &area.resources));
+        let (Some(actions), Some(resources)) = (actions, resources) else {
             return false;
         };
-        let Some(resources) = classes(areas().map(|area| area.resources.as_slice())) else {
-            return false;
+        let escapes = |action: &Class, resource: &Class| {
+            let both = action.iter().zip(resource).map(|(action, resource)| *action && *resource);
+            let covering: Vec<&Area> =
+                self.except.iter().zip(both).filter(|(_, covers)| *covers).map(|(a, _)| a).collect();
+            Known::new(&self.area).can_escape(&covering)
         };
-        let inside = |class: &Class| class.first().copied().unwrap_or(false);
-        for action in actions.iter().filter(|class| inside(class)) {
-            for resource in resources.iter().filter(|class| inside(class)) {
-                let covering: Vec<&Area> = self
-                    .except
-                    .iter()
-                    .zip(action.iter().zip(resource).skip(1))
-                    .filter(|(_, (action, resource))| **action && **resource)
-                    .map(|(area, _)| area)
-                    .collect();
-                let mut known = Known::new(&self.area);
-                if known.can_escape(&covering) {
-                    return false;
-                }
-            }
-        }
-        true
+        !actions.iter().any(|action| resources.iter().any(|resource| escapes(action, resource)))
     }
 }
 
@@ -374,14 +391,13 @@ impl Region {
 struct Known<'a> {
     holds: Vec<&'a Atom>,
     fails: Vec<&'a Atom>,
+    /// How many more areas may be looked at.
+    steps: usize,
 }
 
 impl<'a> Known<'a> {
     fn new(area: &'a Area) -> Self {
-        Self {
-            holds: area.when.iter().collect(),
-            fails: area.unless.iter().collect(),
-        }
+        Self { holds: area.when.iter().collect(), fails: area.unless.iter().collect(), steps: MOST_CLASSES }
     }
 
     /// Whether the open atoms can be chosen so that none of the areas counts.
@@ -389,6 +405,10 @@ impl<'a> Known<'a> {
         let Some((area, rest)) = covering.split_first() else {
             return true;
         };
+        let Some(steps) = self.steps.checked_sub(1) else {
+            return true;
+        };
+        self.steps = steps;
         let is_out = area.when.iter().any(|atom| self.fails.contains(&atom))
             || area.unless.iter().any(|atom| self.holds.contains(&atom));
         if is_out {
@@ -416,59 +436,64 @@ impl<'a> Known<'a> {
     }
 }
 
-/// For one kind of text: which of the areas select it.
+/// For one kind of text: which of the exceptions select it.
 type Class = Vec<bool>;
+
+/// Whether the text matches a pattern.
+type Matches<'a> = dyn Fn(&Pattern) -> bool + 'a;
 
 /// More kinds of text than any real set of policies tells apart.
 const MOST_CLASSES: usize = 20_000;
 
-/// All the kinds of text that the selectors tell apart, of those that the first area selects. `None` when there are too
-/// many.
-fn classes<'a>(areas: impl Iterator<Item = &'a [Selector<Pattern>]>) -> Option<BTreeSet<Class>> {
-    let areas: Vec<&[Selector<Pattern>]> = areas.collect();
-    let mut patterns: Vec<&Pattern> = areas
-        .iter()
-        .flat_map(|area| area.iter().flat_map(|s| &*s.values))
-        .collect();
+/// All the kinds of text that `inside` selects and the exceptions tell apart. `None` when there are too many.
+fn classes(inside: &[Selector<Pattern>], except: &[&[Selector<Pattern>]]) -> Option<BTreeSet<Class>> {
+    let (of, but) = flatten(inside);
+    let mut patterns: Vec<&Pattern> =
+        but.iter().chain(except.iter().flat_map(|area| area.iter().flat_map(|s| &*s.values))).collect();
     patterns.sort_unstable();
     patterns.dedup();
-    let index = |pattern: &Pattern| patterns.binary_search(&pattern).ok();
-    let required: Vec<Vec<usize>> = areas
-        .first()?
-        .iter()
-        .filter(|selector| !selector.inverted)
-        .map(|selector| selector.values.iter().filter_map(index).collect())
-        .collect();
-    let is_live = |state: &[Vec<usize>]| {
-        let alive = |at: &usize| state.get(*at).is_some_and(|states| !states.is_empty());
-        required.iter().all(|any| any.iter().any(alive))
-    };
-    let start: Vec<Vec<usize>> = patterns
-        .iter()
-        .map(|p| closure(p.tokens(), vec![0]))
-        .collect();
+    let mut found = BTreeSet::new();
+    for pattern in &of {
+        let mut add = |matches: &Matches| {
+            if !but.iter().any(matches) {
+                let class = except.iter().map(|area| area.iter().all(|s| s.selects(matches)));
+                found.insert(class.collect());
+            }
+        };
+        if let Some(text) = pattern.as_literal() {
+            add(&|other| other.matches(&text));
+        } else {
+            classes_of(pattern, &patterns, &mut add)?;
+        }
+    }
+    Some(found)
+}
+
+/// Calls `add` for every kind of text of one pattern that the other patterns tell apart, with a test for them.
+fn classes_of(pattern: &Pattern, others: &[&Pattern], add: &mut dyn FnMut(&Matches)) -> Option<()> {
+    // Most patterns match all or nothing of it; only the others have to be followed character by character.
+    let always: BTreeSet<&Pattern> = others.iter().copied().filter(|other| other.includes(pattern)).collect();
+    let undecided = |other: &&Pattern| !always.contains(other) && other.overlaps(pattern);
+    let mut open_patterns = vec![pattern];
+    open_patterns.extend(others.iter().copied().filter(undecided));
+    let start: Vec<Vec<usize>> = open_patterns.iter().map(|p| closure(p.tokens(), vec![0])).collect();
     let mut seen = BTreeSet::from([start.clone()]);
     let mut open = vec![start];
-    let mut found = BTreeSet::new();
     while let Some(state) = open.pop() {
-        let matched: Vec<bool> = patterns
-            .iter()
-            .zip(&state)
-            .map(|(pattern, states)| states.contains(&pattern.tokens().len()))
-            .collect();
-        let holds = |p: &Pattern| index(p).and_then(|at| matched.get(at)).is_some_and(|m| *m);
-        let class = areas
-            .iter()
-            .map(|area| area.iter().all(|s| s.selects(holds)))
-            .collect();
-        found.insert(class);
-        for char in next_chars(&patterns, &state) {
-            let next: Vec<Vec<usize>> = patterns
-                .iter()
-                .zip(&state)
-                .map(|(pattern, states)| step(pattern.tokens(), states, char))
-                .collect();
-            if is_live(&next) && seen.insert(next.clone()) {
+        let is_end = |(pattern, states): (&&Pattern, &Vec<usize>)| states.contains(&pattern.tokens().len());
+        let mut ends = open_patterns.iter().zip(&state).map(is_end);
+        if ends.next() == Some(true) {
+            let matched: Vec<bool> = ends.collect();
+            add(&|other| {
+                let at = open_patterns.iter().skip(1).position(|open| *open == other);
+                always.contains(other) || at.and_then(|at| matched.get(at)).is_some_and(|m| *m)
+            });
+        }
+        for char in next_chars(&open_patterns, &state) {
+            let step = |(pattern, states): (&&Pattern, &Vec<usize>)| step(pattern.tokens(), states, char);
+            let next: Vec<Vec<usize>> = open_patterns.iter().zip(&state).map(step).collect();
+            let is_live = next.first().is_some_and(|states| !states.is_empty());
+            if is_live && seen.insert(next.clone()) {
                 open.push(next);
             }
         }
@@ -476,7 +501,7 @@ fn classes<'a>(areas: impl Iterator<Item = &'a [Selector<Pattern>]>) -> Option<B
             return None;
         }
     }
-    Some(found)
+    Some(())
 }
 
 /// The characters that some pattern waits for, and `None` for all others.
@@ -547,22 +572,13 @@ pub fn reach(request: &Request, policies: &PolicySet) -> Reach {
         for statement in &attached.policy.statements {
             let (truth, grant) = scene.principal(layer, statement);
             if truth != Truth::No {
-                let applied = Applied {
-                    layer,
-                    policy: attached.name,
-                    statement,
-                    certain: truth == Truth::Yes,
-                    grant,
-                };
+                let applied = Applied { layer, policy: attached.name, statement, certain: truth == Truth::Yes, grant };
                 lists.add(request, attached.policy, applied);
             }
         }
     });
     let allow = lists.allow(&scene, policies);
-    Reach {
-        allow,
-        deny: lists.deny,
-    }
+    Reach { allow, deny: lists.deny }
 }
 
 /// The areas of all statements about the caller, by what they mean for the decision.
@@ -583,19 +599,12 @@ impl Lists {
     }
 
     fn of(&self, layer: Layer) -> Vec<Area> {
-        self.allow
-            .iter()
-            .filter(|(of, ..)| *of == layer)
-            .map(|(.., area)| area.clone())
-            .collect()
+        self.allow.iter().filter(|(of, ..)| *of == layer).map(|(.., area)| area.clone()).collect()
     }
 
     fn granted(&self, wanted: Grant) -> Vec<Area> {
         let fits = |layer: Layer, grant: Grant| layer == Layer::Resource && grant == wanted;
-        let granted = self
-            .allow
-            .iter()
-            .filter(|(layer, grant, _)| fits(*layer, *grant));
+        let granted = self.allow.iter().filter(|(layer, grant, _)| fits(*layer, *grant));
         granted.map(|(.., area)| area.clone()).collect()
     }
 
@@ -605,11 +614,8 @@ impl Lists {
         if rules.policy_rules && policies.resource.is_none() {
             return Vec::new();
         }
-        let (direct, behind, account) = (
-            self.granted(Grant::Direct),
-            self.granted(Grant::Behind),
-            self.granted(Grant::Account),
-        );
+        let (direct, behind, account) =
+            (self.granted(Grant::Direct), self.granted(Grant::Behind), self.granted(Grant::Account));
         let everybody = || [direct.clone(), behind.clone(), account.clone()].concat();
         let all = vec![Area::everything()];
         let mut total = if let Some(own) = scene.caller.account() {
@@ -625,22 +631,14 @@ impl Lists {
             } else {
                 [behind.clone(), identity].concat()
             };
-            let mut base = if scene.is_federated_without_session(policies) {
-                Vec::new()
-            } else {
-                base
-            };
+            let mut base = if scene.is_federated_without_session(policies) { Vec::new() } else { base };
             if scene.has_boundary {
                 base = meet(&base, &self.of(Layer::Boundary));
             }
             if !policies.session.is_empty() {
                 base = meet(&base, &self.of(Layer::Session));
             }
-            if same_account {
-                [direct, base].concat()
-            } else {
-                base
-            }
+            if same_account { [direct, base].concat() } else { base }
         } else {
             everybody()
         };
@@ -679,9 +677,7 @@ fn areas(request: &Request, policy: &Policy, applied: &Applied) -> Vec<Area> {
             }
         }
     }
-    let fold = |action: &super::ActionPattern| {
-        Pattern::without_escapes(&action.as_str().to_ascii_lowercase())
-    };
+    let fold = |action: &super::ActionPattern| Pattern::without_escapes(&action.as_str().to_ascii_lowercase());
     base.actions.push(Selector {
         inverted: statement.action.inverted,
         values: statement.action.values.iter().map(fold).collect(),
@@ -689,19 +685,9 @@ fn areas(request: &Request, policy: &Policy, applied: &Applied) -> Vec<Area> {
     with_resources(request, policy, statement, applied.layer, base)
 }
 
-fn with_resources(
-    request: &Request,
-    policy: &Policy,
-    statement: &Statement,
-    layer: Layer,
-    base: Area,
-) -> Vec<Area> {
+fn with_resources(request: &Request, policy: &Policy, statement: &Statement, layer: Layer, base: Area) -> Vec<Area> {
     let Some(resource) = &statement.resource else {
-        return if layer == Layer::Resource {
-            vec![base]
-        } else {
-            Vec::new()
-        };
+        return if layer == Layer::Resource { vec![base] } else { Vec::new() };
     };
     let mut plain = Vec::new();
     let mut open: Vec<(&str, Pattern)> = Vec::new();
@@ -714,22 +700,13 @@ fn with_resources(
     }
     if resource.inverted {
         let mut area = base;
-        area.resources.push(Selector {
-            inverted: true,
-            values: plain.into(),
-        });
-        area.unless.extend(
-            open.into_iter()
-                .map(|(text, _)| Atom::Resource(text.into())),
-        );
+        area.resources.push(Selector { inverted: true, values: plain.into() });
+        area.unless.extend(open.into_iter().map(|(text, _)| Atom::Resource(text.into())));
         return vec![area];
     }
     let with = |pattern: Vec<Pattern>| {
         let mut area = base.clone();
-        area.resources.push(Selector {
-            inverted: false,
-            values: pattern.into(),
-        });
+        area.resources.push(Selector { inverted: false, values: pattern.into() });
         area
     };
     let mut areas = Vec::new();
@@ -742,4 +719,97 @@ fn with_resources(
         areas.push(area);
     }
     areas
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iam::evaluate::Attached;
+    use crate::iam::request::Context;
+    use serde_json::{Value, json};
+
+    fn policy(statements: &Value) -> Policy {
+        Policy::from_value(&json!({"Version": "2012-10-17", "Statement": statements})).unwrap()
+    }
+
+    /// What a role may do by these statements, where nothing but the role is known.
+    fn reach_of(statements: &Value) -> Reach {
+        let policy = policy(statements);
+        let mut request = Request::new("arn:aws:iam::111122223333:role/app", "s3:GetObject", "arn:aws:s3:::w/x");
+        request.context = Context::open();
+        let identity = vec![Attached { name: "app", policy: &policy }];
+        reach(&request.with_own_keys(), &PolicySet { identity, ..PolicySet::default() })
+    }
+
+    fn show(regions: &[Region]) -> Vec<String> {
+        regions.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_wider_prefix_is_the_gain() {
+        let before =
+            reach_of(&json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::w/llama/v1/*"}));
+        let after = reach_of(
+            &json!({"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "arn:aws:s3:::w/llama/*"}),
+        );
+        assert_eq!(
+            show(&after.minus(&before)),
+            ["s3:GetObject, s3:PutObject on arn:aws:s3:::w/llama/*, except s3:GetObject on arn:aws:s3:::w/llama/v1/*"]
+        );
+        assert!(before.minus(&after).is_empty());
+        assert!(after.includes(&before) && !before.includes(&after));
+        let on_v1 = Area::on(Pattern::new("arn:aws:s3:::w/llama/v1/*"));
+        assert_eq!(
+            show(&after.within(&on_v1).minus(&before)),
+            [
+                "s3:GetObject, s3:PutObject on arn:aws:s3:::w/llama/v1/*, except s3:GetObject on arn:aws:s3:::w/llama/v1/*"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_deny_that_goes_is_a_gain() {
+        let allow = json!({"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::w/*"});
+        let deny = json!({"Effect": "Deny", "Action": "s3:*", "Resource": "arn:aws:s3:::w/private/*"});
+        let (before, after) = (reach_of(&json!([allow, deny])), reach_of(&json!([allow])));
+        assert_eq!(show(&after.minus(&before)), ["s3:Get* on arn:aws:s3:::w/private/*"]);
+    }
+
+    #[test]
+    fn conditions_and_variables_stay() {
+        let before = reach_of(&json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::w/*",
+            "Condition": {"StringEquals": {"aws:PrincipalTag/team": "red"}}}));
+        let after = reach_of(&json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::w/*"}));
+        assert_eq!(
+            show(&after.minus(&before)),
+            ["s3:GetObject on arn:aws:s3:::w/*, except s3:GetObject on arn:aws:s3:::w/*, \
+              when aws:PrincipalTag/team StringEquals `red`"]
+        );
+        let home = reach_of(
+            &json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::w/${aws:userid}/*"}),
+        );
+        assert_eq!(
+            show(&home.regions()),
+            ["s3:GetObject on arn:aws:s3:::w/*/*, when the resource matches `arn:aws:s3:::w/${aws:userid}/*`"]
+        );
+    }
+
+    #[test]
+    fn the_parts_of_a_whole_cover_it() {
+        let whole = reach_of(&json!({"Effect": "Allow", "Action": "*", "Resource": "*"}));
+        let parts = reach_of(&json!([
+            {"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"},
+            {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::w/*"},
+            {"Effect": "Allow", "Action": "s3:*", "NotResource": "arn:aws:s3:::w/*"},
+        ]));
+        assert!(whole.minus(&parts).is_empty() && parts.minus(&whole).is_empty());
+    }
+
+    #[test]
+    fn actions_can_be_listed() {
+        let area = Area::of_actions(["s3:GetObject*Tagging", "sts:GetCallerIdentity"]);
+        let names: Vec<String> =
+            area.known_actions().iter().map(|(prefix, action)| format!("{prefix}:{}", action.name)).collect();
+        assert_eq!(names, ["s3:GetObjectTagging", "s3:GetObjectVersionTagging", "sts:GetCallerIdentity"]);
+    }
 }

@@ -56,19 +56,12 @@ impl Context {
     /// conditional.
     #[must_use]
     pub fn open() -> Self {
-        Self {
-            entries: Vec::new(),
-            absent_may_vary: true,
-        }
+        Self { entries: Vec::new(), absent_may_vary: true }
     }
 
     /// Sets a key, replacing what it had.
     pub fn set(&mut self, key: &str, value: Value) {
-        match self
-            .entries
-            .iter_mut()
-            .find(|(name, _)| name.eq_ignore_ascii_case(key))
-        {
+        match self.entries.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(key)) {
             Some((_, old)) => *old = value,
             None => self.entries.push((key.to_owned(), value)),
         }
@@ -84,10 +77,7 @@ impl Context {
     /// The value of a key that was set.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.entries
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(key))
-            .map(|(_, value)| value)
+        self.entries.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
     }
 
     /// The keys that were set, in order of their names.
@@ -144,17 +134,10 @@ impl Request {
         }
         match &caller {
             Caller::Session { account, role, .. } => {
-                let partition =
-                    arn::split(&self.principal).map_or("aws", |[partition, ..]| partition);
-                own.push((
-                    "aws:PrincipalArn",
-                    format!("arn:{partition}:iam::{account}:role/{role}"),
-                ));
+                let partition = arn::split(&self.principal).map_or("aws", |[partition, ..]| partition);
+                own.push(("aws:PrincipalArn", format!("arn:{partition}:iam::{account}:role/{role}")));
             }
-            Caller::User { .. }
-            | Caller::Role { .. }
-            | Caller::Root { .. }
-            | Caller::FederatedUser { .. } => {
+            Caller::User { .. } | Caller::Role { .. } | Caller::Root { .. } | Caller::FederatedUser { .. } => {
                 own.push(("aws:PrincipalArn", self.principal.clone()));
             }
             _ => {}
@@ -178,9 +161,7 @@ impl Request {
 
     /// The account that owns the resource, as far as it is known.
     pub(super) fn owner(&self) -> Option<&str> {
-        self.resource_account
-            .as_deref()
-            .or_else(|| arn::account_of(&self.resource))
+        self.resource_account.as_deref().or_else(|| arn::account_of(&self.resource))
     }
 }
 
@@ -219,9 +200,7 @@ impl<'a> Caller<'a> {
             return Caller::Anonymous;
         }
         let Some([_, service, _, account, resource]) = arn::split(principal) else {
-            return if principal.ends_with(".amazonaws.com")
-                || principal.ends_with(".amazonaws.com.cn")
-            {
+            return if principal.ends_with(".amazonaws.com") || principal.ends_with(".amazonaws.com.cn") {
                 Caller::Service(principal)
             } else {
                 Caller::Provider(principal)
@@ -230,24 +209,14 @@ impl<'a> Caller<'a> {
         let last = |path: &'a str| path.rsplit('/').next().unwrap_or(path);
         match (service, resource.split_once('/')) {
             ("iam", None) if resource == "root" => Caller::Root { account },
-            ("iam", Some(("user", path))) => Caller::User {
-                account,
-                name: last(path),
-            },
+            ("iam", Some(("user", path))) => Caller::User { account, name: last(path) },
             ("iam", Some(("role", _))) => Caller::Role { account },
-            ("sts", Some(("assumed-role", path))) => Caller::Session {
-                account,
-                role: path.split('/').next().unwrap_or(path),
-            },
-            ("sts", Some(("federated-user", path))) => Caller::FederatedUser {
-                account,
-                name: last(path),
-            },
+            ("sts", Some(("assumed-role", path))) => {
+                Caller::Session { account, role: path.split('/').next().unwrap_or(path) }
+            }
+            ("sts", Some(("federated-user", path))) => Caller::FederatedUser { account, name: last(path) },
             ("iam", Some(("oidc-provider" | "saml-provider", _))) => Caller::Provider(principal),
-            _ => Caller::User {
-                account,
-                name: last(resource),
-            },
+            _ => Caller::User { account, name: last(resource) },
         }
     }
 

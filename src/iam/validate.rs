@@ -37,13 +37,29 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
+    /// The kind of a name: `identity`, `boundary`, `session`, `resource`, `bucket`, `key`, `trust`, `endpoint`, `scp` or
+    /// `rcp`; also `managed-policy`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "identity" | "managed-policy" | "managed" | "inline" => Self::Identity,
+            "boundary" | "permission_boundary" | "permissions-boundary" => Self::Boundary,
+            "session" => Self::Session,
+            "resource" => Self::Resource,
+            "bucket" => Self::Bucket,
+            "key" | "kms" => Self::Key,
+            "trust" => Self::Trust,
+            "endpoint" => Self::Endpoint,
+            "scp" => Self::Scp,
+            "rcp" => Self::Rcp,
+            _ => return None,
+        })
+    }
+
     /// Whether the policy belongs to callers and so names no principal.
     #[must_use]
     pub fn is_of_identity(self) -> bool {
-        matches!(
-            self,
-            Self::Identity | Self::Boundary | Self::Session | Self::Scp
-        )
+        matches!(self, Self::Identity | Self::Boundary | Self::Session | Self::Scp)
     }
 
     /// Whether the policy is attached to a resource and says who may use it.
@@ -54,10 +70,7 @@ impl PolicyKind {
 
     /// Whether AWS takes a document without `Version` or of 2008-10-17.
     fn takes_old_version(self) -> bool {
-        !matches!(
-            self,
-            Self::Identity | Self::Boundary | Self::Session | Self::Rcp
-        )
+        !matches!(self, Self::Identity | Self::Boundary | Self::Session | Self::Rcp)
     }
 
     fn needs_resource(self) -> bool {
@@ -86,10 +99,7 @@ pub fn validate(kind: PolicyKind, text: &str) -> Result<Policy, Vec<ParseError>>
 ///
 /// # Errors
 /// As [`validate`], without line and column.
-pub fn validate_value(
-    kind: PolicyKind,
-    value: &serde_json::Value,
-) -> Result<Policy, Vec<ParseError>> {
+pub fn validate_value(kind: PolicyKind, value: &serde_json::Value) -> Result<Policy, Vec<ParseError>> {
     node(kind, &super::json::from_value(value), None).map(Document::into_policy)
 }
 
@@ -101,13 +111,7 @@ pub(super) fn document(kind: PolicyKind, text: &str) -> Result<Document, Vec<Par
 
 fn node(kind: PolicyKind, root: &Node, text: Option<&str>) -> Result<Document, Vec<ParseError>> {
     let parsed = parse::policy_node(root, text);
-    let mut checker = Checker {
-        kind,
-        problems: Problems {
-            text,
-            found: Vec::new(),
-        },
-    };
+    let mut checker = Checker { kind, problems: Problems { text, found: Vec::new() } };
     checker.document(root);
     let mut found = checker.problems.found;
     match parsed {
@@ -194,11 +198,7 @@ impl Checker<'_> {
         }
         let has = |name: &str| member(members, name).is_some();
         if self.kind.needs_resource() && !has("Resource") && !has("NotResource") {
-            self.add(
-                path,
-                node.offset,
-                "the statement has neither `Resource` nor `NotResource`",
-            );
+            self.add(path, node.offset, "the statement has neither `Resource` nor `NotResource`");
         }
         if self.kind.needs_principal() && !has("Principal") && !has("NotPrincipal") {
             self.add(path, node.offset, "the statement has no `Principal`");
@@ -216,9 +216,7 @@ impl Checker<'_> {
         let Json::String(sid) = &node.value else {
             return;
         };
-        if self.kind.is_kept_by_iam()
-            && !sid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        {
+        if self.kind.is_kept_by_iam() && !sid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             let message = format!("the Sid `{sid}` may have letters and digits only in IAM");
             self.add(path, node.offset, message);
         }
@@ -251,13 +249,7 @@ impl Checker<'_> {
             Json::String(text) => vec![(text, node.offset)],
             Json::Array(list) => list
                 .iter()
-                .filter_map(|n| {
-                    if let Json::String(text) = &n.value {
-                        Some((text.as_ref(), n.offset))
-                    } else {
-                        None
-                    }
-                })
+                .filter_map(|n| if let Json::String(text) = &n.value { Some((text.as_ref(), n.offset)) } else { None })
                 .collect(),
             _ => Vec::new(),
         };
@@ -266,12 +258,9 @@ impl Checker<'_> {
                 let message = "`*` alone is no action in a resource control policy; name the service as in `s3:*`";
                 self.add(path, offset, message);
             }
-            let sts = text
-                .get(..4)
-                .is_some_and(|prefix| prefix.eq_ignore_ascii_case("sts:"));
+            let sts = text.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("sts:"));
             if self.kind == PolicyKind::Trust && !sts {
-                let message =
-                    format!("`{text}` cannot be in a trust policy, which holds STS actions only");
+                let message = format!("`{text}` cannot be in a trust policy, which holds STS actions only");
                 self.add(path, offset, message);
             }
         }
@@ -279,9 +268,8 @@ impl Checker<'_> {
 
     fn principal(&mut self, path: &Path, offset: Option<usize>, name: &str, node: &Node) {
         if self.kind.is_of_identity() {
-            let message = format!(
-                "`{name}` does not belong in this kind of policy: it applies to whom it is attached to"
-            );
+            let message =
+                format!("`{name}` does not belong in this kind of policy: it applies to whom it is attached to");
             self.add(path, offset, message);
         } else if name == "NotPrincipal" && self.kind == PolicyKind::Trust {
             self.add(path, offset, "a trust policy has no `NotPrincipal`");
@@ -338,20 +326,12 @@ fn action_problem(text: &str) -> Option<String> {
         return None;
     }
     let Some((service, name)) = text.split_once(':') else {
-        return Some(format!(
-            "`{text}` has no service; write it as `service:{text}`"
-        ));
+        return Some(format!("`{text}` has no service; write it as `service:{text}`"));
     };
     if name.contains(':') {
-        return Some(format!(
-            "`{text}` has more than one colon; an action is `service:name`"
-        ));
+        return Some(format!("`{text}` has more than one colon; an action is `service:name`"));
     }
-    if service
-        .bytes()
-        .any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-' && byte != b'.')
-        || service.is_empty()
-    {
+    if service.bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-' && byte != b'.') || service.is_empty() {
         return Some(format!("`{service}` is not a service prefix in `{text}`"));
     }
     if name.is_empty() {
@@ -368,15 +348,10 @@ fn resource_problem(text: &str) -> Option<String> {
     let Some((_, rest)) = text.split_once(':') else {
         return Some(format!("`{text}` is neither an ARN nor `*`"));
     };
-    let (partition, rest) = rest
-        .split_once(':')
-        .map_or((rest, None), |(p, rest)| (p, Some(rest)));
+    let (partition, rest) = rest.split_once(':').map_or((rest, None), |(p, rest)| (p, Some(rest)));
     let is_pattern = partition.contains(['*', '?']) || partition.contains("${");
     if !is_pattern && !PARTITIONS.contains(&partition) {
-        return Some(format!(
-            "`{partition}` in `{text}` is not a partition; they are `{}`",
-            PARTITIONS.join("`, `")
-        ));
+        return Some(format!("`{partition}` in `{text}` is not a partition; they are `{}`", PARTITIONS.join("`, `")));
     }
     let Some((service, rest)) = rest.and_then(|rest| rest.split_once(':')) else {
         return Some(format!("`{text}` does not say of which service it is"));
@@ -388,16 +363,11 @@ fn resource_problem(text: &str) -> Option<String> {
         return Some(format!("`{text}` has fewer than six parts"));
     }
     let mut parts = rest.splitn(3, ':');
-    let (region, account, resource) = (
-        parts.next().unwrap_or_default(),
-        parts.next().unwrap_or_default(),
-        parts.next(),
-    );
+    let (region, account, resource) =
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next());
     let resource = resource?;
     match service {
-        "iam" if !region.is_empty() => Some(format!(
-            "`{text}` has a region, and IAM resources have none"
-        )),
+        "iam" if !region.is_empty() => Some(format!("`{text}` has a region, and IAM resources have none")),
         "iam"
             if resource != "root"
                 && !resource.starts_with(['*', '?', '$'])
@@ -410,12 +380,9 @@ fn resource_problem(text: &str) -> Option<String> {
         }
         "s3" if !region.is_empty()
             && !region.starts_with(['*', '$'])
-            && (account.is_empty()
-                || !S3_REGIONAL.iter().any(|start| resource.starts_with(start))) =>
+            && (account.is_empty() || !S3_REGIONAL.iter().any(|start| resource.starts_with(start))) =>
         {
-            Some(format!(
-                "`{text}` has a region, and buckets and objects have none"
-            ))
+            Some(format!("`{text}` has a region, and buckets and objects have none"))
         }
         _ => None,
     }
@@ -439,12 +406,93 @@ const IAM_PATHS: &[&str] = &[
 ];
 
 /// How the resource part of an S3 ARN with a region begins. Source: Service Authorization Reference, Amazon S3.
-const S3_REGIONAL: &[&str] = &[
-    "*",
-    "accesspoint",
-    "access-grants",
-    "async-request",
-    "job/",
-    "multi-region-access-point",
-    "storage-lens",
-];
+const S3_REGIONAL: &[&str] =
+    &["*", "accesspoint", "access-grants", "async-request", "job/", "multi-region-access-point", "storage-lens"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// The messages for one statement of this kind of policy, without their places.
+    fn messages(kind: PolicyKind, statement: &Value) -> Vec<String> {
+        let document = json!({"Version": "2012-10-17", "Statement": statement});
+        let errors = validate_value(kind, &document).err().unwrap_or_default();
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn resource(text: &str) -> bool {
+        let statement = json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": text});
+        messages(PolicyKind::Identity, &statement).is_empty()
+    }
+
+    #[test]
+    fn forms_of_resources() {
+        for right in [
+            "*",
+            "arn:aws:s3:::b/*",
+            "arn:*:s3:::b",
+            "arn:${aws:Partition}:s3:::b",
+            "arn:aws:iam::111122223333:role/x",
+            "arn:aws:iam::111122223333:*",
+            "arn:aws:iam::*:root",
+            "arn:aws:s3:eu-west-1:111122223333:accesspoint/a",
+            "arn:aws:ec2:us-east-1::x",
+            "arn:aws:nosuchservice:::x",
+        ] {
+            assert!(resource(right), "{right}");
+        }
+        for wrong in [
+            "",
+            "bucket",
+            "arn:wrong:s3:::b",
+            "arn:aws:s3",
+            "arn:aws::::b",
+            "arn:aws::b",
+            "arn:aws:iam:us-east-1::user/x",
+            "arn:aws:iam::111122223333:x",
+            "arn:aws:s3:us-east-1::b",
+        ] {
+            assert!(!resource(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_kind_has_its_own_elements() {
+        let bucket = json!({"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"});
+        assert!(messages(PolicyKind::Bucket, &bucket).is_empty());
+        assert_eq!(
+            messages(PolicyKind::Identity, &bucket),
+            [
+                "/Statement/Principal: `Principal` does not belong in this kind of policy: it applies to whom it is attached to"
+            ]
+        );
+        assert_eq!(
+            messages(PolicyKind::Trust, &bucket),
+            [
+                "/Statement/Action: `s3:GetObject` cannot be in a trust policy, which holds STS actions only",
+                "/Statement/Resource: a trust policy has no resource: it is about the role that it is attached to",
+            ]
+        );
+        assert_eq!(messages(PolicyKind::Rcp, &bucket), ["/Statement/Effect: a resource control policy can only deny"]);
+        let bare = json!({"Effect": "Deny", "Action": "s3:*"});
+        assert_eq!(
+            messages(PolicyKind::Scp, &bare),
+            ["/Statement: the statement has neither `Resource` nor `NotResource`"]
+        );
+        assert_eq!(messages(PolicyKind::Bucket, &merged(&bare)), ["/Statement: the statement has no `Principal`"]);
+    }
+
+    fn merged(statement: &Value) -> Value {
+        let mut statement = statement.clone();
+        statement["Resource"] = json!("*");
+        statement
+    }
+
+    #[test]
+    fn iam_wants_the_new_version_and_plain_sids() {
+        let old = json!({"Version": "2008-10-17", "Statement": {"Sid": "a b", "Effect": "Allow", "Action": "s3:*", "Resource": "*"}});
+        let count = |kind| validate_value(kind, &old).err().unwrap_or_default().len();
+        assert_eq!((count(PolicyKind::Identity), count(PolicyKind::Resource)), (2, 0));
+    }
+}

@@ -104,6 +104,15 @@ pub struct Step {
     /// Whether the thing existed before it was managed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
+    /// Whether it is about what the address named before, and not about what it names now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub superseded: bool,
+    /// Whether it goes before the new one comes, so that the address names nothing meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first: bool,
+    /// What the address named before and is still to go, for the state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Box<Owned>>,
     /// What the thing depends on, for the state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<Reference>,
@@ -152,6 +161,7 @@ impl Step {
             references: self.references.clone(),
             on_destroy: self.on_destroy,
             protect: self.protect,
+            former: self.former.clone(),
         })
     }
 }
@@ -224,6 +234,18 @@ pub enum PlanError {
         /// What differs.
         fields: String,
     },
+    /// What somebody else made would have to go to make room.
+    #[error(
+        "{address} cannot be adopted: `{physical_id}` exists, is not ours, and differs from the spec in what cannot be changed ({fields}): make the spec agree with it, or choose another name"
+    )]
+    NotOurs {
+        /// What.
+        address: Address,
+        /// Its name.
+        physical_id: String,
+        /// What differs.
+        fields: String,
+    },
     /// Steps wait for each other.
     #[error("these wait for each other in a circle: {0}")]
     Cycle(String),
@@ -278,14 +300,16 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
     let mut unchanged = 0;
     let mut replaced: BTreeSet<Address> = BTreeSet::new();
     for resource in diff.resources.values() {
-        if let Verdict::Change { replace: true, differences, .. } = &resource.verdict {
-            if resource.address.kind().as_str() == "aws.s3.bucket" && !moved(resource) {
-                let fields: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
-                errors.push(PlanError::Irreplaceable {
-                    address: resource.address.clone(),
-                    physical_id: resource.owned.as_ref().map(|o| o.physical_id.clone()).unwrap_or_default(),
-                    fields: fields.join(", "),
-                });
+        if let (Verdict::Change { replace: true, differences, adopt, .. }, Some(wanted)) =
+            (&resource.verdict, &resource.desired)
+        {
+            let fields: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
+            let (address, fields) = (resource.address.clone(), fields.join(", "));
+            let physical_id = wanted.wish.physical_id.clone();
+            if address.kind().as_str() == "aws.s3.bucket" {
+                errors.push(PlanError::Irreplaceable { address, physical_id, fields });
+            } else if *adopt {
+                errors.push(PlanError::NotOurs { address, physical_id, fields });
             }
             replaced.insert(resource.address.clone());
         }
@@ -299,6 +323,7 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
         }
     }
     for resource in diff.resources.values() {
+        drafts.extend(superseded(resource).map(|s| (s.name.clone(), s)));
         match draft(resource, &replaced, &parts) {
             Ok(Drafted::Steps(steps)) => drafts.extend(steps.into_iter().map(|s| (s.name.clone(), s))),
             Ok(Drafted::Unchanged(owned)) => {
@@ -311,17 +336,28 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
             Err(error) => errors.push(error),
         }
     }
-    let graph = order(diff, &drafts);
-    let names = match graph.order() {
-        Ok(names) => names,
-        Err(cycle) => {
-            let path: Vec<String> = cycle.0.iter().map(|n| n.address.to_string()).collect();
+    let mut first = BTreeSet::new();
+    let (graph, names) = loop {
+        let graph = order(diff, &drafts, &first);
+        let circle = match graph.order() {
+            Ok(names) => break (graph, names),
+            Err(circle) => circle.0,
+        };
+        // A new one that waits for the old one to go, by whatever way, cannot come first.
+        let known = first.len();
+        first.extend(circle.iter().filter(|n| is_renamed_at(diff, &n.address)).map(|n| n.address.clone()));
+        if first.len() == known {
+            let path: Vec<String> = circle.iter().map(|n| n.address.to_string()).collect();
             errors.push(PlanError::Cycle(path.join(" -> ")));
-            Vec::new()
+            break (graph, Vec::new());
         }
     };
     if !errors.is_empty() {
         return Err(errors);
+    }
+    for step in drafts.values_mut().filter(|s| first.contains(&s.name.address)) {
+        step.first = step.superseded;
+        step.former = step.former.take().and_then(|former| former.former);
     }
     let steps: Vec<Step> = names
         .iter()
@@ -362,12 +398,68 @@ enum Drafted {
 /// All references of a thing: those that are wanted, and those that it had when it was last applied.
 fn references(resource: &ResourceDiff) -> impl Iterator<Item = &Reference> {
     let wanted = resource.desired.iter().flat_map(|d| &d.wish.references);
-    let owned = resource.owned.iter().flat_map(|o| &o.references);
-    wanted.chain(owned)
+    wanted.chain(known_references(resource))
 }
 
-fn moved(resource: &ResourceDiff) -> bool {
-    matches!((&resource.desired, &resource.owned), (Some(d), Some(o)) if crate::diff::moved(d, o))
+/// The references that a thing, and what its address named before, had when they were last applied.
+fn known_references(resource: &ResourceDiff) -> impl Iterator<Item = &Reference> {
+    let owned = resource.owned.iter().flat_map(|o| &o.references);
+    owned.chain(resource.former.iter().flat_map(|f| &f.owned.references))
+}
+
+/// Whether a new thing takes the place of another under the same address.
+fn is_renamed(resource: &ResourceDiff) -> bool {
+    matches!(resource.verdict, Verdict::Create { .. }) && resource.former.as_ref().is_some_and(|f| f.now)
+}
+
+fn is_renamed_at(diff: &Diff, address: &Address) -> bool {
+    diff.resources.get(address).and_then(|r| r.former.as_ref()).is_some_and(|f| f.now)
+}
+
+/// The step that takes away what an address named before. It is not looked at before the step is done: what was applied
+/// last is what is known of it.
+fn superseded(resource: &ResourceDiff) -> Option<Step> {
+    let former = resource.former.as_ref()?;
+    let owned = &former.owned;
+    let reason = if is_renamed(resource) {
+        renamed(resource).unwrap_or_default()
+    } else {
+        format!("{} took the place of `{}`, which is still to go", resource.address, owned.physical_id)
+    };
+    Some(Step {
+        name: StepName { address: resource.address.clone(), phase: Some(Phase::Delete) },
+        action: match (former.released, is_renamed(resource)) {
+            (true, _) => ActionKind::Forget,
+            (false, true) => ActionKind::Replace,
+            (false, false) => ActionKind::Delete,
+        },
+        reason,
+        scope: owned.scope.clone(),
+        physical_id: owned.physical_id.clone(),
+        before: owned.body.clone(),
+        after: None,
+        changed: Vec::new(),
+        waits_for: Vec::new(),
+        fingerprint: None,
+        adopted: former.released,
+        superseded: true,
+        first: false,
+        former: None,
+        references: owned.references.clone(),
+        on_destroy: owned.on_destroy,
+        protect: owned.protect,
+        source: resource.desired.as_ref().and_then(|d| d.wish.source.clone()),
+    })
+}
+
+/// How a thing differs from what its address named before.
+fn renamed(resource: &ResourceDiff) -> Option<String> {
+    let (former, wanted) = (&resource.former.as_ref()?.owned, &resource.desired.as_ref()?.wish);
+    Some(if former.physical_id == wanted.physical_id {
+        format!("it moved here from {}", former.scope)
+    } else {
+        format!("its name changed: it was `{}`", former.physical_id)
+    })
 }
 
 fn draft(
@@ -391,6 +483,12 @@ fn draft(
             waits_for: Vec::new(),
             fingerprint: resource.seen.fingerprint(),
             adopted: owned.is_some_and(|o| o.adopted),
+            superseded: false,
+            first: false,
+            former: match &resource.former {
+                Some(former) if former.now => Some(Box::new(former.owned.clone())),
+                _ => owned.and_then(|o| o.former.clone()),
+            },
             references: wish.map(|w| w.references.clone()).unwrap_or_default(),
             on_destroy: wish.map(|w| w.on_destroy).or(owned.map(|o| o.on_destroy)).unwrap_or_default(),
             protect: wish.is_some_and(|w| w.protect) || (wish.is_none() && owned.is_some_and(|o| o.protect)),
@@ -406,7 +504,7 @@ fn draft(
             Err(PlanError::Foreign { address: resource.address.clone(), owner: owner.clone() })
         }
         Verdict::Keep if parts.contains(&resource.address) => {
-            one_replacement(resource, base, "it is a part of what is made anew".into())
+            Ok(one_replacement(resource, base, "it is a part of what is made anew".into()))
         }
         Verdict::Keep if references(resource).any(|r| !r.part && replaced.contains(&r.to)) => {
             let reason = "what it names is made anew".to_owned();
@@ -417,13 +515,18 @@ fn draft(
             }))
         }
         Verdict::Keep => Ok(Drafted::Unchanged(described_anew(resource))),
+        Verdict::Create { .. } if is_renamed(resource) => {
+            let reason = renamed(resource).unwrap_or_default();
+            one(base(ActionKind::Replace, reason, Some(Phase::Create)).map(|s| Step { adopted: false, ..s }))
+        }
         Verdict::Create { removed_outside } => {
             let reason = if *removed_outside { "it was removed outside" } else { "the spec asks for it" };
             one(base(ActionKind::Create, reason.into(), None).map(|s| Step { adopted: false, ..s }))
         }
         Verdict::Adopt => {
             one(base(ActionKind::Adopt, "it exists already, as the spec asks for it".into(), None).map(|mut s| {
-                s.adopted = !ours(resource);
+                // A run that was cut off while it adopted has left our mark on what is somebody else's.
+                s.adopted = resource.owned.as_ref().map_or(!ours(resource), |owned| owned.adopted);
                 s.before.clone_from(&s.after);
                 s
             }))
@@ -435,10 +538,10 @@ fn draft(
             } else {
                 format!("{} cannot be changed in place", fields.join(", "))
             };
-            one_replacement(resource, base, reason)
+            Ok(one_replacement(resource, base, reason))
         }
         Verdict::Change { .. } if parts.contains(&resource.address) => {
-            one_replacement(resource, base, "it is a part of what is made anew".into())
+            Ok(one_replacement(resource, base, "it is a part of what is made anew".into()))
         }
         Verdict::Change { before, differences, intent, drift, adopt, .. } => {
             let reason = match (adopt, drift, intent) {
@@ -484,21 +587,14 @@ fn one_replacement(
     resource: &ResourceDiff,
     base: impl Fn(ActionKind, String, Option<Phase>) -> Option<Step>,
     reason: String,
-) -> Result<Drafted, PlanError> {
+) -> Drafted {
     let mut steps = Vec::new();
     if let Some(owned) = &resource.owned
         && let Some(step) = base(ActionKind::Replace, reason.clone(), Some(Phase::Delete))
     {
-        // After a rename the old thing was not looked at under its old name: what we applied last is what we know.
-        let renamed = moved(resource);
-        let keep = owned.on_destroy == OnDestroy::Keep;
         steps.push(Step {
-            action: if keep { ActionKind::Forget } else { ActionKind::Replace },
-            physical_id: owned.physical_id.clone(),
-            scope: owned.scope.clone(),
             before: owned.body.clone(),
             after: None,
-            fingerprint: if renamed { None } else { step.fingerprint.clone() },
             references: owned.references.clone(),
             protect: owned.protect || step.protect,
             ..step
@@ -511,10 +607,11 @@ fn one_replacement(
     if let Some(step) = base(ActionKind::Replace, reason, Some(Phase::Create)) {
         steps.push(Step { adopted: false, fingerprint: None, ..step });
     }
-    Ok(Drafted::Steps(steps))
+    Drafted::Steps(steps)
 }
 
-/// The state's entry for a thing that stays, if the spec describes it differently now (its dependencies, protection).
+/// The state's entry for a thing that stays, if it is described differently now: under another address, with other
+/// dependencies, or after somebody changed a part of it that is not ours.
 fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
     let (wish, owned) = (&resource.desired.as_ref()?.wish, resource.owned.as_ref()?);
     let anew = Owned {
@@ -526,16 +623,19 @@ fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
         on_destroy: wish.on_destroy,
         protect: wish.protect,
         adopted: owned.adopted,
+        former: owned.former.clone(),
     };
-    let same = Owned { fingerprint: owned.fingerprint.clone(), ..anew.clone() } == *owned;
-    (!same).then_some(anew)
+    (resource.moved_from.is_some() || anew != *owned).then_some(anew)
 }
 
 /// The order of steps.
 ///
 /// Making follows references; taking away follows them backwards; what is rewritten because it no longer names a thing
 /// comes before that thing goes.
-fn order(diff: &Diff, steps: &BTreeMap<StepName, Step>) -> Graph<StepName> {
+///
+/// A new thing under another name comes before the old one goes, unless its address is among those of which the old one
+/// goes `first`.
+fn order(diff: &Diff, steps: &BTreeMap<StepName, Step>, first: &BTreeSet<Address>) -> Graph<StepName> {
     let mut graph = Graph::new(steps.keys().cloned());
     let at = |address: &Address, phase| StepName { address: address.clone(), phase };
     let makes = |address: &Address| {
@@ -559,20 +659,29 @@ fn order(diff: &Diff, steps: &BTreeMap<StepName, Step>) -> Graph<StepName> {
                 }
             }
         }
-        let remade = steps.contains_key(&at(address, Some(Phase::Create)));
-        if remade && !moved(resource) {
-            graph.edge(&at(address, Some(Phase::Delete)), &at(address, Some(Phase::Create)));
-        } else if remade {
+        let old = at(address, Some(Phase::Delete));
+        let goes_last = |resource: &ResourceDiff| resource.former.is_some() && !first.contains(&resource.address);
+        if goes_last(resource) {
             // The new one has another name: it is made, and what depends on it follows, before the old one goes.
-            graph.edge(&at(address, Some(Phase::Create)), &at(address, Some(Phase::Delete)));
+            for new in makes(address) {
+                graph.edge(&new, &old);
+            }
+            // The state tells of the old one only as long as it tells of the new one.
+            for gone in takes(address).into_iter().filter(|gone| *gone != old) {
+                graph.edge(&old, &gone);
+            }
+        } else {
+            for new in makes(address) {
+                graph.edge(&old, &new);
+            }
         }
-        for reference in resource.owned.iter().flat_map(|o| &o.references) {
+        for reference in known_references(resource) {
             for gone in takes(&reference.to) {
                 for first in takes(address) {
                     graph.edge(&first, &gone);
                 }
-                let in_place =
-                    gone.phase == Some(Phase::Delete) && diff.resources.get(&reference.to).is_some_and(|r| !moved(r));
+                let in_place = gone.phase == Some(Phase::Delete)
+                    && diff.resources.get(&reference.to).is_some_and(|r| !goes_last(r));
                 if !in_place {
                     for first in makes(address).into_iter().filter(|n| n.phase.is_none()) {
                         graph.edge(&first, &gone);

@@ -1,5 +1,6 @@
 //! A loopback HTTP server that answers with recorded texts, for the tests of kinds: the real client, the real wire, no
 //! emulator.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is compiled for tests only
 
 use std::sync::{Arc, Mutex};
 
@@ -111,8 +112,7 @@ impl Recorded {
 async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
     let mut bytes = Vec::new();
     let mut buffer = [0_u8; 8192];
-    loop {
-        let Ok(n) = stream.read(&mut buffer).await else { break };
+    while let Ok(n) = stream.read(&mut buffer).await {
         bytes.extend_from_slice(&buffer[..n]);
         let text = String::from_utf8_lossy(&bytes);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {

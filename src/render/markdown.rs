@@ -123,7 +123,7 @@ fn prose(text: &str) -> String {
     out
 }
 
-/// A code span with a fence that the text cannot close (CommonMark, "Code spans").
+/// A code span with a fence that the text cannot close (`CommonMark`, "Code spans").
 fn code(text: &str) -> String {
     let text = inert(text).replace('\n', " ");
     let fence = "`".repeat(longest_run(&text) + 1);

@@ -253,6 +253,11 @@ fn whole(body: &Value) -> Vec<Detail> {
             continue;
         }
         match value {
+            // A set.
+            Value::Object(map) if !map.is_empty() && map.values().all(|v| *v == Value::Bool(true)) => {
+                let names: Vec<&str> = map.keys().map(String::as_str).collect();
+                details.push(Detail::Value { path: key.clone(), before: None, after: Some(names.join(", ")) });
+            }
             Value::Object(map) => {
                 for (name, inner) in map.iter().filter(|(name, _)| !name.starts_with("bailiwick:")) {
                     details.push(Detail::Value {
@@ -263,6 +268,7 @@ fn whole(body: &Value) -> Vec<Detail> {
                 }
             }
             Value::Null => {}
+            Value::String(text) if text.is_empty() => {}
             _ => details.push(Detail::Value { path: key.clone(), before: None, after: Some(short(value)) }),
         }
     }
@@ -374,9 +380,9 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[Finding]) -> Report {
     Report { headline, sections, footer: Vec::new() }
 }
 
-/// The end report of an apply.
+/// The end report of an apply; `command` does what is left.
 #[must_use]
-pub fn applied(plan: &Plan, outcomes: &Outcomes) -> Report {
+pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
     let (mut done, mut failed, mut skipped, mut left) = (0, 0, 0, 0);
     let mut rows = Vec::new();
     for step in &plan.steps {
@@ -412,7 +418,7 @@ pub fn applied(plan: &Plan, outcomes: &Outcomes) -> Report {
     }
     let mut footer = Vec::new();
     if failed + skipped + left > 0 {
-        footer.push("The next `bailiwick apply` does what is left.".to_owned());
+        footer.push(format!("The next `bailiwick {command}` does what is left."));
     }
     let sections = if rows.is_empty() { Vec::new() } else { vec![Section { title: "Not done".into(), rows }] };
     Report { headline, sections, footer }

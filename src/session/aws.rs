@@ -26,6 +26,8 @@ use crate::address::{Region, Scope};
 use crate::spec::AccountSpec;
 
 const ATTEMPTS: u32 = 8;
+/// Nobody wants to wait long to hear that there is nobody to ask.
+const IDENTITY_ATTEMPTS: u32 = 3;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const OPERATION_TIMEOUT: Duration = Duration::from_mins(2);
 const SESSION_NAME: &str = "bailiwick";
@@ -125,7 +127,7 @@ async fn connect(key: &str, spec: &AccountSpec, requests: Arc<Requests>) -> Resu
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .region(region.clone())
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .retry_config(RetryConfig::standard().with_max_attempts(IDENTITY_ATTEMPTS))
         .timeout_config(
             TimeoutConfig::builder()
                 .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -176,6 +178,7 @@ async fn connect(key: &str, spec: &AccountSpec, requests: Arc<Requests>) -> Resu
             arn: caller.arn().unwrap_or_default().to_owned(),
         });
     }
+    let config = config.into_builder().retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS)).build();
     Ok(Account { config })
 }
 

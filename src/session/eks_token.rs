@@ -1,7 +1,7 @@
 //! The bearer token of EKS: a presigned STS request, made without any subprocess.
 //!
 //! Source: aws-iam-authenticator, "API Authorization from Outside a Cluster": `k8s-aws-v1.` and the base64url text of a
-//! presigned GetCallerIdentity URL, whose signed header `x-k8s-aws-id` names the cluster.
+//! presigned `GetCallerIdentity` URL, whose signed header `x-k8s-aws-id` names the cluster.
 
 use std::time::{Duration, SystemTime};
 

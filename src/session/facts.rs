@@ -36,7 +36,13 @@ impl Session {
         let Scope::Account { account, .. } = scope else { return Ok(None) };
         match self.kms(scope).await?.describe_key().key_id(alias).send().await {
             Ok(answer) => Ok(answer.key_metadata().and_then(|m| m.arn()).map(ToOwned::to_owned)),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_not_found_exception()) => Ok(None),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(aws_sdk_kms::operation::describe_key::DescribeKeyError::is_not_found_exception) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(SessionError::Account {
                 account: account.clone(),
                 why: format!("KMS does not describe `{alias}`: {}", answer(&error)),

@@ -35,7 +35,7 @@ impl Session {
         if let Some(known) = slot.as_ref().filter(|c| c.made.elapsed() < CLIENT_LIFE) {
             return Ok(known.client.clone());
         }
-        let mut config = self.cluster_config(cluster).await?;
+        let mut config = Box::pin(self.cluster_config(cluster)).await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
         let client = Client::try_from(config)
@@ -66,7 +66,7 @@ impl Session {
                     .await
                     .map_err(|e| failed(format!("context `{context}`: {e}")))
             }
-            None => self.eks_config(cluster).await,
+            None => Box::pin(self.eks_config(cluster)).await,
         }
     }
 

@@ -87,16 +87,21 @@ pub struct Environment {
     pub concurrency: Option<usize>,
 }
 
+/// An account that is connected to once, however many ask for it at the same time.
+#[cfg(feature = "aws")]
+type Connecting = OnceCell<Result<aws::Account, SessionError>>;
+
 /// Clients for everything that a spec names, made when they are first needed.
 pub struct Session {
     project: String,
     accounts: BTreeMap<String, AccountSpec>,
+    #[cfg_attr(not(any(feature = "aws", feature = "kubernetes")), allow(dead_code))] // only clients ask
     clusters: BTreeMap<String, (ClusterSpec, crate::address::Region)>,
     environment: Environment,
     requests: Arc<Requests>,
     paces: Mutex<BTreeMap<(String, &'static str), Arc<tokio::sync::Semaphore>>>,
     #[cfg(feature = "aws")]
-    aws: Mutex<BTreeMap<String, Arc<OnceCell<Result<aws::Account, SessionError>>>>>,
+    aws: Mutex<BTreeMap<String, Arc<Connecting>>>,
     #[cfg(feature = "kubernetes")]
     kubernetes: Mutex<BTreeMap<String, Arc<Mutex<Option<kubernetes::Cluster>>>>>,
 }

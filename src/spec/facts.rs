@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Spec;
+use crate::document::Digest;
 
 /// Facts read before planning.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +19,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Stand-ins that have the form and length of the real values, for compiling without looking anywhere.
+    /// Stand-ins that have the form and length of the real values, for compiling without looking anywhere. Different
+    /// clusters and keys have different ones, as in reality.
     #[must_use]
     pub fn placeholders(spec: &Spec) -> Self {
         let issuers = spec
@@ -28,7 +30,11 @@ impl Facts {
                 let region = spec.cluster_region(cluster);
                 (
                     key.clone(),
-                    format!("https://oidc.eks.{region}.{}/id/EXAMPLED539D4633E53DE1B716D3041E", region.dns_suffix()),
+                    format!(
+                        "https://oidc.eks.{region}.{}/id/EXAMPLE{}",
+                        region.dns_suffix(),
+                        Digest::of(spec.cluster_arn(cluster).as_bytes()).short(25).to_uppercase()
+                    ),
                 )
             })
             .collect();
@@ -40,7 +46,11 @@ impl Facts {
                 let id = spec.account_id(&key.account);
                 (
                     name.clone(),
-                    format!("arn:{}:kms:{region}:{id}:key/00000000-0000-0000-0000-000000000000", region.partition()),
+                    format!(
+                        "arn:{}:kms:{region}:{id}:key/00000000-0000-0000-0000-{}",
+                        region.partition(),
+                        Digest::of(key.alias_name().as_bytes()).short(12)
+                    ),
                 )
             })
             .collect();

@@ -22,7 +22,7 @@ pub struct GrantSpec {
     /// How the bucket's account is reached.
     #[serde(default)]
     pub mode: Mode,
-    /// Grant `HeadBucket` too, which KServe 0.17 and later calls first. S3 cannot tell it from listing the bucket
+    /// Grant `HeadBucket` too, which `KServe` 0.17 and later calls first. S3 cannot tell it from listing the bucket
     /// without a prefix, so the names of all keys of the bucket become visible.
     #[serde(default)]
     pub head_bucket: bool,
@@ -94,14 +94,14 @@ impl GrantSpec {
             Some(_) => {}
         }
         if let Access::Actions(actions) = &self.access {
-            self.check_actions(actions, &n, problems);
+            Self::check_actions(actions, &n, problems);
         }
         if self.mode == Mode::AssumeRole {
             self.check_assume_role(&n, spec, problems);
         }
     }
 
-    fn check_actions(&self, actions: &[String], n: &str, problems: &mut Problems<'_>) {
+    fn check_actions(actions: &[String], n: &str, problems: &mut Problems<'_>) {
         if actions.is_empty() {
             problems.error(
                 "wrong-value",

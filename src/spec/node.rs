@@ -188,7 +188,9 @@ pub fn drop_nulls(node: &mut Node) {
     match &mut node.value {
         Value::Map(entries) => {
             entries.retain(|(_, child)| !matches!(child.value, Value::Null));
-            entries.iter_mut().for_each(|(_, child)| drop_nulls(child));
+            for (_, child) in entries {
+                drop_nulls(child);
+            }
         }
         Value::List(nodes) => nodes.iter_mut().for_each(drop_nulls),
         _ => {}
@@ -222,7 +224,9 @@ pub fn refuse_duplicates(node: &mut Node, problems: &mut Vec<Diagnostic>) {
                 kept.reverse();
                 *entries = kept;
             }
-            entries.iter_mut().for_each(|(_, child)| refuse_duplicates(child, problems));
+            for (_, child) in entries {
+                refuse_duplicates(child, problems);
+            }
         }
         Value::List(nodes) => nodes.iter_mut().for_each(|child| refuse_duplicates(child, problems)),
         _ => {}
@@ -396,7 +400,8 @@ mod tests {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for n in 1..12 {
             let previous = format!("*a{}", n - 1);
-            text.push_str(&format!("a{n}: &a{n} [{}]\n", vec![previous; 10].join(", ")));
+            let aliases = vec![previous; 10].join(", ");
+            text = format!("{text}a{n}: &a{n} [{aliases}]\n");
         }
         let problem = parse(&"bomb.yaml".into(), &text).unwrap_err();
         assert_eq!(problem.code, "yaml-syntax");

@@ -70,7 +70,9 @@ impl<'a> Walk<'a> {
             Value::Map(_) => self.map(node, schema, what),
             Value::List(nodes) => {
                 if let Some(element) = schema.get("items") {
-                    nodes.iter_mut().for_each(|child| self.node(child, element, what));
+                    for child in nodes {
+                        self.node(child, element, what);
+                    }
                 }
             }
             Value::Text { text, plain } => {
@@ -128,15 +130,14 @@ impl<'a> Walk<'a> {
                             | (Value::Int(_), ["integer"])
                     )
                 });
-                match fitting {
-                    Some(schema) => self.node(node, schema, what),
-                    None => {
-                        let mut all: Vec<&str> = resolved.iter().flat_map(|a| types(a)).collect();
-                        if all.is_empty() {
-                            all.push("string");
-                        }
-                        self.wrong_type(node, &all, resolved.first().copied(), what);
+                if let Some(schema) = fitting {
+                    self.node(node, schema, what);
+                } else {
+                    let mut all: Vec<&str> = resolved.iter().flat_map(|a| types(a)).collect();
+                    if all.is_empty() {
+                        all.push("string");
                     }
+                    self.wrong_type(node, &all, resolved.first().copied(), what);
                 }
             }
         }

@@ -45,6 +45,8 @@ pub enum Happening {
         /// What is owned now; nothing after a deletion.
         owned: Option<Box<Owned>>,
     },
+    /// What the address named before is gone; what it names now is not touched.
+    FormerGone,
     /// The call failed.
     Failed {
         /// Why.

@@ -68,6 +68,9 @@ pub struct Owned {
     /// Whether plans that delete or replace it are refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protect: bool,
+    /// What the address named before, as long as it is still to go: a thing under another name or in another place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Box<Owned>>,
 }
 
 /// Why a state cannot be used.
@@ -153,6 +156,12 @@ pub fn fold(mut state: State, entries: &[Entry]) -> (State, Vec<Address>) {
                     Some(owned) => state.resources.insert(entry.address.clone(), (**owned).clone()),
                     None => state.resources.remove(&entry.address),
                 };
+            }
+            Happening::FormerGone => {
+                unknown.remove(&entry.address);
+                if let Some(owned) = state.resources.get_mut(&entry.address) {
+                    owned.former = owned.former.take().and_then(|former| former.former);
+                }
             }
             Happening::Failed { certain, .. } => {
                 if *certain {

@@ -16,6 +16,7 @@ fn owned(name: &str) -> Owned {
         references: Vec::new(),
         on_destroy: OnDestroy::Delete,
         protect: false,
+        former: None,
     }
 }
 

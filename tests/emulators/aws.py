@@ -53,6 +53,7 @@ import moto.eks.models
 import moto.eks.utils
 import moto.iam.policy_validation
 import moto.iam.urls
+import moto.kms.models
 import moto.kms.responses
 import moto.kms.urls
 import moto.s3.urls
@@ -943,6 +944,10 @@ class Kms(KmsBackend):
     def create_key(self, policy, *rest, **named):
         if policy:
             self._check_policy(policy)
+        # The same ids every time, so that documents which name them can be compared.
+        place = f"{self.account_id}/{self.region_name}/{len(self.keys)}"
+        identifier = str(uuid.UUID(bytes=hashlib.sha256(place.encode()).digest()[:16], version=4))
+        moto.kms.models.generate_key_id = lambda multi=False: f"mrk-{identifier}" if multi else identifier
         return super().create_key(policy, *rest, **named)
 
     def put_key_policy(self, key_id, policy):

@@ -125,11 +125,43 @@ def write_certificates(folder):
     for key in ("ca.key", "server.key", "service-account.key"):
         openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
     config = ("-config", "openssl.cnf")
-    openssl("req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=bailiwick-test-ca", "-days", "30",
-            *config, "-extensions", "ca", "-out", "ca.crt")
+    openssl(
+        "req",
+        "-x509",
+        "-new",
+        "-key",
+        "ca.key",
+        "-subj",
+        "/CN=bailiwick-test-ca",
+        "-days",
+        "30",
+        *config,
+        "-extensions",
+        "ca",
+        "-out",
+        "ca.crt",
+    )
     openssl("req", "-new", "-key", "server.key", "-subj", "/CN=kube-apiserver", *config, "-out", "server.csr")
-    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-set_serial", "1",
-            "-days", "30", "-extfile", "openssl.cnf", "-extensions", "server", "-out", "server.crt")
+    openssl(
+        "x509",
+        "-req",
+        "-in",
+        "server.csr",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-set_serial",
+        "1",
+        "-days",
+        "30",
+        "-extfile",
+        "openssl.cnf",
+        "-extensions",
+        "server",
+        "-out",
+        "server.crt",
+    )
 
 
 def kubeconfig(server, context, token=None, ca=None):
@@ -214,7 +246,8 @@ class Cluster:
             except PortTaken:
                 if self.wanted_port:
                     break
-        raise StartError("no free port: other programs took every port that was chosen")
+        taken = f"port {self.wanted_port} is" if self.wanted_port else "every port that was chosen was"
+        raise StartError(f"{taken} taken by another program")
 
     def spawn(self, name, *args):
         with open(self.logs / f"{name}.log", "wb") as log:
@@ -311,7 +344,9 @@ class Cluster:
     def install_crd(self):
         code, text = self.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", INFERENCE_SERVICE)
         if code not in (201, 409):
-            raise StartError(f"the InferenceService definition was refused with {code}: {text.decode(errors='replace')}")
+            raise StartError(
+                f"the InferenceService definition was refused with {code}: {text.decode(errors='replace')}"
+            )
         listing = "/apis/serving.kserve.io/v1beta1/inferenceservices"
         self.wait_for("InferenceService was served", lambda: self.call("GET", listing)[0] == 200)
 
@@ -353,7 +388,11 @@ def main():
     parser.add_argument("--log-dir", metavar="DIR", help="keep the logs of both programs here")
     parser.add_argument("--timeout", type=float, default=120, help="seconds to come up (default 120)")
     parser.add_argument(
-        "--flag", action="append", default=[], metavar="FLAG", help="one more flag for kube-apiserver, as in --flag=--v=2"
+        "--flag",
+        action="append",
+        default=[],
+        metavar="FLAG",
+        help="one more flag for kube-apiserver, as in --flag=--v=2",
     )
     parser.add_argument("--run", nargs=argparse.REMAINDER, metavar="CMD", help="run CMD, then stop; must come last")
     args = parser.parse_args()

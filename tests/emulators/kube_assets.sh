@@ -9,6 +9,7 @@
 # configuration of their own that adds deb-src to the machine's Debian sources. About 4 CPU minutes, 1.5 GB while
 # building, 130 MB afterwards.
 set -eu
+{ # The shell reads up to the closing brace before it starts: a checkout during the build does no harm.
 
 version=1.20.2
 cache=${BAILIWICK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bailiwick}
@@ -20,6 +21,8 @@ die() {
     say "set KUBEBUILDER_ASSETS to a folder with the programs etcd and kube-apiserver instead"
     exit 1
 }
+# Runs a command and shows what it said only when it failed.
+quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; return 1; }; }
 complete() { [ -x "$1/etcd" ] && [ -x "$1/kube-apiserver" ]; }
 
 for folder in "${KUBEBUILDER_ASSETS:-}" "$assets"; do
@@ -37,6 +40,8 @@ codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
 [ "$codename" = bookworm ] || die "this is ${codename:-no Debian}: kube-apiserver is built on Debian 12 (bookworm) only"
 
 mkdir -p "$cache"
+# What a run that was killed left behind.
+find "$cache" -maxdepth 1 -name 'kube-build.*' -mmin +180 -exec rm -rf {} +
 work=$(mktemp -d "$cache/kube-build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
@@ -85,7 +90,7 @@ CONF
 export APT_CONFIG="$apt/apt.conf"
 
 say "reading Debian's package lists"
-apt-get -qq update >&2 || die "apt-get update failed"
+quietly apt-get -qq update || die "apt-get update failed"
 apt-cache showsrc kubernetes 2>/dev/null | grep -q "^Version: .*$version" ||
     die "Debian's sources here do not hold kubernetes $version"
 
@@ -93,8 +98,8 @@ say "downloading kubernetes $version, Go 1.19 and etcd"
 mkdir "$work/download" "$work/root"
 (
     cd "$work/download"
-    apt-get -qq download golang-1.19-go golang-1.19-src golang-github-modern-go-reflect2-dev etcd-server >&2
-    apt-get -qq source --download-only kubernetes >&2
+    quietly apt-get -qq download golang-1.19-go golang-1.19-src golang-github-modern-go-reflect2-dev etcd-server &&
+        quietly apt-get -qq source --download-only kubernetes
 ) || die "the download failed"
 for package in "$work"/download/*.deb; do
     dpkg-deb -x "$package" "$work/root"
@@ -125,8 +130,12 @@ nice -n 10 "$work/openapi-gen" --logtostderr -i "${packages%,}" -p k8s.io/kubern
     -O zz_generated.openapi -h vendor/k8s.io/code-generator/hack/boilerplate.go.txt -r "$work/violations"
 
 say "building kube-apiserver (about 4 CPU minutes)"
-stamp=k8s.io/kubernetes/vendor/k8s.io/component-base/version
-flags="-s -w -X $stamp.gitVersion=v$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=20"
+flags="-s -w"
+# The first is what --version prints, the second what the server answers at /version.
+for stamp in component-base/version client-go/pkg/version; do
+    stamp=k8s.io/kubernetes/vendor/k8s.io/$stamp
+    flags="$flags -X $stamp.gitVersion=v$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=20"
+done
 mkdir "$work/assets"
 nice -n 10 "$go" build -trimpath -ldflags "$flags" -o "$work/assets/kube-apiserver" ./cmd/kube-apiserver
 cp "$work/root/usr/bin/etcd" "$work/assets/etcd"
@@ -137,3 +146,5 @@ cd "$cache"
 # Another run may have finished first; its result is as good.
 mv -T "$work/assets" "$assets" 2>/dev/null || complete "$assets" || die "cannot move the result to $assets"
 printf '%s\n' "$assets"
+exit 0
+}

@@ -77,7 +77,10 @@ class Reply:
             raise Failed(f"got {self.code}, wanted {code}: {self.text[:300]}")
         if code >= 400:
             status = self.value
-            equal([status["kind"], status["apiVersion"], status["status"], status["code"]], ["Status", "v1", "Failure", code])
+            equal(
+                [status["kind"], status["apiVersion"], status["status"], status["code"]],
+                ["Status", "v1", "Failure", code],
+            )
         if reason:
             equal(self.value.get("reason"), reason)
         if message:
@@ -98,7 +101,17 @@ class Api:
             return http.client.HTTPSConnection(self.host, self.port, context=self.context, timeout=30)
         return http.client.HTTPConnection(self.host, self.port, timeout=30)
 
-    def call(self, method, path, body=None, content="application/json", token=DEFAULT, agent="contract/1", connection=None, **query):
+    def call(
+        self,
+        method,
+        path,
+        body=None,
+        content="application/json",
+        token=DEFAULT,
+        agent="contract/1",
+        connection=None,
+        **query,
+    ):
         query = {name: value for name, value in query.items() if value is not None}
         path += "?" + urllib.parse.urlencode(query) if query else ""
         headers = {"Accept": "application/json", "User-Agent": agent}
@@ -381,7 +394,11 @@ def _(api, space):
 def _(api, space):
     token = limited(space)
     message = api.get(space.accounts, token=token).expect(403, "Forbidden").value["message"]
-    holds(message.startswith("serviceaccounts is forbidden: User ") and message.endswith(f'in the namespace "{space.name}"'), message)
+    holds(
+        message.startswith("serviceaccounts is forbidden: User ")
+        and message.endswith(f'in the namespace "{space.name}"'),
+        message,
+    )
     message = api.get("/api/v1/serviceaccounts", token=token).expect(403, "Forbidden").value["message"]
     holds(' cannot list resource "serviceaccounts" ' in message and message.endswith(" at the cluster scope"), message)
 
@@ -419,7 +436,9 @@ def _(api, space):
 @check("namespace: created Active")
 def _(api, space):
     name = space.spare("new")
-    reply = api.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}).expect(201)
+    reply = api.post(
+        "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    ).expect(201)
     equal([reply.value["status"]["phase"], reply.value["spec"]["finalizers"]], ["Active", ["kubernetes"]])
     equal(names(api.get("/api/v1/namespaces", fieldSelector=f"metadata.name={name}")), [name])
 
@@ -468,7 +487,10 @@ def _(api, space):
         if api.get(f"/api/v1/namespaces/{name}").code == 404:
             reply.expect(404, "NotFound")
             continue
-        text = f'serviceaccounts "x" is forbidden: unable to create new content in namespace {name} because it is being terminated'
+        text = (
+            f'serviceaccounts "x" is forbidden: unable to create new content in namespace {name} '
+            "because it is being terminated"
+        )
         reply.expect(403, "Forbidden", text)
         equal(causes(reply), [("NamespaceTerminating", "metadata.namespace")])
 
@@ -507,7 +529,10 @@ def _(api, space):
 @check("create: without name 422")
 def _(api, space):
     reply = api.post(space.accounts, {"metadata": {}}).expect(422, "Invalid")
-    equal(reply.value["message"], 'ServiceAccount "" is invalid: metadata.name: Required value: name or generateName is required')
+    equal(
+        reply.value["message"],
+        'ServiceAccount "" is invalid: metadata.name: Required value: name or generateName is required',
+    )
 
 
 @check("create: an absent namespace is 404 naming the namespace")
@@ -529,7 +554,9 @@ def _(api, space):
 @check("create: another namespace in the body is 400")
 def _(api, space):
     reply = api.post(space.accounts, account("x", namespace="other")).expect(400, "BadRequest")
-    equal(reply.value["message"], "the namespace of the provided object does not match the namespace sent on the request")
+    equal(
+        reply.value["message"], "the namespace of the provided object does not match the namespace sent on the request"
+    )
 
 
 @check("create: a second object of the name is 409 AlreadyExists")
@@ -563,7 +590,9 @@ def _(api, space):
 @check("create: an invalid name is 422 with the rule")
 def _(api, space):
     reply = api.post(space.accounts, account("Bad_Name")).expect(422, "Invalid")
-    text = 'ServiceAccount "Bad_Name" is invalid: metadata.name: Invalid value: "Bad_Name": a lowercase RFC 1123 subdomain must'
+    text = (
+        'ServiceAccount "Bad_Name" is invalid: metadata.name: Invalid value: "Bad_Name": a lowercase RFC 1123 subdomain'
+    )
     holds(reply.value["message"].startswith(text), reply.value["message"])
     details = reply.value["details"]
     equal([details["name"], details["kind"]], ["Bad_Name", "ServiceAccount"])
@@ -579,7 +608,10 @@ def _(api, space):
 def _(api, space):
     reply = api.post(space.accounts, account("s", labels={"a b": "c d"})).expect(422, "Invalid")
     equal(causes(reply), [("FieldValueInvalid", "metadata.labels")] * 2)
-    holds(reply.value["message"].startswith('ServiceAccount "s" is invalid: [metadata.labels: Invalid value: "a b": '), reply.text)
+    holds(
+        reply.value["message"].startswith('ServiceAccount "s" is invalid: [metadata.labels: Invalid value: "a b": '),
+        reply.text,
+    )
 
 
 @check("create: a label's value may have 63 characters, not 64")
@@ -644,7 +676,10 @@ def _(api, space):
         raise Skipped("fieldValidation came with Kubernetes 1.25")
     odd = account("s", {"nope": 1})
     reply = api.post(space.accounts, odd, fieldValidation="Strict").expect(400, "BadRequest")
-    text = 'ServiceAccount in version "v1" cannot be handled as a ServiceAccount: strict decoding error: unknown field "nope"'
+    text = (
+        'ServiceAccount in version "v1" cannot be handled as a ServiceAccount: strict decoding error: '
+        'unknown field "nope"'
+    )
     equal(reply.value["message"], text)
     reply = api.post(space.accounts, odd, fieldValidation="Warn").expect(201)
     equal(reply.headers["Warning"], '299 - "unknown field \\"nope\\""')
@@ -788,7 +823,10 @@ def _(api, space):
             break
         api.patch(f"{space.accounts}/s0", {"metadata": {"labels": {"turn": str(number)}}}).expect(200)
     reply.expect(410, "Expired")
-    holds(reply.value["message"].startswith("The provided continue parameter is too old to display a consistent list"), reply.text)
+    holds(
+        reply.value["message"].startswith("The provided continue parameter is too old to display a consistent list"),
+        reply.text,
+    )
     equal(names(api.get(space.accounts, limit=2, **{"continue": reply.meta["continue"]})), ["s2", "s3"])
 
 
@@ -856,7 +894,10 @@ def _(api, space):
     several(api, space, 3)
     equal(names(api.get(space.accounts, fieldSelector="metadata.name=s1")), ["s1"])
     equal(names(api.get(space.accounts, fieldSelector="metadata.name!=s1")), ["s0", "s2"])
-    equal(names(api.get("/api/v1/serviceaccounts", fieldSelector=f"metadata.name=s1,metadata.namespace={space.name}")), ["s1"])
+    equal(
+        names(api.get("/api/v1/serviceaccounts", fieldSelector=f"metadata.name=s1,metadata.namespace={space.name}")),
+        ["s1"],
+    )
 
 
 @check("list: an unknown field selector is 400")
@@ -873,9 +914,14 @@ STALE = "the object has been modified; please apply your changes to the latest v
 @check("put: replaces and makes resourceVersion grow")
 def _(api, space):
     before = api.post(space.accounts, account("s", labels={"a": "1"})).value
-    after = api.put(f"{space.accounts}/s", {**before, "metadata": {**before["metadata"], "labels": {"b": "2"}}}).expect(200)
+    after = api.put(f"{space.accounts}/s", {**before, "metadata": {**before["metadata"], "labels": {"b": "2"}}}).expect(
+        200
+    )
     equal(after.meta["labels"], {"b": "2"})
-    equal([after.meta[key] for key in ("uid", "creationTimestamp")], [before["metadata"][key] for key in ("uid", "creationTimestamp")])
+    equal(
+        [after.meta[key] for key in ("uid", "creationTimestamp")],
+        [before["metadata"][key] for key in ("uid", "creationTimestamp")],
+    )
     holds(int(after.meta["resourceVersion"]) > int(before["metadata"]["resourceVersion"]), after.meta)
 
 
@@ -1019,7 +1065,9 @@ def _(api, space):
 
 @check("strategic merge patch: `secrets` merges by name, `imagePullSecrets` is replaced")
 def _(api, space):
-    api.post(space.accounts, account("s", {"secrets": [{"name": "a"}], "imagePullSecrets": [{"name": "a"}]})).expect(201)
+    api.post(space.accounts, account("s", {"secrets": [{"name": "a"}], "imagePullSecrets": [{"name": "a"}]})).expect(
+        201
+    )
     body = {"secrets": [{"name": "b"}], "imagePullSecrets": [{"name": "b"}]}
     value = api.patch(f"{space.accounts}/s", body, content=STRATEGIC).expect(200).value
     equal(sorted(row["name"] for row in value["secrets"]), ["a", "b"])
@@ -1032,6 +1080,14 @@ def _(api, space):
     body = {"secrets": [{"$patch": "delete", "name": "a"}], "metadata": {"labels": {"x": "1"}}}
     reply = api.patch(f"{space.accounts}/s", body, content=STRATEGIC).expect(200)
     equal([reply.value["secrets"], reply.meta["labels"]], [[{"name": "b"}], {"x": "1"}])
+
+
+@check("strategic merge patch: finalizers are added to")
+def _(api, space):
+    api.post(space.accounts, account("s", finalizers=["example.com/x"])).expect(201)
+    body = {"metadata": {"finalizers": ["example.com/x", "example.com/y"]}}
+    meta = api.patch(f"{space.accounts}/s", body, content=STRATEGIC).expect(200).meta
+    equal(sorted(meta["finalizers"]), ["example.com/x", "example.com/y"])
 
 
 @check("strategic merge patch: not for custom resources")
@@ -1149,7 +1205,13 @@ def _(api, space):
     reply = api.apply(f"{space.accounts}/s", account("s"), None).expect(422, "Invalid")
     text = 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
     equal(reply.value["message"], text)
-    wanted = [{"reason": "FieldValueRequired", "message": "Required value: is required for apply patch", "field": "fieldManager"}]
+    wanted = [
+        {
+            "reason": "FieldValueRequired",
+            "message": "Required value: is required for apply patch",
+            "field": "fieldManager",
+        }
+    ]
     equal(reply.value["details"], {"group": "meta.k8s.io", "kind": "PatchOptions", "causes": wanted})
     api.get(f"{space.accounts}/s").expect(404)
 
@@ -1165,7 +1227,9 @@ def _(api, space):
 def _(api, space):
     for given in ("v2", None):
         body = {**account("s"), "apiVersion": given}
-        reply = api.apply(f"{space.accounts}/s", {key: value for key, value in body.items() if value}).expect(400, "BadRequest")
+        reply = api.apply(f"{space.accounts}/s", {key: value for key, value in body.items() if value}).expect(
+            400, "BadRequest"
+        )
         text = f"Incorrect version specified in apply patch. Specified patch version: {given or ''}, expected: v1"
         equal(reply.value["message"], text)
 
@@ -1245,7 +1309,9 @@ def _(api, space):
 
 @check("apply: only the named fields change")
 def _(api, space):
-    api.post(space.accounts, account("s", annotations={"theirs": "1"}, labels={"l": "1"}), fieldManager="them").expect(201)
+    api.post(space.accounts, account("s", annotations={"theirs": "1"}, labels={"l": "1"}), fieldManager="them").expect(
+        201
+    )
     meta = api.apply(f"{space.accounts}/s", role("s", "arn")).expect(200).meta
     equal([meta["annotations"], meta["labels"]], [{"theirs": "1", ROLE: "arn"}, {"l": "1"}])
     equal(owners(meta)["a", "Apply"], annotation_fields(ROLE))
@@ -1265,7 +1331,11 @@ def _(api, space):
 def _(api, space):
     api.apply(f"{space.accounts}/s", annotated("s", x="1", y="1"), "first").expect(201)
     reply = api.apply(f"{space.accounts}/s", annotated("s", x="2", y="2"), "second")
-    lines = ['Apply failed with 2 conflicts: conflicts with "first":', "- .metadata.annotations.x", "- .metadata.annotations.y"]
+    lines = [
+        'Apply failed with 2 conflicts: conflicts with "first":',
+        "- .metadata.annotations.x",
+        "- .metadata.annotations.y",
+    ]
     reply.expect(409, "Conflict", "\n".join(lines))
     fields = [f".metadata.annotations.{name}" for name in ("x", "y")]
     equal(causes(reply), [("FieldManagerConflict", field) for field in fields])
@@ -1284,7 +1354,10 @@ def _(api, space):
     ]
     equal(reply.value["message"], "\n".join(lines))
     found = sorted((cause["message"], cause["field"]) for cause in reply.value["details"]["causes"])
-    equal(found, [('conflict with "first"', ".metadata.annotations.x"), ('conflict with "second"', ".metadata.annotations.y")])
+    equal(
+        found,
+        [('conflict with "first"', ".metadata.annotations.x"), ('conflict with "second"', ".metadata.annotations.y")],
+    )
 
 
 @check("apply: a plain update conflicts too, and is named with its version")
@@ -1293,7 +1366,10 @@ def _(api, space):
     body = {"metadata": {"annotations": {ROLE: "edited"}}}
     api.patch(f"{space.accounts}/s", body, fieldManager="kubectl-edit").expect(200)
     reply = api.apply(f"{space.accounts}/s", role("s", "one"), "bailiwick").expect(409, "Conflict")
-    holds(reply.value["message"].startswith('Apply failed with 1 conflict: conflict with "kubectl-edit" using v1'), reply.text)
+    holds(
+        reply.value["message"].startswith('Apply failed with 1 conflict: conflict with "kubectl-edit" using v1'),
+        reply.text,
+    )
     equal(causes(reply), [("FieldManagerConflict", f".metadata.annotations.{ROLE}")])
 
 
@@ -1350,6 +1426,12 @@ def _(api, space):
     api.apply(f"{space.accounts}/s", annotated("s", x="1", y="2")).expect(201)
     meta = api.apply(f"{space.accounts}/s", annotated("s", y="2")).expect(200).meta
     equal([meta["annotations"], owners(meta)], [{"y": "2"}, {("a", "Apply"): annotation_fields("y")}])
+
+
+@check("service account: of its secrets only the names are stored")
+def _(api, space):
+    reply = api.apply(f"{space.accounts}/s", account("s", {"secrets": [{"name": "x", "namespace": "n"}]})).expect(201)
+    equal(reply.value["secrets"], [{"name": "x"}])
 
 
 @check("apply: leaving a field out keeps what a plain update set beside it")
@@ -1463,7 +1545,9 @@ def _(api, space):
 @check("apply: another uid is 422, the right one is fine")
 def _(api, space):
     uid = api.apply(f"{space.accounts}/s", role("s", "one")).meta["uid"]
-    reply = api.apply(f"{space.accounts}/s", account("s", uid="other", annotations={ROLE: "two"})).expect(422, "Invalid")
+    reply = api.apply(f"{space.accounts}/s", account("s", uid="other", annotations={ROLE: "two"})).expect(
+        422, "Invalid"
+    )
     equal(set(causes(reply)), {("FieldValueInvalid", "metadata.uid")})
     meta = api.apply(f"{space.accounts}/s", account("s", uid=uid, annotations={ROLE: "two"})).expect(200).meta
     equal(meta["annotations"], {ROLE: "two"})
@@ -1523,7 +1607,10 @@ def _(api, space):
     before = api.post(space.accounts, account("s")).value
     path = f"{space.accounts}/s"
     equal(api.put(path, annotated("s", a="1"), dryRun="All").expect(200).meta["annotations"], {"a": "1"})
-    equal(api.patch(path, {"metadata": {"annotations": {"a": "1"}}}, dryRun="All").expect(200).meta["annotations"], {"a": "1"})
+    equal(
+        api.patch(path, {"metadata": {"annotations": {"a": "1"}}}, dryRun="All").expect(200).meta["annotations"],
+        {"a": "1"},
+    )
     equal(api.get(path).value, before)
 
 
@@ -1649,6 +1736,17 @@ def _(api, space):
     equal(causes(reply), [("FieldValueNotSupported", "propagationPolicy")])
 
 
+@check("delete: a later policy replaces the one that still waits")
+def _(api, space):
+    api.post(space.accounts, account("s", finalizers=["example.com/f"])).expect(201)
+    path = f"{space.accounts}/s"
+    for policy, wanted in (("Foreground", "foregroundDeletion"), ("Orphan", "orphan"), ("Background", None)):
+        api.delete(path, propagationPolicy=policy).expect(200)
+        waiting = [name for name in api.get(path).expect(200).meta["finalizers"] if name != "example.com/f"]
+        # Controllers act on the policy's finalizer at once.
+        holds(waiting in ([], [wanted]), waiting)
+
+
 @check("delete: a finalizer holds the object until it is cleared")
 def _(api, space):
     api.post(space.accounts, account("s", finalizers=["example.com/f"])).expect(201)
@@ -1658,7 +1756,8 @@ def _(api, space):
     holds("deletionTimestamp" in going, going)
     body = {"metadata": {"finalizers": ["example.com/f", "example.com/late"]}}
     equal(set(causes(api.patch(path, body).expect(422, "Invalid"))), {("FieldValueForbidden", "metadata.finalizers")})
-    api.post(space.accounts, account("s")).expect(409, "AlreadyExists")
+    text = 'object is being deleted: serviceaccounts "s" already exists'
+    api.post(space.accounts, account("s")).expect(409, "AlreadyExists", text)
     api.patch(path, {"metadata": {"finalizers": []}}).expect(200)
     api.get(path).expect(404)
 
@@ -1751,7 +1850,11 @@ def _(api, space):
     api.post(space.pods, pod("p")).expect(201)
     value = api.patch(f"{space.pods}/p", {"status": {"phase": "Running"}}).expect(200).value
     equal(value["status"]["phase"], "Pending")
-    value = api.patch(f"{space.pods}/p/status", {"status": {"phase": "Running"}, "spec": {"nodeName": "n"}}).expect(200).value
+    value = (
+        api.patch(f"{space.pods}/p/status", {"status": {"phase": "Running"}, "spec": {"nodeName": "n"}})
+        .expect(200)
+        .value
+    )
     equal([value["status"]["phase"], "nodeName" in value["spec"]], ["Running", False])
     equal(api.get(f"{space.pods}/p").value["status"]["phase"], "Running")
 
@@ -1805,13 +1908,20 @@ def _(api, space):
     body = service("m", minReplicas=1, model={"uri": "s3://a"})
     body["spec"]["nope"] = 1
     value = api.post(space.services, body).expect(201).value
-    equal([value["spec"], value["metadata"]["generation"]], [{"predictor": {"minReplicas": 1, "model": {"uri": "s3://a"}}}, 1])
+    equal(
+        [value["spec"], value["metadata"]["generation"]],
+        [{"predictor": {"minReplicas": 1, "model": {"uri": "s3://a"}}}, 1],
+    )
     equal([value["kind"], value["apiVersion"]], ["InferenceService", "serving.kserve.io/v1beta1"])
 
 
 @check("custom resource: managed fields of a create")
 def _(api, space):
-    meta = api.post(space.services, service("m", minReplicas=1, model={"uri": "x"}), fieldManager="creator").expect(201).meta
+    meta = (
+        api.post(space.services, service("m", minReplicas=1, model={"uri": "x"}), fieldManager="creator")
+        .expect(201)
+        .meta
+    )
     predictor = {".": {}, "f:minReplicas": {}, "f:model": {".": {}, "f:uri": {}}}
     equal(owners(meta), {("creator", "Update"): {"f:spec": {".": {}, "f:predictor": predictor}}})
 

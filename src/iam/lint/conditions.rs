@@ -17,18 +17,10 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
             findings.add(Check::ConditionForallvalues, element.clone(), detail);
         }
         if let Some(value) = idle_wildcard(condition) {
-            findings.add(
-                Check::ConditionWildcardWithoutLike,
-                element.clone(),
-                format!("`{value}`"),
-            );
+            findings.add(Check::ConditionWildcardWithoutLike, element.clone(), format!("`{value}`"));
         }
         if let Some(value) = private_address(condition) {
-            findings.add(
-                Check::ConditionPrivateSourceIp,
-                element.clone(),
-                format!("`{value}`"),
-            );
+            findings.add(Check::ConditionPrivateSourceIp, element.clone(), format!("`{value}`"));
         }
         if let Some(detail) = mismatch(condition, key) {
             findings.add(Check::ConditionTypeMismatch, element.clone(), detail);
@@ -49,11 +41,7 @@ fn known_key(name: &str) -> Option<&'static Key> {
     }
 }
 
-fn for_all_values(
-    statement: &Statement,
-    condition: &Condition,
-    key: Option<&Key>,
-) -> Option<String> {
+fn for_all_values(statement: &Statement, condition: &Condition, key: Option<&Key>) -> Option<String> {
     if condition.operator.qualifier != Some(Qualifier::ForAllValues) {
         return None;
     }
@@ -61,9 +49,7 @@ fn for_all_values(
         return Some(format!("`{}` has one value", condition.key));
     }
     let is_null_check = |other: &Condition| {
-        other.operator.test == Test::Null
-            && other.key == condition.key
-            && other.values().eq(["false"])
+        other.operator.test == Test::Null && other.key == condition.key && other.values().eq(["false"])
     };
     (is_allow(statement) && !statement.condition.iter().any(is_null_check))
         .then(|| format!("no Null condition on `{}`", condition.key))
@@ -72,10 +58,7 @@ fn for_all_values(
 fn idle_wildcard(condition: &Condition) -> Option<&str> {
     let literal = matches!(
         condition.operator.test,
-        Test::StringEquals
-            | Test::StringNotEquals
-            | Test::StringEqualsIgnoreCase
-            | Test::StringNotEqualsIgnoreCase
+        Test::StringEquals | Test::StringNotEquals | Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase
     );
     condition.values().find(|value| {
         let plain = value.replace("${*}", "").replace("${?}", "");
@@ -84,13 +67,11 @@ fn idle_wildcard(condition: &Condition) -> Option<&str> {
 }
 
 fn private_address(condition: &Condition) -> Option<&str> {
-    let applies = matches!(
-        condition.operator.test,
-        Test::IpAddress | Test::NotIpAddress
-    ) && condition.key.as_str().eq_ignore_ascii_case("aws:SourceIp");
-    condition.values().find(|value| {
-        applies && matching::range_of(value).is_some_and(|(network, _)| is_private(network))
-    })
+    let applies = matches!(condition.operator.test, Test::IpAddress | Test::NotIpAddress)
+        && condition.key.as_str().eq_ignore_ascii_case("aws:SourceIp");
+    condition
+        .values()
+        .find(|value| applies && matching::range_of(value).is_some_and(|(network, _)| is_private(network)))
 }
 
 /// Sources: RFC 1918, RFC 6598 (shared address space), RFC 3927 (link local), RFC 4193 (unique local IPv6).
@@ -103,9 +84,7 @@ fn is_private(address: IpAddr) -> bool {
                 || address.is_link_local()
                 || (first == 100 && (64..128).contains(&second))
         }
-        IpAddr::V6(address) => {
-            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
-        }
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
     }
 }
 
@@ -149,9 +128,9 @@ fn mismatch(condition: &Condition, key: Option<&Key>) -> Option<String> {
     if let Some(Key { of, .. }) = key {
         let fits = match (operator, of) {
             // ARNs are often compared as text, ARNs in tags as ARNs, and times of the epoch as numbers.
-            (KeyType::String, KeyType::Arn)
-            | (KeyType::Arn, KeyType::String)
-            | (KeyType::Numeric, KeyType::Date) => true,
+            (KeyType::String, KeyType::Arn) | (KeyType::Arn, KeyType::String) | (KeyType::Numeric, KeyType::Date) => {
+                true
+            }
             (operator, of) => operator == *of,
         };
         if !fits {
@@ -164,9 +143,7 @@ fn mismatch(condition: &Condition, key: Option<&Key>) -> Option<String> {
             ));
         }
     }
-    let wrong = condition
-        .values()
-        .find(|value| !value.contains("${") && !is_of(operator, value))?;
+    let wrong = condition.values().find(|value| !value.contains("${") && !is_of(operator, value))?;
     Some(format!("`{wrong}` is not {}", noun(operator, false)))
 }
 
@@ -209,12 +186,10 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
         return Some(format!("`{name}` has no service, as in `aws:SourceIp`"));
     };
     if prefix.eq_ignore_ascii_case("aws") {
-        return catalogue::global_key(name)
-            .is_none()
-            .then(|| format!("`{name}` does not exist"));
+        return catalogue::global_key(name).is_none().then(|| format!("`{name}` does not exist"));
     }
     // Keys of identity providers are named after the issuer.
-    if prefix.contains(['.', '/']) || rest.contains("oidc-provider/") || is_federation(prefix) {
+    if prefix.contains(['.', '/']) || rest.contains("oidc-provider/") || prefix.eq_ignore_ascii_case("saml") {
         return None;
     }
     let Some(service) = Service::of(prefix) else {
@@ -222,11 +197,11 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
     };
     if service.key(name).is_none() {
         // Keys of this service that other services' requests carry are global in the data.
-        return catalogue::global_key(name)
-            .is_none()
-            .then(|| format!("`{name}` does not exist"));
+        return catalogue::global_key(name).is_none().then(|| format!("`{name}` does not exist"));
     }
-    if statement.action.inverted || catalogue::global_key(name).is_some() {
+    // Keys of STS describe the session in all its requests.
+    let of_session = prefix.eq_ignore_ascii_case("sts") || prefix.eq_ignore_ascii_case("identitystore");
+    if statement.action.inverted || of_session || catalogue::global_key(name).is_some() {
         return None;
     }
     let offered = statement.action.values.iter().any(|pattern| {
@@ -236,32 +211,16 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
         let Some(own) = Service::of(own) else {
             return true;
         };
-        own.matching(action).any(|action| {
-            own.keys_of(action)
-                .any(|key| pattern::glob(key.name, name, true))
-        })
+        own.matching(action).any(|action| own.keys_of(action).any(|key| pattern::glob(key.name, name, true)))
     });
     (!offered).then(|| format!("none of the actions has `{name}`"))
-}
-
-fn is_federation(prefix: &str) -> bool {
-    ["saml", "sts", "identitystore"]
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(prefix))
 }
 
 /// A test of MFA that passes when the key is absent, as it is in requests with long-term access keys.
 fn is_bad_mfa(statement: &Statement, condition: &Condition) -> bool {
     let operator = condition.operator;
-    let is_mfa = condition
-        .key
-        .as_str()
-        .eq_ignore_ascii_case("aws:MultiFactorAuthPresent");
-    let is = |word: &str| {
-        condition
-            .values()
-            .any(|value| value.eq_ignore_ascii_case(word))
-    };
+    let is_mfa = condition.key.as_str().eq_ignore_ascii_case("aws:MultiFactorAuthPresent");
+    let is = |word: &str| condition.values().any(|value| value.eq_ignore_ascii_case(word));
     if !is_mfa || operator.test != Test::Bool {
         return false;
     }
@@ -276,9 +235,6 @@ fn is_bad_mfa(statement: &Statement, condition: &Condition) -> bool {
 fn denies_absent_mfa(statement: &Statement) -> bool {
     statement.condition.iter().any(|condition| {
         condition.operator.test == Test::Null
-            && condition
-                .key
-                .as_str()
-                .eq_ignore_ascii_case("aws:MultiFactorAuthPresent")
+            && condition.key.as_str().eq_ignore_ascii_case("aws:MultiFactorAuthPresent")
     })
 }

@@ -13,10 +13,7 @@ pub(super) fn check(statement: &Statement, all: &[Statement], findings: &mut Fin
     // What another statement denies everywhere is not given.
     let gives = |action: &str| takes(statement, action) && !is_denied(all.iter(), action);
     let open = is_open(statement.resource.as_ref());
-    let inverted_resource = statement
-        .resource
-        .as_ref()
-        .is_some_and(|resource| resource.inverted);
+    let inverted_resource = statement.resource.as_ref().is_some_and(|resource| resource.inverted);
     if statement.action.inverted {
         findings.add(Check::IdentityAllowNotElement, "NotAction", "");
     }
@@ -24,24 +21,12 @@ pub(super) fn check(statement: &Statement, all: &[Statement], findings: &mut Fin
         findings.add(Check::IdentityAllowNotElement, "NotResource", "");
     }
     let everything = statement.resource.as_ref().is_some_and(|resource| {
-        resource.inverted
-            || resource
-                .values
-                .iter()
-                .any(|text| !text.is_empty() && text.trim_matches('*').is_empty())
+        resource.inverted || resource.values.iter().any(|text| !text.is_empty() && text.trim_matches('*').is_empty())
     });
-    let all_actions = statement.action.inverted
-        || statement
-            .action
-            .values
-            .iter()
-            .any(|p| matches!(p.as_str(), "*" | "*:*"));
+    let all_actions =
+        statement.action.inverted || statement.action.values.iter().any(|p| matches!(p.as_str(), "*" | "*:*"));
     if everything && all_actions {
-        let element = if statement.action.inverted {
-            "NotAction"
-        } else {
-            "Action"
-        };
+        let element = if statement.action.inverted { "NotAction" } else { "Action" };
         findings.add(Check::IdentityAdmin, element, "");
     }
     if open && !statement.action.inverted {
@@ -51,36 +36,20 @@ pub(super) fn check(statement: &Statement, all: &[Statement], findings: &mut Fin
                 && !name.is_empty()
                 && name.trim_matches('*').is_empty()
             {
-                findings.add(
-                    Check::IdentityServiceWildcard,
-                    "Action",
-                    format!("`{pattern}`"),
-                );
+                findings.add(Check::IdentityServiceWildcard, "Action", format!("`{pattern}`"));
             }
         }
     }
     roles(statement, gives, findings);
     if open && statement.condition.is_empty() {
-        if let Some(action) = DATA.iter().find(|action| gives(action)) {
-            findings.add(
-                Check::IdentityDataExfiltration,
-                "Action",
-                format!("`{action}`"),
-            );
+        if let Some(action) = READS.iter().find(|action| gives(action)) {
+            findings.add(Check::IdentityDataExfiltration, "Action", format!("`{action}`"));
         }
         if let Some(action) = CREDENTIALS.iter().find(|action| gives(action)) {
-            findings.add(
-                Check::IdentityCredentialsExposure,
-                "Action",
-                format!("`{action}`"),
-            );
+            findings.add(Check::IdentityCredentialsExposure, "Action", format!("`{action}`"));
         }
         if let Some(action) = first_permissions(statement, gives) {
-            findings.add(
-                Check::IdentityPermissionsManagement,
-                "Action",
-                format!("`{action}`"),
-            );
+            findings.add(Check::IdentityPermissionsManagement, "Action", format!("`{action}`"));
         }
     }
 }
@@ -91,23 +60,20 @@ fn is_denied<'a>(mut all: impl Iterator<Item = &'a Statement>, action: &str) -> 
         statement.effect == Effect::Deny
             && takes(statement, action)
             && statement.condition.is_empty()
-            && statement.resource.as_ref().is_some_and(|resource| {
-                !resource.inverted && resource.values.iter().any(|text| is_open_arn(text))
-            })
+            && statement
+                .resource
+                .as_ref()
+                .is_some_and(|resource| !resource.inverted && resource.values.iter().any(|text| is_open_arn(text)))
     })
 }
 
 /// The first action that changes permissions.
 fn first_permissions(statement: &Statement, gives: impl Fn(&str) -> bool) -> Option<String> {
     if statement.action.inverted {
-        return [
-            "iam:PutRolePolicy",
-            "s3:PutBucketPolicy",
-            "kms:PutKeyPolicy",
-        ]
-        .iter()
-        .find(|action| gives(action))
-        .map(|action| (*action).to_owned());
+        return ["iam:PutRolePolicy", "s3:PutBucketPolicy", "kms:PutKeyPolicy"]
+            .iter()
+            .find(|action| gives(action))
+            .map(|action| (*action).to_owned());
     }
     statement.action.values.iter().find_map(|pattern| {
         let Some((prefix, name)) = pattern.as_str().split_once(':') else {
@@ -124,22 +90,18 @@ fn first_permissions(statement: &Statement, gives: impl Fn(&str) -> bool) -> Opt
 
 /// `iam:PassRole` and `sts:AssumeRole` on every role.
 fn roles(statement: &Statement, gives: impl Fn(&str) -> bool, findings: &mut Findings) {
-    let every_role = statement.resource.as_ref().is_some_and(|resource| {
-        resource.inverted || resource.values.iter().any(|text| is_every_role(text))
-    });
+    let every_role = statement
+        .resource
+        .as_ref()
+        .is_some_and(|resource| resource.inverted || resource.values.iter().any(|text| is_every_role(text)));
     if !every_role {
         return;
     }
     let to_service = |condition: &Condition| {
-        condition
-            .key
-            .as_str()
-            .eq_ignore_ascii_case("iam:PassedToService")
+        condition.key.as_str().eq_ignore_ascii_case("iam:PassedToService")
             && !condition.operator.test.is_negated()
             && condition.operator.test != Test::Null
-            && condition
-                .values()
-                .all(|value| !value.trim_matches('*').is_empty())
+            && condition.values().all(|value| !value.trim_matches('*').is_empty())
     };
     if gives("iam:PassRole") && !statement.condition.iter().any(to_service) {
         findings.add(Check::IdentityPassroleWildcard, "Resource", "");
@@ -153,9 +115,7 @@ fn roles(statement: &Statement, gives: impl Fn(&str) -> bool, findings: &mut Fin
 fn is_every_role(text: &str) -> bool {
     if is_open_arn(text) {
         return arn::split(text).is_none_or(|[_, service, _, _, resource]| {
-            service.contains('*')
-                || (service == "iam"
-                    && (resource.starts_with("role/") || resource.starts_with('*')))
+            service.contains('*') || (service == "iam" && (resource.starts_with("role/") || resource.starts_with('*')))
         });
     }
     arn::split(text).is_some_and(|[_, service, _, _, resource]| {
@@ -164,7 +124,7 @@ fn is_every_role(text: &str) -> bool {
 }
 
 /// Reads of what should not leave.
-const DATA: &[&str] = &[
+const READS: &[&str] = &[
     "s3:GetObject",
     "s3:GetObjectVersion",
     "secretsmanager:GetSecretValue",
@@ -204,7 +164,6 @@ const CREDENTIALS: &[&str] = &[
     "redshift:GetClusterCredentials",
     "redshift:GetClusterCredentialsWithIAM",
     "redshift-serverless:GetCredentials",
-    "sso:GetRoleCredentials",
     "sts:AssumeRole",
     "sts:AssumeRoleWithSAML",
     "sts:AssumeRoleWithWebIdentity",
@@ -239,55 +198,59 @@ const ESCALATIONS: &[&[&str]] = &[
     &["iam:ResetServiceSpecificCredential"],
     &["iam:DeactivateMFADevice", "iam:CreateVirtualMFADevice"],
     &["iam:PassRole", "apprunner:CreateService"],
-    &["iam:PassRole", "autoscaling:CreateLaunchConfiguration"],
-    &[
-        "iam:PassRole",
-        "batch:RegisterJobDefinition",
-        "batch:SubmitJob",
-    ],
+    &["iam:PassRole", "autoscaling:CreateLaunchConfiguration", "autoscaling:CreateAutoScalingGroup"],
+    &["iam:PassRole", "autoscaling:CreateLaunchConfiguration", "autoscaling:UpdateAutoScalingGroup"],
+    &["iam:PassRole", "batch:RegisterJobDefinition", "batch:SubmitJob"],
     &["iam:PassRole", "bedrock-agentcore:CreateCodeInterpreter"],
     &["iam:PassRole", "cloudformation:CreateStack"],
-    &["iam:PassRole", "cloudformation:CreateStackSet"],
-    &["iam:PassRole", "cloudformation:SetStackPolicy"],
-    &["iam:PassRole", "codebuild:CreateProject"],
+    &["iam:PassRole", "cloudformation:CreateStackSet", "cloudformation:CreateStackInstances"],
+    &["iam:PassRole", "codebuild:CreateProject", "codebuild:StartBuild"],
+    &["iam:PassRole", "codebuild:CreateProject", "codebuild:StartBuildBatch"],
     &["iam:PassRole", "codestar:CreateProject"],
-    &["iam:PassRole", "datapipeline:CreatePipeline"],
+    &[
+        "iam:PassRole",
+        "datapipeline:CreatePipeline",
+        "datapipeline:PutPipelineDefinition",
+        "datapipeline:ActivatePipeline",
+    ],
     &["iam:PassRole", "ec2:RunInstances"],
     &["iam:PassRole", "ec2:RequestSpotInstances"],
     &["iam:PassRole", "ec2:AssociateIamInstanceProfile"],
     &["iam:PassRole", "ec2:ReplaceIamInstanceProfileAssociation"],
-    &["iam:PassRole", "ecs:RegisterTaskDefinition"],
+    &["iam:PassRole", "ecs:RegisterTaskDefinition", "ecs:CreateService"],
+    &["iam:PassRole", "ecs:RegisterTaskDefinition", "ecs:UpdateService"],
+    &["iam:PassRole", "ecs:RegisterTaskDefinition", "ecs:StartTask"],
     &["iam:PassRole", "ecs:RunTask"],
     &["iam:PassRole", "eks:CreatePodIdentityAssociation"],
     &["iam:PassRole", "elasticmapreduce:RunJobFlow"],
     &["iam:PassRole", "glue:CreateDevEndpoint"],
-    &["iam:PassRole", "glue:CreateJob"],
-    &["iam:PassRole", "glue:UpdateJob"],
-    &["iam:PassRole", "glue:CreateSession"],
-    &["iam:PassRole", "lambda:CreateFunction"],
-    &["iam:PassRole", "lambda:UpdateFunctionConfiguration"],
+    &["iam:PassRole", "glue:CreateJob", "glue:StartJobRun"],
+    &["iam:PassRole", "glue:CreateJob", "glue:CreateTrigger"],
+    &["iam:PassRole", "glue:UpdateJob", "glue:StartJobRun"],
+    &["iam:PassRole", "glue:UpdateJob", "glue:CreateTrigger"],
+    &["iam:PassRole", "glue:CreateSession", "glue:RunStatement"],
+    &["iam:PassRole", "lambda:CreateFunction", "lambda:InvokeFunction"],
+    &["iam:PassRole", "lambda:CreateFunction", "lambda:CreateEventSourceMapping"],
+    &["iam:PassRole", "lambda:CreateFunction", "lambda:AddPermission"],
     &["iam:PassRole", "sagemaker:CreateNotebookInstance"],
     &["iam:PassRole", "sagemaker:CreateProcessingJob"],
     &["iam:PassRole", "sagemaker:CreateTrainingJob"],
     &["iam:PassRole", "scheduler:CreateSchedule"],
     &["iam:PassRole", "ssm:StartAutomationExecution"],
-    &["iam:PassRole", "states:CreateStateMachine"],
-    &["iam:PassRole", "states:UpdateStateMachine"],
+    &["iam:PassRole", "states:CreateStateMachine", "states:StartExecution"],
+    &["iam:PassRole", "states:UpdateStateMachine", "states:StartExecution"],
     &["cloudformation:UpdateStack"],
-    &[
-        "cloudformation:CreateChangeSet",
-        "cloudformation:ExecuteChangeSet",
-    ],
+    &["cloudformation:CreateChangeSet", "cloudformation:ExecuteChangeSet"],
     &["codebuild:UpdateProject", "codebuild:StartBuild"],
-    &["ec2:ModifyInstanceAttribute", "ec2:StartInstances"],
+    &["ec2:ModifyInstanceAttribute", "ec2:StopInstances", "ec2:StartInstances"],
     &["ec2-instance-connect:SendSSHPublicKey"],
     &["eks:CreateAccessEntry", "eks:AssociateAccessPolicy"],
     &["glue:UpdateDevEndpoint"],
-    &["glue:UpdateJob"],
+    &["glue:UpdateJob", "glue:StartJobRun"],
     &["lambda:UpdateFunctionCode"],
     &["lambda:UpdateFunctionConfiguration"],
     &["sagemaker:CreatePresignedNotebookInstanceUrl"],
-    &["sagemaker:UpdateNotebookInstanceLifecycleConfig"],
+    &["sagemaker:UpdateNotebookInstance", "sagemaker:CreateNotebookInstanceLifecycleConfig"],
     &["ssm:SendCommand"],
     &["ssm:StartSession"],
     &["sso:PutInlinePolicyToPermissionSet"],
@@ -297,18 +260,13 @@ const ESCALATIONS: &[&[&str]] = &[
 /// Known paths to more rights, over all statements that are in force together.
 pub(super) fn escalation(statements: &[(usize, Statement)], findings: &mut Findings) {
     let allows = |action: &str| {
-        let by = statements
-            .iter()
-            .find(|(_, s)| is_allow(s) && takes(s, action) && is_wide(s))?;
+        let by = statements.iter().find(|(_, s)| is_allow(s) && takes(s, action) && is_wide(s))?;
         (!is_denied(statements.iter().map(|(_, s)| s), action)).then_some(by)
     };
     // One finding for each statement that begins a path, with the first path that it begins.
     let mut reported: Vec<(usize, usize)> = Vec::new();
     for path in ESCALATIONS {
-        let by = path
-            .iter()
-            .map(|action| allows(action))
-            .collect::<Option<Vec<_>>>();
+        let by = path.iter().map(|action| allows(action)).collect::<Option<Vec<_>>>();
         let Some((document, first)) = by.and_then(|by| by.first().copied()) else {
             continue;
         };
@@ -318,11 +276,7 @@ pub(super) fn escalation(statements: &[(usize, Statement)], findings: &mut Findi
         reported.push((*document, first.position()));
         findings.document = *document;
         findings.at(first);
-        findings.add(
-            Check::IdentityPrivilegeEscalation,
-            "Action",
-            format!("`{}`", path.join("`, `")),
-        );
+        findings.add(Check::IdentityPrivilegeEscalation, "Action", format!("`{}`", path.join("`, `")));
         findings.statement = None;
     }
 }
@@ -336,4 +290,11 @@ fn is_wide(statement: &Statement) -> bool {
                     || arn::split(text).is_some_and(|[.., resource]| resource.contains('*'))
             })
     })
+}
+
+/// All actions that the checks know by name.
+#[cfg(test)]
+pub(super) fn lists() -> Vec<&'static str> {
+    let paths = ESCALATIONS.iter().flat_map(|path| path.iter());
+    READS.iter().chain(CREDENTIALS).chain(paths).copied().collect()
 }

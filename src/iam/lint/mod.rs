@@ -5,6 +5,8 @@
 mod conditions;
 mod identity;
 mod resource;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod words;
 
@@ -110,13 +112,7 @@ const fn about(
     meaning: &'static str,
     hint: &'static str,
 ) -> About {
-    About {
-        check,
-        code,
-        severity,
-        meaning,
-        hint,
-    }
+    About { check, code, severity, meaning, hint }
 }
 
 /// All checks, in the order of [`Check`].
@@ -394,13 +390,7 @@ const CHECKS: &[About] = &[
         "long-term access keys pass: their requests carry no MFA key",
         "deny with BoolIfExists and `false`, allow with Bool and `true`",
     ),
-    about(
-        Check::SyntaxError,
-        "syntax-error",
-        Severity::Error,
-        "AWS refuses the document",
-        "correct the element",
-    ),
+    about(Check::SyntaxError, "syntax-error", Severity::Error, "AWS refuses the document", "correct the element"),
     // AA "Invalid action".
     about(
         Check::ActionUnknown,
@@ -434,13 +424,7 @@ const CHECKS: &[About] = &[
         "use wildcards, join statements, or divide the policy",
     ),
     // AA "Redundant action", "Redundant resource", "Redundant statement".
-    about(
-        Check::Redundant,
-        "redundant",
-        Severity::Info,
-        "it is covered by another one",
-        "remove it",
-    ),
+    about(Check::Redundant, "redundant", Severity::Info, "it is covered by another one", "remove it"),
 ];
 
 impl Check {
@@ -496,12 +480,7 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}: ",
-            self.check.severity().as_str(),
-            self.check.code()
-        )?;
+        write!(f, "{} {}: ", self.check.severity().as_str(), self.check.code())?;
         if let Some(statement) = self.statement {
             write!(f, "statement {statement}")?;
             if let Some(sid) = &self.sid {
@@ -513,11 +492,7 @@ impl fmt::Display for Finding {
             f.write_str(": ")?;
         }
         f.write_str(self.check.meaning())?;
-        if self.detail.is_empty() {
-            Ok(())
-        } else {
-            write!(f, ": {}", self.detail)
-        }
+        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
     }
 }
 
@@ -539,13 +514,7 @@ impl Subject<'_> {
     /// A policy of this kind of which nothing else is known.
     #[must_use]
     pub fn of(kind: PolicyKind) -> Self {
-        Self {
-            kind,
-            account: None,
-            bucket: None,
-            place: None,
-            applying: None,
-        }
+        Self { kind, account: None, bucket: None, place: None, applying: None }
     }
 
     fn place(&self) -> Option<Place> {
@@ -574,17 +543,17 @@ pub fn lint(text: &str, subject: &Subject) -> Vec<Finding> {
 /// another; each finding about a statement is about the document that its Sid and place come from.
 #[must_use]
 pub fn lint_together(texts: &[&str], subject: &Subject) -> Vec<Finding> {
-    let mut findings = Findings {
-        subject,
-        document: 0,
-        statement: None,
-        found: Vec::new(),
-    };
+    let mut findings = Findings { subject, document: 0, statement: None, found: Vec::new() };
     let mut documents = Vec::new();
     for (at, text) in texts.iter().enumerate() {
         findings.document = at;
         findings.syntax(text);
         findings.size(text);
+        for (number, element, value) in parse::repetitions(text) {
+            findings.statement = Some((number, None));
+            findings.add(Check::Redundant, element, format!("`{value}` is there twice"));
+            findings.statement = None;
+        }
         documents.extend(parse::policy_text(text).map(|document| (at, document)));
     }
     for (at, document) in &documents {
@@ -593,18 +562,10 @@ pub fn lint_together(texts: &[&str], subject: &Subject) -> Vec<Finding> {
         findings.document(document, version);
         findings.redundant(document, version);
     }
-    if matches!(
-        subject.kind,
-        PolicyKind::Identity | PolicyKind::Boundary | PolicyKind::Session
-    ) {
+    if matches!(subject.kind, PolicyKind::Identity | PolicyKind::Boundary | PolicyKind::Session) {
         let all = |(at, document): &'_ (usize, Document)| {
             let at = *at;
-            document
-                .statements
-                .iter()
-                .cloned()
-                .map(move |statement| (at, statement))
-                .collect::<Vec<_>>()
+            document.statements.iter().cloned().map(move |statement| (at, statement)).collect::<Vec<_>>()
         };
         let all: Vec<(usize, Statement)> = documents.iter().flat_map(all).collect();
         identity::escalation(&all, &mut findings);
@@ -668,15 +629,8 @@ impl Findings<'_> {
                 (first, _) => (None, first.unwrap_or_default().to_owned()),
             };
             let forbidden = self.subject.kind == PolicyKind::Trust
-                && matches!(
-                    element.as_str(),
-                    "Resource" | "NotResource" | "NotPrincipal"
-                );
-            let check = if forbidden {
-                Check::TrustForbiddenElement
-            } else {
-                Check::SyntaxError
-            };
+                && matches!(element.as_str(), "Resource" | "NotResource" | "NotPrincipal");
+            let check = if forbidden { Check::TrustForbiddenElement } else { Check::SyntaxError };
             self.found.push(Finding {
                 check,
                 statement,
@@ -696,11 +650,7 @@ impl Findings<'_> {
         let size = measure::measure_text(place, text);
         if size.is_over() {
             let over = size.used - size.quota;
-            self.add(
-                Check::SizeQuota,
-                "",
-                format!("{} of {}, {over} too many", size.used, size.quota),
-            );
+            self.add(Check::SizeQuota, "", format!("{} of {}, {over} too many", size.used, size.quota));
         }
     }
 
@@ -729,20 +679,13 @@ impl Findings<'_> {
 
     fn redundant(&mut self, document: &Document, version: Version) {
         let statements = &document.statements;
-        for (statement, by) in statements
-            .iter()
-            .zip(equivalence::redundant_statements(statements, version))
-        {
+        for (statement, by) in statements.iter().zip(equivalence::redundant_statements(statements, version)) {
             self.at(statement);
             if let Some(by) = by {
                 self.add(Check::Redundant, "", format!("statement {by} covers it"));
             }
             for (element, narrow, wide) in equivalence::redundant_values(statement, version) {
-                self.add(
-                    Check::Redundant,
-                    element,
-                    format!("`{wide}` covers `{narrow}`"),
-                );
+                self.add(Check::Redundant, element, format!("`{wide}` covers `{narrow}`"));
             }
         }
         self.statement = None;
@@ -760,9 +703,7 @@ fn is_allow(statement: &Statement) -> bool {
 
 /// Whether the statement is about all resources of some type or service.
 fn is_open(resource: Option<&Selector<Box<str>>>) -> bool {
-    resource.is_some_and(|resource| {
-        resource.inverted || resource.values.iter().any(|text| is_open_arn(text))
-    })
+    resource.is_some_and(|resource| resource.inverted || resource.values.iter().any(|text| is_open_arn(text)))
 }
 
 /// `*`, or an ARN with a name of wildcards only: `arn:aws:s3:::*`, `arn:aws:iam::111122223333:role/*`.
@@ -783,11 +724,7 @@ fn is_open_arn(text: &str) -> bool {
 /// Source: S3 User Guide, "The meaning of public".
 fn is_fixed(condition: &Condition) -> bool {
     use super::condition::{Operator, Qualifier, Test};
-    let Operator {
-        test,
-        qualifier,
-        if_exists,
-    } = condition.operator;
+    let Operator { test, qualifier, if_exists } = condition.operator;
     let key = condition.key.as_str().to_ascii_lowercase();
     if if_exists || qualifier == Some(Qualifier::ForAllValues) || condition.values.is_empty() {
         return false;
@@ -796,9 +733,8 @@ fn is_fixed(condition: &Condition) -> bool {
     if test == Test::IpAddress {
         return key == "aws:sourceip"
             && condition.values().all(|value| {
-                super::matching::range_of(value).is_some_and(|(network, length)| {
-                    length >= if network.is_ipv4() { 8 } else { 32 }
-                })
+                super::matching::range_of(value)
+                    .is_some_and(|(network, length)| length >= if network.is_ipv4() { 8 } else { 32 })
             });
     }
     let like = matches!(test, Test::StringLike | Test::ArnLike | Test::ArnEquals);
@@ -822,24 +758,21 @@ fn is_fixed(condition: &Condition) -> bool {
         | "s3:dataaccesspointaccount"
         | "kms:calleraccount" => condition.values().all(|value| !wild(value)),
         // Everybody in a part of the organisation: the organisation is fixed.
-        "aws:principalorgpaths" | "aws:sourceorgpaths" => condition
-            .values()
-            .all(|value| value.starts_with("o-") && !value.starts_with("o-*")),
+        "aws:principalorgpaths" | "aws:sourceorgpaths" => {
+            condition.values().all(|value| value.starts_with("o-") && !value.starts_with("o-*"))
+        }
         // The session name after the colon is the caller's choice, the role's ID is not.
         "aws:userid" => condition.values().all(|value| {
             let id = value.split(':').next().unwrap_or_default();
             !wild(value) || (!id.contains(['*', '?']) && value.strip_prefix(id) != Some(":*"))
         }),
         "aws:principalarn" => condition.values().all(|value| {
-            super::arn::split(value)
-                .is_some_and(|[_, _, _, account, _]| super::arn::is_account_id(account))
+            super::arn::split(value).is_some_and(|[_, _, _, account, _]| super::arn::is_account_id(account))
         }),
         // A wildcard in the name is taken when the account is fixed.
         "s3:dataaccesspointarn" => condition.values().all(|value| {
             super::arn::split(value).is_some_and(|[partition, service, region, account, _]| {
-                ![partition, service, region, account]
-                    .iter()
-                    .any(|part| wild(part))
+                ![partition, service, region, account].iter().any(|part| wild(part))
             })
         }),
         _ => false,

@@ -11,6 +11,10 @@ use crate::iam::{arn, pattern};
 
 pub(super) fn check(statement: &Statement, findings: &mut Findings) {
     check_principals(statement, findings);
+    if statement.principal.is_none() && findings.subject.kind == PolicyKind::Resource {
+        // Where the kind of resource is known, its own rules say so.
+        findings.add(Check::SyntaxError, "", "the statement has no `Principal`");
+    }
     other_resource(statement, findings);
     if !is_allow(statement) {
         return;
@@ -22,11 +26,7 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
         findings.add(Check::ResourceAllowNotprincipal, "NotPrincipal", "");
     }
     if names_everybody(statement) && !is_limited(statement) {
-        let element = if principals.inverted {
-            "NotPrincipal"
-        } else {
-            "Principal"
-        };
+        let element = if principals.inverted { "NotPrincipal" } else { "Principal" };
         findings.add(Check::ResourcePublic, element, "");
         if let Some(action) = first_write(statement) {
             findings.add(Check::ResourcePublicWrite, "Action", format!("`{action}`"));
@@ -40,11 +40,7 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
     {
         for principal in &principals.values {
             if let Some(account) = principal.account().filter(|account| *account != own) {
-                findings.add(
-                    Check::ResourceCrossAccount,
-                    "Principal",
-                    format!("`{account}`"),
-                );
+                findings.add(Check::ResourceCrossAccount, "Principal", format!("`{account}`"));
             }
         }
     }
@@ -58,39 +54,22 @@ pub(super) fn check_principals(statement: &Statement, findings: &mut Findings) {
     for principal in &principals.values {
         if principal.is_orphan_id() {
             let (_, text) = principal.entry();
-            findings.add(
-                Check::PrincipalOrphanId,
-                "Principal/AWS",
-                format!("`{text}`"),
-            );
+            findings.add(Check::PrincipalOrphanId, "Principal/AWS", format!("`{text}`"));
         }
         if let Principal::Service(service) = principal
             && is_allow(statement)
             && !principals.inverted
             && !has_source(statement)
-            // EC2 sets no source when it assumes the role of an instance.
-            && !(findings.subject.kind == PolicyKind::Trust && service.starts_with("ec2.amazonaws.com"))
         {
-            findings.add(
-                Check::ServicePrincipalNoSource,
-                "Principal/Service",
-                format!("`{service}`"),
-            );
+            findings.add(Check::ServicePrincipalNoSource, "Principal/Service", format!("`{service}`"));
         }
     }
 }
 
 fn has_source(statement: &Statement) -> bool {
-    let keys = [
-        "aws:SourceArn",
-        "aws:SourceAccount",
-        "aws:SourceOrgID",
-        "aws:SourceOrgPaths",
-        "aws:SourceOwner",
-    ];
+    let keys = ["aws:SourceArn", "aws:SourceAccount", "aws:SourceOrgID", "aws:SourceOrgPaths", "aws:SourceOwner"];
     statement.condition.iter().any(|condition| {
-        keys.iter()
-            .any(|key| condition.key.as_str().eq_ignore_ascii_case(key))
+        keys.iter().any(|key| condition.key.as_str().eq_ignore_ascii_case(key))
             && !condition.operator.test.is_negated()
             && condition.operator.test != Test::Null
     })
@@ -102,9 +81,7 @@ fn names_everybody(statement: &Statement) -> bool {
         principals.inverted
             || principals.values.iter().any(|principal| match principal {
                 Principal::Everyone | Principal::AnyAws => true,
-                Principal::Aws(text) => {
-                    arn::split(text).is_some_and(|[_, _, _, account, _]| account.contains('*'))
-                }
+                Principal::Aws(text) => arn::split(text).is_some_and(|[_, _, _, account, _]| account.contains('*')),
                 _ => false,
             })
     })
@@ -121,20 +98,18 @@ fn first_write(statement: &Statement) -> Option<String> {
             return Some(text.to_owned());
         };
         let service = Service::of(prefix)?;
-        let write = service
-            .matching(name)
-            .find(|action| action.level > AccessLevel::Read)?;
+        let write = service.matching(name).find(|action| action.level > AccessLevel::Read)?;
         Some(format!("{}:{}", service.prefix, write.name))
     })
 }
 
 fn is_about_keys(statement: &Statement, kind: PolicyKind) -> bool {
     kind == PolicyKind::Key
-        || statement.action.values.iter().any(|pattern| {
-            pattern
-                .service()
-                .is_some_and(|s| s.eq_ignore_ascii_case("kms"))
-        })
+        || statement
+            .action
+            .values
+            .iter()
+            .any(|pattern| pattern.service().is_some_and(|s| s.eq_ignore_ascii_case("kms")))
 }
 
 /// A resource that cannot be the bucket that the policy is attached to, nor an object in it.
@@ -150,17 +125,9 @@ fn other_resource(statement: &Statement, findings: &mut Findings) {
             }
             None => pattern::glob(text, &format!("arn:aws:s3:::{bucket}"), false),
         };
-        let element = if resource.inverted {
-            "NotResource"
-        } else {
-            "Resource"
-        };
+        let element = if resource.inverted { "NotResource" } else { "Resource" };
         if !about && !text.contains("${") {
-            findings.add(
-                Check::ResourceOtherArn,
-                element,
-                format!("`{text}` is not of `{bucket}`"),
-            );
+            findings.add(Check::ResourceOtherArn, element, format!("`{text}` is not of `{bucket}`"));
         }
     }
 }
@@ -168,10 +135,7 @@ fn other_resource(statement: &Statement, findings: &mut Findings) {
 /// Findings about the policy as a whole.
 pub(super) fn check_policy(policy: &Policy, findings: &mut Findings) {
     if findings.subject.bucket.is_some() || findings.subject.kind == PolicyKind::Bucket {
-        let denies = policy
-            .statements()
-            .iter()
-            .any(|s| denies_plain_http(s, findings.subject.bucket));
+        let denies = policy.statements().iter().any(|s| denies_plain_http(s, findings.subject.bucket));
         if !denies {
             findings.add(Check::S3NoTlsDeny, "", "");
         }
@@ -179,11 +143,7 @@ pub(super) fn check_policy(policy: &Policy, findings: &mut Findings) {
     for statement in policy.statements() {
         if let Some(action) = locks_out(statement) {
             findings.at(statement);
-            findings.add(
-                Check::ResourceLockout,
-                "Principal",
-                format!("`{action}` is denied to everybody"),
-            );
+            findings.add(Check::ResourceLockout, "Principal", format!("`{action}` is denied to everybody"));
             findings.statement = None;
         }
     }
@@ -193,27 +153,23 @@ pub(super) fn check_policy(policy: &Policy, findings: &mut Findings) {
 
 /// The usual Deny: everybody, all of S3, all objects, where `aws:SecureTransport` is false, and no other condition.
 fn denies_plain_http(statement: &Statement, bucket: Option<&str>) -> bool {
-    let everybody = statement.principal.as_ref().is_some_and(|p| {
-        !p.inverted
-            && p.values
-                .iter()
-                .any(|p| matches!(p, Principal::Everyone | Principal::AnyAws))
-    });
+    let everybody = statement
+        .principal
+        .as_ref()
+        .is_some_and(|p| !p.inverted && p.values.iter().any(|p| matches!(p, Principal::Everyone | Principal::AnyAws)));
     let object = format!("arn:aws:s3:::{}/key", bucket.unwrap_or("bucket"));
     let objects = statement.resource.as_ref().is_some_and(|resource| {
         !resource.inverted
-            && resource.values.iter().any(|text| {
-                pattern::glob(text, &object, false) || (bucket.is_none() && text.ends_with("/*"))
-            })
+            && resource
+                .values
+                .iter()
+                .any(|text| pattern::glob(text, &object, false) || (bucket.is_none() && text.ends_with("/*")))
     });
     let [condition] = statement.condition.as_slice() else {
         return false;
     };
     let insecure = condition.operator.test == Test::Bool
-        && condition
-            .key
-            .as_str()
-            .eq_ignore_ascii_case("aws:SecureTransport")
+        && condition.key.as_str().eq_ignore_ascii_case("aws:SecureTransport")
         && condition.values().eq(["false"]);
     let actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"];
     statement.effect == Effect::Deny
@@ -226,40 +182,20 @@ fn denies_plain_http(statement: &Statement, bucket: Option<&str>) -> bool {
 /// The actions with which a policy is changed, with the form of the resource that they work on.
 const POLICY_CHANGES: &[(&str, &str)] = &[
     ("s3:PutBucketPolicy", "arn:aws:s3:::bucket"),
-    (
-        "kms:PutKeyPolicy",
-        "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
-    ),
-    (
-        "sqs:SetQueueAttributes",
-        "arn:aws:sqs:eu-west-1:111122223333:queue",
-    ),
-    (
-        "sns:SetTopicAttributes",
-        "arn:aws:sns:eu-west-1:111122223333:topic",
-    ),
-    (
-        "secretsmanager:PutResourcePolicy",
-        "arn:aws:secretsmanager:eu-west-1:111122223333:secret:name",
-    ),
-    (
-        "dynamodb:PutResourcePolicy",
-        "arn:aws:dynamodb:eu-west-1:111122223333:table/name",
-    ),
-    (
-        "ecr:SetRepositoryPolicy",
-        "arn:aws:ecr:eu-west-1:111122223333:repository/name",
-    ),
+    ("kms:PutKeyPolicy", "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"),
+    ("sqs:SetQueueAttributes", "arn:aws:sqs:eu-west-1:111122223333:queue"),
+    ("sns:SetTopicAttributes", "arn:aws:sns:eu-west-1:111122223333:topic"),
+    ("secretsmanager:PutResourcePolicy", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:name"),
+    ("dynamodb:PutResourcePolicy", "arn:aws:dynamodb:eu-west-1:111122223333:table/name"),
+    ("ecr:SetRepositoryPolicy", "arn:aws:ecr:eu-west-1:111122223333:repository/name"),
 ];
 
 /// The policy-changing action that a statement denies to everybody whatever the request.
 fn locks_out(statement: &Statement) -> Option<&'static str> {
-    let everybody = statement.principal.as_ref().is_some_and(|p| {
-        !p.inverted
-            && p.values
-                .iter()
-                .any(|p| matches!(p, Principal::Everyone | Principal::AnyAws))
-    });
+    let everybody = statement
+        .principal
+        .as_ref()
+        .is_some_and(|p| !p.inverted && p.values.iter().any(|p| matches!(p, Principal::Everyone | Principal::AnyAws)));
     if statement.effect != Effect::Deny || !everybody || !statement.condition.is_empty() {
         return None;
     }
@@ -269,8 +205,7 @@ fn locks_out(statement: &Statement) -> Option<&'static str> {
             resource.inverted
                 || resource.values.iter().any(|text| match arn::split(text) {
                     Some([_, of, _, _, name]) => {
-                        pattern::glob(of, service, false)
-                            && (service != "s3" || !name.contains('/'))
+                        pattern::glob(of, service, false) && (service != "s3" || !name.contains('/'))
                     }
                     None => true,
                 })
@@ -281,11 +216,11 @@ fn locks_out(statement: &Statement) -> Option<&'static str> {
         .find(|(action, _)| {
             let service = action.split(':').next().unwrap_or_default();
             let named = statement.action.inverted
-                || statement.action.values.iter().any(|pattern| {
-                    pattern
-                        .service()
-                        .is_none_or(|own| own.eq_ignore_ascii_case(service))
-                });
+                || statement
+                    .action
+                    .values
+                    .iter()
+                    .any(|pattern| pattern.service().is_none_or(|own| own.eq_ignore_ascii_case(service)));
             named && takes(statement, action) && about_itself(service)
         })
         .map(|(action, _)| *action)
@@ -299,11 +234,7 @@ fn unmanageable_key(policy: &Policy, findings: &mut Findings) {
         .statements()
         .iter()
         .flat_map(|s| &*s.action.values)
-        .all(|pattern| {
-            pattern
-                .service()
-                .is_some_and(|s| s.eq_ignore_ascii_case("kms"))
-        });
+        .all(|pattern| pattern.service().is_some_and(|s| s.eq_ignore_ascii_case("kms")));
     let is_key = findings.subject.kind == PolicyKind::Key || (all_kms && !policy.is_empty());
     if !is_key {
         return;
@@ -313,18 +244,11 @@ fn unmanageable_key(policy: &Policy, findings: &mut Findings) {
             && takes(statement, "kms:PutKeyPolicy")
             && statement.principal.as_ref().is_some_and(|principals| {
                 principals.inverted
-                    || principals
-                        .values
-                        .iter()
-                        .any(|p| !matches!(p, Principal::Service(_)) && !p.is_orphan_id())
+                    || principals.values.iter().any(|p| !matches!(p, Principal::Service(_)) && !p.is_orphan_id())
             })
     });
     if !can_change {
-        findings.add(
-            Check::ResourceLockout,
-            "",
-            "nobody may call `kms:PutKeyPolicy`",
-        );
+        findings.add(Check::ResourceLockout, "", "nobody may call `kms:PutKeyPolicy`");
     }
 }
 
@@ -341,13 +265,7 @@ fn applying_role(policy: &Policy, findings: &mut Findings) {
         let mut request = Request::new(role, action, &resource);
         request.context = Context::open();
         let request = request.with_own_keys();
-        let set = PolicySet {
-            resource: Some(Attached {
-                name: "resource",
-                policy,
-            }),
-            ..PolicySet::default()
-        };
+        let set = PolicySet { resource: Some(Attached { name: "resource", policy }), ..PolicySet::default() };
         let decision = evaluate::evaluate(&request, &set);
         if decision.outcome == Outcome::ExplicitlyDenied {
             for denial in decision.deciding() {
@@ -355,11 +273,7 @@ fn applying_role(policy: &Policy, findings: &mut Findings) {
                     continue;
                 }
                 findings.at(denial.statement);
-                findings.add(
-                    Check::ResourceLockout,
-                    "Principal",
-                    format!("`{action}` is denied to `{role}`"),
-                );
+                findings.add(Check::ResourceLockout, "Principal", format!("`{action}` is denied to `{role}`"));
                 findings.statement = None;
             }
         }

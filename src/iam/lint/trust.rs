@@ -34,11 +34,7 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
 
 fn wildcard(statement: &Statement, text: &str, findings: &mut Findings) {
     if !is_limited(statement) {
-        findings.add(
-            Check::TrustWildcardPrincipal,
-            "Principal",
-            format!("`{text}`"),
-        );
+        findings.add(Check::TrustWildcardPrincipal, "Principal", format!("`{text}`"));
     }
 }
 
@@ -55,23 +51,15 @@ fn cross_account(statement: &Statement, account: &str, findings: &mut Findings) 
         ];
         keys.contains(&key.as_str()) && is_strong(condition)
     };
-    if findings.subject.account.is_some_and(|own| own != account)
-        && !statement.condition.iter().any(narrows)
-    {
-        findings.add(
-            Check::TrustCrossAccountRoot,
-            "Principal/AWS",
-            format!("`{account}`"),
-        );
+    if findings.subject.account.is_some_and(|own| own != account) && !statement.condition.iter().any(narrows) {
+        findings.add(Check::TrustCrossAccountRoot, "Principal/AWS", format!("`{account}`"));
     }
 }
 
 /// A principal that none of the statement's Assume... actions is for. Statements about tags and source identity alone are
 /// not looked at.
 fn mismatch(statement: &Statement, principal: &Principal, findings: &mut Findings) {
-    let assumes = [ASSUME, WEB_IDENTITY, SAML]
-        .iter()
-        .any(|action| takes(statement, action));
+    let assumes = [ASSUME, WEB_IDENTITY, SAML].iter().any(|action| takes(statement, action));
     let fits = match principal {
         Principal::Federated(name) if name.contains(":saml-provider/") => takes(statement, SAML),
         Principal::Federated(_) => takes(statement, WEB_IDENTITY),
@@ -80,11 +68,7 @@ fn mismatch(statement: &Statement, principal: &Principal, findings: &mut Finding
     };
     if assumes && !fits {
         let (_, text) = principal.entry();
-        findings.add(
-            Check::TrustMismatchedAction,
-            "Action",
-            format!("not for `{text}`"),
-        );
+        findings.add(Check::TrustMismatchedAction, "Action", format!("not for `{text}`"));
     }
 }
 
@@ -99,9 +83,7 @@ fn is_strong(condition: &Condition) -> bool {
 
 /// The issuer of a provider: what stands in its condition keys before the last colon.
 fn issuer(provider: &str) -> &str {
-    provider
-        .split_once(":oidc-provider/")
-        .map_or(provider, |(_, issuer)| issuer)
+    provider.split_once(":oidc-provider/").map_or(provider, |(_, issuer)| issuer)
 }
 
 fn web_identity(statement: &Statement, provider: &str, findings: &mut Findings) {
@@ -111,25 +93,15 @@ fn web_identity(statement: &Statement, provider: &str, findings: &mut Findings) 
     let issuer = issuer(provider);
     let of = |claim: &str| -> Vec<&Condition> {
         let key = format!("{issuer}:{claim}");
-        let same = |c: &&Condition| {
-            c.key.as_str().eq_ignore_ascii_case(&key) && c.operator.test != Test::Null
-        };
+        let same = |c: &&Condition| c.key.as_str().eq_ignore_ascii_case(&key) && c.operator.test != Test::Null;
         statement.condition.iter().filter(same).collect()
     };
     if !provider.contains(":oidc-provider/") {
         // Amazon Cognito, Login with Amazon, Facebook and Google have keys of their own: any of them will do.
-        let own = |c: &Condition| {
-            c.key
-                .as_str()
-                .rsplit_once(':')
-                .is_some_and(|(name, _)| name.eq_ignore_ascii_case(issuer))
-        };
+        let own =
+            |c: &Condition| c.key.as_str().rsplit_once(':').is_some_and(|(name, _)| name.eq_ignore_ascii_case(issuer));
         if !statement.condition.iter().any(own) {
-            findings.add(
-                Check::TrustOidcNoSub,
-                "Condition",
-                format!("no key of `{issuer}`"),
-            );
+            findings.add(Check::TrustOidcNoSub, "Condition", format!("no key of `{issuer}`"));
         }
         return;
     }
@@ -137,10 +109,7 @@ fn web_identity(statement: &Statement, provider: &str, findings: &mut Findings) 
     let is_github = issuer.eq_ignore_ascii_case("token.actions.githubusercontent.com");
     if sub.is_empty() {
         let by_arn = format!("{provider}:sub");
-        let written = statement
-            .condition
-            .iter()
-            .find(|c| c.key.as_str().eq_ignore_ascii_case(&by_arn));
+        let written = statement.condition.iter().find(|c| c.key.as_str().eq_ignore_ascii_case(&by_arn));
         let detail = if written.is_some() {
             format!("the key is `{issuer}:sub`, not the ARN of the provider")
         } else {
@@ -152,35 +121,19 @@ fn web_identity(statement: &Statement, provider: &str, findings: &mut Findings) 
         }
     } else if !sub.iter().any(|condition| is_strong(condition)) {
         let operators: Vec<String> = sub.iter().map(|c| format!("`{}`", c.operator)).collect();
-        findings.add(
-            Check::TrustOidcWeakOperator,
-            "Condition",
-            operators.join(", "),
-        );
+        findings.add(Check::TrustOidcWeakOperator, "Condition", operators.join(", "));
     }
     if of("aud").is_empty() {
-        findings.add(
-            Check::TrustOidcNoAud,
-            "Condition",
-            format!("no condition on `{issuer}:aud`"),
-        );
+        findings.add(Check::TrustOidcNoAud, "Condition", format!("no condition on `{issuer}:aud`"));
     }
     for condition in sub.into_iter().filter(|condition| is_strong(condition)) {
         let element = format!("Condition/{}/{}", condition.operator, condition.key);
         let like = condition.operator.test == Test::StringLike;
         for value in condition.values() {
             if like && leaves_open(value) {
-                findings.add(
-                    Check::TrustOidcSubWildcard,
-                    element.clone(),
-                    format!("`{value}`"),
-                );
+                findings.add(Check::TrustOidcSubWildcard, element.clone(), format!("`{value}`"));
             } else if !has_form(value, issuer, is_github) {
-                findings.add(
-                    Check::TrustOidcSubForm,
-                    element.clone(),
-                    format!("`{value}`"),
-                );
+                findings.add(Check::TrustOidcSubForm, element.clone(), format!("`{value}`"));
             }
         }
     }
@@ -204,9 +157,7 @@ fn leaves_open(value: &str) -> bool {
     // Of another form: open when a wildcard comes before anything that names somebody.
     value.find(['*', '?']).is_some_and(|at| {
         let fixed = value.get(..at).unwrap_or_default();
-        fixed.is_empty()
-            || "system:serviceaccount:".starts_with(fixed)
-            || "repo:".starts_with(fixed)
+        fixed.is_empty() || "system:serviceaccount:".starts_with(fixed) || "repo:".starts_with(fixed)
     })
 }
 

@@ -8,11 +8,7 @@ use crate::iam::policy::{Statement, Version};
 use crate::iam::validate::PolicyKind;
 
 pub(super) fn check(statement: &Statement, version: Version, findings: &mut Findings) {
-    let element = if statement.action.inverted {
-        "NotAction"
-    } else {
-        "Action"
-    };
+    let element = if statement.action.inverted { "NotAction" } else { "Action" };
     for pattern in &statement.action.values {
         if let Some(detail) = unknown(pattern.as_str()) {
             findings.add(Check::ActionUnknown, element, detail);
@@ -33,20 +29,12 @@ fn unknown(text: &str) -> Option<String> {
     let Some(service) = Service::of(prefix) else {
         return Some(format!("there is no service `{prefix}`"));
     };
-    service
-        .matching(name)
-        .next()
-        .is_none()
-        .then(|| format!("`{text}`"))
+    service.matching(name).next().is_none().then(|| format!("`{text}`"))
 }
 
 /// Actions for which the statement has no resource of a fitting type.
 fn mismatches(statement: &Statement, findings: &mut Findings) {
-    let Some(resource) = statement
-        .resource
-        .as_ref()
-        .filter(|resource| !resource.inverted)
-    else {
+    let Some(resource) = statement.resource.as_ref().filter(|resource| !resource.inverted) else {
         return;
     };
     if statement.action.inverted || resource.values.iter().any(|text| text.as_ref() == "*") {
@@ -63,17 +51,9 @@ fn mismatches(statement: &Statement, findings: &mut Findings) {
         if actions.peek().is_none() {
             continue;
         }
-        let fits = actions.any(|action| {
-            resource
-                .values
-                .iter()
-                .any(|text| has_fitting_type(service, action, text))
-        });
+        let fits = actions.any(|action| resource.values.iter().any(|text| has_fitting_type(service, action, text)));
         if !fits {
-            let detail = match service
-                .action(name)
-                .map(|action| service.types_of(action).count())
-            {
+            let detail = match service.action(name).map(|action| service.types_of(action).count()) {
                 Some(0) => format!("`{pattern}` works on `*` only"),
                 _ => format!("`{pattern}` works on none of them"),
             };
@@ -98,7 +78,11 @@ fn may_be(text: &str, kind: &ResourceType) -> bool {
         return false;
     }
     let form = kind.arn.replace('~', "*");
-    Pattern::new(&form).overlaps(&Pattern::new(&text))
+    let overlap = |a: &str, b: &str| Pattern::new(a).overlaps(&Pattern::new(b));
+    match (arn::split(&form), arn::split(&text)) {
+        (Some(form), Some(text)) => form.iter().zip(text).all(|(form, text)| overlap(form, text)),
+        _ => overlap(&form, &text),
+    }
 }
 
 fn without_variables(text: &str) -> String {
@@ -125,11 +109,7 @@ fn variables(statement: &Statement, version: Version, findings: &mut Findings) {
     if let Some(resource) = &statement.resource
         && let Some(text) = resource.values.iter().find(|text| text.contains("${"))
     {
-        let element = if resource.inverted {
-            "NotResource"
-        } else {
-            "Resource"
-        };
+        let element = if resource.inverted { "NotResource" } else { "Resource" };
         findings.add(Check::VariableWithoutVersion, element, format!("`{text}`"));
     }
     for condition in &statement.condition {

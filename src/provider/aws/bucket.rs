@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Chain;
 use crate::diagnostic::Diagnostic;
-use crate::document::Document;
+use crate::document::{Difference, Document};
 use crate::kind::{Kind, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Encryption, Facts, LifecycleRule, Ownership, SimpleEncryption, Spec};
@@ -95,6 +95,7 @@ impl Kind for Bucket {
     const NAME: &'static str = "aws.s3.bucket";
     const IMMUTABLE: &'static [&'static str] = &["name", "region"];
     const RELEASE: Release = Release::Forget;
+    const RESETS: &'static [&'static str] = &["encryption", "lifecycle", "ownership", "versioning"];
     type Body = BucketBody;
 
     /// An alias is resolved to its key when it is written: the bucket then names the key.
@@ -102,8 +103,9 @@ impl Kind for Bucket {
         let key = |d: &Document| d.0.pointer("/encryption/kms_key").and_then(|k| k.as_str()).map(str::to_owned);
         let resolved =
             key(written).is_some_and(|w| w.contains(":alias/")) && key(shown).is_some_and(|s| s.contains(":key/"));
+        let reset = |d: &Difference| d.before.is_none() && Self::RESETS.contains(&d.path.as_str());
         let differences = Document::differences(written, shown);
-        differences.iter().all(|d| resolved && d.path.field() == "encryption")
+        differences.iter().all(|d| reset(d) || (resolved && d.path.field() == "encryption"))
     }
 
     fn desire(spec: &Spec, facts: &Facts, _chains: &[Chain], want: &mut Wanted<BucketBody>) {

@@ -45,6 +45,7 @@ impl Kind for Key {
     const NAME: &'static str = "aws.kms.key";
     const IMMUTABLE: &'static [&'static str] = &["alias"];
     const RELEASE: Release = Release::Forget;
+    const RESETS: &'static [&'static str] = &["description", "rotation"];
     type Body = KeyBody;
 
     fn desire(spec: &Spec, _facts: &Facts, _chains: &[Chain], want: &mut Wanted<KeyBody>) {

@@ -469,14 +469,15 @@ service_accounts:
     #[test]
     fn each_account_whose_roles_trust_a_cluster_gets_a_provider() {
         let spec = spec(TEXT);
-        let host = "oidc.eks.us-east-1.amazonaws.com/id/EXAMPLED539D4633E53DE1B716D3041E";
+        let facts = Facts::placeholders(&spec);
+        let host = facts.issuer_host("mine").unwrap();
         let body = |name: &str| {
             format!(
                 r#"{{"client_ids":{{"sts.amazonaws.com":true}},"tags":{{"bailiwick:address":"aws.iam.oidc_provider.{name}","bailiwick:project":"p"}},"url":"{host}"}}"#
             )
         };
         assert_eq!(
-            wished::<OidcProvider>(&spec, &Facts::placeholders(&spec)),
+            wished::<OidcProvider>(&spec, &facts),
             format!(
                 "mine in a: arn:aws:iam::111111111111:oidc-provider/{host}\n  {}\n\
                  mine/b in b: arn:aws:iam::222222222222:oidc-provider/{host}\n  {}\n",

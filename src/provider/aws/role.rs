@@ -40,16 +40,18 @@ impl Kind for Role {
     const NAME: &'static str = "aws.iam.role";
     const IMMUTABLE: &'static [&'static str] = &["name", "path"];
     const RELEASE: Release = Release::Forget;
+    const RESETS: &'static [&'static str] = &["description", "max_session_duration"];
     type Body = RoleBody;
 
     fn desire(spec: &Spec, facts: &Facts, _chains: &[Chain], want: &mut Wanted<RoleBody>) {
-        for (key, role) in access::roles(spec).into_iter().filter(|(_, r)| r.managed) {
-            let entry = spec.roles.get(&key);
+        let everyone = access::roles(spec);
+        for (key, role) in everyone.iter().filter(|(_, r)| r.managed) {
+            let entry = spec.roles.get(key);
             let source = match &role.origin {
-                Origin::Spec => spec.source(&["roles", &key]),
+                Origin::Spec => spec.source(&["roles", key]),
                 _ => role.service_accounts.first().and_then(|name| spec.source(&["service_accounts", name])),
             };
-            let trust = access::role_trust(spec, facts, &key);
+            let trust = access::role_trust(spec, facts, key);
             if trust.is_empty() {
                 want.problem(
                     Diagnostic::error(
@@ -70,13 +72,12 @@ impl Kind for Role {
                 permissions_boundary: entry
                     .and_then(|e| e.permissions_boundary.as_ref())
                     .map(|boundary| spec.policies.get(boundary).map_or_else(|| boundary.clone(), |p| p.arn(spec))),
-                tags: tags(spec, Self::NAME, &key, entry.map_or(&no_tags, |e| &e.tags)),
+                tags: tags(spec, Self::NAME, key, entry.map_or(&no_tags, |e| &e.tags)),
                 trust,
             };
-            let mut wish = Wish::new(&key, spec.account_scope(&role.account), &role.name, body).at(source);
+            let mut wish = Wish::new(key, spec.account_scope(&role.account), &role.name, body).at(source);
             wish.protect = entry.is_some_and(|e| e.protect);
-            let everyone = access::roles(spec);
-            for trusted in access::trusted_roles(spec, &key, &role) {
+            for trusted in access::trusted_roles(spec, key, role) {
                 if everyone.get(&trusted).is_some_and(|r| r.managed) {
                     wish = wish.after(Self::NAME, &trusted);
                 }
@@ -86,7 +87,7 @@ impl Kind for Role {
             {
                 wish = wish.after("aws.iam.policy", boundary);
             }
-            for provider in providers(spec, &role) {
+            for provider in providers(spec, role) {
                 wish = wish.after("aws.iam.oidc_provider", &provider);
             }
             want.add(wish);
@@ -115,8 +116,8 @@ mod live {
     use crate::iam::Policy;
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::PROJECT_TAG;
     use crate::provider::aws::{code, each, iam_tags, read_error, tag_changes, tag_map, write_error};
+    use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
     use crate::session::Session;
 
     impl Live for Role {
@@ -181,8 +182,11 @@ mod live {
         })
     }
 
+    /// A role of that name that bears our marks was made by a try whose answer was lost: it is brought to what it shall be.
     async fn create(iam: &aws_sdk_iam::Client, role: &RoleBody) -> Result<(), WriteError> {
-        iam.create_role()
+        let what = || format!("create role `{}`", role.name);
+        let sent = iam
+            .create_role()
             .role_name(&role.name)
             .path(&role.path)
             .assume_role_policy_document(text(&role.trust))
@@ -191,9 +195,36 @@ mod live {
             .set_permissions_boundary(role.permissions_boundary.clone())
             .set_tags(Some(iam_tags(&role.tags)?))
             .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| write_error(format!("create role `{}`", role.name), &error))
+            .await;
+        let error = match sent {
+            Ok(_) => return Ok(()),
+            Err(error) if code(&error) == Some("EntityAlreadyExists") => error,
+            Err(error) => return Err(write_error(what(), &error)),
+        };
+        let found = iam.get_role().role_name(&role.name).send().await.map_err(|e| read_error(what(), &e))?;
+        match found.role().map(|r| body(r, &what())).transpose()? {
+            Some(Observed::Present { body, .. }) if marks(&body) == marks(role) && body.path == role.path => {
+                let fields = [
+                    ("description", role.description.is_some()),
+                    ("max_session_duration", role.max_session_duration.is_some()),
+                    ("permissions_boundary", role.permissions_boundary.is_some()),
+                    ("trust", body.trust != role.trust),
+                ];
+                let changed = fields.iter().filter(|(_, differs)| *differs).map(|(field, _)| (*field).into()).collect();
+                let action = Action::Update { before: body.clone(), after: role.clone(), changed };
+                let before = RoleBody { tags: role.tags.clone(), ..body };
+                update(iam, &role.name, &before, role, &action).await
+            }
+            _ => Err(WriteError::Conflict {
+                what: what(),
+                holder: "a role of that name that somebody else made".into(),
+                why: crate::session::answer(&error),
+            }),
+        }
+    }
+
+    fn marks(role: &RoleBody) -> (Option<&String>, Option<&String>) {
+        (role.tags.get(PROJECT_TAG), role.tags.get(ADDRESS_TAG))
     }
 
     fn text(policy: &Policy) -> String {
@@ -245,7 +276,7 @@ mod live {
                 if action.touches("max_session_duration") {
                     Some(3600)
                 } else {
-                    live.and_then(|r| r.max_session_duration())
+                    live.and_then(aws_sdk_iam::types::Role::max_session_duration)
                 }
             });
             iam.update_role()
@@ -315,6 +346,60 @@ mod live {
             let Some(Ok(Observed::Present { body, owner })) = answers.into_iter().next() else { panic!("not there") };
             assert_eq!((body.path.as_str(), owner.as_deref()), ("/ml/", Some("p")));
             assert_eq!(body.trust.statements().len(), 1);
+        }
+
+        const EXISTS: (&str, u16, &str) = (
+            "Action=CreateRole",
+            409,
+            "<ErrorResponse><Error><Code>EntityAlreadyExists</Code><Message>it exists</Message></Error></ErrorResponse>",
+        );
+        const OURS: (&str, u16, &str) = (
+            "Action=GetRole",
+            200,
+            r#"<GetRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetRoleResult><Role>
+            <Path>/</Path><RoleName>kserve-loader</RoleName><RoleId>AROAEXAMPLEEXAMPLE</RoleId>
+            <Arn>arn:aws:iam::111111111111:role/kserve-loader</Arn><CreateDate>2026-01-01T00:00:00Z</CreateDate>
+            <AssumeRolePolicyDocument>{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}</AssumeRolePolicyDocument>
+            <Tags><member><Key>bailiwick:project</Key><Value>p</Value></member>
+            <member><Key>bailiwick:address</Key><Value>aws.iam.role.loader</Value></member></Tags>
+            </Role></GetRoleResult></GetRoleResponse>"#,
+        );
+
+        async fn create(tags: &[(&str, &str)]) -> (Result<(), WriteError>, Vec<String>) {
+            let done = ("Action=UpdateAssumeRolePolicy", 200, crate::provider::recorded::DONE);
+            let server = Recorded::start(&[EXISTS, OURS, done]).await;
+            let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+            let after = RoleBody {
+                name: "kserve-loader".into(),
+                path: "/".into(),
+                trust: Policy::parse(trust).unwrap(),
+                description: None,
+                max_session_duration: None,
+                permissions_boundary: None,
+                tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            };
+            let result = Role::write(&server.session(), &scope(), &target(), &Action::Create { after }).await;
+            let requests = server.requests();
+            let actions = requests.iter().filter_map(|r| {
+                let at = r.find("Action=")?;
+                r[at + 7..].split('&').next().map(ToOwned::to_owned)
+            });
+            (result, actions.collect())
+        }
+
+        #[tokio::test]
+        async fn a_role_whose_creation_was_answered_by_nobody_is_brought_to_what_it_shall_be() {
+            let ours = [("bailiwick:project", "p"), ("bailiwick:address", "aws.iam.role.loader")];
+            let (result, actions) = create(&ours).await;
+            assert_eq!(result, Ok(()));
+            assert_eq!(actions, ["CreateRole", "GetRole", "UpdateAssumeRolePolicy"]);
+        }
+
+        #[tokio::test]
+        async fn a_role_of_that_name_that_somebody_else_made_is_not_touched() {
+            let (result, actions) = create(&[("bailiwick:project", "q")]).await;
+            assert!(matches!(result, Err(WriteError::Conflict { .. })), "{result:?}");
+            assert_eq!(actions, ["CreateRole", "GetRole"]);
         }
 
         #[tokio::test]

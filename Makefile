@@ -1,0 +1,69 @@
+# Everything that a person or CI does with this repository. Needs cargo, python3 with venv, and a C compiler.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+EMULATORS := $(CARGO_TARGET_DIR)/emulators
+VENV := $(EMULATORS)/venv
+CARGO ?= cargo
+# Debug information of our own code is for people; CI does without.
+ifdef CI
+export CARGO_INCREMENTAL := 0
+endif
+
+.PHONY: help
+help: ## Tell what can be done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: build
+build: ## Build the program
+	$(CARGO) build --locked
+
+.PHONY: release
+release: ## Build the program as it is shipped
+	$(CARGO) build --locked --release
+
+.PHONY: emulators
+emulators: ## Install the AWS emulator into target/
+	@PYTHON=$(PYTHON) tests/emulators/setup.sh $(VENV)
+
+.PHONY: demo
+demo: emulators build ## Plan, apply, drift and destroy against emulators
+	@$(VENV)/bin/python examples/demo.py $(CARGO_TARGET_DIR)/debug/bailiwick
+
+.PHONY: test
+test: emulators ## Run all tests but those that need a real Kubernetes API server
+	$(CARGO) test --locked --no-default-features --lib
+	$(CARGO) test --locked
+	$(VENV)/bin/python tests/emulators/test_aws.py
+	PYTHON=$(VENV)/bin/python tests/emulators/contract.sh double
+
+.PHONY: lint
+lint: ## Check formatting and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features -- -D warnings
+
+.PHONY: kube-assets
+kube-assets: ## Build a real kube-apiserver once, into a cache outside the checkout
+	@tests/emulators/kube_assets.sh
+
+.PHONY: test-kube
+test-kube: emulators ## Run the contract suite and the end-to-end tests on a real kube-apiserver
+	$(CARGO) test --locked --no-run
+	assets=$$(tests/emulators/kube_assets.sh | tail -n 1); \
+	PYTHON=$(VENV)/bin/python tests/emulators/contract.sh real "$$assets"; \
+	$(VENV)/bin/python tests/emulators/kube_apiserver.py --assets "$$assets" --run \
+	    $(CARGO) test --locked --test e2e -- --test-threads=1
+
+.PHONY: schemas
+schemas: build ## Write the JSON Schemas anew
+	for s in spec plan state drift; do \
+	    $(CARGO_TARGET_DIR)/debug/bailiwick schema $$s > schemas/$$s.schema.json; \
+	done
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	$(CARGO) clean

@@ -1,0 +1,358 @@
+//! Every check fires on what it is about and not on its neighbour.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{CHECKS, Check, Finding, Subject, lint, lint_together};
+use crate::iam::catalogue::Service;
+use crate::iam::{Place, PolicyKind};
+
+const OIDC: &str = "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC";
+const SUB: &str = "oidc.eks.eu-west-1.amazonaws.com/id/ABC:sub";
+const AUD: &str = "oidc.eks.eu-west-1.amazonaws.com/id/ABC:aud";
+const GITHUB: &str = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com";
+
+fn findings(kind: PolicyKind, statements: &Value) -> Vec<Finding> {
+    let mut subject = Subject::of(kind);
+    subject.account = Some("111122223333");
+    subject.bucket = (kind == PolicyKind::Bucket).then_some("b");
+    let document = json!({"Version": "2012-10-17", "Statement": statements});
+    lint(&document.to_string(), &subject)
+}
+
+/// The codes found, space between, without repetitions.
+fn codes(kind: PolicyKind, statements: &Value) -> String {
+    let codes: BTreeSet<&str> = findings(kind, statements).iter().map(|f| f.check.code()).collect();
+    codes.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+fn identity(more: &Value) -> String {
+    codes(PolicyKind::Identity, &merged(&json!({"Effect": "Allow", "Resource": "arn:aws:s3:::b/*"}), more))
+}
+
+fn bucket(more: &Value) -> String {
+    let base = json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*", "Principal": "*"});
+    let secure = json!({
+        "Effect": "Deny", "Action": "s3:*", "Resource": ["arn:aws:s3:::b", "arn:aws:s3:::b/*"], "Principal": "*",
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    });
+    codes(PolicyKind::Bucket, &json!([merged(&base, more), secure]))
+}
+
+fn web_identity(provider: &str, condition: &Value) -> String {
+    codes(
+        PolicyKind::Trust,
+        &json!({
+            "Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+            "Principal": {"Federated": provider}, "Condition": condition,
+        }),
+    )
+}
+
+fn trust(principal: &Value, more: &Value) -> String {
+    let base = json!({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal});
+    codes(PolicyKind::Trust, &merged(&base, more))
+}
+
+/// Members of the second object replace those of the first; `null` removes one.
+fn merged(base: &Value, more: &Value) -> Value {
+    let mut merged = base.clone();
+    for (name, value) in more.as_object().unwrap() {
+        if value.is_null() {
+            merged.as_object_mut().unwrap().remove(name);
+        } else {
+            merged[name] = value.clone();
+        }
+    }
+    merged
+}
+
+#[test]
+fn the_table_is_in_the_order_of_the_checks() {
+    for (at, about) in CHECKS.iter().enumerate() {
+        assert_eq!(about.check as usize, at, "{}", about.code);
+        assert!(!about.meaning.is_empty() && !about.hint.is_empty());
+    }
+    assert_eq!(Check::all().map(Check::code).collect::<BTreeSet<_>>().len(), CHECKS.len());
+}
+
+#[test]
+fn web_identity_of_kubernetes() {
+    let exact = json!({SUB: "system:serviceaccount:prod:web", AUD: "sts.amazonaws.com"});
+    assert_eq!(web_identity(OIDC, &json!({"StringEquals": exact})), "");
+    assert_eq!(web_identity(OIDC, &json!({"StringEquals": {AUD: "sts.amazonaws.com"}})), "trust-oidc-no-sub");
+    assert_eq!(
+        web_identity(OIDC, &json!({"StringEquals": {SUB: "system:serviceaccount:prod:web"}})),
+        "trust-oidc-no-aud"
+    );
+    let like =
+        |sub: &str| web_identity(OIDC, &json!({"StringLike": {SUB: sub}, "StringEquals": {AUD: "sts.amazonaws.com"}}));
+    assert_eq!(like("system:serviceaccount:*:web"), "trust-oidc-sub-wildcard");
+    assert_eq!(like("system:serviceaccount:prod:*"), "trust-oidc-sub-wildcard");
+    assert_eq!(like("*"), "trust-oidc-sub-wildcard");
+    assert_eq!(like("system:serviceaccount:prod:web-*"), "");
+    assert_eq!(like("system:serviceaccount:prod/web"), "trust-oidc-sub-form");
+    for operator in ["ForAllValues:StringEquals", "StringEqualsIfExists", "StringNotEquals"] {
+        let condition = json!({operator: {SUB: "system:serviceaccount:prod:web"}, "StringEquals": {AUD: "a"}});
+        assert!(web_identity(OIDC, &condition).contains("trust-oidc-weak-operator"), "{operator}");
+    }
+    // A wildcard that is none, and the provider's ARN in place of the issuer.
+    assert_eq!(
+        web_identity(OIDC, &json!({"StringEquals": {SUB: "system:serviceaccount:*:web", AUD: "a"}})),
+        "condition-wildcard-without-like"
+    );
+    let by_arn = findings(
+        PolicyKind::Trust,
+        &json!({"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity", "Principal": {"Federated": OIDC},
+            "Condition": {"StringEquals": {format!("{OIDC}:sub"): "x", AUD: "a"}}}),
+    );
+    assert_eq!(by_arn.len(), 1, "{by_arn:?}");
+    assert!(by_arn[0].to_string().ends_with("not the ARN of the provider"), "{}", by_arn[0]);
+}
+
+#[test]
+fn web_identity_of_github() {
+    let key = "token.actions.githubusercontent.com:sub";
+    let aud = json!({"token.actions.githubusercontent.com:aud": "sts.amazonaws.com"});
+    let of = |operator: &str, sub: &str| {
+        let mut condition = json!({"StringEquals": aud});
+        condition[operator][key] = json!(sub);
+        web_identity(GITHUB, &condition)
+    };
+    assert_eq!(of("StringEquals", "repo:acme/app:ref:refs/heads/main"), "");
+    assert_eq!(of("StringLike", "repo:acme/app:*"), "");
+    assert_eq!(of("StringLike", "repo:acme/*"), "trust-oidc-sub-wildcard");
+    assert_eq!(of("StringLike", "repo:*"), "trust-oidc-sub-wildcard");
+    assert_eq!(web_identity(GITHUB, &json!({"StringEquals": aud})), "trust-github-no-sub trust-oidc-no-sub");
+}
+
+#[test]
+fn who_may_assume_a_role() {
+    let other = json!({"AWS": "arn:aws:iam::444455556666:root"});
+    assert_eq!(trust(&json!({"AWS": "111122223333"}), &json!({})), "");
+    assert_eq!(trust(&other, &json!({})), "trust-cross-account-root");
+    let external = json!({"Condition": {"StringEquals": {"sts:ExternalId": "x"}}});
+    assert_eq!(trust(&other, &external), "");
+    assert_eq!(trust(&json!({"AWS": "*"}), &external), "trust-wildcard-principal");
+    let organisation = json!({"Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-a1b2c3d4e5"}}});
+    assert_eq!(trust(&json!("*"), &organisation), "");
+    assert_eq!(trust(&json!({"AWS": "AROAEXAMPLEID12345678"}), &json!({})), "principal-orphan-id");
+    assert_eq!(trust(&json!({"Service": "lambda.amazonaws.com"}), &json!({})), "service-principal-no-source");
+    let source = json!({"Condition": {"StringEquals": {"aws:SourceAccount": "111122223333"}}});
+    assert_eq!(trust(&json!({"Service": "pods.eks.amazonaws.com"}), &source), "");
+    assert_eq!(trust(&json!({"Federated": OIDC}), &json!({})), "trust-mismatched-action");
+    let saml = json!({"Federated": "arn:aws:iam::111122223333:saml-provider/x"});
+    assert_eq!(trust(&saml, &json!({"Action": "sts:AssumeRoleWithSAML"})), "");
+    assert_eq!(trust(&json!("*"), &merged(&organisation, &json!({"Resource": "*"}))), "trust-forbidden-element");
+    assert_eq!(
+        trust(&json!("*"), &json!({"Principal": null, "NotPrincipal": {"AWS": "*"}})),
+        "trust-forbidden-element"
+    );
+}
+
+#[test]
+fn who_may_use_a_bucket() {
+    assert_eq!(bucket(&json!({"Principal": {"AWS": "111122223333"}})), "");
+    assert_eq!(bucket(&json!({})), "resource-public");
+    assert_eq!(bucket(&json!({"Action": ["s3:GetObject", "s3:Put*"]})), "resource-public resource-public-write");
+    assert_eq!(bucket(&json!({"Principal": {"AWS": "444455556666"}})), "resource-cross-account");
+    assert_eq!(
+        bucket(&json!({"Principal": null, "NotPrincipal": {"AWS": "444455556666"}})),
+        "resource-allow-notprincipal resource-public"
+    );
+    assert_eq!(
+        bucket(&json!({"Principal": {"AWS": "111122223333"}, "Resource": "arn:aws:s3:::other/*"})),
+        "resource-other-arn"
+    );
+    assert_eq!(
+        codes(
+            PolicyKind::Bucket,
+            &json!({"Effect": "Allow", "Action": "s3:GetObject",
+            "Resource": "arn:aws:s3:::b/*", "Principal": {"AWS": "111122223333"}})
+        ),
+        "s3-no-tls-deny"
+    );
+    let deny = json!({"Effect": "Deny", "Action": "s3:*", "Resource": "arn:aws:s3:::b"});
+    assert_eq!(bucket(&deny), "resource-lockout");
+    assert_eq!(bucket(&merged(&deny, &json!({"Resource": "arn:aws:s3:::b/*"}))), "");
+}
+
+/// Source: S3 User Guide, "The meaning of public".
+#[test]
+fn what_keeps_a_bucket_from_being_public() {
+    let when = |operator: &str, key: &str, value: &str| {
+        !bucket(&json!({"Condition": {operator: {key: value}}})).contains("resource-public")
+    };
+    assert!(when("IpAddress", "aws:SourceIp", "203.0.113.0/24"));
+    assert!(when("IpAddress", "aws:SourceIp", "12.0.0.0/8"));
+    assert!(!when("IpAddress", "aws:SourceIp", "0.0.0.0/1"));
+    assert!(!when("NotIpAddress", "aws:SourceIp", "203.0.113.0/24"));
+    assert!(when("StringEquals", "aws:SourceVpce", "vpce-1"));
+    assert!(!when("StringEqualsIfExists", "aws:SourceVpce", "vpce-1"));
+    assert!(!when("StringLike", "aws:SourceVpc", "vpc-*"));
+    assert!(!when("StringEquals", "aws:PrincipalOrgID", "${aws:PrincipalOrgID}"));
+    assert!(!when("StringNotEquals", "aws:PrincipalOrgID", "o-a1b2c3d4e5"));
+    assert!(when("StringLike", "aws:userid", "AROAEXAMPLE:me"));
+    assert!(!when("StringLike", "aws:userid", "AROAEXAMPLE:*"));
+    assert!(when("ArnLike", "s3:DataAccessPointArn", "arn:aws:s3:eu-west-1:111122223333:accesspoint/*"));
+    assert!(when("ArnLike", "aws:PrincipalArn", "arn:aws:iam::111122223333:role/*"));
+    assert!(!when("StringLike", "aws:Referer", "https://example.com/*"));
+    assert!(!when("Bool", "aws:SecureTransport", "true"));
+}
+
+#[test]
+fn key_policies() {
+    let key = |statement: Value| codes(PolicyKind::Key, &json!([statement]));
+    let allow = |principal: Value, action: &str| json!({"Effect": "Allow", "Principal": principal, "Action": action, "Resource": "*"});
+    assert_eq!(key(allow(json!({"AWS": "111122223333"}), "kms:*")), "");
+    assert_eq!(key(allow(json!({"AWS": "111122223333"}), "kms:Decrypt")), "resource-lockout");
+    assert_eq!(
+        key(allow(json!({"AWS": "*"}), "kms:*")),
+        "kms-wildcard-principal resource-public resource-public-write"
+    );
+}
+
+#[test]
+fn the_role_that_applies_must_not_lock_itself_out() {
+    let mut subject = Subject::of(PolicyKind::Bucket);
+    subject.bucket = Some("b");
+    subject.applying = Some("arn:aws:iam::111122223333:role/deployer");
+    let document = |exempt: &str| {
+        json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::b",
+            "Condition": {"ArnNotEquals": {"aws:PrincipalArn": format!("arn:aws:iam::111122223333:role/{exempt}")}},
+        }]})
+        .to_string()
+    };
+    let locked = |exempt: &str| lint(&document(exempt), &subject).iter().any(|f| f.check == Check::ResourceLockout);
+    assert!(locked("admin") && !locked("deployer"));
+}
+
+#[test]
+fn what_identities_are_given() {
+    assert_eq!(identity(&json!({"Action": "s3:GetObject"})), "");
+    assert!(identity(&json!({"Action": "*", "Resource": "*"})).contains("identity-admin"));
+    assert!(
+        identity(&json!({"NotAction": "iam:*", "Resource": "*"})).contains("identity-admin identity-allow-not-element")
+    );
+    assert!(identity(&json!({"Action": "s3:*", "Resource": "*"})).contains("identity-service-wildcard"));
+    assert_eq!(identity(&json!({"Action": "s3:*", "Resource": ["arn:aws:s3:::b", "arn:aws:s3:::b/*"]})), "");
+    assert_eq!(
+        identity(
+            &json!({"Action": ["iam:PassRole", "lambda:CreateFunction", "lambda:InvokeFunction"], "Resource": "*"})
+        ),
+        "identity-passrole-wildcard identity-privilege-escalation"
+    );
+    let passed = json!({"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}});
+    assert_eq!(identity(&json!({"Action": "iam:PassRole", "Resource": "*", "Condition": passed})), "");
+    assert_eq!(
+        identity(&json!({"Action": "sts:AssumeRole", "Resource": "arn:aws:iam::*:role/*"})),
+        "identity-assume-role-wildcard identity-credentials-exposure"
+    );
+    assert_eq!(identity(&json!({"Action": "sts:AssumeRole", "Resource": "arn:aws:iam::444455556666:role/x"})), "");
+    assert_eq!(
+        identity(&json!({"Action": "secretsmanager:GetSecretValue", "Resource": "*"})),
+        "identity-data-exfiltration"
+    );
+    assert_eq!(identity(&json!({"Action": "kms:PutKeyPolicy", "Resource": "*"})), "identity-permissions-management");
+    assert_eq!(
+        identity(&json!({"Action": "s3:PutObject", "NotResource": "arn:aws:s3:::b/*", "Resource": null})),
+        "identity-allow-not-element"
+    );
+}
+
+#[test]
+fn every_action_of_the_lists_exists() {
+    let lists = super::identity::lists();
+    for action in lists {
+        let (prefix, name) = action.split_once(':').unwrap();
+        assert!(Service::of(prefix).and_then(|s| s.action(name)).is_some(), "{action}");
+    }
+}
+
+#[test]
+fn a_deny_takes_back_what_another_document_allows() {
+    let document = |effect: &str, action: &str| {
+        json!({"Version": "2012-10-17", "Statement": {"Effect": effect, "Action": action, "Resource": "*"}}).to_string()
+    };
+    let (allow, deny) = (document("Allow", "iam:CreateAccessKey"), document("Deny", "iam:*"));
+    let escalates = |texts: &[&str]| {
+        lint_together(texts, &Subject::of(PolicyKind::Identity))
+            .iter()
+            .any(|f| f.check == Check::IdentityPrivilegeEscalation)
+    };
+    assert!(escalates(&[&allow]) && !escalates(&[&allow, &deny]));
+}
+
+#[test]
+fn conditions_that_do_not_do_what_they_seem_to() {
+    let when = |condition: Value| {
+        identity(
+            &json!({"Action": ["s3:GetObject", "s3:ListBucket"], "Resource": ["arn:aws:s3:::b", "arn:aws:s3:::b/*"], "Condition": condition}),
+        )
+    };
+    assert_eq!(when(json!({"ForAllValues:StringEquals": {"aws:TagKeys": "a"}})), "condition-forallvalues");
+    assert_eq!(when(json!({"ForAllValues:StringEquals": {"aws:TagKeys": "a"}, "Null": {"aws:TagKeys": "false"}})), "");
+    assert_eq!(when(json!({"StringEquals": {"s3:prefix": "a*"}})), "condition-wildcard-without-like");
+    assert_eq!(when(json!({"StringEquals": {"s3:prefix": "a${*}"}})), "");
+    assert_eq!(when(json!({"IpAddress": {"aws:SourceIp": "192.168.0.0/16"}})), "condition-private-source-ip");
+    assert_eq!(when(json!({"IpAddress": {"aws:VpcSourceIp": "192.168.0.0/16"}})), "");
+    assert_eq!(when(json!({"NumericEquals": {"s3:max-keys": "ten"}})), "condition-type-mismatch");
+    assert_eq!(when(json!({"StringEquals": {"aws:SecureTransport": "true"}})), "condition-type-mismatch");
+    assert_eq!(when(json!({"StringLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/x"}})), "");
+    assert_eq!(when(json!({"StringEquals": {"aws:NoSuchKey": "x"}})), "condition-unknown-key");
+    assert_eq!(when(json!({"StringEquals": {"s3:LocationConstraint": "x"}})), "condition-unknown-key");
+    assert_eq!(when(json!({"BoolIfExists": {"aws:MultiFactorAuthPresent": "true"}})), "condition-bad-mfa");
+    assert_eq!(when(json!({"Bool": {"aws:MultiFactorAuthPresent": "true"}})), "");
+}
+
+#[test]
+fn words_that_mean_nothing() {
+    assert_eq!(identity(&json!({"Action": "s3:GetObjekt"})), "action-unknown");
+    assert_eq!(identity(&json!({"Action": "nosuchservice:Get"})), "action-unknown");
+    assert_eq!(identity(&json!({"Action": "s3:GetObject", "Resource": "arn:aws:s3:::b"})), "resource-mismatch");
+    assert_eq!(identity(&json!({"Action": "s3:ListBucket"})), "resource-mismatch");
+    assert_eq!(identity(&json!({"Action": "s3:ListBucket", "Resource": "arn:aws:s3:::b*"})), "");
+    assert_eq!(identity(&json!({"Action": "sqs:SendMessage"})), "resource-mismatch");
+    assert_eq!(identity(&json!({"Action": ["s3:Get*", "s3:GetObject"]})), "redundant");
+    assert_eq!(
+        identity(&json!({"Action": "s3:GetObject", "Resource": ["arn:aws:s3:::b/*", "arn:aws:s3:::b/x"]})),
+        "redundant"
+    );
+    assert_eq!(identity(&json!({"Action": ["s3:GetObject", "S3:getobject"]})), "redundant");
+    assert_eq!(identity(&json!({"Action": "GetObject"})), "syntax-error");
+}
+
+#[test]
+fn the_whole_document() {
+    let subject = |kind| Subject::of(kind);
+    let old = json!({"Version": "2008-10-17", "Statement": {"Sid": "x", "Effect": "Allow", "Principal": {"AWS": "111122223333"},
+        "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/${aws:username}/*"}})
+    .to_string();
+    let found = lint(&old, &subject(PolicyKind::Resource));
+    let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "error variable-without-version: statement 1 `x`, Resource: policy variables are plain text in this version: \
+          `arn:aws:s3:::b/${aws:username}/*`"
+        ]
+    );
+    assert_eq!(lint("{", &subject(PolicyKind::Identity))[0].check, Check::SyntaxError);
+    let long = json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:GetObject",
+        "Resource": format!("arn:aws:s3:::b/{}", "x".repeat(2_000))}})
+    .to_string();
+    let mut weka = subject(PolicyKind::Identity);
+    weka.place = Some(Place::WekaPolicy);
+    assert!(lint(&long, &weka).iter().any(|f| f.check == Check::SizeQuota));
+    assert!(lint(&long, &subject(PolicyKind::Identity)).is_empty());
+}
+
+#[test]
+fn findings_know_their_line() {
+    let text = "{\"Version\": \"2012-10-17\",\n \"Statement\": [\n  {\"Effect\": \"Allow\",\n   \"Action\": \"s3:GetObject\",\n   \"Resource\": \"arn:aws:s3:::b/*\",\n   \"Condition\": {\"StringEquals\":\n     {\"aws:PrincipalTag/a/b\": \"x*\"}}}]}";
+    let found = lint(text, &Subject::of(PolicyKind::Identity));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].check, found[0].place), (Check::ConditionWildcardWithoutLike, Some((7, 7))));
+}

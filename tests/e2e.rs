@@ -1,0 +1,931 @@
+//! The program from end to end, against an AWS of two and three accounts and a Kubernetes API.
+
+// A test ends where it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg(all(feature = "aws", feature = "kubernetes"))]
+
+#[path = "support/emulators.rs"]
+mod emulators;
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use emulators::{FORBIDDEN, Gate, MODELS, PLATFORM, RESEARCH, Ran, UNREACHABLE, Verdict, World, follows};
+use serde_json::{Value, json};
+
+const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
+
+/// One service account with IRSA, one bucket of another account in which others have statements too.
+const SERVING: &str = r#"version: 1
+project: serving
+accounts:
+  platform: { id: "111111111111", region: us-west-2, assume_role: bailiwick }
+  models: { id: "222222222222", region: us-west-2, assume_role: bailiwick }
+clusters:
+  prod: { account: platform, name: prod-eks, context: prod, identity: irsa }
+buckets:
+  weights: { account: models, name: acme-weights, versioning: true }
+service_accounts:
+  loader: { cluster: prod, namespace: NAMESPACE, name: loader }
+grants:
+  - { to: loader, bucket: weights, prefix: mistral/, access: read }
+"#;
+
+const LOADER_ROLE: &str = "arn:aws:iam::111111111111:role/serving-loader";
+
+/// One service account with Pod Identity, and a bucket of the same account.
+const POD: &str = r#"version: 1
+project: pods
+accounts:
+  platform: { id: "111111111111", region: us-west-2, assume_role: bailiwick }
+clusters:
+  prod: { account: platform, name: prod-eks, context: prod, identity: pod_identity }
+buckets:
+  data: { account: platform, name: acme-data }
+service_accounts:
+  job: { cluster: prod, namespace: NAMESPACE, name: job }
+grants:
+  - { to: job, bucket: data, prefix: "", access: read_write }
+"#;
+
+fn foreign() -> Value {
+    json!({
+        "Sid": "AuditorsRead", "Effect": "Allow", "Action": "s3:GetObject",
+        "Principal": { "AWS": "arn:aws:iam::333333333333:role/auditor" },
+        "Resource": "arn:aws:s3:::acme-weights/reports/*"
+    })
+}
+
+/// A cluster, and a bucket of the other account with somebody else's statement and tag.
+fn seed(world: &World) {
+    world.aws.seed(&json!({
+        "roles": [{ "account": RESEARCH, "name": "auditor" }],
+        "clusters": [{ "account": PLATFORM, "region": "us-west-2", "name": "prod-eks" }],
+        "buckets": [{
+            "account": MODELS, "region": "us-west-2", "name": "acme-weights", "tags": { "owner": "models" },
+            "policy": { "Version": "2012-10-17", "Statement": [foreign()] },
+        }],
+    }));
+}
+
+/// A world in which `spec` is to be applied.
+fn world(spec: &str) -> World {
+    let world = World::new();
+    seed(&world);
+    world.spec(spec);
+    world
+}
+
+/// A world in which `spec` has been applied.
+fn applied(spec: &str) -> World {
+    let world = world(spec);
+    world.apply();
+    world
+}
+
+fn statements(policy: &Value) -> Vec<Value> {
+    policy["Statement"].as_array().cloned().unwrap_or_default()
+}
+
+/// The statements of the bucket that both specs with two accounts share.
+fn bucket_statements(world: &World) -> Vec<Value> {
+    world.aws.bucket_policy(MODELS, "acme-weights").map(|policy| statements(&policy)).unwrap_or_default()
+}
+
+fn addresses(plan: &Value) -> Vec<&str> {
+    plan["steps"].as_array().unwrap().iter().map(|step| step["address"].as_str().unwrap()).collect()
+}
+
+// ---- The cycle
+
+#[test]
+fn apply_makes_what_the_spec_says_and_destroy_leaves_what_others_have() {
+    let world = world(SERVING);
+    let plan = world.bailiwick(&["plan", "--detailed-exitcode"]).exits(2);
+    plan.shows(&["serving: 5 to create, 1 to adopt, 0 unchanged", "+ aws.iam.role.loader"]);
+    assert_eq!(world.aws.writes(), 0, "a plan writes nothing");
+
+    world.apply().shows(&["serving: 6 done"]);
+    world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0).shows(&["serving: nothing to do, 6 unchanged"]);
+    world.settled();
+
+    assert_eq!(world.kube.annotations(&world.namespace, "loader")[ROLE_ANNOTATION], LOADER_ROLE);
+    let trust = world.aws.trust(PLATFORM, "serving-loader").to_string();
+    assert!(trust.contains(&format!("system:serviceaccount:{}:loader", world.namespace)), "{trust}");
+    assert!(trust.contains("sts.amazonaws.com"), "{trust}");
+    assert_eq!(world.aws.inline_policies(PLATFORM, "serving-loader").len(), 1);
+    let live = bucket_statements(&world);
+    assert!(live.contains(&foreign()), "{live:?}");
+    let ours: Vec<&Value> = live.iter().filter(|s| **s != foreign()).collect();
+    assert!(ours.iter().all(|s| s["Principal"]["AWS"] == LOADER_ROLE), "{ours:?}");
+    assert!(
+        ours.iter().any(|s| s["Action"] == "s3:GetObject" && s["Resource"] == "arn:aws:s3:::acme-weights/mistral/*")
+    );
+
+    world.bailiwick(&["destroy", "--yes"]).exits(0).shows(&["serving: 6 done"]);
+    assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
+    assert_eq!(bucket_statements(&world), [foreign()]);
+    let tags = world.aws.s3(MODELS, "GET /acme-weights?tagging", "").ok();
+    assert!(tags.contains("<Key>owner</Key>") && !tags.contains("bailiwick:"), "{tags}");
+    let providers = world.aws.iam(PLATFORM, "ListOpenIDConnectProviders", &[]).ok();
+    assert!(!providers.contains("<Arn>"), "{providers}");
+    assert!(world.kube.service_account(&world.namespace, "loader").is_none());
+    assert_eq!(world.state("serving")["resources"], json!({}));
+    world.bailiwick(&["destroy", "--yes"]).exits(0).shows(&["nothing to do"]);
+}
+
+#[test]
+fn ten_service_accounts_in_three_accounts_and_two_clusters() {
+    let world = World::bare("chat");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/many-teams");
+    world.write("accounts.yaml", &std::fs::read_to_string(format!("{folder}/accounts.yaml")).unwrap());
+    let mut teams = std::fs::read_to_string(format!("{folder}/teams.yaml")).unwrap();
+    for name in ["gateway", "chat", "search", "audit", "chat-training", "search-training", "evaluation", "datasets"] {
+        let own = world.kube.own_name(name);
+        teams = teams.replace(&format!("namespace: {name},"), &format!("namespace: {own},"));
+    }
+    world.write("teams.yaml", &teams);
+    world.aws.seed(&json!({ "clusters": [
+        { "account": PLATFORM, "region": "us-west-2", "name": "serving-eks" },
+        { "account": PLATFORM, "region": "us-east-1", "name": "training-eks" },
+    ]}));
+    let run = |arguments: &[&str]| world.bailiwick(&[&["-f", "."], arguments].concat());
+    run(&["apply", "--yes"]).exits(0).shows(&["many-teams: 60 done"]);
+    run(&["plan", "--detailed-exitcode"]).exits(0).shows(&["nothing to do, 60 unchanged"]);
+    run(&["drift", "--fail-on", "foreign"]).exits(0);
+    assert_eq!(world.aws.roles(RESEARCH), ["many-teams-importer-research"]);
+    assert_eq!(world.aws.roles(PLATFORM).len(), 10);
+
+    run(&["destroy", "--yes"]).exits(0);
+    for account in [PLATFORM, MODELS, RESEARCH] {
+        assert_eq!(world.aws.roles(account), Vec::<String>::new());
+    }
+    let buckets = world.aws.s3(RESEARCH, "GET /", "").ok();
+    assert!(buckets.contains("acme-datasets"), "buckets are kept: {buckets}");
+    assert!(!buckets.contains("acme-scratch"), "unless they are empty and may go: {buckets}");
+}
+
+#[test]
+fn a_namespace_is_made_if_asked_and_goes_only_when_empty() {
+    let world = World::bare("made-here");
+    seed(&world);
+    world.spec(&SERVING.replace("name: loader }", "name: loader, create_namespace: true }"));
+    world.apply();
+    assert!(world.kube.has_namespace(&world.namespace));
+    world.kube.annotate(&world.namespace, "somebody-elses", "kubectl", &json!({}));
+    let kept = world.bailiwick(&["destroy", "--yes"]).exits(1);
+    kept.shows(&["it still holds service account `somebody-elses`", "The next `bailiwick destroy` does what is left."]);
+    assert!(world.kube.has_namespace(&world.namespace));
+    assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new(), "the rest goes on");
+}
+
+// ---- Drift
+
+#[test]
+fn a_statement_removed_by_hand_is_drift_of_access_and_apply_heals_it() {
+    let world = applied(SERVING);
+    let before = bucket_statements(&world);
+    world.aws.put_bucket_policy(MODELS, "acme-weights", &json!({ "Version": "2012-10-17", "Statement": [foreign()] }));
+
+    let drift = world.bailiwick(&["drift", "--format", "json"]).exits(2).json();
+    follows("drift", &drift);
+    assert_eq!(drift["summary"], json!({ "access": 1 }));
+    assert_eq!(drift["drift"][0]["address"], "aws.s3.bucket_policy.weights");
+    world.bailiwick(&["drift"]).exits(2).shows(&["Access moved", "aws.s3.bucket_policy.weights", "removed outside"]);
+
+    let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).json();
+    assert_eq!(addresses(&plan), ["aws.s3.bucket_policy.weights"]);
+    world.apply();
+    assert_eq!(sorted(bucket_statements(&world)), sorted(before));
+    world.settled();
+}
+
+#[test]
+fn a_statement_changed_by_hand_is_shown_against_what_was_applied() {
+    let world = applied(SERVING);
+    let wider: Vec<Value> = bucket_statements(&world)
+        .into_iter()
+        .map(|mut statement| {
+            if statement["Resource"] == "arn:aws:s3:::acme-weights/mistral/*" {
+                statement["Resource"] = json!("arn:aws:s3:::acme-weights/*");
+            }
+            statement
+        })
+        .collect();
+    world.aws.put_bucket_policy(MODELS, "acme-weights", &json!({ "Version": "2012-10-17", "Statement": wider }));
+    let drift = world.bailiwick(&["drift", "--format", "json"]).exits(2).json();
+    let moved = &drift["drift"][0];
+    assert_eq!((moved["class"].as_str(), moved["field"].as_str()), (Some("access"), Some("statements")));
+    let narrow = "arn:aws:s3:::acme-weights/mistral/*";
+    assert!(moved["expected"].to_string().contains(narrow) && !moved["live"].to_string().contains(narrow), "{moved:#}");
+    world.apply();
+    world.settled();
+}
+
+#[test]
+fn statements_of_others_may_come_and_go() {
+    let world = applied(SERVING);
+    let mut statements = bucket_statements(&world);
+    statements.retain(|statement| *statement != foreign());
+    let another = json!({
+        "Sid": "Another", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::acme-weights/*",
+        "Condition": { "Bool": { "aws:SecureTransport": "false" } }
+    });
+    statements.push(another.clone());
+    let policy = json!({ "Version": "2012-10-17", "Statement": statements });
+    world.aws.put_bucket_policy(MODELS, "acme-weights", &policy);
+
+    world.bailiwick(&["drift"]).exits(0).shows(&["Moved, but not ours"]);
+    world.bailiwick(&["drift", "--fail-on", "foreign"]).exits(2);
+    world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0);
+    world.apply();
+    world.settled();
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    assert_eq!(bucket_statements(&world), [another]);
+}
+
+#[test]
+fn what_was_removed_by_hand_is_made_again() {
+    let world = applied(SERVING);
+    let role = [("RoleName", "serving-loader")];
+    let policy = [role[0], ("PolicyName", "bailiwick-access")];
+    world.aws.iam(PLATFORM, "DeleteRolePolicy", &policy).ok();
+    world.aws.iam(PLATFORM, "DeleteRole", &role).ok();
+    let drift = world.bailiwick(&["drift", "--format", "json"]).exits(2).json();
+    let moved: Vec<&str> = drift["drift"].as_array().unwrap().iter().map(|d| d["address"].as_str().unwrap()).collect();
+    // With the role, its ARN in policies of resources became the id of something that is gone.
+    let expected =
+        ["aws.iam.role.loader", "aws.iam.role_policy.loader/bailiwick-access", "aws.s3.bucket_policy.weights"];
+    assert_eq!(moved, expected);
+    world.apply();
+    assert_eq!(world.aws.roles(PLATFORM), ["serving-loader"]);
+    world.settled();
+}
+
+fn sorted(mut statements: Vec<Value>) -> Vec<Value> {
+    statements.sort_by_key(Value::to_string);
+    statements
+}
+
+// ---- What others hold
+
+#[test]
+fn a_field_that_somebody_else_holds_is_not_taken() {
+    let world = world(SERVING);
+    world.kube.annotate(&world.namespace, "loader", "helm", &json!({ ROLE_ANNOTATION: "arn:aws:iam::1:role/helms" }));
+    let refused = world.bailiwick(&["apply", "--yes"]).exits(1);
+    refused.shows(&["kubernetes.service_account.loader", "conflicts with \"helm\"", ROLE_ANNOTATION]);
+    assert_eq!(world.kube.annotations(&world.namespace, "loader")[ROLE_ANNOTATION], "arn:aws:iam::1:role/helms");
+}
+
+#[test]
+fn a_service_account_of_others_is_adopted_and_not_deleted() {
+    let world = world(SERVING);
+    world.kube.annotate(&world.namespace, "loader", "helm", &json!({ "helm.sh/chart": "loader" }));
+    let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).json();
+    assert_eq!(plan["summary"]["adopt"], 2, "the bucket and the service account");
+    world.apply();
+    world.settled();
+    assert_eq!(world.kube.annotations(&world.namespace, "loader")[ROLE_ANNOTATION], LOADER_ROLE);
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    let left = world.kube.annotations(&world.namespace, "loader");
+    assert_eq!(left.into_iter().collect::<Vec<_>>(), [("helm.sh/chart".to_owned(), "loader".to_owned())]);
+}
+
+#[test]
+fn only_the_annotation_is_ours_where_the_spec_says_so() {
+    let spec = SERVING.replace("name: loader }", "name: loader, manage: annotation }");
+    let world = world(&spec);
+    world.bailiwick(&["apply", "--yes"]).exits(1).shows(&["does not exist", "manage: object"]);
+    world.kube.annotate(&world.namespace, "loader", "helm", &json!({ "helm.sh/chart": "loader" }));
+    world.apply();
+    world.settled();
+    assert_eq!(world.kube.annotations(&world.namespace, "loader").len(), 2);
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    assert_eq!(world.kube.annotations(&world.namespace, "loader").len(), 1);
+}
+
+#[test]
+fn an_association_of_others_is_adopted() {
+    let world = world(POD);
+    let trust = json!({ "Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": { "Service": "pods.eks.amazonaws.com" }, "Action": ["sts:AssumeRole", "sts:TagSession"]
+    }] });
+    world.aws.seed(&json!({ "roles": [{ "account": PLATFORM, "name": "by-hand", "trust": trust }] }));
+    let at = "/clusters/prod-eks/pod-identity-associations";
+    let made = world.aws.eks(
+        PLATFORM,
+        &format!("POST {at}"),
+        &json!({
+            "namespace": world.namespace, "serviceAccount": "job", "roleArn": "arn:aws:iam::111111111111:role/by-hand"
+        }),
+    );
+    let id = made.json()["association"]["associationId"].as_str().unwrap().to_owned();
+    let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).json();
+    let steps = plan["steps"].as_array().unwrap();
+    let step = steps.iter().find(|s| s["kind"] == "aws.eks.pod_identity_association").unwrap();
+    assert_eq!((step["action"].as_str(), step["changed"][0].as_str()), (Some("adopt"), Some("role_arn")));
+    world.apply();
+    world.settled();
+    let now = world.aws.eks(PLATFORM, &format!("GET {at}/{id}"), &Value::Null).json();
+    assert_eq!(now["association"]["roleArn"], "arn:aws:iam::111111111111:role/pods-job");
+}
+
+#[test]
+fn what_another_project_owns_is_refused() {
+    let world = applied(SERVING);
+    world.write("other.yaml", &SERVING.replace("project: serving", "project: other").replace("NAMESPACE", "default"));
+    let refused = world.bailiwick(&["-f", "other.yaml", "plan"]).exits(1);
+    refused.says(&["aws.s3.bucket.weights exists and belongs to project `serving`"]);
+}
+
+// ---- Kinds of access
+
+#[test]
+fn another_account_can_be_reached_through_a_role_there() {
+    let spec = POD
+        .replace(
+            "clusters:",
+            "  models: { id: \"222222222222\", region: us-west-2, assume_role: bailiwick }\nclusters:",
+        )
+        .replace("data: { account: platform,", "data: { account: models,")
+        .replace("access: read_write }", "access: read_write, mode: assume_role }");
+    let world = applied(&spec);
+    world.settled();
+    let [role] = &world.aws.roles(MODELS)[..] else { panic!("{:?}", world.aws.roles(MODELS)) };
+    let target = format!("arn:aws:iam::{MODELS}:role/{role}");
+    let at = "/clusters/prod-eks/pod-identity-associations";
+    let listed = world.aws.eks(PLATFORM, &format!("GET {at}"), &Value::Null).json();
+    let id = listed["associations"][0]["associationId"].as_str().unwrap();
+    let association = world.aws.eks(PLATFORM, &format!("GET {at}/{id}"), &Value::Null).json()["association"].clone();
+    assert_eq!(association["roleArn"], "arn:aws:iam::111111111111:role/pods-job");
+    assert_eq!(association["targetRoleArn"], target.as_str());
+    let trust = world.aws.trust(MODELS, role).to_string();
+    assert!(trust.contains("arn:aws:iam::111111111111:role/pods-job"), "{trust}");
+    let hop = world.aws.inline_policies(PLATFORM, "pods-job");
+    assert!(
+        hop.values().any(|p| p.to_string().contains("sts:AssumeRole") && p.to_string().contains(&target)),
+        "{hop:?}"
+    );
+    assert_eq!(world.aws.bucket_policy(MODELS, "acme-data"), None, "the role is of the bucket's account");
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    assert_eq!([world.aws.roles(PLATFORM), world.aws.roles(MODELS)], [Vec::<String>::new(), vec![]]);
+}
+
+#[test]
+fn a_key_of_ours_is_made_and_kept() {
+    let spec = SERVING.replace("versioning: true }", "encryption: { kms_key: weights, bucket_key: true } }").replace(
+        "service_accounts:",
+        "keys:\n  weights: { account: models, alias: weights, managed: true, rotation: true }\nservice_accounts:",
+    );
+    let world = applied(&spec);
+    world.settled();
+    let alias = json!({ "KeyId": "alias/weights" });
+    let key = world.aws.kms(MODELS, "DescribeKey", &alias).json()["KeyMetadata"].clone();
+    let arn = key["Arn"].as_str().unwrap();
+    let by_id = json!({ "KeyId": key["KeyId"] });
+    assert_eq!(world.aws.kms(MODELS, "GetKeyRotationStatus", &by_id).json()["KeyRotationEnabled"], true);
+    let encryption = world.aws.s3(MODELS, "GET /acme-weights?encryption", "").ok();
+    assert!(encryption.contains(arn), "the bucket names the key's ARN: {encryption}");
+    let policy =
+        world.aws.kms(MODELS, "GetKeyPolicy", &json!({ "KeyId": key["KeyId"], "PolicyName": "default" })).json();
+    assert!(policy["Policy"].as_str().unwrap().contains(LOADER_ROLE), "{policy}");
+
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    assert_eq!(world.aws.kms(MODELS, "DescribeKey", &alias).json()["KeyMetadata"]["KeyState"], "Enabled");
+    let policy =
+        world.aws.kms(MODELS, "GetKeyPolicy", &json!({ "KeyId": key["KeyId"], "PolicyName": "default" })).json();
+    assert!(!policy["Policy"].as_str().unwrap().contains(LOADER_ROLE), "{policy}");
+}
+
+#[test]
+fn a_key_is_deleted_only_when_it_is_named() {
+    let spec = SERVING.replace(
+        "service_accounts:",
+        "keys:\n  weights: { account: models, alias: weights, managed: true, on_destroy: delete }\nservice_accounts:",
+    );
+    let world = applied(&spec);
+    let state = || {
+        world.aws.kms(MODELS, "DescribeKey", &json!({ "KeyId": "alias/weights" })).json()["KeyMetadata"]["KeyState"]
+            .clone()
+    };
+    let refused = world.bailiwick(&["destroy", "--yes"]).exits(1);
+    refused.shows(&["--allow-delete aws.kms.key.weights"]).says(&["nothing was written"]);
+    assert_eq!(state(), "Enabled");
+    assert_eq!(world.aws.roles(PLATFORM), ["serving-loader"]);
+    world.bailiwick(&["destroy", "--yes", "--allow-delete", "aws.kms.key.weights"]).exits(0);
+    assert_eq!(state(), "PendingDeletion");
+}
+
+#[test]
+fn what_does_not_fit_into_an_inline_policy_goes_into_managed_ones() {
+    let prefix = |n| format!("a-rather-long-prefix-for-team-number-{n:04}-of-the-spec/{n}/");
+    let grant = |n: usize| {
+        let access = ["read", "delete"][n % 2];
+        format!("  - {{ to: job, bucket: data, prefix: {}, access: {access} }}\n", prefix(n))
+    };
+    let spec = [POD.to_owned()].into_iter().chain((0..60).map(grant)).collect::<String>();
+    // The grant for the whole bucket would make the others superfluous.
+    let world = world(&spec.replace("  - { to: job, bucket: data, prefix: \"\", access: read_write }\n", ""));
+    world.apply();
+    world.settled();
+    let managed = world.aws.managed_policies(PLATFORM);
+    assert!(!managed.is_empty(), "everything fits");
+    let attached = world.aws.iam(PLATFORM, "ListAttachedRolePolicies", &[("RoleName", "pods-job")]).ok();
+    assert!(managed.iter().all(|name| attached.contains(name.as_str())), "{managed:?} {attached}");
+
+    world.spec(POD);
+    world.bailiwick(&["apply", "--yes", "--allow-deletes", "20"]).exits(0);
+    assert_eq!(world.aws.managed_policies(PLATFORM), Vec::<String>::new());
+    world.settled();
+}
+
+#[test]
+fn a_bucket_may_go_only_if_it_is_empty() {
+    let world = applied(&POD.replace("name: acme-data }", "name: acme-data, on_destroy: delete }"));
+    world.aws.s3(PLATFORM, "PUT /acme-data/weights.bin", "bytes").ok();
+    world.bailiwick(&["destroy", "--yes"]).exits(1).shows(&["aws.s3.bucket.data", "it holds objects"]);
+    assert_eq!(world.aws.s3(PLATFORM, "HEAD /acme-data", "").status, 200);
+    world.aws.s3(PLATFORM, "DELETE /acme-data/weights.bin", "").ok();
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    assert_eq!(world.aws.s3(PLATFORM, "HEAD /acme-data", "").status, 404);
+}
+
+#[test]
+fn a_plan_that_takes_much_away_must_be_told_how_much() {
+    let world = applied(SERVING);
+    let (without, _) = SERVING.split_once("service_accounts:").unwrap();
+    world.spec(without);
+    let refused = world.bailiwick(&["apply", "--yes"]).exits(1);
+    refused.shows(&["--allow-deletes 5"]).says(&["nothing was written"]);
+    assert_eq!(world.aws.roles(PLATFORM), ["serving-loader"]);
+    world.bailiwick(&["apply", "--yes", "--allow-deletes", "5"]).exits(0);
+    assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
+}
+
+// ---- Could not look
+
+#[test]
+fn credentials_of_another_account_stop_everything() {
+    // The emulator's own account instead of the one that the spec names.
+    let world = world(&SERVING.replace(
+        "id: \"222222222222\", region: us-west-2, assume_role: bailiwick",
+        "id: \"222222222222\", region: us-west-2",
+    ));
+    world.aws.forget_requests();
+    for command in [&["plan"][..], &["apply", "--yes"], &["drift"], &["destroy", "--yes"]] {
+        let refused = world.bailiwick(command).exits(1);
+        refused.says(&["account `models` is 222222222222 in the spec, but the credentials belong to 123456789012"]);
+    }
+    let services = world.aws.requests()["services"].clone();
+    assert_eq!(services.as_object().unwrap().keys().collect::<Vec<_>>(), ["sts"], "only callers were asked for");
+}
+
+#[test]
+fn a_cluster_that_refuses_or_does_not_answer_is_not_an_empty_one() {
+    for context in [FORBIDDEN, UNREACHABLE] {
+        let world = world(&SERVING.replace("context: prod", &format!("context: {context}")));
+        let why = if context == FORBIDDEN { "403" } else { "Connection refused" };
+        world.bailiwick(&["plan"]).exits(1).says(&["kubernetes.service_account.loader", why]);
+        world.bailiwick(&["apply", "--yes"]).exits(1).says(&[why]);
+        assert_eq!(world.aws.writes(), 0);
+    }
+}
+
+#[test]
+fn a_drift_that_cannot_be_looked_at_is_an_error() {
+    let world = applied(SERVING);
+    world.spec(&SERVING.replace("context: prod", &format!("context: {FORBIDDEN}")));
+    let drift = world.bailiwick(&["drift", "--format", "json"]).exits(1).json();
+    assert_eq!(drift["summary"], json!({ "unreadable": 1 }));
+}
+
+#[test]
+fn an_account_that_refuses_is_not_an_empty_one() {
+    let mut world = world(SERVING);
+    let gate = refusing(&world, "Action=GetRole&");
+    world.through(&gate);
+    world.bailiwick(&["apply", "--yes"]).exits(1).says(&["aws.iam.role.loader", "AccessDenied"]);
+    assert_eq!(world.aws.writes(), 0);
+}
+
+/// Answers requests to IAM that hold a text with a denial.
+fn refusing(world: &World, text: &'static str) -> Gate {
+    Gate::open(&world.aws, move |request| {
+        if !request.contains(text) {
+            return Verdict::Pass;
+        }
+        let error = "<Type>Sender</Type><Code>AccessDenied</Code><Message>not today</Message>";
+        Verdict::Answer(403, format!("<ErrorResponse><Error>{error}</Error></ErrorResponse>"))
+    })
+}
+
+#[test]
+fn a_failed_step_stops_what_waits_for_it_and_nothing_else() {
+    let mut world = world(SERVING);
+    let gate = refusing(&world, "Action=CreateRole&");
+    world.through(&gate);
+    let ran = world.bailiwick(&["apply", "--yes"]).exits(1);
+    let ran = ran.shows(&["2 done, 1 failed, 3 skipped", "not today", "skipped: it waits for aws.iam.role.loader"]);
+    ran.says(&["create aws.iam.oidc_provider.serving: done".replace("serving", "prod").as_str()]);
+    assert_eq!(bucket_statements(&world), [foreign()], "the role that it would name does not exist");
+    world.without_gate();
+    world.apply().shows(&["4 done"]);
+    world.settled();
+}
+
+#[test]
+fn a_role_that_is_not_known_everywhere_yet_is_waited_for() {
+    let mut world = world(SERVING);
+    let refused = AtomicBool::new(false);
+    let gate = Gate::open(&world.aws, move |request| {
+        let asked = request.starts_with("PUT /acme-weights/?policy");
+        if !asked || refused.swap(true, Ordering::Relaxed) {
+            return Verdict::Pass;
+        }
+        let why = "<Code>MalformedPolicy</Code><Message>Invalid principal in policy</Message>";
+        Verdict::Answer(400, format!("<Error>{why}</Error>"))
+    });
+    world.through(&gate);
+    world.apply().says(&["aws.s3.bucket_policy.weights waits"]);
+    world.settled();
+}
+
+// ---- Saved plans
+
+/// A saved plan of the first apply.
+fn saved() -> World {
+    let world = world(SERVING);
+    world.bailiwick(&["plan", "--out", "plan.json"]).exits(0).shows(&["bailiwick apply plan.json"]);
+    world
+}
+
+#[track_caller]
+fn refused(world: &World, why: &str) {
+    let writes = world.aws.writes();
+    world.bailiwick(&["apply", "plan.json"]).exits(1).says(&[why]);
+    assert_eq!(world.aws.writes(), writes);
+}
+
+#[test]
+fn a_saved_plan_is_applied_exactly() {
+    let world = saved();
+    let report = world.bailiwick(&["show", "plan.json", "--format", "json"]).exits(0).json();
+    follows("plan", &report);
+    assert_eq!(report["plan_digest"], world.bailiwick(&["plan", "--format", "json"]).exits(0).json()["plan_digest"]);
+    world.bailiwick(&["show", "plan.json"]).exits(0).shows(&["5 to create, 1 to adopt", "aws.iam.role.loader"]);
+    let done = world.bailiwick(&["apply", "plan.json", "--format", "json"]).exits(0).json();
+    let outcomes: Vec<&str> =
+        done["steps"].as_array().unwrap().iter().map(|s| s["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["done"; 6]);
+    assert_eq!(done["plan_digest"], report["plan_digest"]);
+    let in_order: Vec<&Value> = done["steps"].as_array().unwrap().iter().map(|s| &s["address"]).collect();
+    let planned: Vec<&Value> = report["steps"].as_array().unwrap().iter().map(|s| &s["address"]).collect();
+    assert_eq!(in_order, planned);
+    world.settled();
+    refused(&world, "the state changed since the plan was made");
+}
+
+#[test]
+fn a_saved_plan_is_refused_after_a_change_of_the_spec() {
+    let world = saved();
+    world.spec(&SERVING.replace("mistral/", "llama/"));
+    refused(&world, "the spec changed since the plan was made");
+    world.spec(&format!("# Only a comment.\n{SERVING}"));
+    world.bailiwick(&["apply", "plan.json"]).exits(0);
+}
+
+#[test]
+fn a_saved_plan_is_refused_after_a_change_of_the_world() {
+    let world = saved();
+    world.aws.seed(&json!({ "roles": [{ "account": PLATFORM, "name": "serving-loader" }] }));
+    refused(&world, "aws.iam.role.loader: it exists now");
+    world.aws.iam(PLATFORM, "DeleteRole", &[("RoleName", "serving-loader")]).ok();
+    let policy = json!({ "Version": "2012-10-17", "Statement": [] });
+    world.aws.s3(MODELS, "DELETE /acme-weights?policy", &policy.to_string()).ok();
+    refused(&world, "aws.s3.bucket_policy.weights");
+}
+
+#[test]
+fn a_saved_plan_is_refused_when_it_was_edited() {
+    let world = saved();
+    let text = world.read("plan.json");
+    world.write("plan.json", &text.replace("mistral/", "llama/"));
+    refused(&world, "the plan was edited");
+    world.write("plan.json", &text[..text.len() / 2]);
+    refused(&world, "this is not a saved plan");
+    world.write("plan.json", &text.replace("\"format_version\":\"1.0\"", "\"format_version\":\"9.0\""));
+    refused(&world, "the plan has format 9.0");
+}
+
+#[test]
+fn only_the_expected_digest_is_applied() {
+    let world = world(SERVING);
+    let digest =
+        world.bailiwick(&["plan", "--format", "json"]).exits(0).json()["plan_digest"].as_str().unwrap().to_owned();
+    let wrong = format!("sha256:{}", "0".repeat(64));
+    world.bailiwick(&["apply", "--yes", "--expect-digest", &wrong]).exits(1).says(&["nothing was written", &digest]);
+    assert_eq!(world.aws.writes(), 0);
+    world.bailiwick(&["apply", "--yes", "--expect-digest", &digest]).exits(0);
+}
+
+#[test]
+fn a_target_brings_what_it_needs_and_nothing_else() {
+    let world = world(SERVING);
+    let target = ["--target", "aws.iam.role_policy.loader/bailiwick-access"];
+    let plan = world.bailiwick(&[&["plan", "--format", "json"], &target[..]].concat()).exits(0).json();
+    let needed = ["aws.iam.oidc_provider.prod", "aws.iam.role.loader", "aws.iam.role_policy.loader/bailiwick-access"];
+    assert_eq!(addresses(&plan), needed);
+    world.bailiwick(&[&["apply", "--yes"], &target[..]].concat()).exits(0).shows(&["3 done"]);
+    assert_eq!(bucket_statements(&world), [foreign()]);
+    let unknown = world.bailiwick(&["plan", "--target", "aws.iam.role.nobody"]).exits(1);
+    unknown.says(&["`aws.iam.role.nobody` is neither in the spec nor in the state"]);
+    world.apply();
+    world.settled();
+}
+
+// ---- Runs that meet, and runs that end
+
+#[test]
+fn nobody_to_ask_is_no_consent() {
+    let world = world(SERVING);
+    world.bailiwick(&["apply"]).exits(1).says(&["there is nobody to ask", "--yes"]);
+    assert_eq!(world.aws.writes(), 0);
+    world.apply();
+    world.bailiwick(&["destroy"]).exits(1).says(&["there is nobody to ask"]);
+    world.bailiwick(&["apply"]).exits(0).shows(&["nothing to do"]);
+}
+
+/// Holds the first request that makes a role.
+fn gate_before_the_role(world: &World) -> Gate {
+    let held = AtomicBool::new(false);
+    Gate::open(&world.aws, move |request| {
+        let role = request.contains("Action=CreateRole&");
+        if role && !held.swap(true, Ordering::Relaxed) { Verdict::Hold } else { Verdict::Pass }
+    })
+}
+
+#[test]
+fn the_second_of_two_applies_is_told_who_is_at_work() {
+    let mut world = world(SERVING);
+    let gate = gate_before_the_role(&world);
+    world.through(&gate);
+    let mut first = world.start(&["apply", "--yes"]);
+    gate.wait(&mut first);
+    let second = world.bailiwick(&["apply", "--yes"]).exits(1);
+    second.says(&["is locked by bailiwick apply on ", "wait until it is done"]);
+    world.bailiwick(&["state", "rm", "aws.s3.bucket.weights"]).exits(1).says(&["is locked by"]);
+    gate.release();
+    first.end().exits(0);
+    world.settled();
+}
+
+#[test]
+fn an_interrupt_finishes_what_is_under_way_and_starts_nothing_more() {
+    let mut world = world(SERVING);
+    let gate = gate_before_the_role(&world);
+    world.through(&gate);
+    let mut run = world.start(&["apply", "--yes"]);
+    gate.wait(&mut run);
+    run.signal("INT");
+    run.wait_for("interrupted: what is under way is finished");
+    gate.release();
+    let ran = run.end().exits(130);
+    ran.shows(&["not started"]).says(&["create aws.iam.role.loader: done"]);
+    assert_eq!(world.aws.roles(PLATFORM), ["serving-loader"]);
+    assert_eq!(bucket_statements(&world), [foreign()]);
+
+    let next = world.apply();
+    assert!(!next.stdout.contains("+ aws.iam.role.loader"), "it is known:\n{}", next.stdout);
+    world.settled();
+}
+
+#[test]
+fn a_run_that_was_killed_is_understood_by_the_next() {
+    let mut world = world(SERVING);
+    let gate = gate_before_the_role(&world);
+    world.through(&gate);
+    let mut run = world.start(&["apply", "--yes"]);
+    gate.wait(&mut run);
+    run.signal("KILL");
+    run.end().exits(-1);
+    // The request was sent, and arrives.
+    gate.release();
+    world.without_gate();
+    while world.aws.roles(PLATFORM).is_empty() {
+        std::thread::yield_now();
+    }
+    let plan = world.bailiwick(&["plan"]).exits(0);
+    plan.shows(&["Left by an interrupted run", "aws.iam.role.loader"]);
+    world.apply();
+    world.settled();
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
+}
+
+#[test]
+fn a_second_interrupt_ends_at_once() {
+    let mut world = world(SERVING);
+    let gate = gate_before_the_role(&world);
+    world.through(&gate);
+    let mut run = world.start(&["apply", "--yes"]);
+    gate.wait(&mut run);
+    run.signal("INT");
+    run.wait_for("interrupted:");
+    run.signal("INT");
+    run.end().exits(130);
+    world.without_gate();
+    world.bailiwick(&["plan"]).exits(0).shows(&["Left by an interrupted run"]);
+    world.apply();
+    world.settled();
+}
+
+// ---- The command line
+
+#[test]
+fn streams_and_documents() {
+    let world = world(SERVING);
+    let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0);
+    assert_eq!(plan.stderr, "");
+    follows("plan", &plan.json());
+    let steps = plan.json()["steps"].clone();
+    let role = steps.as_array().unwrap().iter().find(|s| s["address"] == "aws.iam.role.loader").unwrap().clone();
+    assert_eq!(role["account_id"], PLATFORM);
+    assert_eq!(role["after_steps"], json!(["aws.iam.oidc_provider.prod"]));
+
+    let applied = world.bailiwick(&["apply", "--yes", "--format", "json"]).exits(0);
+    assert!(applied.stderr.contains("5 to create, 1 to adopt"), "the plan is for people:\n{}", applied.stderr);
+    assert_eq!(applied.json()["steps"].as_array().unwrap().len(), 6);
+    let nothing = world.bailiwick(&["apply", "--yes", "--format", "json"]).exits(0).json();
+    assert_eq!(nothing["steps"], json!([]));
+
+    follows("state", &world.bailiwick(&["show", "--format", "json"]).exits(0).json());
+    follows("state", &world.state("serving"));
+    let drift = world.bailiwick(&["drift", "--format", "json"]).exits(0);
+    assert_eq!(drift.stderr, "");
+    follows("drift", &drift.json());
+    let markdown = world.bailiwick(&["plan", "--format", "markdown"]).exits(0);
+    assert_eq!(markdown.stdout, "### serving: nothing to do, 6 unchanged\n");
+    let sound = world.bailiwick(&["validate", "--format", "json"]).exits(0).json();
+    assert_eq!(sound["project"], "serving");
+
+    world.spec("version: 1\nproject: serving\nbuckit: {}\n");
+    let wrong = world.bailiwick(&["plan", "--format", "json"]).exits(1);
+    assert_eq!(wrong.stdout, "");
+    wrong.says(&["bailiwick.yaml:3", "buckit", "buckets"]);
+}
+
+#[test]
+fn usage_errors_are_told_apart() {
+    let world = world(SERVING);
+    let usage = |arguments: &[&str]| {
+        let ran = world.bailiwick(arguments).exits(64);
+        assert_eq!(ran.stdout, "");
+        assert!(!ran.stderr.is_empty());
+    };
+    usage(&[]);
+    usage(&["plam"]);
+    usage(&["plan", "--format", "yaml"]);
+    usage(&["apply", "--allow-deletes", "many"]);
+    usage(&["state", "show"]);
+    for arguments in [["--help"], ["--version"]] {
+        let ran = world.bailiwick(&arguments).exits(0);
+        assert_eq!(ran.stderr, "");
+        assert!(ran.stdout.contains("bailiwick"));
+    }
+    world.bailiwick(&["plan", "--target", "nonsense"]).exits(1).says(&["`nonsense`"]);
+    world.bailiwick(&["-f", "nowhere.yaml", "plan"]).exits(1).says(&["nowhere.yaml"]);
+}
+
+#[test]
+fn the_state_can_be_looked_at_and_mended() {
+    let world = applied(SERVING);
+    let listed = world.bailiwick(&["state", "list"]).exits(0);
+    assert_eq!(listed.stdout.lines().count(), 6);
+    let listed = listed.shows(&["aws.iam.role.loader serving-loader", "aws.s3.bucket.weights acme-weights (adopted)"]);
+    assert_eq!(world.bailiwick(&["show"]).exits(0).stdout, listed.stdout);
+    let role = world.bailiwick(&["state", "show", "aws.iam.role.loader"]).exits(0).json();
+    assert_eq!(role["physical_id"], "serving-loader");
+    world
+        .bailiwick(&["state", "show", "aws.iam.role.nobody"])
+        .exits(1)
+        .says(&["the state has no `aws.iam.role.nobody`"]);
+
+    world.bailiwick(&["state", "rm", "aws.iam.role.loader"]).exits(0).says(&["no longer in the state"]);
+    assert_eq!(world.aws.roles(PLATFORM), ["serving-loader"]);
+    let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).json();
+    assert_eq!((addresses(&plan), plan["summary"]["adopt"].as_u64()), (vec!["aws.iam.role.loader"], Some(1)));
+    world.apply();
+    world.settled();
+    let role = world.bailiwick(&["state", "show", "aws.iam.role.loader"]).exits(0).json();
+    assert_eq!(role["adopted"], Value::Null, "it carries our mark: it goes with destroy");
+
+    world.bailiwick(&["state", "mv", "aws.s3.bucket.weights", "aws.s3.bucket.models"]).exits(0);
+    world
+        .bailiwick(&["state", "mv", "aws.s3.bucket.models", "aws.iam.role.models"])
+        .exits(1)
+        .says(&["different kinds"]);
+    world.bailiwick(&["state", "list"]).exits(0).shows(&["aws.s3.bucket.models"]);
+    world.spec(&SERVING.replace("weights: {", "models: {").replace("bucket: weights", "bucket: models"));
+    world.apply();
+    world.settled();
+    assert!(bucket_statements(&world).len() > 1, "the grants are still there");
+}
+
+#[test]
+fn an_entry_with_a_new_name_loses_nothing() {
+    let world = applied(SERVING);
+    let before = bucket_statements(&world);
+    let spec = SERVING.replace("weights: {", "models: {").replace("bucket: weights", "bucket: models");
+    world.spec(&spec);
+    world.apply();
+    world.settled();
+    assert_eq!(sorted(bucket_statements(&world)), sorted(before));
+    // The name of a derived role comes from the key: another role, for the same service account.
+    world.spec(&spec.replace("loader: {", "model-loader: {").replace("to: loader", "to: model-loader"));
+    world.apply();
+    world.settled();
+    assert_eq!(world.aws.roles(PLATFORM), ["serving-model-loader"]);
+    assert!(world.kube.annotations(&world.namespace, "loader")[ROLE_ANNOTATION].ends_with("/serving-model-loader"));
+}
+
+#[test]
+fn graphs_are_text_for_their_tools() {
+    let world = world(SERVING);
+    let dot = world.bailiwick(&["graph"]).exits(0).stdout;
+    assert!(dot.starts_with("digraph bailiwick {\n") && dot.ends_with("}\n"), "{dot}");
+    assert!(dot.contains("\"aws.iam.role_policy.loader/bailiwick-access\" -> \"aws.iam.role.loader\";"), "{dot}");
+    let mermaid = world.bailiwick(&["graph", "--format", "mermaid"]).exits(0).stdout;
+    assert!(mermaid.starts_with("flowchart LR\n") && mermaid.contains("[\"aws.iam.role.loader\"]"), "{mermaid}");
+    let graph = world.bailiwick(&["graph", "--format", "json"]).exits(0).json();
+    assert_eq!(graph["nodes"].as_array().unwrap().len(), 6);
+    assert!(
+        graph["edges"]
+            .as_array()
+            .unwrap()
+            .contains(&json!({ "from": "aws.iam.role.loader", "to": "aws.iam.oidc_provider.prod" }))
+    );
+    assert_eq!(world.aws.requests()["total"], 0, "a graph needs nobody");
+}
+
+#[test]
+fn a_starter_spec_is_sound_and_overwrites_nothing() {
+    let world = World::new();
+    let init = |arguments: &[&str]| world.bailiwick(&[&["init"], arguments].concat());
+    init(&[]).exits(0).says(&["wrote bailiwick.yaml"]);
+    world.bailiwick(&["validate"]).exits(0).shows(&["model-serving: sound"]);
+    let written = world.read("bailiwick.yaml");
+    init(&["--project", "other"]).exits(1).says(&["`bailiwick.yaml` exists", "--force"]);
+    assert_eq!(world.read("bailiwick.yaml"), written);
+    let answers = [
+        "--project",
+        "chat",
+        "--account",
+        PLATFORM,
+        "--region",
+        "eu-central-1",
+        "--cluster",
+        "eks-1",
+        "--bucket",
+        "acme-chat",
+        "--bucket-account",
+        MODELS,
+        "--prefix",
+        "v1/",
+        "--namespace",
+        "chat",
+        "--service-account",
+        "vllm",
+        "--force",
+    ];
+    init(&answers).exits(0);
+    world.bailiwick(&["validate"]).exits(0).shows(&["chat: sound"]);
+    let spec = world.read("bailiwick.yaml");
+    assert!(
+        ["\"222222222222\"", "eu-central-1", "\"acme-chat\"", "\"v1/\"", "\"vllm\""].iter().all(|t| spec.contains(t)),
+        "{spec}"
+    );
+    init(&["--account", "12", "--out", "other.yaml"]).exits(1).says(&["12", "nothing was written"]);
+    assert!(!world.folder().join("other.yaml").exists());
+}
+
+#[test]
+fn completions_and_manual() {
+    let world = World::new();
+    for (shell, word) in [("bash", "complete"), ("zsh", "#compdef bailiwick"), ("fish", "complete -c bailiwick")] {
+        world.bailiwick(&["completions", shell]).exits(0).shows(&[word, "drift"]);
+    }
+    world.bailiwick(&["man"]).exits(0).shows(&[".TH bailiwick", "drift"]);
+    let syntax = Command::new("bash").args(["-n", "-c", &world.bailiwick(&["completions", "bash"]).stdout]).status();
+    assert!(syntax.unwrap().success());
+}
+
+#[test]
+fn colour_is_asked_for() {
+    let world = world(SERVING);
+    let coloured = |arguments: &[&str]| world.bailiwick(arguments).exits(0).stdout.contains('\u{1b}');
+    assert!(!coloured(&["validate"]));
+    assert!(coloured(&["--color", "always", "validate"]));
+    let ran: Ran = world.bailiwick(&["--verbose", "plan"]).exits(0);
+    ran.shows(&["requests (", "0 throttled"]);
+}

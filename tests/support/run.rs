@@ -1,0 +1,448 @@
+//! A project at work on the in-memory cloud: loads specs, plans, applies and keeps its state.
+
+#![allow(dead_code)] // each test program uses a part of it
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bailiwick::access::{self, Chain};
+use bailiwick::address::Address;
+use bailiwick::backend::{Backend, BackendError, LockGuard, LockInfo, Stored, Version};
+use bailiwick::check::{self, Finding};
+use bailiwick::diff::{self, Drift};
+use bailiwick::document::Digest;
+use bailiwick::engine::{Engine, Executed, Limits, Prepared};
+use bailiwick::event::{Event, Outcome, Outcomes, Sink};
+use bailiwick::live::AnyLive;
+use bailiwick::plan::{ActionKind, Phase, Plan, StepName};
+use bailiwick::session::{Environment, Session};
+use bailiwick::spec::{Facts, SourceFile, Spec, load};
+use bailiwick::state::{Entry, Journal, Lineage, State, fold};
+use tokio::sync::watch;
+
+use super::memory::{Cloud, Id};
+
+/// The spec of some files, which must have no problems.
+///
+/// # Panics
+/// When it has.
+#[must_use]
+pub fn spec_of(files: &[(&str, &str)]) -> Spec {
+    let files: Vec<SourceFile> =
+        files.iter().map(|(name, text)| SourceFile { name: (*name).into(), text: (*text).into() }).collect();
+    let (spec, problems) = load(&files);
+    let told: Vec<String> = problems
+        .iter()
+        .map(|p| {
+            format!("{} {}: {}", p.code, p.source.as_ref().map(ToString::to_string).unwrap_or_default(), p.message)
+        })
+        .collect();
+    assert!(problems.is_empty(), "{}\n{}", told.join("\n"), files.iter().map(|f| &*f.text).collect::<String>());
+    spec.unwrap()
+}
+
+/// The spec of one file.
+#[must_use]
+pub fn spec(text: &str) -> Spec {
+    spec_of(&[("bailiwick.yaml", text)])
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
+
+#[derive(Default)]
+struct Kept {
+    state: Option<String>,
+    journal: Vec<u8>,
+    locked: Option<LockInfo>,
+}
+
+/// A state's home in memory, in the form in which it would be on a disk.
+#[derive(Clone)]
+pub struct MemoryBackend {
+    project: String,
+    kept: Arc<Mutex<Kept>>,
+}
+
+struct MemoryLock(Arc<Mutex<Kept>>);
+
+impl LockGuard for MemoryLock {}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).locked = None;
+    }
+}
+
+impl MemoryBackend {
+    #[must_use]
+    pub fn new(project: &str) -> Self {
+        Self { project: project.to_owned(), kept: Arc::default() }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a state there.
+    pub fn store(&self, state: &State) {
+        self.kept().state = Some(state.to_text().unwrap());
+    }
+
+    /// The physical ids of the policies in the state that are nobody's but ours.
+    #[must_use]
+    pub fn exclusive(&self) -> BTreeSet<String> {
+        let kept = self.kept();
+        let state = kept.state.as_ref().map(|text| State::parse(text, &self.project).unwrap());
+        let owned = state.into_iter().flat_map(|state| state.resources.into_values());
+        owned
+            .filter(|o| o.body.as_ref().is_some_and(|body| body.0.get("exclusive").is_some()))
+            .map(|o| o.physical_id)
+            .collect()
+    }
+
+    /// How long the journal is.
+    #[must_use]
+    pub fn journalled(&self) -> usize {
+        self.kept().journal.len()
+    }
+
+    /// Cuts the journal's last bytes off, as a crash would.
+    pub fn tear(&self, bytes: usize) {
+        let mut kept = self.kept();
+        let left = kept.journal.len().saturating_sub(bytes);
+        kept.journal.truncate(left);
+    }
+}
+
+impl Backend for MemoryBackend {
+    fn place(&self) -> String {
+        "memory".into()
+    }
+
+    fn load(&self) -> Boxed<'_, Stored> {
+        Box::pin(async {
+            let kept = self.kept();
+            let state = kept.state.as_ref().map(|text| State::parse(text, &self.project)).transpose();
+            let state = state.map_err(|why| BackendError::State { path: self.place(), why })?;
+            let version = kept.state.as_ref().map_or(Version::None, |t| Version::Digest(Digest::of(t.as_bytes())));
+            let journal =
+                Journal::parse(&kept.journal).map_err(|why| BackendError::Journal { path: self.place(), why })?;
+            Ok(Stored { state, version, journal })
+        })
+    }
+
+    fn lock(&self, info: LockInfo) -> Boxed<'_, Box<dyn LockGuard>> {
+        Box::pin(async move {
+            let mut kept = self.kept();
+            match &kept.locked {
+                Some(by) => Err(BackendError::Locked { path: self.place(), by: Box::new(by.clone()) }),
+                None => {
+                    kept.locked = Some(info);
+                    Ok(Box::new(MemoryLock(self.kept.clone())) as Box<dyn LockGuard>)
+                }
+            }
+        })
+    }
+
+    fn append<'a>(&'a self, entries: &'a [Entry]) -> Boxed<'a, ()> {
+        Box::pin(async move {
+            let mut kept = self.kept();
+            // What a crash tore is not built upon.
+            let whole = kept.journal.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
+            kept.journal.truncate(whole);
+            for entry in entries {
+                let line = entry.line()?;
+                kept.journal.extend_from_slice(line.as_bytes());
+            }
+            Ok(())
+        })
+    }
+
+    fn save<'a>(&'a self, state: &'a State, over: &'a Version) -> Boxed<'a, Version> {
+        Box::pin(async move {
+            let found = self.load().await?.version;
+            if found != *over {
+                return Err(BackendError::Moved { path: self.place() });
+            }
+            let text = state.to_text()?;
+            let version = Version::Digest(Digest::of(text.as_bytes()));
+            let mut kept = self.kept();
+            kept.state = Some(text);
+            kept.journal.clear();
+            Ok(version)
+        })
+    }
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<Event>>);
+
+impl Sink for Heard {
+    fn take(&self, event: Event) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+}
+
+/// A project: a cloud, a state's home, and what was heard.
+pub struct Project {
+    pub cloud: Cloud,
+    pub backend: MemoryBackend,
+    pub limits: Limits,
+    heard: Arc<Heard>,
+}
+
+/// A plan and what it was made from.
+pub struct Planned {
+    pub plan: Plan,
+    pub findings: Vec<Finding>,
+    pub drift: Vec<Drift>,
+    pub unknown: Vec<Address>,
+    pub state: State,
+    pub version: Version,
+    pub facts: Facts,
+    pub chains: Vec<Chain>,
+    pub prepared: Prepared,
+}
+
+/// A plan that was carried out.
+pub struct Applied {
+    pub plan: Plan,
+    pub outcomes: Outcomes,
+    pub state: State,
+}
+
+impl Applied {
+    /// The steps that were not done, each with how it ended.
+    #[must_use]
+    pub fn undone(&self) -> BTreeMap<String, &Outcome> {
+        let undone = self.outcomes.iter().filter(|(_, outcome)| **outcome != Outcome::Done);
+        undone.map(|(name, outcome)| (name_of(name), outcome)).collect()
+    }
+
+    /// The steps in the plan's order: `create aws.iam.role.loader`.
+    #[must_use]
+    pub fn steps(&self) -> Vec<String> {
+        steps(&self.plan)
+    }
+}
+
+/// A step's name as text.
+#[must_use]
+pub fn name_of(name: &StepName) -> String {
+    match name.phase {
+        Some(Phase::Delete) => format!("{}#delete", name.address),
+        Some(Phase::Create) => format!("{}#create", name.address),
+        None => name.address.to_string(),
+    }
+}
+
+/// The steps of a plan in its order: `create aws.iam.role.loader`.
+#[must_use]
+pub fn steps(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(|s| format!("{} {}", s.action, name_of(&s.name))).collect()
+}
+
+fn noon() -> String {
+    "2026-01-01T12:00:00Z".to_owned()
+}
+
+/// Nobody stops the run.
+fn unstoppable() -> watch::Receiver<bool> {
+    watch::channel(false).1
+}
+
+impl Project {
+    /// A project on a cloud, with a state of its own.
+    #[must_use]
+    pub fn new(name: &str, cloud: Cloud) -> Self {
+        let limits = Limits { steps: 4, patience: Duration::from_secs(60), pause: Duration::from_secs(1) };
+        Self { cloud, backend: MemoryBackend::new(name), limits, heard: Arc::default() }
+    }
+
+    /// What was heard since the last time.
+    #[must_use]
+    pub fn heard(&self) -> Vec<Event> {
+        std::mem::take(&mut self.heard.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn session(spec: &Spec) -> Session {
+        Session::new(spec, Environment::default())
+    }
+
+    fn engine<'a>(&'a self, register: &'a [Box<dyn AnyLive>], session: &'a Session) -> Engine<'a> {
+        Engine { register, session, limits: self.limits, sink: self.heard.as_ref() }
+    }
+
+    /// The state with what the journal of a cut-off run tells, as every command reads it.
+    pub async fn state(&self) -> (State, Version, Vec<Address>) {
+        let stored = self.backend.load().await.unwrap();
+        let base = stored.state.unwrap_or_else(|| State::new(&self.backend.project, Lineage("lineage".into())));
+        let entries: Vec<Entry> = stored
+            .journal
+            .entries
+            .into_iter()
+            .filter(|e| e.state == (base.lineage.0.clone(), base.serial) || base.serial == 0)
+            .collect();
+        let (state, unknown) = fold(base, &entries);
+        (state, stored.version, unknown)
+    }
+
+    /// Looks and plans.
+    ///
+    /// # Errors
+    /// What stands in the way of a plan.
+    pub async fn plan(&self, spec: &Spec) -> Result<Planned, Vec<String>> {
+        let register = self.cloud.register();
+        let session = Self::session(spec);
+        let engine = self.engine(&register, &session);
+        let facts = self.cloud.facts(spec);
+        let chains = access::lower(spec);
+        let (desired, problems) = engine.desired(spec, &facts, &chains);
+        if !problems.is_empty() {
+            return Err(problems.iter().map(|p| format!("{}: {}", p.code, p.message)).collect());
+        }
+        let (state, version, unknown) = self.state().await;
+        let prepared = engine.prepare(desired, &state).await;
+        let plan = engine
+            .plan(&prepared, &state, spec)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let context = check::Context {
+            spec,
+            facts: &facts,
+            chains: &chains,
+            desired: &prepared.desired,
+            snapshot: Some(&prepared.snapshot),
+        };
+        let findings = check::run(&context, "2026-01-01");
+        let drift = diff::drift(&prepared.diff, |name| engine.kind(name));
+        Ok(Planned { plan, findings, drift, unknown, state, version, facts, chains, prepared })
+    }
+
+    /// Carries a plan out.
+    ///
+    /// # Errors
+    /// When the journal or the state could not be written.
+    pub async fn execute(
+        &self,
+        spec: &Spec,
+        planned: Planned,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Applied, BackendError> {
+        self.heard();
+        let register = self.cloud.register();
+        let session = Self::session(spec);
+        let engine = self.engine(&register, &session);
+        let Planned { plan, state, version, .. } = planned;
+        let Executed { outcomes, state } = engine.execute(&plan, state, &version, &self.backend, &noon, stop).await?;
+        Ok(Applied { plan, outcomes, state })
+    }
+
+    /// What moved of all that a plan touches.
+    pub async fn moved(&self, spec: &Spec, plan: &Plan) -> Vec<String> {
+        let register = self.cloud.register();
+        let session = Self::session(spec);
+        self.engine(&register, &session).moved(plan).await
+    }
+
+    /// Plans and applies.
+    ///
+    /// # Panics
+    /// When there is no plan.
+    pub async fn apply(&self, spec: &Spec) -> Applied {
+        self.apply_until(spec, unstoppable()).await
+    }
+
+    /// Plans and applies until it is stopped.
+    ///
+    /// # Panics
+    /// When there is no plan.
+    pub async fn apply_until(&self, spec: &Spec, stop: watch::Receiver<bool>) -> Applied {
+        let planned = self.plan(spec).await.unwrap_or_else(|errors| panic!("no plan: {}", errors.join("\n")));
+        self.execute(spec, planned, stop).await.unwrap()
+    }
+
+    /// Plans and applies, and drops all of it when told: what is left is the journal.
+    pub async fn apply_until_killed(&self, spec: &Spec, killed: &tokio::sync::Notify) -> bool {
+        tokio::select! {
+            biased;
+            () = killed.notified() => true,
+            _ = self.apply(spec) => false,
+        }
+    }
+
+    /// Plans and applies, and everything is done.
+    ///
+    /// # Panics
+    /// When something is not.
+    pub async fn apply_all(&self, spec: &Spec) -> Applied {
+        let applied = self.apply(spec).await;
+        assert_eq!(applied.undone(), BTreeMap::new());
+        applied
+    }
+
+    /// Destroys everything, and everything is done.
+    ///
+    /// # Panics
+    /// When something is not.
+    pub async fn destroy(&self, spec: &Spec) -> Applied {
+        self.apply_all(&spec.emptied()).await
+    }
+
+    /// There is nothing to do.
+    ///
+    /// # Panics
+    /// When there is.
+    pub async fn assert_settled(&self, spec: &Spec) {
+        let planned = self.plan(spec).await.unwrap_or_else(|errors| panic!("no plan: {}", errors.join("\n")));
+        let told: Vec<String> =
+            planned.plan.steps.iter().map(|s| format!("{} {}: {}", s.action, name_of(&s.name), s.reason)).collect();
+        assert_eq!(told, Vec::<String>::new(), "a second plan is not empty");
+        assert_eq!(planned.drift, Vec::new());
+        assert_eq!(planned.unknown, Vec::<Address>::new());
+    }
+
+    /// No step came before what it waits for, as the events and the cloud tell it.
+    ///
+    /// # Panics
+    /// When one did.
+    pub fn assert_order(&self, plan: &Plan) {
+        let mut done: Vec<StepName> = Vec::new();
+        let mut done_before: BTreeMap<StepName, Vec<StepName>> = BTreeMap::new();
+        for event in self.heard() {
+            match event {
+                Event::Started { step, .. } => {
+                    let waits = plan.steps.iter().find(|s| s.name == step).map(|s| s.waits_for.clone());
+                    for first in waits.unwrap_or_default() {
+                        assert!(done.contains(&first), "{} began before {} was done", name_of(&step), name_of(&first));
+                    }
+                    done_before.insert(step, done.clone());
+                }
+                Event::Ended { step, outcome: Outcome::Done, .. } => done.push(step),
+                _ => {}
+            }
+        }
+        let world = self.cloud.world();
+        let wrong: Vec<String> = world
+            .violations()
+            .iter()
+            .filter(|v| v.needed_by.as_ref().is_none_or(|user| too_early(plan, &v.address, user, &done_before)))
+            .map(|v| format!("{}: {}", v.address, v.what))
+            .collect();
+        assert_eq!(wrong, Vec::<String>::new());
+    }
+}
+
+/// Whether a thing went before what still needed it was taken away or written anew, as the plan means to. What is made
+/// anew in place must go before anything can name the new one.
+fn too_early(plan: &Plan, address: &Address, user: &Id, done_before: &BTreeMap<StepName, Vec<StepName>>) -> bool {
+    plan.steps.iter().filter(|s| s.name.address == *address && s.deletes()).any(|gone| {
+        let in_place = gone.name.phase.is_some() && !gone.superseded;
+        let done = done_before.get(&gone.name);
+        let users = plan.steps.iter().filter(|s| s.action != ActionKind::Create && s.name.phase != Some(Phase::Create));
+        let mut users = users.filter(|s| Id::new(s.name.address.kind().as_str(), &s.scope, &s.physical_id) == *user);
+        !in_place && users.any(|s| done.is_some_and(|done| !done.contains(&s.name)))
+    })
+}
