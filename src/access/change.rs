@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::world::{Bucket, Hop, Key, Role, Route, Who, World, unknown_identity};
 use crate::iam::catalogue::{self, AccessLevel, Service};
 use crate::iam::{
-    Area, Atom, Attached, Context, Pattern, Policy, PolicySet, Principal, Reach, Region, Request, Source, Test, Value,
-    reach,
+    Area, Atom, Attached, Context, Pattern, Policy, PolicySet, Principal, Reach, Region, Request, Selector, Source,
+    Statement, Test, Value, reach,
 };
 
 /// Whether access comes or goes.
@@ -147,7 +147,7 @@ pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
         .into_iter()
         .flat_map(Policy::statements)
         .filter_map(|statement| statement.principal())
-        .flat_map(|principals| principals.values())
+        .flat_map(Selector::values)
         .collect();
     let side = Side { world: &world, route: None };
     if principals.is_empty() {
@@ -668,11 +668,10 @@ fn may_touch(side: Side, bucket: &Bucket) -> bool {
             s.resource().is_none_or(|r| {
                 r.is_inverted()
                     || r.values().iter().any(|text| {
-                        let wide = text.contains("${") || {
+                        text.contains("${") || {
                             let pattern = Pattern::new(text);
                             pattern.overlaps(&objects) || pattern.overlaps(&itself)
-                        };
-                        wide
+                        }
                     })
             })
         })
@@ -707,11 +706,11 @@ impl Side<'_> {
         if bucket.blocked && bucket.public && foreign {
             return Reach::default();
         }
-        let mut request = self.world.request(route, "s3:GetObject", &bucket.arn, &bucket.account);
+        let mut request = route.request("s3:GetObject", &bucket.arn, &bucket.account);
         let prefix = prefix.map_or(Value::Many(Vec::new()), |prefix| Value::One(prefix.to_owned()));
         request.context.set("s3:prefix", prefix);
         let unknown = unknown_identity();
-        let assumed = self.world.assumed_policy(route, bucket);
+        let assumed = bucket.assumed_policy(route);
         let label = bucket.label();
         let resource = Attached { name: &label, policy: bucket.policy.as_ref().unwrap_or(&assumed) };
         let set = self.world.policies(route, Some(resource), &unknown);
@@ -721,7 +720,7 @@ impl Side<'_> {
     /// What the route gives on a key, in requests by way of S3.
     fn key_reach(self, key: Option<&Key>) -> Reach {
         let (Some(key), Some(route)) = (key, self.route) else { return Reach::default() };
-        let mut request = self.world.request(route, "kms:Decrypt", &key.arn, &key.account);
+        let mut request = route.request("kms:Decrypt", &key.arn, &key.account);
         request.context.set("kms:ViaService", Value::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
         request.context.set("kms:ResourceAliases", Value::Many(vec![key.alias.clone()]));
         let unknown = unknown_identity();
@@ -735,7 +734,7 @@ impl Side<'_> {
         let Some((route, role)) = self.route.and_then(|r| Some((r, self.world.roles.get(r.role.as_ref()?)?))) else {
             return Reach::default();
         };
-        let request = self.world.request(route, "*", "*", &role.account);
+        let request = route.request("*", "*", &role.account);
         let unknown = unknown_identity();
         let set: PolicySet = self.world.policies(route, None, &unknown);
         reach(&request, &set)
@@ -746,7 +745,7 @@ impl Side<'_> {
         let role = self.route.and_then(|route| self.world.roles.get(route.role.as_ref()?));
         let own = role.into_iter().flat_map(|role| role.identity.iter().chain(&role.boundary).map(|held| &held.policy));
         let theirs = bucket.and_then(|bucket| bucket.policy.as_ref());
-        let conditions = own.chain(theirs).flat_map(Policy::statements).flat_map(|s| s.conditions());
+        let conditions = own.chain(theirs).flat_map(Policy::statements).flat_map(Statement::conditions);
         conditions
             .filter(|c| c.key().as_str().eq_ignore_ascii_case("s3:prefix") && c.operator().test != Test::Null)
             .flat_map(|c| {
