@@ -45,7 +45,7 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
     let session = Session::new(&project.spec, settings);
     let register = provider::live();
     let allowed = match command {
-        Command::Plan { allow, .. } | Command::Apply { allow, .. } | Command::Destroy { allow, .. } => &allow.allow[..],
+        Command::Plan { allow, .. } | Command::Apply { allow, .. } | Command::Destroy { allow, .. } => &allow.codes[..],
         _ => &[],
     };
     let destroying = matches!(command, Command::Destroy { .. });
