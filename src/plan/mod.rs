@@ -73,6 +73,7 @@ pub struct StepName {
 }
 
 /// One step.
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, and stands in the file by its name
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Its name.
@@ -667,7 +668,7 @@ fn order(diff: &Diff, steps: &BTreeMap<StepName, Step>, first: &BTreeSet<Address
             }
         }
         // The state knows a thing under its new key before it forgets the old one.
-        for old in resource.moved_from.iter().flat_map(|old| takes(old)) {
+        for old in resource.moved_from.iter().flat_map(&takes) {
             for new in makes(address) {
                 graph.edge(&new, &old);
             }
