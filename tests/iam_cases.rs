@@ -2,6 +2,7 @@
 //!
 //! The cases of `tests/iam` always run. `IAM_CASES` names a folder of the same layout to run besides; files that it does
 //! not have are left out, and families are files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -10,8 +11,11 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+/// Whether the answer to a case is right.
+type Rule = fn(&Value, &Value) -> bool;
+
 /// The folders of a set, with the question that each asks and the rule by which an answer is right.
-const FOLDERS: [(&str, &str, fn(&Value, &Value) -> bool); 5] = [
+const FOLDERS: [(&str, &str, Rule); 5] = [
     ("evaluation", "eval", decided),
     ("equivalence", "equal", compared),
     ("validation", "check", valid),

@@ -203,7 +203,7 @@ impl World {
     fn judge_data(&self, route: &Route, action: &str, bucket: &Bucket, key: &str) -> Judged {
         let on_object = works_on(action, "object") && !key.is_empty();
         let resource = if on_object { format!("{}/{key}", bucket.arn) } else { bucket.arn.clone() };
-        let mut request = self.request(route, action, &resource, &bucket.account);
+        let mut request = route.request(action, &resource, &bucket.account);
         let prefix = if on_object || key.is_empty() { Value::Many(Vec::new()) } else { Value::One(key.to_owned()) };
         request.context.set("s3:prefix", prefix);
         let foreign = !route.principal.contains(&format!("::{}:", bucket.account));
@@ -212,14 +212,14 @@ impl World {
             let mend = "name the principals in the bucket policy instead of everybody";
             return Judged { hops: vec![Hop::bad(what, mend)], verdict: Verdict::Denied, conditions: BTreeSet::new() };
         }
-        let assumed = self.assumed_policy(route, bucket);
+        let assumed = bucket.assumed_policy(route);
         let label = bucket.label();
         let resource = Attached { name: &label, policy: bucket.policy.as_ref().unwrap_or(&assumed) };
         let mut judged = self.decide(route, &request, resource, &bucket.account);
         if judged.verdict == Verdict::Allowed && bucket.policy.is_none() && foreign {
             judged.verdict = Verdict::Unknown;
         }
-        let uses: &[&str] = match action {
+        let key_actions: &[&str] = match action {
             "s3:GetObject" | "s3:GetObjectVersion" => &["kms:Decrypt"],
             "s3:PutObject" => &["kms:GenerateDataKey", "kms:Decrypt"],
             _ => &[],
@@ -227,7 +227,7 @@ impl World {
         if let (true, Some(key)) =
             (judged.verdict != Verdict::Denied, bucket.key.as_ref().and_then(|k| self.keys.get(k)))
         {
-            for action in uses {
+            for action in key_actions {
                 let used = self.judge_key(route, action, key);
                 judged.hops.extend(used.hops);
                 judged.conditions.extend(used.conditions);
@@ -241,7 +241,7 @@ impl World {
     }
 
     fn judge_key(&self, route: &Route, action: &str, key: &Key) -> Judged {
-        let mut request = self.request(route, action, &key.arn, &key.account);
+        let mut request = route.request(action, &key.arn, &key.account);
         request.context.set("kms:ViaService", Value::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
         request.context.set("kms:ResourceAliases", Value::Many(vec![key.alias.clone()]));
         let label = format!("the policy of key {}", key.alias);
@@ -259,7 +259,7 @@ impl World {
             return self.judge_key(route, action, key);
         }
         let owner = arn.parse::<Arn>().map(|arn| arn.account).unwrap_or_default();
-        let request = self.request(route, action, arn, &owner);
+        let request = route.request(action, arn, &owner);
         if let Some(role) = self.roles.get(arn)
             && let Some(trust) = &role.trust
         {

@@ -13,7 +13,8 @@ use serde::Serialize;
 use super::world::{Bucket, Hop, Key, Role, Route, Who, World, unknown_identity};
 use crate::iam::catalogue::{self, AccessLevel, Service};
 use crate::iam::{
-    Area, Atom, Attached, Pattern, Policy, PolicySet, Principal, Reach, Region, Source, Test, Value, reach,
+    Area, Atom, Attached, Context, Pattern, Policy, PolicySet, Principal, Reach, Region, Request, Selector, Source,
+    Statement, Test, Value, reach,
 };
 
 /// Whether access comes or goes.
@@ -131,6 +132,56 @@ pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
         }
     }
     changes.sorted()
+}
+
+/// What a policy gives after a change that it did not give before, and the other way round, wherever it is attached.
+///
+/// A policy without principals is told for whoever it is attached to; one with principals for each of them, as far as
+/// their own policies allow it.
+#[must_use]
+pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
+    let mut changes = Changes { found: BTreeMap::new() };
+    let world = World::default();
+    let unknown = unknown_identity();
+    let principals: BTreeSet<&Principal> = [before, after]
+        .into_iter()
+        .flat_map(Policy::statements)
+        .filter_map(|statement| statement.principal())
+        .flat_map(Selector::values)
+        .collect();
+    let side = Side { world: &world, route: None };
+    if principals.is_empty() {
+        let who = Who::Named(Principal::Aws("whoever it is attached to".into()));
+        let of = |policy| {
+            let request = Request::new("arn:aws:iam::000000000000:role/x", "*", "*");
+            let identity = vec![Attached { name: "the policy", policy }];
+            reach(&open(request), &PolicySet { identity, ..PolicySet::default() })
+        };
+        changes.anywhere(&who, side, side, &of(before), &of(after));
+    }
+    for principal in principals {
+        let (_, text) = principal.entry();
+        let caller = match principal {
+            Principal::Account(id) => format!("arn:aws:iam::{id}:root"),
+            _ => text.to_owned(),
+        };
+        let of = |policy| {
+            let mut set = PolicySet { resource: Some(Attached { name: "the policy", policy }), ..PolicySet::default() };
+            // An account's administrators have everything of their own account; what counts is what they are given.
+            set.identity = vec![Attached { name: "its own policies", policy: &unknown }];
+            let mut request = Request::new(&caller, "*", "*");
+            request.resource_account = Some("000000000000".into());
+            reach(&open(request), &set)
+        };
+        changes.anywhere(&Who::Named(principal.clone()), side, side, &of(before), &of(after));
+    }
+    changes.sorted()
+}
+
+/// A request of which nothing is known but the caller.
+fn open(mut request: Request) -> Request {
+    request.context = Context::open();
+    request.with_own_keys()
 }
 
 /// Rows that differ in their actions alone are one.
@@ -377,12 +428,23 @@ impl Changes {
 
     /// What identity-based policies allow on anything else than the data of the worlds.
     fn elsewhere(&mut self, who: &Who, before: Side, after: Side) {
-        let (old, new) = (before.identity_reach(), after.identity_reach());
-        for (direction, side, one, other) in
-            [(Direction::Gain, after, &new, &old), (Direction::Loss, before, &old, &new)]
-        {
+        self.anywhere(who, before, after, &before.identity_reach(), &after.identity_reach());
+    }
+
+    fn anywhere(&mut self, who: &Who, before: Side, after: Side, old: &Reach, new: &Reach) {
+        for (direction, side, one, other) in [(Direction::Gain, after, new, old), (Direction::Loss, before, old, new)] {
+            let mut cells = BTreeSet::new();
             for region in one.minus(other) {
-                self.elsewhere_region(direction, side, who, &region);
+                let (actions, resources) = (region.area.actions().0, region.area.resources().0);
+                cells.extend(actions.iter().flat_map(|a| resources.iter().map(|r| (a.clone(), r.clone()))));
+            }
+            // Each action on each resource by itself, so that what others have makes no exceptions to it.
+            for (action, resource) in cells {
+                let (of, on) = (Area::of_actions([action.to_string().as_str()]), Area::on(resource));
+                let cell = |reach: &Reach| reach.within(&of).within(&on);
+                for region in widest(cell(one).minus(&cell(other))) {
+                    self.elsewhere_region(direction, side, who, &region);
+                }
             }
         }
     }
@@ -400,7 +462,7 @@ impl Changes {
             .collect();
         let mut except: Vec<String> = left_out.iter().map(ToString::to_string).collect();
         except.extend(but.iter().map(|action| catalogue::spelling(&action.to_string())));
-        except.extend(region.except.iter().map(described));
+        except.extend(region.except.iter().map(|area| described(area, &actions, &resources)));
         except.sort();
         except.dedup();
         for resource in resources {
@@ -606,11 +668,10 @@ fn may_touch(side: Side, bucket: &Bucket) -> bool {
             s.resource().is_none_or(|r| {
                 r.is_inverted()
                     || r.values().iter().any(|text| {
-                        let wide = text.contains("${") || {
+                        text.contains("${") || {
                             let pattern = Pattern::new(text);
                             pattern.overlaps(&objects) || pattern.overlaps(&itself)
-                        };
-                        wide
+                        }
                     })
             })
         })
@@ -645,11 +706,11 @@ impl Side<'_> {
         if bucket.blocked && bucket.public && foreign {
             return Reach::default();
         }
-        let mut request = self.world.request(route, "s3:GetObject", &bucket.arn, &bucket.account);
+        let mut request = route.request("s3:GetObject", &bucket.arn, &bucket.account);
         let prefix = prefix.map_or(Value::Many(Vec::new()), |prefix| Value::One(prefix.to_owned()));
         request.context.set("s3:prefix", prefix);
         let unknown = unknown_identity();
-        let assumed = self.world.assumed_policy(route, bucket);
+        let assumed = bucket.assumed_policy(route);
         let label = bucket.label();
         let resource = Attached { name: &label, policy: bucket.policy.as_ref().unwrap_or(&assumed) };
         let set = self.world.policies(route, Some(resource), &unknown);
@@ -659,7 +720,7 @@ impl Side<'_> {
     /// What the route gives on a key, in requests by way of S3.
     fn key_reach(self, key: Option<&Key>) -> Reach {
         let (Some(key), Some(route)) = (key, self.route) else { return Reach::default() };
-        let mut request = self.world.request(route, "kms:Decrypt", &key.arn, &key.account);
+        let mut request = route.request("kms:Decrypt", &key.arn, &key.account);
         request.context.set("kms:ViaService", Value::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
         request.context.set("kms:ResourceAliases", Value::Many(vec![key.alias.clone()]));
         let unknown = unknown_identity();
@@ -673,7 +734,7 @@ impl Side<'_> {
         let Some((route, role)) = self.route.and_then(|r| Some((r, self.world.roles.get(r.role.as_ref()?)?))) else {
             return Reach::default();
         };
-        let request = self.world.request(route, "*", "*", &role.account);
+        let request = route.request("*", "*", &role.account);
         let unknown = unknown_identity();
         let set: PolicySet = self.world.policies(route, None, &unknown);
         reach(&request, &set)
@@ -684,7 +745,7 @@ impl Side<'_> {
         let role = self.route.and_then(|route| self.world.roles.get(route.role.as_ref()?));
         let own = role.into_iter().flat_map(|role| role.identity.iter().chain(&role.boundary).map(|held| &held.policy));
         let theirs = bucket.and_then(|bucket| bucket.policy.as_ref());
-        let conditions = own.chain(theirs).flat_map(Policy::statements).flat_map(|s| s.conditions());
+        let conditions = own.chain(theirs).flat_map(Policy::statements).flat_map(Statement::conditions);
         conditions
             .filter(|c| c.key().as_str().eq_ignore_ascii_case("s3:prefix") && c.operator().test != Test::Null)
             .flat_map(|c| {
@@ -905,11 +966,21 @@ fn condition_suffix(area: &Area) -> String {
     if words.is_empty() { String::new() } else { format!(" if {}", words.join(" and ")) }
 }
 
-/// An area that is left out, in words.
-fn described(area: &Area) -> String {
-    let list = |patterns: Vec<Pattern>| patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let actions: Vec<String> = area.actions().0.iter().map(|action| catalogue::spelling(&action.to_string())).collect();
-    format!("{} on {}{}", actions.join(", "), list(area.resources().0), condition_suffix(area))
+/// An area that is left out, in words: its resources, and its actions unless it has all of them.
+fn described(area: &Area, actions: &[Pattern], resources: &[Pattern]) -> String {
+    let list = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (own, _) = area.actions();
+    let (of, but) = area.resources();
+    let all_actions = actions.iter().all(|action| own.iter().any(|wide| wide.includes(action)));
+    let all_resources = resources.iter().all(|resource| of.iter().any(|wide| wide.includes(resource)));
+    let spelled: Vec<String> = own.iter().map(|action| catalogue::spelling(&action.to_string())).collect();
+    let but = if but.is_empty() { String::new() } else { format!(" (less {})", list(&but)) };
+    let what = match (all_actions, all_resources) {
+        (true, _) => list(&of),
+        (false, true) => spelled.join(", "),
+        (false, false) => format!("{} on {}", spelled.join(", "), list(&of)),
+    };
+    format!("{what}{but}{}", condition_suffix(area))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 pub use actions::{Actions, pattern_text};
 pub use ask::{Answer, AskError, Target, Verdict};
-pub use change::{AccessChange, Crossing, Direction, Group, diff};
+pub use change::{AccessChange, Crossing, Direction, Group, between_policies, diff};
 pub use identity::{identity_statements, render_for_owner};
 pub use pack::{INLINE_NAME, PackError, Packed, pack, packed};
 pub use resource::{bucket_statements, key_statements, own_sid, sid_prefix};

@@ -272,7 +272,7 @@ impl World {
                         (None, _) => {}
                     }
                 }
-                _ => world.other(spec, facts, *thing),
+                _ => world.other(spec, *thing),
             }
         }
         let documents: Vec<Thing> = of_kind(&things, "aws.s3.bucket_policy").copied().collect();
@@ -329,7 +329,7 @@ impl World {
             self.roles.insert(role.arn.clone(), entry);
         }
         for (name, key) in &spec.keys {
-            self.keys.insert(name.clone(), self.key(spec, facts, name, key));
+            self.keys.insert(name.clone(), self::key(spec, facts, name, key));
         }
         for (key, account) in &spec.service_accounts {
             let pod = Pod {
@@ -346,22 +346,7 @@ impl World {
         }
     }
 
-    #[allow(clippy::unused_self)] // reads like its neighbours
-    fn key(&self, spec: &Spec, facts: &Facts, name: &str, key: &crate::spec::KeySpec) -> Key {
-        let region = key.region(spec);
-        let account = spec.account_id(&key.account).0;
-        let made = || format!("arn:{}:kms:{region}:{account}:key/{name}", region.partition());
-        Key {
-            arn: facts.key_arns.get(name).cloned().unwrap_or_else(made),
-            alias: key.alias_name(),
-            policy: Policy::new(Version::V2012, []),
-            whole: false,
-            account,
-            region,
-        }
-    }
-
-    fn other(&mut self, spec: &Spec, _facts: &Facts, thing: Thing<'_>) {
+    fn other(&mut self, spec: &Spec, thing: Thing<'_>) {
         match thing.address.kind().as_str() {
             "aws.s3.bucket" => {
                 let name = thing.physical_id.to_owned();
@@ -429,6 +414,7 @@ impl World {
         match self.accounts.get(id) {
             Some(key) => format!("{key} ({id})"),
             None if id.is_empty() => "an unknown account".to_owned(),
+            None if self.accounts.is_empty() => id.to_owned(),
             None => format!("{id} (not in the spec)"),
         }
     }
@@ -446,7 +432,10 @@ impl World {
             Who::Named(Principal::Account(id)) => format!("account {}", self.account_name(id)),
             Who::Named(Principal::Service(name)) => format!("service {name}"),
             Who::Named(Principal::CanonicalUser(id)) => format!("canonical user {id}"),
-            Who::Named(Principal::Aws(arn) | Principal::Federated(arn)) => format!("{arn} (not in the spec)"),
+            Who::Named(Principal::Aws(arn) | Principal::Federated(arn)) if !self.accounts.is_empty() => {
+                format!("{arn} (not in the spec)")
+            }
+            Who::Named(Principal::Aws(arn) | Principal::Federated(arn)) => arn.to_string(),
             Who::Subject { provider, subject } => {
                 let issuer = provider.split_once(":oidc-provider/").map_or(provider.as_str(), |(_, host)| host);
                 let cluster = self.clusters.iter().find(|(_, c)| c.host.as_deref() == Some(issuer));
@@ -670,7 +659,7 @@ impl World {
         };
         let unknown = unknown_identity();
         let set = self.policies(route, role.trust.as_ref().map(|policy| Attached { name: "trust", policy }), &unknown);
-        let request = self.request(route, "sts:AssumeRole", &role.arn, &role.account);
+        let request = route.request("sts:AssumeRole", &role.arn, &role.account);
         let (statement, conditions) = decision_of(&request, &set)?;
         let mut hops = route.hops.clone();
         hops.push(Hop::good(format!("may assume role {}", role.name), statement));
@@ -717,8 +706,8 @@ impl World {
             let what = format!("the OIDC issuer of cluster {} is not known", pod.cluster);
             return fail(hops, Hop::bad(what, "let bailiwick describe the cluster"));
         };
-        let provided = self.clusters.get(&pod.cluster).is_some_and(|c| c.provided);
-        if !provided && !self.providers.contains(&(role.account.clone(), host.clone())) {
+        let exists = self.clusters.get(&pod.cluster).is_some_and(|c| c.provided);
+        if !exists && !self.providers.contains(&(role.account.clone(), host.clone())) {
             let what = format!("account {} has no OIDC provider for {host}", self.account_name(&role.account));
             return fail(hops, Hop::bad(what, "make the provider (`oidc_provider: managed`)"));
         }
@@ -905,14 +894,6 @@ impl World {
         subjects.into_iter().filter(|subject| !is_known(subject)).map(|subject| who(Some(subject))).collect()
     }
 
-    /// What stands for the policy of a bucket that nobody has read: its owner is taken to let in the roles that the
-    /// spec has. In the bucket's own account a role needs no statement.
-    pub(super) fn assumed_policy(&self, route: &Route, bucket: &Bucket) -> Policy {
-        let foreign = !bucket.account.is_empty() && !route.principal.contains(&format!("::{}:", bucket.account));
-        let statement = Statement::allow(["*"], ["*"]).to(Selector::of([Principal::aws(&route.principal)]));
-        Policy::new(Version::V2012, (foreign && route.role.is_some()).then_some(statement))
-    }
-
     /// The policies that bear on requests of a route.
     pub(super) fn policies<'a>(
         &'a self,
@@ -932,27 +913,37 @@ impl World {
             ..PolicySet::default()
         }
     }
-
-    /// A request of a route, in which what is not known may vary. Clients of AWS use TLS.
-    pub(super) fn request(&self, route: &Route, action: &str, resource: &str, owner: &str) -> Request {
-        let mut request = Request::new(&route.principal, action, resource);
-        request.resource_account = (!owner.is_empty()).then(|| owner.to_owned());
-        request.context =
-            Context::open().with("aws:SecureTransport", "true").with("aws:PrincipalIsAWSService", "false");
-        for (key, value) in &route.context {
-            request.context.set(key, Value::One(value.clone()));
-        }
-        request.with_own_keys()
-    }
 }
 
 impl Bucket {
+    /// What stands for the policy of a bucket that nobody has read: its owner is taken to let in the roles that the
+    /// spec has. In the bucket's own account a role needs no statement.
+    pub(super) fn assumed_policy(&self, route: &Route) -> Policy {
+        let foreign = !self.account.is_empty() && !route.principal.contains(&format!("::{}:", self.account));
+        let statement = Statement::allow(["*"], ["*"]).to(Selector::of([Principal::aws(&route.principal)]));
+        Policy::new(Version::V2012, (foreign && route.role.is_some()).then_some(statement))
+    }
+
     /// The policy for a reader.
     pub(super) fn label(&self) -> String {
         match self.policy {
             Some(_) => format!("the policy of bucket {}", self.name),
             None => format!("the policy of bucket {}, which is not managed here and taken for granted", self.name),
         }
+    }
+}
+
+impl Route {
+    /// A request of a route, in which what is not known may vary. Clients of AWS use TLS.
+    pub(super) fn request(&self, action: &str, resource: &str, owner: &str) -> Request {
+        let mut request = Request::new(&self.principal, action, resource);
+        request.resource_account = (!owner.is_empty()).then(|| owner.to_owned());
+        request.context =
+            Context::open().with("aws:SecureTransport", "true").with("aws:PrincipalIsAWSService", "false");
+        for (key, value) in &self.context {
+            request.context.set(key, Value::One(value.clone()));
+        }
+        request.with_own_keys()
     }
 }
 
@@ -997,6 +988,20 @@ fn kms_key(encryption: Option<&Encryption>) -> Option<String> {
     match encryption {
         Some(Encryption::Kms(kms)) => Some(kms.kms_key.clone()),
         _ => None,
+    }
+}
+
+fn key(spec: &Spec, facts: &Facts, name: &str, key: &crate::spec::KeySpec) -> Key {
+    let region = key.region(spec);
+    let account = spec.account_id(&key.account).0;
+    let made = || format!("arn:{}:kms:{region}:{account}:key/{name}", region.partition());
+    Key {
+        arn: facts.key_arns.get(name).cloned().unwrap_or_else(made),
+        alias: key.alias_name(),
+        policy: Policy::new(Version::V2012, []),
+        whole: false,
+        account,
+        region,
     }
 }
 

@@ -212,6 +212,7 @@ pub enum Command {
 
 /// What is allowed by name.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[allow(clippy::struct_field_names)] // named like the flags
 pub struct Allow {
     /// Allow so many deletions and replacements.
     #[arg(long, value_name = "N")]
@@ -220,8 +221,8 @@ pub struct Allow {
     #[arg(long, value_name = "ADDRESS")]
     pub allow_delete: Vec<String>,
     /// Go on in spite of errors with this code, such as `trust-oidc-no-sub`; may be repeated.
-    #[arg(long, value_name = "CODE")]
-    pub allow: Vec<String>,
+    #[arg(long = "allow", value_name = "CODE")]
+    pub codes: Vec<String>,
 }
 
 /// Looking at the state, or mending it.

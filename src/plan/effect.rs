@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    fn check(live: Value, action: ActionKind, before: Value, after: Value, expected: Value) {
+    fn check(live: Value, action: ActionKind, before: Value, after: Value, expected: &Value) {
         let address: Address = "aws.iam.role.r".parse().unwrap();
         let mut bodies = Bodies::default();
         if !live.is_null() {
@@ -160,14 +160,14 @@ mod tests {
         }
         let plan = Plan { steps: vec![step("aws.iam.role.r", action, before, after)], ..Plan::default() };
         let body = bodies.after(&plan).0.get(&address).map_or(Value::Null, |(.., body)| body.0.clone());
-        assert_eq!(body, expected);
+        assert_eq!(body, *expected);
     }
 
     #[test]
     fn what_is_made_is_there_and_what_is_deleted_is_gone() {
-        check(json!(null), ActionKind::Create, json!(null), json!({"a": 1}), json!({"a": 1}));
-        check(json!({"a": 1}), ActionKind::Delete, json!({"a": 1}), json!(null), json!(null));
-        check(json!({"a": 1}), ActionKind::Forget, json!({"a": 1}), json!(null), json!({"a": 1}));
+        check(json!(null), ActionKind::Create, json!(null), json!({"a": 1}), &json!({"a": 1}));
+        check(json!({"a": 1}), ActionKind::Delete, json!({"a": 1}), json!(null), &json!(null));
+        check(json!({"a": 1}), ActionKind::Forget, json!({"a": 1}), json!(null), &json!({"a": 1}));
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
             ActionKind::Update,
             json!({"annotations": {"ours": "1", "old": "1"}, "boundary": "b"}),
             json!({"annotations": {"ours": "2"}}),
-            json!({"annotations": {"ours": "2", "theirs": "1"}, "seen": true}),
+            &json!({"annotations": {"ours": "2", "theirs": "1"}, "seen": true}),
         );
         let (own, foreign) = (json!({"Statement": [1]}), json!({"Statement": [2]}));
         check(
@@ -202,14 +202,14 @@ mod tests {
             ActionKind::Delete,
             json!({"statements": own}),
             json!(null),
-            json!({"foreign": foreign}),
+            &json!({"foreign": foreign}),
         );
         check(
             json!({"statements": own, "foreign": foreign}),
             ActionKind::Update,
             json!({"statements": own, "exclusive": true, "foreign": foreign}),
             json!({"statements": own, "exclusive": true}),
-            json!({"statements": own, "exclusive": true}),
+            &json!({"statements": own, "exclusive": true}),
         );
     }
 }

@@ -26,10 +26,10 @@ fn rows(changes: &[WireAccessChange]) -> Vec<Row> {
         .filter_map(|of_one| {
             let first = of_one.first()?;
             let common = of_one.iter().map(|c| common(&first.via, &c.via)).min().unwrap_or_default();
-            let crosses: Vec<String> = of_one.iter().flat_map(|c| c.crosses.iter().cloned()).collect();
+            let boundaries: Vec<String> = of_one.iter().flat_map(|c| c.crosses.iter().cloned()).collect();
             let (mark, verb) = if first.change == "gain" { (Mark::Add, "gains") } else { (Mark::Remove, "loses") };
-            let is_loud = mark == Mark::Add && !crosses.is_empty();
-            let crossed = loud(&crosses).map(|words| format!(" [{words}]")).unwrap_or_default();
+            let is_loud = mark == Mark::Add && !boundaries.is_empty();
+            let crossed = loud(&boundaries).map(|words| format!(" [{words}]")).unwrap_or_default();
             let mut row = note(format!("{} {verb}{crossed}", first.who));
             row.mark = if is_loud { Mark::Warn } else { mark };
             let chain = first.via.get(..common).unwrap_or_default();

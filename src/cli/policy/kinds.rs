@@ -63,28 +63,42 @@ impl Kind {
     pub fn places(self) -> Vec<(Place, &'static str)> {
         match (self.kind, self.place) {
             (_, Some(Place::ManagedPolicy)) | (PolicyKind::Boundary, _) => {
-                vec![(Place::ManagedPolicy, "managed policy")]
+                vec![(Place::ManagedPolicy, "a managed policy")]
             }
-            (_, Some(Place::QueuePolicy)) => vec![(Place::QueuePolicy, "queue policy")],
-            (_, Some(Place::TablePolicy)) => vec![(Place::TablePolicy, "table policy")],
-            (_, Some(Place::WekaPolicy)) => vec![(Place::WekaPolicy, "policy of WEKA")],
+            (_, Some(Place::QueuePolicy)) => vec![(Place::QueuePolicy, "a queue policy")],
+            (_, Some(Place::TablePolicy)) => vec![(Place::TablePolicy, "a table policy")],
+            (_, Some(Place::WekaPolicy)) => vec![(Place::WekaPolicy, "a policy of WEKA")],
             (PolicyKind::Identity, _) => vec![
-                (Place::ManagedPolicy, "managed policy"),
+                (Place::ManagedPolicy, "a managed policy"),
                 (Place::RoleInlineTotal, "all inline policies of a role"),
                 (Place::GroupInlineTotal, "all inline policies of a group"),
                 (Place::UserInlineTotal, "all inline policies of a user"),
             ],
-            (PolicyKind::Session, _) => vec![(Place::SessionPolicy, "session policy")],
+            (PolicyKind::Session, _) => vec![(Place::SessionPolicy, "a session policy")],
             (PolicyKind::Bucket, _) => {
-                vec![(Place::BucketPolicy, "bucket policy"), (Place::WekaPolicy, "bucket policy of WEKA")]
+                vec![(Place::BucketPolicy, "a bucket policy"), (Place::WekaPolicy, "a bucket policy of WEKA")]
             }
-            (PolicyKind::Key, _) => vec![(Place::KeyPolicy, "key policy")],
-            (PolicyKind::Trust, _) => vec![(Place::RoleTrust, "trust policy")],
-            (PolicyKind::Endpoint, _) => vec![(Place::EndpointPolicy, "endpoint policy")],
-            (PolicyKind::Scp, _) => vec![(Place::Scp, "service control policy")],
-            (PolicyKind::Rcp, _) => vec![(Place::Rcp, "resource control policy")],
+            (PolicyKind::Key, _) => vec![(Place::KeyPolicy, "a key policy")],
+            (PolicyKind::Trust, _) => vec![(Place::RoleTrust, "a trust policy")],
+            (PolicyKind::Endpoint, _) => vec![(Place::EndpointPolicy, "an endpoint policy")],
+            (PolicyKind::Scp, _) => vec![(Place::Scp, "a service control policy")],
+            (PolicyKind::Rcp, _) => vec![(Place::Rcp, "a resource control policy")],
             (PolicyKind::Resource, _) => Vec::new(),
         }
+    }
+}
+
+/// In what a place counts.
+#[must_use]
+pub fn unit(place: Place) -> &'static str {
+    match place {
+        Place::BucketPolicy
+        | Place::KeyPolicy
+        | Place::EndpointPolicy
+        | Place::QueuePolicy
+        | Place::TablePolicy
+        | Place::WekaPolicy => "bytes",
+        _ => "characters",
     }
 }
 

@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use self::kinds::{Kind, kind_of};
+use self::kinds::{Kind, kind_of, unit};
 use self::stream::{Decided, NamedPolicy, Policies, Question, answer_all};
 use super::args::ApplyFormat as Format;
 use super::ui::Ui;
 use super::{Ended, Exit, Failure};
+use crate::access;
 use crate::iam::{
     Context, Effect, Finding, Outcome, ParseError, Policy, Request, Severity, Statement, Subject, Value, equivalent,
     evaluate, lint, measure_text, validate,
 };
 use crate::render;
-use crate::report::{Detail, Mark, Report, Row, Section, policy_lines};
+use crate::report::{Detail, Mark, Report, Row, Section, access_section, policy_lines, wire};
 
 /// No policy that AWS takes is larger.
 const LARGEST: u64 = 16 << 20;
@@ -46,13 +47,19 @@ pub enum PolicyCommand {
     ///
     /// Exits with 0 if it is allowed, 2 if not, 1 if something cannot be read.
     Eval(Box<Eval>),
-    /// Say which of the probes of each line are gained and lost by a change of policies.
+    /// Say what a change of a policy gives and takes, exactly.
+    ///
+    /// Exits with 0 if access stays as it is, 2 if not, 1 if a policy cannot be read.
     Diff {
-        /// JSON lines; stdin if absent.
-        file: Option<PathBuf>,
-        /// Take JSON lines with the policies before and after and the requests to ask.
-        #[arg(long, required = true)]
+        /// The policy before and after. With --jsonl one file of JSON lines, stdin if absent.
+        #[arg(required_unless_present = "jsonl")]
+        file: Vec<PathBuf>,
+        /// Take JSON lines with the policies before and after and requests to ask: which are gained, which are lost.
+        #[arg(long)]
         jsonl: bool,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
     },
 }
 
@@ -152,7 +159,8 @@ pub(super) fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
         PolicyCommand::Check(check) if check.jsonl => stream(ui, Question::Check, one(&check.file)?),
         PolicyCommand::Equal(equal) if equal.jsonl => stream(ui, Question::Equal, one(&equal.file)?),
         PolicyCommand::Eval(eval) if eval.jsonl => stream(ui, Question::Eval, eval.file.as_deref()),
-        PolicyCommand::Diff { file, .. } => stream(ui, Question::Diff, file.as_deref()),
+        PolicyCommand::Diff { file, jsonl: true, .. } => stream(ui, Question::Diff, one(file)?),
+        PolicyCommand::Diff { file, format, .. } => run_diff(ui, file, *format),
         PolicyCommand::Check(check) => run_check(ui, check),
         PolicyCommand::Equal(equal) => run_equal(ui, equal),
         PolicyCommand::Fmt { file, compact } => {
@@ -262,7 +270,7 @@ fn run_check(ui: &Ui, check: &Check) -> Ended {
         Format::Text => ui.result(&render::terminal(&checked_report(&documents), ui.palette())),
         Format::Json => {
             let files: Vec<_> = documents.iter().map(checked_json).collect();
-            ui.result(&format!("{:#}\n", serde_json::json!({ "format_version": "1.0", "files": files })));
+            ui.result(&crate::render::json(&serde_json::json!({ "format_version": "1.0", "files": files })));
         }
     }
     let refused = documents.iter().any(|d| !d.problems.is_empty());
@@ -293,6 +301,7 @@ fn checked_section(document: &Checked) -> Section {
     let mut rows: Vec<Row> = document.findings.iter().map(|f| finding_row(&document.file, f)).collect();
     for (place, name) in document.kind.places() {
         let size = measure_text(place, &document.text);
+        let unit = unit(place);
         let rest = if size.is_over() {
             format!("{} too many", size.used - size.quota)
         } else {
@@ -300,7 +309,7 @@ fn checked_section(document: &Checked) -> Section {
         };
         rows.push(Row {
             mark: if size.is_over() { Mark::Warn } else { Mark::Note },
-            title: format!("{} of {} for a {name}: {rest}", size.used, size.quota).replace("a all", "all"),
+            title: format!("{} of {} {unit} for {name}: {rest}", size.used, size.quota),
             place: String::new(),
             notes: Vec::new(),
             details: Vec::new(),
@@ -397,6 +406,27 @@ fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
     Ok(Exit::Differs)
 }
 
+fn run_diff(ui: &Ui, files: &[PathBuf], format: Format) -> Ended {
+    let [before, after] = files else {
+        return Err(Failure::new("give a policy before and after: `bailiwick policy diff BEFORE AFTER`"));
+    };
+    let (old, new) = (read_policy(before)?, read_policy(after)?);
+    let changes: Vec<_> = access::between_policies(&old, &new).iter().map(wire::access_change).collect();
+    match format {
+        Format::Json => ui.result(&format!("{:#}\n", serde_json::json!({ "access_changes": changes }))),
+        Format::Text => {
+            let headline = match changes.len() {
+                0 => "no access changes".to_owned(),
+                1 => "1 change of access".to_owned(),
+                n => format!("{n} changes of access"),
+            };
+            let sections = access_section(&changes, false).into_iter().collect();
+            ui.result(&render::terminal(&Report { headline, sections, footer: Vec::new() }, ui.palette()));
+        }
+    }
+    Ok(if changes.is_empty() { Exit::Ok } else { Exit::Differs })
+}
+
 /// The statements of a policy that say something that another policy does not.
 fn alone<'a>(policy: &'a Policy, other: &Policy) -> Vec<&'a Statement> {
     policy
@@ -462,7 +492,7 @@ fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
     match eval.format {
         Format::Json => {
             let value = serde_json::to_value(Decided::new(None, &decision)).map_err(|e| Failure::new(e.to_string()))?;
-            ui.result(&format!("{value:#}\n"));
+            ui.result(&crate::render::json(&value));
         }
         Format::Text => {
             let rows = decision.deciding().map(|applied| Row {

@@ -357,7 +357,7 @@ struct Compared<'a> {
 
 /// A document to check, or several that are in force together.
 #[derive(Deserialize)]
-struct Documents<'a> {
+struct Submitted<'a> {
     #[serde(borrow, default)]
     policy_type: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -390,7 +390,7 @@ struct Checked<'a> {
     error: Option<String>,
 }
 
-fn checked<'a>(id: Option<&'a RawValue>, asked: &Documents<'a>) -> Result<Checked<'a>, String> {
+fn checked<'a>(id: Option<&'a RawValue>, asked: &Submitted<'a>) -> Result<Checked<'a>, String> {
     let raws: Vec<&RawValue> = match (&asked.document, &asked.documents) {
         (Some(document), None) => vec![document],
         (None, Some(documents)) if !documents.is_empty() => documents.clone(),
