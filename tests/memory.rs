@@ -91,7 +91,7 @@ mod properties {
     }
 
     proptest! {
-        #![proptest_config(cases(40))]
+        #![proptest_config(cases(32))]
 
         #[test]
         fn after_an_apply_there_is_nothing_to_do(draft in drafts(), seed in 1u64..1000) {
@@ -388,10 +388,606 @@ mod properties {
 
 /// Cases by name.
 mod cases {
-    use serde_json::json;
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use bailiwick::address::Address;
+    use bailiwick::backend::{Backend, BackendError, FileBackend, LockInfo};
+    use bailiwick::diff::DriftClass;
+    use bailiwick::event::{Event, Outcome};
+    use bailiwick::live::WriteError;
+    use bailiwick::plan::{Guard, PlanFile, PlanFileError, guard};
+    use serde_json::{Value, json};
 
     use crate::memory::{Cloud, Cut, Id};
-    use crate::run::{Project, spec};
+    use crate::run::{Planned, Project, name_of, spec, steps};
+
+    /// Two accounts, IRSA and Pod Identity, a managed key, a bucket abroad.
+    const SERVING: &str = r#"
+version: 1
+project: p
+accounts:
+  platform: { id: "111111111111", region: us-west-2 }
+  models: { id: "222222222222", region: us-west-2 }
+clusters:
+  prod: { account: platform, name: prod-eks, identity: irsa }
+keys:
+  weights: { account: models, alias: model-weights, managed: true }
+buckets:
+  weights: { account: models, name: acme-weights, encryption: { kms_key: weights }, on_destroy: delete }
+roles:
+  loader: { account: platform, name: kserve-loader }
+service_accounts:
+  loader: { cluster: prod, namespace: kserve, name: loader, create_namespace: true, role: loader }
+grants:
+  - { to: loader, bucket: weights, prefix: m/, access: read }
+"#;
+
+    async fn applied(text: &str) -> Project {
+        let project = Project::new("p", Cloud::new());
+        let spec = spec(text);
+        project.cloud.prepare(&spec);
+        project.apply_all(&spec).await;
+        project
+    }
+
+    fn id(project: &Project, kind: &str, name: &str) -> Id {
+        project.cloud.world().find(kind, name)
+    }
+
+    fn show(project: &Project, kind: &str, name: &str) -> Value {
+        let world = project.cloud.world();
+        world.show(&world.find(kind, name))
+    }
+
+    async fn plan(project: &Project, text: &str) -> Planned {
+        project.plan(&spec(text)).await.unwrap()
+    }
+
+    fn drift(planned: &Planned) -> Vec<(String, DriftClass)> {
+        planned.drift.iter().map(|d| (d.address.to_string(), d.class)).collect()
+    }
+
+    fn foreign_statement() -> Value {
+        json!({"Sid": "Tls", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*",
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}}})
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_not_be_read_is_not_taken_for_absent() {
+        let spec = spec(SERVING);
+        let project = Project::new("p", Cloud::new());
+        for denied in ["aws.iam.role.loader", "aws.s3.bucket_policy.weights", "kubernetes.service_account.loader"] {
+            project.cloud.deny_read(denied);
+            let errors = project.plan(&spec).await.err().unwrap();
+            assert_eq!(errors, [format!("{denied}: not allowed to read {denied}: 403: AccessDenied")]);
+            project.cloud.mend();
+        }
+        // Owned things that nobody may look at are not deleted either.
+        project.apply_all(&spec).await;
+        project.cloud.deny_read("aws.iam.role.loader");
+        assert!(project.plan(&spec.emptied()).await.is_err());
+        let planned = {
+            project.cloud.mend();
+            project.plan(&spec.emptied()).await.unwrap()
+        };
+        let writes = project.cloud.world().counts().writes;
+        project.cloud.deny_read("kubernetes.service_account.loader");
+        let done = project.execute(&spec, planned, tokio::sync::watch::channel(false).1).await.unwrap();
+        let why = match done.undone().get("kubernetes.service_account.loader") {
+            Some(Outcome::Failed { why, certain: true }) => why.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert!(why.starts_with("it cannot be looked at again: not allowed to read"), "{why}");
+        assert!(project.cloud.world().has("kubernetes.service_account", "kserve/loader"));
+        assert!(project.cloud.world().counts().writes > writes, "the rest goes on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drift_of_each_document_is_seen_and_healed() {
+        let project = applied(SERVING).await;
+        let edit = |kind: &str, name: &str, pointer: &str, value: Value| {
+            let mut world = project.cloud.world();
+            let id = world.find(kind, name);
+            world.edit(&id, |body| *body.pointer_mut(pointer).unwrap() = value);
+        };
+        let cases: [(&str, &str, &str, &str, Value); 6] = [
+            (
+                "aws.s3.bucket_policy.weights",
+                "aws.s3.bucket_policy",
+                "acme-weights",
+                "/Statement/0/Action",
+                "s3:*".into(),
+            ),
+            (
+                "aws.kms.key_policy.weights",
+                "aws.kms.key_policy",
+                "alias/model-weights",
+                "/Statement/1/Action",
+                "kms:*".into(),
+            ),
+            (
+                "aws.iam.role.loader",
+                "aws.iam.role",
+                "kserve-loader",
+                "/trust/Statement/0/Condition",
+                json!({"StringLike": {"oidc:sub": "*"}}),
+            ),
+            (
+                "aws.iam.role_policy.loader/bailiwick-access",
+                "aws.iam.role_policy",
+                "kserve-loader/bailiwick-access",
+                "/document/Statement/0/Resource",
+                "*".into(),
+            ),
+            (
+                "kubernetes.service_account.loader",
+                "kubernetes.service_account",
+                "kserve/loader",
+                "/annotations/eks.amazonaws.com~1role-arn",
+                "arn:aws:iam::111111111111:role/other".into(),
+            ),
+            ("aws.s3.bucket.weights", "aws.s3.bucket", "acme-weights", "/public_access_block", false.into()),
+        ];
+        for (address, kind, name, pointer, value) in cases {
+            edit(kind, name, pointer, value);
+            let planned = plan(&project, SERVING).await;
+            assert_eq!(drift(&planned), [(address.to_owned(), DriftClass::Access)]);
+            assert_eq!(steps(&planned.plan), [format!("update {address}")]);
+            assert_eq!(planned.plan.steps[0].reason, "it was changed outside");
+            project.apply_all(&spec(SERVING)).await;
+            project.assert_settled(&spec(SERVING)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn our_part_of_a_document_that_was_removed_is_put_back() {
+        let project = applied(SERVING).await;
+        {
+            let mut world = project.cloud.world();
+            let policy = world.find("aws.s3.bucket_policy", "acme-weights");
+            world.edit(&policy, |body| body["Statement"] = json!([foreign_statement()]));
+        }
+        let planned = plan(&project, SERVING).await;
+        assert_eq!(drift(&planned), [("aws.s3.bucket_policy.weights".to_owned(), DriftClass::Access)]);
+        assert_eq!(steps(&planned.plan), ["create aws.s3.bucket_policy.weights"]);
+        project.apply_all(&spec(SERVING)).await;
+        project.assert_settled(&spec(SERVING)).await;
+        assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"][0], foreign_statement());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn foreign_statements_survive_apply_update_and_destroy() {
+        let spec_of = |prefix: &str| spec(&SERVING.replace("prefix: m/", &format!("prefix: {prefix}")));
+        let project = Project::new("p", Cloud::new());
+        let bucket = Id { kind: "aws.s3.bucket".into(), place: "222222222222".into(), name: "acme-weights".into() };
+        {
+            let mut world = project.cloud.world();
+            world.have(bucket, &json!({ "region": "us-west-2", "tags": { "team": "theirs" } }));
+            let policy = world.find("aws.s3.bucket_policy", "acme-weights");
+            world.add_statement(&policy, foreign_statement());
+        }
+        for prefix in ["m/", "n/", "\"\""] {
+            project.apply_all(&spec_of(prefix)).await;
+            project.assert_settled(&spec_of(prefix)).await;
+            let statements = show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"].clone();
+            assert_eq!(statements[0], foreign_statement());
+            assert!(statements.as_array().unwrap().len() > 1);
+        }
+        project.destroy(&spec_of("m/")).await;
+        assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"], json!([foreign_statement()]));
+        // It was there before, so it stays, without our marks.
+        assert_eq!(show(&project, "aws.s3.bucket", "acme-weights")["tags"], json!({ "team": "theirs" }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exclusive_policy_loses_what_others_add() {
+        let text = SERVING.replace("on_destroy: delete", "on_destroy: delete, policy: exclusive");
+        let project = applied(&text).await;
+        let policy = id(&project, "aws.s3.bucket_policy", "acme-weights");
+        project.cloud.world().add_statement(&policy, foreign_statement());
+        let planned = plan(&project, &text).await;
+        assert_eq!(drift(&planned), [("aws.s3.bucket_policy.weights".to_owned(), DriftClass::Access)]);
+        project.apply_all(&spec(&text)).await;
+        project.assert_settled(&spec(&text)).await;
+        assert!(!show(&project, "aws.s3.bucket_policy", "acme-weights").to_string().contains("Tls"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_exists_is_adopted_and_released() {
+        let project = Project::new("p", Cloud::new());
+        let role = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "kserve-loader".into() };
+        project.cloud.world().have(role.clone(), &json!({ "tags": { "team": "theirs" } }));
+        let applied = project.apply_all(&spec(SERVING)).await;
+        assert!(applied.steps().contains(&"adopt aws.iam.role.loader".to_owned()));
+        let address: Address = "aws.iam.role.loader".parse().unwrap();
+        assert!(applied.state.resources[&address].adopted);
+        assert_eq!(project.cloud.world().show(&role)["tags"]["team"], "theirs");
+        let destroyed = project.destroy(&spec(SERVING)).await;
+        assert!(destroyed.steps().contains(&"delete aws.iam.role.loader".to_owned()));
+        let world = project.cloud.world();
+        assert!(world.writes().contains(&"release aws.iam.role.loader".to_owned()));
+        assert_eq!(world.show(&role)["tags"], json!({ "team": "theirs" }));
+        // What we put into it goes.
+        assert!(!world.has("aws.iam.role_policy", "kserve-loader/bailiwick-access"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_changed_of_somebody_else_s_thing_is_not_made_anew() {
+        let project = Project::new("p", Cloud::new());
+        let role = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "kserve-loader".into() };
+        project.cloud.world().have(role, &json!({ "path": "/theirs/" }));
+        let errors = project.plan(&spec(SERVING)).await.err().unwrap();
+        assert_eq!(errors.len(), 1);
+        assert!(
+            errors[0].starts_with(
+                "aws.iam.role.loader cannot be adopted: `kserve-loader` exists, is not ours, and differs from the spec in \
+                 what cannot be changed (path"
+            ),
+            "{errors:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_belongs_to_another_project_is_refused() {
+        let project = Project::new("p", Cloud::new());
+        let role = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "kserve-loader".into() };
+        project.cloud.world().have(role, &json!({ "tags": { "bailiwick:project": "other" } }));
+        let errors = project.plan(&spec(SERVING)).await.err().unwrap();
+        assert_eq!(errors, ["aws.iam.role.loader exists and belongs to project `other` (tag bailiwick:project)"]);
+        assert_eq!(project.cloud.world().counts().writes, 0);
+    }
+
+    /// Where a step stands in a plan.
+    fn position(steps: &[String], step: &str) -> usize {
+        steps.iter().position(|s| s == step).unwrap_or_else(|| panic!("no {step} in {steps:#?}"))
+    }
+
+    fn assert_before(steps: &[String], first: &str, then: &str) {
+        assert!(position(steps, first) < position(steps, then), "{first} does not come before {then}: {steps:#?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renamed_role_is_made_and_named_before_the_old_one_goes() {
+        let project = applied(SERVING).await;
+        let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
+        let applied = project.apply_all(&renamed).await;
+        project.assert_order(&applied.plan);
+        let steps = applied.steps();
+        assert_eq!(applied.plan.summary.replace, 2, "the role and its policy: {steps:#?}");
+        assert_before(&steps, "replace aws.iam.role.loader#create", "update aws.s3.bucket_policy.weights");
+        assert_before(&steps, "update aws.s3.bucket_policy.weights", "replace aws.iam.role.loader#delete");
+        assert_before(&steps, "update kubernetes.service_account.loader", "replace aws.iam.role.loader#delete");
+        assert_before(
+            &steps,
+            "replace aws.iam.role_policy.loader/bailiwick-access#delete",
+            "replace aws.iam.role.loader#delete",
+        );
+        assert!(!project.cloud.world().has("aws.iam.role", "kserve-loader"));
+        project.assert_settled(&renamed).await;
+        project.destroy(&renamed).await;
+        assert_eq!(project.cloud.world().marked(), BTreeSet::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_thing_that_could_not_be_deleted_is_not_forgotten() {
+        let mut project = applied(SERVING).await;
+        project.limits.steps = 1;
+        let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
+        let planned = project.plan(&renamed).await.unwrap();
+        // Everything is done but the last step.
+        let most = planned.plan.steps.len() - 1;
+        assert_eq!(steps(&planned.plan)[most], "replace aws.iam.role.loader#delete");
+        let stop = project.cloud.stop_after(most);
+        let applied = project.apply_until(&renamed, stop).await;
+        assert_eq!(applied.undone().keys().collect::<Vec<_>>(), ["aws.iam.role.loader#delete"]);
+        project.cloud.mend();
+        let rest = project.apply_all(&renamed).await;
+        assert_eq!(rest.steps(), ["delete aws.iam.role.loader#delete"]);
+        assert_eq!(
+            rest.plan.steps[0].reason,
+            "aws.iam.role.loader took the place of `kserve-loader`, which is still to go"
+        );
+        assert!(!project.cloud.world().has("aws.iam.role", "kserve-loader"));
+        project.assert_settled(&renamed).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_name_that_is_taken_is_adopted_or_refused_and_an_adopted_old_one_is_released() {
+        let new = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "model-loader".into() };
+        let old = Id { name: "kserve-loader".into(), ..new.clone() };
+        let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
+        let project = Project::new("p", Cloud::new());
+        project.cloud.world().have(old.clone(), &json!({ "tags": { "team": "theirs" } }));
+        project.apply_all(&spec(SERVING)).await;
+        project.cloud.world().have(new.clone(), &json!({ "tags": { "bailiwick:project": "other" } }));
+        assert_eq!(
+            project.plan(&renamed).await.err().unwrap(),
+            ["aws.iam.role.loader exists and belongs to project `other` (tag bailiwick:project)"]
+        );
+        project.cloud.world().edit(&new, |role| role["tags"] = json!({ "team": "theirs too" }));
+        let applied = project.apply_all(&renamed).await;
+        let steps = applied.steps();
+        assert_before(&steps, "adopt aws.iam.role.loader", "forget aws.iam.role.loader#delete");
+        assert_eq!(project.cloud.world().show(&old)["tags"], json!({ "team": "theirs" }));
+        project.assert_settled(&renamed).await;
+        project.destroy(&renamed).await;
+        assert_eq!(project.cloud.world().show(&new)["tags"], json!({ "team": "theirs too" }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renamed_bucket_that_is_kept_loses_our_marks() {
+        let kept = |name: &str| SERVING.replace("on_destroy: delete", "on_destroy: keep").replace("acme-weights", name);
+        let project = applied(&kept("acme-weights")).await;
+        let renamed = spec(&kept("acme-models"));
+        let planned = project.plan(&renamed).await.unwrap();
+        assert_eq!(project.moved(&renamed, &planned.plan).await, Vec::<String>::new(), "a saved plan can be applied");
+        project.apply_all(&renamed).await;
+        project.assert_settled(&renamed).await;
+        assert_eq!(show(&project, "aws.s3.bucket", "acme-weights")["tags"], json!({}));
+        assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"], json!([]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_path_makes_a_role_anew_with_its_parts() {
+        let with = |more: &str| {
+            let policies = format!("name: kserve-loader, policies: [arn:aws:iam::aws:policy/ReadOnlyAccess]{more}");
+            SERVING.replace("name: kserve-loader", &policies)
+        };
+        let project = applied(&with("")).await;
+        let moved = spec(&with(", path: /ml/"));
+        let applied = project.apply_all(&moved).await;
+        project.assert_order(&applied.plan);
+        let steps = applied.steps();
+        for part in
+            ["aws.iam.role_policy.loader/bailiwick-access", "aws.iam.role_policy_attachment.loader/ReadOnlyAccess"]
+        {
+            assert_before(&steps, &format!("replace {part}#delete"), "replace aws.iam.role.loader#delete");
+            assert_before(&steps, "replace aws.iam.role.loader#create", &format!("replace {part}#create"));
+        }
+        assert_before(&steps, "replace aws.iam.role.loader#delete", "replace aws.iam.role.loader#create");
+        assert_before(&steps, "replace aws.iam.role.loader#create", "update aws.s3.bucket_policy.weights");
+        project.assert_settled(&moved).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_that_was_removed_outside_is_made_again_and_named_again() {
+        let project = applied(SERVING).await;
+        let role = id(&project, "aws.iam.role", "kserve-loader");
+        project.cloud.world().remove(&role);
+        // The documents that named it now name an id that means nobody.
+        assert!(show(&project, "aws.s3.bucket_policy", "acme-weights").to_string().contains("AROA"));
+        let applied = project.apply_all(&spec(SERVING)).await;
+        project.assert_order(&applied.plan);
+        let steps = applied.steps();
+        assert_before(&steps, "create aws.iam.role.loader", "update aws.s3.bucket_policy.weights");
+        assert_before(&steps, "create aws.iam.role.loader", "update aws.kms.key_policy.weights");
+        assert!(!show(&project, "aws.s3.bucket_policy", "acme-weights").to_string().contains("AROA"));
+        project.assert_settled(&spec(SERVING)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_torn_journal_is_replayed_as_far_as_it_goes() {
+        for torn in [0, 1, 40] {
+            let project = Project::new("p", Cloud::with_delays(3));
+            let killed = project.cloud.kill_at(4, Cut::BeforeCall);
+            assert!(project.apply_until_killed(&spec(SERVING), &killed).await);
+            project.backend.tear(torn);
+            let planned = plan(&project, SERVING).await;
+            assert!(!planned.unknown.is_empty() || torn > 0);
+            project.apply_all(&spec(SERVING)).await;
+            project.assert_settled(&spec(SERVING)).await;
+            project.destroy(&spec(SERVING)).await;
+            assert_eq!(project.cloud.world().marked(), BTreeSet::new());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_saved_plan_tells_what_moved() {
+        let project = Project::new("p", Cloud::new());
+        let spec = spec(SERVING);
+        let text = |planned: &Planned| serde_json::to_string(&PlanFile::new(planned.plan.clone(), json!({}))).unwrap();
+        let file = PlanFile::parse(&text(&plan(&project, SERVING).await)).unwrap();
+        assert_eq!(file.plan.spec_digest, Some(spec.digest()));
+        assert_eq!(project.moved(&spec, &file.plan).await, Vec::<String>::new());
+        // The world moved.
+        let role = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "kserve-loader".into() };
+        project.cloud.world().have(role.clone(), &json!({}));
+        assert_eq!(
+            project.moved(&spec, &file.plan).await,
+            [
+                "aws.iam.role.loader: it exists now, and did not when the plan was made; nothing was written: make the plan anew"
+            ]
+        );
+        project.cloud.world().remove(&role);
+        // The state moved: it is not overwritten.
+        let planned = plan(&project, SERVING).await;
+        project.apply_all(&spec).await;
+        assert_ne!(planned.plan.state.1, project.state().await.0.serial);
+        let error = project.execute(&spec, planned, tokio::sync::watch::channel(false).1).await.err().unwrap();
+        assert!(matches!(error, BackendError::Moved { .. }), "{error}");
+        // The spec moved.
+        let other = crate::run::spec(&SERVING.replace("prefix: m/", "prefix: n/"));
+        assert_ne!(file.plan.spec_digest, Some(other.digest()));
+        // The file was edited.
+        let edited = text(&plan(&project, &SERVING.replace("prefix: m/", "prefix: n/")).await).replace("n/*", "*");
+        assert!(matches!(PlanFile::parse(&edited), Err(PlanFileError::Edited { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_else_s_change_in_the_middle_stops_the_step_that_it_touches() {
+        let project = applied(SERVING).await;
+        let changed = spec(&SERVING.replace("prefix: m/", "prefix: n/"));
+        let policy = id(&project, "aws.s3.bucket_policy", "acme-weights");
+        let touched = policy.clone();
+        project.cloud.before_write(1, move |world| world.add_statement(&touched, foreign_statement()));
+        let mut project = project;
+        project.limits.steps = 1;
+        let applied = project.apply(&changed).await;
+        let undone = applied.undone();
+        let Some(Outcome::Failed { why, certain: true }) = undone.get("aws.s3.bucket_policy.weights") else {
+            panic!("{undone:?}")
+        };
+        assert_eq!(
+            why,
+            "it changed since the plan was made (a part of it that is not ours); nothing was written: make the plan anew"
+        );
+        project.apply_all(&changed).await;
+        project.assert_settled(&changed).await;
+        assert!(project.cloud.world().show(&policy).to_string().contains("Tls"));
+    }
+
+    fn refusals(planned: &Planned, allowed: &Guard) -> Vec<String> {
+        guard(&planned.plan, planned.state.resources.len(), allowed).iter().map(ToString::to_string).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_deletions_protected_things_and_keys_must_be_named() {
+        let text = SERVING
+            .replace("managed: true }", "managed: true, on_destroy: delete }")
+            .replace("name: kserve-loader", "name: kserve-loader, protect: true");
+        let project = applied(&text).await;
+        let planned = project.plan(&spec(&text).emptied()).await.unwrap();
+        let most = "the plan deletes or replaces 9 of 9 things, more than 3: say so with --allow-deletes 9";
+        let key = "aws.kms.key.weights would be scheduled for deletion, and what it encrypted could never be read again: \
+                   say so with --allow-delete aws.kms.key.weights";
+        let protected = "aws.iam.role.loader is protected, and the plan would delete it";
+        assert_eq!(refusals(&planned, &Guard::default()), [protected, key, most]);
+        let allow_delete = BTreeSet::from(["aws.kms.key.weights".parse().unwrap()]);
+        let allowed = Guard { allow_delete, allow_deletes: Some(9), destroying: false };
+        assert_eq!(refusals(&planned, &allowed), [protected]);
+        let destroying = Guard { destroying: true, ..Guard::default() };
+        assert_eq!(refusals(&planned, &destroying), [protected, key]);
+        // A rename would delete it too.
+        let renamed = plan(&project, &text.replace("kserve-loader", "model-loader")).await;
+        assert_eq!(
+            refusals(&renamed, &Guard::default()),
+            ["aws.iam.role.loader is protected, and the plan would replace it"]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_known_everywhere_yet_is_awaited_and_told() {
+        let project = Project::new("p", Cloud::new());
+        project.cloud.not_yet("aws.s3.bucket_policy.weights", 3);
+        project.apply_all(&spec(SERVING)).await;
+        let pauses: Vec<Duration> = project
+            .heard()
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::Waiting { step, awaited, pause } => {
+                    assert_eq!(name_of(&step), "aws.s3.bucket_policy.weights");
+                    assert_eq!(awaited, "what was just made to be known");
+                    Some(pause)
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(pauses, [1, 2, 4].map(Duration::from_secs));
+        project.assert_settled(&spec(SERVING)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_and_the_next_run_tries_again() {
+        let project = Project::new("p", Cloud::new());
+        project.cloud.not_yet("aws.s3.bucket_policy.weights", usize::MAX);
+        let applied = project.apply(&spec(SERVING)).await;
+        let undone = applied.undone();
+        let Some(Outcome::Failed { why, .. }) = undone.get("aws.s3.bucket_policy.weights") else {
+            panic!("{undone:?}")
+        };
+        assert!(why.ends_with("NoSuchEntity (waited 63 s)"), "{why}");
+        project.cloud.mend();
+        project.apply_all(&spec(SERVING)).await;
+        project.assert_settled(&spec(SERVING)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_shows_late_is_read_again() {
+        let project = Project::new("p", Cloud::new());
+        for address in ["aws.iam.role.loader", "aws.s3.bucket.weights", "kubernetes.service_account.loader"] {
+            project.cloud.stale(address, 3);
+        }
+        project.apply_all(&spec(SERVING)).await;
+        project.assert_settled(&spec(SERVING)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_field_that_somebody_else_holds_is_told_with_its_holder() {
+        let project = Project::new("p", Cloud::new());
+        let spec = spec(&SERVING.replace("create_namespace: true", "manage: annotation"));
+        project.cloud.prepare(&spec);
+        {
+            let mut world = project.cloud.world();
+            let account = world.find("kubernetes.service_account", "kserve/loader");
+            world.edit(&account, |body| body["annotations"]["eks.amazonaws.com/role-arn"] = "arn:other".into());
+        }
+        let applied = project.apply(&spec).await;
+        let undone = applied.undone();
+        let Some(Outcome::Failed { why, certain: true }) = undone.get("kubernetes.service_account.loader") else {
+            panic!("{undone:?}")
+        };
+        assert!(why.contains("conflicts with kubectl-edit: .metadata.annotations.eks.amazonaws.com/role-arn"), "{why}");
+        assert_eq!(undone.len(), 1, "the rest goes on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_that_holds_objects_stays_and_is_still_ours() {
+        let project = applied(SERVING).await;
+        project.cloud.world().fill("acme-weights");
+        let destroyed = project.apply(&spec(SERVING).emptied()).await;
+        let undone = destroyed.undone();
+        assert!(matches!(undone.get("aws.s3.bucket.weights"), Some(Outcome::Failed { .. })), "{undone:?}");
+        let address: Address = "aws.s3.bucket.weights".parse().unwrap();
+        assert!(destroyed.state.resources.contains_key(&address));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_step_does_not_keep_the_others_from_their_work() {
+        let project = Project::new("p", Cloud::new());
+        let denied = WriteError::Denied { what: "create role".into(), why: "403".into() };
+        project.cloud.fail_write("aws.iam.role.loader", denied);
+        let applied = project.apply(&spec(SERVING)).await;
+        let undone: Vec<String> = applied.undone().into_keys().collect();
+        assert_eq!(
+            undone,
+            [
+                "aws.iam.role.loader",
+                "aws.iam.role_policy.loader/bailiwick-access",
+                "aws.kms.key_policy.weights",
+                "aws.s3.bucket_policy.weights",
+                "kubernetes.service_account.loader",
+            ]
+        );
+        assert!(project.cloud.world().has("aws.s3.bucket", "acme-weights"));
+    }
+
+    #[tokio::test]
+    async fn the_second_of_two_runs_at_once_is_told_who_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let backend = || FileBackend::new(folder.path().to_path_buf(), "p");
+        let info = |holder: &str| LockInfo {
+            holder: holder.into(),
+            host: "h".into(),
+            pid: 7,
+            since: "2026-01-01T00:00:00Z".into(),
+        };
+        let (first, second) = (backend(), backend());
+        let held = first.lock(info("alice")).await.unwrap();
+        let refused = second.lock(info("bob")).await.err().unwrap().to_string();
+        assert!(
+            refused.ends_with("is locked by alice on h (process 7) since 2026-01-01T00:00:00Z: wait until it is done"),
+            "{refused}"
+        );
+        // Without the lock the state that was read is not overwritten either.
+        let (ours, theirs) = (first.load().await.unwrap(), second.load().await.unwrap());
+        let state = bailiwick::state::State::new("p", bailiwick::state::Lineage("l".into()));
+        first.save(&state, &ours.version).await.unwrap();
+        let moved = second.save(&state, &theirs.version).await.err().unwrap();
+        assert!(matches!(moved, BackendError::Moved { .. }), "{moved}");
+        drop(held);
+        assert!(second.lock(info("bob")).await.is_ok());
+    }
 
     /// One account, one bucket with more to say about it, nobody who reads it.
     fn bucket(more: &str) -> String {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::Engine;
@@ -13,6 +14,7 @@ use crate::address::Address;
 use crate::backend::{Backend, BackendError, Version};
 use crate::document::{Digest, Document};
 use crate::event::{Event, Outcome, Outcomes};
+use crate::iam::{Policy, Principal, Selector, Statement};
 use crate::kind::Action;
 use crate::live::{AnyLive, Target, WriteError};
 use crate::plan::{ActionKind, Phase, Plan, Step, StepName};
@@ -221,7 +223,11 @@ impl Run<'_> {
             return Err(format!("it cannot be looked at again: {why}"));
         }
         // What the address named before was not looked at when the plan was made.
-        if !step.superseded && seen.fingerprint() != step.fingerprint && !brought_along(step, live, &seen) {
+        if !step.superseded
+            && seen.fingerprint() != step.fingerprint
+            && !brought_along(step, live, &seen)
+            && !names_what_was_made_anew(step, live, &seen)
+        {
             return Err(moved(step, live, &seen));
         }
         let live_body = match &seen {
@@ -354,6 +360,45 @@ fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
             Seen::Present { body, owner } => nothing_of_ours(step, live, body) || (owner.is_none() && as_wanted(body)),
             _ => false,
         }
+}
+
+/// Whether nothing moved but that the thing names a role which this run has just made anew: policies show a role that is
+/// gone by the unique id that it had.
+///
+/// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
+fn names_what_was_made_anew(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
+    let waited = step.action == ActionKind::Update && step.waits_for.iter().any(|w| w.phase == Some(Phase::Create));
+    match (seen, &step.before) {
+        (Seen::Present { body, .. }, Some(before)) if waited => {
+            let shown = live.claimed(body, Some(before), Some(before));
+            let differences = Document::differences(before, &shown);
+            differences.iter().all(|d| match (&d.before, &d.after) {
+                (Some(before), Some(shown)) => is_orphaned(before, shown),
+                _ => false,
+            })
+        }
+        _ => false,
+    }
+}
+
+/// Whether two policies say the same, but for principals that are gone.
+fn is_orphaned(before: &Value, shown: &Value) -> bool {
+    let (Ok(before), Ok(shown)) = (Policy::from_value(before), Policy::from_value(shown)) else { return false };
+    let principals = |policy: &Policy| -> BTreeSet<Principal> {
+        let statements = policy.statements().iter().filter_map(Statement::principal);
+        statements.flat_map(|selector| selector.values().iter().cloned()).collect()
+    };
+    let others = |policy: &Policy| -> Vec<Value> {
+        let mut statements: Vec<Value> = policy
+            .statements()
+            .iter()
+            .map(|statement| statement.clone().to(Selector::of([Principal::Everyone])).to_value())
+            .collect();
+        statements.sort_by_key(ToString::to_string);
+        statements
+    };
+    let known = principals(&before);
+    others(&before) == others(&shown) && principals(&shown).iter().all(|p| known.contains(p) || p.is_orphan_id())
 }
 
 /// Says what moved since the plan was made.
