@@ -22,7 +22,8 @@ fn relinquished(spec: &Spec) -> BTreeSet<Address> {
     let buckets = spec.buckets.iter().filter(|(_, b)| !b.managed).flat_map(|(key, _)| {
         [Address::new("aws.s3.bucket", key.as_str()), Address::new("aws.s3.bucket_policy", key.as_str())]
     });
-    let roles = spec.roles.iter().filter(|(_, r)| !r.managed).map(|(key, _)| Address::new("aws.iam.role", key.as_str()));
+    let roles =
+        spec.roles.iter().filter(|(_, r)| !r.managed).map(|(key, _)| Address::new("aws.iam.role", key.as_str()));
     let keys = spec.keys.iter().filter(|(_, k)| !k.managed).map(|(key, _)| Address::new("aws.kms.key", key.as_str()));
     buckets.chain(roles).chain(keys).collect()
 }

@@ -49,8 +49,7 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
         _ => &[],
     };
     let destroying = matches!(command, Command::Destroy { .. });
-    let work = Work {
-        destroying, ui, project: &project, spec: &spec, session: &session, register: &register, allowed };
+    let work = Work { destroying, ui, project: &project, spec: &spec, session: &session, register: &register, allowed };
     runtime.block_on(work.run(command))
 }
 
@@ -189,7 +188,8 @@ impl Work<'_> {
         let mut plan = plan.targeted(targets);
         if self.destroying {
             // What the spec protects now counts, applied or not.
-            let wanted = self.project.desired(&self.project.spec, &crate::spec::Facts::placeholders(&self.project.spec));
+            let wanted =
+                self.project.desired(&self.project.spec, &crate::spec::Facts::placeholders(&self.project.spec));
             for step in &mut plan.steps {
                 step.protect |= wanted.resources.get(&step.name.address).is_some_and(|r| r.wish.protect);
             }

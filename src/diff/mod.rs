@@ -175,7 +175,8 @@ pub fn compute<'k>(
             let owned = known.filter(|_| !now);
             let verdict = match owned {
                 Some(owned) if wanted.is_none() && is_relinquished(desired, address, owned) => {
-                    let marked = desired.relinquished.contains(address) && !address.kind().as_str().ends_with("_policy");
+                    let marked =
+                        desired.relinquished.contains(address) && !address.kind().as_str().ends_with("_policy");
                     let last = owned.body.as_ref();
                     let before = match (&seen, kind) {
                         (Seen::Present { body, .. }, Some(kind)) if marked => Some(kind.claimed(body, last, last)),

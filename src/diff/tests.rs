@@ -51,11 +51,14 @@ fn verdict(desired: &Desired, snapshot: &Snapshot, known: Option<(Address, Owned
 
 #[test]
 fn reasons_are_told_apart() {
-    let reasons = |wanted: &str, live: &str, last: &str| {
-        match verdict(&desired("x", wanted), &seen("x", Some(body(live)), "p"), Some(owned("x", last)), "x") {
-            Verdict::Change { intent, drift, .. } => (intent, drift),
-            other => panic!("{other:?}"),
-        }
+    let reasons = |wanted: &str, live: &str, last: &str| match verdict(
+        &desired("x", wanted),
+        &seen("x", Some(body(live)), "p"),
+        Some(owned("x", last)),
+        "x",
+    ) {
+        Verdict::Change { intent, drift, .. } => (intent, drift),
+        other => panic!("{other:?}"),
     };
     assert_eq!(reasons("new", "old", "old"), (true, false));
     assert_eq!(reasons("old", "hand", "old"), (false, true));
@@ -81,9 +84,7 @@ fn a_key_renamed_in_the_spec_keeps_its_thing() {
 #[test]
 fn what_the_spec_says_is_managed_elsewhere_is_not_deleted() {
     let mut nothing = Desired::default();
-    let found = |desired: &Desired| {
-        verdict(desired, &seen("x", Some(body("old")), "p"), Some(owned("x", "old")), "x")
-    };
+    let found = |desired: &Desired| verdict(desired, &seen("x", Some(body("old")), "p"), Some(owned("x", "old")), "x");
     assert!(matches!(found(&nothing), Verdict::Delete { .. }));
     nothing.relinquished.insert(Address::new(KIND, "x"));
     assert!(matches!(found(&nothing), Verdict::Forget { before: Some(_), .. }));
@@ -91,9 +92,7 @@ fn what_the_spec_says_is_managed_elsewhere_is_not_deleted() {
 
 #[test]
 fn what_cannot_be_looked_at_is_not_absent() {
-    let snapshot = Snapshot {
-        seen: [(Address::new(KIND, "x"), Seen::Unreadable { why: "403".into() })].into(),
-    };
+    let snapshot = Snapshot { seen: [(Address::new(KIND, "x"), Seen::Unreadable { why: "403".into() })].into() };
     for known in [None, Some(owned("x", "old"))] {
         assert_eq!(verdict(&desired("x", "old"), &snapshot, known, "x"), Verdict::Unreadable { why: "403".into() });
     }

@@ -286,9 +286,12 @@ impl Plan {
             }
             open.extend(waits.get(&name).into_iter().flat_map(|w| w.iter().cloned()));
             // Half a replacement would leave nothing behind.
-            open.extend([Phase::Delete, Phase::Create].into_iter().filter(|_| name.phase.is_some()).map(|phase| {
-                StepName { address: name.address.clone(), phase: Some(phase) }
-            }));
+            open.extend(
+                [Phase::Delete, Phase::Create]
+                    .into_iter()
+                    .filter(|_| name.phase.is_some())
+                    .map(|phase| StepName { address: name.address.clone(), phase: Some(phase) }),
+            );
         }
         self.steps.retain(|s| kept.contains(&s.name));
         self.summary = summary(&self.steps, self.summary.unchanged);
