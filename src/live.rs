@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::address::{Address, Scope};
-use crate::document::{Document, FieldPath};
+use crate::document::Document;
 use crate::kind::{Action, AnyKind, Erased, Kind};
 use crate::session::{Session, SessionError};
 
@@ -204,10 +204,4 @@ fn typed<K: Kind>(action: &Action<Document>) -> Result<Action<K::Body>, serde_js
         }
         Action::Delete { before, adopted } => Action::Delete { before: body(before)?, adopted: *adopted },
     })
-}
-
-/// Whether a path below a field is among the changed ones; helps kinds that write field by field.
-#[must_use]
-pub fn changes(changed: &[FieldPath], field: &str) -> bool {
-    changed.iter().any(|path| path.field() == field)
 }

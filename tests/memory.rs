@@ -299,7 +299,7 @@ mod properties {
     /// The published plan without the places in the files.
     async fn plan_json(project: &Project, spec: &Spec) -> Result<String, TestCaseError> {
         let planned = project.plan(spec).await.map_err(|errors| TestCaseError::fail(errors.join("\n")))?;
-        let plan = wire::plan(&planned.plan, &[], &planned.findings, wire::WireRequests::default());
+        let plan = wire::plan(&planned.plan, &planned.changes(spec), &planned.findings, wire::WireRequests::default());
         let mut json = serde_json::to_value(plan).unwrap();
         for list in ["steps", "findings"] {
             for entry in json[list].as_array_mut().unwrap() {

@@ -160,11 +160,10 @@ fn drop_torn_line(file: &mut File) -> std::io::Result<()> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;
     file.read_to_end(&mut bytes)?;
-    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
-    if whole < bytes.len() {
-        file.set_len(whole as u64)?;
+    match Journal::parse(&bytes) {
+        Ok(journal) if journal.torn => file.set_len(journal.sound as u64),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn sync_folder(folder: &Path) -> Result<(), BackendError> {

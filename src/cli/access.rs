@@ -56,7 +56,7 @@ pub(super) fn can(ui: &Ui, world: &World, asked: &Can) -> Ended {
     let answer = world.can(&who, &asked.action, &target).map_err(|e| Failure::new(e.to_string()))?;
     match asked.world.format {
         Format::Json => {
-            ui.result(&format!("{:#}\n", json!({ "action": asked.action, "where": asked.place, "answer": answer })));
+            ui.result(&render::json(&json!({ "action": asked.action, "where": asked.place, "answer": answer })));
         }
         Format::Text => {
             ui.result(&render::terminal(&report::answer(&answer, &asked.action, &asked.place), ui.palette()));
@@ -74,7 +74,7 @@ pub(super) fn who_can(ui: &Ui, world: &World, asked: &WhoCan) -> Ended {
     let answers = world.who_can(&asked.action, &target).map_err(|e| Failure::new(e.to_string()))?;
     match asked.world.format {
         Format::Json => {
-            ui.result(&format!("{:#}\n", json!({ "action": asked.action, "where": asked.place, "who": answers })));
+            ui.result(&render::json(&json!({ "action": asked.action, "where": asked.place, "who": answers })));
         }
         Format::Text => {
             ui.result(&render::terminal(&report::answers(&answers, &asked.action, &asked.place), ui.palette()));

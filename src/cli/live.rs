@@ -48,11 +48,15 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
         Command::Plan { allow, .. } | Command::Apply { allow, .. } | Command::Destroy { allow, .. } => &allow.codes[..],
         _ => &[],
     };
-    let work = Work { ui, project: &project, spec: &spec, session: &session, register: &register, allowed };
+    let destroying = matches!(command, Command::Destroy { .. });
+    let work = Work {
+        destroying, ui, project: &project, spec: &spec, session: &session, register: &register, allowed };
     runtime.block_on(work.run(command))
 }
 
 struct Work<'a> {
+    /// Nothing is desired; what the spec would give is no reason to keep it.
+    destroying: bool,
     ui: &'a Ui,
     project: &'a Project,
     spec: &'a Spec,
@@ -81,7 +85,7 @@ impl Work<'_> {
             Command::Plan { out, format, detailed_exitcode, target, refresh_only, allow } => {
                 if *refresh_only {
                     let planned = self.look(&guard_of(allow, false)?, &BTreeSet::new()).await?;
-                    return Ok(self.tell_drift(&planned.drift, &planned.findings, *format));
+                    return self.tell_drift(&planned.drift, &planned.findings, *format);
                 }
                 self.plan(out.as_deref(), *format, *detailed_exitcode, target, allow).await
             }
@@ -99,7 +103,7 @@ impl Work<'_> {
             Command::WhoCan(asked) => super::access::who_can(self.ui, &self.world().await?, asked),
             Command::Drift { format, fail_on } => {
                 let (drift, findings) = self.drift().await?;
-                self.tell_drift(&drift, &findings, *format);
+                self.tell_drift(&drift, &findings, *format)?;
                 let unreadable = drift.iter().any(|d| d.class == DriftClass::Unreadable);
                 let moved = drift.iter().any(|d| d.class >= least(*fail_on));
                 Ok(if unreadable {
@@ -127,7 +131,7 @@ impl Work<'_> {
         // What can be found wrong without looking is told first.
         let (_, findings) = self.project.check_offline(self.ui, &today())?;
         let wrong = forbidding(&findings, self.allowed);
-        if wrong > 0 {
+        if wrong > 0 && !self.destroying {
             self.tell_findings(&findings);
             return Err(Failure::told(wrong));
         }
@@ -185,6 +189,8 @@ impl Work<'_> {
         let plan = plan.targeted(targets);
         let refusals = guard(&plan, state.resources.len(), allowed);
         let before = Bodies::seen(&prepared.diff);
+        // What is destroyed is told by what the spec knows of it.
+        let facts = if self.destroying { engine.facts(&self.project.spec).await.unwrap_or(facts) } else { facts };
         // What is taken away is told by the names that the spec has for it.
         let world = |bodies: &Bodies| World::new(&self.project.spec, &facts, bodies.things());
         let changes = access::diff(&world(&before), &world(&before.after(&plan)));
@@ -206,12 +212,14 @@ impl Work<'_> {
         let json = serde_json::to_value(&wire).map_err(|e| Failure::new(e.to_string()))?;
         let report = self.report(&planned, out);
         self.ui.result(&match format {
-            Format::Json => format!("{json:#}\n"),
+            Format::Json => render::json(&json),
             Format::Text => render::terminal(&report, self.ui.palette()),
             Format::Markdown => render::markdown(&report),
         });
         if !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0 {
-            return Ok(Exit::Error);
+            let reasons: Vec<String> = planned.refusals.iter().map(ToString::to_string).collect();
+            let reasons = if reasons.is_empty() { "the findings forbid it".to_owned() } else { reasons.join("; ") };
+            return Err(Failure::new(format!("this cannot be applied: {reasons}")));
         }
         if let Some(path) = out {
             save_plan(path, &PlanFile::new(planned.plan.clone(), json))?;
@@ -226,7 +234,8 @@ impl Work<'_> {
         if !planned.plan.is_empty() {
             report.footer.push(format!("Plan digest {}", planned.plan.digest()));
         }
-        if let Some(path) = out.filter(|_| planned.refusals.is_empty()) {
+        let refused = !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0;
+        if let Some(path) = out.filter(|_| !refused) {
             report.footer.push(format!("Saved: apply exactly this with `bailiwick apply {}`", path.display()));
         }
         if self.ui.verbose() {
@@ -439,17 +448,17 @@ impl Work<'_> {
         check::policies(&context, &today())
     }
 
-    fn tell_drift(&self, drift: &[Drift], findings: &[Finding], format: Format) -> Exit {
+    fn tell_drift(&self, drift: &[Drift], findings: &[Finding], format: Format) -> Ended {
         let report = report::drift(&self.spec.project, drift, &self.ui.shown(findings));
         self.ui.result(&match format {
             Format::Json => {
                 let wire = wire::drift(&self.spec.project, drift, findings);
-                format!("{:#}\n", serde_json::to_value(wire).unwrap_or_default())
+                render::json(&serde_json::to_value(wire).map_err(|e| Failure::new(e.to_string()))?)
             }
             Format::Text => render::terminal(&report, self.ui.palette()),
             Format::Markdown => render::markdown(&report),
         });
-        Exit::Ok
+        Ok(Exit::Ok)
     }
 }
 
@@ -515,7 +524,7 @@ fn applied_json(plan: &Plan, outcomes: &crate::event::Outcomes) -> String {
     let value = serde_json::json!({
         "format_version": "1.0", "project": plan.project, "plan_digest": plan.digest(), "steps": steps,
     });
-    format!("{value:#}\n")
+    render::json(&value)
 }
 
 /// Saves through a temporary file, so that nobody reads half a plan.

@@ -26,7 +26,7 @@ pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
         ApplyFormat::Json => {
             let findings: Vec<_> = findings.iter().map(wire::finding).collect();
             let text = serde_json::json!({ "project": project.spec.project, "resources": compiled.desired.resources.len(), "findings": findings });
-            ui.result(&format!("{text:#}\n"));
+            ui.result(&render::json(&text));
         }
         ApplyFormat::Text => {
             let (errors, others): (Vec<_>, Vec<_>) =
@@ -83,7 +83,7 @@ pub(super) fn graph(ui: &Ui, args: &Args, format: GraphFormat) -> Ended {
                 .iter()
                 .flat_map(|(from, needs)| needs.iter().map(move |to| serde_json::json!({ "from": from, "to": to })))
                 .collect();
-            format!("{:#}\n", serde_json::json!({ "nodes": nodes, "edges": lines }))
+            render::json(&serde_json::json!({ "nodes": nodes, "edges": lines }))
         }
     };
     ui.result(&text);
@@ -110,7 +110,7 @@ pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format) ->
     };
     let file = plan_file(path)?;
     let text = match format {
-        Format::Json => format!("{:#}\n", file.report),
+        Format::Json => render::json(&file.report),
         Format::Text | Format::Markdown => {
             let mut report = report::plan(&file.plan, None, &[], &[], &[]);
             report.sections.splice(0..0, saved_access(&file));
@@ -163,7 +163,7 @@ pub(super) fn state(ui: &Ui, args: &Args, command: &StateCommand) -> Ended {
             let Known { state, .. } = stored(&project)?;
             let owned = state.resources.get(&address(text)?).ok_or_else(|| missing(text))?;
             let value = serde_json::to_value(owned).map_err(|e| Failure::new(e.to_string()))?;
-            ui.result(&format!("{value:#}\n"));
+            ui.result(&render::json(&value));
         }
         StateCommand::Rm { address: text } => {
             let wanted = address(text)?;
@@ -224,6 +224,6 @@ pub fn schema_of(schema: Schema) -> serde_json::Value {
 }
 
 pub(super) fn schema(ui: &Ui, schema: Schema) -> Exit {
-    ui.result(&format!("{:#}\n", schema_of(schema)));
+    ui.result(&render::json(&schema_of(schema)));
     Exit::Ok
 }

@@ -253,7 +253,7 @@ fn judge(
         (_, _, Seen::Unreadable { why }) => Verdict::Unreadable { why: why.clone() },
         (Some(_), _, Seen::Absent) => Verdict::Create { removed_outside: owned.is_some_and(|o| o.body.is_some()) },
         (None, _, Seen::Absent) => Verdict::Forget { why: "it is gone already", before: None },
-        (Some(_), None, Seen::Present { owner: Some(other), .. }) if other != project => {
+        (Some(_), _, Seen::Present { owner: Some(other), .. }) if other != project => {
             Verdict::Foreign { owner: other.clone() }
         }
         (Some(wanted), _, Seen::Present { body, owner }) => {
@@ -269,7 +269,8 @@ fn judge(
             Verdict::Change {
                 drift: last.is_some_and(|l| !Document::differences(&kind.claimed(body, Some(l), None), l).is_empty()),
                 intent: last.is_none_or(|l| l != &wanted.wish.body),
-                adopt: !ours,
+                // What somebody else made is not taken away to make room for what the spec wants.
+                adopt: !ours || (replace && owned.is_some_and(|o| o.adopted) && kind.release() == Release::Forget),
                 replace,
                 differences,
                 before,

@@ -177,10 +177,8 @@ impl Run<'_> {
             let written = match self.write(step, live, &target, &action).await {
                 Ok(()) => self.read_back(step, live, &target).await.map_err(|why| (why, false)),
                 Err(error) => {
-                    let certain = matches!(
-                        error,
-                        WriteError::Denied { .. } | WriteError::Conflict { .. } | WriteError::Session(_)
-                    );
+                    // A kind may make several calls: that the last one was denied says nothing of those before it.
+                    let certain = matches!(error, WriteError::Conflict { .. } | WriteError::Session(_));
                     Err((error.to_string(), certain))
                 }
             };
@@ -299,7 +297,8 @@ impl Run<'_> {
         let mut problem = String::new();
         for attempt in 0..READ_BACKS {
             if attempt > 0 {
-                self.sleep(pause).await;
+                // Not cut short by an interrupt: what is under way is finished.
+                tokio::time::sleep(pause).await;
                 pause *= 2;
             }
             let seen = self.look(step, target).await;

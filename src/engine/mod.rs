@@ -205,7 +205,8 @@ impl Engine<'_> {
 
     /// Looks again at everything that a plan touches, and says what moved since it was made.
     pub async fn moved(&self, plan: &Plan) -> Vec<String> {
-        let looked = plan.steps.iter().filter(|s| !s.superseded).map(|step| async move {
+        let settled = |s: &&plan::Step| s.superseded || (s.action == plan::ActionKind::Forget && s.before.is_none());
+        let looked = plan.steps.iter().filter(|s| !settled(s)).map(|step| async move {
             let target = Target { address: step.name.address.clone(), physical_id: step.physical_id.clone() };
             let seen = self.look(step.name.address.kind().as_str(), &step.scope, std::slice::from_ref(&target)).await;
             (step, seen.into_iter().next())

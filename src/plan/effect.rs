@@ -24,11 +24,16 @@ impl Bodies {
         Self(desired.resources.iter().map(|(address, resource)| (address.clone(), body(resource))).collect())
     }
 
-    /// Everything that was seen of what is desired or owned.
+    /// Everything that was seen of what is desired or owned. What an address named before was not looked at: it counts
+    /// as it was applied last, until something else takes its place.
     #[must_use]
     pub fn seen(diff: &Diff) -> Self {
         let seen = diff.resources.values().filter_map(|resource| {
-            let Seen::Present { body, .. } = &resource.seen else { return None };
+            let Seen::Present { body, .. } = &resource.seen else {
+                let former = &resource.former.as_ref()?.owned;
+                let place = (former.scope.clone(), former.physical_id.clone());
+                return Some((resource.address.clone(), (place.0, place.1, former.body.clone()?)));
+            };
             let place = match (&resource.owned, &resource.desired) {
                 (Some(owned), _) => (owned.scope.clone(), owned.physical_id.clone()),
                 (None, Some(desired)) => (desired.wish.scope.clone(), desired.wish.physical_id.clone()),
@@ -45,7 +50,14 @@ impl Bodies {
         let mut bodies = self.0.clone();
         for step in &plan.steps {
             let address = &step.name.address;
-            let live = bodies.get(address).map(|(.., body)| body.clone());
+            let known = bodies.get(address);
+            let same = known.is_some_and(|(scope, id, _)| (scope, id) == (&step.scope, &step.physical_id));
+            if step.superseded && !same {
+                // Something else has taken its place.
+                continue;
+            }
+            // What takes the place of another has nothing of it.
+            let live = known.filter(|_| same || step.former.is_none()).map(|(.., body)| body.clone());
             match (step.deletes(), &step.after) {
                 (true, _) => match live.as_ref().and_then(|live| left(step, live)) {
                     Some(body) => {
@@ -108,7 +120,7 @@ fn written(step: &Step, live: Option<&Document>, after: &Document) -> Document {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::StepName;
+    use crate::plan::{Phase, StepName};
     use crate::spec::OnDestroy;
     use serde_json::json;
 
@@ -129,10 +141,10 @@ mod tests {
             changed: Vec::new(),
             waits_for: Vec::new(),
             fingerprint: None,
+            adopted: false,
             superseded: false,
             first: false,
             former: None,
-            adopted: false,
             references: Vec::new(),
             on_destroy: OnDestroy::Delete,
             protect: false,
@@ -156,6 +168,23 @@ mod tests {
         check(json!(null), ActionKind::Create, json!(null), json!({"a": 1}), &json!({"a": 1}));
         check(json!({"a": 1}), ActionKind::Delete, json!({"a": 1}), json!(null), &json!(null));
         check(json!({"a": 1}), ActionKind::Forget, json!({"a": 1}), json!(null), &json!({"a": 1}));
+    }
+
+    #[test]
+    fn what_takes_the_place_of_another_stays_when_that_goes() {
+        let new = step("aws.iam.role.r", ActionKind::Replace, json!(null), json!({"a": 2}));
+        let old = step("aws.iam.role.r", ActionKind::Replace, json!({"a": 1, "b": 1}), json!(null));
+        let old = Step { name: StepName { phase: Some(Phase::Delete), ..old.name }, superseded: true, ..old };
+        let phase = Some(Phase::Create);
+        let former = new.owned(None).map(Box::new);
+        let new = Step { name: StepName { phase, ..new.name }, physical_id: "y".into(), former, ..new };
+        let address = new.name.address.clone();
+        let mut bodies = Bodies::default();
+        bodies.0.insert(address.clone(), (scope(), "x".into(), Document(json!({"a": 1, "b": 1}))));
+        for steps in [vec![new.clone(), old.clone()], vec![old, new]] {
+            let plan = Plan { steps, ..Plan::default() };
+            assert_eq!(bodies.after(&plan).0[&address], (scope(), "y".into(), Document(json!({"a": 2}))));
+        }
     }
 
     #[test]

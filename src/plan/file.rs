@@ -21,6 +21,8 @@ pub struct PlanFile {
     pub plan: Plan,
     /// The plan as `plan --format json` prints it.
     pub report: serde_json::Value,
+    /// The digest of the report, which reviewers read.
+    pub report_digest: Digest,
 }
 
 /// Why a plan file cannot be used.
@@ -51,6 +53,7 @@ impl PlanFile {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             plan_digest: plan.digest(),
             plan,
+            report_digest: Digest::of(report.to_string().as_bytes()),
             report,
         }
     }
@@ -70,6 +73,10 @@ impl PlanFile {
         let found = file.plan.digest();
         if found != file.plan_digest {
             return Err(PlanFileError::Edited { found, said: file.plan_digest });
+        }
+        let found = Digest::of(file.report.to_string().as_bytes());
+        if found != file.report_digest {
+            return Err(PlanFileError::Edited { found, said: file.report_digest });
         }
         Ok(file)
     }

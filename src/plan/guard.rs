@@ -69,7 +69,8 @@ pub fn guard(plan: &Plan, managed: usize, allowed: &Guard) -> Vec<Refusal> {
     refusals.extend(
         going
             .iter()
-            .filter(|s| s.deletes() && !s.adopted && s.name.address.kind().as_str() == "aws.kms.key")
+            .filter(|s| s.deletes() && !(s.action == ActionKind::Delete && s.adopted))
+            .filter(|s| s.name.address.kind().as_str() == "aws.kms.key")
             .filter(|s| !allowed.allow_delete.contains(&s.name.address))
             .map(|s| Refusal::Key { address: s.name.address.clone() }),
     );

@@ -263,7 +263,8 @@ impl Plan {
     pub fn digest(&self) -> Digest {
         let steps: Vec<Step> = self.steps.iter().map(|s| Step { source: None, ..s.clone() }).collect();
         // The lineage of a project that was never applied is made up anew in every run.
-        let text = serde_json::to_string(&(&self.project, &self.spec_digest, self.state.1, steps)).unwrap_or_default();
+        let all = (&self.project, &self.spec_digest, self.state.1, steps, &self.refreshed);
+        let text = serde_json::to_string(&all).unwrap_or_default();
         Digest::of(text.as_bytes())
     }
 
@@ -279,8 +280,14 @@ impl Plan {
         let mut open: Vec<StepName> =
             self.steps.iter().filter(|s| targets.contains(&s.name.address)).map(|s| s.name.clone()).collect();
         while let Some(name) = open.pop() {
-            open.extend(waits.get(&name).into_iter().flat_map(|w| w.iter().cloned()).filter(|w| !kept.contains(w)));
-            kept.insert(name);
+            if !kept.insert(name.clone()) {
+                continue;
+            }
+            open.extend(waits.get(&name).into_iter().flat_map(|w| w.iter().cloned()));
+            // Half a replacement would leave nothing behind.
+            open.extend([Phase::Delete, Phase::Create].into_iter().filter(|_| name.phase.is_some()).map(|phase| {
+                StepName { address: name.address.clone(), phase: Some(phase) }
+            }));
         }
         self.steps.retain(|s| kept.contains(&s.name));
         self.summary = summary(&self.steps, self.summary.unchanged);
@@ -657,6 +664,12 @@ fn order(diff: &Diff, steps: &BTreeMap<StepName, Step>, first: &BTreeSet<Address
                 for then in makes(address) {
                     graph.edge(&first, &then);
                 }
+            }
+        }
+        // The state knows a thing under its new key before it forgets the old one.
+        for old in resource.moved_from.iter().flat_map(|old| takes(old)) {
+            for new in makes(address) {
+                graph.edge(&new, &old);
             }
         }
         let old = at(address, Some(Phase::Delete));

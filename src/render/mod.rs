@@ -10,19 +10,46 @@ pub use graph::{dot, mermaid};
 pub use markdown::markdown;
 pub use terminal::{Palette, terminal};
 
+use std::fmt::Write as _;
+
 /// Text from outside that cannot do anything to a terminal or a line: control characters are shown, not sent.
 #[must_use]
 pub fn inert(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' => c.to_string(),
-            // Besides controls: marks that turn the direction of text or are invisible.
-            c if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') => {
-                format!("\\u{{{:x}}}", u32::from(c))
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\n' | '\t') || !is_active(c) {
+            out.push(c);
+        } else {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+        }
+    }
+    out
+}
+
+/// Whether a character does something to a terminal, or hides or turns the text around it.
+fn is_active(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A value as indented JSON in which no character does anything to a terminal: such characters are escaped, which JSON
+/// readers undo (RFC 8259, section 7).
+#[must_use]
+pub fn json(value: &serde_json::Value) -> String {
+    let mut out = String::new();
+    for c in format!("{value:#}").chars() {
+        if c == '\n' || !is_active(c) {
+            out.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                let _ = write!(out, "\\u{unit:04x}");
             }
-            c => c.to_string(),
-        })
-        .collect()
+        }
+    }
+    out.push('\n');
+    out
 }
 
 #[cfg(test)]

@@ -63,6 +63,8 @@ pub struct Journal {
     pub entries: Vec<Entry>,
     /// Whether the last line was torn and is left out.
     pub torn: bool,
+    /// How many bytes of it are whole lines: what is written next goes there.
+    pub sound: usize,
 }
 
 /// Why a journal cannot be used.
@@ -111,27 +113,26 @@ impl Journal {
     /// When a line before the last is damaged, or a newer program wrote one.
     pub fn parse(bytes: &[u8]) -> Result<Self, JournalError> {
         let mut journal = Self::default();
-        let whole = bytes.is_empty() || bytes.ends_with(b"\n");
-        let mut lines = bytes.split(|b| *b == b'\n').enumerate().peekable();
+        let mut lines = bytes.split_inclusive(|b| *b == b'\n').enumerate().peekable();
         while let Some((n, line)) = lines.next() {
-            if line.is_empty() {
-                continue;
-            }
-            let last = lines.peek().is_none_or(|(_, rest)| rest.is_empty());
+            let last = lines.peek().is_none();
             match read_line(line) {
                 Ok(entry) if entry.v > FORMAT => return Err(JournalError::Newer { found: entry.v }),
-                Ok(entry) => journal.entries.push(entry),
+                Ok(entry) => {
+                    journal.entries.push(entry);
+                    journal.sound += line.len();
+                }
                 Err(_) if last => journal.torn = true,
                 Err(why) => return Err(JournalError::Damaged { line: n + 1, why }),
             }
         }
-        journal.torn |= !whole;
         Ok(journal)
     }
 }
 
 fn read_line(line: &[u8]) -> Result<Entry, String> {
     let text = std::str::from_utf8(line).map_err(|e| e.to_string())?;
+    let text = text.strip_suffix('\n').ok_or("it has no end")?;
     let (json, checksum) = text.rsplit_once('\t').ok_or("it has no checksum")?;
     if Digest::of(json.as_bytes()).short(CHECKSUM) != checksum {
         return Err("its checksum is wrong".into());

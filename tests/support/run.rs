@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bailiwick::access::{self, Chain};
+use bailiwick::access::{self, Chain, World};
 use bailiwick::address::Address;
 use bailiwick::backend::{Backend, BackendError, LockGuard, LockInfo, Stored, Version};
 use bailiwick::check::{self, Finding};
@@ -17,7 +17,8 @@ use bailiwick::document::Digest;
 use bailiwick::engine::{Engine, Executed, Limits, Prepared};
 use bailiwick::event::{Event, Outcome, Outcomes, Sink};
 use bailiwick::live::AnyLive;
-use bailiwick::plan::{ActionKind, Phase, Plan, StepName};
+use bailiwick::plan::{ActionKind, Bodies, Phase, Plan, StepName};
+use bailiwick::report::wire;
 use bailiwick::session::{Environment, Session};
 use bailiwick::spec::{Facts, SourceFile, Spec, load};
 use bailiwick::state::{Entry, Journal, Lineage, State, fold};
@@ -205,6 +206,17 @@ pub struct Planned {
     pub facts: Facts,
     pub chains: Vec<Chain>,
     pub prepared: Prepared,
+}
+
+impl Planned {
+    /// Who gains and who loses what. `spec` gives the names; what is destroyed has those that it had.
+    #[must_use]
+    pub fn changes(&self, spec: &Spec) -> Vec<wire::WireAccessChange> {
+        let before = Bodies::seen(&self.prepared.diff);
+        let world = |bodies: &Bodies| World::new(spec, &self.facts, bodies.things());
+        let changes = access::diff(&world(&before), &world(&before.after(&self.plan)));
+        changes.iter().map(wire::access_change).collect()
+    }
 }
 
 /// A plan that was carried out.

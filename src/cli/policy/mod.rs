@@ -270,7 +270,7 @@ fn run_check(ui: &Ui, check: &Check) -> Ended {
         Format::Text => ui.result(&render::terminal(&checked_report(&documents), ui.palette())),
         Format::Json => {
             let files: Vec<_> = documents.iter().map(checked_json).collect();
-            ui.result(&format!("{:#}\n", serde_json::json!({ "format_version": "1.0", "files": files })));
+            ui.result(&crate::render::json(&serde_json::json!({ "format_version": "1.0", "files": files })));
         }
     }
     let refused = documents.iter().any(|d| !d.problems.is_empty());
@@ -492,7 +492,7 @@ fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
     match eval.format {
         Format::Json => {
             let value = serde_json::to_value(Decided::new(None, &decision)).map_err(|e| Failure::new(e.to_string()))?;
-            ui.result(&format!("{value:#}\n"));
+            ui.result(&crate::render::json(&value));
         }
         Format::Text => {
             let rows = decision.deciding().map(|applied| Row {
