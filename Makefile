@@ -49,6 +49,10 @@ lint: ## Check formatting and lints
 	$(CARGO) clippy --locked --all-targets -- -D warnings -A clippy::pedantic -A clippy::unwrap_used \
 	    -A clippy::expect_used -A clippy::panic -A clippy::indexing_slicing -A clippy::print_stdout
 
+.PHONY: bench
+bench: ## Measure how fast policies are read and evaluated
+	$(CARGO) bench --locked --no-default-features
+
 .PHONY: kube-assets
 kube-assets: ## Build a real kube-apiserver once, into a cache outside the checkout
 	@tests/emulators/kube_assets.sh
