@@ -1,6 +1,6 @@
 //! Collects what every kind wants from the spec and checks that it hangs together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::access::Chain;
 use crate::address::{Address, Scope};
@@ -13,6 +13,19 @@ use crate::spec::{Facts, Spec};
 pub struct Desired {
     /// The wishes.
     pub resources: BTreeMap<Address, Resource>,
+    /// Entries that the spec keeps with `managed: false`: what we once made of them stays.
+    pub relinquished: BTreeSet<Address>,
+}
+
+/// The addresses of entries that exist elsewhere, as the spec says.
+fn relinquished(spec: &Spec) -> BTreeSet<Address> {
+    let buckets = spec.buckets.iter().filter(|(_, b)| !b.managed).flat_map(|(key, _)| {
+        [Address::new("aws.s3.bucket", key.as_str()), Address::new("aws.s3.bucket_policy", key.as_str())]
+    });
+    let roles =
+        spec.roles.iter().filter(|(_, r)| !r.managed).map(|(key, _)| Address::new("aws.iam.role", key.as_str()));
+    let keys = spec.keys.iter().filter(|(_, k)| !k.managed).map(|(key, _)| Address::new("aws.kms.key", key.as_str()));
+    buckets.chain(roles).chain(keys).collect()
 }
 
 /// Asks every kind, and reports two wishes for one real object and references that lead nowhere.
@@ -25,7 +38,7 @@ pub fn build<'k>(
     chains: &[Chain],
     kinds: impl IntoIterator<Item = &'k dyn AnyKind>,
 ) -> (Desired, Vec<Diagnostic>) {
-    let mut desired = Desired::default();
+    let mut desired = Desired { relinquished: relinquished(spec), ..Desired::default() };
     let mut problems = Vec::new();
     let mut real: BTreeMap<(Address, Scope, String), Address> = BTreeMap::new();
     for kind in kinds {

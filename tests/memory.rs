@@ -223,7 +223,7 @@ mod properties {
                         prop_assert!(project.backend.journalled() > 0);
                     }
                     project.cloud.mend();
-                    project.heard();
+                    let _ = project.heard();
                     let applied = project.apply_all(spec).await;
                     project.assert_order(&applied.plan);
                     project.assert_settled(spec).await;

@@ -49,8 +49,7 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
         _ => &[],
     };
     let destroying = matches!(command, Command::Destroy { .. });
-    let work = Work {
-        destroying, ui, project: &project, spec: &spec, session: &session, register: &register, allowed };
+    let work = Work { destroying, ui, project: &project, spec: &spec, session: &session, register: &register, allowed };
     runtime.block_on(work.run(command))
 }
 
@@ -186,7 +185,15 @@ impl Work<'_> {
         if !unknown_targets.is_empty() {
             return Err(Failure::new(unknown_targets.join("; ")));
         }
-        let plan = plan.targeted(targets);
+        let mut plan = plan.targeted(targets);
+        if self.destroying {
+            // What the spec protects now counts, applied or not.
+            let wanted =
+                self.project.desired(&self.project.spec, &crate::spec::Facts::placeholders(&self.project.spec));
+            for step in &mut plan.steps {
+                step.protect |= wanted.resources.get(&step.name.address).is_some_and(|r| r.wish.protect);
+            }
+        }
         let refusals = guard(&plan, state.resources.len(), allowed);
         let before = Bodies::seen(&prepared.diff);
         // What is destroyed is told by what the spec knows of it.

@@ -220,6 +220,11 @@ fn read_file(path: &Path) -> Result<SourceFile, Diagnostic> {
         Diagnostic::error("unreadable-file", format!("cannot read `{name}`: {why}"))
             .help("name the spec with -f, or write one with `bailiwick init`")
     };
+    // A pipe that nobody writes to would be waited for, for ever.
+    let found = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?;
+    if !found.is_file() {
+        return Err(failed("it is not a regular file".into()));
+    }
     let file = std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;

@@ -40,6 +40,9 @@ impl Environment {
     }
 }
 
+/// More problems than anybody reads are counted, not printed.
+const MOST_PROBLEMS: usize = 200;
+
 /// The streams.
 pub struct Ui {
     out: Palette,
@@ -120,7 +123,11 @@ impl Ui {
 
     /// Problems with their places.
     pub fn problems(&self, problems: &[Diagnostic], files: &[SourceFile]) {
-        self.tell(&render::diagnostics(problems, files, self.err));
+        let shown = problems.get(..MOST_PROBLEMS).unwrap_or(problems);
+        self.tell(&render::diagnostics(shown, files, self.err));
+        if problems.len() > shown.len() {
+            self.tell(&format!("... and {} more problems", problems.len() - shown.len()));
+        }
     }
 
     /// An error that has no place in a file.

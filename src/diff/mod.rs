@@ -173,7 +173,19 @@ pub fn compute<'k>(
                 now,
             });
             let owned = known.filter(|_| !now);
-            let verdict = judge(wanted, owned, &seen, kind, &state.project);
+            let verdict = match owned {
+                Some(owned) if wanted.is_none() && is_relinquished(desired, address, owned) => {
+                    let marked =
+                        desired.relinquished.contains(address) && !address.kind().as_str().ends_with("_policy");
+                    let last = owned.body.as_ref();
+                    let before = match (&seen, kind) {
+                        (Seen::Present { body, .. }, Some(kind)) if marked => Some(kind.claimed(body, last, last)),
+                        _ => None,
+                    };
+                    Verdict::Forget { why: "the spec says that it is managed elsewhere", before }
+                }
+                _ => judge(wanted, owned, &seen, kind, &state.project),
+            };
             let diff = ResourceDiff {
                 address: address.clone(),
                 desired: wanted.cloned(),
@@ -187,6 +199,12 @@ pub fn compute<'k>(
         })
         .collect();
     Diff { resources }
+}
+
+/// Whether the spec keeps a thing, or what it is a part of, with `managed: false`.
+fn is_relinquished(desired: &Desired, address: &Address, owned: &Owned) -> bool {
+    desired.relinquished.contains(address)
+        || owned.references.iter().any(|r| r.part && desired.relinquished.contains(&r.to))
 }
 
 /// Things whose key was renamed in the spec: the new address, and the old one under which the state knows the same object.

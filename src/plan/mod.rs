@@ -73,6 +73,7 @@ pub struct StepName {
 }
 
 /// One step.
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, and stands in the file by its name
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Its name.
@@ -285,9 +286,12 @@ impl Plan {
             }
             open.extend(waits.get(&name).into_iter().flat_map(|w| w.iter().cloned()));
             // Half a replacement would leave nothing behind.
-            open.extend([Phase::Delete, Phase::Create].into_iter().filter(|_| name.phase.is_some()).map(|phase| {
-                StepName { address: name.address.clone(), phase: Some(phase) }
-            }));
+            open.extend(
+                [Phase::Delete, Phase::Create]
+                    .into_iter()
+                    .filter(|_| name.phase.is_some())
+                    .map(|phase| StepName { address: name.address.clone(), phase: Some(phase) }),
+            );
         }
         self.steps.retain(|s| kept.contains(&s.name));
         self.summary = summary(&self.steps, self.summary.unchanged);
@@ -667,7 +671,7 @@ fn order(diff: &Diff, steps: &BTreeMap<StepName, Step>, first: &BTreeSet<Address
             }
         }
         // The state knows a thing under its new key before it forgets the old one.
-        for old in resource.moved_from.iter().flat_map(|old| takes(old)) {
+        for old in resource.moved_from.iter().flat_map(&takes) {
             for new in makes(address) {
                 graph.edge(&new, &old);
             }

@@ -147,11 +147,13 @@ pub fn load(files: &[SourceFile]) -> (Option<Spec>, Vec<Diagnostic>) {
         }
     }
     let Some(mut tree) = merged else { return (None, problems) };
-    if problems.iter().any(|p| p.code == "yaml-syntax" || p.code == "file-too-large") {
-        return (None, problems);
-    }
     node::drop_nulls(&mut tree);
     let schema = schemars::schema_for!(Spec).to_value();
+    if problems.iter().any(|p| p.code == "yaml-syntax" || p.code == "file-too-large") {
+        // What is missing may stand in the file that could not be read; what is wrong is wrong all the same.
+        problems.extend(shape::check(&mut tree, &schema).into_iter().filter(|p| p.code != "missing-key"));
+        return (None, sorted(problems));
+    }
     problems.extend(shape::check(&mut tree, &schema));
     match serde_json::from_value::<Spec>(tree.to_json()) {
         Ok(mut spec) => {

@@ -17,6 +17,8 @@ pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 const MAX_NODES: usize = 2_000_000;
 const MAX_EVENTS: usize = 5_000_000;
 const MAX_DEPTH: usize = 64;
+/// What anchors may hold together. Specs share a few defaults; bombs share themselves.
+const MAX_ANCHORED: usize = 50_000;
 
 /// A value and where it was written.
 #[derive(Clone, Debug)]
@@ -133,6 +135,7 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
             max_nodes: MAX_NODES,
             max_events: MAX_EVENTS,
             max_depth: MAX_DEPTH,
+            max_recorded_anchor_events: MAX_ANCHORED,
             enforce_alias_anchor_ratio: false,
         },
     };

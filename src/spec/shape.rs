@@ -285,7 +285,8 @@ impl<'a> Walk<'a> {
     }
 
     fn wrong_type(&mut self, node: &mut Node, types: &[&str], schema: Option<&'a Json>, what: &str) {
-        if let (Value::Int(n), true) = (&node.value, types.contains(&"string")) {
+        let free_text = schema.is_none_or(|s| words(s).is_empty());
+        if let (Value::Int(n), true, true) = (&node.value, types.contains(&"string"), free_text) {
             let problem = if what == "`id`" {
                 unquoted(node, &n.to_string(), what)
             } else {

@@ -1,1 +1,106 @@
 use super::*;
+
+/// The problems of some files, one a line: `file:line:column code`.
+fn problems(files: &[(&str, &str)]) -> String {
+    let files: Vec<SourceFile> =
+        files.iter().map(|(name, text)| SourceFile { name: (*name).into(), text: (*text).into() }).collect();
+    let (_, problems) = load(&files);
+    let lines = problems.iter().map(|p| match &p.source {
+        Some(source) => format!("{source} {}\n", p.code),
+        None => format!("nowhere {}\n", p.code),
+    });
+    lines.collect()
+}
+
+fn check(text: &str, expected: &str) {
+    assert_eq!(problems(&[("s.yaml", text)]), expected);
+}
+
+const BASE: &str = "version: 1
+project: p
+accounts:
+  a: { id: \"111111111111\", region: us-west-2 }
+  b: { id: \"222222222222\", region: us-west-2 }
+clusters:
+  c: { account: a, name: c, context: c }
+buckets:
+  w: { account: b, name: some-bucket }
+service_accounts:
+  s: { cluster: c, namespace: n, name: s }
+grants:
+  - { to: s, bucket: w, prefix: x/, access: read }
+";
+
+#[test]
+fn a_sound_spec_has_no_problems() {
+    check(BASE, "");
+}
+
+#[test]
+fn every_problem_is_told_in_one_run() {
+    let text = BASE
+        .replace("project: p", "project: a b")
+        .replace("id: \"111111111111\"", "id: 111111111111")
+        .replace("name: c,", "nmae: c,")
+        .replace("name: some-bucket", "name: Some_Bucket, versioning: \"yes\"")
+        .replace("to: s,", "to: t,")
+        .replace("prefix: x/", "prefix: /x/")
+        .replace("access: read", "access: reed");
+    check(
+        &text,
+        "s.yaml:2:10 invalid-name
+s.yaml:4:12 invalid-account-id
+s.yaml:7:6 missing-key
+s.yaml:7:20 unknown-key
+s.yaml:9:26 invalid-bucket-name
+s.yaml:9:51 wrong-type
+s.yaml:13:11 dangling-reference
+s.yaml:13:33 leading-slash
+s.yaml:13:46 wrong-value
+",
+    );
+}
+
+#[test]
+fn a_number_where_a_word_belongs_hides_nothing_else() {
+    let text = BASE.replace("access: read", "access: 7").replace("bucket: w", "bucket: v");
+    check(&text, "s.yaml:13:22 dangling-reference\ns.yaml:13:45 wrong-type\n");
+}
+
+#[test]
+fn roles_that_trust_each_other_are_told_with_their_path() {
+    let text = format!(
+        "{BASE}roles:\n  x: {{ account: a, name: x, trust: [{{ role: y }}] }}\n  y: {{ account: a, name: y, trust: [{{ role: x }}] }}\n"
+    );
+    let (_, found) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
+    let told: Vec<&str> = found.iter().map(|p| p.message.as_str()).collect();
+    assert_eq!(told, ["these roles trust each other in a circle: roles.x -> roles.y -> roles.x"]);
+}
+
+#[test]
+fn one_real_object_has_one_entry() {
+    let text = format!("{BASE}roles:\n  x: {{ account: a, name: Same }}\n  y: {{ account: a, name: same }}\n")
+        .replace("  w: {", "  v: { account: b, name: some-bucket }\n  w: {");
+    check(&text, "s.yaml:10:26 same-object\ns.yaml:17:26 same-object\n");
+}
+
+#[test]
+fn a_grant_of_everything_must_be_said() {
+    check(&BASE.replace("prefix: x/, ", ""), "s.yaml:13:5 missing-prefix\n");
+    check(&BASE.replace("prefix: x/", "prefix: \"\""), "");
+}
+
+#[test]
+fn overlays_win_and_a_broken_file_does_not_hide_the_others() {
+    assert_eq!(problems(&[("base.yaml", BASE), ("prod.yaml", "buckets: { w: { name: other-bucket } }\n")]), "");
+    assert_eq!(
+        problems(&[("base.yaml", BASE), ("x.yaml", "bukets: {}\n"), ("y.yaml", "a: [\n")]),
+        "x.yaml:1:1 unknown-key\ny.yaml:1:4 yaml-syntax\n"
+    );
+}
+
+#[test]
+fn a_file_that_is_too_large_is_not_parsed() {
+    let text = "#".repeat(usize::try_from(node::MAX_FILE_BYTES).unwrap() + 1);
+    check(&text, "s.yaml:1:1 file-too-large\n");
+}

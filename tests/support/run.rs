@@ -343,7 +343,7 @@ impl Project {
         planned: Planned,
         stop: watch::Receiver<bool>,
     ) -> Result<Applied, BackendError> {
-        self.heard();
+        let _ = self.heard();
         let register = self.cloud.register();
         let session = Self::session(spec);
         let engine = self.engine(&register, &session);

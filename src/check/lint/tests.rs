@@ -39,7 +39,8 @@ fn told(findings: &[Finding]) -> String {
 }
 
 fn check(spec: &Spec, resources: Vec<Resource>, snapshot: Option<&Snapshot>) -> Vec<Finding> {
-    let desired = Desired { resources: resources.into_iter().map(|r| (r.address.clone(), r)).collect() };
+    let resources = resources.into_iter().map(|r| (r.address.clone(), r)).collect();
+    let desired = Desired { resources, ..Desired::default() };
     let facts = Facts::placeholders(spec);
     let chains = lower(spec);
     let context = Context { spec, facts: &facts, chains: &chains, desired: &desired, snapshot };
