@@ -191,3 +191,49 @@ fn who_can_lists_everybody_with_the_chain() {
     );
     assert_eq!(names("s3:DeleteObject", "s3://acme-weights/chat/a"), Vec::<String>::new());
 }
+
+const READ: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}]}"#;
+
+fn policy(arguments: &[&str], documents: &[&str]) -> (Option<i32>, String) {
+    let files: Vec<_> = documents.iter().map(|text| written(text)).collect();
+    let paths: Vec<String> = files.iter().map(|file| file.path().display().to_string()).collect();
+    let arguments: Vec<&str> =
+        [&["policy"], arguments].concat().into_iter().chain(paths.iter().map(String::as_str)).collect();
+    let output = run(&[], &arguments);
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn plain_policies_are_checked_compared_and_shown() {
+    let twice = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["S3:getobject","s3:GetObject"],"Resource":["arn:aws:s3:::b/*"]}}"#;
+    let wide = READ.replace("s3:GetObject", "s3:*").replace("arn:aws:s3:::b/*", "*");
+    let refused = READ.replace("Allow", "allow");
+    assert_eq!(policy(&["equal"], &[READ, twice]), (Some(0), "the policies mean the same\n".to_owned()));
+    let (code, shown) = policy(&["equal"], &[READ, &wide]);
+    assert_eq!((code, shown.contains("allow s3:*")), (Some(2), true), "{shown}");
+    assert_eq!(policy(&["equal"], &[READ, &refused]).0, Some(1));
+    let (code, shown) = policy(&["fmt", "--compact"], &[twice]);
+    assert_eq!((code, shown.trim_end()), (Some(0), READ));
+    assert_eq!(policy(&["check", "--type", "identity"], &[READ]).0, Some(0));
+    let (code, shown) = policy(&["check"], &[&wide]);
+    assert_eq!((code, shown.contains("[identity-service-wildcard]")), (Some(2), true), "{shown}");
+    assert!(shown.contains("of 6144 characters for a managed policy"), "{shown}");
+    assert_eq!(policy(&["check"], &[&refused]).0, Some(1));
+}
+
+#[test]
+fn a_change_of_a_plain_policy_is_told_as_patterns() {
+    let narrow = READ.replace("b/*", "b/a/*");
+    let (code, shown) = policy(&["diff", "--format", "json"], &[READ, &narrow]);
+    let changes: Value = serde_json::from_str(&shown).unwrap();
+    let rows: Vec<[&Value; 3]> = changes["access_changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| [&row["change"], &row["where"], &row["except"][0]])
+        .collect();
+    assert_eq!(code, Some(2));
+    assert_eq!(rows, [["loss", "arn:aws:s3:::b/*", "arn:aws:s3:::b/a/*"].map(Value::from).each_ref()]);
+    assert_eq!(policy(&["diff"], &[READ, READ]), (Some(0), "no access changes\n".to_owned()));
+    assert_eq!(policy(&["diff"], &[READ]).0, Some(1));
+}

@@ -269,7 +269,7 @@ mod properties {
                 let project_of = |seed| project(seed, &[&first, &second]);
                 let changed = project_of(seed);
                 changed.apply_all(&first).await;
-                changed.heard();
+                let _ = changed.heard();
                 let applied = changed.apply_all(&second).await;
                 changed.assert_order(&applied.plan);
                 changed.assert_settled(&second).await;
