@@ -56,7 +56,8 @@ fn row_text(row: &Row) -> String {
     let mut out = format!("- {sign} {title}{place}\n");
     let rest: Vec<&str> = lines.collect();
     if !rest.is_empty() {
-        let _ = write!(out, "\n{}", fenced("json", &rest.join("\n")));
+        let language = if rest.first().is_some_and(|l| l.starts_with(['[', '{'])) { "json" } else { "sh" };
+        let _ = write!(out, "\n{}", fenced(language, &rest.join("\n")));
     }
     for note in &row.notes {
         let _ = writeln!(out, "  {}", prose(note));
@@ -74,16 +75,16 @@ fn details(details: &[Detail]) -> String {
         match detail {
             Detail::Value { path, before, after } => {
                 if let Some(before) = before {
-                    let _ = writeln!(out, "- {path}: {before}");
+                    signed(&mut out, '-', &format!("{path}: {before}"));
                 }
                 if let Some(after) = after {
-                    let _ = writeln!(out, "+ {path}: {after}");
+                    signed(&mut out, '+', &format!("{path}: {after}"));
                 }
             }
             Detail::Lines { path, lines } => {
-                let _ = writeln!(out, "+ {path}:");
+                signed(&mut out, '+', &format!("{path}:"));
                 for line in lines {
-                    let _ = writeln!(out, "+   {line}");
+                    signed(&mut out, '+', &format!("  {line}"));
                 }
             }
             Detail::Diff { path, before, after } => {
@@ -100,6 +101,14 @@ fn details(details: &[Detail]) -> String {
         }
     }
     out
+}
+
+/// A change in a diff. A value of several lines does not pass its later lines off as changes of their own.
+fn signed(out: &mut String, sign: char, text: &str) {
+    for (n, line) in text.lines().enumerate() {
+        let indent = if n == 0 { "" } else { "    " };
+        let _ = writeln!(out, "{sign} {indent}{line}");
+    }
 }
 
 /// Text in which markdown and HTML have no meaning, and nobody is mentioned.

@@ -196,9 +196,11 @@ pub fn findings_section(findings: &[Finding]) -> Option<Section> {
             let mut notes = Vec::new();
             notes.extend(f.help.clone());
             notes.extend(f.accepted.as_ref().map(|why| format!("accepted: {why}")));
+            // What follows the first line is to be copied, and must not end with anything else.
+            let (first, rest) = f.message.split_at(f.message.find('\n').unwrap_or(f.message.len()));
             Row {
                 mark,
-                title: format!("{} [{}]", f.message, f.code),
+                title: format!("{first} [{}]{rest}", f.code),
                 place: f.source.as_ref().map(ToString::to_string).unwrap_or_default(),
                 notes,
                 details: Vec::new(),

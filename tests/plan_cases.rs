@@ -1,0 +1,192 @@
+//! Plans as a reader sees them: one folder a case under `tests/plans`.
+//!
+//! A folder holds the spec (`spec.yaml`, or `spec-1.yaml`, `spec-2.yaml` laid over each other) and what there was before:
+//!
+//! - `before.yaml`: a spec that has been applied,
+//! - `live.json`: things that somebody else made or changed since: a list of `kind`, `place`, `name` and `body`, which is
+//!   laid over what exists as a JSON merge patch (RFC 7396); a body that is null removes the thing,
+//! - `state.json`: the state, if not that of `before.yaml`,
+//! - `facts.json`: facts, if not those of the world.
+//!
+//! Expected are `plan.txt` (the terminal without colour), `plan.json`, and `plan.md` where there is one. Where no plan can
+//! be made, `plan.txt` tells why. `BLESS=1` writes the expectations anew: then read them as a reviewer would.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bailiwick::render::{self, Palette};
+use bailiwick::report::{self, wire};
+use bailiwick::spec::{Facts, Spec};
+use bailiwick::state::State;
+use serde::Deserialize;
+use serde_json::Value;
+
+#[path = "support/memory.rs"]
+mod memory;
+#[path = "support/run.rs"]
+mod run;
+
+use memory::{Cloud, Id};
+use run::{Planned, Project, spec_of};
+
+/// What somebody else did to a thing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Done {
+    kind: String,
+    place: String,
+    name: String,
+    body: Value,
+}
+
+fn read(path: &Path) -> Option<String> {
+    path.exists().then(|| fs::read_to_string(path).unwrap())
+}
+
+fn spec(folder: &Path) -> Spec {
+    let names = ["spec.yaml", "spec-1.yaml", "spec-2.yaml"];
+    let files: Vec<(&str, String)> = names.iter().filter_map(|name| Some((*name, read(&folder.join(name))?))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    spec_of(&files)
+}
+
+/// Lays a patch over a value (RFC 7396).
+fn merge(value: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *value = patch.clone();
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(serde_json::Map::new());
+    }
+    let value = value.as_object_mut().unwrap();
+    for (key, inner) in patch {
+        if inner.is_null() {
+            value.remove(key);
+        } else {
+            merge(value.entry(key.clone()).or_insert(Value::Null), inner);
+        }
+    }
+}
+
+/// The expectations of a case, as it is now.
+struct Seen {
+    text: String,
+    json: Option<String>,
+    markdown: Option<String>,
+}
+
+fn seen(planned: &Planned, spec: &Spec) -> Seen {
+    let changes = planned.changes(spec);
+    let unknown: Vec<String> = planned.unknown.iter().map(ToString::to_string).collect();
+    let report = report::plan(&planned.plan, Some(&changes), &planned.findings, &[], &unknown);
+    let wire = wire::plan(&planned.plan, &changes, &planned.findings, wire::WireRequests::default());
+    let mut json = serde_json::to_value(wire).unwrap();
+    // Digests and the version say nothing to a reviewer.
+    for field in ["plan_digest", "spec_digest", "tool_version"] {
+        json[field] = "-".into();
+    }
+    Seen {
+        text: render::terminal(&report, Palette::default()),
+        json: Some(render::json(&json)),
+        markdown: Some(render::markdown(&report)),
+    }
+}
+
+async fn case(folder: &Path) -> Seen {
+    let spec = spec(folder);
+    let mut cloud = Cloud::new();
+    cloud.prepare(&spec);
+    if let Some(facts) = read(&folder.join("facts.json")) {
+        cloud.facts = Some(serde_json::from_str::<Facts>(&facts).unwrap());
+    }
+    let project = Project::new(&spec.project, cloud);
+    if let Some(before) = read(&folder.join("before.yaml")) {
+        let before = spec_of(&[("before.yaml", &before)]);
+        project.cloud.prepare(&before);
+        project.apply_all(&before).await;
+    }
+    if let Some(state) = read(&folder.join("state.json")) {
+        project.backend.store(&State::parse(&state, &spec.project).unwrap());
+    }
+    let live: Vec<Done> =
+        read(&folder.join("live.json")).map(|text| serde_json::from_str(&text).unwrap()).unwrap_or_default();
+    for Done { kind, place, name, body } in live {
+        let mut world = project.cloud.world();
+        let id = Id { kind, place, name };
+        if body.is_null() {
+            world.remove(&id);
+        } else {
+            world.have(id.clone(), &Value::Object(serde_json::Map::new()));
+            world.edit(&id, |live| merge(live, &body));
+        }
+    }
+    match project.plan(&spec).await {
+        Ok(planned) => seen(&planned, &spec),
+        Err(errors) => Seen { text: errors.join("\n") + "\n", json: None, markdown: None },
+    }
+}
+
+/// Runs one case and compares, or writes the expectations anew.
+fn check(name: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans").join(name);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let seen = runtime.block_on(case(&folder));
+    let compare = |file: &str, now: Option<String>| {
+        let path: PathBuf = folder.join(file);
+        let expected = read(&path);
+        if std::env::var_os("BLESS").is_some() {
+            if let Some(now) = now.filter(|_| file != "plan.md" || expected.is_some()) {
+                fs::write(&path, now).unwrap();
+            }
+        } else if file != "plan.md" || expected.is_some() {
+            assert_eq!(now.unwrap_or_default(), expected.unwrap_or_default(), "{name}/{file} is another: see BLESS=1");
+        }
+    };
+    compare("plan.txt", Some(seen.text));
+    compare("plan.json", seen.json);
+    compare("plan.md", seen.markdown);
+}
+
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            check(&stringify!($name).replace('_', "-"));
+        })*
+
+        /// Every folder is a case.
+        #[test]
+        fn no_folder_is_left_out() {
+            let mut known = vec![$(stringify!($name).replace('_', "-")),*];
+            known.sort();
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans");
+            let mut found: Vec<String> =
+                fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            found.sort();
+            assert_eq!(found, known);
+        }
+    };
+}
+
+cases![
+    adopted,
+    assume_role,
+    cross_account_irsa,
+    drift_healed,
+    grant_removed,
+    hostile_names,
+    kept_bucket,
+    key_existing,
+    key_managed,
+    many_grants_merged,
+    new_path,
+    new_prefix,
+    overflow,
+    pod_identity,
+    refused,
+    renamed,
+    state_without_things,
+    unmanaged_bucket,
+    unmanaged_role,
+];
