@@ -62,8 +62,8 @@ test-kube: emulators ## Run the contract suite and the end-to-end tests on a rea
 	$(CARGO) test --locked --no-run
 	assets=$$(tests/emulators/kube_assets.sh | tail -n 1); \
 	PYTHON=$(VENV)/bin/python tests/emulators/contract.sh real "$$assets"; \
-	$(VENV)/bin/python tests/emulators/kube_apiserver.py --assets "$$assets" --run \
-	    $(CARGO) test --locked --test e2e -- --test-threads=1
+	RUST_TEST_THREADS=1 $(VENV)/bin/python tests/emulators/kube_apiserver.py --assets "$$assets" --run \
+	    $(CARGO) test --locked --test e2e
 
 .PHONY: schemas
 schemas: build ## Write the JSON Schemas anew
