@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::access::Chain;
-use crate::address::{Address, Scope};
+use crate::address::{Address, Region, Scope};
 use crate::diagnostic::Diagnostic;
 use crate::kind::{AnyKind, Resource};
 use crate::spec::{Facts, Spec};
@@ -13,18 +13,47 @@ use crate::spec::{Facts, Spec};
 pub struct Desired {
     /// The wishes.
     pub resources: BTreeMap<Address, Resource>,
-    /// Entries that the spec keeps with `managed: false`: what we once made of them stays.
-    pub relinquished: BTreeSet<Address>,
+    /// What exists elsewhere, as entries with `managed: false` say: what we once made of it stays.
+    pub relinquished: BTreeSet<Identity>,
 }
 
-/// The addresses of entries that exist elsewhere, as the spec says.
-fn relinquished(spec: &Spec) -> BTreeSet<Address> {
-    let buckets = spec.buckets.iter().filter(|(_, b)| !b.managed).flat_map(|(key, _)| {
-        [Address::new("aws.s3.bucket", key.as_str()), Address::new("aws.s3.bucket_policy", key.as_str())]
+/// What tells one real thing from another, whatever the spec calls it and its account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Identity {
+    kind: String,
+    /// The account's id or the cluster's key.
+    home: String,
+    region: Option<Region>,
+    name: String,
+}
+
+impl Identity {
+    /// The identity of what the API of a kind knows by a name in a scope.
+    ///
+    /// IAM and bucket names are global, so that a new region of the account means nothing to them. No API that we write to
+    /// tells names by case alone (IAM User Guide, "IAM and AWS STS quotas").
+    #[must_use]
+    pub fn new(kind: &str, scope: &Scope, physical_id: &str) -> Self {
+        let global = kind.starts_with("aws.iam.") || kind.starts_with("aws.s3.");
+        let (home, region) = match scope {
+            Scope::Account { id, region, .. } => (id.to_string(), (!global).then(|| region.clone())),
+            Scope::Cluster { cluster } => (cluster.clone(), None),
+        };
+        Self { kind: kind.to_owned(), home, region, name: physical_id.to_lowercase() }
+    }
+}
+
+/// The things that exist elsewhere, as the spec says. An entry that names another thing than before says nothing of that one.
+fn relinquished(spec: &Spec) -> BTreeSet<Identity> {
+    let buckets = spec.buckets.values().filter(|b| !b.managed).flat_map(|b| {
+        let scope = spec.regional_scope(&b.account, b.region(spec));
+        ["aws.s3.bucket", "aws.s3.bucket_policy"].map(|kind| Identity::new(kind, &scope, &b.name))
     });
-    let roles =
-        spec.roles.iter().filter(|(_, r)| !r.managed).map(|(key, _)| Address::new("aws.iam.role", key.as_str()));
-    let keys = spec.keys.iter().filter(|(_, k)| !k.managed).map(|(key, _)| Address::new("aws.kms.key", key.as_str()));
+    let roles = spec.roles.values().filter(|r| !r.managed);
+    let roles = roles.map(|r| Identity::new("aws.iam.role", &spec.account_scope(&r.account), &r.name));
+    let keys = spec.keys.values().filter(|k| !k.managed);
+    let keys =
+        keys.map(|k| Identity::new("aws.kms.key", &spec.regional_scope(&k.account, k.region(spec)), &k.alias_name()));
     buckets.chain(roles).chain(keys).collect()
 }
 
@@ -40,7 +69,7 @@ pub fn build<'k>(
 ) -> (Desired, Vec<Diagnostic>) {
     let mut desired = Desired { relinquished: relinquished(spec), ..Desired::default() };
     let mut problems = Vec::new();
-    let mut real: BTreeMap<(Address, Scope, String), Address> = BTreeMap::new();
+    let mut real: BTreeMap<Identity, Address> = BTreeMap::new();
     for kind in kinds {
         let (resources, found) = kind.desire(spec, facts, chains);
         problems.extend(found);
@@ -58,11 +87,7 @@ pub fn build<'k>(
                 }
                 continue;
             }
-            let identity = (
-                Address::new(kind.name(), String::new()),
-                resource.wish.scope.clone(),
-                resource.wish.physical_id.to_lowercase(),
-            );
+            let identity = Identity::new(kind.name(), &resource.wish.scope, &resource.wish.physical_id);
             if let Some(other) = real.insert(identity, resource.address.clone()) {
                 problems.push(
                     Diagnostic::error(

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::address::{Address, Scope};
-use crate::desired::Desired;
+use crate::address::Address;
+use crate::desired::{Desired, Identity};
 use crate::document::{Difference, Document};
 use crate::kind::{AnyKind, Release, Resource};
 use crate::snapshot::{Seen, Snapshot};
@@ -174,9 +174,9 @@ pub fn compute<'k>(
             });
             let owned = known.filter(|_| !now);
             let verdict = match owned {
-                Some(owned) if wanted.is_none() && is_relinquished(desired, address, owned) => {
+                Some(owned) if wanted.is_none() && is_relinquished(desired, state, address, owned) => {
                     let marked =
-                        desired.relinquished.contains(address) && !address.kind().as_str().ends_with("_policy");
+                        exists_elsewhere(desired, address, owned) && !address.kind().as_str().ends_with("_policy");
                     let last = owned.body.as_ref();
                     let before = match (&seen, kind) {
                         (Seen::Present { body, .. }, Some(kind)) if marked => Some(kind.claimed(body, last, last)),
@@ -202,27 +202,35 @@ pub fn compute<'k>(
 }
 
 /// Whether the spec keeps a thing, or what it is a part of, with `managed: false`.
-fn is_relinquished(desired: &Desired, address: &Address, owned: &Owned) -> bool {
-    desired.relinquished.contains(address)
-        || owned.references.iter().any(|r| r.part && desired.relinquished.contains(&r.to))
+fn is_relinquished(desired: &Desired, state: &State, address: &Address, owned: &Owned) -> bool {
+    exists_elsewhere(desired, address, owned)
+        || owned.references.iter().filter(|r| r.part).any(|r| {
+            let whole = state.resources.get(&r.to);
+            whole.is_some_and(|whole| exists_elsewhere(desired, &r.to, whole))
+        })
+}
+
+/// Whether the spec names this very thing with `managed: false`, under whatever key.
+fn exists_elsewhere(desired: &Desired, address: &Address, owned: &Owned) -> bool {
+    desired.relinquished.contains(&identity_of(address, owned))
+}
+
+fn identity_of(address: &Address, owned: &Owned) -> Identity {
+    Identity::new(address.kind().as_str(), &owned.scope, &owned.physical_id)
+}
+
+fn identity_of_wish(wanted: &Resource) -> Identity {
+    Identity::new(wanted.address.kind().as_str(), &wanted.wish.scope, &wanted.wish.physical_id)
 }
 
 /// Things whose key was renamed in the spec: the new address, and the old one under which the state knows the same object.
 /// Deleting the old one would delete what the new one means.
 fn renamed<'a>(desired: &'a Desired, state: &'a State) -> BTreeMap<&'a Address, &'a Address> {
-    type Identity<'i> = (&'i str, String, String);
-    fn identity<'i>(address: &'i Address, scope: &Scope, physical_id: &str) -> Identity<'i> {
-        let place = match scope {
-            Scope::Account { id, .. } => id.to_string(),
-            Scope::Cluster { cluster } => cluster.clone(),
-        };
-        (address.kind().as_str(), place, physical_id.to_lowercase())
-    }
-    let orphans: BTreeMap<Identity<'_>, &Address> = state
+    let orphans: BTreeMap<Identity, &Address> = state
         .resources
         .iter()
         .filter(|(address, _)| !desired.resources.contains_key(*address))
-        .map(|(address, owned)| (identity(address, &owned.scope, &owned.physical_id), address))
+        .map(|(address, owned)| (identity_of(address, owned), address))
         .collect();
     if orphans.is_empty() {
         return BTreeMap::new();
@@ -231,25 +239,15 @@ fn renamed<'a>(desired: &'a Desired, state: &'a State) -> BTreeMap<&'a Address, 
         .resources
         .values()
         .filter_map(|r| {
-            let old = orphans.get(&identity(&r.address, &r.wish.scope, &r.wish.physical_id))?;
+            let old = orphans.get(&identity_of_wish(r))?;
             Some((&r.address, *old))
         })
         .collect()
 }
 
 /// Whether the spec now means another object under the same address: another name, account or cluster.
-///
-/// IAM and bucket names are global, so that a new default region of the account means nothing to them.
 fn moved(wanted: &Resource, owned: &Owned) -> bool {
-    let kind = wanted.address.kind().as_str();
-    let global = kind.starts_with("aws.iam.") || kind.starts_with("aws.s3.");
-    let same_place = match (&wanted.wish.scope, &owned.scope) {
-        (Scope::Account { id, region, .. }, Scope::Account { id: old_id, region: old_region, .. }) => {
-            id == old_id && (global || region == old_region)
-        }
-        (here, there) => here == there,
-    };
-    !same_place || wanted.wish.physical_id != owned.physical_id
+    identity_of_wish(wanted) != identity_of(&wanted.address, owned) || wanted.wish.physical_id != owned.physical_id
 }
 
 fn judge(

@@ -1,6 +1,6 @@
 use super::*;
 use crate::access::Chain;
-use crate::address::{AccountId, Region};
+use crate::address::{AccountId, Region, Scope};
 use crate::kind::{Erased, Kind, Wanted, Wish};
 use crate::spec::{Facts, Spec};
 use crate::state::Lineage;
@@ -97,7 +97,9 @@ fn what_the_spec_says_is_managed_elsewhere_is_not_deleted() {
     let mut nothing = Desired::default();
     let found = |desired: &Desired| verdict(desired, &seen("x", Some(body("old")), "p"), Some(owned("x", "old")), "x");
     assert!(matches!(found(&nothing), Verdict::Delete { .. }));
-    nothing.relinquished.insert(Address::new(KIND, "x"));
+    nothing.relinquished.insert(Identity::new(KIND, &scope(), "another"));
+    assert!(matches!(found(&nothing), Verdict::Delete { .. }), "the entry names another thing now");
+    nothing.relinquished.insert(Identity::new(KIND, &scope(), "r"));
     assert!(matches!(found(&nothing), Verdict::Forget { before: Some(_), .. }));
 }
 

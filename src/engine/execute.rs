@@ -10,11 +10,11 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::Engine;
-use crate::address::Address;
+use crate::address::{Address, Scope};
 use crate::backend::{Backend, BackendError, Version};
 use crate::document::{Digest, Document};
 use crate::event::{Event, Outcome, Outcomes};
-use crate::iam::{Policy, Principal, Selector, Statement};
+use crate::iam::{Arn, Policy, Principal, Selector, Statement};
 use crate::kind::Action;
 use crate::live::{AnyLive, Target, WriteError};
 use crate::plan::{ActionKind, Phase, Plan, Step, StepName};
@@ -41,6 +41,8 @@ struct Run<'a> {
     backend: &'a dyn Backend,
     /// The lineage and serial that the journal continues.
     state: (&'a str, u64),
+    /// The roles that the plan takes away, if only to make them anew: account id and name.
+    gone: BTreeSet<(&'a str, &'a str)>,
     now: &'a (dyn Fn() -> String + Send + Sync),
     stop: watch::Receiver<bool>,
 }
@@ -61,7 +63,8 @@ impl Engine<'_> {
         stop: watch::Receiver<bool>,
     ) -> Result<Executed, BackendError> {
         let lineage = state.lineage.0.clone();
-        let run = Run { engine: self, backend, state: (&lineage, state.serial), now, stop };
+        let run =
+            Run { engine: self, backend, state: (&lineage, state.serial), gone: roles_taken_away(plan), now, stop };
         let (outcomes, entries, broken) = run.all(plan).await;
         let (mut after, _) = fold(state, &entries);
         for (address, owned) in &plan.refreshed {
@@ -226,7 +229,7 @@ impl Run<'_> {
         if !step.superseded
             && seen.fingerprint() != step.fingerprint
             && !brought_along(step, live, &seen)
-            && !names_what_was_made_anew(step, live, &seen)
+            && !self.names_what_was_taken_away(step, live, &seen)
         {
             return Err(moved(step, live, &seen));
         }
@@ -252,6 +255,31 @@ impl Run<'_> {
             }
             _ => return Err("the plan's step has no body".into()),
         })
+    }
+
+    /// Whether nothing moved but that the thing names roles which this run takes away, if only to make them anew: policies
+    /// show a role that is gone by the unique id that it had.
+    ///
+    /// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
+    fn names_what_was_taken_away(&self, step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
+        let (Seen::Present { body, .. }, Some(before)) = (seen, &step.before) else { return false };
+        if step.action != ActionKind::Update || self.gone.is_empty() {
+            return false;
+        }
+        let shown = live.claimed(body, Some(before), Some(before));
+        let differences = Document::differences(before, &shown);
+        !differences.is_empty()
+            && differences.iter().all(|d| {
+                let lost = d.before.as_ref().zip(d.after.as_ref()).and_then(|(before, shown)| orphaned(before, shown));
+                lost.is_some_and(|lost| lost.iter().all(|principal| self.takes_away(principal)))
+            })
+    }
+
+    fn takes_away(&self, principal: &Principal) -> bool {
+        let Principal::Aws(arn) = principal else { return false };
+        let Ok(arn) = arn.parse::<Arn>() else { return false };
+        let name = arn.resource_type().and_then(|(kind, path)| (kind == "role").then_some(path)?.rsplit('/').next());
+        name.is_some_and(|name| self.gone.contains(&(arn.account.as_str(), name)))
     }
 
     /// Calls the API, and again as long as something that was just made is not known everywhere.
@@ -362,28 +390,20 @@ fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
         }
 }
 
-/// Whether nothing moved but that the thing names a role which this run has just made anew: policies show a role that is
-/// gone by the unique id that it had.
-///
-/// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
-fn names_what_was_made_anew(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
-    let waited = step.action == ActionKind::Update && step.waits_for.iter().any(|w| w.phase == Some(Phase::Create));
-    match (seen, &step.before) {
-        (Seen::Present { body, .. }, Some(before)) if waited => {
-            let shown = live.claimed(body, Some(before), Some(before));
-            let differences = Document::differences(before, &shown);
-            differences.iter().all(|d| match (&d.before, &d.after) {
-                (Some(before), Some(shown)) => is_orphaned(before, shown),
-                _ => false,
-            })
-        }
-        _ => false,
-    }
+/// The roles that a plan takes away: account id and name.
+fn roles_taken_away(plan: &Plan) -> BTreeSet<(&str, &str)> {
+    let gone = plan.steps.iter().filter(|s| s.deletes() && s.name.address.kind().as_str() == "aws.iam.role");
+    gone.filter_map(|s| match &s.scope {
+        Scope::Account { id, .. } => Some((id.0.as_str(), s.physical_id.as_str())),
+        Scope::Cluster { .. } => None,
+    })
+    .collect()
 }
 
-/// Whether two policies say the same, but for principals that are gone.
-fn is_orphaned(before: &Value, shown: &Value) -> bool {
-    let (Ok(before), Ok(shown)) = (Policy::from_value(before), Policy::from_value(shown)) else { return false };
+/// The principals of which one policy shows nothing but unique ids that belong to nobody any more, where another names
+/// them. Nothing if the policies differ in anything else.
+fn orphaned(before: &Value, shown: &Value) -> Option<BTreeSet<Principal>> {
+    let (before, shown) = (Policy::from_value(before).ok()?, Policy::from_value(shown).ok()?);
     let principals = |policy: &Policy| -> BTreeSet<Principal> {
         let statements = policy.statements().iter().filter_map(Statement::principal);
         statements.flat_map(|selector| selector.values().iter().cloned()).collect()
@@ -397,8 +417,9 @@ fn is_orphaned(before: &Value, shown: &Value) -> bool {
         statements.sort_by_key(ToString::to_string);
         statements
     };
-    let known = principals(&before);
-    others(&before) == others(&shown) && principals(&shown).iter().all(|p| known.contains(p) || p.is_orphan_id())
+    let (known, found) = (principals(&before), principals(&shown));
+    let same = others(&before) == others(&shown) && found.iter().all(|p| known.contains(p) || p.is_orphan_id());
+    same.then(|| known.difference(&found).cloned().collect())
 }
 
 /// Says what moved since the plan was made.

@@ -1207,6 +1207,7 @@ mod tests {
     use serde_json::json;
 
     /// A desired bucket with the claims that every bucket has, and AES256.
+    #[cfg(feature = "aws")]
     pub(super) fn body() -> BucketBody {
         BucketBody {
             name: "acme-weights".into(),
