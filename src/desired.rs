@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::access::Chain;
+use crate::access::Chains;
 use crate::address::{Address, Region, Scope};
 use crate::diagnostic::Diagnostic;
 use crate::kind::{AnyKind, Resource};
@@ -64,7 +64,7 @@ fn relinquished(spec: &Spec) -> BTreeSet<Identity> {
 pub fn build<'k>(
     spec: &Spec,
     facts: &Facts,
-    chains: &[Chain],
+    chains: &Chains,
     kinds: impl IntoIterator<Item = &'k dyn AnyKind>,
 ) -> (Desired, Vec<Diagnostic>) {
     let mut desired = Desired { relinquished: relinquished(spec), ..Desired::default() };

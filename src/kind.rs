@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::access::Chain;
+use crate::access::Chains;
 use crate::address::{Address, Scope};
 use crate::diagnostic::{Diagnostic, SourceRef};
 use crate::document::{Document, FieldPath};
@@ -43,7 +43,7 @@ pub trait Kind: Send + Sync + 'static {
     type Body: Body;
 
     /// Wishes for everything of this kind that the spec asks for.
-    fn desire(spec: &Spec, facts: &Facts, chains: &[Chain], want: &mut Wanted<Self::Body>);
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<Self::Body>);
 
     /// What of the live body is ours to judge. By default: the fields that are desired or were applied last time.
     /// `null` means that nothing of it is, which counts as absent: what is desired is created, and nothing is deleted.
@@ -228,7 +228,7 @@ pub trait AnyKind: Send + Sync {
     /// What happens to an adopted thing that is no longer desired.
     fn release(&self) -> Release;
     /// Every wish of the kind, and its problems.
-    fn desire(&self, spec: &Spec, facts: &Facts, chains: &[Chain]) -> (Vec<Resource>, Vec<Diagnostic>);
+    fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> (Vec<Resource>, Vec<Diagnostic>);
     /// What of a live body is ours to judge.
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document;
     /// Whether what reads back after a write is what was written.
@@ -257,7 +257,7 @@ impl<K: Kind> AnyKind for Erased<K> {
         K::RELEASE
     }
 
-    fn desire(&self, spec: &Spec, facts: &Facts, chains: &[Chain]) -> (Vec<Resource>, Vec<Diagnostic>) {
+    fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> (Vec<Resource>, Vec<Diagnostic>) {
         let mut want = Wanted::default();
         K::desire(spec, facts, chains, &mut want);
         let mut problems = want.problems;

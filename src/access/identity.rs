@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Chains;
 use super::actions::{Actions, list_prefixes, pattern_text};
 use super::resource::{as_policy, digest_of, object_word};
-use super::{Chain, roles};
 use crate::iam::{Condition, Operator, Qualifier, Statement, Test};
 use crate::spec::{Facts, Spec};
 
@@ -14,13 +14,13 @@ fn plain(test: Test) -> Operator {
 
 /// The statements of one role: data of all its grants merged, keys, and the roles that it assumes.
 #[must_use]
-pub fn identity_statements(spec: &Spec, facts: &Facts, chains: &[Chain], role: &str) -> Vec<Statement> {
+pub fn identity_statements(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Vec<Statement> {
     let mut objects: BTreeMap<BTreeSet<String>, BTreeSet<String>> = BTreeMap::new();
     let mut lists: BTreeMap<Vec<String>, BTreeSet<String>> = BTreeMap::new();
     let mut whole: BTreeMap<BTreeSet<String>, BTreeSet<String>> = BTreeMap::new();
     let mut heads: BTreeSet<String> = BTreeSet::new();
     let mut prefixes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for chain in chains.iter().filter(|c| c.data_role() == role) {
+    for chain in chains.through(role).filter(|c| c.data_role() == role) {
         let Some(bucket) = spec.buckets.get(&chain.bucket) else { continue };
         let arn = bucket.arn(spec);
         let actions = Actions::of(&chain.access);
@@ -74,19 +74,13 @@ pub fn identity_statements(spec: &Spec, facts: &Facts, chains: &[Chain], role: &
             .push(Statement::allow(["s3:ListBucket"], heads.iter().map(String::as_str)).when(null).with_sid("Head"));
     }
     statements.extend(key_use(spec, facts, chains, role));
-    let targets: BTreeSet<String> = {
-        let roles = roles(spec);
-        chains
-            .iter()
-            .filter(|c| c.role == role)
-            .filter_map(|c| c.target.as_ref().and_then(|t| roles.get(t)).map(|r| r.arn.clone()))
-            .collect()
-    };
+    let targets: BTreeSet<&str> = chains
+        .through(role)
+        .filter(|c| c.role == role)
+        .filter_map(|c| chains.roles().get(c.target.as_ref()?).map(|r| r.arn.as_str()))
+        .collect();
     if !targets.is_empty() {
-        statements.push(
-            Statement::allow(["sts:AssumeRole", "sts:TagSession"], targets.iter().map(String::as_str))
-                .with_sid("AssumeTarget"),
-        );
+        statements.push(Statement::allow(["sts:AssumeRole", "sts:TagSession"], targets).with_sid("AssumeTarget"));
     }
     statements
 }
@@ -99,9 +93,9 @@ fn numbered(word: &str, n: usize) -> String {
 /// which is a condition that only identity policies may hold.
 ///
 /// Source: KMS Developer Guide, "kms:ResourceAliases".
-fn key_use(spec: &Spec, facts: &Facts, chains: &[Chain], role: &str) -> Vec<Statement> {
+fn key_use(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Vec<Statement> {
     let mut uses: BTreeMap<(&str, String), BTreeSet<String>> = BTreeMap::new();
-    for chain in chains.iter().filter(|c| c.data_role() == role) {
+    for chain in chains.through(role).filter(|c| c.data_role() == role) {
         let Some((key, key_spec)) = chain.key.as_ref().and_then(|k| spec.keys.get_key_value(k)) else { continue };
         let region = key_spec.region(spec);
         uses.entry((key, format!("s3.{region}.{}", region.dns_suffix())))

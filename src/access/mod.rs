@@ -1,6 +1,6 @@
 //! Grants lowered to chains: who, through what, to which data.
 //!
-//! [`lower`] turns every grant into a [`Chain`]. The other functions answer, from chains alone, what each side of it
+//! [`lower`] turns every grant into a [`Chain`]. The other functions answer, from [`Chains`] alone, what each side of them
 //! must say: the trust of a role, its identity policies, the statements of a bucket or key policy. Kinds ask these
 //! functions; nothing here knows how a side is stored.
 
@@ -13,7 +13,7 @@ mod resource;
 mod trust;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
@@ -216,11 +216,83 @@ fn derived_name(project: &str, name: &str) -> String {
     format!("{kept}-{}", Digest::of(full.as_bytes()).short(8))
 }
 
+/// The grants of a spec, resolved, and the roles that they go through. What one side of a chain must say is answered
+/// without a look at the chains of others, so that the work for a project grows with its size.
+#[derive(Clone, Debug, Default)]
+pub struct Chains {
+    chains: Vec<Chain>,
+    roles: BTreeMap<String, Role>,
+    /// The keys of roles by their ARNs.
+    arns: HashMap<String, String>,
+    by_role: HashMap<String, Vec<usize>>,
+    by_bucket: HashMap<String, Vec<usize>>,
+    by_key: HashMap<String, Vec<usize>>,
+}
+
+impl Chains {
+    fn new(roles: BTreeMap<String, Role>, chains: Vec<Chain>) -> Self {
+        let mut found = Self {
+            arns: roles.iter().map(|(key, role)| (role.arn.clone(), key.clone())).collect(),
+            roles,
+            ..Self::default()
+        };
+        for (n, chain) in chains.iter().enumerate() {
+            found.by_role.entry(chain.role.clone()).or_default().push(n);
+            if let Some(target) = &chain.target {
+                found.by_role.entry(target.clone()).or_default().push(n);
+            }
+            found.by_bucket.entry(chain.bucket.clone()).or_default().push(n);
+            if let Some(key) = &chain.key {
+                found.by_key.entry(key.clone()).or_default().push(n);
+            }
+        }
+        Self { chains, ..found }
+    }
+
+    fn pick<'a>(&'a self, index: &'a HashMap<String, Vec<usize>>, key: &str) -> impl Iterator<Item = &'a Chain> {
+        index.get(key).into_iter().flatten().filter_map(|n| self.chains.get(*n))
+    }
+
+    /// Every chain, in the order of the grants.
+    #[must_use]
+    pub fn all(&self) -> &[Chain] {
+        &self.chains
+    }
+
+    /// The chains that go through a role, by its key.
+    pub fn through(&self, role: &str) -> impl Iterator<Item = &Chain> {
+        self.pick(&self.by_role, role)
+    }
+
+    /// The chains that lead to a bucket, by its key.
+    pub fn to_bucket(&self, bucket: &str) -> impl Iterator<Item = &Chain> {
+        self.pick(&self.by_bucket, bucket)
+    }
+
+    /// The chains that need a KMS key, by its key in the spec.
+    pub fn with_key(&self, key: &str) -> impl Iterator<Item = &Chain> {
+        self.pick(&self.by_key, key)
+    }
+
+    /// Every role that the spec speaks of, by key.
+    #[must_use]
+    pub fn roles(&self) -> &BTreeMap<String, Role> {
+        &self.roles
+    }
+
+    /// The role with an ARN, and its key.
+    #[must_use]
+    pub fn role_named(&self, arn: &str) -> Option<(&str, &Role)> {
+        self.roles.get_key_value(self.arns.get(arn)?).map(|(key, role)| (key.as_str(), role))
+    }
+}
+
 /// Resolves every grant. A grant with a dangling reference is left out: `spec::load` has reported it.
 #[must_use]
-pub fn lower(spec: &Spec) -> Vec<Chain> {
+pub fn lower(spec: &Spec) -> Chains {
     let roles = roles(spec);
-    spec.grants
+    let chains = spec
+        .grants
         .iter()
         .enumerate()
         .filter_map(|(index, grant)| {
@@ -247,25 +319,26 @@ pub fn lower(spec: &Spec) -> Vec<Chain> {
                 key,
             })
         })
-        .collect()
+        .collect();
+    Chains::new(roles, chains)
 }
 
 /// What must be said about the chains themselves: sides that nobody manages, and habits that lead to surprises.
 #[must_use]
-pub fn findings(spec: &Spec, facts: &Facts, chains: &[Chain]) -> Vec<Diagnostic> {
-    let roles = roles(spec);
+pub fn findings(spec: &Spec, facts: &Facts, chains: &Chains) -> Vec<Diagnostic> {
+    let roles = chains.roles();
     let mut found = Vec::new();
     let place = |n: usize| -> Option<SourceRef> { spec.source(&["grants", &n.to_string()]) };
     let mut buckets = std::collections::BTreeSet::new();
     let mut strangers = std::collections::BTreeSet::new();
-    for chain in chains {
+    for chain in chains.all() {
         let at = place(chain.grant);
         if let Some(bucket) = spec.buckets.get(&chain.bucket)
             && !bucket.managed
             && chain.bucket_statement
             && buckets.insert(&chain.bucket)
         {
-            let statements = bucket_statements(spec, facts, chains, &chain.bucket);
+            let statements = bucket_statements(spec, chains, &chain.bucket);
             found.push(
                 Diagnostic::warning(
                     "unmanaged-bucket-policy",
@@ -323,7 +396,7 @@ pub fn findings(spec: &Spec, facts: &Facts, chains: &[Chain]) -> Vec<Diagnostic>
         }
     }
     for (key, role) in roles.iter().filter(|(_, r)| !r.managed && !r.service_accounts.is_empty()) {
-        let trust = role_trust(spec, facts, key);
+        let trust = role_trust(spec, facts, chains, key);
         if !trust.is_empty() {
             found.push(
                 Diagnostic::warning(

@@ -1,7 +1,7 @@
 //! Fits a role's statements into the quotas of IAM: first one inline policy, then managed policies.
 
 use super::resource::as_policy;
-use super::{Chain, identity_statements};
+use super::{Chains, identity_statements};
 use crate::iam::{Condition, Place, Policy, Qualifier, Selector, Statement, measure};
 use crate::spec::{Facts, Spec};
 
@@ -42,7 +42,7 @@ pub struct PackError {
 ///
 /// # Errors
 /// When they do not fit however they are divided.
-pub fn packed(spec: &Spec, facts: &Facts, chains: &[Chain], role: &str) -> Result<Packed, PackError> {
+pub fn packed(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Result<Packed, PackError> {
     let own = spec.roles.get(role);
     let inline: usize = own
         .into_iter()

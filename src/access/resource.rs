@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Chains;
 use super::actions::{Actions, list_prefixes, pattern_text};
-use super::{Chain, roles};
 use crate::document::Digest;
 use crate::iam::{Condition, Effect, Operator, Policy, Principal, Selector, Statement, Test};
-use crate::spec::{Facts, Spec};
+use crate::spec::Spec;
 
 /// The start of every Sid of a project's statements in documents that it shares with others.
 #[must_use]
@@ -59,16 +59,15 @@ fn sid(project: &str, what: &str, about: &str) -> String {
 ///
 /// Principals with the same access to the same prefix share a statement.
 #[must_use]
-pub fn bucket_statements(spec: &Spec, _facts: &Facts, chains: &[Chain], bucket: &str) -> Vec<Statement> {
+pub fn bucket_statements(spec: &Spec, chains: &Chains, bucket: &str) -> Vec<Statement> {
     let Some(bucket_spec) = spec.buckets.get(bucket) else { return Vec::new() };
-    let roles = roles(spec);
     let arn = bucket_spec.arn(spec);
     let mut objects: BTreeMap<(&str, BTreeSet<String>), BTreeSet<&str>> = BTreeMap::new();
     let mut lists: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut whole: BTreeMap<BTreeSet<String>, BTreeSet<&str>> = BTreeMap::new();
     let mut heads: BTreeSet<&str> = BTreeSet::new();
-    for chain in chains.iter().filter(|c| c.bucket == bucket && c.bucket_statement) {
-        let Some(role) = roles.get(chain.data_role()) else { continue };
+    for chain in chains.to_bucket(bucket).filter(|c| c.bucket_statement) {
+        let Some(role) = chains.roles().get(chain.data_role()) else { continue };
         let actions = Actions::of(&chain.access);
         if !actions.object.is_empty() {
             objects.entry((&chain.prefix, actions.object)).or_default().insert(&role.arn);
@@ -134,14 +133,13 @@ pub(super) fn digest_of(actions: &BTreeSet<String>) -> String {
 
 /// The statements that a key's policy must hold for the grants on buckets that it encrypts: use through S3 only.
 #[must_use]
-pub fn key_statements(spec: &Spec, chains: &[Chain], key: &str) -> Vec<Statement> {
+pub fn key_statements(spec: &Spec, chains: &Chains, key: &str) -> Vec<Statement> {
     let Some(key_spec) = spec.keys.get(key) else { return Vec::new() };
-    let roles = roles(spec);
     let region = key_spec.region(spec);
     let mut uses: BTreeMap<BTreeSet<String>, BTreeSet<&str>> = BTreeMap::new();
-    for chain in chains.iter().filter(|c| c.key.as_deref() == Some(key)) {
+    for chain in chains.with_key(key) {
         let actions = Actions::of(&chain.access).key;
-        if let (Some(role), false) = (roles.get(chain.data_role()), actions.is_empty()) {
+        if let (Some(role), false) = (chains.roles().get(chain.data_role()), actions.is_empty()) {
             uses.entry(actions).or_default().insert(&role.arn);
         }
     }

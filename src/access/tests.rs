@@ -42,7 +42,7 @@ fn both_sides_of_a_grant_across_accounts_say_the_same() {
 {"Action":"s3:GetBucketLocation","Effect":"Allow","Resource":"arn:aws:s3:::some-bucket","Sid":"Locate"}
 "#
     );
-    let bucket = bucket_statements(&spec, &facts, &chains, "w");
+    let bucket = bucket_statements(&spec, &chains, "w");
     assert!(bucket.iter().all(|s| s.sid().is_some_and(|s| s.starts_with(&sid))));
     let principal = r#""Principal":{"AWS":"arn:aws:iam::111111111111:role/p-s"}"#;
     assert!(bucket.iter().all(|s| s.to_value().to_string().contains(principal)), "{}", words(&bucket));
@@ -53,7 +53,7 @@ fn both_sides_of_a_grant_across_accounts_say_the_same() {
 fn a_bucket_of_the_same_account_needs_no_statement_unless_asked() {
     let count = |text: &str| {
         let spec = spec(text);
-        bucket_statements(&spec, &Facts::placeholders(&spec), &lower(&spec), "w").len()
+        bucket_statements(&spec, &lower(&spec), "w").len()
     };
     let same = DIRECT.replace("account: b, name: some-bucket", "account: a, name: some-bucket");
     assert_eq!(count(&same), 0);
@@ -63,7 +63,7 @@ fn a_bucket_of_the_same_account_needs_no_statement_unless_asked() {
 #[test]
 fn irsa_trusts_one_subject_and_one_audience() {
     let spec = spec(&DIRECT.replace("name: s }", "name: s, identity: irsa }"));
-    let trust = role_trust(&spec, &Facts::placeholders(&spec), "s").to_value().to_string();
+    let trust = role_trust(&spec, &Facts::placeholders(&spec), &lower(&spec), "s").to_value().to_string();
     assert!(trust.contains(r#":sub":"system:serviceaccount:n:s""#), "{trust}");
     assert!(trust.contains(r#":aud":"sts.amazonaws.com""#), "{trust}");
     assert!(trust.contains("sts:AssumeRoleWithWebIdentity"), "{trust}");
@@ -73,7 +73,7 @@ fn irsa_trusts_one_subject_and_one_audience() {
 fn pod_identity_is_narrowed_by_session_tags_unless_they_are_off() {
     let trust = |text: &str| {
         let spec = spec(text);
-        role_trust(&spec, &Facts::placeholders(&spec), "s").to_value().to_string()
+        role_trust(&spec, &Facts::placeholders(&spec), &lower(&spec), "s").to_value().to_string()
     };
     let narrowed = trust(DIRECT);
     assert!(narrowed.contains("aws:RequestTag/kubernetes-service-account"), "{narrowed}");
@@ -90,7 +90,7 @@ fn role_chaining_gives_the_source_role_nothing_but_the_target() {
         "{\"Action\":[\"sts:AssumeRole\",\"sts:TagSession\"],\"Effect\":\"Allow\",\
          \"Resource\":\"arn:aws:iam::222222222222:role/p-s-b\",\"Sid\":\"AssumeTarget\"}\n"
     );
-    let trust = role_trust(&spec, &facts, "s/b").to_value().to_string();
+    let trust = role_trust(&spec, &facts, &chains, "s/b").to_value().to_string();
     assert!(trust.contains(r#""AWS":"arn:aws:iam::111111111111:role/p-s""#), "{trust}");
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::resource::as_policy;
-use super::{Origin, Role, roles};
+use super::{Chains, Origin, Role};
 use crate::iam::{Condition, Effect, Operator, Policy, Principal, Selector, Statement, Test};
 use crate::spec::{Facts, Identity, ServiceAccountSpec, Spec, TrustSpec};
 
@@ -17,8 +17,8 @@ fn statement(actions: &[&str], principal: Principal) -> Statement {
 
 /// The trust policy of a role, empty if nobody is named.
 #[must_use]
-pub fn role_trust(spec: &Spec, facts: &Facts, key: &str) -> Policy {
-    let all = roles(spec);
+pub fn role_trust(spec: &Spec, facts: &Facts, chains: &Chains, key: &str) -> Policy {
+    let all = chains.roles();
     let Some(role) = all.get(key) else { return as_policy([]) };
     if let Origin::Target { source } = &role.origin {
         return target_trust(spec, role, all.get(source));

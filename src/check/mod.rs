@@ -6,7 +6,7 @@ mod quota;
 
 use serde::Serialize;
 
-use crate::access::{self, Chain};
+use crate::access::{self, Chains};
 use crate::address::Address;
 use crate::desired::Desired;
 use crate::diagnostic::{Diagnostic, Severity, SourceRef};
@@ -20,7 +20,7 @@ pub struct Context<'a> {
     /// What is known of the outside.
     pub facts: &'a Facts,
     /// The grants, resolved.
-    pub chains: &'a [Chain],
+    pub chains: &'a Chains,
     /// Everything that should exist.
     pub desired: &'a Desired,
     /// What was seen; nothing when the check is made without looking.

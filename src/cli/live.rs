@@ -11,7 +11,7 @@ use super::offline::{lock_info, plan_file};
 use super::project::{Compiled, Known, Project, forbidding};
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now, today};
-use crate::access::{self, World};
+use crate::access::{self, Chains, World};
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, Version};
 use crate::check::{self, Finding};
@@ -448,7 +448,7 @@ impl Work<'_> {
         let context = check::Context {
             spec: self.spec,
             facts: &facts,
-            chains: &[],
+            chains: &Chains::default(),
             desired: &desired,
             snapshot: Some(&prepared.snapshot),
         };

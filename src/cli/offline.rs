@@ -35,7 +35,7 @@ pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
             if !problems.is_empty() {
                 ui.problems(&problems, &project.files);
             }
-            let (resources, grants) = (compiled.desired.resources.len(), compiled.chains.len());
+            let (resources, grants) = (compiled.desired.resources.len(), compiled.chains.all().len());
             let judged = match wrong {
                 0 => "sound".to_owned(),
                 1 => "1 error".to_owned(),

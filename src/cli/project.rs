@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Failure;
 use super::ui::Ui;
-use crate::access::{self, Chain};
+use crate::access::{self, Chains};
 use crate::backend::{Stored, Version};
 use crate::check::{self, Finding};
 use crate::desired::{self, Desired};
@@ -32,7 +32,7 @@ pub struct Project {
 /// A spec compiled with some facts.
 pub struct Compiled {
     /// The grants, resolved.
-    pub chains: Vec<Chain>,
+    pub chains: Chains,
     /// Everything that should exist.
     pub desired: Desired,
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::access::Chain;
+use crate::access::Chains;
 use crate::address::{AccountId, Region, Scope};
 use crate::kind::{Erased, Kind, Wanted, Wish};
 use crate::spec::{Facts, Spec};
@@ -15,7 +15,7 @@ impl Kind for Role {
     const RELEASE: Release = Release::Forget;
     type Body = serde_json::Value;
 
-    fn desire(_: &Spec, _: &Facts, _: &[Chain], _: &mut Wanted<Self::Body>) {}
+    fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut Wanted<Self::Body>) {}
 }
 
 fn scope() -> Scope {

@@ -9,7 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 pub use execute::Executed;
 
-use crate::access::Chain;
+use crate::access::Chains;
 use crate::address::{Address, Scope};
 use crate::desired::{self, Desired};
 use crate::diagnostic::Diagnostic;
@@ -149,7 +149,7 @@ impl Engine<'_> {
 
     /// What every kind wants.
     #[must_use]
-    pub fn desired(&self, spec: &Spec, facts: &Facts, chains: &[Chain]) -> (Desired, Vec<Diagnostic>) {
+    pub fn desired(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> (Desired, Vec<Diagnostic>) {
         desired::build(spec, facts, chains, self.register.iter().map(|k| k.kind()))
     }
 

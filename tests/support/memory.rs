@@ -672,7 +672,7 @@ impl AnyKind for Remembered {
     fn release(&self) -> Release {
         self.kind.release()
     }
-    fn desire(&self, spec: &Spec, facts: &Facts, chains: &[access::Chain]) -> (Vec<Resource>, Vec<Diagnostic>) {
+    fn desire(&self, spec: &Spec, facts: &Facts, chains: &access::Chains) -> (Vec<Resource>, Vec<Diagnostic>) {
         self.kind.desire(spec, facts, chains)
     }
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {

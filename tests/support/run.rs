@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bailiwick::access::{self, Chain, World};
+use bailiwick::access::{self, Chains, World};
 use bailiwick::address::Address;
 use bailiwick::backend::{Backend, BackendError, LockGuard, LockInfo, Stored, Version};
 use bailiwick::check::{self, Finding};
@@ -204,7 +204,7 @@ pub struct Planned {
     pub state: State,
     pub version: Version,
     pub facts: Facts,
-    pub chains: Vec<Chain>,
+    pub chains: Chains,
     pub prepared: Prepared,
 }
 

@@ -46,11 +46,11 @@ impl Made {
 
 fn made(spec: &Spec) -> Made {
     let (facts, chains) = (Facts::placeholders(spec), access::lower(spec));
-    let roles = access::roles(spec);
+    let roles = chains.roles();
     let mut made = Made::default();
     for (key, role) in roles.iter().filter(|(_, r)| r.managed) {
         let account = spec.account_id(&role.account).0;
-        let trust = access::role_trust(spec, &facts, key);
+        let trust = access::role_trust(spec, &facts, &chains, key);
         let body = json!({ "name": role.name, "path": role.path, "trust": trust });
         made.put(&format!("aws.iam.role.{key}"), &account, &role.name, body);
         let statements = access::identity_statements(spec, &facts, &chains, key);
@@ -75,7 +75,7 @@ fn made(spec: &Spec) -> Made {
         let blocked = bucket.public_access_block.unwrap_or(true);
         let body = json!({ "name": bucket.name, "public_access_block": blocked });
         made.put(&format!("aws.s3.bucket.{key}"), &account, &bucket.name, body);
-        let own = Policy::new(crate::iam::Version::V2012, access::bucket_statements(spec, &facts, &chains, key));
+        let own = Policy::new(crate::iam::Version::V2012, access::bucket_statements(spec, &chains, key));
         made.put(&format!("aws.s3.bucket_policy.{key}"), &account, &bucket.name, json!({ "statements": own }));
     }
     for (name, key) in &spec.keys {
@@ -94,7 +94,7 @@ fn made(spec: &Spec) -> Made {
                 made.put(&format!("kubernetes.service_account.{key}"), "", "", body);
             }
             Identity::PodIdentity => {
-                let target = chains.iter().find(|c| c.service_account == *key).and_then(|c| c.target.as_ref());
+                let target = chains.all().iter().find(|c| c.service_account == *key).and_then(|c| c.target.as_ref());
                 let body = json!({
                     "cluster": "train-eks", "namespace": account.namespace, "service_account": account.name,
                     "role_arn": role.arn, "target_role_arn": target.map(|t| roles[t].arn.clone()).unwrap_or_default(),

@@ -67,7 +67,7 @@ const TRUST: &str = r#"roles:
 "#;
 
 fn role(spec: &Spec) -> Resource {
-    let trust = crate::access::role_trust(spec, &Facts::placeholders(spec), "loader");
+    let trust = crate::access::role_trust(spec, &Facts::placeholders(spec), &lower(spec), "loader");
     let mut role = resource("aws.iam.role.loader", "kserve-model-loader", serde_json::json!({ "trust": trust }));
     role.wish.source = spec.source(&["roles", "loader"]);
     role

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::pod_identity_association::accounts;
-use crate::access::Chain;
+use crate::access::Chains;
 use crate::kind::{Kind, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Management, Spec};
@@ -43,8 +43,8 @@ impl Kind for Addon {
     const RELEASE: Release = Release::Forget;
     type Body = AddonBody;
 
-    fn desire(spec: &Spec, _facts: &Facts, _chains: &[Chain], want: &mut Wanted<AddonBody>) {
-        let needed: BTreeSet<String> = accounts(spec).into_iter().map(|a| a.spec.cluster.clone()).collect();
+    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<AddonBody>) {
+        let needed: BTreeSet<String> = accounts(spec, chains).into_iter().map(|a| a.spec.cluster.clone()).collect();
         for key in needed {
             let (Some(cluster), Some(name)) = (spec.clusters.get(&key), managed_agent(spec, &key)) else { continue };
             let scope = spec.regional_scope(&cluster.account, spec.cluster_region(cluster));

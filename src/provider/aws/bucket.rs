@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::Chain;
+use crate::access::Chains;
 use crate::diagnostic::Diagnostic;
 use crate::document::{Difference, Document};
 use crate::kind::{Kind, Release, Wanted, Wish};
@@ -108,7 +108,7 @@ impl Kind for Bucket {
         differences.iter().all(|d| reset(d) || (resolved && d.path.field() == "encryption"))
     }
 
-    fn desire(spec: &Spec, facts: &Facts, _chains: &[Chain], want: &mut Wanted<BucketBody>) {
+    fn desire(spec: &Spec, facts: &Facts, _chains: &Chains, want: &mut Wanted<BucketBody>) {
         for (key, bucket) in spec.buckets.iter().filter(|(_, b)| b.managed) {
             let encryption = match &bucket.encryption {
                 None => None,
@@ -1235,7 +1235,7 @@ mod tests {
             key_arns: key_arn.map(|arn| ("weights".to_owned(), arn.to_owned())).into_iter().collect(),
             ..Facts::default()
         };
-        let (found, problems) = Erased::<Bucket>::default().desire(&spec.unwrap(), &facts, &[]);
+        let (found, problems) = Erased::<Bucket>::default().desire(&spec.unwrap(), &facts, &Chains::default());
         (found, problems.iter().map(|p| format!("{}: {}", p.code, p.message)).collect())
     }
 

@@ -3,7 +3,7 @@
 //! What counts as absent, and what becomes of others' statements, is explained in [`super::shared_document`].
 
 use super::shared_document::{self, SharedDocument, managed_principals};
-use crate::access::{self, Chain};
+use crate::access::{self, Chains};
 use crate::diagnostic::Diagnostic;
 use crate::document::Document;
 use crate::iam::{Place, measure};
@@ -17,15 +17,15 @@ impl Kind for BucketPolicy {
     const NAME: &'static str = "aws.s3.bucket_policy";
     type Body = SharedDocument;
 
-    fn desire(spec: &Spec, facts: &Facts, chains: &[Chain], want: &mut Wanted<SharedDocument>) {
+    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<SharedDocument>) {
         for (key, bucket) in spec.buckets.iter().filter(|(_, b)| b.managed) {
-            let statements = access::bucket_statements(spec, facts, chains, key);
+            let statements = access::bucket_statements(spec, chains, key);
             let exclusive = bucket.policy == PolicyOwnership::Exclusive;
             if statements.is_empty() && !exclusive {
                 continue;
             }
             let source = spec.source(&["buckets", key]);
-            let roles = managed_principals(spec, &statements);
+            let roles = managed_principals(chains, &statements);
             let body = SharedDocument::of(statements, exclusive);
             let size = measure(Place::BucketPolicy, &body.statements);
             if size.is_over() {
@@ -47,7 +47,7 @@ impl Kind for BucketPolicy {
                     .at(source)
                     .after("aws.s3.bucket", key);
             for role in roles {
-                wish = wish.after("aws.iam.role", &role);
+                wish = wish.after("aws.iam.role", role);
             }
             want.add(wish);
         }

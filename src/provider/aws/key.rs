@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::access::Chain;
+use crate::access::Chains;
 use crate::document::Document;
 use crate::kind::{Kind, Release, Wanted, Wish};
 use crate::provider::tags;
@@ -48,7 +48,7 @@ impl Kind for Key {
     const RESETS: &'static [&'static str] = &["description", "rotation"];
     type Body = KeyBody;
 
-    fn desire(spec: &Spec, _facts: &Facts, _chains: &[Chain], want: &mut Wanted<KeyBody>) {
+    fn desire(spec: &Spec, _facts: &Facts, _chains: &Chains, want: &mut Wanted<KeyBody>) {
         for (name, key) in spec.keys.iter().filter(|(_, k)| k.managed) {
             let body = KeyBody {
                 alias: key.alias_name(),
@@ -627,7 +627,8 @@ mod tests {
         let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
         assert_eq!(problems, []);
         let erased = crate::kind::Erased::<Key>::default();
-        let (found, problems) = crate::kind::AnyKind::desire(&erased, &spec.unwrap(), &Facts::default(), &[]);
+        let (found, problems) =
+            crate::kind::AnyKind::desire(&erased, &spec.unwrap(), &Facts::default(), &Chains::default());
         assert_eq!(problems, []);
         let [key] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(

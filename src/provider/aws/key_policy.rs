@@ -5,7 +5,7 @@
 //! never written.
 
 use super::shared_document::{self, SharedDocument, managed_principals};
-use crate::access::{self, Chain};
+use crate::access::{self, Chains};
 use crate::diagnostic::Diagnostic;
 use crate::document::Document;
 use crate::iam::{Place, measure};
@@ -19,14 +19,14 @@ impl Kind for KeyPolicy {
     const NAME: &'static str = "aws.kms.key_policy";
     type Body = SharedDocument;
 
-    fn desire(spec: &Spec, _facts: &Facts, chains: &[Chain], want: &mut Wanted<SharedDocument>) {
+    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<SharedDocument>) {
         for (name, key) in &spec.keys {
             let statements = access::key_statements(spec, chains, name);
             if statements.is_empty() {
                 continue;
             }
             let source = spec.source(&["keys", name]);
-            let roles = managed_principals(spec, &statements);
+            let roles = managed_principals(chains, &statements);
             let body = SharedDocument::of(statements, false);
             let size = measure(Place::KeyPolicy, &body.statements);
             if size.is_over() {
@@ -51,7 +51,7 @@ impl Kind for KeyPolicy {
                 wish = wish.after("aws.kms.key", name);
             }
             for role in roles {
-                wish = wish.after("aws.iam.role", &role);
+                wish = wish.after("aws.iam.role", role);
             }
             want.add(wish);
         }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{self, Chain, Origin};
+use crate::access::{Chains, Origin};
 use crate::diagnostic::Diagnostic;
 use crate::kind::{Kind, Release, Wanted, Wish};
 use crate::provider::tags;
@@ -41,10 +41,10 @@ impl Kind for OidcProvider {
     const RELEASE: Release = Release::Forget;
     type Body = OidcProviderBody;
 
-    fn desire(spec: &Spec, facts: &Facts, _chains: &[Chain], want: &mut Wanted<OidcProviderBody>) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<OidcProviderBody>) {
         let mut unknown = BTreeSet::new();
-        for (cluster, account) in trusted(spec) {
-            let Some(name) = managed_name(spec, cluster, &account) else { continue };
+        for (cluster, account) in trusted(spec, chains) {
+            let Some(name) = managed_name(spec, cluster, account) else { continue };
             let source = spec.source(&["clusters", cluster]);
             let Some(host) = facts.issuer_host(cluster) else {
                 if unknown.insert(cluster) {
@@ -64,23 +64,23 @@ impl Kind for OidcProvider {
                 client_ids: BTreeMap::from([(AUDIENCE.to_owned(), true)]),
                 tags: tags(spec, Self::NAME, &name, &BTreeMap::new()),
             };
-            let arn = spec.iam_arn(&account, &format!("oidc-provider/{host}"));
-            want.add(Wish::new(name, spec.account_scope(&account), arn, body).at(source));
+            let arn = spec.iam_arn(account, &format!("oidc-provider/{host}"));
+            want.add(Wish::new(name, spec.account_scope(account), arn, body).at(source));
         }
     }
 }
 
 /// The clusters whose tokens roles accept, each with the account of the role.
-fn trusted(spec: &Spec) -> BTreeSet<(&str, String)> {
-    access::roles(spec)
-        .into_values()
+fn trusted<'a>(spec: &'a Spec, chains: &'a Chains) -> BTreeSet<(&'a str, &'a str)> {
+    chains
+        .roles()
+        .values()
         .filter(|role| !matches!(role.origin, Origin::Target { .. }))
         .flat_map(|role| {
             let accounts = role.service_accounts.iter().filter_map(|name| spec.service_accounts.get(name));
             accounts
                 .filter(|account| account.identity(spec) == Identity::Irsa)
-                .map(|account| (account.cluster.as_str(), role.account.clone()))
-                .collect::<Vec<_>>()
+                .map(|account| (account.cluster.as_str(), role.account.as_str()))
         })
         .collect()
 }

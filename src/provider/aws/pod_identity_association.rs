@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::addon::{self, Addon};
 use super::role::Role;
-use crate::access::{self, Chain};
+use crate::access::{self, Chains};
 use crate::kind::{Kind, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, ServiceAccountSpec, Spec};
@@ -41,18 +41,17 @@ pub(super) struct Account<'a> {
     key: &'a str,
     pub(super) spec: &'a ServiceAccountSpec,
     role_key: &'a str,
-    role: access::Role,
+    role: &'a access::Role,
 }
 
 /// The service accounts with Pod Identity and a role.
-pub(super) fn accounts(spec: &Spec) -> Vec<Account<'_>> {
-    let roles = access::roles(spec);
+pub(super) fn accounts<'a>(spec: &'a Spec, chains: &'a Chains) -> Vec<Account<'a>> {
     spec.service_accounts
         .iter()
         .filter(|(_, account)| account.identity(spec) == Identity::PodIdentity)
         .filter_map(|(key, account)| {
             let role_key = access::role_key(spec, key);
-            Some(Account { key, spec: account, role_key, role: roles.get(role_key)?.clone() })
+            Some(Account { key, spec: account, role_key, role: chains.roles().get(role_key)? })
         })
         .collect()
 }
@@ -63,16 +62,15 @@ impl Kind for PodIdentityAssociation {
     const RELEASE: Release = Release::Delete;
     type Body = AssociationBody;
 
-    fn desire(spec: &Spec, _facts: &Facts, chains: &[Chain], want: &mut Wanted<AssociationBody>) {
-        let roles = access::roles(spec);
-        for account in accounts(spec) {
+    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<AssociationBody>) {
+        for account in accounts(spec, chains) {
             let Some(cluster) = spec.clusters.get(&account.spec.cluster) else { continue };
             // `spec::load` has refused grants that would need two targets.
             let target = chains
-                .iter()
+                .through(account.role_key)
                 .filter(|chain| chain.service_account == account.key)
                 .find_map(|chain| chain.target.as_deref())
-                .and_then(|key| roles.get_key_value(key));
+                .and_then(|key| chains.roles().get_key_value(key));
             let body = AssociationBody {
                 cluster: cluster.name.clone(),
                 namespace: account.spec.namespace.clone(),

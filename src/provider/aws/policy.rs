@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{self, Chain};
+use crate::access::{self, Chains};
 use crate::document::Document;
 use crate::iam::Policy;
 use crate::kind::{Kind, Release, Wanted, Wish};
@@ -39,7 +39,7 @@ impl Kind for ManagedPolicy {
     const RELEASE: Release = Release::Forget;
     type Body = ManagedPolicyBody;
 
-    fn desire(spec: &Spec, facts: &Facts, chains: &[Chain], want: &mut Wanted<ManagedPolicyBody>) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<ManagedPolicyBody>) {
         for (key, policy) in &spec.policies {
             // A document that does not parse has been reported when the spec was loaded.
             let Ok(document) = policy.document.parse() else { continue };
@@ -53,10 +53,10 @@ impl Kind for ManagedPolicy {
             let source = spec.source(&["policies", key]);
             want.add(Wish::new(key, spec.account_scope(&policy.account), policy.arn(spec), body).at(source));
         }
-        for (key, role) in access::roles(spec).into_iter().filter(|(_, role)| role.managed) {
+        for (key, role) in chains.roles().iter().filter(|(_, role)| role.managed) {
             // Grants that do not fit are reported with the role's inline policies.
-            let Ok(packed) = access::packed(spec, facts, chains, &key) else { continue };
-            for (document, overflow) in packed.managed.into_iter().zip(overflow(spec, &key, &role)) {
+            let Ok(packed) = access::packed(spec, facts, chains, key) else { continue };
+            for (document, overflow) in packed.managed.into_iter().zip(overflow(spec, key, role)) {
                 let body = ManagedPolicyBody {
                     name: overflow.iam_name,
                     path: "/".into(),
@@ -64,7 +64,7 @@ impl Kind for ManagedPolicy {
                     document,
                     tags: tags(spec, Self::NAME, &overflow.name, &BTreeMap::new()),
                 };
-                let source = super::role_policy::first_grant(spec, chains, &key);
+                let source = super::role_policy::first_grant(spec, chains, key);
                 want.add(Wish::new(overflow.name, spec.account_scope(&role.account), overflow.arn, body).at(source));
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{self, Chain, Origin};
+use crate::access::{self, Chains, Origin};
 use crate::diagnostic::Diagnostic;
 use crate::iam::Policy;
 use crate::kind::{Kind, Release, Wanted, Wish};
@@ -43,15 +43,15 @@ impl Kind for Role {
     const RESETS: &'static [&'static str] = &["description", "max_session_duration"];
     type Body = RoleBody;
 
-    fn desire(spec: &Spec, facts: &Facts, _chains: &[Chain], want: &mut Wanted<RoleBody>) {
-        let everyone = access::roles(spec);
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<RoleBody>) {
+        let everyone = chains.roles();
         for (key, role) in everyone.iter().filter(|(_, r)| r.managed) {
             let entry = spec.roles.get(key);
             let source = match &role.origin {
                 Origin::Spec => spec.source(&["roles", key]),
                 _ => role.service_accounts.first().and_then(|name| spec.source(&["service_accounts", name])),
             };
-            let trust = access::role_trust(spec, facts, key);
+            let trust = access::role_trust(spec, facts, chains, key);
             if trust.is_empty() {
                 want.problem(
                     Diagnostic::error(

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{self, Chain, INLINE_NAME};
+use crate::access::{self, Chains, INLINE_NAME};
 use crate::diagnostic::{Diagnostic, SourceRef};
 use crate::iam::Policy;
 use crate::kind::{Kind, Wanted, Wish};
@@ -27,21 +27,21 @@ impl Kind for RolePolicy {
     const IMMUTABLE: &'static [&'static str] = &["role", "name"];
     type Body = RolePolicyBody;
 
-    fn desire(spec: &Spec, facts: &Facts, chains: &[Chain], want: &mut Wanted<RolePolicyBody>) {
-        for (key, role) in access::roles(spec).into_iter().filter(|(_, role)| role.managed) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<RolePolicyBody>) {
+        for (key, role) in chains.roles().iter().filter(|(_, role)| role.managed) {
             let wish = |name: &str, document: Policy| {
                 let body = RolePolicyBody { role: role.name.clone(), name: name.to_owned(), document };
                 let physical_id = format!("{}/{name}", role.name);
                 Wish::new(format!("{key}/{name}"), spec.account_scope(&role.account), physical_id, body)
-                    .part_of("aws.iam.role", &key)
+                    .part_of("aws.iam.role", key)
             };
-            for (name, raw) in spec.roles.get(&key).into_iter().flat_map(|r| &r.inline) {
+            for (name, raw) in spec.roles.get(key).into_iter().flat_map(|r| &r.inline) {
                 // A document that does not parse has been reported when the spec was loaded.
                 let Ok(document) = raw.parse() else { continue };
-                want.add(wish(name, document).at(spec.source(&["roles", &key, "inline", name])));
+                want.add(wish(name, document).at(spec.source(&["roles", key, "inline", name])));
             }
-            let source = first_grant(spec, chains, &key);
-            let packed = match access::packed(spec, facts, chains, &key) {
+            let source = first_grant(spec, chains, key);
+            let packed = match access::packed(spec, facts, chains, key) {
                 Ok(packed) => packed,
                 Err(error) => {
                     want.problem(
@@ -62,10 +62,10 @@ impl Kind for RolePolicy {
                 let mut wish = wish(INLINE_NAME, document).at(source);
                 // What moves to a managed policy leaves the inline one when that is attached, so that no access is lost
                 // meanwhile.
-                for (_, overflow) in packed.managed.iter().zip(super::policy::overflow(spec, &key, &role)) {
+                for (_, overflow) in packed.managed.iter().zip(super::policy::overflow(spec, key, role)) {
                     wish = wish.after(
                         "aws.iam.role_policy_attachment",
-                        &super::role_policy_attachment::name(&key, &overflow.arn),
+                        &super::role_policy_attachment::name(key, &overflow.arn),
                     );
                 }
                 want.add(wish);
@@ -75,8 +75,8 @@ impl Kind for RolePolicy {
 }
 
 /// Where the first grant that a role serves is written.
-pub(super) fn first_grant(spec: &Spec, chains: &[Chain], role: &str) -> Option<SourceRef> {
-    let chain = chains.iter().find(|chain| chain.role == role || chain.data_role() == role)?;
+pub(super) fn first_grant(spec: &Spec, chains: &Chains, role: &str) -> Option<SourceRef> {
+    let chain = chains.through(role).next()?;
     spec.source(&["grants", &chain.grant.to_string()])
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{self, Chain};
+use crate::access::{self, Chains};
 use crate::kind::{Kind, Wanted, Wish};
 use crate::spec::{Facts, Spec};
 
@@ -25,29 +25,29 @@ impl Kind for RolePolicyAttachment {
     const IMMUTABLE: &'static [&'static str] = &["role", "policy_arn"];
     type Body = RolePolicyAttachmentBody;
 
-    fn desire(spec: &Spec, facts: &Facts, chains: &[Chain], want: &mut Wanted<RolePolicyAttachmentBody>) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<RolePolicyAttachmentBody>) {
         let ours: BTreeMap<String, &String> = spec.policies.iter().map(|(key, p)| (p.arn(spec), key)).collect();
-        for (key, role) in access::roles(spec).into_iter().filter(|(_, role)| role.managed) {
+        for (key, role) in chains.roles().iter().filter(|(_, role)| role.managed) {
             let wish = |arn: String| {
                 let physical_id = format!("{}/{arn}", role.name);
-                let name = name(&key, &arn);
+                let name = name(key, &arn);
                 let body = RolePolicyAttachmentBody { role: role.name.clone(), policy_arn: arn };
-                Wish::new(name, spec.account_scope(&role.account), physical_id, body).part_of("aws.iam.role", &key)
+                Wish::new(name, spec.account_scope(&role.account), physical_id, body).part_of("aws.iam.role", key)
             };
-            let attached = spec.roles.get(&key).map(|r| r.policies.as_slice()).unwrap_or_default();
+            let attached = spec.roles.get(key).map(|r| r.policies.as_slice()).unwrap_or_default();
             for (n, reference) in attached.iter().enumerate() {
                 let arn = spec.policies.get(reference).map_or_else(|| reference.clone(), |p| p.arn(spec));
                 let policy = ours.get(&arn);
-                let mut wish = wish(arn).at(spec.source(&["roles", &key, "policies", &n.to_string()]));
+                let mut wish = wish(arn).at(spec.source(&["roles", key, "policies", &n.to_string()]));
                 if let Some(policy) = policy {
                     wish = wish.after("aws.iam.policy", policy);
                 }
                 want.add(wish);
             }
             // Grants that do not fit are reported with the role's inline policies.
-            let Ok(packed) = access::packed(spec, facts, chains, &key) else { continue };
-            for (_, overflow) in packed.managed.iter().zip(super::policy::overflow(spec, &key, &role)) {
-                let source = super::role_policy::first_grant(spec, chains, &key);
+            let Ok(packed) = access::packed(spec, facts, chains, key) else { continue };
+            for (_, overflow) in packed.managed.iter().zip(super::policy::overflow(spec, key, role)) {
+                let source = super::role_policy::first_grant(spec, chains, key);
                 want.add(wish(overflow.arn).after("aws.iam.policy", &overflow.name).at(source));
             }
         }

@@ -10,13 +10,16 @@
 //! well, and show as a difference from the desired document, which has none. An exclusive document without statements of
 //! ours is one that must be empty: it is there as soon as the bucket is.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+#[cfg(any(feature = "aws", test))]
 use crate::access;
+use crate::access::Chains;
 use crate::document::Document;
 use crate::iam::{Policy, Principal, Selector, Statement, Version};
-use crate::spec::Spec;
 
 /// A document that is owned by statement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,15 +138,14 @@ pub(super) fn claimed(live: &Document, desired: Option<&Document>, last: Option<
 }
 
 /// The keys of the managed roles that statements name as principals: a policy with an unknown principal is refused.
-pub(super) fn managed_principals(spec: &Spec, statements: &[Statement]) -> Vec<String> {
-    let named = |arn: &str| {
-        statements
-            .iter()
-            .filter_map(Statement::principal)
-            .flat_map(Selector::values)
-            .any(|principal| matches!(principal, Principal::Aws(text) if text.as_ref() == arn))
-    };
-    access::roles(spec).into_iter().filter(|(_, role)| role.managed && named(&role.arn)).map(|(key, _)| key).collect()
+pub(super) fn managed_principals<'a>(chains: &'a Chains, statements: &[Statement]) -> BTreeSet<&'a str> {
+    let principals = statements.iter().filter_map(Statement::principal).flat_map(Selector::values);
+    principals
+        .filter_map(|principal| match principal {
+            Principal::Aws(arn) => chains.role_named(arn).filter(|(_, role)| role.managed).map(|(key, _)| key),
+            _ => None,
+        })
+        .collect()
 }
 
 fn has_no_statements(document: &Document) -> bool {

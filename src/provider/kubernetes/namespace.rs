@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PROJECT_MARK;
 use super::service_account::is_object_desired;
-use crate::access::{self, Chain};
+use crate::access::Chains;
 use crate::address::Scope;
 use crate::kind::{Kind, Release, Wanted, Wish};
 use crate::spec::{Facts, Spec};
@@ -24,18 +24,20 @@ pub(crate) struct NamespaceBody {
     pub labels: BTreeMap<String, String>,
 }
 
-/// The name of the wish for a service account's namespace, if there is one.
-pub(super) fn desired_name(spec: &Spec, cluster: &str, namespace: &str) -> Option<String> {
-    let roles = access::roles(spec);
-    spec.service_accounts
-        .iter()
-        .any(|(key, account)| {
-            account.create_namespace
-                && account.cluster == cluster
-                && account.namespace == namespace
-                && is_object_desired(spec, &roles, key)
-        })
-        .then(|| format!("{cluster}/{namespace}"))
+/// The clusters and namespaces that service accounts ask for, each with the place of the first one that does.
+pub(super) fn desired<'a>(spec: &'a Spec, chains: &Chains) -> BTreeMap<(&'a str, &'a str), &'a str> {
+    let mut found = BTreeMap::new();
+    for (key, account) in &spec.service_accounts {
+        if account.create_namespace && is_object_desired(spec, chains, key) {
+            found.entry((account.cluster.as_str(), account.namespace.as_str())).or_insert(key.as_str());
+        }
+    }
+    found
+}
+
+/// The part of a namespace's address after the kind.
+pub(super) fn name(cluster: &str, namespace: &str) -> String {
+    format!("{cluster}/{namespace}")
 }
 
 /// A project's name as a label value, which ends with a letter or digit.
@@ -51,24 +53,15 @@ impl Kind for Namespace {
     const RELEASE: Release = Release::Forget;
     type Body = NamespaceBody;
 
-    fn desire(spec: &Spec, _facts: &Facts, _chains: &[Chain], want: &mut Wanted<NamespaceBody>) {
-        let roles = access::roles(spec);
-        let mut wishes = BTreeMap::new();
-        for (key, account) in &spec.service_accounts {
-            if !account.create_namespace || !is_object_desired(spec, &roles, key) {
-                continue;
-            }
+    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<NamespaceBody>) {
+        for ((cluster, namespace), key) in desired(spec, chains) {
             let body = NamespaceBody {
-                name: account.namespace.clone(),
+                name: namespace.to_owned(),
                 labels: [(PROJECT_MARK.to_owned(), label_value(&spec.project).to_owned())].into(),
             };
-            let name = format!("{}/{}", account.cluster, account.namespace);
-            let scope = Scope::Cluster { cluster: account.cluster.clone() };
+            let scope = Scope::Cluster { cluster: cluster.to_owned() };
             let source = spec.source(&["service_accounts", key, "create_namespace"]);
-            wishes.entry(name.clone()).or_insert_with(|| Wish::new(name, scope, &account.namespace, body).at(source));
-        }
-        for wish in wishes.into_values() {
-            want.add(wish);
+            want.add(Wish::new(name(cluster, namespace), scope, namespace, body).at(source));
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PROJECT_MARK;
 use super::namespace::{self, Namespace};
-use crate::access::{self, Chain, Role};
+use crate::access::{self, Chains};
 use crate::address::Scope;
 use crate::diagnostic::Diagnostic;
 use crate::kind::{Kind, Release, Wanted, Wish};
@@ -34,9 +34,9 @@ pub(crate) struct ServiceAccountBody {
 }
 
 /// Whether the spec wants the object of a service account to exist.
-pub(super) fn is_object_desired(spec: &Spec, roles: &BTreeMap<String, Role>, key: &str) -> bool {
+pub(super) fn is_object_desired(spec: &Spec, chains: &Chains, key: &str) -> bool {
     spec.service_accounts.get(key).is_some_and(|account| account.manage == Manage::Object)
-        && roles.contains_key(access::role_key(spec, key))
+        && chains.roles().contains_key(access::role_key(spec, key))
 }
 
 impl Kind for ServiceAccount {
@@ -45,11 +45,11 @@ impl Kind for ServiceAccount {
     const RELEASE: Release = Release::Forget;
     type Body = ServiceAccountBody;
 
-    fn desire(spec: &Spec, _facts: &Facts, _chains: &[Chain], want: &mut Wanted<ServiceAccountBody>) {
-        let roles = access::roles(spec);
+    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<ServiceAccountBody>) {
+        let namespaces = namespace::desired(spec, chains);
         for (key, account) in spec.service_accounts.iter().filter(|(_, a)| a.manage != Manage::None) {
             let role_key = access::role_key(spec, key);
-            let Some(role) = roles.get(role_key) else { continue };
+            let Some(role) = chains.roles().get(role_key) else { continue };
             if account.annotations.contains_key(PROJECT_MARK) {
                 want.problem(
                     Diagnostic::error("wrong-value", format!("`{PROJECT_MARK}` marks what this project owns"))
@@ -75,8 +75,8 @@ impl Kind for ServiceAccount {
             if role.managed && account.identity(spec) == Identity::Irsa {
                 wish = wish.after("aws.iam.role", role_key);
             }
-            if let Some(namespace) = namespace::desired_name(spec, &account.cluster, &account.namespace) {
-                wish = wish.after(Namespace::NAME, &namespace);
+            if namespaces.contains_key(&(account.cluster.as_str(), account.namespace.as_str())) {
+                wish = wish.after(Namespace::NAME, &namespace::name(&account.cluster, &account.namespace));
             }
             want.add(wish);
         }

@@ -1,0 +1,142 @@
+//! What the pure core costs for a large project: `cargo bench --bench core`, or `-- 1000 10000` for other sizes.
+//!
+//! A project of service accounts with a role, an association, a bucket abroad and its policy is read, compiled, compared
+//! with nothing and with all of it, and planned. Every size runs in a process of its own, whose peak memory is told with the
+//! times of its stages; nothing is asserted, because machines differ.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)] // a program for people who measure
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use bailiwick::access::{self, World};
+use bailiwick::desired::{self, Desired};
+use bailiwick::diff::{self, Diff};
+use bailiwick::kind::AnyKind;
+use bailiwick::plan::{self, Bodies, Plan};
+use bailiwick::snapshot::{Seen, Snapshot};
+use bailiwick::spec::{Facts, SourceFile, Spec, load};
+use bailiwick::state::{Lineage, Owned, State};
+
+/// Resources that a unit of the project comes to.
+const PER_UNIT: usize = 6;
+
+/// The text of a project of so many units.
+fn project(units: usize) -> String {
+    let mut text = "version: 1\nproject: bench\naccounts:\n  a: { id: \"111111111111\", region: us-east-1 }\n  \
+                    b: { id: \"222222222222\", region: us-east-1 }\nclusters:\n  c: { account: a, name: c }\nbuckets:\n"
+        .to_owned();
+    for n in 0..units {
+        let _ = writeln!(text, "  b{n}: {{ account: b, name: acme-{n}, versioning: true, tags: {{ team: t{n} }} }}");
+    }
+    text.push_str("service_accounts:\n");
+    for n in 0..units {
+        let _ = writeln!(text, "  s{n}: {{ cluster: c, namespace: n{}, name: s{n} }}", n % 50);
+    }
+    text.push_str("grants:\n");
+    for n in 0..units {
+        let _ = writeln!(text, "  - {{ to: s{n}, bucket: b{n}, prefix: models/{n}/, access: read }}");
+    }
+    text
+}
+
+/// The most memory that this process has had, in MB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|kb| kb.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()).unwrap_or_default() / 1024
+}
+
+struct Clock(Instant, f64);
+
+impl Clock {
+    fn stage<T>(&mut self, what: &str, result: T) -> T {
+        let took = self.0.elapsed().as_secs_f64();
+        self.1 += took;
+        println!("  {what:<44} {took:>7.3} s {:>6} MB", peak());
+        self.0 = Instant::now();
+        result
+    }
+}
+
+/// The world and the state after everything was applied.
+fn applied(desired: &Desired) -> (Snapshot, State) {
+    let mut snapshot = Snapshot::default();
+    let mut state = State::new("bench", Lineage("l".into()));
+    for (address, resource) in &desired.resources {
+        let wish = &resource.wish;
+        let seen = Seen::Present { body: wish.body.clone(), owner: Some("bench".into()) };
+        let owned = Owned {
+            scope: wish.scope.clone(),
+            physical_id: wish.physical_id.clone(),
+            adopted: false,
+            body: Some(wish.body.clone()),
+            fingerprint: seen.fingerprint(),
+            references: wish.references.clone(),
+            on_destroy: wish.on_destroy,
+            protect: wish.protect,
+            former: None,
+        };
+        snapshot.seen.insert(address.clone(), seen);
+        state.resources.insert(address.clone(), owned);
+    }
+    (snapshot, state)
+}
+
+fn measure(resources: usize) {
+    let kinds = bailiwick::provider::kinds();
+    let kinds: Vec<&dyn AnyKind> = kinds.iter().map(AsRef::as_ref).collect();
+    let kind = |name: &str| kinds.iter().find(|k| k.name() == name).copied();
+    let text = project(resources / PER_UNIT);
+    let mut clock = Clock(Instant::now(), 0.0);
+    let (spec, problems) = load(&[SourceFile { name: "bench.yaml".into(), text: text.into() }]);
+    assert!(problems.is_empty(), "{problems:?}");
+    let spec: Spec = clock.stage("read the spec", spec.unwrap());
+    let facts = Facts::placeholders(&spec);
+    let chains = clock.stage("lower the grants", access::lower(&spec));
+    let (desired, problems) = desired::build(&spec, &facts, &chains, kinds.iter().copied());
+    assert!(problems.is_empty(), "{problems:?}");
+    clock.stage("compile what is desired", ());
+    println!("  = {} resources", desired.resources.len());
+    let compile = clock.1;
+    let absent = desired.resources.keys().map(|address| (address.clone(), Seen::Absent)).collect();
+    let (nothing, empty) = (Snapshot { seen: absent }, State::new("bench", Lineage("l".into())));
+    clock = Clock(Instant::now(), compile);
+    let diff: Diff = clock.stage("diff with nothing", diff::compute(&desired, &nothing, &empty, kind));
+    let plan: Plan = clock.stage("plan everything", plan::build(&diff, &empty, Some(spec.digest())).unwrap());
+    println!("  = {} steps, {:.2} s in all", plan.steps.len(), clock.1);
+    drop((nothing, empty));
+    clock.0 = Instant::now();
+    let before = Bodies::seen(&diff);
+    let after = before.after(&plan);
+    let (before, after) = (World::new(&spec, &facts, before.things()), World::new(&spec, &facts, after.things()));
+    let changes = access::diff(&before, &after);
+    clock.stage("access that everything gives", ());
+    println!("  = {} access changes", changes.len());
+    drop((diff, plan, changes));
+    let (snapshot, state) = applied(&desired);
+    let mut clock = Clock(Instant::now(), compile);
+    let diff = clock.stage("diff with all of it", diff::compute(&desired, &snapshot, &state, kind));
+    let plan = clock.stage("plan nothing", plan::build(&diff, &state, Some(spec.digest())).unwrap());
+    println!("  = {} steps, {:.2} s in all", plan.steps.len(), clock.1);
+    let text = clock.stage("write the state", state.to_text().unwrap());
+    clock.stage("read the state", State::parse(&text, "bench").unwrap());
+    println!("  = {} MB of state", text.len() >> 20);
+}
+
+fn main() {
+    let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
+    match sizes.as_slice() {
+        [one] => {
+            println!("{one} resources");
+            measure(*one);
+        }
+        sizes => {
+            let sizes = if sizes.is_empty() { &[1_000, 10_000, 100_000] } else { sizes };
+            for size in sizes {
+                let program = std::env::current_exe().unwrap();
+                let status = std::process::Command::new(program).arg(size.to_string()).status().unwrap();
+                assert!(status.success());
+            }
+        }
+    }
+}
