@@ -65,6 +65,13 @@ test-kube: emulators ## Run the contract suite and the end-to-end tests on a rea
 	RUST_TEST_THREADS=1 $(VENV)/bin/python tests/emulators/kube_apiserver.py --assets "$$assets" --run \
 	    $(CARGO) test --locked --test e2e
 
+.PHONY: test-rgw
+test-rgw: emulators ## Run the tests of state in a bucket on a real Ceph RADOS Gateway (Debian 12 only)
+	$(CARGO) test --locked --no-run --test backends
+	tests/emulators/rgw_assets.sh $(EMULATORS)/rgw
+	$(VENV)/bin/python tests/emulators/rgw.py --assets $(EMULATORS)/rgw --run \
+	    $(CARGO) test --locked --test backends -- s3 --test-threads 1
+
 .PHONY: schemas
 schemas: build ## Write the JSON Schemas anew
 	for s in spec plan state drift; do \

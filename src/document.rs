@@ -29,6 +29,16 @@ impl Document {
         Digest::of(self.0.to_string().as_bytes())
     }
 
+    /// The digest of the canonical text of a tree that is no document yet, and may be large.
+    ///
+    /// # Errors
+    /// Never in practice: every tree has a text.
+    pub fn digest_of(tree: &Value) -> Result<Digest, serde_json::Error> {
+        let mut hash = Hashing(Sha256::new());
+        serde_json::to_writer(&mut hash, tree)?;
+        Ok(Digest::hex(&hash.0.finalize()))
+    }
+
     /// What of `live` is ours to judge: the keys that `desired` names or that we applied `last` time.
     ///
     /// A key that is in neither belongs to somebody else (a foreign tag, a setting that the spec leaves alone). Lists,
@@ -44,6 +54,20 @@ impl Document {
         let mut found = Vec::new();
         differences(&FieldPath::default(), Some(&before.0), Some(&after.0), &mut found);
         found
+    }
+}
+
+/// Takes what is written to it into a hash.
+struct Hashing(Sha256);
+
+impl std::io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -153,10 +177,14 @@ impl Digest {
     /// The digest of some bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
+        Self::hex(&Sha256::digest(bytes))
+    }
+
+    fn hex(hash: &[u8]) -> Self {
         use fmt::Write as _;
         let mut text = String::with_capacity(71);
         text.push_str("sha256:");
-        for byte in Sha256::digest(bytes) {
+        for byte in hash {
             // Writing to a String cannot fail.
             let _ = write!(text, "{byte:02x}");
         }

@@ -78,7 +78,7 @@ const DOORS: [(&str, &[&str]); 36] = [
     ("k8s_openapi", &["provider"]),
     ("tempfile", &["backend", "cli"]),
     ("tokio", &["session", "provider", "backend", "engine", "cli"]),
-    ("futures_util", &["session", "provider", "engine"]),
+    ("futures_util", &["session", "provider", "backend", "engine"]),
     ("fastrand", &["cli"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),

@@ -885,7 +885,7 @@ grants:
         let protected = "aws.iam.role.loader is protected, and the plan would delete it";
         assert_eq!(refusals(&planned, &Guard::default()), [protected, key, most]);
         let allow_delete = BTreeSet::from(["aws.kms.key.weights".parse().unwrap()]);
-        let allowed = Guard { allow_delete, allow_deletes: Some(9), destroying: false };
+        let allowed = Guard { allow_delete, allow_deletes: Some(9), ..Guard::default() };
         assert_eq!(refusals(&planned, &allowed), [protected]);
         let destroying = Guard { destroying: true, ..Guard::default() };
         assert_eq!(refusals(&planned, &destroying), [protected, key]);
@@ -1002,6 +1002,7 @@ grants:
             host: "h".into(),
             pid: 7,
             since: "2026-01-01T00:00:00Z".into(),
+            ..LockInfo::default()
         };
         let (first, second) = (backend(), backend());
         let held = first.lock(info("alice")).await.unwrap();

@@ -1,11 +1,12 @@
 //! State in a folder: `<project>.json`, `<project>.journal`, `<project>.lock`, and earlier states beside them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Backend, BackendError, Boxed, LockGuard, LockInfo, Stored, Version};
+use super::{Backend, BackendError, Boxed, LockGuard, LockInfo, Stored, Version, unusable};
 use crate::document::Digest;
 use crate::state::{Entry, Journal, State};
 
@@ -16,7 +17,34 @@ const KEPT: usize = 10;
 pub struct FileBackend {
     folder: PathBuf,
     project: String,
-    journal: Mutex<Option<File>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// The file that was locked. Another one in its place means that the lock was broken.
+    locked: Option<FileId>,
+    journal: Option<OpenJournal>,
+}
+
+struct OpenJournal {
+    file: File,
+    /// How much of it is whole lines.
+    sound: u64,
+    /// It may end in half a line, which nothing may be written after.
+    broken: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl From<Metadata> for FileId {
+    fn from(found: Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
+    }
 }
 
 struct FileLock {
@@ -30,20 +58,34 @@ impl FileBackend {
     /// The state of a project in a folder, which is made when something is first written.
     #[must_use]
     pub fn new(folder: PathBuf, project: &str) -> Self {
-        Self { folder, project: project.to_owned(), journal: Mutex::new(None) }
+        Self { folder, project: project.to_owned(), inner: Mutex::default() }
     }
 
     fn path(&self, ending: &str) -> PathBuf {
         self.folder.join(format!("{}.{ending}", self.project))
     }
 
-    fn read(&self) -> Result<Stored, BackendError> {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file that holds the state: where a link leads, so that it is not replaced by a file.
+    fn state_file(&self) -> Result<PathBuf, BackendError> {
         let path = self.path("json");
-        let (state, version) = match fs::read_to_string(&path) {
-            Ok(text) => {
-                let state = State::parse(&text, &self.project)
-                    .map_err(|why| BackendError::State { path: path.display().to_string(), why })?;
-                (Some(state), Version::Digest(Digest::of(text.as_bytes())))
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_symlink() => fs::canonicalize(&path).map_err(|why| {
+                io(&path, std::io::Error::new(why.kind(), format!("it is a link that leads nowhere: {why}")))
+            }),
+            _ => Ok(path),
+        }
+    }
+
+    fn read(&self) -> Result<Stored, BackendError> {
+        let path = self.state_file()?;
+        let (state, version) = match fs::read(&path) {
+            Ok(bytes) => {
+                let state = State::read(&bytes, &self.project).map_err(|why| self.unusable(&path, why))?;
+                (Some(state), Version::Digest(Digest::of(&bytes)))
             }
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => (None, Version::None),
             Err(why) => return Err(io(&path, why)),
@@ -59,62 +101,95 @@ impl FileBackend {
         Ok(Stored { state, version, journal })
     }
 
+    fn unusable(&self, path: &Path, why: crate::state::StateError) -> BackendError {
+        let kept: Vec<PathBuf> = (1..=KEPT).map(|n| self.earlier(n)).filter(|path| path.exists()).collect();
+        let last = kept.first().map(|path| path.display().to_string());
+        unusable(&path.display().to_string(), why, kept.len(), last)
+    }
+
     fn take_lock(&self, info: &LockInfo) -> Result<Box<dyn LockGuard>, BackendError> {
         fs::create_dir_all(&self.folder).map_err(|why| io(&self.folder, why))?;
         let path = self.path("lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|why| io(&path, why))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let _ = file.read_to_string(&mut text);
-                let by = serde_json::from_str(&text).unwrap_or(LockInfo {
-                    holder: "somebody".into(),
-                    host: "this machine".into(),
-                    pid: 0,
-                    since: "a moment ago".into(),
-                });
+        let text = serde_json::to_string(info)?;
+        loop {
+            let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+            let mut file = opened.map_err(|why| io(&path, why))?;
+            if let Some(by) = locked_by(&mut file).map_err(|why| io(&path, why))? {
                 return Err(BackendError::Locked { path: path.display().to_string(), by: Box::new(by) });
             }
-            Err(fs::TryLockError::Error(why)) => return Err(io(&path, why)),
+            let ours: FileId = file.metadata().map_err(|why| io(&path, why))?.into();
+            if self.lock_id() != Some(ours) {
+                // Whoever had it was told to go between our opening and locking it.
+                continue;
+            }
+            file.set_len(0)
+                .and_then(|()| file.seek(SeekFrom::Start(0)))
+                .and_then(|_| file.write_all(text.as_bytes()))
+                .map_err(|why| io(&path, why))?;
+            *self.inner() = Inner { locked: Some(ours), journal: None };
+            return Ok(Box::new(FileLock { _file: file }));
         }
-        let text = serde_json::to_string(info)?;
-        file.set_len(0)
-            .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| file.write_all(text.as_bytes()))
-            .map_err(|why| io(&path, why))?;
-        Ok(Box::new(FileLock { _file: file }))
+    }
+
+    fn lock_id(&self) -> Option<FileId> {
+        fs::metadata(self.path("lock")).ok().map(FileId::from)
+    }
+
+    /// Refuses to write once the lock that was taken has been broken.
+    fn still_locked(&self, inner: &Inner) -> Result<(), BackendError> {
+        if inner.locked.is_some() && inner.locked != self.lock_id() {
+            let (path, why) = (self.path("lock").display().to_string(), "it was broken with `state unlock`".to_owned());
+            return Err(BackendError::Lost { path, why });
+        }
+        Ok(())
+    }
+
+    fn find_holder(&self) -> Result<Option<LockInfo>, BackendError> {
+        let path = self.path("lock");
+        match OpenOptions::new().read(true).open(&path) {
+            Ok(mut file) => locked_by(&mut file).map_err(|why| io(&path, why)),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(why) => Err(io(&path, why)),
+        }
+    }
+
+    /// The next one locks a file of its own; this one's holder finds another file, or none, in place of theirs.
+    fn break_lock(&self, from: &LockInfo) -> Result<(), BackendError> {
+        let path = self.path("lock");
+        if self.find_holder()?.as_ref() != Some(from) {
+            return Err(BackendError::Lost {
+                path: path.display().to_string(),
+                why: format!("{from} does not hold it"),
+            });
+        }
+        fs::remove_file(&path).map_err(|why| io(&path, why))
     }
 
     fn write_journal(&self, entries: &[Entry]) -> Result<(), BackendError> {
         let path = self.path("journal");
-        let mut text = String::new();
-        for entry in entries {
-            text.push_str(&entry.line()?);
-        }
-        let mut slot = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = if let Some(file) = slot.as_mut() {
-            file
-        } else {
-            fs::create_dir_all(&self.folder).map_err(|why| io(&self.folder, why))?;
-            let mut file =
-                OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(|why| io(&path, why))?;
-            drop_torn_line(&mut file).map_err(|why| io(&path, why))?;
-            sync_folder(&self.folder)?;
-            slot.insert(file)
+        let text = entries.iter().map(Entry::line).collect::<Result<String, _>>()?;
+        let mut inner = self.inner();
+        self.still_locked(&inner)?;
+        let journal = match inner.journal.as_mut() {
+            Some(journal) => journal,
+            None => {
+                fs::create_dir_all(&self.folder).map_err(|why| io(&self.folder, why))?;
+                let opened = OpenOptions::new().create(true).read(true).append(true).open(&path);
+                let mut file = opened.map_err(|why| io(&path, why))?;
+                let sound = drop_torn_line(&mut file).map_err(|why| io(&path, why))?;
+                sync_folder(&self.folder)?;
+                inner.journal.insert(OpenJournal { file, sound, broken: false })
+            }
         };
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).map_err(|why| io(&path, why))
+        journal.write(&text).map_err(|why| io(&path, why))
     }
 
     fn write_state(&self, state: &State, over: &Version) -> Result<Version, BackendError> {
-        let path = self.path("json");
-        fs::create_dir_all(&self.folder).map_err(|why| io(&self.folder, why))?;
+        let path = self.state_file()?;
+        let folder = path.parent().unwrap_or(&self.folder);
+        fs::create_dir_all(folder).map_err(|why| io(folder, why))?;
+        let mut inner = self.inner();
+        self.still_locked(&inner)?;
         let found = match fs::read(&path) {
             Ok(bytes) => Version::Digest(Digest::of(&bytes)),
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => Version::None,
@@ -124,13 +199,15 @@ impl FileBackend {
             return Err(BackendError::Moved { path: path.display().to_string() });
         }
         let text = state.to_text()?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(|why| io(&self.folder, why))?;
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|why| io(folder, why))?;
+        if let Ok(before) = fs::metadata(&path) {
+            file.as_file().set_permissions(before.permissions()).map_err(|why| io(file.path(), why))?;
+        }
         file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(|why| io(file.path(), why))?;
         self.keep_earlier(&path)?;
         file.persist(&path).map_err(|error| io(&path, error.error))?;
-        sync_folder(&self.folder)?;
-        let mut slot = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = None;
+        sync_folder(folder)?;
+        inner.journal = None;
         let journal = self.path("journal");
         match fs::remove_file(&journal) {
             Ok(()) => sync_folder(&self.folder)?,
@@ -140,29 +217,66 @@ impl FileBackend {
         Ok(Version::Digest(Digest::of(text.as_bytes())))
     }
 
+    fn earlier(&self, n: usize) -> PathBuf {
+        self.path(&format!("json.{n}"))
+    }
+
     /// Keeps a copy of the state that is about to be replaced, and removes the oldest copy.
     fn keep_earlier(&self, path: &Path) -> Result<(), BackendError> {
         if !path.exists() {
             return Ok(());
         }
-        let name = |n: usize| self.path(&format!("json.{n}"));
         for n in (1..KEPT).rev() {
-            if name(n).exists() {
-                fs::rename(name(n), name(n + 1)).map_err(|why| io(&name(n), why))?;
+            if self.earlier(n).exists() {
+                fs::rename(self.earlier(n), self.earlier(n + 1)).map_err(|why| io(&self.earlier(n), why))?;
             }
         }
-        fs::copy(path, name(1)).map(|_| ()).map_err(|why| io(&name(1), why))
+        fs::copy(path, self.earlier(1)).map(|_| ()).map_err(|why| io(&self.earlier(1), why))
     }
 }
 
-/// A line that a crash tore is removed before anything is written after it.
-fn drop_torn_line(file: &mut File) -> std::io::Result<()> {
+impl OpenJournal {
+    /// Writes lines durably, or leaves the journal as it was.
+    fn write(&mut self, text: &str) -> std::io::Result<()> {
+        if self.broken {
+            return Err(std::io::Error::other("an earlier write failed, and may have left half a line"));
+        }
+        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => self.sound += text.len() as u64,
+            Err(_) => self.broken = self.file.set_len(self.sound).is_err(),
+        }
+        written
+    }
+}
+
+/// Who has locked a file. Nobody: then it is ours from now on, until it is closed.
+fn locked_by(file: &mut File) -> std::io::Result<Option<LockInfo>> {
+    match file.try_lock() {
+        Ok(()) => Ok(None),
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            let unknown = || LockInfo {
+                holder: "somebody".into(),
+                host: "this machine".into(),
+                since: "a moment ago".into(),
+                ..LockInfo::default()
+            };
+            Ok(Some(serde_json::from_str(&text).unwrap_or_else(|_| unknown())))
+        }
+        Err(fs::TryLockError::Error(why)) => Err(why),
+    }
+}
+
+/// A line that a crash tore is removed before anything is written after it. Returns how much is left.
+fn drop_torn_line(file: &mut File) -> std::io::Result<u64> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;
     file.read_to_end(&mut bytes)?;
     match Journal::parse(&bytes) {
-        Ok(journal) if journal.torn => file.set_len(journal.sound as u64),
-        _ => Ok(()),
+        Ok(journal) if journal.torn => file.set_len(journal.sound as u64).map(|()| journal.sound as u64),
+        _ => Ok(bytes.len() as u64),
     }
 }
 
@@ -187,6 +301,14 @@ impl Backend for FileBackend {
         Box::pin(async move { self.take_lock(&info) })
     }
 
+    fn holder(&self) -> Boxed<'_, Option<LockInfo>> {
+        Box::pin(async { self.find_holder() })
+    }
+
+    fn unlock<'a>(&'a self, from: &'a LockInfo) -> Boxed<'a, ()> {
+        Box::pin(async move { self.break_lock(from) })
+    }
+
     fn append<'a>(&'a self, entries: &'a [Entry]) -> Boxed<'a, ()> {
         Box::pin(async move { self.write_journal(entries) })
     }
@@ -203,7 +325,13 @@ mod tests {
     use crate::state::{Happening, Lineage};
 
     fn info(holder: &str) -> LockInfo {
-        LockInfo { holder: holder.into(), host: "h".into(), pid: 1, since: "2026-01-01T00:00:00Z".into() }
+        LockInfo {
+            holder: holder.into(),
+            host: "h".into(),
+            pid: 1,
+            since: "2026-01-01T00:00:00Z".into(),
+            ..LockInfo::default()
+        }
     }
 
     fn backend(folder: &tempfile::TempDir) -> FileBackend {
@@ -261,8 +389,108 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("state")).unwrap();
         fs::write(folder.path().join("state/p.json"), "{\"format\": 1, ").unwrap();
-        assert!(matches!(backend(&folder).load().await, Err(BackendError::State { .. })));
+        let refused = backend(&folder).load().await.err().unwrap().to_string();
+        assert!(refused.contains("the state is damaged: EOF"), "{refused}");
         let saved = backend(&folder).save(&State::new("p", Lineage::default()), &Version::None).await;
         assert!(matches!(saved, Err(BackendError::Moved { .. })));
+    }
+
+    fn write(folder: &tempfile::TempDir, name: &str, text: &str) {
+        let path = folder.path().join("state").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    async fn refused(folder: &tempfile::TempDir) -> String {
+        let before = fs::read(folder.path().join("state/p.json")).ok();
+        let why = backend(folder).load().await.err().unwrap().to_string();
+        let saved = backend(folder).save(&State::new("p", Lineage::default()), &Version::None).await;
+        assert!(saved.is_err(), "nothing is written over it");
+        assert_eq!(fs::read(folder.path().join("state/p.json")).ok(), before);
+        why
+    }
+
+    #[tokio::test]
+    async fn what_is_no_state_of_ours_is_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = State::new("p", Lineage("l".into()));
+        let cases = [
+            (String::new(), "it is empty"),
+            ("{\"format\": 1, ".to_owned(), "the state is damaged"),
+            (ours.to_text().unwrap().replace("\"serial\": 0", "\"serial\": 9"), "was edited or damaged"),
+            (ours.to_text().unwrap().replace("\"format\": 1", "\"format\": 2"), "use the newer bailiwick"),
+            (State::new("q", Lineage::default()).to_text().unwrap(), "belongs to project `q`, not to `p`"),
+        ];
+        for (text, expected) in cases {
+            write(&folder, "p.json", &text);
+            let why = refused(&folder).await;
+            assert!(why.contains(expected), "{why}");
+        }
+        write(&folder, "p.json", "");
+        write(&folder, "p.json.1", &ours.to_text().unwrap());
+        write(&folder, "p.json.2", &ours.to_text().unwrap());
+        let why = refused(&folder).await;
+        assert!(
+            why.contains("2 earlier states are kept, the last of them in") && why.contains("p.json.1: copy"),
+            "{why}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_folder_in_place_of_the_state_and_a_link_that_leads_nowhere_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("state/p.json")).unwrap();
+        let why = refused(&folder).await;
+        assert!(why.contains("Is a directory"), "{why}");
+        fs::remove_dir(folder.path().join("state/p.json")).unwrap();
+        std::os::unix::fs::symlink("gone.json", folder.path().join("state/p.json")).unwrap();
+        let why = refused(&folder).await;
+        assert!(why.contains("it is a link that leads nowhere"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_link_stays_and_what_it_leads_to_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::new("p", Lineage("l".into()));
+        write(&folder, "p.json", &state.to_text().unwrap());
+        let (link, target) = (folder.path().join("state/p.json"), folder.path().join("elsewhere.json"));
+        fs::rename(&link, &target).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let ours = backend(&folder);
+        let version = ours.load().await.unwrap().version;
+        let changed = State { serial: 1, ..state };
+        ours.save(&changed, &version).await.unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(State::parse(&fs::read_to_string(&target).unwrap(), "p"), Ok(changed));
+    }
+
+    #[tokio::test]
+    async fn where_nothing_can_be_written_there_is_no_journal_and_no_half_line() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder, "x", "");
+        let ours = FileBackend::new(folder.path().join("state/x"), "p");
+        assert!(matches!(ours.append(&[begin()]).await, Err(BackendError::Io { .. })));
+        assert!(matches!(ours.lock(info("alice")).await, Err(BackendError::Io { .. })));
+        // A device that is always full.
+        let full = File::options().append(true).open("/dev/full").unwrap();
+        let mut journal = OpenJournal { file: full, sound: 0, broken: false };
+        assert!(journal.write("line\n").is_err());
+        assert!(journal.broken, "it cannot be cut back, so nothing is written after it");
+        assert!(journal.write("line\n").unwrap_err().to_string().contains("half a line"));
+    }
+
+    #[tokio::test]
+    async fn the_permissions_of_the_state_stay() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let ours = backend(&folder);
+        let path = folder.path().join("state/p.json");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let state = State::new("p", Lineage("l".into()));
+        let version = ours.save(&state, &Version::None).await.unwrap();
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        ours.save(&State { serial: 1, ..state }, &version).await.unwrap();
+        assert_eq!(mode(), 0o640);
     }
 }

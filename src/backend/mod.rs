@@ -1,13 +1,25 @@
 //! Where state lives.
 
 mod file;
+mod lease;
+mod memory;
+mod objects;
+#[cfg(feature = "aws")]
+mod s3;
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use file::FileBackend;
+pub use memory::MemoryObjects;
+pub use objects::{Condition, Object, ObjectBackend, Objects, Settings};
+#[cfg(feature = "aws")]
+pub use s3::S3Objects;
 
 use crate::state::{Entry, Journal, JournalError, State, StateError};
 
@@ -18,10 +30,13 @@ pub enum Version {
     None,
     /// The digest of what was read.
     Digest(crate::document::Digest),
+    /// What the store calls it.
+    Tag(String),
 }
 
 /// Who holds the lock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LockInfo {
     /// The user and command.
     pub holder: String,
@@ -31,6 +46,21 @@ pub struct LockInfo {
     pub pid: u32,
     /// Since when (RFC 3339).
     pub since: String,
+    /// The page of the CI run, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Tells this run from every other one.
+    pub id: String,
+}
+
+impl fmt::Display for LockInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {} (process {}) since {}", self.holder, self.host, self.pid, self.since)?;
+        match &self.run {
+            Some(run) => write!(f, ", {run}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why the state's home cannot be used.
@@ -60,6 +90,17 @@ pub enum BackendError {
         /// Why.
         why: JournalError,
     },
+    /// A store of objects failed.
+    #[error("cannot {what}: {why}")]
+    Store {
+        /// What was to be done; completes "cannot ...".
+        what: String,
+        /// Why not.
+        why: String,
+    },
+    /// The caller is not who the spec says.
+    #[error(transparent)]
+    Session(#[from] crate::session::SessionError),
     /// Somebody else wrote the state since it was read.
     #[error("{path} was changed by somebody else since it was read: nothing was overwritten")]
     Moved {
@@ -67,16 +108,52 @@ pub enum BackendError {
         path: String,
     },
     /// Somebody else holds the lock.
-    #[error("{path} is locked by {} on {} (process {}) since {}: wait until it is done", .by.holder, .by.host, .by.pid, .by.since)]
+    #[error("{path} is locked by {by}: wait until it is done")]
     Locked {
         /// Which file.
         path: String,
         /// Who.
         by: Box<LockInfo>,
     },
+    /// The lock is no longer ours: somebody took it over or broke it, or it ran out.
+    #[error("the lock {path} is no longer ours: {why}; nothing more was started")]
+    Lost {
+        /// Which lock.
+        path: String,
+        /// What happened to it.
+        why: String,
+    },
+    /// Another error, and how to get out of it.
+    #[error("{why}\n  {advice}")]
+    Advised {
+        /// What is wrong.
+        why: Box<BackendError>,
+        /// What to do.
+        advice: String,
+    },
     /// The state or an entry has no text form.
     #[error("cannot write the state: {0}")]
     Form(#[from] serde_json::Error),
+}
+
+/// What to do about a state that cannot be used, of which earlier versions may be kept.
+fn unusable(path: &str, why: StateError, kept: usize, last: Option<String>) -> BackendError {
+    let mendable = matches!(why, StateError::Damaged(_) | StateError::Edited { .. });
+    let edited = matches!(why, StateError::Edited { .. });
+    let error = BackendError::State { path: path.to_owned(), why };
+    if !mendable {
+        return error;
+    }
+    let mut advice = match last {
+        Some(last) => {
+            format!("nothing was overwritten; {kept} earlier states are kept, the last of them in {last}: copy it over {path} to go back to it")
+        }
+        None => "nothing was overwritten, and no earlier state is kept: move it away, and make it anew with `bailiwick state rebuild`".to_owned(),
+    };
+    if edited {
+        advice.push_str("; if the edit was meant, take its `digest` line out");
+    }
+    BackendError::Advised { why: Box::new(error), advice }
 }
 
 /// What is stored.
@@ -90,12 +167,68 @@ pub struct Stored {
     pub journal: Journal,
 }
 
-/// Held while a run may change the state; given back when dropped.
-pub trait LockGuard: Send + Sync {}
+/// Held while a run may change the state. Dropping it gives it back, or lets it run out where giving back needs a request.
+pub trait LockGuard: Send + Sync + 'static {
+    /// Gives it back.
+    #[must_use]
+    fn release(self: Box<Self>) -> Boxed<'static, ()> {
+        Box::pin(async move {
+            drop(self);
+            Ok(())
+        })
+    }
+}
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
+/// What happens to a lock besides being taken and given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockNews {
+    /// Somebody holds it; whether they still live is about to be seen.
+    Watched {
+        /// Who.
+        by: LockInfo,
+        /// How long it takes at most to see that they do not.
+        at_most: Duration,
+    },
+    /// It was taken from somebody who gave no sign of life during a whole lease.
+    TakenOver {
+        /// From whom.
+        from: LockInfo,
+    },
+    /// It is no longer ours.
+    Lost {
+        /// What happened to it.
+        why: String,
+    },
+}
+
+impl fmt::Display for LockNews {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Watched { by, at_most } => {
+                write!(
+                    f,
+                    "the state is locked by {by}: watching for up to {} s whether it still runs",
+                    at_most.as_secs()
+                )
+            }
+            Self::TakenOver { from } => {
+                write!(f, "took the lock over from {from}: it gave no sign of life for its whole lease")
+            }
+            Self::Lost { why } => write!(f, "the lock of the state is lost: {why}; nothing more is started"),
+        }
+    }
+}
+
+/// Hears news of a lock, also from the task that keeps it alive.
+pub type Listener = Arc<dyn Fn(LockNews) + Send + Sync>;
+
+/// What a backend's futures are.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
 
 /// A home of states.
+///
+/// Once a lock was taken through a backend, the same backend writes nothing more when that lock is lost: [`Backend::append`]
+/// and [`Backend::save`] then fail with [`BackendError::Lost`], so that no call is made for which they were to vouch.
 pub trait Backend: Send + Sync {
     /// Where it is, for people.
     fn place(&self) -> String;
@@ -103,6 +236,14 @@ pub trait Backend: Send + Sync {
     fn load(&self) -> Boxed<'_, Stored>;
     /// Takes the lock, or says who holds it.
     fn lock(&self, info: LockInfo) -> Boxed<'_, Box<dyn LockGuard>>;
+    /// Who holds the lock now, if anybody does.
+    fn holder(&self) -> Boxed<'_, Option<LockInfo>> {
+        Box::pin(async { Ok(None) })
+    }
+    /// Takes the lock away from this holder and nobody else. It finds out before its next write.
+    fn unlock<'a>(&'a self, _holder: &'a LockInfo) -> Boxed<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
     /// Writes entries to the journal. They are durable when it returns.
     fn append<'a>(&'a self, entries: &'a [Entry]) -> Boxed<'a, ()>;
     /// Replaces the state that has this version, durably, and then empties the journal.

@@ -17,7 +17,7 @@ pub struct Args {
     /// A spec file, or a folder of *.yaml files. Later ones win; may be repeated.
     #[arg(long = "file", short, global = true, value_name = "SPEC")]
     pub file: Vec<PathBuf>,
-    /// The folder of the state; `state` beside the spec if absent.
+    /// The folder of the state, unless the spec has a `backend`; `state` beside the spec if absent.
     #[arg(long, global = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
     #[command(subcommand)]
@@ -246,6 +246,21 @@ pub enum StateCommand {
         from: String,
         /// To.
         to: String,
+    },
+    /// Break the lock of a run that is gone, and say whose it is.
+    Unlock {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Make the state anew from the marks on what the spec names. Nothing but the state is written.
+    Rebuild {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// This existed before the project did: it is released and not deleted later; may be repeated.
+        #[arg(long, value_name = "ADDRESS")]
+        adopted: Vec<String>,
     },
 }
 

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 
-use super::args::{Allow, ApplyFormat, Args, Class, Command, Format};
-use super::offline::{lock_info, plan_file};
+use super::args::{Allow, ApplyFormat, Args, Class, Command, Format, StateCommand};
+use super::offline::plan_file;
 use super::project::{Compiled, Known, Project, forbidding};
+use super::state::{home, known, lock_info, locked};
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now, today};
 use crate::access::{self, Chains, World};
 use crate::address::Address;
-use crate::backend::{Backend, FileBackend, Version};
+use crate::backend::{Backend, Version};
 use crate::check::{self, Finding};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::diff::{self, Drift, DriftClass};
@@ -25,7 +26,7 @@ use crate::plan::{Bodies, Guard, Plan, PlanError, PlanFile, Refusal, guard};
 use crate::provider;
 use crate::render;
 use crate::report::{self, wire};
-use crate::session::{self, Session};
+use crate::session::Session;
 use crate::snapshot::Seen;
 use crate::spec::Spec;
 use crate::state::State;
@@ -36,27 +37,31 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
         Command::Destroy { .. } => project.spec.emptied(),
         _ => project.spec.clone(),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(e.to_string()))?;
-    let settings = session::Environment { s3_endpoint: environment.s3_endpoint, concurrency: None };
-    let session = Session::new(&project.spec, settings);
+    let session = super::state::session(&project, environment);
     let register = provider::live();
     let allowed = match command {
         Command::Plan { allow, .. } | Command::Apply { allow, .. } | Command::Destroy { allow, .. } => &allow.codes[..],
         _ => &[],
     };
     let destroying = matches!(command, Command::Destroy { .. });
-    let work = Work { destroying, ui, project: &project, spec: &spec, session: &session, register: &register, allowed };
-    runtime.block_on(work.run(command))
+    let work = Work {
+        destroying,
+        ui,
+        environment,
+        project: &project,
+        spec: &spec,
+        session: &session,
+        register: &register,
+        allowed,
+    };
+    super::state::block_on(work.run(command))
 }
 
 struct Work<'a> {
     /// Nothing is desired; what the spec would give is no reason to keep it.
     destroying: bool,
     ui: &'a Ui,
+    environment: &'a Environment,
     project: &'a Project,
     spec: &'a Spec,
     session: &'a Session,
@@ -76,14 +81,20 @@ struct Planned {
     state: State,
     version: Version,
     recovered: bool,
+    /// What carries our mark while there is no state.
+    lost: Vec<Address>,
 }
 
 impl Work<'_> {
     async fn run(&self, command: &Command) -> Ended {
+        if !matches!(command, Command::Drift { .. } | Command::Apply { plan: Some(_), .. }) {
+            self.check()?;
+        }
         match command {
             Command::Plan { out, format, detailed_exitcode, target, refresh_only, allow } => {
                 if *refresh_only {
-                    let planned = self.look(&guard_of(allow, false)?, &BTreeSet::new()).await?;
+                    let planned =
+                        self.look(&*self.backend().await?, &self.guard_of(allow, false)?, &BTreeSet::new()).await?;
                     return self.tell_drift(&planned.drift, &planned.findings, *format);
                 }
                 self.plan(out.as_deref(), *format, *detailed_exitcode, target, allow).await
@@ -93,10 +104,14 @@ impl Work<'_> {
             }
             Command::Apply { yes, expect_digest, format, target, allow, .. } => {
                 let targets = addresses(target)?;
-                self.apply("apply", *yes, expect_digest.as_deref(), *format, &targets, &guard_of(allow, false)?).await
+                self.apply("apply", *yes, expect_digest.as_deref(), *format, &targets, &self.guard_of(allow, false)?)
+                    .await
             }
             Command::Destroy { yes, format, allow } => {
-                self.apply("destroy", *yes, None, *format, &BTreeSet::new(), &guard_of(allow, true)?).await
+                self.apply("destroy", *yes, None, *format, &BTreeSet::new(), &self.guard_of(allow, true)?).await
+            }
+            Command::State { command: StateCommand::Rebuild { yes, adopted } } => {
+                self.rebuild(*yes, &addresses(adopted)?).await
             }
             Command::Can(asked) => super::access::can(self.ui, &self.world().await?, asked),
             Command::WhoCan(asked) => super::access::who_can(self.ui, &self.world().await?, asked),
@@ -117,23 +132,33 @@ impl Work<'_> {
         }
     }
 
-    fn backend(&self) -> FileBackend {
-        FileBackend::new(self.project.state_folder.clone(), &self.spec.project)
+    async fn backend(&self) -> Result<Box<dyn Backend>, Failure> {
+        home(self.ui, self.project, self.session).await
+    }
+
+    fn guard_of(&self, allow: &Allow, destroying: bool) -> Result<Guard, Failure> {
+        let state_bucket = self.project.spec.backend.as_ref().map(|b| b.s3.bucket.clone());
+        let allow_delete = addresses(&allow.allow_delete)?;
+        Ok(Guard { allow_deletes: allow.allow_deletes, allow_delete, destroying, state_bucket })
     }
 
     fn engine(&self) -> Engine<'_> {
         Engine { register: self.register, session: self.session, limits: Limits::default(), sink: self.ui }
     }
 
-    /// Checks who we are everywhere, and compiles the spec with facts.
-    async fn compile(&self) -> Result<(crate::spec::Facts, Compiled), Failure> {
-        // What can be found wrong without looking is told first.
+    /// Tells what can be found wrong without looking, before anything is asked or locked.
+    fn check(&self) -> Result<(), Failure> {
         let (_, findings) = self.project.check_offline(self.ui, &today())?;
         let wrong = forbidding(&findings, self.allowed);
         if wrong > 0 && !self.destroying {
             self.tell_findings(&findings);
             return Err(Failure::told(wrong));
         }
+        Ok(())
+    }
+
+    /// Checks who we are everywhere, and compiles the spec with facts.
+    async fn compile(&self) -> Result<(crate::spec::Facts, Compiled), Failure> {
         let engine = self.engine();
         if let Err(errors) = engine.identify().await {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -156,14 +181,27 @@ impl Work<'_> {
 
     /// The state with what the journal of a cut-off run tells.
     async fn state(&self, backend: &dyn Backend) -> Result<Known, Failure> {
-        let stored = backend.load().await.map_err(|e| Failure::new(e.to_string()))?;
-        Ok(Known::of(stored, &self.spec.project))
+        known(backend, &self.spec.project).await
     }
 
-    async fn look(&self, allowed: &Guard, targets: &BTreeSet<Address>) -> Result<Planned, Failure> {
+    async fn look(
+        &self,
+        backend: &dyn Backend,
+        allowed: &Guard,
+        targets: &BTreeSet<Address>,
+    ) -> Result<Planned, Failure> {
         let (facts, compiled) = self.compile().await?;
-        let Known { state, version, unknown, recovered } = self.state(&self.backend()).await?;
+        let Known { state, version, unknown, recovered } = self.state(backend).await?;
         let engine = self.engine();
+        if self.destroying && version == Version::None && state.resources.is_empty() {
+            // Nothing is desired, and nothing is known: what the spec names may be ours all the same.
+            let facts = engine.facts(&self.project.spec).await.unwrap_or_default();
+            let wanted = self.project.desired(&self.project.spec, &facts);
+            let snapshot = engine.observe(&wanted, &state).await;
+            self.ui.finish();
+            let lost = diff::reclaim(&wanted, &snapshot, &state, &BTreeSet::new(), |name| engine.kind(name)).ours;
+            not_lost(&state, &lost.into_keys().collect::<Vec<_>>())?;
+        }
         let prepared: Prepared = engine.prepare(compiled.desired, &state).await;
         self.ui.finish();
         let context = check::Context {
@@ -174,6 +212,12 @@ impl Work<'_> {
             snapshot: Some(&prepared.snapshot),
         };
         let findings = check::run(&context, &today());
+        let lost = if state.resources.is_empty() {
+            let none = BTreeSet::new();
+            diff::reclaim(&prepared.desired, &prepared.snapshot, &state, &none, |name| engine.kind(name)).ours
+        } else {
+            BTreeMap::new()
+        };
         let plan = engine.plan(&prepared, &state, self.spec).map_err(|errors| {
             Failure::new(format!("no plan can be made; nothing was written:\n  {}", reasons(&errors).join("\n  ")))
         })?;
@@ -203,7 +247,8 @@ impl Work<'_> {
         let changes = access::diff(&world(&before), &world(&before.after(&plan)));
         let changes = changes.iter().map(wire::access_change).collect();
         let drift = diff::drift(&prepared.diff, |name| engine.kind(name));
-        Ok(Planned { plan, findings, changes, refusals, unknown, drift, state, version, recovered })
+        let lost = lost.into_keys().collect();
+        Ok(Planned { plan, findings, changes, refusals, unknown, drift, state, version, recovered, lost })
     }
 
     async fn plan(
@@ -214,7 +259,7 @@ impl Work<'_> {
         target: &[String],
         allow: &Allow,
     ) -> Ended {
-        let planned = self.look(&guard_of(allow, false)?, &addresses(target)?).await?;
+        let planned = self.look(&*self.backend().await?, &self.guard_of(allow, false)?, &addresses(target)?).await?;
         let wire = wire::plan(&planned.plan, &planned.changes, &planned.findings, self.requests());
         let json = serde_json::to_value(&wire).map_err(|e| Failure::new(e.to_string()))?;
         let report = self.report(&planned, out);
@@ -244,6 +289,9 @@ impl Work<'_> {
         let refused = !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0;
         if let Some(path) = out.filter(|_| !refused) {
             report.footer.push(format!("Saved: apply exactly this with `bailiwick apply {}`", path.display()));
+        }
+        if let Err(Failure { message: Some(hint) }) = not_lost(&planned.state, &planned.lost) {
+            report.footer.push(hint);
         }
         if self.ui.verbose() {
             let requests = self.requests();
@@ -277,10 +325,23 @@ impl Work<'_> {
         targets: &BTreeSet<Address>,
         allowed: &Guard,
     ) -> Ended {
-        let backend = self.backend();
-        let lock = backend.lock(lock_info(&format!("bailiwick {command}"))).await;
-        let _lock = lock.map_err(|e| Failure::new(e.to_string()))?;
-        let planned = self.look(allowed, targets).await?;
+        let backend = &*self.backend().await?;
+        let work = self.apply_under_lock(backend, command, yes, expected, format, targets, allowed);
+        locked(self.ui, backend, lock_info(command, self.environment), work).await
+    }
+
+    #[allow(clippy::too_many_arguments)] // the command line's
+    async fn apply_under_lock(
+        &self,
+        backend: &dyn Backend,
+        command: &str,
+        yes: bool,
+        expected: Option<&str>,
+        format: ApplyFormat,
+        targets: &BTreeSet<Address>,
+        allowed: &Guard,
+    ) -> Ended {
+        let planned = self.look(backend, allowed, targets).await?;
         let report = render::terminal(&self.report(&planned, None), self.ui.palette());
         match format {
             ApplyFormat::Text => self.ui.result(&report),
@@ -289,6 +350,7 @@ impl Work<'_> {
         if !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0 {
             return Err(Failure::new("nothing was written"));
         }
+        not_lost(&planned.state, &planned.lost)?;
         expect(expected, &planned.plan)?;
         if !planned.plan.is_empty() && !yes {
             if !self.ui.can_ask() {
@@ -303,7 +365,7 @@ impl Work<'_> {
         }
         let known =
             Known { state: planned.state, version: planned.version, unknown: Vec::new(), recovered: planned.recovered };
-        self.execute(command, &planned.plan, known, &backend, format).await
+        self.execute(command, &planned.plan, known, backend, format).await
     }
 
     async fn apply_file(&self, path: &Path, expected: Option<&str>, format: ApplyFormat, allow: &Allow) -> Ended {
@@ -321,9 +383,13 @@ impl Work<'_> {
                 "the spec changed since the plan was made: make the plan anew; nothing was written",
             ));
         }
-        let backend = self.backend();
-        let _lock = backend.lock(lock_info("bailiwick apply")).await.map_err(|e| Failure::new(e.to_string()))?;
-        let known = self.state(&backend).await?;
+        let backend = &*self.backend().await?;
+        let work = self.apply_plan(backend, &plan, format, allow);
+        locked(self.ui, backend, lock_info("apply", self.environment), work).await
+    }
+
+    async fn apply_plan(&self, backend: &dyn Backend, plan: &Plan, format: ApplyFormat, allow: &Allow) -> Ended {
+        let known = self.state(backend).await?;
         let state = &known.state;
         // A project that was never applied has no lineage yet.
         let same_lineage = plan.state.0 == state.lineage.0 || (known.version == Version::None && state.serial == 0);
@@ -332,7 +398,7 @@ impl Work<'_> {
                 "the state changed since the plan was made: make the plan anew; nothing was written",
             ));
         }
-        let refusals = guard(&plan, state.resources.len(), &guard_of(allow, false)?);
+        let refusals = guard(plan, state.resources.len(), &self.guard_of(allow, false)?);
         if !refusals.is_empty() {
             let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
             return Err(Failure::new(lines.join("\nerror: ")));
@@ -341,8 +407,8 @@ impl Work<'_> {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(Failure::new(lines.join("\nerror: ")));
         }
-        self.unmoved(&plan).await?;
-        self.execute("apply", &plan, known, &backend, format).await
+        self.unmoved(plan).await?;
+        self.execute("apply", plan, known, backend, format).await
     }
 
     /// Refuses a saved plan as a whole if anything that it touches moved since.
@@ -398,10 +464,45 @@ impl Work<'_> {
         })
     }
 
+    /// Makes the state anew from the marks on what the spec names.
+    async fn rebuild(&self, yes: bool, adopted: &BTreeSet<Address>) -> Ended {
+        let backend = &*self.backend().await?;
+        let work = async {
+            let (_, compiled) = self.compile().await?;
+            if let Some(unknown) = adopted.iter().find(|a| !compiled.desired.resources.contains_key(*a)) {
+                return Err(Failure::new(format!("`{unknown}` is not in the spec")));
+            }
+            let mut stored = backend.load().await?;
+            if stored.state.is_none() && stored.journal.entries.iter().any(|e| e.state.1 > 0) {
+                self.ui.tell("there is a journal without its state: what its run made is told by the marks alone");
+                stored.journal = crate::state::Journal::default();
+            }
+            let Known { mut state, version, .. } = Known::of(stored, &self.spec.project)?;
+            let engine = self.engine();
+            let snapshot = engine.observe(&compiled.desired, &State::new(&state.project, state.lineage.clone())).await;
+            self.ui.finish();
+            let found = diff::reclaim(&compiled.desired, &snapshot, &state, adopted, |name| engine.kind(name));
+            let report = report::reclaimed(&state.project, state.resources.len(), &found);
+            self.ui.result(&render::terminal(&report, self.ui.palette()));
+            if found.ours.is_empty() {
+                return Ok(if found.unreadable.is_empty() { Exit::Ok } else { Exit::Error });
+            }
+            if !self.ui.agrees(yes, "Write this state? Nothing else is written.")? {
+                return Err(Failure::new("not written"));
+            }
+            let unreadable = !found.unreadable.is_empty();
+            state.resources.extend(found.ours);
+            state.serial += 1;
+            backend.save(&state, &version).await?;
+            Ok(if unreadable { Exit::Error } else { Exit::Ok })
+        };
+        locked(self.ui, backend, lock_info("state rebuild", self.environment), work).await
+    }
+
     /// What is live of all that is in the spec or the state.
     async fn world(&self) -> Result<World, Failure> {
         let (facts, compiled) = self.compile().await?;
-        let Known { state, .. } = self.state(&self.backend()).await?;
+        let Known { state, .. } = self.state(&*self.backend().await?).await?;
         let prepared = self.engine().prepare(compiled.desired, &state).await;
         self.ui.finish();
         let unread: Vec<String> = prepared
@@ -424,7 +525,7 @@ impl Work<'_> {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(Failure::new(lines.join("\nerror: ")));
         }
-        let Known { state, .. } = self.state(&self.backend()).await?;
+        let Known { state, .. } = self.state(&*self.backend().await?).await?;
         let engine = self.engine();
         // What was applied is held against what is live; the spec has no say.
         let prepared = engine.prepare(crate::desired::Desired::default(), &state).await;
@@ -497,6 +598,20 @@ fn expect(expected: Option<&str>, plan: &Plan) -> Result<(), Failure> {
     }
 }
 
+/// Refuses to take up what is ours already: adopted, it would never be deleted again.
+fn not_lost(state: &State, lost: &[Address]) -> Result<(), Failure> {
+    let Some(first) = lost.first() else { return Ok(()) };
+    let what = match lost.len() {
+        1 => first.to_string(),
+        n => format!("{first} and {} more", n - 1),
+    };
+    Err(Failure::new(format!(
+        "there is no state, but {what} carry the mark of project `{}`: the state was lost, or is kept elsewhere\n  put it \
+         back, or make it anew with `bailiwick state rebuild`; until then nothing is written",
+        state.project
+    )))
+}
+
 fn least(class: Class) -> DriftClass {
     match class {
         Class::Access => DriftClass::Access,
@@ -508,10 +623,6 @@ fn least(class: Class) -> DriftClass {
 
 fn addresses(texts: &[String]) -> Result<BTreeSet<Address>, Failure> {
     texts.iter().map(|t| t.parse().map_err(|e: crate::address::AddressError| Failure::new(e.to_string()))).collect()
-}
-
-fn guard_of(allow: &Allow, destroying: bool) -> Result<Guard, Failure> {
-    Ok(Guard { allow_deletes: allow.allow_deletes, allow_delete: addresses(&allow.allow_delete)?, destroying })
 }
 
 fn applied_json(plan: &Plan, outcomes: &crate::event::Outcomes) -> String {

@@ -9,13 +9,14 @@ mod live;
 mod offline;
 mod policy;
 mod project;
+mod state;
 mod ui;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use args::{Args, Command};
+use args::{Args, Command, StateCommand};
 use ui::{Environment, Ui};
 
 /// The exit codes of the contract.
@@ -61,6 +62,12 @@ impl Failure {
     }
 }
 
+impl From<crate::backend::BackendError> for Failure {
+    fn from(error: crate::backend::BackendError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
 type Ended = Result<Exit, Failure>;
 
 /// Runs the program on the process's own arguments.
@@ -91,8 +98,10 @@ fn run(ui: &Ui, args: &Args, environment: &Environment) -> Ended {
         Command::Init(answers) => init::run(ui, answers),
         Command::Validate { format } => offline::validate(ui, args, *format),
         Command::Graph { format } => offline::graph(ui, args, *format),
-        Command::Show { plan, format } => offline::show(ui, args, plan.as_deref(), *format),
-        Command::State { command } => offline::state(ui, args, command),
+        Command::Show { plan, format } => offline::show(ui, args, plan.as_deref(), *format, environment),
+        Command::State { command } if !matches!(command, StateCommand::Rebuild { .. }) => {
+            state::run(ui, args, command, environment)
+        }
         Command::Can(asked) if !asked.world.live => access::can(ui, &offline::world(ui, args)?, asked),
         Command::WhoCan(asked) if !asked.world.live => access::who_can(ui, &offline::world(ui, args)?, asked),
         Command::Policy { command } => policy::run(ui, command),
@@ -112,10 +121,7 @@ fn run(ui: &Ui, args: &Args, environment: &Environment) -> Ended {
         #[cfg(all(feature = "aws", feature = "kubernetes"))]
         live => live::run(ui, args, live, environment),
         #[cfg(not(all(feature = "aws", feature = "kubernetes")))]
-        _ => {
-            let _ = environment;
-            Err(Failure::new("this build has no AWS and Kubernetes support: it can validate, graph and show"))
-        }
+        _ => Err(Failure::new("this build has no AWS and Kubernetes support: it can validate, graph and show")),
     }
 }
 

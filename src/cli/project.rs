@@ -56,6 +56,12 @@ impl Project {
             return Err(Failure::told(wrong(&problems)));
         }
         let spec = spec.ok_or_else(|| Failure::told(0))?;
+        if let (Some(backend), Some(_)) = (&spec.backend, state) {
+            return Err(Failure::new(format!(
+                "the spec keeps its state in the bucket `{}`: leave out --state, or the `backend`",
+                backend.s3.bucket
+            )));
+        }
         let beside = given.first().map_or(Path::new(""), |first| {
             if first.is_dir() { first.as_path() } else { first.parent().unwrap_or(Path::new("")) }
         });
@@ -115,19 +121,29 @@ pub struct Known {
 
 impl Known {
     /// What is known from what is stored. A journal of an earlier state has been stored already and counts no more.
-    #[must_use]
-    pub fn of(stored: Stored, project: &str) -> Self {
+    ///
+    /// # Errors
+    /// When the journal continues another state than the one that is stored.
+    pub fn of(stored: Stored, project: &str) -> Result<Self, Failure> {
         let entries = stored.journal.entries;
         let base = stored.state.unwrap_or_else(|| {
             let lineage = entries.first().map_or_else(super::lineage, |e| Lineage(e.state.0.clone()));
             State::new(project, lineage)
         });
         let current = (base.lineage.0.clone(), base.serial);
+        if let Some(entry) = entries.iter().find(|e| e.state.0 != current.0 || e.state.1 > current.1) {
+            return Err(Failure::new(format!(
+                "the journal continues state {} of lineage {}, but what is stored is state {} of lineage {}; nothing was \
+                 written\n  put back the state that the journal continues; or remove the journal, and find with `bailiwick \
+                 state rebuild` what its run made",
+                entry.state.1, entry.state.0, current.1, current.0
+            )));
+        }
         let entries: Vec<Entry> = entries.into_iter().filter(|e| e.state == current).collect();
         let recovered = !entries.is_empty();
         let (state, unknown) = fold(base, &entries);
         let unknown = unknown.iter().map(ToString::to_string).collect();
-        Self { state, version: stored.version, unknown, recovered }
+        Ok(Self { state, version: stored.version, unknown, recovered })
     }
 }
 

@@ -1,11 +1,11 @@
 //! The streams: results on stdout, everything else on stderr, progress where people look.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::Failure;
 use super::args::Colour;
 use crate::check::Finding;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -24,6 +24,10 @@ pub struct Environment {
     pub s3_endpoint: bool,
     /// The filter for logs.
     pub log: Option<String>,
+    /// Who runs it, for those who find the state locked.
+    pub user: Option<String>,
+    /// The page of the CI run, likewise.
+    pub run: Option<String>,
 }
 
 impl Environment {
@@ -31,25 +35,38 @@ impl Environment {
     #[must_use]
     pub fn read() -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+        let value = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         Self {
             ci: set("CI"),
             no_color: set("NO_COLOR"),
             s3_endpoint: set("AWS_ENDPOINT_URL") || set("AWS_ENDPOINT_URL_S3"),
             log: std::env::var("BAILIWICK_LOG").ok(),
+            user: value("USER"),
+            run: run_page(value),
         }
     }
+}
+
+/// The page of the CI run: GitHub's, GitLab's, or Jenkins's.
+fn run_page(value: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let github = || {
+        let [server, repository, id] = ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"].map(&value);
+        Some(format!("{}/{}/actions/runs/{}", server?, repository?, id?))
+    };
+    github().or_else(|| value("CI_JOB_URL")).or_else(|| value("BUILD_URL"))
 }
 
 /// More problems than anybody reads are counted, not printed.
 const MOST_PROBLEMS: usize = 200;
 
 /// The streams.
+#[derive(Clone)]
 pub struct Ui {
     out: Palette,
     err: Palette,
     interactive: bool,
     verbose: bool,
-    bar: Mutex<Option<ProgressBar>>,
+    bar: Arc<Mutex<Option<ProgressBar>>>,
 }
 
 impl Ui {
@@ -68,7 +85,7 @@ impl Ui {
             err: palette(std::io::stderr().is_terminal()),
             interactive: std::io::stderr().is_terminal() && std::io::stdin().is_terminal() && !environment.ci,
             verbose,
-            bar: Mutex::new(None),
+            bar: Arc::default(),
         }
     }
 
@@ -145,6 +162,17 @@ impl Ui {
             Ok(n) if n > 0 => Some(answer.trim().to_owned()),
             _ => None,
         }
+    }
+
+    /// Asks for a yes, unless it was given already.
+    pub fn agrees(&self, yes: bool, question: &str) -> Result<bool, Failure> {
+        if yes {
+            return Ok(true);
+        }
+        if !self.can_ask() {
+            return Err(Failure::new("there is nobody to ask: say --yes; nothing was written"));
+        }
+        Ok(self.ask(&format!("\n{question} Only `yes` is taken for an answer:")).as_deref() == Some("yes"))
     }
 
     fn start(&self, total: usize, what: &'static str) {

@@ -2,7 +2,11 @@
 //!
 //! "Somebody changed it" and "you changed the spec" are different reasons, and both may be true at once.
 
+mod reclaim;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use reclaim::{Reclaimed, reclaim};
 
 use crate::address::Address;
 use crate::desired::{Desired, Identity};

@@ -18,6 +18,8 @@ pub struct Guard {
     pub allow_delete: BTreeSet<Address>,
     /// The share does not count: everything is meant to go.
     pub destroying: bool,
+    /// The bucket that holds the state.
+    pub state_bucket: Option<String>,
 }
 
 /// Why a plan is refused.
@@ -37,6 +39,14 @@ pub enum Refusal {
     )]
     Key {
         /// The key.
+        address: Address,
+    },
+    /// The state would go with the bucket that holds it.
+    #[error(
+        "{address} is the bucket that holds the state: keep the state elsewhere before it goes, or keep the bucket"
+    )]
+    State {
+        /// The bucket.
         address: Address,
     },
     /// Too much would go.
@@ -73,6 +83,16 @@ pub fn guard(plan: &Plan, managed: usize, allowed: &Guard) -> Vec<Refusal> {
             .filter(|s| s.name.address.kind().as_str() == "aws.kms.key")
             .filter(|s| !allowed.allow_delete.contains(&s.name.address))
             .map(|s| Refusal::Key { address: s.name.address.clone() }),
+    );
+    let holds_state = |s: &&&super::Step| {
+        s.name.address.kind().as_str() == "aws.s3.bucket" && allowed.state_bucket.as_ref() == Some(&s.physical_id)
+    };
+    refusals.extend(
+        going
+            .iter()
+            .filter(|s| s.deletes() && !(s.action == ActionKind::Delete && s.adopted))
+            .filter(holds_state)
+            .map(|s| Refusal::State { address: s.name.address.clone() }),
     );
     let count = going.iter().filter(|s| s.deletes()).count();
     let most = allowed.allow_deletes.unwrap_or_else(|| FREE.max(managed * SHARE / 100));

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 pub use access::{answer, answers, section as access_section};
 
-use crate::address::Scope;
+use crate::address::{Address, Scope};
 use crate::check::Finding;
 use crate::diagnostic::Severity;
-use crate::diff::{Drift, DriftClass};
+use crate::diff::{Drift, DriftClass, Reclaimed};
 use crate::document::is_policy;
 use crate::event::{Outcome, Outcomes};
 use crate::plan::{ActionKind, Phase, Plan, Refusal, Step, Summary};
@@ -380,6 +380,62 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[Finding]) -> Report {
         format!("{project}: {n} {} moved since the last apply", if n == 1 { "thing" } else { "things" })
     };
     Report { headline, sections, footer: Vec::new() }
+}
+
+/// What was found of a lost state, of which `known` things are still in it.
+#[must_use]
+pub fn reclaimed(project: &str, known: usize, found: &Reclaimed) -> Report {
+    let row = |mark, address: &Address, place: String, notes: Vec<String>| Row {
+        mark,
+        title: address.to_string(),
+        place,
+        notes,
+        details: Vec::new(),
+    };
+    let ours = found.ours.iter().map(|(address, owned)| {
+        let stays = if owned.adopted {
+            vec!["it existed before, and is released and not deleted later".into()]
+        } else {
+            Vec::new()
+        };
+        row(Mark::Adopt, address, place(&owned.scope), stays)
+    });
+    let foreign = found.foreign.iter().map(|(address, owner)| {
+        row(Mark::Bad, address, String::new(), vec![format!("it belongs to project `{owner}`")])
+    });
+    let unmarked = found.unmarked.iter().map(|address| {
+        row(
+            Mark::Note,
+            address,
+            String::new(),
+            vec!["it is there without a mark of ours: the next plan tells what becomes of it".into()],
+        )
+    });
+    let unreadable =
+        found.unreadable.iter().map(|(address, why)| row(Mark::Warn, address, String::new(), vec![why.clone()]));
+    let sections: [(&str, Vec<Row>); 3] = [
+        ("Carries the mark of this project", ours.collect()),
+        ("Could not be looked at", unreadable.collect()),
+        ("Not taken", foreign.chain(unmarked).collect()),
+    ];
+    let sections = sections.into_iter().filter(|(_, rows)| !rows.is_empty());
+    let sections = sections.map(|(title, rows)| Section { title: title.into(), rows }).collect();
+    let (n, unread, absent) = (found.ours.len(), found.unreadable.len(), found.absent.len());
+    let mut headline = format!("{project}: {n} to take into the state, {known} in it already, {absent} not there");
+    if unread > 0 {
+        headline = format!("{headline}, {unread} could not be looked at");
+    }
+    let mut footer = vec![format!(
+        "What left the spec before is not found: it carries the tag bailiwick:project = {project}, or the same as a label or \
+         annotation in a cluster."
+    )];
+    if n > 0 {
+        footer.push(
+            "Marks do not tell what existed before the project: name it with --adopted ADDRESS, or destroy deletes it."
+                .into(),
+        );
+    }
+    Report { headline, sections, footer }
 }
 
 /// The end report of an apply; `command` does what is left.

@@ -205,7 +205,7 @@ impl BucketSpec {
 /// Why a text is no name for a general purpose bucket.
 ///
 /// Source: S3 User Guide, "General purpose buckets naming rules".
-fn bucket_name_problem(name: &str) -> Option<&'static str> {
+pub(super) fn bucket_name_problem(name: &str) -> Option<&'static str> {
     let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     if !(3..=63).contains(&name.len()) {
         Some("it has fewer than 3 or more than 63 characters")

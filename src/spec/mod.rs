@@ -4,6 +4,7 @@
 //! together. It reports every problem of all files in one run.
 
 mod account;
+mod backend;
 mod bucket;
 mod cluster;
 mod facts;
@@ -21,6 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use account::{AccountSpec, AssumeRole, RoleStep};
+pub use backend::{BackendSpec, S3BackendSpec};
 pub use bucket::{BucketSpec, Encryption, KmsEncryption, LifecycleRule, Ownership, PolicyOwnership, SimpleEncryption};
 pub use cluster::{ClusterSpec, Identity, Management};
 pub use facts::Facts;
@@ -44,6 +46,9 @@ pub struct Spec {
     pub version: u32,
     /// The project, which marks everything that it owns.
     pub project: String,
+    /// Where the state lives; a folder beside the spec if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BackendSpec>,
     /// AWS accounts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub accounts: BTreeMap<String, AccountSpec>,
@@ -438,6 +443,9 @@ fn check(spec: &Spec, problems: &mut Problems<'_>) {
                 "give a cluster one entry",
             );
         }
+    }
+    if let Some(backend) = &spec.backend {
+        backend.s3.check(spec, problems);
     }
     let mut buckets: BTreeMap<&str, &str> = BTreeMap::new();
     for (key, bucket) in &spec.buckets {

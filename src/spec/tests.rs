@@ -104,3 +104,26 @@ fn a_file_that_is_too_large_is_not_parsed() {
     let text = "#".repeat(usize::try_from(node::MAX_FILE_BYTES).unwrap() + 1);
     check(&text, "s.yaml:1:1 file-too-large\n");
 }
+
+#[test]
+fn the_state_s_bucket_is_checked_and_never_one_that_the_spec_deletes() {
+    let with = |backend: &str| format!("{BASE}{backend}\n");
+    check(&with("backend: { s3: { bucket: acme-state, prefix: bailiwick/prod, account: a } }"), "");
+    check(&with("backend: { s3: { bucket: some-bucket, account: b, keep: 3, lease_seconds: 30 } }"), "");
+    let wrong = "backend: { s3: { bucket: Acme, prefix: /x, account: z, lease_seconds: 0, lock: yes } }";
+    check(
+        &with(wrong),
+        "s.yaml:14:26 invalid-bucket-name
+s.yaml:14:40 wrong-value
+s.yaml:14:53 dangling-reference
+s.yaml:14:71 wrong-value
+s.yaml:14:74 unknown-key
+",
+    );
+    let deleted = BASE.replace("name: some-bucket", "name: some-bucket, on_destroy: delete");
+    let backend = "backend: { s3: { bucket: some-bucket, account: b } }\n";
+    check(&format!("{deleted}{backend}"), "s.yaml:9:51 state-in-doomed-bucket\n");
+    let elsewhere = "buckets: { w: { managed: false } }\n";
+    assert_eq!(problems(&[("s.yaml", &format!("{deleted}{backend}")), ("t.yaml", elsewhere)]), "");
+    assert_eq!(problems(&[("s.yaml", &with(wrong)), ("t.yaml", "backend: null\n")]), "", "an overlay takes it away");
+}

@@ -78,6 +78,12 @@ pub enum JournalError {
         /// What is wrong.
         why: String,
     },
+    /// A part of it is not there.
+    #[error("a part of the journal is missing before {before}")]
+    Missing {
+        /// What comes after it.
+        before: String,
+    },
     /// A later version of the program wrote it.
     #[error(
         "the journal has format {found}, and this version reads up to {FORMAT}: use the newer bailiwick that wrote it"

@@ -5,6 +5,7 @@ mod journal;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use journal::{Entry, Happening, Journal, JournalError};
 
@@ -36,9 +37,20 @@ pub struct State {
     pub serial: u64,
     /// The version of the program that wrote it.
     pub tool_version: String,
+    /// The fencing number of the lock under which it was written; 0 where locks have none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fence: u64,
+    /// The digest of everything else but the fencing number, by which an edited file is recognised. Only in the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// What is owned, by address.
     #[schemars(with = "BTreeMap<String, Owned>")]
     pub resources: BTreeMap<Address, Owned>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde's skip_serializing_if asks for
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// One thing that is owned.
@@ -87,6 +99,14 @@ pub enum StateError {
         /// The format that was found.
         found: u64,
     },
+    /// Its text is not what was written.
+    #[error("the state was edited or damaged: what it holds has the digest {found}, and it says {said}")]
+    Edited {
+        /// The digest of what it holds.
+        found: Digest,
+        /// The digest that it gives.
+        said: Digest,
+    },
     /// It belongs to somebody else.
     #[error("the state belongs to project `{found}`, not to `{expected}`")]
     OtherProject {
@@ -107,6 +127,8 @@ impl State {
             lineage,
             serial: 0,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            fence: 0,
+            digest: None,
             resources: BTreeMap::new(),
         }
     }
@@ -114,29 +136,74 @@ impl State {
     /// Reads a state's text for a project.
     ///
     /// # Errors
-    /// When it is damaged, newer than this program, or another project's.
+    /// When it is damaged, edited, newer than this program, or another project's.
     pub fn parse(text: &str, project: &str) -> Result<Self, StateError> {
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| StateError::Damaged(e.to_string()))?;
-        let found = value.get("format").and_then(serde_json::Value::as_u64);
-        match found {
+        if text.trim().is_empty() {
+            return Err(StateError::Damaged("it is empty".into()));
+        }
+        let mut value: Value = serde_json::from_str(text).map_err(|e| StateError::Damaged(e.to_string()))?;
+        match value.get("format").and_then(Value::as_u64) {
             None => return Err(StateError::Damaged("it has no `format`".into())),
             Some(found) if found > u64::from(FORMAT) => return Err(StateError::Newer { found }),
             Some(_) => {}
         }
-        let state: Self = serde_json::from_value(value).map_err(|e| StateError::Damaged(e.to_string()))?;
-        if state.project != project {
-            return Err(StateError::OtherProject { found: state.project, expected: project.to_owned() });
+        if let Some(found) = value.get("project").and_then(Value::as_str)
+            && found != project
+        {
+            return Err(StateError::OtherProject { found: found.to_owned(), expected: project.to_owned() });
         }
-        Ok(state)
+        if let Some(said) = take(&mut value, "digest") {
+            let said = said.as_str().unwrap_or_default().to_owned().into();
+            let fence = take(&mut value, "fence");
+            let found = Document::digest_of(&value).map_err(|e| StateError::Damaged(e.to_string()))?;
+            if found != said {
+                return Err(StateError::Edited { found, said });
+            }
+            if let (Some(fence), Value::Object(map)) = (fence, &mut value) {
+                map.insert("fence".into(), fence);
+            }
+        }
+        serde_json::from_value(value).map_err(|e| StateError::Damaged(e.to_string()))
     }
 
-    /// The state's text: pretty, sorted, with a newline at the end.
+    /// Reads a state's bytes for a project.
+    ///
+    /// # Errors
+    /// As [`State::parse`], and when it is not text.
+    pub fn read(bytes: &[u8], project: &str) -> Result<Self, StateError> {
+        let text = std::str::from_utf8(bytes).map_err(|e| StateError::Damaged(e.to_string()))?;
+        Self::parse(text, project)
+    }
+
+    /// The state's text: pretty, with its digest, with a newline at the end.
     ///
     /// # Errors
     /// Never in practice: every part has a JSON form.
     pub fn to_text(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string_pretty(self).map(|text| text + "\n")
+        self.to_text_under(self.fence)
     }
+
+    /// The state's text under a fencing number.
+    ///
+    /// # Errors
+    /// As [`State::to_text`].
+    pub fn to_text_under(&self, fence: u64) -> Result<String, serde_json::Error> {
+        let mut value = serde_json::to_value(self)?;
+        take(&mut value, "fence");
+        take(&mut value, "digest");
+        let digest = Document::digest_of(&value)?;
+        if let Value::Object(map) = &mut value {
+            map.insert("digest".into(), serde_json::to_value(digest)?);
+            if fence > 0 {
+                map.insert("fence".into(), fence.into());
+            }
+        }
+        serde_json::to_string_pretty(&value).map(|text| text + "\n")
+    }
+}
+
+fn take(value: &mut Value, key: &str) -> Option<Value> {
+    value.as_object_mut().and_then(|map| map.remove(key))
 }
 
 /// The state after what a journal tells, and the addresses of which it is unknown whether the last step was done.

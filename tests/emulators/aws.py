@@ -24,6 +24,7 @@ A fault is a request that the emulator could not answer. Its status is 501, whic
 import argparse
 import base64
 import collections
+import contextlib
 import datetime
 import functools
 import hashlib
@@ -849,8 +850,12 @@ class S3Answers(S3Response):
             raise NotImplementedError(f"{request.method} of bucket {', '.join(sorted(missing))}")
         return self._refusal(asked) or super()._bucket_response(request, full_url)
 
+    # moto looks at If-Match and then writes; S3 does both at once.
+    CONDITIONAL = threading.RLock()
+
     def _key_response(self, request, full_url):
-        return self._refusal(set(request.args)) or super()._key_response(request, full_url)
+        with self.CONDITIONAL if request.method == "PUT" else contextlib.nullcontext():
+            return self._refusal(set(request.args)) or super()._key_response(request, full_url)
 
     def _refusal(self, asked):
         """What S3 answers before it looks at the operation: the bucket is elsewhere, or of another account."""

@@ -123,7 +123,7 @@ fn http(address: &str, line: &str, headers: &[(&str, &str)], body: &str) -> Answ
 pub struct Aws(Emulator);
 
 impl Aws {
-    fn start() -> Self {
+    pub fn start() -> Self {
         Self(Emulator::start("aws.py", &[]))
     }
 
@@ -739,6 +739,11 @@ impl World {
     /// Starts the program without waiting for its end.
     pub fn start(&self, arguments: &[&str]) -> Running {
         Running::start(self.command(arguments))
+    }
+
+    /// Starts a command of [`World::command`] without waiting for its end.
+    pub fn started(&self, command: Command) -> Running {
+        Running::start(command)
     }
 
     /// Applies without asking; everything must be done.

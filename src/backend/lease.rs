@@ -1,0 +1,396 @@
+//! A lock in an object store: an object that its holder rewrites at intervals.
+//!
+//! No two clocks are compared. A holder counts its lease on its own monotonic clock from the moment at which it sent the
+//! last rewriting that succeeded. Everybody else takes a lock for abandoned only after having watched the same version of
+//! the object, on their own clock, for the whole lease. Every taking is a conditional write over the version that was
+//! seen, so that one of many wins, and raises the fencing number, which stays in the object when the lock is given back.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::objects::{Condition, Objects};
+use super::{BackendError, Boxed, Listener, LockGuard, LockInfo, LockNews};
+
+/// The version of the lock's format.
+const FORMAT: u32 = 1;
+/// A holder rewrites the lock this often in a lease.
+const BEATS: u32 = 4;
+/// Others look this often in a lease whether it does.
+const LOOKS: u32 = 20;
+/// How often a contested lock is tried for before its holder is told.
+const TRIES: u32 = 5;
+
+/// What the object holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Record {
+    format: u32,
+    #[serde(flatten)]
+    info: LockInfo,
+    /// Grows with every holder.
+    fence: u64,
+    /// Grows with every rewriting by the same holder.
+    beat: u64,
+    lease_seconds: u64,
+    /// Nobody holds it.
+    #[serde(default)]
+    released: bool,
+    /// It was taken from its holder, who may not know yet.
+    #[serde(default)]
+    broken: bool,
+}
+
+impl Record {
+    fn lease(&self) -> Duration {
+        Duration::from_secs(self.lease_seconds.max(1))
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec_pretty(self)
+    }
+}
+
+/// What was found where the lock is.
+enum Found {
+    Nothing,
+    Record(Record, String),
+    /// Something that is no lock, and its version.
+    Damaged(String, String),
+}
+
+async fn look(objects: &dyn Objects, key: &str) -> Result<Found, BackendError> {
+    let Some(object) = objects.get(key).await? else { return Ok(Found::Nothing) };
+    match serde_json::from_slice::<Record>(&object.bytes) {
+        Ok(record) if record.format > FORMAT => {
+            let why = format!("the lock has format {}: use the newer bailiwick that wrote it", record.format);
+            Err(BackendError::Store { what: format!("read {}", objects.place(key)), why })
+        }
+        Ok(record) => Ok(Found::Record(record, object.tag)),
+        Err(why) => Ok(Found::Damaged(why.to_string(), object.tag)),
+    }
+}
+
+/// Who holds the lock.
+pub(super) async fn holder(objects: &dyn Objects, key: &str) -> Result<Option<LockInfo>, BackendError> {
+    Ok(match look(objects, key).await? {
+        Found::Record(record, _) if !record.released => Some(record.info),
+        Found::Damaged(_, tag) => Some(unreadable(tag)),
+        _ => None,
+    })
+}
+
+/// Stands for whoever wrote something that is no lock.
+fn unreadable(tag: String) -> LockInfo {
+    LockInfo {
+        holder: "somebody whose lock cannot be read".into(),
+        host: "an unknown machine".into(),
+        id: tag,
+        ..LockInfo::default()
+    }
+}
+
+/// Takes the lock away from a holder. The next one knows that this one may still be at work.
+pub(super) async fn unlock(objects: &dyn Objects, key: &str, from: &LockInfo) -> Result<(), BackendError> {
+    for _ in 0..TRIES {
+        let (record, tag) = match look(objects, key).await? {
+            Found::Record(record, tag) if record.info.id == from.id && !record.released => (record, tag),
+            Found::Damaged(_, tag) if tag == from.id => {
+                let record = Record {
+                    format: FORMAT,
+                    info: from.clone(),
+                    fence: 0,
+                    beat: 0,
+                    lease_seconds: 0,
+                    released: true,
+                    broken: true,
+                };
+                (record, tag)
+            }
+            _ => return Err(BackendError::Lost { path: objects.place(key), why: format!("{from} does not hold it") }),
+        };
+        let broken = Record { released: true, broken: true, ..record };
+        if objects.put(key, broken.bytes()?, Condition::Tag(tag)).await?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(BackendError::Moved { path: objects.place(key) })
+}
+
+/// What a lock was taken from.
+pub(super) enum Before {
+    /// Nobody, or somebody who gave it back.
+    Free,
+    /// There was no trace of earlier holders: the fencing number must be looked for elsewhere.
+    Nothing,
+    /// Somebody who may still be at work.
+    Somebody,
+}
+
+/// A lock that was taken.
+pub(super) struct Lease {
+    objects: Arc<dyn Objects>,
+    key: String,
+    info: LockInfo,
+    lease: Duration,
+    listener: Listener,
+    now: Mutex<Now>,
+}
+
+struct Now {
+    fence: u64,
+    beat: u64,
+    tag: String,
+    until: Instant,
+    lost: Option<String>,
+}
+
+impl Lease {
+    /// Takes the lock: at once if nobody holds it, and after a whole lease without a sign of life if somebody does.
+    pub(super) async fn take(
+        objects: Arc<dyn Objects>,
+        key: String,
+        info: LockInfo,
+        lease: Duration,
+        listener: Listener,
+    ) -> Result<(Arc<Self>, Before), BackendError> {
+        let mut contested = 0;
+        let mut sent = Instant::now();
+        let (now, before) = loop {
+            let (fence, condition, before, from) = match look(&*objects, &key).await? {
+                Found::Nothing => (0, Condition::Absent, Before::Nothing, None),
+                Found::Damaged(why, tag) => {
+                    let path = objects.place(&key);
+                    let why = format!("it is damaged: {why}");
+                    let by = Box::new(unreadable(tag));
+                    let advice = format!("{why}; `bailiwick state unlock` removes it");
+                    return Err(BackendError::Advised { why: Box::new(BackendError::Locked { path, by }), advice });
+                }
+                // The answer to our own write was lost.
+                Found::Record(record, tag) if record.info.id == info.id && !record.released => {
+                    let now = Now { fence: record.fence, beat: record.beat, tag, until: sent + lease, lost: None };
+                    break (now, if record.fence == 1 { Before::Nothing } else { Before::Somebody });
+                }
+                Found::Record(record, tag) if record.released => {
+                    let before = match (record.broken, record.fence) {
+                        (true, 0) => Before::Nothing,
+                        (true, _) => Before::Somebody,
+                        (false, _) => Before::Free,
+                    };
+                    (record.fence, Condition::Tag(tag), before, None)
+                }
+                Found::Record(record, tag) => {
+                    listener(LockNews::Watched { by: record.info.clone(), at_most: record.lease() });
+                    match watch(&*objects, &key, &record, &tag).await? {
+                        Watched::Silent => {
+                            (record.fence, Condition::Tag(tag), Before::Somebody, Some(record.info.clone()))
+                        }
+                        Watched::GivenBack => continue,
+                        Watched::Alive(by) => {
+                            return Err(BackendError::Locked { path: objects.place(&key), by: Box::new(by) });
+                        }
+                    }
+                }
+            };
+            sent = Instant::now();
+            let record = Record {
+                format: FORMAT,
+                info: info.clone(),
+                fence: fence + 1,
+                beat: 0,
+                lease_seconds: lease.as_secs(),
+                released: false,
+                broken: false,
+            };
+            if let Some(tag) = objects.put(&key, record.bytes()?, condition).await? {
+                if let Some(from) = from {
+                    listener(LockNews::TakenOver { from });
+                }
+                break (Now { fence: record.fence, beat: 0, tag, until: sent + lease, lost: None }, before);
+            }
+            contested += 1;
+            if contested >= TRIES {
+                return Err(BackendError::Moved { path: objects.place(&key) });
+            }
+        };
+        Ok((Arc::new(Self { objects, key, info, lease, listener, now: Mutex::new(now) }), before))
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn fence(&self) -> u64 {
+        self.now().fence
+    }
+
+    fn record(&self, beat: u64, released: bool) -> Record {
+        let (info, fence) = (self.info.clone(), self.fence());
+        let lease_seconds = self.lease.as_secs();
+        Record { format: FORMAT, info, fence, beat, lease_seconds, released, broken: false }
+    }
+
+    fn error(&self, why: String) -> BackendError {
+        BackendError::Lost { path: self.objects.place(&self.key), why }
+    }
+
+    fn lose(&self, why: String) -> BackendError {
+        let first = self.now().lost.replace(why.clone()).is_none();
+        if first {
+            (self.listener)(LockNews::Lost { why: why.clone() });
+        }
+        self.error(why)
+    }
+
+    /// Whether it is ours as far as can be told without asking.
+    pub(super) fn held(&self) -> Result<(), BackendError> {
+        let (until, lost) = {
+            let now = self.now();
+            (now.until, now.lost.clone())
+        };
+        match lost {
+            Some(why) => Err(self.error(why)),
+            None if Instant::now() >= until => Err(self.lose(self.ran_out())),
+            None => Ok(()),
+        }
+    }
+
+    fn ran_out(&self) -> String {
+        format!("it could not be renewed for {} s", self.lease.as_secs())
+    }
+
+    /// Whether it is ours, as the store says. A machine that slept does not know how long.
+    pub(super) async fn confirm(&self) -> Result<(), BackendError> {
+        self.held()?;
+        match look(&*self.objects, &self.key).await? {
+            Found::Record(record, _) if self.is_ours(&record) => Ok(()),
+            other => Err(self.lose(taken(&other))),
+        }
+    }
+
+    fn is_ours(&self, record: &Record) -> bool {
+        record.info.id == self.info.id && !record.released && record.fence == self.fence()
+    }
+
+    /// Moves the fencing number above one that was found elsewhere.
+    pub(super) async fn fence_above(&self, other: u64) -> Result<(), BackendError> {
+        if other < self.fence() {
+            return Ok(());
+        }
+        let (tag, sent) = (self.now().tag.clone(), Instant::now());
+        let record = Record { fence: other + 1, ..self.record(0, false) };
+        let Some(tag) = self.objects.put(&self.key, record.bytes()?, Condition::Tag(tag)).await? else {
+            return Err(self.lose("somebody else wrote it".into()));
+        };
+        let mut now = self.now();
+        (now.fence, now.tag, now.until) = (record.fence, tag, sent + self.lease);
+        Ok(())
+    }
+
+    /// Rewrites the lock at intervals until it is lost.
+    pub(super) async fn keep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(self.lease / BEATS).await;
+            self.renew().await;
+            if self.held().is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn renew(&self) {
+        let sent = Instant::now();
+        let (tag, beat) = {
+            let now = self.now();
+            (now.tag.clone(), now.beat + 1)
+        };
+        let Ok(bytes) = self.record(beat, false).bytes() else { return };
+        let renewed = tokio::time::timeout(self.lease / BEATS, self.objects.put(&self.key, bytes, Condition::Tag(tag)));
+        match renewed.await {
+            Ok(Ok(Some(tag))) => self.renewed(tag, beat, sent),
+            // Somebody else wrote it, or we did and the answer was lost.
+            Ok(Ok(None)) => match look(&*self.objects, &self.key).await {
+                Ok(Found::Record(record, tag)) if self.is_ours(&record) => self.renewed(tag, record.beat, sent),
+                Ok(other) => {
+                    self.lose(taken(&other));
+                }
+                Err(_) => {}
+            },
+            // No answer: what is left of the lease counts.
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+
+    fn renewed(&self, tag: String, beat: u64, sent: Instant) {
+        let mut now = self.now();
+        (now.tag, now.beat, now.until) = (tag, beat, sent + self.lease);
+    }
+
+    async fn give_back(&self) -> Result<(), BackendError> {
+        for _ in 0..TRIES {
+            match look(&*self.objects, &self.key).await? {
+                Found::Record(record, tag) if self.is_ours(&record) => {
+                    let released = self.record(record.beat, true).bytes()?;
+                    if self.objects.put(&self.key, released, Condition::Tag(tag)).await?.is_some() {
+                        return Ok(());
+                    }
+                }
+                // Lost already, or given back by a write whose answer was lost.
+                _ => return Ok(()),
+            }
+        }
+        Err(BackendError::Moved { path: self.objects.place(&self.key) })
+    }
+}
+
+fn taken(found: &Found) -> String {
+    match found {
+        Found::Record(record, _) if record.broken => "it was broken with `state unlock`".to_owned(),
+        Found::Record(record, _) if record.released => "it was given back".to_owned(),
+        Found::Record(record, _) => format!("it was taken over by {}", record.info),
+        Found::Nothing => "somebody removed it".to_owned(),
+        Found::Damaged(..) => "somebody overwrote it".to_owned(),
+    }
+}
+
+enum Watched {
+    Silent,
+    GivenBack,
+    Alive(LockInfo),
+}
+
+/// Looks at somebody's lock until it changes, for a whole lease at most.
+async fn watch(objects: &dyn Objects, key: &str, record: &Record, tag: &str) -> Result<Watched, BackendError> {
+    let since = Instant::now();
+    while since.elapsed() < record.lease() {
+        tokio::time::sleep(record.lease() / LOOKS).await;
+        match look(objects, key).await? {
+            Found::Record(_, found) if found == tag => {}
+            Found::Record(other, _) if !other.released => return Ok(Watched::Alive(other.info)),
+            _ => return Ok(Watched::GivenBack),
+        }
+    }
+    Ok(Watched::Silent)
+}
+
+/// A lease that is kept alive as long as this is held.
+pub(super) struct Kept {
+    pub(super) lease: Arc<Lease>,
+    pub(super) keeping: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.keeping.abort();
+    }
+}
+
+impl LockGuard for Kept {
+    fn release(self: Box<Self>) -> Boxed<'static, ()> {
+        Box::pin(async move {
+            self.keeping.abort();
+            self.lease.give_back().await
+        })
+    }
+}

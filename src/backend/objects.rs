@@ -1,0 +1,402 @@
+//! State in a store of objects: the protocol, whatever the store.
+//!
+//! Below the prefix and the project's name there are
+//!
+//! - `state.json`: the state, replaced only over the version that was read;
+//! - `earlier/<serial>-<version>.json`: the states before it;
+//! - `lock.json`: the lock, see [`super::lease`];
+//! - `journal/<serial>-<lineage>/<fence>-<n>.jsonl`: journal lines, the batches of one holder numbered from 0.
+//!
+//! Whoever takes a lock from somebody who may still be at work seals the state first: it is written anew with the new
+//! fencing number, so that the other one can no longer replace the version that it read.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{StreamExt as _, TryStreamExt as _};
+
+use super::lease::{Before, Kept, Lease, holder, unlock};
+use super::{Backend, BackendError, Boxed, Listener, LockGuard, LockInfo, Stored, Version, unusable};
+use crate::document::Digest;
+use crate::state::{Entry, Happening, Journal, JournalError, Lineage, State};
+
+const STATE: &str = "state.json";
+const LOCK: &str = "lock.json";
+const JOURNAL: &str = "journal/";
+const EARLIER: &str = "earlier/";
+/// Requests under way at once.
+const AT_ONCE: usize = 16;
+/// How often a load that was overtaken by a save begins anew.
+const LOADS: usize = 4;
+
+/// An object as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// What it holds.
+    pub bytes: Vec<u8>,
+    /// What the store calls this version of it.
+    pub tag: String,
+}
+
+/// Under which condition an object is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Always.
+    Always,
+    /// There is none.
+    Absent,
+    /// There is one, and it has this tag.
+    Tag(String),
+}
+
+/// What the protocol asks of a store. Writes are atomic, and reads see the last one.
+pub trait Objects: Send + Sync + 'static {
+    /// The full name of a key, for people.
+    fn place(&self, key: &str) -> String;
+    /// Reads an object, if there is one.
+    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Object>>;
+    /// Writes an object and returns its tag, or nothing if the condition does not hold.
+    fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Condition) -> Boxed<'a, Option<String>>;
+    /// Copies an object.
+    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> Boxed<'a, ()>;
+    /// The keys that begin with a text, sorted.
+    fn list<'a>(&'a self, prefix: &'a str) -> Boxed<'a, Vec<String>>;
+    /// Removes an object.
+    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()>;
+}
+
+/// How a state is kept.
+#[derive(Clone)]
+pub struct Settings {
+    /// How long a lock counts without a sign of life of its holder.
+    pub lease: Duration,
+    /// How many earlier states are kept.
+    pub keep: usize,
+    /// Hears news of the lock.
+    pub listener: Listener,
+}
+
+/// A project's state in a store of objects.
+pub struct ObjectBackend {
+    objects: Arc<dyn Objects>,
+    project: String,
+    settings: Settings,
+    lease: Mutex<Option<Arc<Lease>>>,
+    queue: Mutex<Queue>,
+    journal: tokio::sync::Mutex<Written>,
+}
+
+/// Lines that wait to be written with the next batch.
+#[derive(Default)]
+struct Queue {
+    text: String,
+    tickets: u64,
+}
+
+/// What of the journal has been written.
+#[derive(Default)]
+struct Written {
+    tickets: u64,
+    folder: String,
+    batches: u64,
+    broken: Option<String>,
+}
+
+impl ObjectBackend {
+    /// The state of a project in a store.
+    #[must_use]
+    pub fn new(objects: Arc<dyn Objects>, project: &str, settings: Settings) -> Self {
+        Self {
+            objects,
+            project: project.to_owned(),
+            settings,
+            lease: Mutex::default(),
+            queue: Mutex::default(),
+            journal: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}/{name}", self.project)
+    }
+
+    fn locate(&self, name: &str) -> String {
+        self.objects.place(&self.key(name))
+    }
+
+    fn lease(&self) -> Result<Arc<Lease>, BackendError> {
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        lease.ok_or_else(|| BackendError::Lost { path: self.locate(LOCK), why: "it was never taken".into() })
+    }
+
+    async fn read_state(&self) -> Result<(Option<State>, Version), BackendError> {
+        let Some(object) = self.objects.get(&self.key(STATE)).await? else { return Ok((None, Version::None)) };
+        match State::read(&object.bytes, &self.project) {
+            Ok(state) => Ok((Some(state), Version::Tag(object.tag))),
+            Err(why) => {
+                let earlier = self.objects.list(&self.key(EARLIER)).await.unwrap_or_default();
+                let last = earlier.last().map(|key| self.objects.place(key));
+                Err(unusable(&self.locate(STATE), why, earlier.len(), last))
+            }
+        }
+    }
+
+    /// The journal's objects from a serial on, by folder.
+    async fn journal_keys(&self, serial: u64) -> Result<BTreeMap<String, Vec<String>>, BackendError> {
+        let prefix = self.key(JOURNAL);
+        let mut folders: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for key in self.objects.list(&prefix).await? {
+            let Some((folder, _)) = key.strip_prefix(&prefix).and_then(|rest| rest.split_once('/')) else { continue };
+            if serial_of(folder).is_some_and(|of| of >= serial) {
+                folders.entry(folder.to_owned()).or_default().push(key);
+            }
+        }
+        Ok(folders)
+    }
+
+    /// Reads the journal from a serial on. Nothing, if an object went while it was read.
+    async fn read_journal(&self, serial: u64) -> Result<Option<Journal>, BackendError> {
+        let damaged = |why| BackendError::Journal { path: self.locate(JOURNAL), why };
+        let keys: Vec<String> = self.journal_keys(serial).await?.into_values().flatten().collect();
+        let reads: Vec<_> = keys.iter().map(|key| self.objects.get(key)).collect();
+        let objects: Vec<Option<Object>> = futures_util::stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        let Some(objects) = objects.into_iter().collect::<Option<Vec<Object>>>() else { return Ok(None) };
+        complete(&keys).map_err(damaged)?;
+        let bytes: Vec<u8> = objects.into_iter().flat_map(|object| object.bytes).collect();
+        Journal::parse(&bytes).map(Some).map_err(damaged)
+    }
+
+    async fn read(&self) -> Result<Stored, BackendError> {
+        let mut last = None;
+        for _ in 0..LOADS {
+            let (state, version) = self.read_state().await?;
+            match self.read_journal(state.as_ref().map_or(0, |s| s.serial)).await {
+                Ok(Some(journal)) => return Ok(Stored { state, version, journal }),
+                // A save removes the journal that it has taken in: then the state is another one.
+                Err(error) if last.as_ref() == Some(&version) => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
+            last = Some(version);
+        }
+        let why = "it is written by somebody else all the time: try again when their run is done".to_owned();
+        Err(BackendError::Store { what: format!("read {}", self.locate(STATE)), why })
+    }
+
+    async fn take_lock(&self, info: LockInfo) -> Result<Box<dyn LockGuard>, BackendError> {
+        let (key, settings) = (self.key(LOCK), &self.settings);
+        let lineage = Lineage(info.id.clone());
+        let taken = Lease::take(self.objects.clone(), key, info, settings.lease, settings.listener.clone()).await?;
+        let (lease, before) = taken;
+        // Sealing may take as long as the state is large.
+        let keeping = tokio::spawn(lease.clone().keep());
+        let kept = Kept { lease: lease.clone(), keeping };
+        if let Err(error) = self.succeed(&lease, before, lineage).await {
+            let _ = Box::new(kept).release().await;
+            return Err(error);
+        }
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+        *self.journal.lock().await = Written::default();
+        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = Queue::default();
+        Ok(Box::new(kept))
+    }
+
+    /// Makes sure that nobody who held the lock before can write any more.
+    async fn succeed(&self, lease: &Lease, before: Before, lineage: Lineage) -> Result<(), BackendError> {
+        match before {
+            Before::Free => return Ok(()),
+            Before::Somebody => {}
+            Before::Nothing => match self.last_fence().await? {
+                0 => return Ok(()),
+                earlier => lease.fence_above(earlier).await?,
+            },
+        }
+        self.seal(lease, lineage).await
+    }
+
+    /// The highest fencing number of which there is a trace besides the lock.
+    async fn last_fence(&self) -> Result<u64, BackendError> {
+        let written = self.objects.get(&self.key(STATE)).await?.and_then(|o| State::read(&o.bytes, &self.project).ok());
+        let keys = self.journal_keys(0).await?.into_values().flatten();
+        let fences = keys.filter_map(|key| numbers(&key).map(|(fence, _)| fence));
+        Ok(fences.chain(written.map(|s| s.fence)).max().unwrap_or(0))
+    }
+
+    /// Writes the state anew under our fencing number, so that nobody else can replace the version that they read.
+    async fn seal(&self, lease: &Lease, lineage: Lineage) -> Result<(), BackendError> {
+        for _ in 0..LOADS {
+            let (state, condition) = match self.objects.get(&self.key(STATE)).await? {
+                // What cannot be read is not written over.
+                Some(object) => match State::read(&object.bytes, &self.project) {
+                    Ok(state) => (state, Condition::Tag(object.tag)),
+                    Err(_) => return Ok(()),
+                },
+                None => {
+                    let journal = self.read_journal(0).await?.unwrap_or_default();
+                    let lineage = journal.entries.first().map_or(lineage.clone(), |e| Lineage(e.state.0.clone()));
+                    (State::new(&self.project, lineage), Condition::Absent)
+                }
+            };
+            lease.confirm().await?;
+            let sealed = state.to_text_under(lease.fence())?;
+            if self.objects.put(&self.key(STATE), sealed.into_bytes(), condition).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(BackendError::Moved { path: self.locate(STATE) })
+    }
+
+    async fn write_journal(&self, entries: &[Entry]) -> Result<(), BackendError> {
+        let Some(first) = entries.first() else { return Ok(()) };
+        let lease = self.lease()?;
+        lease.held()?;
+        let folder = folder(&first.state.0, first.state.1);
+        let lines = entries.iter().map(Entry::line).collect::<Result<String, _>>()?;
+        let ticket = {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.text.push_str(&lines);
+            queue.tickets += 1;
+            queue.tickets
+        };
+        let mut written = self.journal.lock().await;
+        // While we waited, our lines may have gone with somebody else's.
+        if written.tickets < ticket {
+            self.write_batch(&lease, folder, &mut written).await?;
+        }
+        drop(written);
+        if entries.iter().any(|e| matches!(e.happening, Happening::Begin { .. })) {
+            lease.confirm().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes everything that waits as one object. After a failure nothing more is written: a line that is missing in the
+    /// middle would make the rest worthless.
+    async fn write_batch(&self, lease: &Lease, folder: String, written: &mut Written) -> Result<(), BackendError> {
+        let what = || format!("write {}", self.locate(JOURNAL));
+        if let Some(why) = &written.broken {
+            return Err(BackendError::Store { what: what(), why: why.clone() });
+        }
+        let (text, tickets) = {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            (std::mem::take(&mut queue.text), queue.tickets)
+        };
+        if written.folder != folder {
+            *written = Written { folder, tickets: written.tickets, ..Written::default() };
+        }
+        let name = format!("{JOURNAL}{}/{:08}-{:08}.jsonl", written.folder, lease.fence(), written.batches);
+        match self.objects.put(&self.key(&name), text.into_bytes(), Condition::Always).await {
+            Ok(_) => {
+                written.batches += 1;
+                written.tickets = tickets;
+                Ok(())
+            }
+            Err(error) => {
+                written.broken = Some(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    async fn write_state(&self, state: &State, over: &Version) -> Result<Version, BackendError> {
+        let lease = self.lease()?;
+        lease.confirm().await?;
+        let text = state.to_text_under(lease.fence())?;
+        let digest = Digest::of(text.as_bytes());
+        let key = self.key(STATE);
+        let condition = match over {
+            Version::Tag(tag) => {
+                let version = Digest::of(tag.as_bytes());
+                let name = format!("{EARLIER}{:010}-{}.json", state.serial.saturating_sub(1), version.short(12));
+                self.objects.copy(&key, &self.key(&name)).await?;
+                Condition::Tag(tag.clone())
+            }
+            Version::None => Condition::Absent,
+            Version::Digest(_) => return Err(BackendError::Moved { path: self.locate(STATE) }),
+        };
+        let tag = match self.objects.put(&key, text.into_bytes(), condition).await? {
+            Some(tag) => tag,
+            // It is ours if the answer to our own write was lost.
+            None => match self.objects.get(&key).await? {
+                Some(object) if Digest::of(&object.bytes) == digest => object.tag,
+                _ => return Err(BackendError::Moved { path: self.locate(STATE) }),
+            },
+        };
+        // The state is safe. What cannot be removed now counts no more, and goes with the next save.
+        let _ = self.clear(state.serial).await;
+        Ok(Version::Tag(tag))
+    }
+
+    /// Removes the journals of all states before a serial, and all but the last of the earlier states.
+    async fn clear(&self, serial: u64) -> Result<(), BackendError> {
+        let journals = self.journal_keys(0).await?.into_iter();
+        let old = journals.filter(|(folder, _)| serial_of(folder).is_some_and(|of| of < serial));
+        let mut going: Vec<String> = old.flat_map(|(_, keys)| keys).collect();
+        let mut earlier = self.objects.list(&self.key(EARLIER)).await?;
+        earlier.truncate(earlier.len().saturating_sub(self.settings.keep));
+        going.extend(earlier);
+        let deletes: Vec<_> = going.iter().map(|key| self.objects.delete(key)).collect();
+        futures_util::stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect().await
+    }
+}
+
+/// The folder of the journal that continues a state.
+fn folder(lineage: &str, serial: u64) -> String {
+    format!("{serial:010}-{}", Digest::of(lineage.as_bytes()).short(12))
+}
+
+fn serial_of(folder: &str) -> Option<u64> {
+    folder.split_once('-')?.0.parse().ok()
+}
+
+/// The fencing number and the number of the batch in a journal's key.
+fn numbers(key: &str) -> Option<(u64, u64)> {
+    let (fence, batch) = key.rsplit_once('/')?.1.strip_suffix(".jsonl")?.split_once('-')?;
+    Some((fence.parse().ok()?, batch.parse().ok()?))
+}
+
+/// Batches are written one after the other: a gap is a loss.
+fn complete(keys: &[String]) -> Result<(), JournalError> {
+    let mut next: BTreeMap<(&str, u64), u64> = BTreeMap::new();
+    for key in keys {
+        let missing = || JournalError::Missing { before: key.clone() };
+        let folder = key.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let (fence, batch) = numbers(key).ok_or_else(missing)?;
+        let expected = next.entry((folder, fence)).or_default();
+        if batch != *expected {
+            return Err(missing());
+        }
+        *expected += 1;
+    }
+    Ok(())
+}
+
+impl Backend for ObjectBackend {
+    fn place(&self) -> String {
+        self.locate(STATE)
+    }
+
+    fn load(&self) -> Boxed<'_, Stored> {
+        Box::pin(self.read())
+    }
+
+    fn lock(&self, info: LockInfo) -> Boxed<'_, Box<dyn LockGuard>> {
+        Box::pin(self.take_lock(info))
+    }
+
+    fn holder(&self) -> Boxed<'_, Option<LockInfo>> {
+        Box::pin(async move { holder(&*self.objects, &self.key(LOCK)).await })
+    }
+
+    fn unlock<'a>(&'a self, from: &'a LockInfo) -> Boxed<'a, ()> {
+        Box::pin(async move { unlock(&*self.objects, &self.key(LOCK), from).await })
+    }
+
+    fn append<'a>(&'a self, entries: &'a [Entry]) -> Boxed<'a, ()> {
+        Box::pin(self.write_journal(entries))
+    }
+
+    fn save<'a>(&'a self, state: &'a State, over: &'a Version) -> Boxed<'a, Version> {
+        Box::pin(self.write_state(state, over))
+    }
+}

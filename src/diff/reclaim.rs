@@ -1,0 +1,95 @@
+//! What of a spec is ours already, told by the marks on it: how a lost state is made anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::address::Address;
+use crate::desired::Desired;
+use crate::kind::{AnyKind, Resource};
+use crate::snapshot::{Seen, Snapshot};
+use crate::state::{Owned, State};
+
+/// Kinds that nobody can mark, each a part of something that carries a mark: they belong to whom that belongs to.
+const PARTS: [&str; 2] = ["aws.iam.role_policy", "aws.iam.role_policy_attachment"];
+/// Documents that others share: ours are the statements with our Sids.
+const SHARED: [&str; 2] = ["aws.s3.bucket_policy", "aws.kms.key_policy"];
+
+/// What looking for marks gave. What the state knows already is in none of these.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reclaimed {
+    /// Things that carry this project's mark.
+    pub ours: BTreeMap<Address, Owned>,
+    /// Things of another project, and which.
+    pub foreign: BTreeMap<Address, String>,
+    /// Things that are there and carry no mark.
+    pub unmarked: BTreeSet<Address>,
+    /// Things that could not be looked at, and why.
+    pub unreadable: BTreeMap<Address, String>,
+    /// Things that are not there.
+    pub absent: BTreeSet<Address>,
+}
+
+/// Looks for the marks of a state's project on what is desired. Whether something existed before it was marked, marks do
+/// not tell: `adopted` does.
+#[must_use]
+pub fn reclaim<'k>(
+    desired: &Desired,
+    snapshot: &Snapshot,
+    state: &State,
+    adopted: &BTreeSet<Address>,
+    kinds: impl Fn(&str) -> Option<&'k dyn AnyKind>,
+) -> Reclaimed {
+    let mut found = Reclaimed::default();
+    let unknown = || desired.resources.values().filter(|r| !state.resources.contains_key(&r.address));
+    let is_part = |r: &&Resource| PARTS.contains(&r.address.kind().as_str());
+    // Parts come after what they are parts of.
+    for resource in unknown().filter(|r| !is_part(r)).chain(unknown().filter(is_part)) {
+        let address = resource.address.clone();
+        let kind_name = address.kind().as_str();
+        let (body, owner) = match snapshot.at(&address) {
+            Seen::Unreadable { why } => {
+                found.unreadable.insert(address, why);
+                continue;
+            }
+            Seen::Absent => {
+                found.absent.insert(address);
+                continue;
+            }
+            Seen::Present { body, owner } => (body, owner),
+        };
+        let Some(kind) = kinds(kind_name) else { continue };
+        let ours = match owner {
+            Some(owner) if owner != state.project => {
+                found.foreign.insert(address, owner);
+                continue;
+            }
+            Some(_) => true,
+            None if SHARED.contains(&kind_name) => !kind.claimed(&body, None, None).0.is_null(),
+            None if PARTS.contains(&kind_name) => {
+                let mut whole =
+                    resource.wish.references.iter().map(|r| &r.to).filter(|to| to.kind().as_str() == "aws.iam.role");
+                whole.any(|to| state.resources.contains_key(to) || found.ours.contains_key(to))
+            }
+            None => false,
+        };
+        if ours {
+            let fingerprint = Some(body.digest());
+            let body = Some(kind.claimed(&body, Some(&resource.wish.body), None));
+            let wish = &resource.wish;
+            let owned = Owned {
+                scope: wish.scope.clone(),
+                physical_id: wish.physical_id.clone(),
+                adopted: adopted.contains(&address),
+                body,
+                fingerprint,
+                references: wish.references.clone(),
+                on_destroy: wish.on_destroy,
+                protect: wish.protect,
+                former: None,
+            };
+            found.ours.insert(address, owned);
+        } else {
+            found.unmarked.insert(address);
+        }
+    }
+    found
+}

@@ -1,0 +1,100 @@
+//! Where the state lives, if not in a folder beside the spec.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::bucket::bucket_name_problem;
+use super::{OnDestroy, Problems, Spec};
+use crate::address::Region;
+
+/// Where the state lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackendSpec {
+    /// In a bucket, for teams and CI.
+    pub s3: S3BackendSpec,
+}
+
+/// A bucket that holds state, journal and lock. It must exist, and the spec must not delete it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct S3BackendSpec {
+    /// The bucket's name.
+    pub bucket: String,
+    /// Everything is kept below this, in a folder with the project's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// The bucket's owner, and the credentials to reach it: a key under `accounts`.
+    pub account: String,
+    /// The bucket's region, the account's if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// After how many seconds without a sign of life a lock counts as abandoned; 60 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 3600))]
+    pub lease_seconds: Option<u32>,
+    /// How many earlier states are kept; 10 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep: Option<u32>,
+}
+
+impl S3BackendSpec {
+    /// The bucket's region.
+    #[must_use]
+    pub fn region(&self, spec: &Spec) -> Region {
+        let of_account = || spec.accounts.get(&self.account).map(|a| a.region.clone());
+        self.region.clone().or_else(of_account).unwrap_or_else(|| Region("us-east-1".into()))
+    }
+
+    /// The prefix, empty if there is none.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.prefix.as_deref().unwrap_or_default()
+    }
+
+    /// How long a lock counts without a sign of life.
+    #[must_use]
+    pub fn lease(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.lease_seconds.unwrap_or(60).into())
+    }
+
+    /// How many earlier states are kept.
+    #[must_use]
+    pub fn keep(&self) -> usize {
+        self.keep.unwrap_or(10) as usize
+    }
+
+    pub(super) fn check(&self, spec: &Spec, problems: &mut Problems<'_>) {
+        let at = |field| ["backend", "s3", field];
+        problems.reference(&at("account"), "account", &self.account, &spec.accounts);
+        if let Some(why) = bucket_name_problem(&self.bucket) {
+            problems.error(
+                "invalid-bucket-name",
+                &at("bucket"),
+                format!("`{}` is no bucket name: {why}", self.bucket),
+                "name a bucket that exists",
+            );
+        }
+        let sound = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        let prefix = self.prefix();
+        if prefix.starts_with('/') || prefix.contains("//") || prefix.len() > 512 || !prefix.chars().all(sound) {
+            problems.error(
+                "wrong-value",
+                &at("prefix"),
+                format!("`{prefix}` cannot be the prefix of a state"),
+                "letters, digits and -_./ with no slash at the beginning, such as bailiwick/prod",
+            );
+        }
+        let doomed =
+            spec.buckets.iter().find(|(_, b)| b.name == self.bucket && b.managed && b.on_destroy == OnDestroy::Delete);
+        if let Some((key, _)) = doomed {
+            problems.error(
+                "state-in-doomed-bucket",
+                &["buckets", key, "on_destroy"],
+                format!("`{}` holds the state, and `buckets.{key}` would delete it on destroy", self.bucket),
+                "keep the state in a bucket that this spec does not delete: say `on_destroy: keep`, or name another one",
+            );
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The program from end to end where its state lives in a bucket, is locked, lost, or of no use.
+
+// A test ends where it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg(all(feature = "aws", feature = "kubernetes"))]
+
+#[path = "support/emulators.rs"]
+mod emulators;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use emulators::{Gate, PLATFORM, Ran, Verdict, World};
+use serde_json::{Value, json};
+
+/// One service account with Pod Identity, and a bucket of the same account. The lease is short: a test waits for its end.
+const SPEC: &str = r#"version: 1
+project: pods
+backend: { s3: { bucket: acme-state, prefix: team/prod, account: platform, lease_seconds: 4 } }
+accounts:
+  platform: { id: "111111111111", region: us-west-2, assume_role: bailiwick }
+clusters:
+  prod: { account: platform, name: prod-eks, context: prod, identity: pod_identity }
+buckets:
+  data: { account: platform, name: acme-data, on_destroy: delete }
+service_accounts:
+  job: { cluster: prod, namespace: NAMESPACE, name: job }
+grants:
+  - { to: job, bucket: data, prefix: "", access: read_write }
+"#;
+
+const STATE: &str = "/acme-state/team/prod/pods/state.json";
+const LOCK: &str = "/acme-state/team/prod/pods/lock.json";
+
+fn seeded(spec: &str) -> World {
+    let world = World::new();
+    world.aws.seed(&json!({
+        "clusters": [{ "account": PLATFORM, "region": "us-west-2", "name": "prod-eks" }],
+        "buckets": [{ "account": PLATFORM, "region": "us-west-2", "name": "acme-state" }],
+    }));
+    world.spec(spec);
+    world
+}
+
+/// The same with the state in a folder.
+fn in_folder() -> String {
+    SPEC.lines().filter(|line| !line.starts_with("backend:")).map(|line| format!("{line}\n")).collect()
+}
+
+fn object(world: &World, key: &str) -> Value {
+    world.aws.s3(PLATFORM, &format!("GET {key}"), "").json()
+}
+
+fn keys(world: &World) -> String {
+    world.aws.s3(PLATFORM, "GET /acme-state?list-type=2", "").ok()
+}
+
+/// What was sent that changes anything but the state.
+fn writes(world: &World) -> u64 {
+    let words = ["Create", "Put", "Delete", "Attach", "Update", "Tag"];
+    ["iam", "eks"].iter().map(|service| world.aws.count(service, &words)).sum()
+}
+
+/// Holds the first request that makes a role.
+fn gate_before_the_role(world: &World) -> Gate {
+    let held = AtomicBool::new(false);
+    Gate::open(&world.aws, move |request| {
+        let role = request.contains("Action=CreateRole&");
+        if role && !held.swap(true, Ordering::Relaxed) { Verdict::Hold } else { Verdict::Pass }
+    })
+}
+
+#[test]
+fn everything_that_uses_the_state_works_with_a_bucket() {
+    let world = seeded(SPEC);
+    world.apply();
+    world.settled();
+    assert!(!world.folder().join("state").exists(), "nothing is left on this machine");
+    let state = object(&world, STATE);
+    assert_eq!((state["project"].as_str(), state["serial"].as_u64()), (Some("pods"), Some(1)));
+    assert_eq!(object(&world, LOCK)["released"], true);
+    assert!(!keys(&world).contains("/journal/"), "{}", keys(&world));
+
+    world.bailiwick(&["state", "list"]).exits(0).shows(&["aws.iam.role.job", "aws.s3.bucket.data"]);
+    world.bailiwick(&["state", "show", "aws.iam.role.job"]).exits(0).shows(&["pods-job"]);
+    world.bailiwick(&["show"]).exits(0).shows(&["aws.iam.role.job"]);
+    world.bailiwick(&["plan", "--out", "saved.plan"]).exits(0);
+    world.bailiwick(&["apply", "saved.plan"]).exits(0);
+    world.bailiwick(&["state", "mv", "aws.iam.role.job", "aws.iam.role.task"]).exits(0);
+    world.bailiwick(&["state", "mv", "aws.iam.role.task", "aws.iam.role.job"]).exits(0);
+    assert!(keys(&world).contains("team/prod/pods/earlier/0000000001-"), "{}", keys(&world));
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    assert_eq!(object(&world, STATE)["resources"], json!({}));
+    assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
+}
+
+#[test]
+fn the_second_of_two_applies_is_told_who_is_at_work() {
+    let mut world = seeded(SPEC);
+    let gate = gate_before_the_role(&world);
+    world.through(&gate);
+    let mut first = world.command(&["apply", "--yes"]);
+    first.env("USER", "alice").env("GITHUB_SERVER_URL", "https://ci.example");
+    first.env("GITHUB_REPOSITORY", "acme/access").env("GITHUB_RUN_ID", "42");
+    let mut first = world.started(first);
+    gate.wait(&mut first);
+    let second = world.bailiwick(&["apply", "--yes"]).exits(1);
+    second.says(&[
+        "watching for up to 4 s whether it still runs",
+        "s3://acme-state/team/prod/pods/lock.json is locked by bailiwick apply by alice on ",
+        "https://ci.example/acme/access/actions/runs/42: wait until it is done",
+    ]);
+    assert_eq!(object(&world, LOCK)["holder"], "bailiwick apply by alice");
+    gate.release();
+    first.end().exits(0);
+    world.settled();
+}
+
+#[test]
+fn a_broken_lock_stops_the_run_that_held_it() {
+    let mut world = seeded(SPEC);
+    let gate = gate_before_the_role(&world);
+    world.through(&gate);
+    let mut first = world.start(&["apply", "--yes"]);
+    gate.wait(&mut first);
+    world.bailiwick(&["state", "unlock"]).exits(1).says(&["is held by bailiwick apply on ", "there is nobody to ask"]);
+    assert_ne!(object(&world, LOCK)["released"], true);
+    world.bailiwick(&["state", "unlock", "--yes"]).exits(0).says(&["broke the lock of bailiwick apply on "]);
+    gate.release();
+    let stopped = first.end().exits(1);
+    stopped.says(&["is no longer ours", "it was broken with `state unlock`", "what was done is in the journal"]);
+
+    world.without_gate();
+    world.apply();
+    world.settled();
+    assert_eq!(world.aws.roles(PLATFORM), ["pods-job"]);
+    world.bailiwick(&["state", "unlock", "--yes"]).exits(0).says(&["nobody holds the lock"]);
+}
+
+#[test]
+fn the_lock_of_a_run_that_was_killed_is_taken_over_after_its_lease() {
+    let mut world = seeded(SPEC);
+    let gate = gate_before_the_role(&world);
+    world.through(&gate);
+    let mut first = world.start(&["apply", "--yes"]);
+    gate.wait(&mut first);
+    first.signal("KILL");
+    first.end();
+    gate.release();
+    world.without_gate();
+    let next = world.apply();
+    next.says(&["watching for up to 4 s", "took the lock over from bailiwick apply on "]);
+    world.settled();
+    assert_eq!(object(&world, LOCK)["fence"], 2);
+}
+
+#[test]
+fn a_lost_state_is_made_anew_from_the_marks() {
+    for spec in [SPEC.to_owned(), in_folder()] {
+        let world = seeded(&spec);
+        world.apply();
+        let lose = || {
+            if spec == SPEC {
+                world.aws.s3(PLATFORM, &format!("DELETE {STATE}"), "").ok();
+            } else {
+                std::fs::remove_dir_all(world.folder().join("state")).unwrap();
+            }
+        };
+        lose();
+        let hint = "there is no state, but aws.eks.addon.prod/eks-pod-identity-agent and 5 more carry the mark of project `pods`";
+        world.bailiwick(&["plan"]).exits(0).shows(&[hint, "`bailiwick state rebuild`"]);
+        let sent = writes(&world);
+        for command in ["apply", "destroy"] {
+            world.bailiwick(&[command, "--yes"]).exits(1).says(&[hint, "make it anew with `bailiwick state rebuild`"]);
+        }
+        world.bailiwick(&["state", "rebuild"]).exits(1).says(&["there is nobody to ask"]);
+        let rebuilt = world.bailiwick(&["state", "rebuild", "--yes"]).exits(0);
+        rebuilt.shows(&[
+            "to take into the state, 0 in it already, 0 not there",
+            "aws.iam.role.job",
+            "aws.s3.bucket.data",
+        ]);
+        assert_eq!(writes(&world), sent, "nothing but the state is written");
+
+        world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0).shows(&["nothing to do"]);
+        world.settled();
+        world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["0 to take into the state"]);
+        world.bailiwick(&["destroy", "--yes"]).exits(0);
+        assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
+        assert!(world.kube.service_account(&world.namespace, "job").is_none());
+        assert!(!world.aws.s3(PLATFORM, "GET /", "").ok().contains("acme-data"), "what it made goes");
+    }
+}
+
+#[test]
+fn rebuilding_takes_nothing_of_another_project_and_nothing_without_a_mark() {
+    let world = World::new();
+    let theirs = json!({ "bailiwick:project": "other" });
+    world.aws.seed(&json!({
+        "clusters": [{ "account": PLATFORM, "region": "us-west-2", "name": "prod-eks" }],
+        "roles": [{ "account": PLATFORM, "name": "pods-job", "tags": theirs, "inline": { "bailiwick-access": {
+            "Version": "2012-10-17",
+            "Statement": [{ "Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::acme-data/*" }]
+        } } }],
+        "buckets": [{ "account": PLATFORM, "region": "us-west-2", "name": "acme-data" }],
+    }));
+    world.spec(&in_folder());
+    let rebuilt = world.bailiwick(&["state", "rebuild", "--yes"]).exits(0);
+    rebuilt.shows(&[
+        "pods: 0 to take into the state",
+        "aws.iam.role.job",
+        "it belongs to project `other`",
+        "aws.s3.bucket.data",
+        "it is there without a mark of ours",
+    ]);
+    assert!(!world.folder().join("state/pods.json").exists());
+}
+
+#[test]
+fn what_was_adopted_is_named_when_the_state_is_made_anew() {
+    let world = seeded(&in_folder());
+    world.apply();
+    std::fs::remove_dir_all(world.folder().join("state")).unwrap();
+    let unknown = world.bailiwick(&["state", "rebuild", "--yes", "--adopted", "aws.iam.role.nobody"]).exits(1);
+    unknown.says(&["`aws.iam.role.nobody` is not in the spec"]);
+    world.bailiwick(&["state", "rebuild", "--yes", "--adopted", "aws.iam.role.job"]).exits(0);
+    world.settled();
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    assert_eq!(world.aws.roles(PLATFORM), ["pods-job"], "it is released, not deleted");
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_told_and_not_taken() {
+    let mut world = seeded(&in_folder());
+    world.apply();
+    std::fs::remove_dir_all(world.folder().join("state")).unwrap();
+    let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+    let gate = Gate::open(&world.aws, move |request| {
+        if request.contains("/acme-data") { Verdict::Answer(403, denied.into()) } else { Verdict::Pass }
+    });
+    world.through(&gate);
+    let partly = world.bailiwick(&["state", "rebuild", "--yes"]).exits(1);
+    partly.shows(&["could not be looked at", "aws.s3.bucket.data"]);
+    let state = world.state("pods");
+    assert!(state["resources"].get("aws.iam.role.job").is_some(), "{state:#}");
+    assert!(state["resources"].get("aws.s3.bucket.data").is_none(), "{state:#}");
+    world.without_gate();
+    world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["1 to take into the state"]);
+    world.settled();
+}
+
+/// Runs everything that writes, each of which must refuse.
+fn refused(world: &World, texts: &[&str]) {
+    let refused = |ran: Ran| ran.exits(1).says(texts);
+    refused(world.bailiwick(&["plan"]));
+    refused(world.bailiwick(&["apply", "--yes"]));
+    refused(world.bailiwick(&["destroy", "--yes"]));
+    refused(world.bailiwick(&["drift"]));
+    refused(world.bailiwick(&["state", "list"]));
+}
+
+#[test]
+fn a_state_that_is_of_no_use_stops_everything_and_is_not_overwritten() {
+    let world = seeded(SPEC);
+    world.apply();
+    world.bailiwick(&["state", "rm", "aws.s3.bucket.data"]).exits(0);
+    let good = world.aws.s3(PLATFORM, &format!("GET {STATE}"), "").ok();
+    let sent = writes(&world);
+    let cases = [
+        (good.replace("pods-job", "pods-jobs"), "was edited or damaged"),
+        (good[..good.len() / 2].to_owned(), "the state is damaged"),
+        (String::new(), "the state is damaged: it is empty"),
+        (good.replace("\"format\": 1", "\"format\": 9"), "use the newer bailiwick that wrote it"),
+        (good.replace("\"project\": \"pods\"", "\"project\": \"other\""), "belongs to project `other`, not to `pods`"),
+    ];
+    for (text, expected) in cases {
+        world.aws.s3(PLATFORM, &format!("PUT {STATE}"), &text).ok();
+        refused(&world, &[expected]);
+        assert_eq!(world.aws.s3(PLATFORM, &format!("GET {STATE}"), "").ok(), text);
+    }
+    assert_eq!(writes(&world), sent);
+    world.aws.s3(PLATFORM, &format!("PUT {STATE}"), "{").ok();
+    refused(
+        &world,
+        &["1 earlier states are kept, the last of them in s3://acme-state/team/prod/pods/earlier/0000000001-"],
+    );
+    world.aws.s3(PLATFORM, &format!("PUT {STATE}"), &good).ok();
+    world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["1 to take into the state"]);
+    world.settled();
+}
+
+#[test]
+fn a_journal_of_another_state_is_not_forgotten() {
+    let world = seeded(&in_folder());
+    world.apply();
+    let first = world.read("state/pods.json");
+    world.spec(&in_folder().replace("access: read_write", "access: read"));
+    world.apply();
+    // A journal of the second state, and the first one put back.
+    let second = world.read("state/pods.json");
+    let serial: Value = serde_json::from_str(&second).unwrap();
+    let (lineage, serial) = (serial["lineage"].as_str().unwrap(), serial["serial"].as_u64().unwrap());
+    let entry = bailiwick::state::Entry::new(
+        (lineage, serial),
+        "2026-01-01T00:00:00Z".into(),
+        bailiwick::address::Address::new("aws.iam.role", "x"),
+        bailiwick::state::Happening::Begin { action: "create".into(), creates: None },
+    );
+    world.write("state/pods.journal", &entry.line().unwrap());
+    world.bailiwick(&["state", "list"]).exits(0);
+    world.write("state/pods.json", &first);
+    refused(
+        &world,
+        &["the journal continues state 2 of lineage", "but what is stored is state 1", "nothing was written"],
+    );
+}
+
+#[test]
+fn where_the_journal_cannot_be_written_no_call_is_made() {
+    let world = seeded(&in_folder());
+    world.write("state", "");
+    world.bailiwick(&["apply", "--yes"]).exits(1).says(&["state: "]);
+    assert_eq!(world.aws.writes(), 0);
+    let mut world = seeded(SPEC);
+    let gate = Gate::open(&world.aws, |request| {
+        let journal = request.starts_with("PUT ") && request.contains("/journal/");
+        if journal { Verdict::Answer(403, "<Error><Code>AccessDenied</Code></Error>".into()) } else { Verdict::Pass }
+    });
+    world.through(&gate);
+    world.bailiwick(&["apply", "--yes"]).exits(1).says(&["cannot write s3://acme-state/team/prod/pods/journal/"]);
+    assert_eq!(writes(&world), 0);
+    world.without_gate();
+    world.apply();
+    world.settled();
+}
+
+#[test]
+fn the_identity_of_the_state_s_account_comes_first() {
+    let world = seeded(
+        &SPEC.replace("111111111111\", region: us-west-2, assume_role: bailiwick", "111111111111\", region: us-west-2"),
+    );
+    refused(&world, &["account `platform` is 111111111111 in the spec, but the credentials belong to"]);
+    assert_eq!(world.aws.count("s3", &[""]), 0, "{}", world.aws.requests());
+}
+
+#[test]
+fn a_bucket_that_is_not_there_or_somebody_else_s_is_told() {
+    let world = seeded(&SPEC.replace("acme-state", "acme-nowhere"));
+    refused(&world, &["s3://acme-nowhere/team/prod/pods/", "NoSuchBucket"]);
+    world
+        .aws
+        .seed(&json!({ "buckets": [{ "account": "333333333333", "region": "us-west-2", "name": "acme-theirs" }] }));
+    world.spec(&SPEC.replace("acme-state", "acme-theirs"));
+    refused(&world, &["s3://acme-theirs/team/prod/pods/", "AccessDenied"]);
+}
+
+#[test]
+fn the_bucket_of_the_state_is_never_deleted() {
+    // Made when the state was in a folder, and then chosen for the state.
+    let world = seeded(&in_folder());
+    world.apply();
+    let moved = SPEC.replace("bucket: acme-state", "bucket: acme-data");
+    world.spec(&moved);
+    world.bailiwick(&["validate"]).exits(1).says(&["state-in-doomed-bucket", "would delete it on destroy"]);
+    // The state moves into a bucket that it says is to go, and that the spec no longer names.
+    world.aws.s3(PLATFORM, "PUT /acme-data/team/prod/pods/state.json", &world.read("state/pods.json")).ok();
+    let named = ["buckets:", "  data:", "grants:", "  - {"];
+    let left = moved.lines().filter(|line| !named.iter().any(|name| line.starts_with(name)));
+    world.spec(&left.map(|line| format!("{line}\n")).collect::<String>());
+    let refused = world.bailiwick(&["apply", "--yes", "--allow-deletes", "9"]).exits(1);
+    refused.shows(&["aws.s3.bucket.data is the bucket that holds the state"]);
+    world.bailiwick(&["destroy", "--yes"]).exits(1);
+    assert!(world.aws.s3(PLATFORM, "GET /", "").ok().contains("acme-data"));
+    world.bailiwick(&["--state", "elsewhere", "plan"]).exits(1).says(&["leave out --state"]);
+}
