@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use super::arn;
 use super::condition::{Condition, Operator, Qualifier, Test};
@@ -397,22 +398,27 @@ impl PartialOrd for Number {
     }
 }
 
+/// The years that AWS takes in a date: `CreatePolicy` refuses others.
+const YEARS: RangeInclusive<i128> = -292_275_054..=292_278_993;
+
 /// The instant of a date in nanoseconds since 1970: a W3C profile of ISO 8601, or seconds of the UNIX epoch.
 ///
-/// Source: IAM User Guide, "Date condition operators".
+/// Source: IAM User Guide, "Date condition operators"; for the bounds, what `CreatePolicy` takes and refuses.
 pub(super) fn instant(text: &str) -> Option<i128> {
     const SECOND: i128 = 1_000_000_000;
     let text = text.trim();
     let upper = text.to_ascii_uppercase();
     if !upper.contains('T') && !upper.contains('-') {
         let (whole, fraction) = upper.split_once('.').unwrap_or((&upper, ""));
-        return Some(digits(whole)? * SECOND + nanoseconds(fraction)?);
+        let whole = digits(whole).filter(|seconds| i64::try_from(*seconds).is_ok())?;
+        return Some(whole * SECOND + nanoseconds(fraction)?);
     }
     let (date, time) = upper.split_once('T').unwrap_or((&upper, ""));
+    let (sign, date) = date.strip_prefix('-').map_or((1, date), |rest| (-1, rest));
     let mut parts = date.split('-');
     let (year, month, day) = (parts.next()?, parts.next().unwrap_or("1"), parts.next().unwrap_or("1"));
-    let (year, month, day) = (digits(year)?, digits(month)?, digits(day)?);
-    if parts.next().is_some() || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+    let (year, month, day) = (sign * digits(year)?, digits(month)?, digits(day)?);
+    if parts.next().is_some() || !YEARS.contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
     let days = days_since_epoch(year, month, day);
@@ -427,7 +433,7 @@ pub(super) fn instant(text: &str) -> Option<i128> {
         let (hour, minute, second) = (parts.next()?, parts.next().unwrap_or("0"), parts.next().unwrap_or("0"));
         let (second, fraction) = second.split_once('.').unwrap_or((second, ""));
         let (hour, minute, second) = (digits(hour)?, digits(minute)?, digits(second)?);
-        if parts.next().is_some() || hour > 24 || minute > 59 || second > 60 {
+        if parts.next().is_some() || hour > 23 || minute > 59 || second > 59 {
             return None;
         }
         seconds = hour * 3600 + minute * 60 + second;
@@ -436,19 +442,20 @@ pub(super) fn instant(text: &str) -> Option<i128> {
     Some((days * 86_400 + seconds - offset) * SECOND + nanos)
 }
 
+/// A number of at most as many digits as the largest of 64 bits has.
 fn digits(text: &str) -> Option<i128> {
-    if text.is_empty() || text.len() > 18 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if text.is_empty() || text.len() > 19 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     text.parse().ok()
 }
 
+/// A fraction of a second, no finer than nanoseconds.
 fn nanoseconds(fraction: &str) -> Option<i128> {
     if fraction.is_empty() {
         return Some(0);
     }
-    let nine: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    digits(&nine)
+    digits(&format!("{fraction:0<9}")).filter(|_| fraction.len() <= 9)
 }
 
 /// `Z`, `+02:00`, `-0500` or `+02`.
@@ -548,10 +555,25 @@ mod tests {
             assert_eq!(instant(same), Some(1_775_001_600_000_000_000), "{same}");
         }
         assert_eq!(instant("1970-01-01T00:00:00.5Z"), Some(500_000_000));
+        assert_eq!(instant("9223372036854775807"), Some(i128::from(i64::MAX) * 1_000_000_000));
+        assert!(instant("-292275054") < instant("-0001-02-03T04:05:06Z"));
         assert_eq!(instant("2024-03-01").unwrap() - instant("2024-02-28").unwrap(), 2 * 86_400_000_000_000);
-        for wrong in
-            ["", "tomorrow", "2026-13-01", "2026-01-32", "2026-01-01T25:00:00Z", "2026-01-01T00:00:00+1", "01/02/2026"]
-        {
+        for wrong in [
+            "",
+            "-",
+            "--01",
+            "tomorrow",
+            "2026-13-01",
+            "2026-01-32",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:00:60Z",
+            "2026-01-01T00:00:00+1",
+            "2026-01-01T00:00:00.1999999999Z",
+            "9223372036854775808",
+            "-292275055",
+            "292278994-01",
+            "01/02/2026",
+        ] {
             assert_eq!(instant(wrong), None, "{wrong}");
         }
     }

@@ -353,9 +353,11 @@ fn resource_problem(text: &str) -> Option<String> {
     if !is_pattern && !PARTITIONS.contains(&partition) {
         return Some(format!("`{partition}` in `{text}` is not a partition; they are `{}`", PARTITIONS.join("`, `")));
     }
-    let Some((service, rest)) = rest.and_then(|rest| rest.split_once(':')) else {
+    let Some(rest) = rest else {
         return Some(format!("`{text}` does not say of which service it is"));
     };
+    // `CreatePolicy` takes ARNs that end early, S3's and IAM's own apart; they match nothing.
+    let (service, rest) = rest.split_once(':').unwrap_or((rest, ""));
     if service.is_empty() {
         return Some(format!("`{text}` has an empty service"));
     }
@@ -365,7 +367,9 @@ fn resource_problem(text: &str) -> Option<String> {
     let mut parts = rest.splitn(3, ':');
     let (region, account, resource) =
         (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next());
-    let resource = resource?;
+    let Some(resource) = resource else {
+        return matches!(service, "iam" | "s3").then(|| format!("`{text}` has fewer than six parts"));
+    };
     match service {
         "iam" if !region.is_empty() => Some(format!("`{text}` has a region, and IAM resources have none")),
         "iam"
@@ -439,6 +443,7 @@ mod tests {
             "arn:aws:s3:eu-west-1:111122223333:accesspoint/a",
             "arn:aws:ec2:us-east-1::x",
             "arn:aws:nosuchservice:::x",
+            "arn:aws:nosuchservice",
         ] {
             assert!(resource(right), "{right}");
         }
@@ -446,7 +451,9 @@ mod tests {
             "",
             "bucket",
             "arn:wrong:s3:::b",
+            "arn:aws",
             "arn:aws:s3",
+            "arn:aws:s3:b",
             "arn:aws::::b",
             "arn:aws::b",
             "arn:aws:iam:us-east-1::user/x",
