@@ -211,6 +211,29 @@ impl Problems<'_> {
         let place = self.text.zip(offset).map(|(text, at)| json::line_and_column(text, at));
         self.found.push(ParseError { message: message.into(), pointer, place });
     }
+
+    /// Sids that are used twice, among the statements that name principals or among those that do not. IAM refuses them;
+    /// services that keep policies with principals have rules of their own. An empty Sid counts as none.
+    ///
+    /// Sources: IAM User Guide, "IAM JSON policy elements: Sid" ("In IAM, the Sid value must be unique") and "IAM Access
+    /// Analyzer policy check reference", "Unique Sids required" ("for this policy type").
+    pub fn sids(&mut self, path: &Path, statements: &[Node], with_principal: bool) {
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        for (index, node) in statements.iter().enumerate() {
+            let Json::Object(members) = &node.value else {
+                continue;
+            };
+            let has_principal = members.iter().any(|m| matches!(m.name.as_ref(), "Principal" | "NotPrincipal"));
+            let sid = members.iter().find(|member| member.name == "Sid");
+            let Some(Node { value: Json::String(sid), offset }) = sid.map(|m| &m.node) else {
+                continue;
+            };
+            if !sid.is_empty() && has_principal == with_principal && !seen.insert(sid) {
+                let message = format!("the Sid `{sid}` is used twice; a Sid is unique in its policy");
+                self.add(&path.index(index).name("Sid"), *offset, message);
+            }
+        }
+    }
 }
 
 struct Reader<'t> {
@@ -310,33 +333,10 @@ impl Reader<'_> {
                         out.push(statement.at(index + 1));
                     }
                 }
-                self.sids(path, list);
+                self.problems.sids(path, list, false);
             }
             Json::Object(_) => out.extend(self.statement(path, node).map(|s| s.at(1))),
             _ => self.expected(path, node, "a list of statements"),
-        }
-    }
-
-    /// Sids are unique in a policy; an empty one counts as none.
-    ///
-    /// Source: IAM User Guide, "IAM JSON policy elements: Sid".
-    fn sids(&mut self, path: &Path, statements: &[Node]) {
-        let mut seen: BTreeSet<&str> = BTreeSet::new();
-        for (index, node) in statements.iter().enumerate() {
-            let Json::Object(members) = &node.value else {
-                continue;
-            };
-            let sid = members.iter().find(|member| member.name == "Sid");
-            let Some(Node { value: Json::String(sid), offset }) = sid.map(|m| &m.node) else {
-                continue;
-            };
-            if sid.is_empty() {
-                continue;
-            }
-            if !seen.insert(sid) {
-                let message = format!("the Sid `{sid}` is used twice; a Sid is unique in its policy");
-                self.add(&path.index(index).name("Sid"), *offset, message);
-            }
         }
     }
 

@@ -168,6 +168,9 @@ impl Checker<'_> {
                 for (index, node) in list.iter().enumerate() {
                     self.statement(&path.index(index), node);
                 }
+                if !self.kind.is_of_resource() {
+                    self.problems.sids(&path, list, true);
+                }
             }
             Json::Object(_) => self.statement(&path, &statement.node),
             _ => {}
@@ -190,7 +193,12 @@ impl Checker<'_> {
                     let message = "a trust policy has no resource: it is about the role that it is attached to";
                     self.add(&here, *offset, message);
                 }
-                "Resource" | "NotResource" => self.texts(&here, node, resource_problem),
+                "Resource" | "NotResource" => {
+                    self.texts(&here, node, resource_problem);
+                    if self.kind != PolicyKind::Resource {
+                        self.texts(&here, node, missing_parts);
+                    }
+                }
                 "Principal" | "NotPrincipal" => self.principal(&here, *offset, name, node),
                 "Condition" => self.conditions(&here, node),
                 _ => {}
@@ -356,20 +364,14 @@ fn resource_problem(text: &str) -> Option<String> {
     let Some(rest) = rest else {
         return Some(format!("`{text}` does not say of which service it is"));
     };
-    // `CreatePolicy` takes ARNs that end early, S3's and IAM's own apart; they match nothing.
     let (service, rest) = rest.split_once(':').unwrap_or((rest, ""));
     if service.is_empty() {
         return Some(format!("`{text}` has an empty service"));
     }
-    if text.contains("::") && text.matches(':').count() < 5 {
-        return Some(format!("`{text}` has fewer than six parts"));
-    }
     let mut parts = rest.splitn(3, ':');
     let (region, account, resource) =
         (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next());
-    let Some(resource) = resource else {
-        return matches!(service, "iam" | "s3").then(|| format!("`{text}` has fewer than six parts"));
-    };
+    let resource = resource?;
     match service {
         "iam" if !region.is_empty() => Some(format!("`{text}` has a region, and IAM resources have none")),
         "iam"
@@ -390,6 +392,15 @@ fn resource_problem(text: &str) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// An ARN that ends early. `CreatePolicy` refuses those with empty parts and those of its own and of S3; which service keeps
+/// a policy of [`PolicyKind::Resource`], and whether it minds, is not known.
+fn missing_parts(text: &str) -> Option<String> {
+    let mut parts = text.split(':');
+    let service = parts.nth(2).filter(|service| !service.is_empty())?;
+    let refused = text.contains("::") || matches!(service, "iam" | "s3");
+    (refused && parts.count() < 3).then(|| format!("`{text}` has fewer than six parts"))
 }
 
 /// How the resource part of an IAM ARN begins. Source: the message of `CreatePolicy`.
@@ -494,6 +505,26 @@ mod tests {
         let mut statement = statement.clone();
         statement["Resource"] = json!("*");
         statement
+    }
+
+    #[test]
+    fn a_sid_is_unique_where_iam_keeps_the_policy() {
+        let statement = json!({"Sid": "a", "Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"});
+        let twice = json!([statement, statement]);
+        let told = "/Statement/1/Sid: the Sid `a` is used twice; a Sid is unique in its policy";
+        assert_eq!(messages(PolicyKind::Trust, &twice), [told]);
+        assert!(messages(PolicyKind::Resource, &twice).is_empty());
+    }
+
+    #[test]
+    fn the_rules_of_iam_for_arns_are_not_those_of_an_unknown_service() {
+        let statement =
+            json!({"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3::b/*"});
+        assert_eq!(
+            messages(PolicyKind::Bucket, &statement),
+            ["/Statement/Resource: `arn:aws:s3::b/*` has fewer than six parts"]
+        );
+        assert!(messages(PolicyKind::Resource, &statement).is_empty());
     }
 
     #[test]
