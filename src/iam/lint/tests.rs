@@ -135,6 +135,12 @@ fn who_may_assume_a_role() {
     let external = json!({"Condition": {"StringEquals": {"sts:ExternalId": "x"}}});
     assert_eq!(trust(&other, &external), "");
     assert_eq!(trust(&json!({"AWS": "*"}), &external), "trust-wildcard-principal");
+    let any_id = json!({"Condition": {"StringLike": {"sts:ExternalId": "*"}}});
+    assert_eq!(trust(&other, &any_id), "trust-cross-account-root");
+    let without_mfa = json!({"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}});
+    assert_eq!(trust(&other, &without_mfa), "condition-bad-mfa trust-cross-account-root");
+    let with_mfa = json!({"Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}});
+    assert_eq!(trust(&other, &with_mfa), "");
     let organisation = json!({"Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-a1b2c3d4e5"}}});
     assert_eq!(trust(&json!("*"), &organisation), "");
     assert_eq!(trust(&json!({"AWS": "AROAEXAMPLEID12345678"}), &json!({})), "principal-orphan-id");
@@ -260,6 +266,26 @@ fn what_identities_are_given() {
         identity(&json!({"Action": "s3:PutObject", "NotResource": "arn:aws:s3:::b/*", "Resource": null})),
         "identity-allow-not-element"
     );
+}
+
+#[test]
+fn what_already_runs_with_a_role_can_be_taken_over() {
+    for actions in [
+        json!(["bedrock-agentcore:StartCodeInterpreterSession", "bedrock-agentcore:InvokeCodeInterpreter"]),
+        json!(["ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"]),
+        json!("ecs:ExecuteCommand"),
+        json!("codebuild:StartBuild"),
+        json!("codebuild:StartBuildBatch"),
+        json!("apprunner:UpdateService"),
+    ] {
+        assert_eq!(
+            identity(&json!({"Action": actions, "Resource": "*"})),
+            "identity-privilege-escalation",
+            "{actions}"
+        );
+    }
+    let stacks = identity(&json!({"Action": ["iam:PassRole", "cloudformation:UpdateStackSet"], "Resource": "*"}));
+    assert_eq!(stacks, "identity-passrole-wildcard identity-privilege-escalation");
 }
 
 #[test]

@@ -49,7 +49,11 @@ fn cross_account(statement: &Statement, account: &str, findings: &mut Findings) 
             "aws:principalorgpaths",
             "aws:principalarn",
         ];
-        keys.contains(&key.as_str()) && is_strong(condition)
+        let says_little = |value: &str| {
+            value.trim_matches('*').is_empty()
+                || (key == "aws:multifactorauthpresent" && !value.eq_ignore_ascii_case("true"))
+        };
+        keys.contains(&key.as_str()) && is_strong(condition) && !condition.values().any(says_little)
     };
     if findings.subject.account.is_some_and(|own| own != account) && !statement.condition.iter().any(narrows) {
         findings.add(Check::TrustCrossAccountRoot, "Principal/AWS", format!("`{account}`"));
