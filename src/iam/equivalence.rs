@@ -92,8 +92,8 @@ pub(super) fn redundant_statements(statements: &[Statement], version: Version) -
             other != at
                 && redundant.get(other).is_some_and(Option::is_none)
                 && wide.effect == statement.effect
-                && statement.cells().all(|cell| covers(wide, &cell))
-                && (other < at || !wide.cells().all(|cell| covers(statement, &cell)))
+                && covers_all(wide, statement)
+                && (other < at || !covers_all(statement, wide))
         });
         if let (Some(by), Some(place)) = (by, redundant.get_mut(at)) {
             *place = Some(by + 1);
@@ -124,8 +124,14 @@ pub(super) fn redundant_values(statement: &Statement, version: Version) -> Vec<(
     found
 }
 
+/// More values than a statement has that AWS takes; they are not compared with each other.
+const MOST_VALUES: usize = 4_096;
+
 /// Pairs of indices of a value and the first other one that includes it. Of two equal ones the first is kept.
 fn covered<T>(values: &[T], includes: fn(&T, &T) -> bool) -> Vec<(usize, usize)> {
+    if values.len() > MOST_VALUES {
+        return Vec::new();
+    }
     let covers = |wide: usize, narrow: usize| match (values.get(wide), values.get(narrow)) {
         (Some(wide), Some(narrow)) => includes(wide, narrow),
         _ => false,
@@ -196,6 +202,7 @@ struct Normal {
 }
 
 /// One piece of a statement: one principal, one action pattern, one resource pattern, or a whole `Not...` element.
+#[derive(Clone, Copy)]
 struct Cell<'a> {
     statement: &'a Normal,
     /// The indices of principal, action and resource; `None` for an element that is absent or of the `Not...` form.
@@ -253,12 +260,38 @@ impl Cell<'_> {
 
 /// The pieces of one policy that the other one does not have.
 fn uncovered<'a>(wide: &'a [Normal], narrow: &'a [Normal]) -> impl Iterator<Item = Cell<'a>> {
-    narrow.iter().flat_map(Normal::cells).filter(|cell| {
-        let has = |list: &[Normal], effect| list.iter().any(|s| s.effect == effect && covers(s, cell));
+    let mut left = MOST_COMPARISONS;
+    narrow.iter().flat_map(Normal::cells).filter(move |cell| {
+        let mut has = |list: &[Normal], effect| {
+            list.iter().filter(|s| s.effect == effect).any(|statement| {
+                left = left.saturating_sub(1 + statement.action.values.len());
+                left > 0 && covers(statement, cell)
+            })
+        };
         // What the same policy denies anyway, an Allow need not be matched by an Allow.
-        let is_denied = cell.statement.effect == Effect::Allow && has(narrow, Effect::Deny);
-        !has(wide, cell.statement.effect) && !is_denied
+        let is_allow = cell.statement.effect == Effect::Allow;
+        !(has(wide, cell.statement.effect) || is_allow && has(narrow, Effect::Deny))
     })
+}
+
+/// More comparisons of actions than any two policies need that AWS takes. Past them nothing is proved any more.
+const MOST_COMPARISONS: usize = 50_000_000;
+
+/// Whether `wide` applies to every request to which any cell of `narrow` applies. Actions, resources and principals are
+/// covered apart from each other, so that not every combination has to be looked at.
+fn covers_all(wide: &Normal, narrow: &Normal) -> bool {
+    let cell = Cell { statement: narrow, at: [None; 3], principal: None, action: None, resource: None };
+    let (principals, resources) = (narrow.principal.as_ref(), narrow.resource.as_ref());
+    covers_conditions(wide, narrow)
+        && indices(Some(&narrow.action))
+            .all(|at| covers_action(&wide.action, &Cell { action: value(Some(&narrow.action), at), ..cell }))
+        && indices(resources)
+            .all(|at| covers_resource(wide.resource.as_ref(), &Cell { resource: value(resources, at), ..cell }))
+        && indices(principals).all(|at| covers_principal(wide, &Cell { principal: value(principals, at), ..cell }))
+}
+
+fn covers_conditions(wide: &Normal, narrow: &Normal) -> bool {
+    wide.condition.iter().all(|weak| narrow.condition.iter().any(|strong| implies(strong, weak)))
 }
 
 /// Whether `wide` applies to every request to which the cell applies.
@@ -266,7 +299,7 @@ fn covers(wide: &Normal, cell: &Cell) -> bool {
     covers_action(&wide.action, cell)
         && covers_resource(wide.resource.as_ref(), cell)
         && covers_principal(wide, cell)
-        && wide.condition.iter().all(|weak| cell.statement.condition.iter().any(|strong| implies(strong, weak)))
+        && covers_conditions(wide, cell.statement)
 }
 
 fn covers_action(wide: &Selector<Pattern>, cell: &Cell) -> bool {

@@ -85,11 +85,30 @@ pub(super) fn from_value(value: &serde_json::Value) -> Node<'_> {
 
 /// Line and column, both from 1, the column in characters, of a byte offset.
 pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let column = before.get(start..).map_or(0, |part| part.chars().count()) + 1;
-    (line, column)
+    lines_and_columns(text, &[offset]).into_iter().next().unwrap_or((1, 1))
+}
+
+/// The lines and columns of many byte offsets, in their order, with one look at the text.
+pub(super) fn lines_and_columns(text: &str, offsets: &[usize]) -> Vec<(usize, usize)> {
+    let mut order: Vec<(usize, usize)> = offsets.iter().copied().zip(0..).collect();
+    order.sort_unstable();
+    let mut found = vec![(1, 1); offsets.len()];
+    let (mut at, mut line, mut column) = (0, 1, 1);
+    for (offset, index) in order {
+        for byte in text.as_bytes().get(at..offset).unwrap_or_default() {
+            match byte {
+                b'\n' => (line, column) = (line + 1, 1),
+                // The bytes after the first of a character.
+                0x80..0xc0 => {}
+                _ => column += 1,
+            }
+        }
+        at = at.max(offset);
+        if let Some(place) = found.get_mut(index) {
+            *place = (line, column);
+        }
+    }
+    found
 }
 
 struct Reader<'a> {
@@ -402,6 +421,13 @@ mod tests {
         check(&"[".repeat(200));
         check(&format!("{}{}", "[".repeat(127), "]".repeat(127)));
         check(&format!("{}{}", "[".repeat(128), "]".repeat(128)));
+    }
+
+    #[test]
+    fn places_are_counted_in_characters() {
+        let text = "aé\nüb\n";
+        assert_eq!(lines_and_columns(text, &[6, 0, 3, 4, 3, 8]), [(2, 2), (1, 1), (1, 3), (2, 1), (1, 3), (3, 1)]);
+        assert_eq!(line_and_column(text, 6), (2, 2));
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(super) fn policy_node(node: &Node<'_>, text: Option<&str>) -> Result<Documen
     let document = reader.document(node);
     match document {
         Some(document) if reader.problems.found.is_empty() => Ok(document),
-        _ => Err(reader.problems.found),
+        _ => Err(reader.problems.errors()),
     }
 }
 
@@ -117,10 +117,20 @@ pub(super) fn repetitions(text: &str) -> Vec<(usize, String, String)> {
     found
 }
 
-/// The line and column of an element of a statement, counted from 1, or as near to it as the text has.
-pub(super) fn place_of(text: &str, statement: Option<usize>, element: &str) -> Option<(usize, usize)> {
-    let root = root(text).ok()?;
-    let mut node = &root;
+/// The lines and columns of elements of statements, counted from 1, or as near to them as the text has.
+pub(super) fn places(text: &str, wanted: &[(Option<usize>, &str)]) -> Vec<Option<(usize, usize)>> {
+    let Ok(root) = root(text) else {
+        return vec![None; wanted.len()];
+    };
+    let offsets: Vec<Option<usize>> =
+        wanted.iter().map(|(statement, element)| offset_of(&root, *statement, element)).collect();
+    let known: Vec<usize> = offsets.iter().copied().flatten().collect();
+    let mut places = json::lines_and_columns(text, &known).into_iter();
+    offsets.into_iter().map(|offset| offset.and_then(|_| places.next())).collect()
+}
+
+fn offset_of(root: &Node, statement: Option<usize>, element: &str) -> Option<usize> {
+    let mut node = root;
     let mut offset = node.offset;
     let mut step = |name: &str| {
         let Json::Object(members) = &node.value else {
@@ -152,7 +162,7 @@ pub(super) fn place_of(text: &str, statement: Option<usize>, element: &str) -> O
     } else if !element.is_empty() {
         step(element);
     }
-    Some(json::line_and_column(text, offset?))
+    offset
 }
 
 /// The way from the root to an element, as a list that is only written out when there is a problem.
@@ -198,18 +208,28 @@ impl<'a> Path<'a> {
     }
 }
 
-/// Collects problems and turns offsets into lines.
+/// Collects problems with their offsets, and turns those into lines at the end.
 pub(super) struct Problems<'t> {
     pub text: Option<&'t str>,
-    pub found: Vec<ParseError>,
+    pub found: Vec<(ParseError, Option<usize>)>,
 }
 
 impl Problems<'_> {
     pub fn add(&mut self, path: &Path, offset: Option<usize>, message: impl Into<String>) {
         let mut pointer = String::new();
         path.write(&mut pointer);
-        let place = self.text.zip(offset).map(|(text, at)| json::line_and_column(text, at));
-        self.found.push(ParseError { message: message.into(), pointer, place });
+        self.found.push((ParseError { message: message.into(), pointer, place: None }, offset));
+    }
+
+    /// The problems in the order in which they were found.
+    pub fn errors(self) -> Vec<ParseError> {
+        let offsets: Vec<usize> = self.found.iter().filter_map(|(_, offset)| *offset).collect();
+        let mut places = self.text.map_or_else(Vec::new, |text| json::lines_and_columns(text, &offsets)).into_iter();
+        let place = |(error, offset): (ParseError, Option<usize>)| ParseError {
+            place: offset.and_then(|_| places.next()),
+            ..error
+        };
+        self.found.into_iter().map(place).collect()
     }
 
     /// Sids that are used twice, among the statements that name principals or among those that do not. IAM refuses them;

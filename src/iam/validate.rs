@@ -113,7 +113,10 @@ fn node(kind: PolicyKind, root: &Node, text: Option<&str>) -> Result<Document, V
     let parsed = parse::policy_node(root, text);
     let mut checker = Checker { kind, problems: Problems { text, found: Vec::new() } };
     checker.document(root);
-    let mut found = checker.problems.found;
+    if let Some(text) = text {
+        checker.characters(text);
+    }
+    let mut found = checker.problems.errors();
     match parsed {
         Ok(document) if found.is_empty() => Ok(document),
         Ok(_) => Err(found),
@@ -138,6 +141,19 @@ fn member<'n, 'a>(members: &'n [Member<'a>], name: &str) -> Option<&'n Member<'a
 impl Checker<'_> {
     fn add(&mut self, path: &Path, offset: Option<usize>, message: impl Into<String>) {
         self.problems.add(path, offset, message);
+    }
+
+    /// IAM takes tabs, line ends and the characters from U+0020 to U+00FF. Others can be written as escapes.
+    ///
+    /// Source: IAM API Reference, the pattern of `PolicyDocument`.
+    fn characters(&mut self, text: &str) {
+        if !self.kind.is_kept_by_iam() && self.kind != PolicyKind::Trust {
+            return;
+        }
+        if let Some((offset, char)) = text.char_indices().find(|(_, char)| *char > '\u{ff}') {
+            let message = format!("IAM takes no `{char}`: write it as an escape, `\\u` and four digits");
+            self.add(&Path::ROOT, Some(offset), message);
+        }
     }
 
     fn document(&mut self, node: &Node) {
@@ -505,6 +521,27 @@ mod tests {
         let mut statement = statement.clone();
         statement["Resource"] = json!("*");
         statement
+    }
+
+    #[test]
+    fn iam_takes_the_characters_of_latin_1() {
+        let on = |key: &str| {
+            let statement = json!({"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": format!("arn:aws:s3:::b/{key}")});
+            json!({"Version": "2012-10-17", "Statement": statement}).to_string()
+        };
+        assert!(validate(PolicyKind::Bucket, &on("漢")).is_ok());
+        let errors = |key: &str| {
+            let own = on(key).replace(r#""Principal":"*","#, "");
+            validate(PolicyKind::Identity, &own)
+                .err()
+                .unwrap_or_default()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(errors("é"), [""; 0]);
+        assert_eq!(errors(r"\u6f22"), [""; 0]);
+        assert_eq!(errors("漢"), [r"1:75: IAM takes no `漢`: write it as an escape, `\u` and four digits"]);
     }
 
     #[test]

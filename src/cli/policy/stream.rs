@@ -5,9 +5,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, BufRead, Write};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer as _, Serialize};
 use serde_json::value::RawValue;
 
 use super::kinds::{Kind, kind_of};
@@ -15,6 +17,9 @@ use crate::iam::{
     Attached, Context, ParseError, Place, Policy, PolicySet, Request, Subject, Value, equivalent, evaluate,
     lint_together, validate,
 };
+
+/// Some editors put it before UTF-8 text.
+const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// A line longer than this is unusable. AWS takes no policy of even a hundredth of it.
 const LONGEST: u64 = 64 << 20;
@@ -58,15 +63,16 @@ pub fn answer_all(question: Question, mut input: impl BufRead, mut output: impl 
         if too_long {
             input.skip_until(b'\n')?;
         }
+        let is_first = told.lines == 1;
+        let bytes = line.strip_prefix(BOM).filter(|_| is_first).unwrap_or(&line).trim_ascii_end();
         let answer = if too_long {
             Err(format!("the line has more than {LONGEST} bytes"))
         } else {
-            std::str::from_utf8(&line).map_err(|e| format!("not UTF-8 text: {e}")).and_then(|l| answer(question, l))
+            std::str::from_utf8(bytes).map_err(|e| format!("not UTF-8 text: {e}")).and_then(|l| answer(question, l))
         };
         if let Err(error) = &answer {
             told.unusable += 1;
-            let id = std::str::from_utf8(&line).ok().and_then(|line| serde_json::from_str::<Named>(line).ok());
-            write_line(&mut output, &Unusable { id: id.and_then(|named| named.id), error })?;
+            write_line(&mut output, &Unusable { id: id_of(bytes), error })?;
         } else if let Ok(answer) = &answer {
             output.write_all(answer)?;
         }
@@ -82,8 +88,40 @@ fn write_line(output: &mut impl Write, value: &impl Serialize) -> io::Result<()>
 
 #[derive(Serialize)]
 struct Unusable<'a> {
-    id: Option<&'a RawValue>,
+    id: Option<Box<RawValue>>,
     error: &'a str,
+}
+
+/// The id of a line that may be broken behind it.
+fn id_of(line: &[u8]) -> Option<Box<RawValue>> {
+    let mut found = None;
+    let text = String::from_utf8_lossy(line);
+    let mut reader = serde_json::Deserializer::from_str(&text);
+    // What is wrong with the line has been said.
+    let _ = reader.deserialize_map(FirstId(&mut found));
+    found
+}
+
+/// Keeps the first `id` that comes by.
+struct FirstId<'f>(&'f mut Option<Box<RawValue>>);
+
+impl<'de> Visitor<'de> for FirstId<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(name) = members.next_key::<Cow<str>>()? {
+            if name == "id" {
+                *self.0 = Some(members.next_value()?);
+                return Ok(());
+            }
+            members.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
 }
 
 /// The name of a line, whatever else it has.
@@ -95,6 +133,9 @@ struct Named<'a> {
 
 /// The answer to one line, with its line end.
 fn answer(question: Question, line: &str) -> Result<Vec<u8>, String> {
+    if !line.trim_start().starts_with('{') {
+        return Err("a line is one JSON object".into());
+    }
     let id = read::<Named>(line)?.id;
     let mut out = Vec::with_capacity(128);
     let written = match question {
@@ -495,12 +536,28 @@ mod tests {
         let lines: Vec<&str> = output.lines().collect();
         assert_eq!(lines.len(), 6, "{output}");
         assert_eq!(lines[0], r#"{"id":1,"equivalent":true}"#);
-        assert!(lines[1].starts_with(r#"{"id":null,"error":"not JSON: "#), "{}", lines[1]);
+        assert_eq!(lines[1], r#"{"id":null,"error":"a line is one JSON object"}"#);
         assert!(lines[2].starts_with(r#"{"id":null,"error":"#), "{}", lines[2]);
         assert!(lines[3].starts_with(r#"{"id":"x","error":"not a case: missing field `b`"#), "{}", lines[3]);
         assert!(lines[4].starts_with(r#"{"id":4,"error":"`b`: "#), "{}", lines[4]);
         assert_eq!(lines[5], r#"{"id":5,"equivalent":true}"#);
         assert_eq!(told, Told { lines: 6, unusable: 4 });
+    }
+
+    #[test]
+    fn a_line_is_named_by_its_id_even_if_it_is_broken() {
+        let error = |line: &[u8]| {
+            let mut output = Vec::new();
+            answer_all(Question::Equal, line, &mut output).unwrap();
+            let answer: serde_json::Value = serde_json::from_slice(&output).unwrap();
+            format!("{} {}", answer["id"], answer["error"].as_str().unwrap())
+        };
+        assert!(error(br#"{"id":"t","a":{"Version""#).starts_with(r#""t" not JSON: EOF"#));
+        assert!(error(b"{\"a\":1,\"id\":7,\"b\":\"\xff\"}").starts_with("7 not UTF-8 text"));
+        assert!(error(br#"{"id":1,"id":2}"#).starts_with("1 not a case: duplicate field `id`"));
+        assert_eq!(error(b"[1]"), "null a line is one JSON object");
+        let (output, _) = answers(Question::Equal, &format!("\u{feff}{{\"id\":1,\"a\":{POLICY},\"b\":{POLICY}}}\r\n"));
+        assert_eq!(output, "{\"id\":1,\"equivalent\":true}\n");
     }
 
     #[test]

@@ -533,6 +533,9 @@ impl Subject<'_> {
     }
 }
 
+/// A document that is larger is not looked into: AWS takes it nowhere, and that is the finding.
+const MOST_BYTES: usize = 128 << 10;
+
 /// Looks at one policy document and reports all findings, in the order of statements and checks.
 #[must_use]
 pub fn lint(text: &str, subject: &Subject) -> Vec<Finding> {
@@ -554,7 +557,9 @@ pub fn lint_together(texts: &[&str], subject: &Subject) -> Vec<Finding> {
             findings.add(Check::Redundant, element, format!("`{value}` is there twice"));
             findings.statement = None;
         }
-        documents.extend(parse::policy_text(text).map(|document| (at, document)));
+        if text.len() <= MOST_BYTES {
+            documents.extend(parse::policy_text(text).map(|document| (at, document)));
+        }
     }
     for (at, document) in &documents {
         let version = document.version.unwrap_or(Version::V2008);
@@ -571,9 +576,12 @@ pub fn lint_together(texts: &[&str], subject: &Subject) -> Vec<Finding> {
         identity::escalation(&all, &mut findings);
     }
     let mut found = findings.found;
-    for finding in &mut found {
-        if let (None, Some(text)) = (finding.place, texts.get(finding.document)) {
-            finding.place = parse::place_of(text, finding.statement, &finding.element);
+    for (at, text) in texts.iter().enumerate() {
+        let mut open: Vec<&mut Finding> = found.iter_mut().filter(|f| f.document == at && f.place.is_none()).collect();
+        let wanted: Vec<(Option<usize>, &str)> = open.iter().map(|f| (f.statement, f.element.as_str())).collect();
+        let places = if wanted.is_empty() { Vec::new() } else { parse::places(text, &wanted) };
+        for (finding, place) in open.iter_mut().zip(places) {
+            finding.place = place;
         }
     }
     found.sort_by(|a, b| {
@@ -644,6 +652,10 @@ impl Findings<'_> {
     }
 
     fn size(&mut self, text: &str) {
+        if text.len() > MOST_BYTES {
+            self.add(Check::SizeQuota, "", format!("{} bytes, and no place takes {MOST_BYTES}", text.len()));
+            return;
+        }
         let Some(place) = self.subject.place() else {
             return;
         };
