@@ -505,10 +505,20 @@ impl Policy {
 }
 
 impl fmt::Display for Policy {
-    /// Compact JSON; with `{:#}` indented JSON.
+    /// Compact JSON; with `{:#}` indented JSON. Characters beyond U+00FF are escapes, since IAM takes no others.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = if f.alternate() { serde_json::to_string_pretty(self) } else { serde_json::to_string(self) };
-        f.write_str(&text.map_err(|_| fmt::Error)?)
+        let text = text.map_err(|_| fmt::Error)?;
+        let mut rest = text.as_str();
+        while let Some(char) = rest.chars().find(|char| *char > '\u{ff}') {
+            let (before, after) = rest.split_once(char).unwrap_or((rest, ""));
+            f.write_str(before)?;
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                write!(f, "\\u{unit:04x}")?;
+            }
+            rest = after;
+        }
+        f.write_str(rest)
     }
 }
 
@@ -584,6 +594,14 @@ mod tests {
         let text = serde_json::to_string(&written).unwrap();
         assert!(text.starts_with(r#"{"Version":"2008-10-17","Statement":[{"Effect":"Allow","Principal":"#));
         assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), written);
+    }
+
+    #[test]
+    fn the_text_has_only_characters_that_iam_takes() {
+        let written = Policy::new(Version::V2012, [Statement::allow(["s3:GetObject"], ["arn:aws:s3:::b/é漢/😀"])]);
+        let text = written.to_string();
+        assert!(text.contains(r#""arn:aws:s3:::b/é\u6f22/\ud83d\ude00""#), "{text}");
+        assert_eq!(Policy::parse(&text).unwrap(), written);
     }
 
     #[test]

@@ -113,7 +113,6 @@ fn providers(spec: &Spec, role: &access::Role) -> Vec<String> {
 mod live {
     use super::{Role, RoleBody};
     use crate::address::Scope;
-    use crate::iam::Policy;
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::{code, each, iam_tags, read_error, tag_changes, tag_map, write_error};
@@ -189,7 +188,7 @@ mod live {
             .create_role()
             .role_name(&role.name)
             .path(&role.path)
-            .assume_role_policy_document(text(&role.trust))
+            .assume_role_policy_document(role.trust.to_string())
             .set_description(role.description.clone())
             .set_max_session_duration(role.max_session_duration)
             .set_permissions_boundary(role.permissions_boundary.clone())
@@ -225,10 +224,6 @@ mod live {
 
     fn marks(role: &RoleBody) -> (Option<&String>, Option<&String>) {
         (role.tags.get(PROJECT_TAG), role.tags.get(ADDRESS_TAG))
-    }
-
-    fn text(policy: &Policy) -> String {
-        policy.to_value().to_string()
     }
 
     async fn untag(iam: &aws_sdk_iam::Client, name: &str, keys: Vec<String>) -> Result<(), WriteError> {
@@ -309,7 +304,7 @@ mod live {
         if action.touches("trust") {
             iam.update_assume_role_policy()
                 .role_name(name)
-                .policy_document(text(&after.trust))
+                .policy_document(after.trust.to_string())
                 .send()
                 .await
                 .map_err(|e| write_error(what("trust policy"), &e))?;
@@ -321,6 +316,7 @@ mod live {
     mod tests {
         use super::*;
         use crate::address::Address;
+        use crate::iam::Policy;
         use crate::kind::Kind as _;
         use crate::provider::recorded::{Recorded, scope};
 
