@@ -68,8 +68,8 @@ test-kube: emulators ## Run the contract suite and the end-to-end tests on a rea
 .PHONY: test-rgw
 test-rgw: emulators ## Run the tests of state in a bucket on a real Ceph RADOS Gateway (Debian 12 only)
 	$(CARGO) test --locked --no-run --test backends
-	tests/emulators/rgw_assets.sh $(EMULATORS)/rgw
-	$(VENV)/bin/python tests/emulators/rgw.py --assets $(EMULATORS)/rgw --run \
+	tests/emulators/rgw_assets.sh $(EMULATORS)/rgw || [ $$? = 75 ] # which has said that it cannot be had
+	[ ! -f $(EMULATORS)/rgw/complete ] || $(VENV)/bin/python tests/emulators/rgw.py --assets $(EMULATORS)/rgw --run \
 	    $(CARGO) test --locked --test backends -- s3 --test-threads 1
 
 .PHONY: schemas

@@ -29,16 +29,6 @@ impl Document {
         Digest::of(self.0.to_string().as_bytes())
     }
 
-    /// The digest of the canonical text of a tree that is no document yet, and may be large.
-    ///
-    /// # Errors
-    /// Never in practice: every tree has a text.
-    pub fn digest_of(tree: &Value) -> Result<Digest, serde_json::Error> {
-        let mut hash = Hashing(Sha256::new());
-        serde_json::to_writer(&mut hash, tree)?;
-        Ok(Digest::hex(&hash.0.finalize()))
-    }
-
     /// What of `live` is ours to judge: the keys that `desired` names or that we applied `last` time.
     ///
     /// A key that is in neither belongs to somebody else (a foreign tag, a setting that the spec leaves alone). Lists,
@@ -54,20 +44,6 @@ impl Document {
         let mut found = Vec::new();
         differences(&FieldPath::default(), Some(&before.0), Some(&after.0), &mut found);
         found
-    }
-}
-
-/// Takes what is written to it into a hash.
-struct Hashing(Sha256);
-
-impl std::io::Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
@@ -180,6 +156,30 @@ impl Digest {
         Self::hex(&Sha256::digest(bytes))
     }
 
+    /// The digest of some JSON texts, one after the other, whatever white space they are written with.
+    #[must_use]
+    pub fn of_json<'t>(texts: impl IntoIterator<Item = &'t str>) -> Self {
+        let mut hash = Sha256::new();
+        for text in texts {
+            let (mut quoted, mut escaped) = (false, false);
+            let mut bytes = text.bytes().filter(|byte| {
+                let kept = quoted || !byte.is_ascii_whitespace();
+                quoted ^= *byte == b'"' && !escaped;
+                escaped = quoted && *byte == b'\\' && !escaped;
+                kept
+            });
+            let mut part = [0; 4096];
+            loop {
+                let length = part.iter_mut().zip(&mut bytes).map(|(place, byte)| *place = byte).count();
+                hash.update(part.get(..length).unwrap_or_default());
+                if length < part.len() {
+                    break;
+                }
+            }
+        }
+        Self::hex(&hash.finalize())
+    }
+
     fn hex(hash: &[u8]) -> Self {
         use fmt::Write as _;
         let mut text = String::with_capacity(71);
@@ -262,6 +262,15 @@ mod tests {
         let paths: Vec<String> = Document::differences(&before, &after).iter().map(|d| d.path.to_string()).collect();
         assert_eq!(paths, ["n", "tags.b", "tags.c"]);
         assert!(Document::differences(&before, &before).is_empty());
+    }
+
+    #[test]
+    fn digests_of_json_do_not_depend_on_white_space_outside_of_texts() {
+        let digest = |text: &str| Digest::of_json([text]);
+        assert_eq!(digest("{ \"a b\": [1,\n\t2] }"), Digest::of(b"{\"a b\":[1,2]}"));
+        assert_ne!(digest(r#"{"a b":1}"#), digest(r#"{"ab":1}"#));
+        assert_eq!(digest(r#"["\" \\", "x y"]"#), Digest::of(br#"["\" \\","x y"]"#));
+        assert_eq!(digest(&"[ 1 ]".repeat(5000)), Digest::of("[1]".repeat(5000).as_bytes()));
     }
 
     #[test]

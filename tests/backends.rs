@@ -433,20 +433,32 @@ async fn ten_earlier_states_are_kept_and_named_when_the_state_is_damaged() {
 #[cfg(all(feature = "aws", feature = "kubernetes"))]
 mod s3 {
     use super::{Arc, Duration, every_backend, in_store};
-    use crate::emulators::Aws;
+    use crate::emulators::{Aws, Ran, World};
     use aws_sdk_s3::Client;
     use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
     use bailiwick::backend::{Condition, Objects, S3Objects};
 
+    /// The store that the tests are to use instead of the emulator.
+    fn store() -> Option<String> {
+        std::env::var("BAILIWICK_TEST_S3").ok()
+    }
+
     /// A bucket that nobody else uses, and what must live as long.
     async fn bucket(name: &str) -> (Client, String, Option<Aws>) {
-        let (endpoint, emulator) = match std::env::var("BAILIWICK_TEST_S3") {
-            Ok(endpoint) => (endpoint, None),
-            Err(_) => {
-                let aws = Aws::start();
-                (format!("http://{}", aws.address()), Some(aws))
+        match store() {
+            Some(endpoint) => {
+                let (client, name) = bucket_at(endpoint, name).await;
+                (client, name, None)
             }
-        };
+            None => {
+                let aws = Aws::start();
+                let (client, name) = bucket_at(format!("http://{}", aws.address()), name).await;
+                (client, name, Some(aws))
+            }
+        }
+    }
+
+    async fn bucket_at(endpoint: String, name: &str) -> (Client, String) {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
@@ -457,7 +469,7 @@ mod s3 {
         let client = Client::from_conf(config.build());
         let name = format!("state-{name}-{}", std::process::id());
         client.create_bucket().bucket(&name).send().await.unwrap();
-        (client, name, emulator)
+        (client, name)
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -508,5 +520,63 @@ mod s3 {
         objects.delete("p/0000").await.unwrap();
         objects.copy("p/0001", "q/1").await.unwrap();
         assert_eq!(objects.list("q/").await.unwrap(), ["q/1"]);
+    }
+
+    /// Runs a command in several processes at once, each again for as long as another one holds the lock.
+    fn at_once(world: &World, s3: &str, commands: &[Vec<String>]) {
+        let run = |command: &[String]| -> Ran {
+            let arguments: Vec<&str> = command.iter().map(String::as_str).collect();
+            let mut command = world.command(&arguments);
+            command.env("AWS_ENDPOINT_URL_S3", s3);
+            world.started(command).end()
+        };
+        std::thread::scope(|scope| {
+            for command in commands {
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let ran = run(command);
+                        if ran.code == 0 {
+                            return;
+                        }
+                        let contended = ["is locked by", "was changed by somebody else"];
+                        assert!(contended.iter().any(|why| ran.stderr.contains(why)), "{}{}", ran.stdout, ran.stderr);
+                    }
+                    panic!("{command:?} never gets the lock");
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn of_many_processes_at_once_each_does_its_work_once_and_nothing_is_lost() {
+        let world = World::bare("unused");
+        let s3 = store().unwrap_or_else(|| format!("http://{}", world.aws.address()));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (_client, bucket) = runtime.block_on(bucket_at(s3.clone(), "processes"));
+        let names: Vec<String> = (0..6).map(|n| format!("r{n}")).collect();
+        let roles: String = names
+            .iter()
+            .map(|name| {
+                format!("  {name}: {{ account: own, name: {name}, trust: [ {{ service: ec2.amazonaws.com }} ] }}\n")
+            })
+            .collect();
+        let spec = format!(
+            "version: 1\nproject: race\nbackend: {{ s3: {{ bucket: {bucket}, account: own, lease_seconds: 8 }} }}\n\
+             accounts:\n  own: {{ id: \"123456789012\", region: us-east-1 }}\nroles:\n{roles}"
+        );
+        world.spec(&spec);
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+        let addresses = || names.iter().map(|name| format!("aws.iam.role.{name}"));
+        at_once(&world, &s3, &vec![words(&["apply", "--yes"]); 5]);
+        assert_eq!(world.aws.roles("123456789012"), names);
+        assert_eq!(world.aws.count("iam", &["CreateRole"]), 6, "nothing is made twice");
+
+        let moves = addresses().map(|a| words(&["state", "mv", &a, &format!("{a}-moved")]));
+        at_once(&world, &s3, &moves.collect::<Vec<_>>());
+        let mut list = world.command(&["state", "list"]);
+        list.env("AWS_ENDPOINT_URL_S3", &s3);
+        let moved = world.started(list).end().exits(0);
+        let moved: Vec<&str> = moved.stdout.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(moved, addresses().map(|a| format!("{a}-moved")).collect::<Vec<_>>());
     }
 }

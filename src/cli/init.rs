@@ -91,6 +91,8 @@ fn starter(a: &Answers) -> String {
 # `bailiwick plan`. Every key is described by the schema: `bailiwick schema spec`.
 version: 1
 project: {project}
+# A team keeps its state in a bucket that exists; otherwise it is in the folder `state` beside this file.
+# backend: {{ s3: {{ bucket: my-state, prefix: {project}, account: ACCOUNT }} }}
 
 # Account ids are text: put them in quotes. `assume_role` is a role that you may assume there;
 # remove it to use your own credentials.

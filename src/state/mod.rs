@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 pub use journal::{Entry, Happening, Journal, JournalError};
 
@@ -38,19 +39,14 @@ pub struct State {
     /// The version of the program that wrote it.
     pub tool_version: String,
     /// The fencing number of the lock under which it was written; 0 where locks have none.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing)]
     pub fence: u64,
     /// The digest of everything else but the fencing number, by which an edited file is recognised. Only in the text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing)]
     pub digest: Option<Digest>,
     /// What is owned, by address.
     #[schemars(with = "BTreeMap<String, Owned>")]
     pub resources: BTreeMap<Address, Owned>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde's skip_serializing_if asks for
-fn is_zero(value: &u64) -> bool {
-    *value == 0
 }
 
 /// One thing that is owned.
@@ -141,29 +137,27 @@ impl State {
         if text.trim().is_empty() {
             return Err(StateError::Damaged("it is empty".into()));
         }
-        let mut value: Value = serde_json::from_str(text).map_err(|e| StateError::Damaged(e.to_string()))?;
-        match value.get("format").and_then(Value::as_u64) {
+        let damaged = |e: serde_json::Error| StateError::Damaged(e.to_string());
+        let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(damaged)?;
+        let field = |name: &str| fields.get(name).and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+        match field("format").as_ref().and_then(Value::as_u64) {
             None => return Err(StateError::Damaged("it has no `format`".into())),
             Some(found) if found > u64::from(FORMAT) => return Err(StateError::Newer { found }),
             Some(_) => {}
         }
-        if let Some(found) = value.get("project").and_then(Value::as_str)
+        if let Some(Value::String(found)) = field("project")
             && found != project
         {
-            return Err(StateError::OtherProject { found: found.to_owned(), expected: project.to_owned() });
+            return Err(StateError::OtherProject { found, expected: project.to_owned() });
         }
-        if let Some(said) = take(&mut value, "digest") {
-            let said = said.as_str().unwrap_or_default().to_owned().into();
-            let fence = take(&mut value, "fence");
-            let found = Document::digest_of(&value).map_err(|e| StateError::Damaged(e.to_string()))?;
+        if let Some(said) = fields.remove("digest") {
+            let said: Digest = serde_json::from_str(said.get()).map_err(damaged)?;
+            let found = digest(&fields);
             if found != said {
                 return Err(StateError::Edited { found, said });
             }
-            if let (Some(fence), Value::Object(map)) = (fence, &mut value) {
-                map.insert("fence".into(), fence);
-            }
         }
-        serde_json::from_value(value).map_err(|e| StateError::Damaged(e.to_string()))
+        serde_json::from_str(text).map(|state| Self { digest: None, ..state }).map_err(damaged)
     }
 
     /// Reads a state's bytes for a project.
@@ -188,22 +182,18 @@ impl State {
     /// # Errors
     /// As [`State::to_text`].
     pub fn to_text_under(&self, fence: u64) -> Result<String, serde_json::Error> {
-        let mut value = serde_json::to_value(self)?;
-        take(&mut value, "fence");
-        take(&mut value, "digest");
-        let digest = Document::digest_of(&value)?;
-        if let Value::Object(map) = &mut value {
-            map.insert("digest".into(), serde_json::to_value(digest)?);
-            if fence > 0 {
-                map.insert("fence".into(), fence.into());
-            }
-        }
-        serde_json::to_string_pretty(&value).map(|text| text + "\n")
+        let body = serde_json::to_string_pretty(self)?;
+        let said = digest(&serde_json::from_str(&body)?);
+        let fence = if fence > 0 { format!("\n  \"fence\": {fence},") } else { String::new() };
+        let body = body.strip_prefix('{').unwrap_or(&body);
+        Ok(format!("{{\n  \"digest\": \"{said}\",{fence}{body}\n"))
     }
 }
 
-fn take(value: &mut Value, key: &str) -> Option<Value> {
-    value.as_object_mut().and_then(|map| map.remove(key))
+/// The digest of what a state says, without the fencing number.
+fn digest(fields: &BTreeMap<String, &RawValue>) -> Digest {
+    let told = fields.iter().filter(|(name, _)| !["digest", "fence"].contains(&name.as_str()));
+    Digest::of_json(told.flat_map(|(name, raw)| [name.as_str(), raw.get()]))
 }
 
 /// The state after what a journal tells, and the addresses of which it is unknown whether the last step was done.

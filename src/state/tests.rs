@@ -46,6 +46,24 @@ fn a_state_reads_back_and_refuses_others() {
     assert_eq!(State::parse(&text.replace("\"format\": 1", "\"format\": 2"), "p"), Err(StateError::Newer { found: 2 }));
     assert!(matches!(State::parse(&text[..40], "p"), Err(StateError::Damaged(_))));
     assert!(matches!(State::parse("{}", "p"), Err(StateError::Damaged(_))));
+    assert!(matches!(State::parse(" \n", "p"), Err(StateError::Damaged(why)) if why == "it is empty"));
+}
+
+#[test]
+fn an_edit_is_recognised_and_white_space_and_the_fencing_number_are_none() {
+    let mut state = State { serial: 4, ..State::new("p", Lineage("l".into())) };
+    state.resources.insert(address("x"), owned("x"));
+    let text = state.to_text_under(7).unwrap();
+    assert_eq!(State::parse(&text, "p"), Ok(State { fence: 7, ..state.clone() }));
+    assert!(State::parse(&text.replace("\n  ", "\n"), "p").is_ok());
+    assert!(State::parse(&text.replace("\"fence\": 7", "\"fence\": 8"), "p").is_ok());
+    for (from, to) in [("\"serial\": 4", "\"serial\": 5"), ("\"name\": \"x\"", "\"name\": \"x \"")] {
+        let edited = text.replace(from, to);
+        assert!(edited != text && matches!(State::parse(&edited, "p"), Err(StateError::Edited { .. })), "{edited}");
+    }
+    let meant = text.replace("\"serial\": 4", "\"serial\": 5");
+    let meant: String = meant.lines().filter(|line| !line.contains("\"digest\"")).collect();
+    assert_eq!(State::parse(&meant, "p").map(|s| s.serial), Ok(5), "without its digest a state is what it says");
 }
 
 #[test]

@@ -244,15 +244,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--assets", required=True)
     parser.add_argument("--timeout", type=float, default=180)
-    parser.add_argument("--run", nargs=argparse.REMAINDER, required=True)
-    arguments = parser.parse_args()
+    parser.add_argument("--run", metavar="COMMAND", help="everything after it is the command", required=True)
+    ours, command = sys.argv[1:], []
+    if "--run" in ours:
+        at = ours.index("--run")
+        ours, command = ours[: at + 2], ours[at + 1 :]
+    arguments = parser.parse_args(ours)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(143))
     try:
         with Gateway(arguments.assets, arguments.timeout) as gateway:
             print(f"Running on {gateway.url}", file=sys.stderr)
             environment = {**os.environ, "BAILIWICK_TEST_S3": gateway.url}
-            return subprocess.run(arguments.run, env=environment).returncode
+            return subprocess.run(command, env=environment).returncode
     except StartError as error:
         print(f"rgw.py: {error}", file=sys.stderr)
         return 1

@@ -3,7 +3,7 @@
 #
 # The programs come from Debian 12's packages. Nothing is installed and root is not needed: packages are downloaded with an
 # apt configuration of their own that reads the machine's Debian sources, and unpacked. 70 MB to download, 280 MB unpacked.
-# Silent and fast when the folder is complete.
+# Silent and fast when the folder is complete. Exits with 75 where the packages cannot be had.
 set -eu
 
 folder=${1:?usage: rgw_assets.sh FOLDER}
@@ -11,8 +11,8 @@ stamp=$folder/complete
 
 say() { printf 'rgw_assets: %s\n' "$*" >&2; }
 die() {
-    say "$*"
-    exit 1
+    say "SKIPPED, nothing is tested on a gateway: $*"
+    exit 75
 }
 # Runs a command and shows what it said only when it failed.
 quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; return 1; }; }
