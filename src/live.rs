@@ -1,10 +1,12 @@
 //! The I/O half of the central trait, and its erased form.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::address::{Address, Scope};
-use crate::document::Document;
+use crate::document::{Document, is_policy};
 use crate::kind::{Action, AnyKind, Erased, Kind};
 use crate::session::{Session, SessionError};
 
@@ -15,6 +17,64 @@ pub struct Target {
     pub address: Address,
     /// The API's name.
     pub physical_id: String,
+    /// What of it somebody asks for.
+    pub fields: Fields,
+    /// What was applied last, if the spec asks for nothing else and the kind wants to know ([`Live::TAKES_LAST`]).
+    pub last: Option<Document>,
+}
+
+impl Target {
+    /// A target of which everything is asked for.
+    #[must_use]
+    pub fn new(address: Address, physical_id: impl Into<String>) -> Self {
+        Self { address, physical_id: physical_id.into(), fields: Fields::All, last: None }
+    }
+}
+
+/// The fields of a thing that the spec names or the state owns, by their names in its body. A kind for which a field
+/// costs a request reads only those.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Fields {
+    /// Nothing is known of the thing: all of them.
+    #[default]
+    All,
+    /// These, and of a field that holds a map its keys as `field.key`.
+    Only(Arc<BTreeSet<String>>),
+}
+
+impl Fields {
+    /// The fields of some bodies; all if there are none.
+    #[must_use]
+    pub fn of<'d>(bodies: impl IntoIterator<Item = &'d Document>) -> Self {
+        let mut names = BTreeSet::new();
+        let mut known = false;
+        for (name, value) in
+            bodies.into_iter().filter_map(|body| body.0.as_object()).inspect(|_| known = true).flatten()
+        {
+            names.insert(name.clone());
+            let keys = value.as_object().filter(|_| !is_policy(value)).into_iter().flat_map(serde_json::Map::keys);
+            names.extend(keys.map(|key| format!("{name}.{key}")));
+        }
+        if known { Self::Only(Arc::new(names)) } else { Self::All }
+    }
+
+    /// Whether a field, or `field.key` of a field that holds a map, is asked for.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.contains(name),
+        }
+    }
+
+    /// The same, in the memory of another that is equal: most things of a kind have the same fields.
+    #[must_use]
+    pub fn shared(self, other: Option<&Self>) -> Self {
+        match other {
+            Some(other) if *other == self => other.clone(),
+            _ => self,
+        }
+    }
 }
 
 /// What was found when looking. "Not there" is a value; "could not look" is an error.
@@ -107,6 +167,14 @@ pub type Answers<B> = Vec<Result<Observed<B>, ReadError>>;
 
 /// I/O half: what exists, and how to change it.
 pub trait Live: Kind {
+    /// Whether some of it is in no list, so that a thing of which all lists say that it is as it was applied last counts
+    /// as unchanged.
+    const TAKES_LAST: bool = false;
+
+    /// Tells the session, before anything is read, what a batch will ask for, so that kinds which one answer serves can
+    /// share it.
+    fn announce(_cloud: &Session, _scope: &Scope, _targets: &[Target]) {}
+
     /// Reads a batch of one scope, so that a kind can answer many targets from a few list calls.
     ///
     /// # Errors
@@ -135,6 +203,12 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait AnyLive: AnyKind {
     /// The kind's pure half.
     fn kind(&self) -> &dyn AnyKind;
+    /// As [`Live::TAKES_LAST`].
+    fn takes_last(&self) -> bool {
+        false
+    }
+    /// As [`Live::announce`].
+    fn announce(&self, _cloud: &Session, _scope: &Scope, _targets: &[Target]) {}
     /// As [`Live::observe`].
     fn observe<'a>(
         &'a self,
@@ -155,6 +229,14 @@ pub trait AnyLive: AnyKind {
 impl<K: Live> AnyLive for Erased<K> {
     fn kind(&self) -> &dyn AnyKind {
         self
+    }
+
+    fn takes_last(&self) -> bool {
+        K::TAKES_LAST
+    }
+
+    fn announce(&self, cloud: &Session, scope: &Scope, targets: &[Target]) {
+        K::announce(cloud, scope, targets);
     }
 
     fn observe<'a>(
@@ -204,4 +286,25 @@ fn typed<K: Kind>(action: &Action<Document>) -> Result<Action<K::Body>, serde_js
         }
         Action::Delete { before, adopted } => Action::Delete { before: body(before)?, adopted: *adopted },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_fields_are_those_of_all_bodies_and_the_keys_of_their_maps() {
+        let desired = Document(json!({"name": "r", "tags": {"team": "ml"}, "trust": {"Statement": []}}));
+        let last = Document(json!({"name": "r", "description": "x", "tags": {"cost": "7"}}));
+        let fields = Fields::of([&desired, &last]);
+        let Fields::Only(names) = &fields else { panic!("all") };
+        assert_eq!(
+            names.iter().collect::<Vec<_>>(),
+            ["description", "name", "tags", "tags.cost", "tags.team", "trust"]
+        );
+        assert!(fields.has("description") && !fields.has("max_session_duration"));
+        assert!(Fields::of([]).has("max_session_duration"));
+    }
 }

@@ -79,7 +79,7 @@ const DOORS: [(&str, &[&str]); 36] = [
     ("tempfile", &["backend", "cli"]),
     ("tokio", &["session", "provider", "backend", "engine", "cli"]),
     ("futures_util", &["session", "provider", "backend", "engine"]),
-    ("fastrand", &["cli"]),
+    ("fastrand", &["provider", "cli"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

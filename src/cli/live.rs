@@ -293,22 +293,19 @@ impl Work<'_> {
         if let Err(Failure { message: Some(hint) }) = not_lost(&planned.state, &planned.lost) {
             report.footer.push(hint);
         }
+        let notes = self.session.notes();
+        let notes = notes.iter().filter(|note| note.important || self.ui.verbose());
+        report.footer.extend(notes.map(|note| note.text.clone()));
         if self.ui.verbose() {
-            let requests = self.requests();
-            let by: Vec<String> = requests.by_service.iter().map(|(s, n)| format!("{s} {n}")).collect();
-            report.footer.push(format!(
-                "{} requests ({}), {} throttled",
-                requests.total,
-                by.join(", "),
-                requests.throttled
-            ));
+            report.footer.push(told(&self.session.requests().read()));
         }
         report
     }
 
     fn requests(&self) -> wire::WireRequests {
         let counts = self.session.requests().read();
-        let mut requests = wire::WireRequests { throttled: counts.throttled, ..wire::WireRequests::default() };
+        let throttled = counts.throttled.values().sum();
+        let mut requests = wire::WireRequests { throttled, ..wire::WireRequests::default() };
         for ((service, _), n) in counts.sent {
             requests.total += n;
             *requests.by_service.entry(service).or_default() += n;
@@ -568,6 +565,21 @@ impl Work<'_> {
         });
         Ok(Exit::Ok)
     }
+}
+
+/// What was asked of whom, how long the answers took, and how many said "slow down".
+fn told(counts: &session::Counts) -> String {
+    let mut sent: BTreeMap<&str, u64> = BTreeMap::new();
+    for ((service, _), n) in &counts.sent {
+        *sent.entry(service).or_default() += n;
+    }
+    let each = sent.iter().map(|(service, n)| {
+        let seconds = counts.waited.get(*service).copied().unwrap_or_default().as_secs_f64();
+        let throttled = counts.throttled.get(*service).map(|n| format!(", {n} throttled")).unwrap_or_default();
+        format!("{service} {n} in {seconds:.1} s{throttled}")
+    });
+    let (total, each) = (sent.values().sum::<u64>(), each.collect::<Vec<_>>().join("; "));
+    format!("{total} requests ({each}), {} throttled", counts.throttled.values().sum::<u64>())
 }
 
 /// Why no plan can be made: what cannot be looked at for the same reason is told once.

@@ -16,7 +16,7 @@ use crate::document::{Digest, Document};
 use crate::event::{Event, Outcome, Outcomes};
 use crate::iam::{Arn, Policy, Principal, Selector, Statement};
 use crate::kind::Action;
-use crate::live::{AnyLive, Target, WriteError};
+use crate::live::{AnyLive, Fields, Target, WriteError};
 use crate::plan::{ActionKind, Phase, Plan, Step, StepName};
 use crate::snapshot::Seen;
 use crate::state::{Entry, Happening, Owned, State, fold};
@@ -92,30 +92,47 @@ impl Run<'_> {
             .iter()
             .map(|s| (&s.name, s.waits_for.iter().filter(|w| steps.contains_key(w)).collect()))
             .collect();
+        let mut following: BTreeMap<&StepName, Vec<&StepName>> = BTreeMap::new();
+        for (name, waits) in &waiting {
+            for before in waits {
+                following.entry(before).or_default().push(name);
+            }
+        }
+        let places: BTreeMap<&StepName, usize> = plan.steps.iter().map(|s| &s.name).zip(0..).collect();
+        // What may start, in the order of the plan.
+        let mut ready: BTreeMap<usize, &Step> = plan
+            .steps
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| waiting.get(&s.name).is_some_and(BTreeSet::is_empty))
+            .collect();
+        let mut made: BTreeSet<&Address> = BTreeSet::new();
         let mut running = FuturesUnordered::new();
         loop {
-            if broken.is_none() && !*self.stop.borrow() {
-                for step in &plan.steps {
-                    if running.len() >= self.engine.limits.steps {
-                        break;
-                    }
-                    if waiting.get(&step.name).is_some_and(BTreeSet::is_empty) {
-                        waiting.remove(&step.name);
-                        self.engine.sink.take(Event::Started { step: step.name.clone(), action: step.action });
-                        running.push(async move { (step, self.step(step).await) });
-                    }
-                }
+            while broken.is_none() && !*self.stop.borrow() && running.len() < self.engine.limits.steps {
+                let Some((_, step)) = ready.pop_first() else { break };
+                waiting.remove(&step.name);
+                self.engine.sink.take(Event::Started { step: step.name.clone(), action: step.action });
+                let fresh = creates(step) && step.references.iter().any(|r| r.part && made.contains(&r.to));
+                running.push(async move { (step, self.step(step, fresh).await) });
             }
             let Some((step, (outcome, written, error))) = running.next().await else { break };
             entries.extend(written);
             broken = broken.or(error);
             self.end(step, outcome.clone(), &mut outcomes);
-            if outcome == Outcome::Done {
-                for left in waiting.values_mut() {
-                    left.remove(&step.name);
-                }
-            } else {
+            if outcome != Outcome::Done {
                 self.skip(&step.name, &steps, &mut waiting, &mut outcomes);
+                continue;
+            }
+            if creates(step) {
+                made.insert(&step.name.address);
+            }
+            for next in following.get(&step.name).into_iter().flatten() {
+                let Some(left) = waiting.get_mut(next) else { continue };
+                left.remove(&step.name);
+                if left.is_empty() {
+                    ready.extend(places.get(next).copied().zip(steps.get(next).copied()));
+                }
             }
         }
         for name in waiting.into_keys() {
@@ -152,18 +169,23 @@ impl Run<'_> {
         }
     }
 
-    /// One step. Returns how it ended, what was journalled, and the error of the journal, if it broke.
-    async fn step(&self, step: &Step) -> (Outcome, Vec<Entry>, Option<BackendError>) {
+    /// One step. Returns how it ended, what was journalled, and the error of the journal, if it broke. `fresh`: it is a
+    /// part of what this run has just made, so that it cannot have been there before.
+    async fn step(&self, step: &Step, fresh: bool) -> (Outcome, Vec<Entry>, Option<BackendError>) {
         let mut entries = Vec::new();
         let failed = |why: String, certain| Outcome::Failed { why, certain };
         let Some(live) = self.engine.live(step.name.address.kind().as_str()) else {
             return (failed("this version of bailiwick does not know this kind".into(), true), entries, None);
         };
-        let target = Target { address: step.name.address.clone(), physical_id: step.physical_id.clone() };
+        let target = target(step);
         let mut fingerprint = step.fingerprint.clone();
         let mut body = step.after.clone();
         if step.writes() {
-            let action = match self.checked(step, live, &target).await {
+            let checked = match (&step.after, fresh) {
+                (Some(after), true) => Ok(Some(Action::Create { after: after.clone() })),
+                _ => self.checked(step, live, &target).await,
+            };
+            let action = match checked {
                 Ok(Some(action)) => action,
                 // It is gone already, as the step wanted.
                 Ok(None) => {
@@ -210,7 +232,7 @@ impl Run<'_> {
 
     async fn look(&self, step: &Step, target: &Target) -> Seen {
         let kind = step.name.address.kind().as_str();
-        let seen = self.engine.look(kind, &step.scope, std::slice::from_ref(target)).await;
+        let seen = self.engine.look(self.engine.session, kind, &step.scope, std::slice::from_ref(target)).await;
         seen.into_iter().next().unwrap_or_else(|| Seen::Unreadable { why: "there was no answer".into() })
     }
 
@@ -348,7 +370,14 @@ impl Run<'_> {
                 (Seen::Present { body, .. }, Some(after)) => {
                     let shown = live.claimed(body, Some(after), step.before.as_ref());
                     if live.settled(after, &shown) {
-                        return Ok((seen.fingerprint(), Some(live.claimed(body, Some(after), None))));
+                        let known = live.claimed(body, Some(after), None);
+                        let fields = Fields::of([after]);
+                        if fields == target.fields {
+                            return Ok((seen.fingerprint(), Some(known)));
+                        }
+                        // From now on what the spec no longer names is not looked at.
+                        let seen = self.look(step, &Target { fields, ..target.clone() }).await;
+                        return Ok((seen.fingerprint(), Some(known)));
                     }
                     let differences = Document::differences(&shown, after);
                     let paths: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
@@ -359,6 +388,18 @@ impl Run<'_> {
         }
         Err(problem)
     }
+}
+
+/// What a step touches, and what of it the step or the plan has looked at.
+pub(super) fn target(step: &Step) -> Target {
+    let fields = Fields::of(step.before.iter().chain(&step.after));
+    Target { fields, ..Target::new(step.name.address.clone(), &step.physical_id) }
+}
+
+/// Whether a step makes what was not there when the plan was made.
+fn creates(step: &Step) -> bool {
+    let anew = step.action == ActionKind::Create || step.name.phase == Some(Phase::Create);
+    anew && step.fingerprint.is_none()
 }
 
 /// What the journal tells of a step that was done.
@@ -382,8 +423,7 @@ fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
     let as_wanted = |body: &Document| {
         step.after.as_ref().is_some_and(|after| live.settled(after, &live.claimed(body, Some(after), None)))
     };
-    let anew = step.action == ActionKind::Create || step.name.phase == Some(Phase::Create);
-    anew && step.fingerprint.is_none()
+    creates(step)
         && match seen {
             Seen::Present { body, owner } => nothing_of_ours(step, live, body) || (owner.is_none() && as_wanted(body)),
             _ => false,

@@ -3,9 +3,10 @@
 mod execute;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 
 pub use execute::Executed;
 
@@ -16,7 +17,7 @@ use crate::diagnostic::Diagnostic;
 use crate::diff::{self, Diff};
 use crate::event::{Event, Sink};
 use crate::kind::AnyKind;
-use crate::live::{AnyLive, Observed, Target};
+use crate::live::{AnyLive, Fields, Observed, Target};
 use crate::plan::{self, Plan, PlanError};
 use crate::session::Session;
 #[cfg(feature = "aws")]
@@ -27,10 +28,13 @@ use crate::spec::{Encryption, Identity};
 use crate::spec::{Facts, Spec};
 use crate::state::State;
 
+/// Targets by kind and scope.
+type Batches<'b> = BTreeMap<(&'b str, &'b Scope), Vec<Target>>;
+
 /// How much at once, and how long to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Steps under way at once.
+    /// Steps under way at once. Each service has its own pace besides.
     pub steps: usize,
     /// How long to wait in all for something that was just made to be known everywhere.
     pub patience: Duration,
@@ -40,7 +44,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { steps: 10, patience: Duration::from_mins(2), pause: Duration::from_secs(1) }
+        Self { steps: 24, patience: Duration::from_mins(2), pause: Duration::from_secs(1) }
     }
 }
 
@@ -155,26 +159,27 @@ impl Engine<'_> {
 
     /// Looks at everything that is desired or owned, batch by batch, batches at once.
     pub async fn observe(&self, desired: &Desired, state: &State) -> Snapshot {
-        let mut batches: BTreeMap<(String, Scope), Vec<Target>> = BTreeMap::new();
-        let mut total = 0;
+        let mut batches = Batches::new();
         let addresses: BTreeSet<&Address> = desired.resources.keys().chain(state.resources.keys()).collect();
         for address in addresses {
-            let place = match (desired.resources.get(address), state.resources.get(address)) {
+            let (wanted, owned) = (desired.resources.get(address), state.resources.get(address));
+            let (scope, physical_id) = match (wanted, owned) {
                 (Some(wanted), _) => (&wanted.wish.scope, &wanted.wish.physical_id),
                 (None, Some(owned)) => (&owned.scope, &owned.physical_id),
                 (None, None) => continue,
             };
-            total += 1;
-            batches
-                .entry((address.kind().to_string(), place.0.clone()))
-                .or_default()
-                .push(Target { address: address.clone(), physical_id: place.1.clone() });
+            let kind = address.kind().as_str();
+            let (body, last) = (wanted.map(|w| &w.wish.body), owned.and_then(|o| o.body.as_ref()));
+            let batch = batches.entry((kind, scope)).or_default();
+            let fields = Fields::of(body.into_iter().chain(last)).shared(batch.last().map(|t: &Target| &t.fields));
+            // What was applied under another name says nothing of this thing.
+            let same = owned.is_some_and(|o| o.physical_id == *physical_id) && body == last;
+            let last = last.filter(|_| same && self.live(kind).is_some_and(AnyLive::takes_last)).cloned();
+            batch.push(Target { address: address.clone(), physical_id: physical_id.clone(), fields, last });
         }
+        let total = batches.values().map(Vec::len).sum();
         self.sink.take(Event::Observing { total });
-        let mut looking: FuturesUnordered<_> = batches
-            .iter()
-            .map(|((kind, scope), targets)| async move { (targets, self.look(kind, scope, targets).await) })
-            .collect();
+        let mut looking = self.look_at(&batches);
         let mut snapshot = Snapshot::default();
         while let Some((targets, seen)) = looking.next().await {
             self.sink.take(Event::Observed { count: targets.len() });
@@ -183,13 +188,28 @@ impl Engine<'_> {
         snapshot
     }
 
+    /// Looks at batches at once, each as it comes. What several of them can learn from one answer is asked for once.
+    fn look_at<'b>(&'b self, batches: &'b Batches<'b>) -> impl Stream<Item = (&'b [Target], Vec<Seen>)> {
+        let cloud = Arc::new(self.session.observation());
+        for ((kind, scope), targets) in batches {
+            if let Some(live) = self.live(kind) {
+                live.announce(&cloud, scope, targets);
+            }
+        }
+        let look = |((kind, scope), targets): (&'b (&'b str, &'b Scope), &'b Vec<Target>)| {
+            let cloud = cloud.clone();
+            async move { (targets.as_slice(), self.look(&cloud, kind, scope, targets).await) }
+        };
+        batches.iter().map(look).collect::<FuturesUnordered<_>>()
+    }
+
     /// Looks at one batch. Every target gets an answer.
-    async fn look(&self, kind: &str, scope: &Scope, targets: &[Target]) -> Vec<Seen> {
+    async fn look(&self, cloud: &Session, kind: &str, scope: &Scope, targets: &[Target]) -> Vec<Seen> {
         let unreadable = |why: String| vec![Seen::Unreadable { why }; targets.len()];
         let Some(live) = self.live(kind) else {
             return unreadable(format!("this version of bailiwick does not know the kind `{kind}`"));
         };
-        match live.observe(self.session, scope, targets).await {
+        match live.observe(cloud, scope, targets).await {
             Ok(answers) if answers.len() == targets.len() => answers
                 .into_iter()
                 .map(|answer| match answer {
@@ -206,25 +226,31 @@ impl Engine<'_> {
     /// Looks again at everything that a plan touches, and says what moved since it was made.
     pub async fn moved(&self, plan: &Plan) -> Vec<String> {
         let settled = |s: &&plan::Step| s.superseded || (s.action == plan::ActionKind::Forget && s.before.is_none());
-        let looked = plan.steps.iter().filter(|s| !settled(s)).map(|step| async move {
-            let target = Target { address: step.name.address.clone(), physical_id: step.physical_id.clone() };
-            let seen = self.look(step.name.address.kind().as_str(), &step.scope, std::slice::from_ref(&target)).await;
-            (step, seen.into_iter().next())
-        });
-        let mut moved = Vec::new();
-        for (step, seen) in futures_util::future::join_all(looked).await {
+        let mut batches = Batches::new();
+        let mut steps: BTreeMap<(&Address, &str), &plan::Step> = BTreeMap::new();
+        for step in plan.steps.iter().filter(|s| !settled(s)) {
             // What is made anew is still there: its first half tells whether it moved.
             if step.name.phase == Some(plan::Phase::Create) {
                 continue;
             }
-            match (seen, self.live(step.name.address.kind().as_str())) {
-                (Some(seen), Some(live)) if seen.fingerprint() != step.fingerprint => {
-                    moved.push(format!("{}: {}", step.name.address, execute::moved(step, live, &seen)));
+            let batch = batches.entry((step.name.address.kind().as_str(), &step.scope)).or_default();
+            batch.push(execute::target(step));
+            steps.insert((&step.name.address, &step.physical_id), step);
+        }
+        let mut moved = BTreeSet::new();
+        let mut looking = self.look_at(&batches);
+        while let Some((targets, seen)) = looking.next().await {
+            for (target, seen) in targets.iter().zip(seen) {
+                let Some(step) = steps.get(&(&target.address, target.physical_id.as_str())) else { continue };
+                match self.live(step.name.address.kind().as_str()) {
+                    Some(live) if seen.fingerprint() != step.fingerprint => {
+                        moved.insert(format!("{}: {}", step.name.address, execute::moved(step, live, &seen)));
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
         }
-        moved
+        moved.into_iter().collect()
     }
 
     /// Looks at everything, and compares.

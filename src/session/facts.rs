@@ -53,8 +53,8 @@ impl Session {
     /// A cluster's name in EKS, and the scope of its EKS API.
     pub(super) fn eks_cluster(&self, cluster: &str) -> Result<(String, Scope), SessionError> {
         let unknown = || SessionError::Unknown { name: format!("clusters.{cluster}") };
-        let (spec, region) = self.clusters.get(cluster).ok_or_else(unknown)?;
-        let account = self.accounts.get(&spec.account).ok_or_else(unknown)?;
+        let (spec, region) = self.shared.clusters.get(cluster).ok_or_else(unknown)?;
+        let account = self.shared.accounts.get(&spec.account).ok_or_else(unknown)?;
         let scope = Scope::Account { account: spec.account.clone(), id: account.id.clone(), region: region.clone() };
         Ok((spec.name.clone(), scope))
     }

@@ -30,7 +30,7 @@ impl Session {
     /// When the cluster is not in the spec, the kubeconfig has no such context, or EKS does not describe it.
     pub async fn kube(&self, cluster: &str) -> Result<Client, SessionError> {
         let slot: Arc<Mutex<Option<Cluster>>> =
-            self.kubernetes.lock().await.entry(cluster.to_owned()).or_default().clone();
+            self.shared.kubernetes.lock().await.entry(cluster.to_owned()).or_default().clone();
         let mut slot = slot.lock().await;
         if let Some(known) = slot.as_ref().filter(|c| c.made.elapsed() < CLIENT_LIFE) {
             return Ok(known.client.clone());
@@ -49,13 +49,20 @@ impl Session {
     pub(crate) fn with_cluster(mut self, cluster: &str, url: &str) -> Self {
         let client = Client::try_from(Config::new(url.parse().unwrap())).unwrap();
         let known = Cluster { client, made: Instant::now() };
-        self.kubernetes.get_mut().insert(cluster.to_owned(), Arc::new(Mutex::new(Some(known))));
+        Arc::get_mut(&mut self.shared)
+            .unwrap()
+            .kubernetes
+            .get_mut()
+            .insert(cluster.to_owned(), Arc::new(Mutex::new(Some(known))));
         self
     }
 
     async fn cluster_config(&self, cluster: &str) -> Result<Config, SessionError> {
-        let (spec, _) =
-            self.clusters.get(cluster).ok_or_else(|| SessionError::Unknown { name: format!("clusters.{cluster}") })?;
+        let (spec, _) = self
+            .shared
+            .clusters
+            .get(cluster)
+            .ok_or_else(|| SessionError::Unknown { name: format!("clusters.{cluster}") })?;
         let failed = |why: String| SessionError::Cluster { cluster: cluster.to_owned(), why };
         match spec.context.as_deref() {
             Some(IN_CLUSTER) => Config::incluster().map_err(|e| failed(e.to_string())),

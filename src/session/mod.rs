@@ -4,27 +4,36 @@
 //! caller is somebody else is never handed out, so that nothing can be read or written in the wrong account.
 
 #[cfg(feature = "aws")]
+mod answers;
+#[cfg(feature = "aws")]
 mod aws;
 #[cfg(all(feature = "aws", feature = "kubernetes"))]
 mod eks_token;
 #[cfg(feature = "aws")]
 mod facts;
+#[cfg(feature = "aws")]
+mod iam_index;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod pace;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::Mutex;
 #[cfg(feature = "aws")]
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 #[cfg(feature = "aws")]
-pub use aws::answer;
-pub use pace::{Permit, Requests};
+pub use answers::is_throttle;
+#[cfg(feature = "aws")]
+pub use aws::{OnlyIfRefused, answer};
+#[cfg(feature = "aws")]
+pub use iam_index::{Described, IamIndex, IamWants, Known};
+pub use pace::{CONCURRENCY, Counts, Intent, Pace, Rates, Requests, Service};
 
-use crate::spec::{AccountSpec, ClusterSpec, Spec};
+use crate::spec::{AccountSpec, ClusterSpec, RatesSpec, Spec};
 
 /// Why no client can be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,15 +100,32 @@ pub struct Environment {
 #[cfg(feature = "aws")]
 type Connecting = OnceCell<Result<aws::Account, SessionError>>;
 
+/// Something about how things are read that a person may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What.
+    pub text: String,
+    /// Whether it stands in the way of reading well, and is worth saying without being asked.
+    pub important: bool,
+}
+
 /// Clients for everything that a spec names, made when they are first needed.
 pub struct Session {
+    shared: Arc<Shared>,
+    /// What one observation has read of each account at once.
+    #[cfg(feature = "aws")]
+    index: iam_index::Indexes,
+}
+
+struct Shared {
     project: String,
     accounts: BTreeMap<String, AccountSpec>,
     #[cfg_attr(not(any(feature = "aws", feature = "kubernetes")), allow(dead_code))] // only clients ask
     clusters: BTreeMap<String, (ClusterSpec, crate::address::Region)>,
     environment: Environment,
     requests: Arc<Requests>,
-    paces: Mutex<BTreeMap<(String, &'static str), Arc<tokio::sync::Semaphore>>>,
+    notes: std::sync::Mutex<Vec<Note>>,
+    paces: std::sync::Mutex<BTreeMap<(String, Service), Arc<Pace>>>,
     #[cfg(feature = "aws")]
     aws: Mutex<BTreeMap<String, Arc<Connecting>>>,
     #[cfg(feature = "kubernetes")]
@@ -110,47 +136,132 @@ impl Session {
     /// A session for the accounts and clusters of a spec. No request is made yet.
     #[must_use]
     pub fn new(spec: &Spec, environment: Environment) -> Self {
-        Self {
+        let clusters = spec.clusters.iter().map(|(key, c)| (key.clone(), (c.clone(), spec.cluster_region(c))));
+        let shared = Shared {
             project: spec.project.clone(),
             accounts: spec.accounts.clone(),
-            clusters: spec.clusters.iter().map(|(key, c)| (key.clone(), (c.clone(), spec.cluster_region(c)))).collect(),
+            clusters: clusters.collect(),
             environment,
             requests: Arc::new(Requests::default()),
-            paces: Mutex::default(),
+            notes: std::sync::Mutex::default(),
+            paces: std::sync::Mutex::default(),
             #[cfg(feature = "aws")]
             aws: Mutex::default(),
             #[cfg(feature = "kubernetes")]
             kubernetes: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            #[cfg(feature = "aws")]
+            index: iam_index::Indexes::default(),
+        }
+    }
+
+    /// The same clients for one observation: what several kinds can learn from one answer is read once in it, and
+    /// forgotten with it.
+    #[must_use]
+    pub fn observation(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            #[cfg(feature = "aws")]
+            index: iam_index::Indexes::default(),
         }
     }
 
     /// The project, which marks everything that it owns.
     #[must_use]
     pub fn project(&self) -> &str {
-        &self.project
+        &self.shared.project
     }
 
     /// The keys of all accounts.
     pub fn accounts(&self) -> impl Iterator<Item = &str> {
-        self.accounts.keys().map(String::as_str)
+        self.shared.accounts.keys().map(String::as_str)
     }
 
     /// How many requests have been sent, by service.
     #[must_use]
     pub fn requests(&self) -> &Requests {
-        &self.requests
+        &self.shared.requests
     }
 
-    /// Waits for a place among the requests that may be under way at once in one scope and service.
-    pub async fn pace(&self, scope: &str, service: &'static str) -> Permit {
-        let pace = {
-            let mut paces = self.paces.lock().await;
-            let most = self.environment.concurrency.unwrap_or(pace::CONCURRENCY);
-            paces
-                .entry((scope.to_owned(), service))
-                .or_insert_with(|| Arc::new(tokio::sync::Semaphore::new(most)))
-                .clone()
-        };
-        Permit(pace.acquire_owned().await.ok())
+    /// What was noted about how things were read.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Note> {
+        self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[cfg(feature = "aws")]
+    fn note(&self, text: String, important: bool) {
+        self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner).push(Note { text, important });
+    }
+
+    /// The pace of a service for whatever is paced together: an account's id, or a cluster.
+    pub fn pace(&self, whose: &str, service: Service) -> Arc<Pace> {
+        let mut paces = self.shared.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = paces.entry((whose.to_owned(), service)).or_insert_with(|| {
+            let places = self.shared.environment.concurrency.unwrap_or(CONCURRENCY);
+            Arc::new(Pace::new(self.rates(whose, service), places, Instant::now()))
+        });
+        pace.clone()
+    }
+
+    /// The rates of a service: those that the spec gives for the account, or what is usual.
+    fn rates(&self, whose: &str, service: Service) -> Rates {
+        let usual = usual(service);
+        let account = self.shared.accounts.values().find(|account| account.id.0 == whose);
+        let given = account.and_then(|account| given_rates(account, service)).unwrap_or_default();
+        Rates {
+            reads: given.reads.map_or(usual.reads, f64::from),
+            writes: given.writes.map_or(usual.writes, f64::from),
+        }
+    }
+}
+
+fn given_rates(account: &AccountSpec, service: Service) -> Option<RatesSpec> {
+    let pace = account.pace.as_ref()?;
+    match service {
+        Service::Iam => pace.iam,
+        Service::S3 => pace.s3,
+        Service::Kms => pace.kms,
+        Service::Eks => pace.eks,
+        Service::Sts => pace.sts,
+        Service::Kubernetes => None,
+    }
+}
+
+/// Rates that leave room for everybody else in an account. A bucket that is throttled all the same slows down.
+fn usual(service: Service) -> Rates {
+    let (reads, writes) = match service {
+        Service::Iam => (40.0, 20.0),
+        Service::S3 => (400.0, 100.0),
+        Service::Kms => (50.0, 10.0),
+        Service::Eks => (30.0, 10.0),
+        Service::Sts => (10.0, 10.0),
+        Service::Kubernetes => (100.0, 50.0),
+    };
+    Rates { reads, writes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{SourceFile, load};
+
+    #[test]
+    fn rates_are_those_of_the_account_or_the_usual_ones() {
+        let text = "version: 1\nproject: p\naccounts:\n\
+            \x20 a: { id: \"111111111111\", region: us-east-1, pace: { iam: { reads: 7 }, s3: { reads: 9, writes: 3 } } }\n\
+            \x20 b: { id: \"222222222222\", region: us-west-2 }\n";
+        let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
+        assert_eq!(problems, []);
+        let session = Session::new(&spec.unwrap(), Environment::default());
+        let (one, other) = ("111111111111", "222222222222");
+        let usual_writes = usual(Service::Iam).writes;
+        assert_eq!(session.rates(one, Service::Iam), Rates { reads: 7.0, writes: usual_writes });
+        assert_eq!(session.rates(one, Service::S3), Rates { reads: 9.0, writes: 3.0 });
+        assert_eq!(session.rates(other, Service::S3), usual(Service::S3));
+        assert!(Arc::ptr_eq(&session.pace(one, Service::Iam), &session.observation().pace(one, Service::Iam)));
+        assert!(!Arc::ptr_eq(&session.pace(one, Service::Iam), &session.pace(other, Service::Iam)));
     }
 }

@@ -29,6 +29,45 @@ pub struct AccountSpec {
     /// One endpoint for every service of this account, for private endpoints and emulators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// How many requests a second the services of this account are sent at most. What is not given here leaves room for
+    /// everybody else in an account of usual size, and slows down when a service asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<PaceSpec>,
+}
+
+/// Requests a second by service.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PaceSpec {
+    /// IAM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam: Option<RatesSpec>,
+    /// S3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<RatesSpec>,
+    /// KMS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms: Option<RatesSpec>,
+    /// EKS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eks: Option<RatesSpec>,
+    /// STS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sts: Option<RatesSpec>,
+}
+
+/// Requests a second of one service, at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RatesSpec {
+    /// Requests that change nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub reads: Option<u32>,
+    /// Requests that change something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub writes: Option<u32>,
 }
 
 /// Which role to assume, or which chain of roles.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use account::{AccountSpec, AssumeRole, RoleStep};
+pub use account::{AccountSpec, AssumeRole, PaceSpec, RatesSpec, RoleStep};
 pub use backend::{BackendSpec, S3BackendSpec};
 pub use bucket::{BucketSpec, Encryption, KmsEncryption, LifecycleRule, Ownership, PolicyOwnership, SimpleEncryption};
 pub use cluster::{ClusterSpec, Identity, Management};

@@ -83,7 +83,7 @@ mod live {
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<AddonBody>, ReadError> {
             let eks = cloud.eks(scope).await?;
             let eks = &eks;
-            Ok(each(cloud, scope, "eks", targets, |target| async move {
+            Ok(each(targets, |target| async move {
                 let found = find(eks, &target.physical_id).await?;
                 // What is being deleted will be gone, and nothing can be done to it until then.
                 Ok(match found.filter(|addon| addon.status() != Some(&AddonStatus::Deleting)) {
@@ -102,11 +102,9 @@ mod live {
         ) -> Result<(), WriteError> {
             let eks = cloud.eks(scope).await?;
             let id = target.physical_id.as_str();
-            let permit = cloud.pace(&scope.to_string(), "eks").await;
             match action {
                 Action::Create { after } => {
                     create(&eks, id, after).await?;
-                    drop(permit);
                     settle(pauses(), id, || find(&eks, id)).await
                 }
                 Action::Update { before, after, .. } => {
@@ -134,7 +132,6 @@ mod live {
                 },
                 Action::Delete { adopted: false, .. } => {
                     delete(&eks, id, [1, 2, 4].map(Duration::from_secs).into_iter()).await?;
-                    drop(permit);
                     gone(pauses(), id, || find(&eks, id)).await
                 }
             }
@@ -380,10 +377,7 @@ mod live {
             ("GET /clusters/prod-eks/pod-identity-associations", 200, r#"{"associations":[]}"#);
 
         fn target() -> Target {
-            Target {
-                address: Address::new(Addon::NAME, "prod/eks-pod-identity-agent"),
-                physical_id: "prod-eks/eks-pod-identity-agent".into(),
-            }
+            Target::new(Address::new(Addon::NAME, "prod/eks-pod-identity-agent"), "prod-eks/eks-pod-identity-agent")
         }
 
         fn wanted() -> AddonBody {

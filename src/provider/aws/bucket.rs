@@ -207,7 +207,7 @@ mod live {
     use super::{Bucket, BucketBody, DefaultEncryption, Rule};
     use crate::address::Scope;
     use crate::kind::Action;
-    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::live::{Answers, Fields, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
     use crate::provider::aws::key::describe;
     use crate::provider::aws::{code, each, read_error, status, write_error};
@@ -251,8 +251,8 @@ mod live {
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<BucketBody>, ReadError> {
             let s3 = cloud.s3(scope).await?;
             let s3 = &s3;
-            Ok(each(cloud, scope, "s3", targets, |target| async move {
-                match (Remote { s3, scope, name: &target.physical_id }).read().await {
+            Ok(each(targets, |target| async move {
+                match (Remote { s3, scope, name: &target.physical_id }).read(&target.fields).await {
                     Ok(body) => Ok(Observed::Present { owner: body.tags.get(PROJECT_TAG).cloned(), body }),
                     Err(Stop::Gone) => Ok(Observed::Absent),
                     Err(Stop::Error(error)) => Err(error),
@@ -276,13 +276,13 @@ mod live {
             {
                 *key = key_arn(cloud, scope, key).await?;
             }
-            let _permit = cloud.pace(&scope.to_string(), "s3").await;
             match &action {
                 Action::Create { after } => {
-                    bucket.create(after).await?;
-                    bucket.put_all(None, after, &action).await
+                    // A bucket that was made just now has no tags of others that would have to be put back.
+                    let foreign = if bucket.create(after).await? { Some(BTreeMap::new()) } else { None };
+                    bucket.put_all(None, after, &action, foreign).await
                 }
-                Action::Update { before, after, .. } => bucket.put_all(Some(before), after, &action).await,
+                Action::Update { before, after, .. } => bucket.put_all(Some(before), after, &action, None).await,
                 Action::Delete { adopted: true, .. } => bucket.remove_marks().await,
                 Action::Delete { adopted: false, .. } => bucket.delete().await,
             }
@@ -298,7 +298,6 @@ mod live {
             return Ok(key.to_owned());
         }
         let kms = cloud.kms(scope).await?;
-        let _permit = cloud.pace(&scope.to_string(), "kms").await;
         match describe(&kms, key).await?.and_then(|metadata| metadata.arn) {
             Some(arn) => Ok(arn),
             None => Err(WriteError::NotYet {
@@ -333,7 +332,8 @@ mod live {
             }
         }
 
-        async fn read(&self) -> Result<BucketBody, Stop> {
+        /// Reads what is asked for: each setting of a bucket takes a request.
+        async fn read(&self, fields: &Fields) -> Result<BucketBody, Stop> {
             let mut body = BucketBody {
                 name: self.name.to_owned(),
                 region: self.region().to_owned(),
@@ -350,11 +350,21 @@ mod live {
                 return Ok(body);
             }
             body.tags = self.tags().await?;
-            body.public_access_block = Some(self.public_access_block().await?);
-            body.ownership = self.ownership().await?;
-            body.versioning = Some(self.versioning().await?);
-            body.encryption = self.encryption().await?;
-            body.lifecycle = Some(self.lifecycle().await?);
+            if fields.has("public_access_block") {
+                body.public_access_block = Some(self.public_access_block().await?);
+            }
+            if fields.has("ownership") {
+                body.ownership = self.ownership().await?;
+            }
+            if fields.has("versioning") {
+                body.versioning = Some(self.versioning().await?);
+            }
+            if fields.has("encryption") {
+                body.encryption = self.encryption().await?;
+            }
+            if fields.has("lifecycle") {
+                body.lifecycle = Some(self.lifecycle().await?);
+            }
             Ok(body)
         }
 
@@ -603,7 +613,8 @@ mod live {
             built.map_err(|error| WriteError::Failed { what: self.what(part), why: error.to_string() })
         }
 
-        async fn create(&self, body: &BucketBody) -> Result<(), WriteError> {
+        /// Makes the bucket, and tells whether it was made now.
+        async fn create(&self, body: &BucketBody) -> Result<bool, WriteError> {
             let elsewhere = (body.region != FIRST_REGION).then(|| {
                 CreateBucketConfiguration::builder()
                     .location_constraint(BucketLocationConstraint::from(body.region.as_str()))
@@ -611,8 +622,9 @@ mod live {
             });
             let request = self.s3.create_bucket().bucket(self.name).set_create_bucket_configuration(elsewhere);
             match request.send().await {
-                Ok(_) => Ok(()),
-                Err(error) if code(&error) == Some("BucketAlreadyOwnedByYou") => Ok(()),
+                // Source: S3 API Reference, `CreateBucket`: us-east-1 answers this for a bucket that was there, too.
+                Ok(_) => Ok(body.region != FIRST_REGION),
+                Err(error) if code(&error) == Some("BucketAlreadyOwnedByYou") => Ok(false),
                 Err(error) if code(&error) == Some("BucketAlreadyExists") => Err(WriteError::Conflict {
                     what: format!("create bucket `{}`", self.name),
                     holder: "another account".into(),
@@ -631,9 +643,10 @@ mod live {
             before: Option<&BucketBody>,
             after: &BucketBody,
             action: &Action<BucketBody>,
+            live_tags: Option<BTreeMap<String, String>>,
         ) -> Result<(), WriteError> {
             if action.touches("tags") {
-                self.put_tags(before.map(|b| &b.tags), &after.tags).await?;
+                self.put_tags(before.map(|b| &b.tags), &after.tags, live_tags).await?;
             }
             if let Some(on) = after.public_access_block
                 && action.touches("public_access_block")
@@ -683,8 +696,12 @@ mod live {
             &self,
             before: Option<&BTreeMap<String, String>>,
             after: &BTreeMap<String, String>,
+            live: Option<BTreeMap<String, String>>,
         ) -> Result<(), WriteError> {
-            let mut tags = self.live_tags().await?;
+            let mut tags = match live {
+                Some(tags) => tags,
+                None => self.live_tags().await?,
+            };
             tags.retain(|key, _| before.is_none_or(|ours| !ours.contains_key(key)));
             tags.extend(after.iter().map(|(key, value)| (key.clone(), value.clone())));
             self.put_tag_set(&tags).await
@@ -884,7 +901,7 @@ mod live {
         const KEY_ARN: &str = "arn:aws:kms:us-east-1:111111111111:key/k1";
 
         fn target() -> Target {
-            Target { address: Address::new(Bucket::NAME, "weights"), physical_id: "acme-weights".into() }
+            Target::new(Address::new(Bucket::NAME, "weights"), "acme-weights")
         }
 
         /// Reads a bucket that answers as these say, and as one without any setting otherwise.

@@ -111,7 +111,7 @@ mod live {
         ) -> Result<Answers<SharedDocument>, ReadError> {
             let s3 = cloud.s3(scope).await?;
             let s3 = &s3;
-            Ok(each(cloud, scope, "s3", targets, |target| async move {
+            Ok(each(targets, |target| async move {
                 let bucket = target.physical_id.as_str();
                 let text = fetch(s3, scope, bucket).await?;
                 if matches!(text, Text::NoBucket) {
@@ -131,7 +131,6 @@ mod live {
             action: &Action<SharedDocument>,
         ) -> Result<(), WriteError> {
             let s3 = cloud.s3(scope).await?;
-            let _permit = cloud.pace(&scope.to_string(), "s3").await;
             let bucket = target.physical_id.as_str();
             let what = format!("write the policy of bucket `{bucket}`");
             let text = fetch(&s3, scope, bucket).await?;
@@ -205,7 +204,7 @@ mod live {
         const DELETE: &str = "DELETE /acme-weights/?policy ";
 
         fn target() -> Target {
-            Target { address: Address::new(BucketPolicy::NAME, "weights"), physical_id: "acme-weights".into() }
+            Target::new(Address::new(BucketPolicy::NAME, "weights"), "acme-weights")
         }
 
         async fn observe(status: u16, answer: &'static str) -> Result<Observed<SharedDocument>, ReadError> {

@@ -90,7 +90,7 @@ mod live {
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::{code, each, read_error, tag_changes, write_error};
     use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
-    use crate::session::Session;
+    use crate::session::{OnlyIfRefused, Session};
 
     /// How long a key that is deleted can still be saved: the most that KMS allows.
     const DAYS_TO_DELETION: i32 = 30;
@@ -138,7 +138,7 @@ mod live {
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<KeyBody>, ReadError> {
             let kms = cloud.kms(scope).await?;
             let kms = &kms;
-            Ok(each(cloud, scope, "kms", targets, |target| async move {
+            Ok(each(targets, |target| async move {
                 let alias = target.physical_id.as_str();
                 let Some(key) = describe(kms, alias).await? else { return Ok(Observed::Absent) };
                 let tags = read_tags(kms, key.key_id()).await?;
@@ -163,7 +163,6 @@ mod live {
             action: &Action<KeyBody>,
         ) -> Result<(), WriteError> {
             let kms = cloud.kms(scope).await?;
-            let _permit = cloud.pace(&scope.to_string(), "kms").await;
             let alias = target.physical_id.as_str();
             let found = describe(&kms, alias).await?;
             match (action, found) {
@@ -218,6 +217,9 @@ mod live {
                 .create_key()
                 .set_description(body.description.clone())
                 .set_tags(Some(sdk_tags(&body.tags)?))
+                .customize()
+                // A second try after a lost answer would make a second key.
+                .config_override(aws_sdk_kms::config::Builder::new().retry_classifier(OnlyIfRefused))
                 .send()
                 .await
                 .map_err(|error| write_error(format!("create key `{alias}`"), &error))?;
@@ -399,7 +401,7 @@ mod live {
         const NOT_ROTATED: &str = r#"{"KeyRotationEnabled":false}"#;
 
         fn target() -> Target {
-            Target { address: Address::new(Key::NAME, "weights"), physical_id: "alias/weights".into() }
+            Target::new(Address::new(Key::NAME, "weights"), "alias/weights")
         }
 
         fn body() -> KeyBody {

@@ -101,7 +101,7 @@ mod live {
         ) -> Result<Answers<SharedDocument>, ReadError> {
             let kms = cloud.kms(scope).await?;
             let kms = &kms;
-            Ok(each(cloud, scope, "kms", targets, |target| async move {
+            Ok(each(targets, |target| async move {
                 let alias = target.physical_id.as_str();
                 let Some((_, text)) = fetch(kms, alias).await? else { return Ok(Observed::Absent) };
                 let body = SharedDocument::read(cloud.project(), Some(&text))
@@ -118,7 +118,6 @@ mod live {
             action: &Action<SharedDocument>,
         ) -> Result<(), WriteError> {
             let kms = cloud.kms(scope).await?;
-            let _permit = cloud.pace(&scope.to_string(), "kms").await;
             let alias = target.physical_id.as_str();
             let what = format!("write the policy of key `{alias}`");
             let failed = |why: String| WriteError::Failed { what: what.clone(), why };
@@ -200,7 +199,7 @@ mod live {
         }
 
         fn target() -> Target {
-            Target { address: Address::new(KeyPolicy::NAME, "weights"), physical_id: "alias/weights".into() }
+            Target::new(Address::new(KeyPolicy::NAME, "weights"), "alias/weights")
         }
 
         async fn observe(

@@ -1,6 +1,8 @@
 //! Kinds of AWS, and what their I/O halves share: how answers of the SDK become our errors.
 
 pub(super) mod addon;
+#[cfg(all(test, feature = "aws"))]
+mod at_once;
 pub(super) mod bucket;
 pub(super) mod bucket_policy;
 pub(super) mod key;
@@ -21,11 +23,11 @@ mod sdk {
     use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
     use aws_smithy_runtime_api::client::result::SdkError;
     use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+    use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
-    use crate::address::Scope;
     use crate::iam::Policy;
     use crate::live::{Answers, Observed, ReadError, Target, WriteError};
-    use crate::session::{Session, answer};
+    use crate::session::{CONCURRENCY, answer, is_throttle};
 
     /// The error code of an answer, if the service gave one.
     pub(in crate::provider) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
@@ -37,15 +39,11 @@ mod sdk {
         error.raw_response().map(|r| r.status().as_u16())
     }
 
-    fn is_throttle(code: Option<&str>) -> bool {
-        matches!(code, Some("Throttling" | "ThrottlingException" | "SlowDown" | "TooManyRequestsException"))
-    }
-
     /// Whether an answer says that the caller may not. KMS says so with status 400.
     fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
         match code(error) {
             Some("AccessDenied" | "AccessDeniedException") => true,
-            code => status(error) == Some(403) && !is_throttle(code),
+            code => status(error) == Some(403) && !code.is_some_and(is_throttle),
         }
     }
 
@@ -111,26 +109,26 @@ mod sdk {
         }
     }
 
-    /// Asks for every target at once, as far as the pace of its account and service allows.
-    pub(in crate::provider) async fn each<'a, B, F, Fut>(
-        cloud: &'a Session,
-        scope: &Scope,
-        service: &'static str,
-        targets: &'a [Target],
-        ask: F,
-    ) -> Answers<B>
+    /// Asks for every target, many at once: as many as there are places for requests under way.
+    pub(in crate::provider) async fn each<'a, B, F, Fut>(targets: &'a [Target], ask: F) -> Answers<B>
     where
         F: Fn(&'a Target) -> Fut,
         Fut: Future<Output = Result<Observed<B>, ReadError>>,
     {
-        let scope = scope.to_string();
-        let ask = &ask;
-        let scope = &scope;
-        futures_util::future::join_all(targets.iter().map(|target| async move {
-            let _permit = cloud.pace(scope, service).await;
-            ask(target).await
-        }))
-        .await
+        let mut asked = FuturesUnordered::new();
+        let mut answers = Vec::with_capacity(targets.len());
+        for (n, target) in targets.iter().enumerate() {
+            if asked.len() >= CONCURRENCY {
+                answers.extend(asked.next().await);
+            }
+            let answer = ask(target);
+            asked.push(async move { (n, answer.await) });
+        }
+        while let Some(answer) = asked.next().await {
+            answers.push(answer);
+        }
+        answers.sort_unstable_by_key(|(n, _)| *n);
+        answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
     /// A policy document as IAM returns it: percent-encoded (RFC 3986), or plain as some emulators and stores return it.

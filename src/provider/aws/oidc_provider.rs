@@ -117,7 +117,7 @@ mod live {
         ) -> Result<Answers<OidcProviderBody>, ReadError> {
             let iam = cloud.iam(scope).await?;
             let iam = &iam;
-            Ok(each(cloud, scope, "iam", targets, |target| read(iam, &target.physical_id)).await)
+            Ok(each(targets, |target| read(iam, &target.physical_id)).await)
         }
 
         async fn write(
@@ -127,7 +127,6 @@ mod live {
             action: &Action<OidcProviderBody>,
         ) -> Result<(), WriteError> {
             let iam = cloud.iam(scope).await?;
-            let _permit = cloud.pace(&scope.to_string(), "iam").await;
             let arn = target.physical_id.as_str();
             match action {
                 Action::Create { after } => create(&iam, cloud.project(), arn, after).await,
@@ -293,7 +292,7 @@ mod live {
             </GetOpenIDConnectProviderResult></GetOpenIDConnectProviderResponse>";
 
         fn target() -> Target {
-            Target { address: Address::new(OidcProvider::NAME, "c"), physical_id: ARN.into() }
+            Target::new(Address::new(OidcProvider::NAME, "c"), ARN)
         }
 
         fn body(client_ids: &[&str], tags: &[(&str, &str)]) -> OidcProviderBody {

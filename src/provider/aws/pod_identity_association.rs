@@ -105,6 +105,7 @@ mod live {
     use std::collections::BTreeMap;
 
     use aws_sdk_eks::types::{PodIdentityAssociation as Found, PodIdentityAssociationSummary as Summary};
+    use futures_util::future::join_all;
 
     use super::{AssociationBody, PodIdentityAssociation};
     use crate::address::Scope;
@@ -128,14 +129,14 @@ mod live {
                 let (cluster, namespace, name) = parts(&target.physical_id);
                 clusters.entry(cluster).or_default().push((namespace, name));
             }
-            let mut listed = BTreeMap::new();
-            for (cluster, accounts) in clusters {
-                let _permit = cloud.pace(&scope.to_string(), "eks").await;
+            let eks = &eks;
+            let lists = clusters.into_iter().map(|(cluster, accounts)| async move {
                 let only = if let [one] = accounts.as_slice() { Some(*one) } else { None };
-                listed.insert(cluster, ids(&eks, cluster, only).await);
-            }
-            let (eks, listed) = (&eks, &listed);
-            Ok(each(cloud, scope, "eks", targets, |target| async move {
+                (cluster, ids(eks, cluster, only).await)
+            });
+            let listed: BTreeMap<_, _> = join_all(lists).await.into_iter().collect();
+            let listed = &listed;
+            Ok(each(targets, |target| async move {
                 let (cluster, namespace, name) = parts(&target.physical_id);
                 let ids = match listed.get(cluster) {
                     Some(Ok(Some(ids))) => ids,
@@ -157,7 +158,6 @@ mod live {
             action: &Action<AssociationBody>,
         ) -> Result<(), WriteError> {
             let eks = cloud.eks(scope).await?;
-            let _permit = cloud.pace(&scope.to_string(), "eks").await;
             let what = |verb: &str| format!("{verb} pod identity association `{}`", target.physical_id);
             match action {
                 Action::Create { after } => create(&eks, &target.physical_id, after).await,
@@ -385,10 +385,7 @@ mod live {
             ("POST /clusters/prod-eks/pod-identity-associations/a-1", 200, r#"{"association":{}}"#);
 
         fn target(name: &str) -> Target {
-            Target {
-                address: Address::new(PodIdentityAssociation::NAME, name),
-                physical_id: format!("prod-eks/kserve/{name}"),
-            }
+            Target::new(Address::new(PodIdentityAssociation::NAME, name), format!("prod-eks/kserve/{name}"))
         }
 
         fn wanted() -> AssociationBody {

@@ -107,26 +107,56 @@ pub(super) fn overflow(spec: &Spec, key: &str, role: &access::Role) -> impl Iter
 
 #[cfg(feature = "aws")]
 mod live {
+    use aws_sdk_iam::types::ManagedPolicyDetail;
+
     use super::{ManagedPolicy, ManagedPolicyBody};
     use crate::address::Scope;
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
     use crate::provider::aws::{code, each, iam_tags, policy_text, read_error, tag_changes, tag_map, write_error};
-    use crate::session::Session;
+    use crate::session::{IamWants, Known, OnlyIfRefused, Session};
 
     /// Source: IAM User Guide, "IAM and AWS STS quotas", versions of a managed policy.
     const VERSIONS: usize = 5;
 
     impl Live for ManagedPolicy {
+        /// No list tells the tags of policies.
+        const TAKES_LAST: bool = true;
+
+        fn announce(cloud: &Session, scope: &Scope, targets: &[Target]) {
+            let wants = IamWants {
+                policies: targets.iter().map(|target| target.physical_id.clone()).collect(),
+                reads: 2 * targets.len(),
+                beside: targets.iter().filter(|target| target.last.is_none()).count(),
+                ..IamWants::default()
+            };
+            cloud.want_iam(scope, wants);
+        }
+
+        /// A policy that is in everything else as it was applied last, and as the spec wants it, is taken to have the
+        /// tags that it had then: its tags are in no list, and reading them would take a request for every policy.
+        /// Whatever compares what was applied with what is live, and every write, reads them.
         async fn observe(
             cloud: &Session,
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<ManagedPolicyBody>, ReadError> {
             let iam = cloud.iam(scope).await?;
-            let iam = &iam;
-            Ok(each(cloud, scope, "iam", targets, |target| read(iam, &target.physical_id)).await)
+            let index = cloud.iam_index(scope).await?;
+            let (iam, index) = (&iam, index.as_deref());
+            Ok(each(targets, |target| async move {
+                let seen = match index.map(|index| index.policy(&target.physical_id)) {
+                    Some(Known::Absent) => return Ok(Observed::Absent),
+                    Some(Known::Present(detail)) => match as_applied(detail, target) {
+                        Some(body) => Observed::Present { owner: body.tags.get(PROJECT_TAG).cloned(), body },
+                        None => read(iam, &target.physical_id, document(detail)).await?,
+                    },
+                    Some(Known::Unsure) | None => read(iam, &target.physical_id, None).await?,
+                };
+                Ok(asked(seen, target))
+            })
+            .await)
         }
 
         async fn write(
@@ -136,7 +166,6 @@ mod live {
             action: &Action<ManagedPolicyBody>,
         ) -> Result<(), WriteError> {
             let iam = cloud.iam(scope).await?;
-            let _permit = cloud.pace(&scope.to_string(), "iam").await;
             let arn = target.physical_id.as_str();
             match action {
                 Action::Create { after } => create(&iam, cloud.project(), arn, after).await,
@@ -150,7 +179,40 @@ mod live {
         }
     }
 
-    async fn read(iam: &aws_sdk_iam::Client, arn: &str) -> Result<Observed<ManagedPolicyBody>, ReadError> {
+    /// The body that was applied last, if the details of the account say the same of everything that they tell.
+    fn as_applied(detail: &ManagedPolicyDetail, target: &Target) -> Option<ManagedPolicyBody> {
+        let last: ManagedPolicyBody = serde_json::from_value(target.last.as_ref()?.0.clone()).ok()?;
+        let (_, text) = document(detail)?;
+        let live = ManagedPolicyBody {
+            name: detail.policy_name()?.to_owned(),
+            path: detail.path()?.to_owned(),
+            description: detail.description().filter(|_| last.description.is_some()).map(ToOwned::to_owned),
+            document: policy_text(text).ok()?,
+            tags: last.tags.clone(),
+        };
+        (live == last).then_some(live)
+    }
+
+    /// The id and the text of the default version.
+    fn document(detail: &ManagedPolicyDetail) -> Option<(&str, &str)> {
+        let version = detail.policy_version_list().iter().find(|version| version.is_default_version())?;
+        Some((version.version_id()?, version.document()?))
+    }
+
+    /// Without the tags that neither the spec nor the state names: a policy looks the same however it was read.
+    fn asked(mut seen: Observed<ManagedPolicyBody>, target: &Target) -> Observed<ManagedPolicyBody> {
+        if let Observed::Present { body, .. } = &mut seen {
+            body.tags.retain(|key, _| target.fields.has(&format!("tags.{key}")));
+        }
+        seen
+    }
+
+    /// Reads a policy. The text of its default version is asked for unless it is known.
+    async fn read(
+        iam: &aws_sdk_iam::Client,
+        arn: &str,
+        known: Option<(&str, &str)>,
+    ) -> Result<Observed<ManagedPolicyBody>, ReadError> {
         let what = || format!("policy `{arn}`");
         let failed = |why: String| ReadError::Failed { what: what(), why };
         let answer = match iam.get_policy().policy_arn(arn).send().await {
@@ -159,14 +221,11 @@ mod live {
             Err(error) => return Err(read_error(what(), &error)),
         };
         let policy = answer.policy().ok_or_else(|| failed("the answer holds no policy".into()))?;
-        let version = iam
-            .get_policy_version()
-            .policy_arn(arn)
-            .version_id(policy.default_version_id().unwrap_or_default())
-            .send()
-            .await
-            .map_err(|error| read_error(format!("the default version of policy `{arn}`"), &error))?;
-        let text = version.policy_version().and_then(|v| v.document()).unwrap_or_default();
+        let version = policy.default_version_id().unwrap_or_default();
+        let text = match known.filter(|(id, _)| *id == version) {
+            Some((_, text)) => text.to_owned(),
+            None => version_text(iam, arn, version).await?,
+        };
         let tags = tag_map(policy.tags());
         Ok(Observed::Present {
             owner: tags.get(PROJECT_TAG).cloned(),
@@ -174,10 +233,16 @@ mod live {
                 name: policy.policy_name().unwrap_or_default().to_owned(),
                 path: policy.path().unwrap_or_default().to_owned(),
                 description: policy.description().map(ToOwned::to_owned),
-                document: policy_text(text).map_err(failed)?,
+                document: policy_text(&text).map_err(failed)?,
                 tags,
             },
         })
+    }
+
+    async fn version_text(iam: &aws_sdk_iam::Client, arn: &str, version: &str) -> Result<String, ReadError> {
+        let answer = iam.get_policy_version().policy_arn(arn).version_id(version).send().await;
+        let answer = answer.map_err(|error| read_error(format!("the default version of policy `{arn}`"), &error))?;
+        Ok(answer.policy_version.and_then(|version| version.document).unwrap_or_default())
     }
 
     /// A policy of ours that is there already was made by an earlier try, and is brought to what it shall be.
@@ -198,7 +263,7 @@ mod live {
             .await;
         let Err(error) = sent else { return Ok(()) };
         if code(&error) == Some("EntityAlreadyExists")
-            && let Observed::Present { mut body, owner: Some(owner) } = read(iam, arn).await?
+            && let Observed::Present { mut body, owner: Some(owner) } = read(iam, arn, None).await?
             && owner == project
         {
             // Other tags are somebody else's.
@@ -236,6 +301,9 @@ mod live {
             .policy_arn(arn)
             .policy_document(after.document.to_string())
             .set_as_default(true)
+            .customize()
+            // Each one counts, and there may be five.
+            .config_override(aws_sdk_iam::config::Builder::new().retry_classifier(OnlyIfRefused))
             .send()
             .await
             .map(|_| ())
@@ -332,7 +400,7 @@ mod live {
         const PUT: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::b/*"}]}"#;
 
         fn target() -> Target {
-            Target { address: Address::new(ManagedPolicy::NAME, "team"), physical_id: ARN.into() }
+            Target::new(Address::new(ManagedPolicy::NAME, "team"), ARN)
         }
 
         fn body(document: &str, tags: &[(&str, &str)]) -> ManagedPolicyBody {

@@ -111,24 +111,38 @@ fn providers(spec: &Spec, role: &access::Role) -> Vec<String> {
 
 #[cfg(feature = "aws")]
 mod live {
+    use aws_sdk_iam::types::RoleDetail;
+
     use super::{Role, RoleBody};
     use crate::address::Scope;
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::{code, each, iam_tags, read_error, tag_changes, tag_map, write_error};
+    use crate::provider::aws::{code, each, iam_tags, policy_text, read_error, tag_changes, tag_map, write_error};
     use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
-    use crate::session::Session;
+    use crate::session::{Described, IamWants, Known, Session};
 
     impl Live for Role {
+        fn announce(cloud: &Session, scope: &Scope, targets: &[Target]) {
+            let names = |wanted: &dyn Fn(&&Target) -> bool| {
+                targets.iter().filter(wanted).map(|target| target.physical_id.clone()).collect()
+            };
+            let (roles, described) = (names(&|_| true), names(&|target| is_described(target)));
+            cloud.want_iam(scope, IamWants { roles, described, reads: targets.len(), ..IamWants::default() });
+        }
+
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<RoleBody>, ReadError> {
             let iam = cloud.iam(scope).await?;
-            let iam = &iam;
-            Ok(each(cloud, scope, "iam", targets, |target| async move {
-                let what = || format!("role `{}`", target.physical_id);
-                match iam.get_role().role_name(&target.physical_id).send().await {
-                    Ok(answer) => answer.role().map_or(Ok(Observed::Absent), |role| body(role, &what())),
-                    Err(error) if code(&error) == Some("NoSuchEntity") => Ok(Observed::Absent),
-                    Err(error) => Err(read_error(what(), &error)),
+            let index = cloud.iam_index(scope).await?;
+            let (iam, index) = (&iam, index.as_deref());
+            Ok(each(targets, |target| async move {
+                match index.map(|index| (index, index.role(&target.physical_id))) {
+                    Some((_, Known::Absent)) => Ok(Observed::Absent),
+                    Some((_, Known::Present(detail))) if !is_described(target) => of_detail(detail, (None, None)),
+                    Some((index, Known::Present(detail))) => match index.described(&target.physical_id) {
+                        Some(described) => of_detail(detail, described).map(|seen| asked(seen, target)),
+                        None => read(iam, target).await,
+                    },
+                    Some((_, Known::Unsure)) | None => read(iam, target).await,
                 }
             })
             .await)
@@ -141,7 +155,6 @@ mod live {
             action: &Action<RoleBody>,
         ) -> Result<(), WriteError> {
             let iam = cloud.iam(scope).await?;
-            let _permit = cloud.pace(&scope.to_string(), "iam").await;
             let name = target.physical_id.as_str();
             match action {
                 Action::Create { after } => create(&iam, after).await,
@@ -159,10 +172,54 @@ mod live {
         }
     }
 
+    /// Whether anybody asks for what the details of an account leave out of a role.
+    fn is_described(target: &Target) -> bool {
+        target.fields.has("description") || target.fields.has("max_session_duration")
+    }
+
+    /// Without the fields that nobody asks for and that cost a request: a role looks the same however it was read.
+    fn asked(mut seen: Observed<RoleBody>, target: &Target) -> Observed<RoleBody> {
+        if let Observed::Present { body, .. } = &mut seen {
+            body.description = body.description.take().filter(|_| target.fields.has("description"));
+            body.max_session_duration = body.max_session_duration.filter(|_| target.fields.has("max_session_duration"));
+        }
+        seen
+    }
+
+    async fn read(iam: &aws_sdk_iam::Client, target: &Target) -> Result<Observed<RoleBody>, ReadError> {
+        let what = || format!("role `{}`", target.physical_id);
+        match iam.get_role().role_name(&target.physical_id).send().await {
+            Ok(answer) => {
+                answer.role().map_or(Ok(Observed::Absent), |role| body(role, &what()).map(|seen| asked(seen, target)))
+            }
+            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(Observed::Absent),
+            Err(error) => Err(read_error(what(), &error)),
+        }
+    }
+
+    fn of_detail(detail: &RoleDetail, (description, duration): Described<'_>) -> Result<Observed<RoleBody>, ReadError> {
+        let name = detail.role_name().unwrap_or_default();
+        let trust = policy_text(detail.assume_role_policy_document().unwrap_or_default())
+            .map_err(|why| ReadError::Failed { what: format!("role `{name}`"), why })?;
+        let tags = tag_map(detail.tags());
+        let boundary = detail.permissions_boundary().and_then(|b| b.permissions_boundary_arn());
+        Ok(Observed::Present {
+            owner: tags.get(PROJECT_TAG).cloned(),
+            body: RoleBody {
+                name: name.to_owned(),
+                path: detail.path().unwrap_or_default().to_owned(),
+                trust,
+                description: description.map(ToOwned::to_owned),
+                max_session_duration: duration,
+                permissions_boundary: boundary.map(ToOwned::to_owned),
+                tags,
+            },
+        })
+    }
+
     fn body(role: &aws_sdk_iam::types::Role, what: &str) -> Result<Observed<RoleBody>, ReadError> {
         let failed = |why: String| ReadError::Failed { what: what.to_owned(), why };
-        let trust =
-            super::super::policy_text(role.assume_role_policy_document().unwrap_or_default()).map_err(failed)?;
+        let trust = policy_text(role.assume_role_policy_document().unwrap_or_default()).map_err(failed)?;
         let tags = tag_map(role.tags());
         Ok(Observed::Present {
             owner: tags.get(PROJECT_TAG).cloned(),
@@ -321,7 +378,7 @@ mod live {
         use crate::provider::recorded::{Recorded, scope};
 
         fn target() -> Target {
-            Target { address: Address::new(Role::NAME, "loader"), physical_id: "kserve-loader".into() }
+            Target::new(Address::new(Role::NAME, "loader"), "kserve-loader")
         }
 
         #[tokio::test]

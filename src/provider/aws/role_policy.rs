@@ -87,32 +87,32 @@ mod live {
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::{code, each, policy_text, read_error, write_error, write_error_awaiting};
-    use crate::session::Session;
+    use crate::session::{IamWants, Known, Session};
 
     impl Live for RolePolicy {
+        fn announce(cloud: &Session, scope: &Scope, targets: &[Target]) {
+            let roles = targets.iter().map(|target| parts(target).0.to_owned()).collect();
+            cloud.want_iam(scope, IamWants { roles, reads: targets.len(), ..IamWants::default() });
+        }
+
         async fn observe(
             cloud: &Session,
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<RolePolicyBody>, ReadError> {
             let iam = cloud.iam(scope).await?;
-            let iam = &iam;
-            Ok(each(cloud, scope, "iam", targets, |target| async move {
-                let what = || format!("inline policy `{}`", target.physical_id);
+            let index = cloud.iam_index(scope).await?;
+            let (iam, index) = (&iam, index.as_deref());
+            Ok(each(targets, |target| async move {
                 let (role, name) = parts(target);
-                match iam.get_role_policy().role_name(role).policy_name(name).send().await {
-                    Ok(answer) => Ok(Observed::Present {
-                        body: RolePolicyBody {
-                            role: answer.role_name().to_owned(),
-                            name: answer.policy_name().to_owned(),
-                            document: policy_text(answer.policy_document())
-                                .map_err(|why| ReadError::Failed { what: what(), why })?,
-                        },
-                        // An inline policy bears no tags; whose it is, its role says.
-                        owner: None,
-                    }),
-                    Err(error) if code(&error) == Some("NoSuchEntity") => Ok(Observed::Absent),
-                    Err(error) => Err(read_error(what(), &error)),
+                match index.map(|index| index.role(role)) {
+                    Some(Known::Absent) => Ok(Observed::Absent),
+                    Some(Known::Present(detail)) => {
+                        let found = detail.role_policy_list().iter().find(|policy| policy.policy_name() == Some(name));
+                        let document = found.map(|policy| policy.policy_document().unwrap_or_default());
+                        document.map_or(Ok(Observed::Absent), |document| present(target, document))
+                    }
+                    Some(Known::Unsure) | None => read(iam, target).await,
                 }
             })
             .await)
@@ -125,7 +125,6 @@ mod live {
             action: &Action<RolePolicyBody>,
         ) -> Result<(), WriteError> {
             let iam = cloud.iam(scope).await?;
-            let _permit = cloud.pace(&scope.to_string(), "iam").await;
             let (role, name) = parts(target);
             match action {
                 Action::Create { after } | Action::Update { after, .. } => iam
@@ -153,6 +152,24 @@ mod live {
         }
     }
 
+    async fn read(iam: &aws_sdk_iam::Client, target: &Target) -> Result<Observed<RolePolicyBody>, ReadError> {
+        let (role, name) = parts(target);
+        match iam.get_role_policy().role_name(role).policy_name(name).send().await {
+            Ok(answer) => present(target, answer.policy_document()),
+            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(Observed::Absent),
+            Err(error) => Err(read_error(format!("inline policy `{}`", target.physical_id), &error)),
+        }
+    }
+
+    fn present(target: &Target, document: &str) -> Result<Observed<RolePolicyBody>, ReadError> {
+        let failed = |why| ReadError::Failed { what: format!("inline policy `{}`", target.physical_id), why };
+        let (role, name) = parts(target);
+        let document = policy_text(document).map_err(failed)?;
+        let body = RolePolicyBody { role: role.to_owned(), name: name.to_owned(), document };
+        // An inline policy bears no tags; whose it is, its role says.
+        Ok(Observed::Present { body, owner: None })
+    }
+
     /// The names of role and policy, neither of which has a slash.
     fn parts(target: &Target) -> (&str, &str) {
         target.physical_id.split_once('/').unwrap_or((&target.physical_id, ""))
@@ -172,7 +189,7 @@ mod live {
             </GetRolePolicyResult></GetRolePolicyResponse>";
 
         fn target() -> Target {
-            Target { address: Address::new(RolePolicy::NAME, "loader/own"), physical_id: "kserve/own".into() }
+            Target::new(Address::new(RolePolicy::NAME, "loader/own"), "kserve/own")
         }
 
         fn body() -> RolePolicyBody {

@@ -68,24 +68,41 @@ mod live {
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::{code, each, read_error, write_error, write_error_awaiting};
-    use crate::session::Session;
+    use crate::session::{IamWants, Known, Session};
 
     impl Live for RolePolicyAttachment {
+        fn announce(cloud: &Session, scope: &Scope, targets: &[Target]) {
+            let roles: BTreeSet<String> = targets.iter().map(|target| parts(target).0.to_owned()).collect();
+            cloud.want_iam(scope, IamWants { reads: roles.len(), roles, ..IamWants::default() });
+        }
+
         async fn observe(
             cloud: &Session,
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<RolePolicyAttachmentBody>, ReadError> {
             let iam = cloud.iam(scope).await?;
-            let iam = &iam;
+            let index = cloud.iam_index(scope).await?;
+            let (iam, index) = (&iam, index.as_deref());
             let roles: Vec<Target> = targets
                 .iter()
                 .map(|target| (parts(target).0, target))
                 .collect::<BTreeMap<_, _>>()
                 .into_iter()
-                .map(|(role, target)| Target { address: target.address.clone(), physical_id: role.to_owned() })
+                .map(|(role, target)| Target::new(target.address.clone(), role))
                 .collect();
-            let lists = each(cloud, scope, "iam", &roles, |role| attached(iam, &role.physical_id)).await;
+            let lists = each(&roles, |role| async move {
+                match index.map(|index| index.role(&role.physical_id)) {
+                    Some(Known::Absent) => Ok(Observed::Absent),
+                    Some(Known::Present(detail)) => {
+                        let attached = detail.attached_managed_policies().iter();
+                        let body = attached.filter_map(|p| p.policy_arn().map(ToOwned::to_owned)).collect();
+                        Ok(Observed::Present { body, owner: None })
+                    }
+                    Some(Known::Unsure) | None => attached(iam, &role.physical_id).await,
+                }
+            })
+            .await;
             let lists: BTreeMap<&str, _> = roles.iter().map(|r| r.physical_id.as_str()).zip(lists).collect();
             Ok(targets
                 .iter()
@@ -115,7 +132,6 @@ mod live {
             action: &Action<RolePolicyAttachmentBody>,
         ) -> Result<(), WriteError> {
             let iam = cloud.iam(scope).await?;
-            let _permit = cloud.pace(&scope.to_string(), "iam").await;
             let (role, arn) = parts(target);
             match action {
                 Action::Create { .. } | Action::Update { .. } => {
@@ -166,10 +182,10 @@ mod live {
             </ListAttachedRolePoliciesResult></ListAttachedRolePoliciesResponse>";
 
         fn target(role: &str, policy: &str) -> Target {
-            Target {
-                address: Address::new(RolePolicyAttachment::NAME, format!("{role}/{policy}")),
-                physical_id: format!("{role}/arn:aws:iam::aws:policy/{policy}"),
-            }
+            Target::new(
+                Address::new(RolePolicyAttachment::NAME, format!("{role}/{policy}")),
+                format!("{role}/arn:aws:iam::aws:policy/{policy}"),
+            )
         }
 
         fn body(role: &str, policy: &str) -> RolePolicyAttachmentBody {

@@ -11,6 +11,7 @@ mod api {
     use std::collections::BTreeMap;
     use std::fmt::Debug;
     use std::future::Future;
+    use std::time::Duration;
 
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
@@ -18,16 +19,19 @@ mod api {
     use kube::{Client, Error};
     use serde::de::DeserializeOwned;
     use serde_json::Value;
+    use tokio::time::Instant;
 
     use crate::address::Scope;
     use crate::live::{ReadError, WriteError};
-    use crate::session::{Session, SessionError};
+    use crate::session::{Intent, Service, Session, SessionError};
 
     /// The name under which the API server remembers which fields are ours.
     ///
     /// Source: Kubernetes documentation, "Server-Side Apply", field managers.
     pub(in crate::provider) const FIELD_MANAGER: &str = "bailiwick";
-    const SERVICE: &str = "kubernetes";
+    const ATTEMPTS: u32 = 6;
+    /// The most that is waited before a second try; it doubles with each.
+    const FIRST_PAUSE: Duration = Duration::from_millis(500);
     const PAGE: u32 = 500;
 
     /// A cluster that can be asked.
@@ -52,14 +56,45 @@ mod api {
         }
 
         /// Sends one request, counted and at the cluster's pace.
-        async fn call<T>(&self, operation: &str, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
-            let _permit = self.cloud.pace(&self.scope, SERVICE).await;
-            self.cloud.requests().sent(SERVICE, operation);
+        async fn call<T>(
+            &self,
+            (operation, intent): (&str, Intent),
+            request: impl Future<Output = kube::Result<T>>,
+        ) -> kube::Result<T> {
+            let pace = self.cloud.pace(&self.scope, Service::Kubernetes);
+            let _place = pace.enter(intent).await;
+            let requests = self.cloud.requests();
+            requests.sent(Service::Kubernetes.name(), operation);
+            let begun = Instant::now();
             let answer = request.await;
-            if matches!(&answer, Err(Error::Api(status)) if status.code == 429) {
-                self.cloud.requests().throttled();
+            requests.waited(Service::Kubernetes, begun.elapsed());
+            if let Err(Error::Api(status)) = &answer
+                && status.code == 429
+            {
+                requests.throttled(Service::Kubernetes);
+                let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+                let after = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+                pace.slow_down(intent, after);
             }
             answer
+        }
+
+        /// Reads, and again as long as the API server has no time, but not without end.
+        async fn read<T, Fut>(&self, operation: &str, mut request: impl FnMut() -> Fut) -> kube::Result<T>
+        where
+            Fut: Future<Output = kube::Result<T>>,
+        {
+            let mut most = FIRST_PAUSE;
+            for _ in 1..ATTEMPTS {
+                match self.call((operation, Intent::Read), request()).await {
+                    Err(Error::Api(status)) if matches!(status.code, 429 | 503 | 504) => {
+                        tokio::time::sleep(most.mul_f64(fastrand::f64())).await;
+                        most *= 2;
+                    }
+                    answer => return answer,
+                }
+            }
+            self.call((operation, Intent::Read), request()).await
         }
 
         /// Reads an object, or nothing if there is none of that name.
@@ -72,7 +107,7 @@ mod api {
         where
             K: Clone + DeserializeOwned + Debug,
         {
-            match self.call("Get", api.get(name)).await {
+            match self.read("Get", || api.get(name)).await {
                 Ok(found) => Ok(Some(found)),
                 Err(error) if is_missing(&error, name) => Ok(None),
                 Err(error) => Err(read_error(what, &error)),
@@ -92,7 +127,7 @@ mod api {
             let mut found = Vec::new();
             let mut params = ListParams::default().limit(enough.unwrap_or(PAGE));
             loop {
-                let page = self.call("List", api.list(&params)).await.map_err(|error| read_error(what, &error))?;
+                let page = self.read("List", || api.list(&params)).await.map_err(|error| read_error(what, &error))?;
                 found.extend(page.items);
                 match page.metadata.continue_.filter(|token| !token.is_empty() && enough.is_none()) {
                     Some(token) => params = params.continue_token(&token),
@@ -114,7 +149,9 @@ mod api {
         {
             let params = PatchParams::apply(FIELD_MANAGER);
             let patch = Patch::Apply(configuration);
-            self.call("Apply", api.patch(name, &params, &patch)).await.map_err(|error| write_error(what, &error))
+            self.call(("Apply", Intent::Write), api.patch(name, &params, &patch))
+                .await
+                .map_err(|error| write_error(what, &error))
         }
 
         /// Deletes an object if it is still the one that was looked at. Gone is fine.
@@ -130,7 +167,7 @@ mod api {
             let name = meta.name.as_deref().unwrap_or_default();
             let same = Preconditions { uid: meta.uid.clone(), resource_version: None };
             let params = DeleteParams::default().preconditions(same);
-            match self.call("Delete", api.delete(name, &params)).await {
+            match self.call(("Delete", Intent::Write), api.delete(name, &params)).await {
                 Ok(_) => Ok(()),
                 Err(error) if is_missing(&error, name) => Ok(()),
                 Err(error) => Err(write_error(what, &error)),

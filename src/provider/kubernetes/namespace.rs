@@ -270,7 +270,7 @@ mod live {
         }
 
         fn target() -> Target {
-            Target { address: Address::new(Namespace::NAME, "prod/kserve"), physical_id: "kserve".into() }
+            Target::new(Address::new(Namespace::NAME, "prod/kserve"), "kserve")
         }
 
         fn wanted() -> NamespaceBody {

@@ -327,7 +327,7 @@ mod live {
         }
 
         fn target(name: &str) -> Target {
-            Target { address: Address::new(ServiceAccount::NAME, name), physical_id: format!("kserve/{name}") }
+            Target::new(Address::new(ServiceAccount::NAME, name), format!("kserve/{name}"))
         }
 
         fn wanted(annotations: &[(&str, &str)], object: bool) -> ServiceAccountBody {

@@ -1,0 +1,106 @@
+//! What an answer of AWS says before it is understood: its error code, whether it asks to slow down, and for how long.
+
+use std::time::Duration;
+
+/// The codes by which services say "slow down". Not KMS's `LimitExceededException`, which is a quota that no waiting
+/// lifts.
+///
+/// Source: the throttling codes of the AWS SDKs (`aws-runtime`, `THROTTLING_ERRORS`).
+const THROTTLES: [&str; 13] = [
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+    "TransactionInProgressException",
+];
+
+/// Whether a code says "slow down".
+#[must_use]
+pub fn is_throttle(code: &str) -> bool {
+    THROTTLES.contains(&code)
+}
+
+/// Whether an answer says "slow down". IAM does so with status 400. An answer to HEAD has no code.
+pub(super) fn asks_to_slow_down(status: u16, code: Option<&str>) -> bool {
+    match code {
+        Some(code) => status == 429 || is_throttle(code),
+        None => matches!(status, 429 | 503),
+    }
+}
+
+/// The error code of an answer, in any of the wire formats: a header, JSON or XML.
+pub(super) fn error_code<'a>(header: Option<&'a str>, body: &'a [u8]) -> Option<&'a str> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let found = if let Some(header) = header {
+        header
+    } else if text.trim_start().starts_with('{') {
+        let (_, rest) = text.split_once("\"__type\"").or_else(|| text.split_once("\"code\""))?;
+        rest.split('"').nth(1)?
+    } else {
+        text.split_once("<Code>")?.1.split_once("</Code>")?.0
+    };
+    // `com.amazonaws.kms#NotFoundException:http://...`
+    let code = found.split(':').next().unwrap_or_default();
+    code.rsplit('#').next().map(str::trim).filter(|code| !code.is_empty())
+}
+
+/// What `Retry-After` asks for, if it is a number of seconds.
+pub(super) fn retry_after(header: Option<&str>) -> Option<Duration> {
+    header?.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_is_found_in_every_wire_format() {
+        let cases: [(Option<&str>, &str, Option<&str>); 7] = [
+            (None, "<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>", Some("Throttling")),
+            (None, "<?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code></Error>", Some("SlowDown")),
+            (None, r#"{"__type": "com.amazonaws.kms#ThrottlingException"}"#, Some("ThrottlingException")),
+            (None, r#"{"code":"TooManyRequestsException"}"#, Some("TooManyRequestsException")),
+            (Some("ThrottlingException:http://internal.amazon.com/"), "{}", Some("ThrottlingException")),
+            (None, "", None),
+            (None, "<html>", None),
+        ];
+        for (header, body, code) in cases {
+            assert_eq!(error_code(header, body.as_bytes()), code, "{header:?} {body}");
+        }
+    }
+
+    #[test]
+    fn what_asks_to_slow_down() {
+        for (status, code) in [
+            (400, Some("Throttling")),
+            (400, Some("ThrottlingException")),
+            (503, Some("SlowDown")),
+            (429, Some("TooManyRequestsException")),
+            (429, Some("WhateverException")),
+            (503, None),
+            (429, None),
+        ] {
+            assert!(asks_to_slow_down(status, code), "{status} {code:?}");
+        }
+        for (status, code) in
+            [(400, Some("LimitExceededException")), (503, Some("ServiceUnavailable")), (400, None), (404, None)]
+        {
+            assert!(!asks_to_slow_down(status, code), "{status} {code:?}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds() {
+        assert_eq!(retry_after(Some(" 3 ")), Some(Duration::from_secs(3)));
+        assert_eq!(retry_after(Some("Wed, 21 Oct 2026 07:28:00 GMT")), None);
+        assert_eq!(retry_after(None), None);
+    }
+}
