@@ -50,8 +50,9 @@ lint: ## Check formatting and lints
 	    -A clippy::expect_used -A clippy::panic -A clippy::indexing_slicing -A clippy::print_stdout
 
 .PHONY: bench
-bench: ## Measure how fast policies are read and evaluated
+bench: emulators release ## Measure policies, and plans and applies of an estate beside Terraform's
 	$(CARGO) bench --locked --no-default-features
+	$(VENV)/bin/python bench/run.py $(CARGO_TARGET_DIR)/release/bailiwick
 
 .PHONY: kube-assets
 kube-assets: ## Build a real kube-apiserver once, into a cache outside the checkout

@@ -463,6 +463,147 @@ fn a_plan_that_takes_much_away_must_be_told_how_much() {
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
 }
 
+// ---- Many at once
+
+/// Units of a role with a managed policy and a bucket of the other account, every second one with Pod Identity.
+fn estate(units: usize) -> String {
+    let mut spec = json!({
+        "version": 1,
+        "project": "estate",
+        "accounts": {
+            "platform": { "id": PLATFORM, "region": "us-west-2", "assume_role": "bailiwick" },
+            "models": { "id": MODELS, "region": "us-west-2", "assume_role": "bailiwick" },
+        },
+        "clusters": { "prod": { "account": "platform", "name": "prod-eks", "pod_identity_agent": "existing" } },
+        "grants": [],
+    });
+    for n in 0..units {
+        let name = format!("u{n}");
+        let document = json!({ "Version": "2012-10-17", "Statement": [
+            { "Effect": "Allow", "Action": "s3:GetObject", "Resource": format!("arn:aws:s3:::estate-{name}/*") },
+        ]});
+        spec["policies"][&name] = json!({ "account": "platform", "name": name, "document": document });
+        spec["roles"][&name] = json!({ "account": "platform", "name": name, "policies": [name] });
+        spec["buckets"][&name] = json!({
+            "account": "models", "name": format!("estate-{name}"), "ownership": "bucket_owner_enforced",
+            "versioning": true, "encryption": "AES256", "on_destroy": "delete",
+        });
+        let identity = if n % 2 == 1 { "pod_identity" } else { "irsa" };
+        spec["service_accounts"][&name] = json!({
+            "cluster": "prod", "namespace": "n", "name": name, "role": name, "identity": identity, "manage": "none",
+        });
+        let grant = json!({ "to": name, "bucket": name, "prefix": "m/", "access": "read" });
+        spec["grants"].as_array_mut().unwrap().push(grant);
+    }
+    spec.to_string()
+}
+
+#[test]
+fn a_plan_of_many_units_asks_for_lists_and_for_what_the_spec_names() {
+    const UNITS: u64 = 6;
+    let world = applied(&estate(6));
+    world.aws.forget_requests();
+    let plan = world.bailiwick(&["--verbose", "plan", "--detailed-exitcode"]).exits(0);
+    plan.shows(&["IAM of account `platform`: the details of the account are read, in about 1 requests; \
+         each thing by itself would take 30"]);
+    let counts = |expected: &[(&str, u64)]| expected.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+    let iam: std::collections::BTreeMap<String, u64> =
+        counts(&[("GetAccountAuthorizationDetails", 1), ("GetAccountSummary", 1), ("GetOpenIDConnectProvider", 1)]);
+    assert_eq!(world.aws.asked("iam"), iam);
+    let each = ["HeadBucket", "GetBucketTagging", "GetPublicAccessBlock", "GetBucketOwnershipControls"];
+    let more = ["GetBucketVersioning", "GetBucketEncryption", "GetBucketPolicy"];
+    let s3: Vec<(&str, u64)> = each.into_iter().chain(more).map(|name| (name, UNITS)).collect();
+    assert_eq!(world.aws.asked("s3"), counts(&s3));
+    let eks = counts(&[
+        ("DescribeCluster", 1),
+        ("ListPodIdentityAssociations", 1),
+        ("DescribePodIdentityAssociation", UNITS / 2),
+    ]);
+    assert_eq!(world.aws.asked("eks"), eks);
+    // What was applied is held against what is live to the last tag.
+    world.aws.forget_requests();
+    world.bailiwick(&["drift", "--fail-on", "cosmetic"]).exits(0);
+    assert_eq!(world.aws.count("iam", &["GetPolicy"]), UNITS);
+}
+
+#[test]
+fn pages_of_every_size_say_the_same() {
+    for most in [1, 2] {
+        let world = world(&(estate(3) + "\n"));
+        world.aws.pages_of(most);
+        world.apply();
+        world.settled();
+        assert!(world.aws.count("iam", &["GetAccountAuthorizationDetails"]) > 1);
+        world.bailiwick(&["destroy", "--yes"]).exits(0);
+        assert_eq!(world.aws.roles(PLATFORM).iter().filter(|name| name.starts_with('u')).count(), 0);
+        assert_eq!(world.aws.managed_policies(PLATFORM), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_changes_between_two_pages_is_seen_as_it_is() {
+    let mut world = applied(&estate(4));
+    world.aws.pages_of(1);
+    let address = world.aws.address().to_owned();
+    let taken = AtomicBool::new(false);
+    // Before the second page a role that was on the first goes, by the hand of somebody else.
+    let gate = Gate::open(&world.aws, move |request| {
+        let second = request.contains("Action=GetAccountAuthorizationDetails") && request.contains("&Marker=");
+        if second && !taken.swap(true, Ordering::Relaxed) {
+            for (action, more) in [
+                ("DetachRolePolicy", "&PolicyArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Apolicy%2Fu0"),
+                ("DeleteRolePolicy", "&PolicyName=bailiwick-access"),
+                ("DeleteRole", ""),
+            ] {
+                emulators::iam_at(&address, PLATFORM, &format!("Action={action}&Version=2010-05-08&RoleName=u0{more}"));
+            }
+        }
+        Verdict::Pass
+    });
+    world.through(&gate);
+    world.bailiwick(&["plan", "--format", "json"]).exits(0);
+    world.without_gate();
+    let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).json();
+    let mut expected = vec!["aws.iam.role.u0", "aws.iam.role_policy.u0/bailiwick-access"];
+    expected.extend(["aws.iam.role_policy_attachment.u0/u0", "aws.s3.bucket_policy.u0"]);
+    let mut steps = addresses(&plan);
+    steps.sort_unstable();
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn who_may_not_read_the_whole_account_plans_all_the_same_and_says_so() {
+    let mut world = applied(&estate(2));
+    let gate = Gate::open(&world.aws, |request| {
+        if request.contains("Action=GetAccountAuthorizationDetails") {
+            let denied = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>";
+            return Verdict::Answer(403, denied.to_owned());
+        }
+        Verdict::Pass
+    });
+    world.through(&gate);
+    let plan = world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0);
+    plan.shows(&["each thing is read by itself, because iam:GetAccountAuthorizationDetails was refused"]);
+}
+
+#[test]
+fn throttles_slow_a_plan_down_and_are_told() {
+    let mut world = applied(&estate(2));
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let gate = Gate::open(&world.aws, move |request| {
+        let third = request.contains("/s3/aws4_request") && count.fetch_add(1, Ordering::Relaxed) % 3 == 0;
+        if third {
+            let slow = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
+            return Verdict::Answer(503, slow.to_owned());
+        }
+        Verdict::Pass
+    });
+    world.through(&gate);
+    let plan = world.bailiwick(&["--verbose", "plan", "--detailed-exitcode"]).exits(0);
+    assert!(!plan.stdout.contains(" 0 throttled"), "{}", plan.stdout);
+    plan.shows(&["s3 ", " throttled"]);
+}
+
 // ---- Could not look
 
 #[test]

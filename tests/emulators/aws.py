@@ -18,6 +18,7 @@ Beside the AWS APIs:
     POST   /bailiwick/reset     forgets everything, the counts too
     GET    /bailiwick/requests  {"total", "services": {service: {operation: count}}, "faults": [...]}
     DELETE /bailiwick/requests  forgets the counts only
+    POST   /bailiwick/pages     {"most": N}: no page of any list has more than N entries, whatever is asked for
 A fault is a request that the emulator could not answer. Its status is 501, which no AWS SDK retries.
 """
 
@@ -129,16 +130,20 @@ def page(rows, key, marker, size, invalid):
     for a marker that was never given out.
     """
     rows = sorted(rows, key=key)
+    size = min(int(size or 100), page.most or sys.maxsize)
     if marker:
         try:
             last = base64.urlsafe_b64decode(marker).decode()
         except ValueError:
             raise invalid from None
         rows = [row for row in rows if key(row) > last]
-    size = int(size or 100)
     if len(rows) <= size:
         return rows, None
     return rows[:size], base64.urlsafe_b64encode(key(rows[size - 1]).encode()).decode()
+
+
+# The most entries of a page; 0 for as many as are asked for.
+page.most = 0
 
 
 def current_account(self):
@@ -984,6 +989,9 @@ class KmsAnswers(KmsResponse):
     def list_aliases(self):
         return self._paged(super().list_aliases(), "Aliases", "AliasName", 50)
 
+    def list_resource_tags(self):
+        return self._paged(super().list_resource_tags(), "Tags", "TagKey", 50)
+
     def _paged(self, answer, field, key, size):
         answer = json.loads(answer)
         answer[field], marker = page(
@@ -1662,6 +1670,7 @@ class Emulator:
         elif asked == "POST /bailiwick/reset":
             moto_api_backend.reset()
             s3_backends.bucket_accounts.clear()
+            page.most = 0
             self._forget_requests()
         elif asked == "GET /bailiwick/requests":
             answer = {
@@ -1671,6 +1680,8 @@ class Emulator:
             }
         elif asked == "DELETE /bailiwick/requests":
             self._forget_requests()
+        elif asked == "POST /bailiwick/pages":
+            page.most = int(json.loads(body)["most"])
         else:
             status, answer = "404 Not Found", {"error": f"no such endpoint: {asked}"}
         return status, list(self.JSON), json.dumps(answer).encode()

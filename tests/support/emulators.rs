@@ -145,6 +145,17 @@ impl Aws {
         http(self.address(), "DELETE /bailiwick/requests", &[], "").ok();
     }
 
+    /// Lets no page of any list have more entries than this.
+    pub fn pages_of(&self, most: usize) {
+        http(self.address(), "POST /bailiwick/pages", &[], &json!({ "most": most }).to_string()).ok();
+    }
+
+    /// How often each operation of a service was asked for.
+    pub fn asked(&self, service: &str) -> BTreeMap<String, u64> {
+        let operations = self.requests()["services"][service].as_object().cloned().unwrap_or_default();
+        operations.into_iter().map(|(name, count)| (name, count.as_u64().unwrap())).collect()
+    }
+
     /// How often operations of a service were asked for whose name begins with one of the words.
     pub fn count(&self, service: &str, words: &[&str]) -> u64 {
         let requests = self.requests();
@@ -240,6 +251,19 @@ impl Aws {
         let text = if body.is_null() { String::new() } else { body.to_string() };
         self.signed(account, "eks", "us-west-2", line, &[("Content-Type", "application/json")], &text)
     }
+}
+
+/// An IAM request from where there is no [`Aws`]: a gate's rule.
+pub fn iam_at(address: &str, account: &str, body: &str) -> Answer {
+    let authorization = format!(
+        "AWS4-HMAC-SHA256 Credential={account}/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=0"
+    );
+    let headers = [
+        ("Authorization", authorization.as_str()),
+        ("X-Amz-Date", "20260101T000000Z"),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+    ];
+    http(address, "POST /", &headers, body)
 }
 
 /// The texts of all elements of a name.

@@ -184,11 +184,10 @@ mod live {
         let last: ManagedPolicyBody = serde_json::from_value(target.last.as_ref()?.0.clone()).ok()?;
         let (_, text) = document(detail)?;
         let live = ManagedPolicyBody {
-            name: detail.policy_name()?.to_owned(),
-            path: detail.path()?.to_owned(),
             description: detail.description().filter(|_| last.description.is_some()).map(ToOwned::to_owned),
             document: policy_text(text).ok()?,
-            tags: last.tags.clone(),
+            // Name and path are those of the ARN by which it was found.
+            ..last.clone()
         };
         (live == last).then_some(live)
     }

@@ -73,7 +73,7 @@ mod api {
             {
                 requests.throttled(Service::Kubernetes);
                 let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-                let after = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+                let after = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
                 pace.slow_down(intent, after);
             }
             answer
