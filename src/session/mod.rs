@@ -20,6 +20,7 @@ mod pace;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
+#[cfg(any(feature = "aws", feature = "kubernetes"))]
 use tokio::sync::Mutex;
 #[cfg(feature = "aws")]
 use tokio::sync::OnceCell;
