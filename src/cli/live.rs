@@ -26,7 +26,7 @@ use crate::plan::{Bodies, Guard, Plan, PlanError, PlanFile, Refusal, guard};
 use crate::provider;
 use crate::render;
 use crate::report::{self, wire};
-use crate::session::Session;
+use crate::session::{Counts, Session};
 use crate::snapshot::Seen;
 use crate::spec::Spec;
 use crate::state::State;
@@ -568,7 +568,7 @@ impl Work<'_> {
 }
 
 /// What was asked of whom, how long the answers took, and how many said "slow down".
-fn told(counts: &session::Counts) -> String {
+fn told(counts: &Counts) -> String {
     let mut sent: BTreeMap<&str, u64> = BTreeMap::new();
     for ((service, _), n) in &counts.sent {
         *sent.entry(service).or_default() += n;
