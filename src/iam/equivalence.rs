@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::catalogue;
 use super::condition::{Condition, Operator, Test};
+use super::matching::{self, Number};
 use super::name::{ActionPattern, ConditionKey};
 use super::pattern::{self, Pattern, Token};
 use super::policy::{Effect, Policy, Principal, Selector, Statement, Version, sorted};
@@ -275,7 +277,7 @@ fn uncovered<'a>(wide: &'a [Normal], narrow: &'a [Normal]) -> impl Iterator<Item
 }
 
 /// More comparisons of actions than any two policies need that AWS takes. Past them nothing is proved any more.
-const MOST_COMPARISONS: usize = 50_000_000;
+const MOST_COMPARISONS: usize = 10_000_000;
 
 /// Whether `wide` applies to every request to which any cell of `narrow` applies. Actions, resources and principals are
 /// covered apart from each other, so that not every combination has to be looked at.
@@ -376,6 +378,43 @@ fn implies(strong: &Condition, weak: &Condition) -> bool {
     }
 }
 
+/// The first address of the network of this prefix length.
+fn network(address: IpAddr, length: u32) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let host = u32::MAX.checked_shr(length).unwrap_or(0);
+            Ipv4Addr::from_bits(address.to_bits() & !host).into()
+        }
+        IpAddr::V6(address) => {
+            let host = u128::MAX.checked_shr(length).unwrap_or(0);
+            Ipv6Addr::from_bits(address.to_bits() & !host).into()
+        }
+    }
+}
+
+/// One spelling for numbers, instants and networks that are the same. Texts that are none stay as they are.
+fn spelling(test: Test, value: &str) -> Option<String> {
+    match test {
+        Test::NumericEquals
+        | Test::NumericNotEquals
+        | Test::NumericLessThan
+        | Test::NumericLessThanEquals
+        | Test::NumericGreaterThan
+        | Test::NumericGreaterThanEquals => Number::parse(value).map(|number| number.to_string()),
+        Test::DateEquals
+        | Test::DateNotEquals
+        | Test::DateLessThan
+        | Test::DateLessThanEquals
+        | Test::DateGreaterThan
+        | Test::DateGreaterThanEquals => matching::instant(value).map(|instant| format!("@{instant}")),
+        Test::IpAddress | Test::NotIpAddress => {
+            let (address, length) = matching::range_of(value)?;
+            Some(format!("{}/{length}", network(address, length)))
+        }
+        _ => None,
+    }
+}
+
 /// Gives every policy variable a character of its own, from the private planes, so that patterns can be compared.
 #[derive(Default)]
 pub(super) struct Variables {
@@ -468,7 +507,11 @@ fn normal_condition(condition: &Condition, version: Version) -> Condition {
     let value = |value: &str| -> Box<str> {
         let literal = version == Version::V2008 && value.contains("${");
         let value = if literal { value.replace("${", "${$}{") } else { value.to_owned() };
-        if fold { value.to_ascii_lowercase().into() } else { value.into() }
+        match spelling(test, &value) {
+            Some(spelling) => spelling.into(),
+            None if fold => value.to_ascii_lowercase().into(),
+            None => value.into(),
+        }
     };
     Condition {
         operator: Operator { test, qualifier, if_exists },
@@ -564,6 +607,29 @@ mod tests {
             &when(json!({"StringLike": {"a:b": "x"}, "ArnEquals": {"a:c": "arn:*"}})),
             &when(json!({"StringEquals": {"a:b": "x"}, "ArnLike": {"a:c": "arn:*"}})),
         ));
+        for (a, b) in [
+            (json!({"IpAddress": {"a:b": "10.0.0.5/8"}}), json!({"IpAddress": {"a:b": ["10.0.0.0/8", "10.1.0.0/8"]}})),
+            (json!({"IpAddress": {"a:b": "10.0.0.1"}}), json!({"IpAddress": {"a:b": "10.0.0.1/32"}})),
+            (json!({"IpAddress": {"a:b": "2001:DB8::/32"}}), json!({"IpAddress": {"a:b": "2001:db8:0:0::1/32"}})),
+            (json!({"NumericLessThan": {"a:b": 10}}), json!({"NumericLessThan": {"a:b": "10.0"}})),
+            (json!({"NumericLessThan": {"a:b": "0.50"}}), json!({"NumericLessThan": {"a:b": 0.5}})),
+            (json!({"DateLessThan": {"a:b": "2026-04-01"}}), json!({"DateLessThan": {"a:b": "1775001600"}})),
+        ] {
+            assert!(same(&when(a.clone()), &when(b.clone())), "{a} {b}");
+        }
+        for (a, b) in [
+            (json!({"IpAddress": {"a:b": "10.0.0.0/8"}}), json!({"IpAddress": {"a:b": "10.0.0.0/9"}})),
+            (json!({"IpAddress": {"a:b": "0.0.0.0/0"}}), json!({"IpAddress": {"a:b": "::/0"}})),
+            (
+                json!({"NumericEquals": {"a:b": "9007199254740993"}}),
+                json!({"NumericEquals": {"a:b": "9007199254740992"}}),
+            ),
+            (json!({"NumericEquals": {"a:b": "ten"}}), json!({"NumericEquals": {"a:b": "10"}})),
+            (json!({"DateLessThan": {"a:b": "2026-04-01"}}), json!({"DateLessThan": {"a:b": "2026-04-02"}})),
+            (json!({"StringLike": {"a:b": ["x*", "y"]}}), json!({"StringLike": {"a:b": "x*"}})),
+        ] {
+            assert!(!same(&when(a.clone()), &when(b.clone())), "{a} {b}");
+        }
         assert!(!same(
             &when(json!({"StringEquals": {"a:b": "x"}})),
             &when(json!({"StringEquals": {"a:b": ["x", "y"]}})),

@@ -4,6 +4,7 @@
 //! tags" and "Resource".
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -379,6 +380,19 @@ impl Number {
         match self {
             Number::Integer(integer) => integer as f64,
             Number::Float(float) => float,
+        }
+    }
+}
+
+impl fmt::Display for Number {
+    /// One spelling for one number.
+    #[allow(clippy::cast_possible_truncation)]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Number::Integer(integer) => write!(f, "{integer}"),
+            // Up to there a float is the integer that it looks like.
+            Number::Float(float) if float.fract() == 0.0 && float.abs() < 1e15 => write!(f, "{}", float as i128),
+            Number::Float(float) => write!(f, "{float:e}"),
         }
     }
 }
