@@ -377,3 +377,32 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How a request is taken: its method, target header and body.
+    fn check(method: &str, target: Option<&'static str>, body: &'static str, expected: Intent) {
+        let mut request = HttpRequest::new(body.into());
+        request.set_method(method).unwrap();
+        if let Some(target) = target {
+            request.headers_mut().insert("x-amz-target", target);
+        }
+        assert_eq!(intent(&request), expected, "{method} {target:?} {body}");
+    }
+
+    #[test]
+    fn reads_and_writes_are_told_apart_in_every_protocol() {
+        check("GET", None, "", Intent::Read);
+        check("HEAD", None, "", Intent::Read);
+        check("PUT", None, "<Tagging/>", Intent::Write);
+        check("DELETE", None, "", Intent::Write);
+        check("POST", None, "Action=GetRole&Version=2010-05-08&RoleName=x", Intent::Read);
+        check("POST", None, "Action=AssumeRole&RoleArn=x", Intent::Read);
+        check("POST", None, "Action=CreateRole&RoleName=Get", Intent::Write);
+        check("POST", Some("TrentService.DescribeKey"), "{}", Intent::Read);
+        check("POST", Some("TrentService.ScheduleKeyDeletion"), "{}", Intent::Write);
+        check("POST", None, r#"{"roleArn": "x"}"#, Intent::Write);
+    }
+}

@@ -448,6 +448,18 @@ mod live {
         }
 
         #[tokio::test]
+        async fn a_key_is_asked_for_once_whether_a_quota_or_a_lost_answer_stands_against_it() {
+            let quota = (400, r#"{"__type":"LimitExceededException","message":"no more keys"}"#);
+            let broken = (500, r#"{"__type":"KMSInternalException","message":"broken"}"#);
+            for (status, answer) in [quota, broken] {
+                let exchanges = [(DESCRIBE, 400, NOT_FOUND), ("TrentService.CreateKey", status, answer)];
+                let (done, requests) = check_write(&exchanges, Action::Create { after: body() }).await;
+                assert!(matches!(done, Err(WriteError::Failed { .. })), "{done:?}");
+                assert_eq!(requests.len(), 1, "{requests:?}");
+            }
+        }
+
+        #[tokio::test]
         async fn a_key_is_read_with_its_owner() {
             let found = observe(&[(DESCRIBE, 200, KEY), (TAGS, 200, OUR_TAGS), (ROTATION, 200, ROTATED)]).await;
             let mut expected = body();

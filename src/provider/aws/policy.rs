@@ -422,6 +422,23 @@ mod live {
         }
 
         #[tokio::test]
+        async fn a_version_of_which_the_answer_is_lost_is_not_made_twice() {
+            let broken = "<ErrorResponse><Error><Code>ServiceFailure</Code></Error></ErrorResponse>";
+            let server = Recorded::start(&[
+                ("Action=ListPolicyVersions&", 200, TWO),
+                ("Action=CreatePolicyVersion&", 500, broken),
+            ])
+            .await;
+            let (before, after) = (body(GET, &[]), body(GET, &[]));
+            let after =
+                ManagedPolicyBody { document: Policy::parse(&GET.replace("GetObject", "PutObject")).unwrap(), ..after };
+            let answer = write(&server, Action::Update { before, after, changed: vec!["document".into()] }).await;
+            assert!(matches!(answer, Err(WriteError::Failed { .. })), "{answer:?}");
+            let made = server.forms().into_iter().filter(|form| form.starts_with("Action=CreatePolicyVersion"));
+            assert_eq!(made.count(), 1);
+        }
+
+        #[tokio::test]
         async fn a_policy_is_read_with_its_default_version() {
             let server =
                 Recorded::start(&[("Action=GetPolicyVersion&", 200, VERSION), ("Action=GetPolicy&", 200, POLICY)])
