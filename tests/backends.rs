@@ -9,12 +9,14 @@
 #[path = "support/emulators.rs"]
 mod emulators;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bailiwick::address::{AccountId, Address, Region, Scope};
 use bailiwick::backend::{
-    Backend, BackendError, FileBackend, LockInfo, LockNews, MemoryObjects, ObjectBackend, Objects, Settings, Version,
+    Backend, BackendError, Boxed, Condition, FileBackend, LockInfo, LockNews, MemoryObjects, Object, ObjectBackend,
+    Objects, Settings, Version,
 };
 use bailiwick::document::Document;
 use bailiwick::spec::OnDestroy;
@@ -382,7 +384,7 @@ async fn fencing_numbers_go_on_when_the_lock_was_removed() {
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_cannot_be_read_is_not_taken_and_can_be_broken() {
     let store = Store::new();
-    store.objects.put("p/lock.json", b"{".to_vec(), bailiwick::backend::Condition::Always).await.unwrap();
+    store.objects.put("p/lock.json", b"{".to_vec(), Condition::Always).await.unwrap();
     let ours = store.backend();
     let refused = ours.lock(info("alice")).await.err().unwrap().to_string();
     assert!(refused.contains("`bailiwick state unlock` removes it"), "{refused}");
@@ -422,10 +424,101 @@ async fn ten_earlier_states_are_kept_and_named_when_the_state_is_damaged() {
     let last = State::parse(std::str::from_utf8(&last.bytes).unwrap(), "p").unwrap();
     assert_eq!(without_fence(last), state(13, &["s13"]));
 
-    store.objects.put("p/state.json", b"{\"format\": 1".to_vec(), bailiwick::backend::Condition::Always).await.unwrap();
+    store.objects.put("p/state.json", b"{\"format\": 1".to_vec(), Condition::Always).await.unwrap();
     let refused = store.backend().load().await.err().unwrap().to_string();
     let named = format!("10 earlier states are kept, the last of them in memory:{}", earlier.last().unwrap());
     assert!(refused.contains("the state is damaged") && refused.contains(&named), "{refused}");
+}
+
+/// A store whose line can be cut, before a write arrives or before its answer does.
+#[derive(Default)]
+struct Cut {
+    store: MemoryObjects,
+    requests: AtomicBool,
+    answers: AtomicBool,
+}
+
+impl Cut {
+    fn line(&self, cut: &AtomicBool) -> Result<(), BackendError> {
+        let why = || BackendError::Store { what: "reach the store".into(), why: "no route".into() };
+        if cut.load(Ordering::Relaxed) { Err(why()) } else { Ok(()) }
+    }
+}
+
+impl Objects for Cut {
+    fn place(&self, key: &str) -> String {
+        self.store.place(key)
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Object>> {
+        Box::pin(async move {
+            self.line(&self.requests)?;
+            self.store.get(key).await
+        })
+    }
+
+    /// Tries twice, as clients do: the second try finds what the first one wrote.
+    fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Condition) -> Boxed<'a, Option<String>> {
+        Box::pin(async move {
+            self.line(&self.requests)?;
+            let answer = self.store.put(key, bytes.clone(), condition.clone()).await;
+            if self.answers.load(Ordering::Relaxed) { self.store.put(key, bytes, condition).await } else { answer }
+        })
+    }
+
+    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> Boxed<'a, ()> {
+        self.store.copy(from, to)
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> Boxed<'a, Vec<String>> {
+        self.store.list(prefix)
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
+        self.store.delete(key)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_renewed_runs_out() {
+    let store = Arc::new(Cut::default());
+    let heard = Heard::default();
+    let ours = ObjectBackend::new(store.clone(), "p", settings(LEASE, &heard));
+    let lock = ours.lock(info("alice")).await.unwrap();
+    let cut = |cut| store.requests.store(cut, Ordering::Relaxed);
+    cut(true);
+    tokio::time::sleep(LEASE / 2).await;
+    cut(false);
+    tokio::time::sleep(LEASE).await;
+    ours.append(&[begin(0, "x")]).await.expect("half a lease without an answer is no loss");
+    cut(true);
+    tokio::time::sleep(LEASE + LEASE / 4).await;
+    cut(false);
+    let lost = ours.append(&[begin(0, "y")]).await.err().unwrap().to_string();
+    assert!(lost.contains("it could not be renewed for 60 s; nothing more was started"), "{lost}");
+    assert_eq!(heard.lock().unwrap().len(), 1);
+    lock.release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_answer_was_lost_was_done() {
+    let store = Arc::new(Cut::default());
+    store.answers.store(true, Ordering::Relaxed);
+    every_backend(in_store(store, LEASE), 8).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_entry_that_could_not_be_written_none_is() {
+    let store = Arc::new(Cut::default());
+    let ours = ObjectBackend::new(store.clone(), "p", settings(LEASE, &Heard::default()));
+    let _lock = ours.lock(info("alice")).await.unwrap();
+    ours.append(&[begin(0, "x")]).await.unwrap();
+    store.requests.store(true, Ordering::Relaxed);
+    assert!(ours.append(&[begin(0, "y")]).await.is_err());
+    store.requests.store(false, Ordering::Relaxed);
+    assert!(ours.append(&[end(0, "y")]).await.is_err(), "its beginning would be missing");
+    let read = ObjectBackend::new(store, "p", settings(LEASE, &Heard::default())).load().await.unwrap();
+    assert_eq!(read.journal.entries, [begin(0, "x")]);
 }
 
 // ---- S3

@@ -154,6 +154,24 @@ fn the_lock_of_a_run_that_was_killed_is_taken_over_after_its_lease() {
 }
 
 #[test]
+fn an_interrupted_run_saves_and_gives_the_lock_back() {
+    let mut world = seeded(SPEC);
+    let gate = gate_before_the_role(&world);
+    world.through(&gate);
+    let mut run = world.start(&["apply", "--yes"]);
+    gate.wait(&mut run);
+    run.signal("INT");
+    run.wait_for("interrupted");
+    gate.release();
+    run.end().exits(130);
+    assert_eq!(object(&world, LOCK)["released"], true);
+    assert!(object(&world, STATE)["resources"].get("aws.iam.role.job").is_some());
+    world.without_gate();
+    world.apply();
+    world.settled();
+}
+
+#[test]
 fn a_lost_state_is_made_anew_from_the_marks() {
     for spec in [SPEC.to_owned(), in_folder()] {
         let world = seeded(&spec);
@@ -168,6 +186,8 @@ fn a_lost_state_is_made_anew_from_the_marks() {
         lose();
         let hint = "there is no state, but aws.eks.addon.prod/eks-pod-identity-agent and 5 more carry the mark of project `pods`";
         world.bailiwick(&["plan"]).exits(0).shows(&[hint, "`bailiwick state rebuild`"]);
+        world.bailiwick(&["plan", "--format", "json"]).exits(0).says(&[hint]);
+        world.bailiwick(&["drift"]).exits(0).says(&["there is no state", "or it was lost"]);
         let sent = writes(&world);
         for command in ["apply", "destroy"] {
             world.bailiwick(&[command, "--yes"]).exits(1).says(&[hint, "make it anew with `bailiwick state rebuild`"]);

@@ -93,9 +93,11 @@ fn unreadable(tag: String) -> LockInfo {
 
 /// Takes the lock away from a holder. The next one knows that this one may still be at work.
 pub(super) async fn unlock(objects: &dyn Objects, key: &str, from: &LockInfo) -> Result<(), BackendError> {
-    for _ in 0..TRIES {
+    for attempt in 0..TRIES {
         let (record, tag) = match look(objects, key).await? {
             Found::Record(record, tag) if record.info.id == from.id && !record.released => (record, tag),
+            // The answer to our own write was lost.
+            Found::Record(record, _) if record.info.id == from.id && record.broken && attempt > 0 => return Ok(()),
             Found::Damaged(_, tag) if tag == from.id => {
                 let record = Record {
                     format: FORMAT,
@@ -280,8 +282,12 @@ impl Lease {
         }
         let (tag, sent) = (self.now().tag.clone(), Instant::now());
         let record = Record { fence: other + 1, ..self.record(0, false) };
-        let Some(tag) = self.objects.put(&self.key, record.bytes()?, Condition::Tag(tag)).await? else {
-            return Err(self.lose("somebody else wrote it".into()));
+        let written = self.objects.put(&self.key, record.bytes()?, Condition::Tag(tag)).await?;
+        let tag = match (written, look(&*self.objects, &self.key).await?) {
+            (Some(tag), _) => tag,
+            // The answer to our own write was lost.
+            (None, Found::Record(found, tag)) if found == record => tag,
+            (None, other) => return Err(self.lose(taken(&other))),
         };
         let mut now = self.now();
         (now.fence, now.tag, now.until) = (record.fence, tag, sent + self.lease);

@@ -228,6 +228,8 @@ impl ObjectBackend {
             let (state, condition) = match self.objects.get(&self.key(STATE)).await? {
                 // What cannot be read is not written over.
                 Some(object) => match State::read(&object.bytes, &self.project) {
+                    // The answer to our own write was lost.
+                    Ok(state) if state.fence == lease.fence() => return Ok(()),
                     Ok(state) => (state, Condition::Tag(object.tag)),
                     Err(_) => return Ok(()),
                 },

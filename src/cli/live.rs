@@ -263,6 +263,10 @@ impl Work<'_> {
         let wire = wire::plan(&planned.plan, &planned.changes, &planned.findings, self.requests());
         let json = serde_json::to_value(&wire).map_err(|e| Failure::new(e.to_string()))?;
         let report = self.report(&planned, out);
+        if let (Format::Json, Err(Failure { message: Some(hint) })) = (format, not_lost(&planned.state, &planned.lost))
+        {
+            self.ui.tell(&hint);
+        }
         self.ui.result(&match format {
             Format::Json => render::json(&json),
             Format::Text => render::terminal(&report, self.ui.palette()),
@@ -522,7 +526,12 @@ impl Work<'_> {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(Failure::new(lines.join("\nerror: ")));
         }
-        let Known { state, .. } = self.state(&*self.backend().await?).await?;
+        let backend = self.backend().await?;
+        let Known { state, version, .. } = self.state(&*backend).await?;
+        if version == Version::None && state.resources.is_empty() {
+            let place = backend.place();
+            self.ui.tell(&format!("there is no state at {place}: nothing was applied yet, or it was lost, and `bailiwick state rebuild` makes it anew"));
+        }
         let engine = self.engine();
         // What was applied is held against what is live; the spec has no say.
         let prepared = engine.prepare(crate::desired::Desired::default(), &state).await;

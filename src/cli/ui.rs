@@ -235,3 +235,28 @@ impl Sink for Ui {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::run_page;
+
+    #[test]
+    fn the_page_of_a_ci_run_is_known_on_three_systems() {
+        let page = |set: &[(&str, &str)]| {
+            run_page(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        };
+        let github = [
+            ("GITHUB_SERVER_URL", "https://github.example"),
+            ("GITHUB_REPOSITORY", "acme/access"),
+            ("GITHUB_RUN_ID", "7"),
+        ];
+        assert_eq!(page(&github).as_deref(), Some("https://github.example/acme/access/actions/runs/7"));
+        assert_eq!(page(&github[..2]), None);
+        assert_eq!(
+            page(&[("CI_JOB_URL", "https://gitlab.example/j/1")]).as_deref(),
+            Some("https://gitlab.example/j/1")
+        );
+        assert_eq!(page(&[("BUILD_URL", "https://jenkins.example/1")]).as_deref(), Some("https://jenkins.example/1"));
+        assert_eq!(page(&[]), None);
+    }
+}
