@@ -110,8 +110,8 @@ def terraform(n, endpoint, issuer):
     role = {"role_arn": f"arn:aws:iam::{MODELS}:role/deployer", "session_name": "terraform"}
     blocks = {}
 
-    def add(kind, name, **body):
-        blocks.setdefault(f"aws_{kind}", {})[name] = body
+    def add(kind, key, **body):
+        blocks.setdefault(f"aws_{kind}", {})[key] = body
 
     host = issuer.removeprefix("https://")
     add("iam_openid_connect_provider", "main", url=issuer, client_id_list=["sts.amazonaws.com"])

@@ -115,7 +115,9 @@ def run(command, folder, environment, expected):
 
 
 def environment(**more):
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TF_CLI_CONFIG_FILE") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    if os.path.exists(mirror := os.environ.get("TF_CLI_CONFIG_FILE", "")):
+        kept["TF_CLI_CONFIG_FILE"] = mirror
     keys = {"AWS_ACCESS_KEY_ID": estate.PLATFORM, "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}
     return kept | keys | more
 
@@ -151,7 +153,11 @@ class Terraform:
         done = subprocess.run(
             [*self.command, "init", "-input=false"], cwd=self.folder, env=self.environment, capture_output=True, text=True
         )
-        return None if done.returncode == 0 else (done.stderr or done.stdout).strip().splitlines()[0]
+        if done.returncode == 0:
+            return None
+        told = [line.strip("│╷╵ ") for line in (done.stderr + done.stdout).splitlines()]
+        why = next((line for line in told if line.startswith("Error:")), "its AWS provider cannot be had")
+        return f"`terraform init` ends with {done.returncode}: {why}"
 
 
 class Table:

@@ -378,6 +378,20 @@ class Roles(Case):
             sizes("list_entities_for_policy", "PolicyRoles", PolicyArn=arn, EntityFilter="Role"), [2, 1]
         )
 
+    def test_pages_of_one_whatever_is_asked_for(self):
+        for name in ("a", "b", "c"):
+            self.role(name)
+        call("POST", "/bailiwick/pages", {"most": 1})
+        for operation, field, arguments in (
+            ("list_roles", "Roles", {}),
+            ("get_account_authorization_details", "RoleDetailList", {"Filter": ["Role"]}),
+        ):
+            first = getattr(self.iam, operation)(MaxItems=1000, **arguments)
+            self.assertEqual((len(first[field]), first["IsTruncated"]), (1, True))
+            pages = self.iam.get_paginator(operation).paginate(**arguments)
+            names = [role["RoleName"] for page in pages for role in page[field]]
+            self.assertEqual(names, ["a", "b", "c"])
+
     def test_every_trust_policy_is_percent_encoded(self):
         document = PODS.replace('"2012-10-17"', '"2012-10-17", "Id": "a%2Fb"')
         self.role(document=document)
