@@ -248,7 +248,8 @@ fn read_file(path: &Path) -> Result<SourceFile, Diagnostic> {
         return Err(Diagnostic::error("file-too-large", format!("`{name}` has more than {MAX_FILE_BYTES} bytes"))
             .help("a spec is text that people read; split it into several files"));
     }
-    let text = String::from_utf8(bytes).map_err(|e| failed(format!("it is not UTF-8 text: {e}")))?;
-    let text = text.strip_prefix('\u{feff}').map_or(text.as_str(), |t| t).to_owned();
+    // Bytes that are not UTF-8 are told with their place, like everything else that is wrong with the text.
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
     Ok(SourceFile { name, text: text.into() })
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::{Error, Spanned, UserMessageFormatter, options::DuplicateKeyPolicy};
 
 use crate::diagnostic::{Diagnostic, SourceRef};
 
@@ -16,9 +17,12 @@ use crate::diagnostic::{Diagnostic, SourceRef};
 pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 const MAX_NODES: usize = 2_000_000;
 const MAX_EVENTS: usize = 5_000_000;
-const MAX_DEPTH: usize = 64;
+/// Specs need about ten. Every level costs stack, of which threads may have two megabytes.
+const MAX_DEPTH: usize = 32;
 /// What anchors may hold together. Specs share a few defaults; bombs share themselves.
 const MAX_ANCHORED: usize = 50_000;
+/// What no text holds: a NUL byte, and what stands in the place of bytes that are not UTF-8.
+const NOT_TEXT: [char; 2] = ['\0', char::REPLACEMENT_CHARACTER];
 
 /// A value and where it was written.
 #[derive(Clone, Debug)]
@@ -114,13 +118,11 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
             .at(start())
             .help(format!("a spec file may have {MAX_FILE_BYTES} bytes; split it into several files")));
     }
-    if let Some(offset) = text.find('\0') {
-        return Err(Diagnostic::error(
-            "yaml-syntax",
-            format!("`{file}` holds a NUL byte at offset {offset}: this is not text"),
-        )
-        .at(start())
-        .help("a spec is YAML text in UTF-8"));
+    if let Some((offset, found)) = text.char_indices().find(|(_, c)| NOT_TEXT.contains(c)) {
+        let what = if found == '\0' { "a NUL byte" } else { "bytes that are not UTF-8" };
+        return Err(Diagnostic::error("yaml-syntax", format!("`{file}` holds {what}: this is not text"))
+            .at(Some(place(file, text, offset, found.len_utf8())))
+            .help("save it as YAML text in UTF-8"));
     }
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::LastWins,
@@ -143,12 +145,49 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
         Ok(raw) => Ok(raw.place(file, text)),
         Err(error) => {
             let place = error.location().and_then(|l| source(file, &l)).or_else(start);
-            let message = error.without_snippet().to_string();
-            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(m, _)| m).trim().to_owned();
-            Err(Diagnostic::error("yaml-syntax", message)
+            Err(Diagnostic::error("yaml-syntax", complaint(&error))
                 .at(place)
                 .help("mend the YAML here; nothing else of this file was read"))
         }
+    }
+}
+
+/// What the parser complains of, in the words of a person who writes YAML, not of one who calls the parser.
+fn complaint(error: &Error) -> String {
+    match error {
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => complaint(error),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => too_deep(),
+        Error::Budget { breach: BudgetBreach::RecordedAnchorEvents { .. }, .. } => {
+            format!("the anchors hold more than {MAX_ANCHORED} values when their aliases are written out")
+        }
+        Error::Budget { .. } => format!("the file holds more than {MAX_NODES} values when its aliases are written out"),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => "an anchor holds an alias of itself".to_owned(),
+        Error::MultipleDocuments { .. } => "a second document begins here: a spec file holds one".to_owned(),
+        other => {
+            let message = other.render_with_formatter(&UserMessageFormatter);
+            // The scanner has a limit of its own, above ours, for brackets.
+            if message.contains("recursion limit") {
+                return too_deep();
+            }
+            message.rsplit_once(" at line ").map_or(message.as_str(), |(m, _)| m).trim().to_owned()
+        }
+    }
+}
+
+fn too_deep() -> String {
+    format!("this is nested deeper than {MAX_DEPTH} levels")
+}
+
+/// The place of a byte offset.
+fn place(file: &Arc<str>, text: &str, offset: usize, length: usize) -> SourceRef {
+    let before = text.get(..offset).unwrap_or_default();
+    let start = before.rfind('\n').map_or(0, |n| n + 1);
+    let count = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
+    SourceRef {
+        file: file.clone(),
+        line: count(before.matches('\n').count()),
+        column: count(before.get(start..).unwrap_or_default().chars().count()),
+        span: (offset, length),
     }
 }
 
@@ -408,5 +447,23 @@ mod tests {
         }
         let problem = parse(&"bomb.yaml".into(), &text).unwrap_err();
         assert_eq!(problem.code, "yaml-syntax");
+        assert_eq!(problem.message, "the anchors hold more than 50000 values when their aliases are written out");
+    }
+
+    #[track_caller]
+    fn complains(text: &str, expected: &str) {
+        let problem = parse(&"s.yaml".into(), text).unwrap_err();
+        assert_eq!(format!("{} {}", problem.source.unwrap(), problem.message), expected);
+    }
+
+    #[test]
+    fn what_the_parser_refuses_is_said_in_words_about_the_file() {
+        complains("a: 1\n---\nb: 1\n", "s.yaml:3:1 a second document begins here: a spec file holds one");
+        complains("a: &a { b: *a }\n", "s.yaml:1:12 an anchor holds an alias of itself");
+        let deep: String = (0..40).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
+        complains(&deep, "s.yaml:33:33 this is nested deeper than 32 levels");
+        complains(&"[".repeat(1000), "s.yaml:1:256 this is nested deeper than 32 levels");
+        complains("a: 1\nb: x\0y\n", "s.yaml:2:5 `s.yaml` holds a NUL byte: this is not text");
+        complains("ä: \u{fffd}\n", "s.yaml:1:4 `s.yaml` holds bytes that are not UTF-8: this is not text");
     }
 }

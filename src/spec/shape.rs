@@ -269,16 +269,17 @@ impl<'a> Walk<'a> {
         let bound = |key: &str| schema.get(key).and_then(Json::as_i64).map(i128::from);
         let (low, high) = (bound("minimum"), bound("maximum"));
         if low.is_some_and(|l| n < l) || high.is_some_and(|h| n > h) {
-            let range = match (low, high) {
-                (Some(l), Some(h)) => format!("from {l} to {h}"),
-                (Some(l), None) => format!("at least {l}"),
-                (None, Some(h)) => format!("at most {h}"),
-                (None, None) => String::new(),
+            let help = match (low, high) {
+                (Some(l), Some(h)) if l == h => format!("write {l}: it is all that this version of bailiwick reads"),
+                (Some(l), Some(h)) => format!("use a number from {l} to {h}"),
+                (Some(l), None) => format!("use a number of at least {l}"),
+                (None, Some(h)) => format!("use a number of at most {h}"),
+                (None, None) => "use another number".to_owned(),
             };
             self.problems.push(
                 Diagnostic::error("wrong-value", format!("{what} cannot be `{n}`"))
                     .at(Some(node.source.clone()))
-                    .help(format!("use a number {range}")),
+                    .help(help),
             );
             node.value = Value::Int(low.or(high).unwrap_or_default());
         }
