@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::sts::AssumeRoleProvider;
@@ -172,7 +174,13 @@ impl Session {
                 loader.credentials_provider(aws_credential_types::Credentials::new("test", "test", None, None, "test"));
         }
         if let Some(profile) = &spec.profile {
-            loader = loader.profile_name(profile);
+            // The default chain would look into the environment first, and elsewhere if there is no such profile.
+            let config = ProviderConfig::without_region()
+                .with_region(Some(region.clone()))
+                .with_http_client(door.client(http.clone()));
+            let credentials =
+                ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&config).build();
+            loader = loader.profile_name(profile).credentials_provider(credentials);
         }
         if let Some(endpoint) = &spec.endpoint {
             loader = loader.endpoint_url(endpoint);
@@ -193,11 +201,11 @@ impl Session {
                 .build();
         }
         let sts = aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(&config).interceptor(door).build());
-        let caller = sts
-            .get_caller_identity()
-            .send()
-            .await
-            .map_err(|error| SessionError::NoIdentity { account: key.to_owned(), why: answer(&error) })?;
+        let caller = sts.get_caller_identity().send().await.map_err(|error| {
+            let why = answer(&error);
+            let why = spec.profile.as_ref().map_or(why.clone(), |profile| format!("with profile `{profile}`: {why}"));
+            SessionError::NoIdentity { account: key.to_owned(), why }
+        })?;
         let found = caller.account().unwrap_or_default();
         if found != spec.id.0 {
             return Err(SessionError::WrongAccount {

@@ -713,6 +713,12 @@ impl World {
         fs::write(self.folder().join(name), text).unwrap();
     }
 
+    /// Writes the credentials file of the AWS configuration.
+    pub fn credentials(&self, text: &str) {
+        fs::create_dir_all(self.home.path().join(".aws")).unwrap();
+        fs::write(self.home.path().join(".aws/credentials"), text).unwrap();
+    }
+
     #[track_caller]
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.folder().join(name)).unwrap()
