@@ -629,6 +629,19 @@ fn credentials_of_another_account_stop_everything() {
 }
 
 #[test]
+fn a_profile_of_the_spec_goes_before_the_environment() {
+    let world = world(&SERVING.replace(
+        "id: \"222222222222\", region: us-west-2, assume_role: bailiwick",
+        "id: \"222222222222\", region: us-west-2, profile: models",
+    ));
+    world.bailiwick(&["plan"]).exits(1).says(&["in account `models`: with profile `models`"]);
+    world.credentials("[models]\naws_access_key_id = 222222222222\naws_secret_access_key = test\n");
+    world.bailiwick(&["plan"]).exits(0);
+    world.credentials("[models]\naws_access_key_id = 333333333333\naws_secret_access_key = test\n");
+    world.bailiwick(&["plan"]).exits(1).says(&["the credentials belong to 333333333333"]);
+}
+
+#[test]
 fn a_cluster_that_refuses_or_does_not_answer_is_not_an_empty_one() {
     for context in [FORBIDDEN, UNREACHABLE] {
         let world = world(&SERVING.replace("context: prod", &format!("context: {context}")));
@@ -923,6 +936,13 @@ fn streams_and_documents() {
 }
 
 #[test]
+fn a_result_that_cannot_be_written_is_an_error_unless_nobody_reads_it() {
+    let world = World::bare("unused");
+    world.shell("bailiwick schema spec > /dev/full").exits(1).says(&["cannot write the result"]);
+    world.shell("bailiwick schema spec | head -n 1").exits(0);
+}
+
+#[test]
 fn usage_errors_are_told_apart() {
     let world = world(SERVING);
     let usage = |arguments: &[&str]| {
@@ -935,6 +955,8 @@ fn usage_errors_are_told_apart() {
     usage(&["plan", "--format", "yaml"]);
     usage(&["apply", "--allow-deletes", "many"]);
     usage(&["state", "show"]);
+    // A saved plan is applied as a whole.
+    usage(&["apply", "saved.plan", "--target", "aws.iam.role.loader"]);
     for arguments in [["--help"], ["--version"]] {
         let ran = world.bailiwick(&arguments).exits(0);
         assert_eq!(ran.stderr, "");

@@ -137,7 +137,7 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = ApplyFormat::Text)]
         format: ApplyFormat,
         /// Apply only this address and what it needs; may be repeated.
-        #[arg(long, value_name = "ADDRESS")]
+        #[arg(long, value_name = "ADDRESS", conflicts_with = "plan")]
         target: Vec<String>,
         #[command(flatten)]
         allow: Allow,

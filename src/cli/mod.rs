@@ -90,6 +90,7 @@ pub fn main() -> ExitCode {
         }
         Exit::Error
     });
+    let exit = if ui.lost() { Exit::Error } else { exit };
     ExitCode::from(exit as u8)
 }
 

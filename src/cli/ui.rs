@@ -1,6 +1,7 @@
 //! The streams: results on stdout, everything else on stderr, progress where people look.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -67,6 +68,7 @@ pub struct Ui {
     interactive: bool,
     verbose: bool,
     bar: Arc<Mutex<Option<ProgressBar>>>,
+    lost: Arc<AtomicBool>,
 }
 
 impl Ui {
@@ -86,6 +88,7 @@ impl Ui {
             interactive: std::io::stderr().is_terminal() && std::io::stdin().is_terminal() && !environment.ci,
             verbose,
             bar: Arc::default(),
+            lost: Arc::default(),
         }
     }
 
@@ -113,11 +116,21 @@ impl Ui {
         findings.iter().filter(|f| self.verbose || f.severity > Severity::Info).cloned().collect()
     }
 
-    /// A result. A reader that went away is no error.
-    #[allow(clippy::unused_self)] // every stream goes through here
+    /// A result. A reader that went away is no error; a disk that is full is one.
     pub fn result(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            self.lost.store(true, Ordering::Relaxed);
+            self.error(&format!("cannot write the result: {error}"));
+        }
+    }
+
+    /// Whether a result could not be written.
+    #[must_use]
+    pub fn lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Stdout for results that come one after the other.
