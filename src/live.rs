@@ -162,6 +162,19 @@ pub enum WriteError {
     },
 }
 
+impl WriteError {
+    /// The same, where what is waited for is that others take something away. Nothing changes if nothing is known of it.
+    #[must_use]
+    pub fn awaiting_others(self, held: &[String]) -> Self {
+        match self {
+            Self::NotYet { what, why, .. } if !held.is_empty() => {
+                Self::NotYet { what, awaited: format!("others to take away {}", held.join(", ")), why }
+            }
+            other => other,
+        }
+    }
+}
+
 /// The answers to a batch, in the order of its targets.
 pub type Answers<B> = Vec<Result<Observed<B>, ReadError>>;
 

@@ -329,8 +329,8 @@ const ACCESS: [&str; 12] = [
     "url",
 ];
 
-/// Kinds that are nothing but access: their presence decides.
-const ACCESS_KINDS: [&str; 8] = [
+/// Kinds that are nothing but access, and service accounts, who have it: their presence decides.
+const ACCESS_KINDS: [&str; 9] = [
     "aws.iam.role",
     "aws.iam.role_policy",
     "aws.iam.policy",
@@ -339,6 +339,7 @@ const ACCESS_KINDS: [&str; 8] = [
     "aws.s3.bucket_policy",
     "aws.kms.key_policy",
     "aws.eks.pod_identity_association",
+    "kubernetes.service_account",
 ];
 
 /// What moved outside since the last apply, in the order of addresses.

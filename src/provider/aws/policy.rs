@@ -313,11 +313,22 @@ mod live {
         for version in other_versions(iam, arn).await? {
             delete_version(iam, arn, &version).await?;
         }
-        match iam.delete_policy().policy_arn(arn).send().await {
-            Ok(_) => Ok(()),
-            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
-            Err(error) => Err(write_error(format!("delete policy `{arn}`"), &error)),
-        }
+        let error = match iam.delete_policy().policy_arn(arn).send().await {
+            Ok(_) => return Ok(()),
+            Err(error) if code(&error) == Some("NoSuchEntity") => return Ok(()),
+            Err(error) => error,
+        };
+        let held = if code(&error) == Some("DeleteConflict") { attachments(iam, arn).await } else { Vec::new() };
+        Err(write_error(format!("delete policy `{arn}`"), &error).awaiting_others(&held))
+    }
+
+    /// What a policy is attached to, as far as it can be told: it is only for a message.
+    async fn attachments(iam: &aws_sdk_iam::Client, arn: &str) -> Vec<String> {
+        let Ok(listed) = iam.list_entities_for_policy().policy_arn(arn).send().await else { return Vec::new() };
+        let roles = listed.policy_roles().iter().filter_map(|r| r.role_name()).map(|name| ("role", name));
+        let users = listed.policy_users().iter().filter_map(|u| u.user_name()).map(|name| ("user", name));
+        let groups = listed.policy_groups().iter().filter_map(|g| g.group_name()).map(|name| ("group", name));
+        roles.chain(users).chain(groups).map(|(kind, name)| format!("the attachment to {kind} `{name}`")).collect()
     }
 
     /// The versions that are not the default one, oldest first; none if the policy is gone.

@@ -163,11 +163,7 @@ mod live {
                     let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
                     untag(&iam, name, marks).await
                 }
-                Action::Delete { adopted: false, .. } => match iam.delete_role().role_name(name).send().await {
-                    Ok(_) => Ok(()),
-                    Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
-                    Err(error) => Err(write_error(format!("delete role `{name}`"), &error)),
-                },
+                Action::Delete { adopted: false, .. } => delete(&iam, name).await,
             }
         }
     }
@@ -277,6 +273,32 @@ mod live {
                 why: crate::session::answer(&error),
             }),
         }
+    }
+
+    /// IAM deletes no role that has policies. What others gave it is named, so that somebody can take it away.
+    async fn delete(iam: &aws_sdk_iam::Client, name: &str) -> Result<(), WriteError> {
+        let error = match iam.delete_role().role_name(name).send().await {
+            Ok(_) => return Ok(()),
+            Err(error) if code(&error) == Some("NoSuchEntity") => return Ok(()),
+            Err(error) => error,
+        };
+        let held = if code(&error) == Some("DeleteConflict") { given(iam, name).await } else { Vec::new() };
+        Err(write_error(format!("delete role `{name}`"), &error).awaiting_others(&held))
+    }
+
+    /// What a role has, as far as it can be told: it is only for a message.
+    async fn given(iam: &aws_sdk_iam::Client, name: &str) -> Vec<String> {
+        let attached = iam.list_attached_role_policies().role_name(name).send().await;
+        let attached = attached.iter().flat_map(|a| a.attached_policies().iter()).filter_map(|p| p.policy_arn());
+        let mut given: Vec<String> = attached.map(|arn| format!("policy `{arn}`")).collect();
+        let inline = iam.list_role_policies().role_name(name).send().await;
+        given.extend(
+            inline.iter().flat_map(|l| l.policy_names().iter()).map(|policy| format!("inline policy `{policy}`")),
+        );
+        let profiles = iam.list_instance_profiles_for_role().role_name(name).send().await;
+        let profiles = profiles.iter().flat_map(|l| l.instance_profiles().iter());
+        given.extend(profiles.map(|p| format!("instance profile `{}`", p.instance_profile_name())));
+        given
     }
 
     fn marks(role: &RoleBody) -> (Option<&String>, Option<&String>) {
@@ -453,6 +475,44 @@ mod live {
             let (result, actions) = create(&[("bailiwick:project", "q")]).await;
             assert!(matches!(result, Err(WriteError::Conflict { .. })), "{result:?}");
             assert_eq!(actions, ["CreateRole", "GetRole"]);
+        }
+
+        #[tokio::test]
+        async fn what_keeps_a_role_from_being_deleted_is_named() {
+            let conflict = "<ErrorResponse><Error><Code>DeleteConflict</Code><Message>detach first</Message></Error></ErrorResponse>";
+            let attached = "<ListAttachedRolePoliciesResponse><ListAttachedRolePoliciesResult><AttachedPolicies><member><PolicyName>theirs</PolicyName><PolicyArn>arn:aws:iam::111111111111:policy/theirs</PolicyArn></member></AttachedPolicies></ListAttachedRolePoliciesResult></ListAttachedRolePoliciesResponse>";
+            let inline = "<ListRolePoliciesResponse><ListRolePoliciesResult><PolicyNames><member>by-hand</member></PolicyNames></ListRolePoliciesResult></ListRolePoliciesResponse>";
+            let server = Recorded::start(&[
+                ("Action=DeleteRole", 409, conflict),
+                ("Action=ListAttachedRolePolicies", 200, attached),
+                ("Action=ListRolePolicies", 200, inline),
+                (
+                    "Action=ListInstanceProfilesForRole",
+                    403,
+                    "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>",
+                ),
+            ])
+            .await;
+            let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+            let before = RoleBody {
+                name: "kserve-loader".into(),
+                path: "/".into(),
+                trust: Policy::parse(trust).unwrap(),
+                description: None,
+                max_session_duration: None,
+                permissions_boundary: None,
+                tags: std::collections::BTreeMap::new(),
+            };
+            let action = Action::Delete { before, adopted: false };
+            let Err(WriteError::NotYet { awaited, .. }) =
+                Role::write(&server.session(), &scope(), &target(), &action).await
+            else {
+                panic!("it is worth waiting for")
+            };
+            assert_eq!(
+                awaited,
+                "others to take away policy `arn:aws:iam::111111111111:policy/theirs`, inline policy `by-hand`"
+            );
         }
 
         #[tokio::test]
