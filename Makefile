@@ -27,18 +27,18 @@ release: ## Build the program as it is shipped
 
 .PHONY: emulators
 emulators: ## Install the AWS emulator into target/
-	@PYTHON=$(PYTHON) tests/emulators/setup.sh $(VENV)
+	@PYTHON="$(PYTHON)" tests/emulators/setup.sh "$(VENV)"
 
 .PHONY: demo
 demo: emulators build ## Plan, apply, drift and destroy against emulators
-	@$(VENV)/bin/python examples/demo.py $(CARGO_TARGET_DIR)/debug/bailiwick
+	@"$(VENV)/bin/python" examples/demo.py "$(CARGO_TARGET_DIR)/debug/bailiwick"
 
 .PHONY: test
 test: emulators ## Run all tests but those that need a real Kubernetes API server
 	$(CARGO) test --locked --no-default-features --lib
 	$(CARGO) test --locked
-	$(VENV)/bin/python tests/emulators/test_aws.py
-	PYTHON=$(VENV)/bin/python tests/emulators/contract.sh double
+	"$(VENV)/bin/python" tests/emulators/test_aws.py
+	PYTHON="$(VENV)/bin/python" tests/emulators/contract.sh double
 
 .PHONY: lint
 lint: ## Check formatting and lints
@@ -52,7 +52,7 @@ lint: ## Check formatting and lints
 .PHONY: bench
 bench: emulators release ## Measure policies, and plans and applies of an estate beside Terraform's
 	$(CARGO) bench --locked --no-default-features
-	$(VENV)/bin/python bench/run.py $(CARGO_TARGET_DIR)/release/bailiwick
+	"$(VENV)/bin/python" bench/run.py "$(CARGO_TARGET_DIR)/release/bailiwick"
 
 .PHONY: kube-assets
 kube-assets: ## Build a real kube-apiserver once, into a cache outside the checkout
@@ -62,21 +62,21 @@ kube-assets: ## Build a real kube-apiserver once, into a cache outside the check
 test-kube: emulators ## Run the contract suite and the end-to-end tests on a real kube-apiserver
 	$(CARGO) test --locked --no-run
 	assets=$$(tests/emulators/kube_assets.sh | tail -n 1); \
-	PYTHON=$(VENV)/bin/python tests/emulators/contract.sh real "$$assets"; \
-	RUST_TEST_THREADS=1 $(VENV)/bin/python tests/emulators/kube_apiserver.py --assets "$$assets" --run \
+	PYTHON="$(VENV)/bin/python" tests/emulators/contract.sh real "$$assets"; \
+	RUST_TEST_THREADS=1 "$(VENV)/bin/python" tests/emulators/kube_apiserver.py --assets "$$assets" --run \
 	    $(CARGO) test --locked --test e2e
 
 .PHONY: test-rgw
 test-rgw: emulators ## Run the tests of state in a bucket on a real Ceph RADOS Gateway (Debian 12 only)
 	$(CARGO) test --locked --no-run --test backends
-	tests/emulators/rgw_assets.sh $(EMULATORS)/rgw || [ $$? = 75 ] # which has said that it cannot be had
-	[ ! -f $(EMULATORS)/rgw/complete ] || $(VENV)/bin/python tests/emulators/rgw.py --assets $(EMULATORS)/rgw --run \
+	tests/emulators/rgw_assets.sh "$(EMULATORS)/rgw" || [ $$? = 75 ] # which has said that it cannot be had
+	[ ! -f "$(EMULATORS)/rgw/complete" ] || "$(VENV)/bin/python" tests/emulators/rgw.py --assets "$(EMULATORS)/rgw" --run \
 	    $(CARGO) test --locked --test backends -- s3 --test-threads 1
 
 .PHONY: schemas
 schemas: build ## Write the JSON Schemas anew
 	for s in spec plan state drift; do \
-	    $(CARGO_TARGET_DIR)/debug/bailiwick schema $$s > schemas/$$s.schema.json; \
+	    "$(CARGO_TARGET_DIR)/debug/bailiwick" schema $$s > schemas/$$s.schema.json; \
 	done
 
 .PHONY: clean

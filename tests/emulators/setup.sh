@@ -28,6 +28,8 @@ command -v "$python" >/dev/null 2>&1 ||
     fail "\`$python\` has no venv module: install it (Debian package: python3-venv)"
 
 mkdir -p "$venv"
+[ -f "$venv/pyvenv.cfg" ] || [ -z "$(ls -A "$venv")" ] ||
+    fail "\`$venv\` is not one of ours: it would be cleared; name a folder that is empty or absent"
 if command -v flock >/dev/null 2>&1; then
     # Two builds at once: the second waits for the first and finds its work done.
     exec 9>"$venv.lock"
