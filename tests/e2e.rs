@@ -535,7 +535,7 @@ fn a_plan_of_many_units_asks_for_lists_and_for_what_the_spec_names() {
 #[test]
 fn pages_of_every_size_say_the_same() {
     for most in [1, 2] {
-        let world = world(&(estate(3) + "\n"));
+        let world = world(&estate(3));
         world.aws.pages_of(most);
         world.apply();
         world.settled();
@@ -597,7 +597,7 @@ fn throttles_slow_a_plan_down_and_are_told() {
     let mut world = applied(&estate(2));
     let count = std::sync::atomic::AtomicUsize::new(0);
     let gate = Gate::open(&world.aws, move |request| {
-        let third = request.contains("/s3/aws4_request") && count.fetch_add(1, Ordering::Relaxed) % 3 == 0;
+        let third = request.contains("/s3/aws4_request") && count.fetch_add(1, Ordering::Relaxed).is_multiple_of(3);
         if third {
             let slow = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
             return Verdict::Answer(503, slow.to_owned());
