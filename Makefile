@@ -40,6 +40,11 @@ test: emulators ## Run all tests but those that need a real Kubernetes API serve
 	"$(VENV)/bin/python" tests/emulators/test_aws.py
 	PYTHON="$(VENV)/bin/python" tests/emulators/contract.sh double
 
+.PHONY: test-faults
+test-faults: emulators ## Disturb more runs, on the AWS emulator too, and print a table
+	FAULTS_RUNS=5000 $(CARGO) test --locked --no-default-features --test faults -- --nocapture
+	FAULTS_RUNS=1 FAULTS_EMULATED=50 $(CARGO) test --locked --test faults emulator -- --nocapture
+
 .PHONY: lint
 lint: ## Check formatting and lints
 	$(CARGO) fmt --check

@@ -58,6 +58,11 @@ pub enum Outcome {
         /// Whether it is certain that nothing was changed.
         certain: bool,
     },
+    /// It was begun, and whether it was done is unknown.
+    Unknown {
+        /// Why nobody knows.
+        why: String,
+    },
     /// It was not tried, because what it waits for was not done.
     Skipped {
         /// What was not done.

@@ -20,6 +20,9 @@ pub trait Body: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + 
 
 impl<T: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + Send + Sync + 'static> Body for T {}
 
+/// The field of a live body that holds the id which the service gave the thing and never gives again. Never desired.
+pub const UNIQUE_ID: &str = "unique_id";
+
 /// What becomes of a thing that existed before it was managed, once it is no longer desired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
@@ -50,6 +53,13 @@ pub trait Kind: Send + Sync + 'static {
     #[must_use]
     fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         Document::claimed(live, desired, last)
+    }
+
+    /// What takes one write at a time: kinds that write to one bucket or one role call it alike. By default nothing but
+    /// the thing itself does.
+    #[must_use]
+    fn turn(_physical_id: &str) -> Option<String> {
+        None
     }
 
     /// Whether what reads back after a write is what was written. By default: if nothing differs but fields that were
@@ -231,6 +241,8 @@ pub trait AnyKind: Send + Sync {
     fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> (Vec<Resource>, Vec<Diagnostic>);
     /// What of a live body is ours to judge.
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document;
+    /// What takes one write at a time, if it is more than the thing itself.
+    fn turn(&self, physical_id: &str) -> Option<String>;
     /// Whether what reads back after a write is what was written.
     fn settled(&self, written: &Document, shown: &Document) -> bool;
 }
@@ -289,6 +301,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         K::claimed(live, desired, last)
+    }
+
+    fn turn(&self, physical_id: &str) -> Option<String> {
+        K::turn(physical_id)
     }
 
     fn settled(&self, written: &Document, shown: &Document) -> bool {

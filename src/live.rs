@@ -136,6 +136,31 @@ pub enum WriteError {
         /// The API's words.
         why: String,
     },
+    /// The service does not know a principal that the document names. It may have been made a moment ago, or not exist at
+    /// all: the service says the same.
+    #[error("cannot {what}: {why}")]
+    UnknownPrincipal {
+        /// What was to be done.
+        what: String,
+        /// The API's words.
+        why: String,
+    },
+    /// It would do harm, or cannot succeed: nothing was changed.
+    #[error("cannot {what}: {why}")]
+    Refused {
+        /// What was to be done.
+        what: String,
+        /// Why not, and what to do.
+        why: String,
+    },
+    /// There was no answer: whether anything was changed is unknown.
+    #[error("cannot tell whether it did {what}: {why}")]
+    Unanswered {
+        /// What was to be done.
+        what: String,
+        /// What kept the request from being answered.
+        why: String,
+    },
     /// Somebody else holds what we want to change.
     #[error("{what} conflicts with {holder}: {why}")]
     Conflict {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::address::Address;
 use crate::document::{Digest, Document};
+use crate::kind::UNIQUE_ID;
 
 /// What looking at one thing gave.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,21 @@ impl Seen {
             _ => None,
         }
     }
+
+    /// The id that the service gave the thing and never gives again, if it tells one.
+    #[must_use]
+    pub fn unique_id(&self) -> Option<String> {
+        match self {
+            Self::Present { body, .. } => unique_id(body),
+            _ => None,
+        }
+    }
+}
+
+/// The id in a live body that the service gave the thing and never gives again, if it tells one.
+#[must_use]
+pub fn unique_id(body: &Document) -> Option<String> {
+    body.0.get(UNIQUE_ID)?.as_str().map(ToOwned::to_owned)
 }
 
 /// Everything that was looked at.

@@ -50,6 +50,7 @@ fn owned(name: &str) -> Owned {
         adopted: false,
         body: Some(Document(serde_json::json!({ "name": name }))),
         fingerprint: None,
+        unique_id: None,
         references: Vec::new(),
         on_destroy: OnDestroy::Delete,
         protect: false,

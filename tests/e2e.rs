@@ -84,7 +84,18 @@ fn applied(spec: &str) -> World {
 }
 
 fn statements(policy: &Value) -> Vec<Value> {
-    policy["Statement"].as_array().cloned().unwrap_or_default()
+    let mut statements = policy["Statement"].as_array().cloned().unwrap_or_default();
+    statements.iter_mut().for_each(in_order);
+    statements
+}
+
+/// Puts lists in order: AWS shows them in any.
+fn in_order(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.sort_by_key(ToString::to_string),
+        Value::Object(members) => members.values_mut().for_each(in_order),
+        _ => {}
+    }
 }
 
 /// The statements of the bucket that both specs with two accounts share.
@@ -898,6 +909,130 @@ fn a_second_interrupt_ends_at_once() {
     world.bailiwick(&["plan"]).exits(0).shows(&["Left by an interrupted run"]);
     world.apply();
     world.settled();
+}
+
+#[test]
+fn a_call_that_hangs_does_not_hold_up_an_interrupt_and_the_next_run_knows_of_it() {
+    let mut world = world(SERVING);
+    let gate = gate_before_the_role(&world);
+    world.through(&gate);
+    let mut run = world.start(&["apply", "--yes"]);
+    gate.wait(&mut run);
+    run.signal("INT");
+    let ran = run.end().exits(130);
+    ran.shows(&["1 unknown,", "unknown: the run was interrupted before an answer came", "not started"]);
+    assert!(world.state("serving")["resources"]["aws.iam.role.loader"].is_object(), "it is saved that it may be there");
+    // The request was sent, and arrives.
+    gate.release();
+    world.without_gate();
+    while world.aws.roles(PLATFORM).is_empty() {
+        std::thread::yield_now();
+    }
+    world.bailiwick(&["plan"]).exits(0).shows(&["Left by an interrupted run", "aws.iam.role.loader"]);
+    world.apply();
+    world.settled();
+}
+
+#[test]
+fn an_interrupt_before_anything_is_written_ends_at_once_and_leaves_no_lock() {
+    let mut world = world(SERVING);
+    let gate = Gate::open(&world.aws, |request| {
+        if request.starts_with("GET /acme-weights/?policy") { Verdict::Hold } else { Verdict::Pass }
+    });
+    world.through(&gate);
+    let mut run = world.start(&["apply", "--yes"]);
+    gate.wait(&mut run);
+    run.signal("TERM");
+    run.end().exits(130).says(&["interrupted: nothing was written"]);
+    gate.release();
+    world.without_gate();
+    assert_eq!(world.aws.writes(), 0);
+    world.apply();
+    world.settled();
+}
+
+#[test]
+fn a_disk_that_is_full_stops_the_run_before_the_next_call_and_nothing_is_lost() {
+    let world = world(SERVING);
+    world.bailiwick(&["plan"]).exits(0);
+    // No file may grow beyond two blocks of 512 bytes: the journal takes one entry, perhaps two.
+    let full = world.shell("trap '' XFSZ; ulimit -f 2; exec bailiwick apply --yes").exits(1);
+    full.says(&["serving.journal", "File too large", "the next run reads it"]);
+    assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new(), "what cannot be recorded is not done");
+    world.apply();
+    world.settled();
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    assert_eq!(bucket_statements(&world), [foreign()]);
+}
+
+// ---- What AWS refuses
+
+#[test]
+fn a_principal_that_is_gone_is_named_at_once() {
+    let world = world(SERVING);
+    // The role that somebody else's statement names is deleted: the policy shows its id, which S3 takes back from nobody.
+    world.aws.iam(RESEARCH, "DeleteRole", &[("RoleName", "auditor")]).ok();
+    let shown = bucket_statements(&world)[0]["Principal"]["AWS"].as_str().unwrap().to_owned();
+    assert!(shown.starts_with("AROA"), "{shown}");
+    let ran = world.bailiwick(&["apply", "--yes"]).exits(1);
+    let ran = ran.shows(&[
+        "1 failed",
+        &format!("`{shown}`: it is the id of a role or user that was deleted, and no service takes it back"),
+        "The next `bailiwick apply` does what is left.",
+    ]);
+    assert!(!ran.stderr.contains("waits"), "{}", ran.stderr);
+    let writes = world.aws.count("s3", &["PutBucketPolicy"]);
+    assert_eq!(writes, 1, "it is not tried again");
+    // Its owner mends it, and the next run does the rest.
+    world.aws.put_bucket_policy(
+        MODELS,
+        "acme-weights",
+        &json!({ "Version": "2012-10-17", "Statement": [{
+        "Sid": "Kept", "Effect": "Allow", "Action": "s3:GetObject", "Principal": { "AWS": MODELS },
+        "Resource": "arn:aws:s3:::acme-weights/*",
+    }] }),
+    );
+    world.apply().shows(&["1 done"]);
+    world.settled();
+}
+
+#[test]
+fn a_policy_that_would_lock_out_whoever_applies_it_is_refused_before_anything_is_written() {
+    let world = world(SERVING);
+    let closed = json!({
+        "Sid": "Closed", "Effect": "Deny", "Principal": "*", "Action": "s3:PutBucketPolicy",
+        "Resource": "arn:aws:s3:::acme-weights",
+        "Condition": { "ArnNotLike": { "aws:PrincipalArn": "arn:aws:iam::222222222222:role/admin" } },
+    });
+    world.aws.put_bucket_policy(MODELS, "acme-weights", &json!({ "Version": "2012-10-17", "Statement": [closed] }));
+    world.aws.forget_requests();
+    for command in [["plan"].as_slice(), &["apply", "--yes"]] {
+        let ran = world.bailiwick(command).exits(1);
+        ran.shows(&["would lock out whoever applies it", "assumed-role/bailiwick", "s3:PutBucketPolicy", "`Closed`"]);
+    }
+    assert_eq!(world.aws.writes(), 0);
+}
+
+#[test]
+fn aws_that_is_late_busy_and_loses_answers_is_only_slower() {
+    let world = world(SERVING);
+    world.aws.rules(&json!({
+        "seed": 7, "new_principals": 25, "canonical": true, "page": 1, "overlap": true,
+        "throttled": 0.05, "failed": 0.05, "lost": 0.05, "stale": 0.1,
+    }));
+    let mut runs = 0;
+    while world.bailiwick(&["apply", "--yes"]).code != 0 {
+        runs += 1;
+        assert!(runs < 5, "it does not converge: {:#}", world.aws.rules_applied());
+    }
+    let applied = world.aws.rules_applied()["counts"].clone();
+    assert!(applied["new_principals"].as_u64() > Some(0), "{applied}");
+    world.aws.rules(&json!({ "canonical": true, "page": 1 }));
+    world.settled();
+    assert!(bucket_statements(&world).contains(&foreign()));
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
+    assert_eq!(bucket_statements(&world), [foreign()]);
 }
 
 // ---- The command line

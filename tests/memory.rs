@@ -21,7 +21,7 @@ mod properties {
     use serde_json::{Value, json};
 
     use crate::memory::{Cloud, Cut, Id};
-    use crate::run::{Project, name_of, spec, spec_of, steps};
+    use crate::run::{Project, name_of, plant, spec, spec_of, steps};
     use crate::specs::{Chance, PROJECT, drafts, two_files, yaml};
 
     /// Runs a case with time that passes only when everybody waits.
@@ -366,33 +366,6 @@ mod properties {
             found.push(id);
         }
         found
-    }
-
-    /// Others write beside us, where they may.
-    fn plant(project: &Project) -> Vec<(Id, &'static str)> {
-        let mut world = project.cloud.world();
-        let ids: Vec<Id> = world.ids().cloned().collect();
-        let exclusive = project.backend.exclusive();
-        let mut planted = Vec::new();
-        for id in ids {
-            let name = id.name.clone();
-            match id.kind.as_str() {
-                "aws.s3.bucket_policy" | "aws.kms.key_policy" if !exclusive.contains(&name) => {
-                    let statement = json!({"Sid": "Planted", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
-                        "Resource": "*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}});
-                    world.add_statement(&id, statement);
-                }
-                "aws.iam.role" | "aws.iam.policy" | "aws.s3.bucket" | "aws.kms.key" => {
-                    world.edit(&id, |body| body["tags"]["planted"] = "Planted".into());
-                }
-                "aws.iam.oidc_provider" => {
-                    world.edit(&id, |body| body["client_ids"]["Planted"] = true.into());
-                }
-                _ => continue,
-            }
-            planted.push((id, "Planted"));
-        }
-        planted
     }
 }
 
@@ -861,7 +834,10 @@ grants:
         };
         assert_eq!(
             why,
-            "it changed since the plan was made (a part of it that is not ours); nothing was written: make the plan anew"
+            &format!(
+                "it changed since the plan was made (foreign + {}); nothing was written: make the plan anew",
+                foreign_statement()
+            )
         );
         project.apply_all(&changed).await;
         project.assert_settled(&changed).await;
@@ -915,6 +891,153 @@ grants:
             })
             .collect();
         assert_eq!(pauses, [1, 2, 4].map(Duration::from_secs));
+        project.assert_settled(&spec(SERVING)).await;
+    }
+
+    fn awaited(project: &Project) -> BTreeSet<String> {
+        let heard = project.heard().into_iter();
+        heard.filter_map(|e| if let Event::Waiting { awaited, .. } = e { Some(awaited) } else { None }).collect()
+    }
+
+    const LOADER: &str = "arn:aws:iam::111111111111:role/kserve-loader";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_of_this_run_is_awaited_until_the_policies_may_name_it() {
+        let project = Project::new("p", Cloud::new());
+        project.cloud.hide_new_roles(6);
+        project.apply_all(&spec(SERVING)).await;
+        assert_eq!(
+            awaited(&project),
+            BTreeSet::from([format!("`{LOADER}`, which this run made, to be known everywhere")])
+        );
+        project.assert_settled(&spec(SERVING)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_that_a_look_proves_is_awaited_and_one_that_is_not_there_is_an_error_at_once() {
+        let refused = |why: &str| WriteError::UnknownPrincipal { what: "write it".into(), why: why.into() };
+        let policy = "aws.s3.bucket_policy.weights";
+        let with = |more: &str| spec(&SERVING.replace("prefix: m/", more));
+        let project = applied(SERVING).await;
+        // It is there, but S3 does not know it; this run did not make it.
+        project.cloud.fail_write(policy, refused("Invalid principal in policy"));
+        let applied = project.apply(&with("prefix: n/")).await;
+        assert_eq!(awaited(&project), BTreeSet::from([format!("`{LOADER}`, which exists, to be known everywhere")]));
+        assert!(matches!(applied.undone().get(policy), Some(Outcome::Failed { why, .. }) if why.contains("waited")));
+        // It goes while the policy is written.
+        project.cloud.mend();
+        let role = id(&project, "aws.iam.role", "kserve-loader");
+        let planned = project.plan(&with("prefix: n/")).await.unwrap();
+        assert_eq!(steps(&planned.plan), [format!("update {policy}")]);
+        project.cloud.before_write(1, move |world| world.remove(&role));
+        let applied =
+            project.execute(&with("prefix: n/"), planned, tokio::sync::watch::channel(false).1).await.unwrap();
+        assert_eq!(awaited(&project), BTreeSet::new());
+        let undone = applied.undone();
+        let Some(Outcome::Failed { why, .. }) = undone.get(policy) else { panic!("{undone:?}") };
+        assert_eq!(
+            why,
+            &format!(
+                "cannot write {policy}: MalformedPolicy: Invalid principal in policy; `{LOADER}`: it does not exist in \
+                 account `platform` (111111111111)"
+            )
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_principal_of_somebody_else_that_is_not_known_is_named_and_not_awaited() {
+        let project = applied(SERVING).await;
+        let policy = id(&project, "aws.s3.bucket_policy", "acme-weights");
+        let statement = |principal: &str| {
+            json!({"Effect": "Allow", "Action": "s3:GetObject",
+            "Resource": "arn:aws:s3:::acme-weights/*", "Principal": {"AWS": principal}})
+        };
+        project.cloud.world().add_statement(&policy, statement("AROAEXAMPLEEXAMPLE12"));
+        // One that the live policy shows by its ARN exists, whoever may look.
+        project.cloud.world().add_statement(&policy, statement("arn:aws:iam::999999999999:role/far"));
+        project.cloud.fail_write(
+            "aws.s3.bucket_policy.weights",
+            WriteError::UnknownPrincipal { what: "write it".into(), why: "Invalid principal in policy".into() },
+        );
+        let applied = project.apply(&spec(&SERVING.replace("prefix: m/", "prefix: n/"))).await;
+        assert_eq!(awaited(&project), BTreeSet::new());
+        let undone = applied.undone();
+        let Some(Outcome::Failed { why, .. }) = undone.get("aws.s3.bucket_policy.weights") else {
+            panic!("{undone:?}")
+        };
+        assert_eq!(
+            why,
+            "cannot write it: Invalid principal in policy; `AROAEXAMPLEEXAMPLE12`: it is the id of a role or user that \
+             was deleted, and no service takes it back: take it out of the policy, or put an ARN in its place"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_made_anew_by_somebody_is_recognised_in_the_policies_that_named_it_and_they_are_mended() {
+        let project = applied(SERVING).await;
+        let role = id(&project, "aws.iam.role", "kserve-loader");
+        let (state, ..) = project.state().await;
+        let address: Address = "aws.iam.role.loader".parse().unwrap();
+        let known = state.resources[&address].unique_id.clone().unwrap();
+        {
+            let mut world = project.cloud.world();
+            let body = world.show(&role);
+            world.remove(&role);
+            world.have(role.clone(), &body);
+        }
+        let planned = plan(&project, SERVING).await;
+        let reason = |address: &str| {
+            let step = planned.plan.steps.iter().find(|s| s.name.address.to_string() == address).unwrap();
+            (step.action.to_string(), step.reason.clone())
+        };
+        let told = format!("it names `{known}`, which was {address} before it was made anew");
+        let mended = ("update".to_owned(), format!("it was changed outside: {told}"));
+        assert_eq!(reason("aws.s3.bucket_policy.weights"), mended);
+        assert_eq!(reason("aws.kms.key_policy.weights"), mended);
+        project.apply_all(&spec(SERVING)).await;
+        project.assert_settled(&spec(SERVING)).await;
+        assert_ne!(project.state().await.0.resources[&address].unique_id, Some(known));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_hangs_is_given_up_after_an_interrupt_and_the_next_run_knows_of_it() {
+        let project = Project::new("p", Cloud::new());
+        project.cloud.hang("aws.iam.role.loader");
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let begun = tokio::time::Instant::now();
+        let spec = spec(SERVING);
+        let (applied, ()) = tokio::join!(project.apply_until(&spec, stopped), async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            stop.send(true).unwrap();
+        });
+        assert_eq!(begun.elapsed(), Duration::from_secs(65), "it waits for the grace and no longer");
+        let undone = applied.undone();
+        assert!(matches!(undone["aws.iam.role.loader"], Outcome::Unknown { .. }), "{undone:?}");
+        assert!(
+            undone.iter().all(|(name, o)| name == "aws.iam.role.loader" || **o == Outcome::Interrupted),
+            "{undone:?}"
+        );
+        let address: Address = "aws.iam.role.loader".parse().unwrap();
+        assert!(applied.state.resources.contains_key(&address), "the state is saved, and knows of it");
+        let planned = plan(&project, SERVING).await;
+        assert_eq!(planned.unknown, [address]);
+        assert!(!steps(&planned.plan).contains(&"create aws.iam.role.loader".to_owned()), "it was done");
+        project.apply_all(&spec).await;
+        project.assert_settled(&spec).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_answer_is_looked_for() {
+        let lost = || WriteError::Unanswered { what: "write it".into(), why: "connection reset".into() };
+        let project = Project::new("p", Cloud::new());
+        project.cloud.fail_write("aws.s3.bucket.weights", lost());
+        let applied = project.apply(&spec(SERVING)).await;
+        let undone = applied.undone();
+        assert!(matches!(undone["aws.s3.bucket.weights"], Outcome::Unknown { .. }), "{undone:?}");
+        assert_eq!(plan(&project, SERVING).await.unknown, ["aws.s3.bucket.weights".parse().unwrap()]);
+        project.cloud.mend();
+        project.cloud.lose_answer("aws.s3.bucket.weights");
+        project.apply_all(&spec(SERVING)).await;
         project.assert_settled(&spec(SERVING)).await;
     }
 

@@ -2,6 +2,7 @@
 
 mod attachments;
 mod lint;
+mod lockout;
 mod quota;
 
 use serde::Serialize;
@@ -85,7 +86,7 @@ impl From<&Finding> for Diagnostic {
 /// Runs every rule. `today` (YYYY-MM-DD) decides which acceptances still hold.
 #[must_use]
 pub fn run(context: &Context<'_>, today: &str) -> Vec<Finding> {
-    let rules: [&dyn Rule; 3] = [&quota::Quota, &attachments::Attachments, &lint::Lint];
+    let rules: [&dyn Rule; 4] = [&quota::Quota, &attachments::Attachments, &lint::Lint, &lockout::Lockout];
     let findings =
         access::findings(context.spec, context.facts, context.chains).into_iter().map(Finding::from).collect();
     judged(context, &rules, findings, today)

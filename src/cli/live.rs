@@ -1,8 +1,9 @@
 //! Commands that look at the world: plan, apply, drift, destroy.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -44,6 +45,8 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
         _ => &[],
     };
     let destroying = matches!(command, Command::Destroy { .. });
+    let (sender, stop) = watch::channel(false);
+    let executing = Cell::new(false);
     let work = Work {
         destroying,
         ui,
@@ -53,8 +56,15 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
         session: &session,
         register: &register,
         allowed,
+        stop,
+        executing: &executing,
     };
-    super::state::block_on(work.run(command))
+    super::state::block_on(async {
+        tokio::select! {
+            ended = work.run(command) => ended,
+            exit = interrupts(ui, sender, &executing) => Ok(exit),
+        }
+    })
 }
 
 struct Work<'a> {
@@ -68,6 +78,10 @@ struct Work<'a> {
     register: &'a [Box<dyn AnyLive>],
     /// The codes of findings that do not forbid anything.
     allowed: &'a [String],
+    /// Turns true when nothing new shall be started.
+    stop: watch::Receiver<bool>,
+    /// Whether anything may be written now.
+    executing: &'a Cell<bool>,
 }
 
 /// A plan and all that was learnt on the way to it.
@@ -87,6 +101,35 @@ struct Planned {
 
 impl Work<'_> {
     async fn run(&self, command: &Command) -> Ended {
+        match command {
+            // These hold a lock, which is given back.
+            Command::Apply { .. } | Command::Destroy { .. } | Command::State { .. } => {
+                Box::pin(self.do_it(command)).await
+            }
+            _ => self.unless_interrupted(Box::pin(self.do_it(command))).await,
+        }
+    }
+
+    /// Ends with the work, or with an interrupt that comes before anything is written.
+    async fn unless_interrupted(&self, work: impl Future<Output = Ended>) -> Ended {
+        let mut stop = self.stop.clone();
+        let interrupted = async {
+            if stop.wait_for(|stop| *stop).await.is_err() || self.executing.get() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = interrupted => {
+                self.ui.finish();
+                self.ui.tell("interrupted: nothing was written");
+                Ok(Exit::Interrupted)
+            }
+            ended = work => ended,
+        }
+    }
+
+    async fn do_it(&self, command: &Command) -> Ended {
         if !matches!(command, Command::Drift { .. } | Command::Apply { plan: Some(_), .. }) {
             self.check()?;
         }
@@ -328,7 +371,7 @@ impl Work<'_> {
     ) -> Ended {
         let backend = &*self.backend().await?;
         let work = self.apply_under_lock(backend, command, yes, expected, format, targets, allowed);
-        locked(self.ui, backend, lock_info(command, self.environment), work).await
+        locked(self.ui, backend, lock_info(command, self.environment), self.unless_interrupted(Box::pin(work))).await
     }
 
     #[allow(clippy::too_many_arguments)] // the command line's
@@ -359,7 +402,7 @@ impl Work<'_> {
                     "there is nobody to ask: say --yes, or apply a saved plan; nothing was written",
                 ));
             }
-            let answer = self.ui.ask("\nApply this? Only `yes` is taken for an answer:");
+            let answer = self.ui.ask_while_listening("\nApply this? Only `yes` is taken for an answer:").await;
             if answer.as_deref() != Some("yes") {
                 return Err(Failure::new("not applied: nothing was written"));
             }
@@ -386,7 +429,7 @@ impl Work<'_> {
         }
         let backend = &*self.backend().await?;
         let work = self.apply_plan(backend, &plan, format, allow);
-        locked(self.ui, backend, lock_info("apply", self.environment), work).await
+        locked(self.ui, backend, lock_info("apply", self.environment), self.unless_interrupted(Box::pin(work))).await
     }
 
     async fn apply_plan(&self, backend: &dyn Backend, plan: &Plan, format: ApplyFormat, allow: &Allow) -> Ended {
@@ -439,17 +482,10 @@ impl Work<'_> {
             }
             return Ok(Exit::Ok);
         }
-        let (sender, stop) = watch::channel(false);
         self.ui.applying(plan.steps.len());
-        let engine = self.engine();
-        let executed = tokio::select! {
-            executed = engine.execute(plan, known.state, &known.version, backend, &now, stop.clone()) => executed,
-            never = interrupts(self.ui, sender) => match never {},
-        };
+        self.executing.set(true);
+        let executed = self.engine().execute(plan, known.state, &known.version, backend, &now, self.stop.clone()).await;
         self.ui.finish();
-        let executed = executed.map_err(|error| {
-            Failure::new(format!("{error}\n  what was done is in the journal; the next run reads it"))
-        })?;
         match format {
             ApplyFormat::Json => self.ui.result(&applied_json(plan, &executed.outcomes)),
             ApplyFormat::Text => {
@@ -458,7 +494,10 @@ impl Work<'_> {
             }
         }
         let all = executed.outcomes.values().all(|o| *o == Outcome::Done);
-        Ok(match (*stop.borrow(), all) {
+        if let Some(error) = executed.broken {
+            return Err(Failure::new(format!("{error}\n  what was done is in the journal; the next run reads it")));
+        }
+        Ok(match (*self.stop.borrow(), all) {
             (true, false) => Exit::Interrupted,
             (_, true) => Exit::Ok,
             (false, false) => Exit::Error,
@@ -488,16 +527,18 @@ impl Work<'_> {
             if found.ours.is_empty() {
                 return Ok(if found.unreadable.is_empty() { Exit::Ok } else { Exit::Error });
             }
-            if !self.ui.agrees(yes, "Write this state? Nothing else is written.")? {
+            if !self.ui.agrees(yes, "Write this state? Nothing else is written.").await? {
                 return Err(Failure::new("not written"));
             }
             let unreadable = !found.unreadable.is_empty();
             state.resources.extend(found.ours);
             state.serial += 1;
+            self.executing.set(true);
             backend.save(&state, &version).await?;
             Ok(if unreadable { Exit::Error } else { Exit::Ok })
         };
-        locked(self.ui, backend, lock_info("state rebuild", self.environment), work).await
+        locked(self.ui, backend, lock_info("state rebuild", self.environment), self.unless_interrupted(Box::pin(work)))
+            .await
     }
 
     /// What is live of all that is in the spec or the state.
@@ -654,6 +695,7 @@ fn applied_json(plan: &Plan, outcomes: &crate::event::Outcomes) -> String {
             let (outcome, why) = match outcomes.get(&step.name) {
                 Some(Outcome::Done) => ("done", None),
                 Some(Outcome::Failed { why, .. }) => ("failed", Some(why.clone())),
+                Some(Outcome::Unknown { why }) => ("unknown", Some(why.clone())),
                 Some(Outcome::Skipped { because }) => ("skipped", Some(format!("it waits for {because}"))),
                 Some(Outcome::Interrupted) | None => ("interrupted", None),
             };
@@ -676,22 +718,33 @@ fn save_plan(path: &Path, file: &PlanFile) -> Result<(), Failure> {
     temporary.persist(path).map(|_| ()).map_err(|e| failed(e.to_string()))
 }
 
-/// The first interrupt starts nothing new; the second ends the process. The journal holds what was under way.
-async fn interrupts(ui: &Ui, stop: watch::Sender<bool>) -> Infallible {
+/// How long an interrupted run may take to record where it stands. Those who interrupt wait 10 s and then kill.
+const MOST_AFTER_INTERRUPT: Duration = Duration::from_millis(7_500);
+
+/// The first interrupt starts nothing new; the second, and the end of the time that is left, end the process: the journal
+/// holds what was under way.
+async fn interrupts(ui: &Ui, stop: watch::Sender<bool>, executing: &Cell<bool>) -> Exit {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return std::future::pending().await;
     };
-    loop {
+    let mut next = async || {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        if *stop.borrow() {
-            std::process::exit(Exit::Interrupted as i32);
-        }
-        let _ = stop.send(true);
+    };
+    next().await;
+    let _ = stop.send(true);
+    if executing.get() {
         ui.tell("interrupted: what is under way is finished, nothing more is started; once more ends at once");
     }
+    tokio::select! {
+        () = next() => {}
+        () = tokio::time::sleep(MOST_AFTER_INTERRUPT) => {
+            ui.tell("it could not be recorded in time how the run ended; what was done is in the journal");
+        }
+    }
+    std::process::exit(Exit::Interrupted as i32);
 }

@@ -99,7 +99,11 @@ pub(super) async fn known(backend: &dyn Backend, project: &str) -> Result<Known,
 /// Runs something that waits.
 pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.map_err(|e| Failure::new(e.to_string()))?.block_on(future)
+    let runtime = runtime.map_err(|e| Failure::new(e.to_string()))?;
+    let done = runtime.block_on(future);
+    // Whoever still waits for an answer at the prompt is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 pub(super) fn run(ui: &Ui, args: &Args, command: &StateCommand, environment: &Environment) -> Ended {
@@ -186,7 +190,7 @@ impl Mending<'_> {
         };
         self.ui.tell(&render::inert(&format!("the lock of {place} is held by {holder}")));
         self.ui.tell("if that run is still at work, it stops before its next write, and leaves the rest undone");
-        if !self.ui.agrees(yes, "Break this lock?")? {
+        if !self.ui.agrees(yes, "Break this lock?").await? {
             return Err(Failure::new("not broken"));
         }
         self.backend.unlock(&holder).await?;

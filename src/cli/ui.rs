@@ -170,22 +170,26 @@ impl Ui {
     #[allow(clippy::unused_self)] // every stream goes through here
     pub fn ask(&self, question: &str) -> Option<String> {
         let _ = write!(std::io::stderr().lock(), "{question} ");
-        let mut answer = String::new();
-        match std::io::stdin().read_line(&mut answer) {
-            Ok(n) if n > 0 => Some(answer.trim().to_owned()),
-            _ => None,
-        }
+        read_answer()
+    }
+
+    /// Asks as [`Ui::ask`] does, and lets an interrupt be heard meanwhile.
+    #[allow(clippy::unused_self)] // every stream goes through here
+    pub async fn ask_while_listening(&self, question: &str) -> Option<String> {
+        let _ = write!(std::io::stderr().lock(), "{question} ");
+        tokio::task::spawn_blocking(read_answer).await.ok().flatten()
     }
 
     /// Asks for a yes, unless it was given already.
-    pub fn agrees(&self, yes: bool, question: &str) -> Result<bool, Failure> {
+    pub async fn agrees(&self, yes: bool, question: &str) -> Result<bool, Failure> {
         if yes {
             return Ok(true);
         }
         if !self.can_ask() {
             return Err(Failure::new("there is nobody to ask: say --yes; nothing was written"));
         }
-        Ok(self.ask(&format!("\n{question} Only `yes` is taken for an answer:")).as_deref() == Some("yes"))
+        let answer = self.ask_while_listening(&format!("\n{question} Only `yes` is taken for an answer:")).await;
+        Ok(answer.as_deref() == Some("yes"))
     }
 
     fn start(&self, total: usize, what: &'static str) {
@@ -220,6 +224,14 @@ impl Ui {
     }
 }
 
+fn read_answer() -> Option<String> {
+    let mut answer = String::new();
+    match std::io::stdin().read_line(&mut answer) {
+        Ok(n) if n > 0 => Some(answer.trim().to_owned()),
+        _ => None,
+    }
+}
+
 impl Sink for Ui {
     fn take(&self, event: Event) {
         match event {
@@ -239,6 +251,7 @@ impl Sink for Ui {
                 let line = match &outcome {
                     Outcome::Done => format!("  {action} {name}: done"),
                     Outcome::Failed { why, .. } => format!("  {action} {name}: failed: {why}"),
+                    Outcome::Unknown { why } => format!("  {action} {name}: unknown: {why}"),
                     Outcome::Skipped { because } => format!("  {action} {name}: skipped, it waits for {because}"),
                     Outcome::Interrupted => format!("  {action} {name}: not started"),
                 };

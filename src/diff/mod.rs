@@ -16,6 +16,9 @@ use crate::snapshot::{Seen, Snapshot};
 use crate::spec::OnDestroy;
 use crate::state::{Owned, State};
 
+/// Why what is no longer there is forgotten.
+pub const GONE: &str = "it is gone already";
+
 /// What must become of one thing, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
@@ -272,7 +275,7 @@ fn judge(
     match (wanted, owned, seen) {
         (_, _, Seen::Unreadable { why }) => Verdict::Unreadable { why: why.clone() },
         (Some(_), _, Seen::Absent) => Verdict::Create { removed_outside: owned.is_some_and(|o| o.body.is_some()) },
-        (None, _, Seen::Absent) => Verdict::Forget { why: "it is gone already", before: None },
+        (None, _, Seen::Absent) => Verdict::Forget { why: GONE, before: None },
         (Some(_), _, Seen::Present { owner: Some(other), .. }) if other != project => {
             Verdict::Foreign { owner: other.clone() }
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::address::Address;
 use crate::desired::Desired;
 use crate::kind::{AnyKind, Resource};
-use crate::snapshot::{Seen, Snapshot};
+use crate::snapshot::{Seen, Snapshot, unique_id};
 use crate::state::{Owned, State};
 
 /// Kinds that nobody can mark, each a part of something that carries a mark: they belong to whom that belongs to.
@@ -72,7 +72,7 @@ pub fn reclaim<'k>(
             None => false,
         };
         if ours {
-            let fingerprint = Some(body.digest());
+            let (fingerprint, unique_id) = (Some(body.digest()), unique_id(&body));
             let body = Some(kind.claimed(&body, Some(&resource.wish.body), None));
             let wish = &resource.wish;
             let owned = Owned {
@@ -81,6 +81,7 @@ pub fn reclaim<'k>(
                 adopted: adopted.contains(&address),
                 body,
                 fingerprint,
+                unique_id,
                 references: wish.references.clone(),
                 on_destroy: wish.on_destroy,
                 protect: wish.protect,

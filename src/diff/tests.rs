@@ -33,6 +33,7 @@ fn owned(key: &str, trust: &str) -> (Address, Owned) {
         adopted: false,
         body: Some(body(trust)),
         fingerprint: None,
+        unique_id: None,
         references: Vec::new(),
         on_destroy: OnDestroy::Delete,
         protect: false,

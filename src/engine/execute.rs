@@ -1,24 +1,29 @@
 //! Carries a plan out: follows its order, decides nothing.
 //!
 //! A step is journalled before and after its call, re-reads what it touches before writing, and reads back what it
-//! wrote. A failed step skips what waits for it; the rest goes on.
+//! wrote. A failed step skips what waits for it; the rest goes on. When the run is stopped, what is under way has some
+//! seconds to end; what has not ended then is recorded as unknown.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::Engine;
+use super::principal::{Made, made};
+use crate::access;
 use crate::address::{Address, Scope};
 use crate::backend::{Backend, BackendError, Version};
-use crate::document::{Digest, Document};
+use crate::diff;
+use crate::document::{Difference, Digest, Document, is_policy};
 use crate::event::{Event, Outcome, Outcomes};
-use crate::iam::{Arn, Policy, Principal, Selector, Statement};
+use crate::iam::{Arn, Policy, Principal, Selector};
 use crate::kind::Action;
 use crate::live::{AnyLive, Fields, Target, WriteError};
 use crate::plan::{ActionKind, Phase, Plan, Step, StepName};
-use crate::snapshot::Seen;
+use crate::snapshot::{Seen, unique_id};
 use crate::state::{Entry, Happening, Owned, State, fold};
 
 /// A plan that was carried out, as far as it went.
@@ -28,13 +33,26 @@ pub struct Executed {
     pub outcomes: Outcomes,
     /// The state afterwards, as saved.
     pub state: State,
+    /// What kept the journal or the state from being written. The journal then tells the next run what was done.
+    pub broken: Option<BackendError>,
 }
 
 /// How often a read that should show a write is repeated.
 const READ_BACKS: u32 = 6;
 
-/// What is there after a write: its fingerprint, and what of it is ours.
-type ReadBack = (Option<Digest>, Option<Document>);
+/// What is there after a write: its fingerprint, what of it is ours, and its id.
+#[derive(Default)]
+struct ReadBack {
+    fingerprint: Option<Digest>,
+    body: Option<Document>,
+    unique_id: Option<String>,
+}
+
+/// What is about to be done, and all that was seen before.
+struct Checked {
+    action: Action<Document>,
+    seen: Option<Document>,
+}
 
 struct Run<'a> {
     engine: &'a Engine<'a>,
@@ -45,14 +63,14 @@ struct Run<'a> {
     gone: BTreeSet<(&'a str, &'a str)>,
     now: &'a (dyn Fn() -> String + Send + Sync),
     stop: watch::Receiver<bool>,
+    /// All that was journalled, also by steps that did not come to their end.
+    entries: Mutex<Vec<Entry>>,
+    made: Mutex<Made>,
 }
 
 impl Engine<'_> {
     /// Carries the plan out and saves the state. `now` tells the time for the journal; `stop` turns true when nothing new
     /// shall be started.
-    ///
-    /// # Errors
-    /// When the journal or the state cannot be written. The journal then tells the next run what was done.
     pub async fn execute(
         &self,
         plan: &Plan,
@@ -61,30 +79,55 @@ impl Engine<'_> {
         backend: &dyn Backend,
         now: &(dyn Fn() -> String + Send + Sync),
         stop: watch::Receiver<bool>,
-    ) -> Result<Executed, BackendError> {
+    ) -> Executed {
         let lineage = state.lineage.0.clone();
-        let run =
-            Run { engine: self, backend, state: (&lineage, state.serial), gone: roles_taken_away(plan), now, stop };
-        let (outcomes, entries, broken) = run.all(plan).await;
-        let (mut after, _) = fold(state, &entries);
+        let serial = state.serial;
+        let run = Run {
+            engine: self,
+            backend,
+            state: (&lineage, serial),
+            gone: roles_taken_away(plan),
+            now,
+            stop,
+            entries: Mutex::default(),
+            made: Mutex::default(),
+        };
+        let (outcomes, mut broken) = run.all(plan).await;
+        let entries = run.entries.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut state = state;
+        // What was done comes after what was merely seen: the old one of a renamed thing may be gone now.
         for (address, owned) in &plan.refreshed {
-            after.resources.insert(address.clone(), owned.clone());
+            state.resources.insert(address.clone(), owned.clone());
         }
+        let (mut after, _) = fold(state, &entries);
         after.serial += 1;
         env!("CARGO_PKG_VERSION").clone_into(&mut after.tool_version);
-        if let Some(error) = broken {
-            return Err(error);
+        if broken.is_none() {
+            broken = backend.save(&after, version).await.err();
         }
-        backend.save(&after, version).await?;
-        Ok(Executed { outcomes, state: after })
+        let unknown = still_unknown(&outcomes, entries, (&lineage, after.serial));
+        if broken.is_none() && !unknown.is_empty() {
+            broken = backend.append(&unknown).await.err();
+        }
+        Executed { outcomes, state: after, broken }
     }
 }
 
+/// The beginnings of steps of which nobody knows how they ended: the next run reads them as after a crash.
+fn still_unknown(outcomes: &Outcomes, entries: Vec<Entry>, state: (&str, u64)) -> Vec<Entry> {
+    let unknown: BTreeSet<&Address> =
+        outcomes.iter().filter(|(_, o)| matches!(o, Outcome::Unknown { .. })).map(|(name, _)| &name.address).collect();
+    let begun = entries.into_iter().filter(|e| matches!(e.happening, Happening::Begin { .. }));
+    begun
+        .filter(|entry| unknown.contains(&entry.address))
+        .map(|entry| Entry { state: (state.0.to_owned(), state.1), ..entry })
+        .collect()
+}
+
 impl Run<'_> {
-    /// Runs all steps. Returns how each ended, what was journalled, and the error that broke the journal, if one did.
-    async fn all(&self, plan: &Plan) -> (Outcomes, Vec<Entry>, Option<BackendError>) {
+    /// Runs all steps. Returns how each ended, and the error that broke the journal, if one did.
+    async fn all(&self, plan: &Plan) -> (Outcomes, Option<BackendError>) {
         let mut outcomes = Outcomes::new();
-        let mut entries = Vec::new();
         let mut broken = None;
         let steps: BTreeMap<&StepName, &Step> = plan.steps.iter().map(|s| (&s.name, s)).collect();
         let mut waiting: BTreeMap<&StepName, BTreeSet<&StepName>> = plan
@@ -108,16 +151,32 @@ impl Run<'_> {
             .collect();
         let mut made: BTreeSet<&Address> = BTreeSet::new();
         let mut running = FuturesUnordered::new();
+        let mut under_way: BTreeMap<&StepName, Option<String>> = BTreeMap::new();
+        let out_of_time = self.out_of_time();
+        tokio::pin!(out_of_time);
         loop {
             while broken.is_none() && !*self.stop.borrow() && running.len() < self.engine.limits.steps {
-                let Some((_, step)) = ready.pop_first() else { break };
+                let free = ready.iter().find_map(|(place, step)| {
+                    let turn = self.turn(step);
+                    let taken = turn.is_some() && under_way.values().any(|other| *other == turn);
+                    (!taken).then_some((*place, turn))
+                });
+                let Some((step, turn)) = free.and_then(|(place, turn)| Some((ready.remove(&place)?, turn))) else {
+                    break;
+                };
                 waiting.remove(&step.name);
+                under_way.insert(&step.name, turn);
                 self.engine.sink.take(Event::Started { step: step.name.clone(), action: step.action });
                 let fresh = creates(step) && step.references.iter().any(|r| r.part && made.contains(&r.to));
                 running.push(async move { (step, self.step(step, fresh).await) });
             }
-            let Some((step, (outcome, written, error))) = running.next().await else { break };
-            entries.extend(written);
+            let ended = tokio::select! {
+                biased;
+                ended = running.next() => ended,
+                () = &mut out_of_time, if !running.is_empty() => None,
+            };
+            let Some((step, (outcome, error))) = ended else { break };
+            under_way.remove(&step.name);
             broken = broken.or(error);
             self.end(step, outcome.clone(), &mut outcomes);
             if outcome != Outcome::Done {
@@ -135,12 +194,58 @@ impl Run<'_> {
                 }
             }
         }
-        for name in waiting.into_keys() {
-            if let Some(step) = steps.get(name) {
-                self.end(step, Outcome::Interrupted, &mut outcomes);
-            }
+        // A call whose answer nobody waits for any more is given up before anything is said about it.
+        drop(running);
+        for step in under_way.into_keys().filter_map(|name| steps.get(name)) {
+            let outcome = if self.has_begun(step) {
+                let why = "the run was interrupted before an answer came".to_owned();
+                let entry = Happening::Failed { why: why.clone(), certain: false };
+                broken = broken.or(self.journal(step, entry).await.err());
+                Outcome::Unknown { why }
+            } else {
+                Outcome::Interrupted
+            };
+            self.end(step, outcome, &mut outcomes);
         }
-        (outcomes, entries, broken)
+        for step in waiting.into_keys().filter_map(|name| steps.get(name)) {
+            let outcome = match &broken {
+                Some(error) if !*self.stop.borrow() => {
+                    Outcome::Failed { why: format!("it was not started: {error}"), certain: true }
+                }
+                _ => Outcome::Interrupted,
+            };
+            self.end(step, outcome, &mut outcomes);
+        }
+        (outcomes, broken)
+    }
+
+    /// What a step keeps to itself while it runs: services refuse overlapping writes to one bucket or role.
+    fn turn(&self, step: &Step) -> Option<String> {
+        let turn = self.engine.live(step.name.address.kind().as_str())?.turn(&step.physical_id)?;
+        Some(match &step.scope {
+            Scope::Account { id, .. } => format!("{} {turn}", id.0),
+            Scope::Cluster { cluster } => format!("{cluster} {turn}"),
+        })
+    }
+
+    fn has_begun(&self, step: &Step) -> bool {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = entries.iter().rev().find(|entry| entry.address == step.name.address);
+        last.is_some_and(|entry| matches!(entry.happening, Happening::Begin { .. }))
+    }
+
+    /// Comes to its end some seconds after the run was stopped.
+    async fn out_of_time(&self) {
+        self.stopped().await;
+        tokio::time::sleep(self.engine.limits.grace).await;
+    }
+
+    async fn stopped(&self) {
+        let mut stop = self.stop.clone();
+        // An error means that nobody can stop the run any more.
+        if stop.wait_for(|s| *s).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     fn end(&self, step: &Step, outcome: Outcome, outcomes: &mut Outcomes) {
@@ -169,64 +274,102 @@ impl Run<'_> {
         }
     }
 
-    /// One step. Returns how it ended, what was journalled, and the error of the journal, if it broke. `fresh`: it is a
-    /// part of what this run has just made, so that it cannot have been there before.
-    async fn step(&self, step: &Step, fresh: bool) -> (Outcome, Vec<Entry>, Option<BackendError>) {
-        let mut entries = Vec::new();
+    /// One step. Returns how it ended, and the error of the journal, if it broke. `fresh`: it is a part of what this run
+    /// has just made, so that it cannot have been there before.
+    async fn step(&self, step: &Step, fresh: bool) -> (Outcome, Option<BackendError>) {
         let failed = |why: String, certain| Outcome::Failed { why, certain };
         let Some(live) = self.engine.live(step.name.address.kind().as_str()) else {
-            return (failed("this version of bailiwick does not know this kind".into(), true), entries, None);
+            return (failed("this version of bailiwick does not know this kind".into(), true), None);
         };
         let target = target(step);
-        let mut fingerprint = step.fingerprint.clone();
-        let mut body = step.after.clone();
+        let mut found = ReadBack {
+            fingerprint: step.fingerprint.clone(),
+            body: step.after.clone(),
+            unique_id: step.seen.as_ref().and_then(unique_id),
+        };
+        // What was not there when the plan was made may have been made a moment before.
+        if step.action == ActionKind::Forget && step.reason == diff::GONE {
+            match self.look(step, &target).await {
+                Seen::Absent => {}
+                Seen::Unreadable { why } => {
+                    return (failed(format!("it cannot be looked at again: {why}"), true), None);
+                }
+                seen @ Seen::Present { .. } => return (failed(moved(step, live, &seen), true), None),
+            }
+        }
         if step.writes() {
             let checked = match (&step.after, fresh) {
-                (Some(after), true) => Ok(Some(Action::Create { after: after.clone() })),
+                (Some(after), true) => Ok(Some(Checked { action: Action::Create { after: after.clone() }, seen: None })),
                 _ => self.checked(step, live, &target).await,
             };
-            let action = match checked {
-                Ok(Some(action)) => action,
+            let checked = match checked {
+                Ok(Some(checked)) => checked,
                 // It is gone already, as the step wanted.
-                Ok(None) => {
-                    let error = self.journal(step, ended(step, None), &mut entries).await.err();
-                    return (Outcome::Done, entries, error);
-                }
-                Err(why) => return (failed(why, true), entries, None),
+                Ok(None) => return (Outcome::Done, self.journal(step, ended(step, None)).await.err()),
+                Err(why) => return (failed(why, true), None),
             };
             let creates = (!step.deletes() && step.action != ActionKind::Forget)
                 .then(|| step.owned(None).map(Box::new))
                 .flatten();
             let begin = Happening::Begin { action: step.action.to_string(), creates };
-            if let Err(error) = self.journal(step, begin, &mut entries).await {
-                return (failed(error.to_string(), true), entries, Some(error));
+            if let Err(error) = self.journal(step, begin).await {
+                return (failed(format!("it was not tried: {error}"), true), Some(error));
             }
-            let written = match self.write(step, live, &target, &action).await {
-                Ok(()) => self.read_back(step, live, &target).await.map_err(|why| (why, false)),
-                Err(error) => {
-                    // A kind may make several calls: that the last one was denied says nothing of those before it.
-                    let certain = matches!(error, WriteError::Conflict { .. } | WriteError::Session(_));
-                    Err((error.to_string(), certain))
+            found = match self.written(step, live, &target, &checked).await {
+                Ok(found) => found,
+                Err(outcome) => {
+                    let (Outcome::Failed { why, .. } | Outcome::Unknown { why }) = &outcome else {
+                        return (outcome, None);
+                    };
+                    let certain = matches!(outcome, Outcome::Failed { certain: true, .. });
+                    let error = self.journal(step, Happening::Failed { why: why.clone(), certain }).await.err();
+                    return (outcome, error);
                 }
             };
-            match written {
-                Ok(seen) => (fingerprint, body) = seen,
-                Err((why, certain)) => {
-                    let happening = Happening::Failed { why: why.clone(), certain };
-                    let error = self.journal(step, happening, &mut entries).await.err();
-                    return (failed(why, certain), entries, error);
-                }
+        }
+        if !step.deletes() && step.action != ActionKind::Forget {
+            let made = made(&step.name.address, &step.scope, &step.physical_id);
+            self.made.lock().unwrap_or_else(PoisonError::into_inner).extend(made);
+        }
+        let ReadBack { fingerprint, body, unique_id } = found;
+        let owned = step.owned(fingerprint).map(|owned| Box::new(Owned { body, unique_id, ..owned }));
+        match self.journal(step, ended(step, owned)).await {
+            Ok(()) => (Outcome::Done, None),
+            // It was done, and the next run must find that out by itself.
+            Err(error) => {
+                (Outcome::Unknown { why: format!("it was done, but that could not be recorded: {error}") }, Some(error))
             }
         }
-        let owned = step.owned(fingerprint).map(|owned| Box::new(Owned { body, ..owned }));
-        let error = self.journal(step, ended(step, owned), &mut entries).await.err();
-        (Outcome::Done, entries, error)
     }
 
-    async fn journal(&self, step: &Step, happening: Happening, entries: &mut Vec<Entry>) -> Result<(), BackendError> {
+    /// Writes and reads back.
+    async fn written(
+        &self,
+        step: &Step,
+        live: &dyn AnyLive,
+        target: &Target,
+        checked: &Checked,
+    ) -> Result<ReadBack, Outcome> {
+        let unknown = |why| Outcome::Unknown { why };
+        match self.write(step, live, target, checked).await {
+            Ok(()) => self.read_back(step, live, target, READ_BACKS).await.map_err(unknown),
+            // The answer was lost, which says nothing of the call: what is there now does.
+            Err(error @ WriteError::Unanswered { .. }) => {
+                self.read_back(step, live, target, 1).await.map_err(|_| unknown(error.to_string()))
+            }
+            Err(error) => {
+                // A kind may make several calls: that the last one was denied says nothing of those before it.
+                let certain =
+                    matches!(error, WriteError::Conflict { .. } | WriteError::Session(_) | WriteError::Refused { .. });
+                Err(Outcome::Failed { why: error.to_string(), certain })
+            }
+        }
+    }
+
+    async fn journal(&self, step: &Step, happening: Happening) -> Result<(), BackendError> {
         let entry = Entry::new(self.state, (self.now)(), step.name.address.clone(), happening);
         self.backend.append(std::slice::from_ref(&entry)).await?;
-        entries.push(entry);
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         Ok(())
     }
 
@@ -237,15 +380,14 @@ impl Run<'_> {
     }
 
     /// Looks again before writing, and refuses if anything moved since the plan was made.
-    async fn checked(
-        &self,
-        step: &Step,
-        live: &dyn AnyLive,
-        target: &Target,
-    ) -> Result<Option<Action<Document>>, String> {
+    async fn checked(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<Option<Checked>, String> {
         let seen = self.look(step, target).await;
         if let Seen::Unreadable { why } = &seen {
             return Err(format!("it cannot be looked at again: {why}"));
+        }
+        // It is gone already, as the step wants.
+        if seen == Seen::Absent && (step.deletes() || step.action == ActionKind::Forget) {
+            return Ok(None);
         }
         // What the address named before was not looked at when the plan was made.
         if !step.superseded
@@ -255,28 +397,29 @@ impl Run<'_> {
         {
             return Err(moved(step, live, &seen));
         }
-        let live_body = match &seen {
+        let seen = match seen {
             Seen::Present { body, .. } => Some(body),
             _ => None,
         };
         let changed = || step.changed.clone();
-        Ok(match (step.action, step.name.phase, &step.before, &step.after) {
+        let action = match (step.action, step.name.phase, &step.before, &step.after) {
             (_, _, before, _) if step.deletes() || step.action == ActionKind::Forget => {
-                let Some(body) = live_body else { return Ok(None) };
+                let Some(body) = &seen else { return Ok(None) };
                 let before = match before {
                     Some(known) => live.claimed(body, Some(known), Some(known)),
                     None => body.clone(),
                 };
-                Some(Action::Delete { before, adopted: releases(step) })
+                Action::Delete { before, adopted: releases(step) }
             }
             (ActionKind::Create, _, _, Some(after)) | (ActionKind::Replace, Some(Phase::Create), _, Some(after)) => {
-                Some(Action::Create { after: after.clone() })
+                Action::Create { after: after.clone() }
             }
             (_, _, Some(before), Some(after)) => {
-                Some(Action::Update { before: before.clone(), after: after.clone(), changed: changed() })
+                Action::Update { before: before.clone(), after: after.clone(), changed: changed() }
             }
             _ => return Err("the plan's step has no body".into()),
-        })
+        };
+        Ok(Some(Checked { action, seen }))
     }
 
     /// Whether nothing moved but that the thing names roles which this run takes away, if only to make them anew: policies
@@ -310,13 +453,21 @@ impl Run<'_> {
         step: &Step,
         live: &dyn AnyLive,
         target: &Target,
-        action: &Action<Document>,
+        checked: &Checked,
     ) -> Result<(), WriteError> {
         let limits = self.engine.limits;
         let mut waited = std::time::Duration::ZERO;
         let mut pause = limits.pause;
         loop {
-            match live.write(self.engine.session, &step.scope, target, action).await {
+            let mut written = live.write(self.engine.session, &step.scope, target, &checked.action).await;
+            if let Err(WriteError::UnknownPrincipal { what, why }) = written {
+                let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                written = Err(self
+                    .engine
+                    .refused_principals(what, why, step.after.as_ref(), checked.seen.as_ref(), &made)
+                    .await);
+            }
+            match written {
                 Err(WriteError::NotYet { what, awaited, why }) => {
                     if waited >= limits.patience || *self.stop.borrow() {
                         let why = format!("{why} (waited {} s)", waited.as_secs());
@@ -334,24 +485,23 @@ impl Run<'_> {
 
     /// Waits, but not longer than until the run is stopped.
     async fn sleep(&self, pause: std::time::Duration) {
-        let mut stop = self.stop.clone();
-        let stopped = async {
-            // An error means that nobody can stop the run any more.
-            if stop.wait_for(|s| *s).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = stopped => {}
+            () = self.stopped() => {}
         }
     }
 
     /// Reads what was written until it shows, and returns the fingerprint of what is there now.
-    async fn read_back(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<ReadBack, String> {
+    async fn read_back(
+        &self,
+        step: &Step,
+        live: &dyn AnyLive,
+        target: &Target,
+        times: u32,
+    ) -> Result<ReadBack, String> {
         let mut pause = self.engine.limits.pause / 4;
         let mut problem = String::new();
-        for attempt in 0..READ_BACKS {
+        for attempt in 0..times {
             if attempt > 0 {
                 // Not cut short by an interrupt: what is under way is finished.
                 tokio::time::sleep(pause).await;
@@ -360,10 +510,10 @@ impl Run<'_> {
             let seen = self.look(step, target).await;
             problem = match (&seen, &step.after) {
                 (Seen::Unreadable { why }, _) => return Err(format!("it was written, but cannot be read back: {why}")),
-                (Seen::Absent, _) if step.deletes() => return Ok((None, None)),
-                (_, _) if releases(step) => return Ok((None, None)),
+                (Seen::Absent, _) if step.deletes() => return Ok(ReadBack::default()),
+                (_, _) if releases(step) => return Ok(ReadBack::default()),
                 (Seen::Present { body, .. }, _) if step.deletes() && nothing_of_ours(step, live, body) => {
-                    return Ok((None, None));
+                    return Ok(ReadBack::default());
                 }
                 (Seen::Present { .. }, _) if step.deletes() => "it was deleted, but is still there".to_owned(),
                 (Seen::Absent, _) => "it was written, but is not there".to_owned(),
@@ -372,18 +522,22 @@ impl Run<'_> {
                     if live.settled(after, &shown) {
                         let known = live.claimed(body, Some(after), None);
                         let fields = Fields::of([after]);
-                        if fields == target.fields {
-                            return Ok((seen.fingerprint(), Some(known)));
-                        }
-                        // From now on what the spec no longer names is not looked at.
-                        let seen = self.look(step, &Target { fields, ..target.clone() }).await;
-                        return Ok((seen.fingerprint(), Some(known)));
+                        let (fingerprint, unique_id) = if fields == target.fields {
+                            (seen.fingerprint(), seen.unique_id())
+                        } else {
+                            // From now on what the spec no longer names is not looked at.
+                            let seen = self.look(step, &Target { fields, ..target.clone() }).await;
+                            (seen.fingerprint(), seen.unique_id())
+                        };
+                        return Ok(ReadBack { fingerprint, body: Some(known), unique_id });
                     }
                     let differences = Document::differences(&shown, after);
                     let paths: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
                     format!("it was written, but reads back differently: {}", paths.join(", "))
                 }
-                (Seen::Present { .. }, None) => return Ok((seen.fingerprint(), None)),
+                (Seen::Present { .. }, None) => {
+                    return Ok(ReadBack { fingerprint: seen.fingerprint(), ..ReadBack::default() });
+                }
             };
         }
         Err(problem)
@@ -443,11 +597,9 @@ fn roles_taken_away(plan: &Plan) -> BTreeSet<(&str, &str)> {
 /// The principals of which one policy shows nothing but unique ids that belong to nobody any more, where another names
 /// them. Nothing if the policies differ in anything else.
 fn orphaned(before: &Value, shown: &Value) -> Option<BTreeSet<Principal>> {
+    let principals = |policy| -> BTreeSet<Principal> { access::principals(policy).into_iter().collect() };
+    let (known, found) = (principals(before), principals(shown));
     let (before, shown) = (Policy::from_value(before).ok()?, Policy::from_value(shown).ok()?);
-    let principals = |policy: &Policy| -> BTreeSet<Principal> {
-        let statements = policy.statements().iter().filter_map(Statement::principal);
-        statements.flat_map(|selector| selector.values().iter().cloned()).collect()
-    };
     let others = |policy: &Policy| -> Vec<Value> {
         let mut statements: Vec<Value> = policy
             .statements()
@@ -457,7 +609,6 @@ fn orphaned(before: &Value, shown: &Value) -> Option<BTreeSet<Principal>> {
         statements.sort_by_key(ToString::to_string);
         statements
     };
-    let (known, found) = (principals(&before), principals(&shown));
     let same = others(&before) == others(&shown) && found.iter().all(|p| known.contains(p) || p.is_orphan_id());
     same.then(|| known.difference(&found).cloned().collect())
 }
@@ -472,16 +623,38 @@ pub(super) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
         (Seen::Present { .. }, None) => format!("it exists now, and did not when the plan was made; {advice}"),
         (Seen::Absent, _) => format!("it is gone since the plan was made; {advice}"),
         (Seen::Present { body, .. }, Some(_)) => {
-            let known = step.before.clone().or_else(|| step.after.clone()).unwrap_or_default();
-            let ours = live.claimed(body, Some(&known), Some(&known));
-            let paths: Vec<String> = Document::differences(&known, &ours)
-                .iter()
-                .map(|d| d.path.to_string())
-                .filter(|p| !p.is_empty())
-                .collect();
-            let what = if paths.is_empty() { "a part of it that is not ours".to_owned() } else { paths.join(", ") };
+            // What was seen in all tells also what moved in the part that is not ours.
+            let whole = step.before.as_ref().filter(|before| Some(before.digest()) == step.fingerprint);
+            let (known, now) = match step.seen.as_ref().or(whole) {
+                Some(known) => (known.clone(), body.clone()),
+                None => {
+                    let known = step.before.clone().or_else(|| step.after.clone()).unwrap_or_default();
+                    let ours = live.claimed(body, Some(&known), Some(&known));
+                    (known, ours)
+                }
+            };
+            let told: Vec<String> = Document::differences(&known, &now).iter().map(told).collect();
+            let what = if told.is_empty() { "a part of it that is not ours".to_owned() } else { told.join("; ") };
             format!("it changed since the plan was made ({what}); {advice}")
         }
         (Seen::Unreadable { why }, _) => why.clone(),
     }
+}
+
+/// A difference in words: of policies statement by statement.
+fn told(difference: &Difference) -> String {
+    let statements = |value: &Option<Value>| -> Vec<String> {
+        let value = value.as_ref().filter(|v| is_policy(v)).and_then(|v| v.get("Statement"));
+        let list = value.and_then(Value::as_array);
+        list.into_iter().flatten().map(ToString::to_string).collect()
+    };
+    let (before, after) = (statements(&difference.before), statements(&difference.after));
+    let gone = before.iter().filter(|s| !after.contains(s)).map(|s| format!("- {s}"));
+    let new = after.iter().filter(|s| !before.contains(s)).map(|s| format!("+ {s}"));
+    let changes: Vec<String> = gone.chain(new).collect();
+    if !changes.is_empty() {
+        return format!("{} {}", difference.path, changes.join(" "));
+    }
+    let value = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    format!("{} {} -> {}", difference.path, value(&difference.before), value(&difference.after))
 }

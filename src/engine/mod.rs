@@ -1,6 +1,7 @@
 //! Joins the pure stages with the outside: facts, observe, execute.
 
 mod execute;
+mod principal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,13 +39,20 @@ pub struct Limits {
     pub steps: usize,
     /// How long to wait in all for something that was just made to be known everywhere.
     pub patience: Duration,
+    /// How long an interrupted run waits for the answers to the calls that are under way.
+    pub grace: Duration,
     /// The first pause of such a wait; each later one is twice as long, up to eight times.
     pub pause: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { steps: 24, patience: Duration::from_mins(2), pause: Duration::from_secs(1) }
+        Self {
+            steps: 24,
+            patience: Duration::from_mins(2),
+            grace: Duration::from_secs(5),
+            pause: Duration::from_secs(1),
+        }
     }
 }
 
@@ -120,6 +128,12 @@ impl Engine<'_> {
         let (issuers, arns) = futures_util::future::join(issuers, arns).await;
         let mut facts = Facts::default();
         let mut problems = Vec::new();
+        for account in self.session.accounts() {
+            // An account without a caller has been told of before.
+            if let Ok(caller) = self.session.caller(account).await {
+                facts.callers.insert(account.to_owned(), caller);
+            }
+        }
         for (cluster, issuer) in issuers {
             match issuer {
                 Ok(issuer) => {

@@ -141,6 +141,7 @@ mod tests {
             changed: Vec::new(),
             waits_for: Vec::new(),
             fingerprint: None,
+            seen: None,
             adopted: false,
             superseded: false,
             first: false,

@@ -12,11 +12,13 @@ pub use effect::Bodies;
 pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError};
 pub use guard::{Guard, Refusal, guard};
 
+use crate::access;
 use crate::address::{Address, Scope};
 use crate::diagnostic::SourceRef;
 use crate::diff::{Diff, ResourceDiff, Verdict};
 use crate::document::{Digest, Document, FieldPath};
 use crate::graph::Graph;
+use crate::iam::Principal;
 use crate::kind::Reference;
 use crate::spec::OnDestroy;
 use crate::state::{Owned, State};
@@ -102,6 +104,9 @@ pub struct Step {
     /// The digest of all that was seen, other people's parts included; absent if it did not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Digest>,
+    /// All that was seen, if that is more than what is ours: what moves later is told by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Document>,
     /// Whether the thing existed before it was managed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
@@ -159,6 +164,7 @@ impl Step {
             adopted: self.adopted,
             body: self.after.clone(),
             fingerprint,
+            unique_id: None,
             references: self.references.clone(),
             on_destroy: self.on_destroy,
             protect: self.protect,
@@ -366,6 +372,19 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
     if !errors.is_empty() {
         return Err(errors);
     }
+    let former_ids = former_ids(state);
+    for step in drafts.values_mut().filter(|s| !s.superseded) {
+        if let Some(crate::snapshot::Seen::Present { body, .. }) =
+            diff.resources.get(&step.name.address).map(|r| &r.seen)
+            && step.fingerprint.is_some()
+            && step.before.as_ref() != Some(body)
+        {
+            step.seen = Some(body.clone());
+        }
+        if let Some(told) = orphans(step, &former_ids) {
+            step.reason = format!("{}: {told}", step.reason);
+        }
+    }
     for step in drafts.values_mut().filter(|s| first.contains(&s.name.address)) {
         step.first = step.superseded;
         step.former = step.former.take().and_then(|former| former.former);
@@ -452,6 +471,7 @@ fn superseded(resource: &ResourceDiff) -> Option<Step> {
         changed: Vec::new(),
         waits_for: Vec::new(),
         fingerprint: None,
+        seen: None,
         adopted: former.released,
         superseded: true,
         first: false,
@@ -493,6 +513,7 @@ fn draft(
             changed: Vec::new(),
             waits_for: Vec::new(),
             fingerprint: resource.seen.fingerprint(),
+            seen: None,
             adopted: owned.is_some_and(|o| o.adopted),
             superseded: false,
             first: false,
@@ -589,6 +610,28 @@ fn draft(
     }
 }
 
+/// The addresses of what has a unique id, as the state knows it.
+fn former_ids(state: &State) -> BTreeMap<&str, &Address> {
+    state.resources.iter().filter_map(|(address, owned)| Some((owned.unique_id.as_deref()?, address))).collect()
+}
+
+/// The ids of roles that are gone, which a policy shows in the place of their ARNs and which a step takes out.
+///
+/// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
+fn orphans(step: &Step, known: &BTreeMap<&str, &Address>) -> Option<String> {
+    let named = |document: &Option<Document>| document.iter().flat_map(|d| access::principals(&d.0)).collect();
+    let (before, after): (BTreeSet<Principal>, BTreeSet<Principal>) = (named(&step.before), named(&step.after));
+    let told: Vec<String> = before
+        .difference(&after)
+        .filter(|principal| principal.is_orphan_id())
+        .map(|principal| match known.get(principal.entry().1) {
+            Some(address) => format!("`{}`, which was {address} before it was made anew", principal.entry().1),
+            None => format!("`{}`, a role or user that is gone", principal.entry().1),
+        })
+        .collect();
+    (!told.is_empty()).then(|| format!("it names {}", told.join(" and ")))
+}
+
 /// Whether a thing that is not in the state carries our mark all the same.
 fn ours(resource: &ResourceDiff) -> bool {
     matches!(&resource.seen, crate::snapshot::Seen::Present { owner: Some(_), .. })
@@ -630,6 +673,7 @@ fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
         physical_id: wish.physical_id.clone(),
         body: Some(wish.body.clone()),
         fingerprint: resource.seen.fingerprint(),
+        unique_id: resource.seen.unique_id(),
         references: wish.references.clone(),
         on_destroy: wish.on_destroy,
         protect: wish.protect,

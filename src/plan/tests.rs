@@ -18,6 +18,7 @@ fn step(name: &str, phase: Option<Phase>, action: ActionKind, waits_for: &[(&str
         changed: Vec::new(),
         waits_for: waits_for.iter().map(|(name, phase)| named(name, *phase)).collect(),
         fingerprint: None,
+        seen: None,
         adopted: false,
         superseded: false,
         first: false,

@@ -441,7 +441,7 @@ pub fn reclaimed(project: &str, known: usize, found: &Reclaimed) -> Report {
 /// The end report of an apply; `command` does what is left.
 #[must_use]
 pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
-    let (mut done, mut failed, mut skipped, mut left) = (0, 0, 0, 0);
+    let (mut done, mut failed, mut unknown, mut skipped, mut left) = (0, 0, 0, 0, 0);
     let mut rows = Vec::new();
     for step in &plan.steps {
         let row = |mark, note: String| Row {
@@ -458,6 +458,10 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
                 let doubt = if *certain { "" } else { " (it is looked at again in the next run)" };
                 rows.push(row(Mark::Bad, format!("failed: {why}{doubt}")));
             }
+            Some(Outcome::Unknown { why }) => {
+                unknown += 1;
+                rows.push(row(Mark::Warn, format!("unknown: {why} (it is looked at again in the next run)")));
+            }
             Some(Outcome::Skipped { because }) => {
                 skipped += 1;
                 rows.push(row(Mark::Warn, format!("skipped: it waits for {because}")));
@@ -469,13 +473,13 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
         }
     }
     let mut headline = format!("{}: {done} done", plan.project);
-    for (n, word) in [(failed, "failed"), (skipped, "skipped"), (left, "not started")] {
+    for (n, word) in [(failed, "failed"), (unknown, "unknown"), (skipped, "skipped"), (left, "not started")] {
         if n > 0 {
             headline = format!("{headline}, {n} {word}");
         }
     }
     let mut footer = Vec::new();
-    if failed + skipped + left > 0 {
+    if failed + unknown + skipped + left > 0 {
         footer.push(format!("The next `bailiwick {command}` does what is left."));
     }
     let sections = if rows.is_empty() { Vec::new() } else { vec![Section { title: "Not done".into(), rows }] };

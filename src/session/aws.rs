@@ -45,6 +45,8 @@ const SESSION_NAME: &str = "bailiwick";
 #[derive(Clone)]
 pub(super) struct Account {
     config: SdkConfig,
+    /// The ARN of the caller.
+    caller: String,
     http: SharedHttpClient,
     clients: Arc<Mutex<BTreeMap<Region, Clients>>>,
 }
@@ -65,6 +67,14 @@ impl Session {
     /// When the caller is somebody else, or cannot be identified.
     pub async fn identify(&self, account: &str) -> Result<(), SessionError> {
         self.account(account).await.map(|_| ())
+    }
+
+    /// The ARN of the identity that acts in an account.
+    ///
+    /// # Errors
+    /// As [`Session::identify`].
+    pub async fn caller(&self, account: &str) -> Result<String, SessionError> {
+        self.account(account).await.map(|account| account.caller)
     }
 
     async fn account(&self, account: &str) -> Result<Account, SessionError> {
@@ -216,7 +226,8 @@ impl Session {
             });
         }
         let config = config.into_builder().retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS)).build();
-        Ok(Account { config, http, clients: Arc::default() })
+        let caller = caller.arn().unwrap_or_default().to_owned();
+        Ok(Account { config, caller, http, clients: Arc::default() })
     }
 }
 

@@ -180,6 +180,16 @@ impl Session {
         self.shared.accounts.keys().map(String::as_str)
     }
 
+    /// The scope of the account with this id, if the spec has one.
+    #[must_use]
+    pub fn account_scope(&self, id: &str) -> Option<Scope> {
+        self.shared.accounts.iter().find(|(_, account)| account.id.0 == id).map(|(key, account)| Scope::Account {
+            account: key.clone(),
+            id: account.id.clone(),
+            region: account.region.clone(),
+        })
+    }
+
     /// How many requests have been sent, by service.
     #[must_use]
     pub fn requests(&self) -> &Requests {

@@ -16,6 +16,9 @@ pub struct Facts {
     /// The key ARN of each KMS key that exists, by the key's key. A managed key that is still to be made is absent.
     #[serde(default)]
     pub key_arns: BTreeMap<String, String>,
+    /// The ARN of the identity that acts in each account, by the account's key; those that are not known are absent.
+    #[serde(default)]
+    pub callers: BTreeMap<String, String>,
 }
 
 impl Facts {
@@ -54,7 +57,7 @@ impl Facts {
                 )
             })
             .collect();
-        Self { issuers, key_arns }
+        Self { issuers, key_arns, callers: BTreeMap::new() }
     }
 
     /// The issuer of a cluster without its scheme, as trust policies and provider ARNs spell it.

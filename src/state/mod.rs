@@ -67,6 +67,9 @@ pub struct Owned {
     /// The digest of all that was seen after the last write, other people's parts included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Digest>,
+    /// The id that the service gave it and never gives again, if it has one: by it a policy shows a role that is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_id: Option<String>,
     /// What it depends on, for deleting in the right order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<Reference>,

@@ -13,6 +13,7 @@ fn owned(name: &str) -> Owned {
         adopted: false,
         body: Some(Document(json!({ "name": name }))),
         fingerprint: None,
+        unique_id: None,
         references: Vec::new(),
         on_destroy: OnDestroy::Delete,
         protect: false,

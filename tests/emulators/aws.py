@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """An AWS to test against, in one process and in memory.
 
-    python aws.py [--port 0] [--any-principal] [--stay]
+    python aws.py [--port 0] [--any-principal] [--as-it-is] [--stay]
 
 The first line on stdout is `Running on http://127.0.0.1:PORT`; nothing else is written there. It stops on SIGTERM
 and SIGINT, and when its parent process ends (not with `--stay`).
@@ -19,6 +19,8 @@ Beside the AWS APIs:
     GET    /bailiwick/requests  {"total", "services": {service: {operation: count}}, "faults": [...]}
     DELETE /bailiwick/requests  forgets the counts only
     POST   /bailiwick/pages     {"most": N}: no page of any list has more than N entries, whatever is asked for
+    POST   /bailiwick/rules     makes it as late, busy and forgetful as AWS; the rules are described at `Rules`
+    GET    /bailiwick/rules     {"counts": {rule: times}, "log": [...]}
 A fault is a request that the emulator could not answer. Its status is 501, which no AWS SDK retries.
 """
 
@@ -29,9 +31,11 @@ import contextlib
 import datetime
 import functools
 import hashlib
+import html
 import io
 import json
 import os
+import random
 import re
 import select
 import signal
@@ -39,6 +43,7 @@ import sys
 import threading
 import time
 import traceback
+import urllib.parse
 import uuid
 
 # Before the imports, which take a third of a second: the parent may be gone after them.
@@ -137,6 +142,7 @@ def page(rows, key, marker, size, invalid):
         except ValueError:
             raise invalid from None
         rows = [row for row in rows if key(row) > last]
+    size = min(size, emulator.rules.page or sys.maxsize)
     if len(rows) <= size:
         return rows, None
     return rows[:size], base64.urlsafe_b64encode(key(rows[size - 1]).encode()).decode()
@@ -171,6 +177,133 @@ BaseResponse.get_current_account = current_account
 moto.core.responses.method_names_from_class = functools.cache(
     moto.core.responses.method_names_from_class
 )
+
+
+# ---- AWS as it is ---------------------------------------------------------------------------------------------------
+
+
+class Rules:
+    """What AWS does and an emulator does not: it is late, busy, forgetful of form, and loses answers.
+
+    Set with POST /bailiwick/rules; what is left out is off. Everything that depends on chance follows from `seed` and the
+    order of the requests.
+        seed            the chance
+        new_principals  a new role is unknown to other services, and to trust policies, for so many calls
+        canonical       documents are read in AWS's own form: lists of one collapsed, accounts as root ARNs, in any order
+        page            the most entries in a page
+        overlap         a write to a bucket or role is refused while another one to it is under way
+        throttled       the share of calls that are throttled
+        failed          the share of calls that end with an internal error, and do nothing
+        lost            the share of writes that are done and never answered
+        stale           the share of reads that show what they showed before the last write
+    GET /bailiwick/rules tells how often each was applied, and to which calls last.
+    """
+
+    AS_IT_IS = b'{"seed": 1, "new_principals": 4, "canonical": true, "page": 1, "overlap": true}'
+    KEPT = 1_000
+    WRITES = re.compile(
+        "(Add|Attach|Cancel|Create|Delete|Detach|Disable|Enable|Put|Remove|Schedule|Set|Tag|Untag|Update)"
+    )
+
+    def __init__(self, body=b"{}"):
+        asked = json.loads(body)
+        self.random = random.Random(asked.pop("seed", 0))
+        self.new_principals = asked.pop("new_principals", 0)
+        self.canonical = asked.pop("canonical", False)
+        self.page = asked.pop("page", None)
+        self.overlap = asked.pop("overlap", False)
+        self.shares = {name: asked.pop(name, 0) for name in ("throttled", "failed", "lost", "stale")}
+        if asked:
+            raise ValueError(f"unknown rules: {', '.join(asked)}")
+        self.log = []
+        self.counts = collections.Counter()
+        self.busy = collections.Counter()
+        self.shown = {}
+        self.written = collections.Counter()
+
+    def applied(self, rule, call):
+        self.counts[rule] += 1
+        self.log.append(f"{rule} {call}")
+        del self.log[: -self.KEPT]
+
+    def chance(self, rule, call):
+        """Whether a rule applies to this call."""
+        if not self.shares[rule] or self.random.random() >= self.shares[rule]:
+            return False
+        self.applied(rule, call)
+        return True
+
+    def writes(self, operation):
+        return bool(self.WRITES.match(operation))
+
+    @staticmethod
+    def resource(service, environ, body):
+        """The bucket or role that a request is about."""
+        if service == "s3":
+            return "bucket " + environ["PATH_INFO"].split("/")[1]
+        role = re.search(rb"(?:^|&)RoleName=([^&]+)", body)
+        return f"role {environ['HTTP_AUTHORIZATION'][:60]} {role.group(1).decode()}" if role else None
+
+    def knows(self, role):
+        """Whether other services know a role already."""
+        known = emulator.calls - getattr(role, "made_at", -self.new_principals) >= self.new_principals
+        if not known:
+            self.applied("new_principals", role.arn)
+        return known
+
+    def read(self, service, operation, answer):
+        """A document as AWS would show it."""
+        if not self.canonical:
+            return answer
+        if (service, operation) == ("s3", "GetBucketPolicy") and answer[:1] == b"{":
+            return json.dumps(self.form(json.loads(answer))).encode()
+        if (service, operation) == ("kms", "GetKeyPolicy") and b'"Policy"' in answer:
+            whole = json.loads(answer)
+            whole["Policy"] = json.dumps(self.form(json.loads(whole["Policy"])))
+            return json.dumps(whole).encode()
+        if service == "iam" and operation.startswith("Get"):
+            pattern = rb"<(AssumeRolePolicyDocument|PolicyDocument|Document)>([^<]+)</"
+            return re.sub(pattern, self._document, answer)
+        return answer
+
+    def _document(self, found):
+        text = urllib.parse.unquote(html.unescape(found.group(2).decode()))
+        text = urllib.parse.quote(json.dumps(self.form(json.loads(text))), safe="")
+        return b"<" + found.group(1) + b">" + text.encode() + b"</"
+
+    def form(self, value, element=""):
+        if isinstance(value, dict):
+            if element == "AWS":
+                return value
+            members = list(value.items())
+            self.random.shuffle(members)
+            return {name: self.form(member, name) for name, member in members}
+        if isinstance(value, list):
+            if element == "Statement":
+                return [self.form(member) for member in value]
+            members = [self.form(member, element) for member in value]
+            self.random.shuffle(members)
+            return members[0] if len(members) == 1 else members
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, (int, float)):
+            return str(value)
+        if element == "AWS" and re.fullmatch(r"\d{12}", str(value)):
+            return f"arn:aws:iam::{value}:root"
+        return value
+
+
+def refusal(service, status, code, message):
+    """An error in the form of its service."""
+    if service == "s3":
+        text = xmltodict.unparse({"Error": {"Code": code, "Message": message}})
+    elif service in ("iam", "sts"):
+        error = {"Type": "Sender", "Code": code, "Message": message}
+        text = xmltodict.unparse({"ErrorResponse": {"Error": error}})
+    else:
+        body = json.dumps({"__type": code, "message": message}).encode()
+        return status, [("Content-Type", "application/json"), ("x-amzn-ErrorType", code)], body
+    return status, [("Content-Type", "text/xml")], text.encode()
 
 
 # ---- Policy documents and principals --------------------------------------------------------------------------------
@@ -236,7 +369,7 @@ class Principals:
         if service == "sts" and resource.startswith("assumed-role/"):
             return any(role.name == resource.split("/")[1] for role in backend.roles.values())
         return any(
-            entity.arn == principal
+            entity.arn == principal and emulator.rules.knows(entity)
             for entity in [*backend.roles.values(), *backend.users.values()]
         )
 
@@ -326,7 +459,7 @@ class Iam(IAMBackend):
             self._check_boundary(permissions_boundary)
         if any(role.name.lower() == role_name.lower() for role in self.roles.values()):
             raise EntityAlreadyExists(f"Role with name {role_name} already exists.")
-        return super().create_role(
+        role = super().create_role(
             role_name,
             assume_role_policy_document,
             path,
@@ -336,6 +469,8 @@ class Iam(IAMBackend):
             max_session_duration,
             linked_service,
         )
+        role.made_at = emulator.calls
+        return role
 
     def get_role(self, role_name):
         for role in self.roles.values():
@@ -737,7 +872,8 @@ serve(sts_backends, Sts, moto.sts.urls.url_paths, StsAnswers)
 
 # ---- S3 -------------------------------------------------------------------------------------------------------------
 
-# moto takes any Deny in a bucket policy for a Deny to everybody. Permissions are not evaluated here.
+# moto takes any Deny in a bucket policy for a Deny to everybody. What a bucket policy denies is evaluated below; what
+# anything allows is not.
 FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
 
 
@@ -833,6 +969,82 @@ class S3(S3Backend):
         }
 
 
+class Denial:
+    """Whether a bucket policy denies a request.
+
+    Of conditions it knows those on the caller and on the transport, which counts as secure; another one does not hold.
+    """
+
+    ACTIONS = {"HeadBucket": "ListBucket", "ListObjects": "ListBucket", "ListObjectsV2": "ListBucket",
+               "HeadObject": "GetObject", "DeleteBucketTagging": "PutBucketTagging",
+               "DeletePublicAccessBlock": "PutBucketPublicAccessBlock", "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
+               "GetPublicAccessBlock": "GetBucketPublicAccessBlock"}
+
+    def __init__(self, caller, operation, resource):
+        self.caller, self.resource = caller, resource
+        self.action = "s3:" + self.ACTIONS.get(operation, operation)
+        _, partition, _, _, self.account, name = caller.split(":", 5)
+        self.role = caller
+        if name.startswith("assumed-role/"):
+            self.role = f"arn:{partition}:iam::{self.account}:role/{name.split('/')[1]}"
+        self.keys = {
+            "aws:principalarn": self.role,
+            "aws:principalaccount": self.account,
+            "aws:securetransport": "true",
+        }
+
+    def by(self, policy):
+        return any(
+            statement.get("Effect") == "Deny" and self._applies(statement)
+            for statement in statements(json.loads(policy))
+        )
+
+    def _applies(self, statement):
+        def listed(element, text, ignore_case=False):
+            flags = re.IGNORECASE if ignore_case else 0
+            if element in statement:
+                return any(self._like(text, one, flags) for one in as_list(statement[element]))
+            others = as_list(statement.get(f"Not{element}") or [])
+            return bool(others) and not any(self._like(text, one, flags) for one in others)
+
+        return (
+            listed("Action", self.action, ignore_case=True)
+            and listed("Resource", self.resource)
+            and self._named(statement)
+            and all(
+                self._holds(operator, key.lower(), as_list(values))
+                for operator, tests in (statement.get("Condition") or {}).items()
+                for key, values in tests.items()
+            )
+        )
+
+    def _named(self, statement):
+        def among(principal):
+            if principal == "*":
+                return True
+            names = as_list(principal.get("AWS") or [])
+            root = f":iam::{self.account}:root"
+            return any(
+                name in ("*", self.caller, self.role, self.account) or str(name).endswith(root) for name in names
+            )
+
+        if "Principal" in statement:
+            return among(statement["Principal"])
+        return not among(statement.get("NotPrincipal", "*"))
+
+    def _holds(self, operator, key, values):
+        if key not in self.keys:
+            return False
+        operator = operator.removesuffix("IfExists")
+        found = any(self._like(self.keys[key], str(value), re.IGNORECASE) for value in values)
+        return found != (operator in ("StringNotEquals", "StringNotLike", "ArnNotEquals", "ArnNotLike"))
+
+    @staticmethod
+    def _like(text, pattern, flags=0):
+        pattern = re.escape(str(pattern)).replace(r"\*", ".*").replace(r"\?", ".")
+        return bool(re.fullmatch(pattern, text, flags))
+
+
 class S3Answers(S3Response):
     # moto takes these for the plain operation on the bucket: PUT would be CreateBucket, DELETE would be DeleteBucket.
     MISSING = {
@@ -882,7 +1094,15 @@ class S3Answers(S3Response):
             return 301, headers, "" if self.method == "HEAD" else body
         if self.headers.get("x-amz-expected-bucket-owner", owner) != owner:
             raise S3ClientError("AccessDenied", "Access Denied")
+        key = self.normalized_request.path.strip("/").removeprefix(bucket.name)
+        if bucket.policy and Denial(self._caller(), emulator.operation, bucket.arn + key).by(bucket.policy):
+            raise S3ClientError("AccessDenied", "Access Denied")
         return None
+
+    def _caller(self):
+        key = re.search(r"Credential=(\w+)/", self.headers.get("Authorization", ""))
+        backend = sts_backends[self.current_account][self.partition]
+        return backend.get_caller_identity(key.group(1) if key else "", self.region)[1]
 
     def _bucket_response_put(self, request, bucket_name, querystring):
         answer = super()._bucket_response_put(request, bucket_name, querystring)
@@ -1349,7 +1569,7 @@ class EksAnswers(EKSResponse):
             return
         backend = iam_backends[self.current_account][self.partition]
         role = next((role for role in backend.roles.values() if role.arn == arn), None)
-        if not role:
+        if not role or not emulator.rules.knows(role):
             raise InvalidParameterException(message="Role provided in the request does not exist.")
         for statement in statements(json.loads(role.assume_role_policy_document)):
             principal = statement.get("Principal")
@@ -1500,6 +1720,13 @@ class Seed:
 
     @classmethod
     def make(cls, body):
+        made = cls._make(body)
+        # What is presumed to exist is known everywhere.
+        emulator.calls += emulator.rules.new_principals
+        return made
+
+    @classmethod
+    def _make(cls, body):
         try:
             document = json.loads(body or b"{}")
         except ValueError as error:
@@ -1644,19 +1871,78 @@ class Emulator:
     def __init__(self):
         self.moto = Dispatch(create_backend_app)
         self.lock = threading.Lock()
+        self.counting = threading.Lock()
+        self.rules = Rules()
+        self.calls = 0
+        self.operation = ""
         self._forget_requests()
 
     def __call__(self, environ, body):
-        """Status, headers and body of the answer. The body of the request is passed beside the environment."""
+        """Status, headers and body of the answer, or nothing where the answer is lost.
+
+        The body of the request is passed beside the environment.
+        """
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         # The body is read: nobody must look for chunks in it.
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         environ.pop("wsgi.input_terminated", None)
-        with self.lock:
-            if environ["PATH_INFO"].startswith("/bailiwick/"):
+        if environ["PATH_INFO"].startswith("/bailiwick/"):
+            with self.lock:
                 return self._own(environ, body)
+        rules = self.rules
+        service, operation = self._operation(environ, body)
+        resource = rules.resource(service, environ, body) if rules.writes(operation) else None
+        if not resource or not rules.overlap:
+            with self.lock:
+                return self._as_it_is(rules, service, operation, environ, body)
+        with self.counting:
+            rules.busy[resource] += 1
+            alone = rules.busy[resource] == 1
+        try:
+            if not alone:
+                rules.applied("overlap", f"{service}:{operation} {resource}")
+                code = "OperationAborted" if service == "s3" else "ConcurrentModification"
+                message = "A conflicting conditional operation is currently in progress against this resource."
+                return refusal(service, "409 Conflict", code, message)
+            with self.lock:
+                return self._as_it_is(rules, service, operation, environ, body)
+        finally:
+            with self.counting:
+                rules.busy[resource] -= 1
+
+    def _as_it_is(self, rules, service, operation, environ, body):
+        """The answer, with what the rules make of it."""
+        self.calls += 1
+        call = f"{service}:{operation}"
+        if service in ("moto", "sts"):
             return self._aws(environ, body)
+        if rules.chance("throttled", call):
+            self.counts[service][operation] += 1
+            if service == "s3":
+                return refusal(service, "503 Slow Down", "SlowDown", "Please reduce your request rate.")
+            code = "Throttling" if service == "iam" else "ThrottlingException"
+            return refusal(service, "400 Bad Request", code, "Rate exceeded")
+        if rules.chance("failed", call):
+            self.counts[service][operation] += 1
+            code = {"iam": "ServiceFailure", "s3": "InternalError"}.get(service, "InternalFailure")
+            return refusal(service, "500 Internal Server Error", code, "We encountered an internal error.")
+        place = (service, environ.get("HTTP_AUTHORIZATION", "").partition("/")[0])
+        if rules.writes(operation):
+            answer = self._aws(environ, body)
+            rules.written[place] += 1
+            return None if rules.chance("lost", call) else answer
+        asked = (place, environ["PATH_INFO"], environ["QUERY_STRING"], body, environ["REQUEST_METHOD"])
+        earlier, written = rules.shown.get(asked, (None, 0))
+        if earlier and written < rules.written[place] and rules.chance("stale", call):
+            return earlier
+        status, headers, answer = self._aws(environ, body)
+        read = rules.read(service, operation, answer)
+        if read != answer:
+            headers = [header for header in headers if header[0].lower() != "content-length"]
+            answer = read
+        rules.shown[asked] = ((status, headers, answer), rules.written[place])
+        return status, headers, answer
 
     def _own(self, environ, body):
         asked = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
@@ -1671,6 +1957,7 @@ class Emulator:
             moto_api_backend.reset()
             s3_backends.bucket_accounts.clear()
             page.most = 0
+            self.rules = Rules()
             self._forget_requests()
         elif asked == "GET /bailiwick/requests":
             answer = {
@@ -1682,6 +1969,13 @@ class Emulator:
             self._forget_requests()
         elif asked == "POST /bailiwick/pages":
             page.most = int(json.loads(body)["most"])
+        elif asked == "GET /bailiwick/rules":
+            answer = {"counts": self.rules.counts, "log": self.rules.log}
+        elif asked == "POST /bailiwick/rules":
+            try:
+                self.rules = Rules(body)
+            except ValueError as error:
+                status, answer = "400 Bad Request", {"error": str(error)}
         else:
             status, answer = "404 Not Found", {"error": f"no such endpoint: {asked}"}
         return status, list(self.JSON), json.dumps(answer).encode()
@@ -1692,6 +1986,7 @@ class Emulator:
 
     def _aws(self, environ, body):
         service, operation = self._operation(environ, body)
+        self.operation = operation
         if service != "moto":
             self.counts[service][operation] += 1
         try:
@@ -1775,7 +2070,11 @@ class Connection(MotoRequestHandler):
             body = environ["wsgi.input"].read()
         else:
             body = self.rfile.read(int(environ.get("CONTENT_LENGTH") or 0))
-        status, headers, answer = self.server.app(environ, body)
+        answered = self.server.app(environ, body)
+        if answered is None:
+            self.close_connection = True
+            return
+        status, headers, answer = answered
         code, _, reason = status.partition(" ")
         self.send_response(int(code), reason)
         names = set()
@@ -1813,6 +2112,9 @@ def watch_parent():
     threading.Thread(target=watch, daemon=True).start()
 
 
+emulator = Emulator()
+
+
 def main():
     parser = argparse.ArgumentParser(description="An AWS to test against.")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port (default)")
@@ -1820,6 +2122,11 @@ def main():
         "--any-principal",
         action="store_true",
         help="accept policies that name roles and users which do not exist",
+    )
+    parser.add_argument(
+        "--as-it-is",
+        action="store_true",
+        help="new roles are known late, documents change their form, pages are short, overlapping writes are refused",
     )
     parser.add_argument("--stay", action="store_true", help="go on when the parent process ends")
     options = parser.parse_args()
@@ -1829,8 +2136,10 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     Principals.checked = not options.any_principal
+    if options.as_it_is:
+        emulator.rules = Rules(Rules.AS_IT_IS)
     server = make_server(
-        "127.0.0.1", options.port, Emulator(), threaded=True, request_handler=Connection
+        "127.0.0.1", options.port, emulator, threaded=True, request_handler=Connection
     )
     if not options.stay:
         watch_parent()

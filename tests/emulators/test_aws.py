@@ -17,6 +17,7 @@ import urllib.parse
 import urllib.request
 
 import boto3
+import botocore.exceptions
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from cryptography import x509
@@ -553,7 +554,7 @@ class Buckets(Case):
         )["Role"]["Arn"]
         good = policy(
             read("weights", {"AWS": [role, MODELS]}),
-            read("weights", "*", Effect="Deny", Action=["s3:*"], Resource="arn:aws:s3:::weights"),
+            read("weights", "*", Effect="Deny", Action=["s3:DeleteBucket"], Resource="arn:aws:s3:::weights"),
             read("weights", {"Service": "logging.s3.amazonaws.com"}, Action="s3:PutObject"),
         )
         self.s3.put_bucket_policy(Bucket="weights", Policy=good)
@@ -1081,6 +1082,135 @@ class Process(unittest.TestCase):
                 AssumeRolePolicyDocument=trust({"AWS": f"arn:aws:iam::{MODELS}:role/gone"}),
             )
             process.terminate()
+
+
+
+class AsItIs(unittest.TestCase):
+    """The rules, on an emulator of their own."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.process, cls.url = start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.process.terminate()
+        cls.process.wait()
+        cls.process.stdout.close()
+
+    def setUp(self):
+        call("POST", "/bailiwick/reset", to=self.url)
+        self.iam = client("iam", key=MODELS, to=self.url)
+        self.s3 = client("s3", WEST, key=MODELS, to=self.url)
+
+    def rules(self, **rules):
+        self.assertEqual(call("POST", "/bailiwick/rules", rules, to=self.url)[0], 200)
+
+    def counts(self):
+        return call("GET", "/bailiwick/rules", to=self.url)[1]["counts"]
+
+    def bucket(self):
+        self.s3.create_bucket(Bucket="acme-b", CreateBucketConfiguration={"LocationConstraint": WEST})
+
+    def role(self, name="r"):
+        trust = policy({"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"})
+        return self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]
+
+    def statement(self, principal, **more):
+        return {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": ["s3:GetObject", "s3:PutObject"],
+                "Resource": ["arn:aws:s3:::acme-b/*"], **more}
+
+    def put(self, *statements):
+        self.s3.put_bucket_policy(Bucket="acme-b", Policy=policy(*statements))
+
+    def code(self, ask, *arguments, **named):
+        with self.assertRaises(ClientError) as raised:
+            ask(*arguments, **named)
+        return raised.exception.response["Error"]["Code"]
+
+    def test_unknown_rules_are_refused(self):
+        self.assertEqual(call("POST", "/bailiwick/rules", {"weather": 1}, to=self.url)[0], 400)
+
+    def test_a_new_role_is_known_late(self):
+        self.rules(new_principals=3)
+        self.bucket()
+        role = self.role()["Arn"]
+        self.assertEqual(self.code(self.put, self.statement(role)), "MalformedPolicy")
+        self.iam.get_role(RoleName="r")
+        self.put(self.statement(role))
+        self.assertEqual(self.counts()["new_principals"], 1)
+
+    def test_documents_change_their_form_and_not_their_meaning(self):
+        self.rules(canonical=True)
+        self.bucket()
+        self.put(self.statement([MODELS], Condition={"Bool": {"aws:SecureTransport": True}}))
+        forms = [self.s3.get_bucket_policy(Bucket="acme-b")["Policy"] for _ in range(10)]
+        self.assertGreater(len(set(forms)), 1)
+        shown = json.loads(forms[0])["Statement"][0]
+        self.assertEqual(shown["Principal"], {"AWS": f"arn:aws:iam::{MODELS}:root"})
+        self.assertEqual(shown["Resource"], "arn:aws:s3:::acme-b/*")
+        self.assertEqual(shown["Condition"], {"Bool": {"aws:SecureTransport": "true"}})
+        self.assertEqual(sorted(shown["Action"]), ["s3:GetObject", "s3:PutObject"])
+        self.role()
+        trust = self.iam.get_role(RoleName="r")["Role"]["AssumeRolePolicyDocument"]
+        self.assertEqual(trust["Statement"][0]["Action"], "sts:AssumeRole")
+
+    def test_pages_are_as_short_as_asked(self):
+        for name in ("one", "two", "three"):
+            self.role(name)
+        self.rules(page=1)
+        first = self.iam.list_roles()
+        self.assertEqual((len(first["Roles"]), first["IsTruncated"]), (1, True))
+        pages = self.iam.get_paginator("list_roles").paginate()
+        self.assertEqual(sum(len(page["Roles"]) for page in pages), 3)
+
+    def test_shares_of_calls_are_throttled_failed_lost_and_stale(self):
+        self.role()
+        self.rules(seed=1, throttled=1)
+        self.assertEqual(self.code(self.iam.get_role, RoleName="r"), "Throttling")
+        self.assertEqual(self.code(self.s3.list_buckets), "SlowDown")
+        self.rules(failed=1)
+        self.assertEqual(self.code(self.iam.get_role, RoleName="r"), "ServiceFailure")
+        self.rules(lost=1)
+        with self.assertRaises(botocore.exceptions.BotoCoreError):
+            self.role("lost")
+        self.assertEqual(self.iam.get_role(RoleName="lost")["Role"]["RoleName"], "lost")
+        self.rules(stale=1)
+        self.iam.get_role(RoleName="r")
+        self.iam.tag_role(RoleName="r", Tags=[{"Key": "k", "Value": "v"}])
+        self.assertEqual(self.iam.get_role(RoleName="r")["Role"].get("Tags", []), [])
+        self.assertEqual(self.counts(), {"stale": 1})
+
+    def test_overlapping_writes_to_one_role_are_refused(self):
+        self.role()
+        self.rules(overlap=True)
+
+        def tag(n):
+            try:
+                client("iam", key=MODELS, to=self.url).tag_role(RoleName="r", Tags=[{"Key": f"k{n}", "Value": "v"}])
+                return None
+            except ClientError as error:
+                return error.response["Error"]["Code"]
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(tag, range(40)))
+        self.assertLessEqual(set(answers), {None, "ConcurrentModification"})
+        self.assertEqual(self.counts().get("overlap", 0), answers.count("ConcurrentModification"))
+
+    def test_what_a_bucket_policy_denies_is_denied_to_those_whom_it_names(self):
+        self.bucket()
+        self.s3.put_object(Bucket="acme-b", Key="k", Body=b"v")
+        plain = {"Bool": {"aws:SecureTransport": "false"}}
+        everything = {"Action": "s3:*", "Resource": ["arn:aws:s3:::acme-b", "arn:aws:s3:::acme-b/*"]}
+        self.put({"Effect": "Deny", "Principal": "*", **everything, "Condition": plain})
+        self.assertEqual(self.s3.get_object(Bucket="acme-b", Key="k")["Body"].read(), b"v")
+        caller = client("sts", key=MODELS, to=self.url).get_caller_identity()["Arn"]
+        own = {"ArnEquals": {"aws:PrincipalArn": caller}}
+        self.put({"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::acme-b/*",
+                  "Condition": own})
+        self.assertEqual(self.code(self.s3.get_object, Bucket="acme-b", Key="k"), "AccessDenied")
+        self.put({"Effect": "Deny", "Principal": "*", "Action": "s3:*BucketPolicy", "Resource": "arn:aws:s3:::acme-b"})
+        self.assertEqual(self.code(self.s3.get_bucket_policy, Bucket="acme-b"), "AccessDenied")
 
 
 if __name__ == "__main__":

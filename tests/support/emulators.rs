@@ -124,7 +124,7 @@ pub struct Aws(Emulator);
 
 impl Aws {
     pub fn start() -> Self {
-        Self(Emulator::start("aws.py", &[]))
+        Self(Emulator::start("aws.py", &["--as-it-is"]))
     }
 
     pub fn address(&self) -> &str {
@@ -139,6 +139,16 @@ impl Aws {
     /// What was asked since the start or [`Aws::forget_requests`].
     pub fn requests(&self) -> Value {
         http(self.address(), "GET /bailiwick/requests", &[], "").json()
+    }
+
+    /// Sets the rules that are described in aws.py.
+    pub fn rules(&self, body: &Value) {
+        http(self.address(), "POST /bailiwick/rules", &[], &body.to_string()).ok();
+    }
+
+    /// How often each rule was applied, and to what.
+    pub fn rules_applied(&self) -> Value {
+        http(self.address(), "GET /bailiwick/rules", &[], "").json()
     }
 
     pub fn forget_requests(&self) {
@@ -213,9 +223,27 @@ impl Aws {
         self.signed(account, "iam", "us-east-1", "POST /", &form, &body)
     }
 
+    /// The texts of all elements of a name, in all pages of a list.
+    fn listed(&self, account: &str, action: &str, parameters: &[(&str, &str)], element: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut marker = String::new();
+        loop {
+            let mut asked = parameters.to_vec();
+            if !marker.is_empty() {
+                asked.push(("Marker", &marker));
+            }
+            let page = self.iam(account, action, &asked).ok();
+            found.extend(elements(&page, element));
+            match elements(&page, "Marker").pop() {
+                Some(next) => marker = next,
+                None => return found,
+            }
+        }
+    }
+
     /// The names of all roles of an account.
     pub fn roles(&self, account: &str) -> Vec<String> {
-        elements(&self.iam(account, "ListRoles", &[]).ok(), "RoleName")
+        self.listed(account, "ListRoles", &[], "RoleName")
     }
 
     /// The trust policy of a role.
@@ -225,18 +253,18 @@ impl Aws {
 
     /// The inline policies of a role by name.
     pub fn inline_policies(&self, account: &str, role: &str) -> BTreeMap<String, Value> {
-        let listed = self.iam(account, "ListRolePolicies", &[("RoleName", role)]).ok();
+        let listed = self.listed(account, "ListRolePolicies", &[("RoleName", role)], "member");
         let read = |name: String| {
             let asked = [("RoleName", role), ("PolicyName", name.as_str())];
             let policy = document(&self.iam(account, "GetRolePolicy", &asked).ok(), "PolicyDocument");
             (name, policy)
         };
-        elements(&listed, "member").into_iter().map(read).collect()
+        listed.into_iter().map(read).collect()
     }
 
     /// The names of the customer managed policies of an account.
     pub fn managed_policies(&self, account: &str) -> Vec<String> {
-        elements(&self.iam(account, "ListPolicies", &[("Scope", "Local")]).ok(), "PolicyName")
+        self.listed(account, "ListPolicies", &[("Scope", "Local")], "PolicyName")
     }
 
     /// A KMS request in us-west-2.
@@ -580,10 +608,23 @@ impl Gate {
     /// Waits until a request of the run is held.
     #[track_caller]
     pub fn wait(&self, run: &mut Running) {
-        while let Err(RecvTimeoutError::Timeout) = self.held.recv_timeout(Duration::from_millis(100)) {
-            if run.child.try_wait().unwrap().is_some() {
-                let lines: Vec<String> = run.lines.iter().collect();
-                panic!("it ended before it sent that request:\n{}", lines.join("\n"));
+        if !self.holds(run) {
+            let lines: Vec<String> = run.lines.iter().collect();
+            panic!("it ended before it sent that request:\n{}", lines.join("\n"));
+        }
+    }
+
+    /// Waits until a request of the run is held, or the run has ended; tells which.
+    pub fn holds(&self, run: &mut Running) -> bool {
+        loop {
+            match self.held.recv_timeout(Duration::from_millis(100)) {
+                Ok(()) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => {
+                    if run.child.try_wait().unwrap().is_some() {
+                        return false;
+                    }
+                }
             }
         }
     }

@@ -132,6 +132,34 @@ pub enum Cut {
     AfterCall,
 }
 
+/// Faults by chance, each with its share of calls in a thousand.
+#[derive(Clone, Debug, Default)]
+pub struct Storm {
+    /// What the chance follows from.
+    pub seed: u64,
+    /// Writes that fail and do nothing.
+    pub failed: u64,
+    /// Writes that are done and never answered.
+    pub lost: u64,
+    /// Writes that the service has no time for.
+    pub throttled: u64,
+    /// Writes that the next one to three looks do not show yet.
+    pub stale: u64,
+    /// How often a fault was applied.
+    pub applied: usize,
+    pub calls: u64,
+}
+
+impl Storm {
+    fn strikes(&mut self, share: u64) -> bool {
+        self.calls += 1;
+        let digest = Digest::of(format!("{} {}", self.seed, self.calls).as_bytes());
+        let struck = u64::from_str_radix(digest.short(8), 16).unwrap_or_default() % 1000 < share;
+        self.applied += usize::from(struck);
+        struck
+    }
+}
+
 type Change = Box<dyn FnOnce(&mut World) + Send>;
 
 #[derive(Default)]
@@ -140,6 +168,10 @@ struct Faults {
     failing: BTreeMap<String, WriteError>,
     not_yet: BTreeMap<String, usize>,
     stale: BTreeMap<String, usize>,
+    hidden: usize,
+    hang: Option<String>,
+    lost: BTreeSet<String>,
+    storm: Option<Storm>,
     changes: BTreeMap<usize, Vec<Change>>,
     stop: Option<(usize, watch::Sender<bool>)>,
     kill: Option<(usize, Cut, Arc<Notify>)>,
@@ -156,6 +188,12 @@ pub struct World {
     violations: Vec<Violation>,
     faults: Faults,
     full: BTreeSet<String>,
+    /// At which write a role was made, by its unique number.
+    births: BTreeMap<u64, usize>,
+    /// The buckets and roles to which a write is under way.
+    busy: BTreeSet<String>,
+    /// What shows late, and how many looks more.
+    late: BTreeMap<Id, usize>,
 }
 
 /// A handle on the world, which the kinds share.
@@ -215,9 +253,37 @@ impl Cloud {
         self.world().faults.stale.insert(address.to_owned(), reads);
     }
 
+    /// A role is unknown to other services for so many writes after the one that made it.
+    pub fn hide_new_roles(&self, writes: usize) {
+        self.world().faults.hidden = writes;
+    }
+
+    /// The next write at an address is done, and its answer lost.
+    pub fn lose_answer(&self, address: &str) {
+        self.world().faults.lost.insert(address.to_owned());
+    }
+
+    /// The next write at an address is done, and never answered.
+    pub fn hang(&self, address: &str) {
+        self.world().faults.hang = Some(address.to_owned());
+    }
+
+    /// Calls fail by chance from now on.
+    pub fn storm(&self, storm: Storm) {
+        self.world().faults.storm = Some(storm);
+    }
+
+    /// How many faults the storm had until now.
+    #[must_use]
+    pub fn struck(&self) -> usize {
+        self.world().faults.storm.as_ref().map_or(0, |storm| storm.applied)
+    }
+
     /// Nothing fails any more.
     pub fn mend(&self) {
-        self.world().faults = Faults::default();
+        let mut world = self.world();
+        world.faults = Faults::default();
+        world.late.clear();
     }
 
     /// Somebody else changes something just before the n-th write from now, counted from 1.
@@ -324,6 +390,10 @@ fn key_arn(id: &Id) -> String {
     format!("arn:{}:kms:{region}:{account}:key/{}", Region(region.into()).partition(), digest.short(12))
 }
 
+fn unique_id(uid: u64) -> String {
+    format!("AROA{uid:0>17}")
+}
+
 fn role_arn(id: &Id, thing: &Thing) -> String {
     let path = thing.body.get("path").and_then(Value::as_str).unwrap_or("/");
     format!("arn:aws:iam::{}:role{path}{}", id.account(), id.name)
@@ -398,6 +468,12 @@ impl World {
         self.things.insert(id.clone(), thing);
     }
 
+    /// Which one a thing is: one that is made anew is another.
+    #[must_use]
+    pub fn which(&self, id: &Id) -> Option<u64> {
+        self.things.get(id).map(|thing| thing.uid)
+    }
+
     /// Removes a thing by hand, with what cannot be without it.
     pub fn remove(&mut self, id: &Id) {
         self.things.remove(id);
@@ -450,6 +526,7 @@ impl World {
 
     fn insert(&mut self, id: Id, body: Value) {
         self.next += 1;
+        self.births.insert(self.next, self.counts.writes);
         let body = whole(&id, body);
         let thing = Thing { named: self.named(&body), body, uid: self.next, applied: BTreeSet::new() };
         match id.kind.as_str() {
@@ -491,7 +568,7 @@ impl World {
             .named
             .iter()
             .filter(|(arn, uid)| self.role_by_arn(arn).is_none_or(|role| role.uid != **uid))
-            .map(|(arn, uid)| (arn, format!("AROA{uid:0>17}")))
+            .map(|(arn, uid)| (arn, unique_id(*uid)))
             .collect();
         let mut body = thing.body.clone();
         if !gone.is_empty() {
@@ -509,6 +586,18 @@ impl World {
             let what = format!("it is deleted while {user} still needs it");
             self.violations.push(Violation { address: address.clone(), what, needed_by: Some(user) });
         }
+    }
+
+    /// What a service says that knows no role of this ARN, or not yet.
+    fn unknown_principal(&mut self, address: &Address, arn: &str) -> Option<WriteError> {
+        let (what, why) = (format!("write {address}"), "MalformedPolicy: Invalid principal in policy".to_owned());
+        let Some(role) = self.role_by_arn(arn) else {
+            self.violation(address, &format!("it names the role {arn}, which does not exist"));
+            return Some(WriteError::UnknownPrincipal { what, why });
+        };
+        let age = self.counts.writes - self.births.get(&role.uid).copied().unwrap_or_default();
+        (self.births.get(&role.uid).is_some_and(|born| *born > 0) && age <= self.faults.hidden)
+            .then_some(WriteError::UnknownPrincipal { what, why })
     }
 
     fn violation(&mut self, address: &Address, what: &str) -> WriteError {
@@ -656,6 +745,35 @@ fn is_marked(kind: &str, body: &Value) -> bool {
     }
 }
 
+/// A write to a bucket or role that is under way. Services refuse another one meanwhile.
+struct Busy(Cloud, Option<String>);
+
+impl Busy {
+    fn begin(cloud: &Cloud, turn: Option<String>, address: &Address) -> Result<Self, WriteError> {
+        let mut world = cloud.world();
+        if let Some(turn) = &turn
+            && !world.busy.insert(turn.clone())
+        {
+            let what = format!("OperationAborted: another write to {turn} is under way");
+            world.violations.push(Violation { address: address.clone(), what: what.clone(), needed_by: None });
+            return Err(WriteError::NotYet {
+                what: format!("write {address}"),
+                awaited: "the other one".into(),
+                why: what,
+            });
+        }
+        Ok(Self(cloud.clone(), turn))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if let Some(turn) = &self.1 {
+            self.0.world().busy.remove(turn);
+        }
+    }
+}
+
 /// A registered kind with this world behind it.
 struct Remembered {
     kind: Box<dyn AnyKind>,
@@ -677,6 +795,9 @@ impl AnyKind for Remembered {
     }
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         self.kind.claimed(live, desired, last)
+    }
+    fn turn(&self, physical_id: &str) -> Option<String> {
+        self.kind.turn(physical_id)
     }
     fn settled(&self, written: &Document, shown: &Document) -> bool {
         self.kind.settled(written, shown)
@@ -711,11 +832,18 @@ impl AnyLive for Remembered {
         action: &'a Action<Document>,
     ) -> Boxed<'a, Result<(), WriteError>> {
         Box::pin(async move {
+            let turn = self.kind.turn(&target.physical_id).map(|turn| format!("{scope} {turn}"));
+            let _busy = match Busy::begin(&self.cloud, turn, &target.address) {
+                Ok(busy) => busy,
+                Err(error) => return Err(error),
+            };
             self.cloud.delay(&target.address.to_string()).await;
             let (result, cut) = {
                 let mut world = self.cloud.world();
                 let id = Id::new(self.name(), scope, &target.physical_id);
-                world.call(cloud.project(), &id, target, action)
+                let hangs = world.faults.hang.take_if(|address| *address == target.address.to_string()).is_some();
+                let (result, cut) = world.call(cloud.project(), &id, target, action);
+                (result, if hangs { Some(Arc::default()) } else { cut })
             };
             if let Some(told) = cut {
                 told.notify_one();
@@ -744,11 +872,20 @@ impl World {
                 *left -= 1;
                 true
             }
-            _ => false,
+            _ => match self.late.get_mut(&id) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    true
+                }
+                _ => false,
+            },
         };
         let thing = if stale { self.before.get(&id).and_then(Option::as_ref) } else { self.things.get(&id) };
         let Some(thing) = thing else { return Ok(Observed::Absent) };
-        let body = self.current(thing);
+        let mut body = self.current(thing);
+        if kind == ROLE {
+            body["unique_id"] = unique_id(thing.uid).into();
+        }
         let tag = |field: &str, name: &str| {
             body.get(field).and_then(|tags| tags.get(name)).and_then(Value::as_str).map(ToOwned::to_owned)
         };
@@ -825,12 +962,27 @@ impl World {
             *left -= 1;
             let awaited = "what was just made to be known".to_owned();
             Err(WriteError::NotYet { what: format!("write {address}"), awaited, why: "NoSuchEntity".into() })
+        } else if self.faults.storm.as_mut().is_some_and(|storm| storm.strikes(storm.failed)) {
+            Err(WriteError::Failed { what: format!("write {address}"), why: "InternalError".into() })
+        } else if self.faults.storm.as_mut().is_some_and(|storm| storm.strikes(storm.throttled)) {
+            let awaited = "the service to take requests again".to_owned();
+            Err(WriteError::NotYet { what: format!("write {address}"), awaited, why: "Throttling".into() })
         } else {
             self.writes.push(format!("{verb} {address}"));
             let before = self.things.get(id).cloned();
             let done = self.perform(project, id, &target.address, action);
             self.before.insert(id.clone(), before);
-            done
+            if done.is_ok() && self.faults.storm.as_mut().is_some_and(|storm| storm.strikes(storm.stale)) {
+                self.late.insert(id.clone(), 1 + n % 3);
+            } else {
+                self.late.remove(id);
+            }
+            let struck = self.faults.storm.as_mut().is_some_and(|storm| storm.strikes(storm.lost));
+            if done.is_ok() && (struck || self.faults.lost.remove(&address)) {
+                Err(WriteError::Unanswered { what: format!("write {address}"), why: "connection reset".into() })
+            } else {
+                done
+            }
         };
         if let Some((at, sender)) = &self.faults.stop
             && n >= *at
@@ -876,7 +1028,8 @@ impl World {
             let owner = thing.body.pointer("/tags/bailiwick:project").and_then(Value::as_str);
             let labelled = thing.body.get("labels").and_then(|l| l.get(MARK)).and_then(Value::as_str);
             let untagged = [ROLE_POLICY, ATTACHMENT].contains(&id.kind.as_str());
-            if id.kind == ROLE || !(untagged || owner.or(labelled) == Some(project)) {
+            let elsewhere = id.kind == ROLE && thing.body.get("path") != after.get("path");
+            if elsewhere || !(untagged || owner.or(labelled) == Some(project)) {
                 return Err(WriteError::Conflict {
                     what: format!("create {address}"),
                     holder: "somebody else".into(),
@@ -942,7 +1095,9 @@ impl World {
         match id.kind.as_str() {
             ROLE => {
                 for arn in principals(after) {
-                    has(format!("trusted role {arn}"), self.role_by_arn(&arn).is_some());
+                    if let Some(error) = self.unknown_principal(address, &arn) {
+                        return Err(error);
+                    }
                 }
                 let trust = Policy::from_value(&after["trust"]).map_err(|e| WriteError::Failed {
                     what: format!("write {address}"),
@@ -970,7 +1125,9 @@ impl World {
             }
             ASSOCIATION => {
                 for arn in [text("role_arn"), text("target_role_arn")].iter().filter(|arn| !arn.is_empty()) {
-                    has(format!("role {arn}"), self.role_by_arn(arn).is_some());
+                    if let Some(error) = self.unknown_principal(address, arn) {
+                        return Err(error);
+                    }
                 }
             }
             BUCKET => {
@@ -1142,8 +1299,8 @@ impl World {
         kept.extend(ours);
         let body = json!({ "Statement": kept });
         for arn in principals(&body) {
-            if self.role_by_arn(&arn).is_none() {
-                return Err(self.violation(address, &format!("it names the role {arn}, which does not exist")));
+            if let Some(error) = self.unknown_principal(address, &arn) {
+                return Err(error);
             }
         }
         thing.body["Statement"] = body["Statement"].clone();

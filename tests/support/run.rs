@@ -22,6 +22,7 @@ use bailiwick::report::wire;
 use bailiwick::session::{Environment, Session};
 use bailiwick::spec::{Facts, SourceFile, Spec, load};
 use bailiwick::state::{Entry, Journal, Lineage, State, fold};
+use serde_json::json;
 use tokio::sync::watch;
 
 use super::memory::{Cloud, Id};
@@ -58,6 +59,29 @@ struct Kept {
     state: Option<String>,
     journal: Vec<u8>,
     locked: Option<LockInfo>,
+    trouble: Option<Trouble>,
+    /// How often something was stored.
+    stored: usize,
+}
+
+/// What befalls the state's home.
+#[derive(Clone, Debug)]
+pub enum Trouble {
+    /// Nothing can be stored after so many times more.
+    Full(usize),
+    /// The process dies at the n-th time from now that something is stored.
+    Dies(usize, Death, Arc<tokio::sync::Notify>),
+}
+
+/// When a process dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// Before anything is stored.
+    Before,
+    /// When half of it is stored.
+    Half,
+    /// When all of it is stored, and before anybody learnt of it.
+    After,
 }
 
 /// A state's home in memory, in the form in which it would be on a disk.
@@ -102,6 +126,46 @@ impl MemoryBackend {
             .filter(|o| o.body.as_ref().is_some_and(|body| body.0.get("exclusive").is_some()))
             .map(|o| o.physical_id)
             .collect()
+    }
+
+    /// Something befalls it from now on.
+    pub fn trouble(&self, trouble: Trouble) {
+        let mut kept = self.kept();
+        let now = kept.stored;
+        kept.trouble = Some(match trouble {
+            Trouble::Full(after) => Trouble::Full(now + after),
+            Trouble::Dies(at, death, told) => Trouble::Dies(now + at, death, told),
+        });
+    }
+
+    /// Everything can be stored again.
+    pub fn mend(&self) {
+        self.kept().trouble = None;
+    }
+
+    /// How often something was stored.
+    #[must_use]
+    pub fn stored(&self) -> usize {
+        self.kept().stored
+    }
+
+    /// What happens to this attempt to store something; nothing if all is well.
+    fn befalls(&self) -> Result<Option<(Death, Arc<tokio::sync::Notify>)>, BackendError> {
+        let mut kept = self.kept();
+        kept.stored += 1;
+        match &kept.trouble {
+            Some(Trouble::Full(after)) if kept.stored > *after => {
+                Err(BackendError::Io { path: "memory".into(), why: std::io::ErrorKind::StorageFull.into() })
+            }
+            Some(Trouble::Dies(at, death, told)) if kept.stored == *at => Ok(Some((*death, told.clone()))),
+            _ => Ok(None),
+        }
+    }
+
+    /// The journal as it is stored.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.kept().journal).into_owned()
     }
 
     /// How long the journal is.
@@ -150,14 +214,21 @@ impl Backend for MemoryBackend {
 
     fn append<'a>(&'a self, entries: &'a [Entry]) -> Boxed<'a, ()> {
         Box::pin(async move {
-            let mut kept = self.kept();
-            // What a crash tore is not built upon.
-            let whole = kept.journal.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
-            kept.journal.truncate(whole);
-            for entry in entries {
-                let line = entry.line()?;
-                kept.journal.extend_from_slice(line.as_bytes());
+            let death = self.befalls()?;
+            let lines = entries.iter().map(Entry::line).collect::<Result<Vec<_>, _>>()?.concat();
+            let written = match &death {
+                None | Some((Death::After, _)) => lines.len(),
+                Some((Death::Half, _)) => lines.len() / 2,
+                Some((Death::Before, _)) => 0,
+            };
+            {
+                let mut kept = self.kept();
+                // What a crash tore is not built upon.
+                let whole = kept.journal.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
+                kept.journal.truncate(whole);
+                kept.journal.extend_from_slice(&lines.as_bytes()[..written]);
             }
+            die(death).await;
             Ok(())
         })
     }
@@ -170,11 +241,28 @@ impl Backend for MemoryBackend {
             }
             let text = state.to_text()?;
             let version = Version::Digest(Digest::of(text.as_bytes()));
-            let mut kept = self.kept();
-            kept.state = Some(text);
-            kept.journal.clear();
+            let death = self.befalls()?;
+            {
+                let mut kept = self.kept();
+                // The state goes first, and the journal after it: between the two a process may die.
+                if death.as_ref().is_none_or(|(death, _)| *death != Death::Before) {
+                    kept.state = Some(text);
+                }
+                if death.as_ref().is_none_or(|(death, _)| *death == Death::After) {
+                    kept.journal.clear();
+                }
+            }
+            die(death).await;
             Ok(version)
         })
+    }
+}
+
+/// Never returns if the process dies here: whoever waits for it is to be dropped.
+async fn die(death: Option<(Death, Arc<tokio::sync::Notify>)>) {
+    if let Some((_, told)) = death {
+        told.notify_one();
+        std::future::pending::<()>().await;
     }
 }
 
@@ -192,6 +280,10 @@ pub struct Project {
     pub cloud: Cloud,
     pub backend: MemoryBackend,
     pub limits: Limits,
+    /// Whether findings are worked out, which takes most of the time of a plan.
+    pub checks: bool,
+    /// Tells the time for the journal.
+    pub clock: Arc<dyn Fn() -> String + Send + Sync>,
     heard: Arc<Heard>,
 }
 
@@ -270,8 +362,21 @@ impl Project {
     /// A project on a cloud, with a state of its own.
     #[must_use]
     pub fn new(name: &str, cloud: Cloud) -> Self {
-        let limits = Limits { steps: 4, patience: Duration::from_secs(60), pause: Duration::from_secs(1) };
-        Self { cloud, backend: MemoryBackend::new(name), limits, heard: Arc::default() }
+        let limits = Limits {
+            steps: 4,
+            patience: Duration::from_secs(60),
+            grace: Duration::from_secs(5),
+            pause: Duration::from_secs(1),
+        };
+        let backend = MemoryBackend::new(name);
+        Self { cloud, backend, limits, checks: true, clock: Arc::new(noon), heard: Arc::default() }
+    }
+
+    /// The same project, of which somebody else takes care at the same time.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        let (cloud, backend, clock) = (self.cloud.clone(), self.backend.clone(), self.clock.clone());
+        Self { cloud, backend, limits: self.limits, checks: self.checks, clock, heard: Arc::default() }
     }
 
     /// What was heard since the last time.
@@ -328,7 +433,7 @@ impl Project {
             desired: &prepared.desired,
             snapshot: Some(&prepared.snapshot),
         };
-        let findings = check::run(&context, "2026-01-01");
+        let findings = if self.checks { check::run(&context, "2026-01-01") } else { Vec::new() };
         let drift = diff::drift(&prepared.diff, |name| engine.kind(name));
         Ok(Planned { plan, findings, drift, unknown, state, version, facts, chains, prepared })
     }
@@ -348,8 +453,9 @@ impl Project {
         let session = Self::session(spec);
         let engine = self.engine(&register, &session);
         let Planned { plan, state, version, .. } = planned;
-        let Executed { outcomes, state } = engine.execute(&plan, state, &version, &self.backend, &noon, stop).await?;
-        Ok(Applied { plan, outcomes, state })
+        let Executed { outcomes, state, broken } =
+            engine.execute(&plan, state, &version, &self.backend, &*self.clock, stop).await;
+        broken.map_or(Ok(Applied { plan, outcomes, state }), Err)
     }
 
     /// What moved of all that a plan touches.
@@ -457,4 +563,32 @@ fn too_early(plan: &Plan, address: &Address, user: &Id, done_before: &BTreeMap<S
         let mut users = users.filter(|s| Id::new(s.name.address.kind().as_str(), &s.scope, &s.physical_id) == *user);
         !in_place && users.any(|s| done.is_some_and(|done| !done.contains(&s.name)))
     })
+}
+
+/// Others write beside us, where they may.
+#[must_use]
+pub fn plant(project: &Project) -> Vec<(Id, &'static str)> {
+    let mut world = project.cloud.world();
+    let ids: Vec<Id> = world.ids().cloned().collect();
+    let exclusive = project.backend.exclusive();
+    let mut planted = Vec::new();
+    for id in ids {
+        let name = id.name.clone();
+        match id.kind.as_str() {
+            "aws.s3.bucket_policy" | "aws.kms.key_policy" if !exclusive.contains(&name) => {
+                let statement = json!({"Sid": "Planted", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
+                    "Resource": "*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}});
+                world.add_statement(&id, statement);
+            }
+            "aws.iam.role" | "aws.iam.policy" | "aws.s3.bucket" | "aws.kms.key" => {
+                world.edit(&id, |body| body["tags"]["planted"] = "Planted".into());
+            }
+            "aws.iam.oidc_provider" => {
+                world.edit(&id, |body| body["client_ids"]["Planted"] = true.into());
+            }
+            _ => continue,
+        }
+        planted.push((id, "Planted"));
+    }
+    planted
 }

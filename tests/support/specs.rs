@@ -5,6 +5,8 @@
 use std::fmt;
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Map, Value, json};
 
 type Bytes = [u8; 8];
@@ -47,6 +49,16 @@ pub fn drafts() -> impl Strategy<Value = Draft> {
             grants,
         },
     )
+}
+
+/// The valid spec of a seed.
+#[must_use]
+pub fn draft_of(seed: u64) -> Draft {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
+    drafts().new_tree(&mut runner).unwrap().current()
 }
 
 const IDS: [&str; 3] = ["111111111111", "022222222222", "333333333333"];
@@ -258,7 +270,8 @@ fn set(entry: &mut Value, when: bool, key: &str, value: Value) {
 pub struct Chance(pub u64);
 
 impl Chance {
-    fn below(&mut self, most: usize) -> usize {
+    /// A number from 0 to one less than `most`.
+    pub fn below(&mut self, most: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -108,6 +108,10 @@ impl Kind for Bucket {
         differences.iter().all(|d| reset(d) || (resolved && d.path.field() == "encryption"))
     }
 
+    fn turn(physical_id: &str) -> Option<String> {
+        Some(format!("bucket/{physical_id}"))
+    }
+
     fn desire(spec: &Spec, facts: &Facts, _chains: &Chains, want: &mut Wanted<BucketBody>) {
         for (key, bucket) in spec.buckets.iter().filter(|(_, b)| b.managed) {
             let encryption = match &bucket.encryption {

@@ -17,6 +17,10 @@ impl Kind for BucketPolicy {
     const NAME: &'static str = "aws.s3.bucket_policy";
     type Body = SharedDocument;
 
+    fn turn(physical_id: &str) -> Option<String> {
+        Some(format!("bucket/{physical_id}"))
+    }
+
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<SharedDocument>) {
         for (key, bucket) in spec.buckets.iter().filter(|(_, b)| b.managed) {
             let statements = access::bucket_statements(spec, chains, key);
@@ -61,7 +65,9 @@ impl Kind for BucketPolicy {
 #[cfg(feature = "aws")]
 mod live {
     use super::super::bucket::expected_owner;
+    use super::super::shared_document::refuse_lockout;
     use super::{BucketPolicy, SharedDocument};
+    use crate::access::Guarded;
     use crate::address::Scope;
     use crate::iam::{Place, measure_text};
     use crate::kind::Action;
@@ -167,7 +173,7 @@ mod live {
             };
             let size = measure_text(Place::BucketPolicy, &text);
             if size.is_over() {
-                return Err(WriteError::Failed {
+                return Err(WriteError::Refused {
                     what,
                     why: format!(
                         "it would have {} bytes with the {} statements of others, and at most {} are allowed: \
@@ -176,6 +182,7 @@ mod live {
                     ),
                 });
             }
+            refuse_lockout(cloud, scope, Guarded::Bucket(bucket), &what, &text).await?;
             s3.put_bucket_policy()
                 .bucket(bucket)
                 .set_expected_bucket_owner(owner)
@@ -316,11 +323,20 @@ mod live {
         }
 
         #[tokio::test]
+        async fn a_policy_that_would_shut_out_its_writer_is_not_sent() {
+            const DENY: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Closed","Effect":"Deny","Principal":"*","Action":"s3:PutBucketPolicy","Resource":"arn:aws:s3:::acme-weights"}]}"#;
+            let (done, requests) = check_write((200, DENY), Action::Create { after: body(false) }).await;
+            let Err(WriteError::Refused { why, .. }) = done else { panic!("{done:?}") };
+            assert!(why.contains("arn:aws:iam::111111111111:user/t") && why.contains("`Closed`"), "{why}");
+            assert_eq!(requests.len(), 1);
+        }
+
+        #[tokio::test]
         async fn a_policy_that_is_too_large_is_not_sent() {
             let name = "k".repeat(20_400);
             let text: &'static str = Box::leak(FOREIGN.replace("weights/*", &name).into_boxed_str());
             let (done, requests) = check_write((200, text), Action::Create { after: body(false) }).await;
-            let Err(WriteError::Failed { why, .. }) = done else { panic!("{done:?}") };
+            let Err(WriteError::Refused { why, .. }) = done else { panic!("{done:?}") };
             assert!(why.contains("at most 20480 are allowed: nothing was written"), "{why}");
             assert_eq!(requests.len(), 1);
         }

@@ -218,11 +218,16 @@ mod live {
                 .set_description(body.description.clone())
                 .set_tags(Some(sdk_tags(&body.tags)?))
                 .customize()
-                // A second try after a lost answer would make a second key.
+                // A second try after a lost answer would make a second key: it is looked for first.
                 .config_override(aws_sdk_kms::config::Builder::new().retry_classifier(OnlyIfRefused))
                 .send()
                 .await
-                .map_err(|error| write_error(format!("create key `{alias}`"), &error))?;
+                .map_err(|error| match write_error(format!("create key `{alias}`"), &error) {
+                    WriteError::Unanswered { what, why } => {
+                        WriteError::NotYet { what, awaited: "a look at whether the key was made".into(), why }
+                    }
+                    other => other,
+                })?;
             made.key_metadata.ok_or_else(|| WriteError::Failed {
                 what: format!("create key `{alias}`"),
                 why: "KMS named no key in its answer".into(),

@@ -65,7 +65,9 @@ impl Kind for KeyPolicy {
 #[cfg(feature = "aws")]
 mod live {
     use super::super::key::describe;
+    use super::super::shared_document::refuse_lockout;
     use super::{KeyPolicy, SharedDocument};
+    use crate::access::Guarded;
     use crate::address::Scope;
     use crate::iam::{Place, measure_text};
     use crate::kind::Action;
@@ -120,7 +122,7 @@ mod live {
             let kms = cloud.kms(scope).await?;
             let alias = target.physical_id.as_str();
             let what = format!("write the policy of key `{alias}`");
-            let failed = |why: String| WriteError::Failed { what: what.clone(), why };
+            let failed = |why: String| WriteError::Refused { what: what.clone(), why };
             let body = match action {
                 Action::Create { after } | Action::Update { after, .. } => after.clone(),
                 Action::Delete { .. } => SharedDocument::of(Vec::new(), false),
@@ -155,6 +157,7 @@ mod live {
                     size.used, document.foreign, size.quota
                 )));
             }
+            refuse_lockout(cloud, scope, Guarded::Key(alias), &what, &text).await?;
             kms.put_key_policy()
                 .key_id(id)
                 .policy_name(POLICY_NAME)
@@ -285,7 +288,7 @@ mod live {
             old["Action"] = "kms:GenerateDataKey".into();
             for action in [Action::Create { after: body() }, Action::Delete { before: body(), adopted: false }] {
                 let (done, sent) = check_write(std::slice::from_ref(&old), action).await;
-                let Err(WriteError::Failed { why, .. }) = done else { panic!("{done:?}") };
+                let Err(WriteError::Refused { why, .. }) = done else { panic!("{done:?}") };
                 assert!(why.contains("no statement but ours"), "{why}");
                 assert_eq!(sent, [Value::Null; 0]);
             }

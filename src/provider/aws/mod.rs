@@ -58,8 +58,8 @@ mod sdk {
 
     /// What an answer means for a writer; `what` completes "cannot ...".
     ///
-    /// A principal that was just made is unknown to other services for some seconds, and two writes to one object may
-    /// overlap: both are worth trying again.
+    /// Two writes to one object may overlap, which is worth trying again. A principal that is not known may have been made
+    /// a moment ago or not exist: that is for the caller to find out.
     pub(in crate::provider) fn write_error<E>(what: impl Into<String>, error: &SdkError<E, HttpResponse>) -> WriteError
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
@@ -67,17 +67,21 @@ mod sdk {
         let (what, why) = (what.into(), answer(error));
         let message =
             error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default().to_lowercase();
-        let unknown_principal = message.contains("invalid principal") || message.contains("principal in policy");
+        if matches!(error, SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_)) {
+            return WriteError::Unanswered { what, why };
+        }
         match code(error) {
             Some("MalformedPolicy" | "MalformedPolicyDocument" | "MalformedPolicyDocumentException")
-                if unknown_principal =>
+                if message.contains("invalid principal") || message.contains("principal in policy") =>
             {
-                WriteError::NotYet { what, awaited: "the principals of the policy to be known".into(), why }
+                WriteError::UnknownPrincipal { what, why }
             }
             Some("InvalidParameterException")
-                if message.contains("role") && (message.contains("not exist") || message.contains("trust policy")) =>
+                if message.contains("invalid principal")
+                    || message.contains("role")
+                        && (message.contains("not exist") || message.contains("trust policy")) =>
             {
-                WriteError::NotYet { what, awaited: "the role to be known to EKS".into(), why }
+                WriteError::UnknownPrincipal { what, why }
             }
             Some(
                 "OperationAborted"
@@ -86,6 +90,10 @@ mod sdk {
                 | "ConditionalRequestConflict"
                 | "DeleteConflict",
             ) => WriteError::NotYet { what, awaited: "another change of the same object to settle".into(), why },
+            // The emulators' word for what they do not know.
+            code if code.is_some_and(is_throttle) || status(error).is_some_and(|status| status >= 500 && status != 501) => {
+                WriteError::NotYet { what, awaited: "the service to take requests again".into(), why }
+            }
             _ if is_denied(error) => WriteError::Denied { what, why },
             _ => WriteError::Failed { what, why },
         }

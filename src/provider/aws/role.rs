@@ -34,6 +34,9 @@ pub struct RoleBody {
     pub permissions_boundary: Option<String>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// The id that IAM gave it, by which policies show it once it is gone. Only read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_id: Option<String>,
 }
 
 impl Kind for Role {
@@ -42,6 +45,10 @@ impl Kind for Role {
     const RELEASE: Release = Release::Forget;
     const RESETS: &'static [&'static str] = &["description", "max_session_duration"];
     type Body = RoleBody;
+
+    fn turn(physical_id: &str) -> Option<String> {
+        Some(format!("role/{}", physical_id.split('/').next().unwrap_or(physical_id)))
+    }
 
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<RoleBody>) {
         let everyone = chains.roles();
@@ -74,6 +81,7 @@ impl Kind for Role {
                     .map(|boundary| spec.policies.get(boundary).map_or_else(|| boundary.clone(), |p| p.arn(spec))),
                 tags: tags(spec, Self::NAME, key, entry.map_or(&no_tags, |e| &e.tags)),
                 trust,
+                unique_id: None,
             };
             let mut wish = Wish::new(key, spec.account_scope(&role.account), &role.name, body).at(source);
             wish.protect = entry.is_some_and(|e| e.protect);
@@ -230,6 +238,7 @@ mod live {
                     .and_then(|b| b.permissions_boundary_arn())
                     .map(ToOwned::to_owned),
                 tags,
+                unique_id: Some(role.role_id().to_owned()).filter(|id| !id.is_empty()),
             },
         })
     }
@@ -452,6 +461,7 @@ mod live {
                 max_session_duration: None,
                 permissions_boundary: None,
                 tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+                unique_id: None,
             };
             let result = Role::write(&server.session(), &scope(), &target(), &Action::Create { after }).await;
             let requests = server.requests();

@@ -27,6 +27,10 @@ impl Kind for RolePolicy {
     const IMMUTABLE: &'static [&'static str] = &["role", "name"];
     type Body = RolePolicyBody;
 
+    fn turn(physical_id: &str) -> Option<String> {
+        Some(format!("role/{}", physical_id.split('/').next().unwrap_or(physical_id)))
+    }
+
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<RolePolicyBody>) {
         for (key, role) in chains.roles().iter().filter(|(_, role)| role.managed) {
             let wish = |name: &str, document: Policy| {

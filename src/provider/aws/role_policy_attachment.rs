@@ -25,6 +25,10 @@ impl Kind for RolePolicyAttachment {
     const IMMUTABLE: &'static [&'static str] = &["role", "policy_arn"];
     type Body = RolePolicyAttachmentBody;
 
+    fn turn(physical_id: &str) -> Option<String> {
+        Some(format!("role/{}", physical_id.split('/').next().unwrap_or(physical_id)))
+    }
+
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<RolePolicyAttachmentBody>) {
         let ours: BTreeMap<String, &String> = spec.policies.iter().map(|(key, p)| (p.arn(spec), key)).collect();
         for (key, role) in chains.roles().iter().filter(|(_, role)| role.managed) {

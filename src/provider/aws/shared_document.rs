@@ -18,8 +18,16 @@ use serde_json::{Map, Value};
 #[cfg(any(feature = "aws", test))]
 use crate::access;
 use crate::access::Chains;
+#[cfg(feature = "aws")]
+use crate::access::Guarded;
+#[cfg(feature = "aws")]
+use crate::address::Scope;
 use crate::document::Document;
 use crate::iam::{Policy, Principal, Selector, Statement, Version};
+#[cfg(feature = "aws")]
+use crate::live::WriteError;
+#[cfg(feature = "aws")]
+use crate::session::Session;
 
 /// A document that is owned by statement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,6 +125,28 @@ impl SharedDocument {
         let changed = Policy::from_value(&document).ok() != before;
         Ok(Rewritten { text: Some(document.to_string()), foreign, changed })
     }
+}
+
+/// Refuses a document that would shut out the identity that writes it.
+///
+/// # Errors
+/// What that identity could not do any more.
+#[cfg(feature = "aws")]
+pub(super) async fn refuse_lockout(
+    cloud: &Session,
+    scope: &Scope,
+    resource: Guarded<'_>,
+    what: &str,
+    text: &str,
+) -> Result<(), WriteError> {
+    let refused = |why: String| WriteError::Refused {
+        what: what.to_owned(),
+        why: format!("{why}: nothing was written; change that policy first, so that it leaves out the caller"),
+    };
+    let Scope::Account { account, .. } = scope else { return Ok(()) };
+    let caller = cloud.caller(account).await?;
+    let policy = parse(text).map_err(refused)?;
+    access::lockout(resource, &caller, &policy).map_or(Ok(()), |why| Err(refused(why)))
 }
 
 /// What of a live document is ours to judge; `null` if nothing is.

@@ -1,0 +1,478 @@
+//! Whatever happens during an apply, the next run knows where things stand: kills, failing calls, lost answers, throttling,
+//! two runs at once, a full disk, a clock that jumps.
+//!
+//! Every run follows from its seed, which a failure prints. `FAULTS_FROM` and `FAULTS_RUNS` choose others, and
+//! `FAULTS_TRACE` shows the plans of a run. `FAULTS_EMULATED` says how many runs of the built program are made against the emulators.
+
+// A test ends where it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+#[cfg(all(feature = "aws", feature = "kubernetes"))]
+#[path = "support/emulators.rs"]
+mod emulators;
+#[path = "support/memory.rs"]
+mod memory;
+#[path = "support/run.rs"]
+mod run;
+#[path = "support/specs.rs"]
+mod specs;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bailiwick::backend::{Backend as _, LockInfo};
+use bailiwick::spec::Spec;
+use memory::{Cloud, Cut, Storm};
+use run::{Death, Project, Trouble, plant, spec};
+use specs::{Chance, PROJECT, draft_of};
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Runs a case with time that passes only when everybody waits.
+fn with_paused_time<T>(case: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(case)
+}
+
+/// What some runs had to bear.
+#[derive(Default)]
+struct Table {
+    runs: AtomicUsize,
+    kills: AtomicUsize,
+    faults: AtomicUsize,
+    locked: AtomicUsize,
+    converged: AtomicUsize,
+    lost: AtomicUsize,
+}
+
+impl Table {
+    fn print(&self, title: &str) {
+        let n = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        println!(
+            "{title}: runs {}, kills {}, faults {}, kept out by the lock {}, converged {}, lost {}",
+            n(&self.runs),
+            n(&self.kills),
+            n(&self.faults),
+            n(&self.locked),
+            n(&self.converged),
+            n(&self.lost),
+        );
+    }
+}
+
+/// Makes runs on all cores, and says which seed failed.
+fn for_each_seed(table: &Table, seeds: std::ops::Range<u64>, case: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(seeds.start);
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    let failed: Vec<u64> = std::thread::scope(|scope| {
+        let work = || {
+            let mut failed = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds.end {
+                    return failed;
+                }
+                table.runs.fetch_add(1, Ordering::Relaxed);
+                if std::panic::catch_unwind(AssertUnwindSafe(|| case(seed))).is_ok() {
+                    table.converged.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    table.lost.fetch_add(1, Ordering::Relaxed);
+                    println!(
+                        "seed {seed} failed: FAULTS_FROM={seed} FAULTS_RUNS=1 FAULTS_EMULATED=1 cargo test --test faults"
+                    );
+                    failed.push(seed);
+                }
+            }
+        };
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    assert_eq!(failed, Vec::<u64>::new(), "these seeds failed");
+}
+
+fn me(holder: &str) -> LockInfo {
+    LockInfo { holder: holder.into(), ..LockInfo::default() }
+}
+
+/// One apply, as the program makes it: not without the lock, and with whatever comes of it.
+async fn apply(project: &Project, spec: &Spec, table: &Table) {
+    let Ok(_lock) = project.backend.lock(me("somebody")).await else {
+        table.locked.fetch_add(1, Ordering::Relaxed);
+        return;
+    };
+    // A plan cannot be made while something cannot be read, and a state that is not stored is told of.
+    if let Ok(planned) = project.plan(spec).await {
+        let traced = std::env::var_os("FAULTS_TRACE").is_some();
+        if traced {
+            println!("--- {:#?}", run::steps(&planned.plan));
+        }
+        let ended = project.execute(spec, planned, tokio::sync::watch::channel(false).1).await;
+        if traced {
+            println!("--- {:#?}", ended.map(|applied| format!("{:?}", applied.undone())));
+        }
+    }
+}
+
+/// Applies until everything is done, with nothing in the way any more, and then there is nothing left to do.
+async fn recover(project: &Project, spec: &Spec) {
+    project.cloud.mend();
+    project.backend.mend();
+    if std::env::var_os("FAULTS_TRACE").is_some() {
+        println!("--- journal\n{}", project.backend.text());
+    }
+    let _lock = project.backend.lock(me("the next run")).await.ok().expect("a dead run holds no lock");
+    project.apply_all(spec).await;
+    project.assert_settled(spec).await;
+    let (state, ..) = project.state().await;
+    let twice: BTreeMap<String, usize> =
+        state.resources.iter().fold(BTreeMap::new(), |mut counts, (address, owned)| {
+            *counts.entry(format!("{} {} {}", address.kind(), owned.scope, owned.physical_id)).or_default() += 1;
+            counts
+        });
+    assert!(twice.values().all(|n| *n == 1), "the state has something twice: {twice:?}");
+}
+
+/// The clock of a machine that is set while the program runs.
+fn jumping_clock(seed: u64) -> Arc<dyn Fn() -> String + Send + Sync> {
+    let calls = AtomicU64::new(seed);
+    Arc::new(move || {
+        let n = calls.fetch_add(7919, Ordering::Relaxed);
+        format!("20{:02}-0{}-1{}T0{}:00:00Z", n % 60, 1 + n % 9, n % 10, n % 10)
+    })
+}
+
+/// One apply that goes wrong in a way that chance chooses.
+async fn disturbed(project: &Project, spec: &Spec, chance: &mut Chance, table: &Table) {
+    let storm = Storm {
+        seed: u64::try_from(chance.below(1 << 30)).unwrap(),
+        failed: 50,
+        lost: 20,
+        throttled: 50,
+        stale: 50,
+        ..Storm::default()
+    };
+    project.cloud.hide_new_roles(chance.below(6));
+    if chance.below(3) > 0 {
+        project.cloud.storm(storm);
+    }
+    let at = 1 + chance.below(24);
+    let killed = match chance.below(8) {
+        0 => Some(project.cloud.kill_at(at, Cut::BeforeCall)),
+        1 => Some(project.cloud.kill_at(at, Cut::AfterCall)),
+        n @ 2..=4 => {
+            let told = Arc::new(tokio::sync::Notify::new());
+            let death = [Death::Before, Death::Half, Death::After][n - 2];
+            project.backend.trouble(Trouble::Dies(at, death, told.clone()));
+            Some(told)
+        }
+        5 => {
+            project.backend.trouble(Trouble::Full(at - 1));
+            table.faults.fetch_add(1, Ordering::Relaxed);
+            None
+        }
+        _ => None,
+    };
+    let other = project.beside();
+    let both = async {
+        if chance.below(4) == 0 {
+            tokio::join!(apply(project, spec, table), apply(&other, spec, table));
+        } else {
+            apply(project, spec, table).await;
+        }
+    };
+    match killed {
+        None => both.await,
+        Some(killed) => tokio::select! {
+            biased;
+            () = killed.notified() => { table.kills.fetch_add(1, Ordering::Relaxed); }
+            () = both => {}
+        },
+    }
+    table.faults.fetch_add(project.cloud.struck(), Ordering::Relaxed);
+    project.cloud.mend();
+    project.backend.mend();
+}
+
+fn project(seed: u64, specs: &[&Spec]) -> Project {
+    let cloud = Cloud::with_delays(seed + 1);
+    for spec in specs {
+        cloud.prepare(spec);
+    }
+    let mut project = Project::new(PROJECT, cloud);
+    project.limits.steps = 1 + usize::try_from(seed % 8).unwrap();
+    project.checks = false;
+    project.clock = jumping_clock(seed);
+    project
+}
+
+/// Everything that bears our mark.
+fn ours(project: &Project) -> BTreeSet<String> {
+    project.cloud.world().marked()
+}
+
+/// A run: some applies that go wrong, a change of the spec, more of them, and the end.
+fn run_of(seed: u64, table: &Table) {
+    let mut chance = Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let first = spec(&draft_of(seed).text());
+    let second = (chance.below(3) == 0).then(|| spec(&draft_of(seed ^ (1 << 40)).text()));
+    let specs: Vec<&Spec> = [Some(&first), second.as_ref()].into_iter().flatten().collect();
+    with_paused_time(async {
+        let project = project(seed, &specs);
+        let before = project.cloud.world().dump();
+        let mut planted = Vec::new();
+        let mut exclusive = BTreeSet::new();
+        for spec in &specs {
+            for _ in 0..1 + chance.below(2) {
+                disturbed(&project, spec, &mut chance, table).await;
+            }
+            recover(&project, spec).await;
+            exclusive.extend(project.backend.exclusive());
+            if planted.is_empty() {
+                let world = |id: &memory::Id| project.cloud.world().which(id);
+                planted = plant(&project).into_iter().map(|(id, what)| (world(&id), id, what)).collect();
+            }
+        }
+        // The same as if nothing had ever gone wrong.
+        let calm = self::project(seed, &specs);
+        for spec in &specs {
+            calm.apply_all(spec).await;
+        }
+        let (ours, expected) = (ours(&project), ours(&calm));
+        let (more, less) = (ours.difference(&expected).collect::<Vec<_>>(), expected.difference(&ours).collect());
+        assert_eq!((more, less), (Vec::new(), Vec::<&String>::new()), "what is there too much, and what is missing");
+        let overlaps: Vec<String> = {
+            let world = project.cloud.world();
+            let violations = world.violations().iter().filter(|v| v.what.contains("is under way"));
+            violations.map(|v| format!("{}: {}", v.address, v.what)).collect()
+        };
+        assert_eq!(overlaps, Vec::<String>::new(), "writes to one bucket or role overlapped");
+        if chance.below(4) == 0 {
+            let last = specs.last().unwrap().emptied();
+            disturbed(&project, &last, &mut chance, table).await;
+            recover(&project, &last).await;
+        }
+        let after = project.cloud.world().dump();
+        for (id, body) in &before {
+            assert!(after.contains_key(id), "{id} is gone, and was {body}");
+        }
+        for (which, id, what) in planted {
+            let still = project.cloud.world().which(&id) == which && !exclusive.contains(&id.name);
+            if let Some(body) = after.get(&id.to_string()).filter(|_| still) {
+                assert!(body.to_string().contains(what), "{id} lost what is foreign: {body}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_thousand_disturbed_runs_converge() {
+    let table = Table::default();
+    let from = number("FAULTS_FROM", 0);
+    for_each_seed(&table, from..from + number("FAULTS_RUNS", 1000), |seed| run_of(seed, &table));
+    table.print("in memory");
+}
+
+/// Two accounts, IRSA, a managed key, a policy of its own.
+const SERVING: &str = r#"
+version: 1
+project: p
+accounts:
+  platform: { id: "111111111111", region: us-west-2 }
+  models: { id: "222222222222", region: us-west-2 }
+clusters:
+  prod: { account: platform, name: prod-eks, identity: irsa }
+keys:
+  weights: { account: models, alias: model-weights, managed: true }
+buckets:
+  weights: { account: models, name: acme-weights, encryption: { kms_key: weights }, on_destroy: delete }
+roles:
+  loader: { account: platform, name: kserve-loader }
+service_accounts:
+  loader: { cluster: prod, namespace: kserve, name: loader, create_namespace: true, role: loader }
+grants:
+  - { to: loader, bucket: weights, prefix: m/, access: read }
+"#;
+
+/// Dies at every time that anything is stored, before, in the middle and after, while one spec takes another's place.
+fn dies_at_every_boundary(table: &Table, before: Option<&Spec>, after: &Spec) {
+    let boundaries = with_paused_time(async {
+        let project = prepared(before).await;
+        let stored = project.backend.stored();
+        project.apply_all(after).await;
+        project.backend.stored() - stored
+    });
+    assert!(boundaries > 10, "{boundaries}");
+    let deaths = [Death::Before, Death::Half, Death::After];
+    let cases = deaths.iter().flat_map(|death| (1..=boundaries).map(move |at| (*death, at)));
+    for (death, at) in cases {
+        table.runs.fetch_add(1, Ordering::Relaxed);
+        with_paused_time(async {
+            let project = prepared(before).await;
+            let told = Arc::new(tokio::sync::Notify::new());
+            project.backend.trouble(Trouble::Dies(at, death, told.clone()));
+            assert!(project.apply_until_killed(after, &told).await, "it dies at {at}");
+            table.kills.fetch_add(1, Ordering::Relaxed);
+            recover(&project, after).await;
+            table.converged.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+}
+
+async fn prepared(spec: Option<&Spec>) -> Project {
+    let mut project = Project::new(PROJECT, Cloud::new());
+    project.limits.steps = 2;
+    if let Some(spec) = spec {
+        project.apply_all(spec).await;
+    }
+    project
+}
+
+#[test]
+fn a_death_at_every_boundary_of_the_journal_is_recovered_from() {
+    let table = Table::default();
+    let serving = spec(SERVING);
+    let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
+    dies_at_every_boundary(&table, None, &serving);
+    dies_at_every_boundary(&table, Some(&serving), &renamed);
+    dies_at_every_boundary(&table, Some(&serving), &serving.emptied());
+    table.print("at every boundary");
+}
+
+#[test]
+fn a_state_that_cannot_be_stored_stops_the_run_before_the_next_call() {
+    let serving = spec(SERVING);
+    with_paused_time(async {
+        let project = prepared(None).await;
+        project.backend.trouble(Trouble::Full(0));
+        let planned = project.plan(&serving).await.unwrap();
+        let error = project.execute(&serving, planned, tokio::sync::watch::channel(false).1).await.err().unwrap();
+        assert!(error.to_string().contains("no storage space"), "{error}");
+        assert_eq!(project.cloud.world().counts().writes, 0, "what cannot be recorded is not done");
+        recover(&project, &serving).await;
+    });
+}
+
+/// The built program against the emulators, killed at any request, with an AWS that is late, busy and loses answers.
+#[cfg(all(feature = "aws", feature = "kubernetes"))]
+mod emulator {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::{Value, json};
+
+    use crate::emulators::{Gate, MODELS, PLATFORM, RESEARCH, Verdict, World};
+    use crate::specs::Chance;
+    use crate::{Table, for_each_seed, number};
+
+    const SPEC: &str = r#"version: 1
+project: serving
+accounts:
+  platform: { id: "111111111111", region: us-west-2, assume_role: bailiwick }
+  models: { id: "222222222222", region: us-west-2, assume_role: bailiwick }
+clusters:
+  prod: { account: platform, name: prod-eks, context: prod, identity: irsa }
+keys:
+  weights: { account: models, alias: weights, managed: true }
+buckets:
+  weights: { account: models, name: acme-weights, versioning: true, encryption: { kms_key: weights } }
+roles:
+  trainer: { account: platform, name: trainer, trust: [{ service: ec2.amazonaws.com }], policies: [reports] }
+policies:
+  reports:
+    account: platform
+    name: reports
+    document: { Version: "2012-10-17", Statement: [{ Effect: Allow, Action: "s3:ListAllMyBuckets", Resource: "*" }] }
+service_accounts:
+  loader: { cluster: prod, namespace: NAMESPACE, name: loader }
+  job: { cluster: prod, namespace: NAMESPACE, name: job, identity: pod_identity }
+grants:
+  - { to: loader, bucket: weights, prefix: mistral/, access: read }
+  - { to: job, bucket: weights, prefix: mistral/, access: read_write }
+"#;
+
+    fn foreign() -> Value {
+        json!({
+            "Sid": "AuditorsRead", "Effect": "Allow", "Action": "s3:GetObject",
+            "Principal": { "AWS": "arn:aws:iam::333333333333:role/auditor" },
+            "Resource": "arn:aws:s3:::acme-weights/reports/*"
+        })
+    }
+
+    fn statements(world: &World) -> Vec<Value> {
+        let policy = world.aws.bucket_policy(MODELS, "acme-weights").unwrap_or_default();
+        policy["Statement"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// One apply that is killed at some request, if it sends that many, while a second one tries its luck.
+    fn killed(world: &mut World, chance: &mut Chance, table: &Table) {
+        let at = chance.below(120);
+        let sent = AtomicUsize::new(0);
+        let gate = Gate::open(&world.aws, move |_| {
+            if sent.fetch_add(1, Ordering::Relaxed) == at { Verdict::Hold } else { Verdict::Pass }
+        });
+        world.through(&gate);
+        let mut run = world.start(&["apply", "--yes"]);
+        if gate.holds(&mut run) {
+            if chance.below(3) == 0 {
+                let second = world.bailiwick(&["apply", "--yes"]).exits(1);
+                second.says(&["is locked by"]);
+                table.locked.fetch_add(1, Ordering::Relaxed);
+            }
+            run.signal("KILL");
+            table.kills.fetch_add(1, Ordering::Relaxed);
+            run.end();
+            // The request was sent, and arrives.
+            gate.release();
+        } else {
+            run.end();
+        }
+        world.without_gate();
+    }
+
+    fn run_of(seed: u64, table: &Table) {
+        let mut chance = Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let mut world = World::new();
+        world.aws.seed(&json!({
+            "roles": [{ "account": RESEARCH, "name": "auditor" }],
+            "clusters": [{ "account": PLATFORM, "region": "us-west-2", "name": "prod-eks" }],
+            "buckets": [{
+                "account": MODELS, "region": "us-west-2", "name": "acme-weights", "tags": { "owner": "models" },
+                "policy": { "Version": "2012-10-17", "Statement": [foreign()] },
+            }],
+        }));
+        world.spec(SPEC);
+        for _ in 0..1 + chance.below(2) {
+            world.aws.rules(&json!({
+                "seed": seed, "new_principals": chance.below(30), "canonical": true, "page": 1, "overlap": true,
+                "throttled": 0.02, "failed": 0.05, "lost": 0.02, "stale": 0.05,
+            }));
+            killed(&mut world, &mut chance, table);
+            let counts = world.aws.rules_applied()["counts"].clone();
+            let faults: u64 = counts.as_object().unwrap().values().filter_map(Value::as_u64).sum();
+            table.faults.fetch_add(usize::try_from(faults).unwrap(), Ordering::Relaxed);
+        }
+        world.aws.rules(&json!({ "canonical": true, "page": 1, "overlap": true }));
+        world.apply();
+        world.settled();
+        assert!(statements(&world).contains(&foreign()));
+        assert_eq!(world.aws.roles(PLATFORM), ["serving-job", "serving-loader", "trainer"], "no more and no fewer");
+        assert_eq!(world.aws.managed_policies(PLATFORM), ["reports"]);
+        world.aws.rules(&json!({}));
+        let keys = world.aws.kms(MODELS, "ListKeys", &json!({})).json();
+        assert_eq!(keys["Keys"].as_array().map(Vec::len), Some(1), "no key exists twice: {keys}");
+        world.bailiwick(&["destroy", "--yes"]).exits(0);
+        assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
+        assert_eq!(statements(&world), [foreign()]);
+    }
+
+    #[test]
+    fn the_program_killed_on_the_emulator_converges() {
+        let table = Table::default();
+        let from = number("FAULTS_FROM", 0);
+        for_each_seed(&table, from..from + number("FAULTS_EMULATED", 3), |seed| run_of(seed, &table));
+        table.print("on the emulator");
+    }
+}
