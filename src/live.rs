@@ -105,6 +105,14 @@ pub enum ReadError {
     /// There is no client.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// Nobody answered.
+    #[error("cannot read {what}: {why}")]
+    Unreachable {
+        /// What was to be read.
+        what: String,
+        /// What kept the request from being answered.
+        why: String,
+    },
     /// Anything else.
     #[error("cannot read {what}: {why}")]
     Failed {

@@ -22,6 +22,8 @@ pub enum Seen {
     Unreadable {
         /// Why.
         why: String,
+        /// Whether nobody answered at all, so that nothing of that place can be known.
+        unreachable: bool,
     },
 }
 
@@ -62,6 +64,9 @@ impl Snapshot {
     /// What was seen at an address. What was not asked for was not looked at.
     #[must_use]
     pub fn at(&self, address: &Address) -> Seen {
-        self.seen.get(address).cloned().unwrap_or_else(|| Seen::Unreadable { why: "it was not looked at".into() })
+        self.seen
+            .get(address)
+            .cloned()
+            .unwrap_or_else(|| Seen::Unreadable { why: "it was not looked at".into(), unreachable: false })
     }
 }

@@ -664,6 +664,35 @@ fn a_cluster_that_refuses_or_does_not_answer_is_not_an_empty_one() {
 }
 
 #[test]
+fn a_cluster_that_does_not_answer_leaves_the_rest_of_the_plan() {
+    let world = world(&SERVING.replace("context: prod", &format!("context: {UNREACHABLE}")));
+    let plan = world.bailiwick(&["plan", "--out", "p.plan"]).exits(1);
+    plan.shows(&["4 to create, 1 to adopt, 0 unchanged, 1 left out", "Left out: this plan is partial"]).says(&[
+        "kubernetes.service_account.loader",
+        "--partial",
+        "it was not saved",
+    ]);
+    world.bailiwick(&["apply", "--yes"]).exits(1).says(&["nothing was written", "--partial"]);
+    assert_eq!(world.aws.writes(), 0);
+    let json = world.bailiwick(&["plan", "--partial", "--out", "p.plan", "--format", "json"]).exits(0).json();
+    follows("plan", &json);
+    assert_eq!(json["left_out"][0]["address"], "kubernetes.service_account.loader");
+    world.bailiwick(&["apply", "p.plan"]).exits(1).says(&["--partial"]);
+    world.bailiwick(&["apply", "p.plan", "--partial"]).exits(0).shows(&["5 done"]);
+    // Once it answers, the next run does the rest; while it does not, nothing goes that it may still need.
+    world.spec(SERVING);
+    world.apply().shows(&["1 done"]);
+    world.spec(&SERVING.replace("context: prod", &format!("context: {UNREACHABLE}")));
+    world
+        .bailiwick(&["destroy", "--yes", "--partial"])
+        .shows(&["left out", "it depends on kubernetes.service_account.loader"]);
+    assert_eq!(world.aws.roles(PLATFORM), ["serving-loader"]);
+    world.spec(SERVING);
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
+}
+
+#[test]
 fn a_drift_that_cannot_be_looked_at_is_an_error() {
     let world = applied(SERVING);
     world.spec(&SERVING.replace("context: prod", &format!("context: {FORBIDDEN}")));

@@ -223,6 +223,9 @@ pub struct Allow {
     /// Go on in spite of errors with this code, such as `trust-oidc-no-sub`; may be repeated.
     #[arg(long = "allow", value_name = "CODE")]
     pub codes: Vec<String>,
+    /// Leave out what is in a cluster that does not answer, and what depends on it.
+    #[arg(long)]
+    pub partial: bool,
 }
 
 /// Looking at the state, or mending it.

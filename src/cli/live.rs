@@ -44,6 +44,10 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
         Command::Plan { allow, .. } | Command::Apply { allow, .. } | Command::Destroy { allow, .. } => &allow.codes[..],
         _ => &[],
     };
+    let partial = match command {
+        Command::Apply { allow, .. } | Command::Destroy { allow, .. } => allow.partial,
+        _ => false,
+    };
     let destroying = matches!(command, Command::Destroy { .. });
     let (sender, stop) = watch::channel(false);
     let executing = Cell::new(false);
@@ -56,6 +60,7 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
         session: &session,
         register: &register,
         allowed,
+        partial,
         stop,
         executing: &executing,
     };
@@ -78,6 +83,8 @@ struct Work<'a> {
     register: &'a [Box<dyn AnyLive>],
     /// The codes of findings that do not forbid anything.
     allowed: &'a [String],
+    /// Whether a plan may leave something out.
+    partial: bool,
     /// Turns true when nothing new shall be started.
     stop: watch::Receiver<bool>,
     /// Whether anything may be written now.
@@ -320,6 +327,7 @@ impl Work<'_> {
             let reasons = if reasons.is_empty() { "the findings forbid it".to_owned() } else { reasons.join("; ") };
             return Err(Failure::new(format!("this cannot be applied: {reasons}")));
         }
+        whole(&planned.plan, allow.partial, "it was not saved")?;
         if let Some(path) = out {
             save_plan(path, &PlanFile::new(planned.plan.clone(), json))?;
         }
@@ -394,6 +402,7 @@ impl Work<'_> {
         if !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0 {
             return Err(Failure::new("nothing was written"));
         }
+        whole(&planned.plan, self.partial, "nothing was written")?;
         not_lost(&planned.state, &planned.lost)?;
         expect(expected, &planned.plan)?;
         if !planned.plan.is_empty() && !yes {
@@ -442,6 +451,7 @@ impl Work<'_> {
                 "the state changed since the plan was made: make the plan anew; nothing was written",
             ));
         }
+        whole(plan, allow.partial, "nothing was written")?;
         let refusals = guard(plan, state.resources.len(), &self.guard_of(allow, false)?);
         if !refusals.is_empty() {
             let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
@@ -552,7 +562,7 @@ impl Work<'_> {
             .seen
             .iter()
             .filter_map(|(address, seen)| match seen {
-                Seen::Unreadable { why } => Some(format!("{address}: {why}")),
+                Seen::Unreadable { why, .. } => Some(format!("{address}: {why}")),
                 _ => None,
             })
             .collect();
@@ -648,6 +658,18 @@ fn reasons(errors: &[PlanError]) -> Vec<String> {
         [] => why.to_owned(),
     }));
     lines
+}
+
+/// Refuses a plan that leaves something out, unless that was asked for.
+fn whole(plan: &Plan, partial: bool, consequence: &str) -> Result<(), Failure> {
+    if partial || plan.left_out.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = plan.left_out.iter().map(|(address, why)| format!("{address}: {why}")).collect();
+    Err(Failure::new(format!(
+        "a cluster does not answer, so the plan is partial; {consequence}: say --partial to go on without\n  {}",
+        lines.join("\n  ")
+    )))
 }
 
 fn expect(expected: Option<&str>, plan: &Plan) -> Result<(), Failure> {

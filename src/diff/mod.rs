@@ -273,7 +273,7 @@ fn judge(
     // A document that others share may be there without anything of ours in it: for us that is "not there".
     let seen = if shared_only { &Seen::Absent } else { seen };
     match (wanted, owned, seen) {
-        (_, _, Seen::Unreadable { why }) => Verdict::Unreadable { why: why.clone() },
+        (_, _, Seen::Unreadable { why, .. }) => Verdict::Unreadable { why: why.clone() },
         (Some(_), _, Seen::Absent) => Verdict::Create { removed_outside: owned.is_some_and(|o| o.body.is_some()) },
         (None, _, Seen::Absent) => Verdict::Forget { why: GONE, before: None },
         (Some(_), _, Seen::Present { owner: Some(other), .. }) if other != project => {
@@ -359,7 +359,7 @@ fn drifted<'k>(resource: &ResourceDiff, kinds: &impl Fn(&str) -> Option<&'k dyn 
     let last = owned.body.as_ref()?;
     let kind_name = resource.address.kind().as_str();
     match &resource.seen {
-        Seen::Unreadable { why } => made(DriftClass::Unreadable, Vec::new(), why),
+        Seen::Unreadable { why, .. } => made(DriftClass::Unreadable, Vec::new(), why),
         Seen::Absent => {
             let class = if ACCESS_KINDS.contains(&kind_name) { DriftClass::Access } else { DriftClass::Managed };
             made(class, Vec::new(), "it was removed outside")

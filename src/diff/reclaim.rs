@@ -46,7 +46,7 @@ pub fn reclaim<'k>(
         let address = resource.address.clone();
         let kind_name = address.kind().as_str();
         let (body, owner) = match snapshot.at(&address) {
-            Seen::Unreadable { why } => {
+            Seen::Unreadable { why, .. } => {
                 found.unreadable.insert(address, why);
                 continue;
             }

@@ -106,7 +106,9 @@ fn what_the_spec_says_is_managed_elsewhere_is_not_deleted() {
 
 #[test]
 fn what_cannot_be_looked_at_is_not_absent() {
-    let snapshot = Snapshot { seen: [(Address::new(KIND, "x"), Seen::Unreadable { why: "403".into() })].into() };
+    let snapshot = Snapshot {
+        seen: [(Address::new(KIND, "x"), Seen::Unreadable { why: "403".into(), unreachable: false })].into(),
+    };
     for known in [None, Some(owned("x", "old"))] {
         assert_eq!(verdict(&desired("x", "old"), &snapshot, known, "x"), Verdict::Unreadable { why: "403".into() });
     }

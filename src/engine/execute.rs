@@ -288,10 +288,10 @@ impl Run<'_> {
             unique_id: step.seen.as_ref().and_then(unique_id),
         };
         // What was not there when the plan was made may have been made a moment before.
-        if step.action == ActionKind::Forget && step.reason == diff::GONE {
+        if step.action == ActionKind::Forget && step.fingerprint.is_none() && step.reason == diff::GONE {
             match self.look(step, &target).await {
                 Seen::Absent => {}
-                Seen::Unreadable { why } => {
+                Seen::Unreadable { why, .. } => {
                     return (failed(format!("it cannot be looked at again: {why}"), true), None);
                 }
                 seen @ Seen::Present { .. } => return (failed(moved(step, live, &seen), true), None),
@@ -299,7 +299,9 @@ impl Run<'_> {
         }
         if step.writes() {
             let checked = match (&step.after, fresh) {
-                (Some(after), true) => Ok(Some(Checked { action: Action::Create { after: after.clone() }, seen: None })),
+                (Some(after), true) => {
+                    Ok(Some(Checked { action: Action::Create { after: after.clone() }, seen: None }))
+                }
                 _ => self.checked(step, live, &target).await,
             };
             let checked = match checked {
@@ -376,13 +378,15 @@ impl Run<'_> {
     async fn look(&self, step: &Step, target: &Target) -> Seen {
         let kind = step.name.address.kind().as_str();
         let seen = self.engine.look(self.engine.session, kind, &step.scope, std::slice::from_ref(target)).await;
-        seen.into_iter().next().unwrap_or_else(|| Seen::Unreadable { why: "there was no answer".into() })
+        seen.into_iter()
+            .next()
+            .unwrap_or_else(|| Seen::Unreadable { why: "there was no answer".into(), unreachable: false })
     }
 
     /// Looks again before writing, and refuses if anything moved since the plan was made.
     async fn checked(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<Option<Checked>, String> {
         let seen = self.look(step, target).await;
-        if let Seen::Unreadable { why } = &seen {
+        if let Seen::Unreadable { why, .. } = &seen {
             return Err(format!("it cannot be looked at again: {why}"));
         }
         // It is gone already, as the step wants.
@@ -509,7 +513,9 @@ impl Run<'_> {
             }
             let seen = self.look(step, target).await;
             problem = match (&seen, &step.after) {
-                (Seen::Unreadable { why }, _) => return Err(format!("it was written, but cannot be read back: {why}")),
+                (Seen::Unreadable { why, .. }, _) => {
+                    return Err(format!("it was written, but cannot be read back: {why}"));
+                }
                 (Seen::Absent, _) if step.deletes() => return Ok(ReadBack::default()),
                 (_, _) if releases(step) => return Ok(ReadBack::default()),
                 (Seen::Present { body, .. }, _) if step.deletes() && nothing_of_ours(step, live, body) => {
@@ -637,7 +643,7 @@ pub(super) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
             let what = if told.is_empty() { "a part of it that is not ours".to_owned() } else { told.join("; ") };
             format!("it changed since the plan was made ({what}); {advice}")
         }
-        (Seen::Unreadable { why }, _) => why.clone(),
+        (Seen::Unreadable { why, .. }, _) => why.clone(),
     }
 }
 

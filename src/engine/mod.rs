@@ -18,11 +18,9 @@ use crate::diagnostic::Diagnostic;
 use crate::diff::{self, Diff};
 use crate::event::{Event, Sink};
 use crate::kind::AnyKind;
-use crate::live::{AnyLive, Fields, Observed, Target};
+use crate::live::{AnyLive, Fields, Observed, ReadError, Target};
 use crate::plan::{self, Plan, PlanError};
-use crate::session::Session;
-#[cfg(feature = "aws")]
-use crate::session::SessionError;
+use crate::session::{Session, SessionError};
 use crate::snapshot::{Seen, Snapshot};
 #[cfg(feature = "aws")]
 use crate::spec::{Encryption, Identity};
@@ -219,7 +217,7 @@ impl Engine<'_> {
 
     /// Looks at one batch. Every target gets an answer.
     async fn look(&self, cloud: &Session, kind: &str, scope: &Scope, targets: &[Target]) -> Vec<Seen> {
-        let unreadable = |why: String| vec![Seen::Unreadable { why }; targets.len()];
+        let unreadable = |why: String| vec![Seen::Unreadable { why, unreachable: false }; targets.len()];
         let Some(live) = self.live(kind) else {
             return unreadable(format!("this version of bailiwick does not know the kind `{kind}`"));
         };
@@ -229,11 +227,11 @@ impl Engine<'_> {
                 .map(|answer| match answer {
                     Ok(Observed::Absent) => Seen::Absent,
                     Ok(Observed::Present { body, owner }) => Seen::Present { body, owner },
-                    Err(error) => Seen::Unreadable { why: error.to_string() },
+                    Err(error) => unread(&error),
                 })
                 .collect(),
             Ok(answers) => unreadable(format!("{} answers to {} questions", answers.len(), targets.len())),
-            Err(error) => unreadable(error.to_string()),
+            Err(error) => vec![unread(&error); targets.len()],
         }
     }
 
@@ -281,4 +279,9 @@ impl Engine<'_> {
     pub fn plan(&self, prepared: &Prepared, state: &State, spec: &Spec) -> Result<Plan, Vec<PlanError>> {
         plan::build(&prepared.diff, state, Some(spec.digest()))
     }
+}
+
+fn unread(error: &ReadError) -> Seen {
+    let unreachable = matches!(error, ReadError::Unreachable { .. } | ReadError::Session(SessionError::Cluster { .. }));
+    Seen::Unreadable { why: error.to_string(), unreachable }
 }

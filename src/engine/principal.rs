@@ -139,7 +139,7 @@ impl Engine<'_> {
             Scope::Account { account, id, .. } => format!("account `{account}` ({})", id.0),
             Scope::Cluster { cluster } => cluster.clone(),
         };
-        match self.look(kind, scope, std::slice::from_ref(&target)).await.into_iter().next() {
+        match self.look(self.session, kind, scope, std::slice::from_ref(&target)).await.into_iter().next() {
             Some(Seen::Present { body, .. }) => match body.0.get("path").and_then(Value::as_str) {
                 Some(path) if !arn.ends_with(&format!(":role{path}{}", target.physical_id)) => {
                     Standing::Hopeless(format!("the role of that name in {place} has the path `{path}`"))
@@ -147,7 +147,7 @@ impl Engine<'_> {
                 _ => Standing::There,
             },
             Some(Seen::Absent) => Standing::Hopeless(format!("it does not exist in {place}")),
-            Some(Seen::Unreadable { why }) => {
+            Some(Seen::Unreadable { why, .. }) => {
                 Standing::Hopeless(format!("whether it exists in {place} cannot be told: {why}"))
             }
             None => Standing::Hopeless("there was no answer".to_owned()),

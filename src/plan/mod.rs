@@ -208,6 +208,9 @@ pub struct Plan {
     /// What stays as it is, but is described anew in the state.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refreshed: BTreeMap<Address, Owned>,
+    /// What is left out because a cluster does not answer, and why: the plan is partial if there is any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<Address, String>,
 }
 
 /// Why no plan could be made. All reasons of a run are told together.
@@ -314,6 +317,7 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
     let mut errors = Vec::new();
     let mut drafts: BTreeMap<StepName, Step> = BTreeMap::new();
     let mut refreshed = BTreeMap::new();
+    let mut left_out = BTreeMap::new();
     let mut unchanged = 0;
     let mut replaced: BTreeSet<Address> = BTreeSet::new();
     for resource in diff.resources.values() {
@@ -350,6 +354,9 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
                 }
             }
             Ok(Drafted::Nothing) => {}
+            Err(PlanError::Unreadable { address, why }) if is_unreachable(resource) => {
+                left_out.insert(address, why);
+            }
             Err(error) => errors.push(error),
         }
     }
@@ -393,6 +400,7 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
         .iter()
         .filter_map(|name| drafts.remove(name).map(|step| Step { waits_for: graph.before(name), ..step }))
         .collect();
+    let steps = without_left_out(steps, diff, &mut left_out);
     Ok(Plan {
         project: state.project.clone(),
         spec_digest,
@@ -400,6 +408,7 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
         summary: summary(&steps, unchanged),
         steps,
         refreshed,
+        left_out,
     })
 }
 
@@ -608,6 +617,39 @@ fn draft(
             ..s
         })),
     }
+}
+
+/// Whether nobody answers where a thing lives. An account that does not answer stops everything; a cluster only what is in it.
+fn is_unreachable(resource: &ResourceDiff) -> bool {
+    let scope = resource.desired.as_ref().map(|d| &d.wish.scope).or(resource.owned.as_ref().map(|o| &o.scope));
+    matches!(scope, Some(Scope::Cluster { .. }))
+        && matches!(resource.seen, crate::snapshot::Seen::Unreadable { unreachable: true, .. })
+}
+
+/// The steps that neither need what is left out nor take away what that still needs.
+fn without_left_out(steps: Vec<Step>, diff: &Diff, left_out: &mut BTreeMap<Address, String>) -> Vec<Step> {
+    if left_out.is_empty() {
+        return steps;
+    }
+    let needed: BTreeMap<&Address, &Address> = diff
+        .resources
+        .values()
+        .filter(|r| left_out.contains_key(&r.address))
+        .flat_map(|r| known_references(r).map(move |reference| (&reference.to, &r.address)))
+        .collect();
+    let mut dropped: BTreeMap<StepName, Address> = BTreeMap::new();
+    for step in &steps {
+        let needs = step.references.iter().map(|r| &r.to).find(|to| left_out.contains_key(*to));
+        let user = needed.get(&step.name.address).filter(|_| step.deletes() || step.action == ActionKind::Forget);
+        let behind = step.waits_for.iter().find_map(|name| dropped.get(name));
+        if let Some(because) = needs.or(user.copied()).or(behind).cloned() {
+            dropped.insert(step.name.clone(), because);
+        }
+    }
+    for (name, because) in &dropped {
+        left_out.entry(name.address.clone()).or_insert_with(|| format!("it depends on {because}"));
+    }
+    steps.into_iter().filter(|step| !dropped.contains_key(&step.name)).collect()
 }
 
 /// The addresses of what has a unique id, as the state knows it.

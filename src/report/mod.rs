@@ -152,6 +152,20 @@ pub fn plan(
     if !rows.is_empty() {
         sections.push(Section { title: "Changes".into(), rows });
     }
+    if !plan.left_out.is_empty() {
+        let rows = plan
+            .left_out
+            .iter()
+            .map(|(address, why)| Row {
+                mark: Mark::Warn,
+                title: address.to_string(),
+                place: String::new(),
+                notes: vec![why.clone()],
+                details: Vec::new(),
+            })
+            .collect();
+        sections.push(Section { title: "Left out: this plan is partial".into(), rows });
+    }
     sections.extend(findings_section(findings));
     if !refusals.is_empty() {
         let rows = refusals
@@ -166,11 +180,14 @@ pub fn plan(
             .collect();
         sections.push(Section { title: "Refused".into(), rows });
     }
-    let headline = if plan.is_empty() {
+    let mut headline = if plan.is_empty() {
         format!("{}: nothing to do, {} unchanged", plan.project, plan.summary.unchanged)
     } else {
         format!("{}: {}", plan.project, counts(&plan.summary))
     };
+    if !plan.left_out.is_empty() {
+        headline = format!("{headline}, {} left out", plan.left_out.len());
+    }
     Report { headline, sections, footer: Vec::new() }
 }
 

@@ -15,6 +15,15 @@ use crate::{address::Scope, check::Finding};
 /// The version of the drift JSON.
 pub const DRIFT_FORMAT: &str = "1.0";
 
+/// Something that a partial plan leaves out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireLeftOut {
+    /// What.
+    pub address: String,
+    /// Why.
+    pub why: String,
+}
+
 /// A plan as `plan --format json` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "Bailiwick plan")]
@@ -37,6 +46,9 @@ pub struct WirePlan {
     pub access_changes: Vec<WireAccessChange>,
     /// What the rules have to say.
     pub findings: Vec<WireFinding>,
+    /// What is left out because a cluster does not answer: the plan is partial if there is any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<WireLeftOut>,
     /// How many requests the plan took.
     pub requests: WireRequests,
 }
@@ -223,6 +235,11 @@ pub fn plan(plan: &Plan, changes: &[WireAccessChange], findings: &[Finding], req
             .collect(),
         access_changes: changes.to_vec(),
         findings: findings.iter().map(finding).collect(),
+        left_out: plan
+            .left_out
+            .iter()
+            .map(|(address, why)| WireLeftOut { address: address.to_string(), why: why.clone() })
+            .collect(),
         requests,
     }
 }

@@ -34,6 +34,7 @@ pub use aws::{OnlyIfRefused, answer};
 pub use iam_index::{Described, IamIndex, IamWants, Known};
 pub use pace::{CONCURRENCY, Counts, Intent, Pace, Rates, Requests, Service};
 
+use crate::address::Scope;
 use crate::spec::{AccountSpec, ClusterSpec, RatesSpec, Spec};
 
 /// Why no client can be had.

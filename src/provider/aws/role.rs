@@ -217,6 +217,7 @@ mod live {
                 max_session_duration: duration,
                 permissions_boundary: boundary.map(ToOwned::to_owned),
                 tags,
+                unique_id: detail.role_id().filter(|id| !id.is_empty()).map(ToOwned::to_owned),
             },
         })
     }

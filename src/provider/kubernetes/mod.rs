@@ -209,6 +209,7 @@ mod api {
         let (what, why) = (what.into(), words(error));
         match error {
             Error::Api(status) if is_denied(status) => ReadError::Denied { what, why },
+            Error::Service(_) | Error::HyperError(_) => ReadError::Unreachable { what, why },
             _ => ReadError::Failed { what, why },
         }
     }
@@ -216,7 +217,7 @@ mod api {
     /// What an answer means for a writer; `what` completes "cannot ...".
     pub(in crate::provider) fn write_error(what: impl Into<String>, error: &Error) -> WriteError {
         let (what, why) = (what.into(), words(error));
-        let Error::Api(status) = error else { return WriteError::Failed { what, why } };
+        let Error::Api(status) = error else { return WriteError::Unanswered { what, why } };
         let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
         if causes.iter().any(|cause| cause.reason == "FieldManagerConflict") {
             return field_conflict(what, status);
