@@ -316,7 +316,7 @@ mod live {
             .await;
             let create = Action::Create { after: body() };
             let done = KeyPolicy::write(&server.session(), &scope(), &target(), &create).await;
-            assert!(matches!(done, Err(WriteError::NotYet { .. })), "{done:?}");
+            assert!(matches!(done, Err(WriteError::UnknownPrincipal { .. })), "{done:?}");
         }
     }
 }

@@ -90,10 +90,7 @@ mod sdk {
                 | "ConditionalRequestConflict"
                 | "DeleteConflict",
             ) => WriteError::NotYet { what, awaited: "another change of the same object to settle".into(), why },
-            // The emulators' word for what they do not know.
-            code if code.is_some_and(is_throttle)
-                || status(error).is_some_and(|status| status >= 500 && status != 501) =>
-            {
+            code if code.is_some_and(is_throttle) => {
                 WriteError::NotYet { what, awaited: "the service to take requests again".into(), why }
             }
             _ if is_denied(error) => WriteError::Denied { what, why },

@@ -533,7 +533,7 @@ mod live {
                 r#"{"__type":"InvalidParameterException","message":"Trust policy of the role provided is invalid"}"#,
             );
             let (done, _) = write(&[invalid], Action::Create { after: wanted() }).await;
-            assert!(matches!(done, Err(WriteError::NotYet { .. })), "{done:?}");
+            assert!(matches!(done, Err(WriteError::UnknownPrincipal { .. })), "{done:?}");
         }
 
         #[tokio::test]

@@ -513,6 +513,7 @@ mod live {
                 max_session_duration: None,
                 permissions_boundary: None,
                 tags: std::collections::BTreeMap::new(),
+                unique_id: None,
             };
             let action = Action::Delete { before, adopted: false };
             let Err(WriteError::NotYet { awaited, .. }) =
