@@ -4,15 +4,22 @@
 //! inside a document are canonical already and count as leaves: they are compared whole.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// A body as a neutral tree.
+/// A body as a neutral tree. Copies share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
-pub struct Document(pub Value);
+pub struct Document(pub Arc<Value>);
+
+impl From<Value> for Document {
+    fn from(value: Value) -> Self {
+        Self(Arc::new(value))
+    }
+}
 
 impl Document {
     /// The tree of anything serialisable.
@@ -20,7 +27,7 @@ impl Document {
     /// # Errors
     /// When the value has no JSON form, such as a map with keys that are not text.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        serde_json::to_value(value).map(Self)
+        serde_json::to_value(value).map(Self::from)
     }
 
     /// The digest of the canonical text.
@@ -35,13 +42,21 @@ impl Document {
     /// scalars and policies are taken whole.
     #[must_use]
     pub fn claimed(live: &Self, desired: Option<&Self>, last: Option<&Self>) -> Self {
-        Self(claimed(&live.0, desired.map(|d| &d.0), last.map(|d| &d.0)))
+        let (desired, last) = (desired.map(|d| d.0.as_ref()), last.map(|d| d.0.as_ref()));
+        // What is as desired is ours as a whole.
+        if desired == Some(live.0.as_ref()) {
+            return live.clone();
+        }
+        Self::from(claimed(&live.0, desired, last))
     }
 
     /// The paths at which two trees differ, with both values, in key order.
     #[must_use]
     pub fn differences(before: &Self, after: &Self) -> Vec<Difference> {
         let mut found = Vec::new();
+        if Arc::ptr_eq(&before.0, &after.0) {
+            return found;
+        }
         differences(&FieldPath::default(), Some(&before.0), Some(&after.0), &mut found);
         found
     }
@@ -65,27 +80,18 @@ pub fn is_policy(value: &Value) -> bool {
 }
 
 fn claimed(live: &Value, desired: Option<&Value>, last: Option<&Value>) -> Value {
-    let Value::Object(live_map) = live else { return live.clone() };
-    let object = |v: Option<&Value>| -> Option<Map<String, Value>> { v.and_then(Value::as_object).cloned() };
-    if is_policy(live) {
+    let (desired, last) = (desired.and_then(Value::as_object), last.and_then(Value::as_object));
+    let Value::Object(entries) = live else { return live.clone() };
+    if is_policy(live) || (desired.is_none() && last.is_none()) {
         return live.clone();
     }
-    let (desired, last) = (object(desired), object(last));
-    if desired.is_none() && last.is_none() {
-        return live.clone();
-    }
-    let of = |map: &Option<Map<String, Value>>, key: &str| map.as_ref().and_then(|m| m.get(key)).cloned();
-    live_map
-        .iter()
-        .filter_map(|(key, value)| {
-            let (d, l) = (of(&desired, key), of(&last, key));
-            if d.is_none() && l.is_none() {
-                return None;
-            }
-            Some((key.clone(), claimed(value, d.as_ref(), l.as_ref())))
-        })
-        .collect::<Map<_, _>>()
-        .into()
+    let ours = entries.iter().filter_map(|(key, value)| {
+        match (desired.and_then(|d| d.get(key)), last.and_then(|l| l.get(key))) {
+            (None, None) => None,
+            (desired, last) => Some((key.clone(), claimed(value, desired, last))),
+        }
+    });
+    Value::Object(ours.collect())
 }
 
 fn differences(path: &FieldPath, before: Option<&Value>, after: Option<&Value>, found: &mut Vec<Difference>) {
@@ -93,8 +99,8 @@ fn differences(path: &FieldPath, before: Option<&Value>, after: Option<&Value>, 
         return;
     }
     if let (Some(Value::Object(b)), Some(Value::Object(a))) = (before, after)
-        && !is_policy(&Value::Object(b.clone()))
-        && !is_policy(&Value::Object(a.clone()))
+        && !before.is_some_and(is_policy)
+        && !after.is_some_and(is_policy)
     {
         let mut keys: Vec<&String> = b.keys().chain(a.keys()).collect();
         keys.sort();
@@ -224,9 +230,9 @@ mod tests {
 
     #[allow(clippy::needless_pass_by_value)] // reads better with `json!` in place
     fn check_claimed(live: Value, desired: Value, last: Value, expected: Value) {
-        let doc = |v: Value| if v.is_null() { None } else { Some(Document(v)) };
+        let doc = |v: Value| if v.is_null() { None } else { Some(Document::from(v)) };
         let (desired, last) = (doc(desired), doc(last));
-        assert_eq!(Document::claimed(&Document(live), desired.as_ref(), last.as_ref()).0, expected);
+        assert_eq!(Document::claimed(&Document::from(live), desired.as_ref(), last.as_ref()), Document::from(expected));
     }
 
     #[test]
@@ -257,8 +263,8 @@ mod tests {
 
     #[test]
     fn differences_name_the_deepest_path() {
-        let before = Document(json!({"tags": {"a": "1", "b": "2"}, "n": 1}));
-        let after = Document(json!({"tags": {"a": "1", "c": "3"}, "n": 2}));
+        let before = Document::from(json!({"tags": {"a": "1", "b": "2"}, "n": 1}));
+        let after = Document::from(json!({"tags": {"a": "1", "c": "3"}, "n": 2}));
         let paths: Vec<String> = Document::differences(&before, &after).iter().map(|d| d.path.to_string()).collect();
         assert_eq!(paths, ["n", "tags.b", "tags.c"]);
         assert!(Document::differences(&before, &before).is_empty());

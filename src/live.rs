@@ -5,6 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use serde::Deserialize as _;
+
 use crate::address::{Address, Scope};
 use crate::document::{Document, is_policy};
 use crate::kind::{Action, AnyKind, Erased, Kind};
@@ -324,7 +326,7 @@ impl<K: Live> AnyLive for Erased<K> {
 }
 
 fn typed<K: Kind>(action: &Action<Document>) -> Result<Action<K::Body>, serde_json::Error> {
-    let body = |document: &Document| serde_json::from_value::<K::Body>(document.0.clone());
+    let body = |document: &Document| K::Body::deserialize(document.0.as_ref());
     Ok(match action {
         Action::Create { after } => Action::Create { after: body(after)? },
         Action::Update { before, after, changed } => {

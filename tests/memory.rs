@@ -81,7 +81,7 @@ mod properties {
                 let kind = engine.kind(address.kind().as_str()).unwrap();
                 let shown = match snapshot.at(address) {
                     bailiwick::snapshot::Seen::Present { body, .. } => {
-                        kind.claimed(&body, Some(&resource.wish.body), None).0
+                        Value::clone(&kind.claimed(&body, Some(&resource.wish.body), None).0)
                     }
                     other => json!(format!("{other:?}")),
                 };

@@ -23,7 +23,7 @@ fn scope() -> Scope {
 }
 
 fn body(trust: &str) -> Document {
-    Document(json!({ "name": "r", "trust": trust, "tags": { "bailiwick:project": "p" } }))
+    Document::from(json!({ "name": "r", "trust": trust, "tags": { "bailiwick:project": "p" } }))
 }
 
 fn owned(key: &str, trust: &str) -> (Address, Owned) {

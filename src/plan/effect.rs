@@ -89,7 +89,7 @@ fn left(step: &Step, live: &Document) -> Option<Document> {
     if let (Some(foreign), Some(_)) = (foreign, live.0.get("statements")) {
         let exclusive = step.before.as_ref().is_some_and(|b| b.0.get("exclusive") == Some(&Value::Bool(true)));
         let body = Map::from_iter([("foreign".to_owned(), foreign)]);
-        return (!exclusive).then(|| Document(body.into()));
+        return (!exclusive).then(|| Document::from(Value::from(body)));
     }
     None
 }
@@ -114,7 +114,7 @@ fn written(step: &Step, live: Option<&Document>, after: &Document) -> Document {
     if body.get("exclusive") == Some(&Value::Bool(true)) {
         body.remove("foreign");
     }
-    Document(body.into())
+    Document::from(Value::from(body))
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn step(address: &str, action: ActionKind, before: Value, after: Value) -> Step {
-        let document = |value: Value| (!value.is_null()).then_some(Document(value));
+        let document = |value: Value| (!value.is_null()).then_some(Document::from(value));
         Step {
             name: StepName { address: address.parse().unwrap(), phase: None },
             action,
@@ -157,10 +157,10 @@ mod tests {
         let address: Address = "aws.iam.role.r".parse().unwrap();
         let mut bodies = Bodies::default();
         if !live.is_null() {
-            bodies.0.insert(address.clone(), (scope(), "x".into(), Document(live)));
+            bodies.0.insert(address.clone(), (scope(), "x".into(), Document::from(live)));
         }
         let plan = Plan { steps: vec![step("aws.iam.role.r", action, before, after)], ..Plan::default() };
-        let body = bodies.after(&plan).0.get(&address).map_or(Value::Null, |(.., body)| body.0.clone());
+        let body = bodies.after(&plan).0.get(&address).map_or(Value::Null, |(.., body)| Value::clone(&body.0));
         assert_eq!(body, *expected);
     }
 
@@ -181,10 +181,10 @@ mod tests {
         let new = Step { name: StepName { phase, ..new.name }, physical_id: "y".into(), former, ..new };
         let address = new.name.address.clone();
         let mut bodies = Bodies::default();
-        bodies.0.insert(address.clone(), (scope(), "x".into(), Document(json!({"a": 1, "b": 1}))));
+        bodies.0.insert(address.clone(), (scope(), "x".into(), Document::from(json!({"a": 1, "b": 1}))));
         for steps in [vec![new.clone(), old.clone()], vec![old, new]] {
             let plan = Plan { steps, ..Plan::default() };
-            assert_eq!(bodies.after(&plan).0[&address], (scope(), "y".into(), Document(json!({"a": 2}))));
+            assert_eq!(bodies.after(&plan).0[&address], (scope(), "y".into(), Document::from(json!({"a": 2}))));
         }
     }
 

@@ -11,6 +11,7 @@ mod facts;
 mod grant;
 mod key;
 pub mod node;
+mod places;
 mod role;
 mod service_account;
 mod shape;
@@ -35,6 +36,7 @@ use crate::address::{AccountId, Region, Scope};
 use crate::diagnostic::{Code, Diagnostic, SourceRef, did_you_mean};
 use crate::document::Digest;
 use node::{Node, Value};
+use places::Places;
 
 /// What a team wants: accounts, clusters, data, identities, and who may do what.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -107,9 +109,6 @@ pub enum OnDestroy {
     Delete,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Places(Option<Arc<Node>>);
-
 fn yes() -> bool {
     true
 }
@@ -162,7 +161,7 @@ pub fn load(files: &[SourceFile]) -> (Option<Spec>, Vec<Diagnostic>) {
     problems.extend(shape::check(&mut tree, &schema));
     match serde_json::from_value::<Spec>(tree.to_json()) {
         Ok(mut spec) => {
-            spec.places = Places(Some(Arc::new(tree)));
+            spec.places = Places::of(tree);
             let mut found = Problems { spec: &spec, problems: Vec::new() };
             check(&spec, &mut found);
             problems.extend(found.problems);
@@ -221,49 +220,13 @@ impl Spec {
     /// Where an entry was written: the key of the deepest part of the path that is in a file.
     #[must_use]
     pub fn source(&self, path: &[&str]) -> Option<SourceRef> {
-        self.place(path, false)
+        self.places.find(path, false)
     }
 
     /// Whether something was written in an entry or below it.
     #[must_use]
     pub fn holds(&self, path: &[&str], source: &SourceRef) -> bool {
-        let mut node: &Node = match self.places.0.as_deref() {
-            Some(node) => node,
-            None => return false,
-        };
-        let mut key = None;
-        for step in path {
-            let child = match &node.value {
-                Value::Map(_) => node.get(step).map(|(key, child)| (Some(&key.source), child)),
-                Value::List(nodes) => step.parse::<usize>().ok().and_then(|n| nodes.get(n)).map(|child| (None, child)),
-                _ => None,
-            };
-            let Some((found, child)) = child else { return false };
-            (key, node) = (found, child);
-        }
-        key == Some(source) || within(node, source)
-    }
-
-    fn place(&self, path: &[&str], value: bool) -> Option<SourceRef> {
-        let mut node: &Node = self.places.0.as_deref()?;
-        let mut place = node.source.clone();
-        for step in path {
-            match &node.value {
-                Value::Map(_) => {
-                    let Some((key, child)) = node.get(step) else { break };
-                    let scalar = !matches!(child.value, Value::Map(_) | Value::List(_));
-                    place = if value && scalar { child.source.clone() } else { key.source.clone() };
-                    node = child;
-                }
-                Value::List(nodes) => {
-                    let Some(child) = step.parse::<usize>().ok().and_then(|n| nodes.get(n)) else { break };
-                    place = child.source.clone();
-                    node = child;
-                }
-                _ => break,
-            }
-        }
-        Some(place)
+        self.places.holds(path, source)
     }
 
     /// The id of an account by its key; empty if there is none, which `load` has reported.
@@ -315,16 +278,6 @@ impl Spec {
     }
 }
 
-/// Whether a node or anything in it was written at a place.
-fn within(node: &Node, source: &SourceRef) -> bool {
-    node.source == *source
-        || match &node.value {
-            Value::Map(entries) => entries.iter().any(|(key, child)| key.source == *source || within(child, source)),
-            Value::List(nodes) => nodes.iter().any(|child| within(child, source)),
-            _ => false,
-        }
-}
-
 /// Collects problems with their places while the spec is checked.
 struct Problems<'a> {
     spec: &'a Spec,
@@ -336,7 +289,7 @@ impl Problems<'_> {
         if message.contains(shape::MENDED) {
             return;
         }
-        let place = self.spec.place(path, true);
+        let place = self.spec.places.find(path, true);
         self.problems.push(Diagnostic::error(code, message).at(place).help(help));
     }
 
@@ -350,7 +303,7 @@ impl Problems<'_> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("add it under `{section}`"),
         };
-        let place = self.spec.place(path, true);
+        let place = self.spec.places.find(path, true);
         self.problems.push(
             Diagnostic::error("dangling-reference", format!("there is no {what} called `{name}`"))
                 .at(place)

@@ -3,6 +3,7 @@
 //! Nothing is typed here and nothing stops at the first problem: duplicate keys are kept, so that all of them can be
 //! reported, and the size of what a file may expand to is bounded before it is built.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -83,8 +84,8 @@ impl Value {
 
 impl Node {
     /// The child of a map by key.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<(&Key, &Node)> {
+    #[cfg(test)]
+    fn get(&self, key: &str) -> Option<(&Key, &Node)> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|(k, _)| k.text == key).map(|(k, v)| (k, v)),
             _ => None,
@@ -203,22 +204,29 @@ pub fn empty(file: &Arc<str>) -> Node {
 #[must_use]
 pub fn merge(base: Node, over: Node) -> Node {
     match (base.value, over.value) {
-        (Value::Map(mut entries), Value::Map(overlay)) => {
+        (Value::Map(entries), Value::Map(overlay)) => {
+            let mut entries: Vec<Option<(Key, Node)>> = entries.into_iter().map(Some).collect();
+            let known = entries.iter().flatten().enumerate().map(|(n, (key, _))| (key.text.clone(), n));
+            let mut known: HashMap<String, usize> = known.collect();
             for (key, node) in overlay {
-                let slot = entries.iter().position(|(k, _)| k.text == key.text);
-                match slot {
-                    Some(at) => {
-                        let (old_key, old) = entries.swap_remove(at);
-                        if !matches!(node.value, Value::Null) {
-                            let key = if matches!(node.value, Value::Map(_)) { old_key } else { key };
-                            entries.push((key, merge(old, node)));
-                            let last = entries.len() - 1;
-                            entries.swap(at, last);
-                        }
+                match known.get(&key.text).and_then(|n| entries.get_mut(*n)) {
+                    Some(slot) => {
+                        let old = slot.take();
+                        *slot = match (old, node.value) {
+                            (_, Value::Null) => None,
+                            (Some((old_key, old)), value @ Value::Map(_)) => {
+                                Some((old_key, merge(old, Node { value, source: node.source })))
+                            }
+                            (_, value) => Some((key, Node { value, source: node.source })),
+                        };
                     }
-                    None => entries.push((key, node)),
+                    None => {
+                        known.insert(key.text.clone(), entries.len());
+                        entries.push(Some((key, node)));
+                    }
                 }
             }
+            let entries = entries.into_iter().flatten().collect();
             Node { value: Value::Map(entries), source: base.source }
         }
         (_, value) => Node { value, source: over.source },
@@ -243,7 +251,7 @@ pub fn drop_nulls(node: &mut Node) {
 pub fn refuse_duplicates(node: &mut Node, problems: &mut Vec<Diagnostic>) {
     match &mut node.value {
         Value::Map(entries) => {
-            let mut seen: std::collections::HashMap<String, SourceRef> = std::collections::HashMap::new();
+            let mut seen: HashMap<String, SourceRef> = HashMap::new();
             for (key, _) in entries.iter() {
                 if let Some(first) = seen.get(&key.text) {
                     problems.push(

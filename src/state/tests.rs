@@ -11,7 +11,7 @@ fn owned(name: &str) -> Owned {
         },
         physical_id: name.into(),
         adopted: false,
-        body: Some(Document(json!({ "name": name }))),
+        body: Some(Document::from(json!({ "name": name }))),
         fingerprint: None,
         unique_id: None,
         references: Vec::new(),

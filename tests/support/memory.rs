@@ -929,7 +929,7 @@ impl World {
                 (body, owner)
             }
         };
-        Ok(Observed::Present { body: Document(body), owner })
+        Ok(Observed::Present { body: Document::from(body), owner })
     }
 
     /// One call, with the faults that are set for it. Tells whom to notify if it never returns.
@@ -1036,7 +1036,8 @@ impl World {
                     why: "it exists already".into(),
                 });
             }
-            let before = Document::claimed(&Document(thing.body.clone()), Some(&Document(after.clone())), None);
+            let before =
+                Document::claimed(&Document::from(thing.body.clone()), Some(&Document::from(after.clone())), None);
             return self.update(id, address, thing, &before.0, after);
         }
         if id.kind == BUCKET && self.things.keys().any(|other| other.kind == BUCKET && other.name == id.name) {

@@ -35,7 +35,7 @@ impl Made {
             "" => Scope::Cluster { cluster: "prod".into() },
             id => Scope::Account { account: "x".into(), id: AccountId(id.into()), region: Region("us-west-2".into()) },
         };
-        self.0.insert(address.parse().unwrap(), (scope, physical_id.to_owned(), Document(body)));
+        self.0.insert(address.parse().unwrap(), (scope, physical_id.to_owned(), Document::from(body)));
     }
 
     fn world(&self, spec: &Spec) -> World {

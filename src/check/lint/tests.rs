@@ -24,7 +24,7 @@ fn resource(address: &str, physical_id: &str, body: serde_json::Value) -> Resour
         id: AccountId("111111111111".into()),
         region: Region("us-west-2".into()),
     };
-    let wish = Wish::new(address.name(), scope, physical_id, Document(body));
+    let wish = Wish::new(address.name(), scope, physical_id, Document::from(body));
     Resource { address, wish }
 }
 
@@ -149,7 +149,7 @@ fn statements_of_others_are_told_and_do_not_forbid() {
     let policy = || resource("aws.s3.bucket_policy.data", "data", serde_json::json!({ "statements": own }));
     assert_eq!(told(&check(&spec, vec![policy()], None)), "");
     let body = serde_json::json!({ "statements": own, "foreign": foreign });
-    let seen = Seen::Present { body: Document(body), owner: None };
+    let seen = Seen::Present { body: Document::from(body), owner: None };
     let snapshot = Snapshot { seen: [(policy().address, seen)].into() };
     assert_eq!(
         told(&check(&spec, vec![policy()], Some(&snapshot))),

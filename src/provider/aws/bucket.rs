@@ -1,6 +1,7 @@
 //! `aws.s3.bucket`: public access block, ownership, versioning, encryption, lifecycle, tags.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -166,7 +167,10 @@ impl Kind for Bucket {
     /// As usual by field, but encryption and lifecycle, which S3 replaces whole, are claimed whole or not at all.
     fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         let mut claimed = Document::claimed(live, desired, last);
-        if let Some(fields) = claimed.0.as_object_mut() {
+        if claimed == *live {
+            return claimed;
+        }
+        if let Some(fields) = Arc::make_mut(&mut claimed.0).as_object_mut() {
             for name in ["encryption", "lifecycle"] {
                 if let (Some(field), Some(whole)) = (fields.get_mut(name), live.0.get(name)) {
                     *field = whole.clone();
@@ -1272,7 +1276,7 @@ mod tests {
         let (found, _) = desire("on_destroy: delete, protect: true", false, None);
         let [bucket] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(
-            bucket.wish.body.0,
+            *bucket.wish.body.0,
             json!({"name": "acme-weights", "region": "us-east-1", "public_access_block": true, "tags": {
                 "bailiwick:project": "p", "bailiwick:address": "aws.s3.bucket.weights"
             }})
@@ -1300,7 +1304,9 @@ mod tests {
         desired: serde_json::Value,
         last: serde_json::Value,
     ) -> serde_json::Value {
-        Bucket::claimed(&Document(live), Some(&Document(desired)), Some(&Document(last))).0
+        let claimed =
+            Bucket::claimed(&Document::from(live), Some(&Document::from(desired)), Some(&Document::from(last)));
+        serde_json::Value::clone(&claimed.0)
     }
 
     #[test]

@@ -497,8 +497,8 @@ service_accounts:
     #[test]
     fn client_ids_of_others_are_not_ours_to_judge() {
         use crate::document::Document;
-        let live = Document(serde_json::json!({"client_ids": {"sts.amazonaws.com": true, "kubernetes": true}}));
-        let desired = Document(serde_json::json!({"client_ids": {"sts.amazonaws.com": true}}));
+        let live = Document::from(serde_json::json!({"client_ids": {"sts.amazonaws.com": true, "kubernetes": true}}));
+        let desired = Document::from(serde_json::json!({"client_ids": {"sts.amazonaws.com": true}}));
         assert_eq!(OidcProvider::claimed(&live, Some(&desired), None), desired);
     }
 }

@@ -638,7 +638,7 @@ grants:
         let names: Vec<_> = found.iter().map(|r| (r.address.name(), r.wish.physical_id.as_str())).collect();
         assert_eq!(names, [("chained", "prod-eks/kserve/chained-sa"), ("named", "prod-eks/kserve/named-sa")]);
         assert_eq!(
-            found[0].wish.body.0,
+            *found[0].wish.body.0,
             json!({
                 "cluster": "prod-eks", "namespace": "kserve", "service_account": "chained-sa",
                 "role_arn": "arn:aws:iam::111111111111:role/p-chained",

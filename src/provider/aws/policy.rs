@@ -3,6 +3,7 @@
 //! They are the spec's own, and what of a role's grants does not fit into its inline policy.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +75,7 @@ impl Kind for ManagedPolicy {
     fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         let mut ours = Document::claimed(live, desired, last);
         if desired.is_some_and(|desired| desired.0.get("description").is_none())
-            && let Some(fields) = ours.0.as_object_mut()
+            && let Some(fields) = Arc::make_mut(&mut ours.0).as_object_mut()
         {
             fields.remove("description");
         }
@@ -682,9 +683,9 @@ policies:
     #[test]
     fn a_description_is_ours_only_while_the_spec_gives_it() {
         use serde_json::json;
-        let live = Document(json!({"description": "x", "path": "/"}));
-        let with = Document(json!({"description": "y", "path": "/"}));
-        let without = Document(json!({"path": "/"}));
+        let live = Document::from(json!({"description": "x", "path": "/"}));
+        let with = Document::from(json!({"description": "y", "path": "/"}));
+        let without = Document::from(json!({"path": "/"}));
         assert_eq!(ManagedPolicy::claimed(&live, Some(&with), None), live);
         assert_eq!(ManagedPolicy::claimed(&live, Some(&without), Some(&with)), without);
     }

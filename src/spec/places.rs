@@ -1,0 +1,91 @@
+//! Where each entry of a spec was written, found by its path.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::node::{Node, Value};
+use crate::diagnostic::SourceRef;
+
+/// The places of a spec's entries. Cheap to clone; one that is made by default knows none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places(Option<Arc<Place>>);
+
+#[derive(Debug)]
+struct Place {
+    source: SourceRef,
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Scalar,
+    List(Vec<Place>),
+    /// By key, each with the place of the key.
+    Map(HashMap<String, (SourceRef, Place)>),
+}
+
+impl Places {
+    /// The places of a tree, which is no longer needed.
+    pub(super) fn of(tree: Node) -> Self {
+        Self(Some(Arc::new(Place::of(tree))))
+    }
+
+    /// Where an entry was written: the key of the deepest part of the path that is in a file, or with `value` what
+    /// stands beside that key, if that is neither a map nor a list.
+    pub(super) fn find(&self, path: &[&str], value: bool) -> Option<SourceRef> {
+        let mut place: &Place = self.0.as_deref()?;
+        let mut found = &place.source;
+        for step in path {
+            let Some((key, child)) = place.child(step) else { break };
+            found = match key {
+                Some(key) if !(value && matches!(child.inner, Inner::Scalar)) => key,
+                _ => &child.source,
+            };
+            place = child;
+        }
+        Some(found.clone())
+    }
+
+    /// Whether something was written in an entry or below it.
+    pub(super) fn holds(&self, path: &[&str], source: &SourceRef) -> bool {
+        let Some(mut place) = self.0.as_deref() else { return false };
+        let mut key = None;
+        for step in path {
+            let Some((found, child)) = place.child(step) else { return false };
+            (key, place) = (found, child);
+        }
+        key == Some(source) || place.holds(source)
+    }
+}
+
+impl Place {
+    fn of(node: Node) -> Self {
+        let inner = match node.value {
+            Value::Map(entries) => {
+                Inner::Map(entries.into_iter().map(|(key, child)| (key.text, (key.source, Self::of(child)))).collect())
+            }
+            Value::List(nodes) => Inner::List(nodes.into_iter().map(Self::of).collect()),
+            _ => Inner::Scalar,
+        };
+        Self { source: node.source, inner }
+    }
+
+    /// The child of a map by key, or of a list by number, and the place of the key.
+    fn child(&self, step: &str) -> Option<(Option<&SourceRef>, &Self)> {
+        match &self.inner {
+            Inner::Map(entries) => entries.get(step).map(|(key, child)| (Some(key), child)),
+            Inner::List(places) => places.get(step.parse::<usize>().ok()?).map(|child| (None, child)),
+            Inner::Scalar => None,
+        }
+    }
+
+    /// Whether this or anything in it was written at a place.
+    fn holds(&self, source: &SourceRef) -> bool {
+        self.source == *source
+            || match &self.inner {
+                Inner::Map(entries) => entries.values().any(|(key, child)| key == source || child.holds(source)),
+                Inner::List(places) => places.iter().any(|child| child.holds(source)),
+                Inner::Scalar => false,
+            }
+    }
+}
