@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::index::{Buckets, buckets_of};
 use super::world::{Bucket, Hop, Key, Role, Route, Who, World, unknown_identity};
 use crate::iam::catalogue::{self, AccessLevel, Service};
 use crate::iam::{
@@ -240,29 +241,24 @@ impl Changes {
     }
 
     fn between(&mut self, who: &Who, before: Side<'_>, after: Side<'_>) {
-        if same_inputs(before, after)
-            && before.world.buckets == after.world.buckets
-            && before.world.keys == after.world.keys
-        {
-            return;
-        }
-        let buckets: BTreeSet<&String> = before.world.buckets.keys().chain(after.world.buckets.keys()).collect();
-        for name in buckets {
+        let same = same_inputs(before, after);
+        for name in before.buckets().chain(after.buckets()).collect::<BTreeSet<_>>() {
             let (old, new) = (before.world.buckets.get(name), after.world.buckets.get(name));
-            if !(same_inputs(before, after) && old == new) {
+            if !(same && old == new) {
                 self.bucket(who, before, after, old, new);
             }
         }
-        let keys: BTreeSet<&String> = before.world.keys.keys().chain(after.world.keys.keys()).collect();
-        for name in keys {
+        for name in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
             let (old, new) = (before.world.keys.get(name), after.world.keys.get(name));
-            if !(same_inputs(before, after) && old == new) {
+            if !(same && old == new) {
                 self.key(who, before, after, old, new);
             }
         }
-        self.assumed(who, before, after);
-        self.elsewhere(who, before, after);
-        self.unread(who, before, after);
+        if !same {
+            self.assumed(who, before, after);
+            self.elsewhere(who, before, after);
+            self.unread(who, before, after);
+        }
     }
 
     fn bucket(&mut self, who: &Who, before: Side, after: Side, old: Option<&Bucket>, new: Option<&Bucket>) {
@@ -644,23 +640,23 @@ fn is_owner(who: &Who, owner: &str) -> bool {
 
 /// Whether the policies of the caller are the same on both sides.
 fn same_inputs(before: Side, after: Side) -> bool {
-    match (before.route, after.route) {
+    let (Some(old), Some(new)) = (before.route, after.route) else {
+        return before.route.is_none() && after.route.is_none();
+    };
+    let same_policies = match (before.role(), after.role()) {
         (Some(old), Some(new)) => {
-            let role =
-                |side: Side, route: &Route| route.role.as_ref().and_then(|arn| side.world.roles.get(arn)).cloned();
-            let policies = |role: Option<Role>| role.map(|r| (r.identity, r.boundary, r.unknown));
-            old.principal == new.principal
-                && old.context == new.context
-                && policies(role(before, old)) == policies(role(after, new))
+            old.identity == new.identity && old.boundary == new.boundary && old.unknown == new.unknown
         }
-        (None, None) => true,
-        _ => false,
-    }
+        (old, new) => old.is_none() && new.is_none(),
+    };
+    same_policies && old.principal == new.principal && old.context == new.context
 }
 
 /// Whether any policy of the caller's or of the bucket may be about the two of them.
 fn may_touch(side: Side, bucket: &Bucket) -> bool {
-    let Some(route) = side.route else { return false };
+    if side.route.is_none() {
+        return false;
+    }
     let objects = Pattern::new(&format!("{}/*", bucket.arn));
     let itself = Pattern::literal(&bucket.arn);
     let about = |policy: &Policy| {
@@ -676,7 +672,7 @@ fn may_touch(side: Side, bucket: &Bucket) -> bool {
             })
         })
     };
-    match route.role.as_ref().and_then(|arn| side.world.roles.get(arn)) {
+    match side.role() {
         Some(role) => {
             role.identity.iter().any(|held| about(&held.policy))
                 || bucket.policy.as_ref().is_some_and(|policy| names(policy, role))
@@ -697,7 +693,26 @@ fn names(policy: &Policy, role: &Role) -> bool {
     })
 }
 
-impl Side<'_> {
+impl<'a> Side<'a> {
+    /// The role of the route, if it is one of the world.
+    fn role(self) -> Option<&'a Role> {
+        self.world.roles.get(self.route?.role.as_ref()?)
+    }
+
+    /// The names of the buckets that the route may touch.
+    fn buckets(self) -> impl Iterator<Item = &'a str> {
+        let near = self.role().and_then(|role| self.world.index.buckets_of(role));
+        let all = (near.is_none() && self.route.is_some()).then(|| self.world.buckets.keys().map(String::as_str));
+        near.into_iter().flatten().chain(all.into_iter().flatten())
+    }
+
+    /// The names of the keys that the route may use.
+    fn keys(self) -> impl Iterator<Item = &'a str> {
+        let near = self.role().map(|role| self.world.index.keys_of(role));
+        let all = (near.is_none() && self.route.is_some()).then(|| self.world.keys.keys().map(String::as_str));
+        near.into_iter().flatten().chain(all.into_iter().flatten())
+    }
+
     /// What the route gives on a bucket. `prefix` is the `s3:prefix` of a list; nothing where the request has none.
     fn bucket_reach(self, bucket: Option<&Bucket>, prefix: Option<&str>) -> Reach {
         let (Some(bucket), Some(route)) = (bucket, self.route) else { return Reach::default() };
@@ -767,8 +782,8 @@ impl Side<'_> {
         if [&account, &own].into_iter().flatten().any(|account| account != owner) {
             found.push(Crossing::Account);
         }
-        let is_shared =
-            self.route.and_then(|r| r.role.as_ref()).is_some_and(|arn| self.world.clusters_of(arn).len() > 1);
+        let is_shared = self.route.and_then(|r| r.role.as_ref()).and_then(|arn| self.world.index.clusters_of(arn));
+        let is_shared = is_shared.is_some_and(|clusters| clusters.len() > 1);
         if matches!(who, Who::Subject { .. }) || (matches!(who, Who::Pod(_)) && is_shared) {
             found.push(Crossing::Cluster);
         }
@@ -788,17 +803,23 @@ impl World {
             })
         };
         let bucket = || {
-            self.buckets.values().any(|bucket| {
+            let text = resource.to_string();
+            let is_in = |bucket: &Bucket| {
                 *resource == Pattern::literal(&bucket.arn)
                     || Pattern::new(&format!("{}/*", bucket.arn)).includes(resource)
-            })
+            };
+            match buckets_of(&text) {
+                Buckets::None => false,
+                Buckets::One(name) => self.buckets.get(name).is_some_and(is_in),
+                Buckets::Any => self.buckets.values().any(is_in),
+            }
         };
         let key = || {
             self.keys
                 .values()
                 .any(|key| Pattern::new(&format!("arn:*:kms:{}:{}:key/*", key.region, key.account)).includes(resource))
         };
-        let role = || self.roles.keys().any(|arn| *resource == Pattern::literal(arn));
+        let role = || resource.as_literal().is_some_and(|arn| self.roles.contains_key(&arn));
         (only("s3") && bucket()) || (only("kms") && key()) || (only("sts") && role())
     }
 }

@@ -9,6 +9,7 @@ mod ask;
 mod change;
 mod identity;
 mod lockout;
+mod index;
 mod pack;
 mod principal;
 mod resource;

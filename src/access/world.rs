@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use super::index::Index;
 use super::role_key;
 use crate::address::{Address, Region, Scope};
 use crate::document::Document;
@@ -151,6 +152,7 @@ pub struct World {
     names: BTreeMap<Pod, String>,
     /// Account id and issuer of each OIDC provider that exists.
     providers: BTreeSet<(String, String)>,
+    pub(super) index: Index,
 }
 
 /// One link of the chain from somebody to data.
@@ -281,6 +283,13 @@ impl World {
                 let policy = shared(thing.body);
                 bucket.public = is_public(&policy, bucket);
                 bucket.policy = Some(policy);
+            }
+        }
+        world.index = Index::new(&world.roles, &world.buckets, &world.keys);
+        for (pod, ways) in &world.pods {
+            let association = ways.association.iter().flat_map(|a| std::iter::once(&a.role).chain(&a.target));
+            for role in ways.annotation.iter().chain(association) {
+                world.index.behind(role, &pod.cluster);
             }
         }
         world
@@ -542,22 +551,7 @@ impl World {
 
     /// Whether the pods of a service account get this role. Then the role is told through them.
     pub(super) fn is_behind_pods(&self, arn: &str) -> bool {
-        self.pods.values().any(|ways| {
-            ways.annotation.as_deref() == Some(arn)
-                || ways.association.as_ref().is_some_and(|a| a.role == arn || a.target.as_deref() == Some(arn))
-        })
-    }
-
-    /// The clusters whose service accounts get a role.
-    pub(super) fn clusters_of(&self, arn: &str) -> BTreeSet<&str> {
-        self.pods
-            .iter()
-            .filter(|(_, ways)| {
-                ways.annotation.as_deref() == Some(arn)
-                    || ways.association.as_ref().is_some_and(|a| a.role == arn || a.target.as_deref() == Some(arn))
-            })
-            .map(|(pod, _)| pod.cluster.as_str())
-            .collect()
+        self.index.clusters_of(arn).is_some()
     }
 
     /// The account that somebody belongs to, where that is known.
@@ -609,7 +603,15 @@ impl World {
             if route.hops.len() > MOST_ROLES + 2 {
                 continue;
             }
-            for role in self.roles.values().filter(|role| !known.contains(&role.arn)).collect::<Vec<_>>() {
+            // Users, services and sessions are few; what may mean them is not looked up.
+            let candidates: Vec<&Role> = match &route.role {
+                Some(arn) => self.index.trusting(arn).into_iter().filter_map(|arn| self.roles.get(arn)).collect(),
+                None => self.roles.values().collect(),
+            };
+            for role in candidates {
+                if known.contains(&role.arn) {
+                    continue;
+                }
                 if let Some(next) = self.chained(who, &route, role) {
                     known.insert(role.arn.clone());
                     routes.push(next);
