@@ -77,6 +77,7 @@ fn applied(desired: &Desired) -> (Snapshot, State) {
             adopted: false,
             body: Some(wish.body.clone()),
             fingerprint: seen.fingerprint(),
+            unique_id: None,
             references: wish.references.clone(),
             on_destroy: wish.on_destroy,
             protect: wish.protect,

@@ -3,26 +3,61 @@
 //! A [`Document`] is JSON with sorted keys, so that equal trees have equal text and equal [`Digest`]s. IAM policies
 //! inside a document are canonical already and count as leaves: they are compared whole.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// A body as a neutral tree. Copies share it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(transparent)]
-pub struct Document(pub Arc<Value>);
+/// A body as a neutral tree, kept as its canonical text: a tree in memory takes ten times as much, and most documents are
+/// only ever held against one that is the same. Copies share the text.
+#[derive(Clone, PartialEq, Eq, schemars::JsonSchema)]
+#[schemars(with = "Value", description = "A body as a neutral tree.")]
+pub struct Document(Arc<str>);
 
 impl From<Value> for Document {
-    fn from(value: Value) -> Self {
-        Self(Arc::new(value))
+    fn from(tree: Value) -> Self {
+        // Maps have sorted keys.
+        Self(tree.to_string().into())
+    }
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self::from(Value::Null)
+    }
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Document {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.tree().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::from)
     }
 }
 
 impl Document {
-    /// The tree of anything serialisable.
+    /// The document of anything serialisable.
     ///
     /// # Errors
     /// When the value has no JSON form, such as a map with keys that are not text.
@@ -30,10 +65,38 @@ impl Document {
         serde_json::to_value(value).map(Self::from)
     }
 
+    /// The tree, read anew at every call.
+    #[must_use]
+    pub fn tree(&self) -> Value {
+        // The text was written from a tree.
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        &*self.0 == "null"
+    }
+
+    /// One field, as what it is taken for. Nothing if it is not there or is something else.
+    #[must_use]
+    pub fn field<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let mut text = serde_json::Deserializer::from_str(&self.0);
+        Field { name, taken_for: PhantomData }.deserialize(&mut text).ok().flatten()
+    }
+
+    /// The whole, as what it is taken for.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.0)
+    }
+
     /// The digest of the canonical text.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest::of(self.0.to_string().as_bytes())
+        Digest::of(self.0.as_bytes())
     }
 
     /// What of `live` is ours to judge: the keys that `desired` names or that we applied `last` time.
@@ -42,23 +105,56 @@ impl Document {
     /// scalars and policies are taken whole.
     #[must_use]
     pub fn claimed(live: &Self, desired: Option<&Self>, last: Option<&Self>) -> Self {
-        let (desired, last) = (desired.map(|d| d.0.as_ref()), last.map(|d| d.0.as_ref()));
         // What is as desired is ours as a whole.
-        if desired == Some(live.0.as_ref()) {
+        if desired == Some(live) {
             return live.clone();
         }
-        Self::from(claimed(&live.0, desired, last))
+        let tree = |document: Option<&Self>| document.map(Self::tree);
+        Self::from(claimed(&live.tree(), tree(desired).as_ref(), tree(last).as_ref()))
     }
 
     /// The paths at which two trees differ, with both values, in key order.
     #[must_use]
     pub fn differences(before: &Self, after: &Self) -> Vec<Difference> {
         let mut found = Vec::new();
-        if Arc::ptr_eq(&before.0, &after.0) {
-            return found;
+        if before != after {
+            differences(&FieldPath::default(), Some(&before.tree()), Some(&after.tree()), &mut found);
         }
-        differences(&FieldPath::default(), Some(&before.0), Some(&after.0), &mut found);
         found
+    }
+}
+
+/// Looks for one field of a map, and passes over the others.
+struct Field<'a, T> {
+    name: &'a str,
+    taken_for: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Field<'_, T> {
+    type Value = Option<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Field<'_, T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<T>, A::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            if key == self.name {
+                found = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -277,6 +373,16 @@ mod tests {
         assert_ne!(digest(r#"{"a b":1}"#), digest(r#"{"ab":1}"#));
         assert_eq!(digest(r#"["\" \\", "x y"]"#), Digest::of(br#"["\" \\","x y"]"#));
         assert_eq!(digest(&"[ 1 ]".repeat(5000)), Digest::of("[1]".repeat(5000).as_bytes()));
+    }
+
+    #[test]
+    fn a_field_is_read_as_what_it_is_taken_for() {
+        let document = Document::from(json!({"a": {"x": "\u{e9}\n\""}, "b": true, "c": ["1"]}));
+        assert_eq!(document.field("b"), Some(true));
+        assert_eq!(document.field("c"), Some(vec!["1".to_owned()]));
+        assert_eq!(document.field("a"), Some(json!({"x": "\u{e9}\n\""})));
+        assert_eq!((document.field::<bool>("c"), document.field::<bool>("d")), (None, None));
+        assert_eq!(Document::from(json!([1])).field::<bool>("a"), None);
     }
 
     #[test]

@@ -5,8 +5,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use serde::Deserialize as _;
-
 use crate::address::{Address, Scope};
 use crate::document::{Document, is_policy};
 use crate::kind::{Action, AnyKind, Erased, Kind};
@@ -50,10 +48,10 @@ impl Fields {
     pub fn of<'d>(bodies: impl IntoIterator<Item = &'d Document>) -> Self {
         let mut names = BTreeSet::new();
         let mut known = false;
-        for (name, value) in
-            bodies.into_iter().filter_map(|body| body.0.as_object()).inspect(|_| known = true).flatten()
-        {
+        let bodies = bodies.into_iter().filter_map(|body| body.read::<serde_json::Map<_, _>>().ok());
+        for (name, value) in bodies.inspect(|_| known = true).flatten() {
             names.insert(name.clone());
+            let value = &value;
             let keys = value.as_object().filter(|_| !is_policy(value)).into_iter().flat_map(serde_json::Map::keys);
             names.extend(keys.map(|key| format!("{name}.{key}")));
         }
@@ -326,7 +324,7 @@ impl<K: Live> AnyLive for Erased<K> {
 }
 
 fn typed<K: Kind>(action: &Action<Document>) -> Result<Action<K::Body>, serde_json::Error> {
-    let body = |document: &Document| K::Body::deserialize(document.0.as_ref());
+    let body = |document: &Document| document.read::<K::Body>();
     Ok(match action {
         Action::Create { after } => Action::Create { after: body(after)? },
         Action::Update { before, after, changed } => {
@@ -344,8 +342,8 @@ mod tests {
 
     #[test]
     fn the_fields_are_those_of_all_bodies_and_the_keys_of_their_maps() {
-        let desired = Document(json!({"name": "r", "tags": {"team": "ml"}, "trust": {"Statement": []}}));
-        let last = Document(json!({"name": "r", "description": "x", "tags": {"cost": "7"}}));
+        let desired = Document::from(json!({"name": "r", "tags": {"team": "ml"}, "trust": {"Statement": []}}));
+        let last = Document::from(json!({"name": "r", "description": "x", "tags": {"cost": "7"}}));
         let fields = Fields::of([&desired, &last]);
         let Fields::Only(names) = &fields else { panic!("all") };
         assert_eq!(

@@ -50,7 +50,7 @@ impl Seen {
 /// The id in a live body that the service gave the thing and never gives again, if it tells one.
 #[must_use]
 pub fn unique_id(body: &Document) -> Option<String> {
-    body.0.get(UNIQUE_ID)?.as_str().map(ToOwned::to_owned)
+    body.field(UNIQUE_ID)
 }
 
 /// Everything that was looked at.

@@ -48,7 +48,7 @@ fn owned(name: &str) -> Owned {
         scope: Scope::Account { account, id, region: Region("us-east-1".into()) },
         physical_id: name.into(),
         adopted: false,
-        body: Some(Document(serde_json::json!({ "name": name }))),
+        body: Some(Document::from(serde_json::json!({ "name": name }))),
         fingerprint: None,
         unique_id: None,
         references: Vec::new(),

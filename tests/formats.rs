@@ -17,7 +17,7 @@ fn owned(name: &str) -> Owned {
         scope: Scope::Account { account, id, region: Region("us-east-1".into()) },
         physical_id: name.into(),
         adopted: true,
-        body: Some(Document(serde_json::json!({ "name": name, "n": 7, "list": [true, null, "ü\u{1}"] }))),
+        body: Some(Document::from(serde_json::json!({ "name": name, "n": 7, "list": [true, null, "ü\u{1}"] }))),
         fingerprint: None,
         unique_id: None,
         references: Vec::new(),

@@ -81,7 +81,7 @@ mod properties {
                 let kind = engine.kind(address.kind().as_str()).unwrap();
                 let shown = match snapshot.at(address) {
                     bailiwick::snapshot::Seen::Present { body, .. } => {
-                        Value::clone(&kind.claimed(&body, Some(&resource.wish.body), None).0)
+                        kind.claimed(&body, Some(&resource.wish.body), None).tree()
                     }
                     other => json!(format!("{other:?}")),
                 };
@@ -339,7 +339,7 @@ mod properties {
         for (n, (address, resource)) in desired.resources.iter().enumerate() {
             let Some(kept) = fields.get(address.kind().as_str()) else { continue };
             // A role that is released keeps its boundary, which then cannot be deleted.
-            let bound = resource.wish.body.0.get("permissions_boundary").is_some();
+            let bound = resource.wish.body.tree().get("permissions_boundary").is_some();
             if bound || chosen >> (n % 64) & 1 == 0 {
                 continue;
             }
@@ -348,7 +348,7 @@ mod properties {
                 body = json!({ "labels": { "made-by": "theirs" } });
             }
             for field in *kept {
-                body[*field] = resource.wish.body.0[*field].clone();
+                body[*field] = resource.wish.body.tree()[*field].clone();
             }
             if address.kind().as_str() == "aws.iam.policy" {
                 body["document"] = json!({"Version": "2012-10-17", "Statement": []});

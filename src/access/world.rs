@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::Value as Json;
+use serde::de::IgnoredAny;
 
 use super::index::Index;
 use super::role_key;
@@ -199,12 +199,12 @@ pub(super) struct Route {
 /// How far role chaining is followed.
 const MOST_ROLES: usize = 4;
 
-fn text<'a>(body: &'a Document, field: &str) -> &'a str {
-    body.0.get(field).and_then(Json::as_str).unwrap_or_default()
+fn text(body: &Document, field: &str) -> String {
+    body.field(field).unwrap_or_default()
 }
 
 fn policy(body: &Document, field: &str) -> Option<Policy> {
-    serde_json::from_value(body.0.get(field)?.clone()).ok()
+    body.field(field)
 }
 
 /// Our statements of a shared document and those of others.
@@ -251,7 +251,7 @@ impl World {
             })
             .collect();
         for thing in &things {
-            let owner = (account(thing.scope), text(thing.body, "role").to_owned());
+            let owner = (account(thing.scope), text(thing.body, "role"));
             let role = arns.get(&owner).and_then(|arn| world.roles.get_mut(arn));
             match thing.address.kind().as_str() {
                 "aws.iam.role_policy" => {
@@ -262,8 +262,8 @@ impl World {
                 }
                 "aws.iam.role_policy_attachment" => {
                     let arn = text(thing.body, "policy_arn");
-                    let name = arn.rsplit('/').next().unwrap_or(arn);
-                    match (role, policies.get(arn)) {
+                    let name = arn.rsplit('/').next().unwrap_or(&arn);
+                    match (role, policies.get(arn.as_str())) {
                         (Some(role), Some(policy)) => {
                             role.identity
                                 .push(Held { label: format!("managed policy {name}"), policy: policy.clone() });
@@ -365,7 +365,7 @@ impl World {
                     arn: format!("arn:{}:s3:::{name}", partition(thing.scope)),
                     account: account(thing.scope),
                     policy: Some(Policy::new(Version::V2012, [])),
-                    blocked: thing.body.0.get("public_access_block").and_then(Json::as_bool).unwrap_or(false),
+                    blocked: thing.body.field("public_access_block").unwrap_or(false),
                     key,
                     public: false,
                     name: name.clone(),
@@ -375,7 +375,7 @@ impl World {
             "aws.kms.key_policy" => {
                 if let Some(key) = self.keys.get_mut(thing.address.name()) {
                     key.policy = shared(thing.body);
-                    key.whole = thing.body.0.get("foreign").is_some();
+                    key.whole = thing.body.field::<IgnoredAny>("foreign").is_some();
                 }
             }
             "aws.iam.oidc_provider" => {
@@ -390,28 +390,29 @@ impl World {
                     .clusters
                     .iter()
                     .find(|(_, c)| c.account == owner && c.arn.ends_with(&suffix))
-                    .map_or_else(|| name.to_owned(), |(key, _)| key.clone());
+                    .map_or(name, |(key, _)| key.clone());
                 let pod = Pod {
                     cluster,
-                    namespace: text(thing.body, "namespace").to_owned(),
-                    name: text(thing.body, "service_account").to_owned(),
+                    namespace: text(thing.body, "namespace"),
+                    name: text(thing.body, "service_account"),
                 };
                 let target = text(thing.body, "target_role_arn");
                 self.pods.entry(pod).or_default().association = Some(Association {
-                    role: text(thing.body, "role_arn").to_owned(),
-                    target: (!target.is_empty()).then(|| target.to_owned()),
-                    tagged: thing.body.0.get("disable_session_tags").and_then(Json::as_bool) != Some(true),
+                    role: text(thing.body, "role_arn"),
+                    target: (!target.is_empty()).then_some(target),
+                    tagged: !thing.body.field("disable_session_tags").unwrap_or(false),
                 });
             }
             "kubernetes.service_account" => {
                 let Scope::Cluster { cluster } = thing.scope else { return };
-                let annotation = thing.body.0.get("annotations").and_then(|a| a.get(ROLE_ANNOTATION));
+                let annotation = thing.body.field::<BTreeMap<String, String>>("annotations");
                 let pod = Pod {
                     cluster: cluster.clone(),
-                    namespace: text(thing.body, "namespace").to_owned(),
-                    name: text(thing.body, "name").to_owned(),
+                    namespace: text(thing.body, "namespace"),
+                    name: text(thing.body, "name"),
                 };
-                self.pods.entry(pod).or_default().annotation = annotation.and_then(Json::as_str).map(str::to_owned);
+                self.pods.entry(pod).or_default().annotation =
+                    annotation.and_then(|mut all| all.remove(ROLE_ANNOTATION));
             }
             _ => {}
         }
@@ -960,11 +961,11 @@ fn of_kind<'t, 'a>(things: &'t [Thing<'a>], kind: &'static str) -> impl Iterator
 
 fn role(thing: &Thing<'_>, policies: &BTreeMap<&str, Policy>) -> Role {
     let (name, path) = (text(thing.body, "name"), text(thing.body, "path"));
-    let path = if path.is_empty() { "/" } else { path };
+    let path = if path.is_empty() { "/" } else { path.as_str() };
     let account = account(thing.scope);
     let boundary = text(thing.body, "permissions_boundary");
     let mut unknown = BTreeSet::new();
-    let held = match (boundary, policies.get(boundary)) {
+    let held = match (boundary.as_str(), policies.get(boundary.as_str())) {
         ("", _) => Vec::new(),
         (arn, Some(policy)) => vec![Held { label: format!("permissions boundary {arn}"), policy: policy.clone() }],
         (arn, None) => {
@@ -977,7 +978,7 @@ fn role(thing: &Thing<'_>, policies: &BTreeMap<&str, Policy>) -> Role {
     Role {
         arn: format!("arn:{}:iam::{account}:role{path}{name}", partition(thing.scope)),
         account,
-        name: name.to_owned(),
+        name,
         key: thing.address.name().to_owned(),
         trust: policy(thing.body, "trust"),
         identity: Vec::new(),

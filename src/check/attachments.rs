@@ -17,7 +17,7 @@ impl Rule for Attachments {
         let mut roles: BTreeMap<String, Vec<&Resource>> = BTreeMap::new();
         for resource in context.desired.resources.values() {
             if resource.address.kind().as_str() == "aws.iam.role_policy_attachment" {
-                let role = resource.wish.body.0.get("role").and_then(|r| r.as_str()).unwrap_or_default();
+                let role = resource.wish.body.field::<String>("role").unwrap_or_default();
                 roles.entry(format!("{} {role}", resource.wish.scope)).or_default().push(resource);
             }
         }

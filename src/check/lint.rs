@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Context, Finding, Rule};
 use crate::address::{Address, Scope};
 use crate::diagnostic::{Severity, SourceRef};
+use crate::document::Document;
 use crate::iam::{self, Check, Policy, PolicyKind, Principal, Selector, Statement, Subject, lint_together};
 use crate::kind::Resource;
 use crate::snapshot::Seen;
@@ -58,22 +59,22 @@ fn groups<'a>(context: &Context<'a>) -> Vec<Group<'a>> {
     for policy in of_kind(context, "aws.iam.role_policy") {
         identity.entry(role_of(policy)).or_default().push(policy);
     }
-    let mut attached = BTreeSet::new();
+    let mut attached: BTreeSet<String> = BTreeSet::new();
     for attachment in of_kind(context, "aws.iam.role_policy_attachment") {
         let arn = text(attachment, "policy_arn");
-        if let Some(policy) = policies.get(arn) {
+        if let Some(policy) = policies.get(arn.as_str()) {
             attached.insert(arn);
             identity.entry(role_of(attachment)).or_default().push(policy);
         }
     }
-    let boundaries: BTreeSet<&str> =
+    let boundaries: BTreeSet<String> =
         of_kind(context, "aws.iam.role").map(|role| text(role, "permissions_boundary")).collect();
     let alone = |kind, resource, field| {
         let documents = Looked::new(context, resource, field).into_iter().collect();
         Group { kind, whole: true, documents }
     };
-    for (arn, policy) in policies.iter().filter(|(arn, _)| !attached.contains(*arn)) {
-        let kind = if boundaries.contains(arn) { PolicyKind::Boundary } else { PolicyKind::Identity };
+    for (arn, policy) in policies.iter().filter(|(arn, _)| !attached.contains(**arn)) {
+        let kind = if boundaries.contains(*arn) { PolicyKind::Boundary } else { PolicyKind::Identity };
         groups.push(alone(kind, policy, "document"));
     }
     for resources in identity.into_values() {
@@ -85,7 +86,7 @@ fn groups<'a>(context: &Context<'a>) -> Vec<Group<'a>> {
     }
     for (kind, name) in [(PolicyKind::Bucket, "aws.s3.bucket_policy"), (PolicyKind::Key, "aws.kms.key_policy")] {
         for resource in of_kind(context, name) {
-            let exclusive = resource.wish.body.0.get("exclusive").is_some_and(|e| e == true);
+            let exclusive = resource.wish.body.field("exclusive").unwrap_or(false);
             let whole = exclusive || body_seen(context, &resource.address).is_some();
             groups.push(Group { whole, ..alone(kind, resource, "statements") });
         }
@@ -97,8 +98,8 @@ fn of_kind<'a>(context: &Context<'a>, kind: &'static str) -> impl Iterator<Item 
     context.desired.resources.values().filter(move |r| r.address.kind().as_str() == kind)
 }
 
-fn text<'a>(resource: &'a Resource, field: &str) -> &'a str {
-    resource.wish.body.0.get(field).and_then(|v| v.as_str()).unwrap_or_default()
+fn text(resource: &Resource, field: &str) -> String {
+    resource.wish.body.field(field).unwrap_or_default()
 }
 
 /// A role's name with its account, for one body names the role and another is the role.
@@ -113,20 +114,19 @@ fn account_of(resource: &Resource) -> Option<&str> {
     }
 }
 
-fn body_seen<'a>(context: &Context<'a>, address: &Address) -> Option<&'a serde_json::Value> {
+fn body_seen<'a>(context: &Context<'a>, address: &Address) -> Option<&'a Document> {
     match context.snapshot?.seen.get(address)? {
-        Seen::Present { body, .. } => Some(&body.0),
+        Seen::Present { body, .. } => Some(body),
         _ => None,
     }
 }
 
 impl<'a> Looked<'a> {
     fn new(context: &Context<'a>, resource: &'a Resource, field: &str) -> Option<Self> {
-        let own: Policy = serde_json::from_value(resource.wish.body.0.get(field)?.clone()).ok()?;
-        let exclusive = resource.wish.body.0.get("exclusive").is_some_and(|e| e == true);
-        let foreign: Option<Policy> = body_seen(context, &resource.address)
-            .filter(|_| !exclusive)
-            .and_then(|body| serde_json::from_value(body.get("foreign")?.clone()).ok());
+        let own: Policy = resource.wish.body.field(field)?;
+        let exclusive = resource.wish.body.field("exclusive").unwrap_or(false);
+        let foreign: Option<Policy> =
+            body_seen(context, &resource.address).filter(|_| !exclusive).and_then(|body| body.field("foreign"));
         let policy = foreign.as_ref().map_or_else(|| own.clone(), |foreign| own.merge(foreign));
         let foreign = policy.statements().iter().filter(|s| !own.statements().contains(s)).cloned().collect();
         (!policy.is_empty()).then(|| Self { resource, policy, foreign, written: written(context, &resource.address) })

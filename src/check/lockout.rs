@@ -1,7 +1,5 @@
 //! `lockout`: a bucket or key policy that the identity which writes it could not change any more.
 
-use serde_json::Value;
-
 use super::{Context, Finding, Rule};
 use crate::access::{Guarded, lockout, together};
 use crate::address::Scope;
@@ -46,11 +44,10 @@ impl Rule for Lockout {
 /// What a document would be, if it exists and is to change.
 fn becomes(resource: &Resource, snapshot: &Snapshot) -> Option<Policy> {
     let Seen::Present { body, .. } = snapshot.at(&resource.address) else { return None };
-    let policy = |document: &Value, field: &str| document.get(field).and_then(|p| Policy::from_value(p).ok());
-    let wanted = &resource.wish.body.0;
-    let ours = policy(wanted, "statements").unwrap_or_else(|| Policy::new(Version::V2012, []));
-    let exclusive = wanted.get("exclusive") == Some(&Value::Bool(true));
-    let foreign = policy(&body.0, "foreign");
-    let same = policy(&body.0, "statements").is_some_and(|live| live == ours) && (!exclusive || foreign.is_none());
+    let wanted = &resource.wish.body;
+    let ours: Policy = wanted.field("statements").unwrap_or_else(|| Policy::new(Version::V2012, []));
+    let exclusive = wanted.field("exclusive").unwrap_or(false);
+    let foreign: Option<Policy> = body.field("foreign");
+    let same = body.field("statements").is_some_and(|live: Policy| live == ours) && (!exclusive || foreign.is_none());
     (!same).then(|| together(foreign.as_ref().filter(|_| !exclusive), &ours))
 }

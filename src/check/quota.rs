@@ -21,7 +21,7 @@ impl Rule for Quota {
                 "aws.iam.role" => one(resource, "trust", Place::RoleTrust, None, findings),
                 "aws.iam.policy" => one(resource, "document", Place::ManagedPolicy, None, findings),
                 "aws.iam.role_policy" => {
-                    let role = resource.wish.body.0.get("role").and_then(|r| r.as_str()).unwrap_or_default();
+                    let role = resource.wish.body.field::<String>("role").unwrap_or_default();
                     let key = format!("{} {role}", resource.wish.scope);
                     let used = policy(resource, "document").map_or(0, |p| measure(Place::RoleInlineTotal, &p).used);
                     inline.entry(key).or_insert((0, resource)).0 += used;
@@ -53,13 +53,13 @@ impl Rule for Quota {
 /// The statements of others that share the document, as far as they have been seen.
 fn foreign(context: &Context<'_>, resource: &Resource) -> Option<Policy> {
     match context.snapshot?.seen.get(&resource.address)? {
-        Seen::Present { body, .. } => serde_json::from_value(body.0.get("foreign")?.clone()).ok(),
+        Seen::Present { body, .. } => body.field("foreign"),
         _ => None,
     }
 }
 
 fn policy(resource: &Resource, field: &str) -> Option<Policy> {
-    serde_json::from_value(resource.wish.body.0.get(field)?.clone()).ok()
+    resource.wish.body.field(field)
 }
 
 fn one(resource: &Resource, field: &str, place: Place, others: Option<&Policy>, findings: &mut Vec<Finding>) {

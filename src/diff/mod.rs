@@ -269,7 +269,7 @@ fn judge(
     };
     let last = owned.and_then(|o| o.body.as_ref());
     let shared_only = matches!(seen, Seen::Present { body, .. }
-        if kind.claimed(body, wanted.map(|w| &w.wish.body), last).0.is_null());
+        if kind.claimed(body, wanted.map(|w| &w.wish.body), last).is_null());
     // A document that others share may be there without anything of ours in it: for us that is "not there".
     let seen = if shared_only { &Seen::Absent } else { seen };
     match (wanted, owned, seen) {
@@ -366,7 +366,7 @@ fn drifted<'k>(resource: &ResourceDiff, kinds: &impl Fn(&str) -> Option<&'k dyn 
         }
         Seen::Present { body, .. } => {
             let live = kinds(kind_name)?.claimed(body, Some(last), Some(last));
-            if live.0.is_null() {
+            if live.is_null() {
                 return made(DriftClass::Access, Vec::new(), "our part of it was removed outside");
             }
             let differences = Document::differences(last, &live);

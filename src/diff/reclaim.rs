@@ -63,7 +63,7 @@ pub fn reclaim<'k>(
                 continue;
             }
             Some(_) => true,
-            None if SHARED.contains(&kind_name) => !kind.claimed(&body, None, None).0.is_null(),
+            None if SHARED.contains(&kind_name) => !kind.claimed(&body, None, None).is_null(),
             None if PARTS.contains(&kind_name) => {
                 let mut whole =
                     resource.wish.references.iter().map(|r| &r.to).filter(|to| to.kind().as_str() == "aws.iam.role");

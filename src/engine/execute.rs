@@ -574,7 +574,7 @@ fn releases(step: &Step) -> bool {
 
 /// Whether a document that others share holds nothing of ours.
 fn nothing_of_ours(step: &Step, live: &dyn AnyLive, body: &Document) -> bool {
-    live.claimed(body, step.after.as_ref(), step.before.as_ref()).0.is_null()
+    live.claimed(body, step.after.as_ref(), step.before.as_ref()).is_null()
 }
 
 /// Whether something that was absent when the plan was made came along with an earlier step of this run: a new bucket or

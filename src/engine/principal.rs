@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use serde_json::Value;
 
 use super::Engine;
 use crate::access;
@@ -56,8 +55,8 @@ impl Engine<'_> {
         live: Option<&Document>,
         made: &Made,
     ) -> WriteError {
-        let mut named: BTreeSet<Principal> = wanted.into_iter().flat_map(|d| access::principals(&d.0)).collect();
-        let shown = live.into_iter().flat_map(|d| access::principals(&d.0));
+        let mut named: BTreeSet<Principal> = wanted.into_iter().flat_map(|d| access::principals(&d.tree())).collect();
+        let shown = live.into_iter().flat_map(|d| access::principals(&d.tree()));
         named.extend(shown.filter(Principal::is_orphan_id));
         // A service that says which one it means is believed.
         let meant: BTreeSet<Principal> = named.iter().filter(|p| why.contains(p.entry().1)).cloned().collect();
@@ -140,7 +139,7 @@ impl Engine<'_> {
             Scope::Cluster { cluster } => cluster.clone(),
         };
         match self.look(self.session, kind, scope, std::slice::from_ref(&target)).await.into_iter().next() {
-            Some(Seen::Present { body, .. }) => match body.0.get("path").and_then(Value::as_str) {
+            Some(Seen::Present { body, .. }) => match body.field::<String>("path") {
                 Some(path) if !arn.ends_with(&format!(":role{path}{}", target.physical_id)) => {
                     Standing::Hopeless(format!("the role of that name in {place} has the path `{path}`"))
                 }

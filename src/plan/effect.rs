@@ -85,9 +85,9 @@ impl Bodies {
 
 /// What is left of a thing of which only our part is deleted.
 fn left(step: &Step, live: &Document) -> Option<Document> {
-    let foreign = live.0.get("foreign").cloned();
-    if let (Some(foreign), Some(_)) = (foreign, live.0.get("statements")) {
-        let exclusive = step.before.as_ref().is_some_and(|b| b.0.get("exclusive") == Some(&Value::Bool(true)));
+    let foreign = live.field::<Value>("foreign");
+    if let (Some(foreign), Some(_)) = (foreign, live.field::<Value>("statements")) {
+        let exclusive = step.before.as_ref().and_then(|b| b.field("exclusive")).unwrap_or(false);
         let body = Map::from_iter([("foreign".to_owned(), foreign)]);
         return (!exclusive).then(|| Document::from(Value::from(body)));
     }
@@ -96,7 +96,7 @@ fn left(step: &Step, live: &Document) -> Option<Document> {
 
 /// What a write leaves: what others have in the live body, with ours over it.
 fn written(step: &Step, live: Option<&Document>, after: &Document) -> Document {
-    let object = |document: Option<&Document>| document.and_then(|d| d.0.as_object().cloned()).unwrap_or_default();
+    let object = |document: Option<&Document>| document.and_then(|d| d.read::<Map<_, _>>().ok()).unwrap_or_default();
     let (mut body, ours, before) = (object(live), object(Some(after)), object(step.before.as_ref()));
     body.retain(|field, _| !before.contains_key(field) || ours.contains_key(field));
     for (field, value) in ours {
@@ -160,7 +160,7 @@ mod tests {
             bodies.0.insert(address.clone(), (scope(), "x".into(), Document::from(live)));
         }
         let plan = Plan { steps: vec![step("aws.iam.role.r", action, before, after)], ..Plan::default() };
-        let body = bodies.after(&plan).0.get(&address).map_or(Value::Null, |(.., body)| Value::clone(&body.0));
+        let body = bodies.after(&plan).0.get(&address).map_or(Value::Null, |(.., body)| body.tree());
         assert_eq!(body, *expected);
     }
 

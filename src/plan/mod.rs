@@ -661,7 +661,7 @@ fn former_ids(state: &State) -> BTreeMap<&str, &Address> {
 ///
 /// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
 fn orphans(step: &Step, known: &BTreeMap<&str, &Address>) -> Option<String> {
-    let named = |document: &Option<Document>| document.iter().flat_map(|d| access::principals(&d.0)).collect();
+    let named = |document: &Option<Document>| document.iter().flat_map(|d| access::principals(&d.tree())).collect();
     let (before, after): (BTreeSet<Principal>, BTreeSet<Principal>) = (named(&step.before), named(&step.after));
     let told: Vec<String> = before
         .difference(&after)

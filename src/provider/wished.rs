@@ -41,7 +41,7 @@ pub(super) fn wished<K: Kind>(spec: &Spec, facts: &Facts) -> String {
             crate::address::Scope::Cluster { cluster } => cluster,
         };
         writeln!(text, "{} in {account}: {}", wish.name, wish.physical_id).unwrap();
-        writeln!(text, "  {}", wish.body.0).unwrap();
+        writeln!(text, "  {}", wish.body).unwrap();
         for reference in &wish.references {
             writeln!(text, "  {} {}", if reference.part { "part of" } else { "after" }, reference.to).unwrap();
         }

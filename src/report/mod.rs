@@ -245,7 +245,7 @@ fn step_row(step: &Step) -> Row {
     };
     let source = step.source.as_ref().map(|s| format!(" ({}:{})", s.file, s.line)).unwrap_or_default();
     let details = match (step.action, &step.before, &step.after) {
-        (ActionKind::Create | ActionKind::Replace, _, Some(after)) => whole(&after.0),
+        (ActionKind::Create | ActionKind::Replace, _, Some(after)) => whole(&after.tree()),
         (ActionKind::Update | ActionKind::Adopt, Some(before), Some(after)) => {
             crate::document::Document::differences(before, after)
                 .into_iter()

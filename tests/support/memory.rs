@@ -1002,12 +1002,12 @@ impl World {
         match (id.kind.as_str(), action) {
             (BUCKET_POLICY | KEY_POLICY, _) => self.write_shared(project, id, address, action),
             (SERVICE_ACCOUNT, _) => self.write_service_account(project, id, address, action),
-            (_, Action::Create { after }) => self.create(project, id, address, &after.0),
+            (_, Action::Create { after }) => self.create(project, id, address, &after.tree()),
             (_, Action::Update { before, after, .. }) => {
                 let Some(thing) = self.things.get(id).cloned() else {
                     return Err(self.violation(address, "it is updated and does not exist"));
                 };
-                self.update(id, address, thing, &before.0, &after.0)
+                self.update(id, address, thing, &before.tree(), &after.tree())
             }
             (_, Action::Delete { adopted: true, .. }) => {
                 if let Some(thing) = self.things.get_mut(id) {
@@ -1038,7 +1038,7 @@ impl World {
             }
             let before =
                 Document::claimed(&Document::from(thing.body.clone()), Some(&Document::from(after.clone())), None);
-            return self.update(id, address, thing, &before.0, after);
+            return self.update(id, address, thing, &before.tree(), after);
         }
         if id.kind == BUCKET && self.things.keys().any(|other| other.kind == BUCKET && other.name == id.name) {
             return Err(WriteError::Failed {
@@ -1281,10 +1281,10 @@ impl World {
                 _ => Err(self.violation(address, "its policy is written before it exists")),
             };
         };
-        let flag = |body: &Document| body.0.get("exclusive").and_then(Value::as_bool).unwrap_or(false);
+        let flag = |body: &Document| body.tree().get("exclusive").and_then(Value::as_bool).unwrap_or(false);
         let (ours, exclusive) = match action {
             Action::Create { after } | Action::Update { after, .. } => {
-                let ours = after.0.pointer("/statements/Statement").and_then(Value::as_array).cloned();
+                let ours = after.tree().pointer("/statements/Statement").and_then(Value::as_array).cloned();
                 (ours.unwrap_or_default(), flag(after))
             }
             Action::Delete { before, .. } => (Vec::new(), flag(before)),
@@ -1322,7 +1322,7 @@ impl World {
         let mark = |thing: &Thing| thing.body["annotations"].get(MARK).and_then(Value::as_str).map(ToOwned::to_owned);
         let live = self.things.get(id).cloned();
         let wanted = match (action, &live) {
-            (Action::Create { after }, None) if after.0["object"] == json!(false) => {
+            (Action::Create { after }, None) if after.tree()["object"] == json!(false) => {
                 return Err(WriteError::Failed {
                     what: format!("annotate {address}"),
                     why: "it does not exist".into(),
@@ -1330,7 +1330,7 @@ impl World {
             }
             (Action::Update { .. }, None) => return Err(self.violation(address, "it is updated and does not exist")),
             (Action::Create { after }, Some(thing))
-                if after.0["object"] == json!(true) && mark(thing).as_deref() != Some(project) =>
+                if after.tree()["object"] == json!(true) && mark(thing).as_deref() != Some(project) =>
             {
                 return Err(WriteError::Conflict {
                     what: format!("create {address}"),
@@ -1338,14 +1338,14 @@ impl World {
                     why: "it was made after the plan was made".into(),
                 });
             }
-            (Action::Create { after } | Action::Update { after, .. }, _) => Some(&after.0),
+            (Action::Create { after } | Action::Update { after, .. }, _) => Some(&after.tree()),
             (Action::Delete { .. }, None) => return Ok(()),
             (Action::Delete { before, adopted }, Some(thing)) => {
                 let others = ["annotations", "labels"].iter().any(|field| {
                     let keys = thing.body[*field].as_object().into_iter().flatten();
                     keys.map(|(key, _)| format!("{field}/{key}")).any(|key| !thing.applied.contains(&key))
                 });
-                let ours = before.0["object"] == json!(true) && mark(thing).as_deref() == Some(project);
+                let ours = before.tree()["object"] == json!(true) && mark(thing).as_deref() == Some(project);
                 if !adopted && ours && !others {
                     self.things.remove(id);
                     return Ok(());

@@ -123,7 +123,7 @@ impl MemoryBackend {
         let state = kept.state.as_ref().map(|text| State::parse(text, &self.project).unwrap());
         let owned = state.into_iter().flat_map(|state| state.resources.into_values());
         owned
-            .filter(|o| o.body.as_ref().is_some_and(|body| body.0.get("exclusive").is_some()))
+            .filter(|o| o.body.as_ref().is_some_and(|body| body.tree().get("exclusive").is_some()))
             .map(|o| o.physical_id)
             .collect()
     }

@@ -595,7 +595,7 @@ mod tests {
         let seen: Vec<_> = agents.iter().map(|r| (r.address.to_string(), r.wish.physical_id.as_str())).collect();
         assert_eq!(seen, [("aws.eks.addon.prod/eks-pod-identity-agent".to_owned(), "prod-eks/eks-pod-identity-agent")]);
         assert_eq!(
-            *agents[0].wish.body.0,
+            agents[0].wish.body.tree(),
             serde_json::json!({"cluster": "prod-eks", "name": "eks-pod-identity-agent", "tags": {
                 "bailiwick:project": "p", "bailiwick:address": "aws.eks.addon.prod/eks-pod-identity-agent"}})
         );

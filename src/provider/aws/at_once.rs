@@ -315,7 +315,7 @@ async fn a_description_is_read_where_somebody_asks_for_it() {
         assert_eq!(asked(&server).split_off(before), expected);
         let descriptions = answers.iter().map(|answer| match answer {
             Ok(Observed::Present { body, .. }) => {
-                (body.0["description"].clone(), body.0.get("max_session_duration").cloned())
+                (body.tree()["description"].clone(), body.field::<i32>("max_session_duration"))
             }
             other => panic!("{other:?}"),
         });
@@ -338,7 +338,7 @@ async fn policy(last: serde_json::Value) -> (serde_json::Value, Vec<String>) {
         let target = Target::new(Address::new(ManagedPolicy::NAME, name), arn);
         asking(target, &["name", "tags", "tags.bailiwick:project", "tags.team"])
     };
-    let known = Target { last: Some(Document(last)), ..target("team", TEAM) };
+    let known = Target { last: Some(Document::from(last)), ..target("team", TEAM) };
     let others = ["x", "y"].map(|name| Target { last: Some(Document::default()), ..target(name, name) });
     let batch: Vec<Target> = [known].into_iter().chain(others).collect();
     let kind = Erased::<ManagedPolicy>::default();
@@ -349,7 +349,7 @@ async fn policy(last: serde_json::Value) -> (serde_json::Value, Vec<String>) {
     match &answers[0] {
         Ok(Observed::Present { body, owner }) => {
             assert_eq!(owner.as_deref(), Some("p"));
-            (body.0["tags"].clone(), asked(&server).split_off(2))
+            (body.tree()["tags"].clone(), asked(&server).split_off(2))
         }
         other => panic!("{other:?}"),
     }

@@ -1,7 +1,6 @@
 //! `aws.s3.bucket`: public access block, ownership, versioning, encryption, lifecycle, tags.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -101,7 +100,7 @@ impl Kind for Bucket {
 
     /// An alias is resolved to its key when it is written: the bucket then names the key.
     fn settled(written: &Document, shown: &Document) -> bool {
-        let key = |d: &Document| d.0.pointer("/encryption/kms_key").and_then(|k| k.as_str()).map(str::to_owned);
+        let key = |d: &Document| d.tree().pointer("/encryption/kms_key").and_then(|k| k.as_str()).map(str::to_owned);
         let resolved =
             key(written).is_some_and(|w| w.contains(":alias/")) && key(shown).is_some_and(|s| s.contains(":key/"));
         let reset = |d: &Difference| d.before.is_none() && Self::RESETS.contains(&d.path.as_str());
@@ -166,18 +165,17 @@ impl Kind for Bucket {
 
     /// As usual by field, but encryption and lifecycle, which S3 replaces whole, are claimed whole or not at all.
     fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
-        let mut claimed = Document::claimed(live, desired, last);
+        let claimed = Document::claimed(live, desired, last);
         if claimed == *live {
             return claimed;
         }
-        if let Some(fields) = Arc::make_mut(&mut claimed.0).as_object_mut() {
-            for name in ["encryption", "lifecycle"] {
-                if let (Some(field), Some(whole)) = (fields.get_mut(name), live.0.get(name)) {
-                    *field = whole.clone();
-                }
+        let mut tree = claimed.tree();
+        for name in ["encryption", "lifecycle"] {
+            if let (Some(field), Some(whole)) = (tree.get_mut(name), live.field(name)) {
+                *field = whole;
             }
         }
-        claimed
+        tree.into()
     }
 }
 
@@ -1268,7 +1266,7 @@ mod tests {
         let (found, problems) = desire("encryption: { kms_key: weights }", managed_key, key_arn);
         assert_eq!(problems, [""; 0]);
         let wish = &found[0].wish;
-        (wish.body.0["encryption"]["kms_key"].clone(), wish.references.iter().map(|r| r.to.to_string()).collect())
+        (wish.body.tree()["encryption"]["kms_key"].clone(), wish.references.iter().map(|r| r.to.to_string()).collect())
     }
 
     #[test]
@@ -1276,7 +1274,7 @@ mod tests {
         let (found, _) = desire("on_destroy: delete, protect: true", false, None);
         let [bucket] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(
-            *bucket.wish.body.0,
+            bucket.wish.body.tree(),
             json!({"name": "acme-weights", "region": "us-east-1", "public_access_block": true, "tags": {
                 "bailiwick:project": "p", "bailiwick:address": "aws.s3.bucket.weights"
             }})
@@ -1306,7 +1304,7 @@ mod tests {
     ) -> serde_json::Value {
         let claimed =
             Bucket::claimed(&Document::from(live), Some(&Document::from(desired)), Some(&Document::from(last)));
-        serde_json::Value::clone(&claimed.0)
+        claimed.tree()
     }
 
     #[test]

@@ -387,8 +387,8 @@ mod tests {
             ["aws.s3.bucket.weights", "aws.iam.role.loader"]
         );
         assert_eq!(policy.wish.physical_id, "acme-weights");
-        assert!(policy.wish.body.0.get("exclusive").is_none());
-        assert!(policy.wish.body.0.to_string().contains("arn:aws:iam::222222222222:role/p-loader"));
+        assert!(policy.wish.body.tree().get("exclusive").is_none());
+        assert!(policy.wish.body.to_string().contains("arn:aws:iam::222222222222:role/p-loader"));
     }
 
     #[test]
@@ -406,6 +406,6 @@ mod tests {
         );
         let [policy] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(policy.address.to_string(), "aws.s3.bucket_policy.logs");
-        assert_eq!(policy.wish.body.0["statements"]["Statement"], serde_json::json!([]));
+        assert_eq!(policy.wish.body.tree()["statements"]["Statement"], serde_json::json!([]));
     }
 }

@@ -67,7 +67,7 @@ impl Kind for Key {
 
     /// Of a key that is on its way out nothing is left to delete: `null`, which is as good as absent.
     fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
-        if desired.is_none() && live.0.get("state").and_then(Value::as_str) == Some(PENDING_DELETION) {
+        if desired.is_none() && live.field::<String>("state").as_deref() == Some(PENDING_DELETION) {
             return Document::from(Value::Null);
         }
         Document::claimed(live, desired, last)
@@ -651,7 +651,7 @@ mod tests {
         assert_eq!(problems, []);
         let [key] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(
-            *key.wish.body.0,
+            key.wish.body.tree(),
             serde_json::json!({"alias": "alias/weights", "state": "Enabled", "rotation": true, "tags": {
                 "team": "ml", "bailiwick:project": "p", "bailiwick:address": "aws.kms.key.ours"
             }})
@@ -665,6 +665,6 @@ mod tests {
         let live = Document::from(serde_json::json!({"alias": "alias/a", "state": "PendingDeletion", "tags": {}}));
         let wish = Document::from(serde_json::json!({"alias": "alias/a", "state": "Enabled", "tags": {}}));
         assert_eq!(Key::claimed(&live, None, Some(&wish)), Document::from(Value::Null));
-        assert_eq!(Key::claimed(&live, Some(&wish), None).0["state"], "PendingDeletion");
+        assert_eq!(Key::claimed(&live, Some(&wish), None).tree()["state"], "PendingDeletion");
     }
 }

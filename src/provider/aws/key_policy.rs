@@ -355,7 +355,7 @@ mod tests {
         let [policy] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(policy.wish.physical_id, "alias/weights");
         let references = policy.wish.references.iter().map(|r| r.to.to_string()).collect();
-        (references, policy.wish.body.0["statements"]["Statement"][0]["Principal"].clone())
+        (references, policy.wish.body.tree()["statements"]["Statement"][0]["Principal"].clone())
     }
 
     #[test]

@@ -638,7 +638,7 @@ grants:
         let names: Vec<_> = found.iter().map(|r| (r.address.name(), r.wish.physical_id.as_str())).collect();
         assert_eq!(names, [("chained", "prod-eks/kserve/chained-sa"), ("named", "prod-eks/kserve/named-sa")]);
         assert_eq!(
-            *found[0].wish.body.0,
+            found[0].wish.body.tree(),
             json!({
                 "cluster": "prod-eks", "namespace": "kserve", "service_account": "chained-sa",
                 "role_arn": "arn:aws:iam::111111111111:role/p-chained",
@@ -647,8 +647,8 @@ grants:
                 "tags": {"bailiwick:project": "p", "bailiwick:address": "aws.eks.pod_identity_association.chained"},
             })
         );
-        assert_eq!(found[1].wish.body.0["target_role_arn"], "");
-        assert_eq!(found[1].wish.body.0["disable_session_tags"], true);
+        assert_eq!(found[1].wish.body.tree()["target_role_arn"], "");
+        assert_eq!(found[1].wish.body.tree()["disable_session_tags"], true);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! They are the spec's own, and what of a role's grants does not fit into its inline policy.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -73,13 +72,16 @@ impl Kind for ManagedPolicy {
 
     /// A description cannot be changed, so that one which the spec no longer gives stays without being ours.
     fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
-        let mut ours = Document::claimed(live, desired, last);
-        if desired.is_some_and(|desired| desired.0.get("description").is_none())
-            && let Some(fields) = Arc::make_mut(&mut ours.0).as_object_mut()
-        {
+        let ours = Document::claimed(live, desired, last);
+        let is_given = |document: &Document| document.field::<serde_json::Value>("description").is_some();
+        if desired.is_none_or(is_given) || !is_given(&ours) {
+            return ours;
+        }
+        let mut tree = ours.tree();
+        if let Some(fields) = tree.as_object_mut() {
             fields.remove("description");
         }
-        ours
+        tree.into()
     }
 }
 
@@ -182,7 +184,7 @@ mod live {
 
     /// The body that was applied last, if the details of the account say the same of everything that they tell.
     fn as_applied(detail: &ManagedPolicyDetail, target: &Target) -> Option<ManagedPolicyBody> {
-        let last: ManagedPolicyBody = serde_json::from_value(target.last.as_ref()?.0.clone()).ok()?;
+        let last: ManagedPolicyBody = target.last.as_ref()?.read().ok()?;
         let (_, text) = document(detail)?;
         let live = ManagedPolicyBody {
             description: detail.description().filter(|_| last.description.is_some()).map(ToOwned::to_owned),

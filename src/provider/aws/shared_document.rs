@@ -151,7 +151,7 @@ pub(super) async fn refuse_lockout(
 
 /// What of a live document is ours to judge; `null` if nothing is.
 pub(super) fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
-    let member = |document: &Document, name: &str| document.0.get(name).cloned();
+    let member = |document: &Document, name: &str| document.field::<Value>(name);
     let exclusive = desired.or(last).and_then(|d| member(d, "exclusive")) == Some(Value::Bool(true));
     let foreign = member(live, "foreign").filter(|_| exclusive);
     let must_be_empty = exclusive && desired.is_some_and(has_no_statements);
@@ -179,7 +179,7 @@ pub(super) fn managed_principals<'a>(chains: &'a Chains, statements: &[Statement
 }
 
 fn has_no_statements(document: &Document) -> bool {
-    document.0.pointer("/statements/Statement").and_then(Value::as_array).is_none_or(Vec::is_empty)
+    document.tree().pointer("/statements/Statement").and_then(Value::as_array).is_none_or(Vec::is_empty)
 }
 
 #[cfg(any(feature = "aws", test))]
@@ -288,7 +288,7 @@ mod tests {
     fn check_claimed(live: Option<&str>, desired: Option<&SharedDocument>, last: Option<&SharedDocument>) -> Value {
         let live = Document::of(&SharedDocument::read(PROJECT, live).unwrap()).unwrap();
         let (desired, last) = (desired.map(|d| Document::of(d).unwrap()), last.map(|d| Document::of(d).unwrap()));
-        Value::clone(&claimed(&live, desired.as_ref(), last.as_ref()).0)
+        claimed(&live, desired.as_ref(), last.as_ref()).tree()
     }
 
     #[test]
@@ -306,7 +306,7 @@ mod tests {
         let text = live("2012-10-17", &[ours("b").to_value()]);
         let (shared, exclusive) =
             (SharedDocument::of(vec![ours("b")], false), SharedDocument::of(vec![ours("b")], true));
-        assert_eq!(check_claimed(Some(&text), Some(&shared), None), *Document::of(&shared).unwrap().0);
+        assert_eq!(check_claimed(Some(&text), Some(&shared), None), Document::of(&shared).unwrap().tree());
         let before = check_claimed(Some(&text), Some(&exclusive), None);
         assert_eq!(before["exclusive"], true);
         assert_eq!(before["foreign"]["Statement"][0]["Sid"], "Tls");
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn an_exclusive_document_without_ours_exists_when_it_is_empty() {
         let nothing = SharedDocument::of(Vec::new(), true);
-        assert_eq!(check_claimed(None, Some(&nothing), None), *Document::of(&nothing).unwrap().0);
+        assert_eq!(check_claimed(None, Some(&nothing), None), Document::of(&nothing).unwrap().tree());
         assert_eq!(check_claimed(None, None, Some(&nothing)), Value::Null);
         let before = check_claimed(Some(&live("2012-10-17", &[])), Some(&nothing), Some(&nothing));
         assert_eq!(before["foreign"]["Id"], "theirs");
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!((with.owner(PROJECT), without.owner(PROJECT)), (Some(PROJECT.to_owned()), None));
         assert_eq!(with.foreign, without.foreign);
         let text = Document::of(&with).unwrap();
-        assert_eq!(SharedDocument::deserialize(text.0.as_ref()).unwrap(), with);
+        assert_eq!(text.read::<SharedDocument>().unwrap(), with);
         let old = read(&live("2008-10-17", &[ours("b").to_value()]));
         assert_ne!(old.statements, with.statements, "`${{` means something else there");
     }

@@ -428,7 +428,7 @@ mod tests {
         let seen: Vec<_> = found.iter().map(|r| (r.address.to_string(), r.wish.physical_id.as_str())).collect();
         assert_eq!(seen, [("kubernetes.namespace.prod/kserve".to_owned(), "kserve")]);
         assert_eq!(
-            *found[0].wish.body.0,
+            found[0].wish.body.tree(),
             serde_json::json!({"name": "kserve", "labels": {"bailiwick.dev/project": "p"}})
         );
     }

@@ -583,7 +583,7 @@ mod tests {
         assert_eq!(problems, []);
         let seen: Vec<_> = found.iter().map(|r| (r.address.name(), r.wish.physical_id.as_str())).collect();
         assert_eq!(seen, [("agent", "kserve/agent-sa"), ("irsa", "kserve/irsa-sa"), ("shared", "theirs/shared-sa")]);
-        let bodies: Vec<_> = found.iter().map(|r| serde_json::Value::clone(&r.wish.body.0)).collect();
+        let bodies: Vec<_> = found.iter().map(|r| r.wish.body.tree()).collect();
         let role =
             |name: &str| json!({"eks.amazonaws.com/role-arn": format!("arn:aws:iam::111111111111:role/p-{name}")});
         assert_eq!(
