@@ -42,6 +42,9 @@ pub trait Kind: Send + Sync + 'static {
     const RELEASE: Release = Release::Delete;
     /// Fields that always have a value: one that the spec no longer names goes back to what the API sets by default.
     const RESETS: &'static [&'static str] = &[];
+    /// Whether the physical id is an alias, which somebody can point at another thing. What it points at is told by
+    /// [`UNIQUE_ID`]: another one than the state knows is never touched.
+    const ALIASED: bool = false;
     /// What is desired and what is live.
     type Body: Body;
 
@@ -237,6 +240,8 @@ pub trait AnyKind: Send + Sync {
     fn immutable(&self) -> &'static [&'static str];
     /// What happens to an adopted thing that is no longer desired.
     fn release(&self) -> Release;
+    /// Whether the physical id is an alias, which somebody can point at another thing.
+    fn aliased(&self) -> bool;
     /// Every wish of the kind, and its problems.
     fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> (Vec<Resource>, Vec<Diagnostic>);
     /// What of a live body is ours to judge.
@@ -267,6 +272,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn release(&self) -> Release {
         K::RELEASE
+    }
+
+    fn aliased(&self) -> bool {
+        K::ALIASED
     }
 
     fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> (Vec<Resource>, Vec<Diagnostic>) {

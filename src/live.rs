@@ -21,13 +21,15 @@ pub struct Target {
     pub fields: Fields,
     /// What was applied last, if the spec asks for nothing else and the kind wants to know ([`Live::TAKES_LAST`]).
     pub last: Option<Document>,
+    /// The id that it must have if it is written to, where the name is only an alias.
+    pub unique_id: Option<String>,
 }
 
 impl Target {
     /// A target of which everything is asked for.
     #[must_use]
     pub fn new(address: Address, physical_id: impl Into<String>) -> Self {
-        Self { address, physical_id: physical_id.into(), fields: Fields::All, last: None }
+        Self { address, physical_id: physical_id.into(), fields: Fields::All, last: None, unique_id: None }
     }
 }
 

@@ -429,6 +429,29 @@ fn a_key_is_deleted_only_when_it_is_named() {
 }
 
 #[test]
+fn a_key_that_our_alias_was_moved_to_is_never_touched() {
+    let spec = SERVING.replace(
+        "service_accounts:",
+        "keys:\n  weights: { account: models, alias: weights, managed: true, on_destroy: delete }\nservice_accounts:",
+    );
+    let world = applied(&spec);
+    let kms = |operation: &str, body: &Value| world.aws.kms(MODELS, operation, body);
+    let ours = kms("DescribeKey", &json!({ "KeyId": "alias/weights" })).json()["KeyMetadata"]["KeyId"].clone();
+    let theirs = kms("CreateKey", &json!({})).json()["KeyMetadata"]["KeyId"].clone();
+    let point_to = |key: &Value| kms("UpdateAlias", &json!({ "AliasName": "alias/weights", "TargetKeyId": key })).ok();
+    point_to(&theirs);
+    let (ours_id, theirs_id) = (ours.as_str().unwrap(), theirs.as_str().unwrap());
+    let told = format!("`alias/weights` points to `{theirs_id}` now, and what is ours is `{ours_id}`");
+    world.bailiwick(&["plan"]).exits(1).says(&[&told, "bailiwick state rm aws.kms.key.weights"]);
+    world.bailiwick(&["destroy", "--yes", "--allow-delete", "aws.kms.key.weights"]).exits(1).says(&[&told]);
+    let key = kms("DescribeKey", &json!({ "KeyId": theirs })).json()["KeyMetadata"].clone();
+    assert_eq!(key["KeyState"], "Enabled");
+    assert_eq!(kms("ListResourceTags", &json!({ "KeyId": theirs })).json()["Tags"], json!([]));
+    point_to(&ours);
+    world.settled();
+}
+
+#[test]
 fn what_does_not_fit_into_an_inline_policy_goes_into_managed_ones() {
     let prefix = |n| format!("a-rather-long-prefix-for-team-number-{n:04}-of-the-spec/{n}/");
     let grant = |n: usize| {

@@ -382,7 +382,7 @@ mod cases {
     use bailiwick::plan::{Guard, PlanFile, PlanFileError, guard};
     use serde_json::{Value, json};
 
-    use crate::memory::{Cloud, Cut, Id};
+    use crate::memory::{Cloud, Cut, Id, World};
     use crate::run::{Planned, Project, name_of, spec, steps};
 
     /// Two accounts, IRSA and Pod Identity, a managed key, a bucket abroad.
@@ -997,6 +997,93 @@ grants:
         project.apply_all(&spec(SERVING)).await;
         project.assert_settled(&spec(SERVING)).await;
         assert_ne!(project.state().await.0.resources[&address].unique_id, Some(known));
+    }
+
+    /// Points our alias to a key of somebody else, which looks as ours does if it is `alike`.
+    fn take_alias(world: &mut World, key: &Id, alike: bool) {
+        let body = if alike { world.show(key) } else { json!({"description": "theirs"}) };
+        world.remove(key);
+        world.have(key.clone(), &body);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_our_alias_was_moved_to_is_never_touched() {
+        for alike in [false, true] {
+            let project = applied(SERVING).await;
+            let key = id(&project, "aws.kms.key", "alias/model-weights");
+            take_alias(&mut project.cloud.world(), &key, alike);
+            let before = project.cloud.world().dump();
+            let told = |address: &str| {
+                let start = format!("{address}: `alias/model-weights` points to `key-");
+                move |error: &String| error.starts_with(&start)
+            };
+            for spec in [spec(SERVING), spec(SERVING).emptied()] {
+                let Err(errors) = project.plan(&spec).await else { panic!("there is a plan") };
+                assert_eq!(errors.len(), 2, "{errors:?}");
+                assert!(errors.iter().any(told("aws.kms.key.weights")), "{errors:?}");
+                assert!(errors.iter().any(told("aws.kms.key_policy.weights")), "{errors:?}");
+                assert!(errors.iter().all(|e| e.contains("bailiwick state rm aws.kms.key")), "{errors:?}");
+            }
+            assert_eq!(project.cloud.world().dump(), before);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_managed_elsewhere_and_has_another_one_behind_its_alias_gets_no_statements() {
+        let theirs = SERVING.replace(", managed: true", "");
+        let project = applied(&theirs).await;
+        let key = id(&project, "aws.kms.key", "alias/model-weights");
+        take_alias(&mut project.cloud.world(), &key, false);
+        let Err(errors) = project.plan(&spec(&theirs)).await else { panic!("there is a plan") };
+        let [error] = errors.as_slice() else { panic!("{errors:?}") };
+        assert!(error.starts_with("aws.kms.key_policy.weights: `alias/model-weights` points to `key-"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alias_that_moves_between_plan_and_apply_saves_nobody_s_key_to_us() {
+        let text = "version: 1\nproject: p\naccounts:\n  models: { id: \"222222222222\", region: us-west-2 }\nkeys:\n  \
+            weights: { account: models, alias: model-weights, managed: true, on_destroy: delete, description: new }\n";
+        let old = text.replace("description: new", "description: old");
+        // A key that goes because its address names another one now is not looked at by the plan.
+        let renamed = text.replace("alias: model-weights", "alias: new-weights");
+        for wanted in [spec(text), spec(text).emptied(), spec(&renamed)] {
+            let project = applied(&old).await;
+            let key = id(&project, "aws.kms.key", "alias/model-weights");
+            let planned = project.plan(&wanted).await.unwrap();
+            take_alias(&mut project.cloud.world(), &key, true);
+            project.cloud.world().edit(&key, |body| body["theirs"] = true.into());
+            let before = show(&project, "aws.kms.key", "alias/model-weights");
+            let (_stop, stopped) = tokio::sync::watch::channel(false);
+            let applied = project.execute(&wanted, planned, stopped).await.unwrap();
+            let undone = applied.undone();
+            let failed = undone.iter().find(|(name, _)| name.starts_with("aws.kms.key.weights"));
+            let Some((_, Outcome::Failed { why, certain: true })) = failed else { panic!("{undone:?}") };
+            assert!(why.contains("`alias/model-weights` is `key-") && why.contains("nothing was written"), "{why}");
+            assert_eq!(show(&project, "aws.kms.key", "alias/model-weights"), before);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_that_somebody_made_under_our_name_is_adopted_and_outlives_us() {
+        let theirs = json!({"description": "theirs"});
+        let project = applied(SERVING).await;
+        let role = id(&project, "aws.iam.role", "kserve-loader");
+        let retake = |world: &mut World| {
+            world.remove(&role);
+            world.have(role.clone(), &theirs);
+        };
+        retake(&mut project.cloud.world());
+        project.destroy(&spec(SERVING)).await;
+        assert_eq!(show(&project, "aws.iam.role", "kserve-loader")["description"], "theirs");
+
+        let project = applied(SERVING).await;
+        retake(&mut project.cloud.world());
+        let planned = plan(&project, SERVING).await;
+        assert!(steps(&planned.plan).contains(&"adopt aws.iam.role.loader".to_owned()), "{:?}", steps(&planned.plan));
+        project.apply_all(&spec(SERVING)).await;
+        project.assert_settled(&spec(SERVING)).await;
+        project.destroy(&spec(SERVING)).await;
+        assert!(project.cloud.world().has("aws.iam.role", "kserve-loader"), "only our marks on it go");
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,6 +18,8 @@ use crate::state::{Owned, State};
 
 /// Why what is no longer there is forgotten.
 pub const GONE: &str = "it is gone already";
+/// Why what has another id now, and no mark of ours, is left alone.
+const TAKEN: &str = "it is gone already, and somebody made another one of that name";
 
 /// What must become of one thing, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +66,13 @@ pub enum Verdict {
     Foreign {
         /// The other project.
         owner: String,
+    },
+    /// Its name is an alias that points to another thing now.
+    Another {
+        /// The id of ours.
+        known: String,
+        /// The id of the other.
+        found: String,
     },
     /// It could not be looked at.
     Unreadable {
@@ -179,9 +188,20 @@ pub fn compute<'k>(
                 owned: owned.clone(),
                 now,
             });
-            let owned = known.filter(|_| !now);
-            let verdict = match owned {
-                Some(owned) if wanted.is_none() && is_relinquished(desired, state, address, owned) => {
+            let another = another(known_id(state, wanted, known.filter(|_| !now)), &seen);
+            let mut owned = known.filter(|_| !now).cloned();
+            let verdict = match (owned.as_mut(), another) {
+                (_, Some((known, found))) if kind.is_some_and(AnyKind::aliased) => Verdict::Another { known, found },
+                // By the rules of adoption: what is there was there before.
+                (Some(owned), _) if is_taken(desired, snapshot, state, address, owned) => {
+                    owned.adopted = true;
+                    let anew = Owned { body: None, ..owned.clone() };
+                    match (wanted, &seen) {
+                        (None, Seen::Present { .. }) => Verdict::Forget { why: TAKEN, before: None },
+                        _ => judge(wanted, Some(&anew), &seen, kind, &state.project),
+                    }
+                }
+                (Some(owned), _) if wanted.is_none() && is_relinquished(desired, state, address, owned) => {
                     let marked =
                         exists_elsewhere(desired, address, owned) && !address.kind().as_str().ends_with("_policy");
                     let last = owned.body.as_ref();
@@ -191,12 +211,12 @@ pub fn compute<'k>(
                     };
                     Verdict::Forget { why: "the spec says that it is managed elsewhere", before }
                 }
-                _ => judge(wanted, owned, &seen, kind, &state.project),
+                (owned, _) => judge(wanted, owned.as_deref(), &seen, kind, &state.project),
             };
             let diff = ResourceDiff {
                 address: address.clone(),
                 desired: wanted.cloned(),
-                owned: owned.cloned(),
+                owned,
                 former,
                 seen,
                 verdict,
@@ -206,6 +226,37 @@ pub fn compute<'k>(
         })
         .collect();
     Diff { resources }
+}
+
+/// The id that the state knows of what a name means. What is in the state under the same name and is referred to is the
+/// whole of which this is a part: a key, of which this is the policy. It may have been made anew since.
+fn known_id<'a>(state: &'a State, wanted: Option<&Resource>, owned: Option<&'a Owned>) -> Option<&'a str> {
+    let (scope, physical_id) = match wanted {
+        Some(wanted) => (&wanted.wish.scope, &wanted.wish.physical_id),
+        None => owned.map(|o| (&o.scope, &o.physical_id))?,
+    };
+    let references = wanted.iter().flat_map(|w| &w.wish.references).chain(owned.iter().flat_map(|o| &o.references));
+    let whole = references
+        .filter_map(|r| state.resources.get(&r.to))
+        .find(|whole| whole.scope == *scope && whole.physical_id == *physical_id);
+    whole.or(owned)?.unique_id.as_deref()
+}
+
+/// The id that is known and the one that was found, if they differ.
+fn another(known: Option<&str>, seen: &Seen) -> Option<(String, String)> {
+    let (known, found) = (known?, seen.unique_id()?);
+    (known != found).then(|| (known.to_owned(), found))
+}
+
+/// Whether somebody has made another thing of that name, or another of what this is a part of, and it bears no mark of ours.
+fn is_taken(desired: &Desired, snapshot: &Snapshot, state: &State, address: &Address, owned: &Owned) -> bool {
+    let taken = |address: &Address, owned: &Owned| {
+        let renamed = desired.resources.get(address).is_some_and(|wanted| moved(wanted, owned));
+        let seen = snapshot.seen.get(address).filter(|seen| matches!(seen, Seen::Present { owner: None, .. }));
+        !renamed && seen.is_some_and(|seen| another(owned.unique_id.as_deref(), seen).is_some())
+    };
+    let mut wholes = owned.references.iter().filter(|r| r.part).map(|r| &r.to);
+    taken(address, owned) || wholes.any(|whole| state.resources.get(whole).is_some_and(|owned| taken(whole, owned)))
 }
 
 /// Whether the spec keeps a thing, or what it is a part of, with `managed: false`.
@@ -370,6 +421,10 @@ fn drifted<'k>(resource: &ResourceDiff, kinds: &impl Fn(&str) -> Option<&'k dyn 
                 return made(DriftClass::Access, Vec::new(), "our part of it was removed outside");
             }
             let differences = Document::differences(last, &live);
+            if let Some((known, found)) = another(owned.unique_id.as_deref(), &resource.seen) {
+                let note = format!("another one has its name: it was `{known}`, and is `{found}` now");
+                return made(DriftClass::Access, differences, &note);
+            }
             if differences.is_empty() {
                 let same = owned.fingerprint.as_ref().is_none_or(|f| *f == body.digest());
                 return if same {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::access::Chains;
 use crate::address::{AccountId, Region, Scope};
-use crate::kind::{Erased, Kind, Wanted, Wish};
+use crate::kind::{Erased, Kind, Reference, Wanted, Wish};
 use crate::spec::{Facts, Spec};
 use crate::state::Lineage;
 use serde_json::json;
@@ -112,4 +112,101 @@ fn what_cannot_be_looked_at_is_not_absent() {
     for known in [None, Some(owned("x", "old"))] {
         assert_eq!(verdict(&desired("x", "old"), &snapshot, known, "x"), Verdict::Unreadable { why: "403".into() });
     }
+}
+
+/// A key behind an alias.
+struct Key;
+
+impl Kind for Key {
+    const NAME: &'static str = "aws.kms.key";
+    const ALIASED: bool = true;
+    type Body = serde_json::Value;
+
+    fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut Wanted<Self::Body>) {}
+}
+
+/// The policy of a key behind an alias.
+struct KeyPolicy;
+
+impl Kind for KeyPolicy {
+    const NAME: &'static str = "aws.kms.key_policy";
+    const ALIASED: bool = true;
+    type Body = serde_json::Value;
+
+    fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut Wanted<Self::Body>) {}
+}
+
+fn with_id(address: (Address, Owned), id: &str) -> (Address, Owned) {
+    (address.0, Owned { unique_id: Some(id.into()), ..address.1 })
+}
+
+/// What becomes of everything, all of which is called `x` and known and seen with these ids; `wanted` is what the spec names.
+fn verdicts(kinds: &[(&'static str, Option<&str>, &str, Option<&str>)], wanted: bool) -> BTreeMap<String, Verdict> {
+    let mut state = State::new("p", Lineage::default());
+    let (mut all, mut snapshot) = (Desired::default(), Snapshot::default());
+    let key = Address::new(Key::NAME, "x");
+    let mut before: Vec<Reference> = Vec::new();
+    for (kind, known, found, owner) in kinds {
+        let address = Address::new(kind, "x");
+        let references = if *kind == KeyPolicy::NAME { std::mem::take(&mut before) } else { Vec::new() };
+        before.push(Reference { to: key.clone(), part: false });
+        let owned = Owned { unique_id: known.map(Into::into), references: references.clone(), ..owned("x", "old").1 };
+        state.resources.insert(address.clone(), owned);
+        let mut live = body("old").tree();
+        live["unique_id"] = (*found).into();
+        let seen = Seen::Present { body: Document::from(live), owner: owner.map(Into::into) };
+        snapshot.seen.insert(address.clone(), seen);
+        let wish = Wish { references, ..Wish::new("x", scope(), "r", body("old")) };
+        if wanted {
+            all.resources.insert(address.clone(), Resource { address, wish });
+        }
+    }
+    let known: [&dyn AnyKind; 3] =
+        [&Erased::<Key>::default(), &Erased::<KeyPolicy>::default(), &Erased::<Role>::default()];
+    let diff = compute(&all, &snapshot, &state, |name| known.into_iter().find(|kind| kind.name() == name));
+    diff.resources.into_iter().map(|(address, resource)| (address.kind().to_string(), resource.verdict)).collect()
+}
+
+#[test]
+fn what_an_alias_of_ours_points_to_now_is_not_ours() {
+    let another = Verdict::Another { known: "1".into(), found: "2".into() };
+    for (wanted, owner) in [(true, None), (true, Some("p")), (true, Some("q")), (false, None), (false, Some("p"))] {
+        let found = verdicts(&[(Key::NAME, Some("1"), "2", owner)], wanted);
+        assert_eq!(found[Key::NAME], another, "{wanted} {owner:?}");
+        let found = verdicts(&[(KeyPolicy::NAME, Some("1"), "2", owner)], wanted);
+        assert_eq!(found[KeyPolicy::NAME], another, "{wanted} {owner:?}: of a key that is not managed");
+    }
+    assert_eq!(verdicts(&[(Key::NAME, Some("1"), "1", Some("p"))], true)[Key::NAME], Verdict::Keep);
+    assert_eq!(verdicts(&[(Key::NAME, None, "2", Some("p"))], true)[Key::NAME], Verdict::Keep, "no id is known yet");
+}
+
+#[test]
+fn a_key_policy_is_of_the_key_that_the_state_knows() {
+    let found = verdicts(&[(Key::NAME, Some("2"), "2", Some("p")), (KeyPolicy::NAME, Some("1"), "2", Some("p"))], true);
+    assert_eq!(found[KeyPolicy::NAME], Verdict::Keep, "the key was made anew, and its policy not yet written");
+    let found = verdicts(&[(Key::NAME, Some("1"), "2", None), (KeyPolicy::NAME, None, "2", None)], true);
+    assert_eq!(found[KeyPolicy::NAME], Verdict::Another { known: "1".into(), found: "2".into() });
+}
+
+#[test]
+fn a_role_that_somebody_made_anew_without_our_mark_is_theirs() {
+    let check = |owner, wanted| verdicts(&[(KIND, Some("1"), "2", owner)], wanted).remove(KIND).unwrap();
+    assert_eq!(check(None, true), Verdict::Adopt);
+    assert_eq!(check(None, false), Verdict::Forget { why: TAKEN, before: None });
+    assert_eq!(check(Some("p"), true), Verdict::Keep, "it was made anew with our mark");
+    assert!(matches!(check(Some("p"), false), Verdict::Delete { .. }));
+}
+
+#[test]
+fn another_thing_under_a_name_of_ours_is_a_drift_of_access() {
+    let mut state = State::new("p", Lineage::default());
+    state.resources.extend([with_id(owned("x", "old"), "1")]);
+    let mut live = body("old").tree();
+    live["unique_id"] = "2".into();
+    let role: &dyn AnyKind = &Erased::<Role>::default();
+    let kinds = |name: &str| (name == KIND).then_some(role);
+    let diff = compute(&desired("x", "old"), &seen("x", Some(Document::from(live)), "p"), &state, kinds);
+    let [drift] = drift(&diff, kinds).try_into().unwrap();
+    assert_eq!(drift.class, DriftClass::Access);
+    assert_eq!(drift.note, "another one has its name: it was `1`, and is `2` now");
 }

@@ -317,6 +317,7 @@ impl Run<'_> {
             if let Err(error) = self.journal(step, begin).await {
                 return (failed(format!("it was not tried: {error}"), true), Some(error));
             }
+            let target = Target { unique_id: checked.seen.as_ref().and_then(unique_id), ..target };
             found = match self.written(step, live, &target, &checked).await {
                 Ok(found) => found,
                 Err(outcome) => {
@@ -393,6 +394,18 @@ impl Run<'_> {
         if seen == Seen::Absent && (step.deletes() || step.action == ActionKind::Forget) {
             return Ok(None);
         }
+        if let (Some(known), Some(found)) = (self.known_id(step, live), seen.unique_id())
+            && known != found
+        {
+            // A role of that name which somebody made is not the one that was to go.
+            if step.superseded && !live.aliased() {
+                return Ok(None);
+            }
+            return Err(format!(
+                "`{}` is `{found}` now, and was `{known}`; nothing was written: make the plan anew",
+                step.physical_id
+            ));
+        }
         // What the address named before was not looked at when the plan was made.
         if !step.superseded
             && seen.fingerprint() != step.fingerprint
@@ -424,6 +437,23 @@ impl Run<'_> {
             _ => return Err("the plan's step has no body".into()),
         };
         Ok(Some(Checked { action, seen }))
+    }
+
+    /// The id that a step's thing must have: as it was seen, as the state knows it, or as this run has made what it is the
+    /// policy of.
+    fn known_id(&self, step: &Step, live: &dyn AnyLive) -> Option<String> {
+        let seen = step.seen.as_ref().and_then(unique_id).or_else(|| step.unique_id.clone());
+        if seen.is_some() || !live.aliased() {
+            return seen;
+        }
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = entries.iter().rev().filter(|e| step.references.iter().any(|r| r.to == e.address));
+        let owned = made.filter_map(|entry| match &entry.happening {
+            Happening::End { owned } => owned.as_deref(),
+            _ => None,
+        });
+        let mut whole = owned.filter(|o| o.scope == step.scope && o.physical_id == step.physical_id);
+        whole.next().and_then(|owned| owned.unique_id.clone())
     }
 
     /// Whether nothing moved but that the thing names roles which this run takes away, if only to make them anew: policies
@@ -512,6 +542,11 @@ impl Run<'_> {
                 pause *= 2;
             }
             let seen = self.look(step, target).await;
+            if let (Some(known), Some(found)) = (&target.unique_id, seen.unique_id())
+                && *known != found
+            {
+                return Err(format!("`{}` is `{found}` now, and what was written to is `{known}`", step.physical_id));
+            }
             problem = match (&seen, &step.after) {
                 (Seen::Unreadable { why, .. }, _) => {
                     return Err(format!("it was written, but cannot be read back: {why}"));

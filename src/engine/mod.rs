@@ -187,7 +187,7 @@ impl Engine<'_> {
             // What was applied under another name says nothing of this thing.
             let same = owned.is_some_and(|o| o.physical_id == *physical_id) && body == last;
             let last = last.filter(|_| same && self.live(kind).is_some_and(AnyLive::takes_last)).cloned();
-            batch.push(Target { address: address.clone(), physical_id: physical_id.clone(), fields, last });
+            batch.push(Target { fields, last, ..Target::new(address.clone(), physical_id) });
         }
         let total = batches.values().map(Vec::len).sum();
         self.sink.take(Event::Observing { total });

@@ -142,6 +142,7 @@ mod tests {
             waits_for: Vec::new(),
             fingerprint: None,
             seen: None,
+            unique_id: None,
             adopted: false,
             superseded: false,
             first: false,

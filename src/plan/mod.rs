@@ -107,6 +107,9 @@ pub struct Step {
     /// All that was seen, if that is more than what is ours: what moves later is told by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Document>,
+    /// The id by which the state knows what is not looked at before the step is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_id: Option<String>,
     /// Whether the thing existed before it was managed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
@@ -231,6 +234,20 @@ pub enum PlanError {
         address: Address,
         /// Whose.
         owner: String,
+    },
+    /// Somebody pointed its alias at another thing.
+    #[error(
+        "{address}: `{physical_id}` points to `{found}` now, and what is ours is `{known}`: nothing is written to `{found}`. Point `{physical_id}` back to `{known}`; or, if `{found}` shall be managed from now on, let go of `{known}` with `bailiwick state rm {address}`, so that the next plan adopts `{found}`"
+    )]
+    Another {
+        /// What.
+        address: Address,
+        /// The alias.
+        physical_id: String,
+        /// The id of ours.
+        known: String,
+        /// The id of the other.
+        found: String,
     },
     /// A thing that is never replaced would have to be.
     #[error(
@@ -481,6 +498,7 @@ fn superseded(resource: &ResourceDiff) -> Option<Step> {
         waits_for: Vec::new(),
         fingerprint: None,
         seen: None,
+        unique_id: owned.unique_id.clone(),
         adopted: former.released,
         superseded: true,
         first: false,
@@ -523,6 +541,7 @@ fn draft(
             waits_for: Vec::new(),
             fingerprint: resource.seen.fingerprint(),
             seen: None,
+            unique_id: None,
             adopted: owned.is_some_and(|o| o.adopted),
             superseded: false,
             first: false,
@@ -543,6 +562,15 @@ fn draft(
         }
         Verdict::Foreign { owner } => {
             Err(PlanError::Foreign { address: resource.address.clone(), owner: owner.clone() })
+        }
+        Verdict::Another { known, found } => {
+            let physical_id = wish.map(|w| &w.physical_id).or(resource.owned.as_ref().map(|o| &o.physical_id));
+            Err(PlanError::Another {
+                address: resource.address.clone(),
+                physical_id: physical_id.cloned().unwrap_or_default(),
+                known: known.clone(),
+                found: found.clone(),
+            })
         }
         Verdict::Keep if parts.contains(&resource.address) => {
             Ok(one_replacement(resource, base, "it is a part of what is made anew".into()))

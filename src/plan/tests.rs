@@ -19,6 +19,7 @@ fn step(name: &str, phase: Option<Phase>, action: ActionKind, waits_for: &[(&str
         waits_for: waits_for.iter().map(|(name, phase)| named(name, *phase)).collect(),
         fingerprint: None,
         seen: None,
+        unique_id: None,
         adopted: false,
         superseded: false,
         first: false,

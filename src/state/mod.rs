@@ -67,7 +67,8 @@ pub struct Owned {
     /// The digest of all that was seen after the last write, other people's parts included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Digest>,
-    /// The id that the service gave it and never gives again, if it has one: by it a policy shows a role that is gone.
+    /// The id that the service gave it and never gives again, if it has one: it is told by it from
+    /// another one of that name, and a policy shows a role that is gone by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_id: Option<String>,
     /// What it depends on, for deleting in the right order.
@@ -201,14 +202,15 @@ fn digest(fields: &BTreeMap<String, &RawValue>) -> Digest {
 
 /// The state after what a journal tells, and the addresses of which it is unknown whether the last step was done.
 ///
-/// An unknown creation counts as ours until it has been looked at; unknown updates and deletions leave what was there.
+/// An unknown creation counts as ours until it has been looked at, also of what we had made before: its id is another one
+/// now. Unknown updates and deletions leave what was there.
 #[must_use]
 pub fn fold(mut state: State, entries: &[Entry]) -> (State, Vec<Address>) {
-    let mut unknown: BTreeMap<&Address, Option<&Owned>> = BTreeMap::new();
+    let mut unknown: BTreeMap<&Address, (bool, Option<&Owned>)> = BTreeMap::new();
     for entry in entries {
         match &entry.happening {
-            Happening::Begin { creates, .. } => {
-                unknown.insert(&entry.address, creates.as_deref());
+            Happening::Begin { action, creates } => {
+                unknown.insert(&entry.address, (action == "create", creates.as_deref()));
             }
             Happening::End { owned } => {
                 unknown.remove(&entry.address);
@@ -231,11 +233,13 @@ pub fn fold(mut state: State, entries: &[Entry]) -> (State, Vec<Address>) {
         }
     }
     let addresses: Vec<Address> = unknown.keys().map(|a| (*a).clone()).collect();
-    for (address, creates) in unknown {
+    for (address, (anew, creates)) in unknown {
         if let Some(owned) = creates
-            && !state.resources.contains_key(address)
+            && (anew || !state.resources.contains_key(address))
         {
-            state.resources.insert(address.clone(), Owned { body: None, fingerprint: None, ..owned.clone() });
+            state
+                .resources
+                .insert(address.clone(), Owned { body: None, fingerprint: None, unique_id: None, ..owned.clone() });
         }
     }
     (state, addresses)

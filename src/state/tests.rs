@@ -77,6 +77,17 @@ fn a_begin_without_an_end_is_unknown_and_ours_until_looked_at() {
 }
 
 #[test]
+fn an_unknown_creation_of_what_was_gone_makes_another_one() {
+    let mut state = State::new("p", Lineage::default());
+    state.resources.insert(address("x"), Owned { unique_id: Some("1".into()), ..owned("x") });
+    let update = Happening::Begin { action: "update".into(), creates: Some(Box::new(owned("x"))) };
+    let known = |entry| fold(state.clone(), &[entry]).0.resources[&address("x")].clone();
+    assert_eq!(known(entry("x", update)).unique_id.as_deref(), Some("1"));
+    let anew = known(begin("x"));
+    assert_eq!((anew.unique_id, anew.body), (None, None));
+}
+
+#[test]
 fn a_certain_failure_leaves_nothing_unknown_and_a_deletion_removes() {
     let failed = |certain| entry("x", Happening::Failed { why: "no".into(), certain });
     let (state, unknown) = fold(State::new("p", Lineage::default()), &[begin("x"), failed(true)]);

@@ -390,6 +390,11 @@ fn key_arn(id: &Id) -> String {
     format!("arn:{}:kms:{region}:{account}:key/{}", Region(region.into()).partition(), digest.short(12))
 }
 
+/// What tells one key behind an alias from the next.
+fn key_id(key: &Thing) -> String {
+    format!("key-{}", key.uid)
+}
+
 fn unique_id(uid: u64) -> String {
     format!("AROA{uid:0>17}")
 }
@@ -790,6 +795,9 @@ impl AnyKind for Remembered {
     fn release(&self) -> Release {
         self.kind.release()
     }
+    fn aliased(&self) -> bool {
+        self.kind.aliased()
+    }
     fn desire(&self, spec: &Spec, facts: &Facts, chains: &access::Chains) -> (Vec<Resource>, Vec<Diagnostic>) {
         self.kind.desire(spec, facts, chains)
     }
@@ -883,8 +891,10 @@ impl World {
         let thing = if stale { self.before.get(&id).and_then(Option::as_ref) } else { self.things.get(&id) };
         let Some(thing) = thing else { return Ok(Observed::Absent) };
         let mut body = self.current(thing);
-        if kind == ROLE {
-            body["unique_id"] = unique_id(thing.uid).into();
+        match kind {
+            ROLE => body["unique_id"] = unique_id(thing.uid).into(),
+            KEY => body["unique_id"] = key_id(thing).into(),
+            _ => {}
         }
         let tag = |field: &str, name: &str| {
             body.get(field).and_then(|tags| tags.get(name)).and_then(Value::as_str).map(ToOwned::to_owned)
@@ -904,6 +914,9 @@ impl World {
                 let mut shown = json!({ "statements": statements.to_value() });
                 if !foreign.is_empty() {
                     shown["foreign"] = foreign.to_value();
+                }
+                if let Some(key) = self.things.get(&id.sibling(KEY, &id.name)).filter(|_| kind == KEY_POLICY) {
+                    shown["unique_id"] = key_id(key).into();
                 }
                 (shown, (!ours.is_empty()).then(|| project.to_owned()))
             }

@@ -353,7 +353,7 @@ mod tests {
     /// The desired document of project `p` with one statement.
     pub(super) fn body(exclusive: bool) -> SharedDocument {
         let policy = crate::iam::Policy::parse(&format!(r#"{{"Version":"2012-10-17","Statement":[{STATEMENT}]}}"#));
-        SharedDocument { statements: policy.unwrap(), exclusive, foreign: None }
+        SharedDocument { statements: policy.unwrap(), exclusive, foreign: None, unique_id: None }
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub(crate) struct KeyBody {
     /// Tags.
     #[serde(default)]
     pub(super) tags: BTreeMap<String, String>,
+    /// The id of the key that the alias points to. Never desired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unique_id: Option<String>,
 }
 
 impl Kind for Key {
@@ -46,6 +49,7 @@ impl Kind for Key {
     const IMMUTABLE: &'static [&'static str] = &["alias"];
     const RELEASE: Release = Release::Forget;
     const RESETS: &'static [&'static str] = &["description", "rotation"];
+    const ALIASED: bool = true;
     type Body = KeyBody;
 
     fn desire(spec: &Spec, _facts: &Facts, _chains: &Chains, want: &mut Wanted<KeyBody>) {
@@ -56,6 +60,7 @@ impl Kind for Key {
                 description: key.description.clone(),
                 rotation: key.rotation,
                 tags: tags(spec, Self::NAME, name, &key.tags),
+                unique_id: None,
             };
             let scope = spec.regional_scope(&key.account, key.region(spec));
             let mut wish = Wish::new(name, scope, key.alias_name(), body).at(spec.source(&["keys", name]));
@@ -75,7 +80,7 @@ impl Kind for Key {
 }
 
 #[cfg(feature = "aws")]
-pub(super) use live::describe;
+pub(super) use live::{describe, refuse_another};
 
 #[cfg(feature = "aws")]
 mod live {
@@ -104,6 +109,22 @@ mod live {
             Ok(answer) => Ok(answer.key_metadata),
             Err(error) if code(&error) == Some("NotFoundException") => Ok(None),
             Err(error) => Err(read_error(format!("key `{alias}`"), &error)),
+        }
+    }
+
+    /// Refuses a key that the alias has come to point to since it was looked at.
+    pub(in crate::provider::aws) fn refuse_another(
+        target: &Target,
+        key: &KeyMetadata,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), WriteError> {
+        match &target.unique_id {
+            Some(known) if known != key.key_id() => Err(WriteError::Conflict {
+                what: what(),
+                holder: key.arn().unwrap_or(key.key_id()).to_owned(),
+                why: format!("the alias points to it now, and not to `{known}` as before: nothing was written"),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -150,6 +171,7 @@ mod live {
                         description: Some(key.description().unwrap_or_default().to_owned()),
                         rotation: read_rotation(kms, key.key_id()).await?,
                         tags,
+                        unique_id: Some(key.key_id().to_owned()),
                     },
                 })
             })
@@ -165,6 +187,9 @@ mod live {
             let kms = cloud.kms(scope).await?;
             let alias = target.physical_id.as_str();
             let found = describe(&kms, alias).await?;
+            if let Some(key) = &found {
+                refuse_another(target, key, || format!("change key `{alias}`"))?;
+            }
             match (action, found) {
                 (Action::Create { after }, None) => create(&kms, alias, after).await,
                 // An earlier try got this far, or somebody was faster; only a key of ours is gone on with.
@@ -287,6 +312,7 @@ mod live {
             description: Some(key.description().unwrap_or_default().to_owned()),
             rotation: read_rotation(kms, id).await?,
             tags: read_tags(kms, id).await?,
+            unique_id: None,
         };
         let mut changed = Vec::new();
         if live.state != body.state {
@@ -417,6 +443,7 @@ mod live {
                 description: Some("weights".into()),
                 rotation: Some(true),
                 tags: tags.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+                unique_id: None,
             }
         }
 
@@ -467,7 +494,7 @@ mod live {
         #[tokio::test]
         async fn a_key_is_read_with_its_owner() {
             let found = observe(&[(DESCRIBE, 200, KEY), (TAGS, 200, OUR_TAGS), (ROTATION, 200, ROTATED)]).await;
-            let mut expected = body();
+            let mut expected = KeyBody { unique_id: Some("k1".into()), ..body() };
             expected.tags.insert("cost".into(), "7".into());
             assert_eq!(found, Ok(Observed::Present { body: expected, owner: Some("p".into()) }));
         }
@@ -613,6 +640,29 @@ mod live {
                     r#"EnableKeyRotation {"KeyId":"k1"}"#
                 ]
             );
+        }
+
+        #[tokio::test]
+        async fn a_key_that_the_alias_has_come_to_point_to_is_left_alone() {
+            let target = Target { unique_id: Some("k0".into()), ..target() };
+            let before = KeyBody { tags: BTreeMap::new(), ..body() };
+            for action in [
+                Action::Update { before, after: body(), changed: vec!["tags".into()] },
+                Action::Delete { before: body(), adopted: false },
+                Action::Delete { before: body(), adopted: true },
+            ] {
+                let server = Recorded::start(&[(DESCRIBE, 200, KEY), ("TrentService.", 200, "{}")]).await;
+                let done = Key::write(&server.session(), &scope(), &target, &action).await;
+                assert_eq!(
+                    done,
+                    Err(WriteError::Conflict {
+                        what: "change key `alias/weights`".into(),
+                        holder: "arn:aws:kms:us-east-1:111111111111:key/k1".into(),
+                        why: "the alias points to it now, and not to `k0` as before: nothing was written".into(),
+                    })
+                );
+                assert_eq!(server.requests().len(), 1, "it was only looked at");
+            }
         }
 
         #[tokio::test]

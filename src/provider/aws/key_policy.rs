@@ -17,6 +17,7 @@ pub(crate) struct KeyPolicy;
 
 impl Kind for KeyPolicy {
     const NAME: &'static str = "aws.kms.key_policy";
+    const ALIASED: bool = true;
     type Body = SharedDocument;
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<SharedDocument>) {
@@ -64,8 +65,10 @@ impl Kind for KeyPolicy {
 
 #[cfg(feature = "aws")]
 mod live {
-    use super::super::key::describe;
+    use super::super::key::{describe, refuse_another};
     use super::super::shared_document::refuse_lockout;
+    use aws_sdk_kms::types::KeyMetadata;
+
     use super::{KeyPolicy, SharedDocument};
     use crate::access::Guarded;
     use crate::address::Scope;
@@ -80,14 +83,13 @@ mod live {
     /// Source: KMS API Reference, `PutKeyPolicy`, `PolicyName`.
     const POLICY_NAME: &str = "default";
 
-    /// The id of the key behind an alias, and the text of its policy; nothing if there is no such key.
-    async fn fetch(kms: &aws_sdk_kms::Client, alias: &str) -> Result<Option<(String, String)>, ReadError> {
+    /// The key behind an alias, and the text of its policy; nothing if there is no such key.
+    async fn fetch(kms: &aws_sdk_kms::Client, alias: &str) -> Result<Option<(KeyMetadata, String)>, ReadError> {
         let what = || format!("the policy of key `{alias}`");
         let Some(key) = describe(kms, alias).await? else { return Ok(None) };
-        let id = key.key_id().to_owned();
-        match kms.get_key_policy().key_id(&id).policy_name(POLICY_NAME).send().await {
+        match kms.get_key_policy().key_id(key.key_id()).policy_name(POLICY_NAME).send().await {
             Ok(answer) => match answer.policy {
-                Some(text) => Ok(Some((id, text))),
+                Some(text) => Ok(Some((key, text))),
                 None => Err(ReadError::Failed { what: what(), why: "KMS answered without a policy".into() }),
             },
             Err(error) if code(&error) == Some("NotFoundException") => Ok(None),
@@ -105,9 +107,10 @@ mod live {
             let kms = &kms;
             Ok(each(targets, |target| async move {
                 let alias = target.physical_id.as_str();
-                let Some((_, text)) = fetch(kms, alias).await? else { return Ok(Observed::Absent) };
+                let Some((key, text)) = fetch(kms, alias).await? else { return Ok(Observed::Absent) };
                 let body = SharedDocument::read(cloud.project(), Some(&text))
                     .map_err(|why| ReadError::Failed { what: format!("the policy of key `{alias}`"), why })?;
+                let body = SharedDocument { unique_id: Some(key.key_id().to_owned()), ..body };
                 Ok(Observed::Present { owner: body.owner(cloud.project()), body })
             })
             .await)
@@ -127,7 +130,7 @@ mod live {
                 Action::Create { after } | Action::Update { after, .. } => after.clone(),
                 Action::Delete { .. } => SharedDocument::of(Vec::new(), false),
             };
-            let Some((id, live)) = fetch(&kms, alias).await? else {
+            let Some((key, live)) = fetch(&kms, alias).await? else {
                 return if matches!(action, Action::Delete { .. }) {
                     Ok(())
                 } else {
@@ -138,6 +141,7 @@ mod live {
                     })
                 };
             };
+            refuse_another(target, &key, || what.clone())?;
             let document = body.rewrite(cloud.project(), Some(&live)).map_err(&failed)?;
             if !document.changed {
                 return Ok(());
@@ -159,7 +163,7 @@ mod live {
             }
             refuse_lockout(cloud, scope, Guarded::Key(alias), &what, &text).await?;
             kms.put_key_policy()
-                .key_id(id)
+                .key_id(key.key_id())
                 .policy_name(POLICY_NAME)
                 .policy(text)
                 .send()
@@ -235,7 +239,25 @@ mod live {
             let found = observe(&[(DESCRIBE, 200, KEY), (READ, 200, live)]).await;
             let Ok(Observed::Present { body: found, owner }) = found else { panic!("{found:?}") };
             assert_eq!((&found.statements, owner.as_deref()), (&body().statements, Some("p")));
+            assert_eq!(found.unique_id.as_deref(), Some("k1"), "which key it is");
             assert_eq!(found.foreign.unwrap().statements().len(), 1);
+        }
+
+        #[tokio::test]
+        async fn the_policy_of_a_key_that_the_alias_has_come_to_point_to_is_left_alone() {
+            let target = Target { unique_id: Some("k0".into()), ..target() };
+            for action in [Action::Create { after: body() }, Action::Delete { before: body(), adopted: false }] {
+                let server = Recorded::start(&[
+                    (DESCRIBE, 200, KEY),
+                    (READ, 200, policy(&[account_statement(), ours()])),
+                    (PUT, 200, "{}"),
+                ])
+                .await;
+                let done = KeyPolicy::write(&server.session(), &scope(), &target, &action).await;
+                let Err(WriteError::Conflict { holder, .. }) = done else { panic!("{done:?}") };
+                assert_eq!(holder, "arn:aws:kms:us-east-1:111111111111:key/k1");
+                assert!(server.requests().iter().all(|request| !request.contains(PUT)));
+            }
         }
 
         #[tokio::test]
@@ -329,7 +351,12 @@ mod tests {
     /// The desired document of project `p` with one statement.
     pub(super) fn body() -> SharedDocument {
         let text = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Bailiwick148de9c5Decrypt","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:role/loader"},"Action":"kms:Decrypt","Resource":"*"}]}"#;
-        SharedDocument { statements: crate::iam::Policy::parse(text).unwrap(), exclusive: false, foreign: None }
+        SharedDocument {
+            statements: crate::iam::Policy::parse(text).unwrap(),
+            exclusive: false,
+            foreign: None,
+            unique_id: None,
+        }
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub(crate) struct AssociationBody {
     /// Tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// The id that EKS gave it. Never desired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_id: Option<String>,
 }
 
 /// A service account whose pods get their role from EKS Pod Identity.
@@ -79,6 +82,7 @@ impl Kind for PodIdentityAssociation {
                 target_role_arn: target.map(|(_, role)| role.arn.clone()).unwrap_or_default(),
                 disable_session_tags: account.spec.disable_session_tags,
                 tags: tags(spec, Self::NAME, account.key, &BTreeMap::new()),
+                unique_id: None,
             };
             let scope = spec.regional_scope(&cluster.account, spec.cluster_region(cluster));
             let physical_id = format!("{}/{}/{}", body.cluster, body.namespace, body.service_account);
@@ -263,6 +267,7 @@ mod live {
             target_role_arn: text(found.target_role_arn()),
             disable_session_tags: found.disable_session_tags().unwrap_or_default(),
             tags: tags.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            unique_id: found.association_id().map(ToOwned::to_owned),
         };
         Observed::Present { owner: body.tags.get(PROJECT_TAG).cloned(), body }
     }
@@ -397,6 +402,7 @@ mod live {
                 target_role_arn: "arn:aws:iam::222222222222:role/t".into(),
                 disable_session_tags: false,
                 tags: [(PROJECT_TAG.to_owned(), "p".to_owned())].into(),
+                unique_id: None,
             }
         }
 
@@ -441,7 +447,7 @@ mod live {
                 PodIdentityAssociation::observe(&server.session(), &scope(), &[target("other"), target("loader")])
                     .await
                     .unwrap();
-            let mut body = wanted();
+            let mut body = AssociationBody { unique_id: Some("a-1".into()), ..wanted() };
             body.tags.insert("team".into(), "ml".into());
             assert_eq!(answers, [Ok(Observed::Absent), Ok(Observed::Present { body, owner: Some("p".into()) })]);
             assert_eq!(

@@ -40,6 +40,9 @@ pub(crate) struct SharedDocument {
     /// What is not ours. Never desired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) foreign: Option<Policy>,
+    /// The id of the key whose policy it is. Never desired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unique_id: Option<String>,
 }
 
 /// A document to be written.
@@ -57,7 +60,7 @@ pub(super) struct Rewritten {
 impl SharedDocument {
     /// The document that shall hold these statements of ours.
     pub(super) fn of(statements: Vec<Statement>, exclusive: bool) -> Self {
-        Self { statements: Policy::new(Version::V2012, statements), exclusive, foreign: None }
+        Self { statements: Policy::new(Version::V2012, statements), exclusive, foreign: None, unique_id: None }
     }
 
     /// Reads a live document, which is `None` where the API says that there is none.
@@ -75,6 +78,7 @@ impl SharedDocument {
             statements: Policy::new(version, ours.statements().iter().cloned()),
             exclusive: false,
             foreign: (!foreign.is_empty()).then_some(foreign),
+            unique_id: None,
         })
     }
 
