@@ -12,7 +12,7 @@ use crate::address::Address;
 use crate::desired::Desired;
 use crate::diagnostic::{Diagnostic, Severity, SourceRef};
 use crate::snapshot::Snapshot;
-use crate::spec::{Facts, Spec};
+use crate::spec::{AcceptSpec, Facts, Spec};
 
 /// All that a rule may look at.
 pub struct Context<'a> {
@@ -103,22 +103,28 @@ fn judged(context: &Context<'_>, rules: &[&dyn Rule], mut findings: Vec<Finding>
         rule.check(context, &mut findings);
     }
     for finding in &mut findings {
-        finding.accepted = accepted(context.spec, finding, today);
+        let accept = acceptance(context.spec, finding);
+        if let Some(ended) = accept.filter(|a| a.until.as_str() < today) {
+            let ended = format!("the acceptance ended on {}", ended.until);
+            finding.help = Some(finding.help.take().map_or(ended.clone(), |help| format!("{help}; {ended}")));
+        } else {
+            finding.accepted = accept.map(|a| a.reason.clone());
+        }
     }
     findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.source.cmp(&b.source)));
     findings
 }
 
-/// The reason for which the spec accepts a finding today. Dates of the form YYYY-MM-DD compare as text.
-fn accepted(spec: &Spec, finding: &Finding, today: &str) -> Option<String> {
+/// What of the spec accepts a finding for the longest time. Dates of the form YYYY-MM-DD compare as text.
+fn acceptance<'s>(spec: &'s Spec, finding: &Finding) -> Option<&'s AcceptSpec> {
     spec.accept
         .iter()
-        .filter(|a| a.code == finding.code && a.until.as_str() >= today)
-        .find(|a| {
+        .filter(|a| a.code == finding.code)
+        .filter(|a| {
             let by_address = finding.address.as_ref().is_some_and(|address| address.to_string() == a.at);
             let path: Vec<&str> = a.at.split('.').collect();
             let by_entry = path.len() > 1 && finding.source.as_ref().is_some_and(|s| spec.holds(&path, s));
             by_address || by_entry
         })
-        .map(|a| a.reason.clone())
+        .max_by(|a, b| a.until.cmp(&b.until))
 }

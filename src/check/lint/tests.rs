@@ -103,6 +103,9 @@ fn a_finding_is_accepted_at_its_entry_or_any_above_it_until_the_day() {
         let reasons: Vec<Option<&str>> =
             findings.iter().filter(|f| f.code == "trust-oidc-no-sub").map(|f| f.accepted.as_deref()).collect();
         assert_eq!(reasons, [accepted.then_some("known")], "{at} {until}");
+        let help = findings.iter().find(|f| f.code == "trust-oidc-no-sub").and_then(|f| f.help.clone());
+        let ended = help.unwrap_or_default().ends_with("; the acceptance ended on 2026-05-31");
+        assert_eq!(ended, until == "2026-05-31", "{at} {until}");
     }
 }
 
