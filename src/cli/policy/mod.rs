@@ -72,7 +72,7 @@ pub struct Check {
     /// Take JSON lines: one case in, one answer out.
     #[arg(long)]
     jsonl: bool,
-    /// What the policies are attached to. Guessed from each document if absent.
+    /// What the policies are attached to. Guessed from each document if absent. With --jsonl it is that of lines without `policy_type`.
     #[arg(long = "type", value_name = "TYPE", value_parser = kind)]
     kind: Option<Kind>,
     /// The account that the policies belong to, by which others are foreign.
@@ -156,7 +156,7 @@ fn kind(text: &str) -> Result<Kind, String> {
 
 pub(super) fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
     match command {
-        PolicyCommand::Check(check) if check.jsonl => stream(ui, Question::Check, one(&check.file)?),
+        PolicyCommand::Check(check) if check.jsonl => stream(ui, Question::Check(check.kind), one(&check.file)?),
         PolicyCommand::Equal(equal) if equal.jsonl => stream(ui, Question::Equal, one(&equal.file)?),
         PolicyCommand::Eval(eval) if eval.jsonl => stream(ui, Question::Eval, eval.file.as_deref()),
         PolicyCommand::Diff { file, jsonl: true, .. } => stream(ui, Question::Diff, one(file)?),

@@ -31,8 +31,8 @@ pub enum Question {
     Eval,
     /// Do two policies mean the same?
     Equal,
-    /// Would AWS take the policy, and what is there to say about it?
-    Check,
+    /// Would AWS take the policy, and what is there to say about it? With the type of the policies of which the line says none.
+    Check(Option<Kind>),
     /// Which requests are allowed after a change that were not before, and the other way round?
     Diff,
 }
@@ -152,7 +152,7 @@ fn answer(question: Question, line: &str) -> Result<Vec<u8>, String> {
             let b = policy(pair.b).map_err(|e| format!("`b`: {e}"))?;
             write_line(&mut out, &Compared { id, equivalent: equivalent(&a, &b) })
         }
-        Question::Check => write_line(&mut out, &checked(id, &read(line)?)?),
+        Question::Check(kind) => write_line(&mut out, &checked(id, &read(line)?, kind)?),
         Question::Diff => write_line(&mut out, &changed(id, &read(line)?)?),
     };
     written.map_err(|e| e.to_string())?;
@@ -431,7 +431,11 @@ struct Checked<'a> {
     error: Option<String>,
 }
 
-fn checked<'a>(id: Option<&'a RawValue>, asked: &Submitted<'a>) -> Result<Checked<'a>, String> {
+fn checked<'a>(
+    id: Option<&'a RawValue>,
+    asked: &Submitted<'a>,
+    otherwise: Option<Kind>,
+) -> Result<Checked<'a>, String> {
     let raws: Vec<&RawValue> = match (&asked.document, &asked.documents) {
         (Some(document), None) => vec![document],
         (None, Some(documents)) if !documents.is_empty() => documents.clone(),
@@ -439,11 +443,12 @@ fn checked<'a>(id: Option<&'a RawValue>, asked: &Submitted<'a>) -> Result<Checke
     };
     let texts = raws.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-    let kind = match asked.policy_type.as_deref() {
-        Some(name) => Kind::named(name).ok_or_else(|| {
+    let kind = match (asked.policy_type.as_deref(), otherwise) {
+        (Some(name), _) => Kind::named(name).ok_or_else(|| {
             format!("`{name}` is no type of policy; the types are {}", Kind::names().collect::<Vec<_>>().join(", "))
         })?,
-        None => texts.first().map_or(Kind::of(crate::iam::PolicyKind::Identity), |text| kind_of(text)),
+        (None, Some(kind)) => kind,
+        (None, None) => texts.first().map_or(Kind::of(crate::iam::PolicyKind::Identity), |text| kind_of(text)),
     };
     let parameters = asked.parameters.as_ref();
     let mut subject = Subject::of(kind.kind);
@@ -587,11 +592,23 @@ mod tests {
     fn a_check_sees_what_only_the_text_tells() {
         let twice = r#"{"id":1,"policy_type":"identity","document":{"Version":"2012-10-17","Version":"2012-10-17","Statement":[]}}"#;
         let unknown = r#"{"id":2,"policy_type":"poem","document":{}}"#;
-        let (output, told) = answers(Question::Check, &format!("{twice}\n{unknown}\n"));
+        let (output, told) = answers(Question::Check(None), &format!("{twice}\n{unknown}\n"));
         let lines: Vec<&str> = output.lines().collect();
         assert!(lines[0].starts_with(r#"{"id":1,"valid":false,"findings":["syntax-error"],"error":"#), "{output}");
         assert!(lines[1].starts_with(r#"{"id":2,"error":"`poem` is no type of policy"#), "{output}");
         assert_eq!(told.unusable, 1);
+    }
+
+    #[test]
+    fn a_line_without_a_type_has_the_one_that_is_given() {
+        let document = r#""document":{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}}"#;
+        let lines = format!("{{\"id\":1,{document}}}\n{{\"id\":2,\"policy_type\":\"identity\",{document}}}\n");
+        let valid = |kind: Option<&str>| -> Vec<bool> {
+            let (output, _) = answers(Question::Check(kind.and_then(Kind::named)), &lines);
+            output.lines().map(|line| line.contains(r#""valid":true"#)).collect()
+        };
+        assert_eq!(valid(None), [true, true]);
+        assert_eq!(valid(Some("trust")), [false, true], "a trust policy needs a principal");
     }
 
     #[test]
