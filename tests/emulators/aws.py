@@ -238,9 +238,10 @@ class Rules:
 
     @staticmethod
     def resource(service, environ, body):
-        """The bucket or role that a request is about."""
+        """The bucket or role that a request is about; none for objects, whose writes are no concern of each other."""
         if service == "s3":
-            return "bucket " + environ["PATH_INFO"].split("/")[1]
+            bucket, _, key = environ["PATH_INFO"].lstrip("/").partition("/")
+            return None if key else f"bucket {bucket}"
         role = re.search(rb"(?:^|&)RoleName=([^&]+)", body)
         return f"role {environ['HTTP_AUTHORIZATION'][:60]} {role.group(1).decode()}" if role else None
 

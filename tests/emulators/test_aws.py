@@ -1197,6 +1197,17 @@ class AsItIs(unittest.TestCase):
         self.assertLessEqual(set(answers), {None, "ConcurrentModification"})
         self.assertEqual(self.counts().get("overlap", 0), answers.count("ConcurrentModification"))
 
+    def test_objects_of_one_bucket_are_written_at_once(self):
+        self.bucket()
+        self.rules(overlap=True)
+
+        def put(n):
+            client("s3", key=MODELS, to=self.url).put_object(Bucket="acme-b", Key=f"a/{n}", Body=b"v")
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(put, range(40)))
+        self.assertEqual(self.counts().get("overlap", 0), 0)
+
     def test_what_a_bucket_policy_denies_is_denied_to_those_whom_it_names(self):
         self.bucket()
         self.s3.put_object(Bucket="acme-b", Key="k", Body=b"v")
