@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -36,11 +37,11 @@ impl fmt::Display for KindName {
 
 /// The unique name of one managed thing: its kind and the key by which the spec refers to it.
 ///
-/// A derived thing carries a second part after a slash: `aws.iam.role_policy.loader/access`.
+/// A derived thing carries a second part after a slash: `aws.iam.role_policy.loader/access`. Copies share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     kind: KindName,
-    name: String,
+    name: Arc<str>,
 }
 
 /// Why a text is not an address.
@@ -52,7 +53,7 @@ impl Address {
     /// The address of `name` in `kind`.
     #[must_use]
     pub fn new(kind: &'static str, name: impl Into<String>) -> Self {
-        Self { kind: KindName::new(kind), name: name.into() }
+        Self { kind: KindName::new(kind), name: name.into().into() }
     }
 
     /// The kind's name.
@@ -91,7 +92,7 @@ impl FromStr for Address {
         if !kind_is_sound || name.is_empty() {
             return Err(wrong());
         }
-        Ok(Self { kind: KindName(Cow::Owned(kind.to_owned())), name: format!("{name}{rest}") })
+        Ok(Self { kind: KindName(Cow::Owned(kind.to_owned())), name: format!("{name}{rest}").into() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Collects what every kind wants from the spec and checks that it hangs together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::access::Chains;
 use crate::address::{Address, Region, Scope};
@@ -12,7 +13,7 @@ use crate::spec::{Facts, Spec};
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
     /// The wishes.
-    pub resources: BTreeMap<Address, Resource>,
+    pub resources: BTreeMap<Address, Arc<Resource>>,
     /// What exists elsewhere, as entries with `managed: false` say: what we once made of it stays.
     pub relinquished: BTreeSet<Identity>,
 }
@@ -101,7 +102,7 @@ pub fn build<'k>(
                     .help("one real object has one entry"),
                 );
             }
-            desired.resources.insert(resource.address.clone(), resource);
+            desired.resources.insert(resource.address.clone(), Arc::new(resource));
         }
     }
     for resource in desired.resources.values() {

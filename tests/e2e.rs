@@ -536,6 +536,7 @@ fn estate(units: usize) -> String {
 fn a_plan_of_many_units_asks_for_lists_and_for_what_the_spec_names() {
     const UNITS: u64 = 6;
     let world = applied(&estate(6));
+    world.aws.pages_of(1000);
     // Before and after each write there is a look, but none before one to a part of what was just made.
     let looks = [("GetRole", 12), ("GetPolicy", 12), ("GetRolePolicy", 6), ("ListAttachedRolePolicies", 6)];
     let asked = world.aws.asked("iam");

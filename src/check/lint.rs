@@ -95,7 +95,7 @@ fn groups<'a>(context: &Context<'a>) -> Vec<Group<'a>> {
 }
 
 fn of_kind<'a>(context: &Context<'a>, kind: &'static str) -> impl Iterator<Item = &'a Resource> + use<'a> {
-    context.desired.resources.values().filter(move |r| r.address.kind().as_str() == kind)
+    context.desired.resources.values().map(AsRef::as_ref).filter(move |r| r.address.kind().as_str() == kind)
 }
 
 fn text(resource: &Resource, field: &str) -> String {

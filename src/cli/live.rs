@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -601,7 +602,8 @@ impl Work<'_> {
             let source = sources.resources.get(&resource.address).and_then(|r| r.wish.source.clone());
             let wish =
                 Wish::new(resource.address.name(), owned.scope.clone(), &owned.physical_id, body.clone()).at(source);
-            desired.resources.insert(resource.address.clone(), Resource { address: resource.address.clone(), wish });
+            let address = resource.address.clone();
+            desired.resources.insert(address.clone(), Arc::new(Resource { address, wish }));
         }
         let context = check::Context {
             spec: self.spec,

@@ -5,6 +5,7 @@
 mod reclaim;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub use reclaim::{Reclaimed, reclaim};
 
@@ -87,7 +88,7 @@ pub struct ResourceDiff {
     /// Its name.
     pub address: Address,
     /// What the spec wants.
-    pub desired: Option<Resource>,
+    pub desired: Option<Arc<Resource>>,
     /// What we know of it from before. Nothing, if the address named something else before.
     pub owned: Option<Owned>,
     /// What the address named before and is still to go: it has another name, or is in another place.
@@ -188,7 +189,7 @@ pub fn compute<'k>(
                 owned: owned.clone(),
                 now,
             });
-            let another = another(known_id(state, wanted, known.filter(|_| !now)), &seen);
+            let another = another(known_id(state, wanted.map(AsRef::as_ref), known.filter(|_| !now)), &seen);
             let mut owned = known.filter(|_| !now).cloned();
             let verdict = match (owned.as_mut(), another) {
                 (_, Some((known, found))) if kind.is_some_and(AnyKind::aliased) => Verdict::Another { known, found },
@@ -198,7 +199,7 @@ pub fn compute<'k>(
                     let anew = Owned { body: None, ..owned.clone() };
                     match (wanted, &seen) {
                         (None, Seen::Present { .. }) => Verdict::Forget { why: TAKEN, before: None },
-                        _ => judge(wanted, Some(&anew), &seen, kind, &state.project),
+                        _ => judge(wanted.map(AsRef::as_ref), Some(&anew), &seen, kind, &state.project),
                     }
                 }
                 (Some(owned), _) if wanted.is_none() && is_relinquished(desired, state, address, owned) => {
@@ -211,7 +212,7 @@ pub fn compute<'k>(
                     };
                     Verdict::Forget { why: "the spec says that it is managed elsewhere", before }
                 }
-                (owned, _) => judge(wanted, owned.as_deref(), &seen, kind, &state.project),
+                (owned, _) => judge(wanted.map(AsRef::as_ref), owned.as_deref(), &seen, kind, &state.project),
             };
             let diff = ResourceDiff {
                 address: address.clone(),

@@ -1,6 +1,7 @@
 //! What of a spec is ours already, told by the marks on it: how a lost state is made anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::address::Address;
 use crate::desired::Desired;
@@ -40,7 +41,7 @@ pub fn reclaim<'k>(
 ) -> Reclaimed {
     let mut found = Reclaimed::default();
     let unknown = || desired.resources.values().filter(|r| !state.resources.contains_key(&r.address));
-    let is_part = |r: &&Resource| PARTS.contains(&r.address.kind().as_str());
+    let is_part = |r: &&Arc<Resource>| PARTS.contains(&r.address.kind().as_str());
     // Parts come after what they are parts of.
     for resource in unknown().filter(|r| !is_part(r)).chain(unknown().filter(is_part)) {
         let address = resource.address.clone();

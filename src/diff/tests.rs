@@ -45,7 +45,7 @@ fn owned(key: &str, trust: &str) -> (Address, Owned) {
 fn desired(key: &str, trust: &str) -> Desired {
     let address = Address::new(KIND, key);
     let wish = Wish::new(key, scope(), "r", body(trust));
-    Desired { resources: [(address.clone(), Resource { address, wish })].into(), ..Desired::default() }
+    Desired { resources: [(address.clone(), Arc::new(Resource { address, wish }))].into(), ..Desired::default() }
 }
 
 fn seen(key: &str, body: Option<Document>, owner: &str) -> Snapshot {
@@ -158,7 +158,7 @@ fn verdicts(kinds: &[(&'static str, Option<&str>, &str, Option<&str>)], wanted: 
         snapshot.seen.insert(address.clone(), seen);
         let wish = Wish { references, ..Wish::new("x", scope(), "r", body("old")) };
         if wanted {
-            all.resources.insert(address.clone(), Resource { address, wish });
+            all.resources.insert(address.clone(), Arc::new(Resource { address, wish }));
         }
     }
     let known: [&dyn AnyKind; 3] =

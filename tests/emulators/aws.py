@@ -18,7 +18,7 @@ Beside the AWS APIs:
     POST   /bailiwick/reset     forgets everything, the counts too
     GET    /bailiwick/requests  {"total", "services": {service: {operation: count}}, "faults": [...]}
     DELETE /bailiwick/requests  forgets the counts only
-    POST   /bailiwick/pages     {"most": N}: no page of any list has more than N entries, whatever is asked for
+    POST   /bailiwick/pages     {"most": N}: no page of any list has more than N entries, whatever is asked for and the rules say
     POST   /bailiwick/rules     makes it as late, busy and forgetful as AWS; the rules are described at `Rules`
     GET    /bailiwick/rules     {"counts": {rule: times}, "log": [...]}
 A fault is a request that the emulator could not answer. Its status is 501, which no AWS SDK retries.
@@ -135,20 +135,19 @@ def page(rows, key, marker, size, invalid):
     for a marker that was never given out.
     """
     rows = sorted(rows, key=key)
-    size = min(int(size or 100), page.most or sys.maxsize)
+    size = min(int(size or 100), page.most or emulator.rules.page or sys.maxsize)
     if marker:
         try:
             last = base64.urlsafe_b64decode(marker).decode()
         except ValueError:
             raise invalid from None
         rows = [row for row in rows if key(row) > last]
-    size = min(size, emulator.rules.page or sys.maxsize)
     if len(rows) <= size:
         return rows, None
     return rows[:size], base64.urlsafe_b64encode(key(rows[size - 1]).encode()).decode()
 
 
-# The most entries of a page; 0 for as many as are asked for.
+# The most entries of a page, whatever the rules say; 0 for as many as they say.
 page.most = 0
 
 

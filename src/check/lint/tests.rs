@@ -39,7 +39,7 @@ fn told(findings: &[Finding]) -> String {
 }
 
 fn check(spec: &Spec, resources: Vec<Resource>, snapshot: Option<&Snapshot>) -> Vec<Finding> {
-    let resources = resources.into_iter().map(|r| (r.address.clone(), r)).collect();
+    let resources = resources.into_iter().map(|r| (r.address.clone(), std::sync::Arc::new(r))).collect();
     let desired = Desired { resources, ..Desired::default() };
     let facts = Facts::placeholders(spec);
     let chains = lower(spec);
