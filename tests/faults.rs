@@ -124,7 +124,7 @@ async fn recover(project: &Project, spec: &Spec) {
     if std::env::var_os("FAULTS_TRACE").is_some() {
         println!("--- journal\n{}", project.backend.text());
     }
-    let _lock = project.backend.lock(me("the next run")).await.ok().expect("a dead run holds no lock");
+    let _lock = project.backend.lock(me("the next run")).await.expect("a dead run holds no lock");
     project.apply_all(spec).await;
     project.assert_settled(spec).await;
     let (state, ..) = project.state().await;
