@@ -44,9 +44,9 @@ pub struct Chain {
     pub service_account: String,
     /// How its pods get credentials.
     pub identity: Identity,
-    /// The role that its pods get, by its key in [`roles`].
+    /// The role that its pods get, by its key in [`Chains::roles`].
     pub role: String,
-    /// The role in the bucket's account that the pod's role assumes, by its key in [`roles`].
+    /// The role in the bucket's account that the pod's role assumes, by its key in [`Chains::roles`].
     pub target: Option<String>,
     /// The bucket's key.
     pub bucket: String,
@@ -148,8 +148,7 @@ fn target_key(service_account: &str, account: &str) -> String {
 }
 
 /// Every role that the spec speaks of, by key. Derived roles exist for service accounts that have grants or trust.
-#[must_use]
-pub fn roles(spec: &Spec) -> BTreeMap<String, Role> {
+fn roles(spec: &Spec) -> BTreeMap<String, Role> {
     let mut roles: BTreeMap<String, Role> = spec
         .roles
         .iter()
