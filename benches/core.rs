@@ -16,6 +16,10 @@ use bailiwick::snapshot::{Seen, Snapshot};
 use bailiwick::spec::{Facts, SourceFile, Spec, load};
 use bailiwick::state::{Lineage, Owned, State};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Resources that a unit of the project comes to.
 const PER_UNIT: usize = 6;
 

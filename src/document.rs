@@ -4,13 +4,17 @@
 //! inside a document are canonical already and count as leaves: they are compared whole.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
+use serde_json::ser::Formatter;
 use sha2::{Digest as _, Sha256};
 
 /// A body as a neutral tree, kept as its canonical text: a tree in memory takes ten times as much, and most documents are
@@ -62,7 +66,11 @@ impl Document {
     /// # Errors
     /// When the value has no JSON form, such as a map with keys that are not text.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        serde_json::to_value(value).map(Self::from)
+        let text = RefCell::new(Vec::new());
+        let formatter = InOrder { text: &text, open: Vec::new() };
+        value.serialize(&mut serde_json::Serializer::with_formatter(Appended(&text), formatter))?;
+        // Serialisers of text write text.
+        Ok(Self(String::from_utf8(text.into_inner()).unwrap_or_default().into()))
     }
 
     /// The tree, read anew at every call.
@@ -70,6 +78,12 @@ impl Document {
     pub fn tree(&self) -> Value {
         // The text was written from a tree.
         serde_json::from_str(&self.0).unwrap_or_default()
+    }
+
+    /// The canonical text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// Whether there is nothing.
@@ -121,6 +135,81 @@ impl Document {
             differences(&FieldPath::default(), Some(&before.tree()), Some(&after.tree()), &mut found);
         }
         found
+    }
+}
+
+/// Where JSON is written to while [`InOrder`] looks at it.
+struct Appended<'t>(&'t RefCell<Vec<u8>>);
+
+impl io::Write for Appended<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Compact JSON whose objects have their keys in order, as a tree's have, without a tree.
+struct InOrder<'t> {
+    text: &'t RefCell<Vec<u8>>,
+    /// The objects that are being written: where each entry begins, and where its key ends.
+    open: Vec<Vec<Range<usize>>>,
+}
+
+impl InOrder<'_> {
+    /// Puts the entries of an object in order, which ends where the text ends.
+    fn put_in_order(&self, entries: &[Range<usize>]) {
+        let mut text = self.text.borrow_mut();
+        // A key may hold escapes, which do not sort like what they stand for.
+        let key_of = |key: &Range<usize>| -> Cow<'_, [u8]> {
+            let raw = text.get(key.clone()).unwrap_or_default();
+            if raw.contains(&b'\\') {
+                return Cow::Owned(serde_json::from_slice::<String>(raw).unwrap_or_default().into_bytes());
+            }
+            Cow::Borrowed(raw.strip_suffix(b"\"").and_then(|raw| raw.strip_prefix(b"\"")).unwrap_or_default())
+        };
+        if entries.is_sorted_by_key(key_of) {
+            return;
+        }
+        let ends = entries.iter().skip(1).map(|next| next.start - 1).chain([text.len()]);
+        let mut sorted: Vec<_> = entries.iter().zip(ends).map(|(key, end)| (key_of(key), key.start..end)).collect();
+        sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let entries: Vec<&[u8]> = sorted.into_iter().filter_map(|(_, entry)| text.get(entry)).collect();
+        let entries = entries.join(&b',');
+        let start = text.len() - entries.len();
+        text.truncate(start);
+        text.extend(entries);
+    }
+}
+
+impl Formatter for InOrder<'_> {
+    fn begin_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open.push(Vec::new());
+        writer.write_all(b"{")
+    }
+
+    fn begin_object_key<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if !first {
+            writer.write_all(b",")?;
+        }
+        let start = self.text.borrow().len();
+        self.open.last_mut().into_iter().for_each(|entries| entries.push(start..start));
+        Ok(())
+    }
+
+    fn end_object_key<W: io::Write + ?Sized>(&mut self, _writer: &mut W) -> io::Result<()> {
+        let end = self.text.borrow().len();
+        self.open.last_mut().and_then(|entries| entries.last_mut()).into_iter().for_each(|key| key.end = end);
+        Ok(())
+    }
+
+    fn end_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        let entries = self.open.pop().unwrap_or_default();
+        self.put_in_order(&entries);
+        writer.write_all(b"}")
     }
 }
 
@@ -264,32 +353,23 @@ impl Digest {
         let mut hash = Sha256::new();
         for text in texts {
             let (mut quoted, mut escaped) = (false, false);
-            let mut bytes = text.bytes().filter(|byte| {
-                let kept = quoted || !byte.is_ascii_whitespace();
+            let pieces = text.as_bytes().split(|byte| {
+                let space = !quoted && byte.is_ascii_whitespace();
                 quoted ^= *byte == b'"' && !escaped;
                 escaped = quoted && *byte == b'\\' && !escaped;
-                kept
+                space
             });
-            let mut part = [0; 4096];
-            loop {
-                let length = part.iter_mut().zip(&mut bytes).map(|(place, byte)| *place = byte).count();
-                hash.update(part.get(..length).unwrap_or_default());
-                if length < part.len() {
-                    break;
-                }
-            }
+            pieces.for_each(|piece| hash.update(piece));
         }
         Self::hex(&hash.finalize())
     }
 
     fn hex(hash: &[u8]) -> Self {
-        use fmt::Write as _;
+        let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let digits = digits.filter_map(|digit| char::from_digit(u32::from(digit), 16));
         let mut text = String::with_capacity(71);
         text.push_str("sha256:");
-        for byte in hash {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
+        text.extend(digits);
         Self(text)
     }
 
@@ -322,6 +402,7 @@ impl From<String> for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     #[allow(clippy::needless_pass_by_value)] // reads better with `json!` in place
@@ -329,6 +410,40 @@ mod tests {
         let doc = |v: Value| if v.is_null() { None } else { Some(Document::from(v)) };
         let (desired, last) = (doc(desired), doc(last));
         assert_eq!(Document::claimed(&Document::from(live), desired.as_ref(), last.as_ref()), Document::from(expected));
+    }
+
+    /// Any JSON, with keys that sort differently as text and as they are escaped.
+    fn any_tree() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), ".{0,3}".prop_map(Value::from)];
+        leaf.prop_recursive(4, 24, 5, |inner| {
+            let key = prop_oneof!["[a-c\"\\\\\u{1}!#é]{0,3}", "[a-c]{1,2}"];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::vec((key, inner), 0..5).prop_map(|entries| entries.into_iter().collect()),
+            ]
+        })
+    }
+
+    /// The entries of all objects backwards.
+    struct Backwards<'v>(&'v Value);
+
+    impl Serialize for Backwards<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.0 {
+                Value::Object(entries) => serializer.collect_map(entries.iter().rev().map(|(k, v)| (k, Backwards(v)))),
+                Value::Array(items) => serializer.collect_seq(items.iter().map(Backwards)),
+                leaf => leaf.serialize(serializer),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_written_in_the_order_of_a_tree(tree in any_tree()) {
+            let expected = Document::from(tree.clone());
+            prop_assert_eq!(&Document::of(&Backwards(&tree)).unwrap(), &expected);
+            prop_assert_eq!(&Document::of(&tree).unwrap(), &expected);
+        }
     }
 
     #[test]

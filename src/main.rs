@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// A large project is millions of small pieces of text.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     bailiwick::cli::main()
 }

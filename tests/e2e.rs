@@ -1284,5 +1284,5 @@ fn colour_is_asked_for() {
     assert!(!coloured(&["validate"]));
     assert!(coloured(&["--color", "always", "validate"]));
     let ran: Ran = world.bailiwick(&["--verbose", "plan"]).exits(0);
-    ran.shows(&["requests (", "0 throttled"]);
+    ran.shows(&["Requests: ", "0 throttled"]);
 }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde::Serialize;
 
@@ -188,6 +189,9 @@ fn open(mut request: Request) -> Request {
 /// Rows that differ in their actions alone are one.
 type RowKey = (Direction, String, Group, String, Vec<String>, Vec<String>, Vec<String>, Vec<Crossing>);
 
+/// A prefix that lists may ask for, or none, and what the two sides may list by it.
+type Asked<'p> = (Option<&'p Pattern>, Reach, Reach);
+
 struct Changes {
     found: BTreeMap<RowKey, BTreeSet<String>>,
 }
@@ -271,9 +275,7 @@ impl Changes {
             return;
         }
         let objects = format!("{}/*", bucket.arn);
-        let on = |side: Side, bucket: Option<&Bucket>, prefix: Option<&str>, area: &Area| {
-            side.bucket_reach(bucket, prefix).within(area)
-        };
+        let (old_reach, new_reach) = (before.bucket_reach(old, None), after.bucket_reach(new, None));
         let crosses = |side: Side| side.crossings(who, &bucket.account);
         let place = |pattern: &Pattern| {
             let text = pattern.to_string();
@@ -281,19 +283,25 @@ impl Changes {
                 .map_or_else(|| text.clone(), |key| format!("{}/{key}", bucket.name))
         };
         let all = Area::on(Pattern::new(&objects));
-        let (old_reach, new_reach) = (on(before, old, None, &all), on(after, new, None, &all));
-        self.regions(who, before, after, &old_reach, &new_reach, &actions_on("s3", "object", &[]), &place, &crosses);
+        let (old_objects, new_objects) = (old_reach.within(&all), new_reach.within(&all));
+        self.regions(who, before, after, &old_objects, &new_objects, &OBJECT_ACTIONS, &place, &crosses);
         let itself = Area::on(Pattern::literal(&bucket.arn));
-        let (old_reach, new_reach) = (on(before, old, None, &itself), on(after, new, None, &itself));
+        let (old_reach, new_reach) = (old_reach.within(&itself), new_reach.within(&itself));
         let name = |_: &Pattern| bucket.name.clone();
-        self.regions(who, before, after, &old_reach, &new_reach, &actions_on("s3", "bucket", &LISTS), &name, &crosses);
-        self.lists(who, before, after, old, new);
+        self.regions(who, before, after, &old_reach, &new_reach, &BUCKET_ACTIONS, &name, &crosses);
+        self.lists(who, (before, old, old_reach), (after, new, new_reach));
     }
 
     /// Which keys may be listed. Each prefix that a policy of either world speaks of is asked for with a text that
-    /// matches it and nothing narrower; with no prefix at all; and with one that nobody speaks of.
-    fn lists(&mut self, who: &Who, before: Side, after: Side, old: Option<&Bucket>, new: Option<&Bucket>) {
-        let Some(_bucket) = new.or(old) else { return };
+    /// matches it and nothing narrower; with no prefix at all, of which the reach on the bucket itself is known; and with one
+    /// that nobody speaks of.
+    fn lists(
+        &mut self,
+        who: &Who,
+        (before, old, old_reach): (Side, Option<&Bucket>, Reach),
+        (after, new, new_reach): (Side, Option<&Bucket>, Reach),
+    ) {
+        let Some(bucket) = new.or(old) else { return };
         let mut prefixes: Vec<Pattern> =
             [before.prefixes(old), after.prefixes(new)].concat().iter().map(|text| Pattern::new(text)).collect();
         prefixes.push(Pattern::any());
@@ -304,8 +312,18 @@ impl Changes {
             let meets = prefixes.iter().flat_map(|a| prefixes.iter().flat_map(|b| a.intersection(b)));
             prefixes = meets.collect::<BTreeSet<_>>().into_iter().collect();
         }
+        let itself = Area::on(Pattern::literal(&bucket.arn));
+        let asked: Vec<Asked> = prefixes
+            .iter()
+            .map(|pattern| {
+                let text = representative(pattern);
+                let reach_of = |side: Side, bucket| side.bucket_reach(bucket, Some(&text)).within(&itself);
+                (Some(pattern), reach_of(before, old), reach_of(after, new))
+            })
+            .chain([(None, old_reach, new_reach)])
+            .collect();
         for action in LISTS {
-            self.listed(who, before, after, (old, new), &prefixes, &format!("s3:{action}"));
+            self.listed(who, before, after, bucket, &asked, &format!("s3:{action}"));
         }
     }
 
@@ -315,31 +333,19 @@ impl Changes {
         who: &Who,
         before: Side,
         after: Side,
-        (old, new): (Option<&Bucket>, Option<&Bucket>),
-        prefixes: &[Pattern],
+        bucket: &Bucket,
+        asked: &[Asked],
         action: &str,
     ) {
-        let Some(bucket) = new.or(old) else { return };
         let names = [action.to_owned()];
         let lists = Area::of_actions([action]);
-        let itself = Area::on(Pattern::literal(&bucket.arn));
-        let reach_of = |side: Side, bucket: Option<&Bucket>, prefix: Option<&str>| {
-            side.bucket_reach(bucket, prefix).within(&itself).within(&lists)
-        };
-        let asked: Vec<(Option<&Pattern>, Reach, Reach)> = prefixes
-            .iter()
-            .map(|pattern| (Some(pattern), Some(representative(pattern))))
-            .chain([(None, None)])
-            .map(|(pattern, text)| {
-                let text = text.as_deref();
-                (pattern, reach_of(before, old, text), reach_of(after, new, text))
-            })
-            .collect();
+        let asked: Vec<Asked> =
+            asked.iter().map(|(pattern, old, new)| (*pattern, old.within(&lists), new.within(&lists))).collect();
+        let prefixes = || asked.iter().filter_map(|(pattern, ..)| *pattern);
         let crosses = |side: Side| side.crossings(who, &bucket.account);
         for direction in [Direction::Gain, Direction::Loss] {
-            let ordered = |entry: &'_ (Option<&Pattern>, Reach, Reach)| {
-                let (one, other) =
-                    if direction == Direction::Gain { (&entry.2, &entry.1) } else { (&entry.1, &entry.2) };
+            let ordered = |(_, old, new): &'_ Asked| {
+                let (one, other) = if direction == Direction::Gain { (new, old) } else { (old, new) };
                 !one.minus(other).is_empty()
             };
             let moved: Vec<bool> = asked.iter().map(ordered).collect();
@@ -351,7 +357,7 @@ impl Changes {
                     all()
                         .filter_map(|((wide, ..), moved)| Some(((*wide)?, *moved)))
                         .filter(|(wide, _)| *wide != pattern && wide.includes(pattern))
-                        .min_by_key(|(wide, _)| prefixes.iter().filter(|p| wide.includes(p)).count())
+                        .min_by_key(|(wide, _)| prefixes().filter(|p| wide.includes(p)).count())
                 });
                 let everything = all().any(|((p, ..), moved)| *moved && p.is_some_and(|p| *p == Pattern::any()));
                 let told = if pattern.is_some() { around.is_some_and(|(_, moved)| moved) } else { everything };
@@ -389,7 +395,7 @@ impl Changes {
         let place = |_: &Pattern| format!("key {}", key.alias);
         let crosses = |side: Side| side.crossings(who, &key.account);
         let (old_reach, new_reach) = (before.key_reach(old), after.key_reach(new));
-        self.regions(who, before, after, &old_reach, &new_reach, &actions_on("kms", "key", &[]), &place, &crosses);
+        self.regions(who, before, after, &old_reach, &new_reach, &KEY_ACTIONS, &place, &crosses);
     }
 
     /// Roles that somebody else than pods may take.
@@ -451,13 +457,13 @@ impl Changes {
         let spelled: Vec<(String, BTreeSet<Group>)> = actions
             .iter()
             .map(|action| {
-                let text = catalogue::spelling(&action.to_string());
+                let text = catalogue::spelling(&action.to_string()).into_owned();
                 let groups = groups_of(&text, &but);
                 (text, groups)
             })
             .collect();
         let mut except: Vec<String> = left_out.iter().map(ToString::to_string).collect();
-        except.extend(but.iter().map(|action| catalogue::spelling(&action.to_string())));
+        except.extend(but.iter().map(|action| catalogue::spelling(&action.to_string()).into_owned()));
         except.extend(region.except.iter().map(|area| described(area, &actions, &resources)));
         except.sort();
         except.dedup();
@@ -830,6 +836,11 @@ const MOST_PREFIXES: usize = 32;
 /// The actions with which names are listed and whose requests may carry `s3:prefix`.
 const LISTS: [&str; 2] = ["ListBucket", "ListBucketVersions"];
 
+static OBJECT_ACTIONS: LazyLock<Vec<String>> = LazyLock::new(|| actions_on("s3", "object", &[]));
+/// Without those that are told by their prefixes.
+static BUCKET_ACTIONS: LazyLock<Vec<String>> = LazyLock::new(|| actions_on("s3", "bucket", &LISTS));
+static KEY_ACTIONS: LazyLock<Vec<String>> = LazyLock::new(|| actions_on("kms", "key", &[]));
+
 /// The actions of a service that work on a type of resource.
 fn actions_on(service: &str, kind: &str, without: &[&str]) -> Vec<String> {
     let Some(known) = Service::of(service) else { return Vec::new() };
@@ -994,7 +1005,7 @@ fn described(area: &Area, actions: &[Pattern], resources: &[Pattern]) -> String 
     let (of, but) = area.resources();
     let all_actions = actions.iter().all(|action| own.iter().any(|wide| wide.includes(action)));
     let all_resources = resources.iter().all(|resource| of.iter().any(|wide| wide.includes(resource)));
-    let spelled: Vec<String> = own.iter().map(|action| catalogue::spelling(&action.to_string())).collect();
+    let spelled: Vec<String> = own.iter().map(|action| catalogue::spelling(&action.to_string()).into_owned()).collect();
     let but = if but.is_empty() { String::new() } else { format!(" (less {})", list(&but)) };
     let what = match (all_actions, all_resources) {
         (true, _) => list(&of),

@@ -44,15 +44,13 @@ fn camel(text: &str) -> String {
     out
 }
 
-/// A Sid that names what the statement is about, and is unique by a digest where the words do not suffice.
-fn sid(project: &str, what: &str, about: &str) -> String {
-    let words: String = camel(about).chars().take(32).collect();
-    let unique = if camel(about) == about || about.is_empty() {
-        String::new()
-    } else {
-        Digest::of(about.as_bytes()).short(4).to_owned()
-    };
-    format!("{}{what}{words}{unique}", sid_prefix(project))
+/// A Sid of a project by its prefix, that names what the statement is about, and is unique by a digest where the words do
+/// not suffice.
+fn sid(prefix: &str, what: &str, about: &str) -> String {
+    let words = camel(about);
+    let unique = if words == about { String::new() } else { Digest::of(about.as_bytes()).short(4).to_owned() };
+    // Words of ASCII.
+    format!("{prefix}{what}{}{unique}", words.get(..32).unwrap_or(&words))
 }
 
 /// The statements that a bucket's policy must hold for the grants that name the bucket from outside its account.
@@ -83,7 +81,8 @@ pub fn bucket_statements(spec: &Spec, chains: &Chains, bucket: &str) -> Vec<Stat
         }
     }
     let to = |arns: &BTreeSet<&str>| Selector::of(arns.iter().map(|a| Principal::aws(a)));
-    let named = |statement: Statement, what: &str, about: &str| statement.with_sid(&sid(&spec.project, what, about));
+    let ours = sid_prefix(&spec.project);
+    let named = |statement: Statement, what: &str, about: &str| statement.with_sid(&sid(&ours, what, about));
     let mut statements = Vec::new();
     for ((prefix, actions), arns) in &objects {
         let resource = format!("{arn}/{}*", pattern_text(prefix));
@@ -136,6 +135,7 @@ pub(super) fn digest_of(actions: &BTreeSet<String>) -> String {
 pub fn key_statements(spec: &Spec, chains: &Chains, key: &str) -> Vec<Statement> {
     let Some(key_spec) = spec.keys.get(key) else { return Vec::new() };
     let region = key_spec.region(spec);
+    let ours = sid_prefix(&spec.project);
     let mut uses: BTreeMap<BTreeSet<String>, BTreeSet<&str>> = BTreeMap::new();
     for chain in chains.with_key(key) {
         let actions = Actions::of(&chain.access).key;
@@ -154,7 +154,7 @@ pub fn key_statements(spec: &Spec, chains: &Chains, key: &str) -> Vec<Statement>
                     "kms:ViaService",
                     [format!("s3.{region}.{}", region.dns_suffix())],
                 ))
-                .with_sid(&sid(&spec.project, word, ""))
+                .with_sid(&sid(&ours, word, ""))
         })
         .collect()
 }

@@ -352,21 +352,19 @@ impl Work<'_> {
         let notes = self.session.notes();
         let notes = notes.iter().filter(|note| note.important || self.ui.verbose());
         report.footer.extend(notes.map(|note| note.text.clone()));
+        let counts = self.session.requests().read();
+        report.footer.push(counts.to_string());
         if self.ui.verbose() {
-            report.footer.push(told(&self.session.requests().read()));
+            report.footer.push(waits(&counts));
         }
         report
     }
 
     fn requests(&self) -> wire::WireRequests {
         let counts = self.session.requests().read();
-        let throttled = counts.throttled.values().sum();
-        let mut requests = wire::WireRequests { throttled, ..wire::WireRequests::default() };
-        for ((service, _), n) in counts.sent {
-            requests.total += n;
-            *requests.by_service.entry(service).or_default() += n;
-        }
-        requests
+        let by_service: BTreeMap<String, u64> =
+            counts.by_service().into_iter().map(|(service, n)| (service.to_owned(), n)).collect();
+        wire::WireRequests { total: by_service.values().sum(), by_service, throttled: counts.throttles() }
     }
 
     async fn apply(
@@ -629,19 +627,13 @@ impl Work<'_> {
     }
 }
 
-/// What was asked of whom, how long the answers took, and how many said "slow down".
-fn told(counts: &Counts) -> String {
-    let mut sent: BTreeMap<&str, u64> = BTreeMap::new();
-    for ((service, _), n) in &counts.sent {
-        *sent.entry(service).or_default() += n;
-    }
-    let each = sent.iter().map(|(service, n)| {
-        let seconds = counts.waited.get(*service).copied().unwrap_or_default().as_secs_f64();
-        let throttled = counts.throttled.get(*service).map(|n| format!(", {n} throttled")).unwrap_or_default();
-        format!("{service} {n} in {seconds:.1} s{throttled}")
+/// How long the answers of each service took.
+fn waits(counts: &Counts) -> String {
+    let each = counts.waited.iter().map(|(service, waited)| {
+        let throttled = counts.throttled.get(service).map(|n| format!(", {n} throttled")).unwrap_or_default();
+        format!("{service} {:.1} s{throttled}", waited.as_secs_f64())
     });
-    let (total, each) = (sent.values().sum::<u64>(), each.collect::<Vec<_>>().join("; "));
-    format!("{total} requests ({each}), {} throttled", counts.throttled.values().sum::<u64>())
+    format!("Waited for answers, added up: {}", each.collect::<Vec<_>>().join("; "))
 }
 
 /// Why no plan can be made: what cannot be looked at for the same reason is told once.

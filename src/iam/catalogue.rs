@@ -2,6 +2,7 @@
 //!
 //! Source: AWS Service Authorization Reference, by way of the package named at the head of `catalogue.txt`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -92,7 +93,8 @@ impl Service {
     /// The service of a prefix, without regard to case.
     #[must_use]
     pub fn of(prefix: &str) -> Option<&'static Self> {
-        let entry = catalogue().services.get(prefix.to_ascii_lowercase().as_str())?;
+        let services = &catalogue().services;
+        let entry = services.get(prefix).or_else(|| services.get(prefix.to_ascii_lowercase().as_str()))?;
         Some(entry.service.get_or_init(|| read_service(entry.head, entry.text)))
     }
 
@@ -138,8 +140,13 @@ impl Service {
     /// The service's condition key that this name is of.
     #[must_use]
     pub fn key(&self, name: &str) -> Option<&Key> {
-        self.keys.iter().find(|key| glob(key.name, name, true))
+        find(&self.keys, name)
     }
+}
+
+/// Most names are spelled as AWS spells them, and have no part that everybody chooses.
+fn find<'a>(keys: &'a [Key], name: &str) -> Option<&'a Key> {
+    keys.iter().find(|key| key.name == name).or_else(|| keys.iter().find(|key| glob(key.name, name, true)))
 }
 
 /// The global condition key that this name is of.
@@ -147,41 +154,46 @@ impl Service {
 /// Source: IAM User Guide, "AWS global condition context keys".
 #[must_use]
 pub fn global_key(name: &str) -> Option<&'static Key> {
-    catalogue().global.iter().find(|key| glob(key.name, name, true))
+    find(&catalogue().global, name)
 }
 
 /// An action or action pattern as AWS spells it: `S3:getobject` is `s3:GetObject`, `s3:get*` is `s3:Get*`. One that no
 /// known action fits stays as it is.
 #[must_use]
-pub fn spelling(action: &str) -> String {
-    known_spelling(action).unwrap_or_else(|| action.to_owned())
+pub fn spelling(action: &str) -> Cow<'_, str> {
+    known_spelling(action).unwrap_or(Cow::Borrowed(action))
 }
 
 /// A condition key as AWS spells it. The part that everybody chooses, such as the key of a tag, and an unknown key stay
 /// as they are.
 #[must_use]
-pub fn key_spelling(key: &str) -> String {
+pub fn key_spelling(key: &str) -> Cow<'_, str> {
     let known = match key.split_once(':') {
         Some((prefix, _)) if prefix.eq_ignore_ascii_case("aws") => global_key(key),
         Some((prefix, _)) => Service::of(prefix).and_then(|service| service.key(key)),
         None => None,
     };
-    let Some(name) = known.map(|key| key.name) else {
-        return key.to_owned();
+    let Some(name) = known.map(|key| key.name).filter(|name| *name != key) else {
+        return Cow::Borrowed(key);
     };
     let fixed = name.find('*').unwrap_or(name.len());
     let (head, rest) = (name.get(..fixed).unwrap_or_default(), key.get(fixed..).unwrap_or_default());
-    format!("{head}{rest}")
+    Cow::Owned(format!("{head}{rest}"))
 }
 
-fn known_spelling(action: &str) -> Option<String> {
+fn known_spelling(action: &str) -> Option<Cow<'_, str>> {
     let (prefix, name) = action.split_once(':')?;
     let service = Service::of(prefix)?;
     if name == "*" {
-        return Some(format!("{}:*", service.prefix));
+        return Some(Cow::Owned(format!("{}:*", service.prefix)));
     }
     if let Some(known) = service.action(name) {
-        return Some(format!("{}:{}", service.prefix, known.name));
+        let is_spelled = prefix == service.prefix && name == known.name;
+        return Some(if is_spelled {
+            Cow::Borrowed(action)
+        } else {
+            Cow::Owned(format!("{}:{}", service.prefix, known.name))
+        });
     }
     let fixed = name.find(['*', '?'])?;
     let known = service.matching(name).next()?;
@@ -194,7 +206,7 @@ fn known_spelling(action: &str) -> Option<String> {
         }
         _ => tail.to_owned(),
     };
-    Some(format!("{}:{head}{tail}", service.prefix))
+    Some(Cow::Owned(format!("{}:{head}{tail}", service.prefix)))
 }
 
 struct Entry {

@@ -253,7 +253,7 @@ impl Cell<'_> {
             effect: self.statement.effect,
             position: statement.map_or(0, Statement::position),
             sid: statement.and_then(Statement::sid).map(str::to_owned),
-            action: action.map(|action| catalogue::spelling(action.as_str())),
+            action: action.map(|action| catalogue::spelling(action.as_str()).into_owned()),
             resource: resource.map(ToString::to_string),
             principal: principal.map(|principal| principal.entry().1.to_owned()),
         }

@@ -2,13 +2,15 @@
 //!
 //! Source: IAM User Guide, "IAM JSON policy element reference" and "Grammar of the IAM JSON policy language".
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::arn;
 use super::catalogue;
@@ -79,6 +81,11 @@ pub enum Principal {
 }
 
 impl Principal {
+    /// How the unique ids of principals begin.
+    ///
+    /// Source: IAM User Guide, "IAM identifiers", unique ID prefixes.
+    pub const ID_PREFIXES: [&'static str; 5] = ["AROA", "AIDA", "AGPA", "ANPA", "AIPA"];
+
     /// Reads one value of the `AWS` map entry.
     #[must_use]
     pub fn aws(text: &str) -> Self {
@@ -117,14 +124,12 @@ impl Principal {
     }
 
     /// Whether this is the unique ID of a principal that no longer exists (`AROA...`, `AIDA...`).
-    ///
-    /// Source: IAM User Guide, "IAM identifiers", unique ID prefixes.
     #[must_use]
     pub fn is_orphan_id(&self) -> bool {
         let Principal::Aws(text) = self else {
             return false;
         };
-        ["AROA", "AIDA", "AGPA", "ANPA", "AIPA"].iter().any(|prefix| text.starts_with(prefix))
+        Self::ID_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
             && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
     }
 }
@@ -323,69 +328,59 @@ impl Statement {
         statement
     }
 
-    /// The members of the statement's document in the customary order.
-    fn members(&self) -> Vec<(&'static str, Value)> {
-        let mut members = Vec::with_capacity(6);
-        if let Some(sid) = &self.sid {
-            members.push(("Sid", Value::from(sid.as_ref())));
-        }
-        members.push(("Effect", Value::from(self.effect.as_str())));
-        if let Some(principal) = &self.principal {
-            let name = if principal.inverted { "NotPrincipal" } else { "Principal" };
-            members.push((name, principals_document(&principal.values)));
-        }
-        let name = if self.action.inverted { "NotAction" } else { "Action" };
-        let actions: Vec<String> =
-            self.action.values.iter().map(|action| catalogue::spelling(action.as_str())).collect();
-        members.push((name, one_or_list(actions.iter().map(String::as_str))));
-        if let Some(resource) = &self.resource {
-            let name = if resource.inverted { "NotResource" } else { "Resource" };
-            members.push((name, one_or_list(resource.values.iter().map(AsRef::as_ref))));
-        }
-        if !self.condition.is_empty() {
-            let mut operators = Map::new();
-            for condition in &self.condition {
-                let keys = operators.entry(condition.operator.to_string()).or_insert_with(|| Value::Object(Map::new()));
-                if let Value::Object(keys) = keys {
-                    let values = one_or_list(condition.values());
-                    keys.insert(catalogue::key_spelling(condition.key.as_str()), values);
-                }
-            }
-            members.push(("Condition", Value::Object(operators)));
-        }
-        members
-    }
-
     /// The canonical document of this statement.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        Value::Object(self.members().into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+        // Its keys are text.
+        serde_json::to_value(self).unwrap_or_default()
     }
 }
 
-fn principals_document(principals: &[Principal]) -> Value {
-    if principals == [Principal::Everyone] {
-        return Value::from("*");
-    }
-    let mut entries = Map::new();
-    for name in ["AWS", "CanonicalUser", "Federated", "Service"] {
-        let texts: Vec<&str> = principals
-            .iter()
-            .map(Principal::entry)
-            .filter(|(entry, _)| *entry == Some(name))
-            .map(|(_, text)| text)
-            .collect();
-        if !texts.is_empty() {
-            entries.insert(name.to_owned(), one_or_list(texts.into_iter()));
+/// A list of texts, or the only one.
+struct OneOrList<I>(I);
+
+impl<I> Serialize for OneOrList<I>
+where
+    I: ExactSizeIterator + Clone,
+    I::Item: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.clone().next() {
+            Some(only) if self.0.len() == 1 => only.serialize(serializer),
+            _ => serializer.collect_seq(self.0.clone()),
         }
     }
-    Value::Object(entries)
 }
 
-fn one_or_list<'a>(values: impl ExactSizeIterator<Item = &'a str> + Clone) -> Value {
-    match values.clone().next() {
-        Some(only) if values.len() == 1 => Value::from(only),
-        _ => values.collect(),
+struct Principals<'a>(&'a [Principal]);
+
+impl Serialize for Principals<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 == [Principal::Everyone] {
+            return serializer.serialize_str("*");
+        }
+        let mut map = serializer.serialize_map(None)?;
+        for name in ["AWS", "CanonicalUser", "Federated", "Service"] {
+            let entries = self.0.iter().map(Principal::entry).filter(|(entry, _)| *entry == Some(name));
+            let texts: Vec<&str> = entries.map(|(_, text)| text).collect();
+            if !texts.is_empty() {
+                map.serialize_entry(name, &OneOrList(texts.iter()))?;
+            }
+        }
+        map.end()
+    }
+}
+
+struct Conditions<'a>(&'a [Condition]);
+
+impl Serialize for Conditions<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut operators: BTreeMap<String, BTreeMap<Cow<'_, str>, _>> = BTreeMap::new();
+        for condition in self.0 {
+            let keys = operators.entry(condition.operator.to_string()).or_default();
+            keys.insert(catalogue::key_spelling(condition.key.as_str()), OneOrList(condition.values()));
+        }
+        operators.serialize(serializer)
     }
 }
 
@@ -493,14 +488,8 @@ impl Policy {
     /// first, it comes from `Display`.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let mut document = Map::new();
-        document.insert("Version".to_owned(), self.version.as_str().into());
-        if let Some(id) = &self.id {
-            document.insert("Id".to_owned(), id.as_ref().into());
-        }
-        let statements = self.statements.iter().map(Statement::to_value).collect();
-        document.insert("Statement".to_owned(), statements);
-        Value::Object(document)
+        // Its keys are text.
+        serde_json::to_value(self).unwrap_or_default()
     }
 }
 
@@ -509,6 +498,9 @@ impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = if f.alternate() { serde_json::to_string_pretty(self) } else { serde_json::to_string(self) };
         let text = text.map_err(|_| fmt::Error)?;
+        if text.is_ascii() {
+            return f.write_str(&text);
+        }
         let mut rest = text.as_str();
         while let Some(char) = rest.chars().find(|char| *char > '\u{ff}') {
             let (before, after) = rest.split_once(char).unwrap_or((rest, ""));
@@ -522,9 +514,29 @@ impl fmt::Display for Policy {
     }
 }
 
+/// The members in the customary order.
 impl Serialize for Statement {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.members())
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(sid) = &self.sid {
+            map.serialize_entry("Sid", sid)?;
+        }
+        map.serialize_entry("Effect", self.effect.as_str())?;
+        if let Some(principal) = &self.principal {
+            let name = if principal.inverted { "NotPrincipal" } else { "Principal" };
+            map.serialize_entry(name, &Principals(&principal.values))?;
+        }
+        let name = if self.action.inverted { "NotAction" } else { "Action" };
+        let actions = self.action.values.iter().map(|action| catalogue::spelling(action.as_str()));
+        map.serialize_entry(name, &OneOrList(actions))?;
+        if let Some(resource) = &self.resource {
+            let name = if resource.inverted { "NotResource" } else { "Resource" };
+            map.serialize_entry(name, &OneOrList(resource.values.iter()))?;
+        }
+        if !self.condition.is_empty() {
+            map.serialize_entry("Condition", &Conditions(&self.condition))?;
+        }
+        map.end()
     }
 }
 

@@ -245,7 +245,7 @@ impl fmt::Display for Area {
     /// `s3:GetObject, s3:PutObject on arn:aws:s3:::b/* but not arn:aws:s3:::b/private/*, when ..., unless ...`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ((actions, no_actions), (resources, no_resources)) = (self.actions(), self.resources());
-        let spelled = |list: &[Pattern]| listed(list, |text| catalogue::spelling(&text));
+        let spelled = |list: &[Pattern]| listed(list, |text| catalogue::spelling(&text).into_owned());
         let plain = |list: &[Pattern]| listed(list, |text| text);
         f.write_str(&spelled(&actions))?;
         if !no_actions.is_empty() {

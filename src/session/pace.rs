@@ -5,7 +5,8 @@
 //! so and recovers when it no longer does.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -175,7 +176,11 @@ impl Bucket {
 
 /// Counts requests by service and operation, the time that answers took, and answers that said "slow down".
 #[derive(Debug, Default)]
-pub struct Requests(Mutex<Counts>);
+pub struct Requests {
+    counts: Mutex<Counts>,
+    /// When the first request was sent that has been answered.
+    begun: OnceLock<Instant>,
+}
 
 /// A reading of the counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -184,13 +189,15 @@ pub struct Counts {
     pub sent: BTreeMap<(String, String), u64>,
     /// How long their answers took, added up, by service.
     pub waited: BTreeMap<String, Duration>,
+    /// The time from the first request to the last answer.
+    pub elapsed: Duration,
     /// Answers that said "slow down", by service.
     pub throttled: BTreeMap<String, u64>,
 }
 
 impl Requests {
     fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one request.
@@ -198,9 +205,13 @@ impl Requests {
         *self.counts().sent.entry((service.to_lowercase(), operation.to_owned())).or_default() += 1;
     }
 
-    /// Adds the time that an answer took.
+    /// Adds the time that an answer took which has just come.
     pub fn waited(&self, service: Service, time: Duration) {
-        *self.counts().waited.entry(service.name().to_owned()).or_default() += time;
+        let now = Instant::now();
+        let begun = *self.begun.get_or_init(|| now - time);
+        let mut counts = self.counts();
+        *counts.waited.entry(service.name().to_owned()).or_default() += time;
+        counts.elapsed = counts.elapsed.max(now - begun);
     }
 
     /// Counts one answer that said "slow down".
@@ -212,6 +223,33 @@ impl Requests {
     #[must_use]
     pub fn read(&self) -> Counts {
         self.counts().clone()
+    }
+}
+
+impl Counts {
+    /// The number of requests by service.
+    #[must_use]
+    pub fn by_service(&self) -> BTreeMap<&str, u64> {
+        let mut sent = BTreeMap::new();
+        for ((service, _), n) in &self.sent {
+            *sent.entry(service.as_str()).or_default() += n;
+        }
+        sent
+    }
+
+    /// The number of answers that said "slow down".
+    #[must_use]
+    pub fn throttles(&self) -> u64 {
+        self.throttled.values().sum()
+    }
+}
+
+/// What was asked of whom, in how many seconds, and how many answers said "slow down".
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sent: Vec<String> = self.by_service().iter().map(|(service, n)| format!("{service} {n}")).collect();
+        let sent = if sent.is_empty() { "none".to_owned() } else { sent.join(", ") };
+        write!(f, "Requests: {sent} ({:.1} s, {} throttled)", self.elapsed.as_secs_f64(), self.throttles())
     }
 }
 
@@ -271,6 +309,21 @@ mod tests {
         assert!(bucket.take(now + seconds(3.0)) < seconds(1.0));
         bucket.slow_down(now, Some(seconds(86_400.0)));
         assert_eq!(bucket.take(now), LONGEST_PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_asked_is_told_in_a_line() {
+        let requests = Requests::default();
+        assert_eq!(requests.read().to_string(), "Requests: none (0.0 s, 0 throttled)");
+        for (service, operation) in [("iam", "GetRole"), ("IAM", "ListRoles"), ("s3", "HeadBucket")] {
+            requests.sent(service, operation);
+        }
+        tokio::time::advance(seconds(2.0)).await;
+        requests.waited(Service::S3, seconds(1.5));
+        requests.throttled(Service::S3);
+        tokio::time::advance(seconds(2.0)).await;
+        requests.waited(Service::Iam, seconds(1.0));
+        assert_eq!(requests.read().to_string(), "Requests: iam 2, s3 1 (3.5 s, 1 throttled)");
     }
 
     #[tokio::test(start_paused = true)]
