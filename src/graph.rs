@@ -1,128 +1,106 @@
-//! Orders addresses by dependency; explains cycles.
+//! Orders things by dependency; explains circles.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
+use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-/// A dependency graph over anything that has an order; `K` is an address or a step's name.
+/// A dependency graph over things by their places in a list, which stands in the order in which they are wanted where
+/// nothing else decides.
 #[derive(Clone, Debug, Default)]
-pub struct Graph<K: Ord + Clone> {
-    graph: DiGraph<K, ()>,
-    index: BTreeMap<K, NodeIndex>,
-}
+pub struct Graph(DiGraph<(), ()>);
 
-/// Things that wait for each other in a circle. The first one stands again at the end.
+/// The places of things that wait for each other in a circle. The first one stands again at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CycleError<K>(pub Vec<K>);
+pub struct CycleError(pub Vec<usize>);
 
-impl<K: Ord + Clone> Graph<K> {
-    /// A graph without edges.
+impl Graph {
+    /// A graph of so many things, without edges.
     #[must_use]
-    pub fn new(nodes: impl IntoIterator<Item = K>) -> Self {
-        let mut built = Self { graph: DiGraph::new(), index: BTreeMap::new() };
-        for node in nodes {
-            built.node(node);
+    pub fn new(things: usize) -> Self {
+        let mut graph = DiGraph::with_capacity(things, things);
+        for _ in 0..things {
+            graph.add_node(());
         }
-        built
+        Self(graph)
     }
 
-    fn node(&mut self, key: K) -> NodeIndex {
-        if let Some(found) = self.index.get(&key) {
-            *found
-        } else {
-            let added = self.graph.add_node(key.clone());
-            self.index.insert(key, added);
-            added
+    /// Says that `first` comes before `then`. Places beyond the list are left out.
+    pub fn edge(&mut self, first: usize, then: usize) {
+        let things = self.0.node_count();
+        if first < things && then < things {
+            self.0.add_edge(NodeIndex::new(first), NodeIndex::new(then), ());
         }
     }
 
-    /// Says that `first` comes before `then`. Names that are not nodes are left out.
-    pub fn edge(&mut self, first: &K, then: &K) {
-        if let (Some(a), Some(b)) = (self.index.get(first), self.index.get(then)) {
-            self.graph.update_edge(*a, *b, ());
-        }
-    }
-
-    /// What a node waits for directly, in order.
+    /// What a thing waits for directly, in order.
     #[must_use]
-    pub fn before(&self, key: &K) -> Vec<K> {
-        let Some(at) = self.index.get(key) else { return Vec::new() };
-        let mut found: Vec<K> = self
-            .graph
-            .neighbors_directed(*at, petgraph::Direction::Incoming)
-            .filter_map(|n| self.graph.node_weight(n).cloned())
-            .collect();
-        found.sort();
+    pub fn before(&self, place: usize) -> Vec<usize> {
+        let found = self.0.neighbors_directed(NodeIndex::new(place), Direction::Incoming);
+        let mut found: Vec<usize> = found.map(NodeIndex::index).collect();
+        found.sort_unstable();
+        found.dedup();
         found
     }
 
-    /// All nodes such that each comes after what it waits for; among the free ones the smallest first.
+    /// All things such that each comes after what it waits for; among the free ones the first of the list.
     ///
     /// # Errors
     /// A circle, if there is one.
-    pub fn order(&self) -> Result<Vec<K>, CycleError<K>> {
-        let mut waiting: BTreeMap<NodeIndex, usize> = BTreeMap::new();
-        let mut free: BTreeSet<(K, NodeIndex)> = BTreeSet::new();
-        for (key, node) in &self.index {
-            let n = self.graph.neighbors_directed(*node, petgraph::Direction::Incoming).count();
-            if n == 0 {
-                free.insert((key.clone(), *node));
-            } else {
-                waiting.insert(*node, n);
-            }
-        }
-        let mut order = Vec::with_capacity(self.index.len());
-        while let Some((key, node)) = free.pop_first() {
-            order.push(key);
-            for next in self.graph.neighbors(node) {
-                if let Some(n) = waiting.get_mut(&next) {
-                    *n -= 1;
-                    if *n == 0 {
-                        waiting.remove(&next);
-                        if let Some(key) = self.graph.node_weight(next) {
-                            free.insert((key.clone(), next));
-                        }
+    pub fn order(&self) -> Result<Vec<usize>, CycleError> {
+        let waits = |node| self.0.neighbors_directed(node, Direction::Incoming).count();
+        let mut waiting: Vec<usize> = self.0.node_indices().map(waits).collect();
+        let free = waiting.iter().enumerate().filter(|(_, waits)| **waits == 0);
+        let mut free: BinaryHeap<Reverse<usize>> = free.map(|(place, _)| Reverse(place)).collect();
+        let mut order = Vec::with_capacity(waiting.len());
+        while let Some(Reverse(place)) = free.pop() {
+            order.push(place);
+            for next in self.0.neighbors(NodeIndex::new(place)).map(NodeIndex::index) {
+                if let Some(waits) = waiting.get_mut(next) {
+                    *waits -= 1;
+                    if *waits == 0 {
+                        free.push(Reverse(next));
                     }
                 }
             }
         }
-        if waiting.is_empty() { Ok(order) } else { Err(self.cycle()) }
+        if order.len() == waiting.len() { Ok(order) } else { Err(self.cycle()) }
     }
 
-    /// A shortest circle through the smallest node that is in one.
-    fn cycle(&self) -> CycleError<K> {
-        let mut looped: Vec<NodeIndex> = petgraph::algo::tarjan_scc(&self.graph)
+    /// A shortest circle through the first thing that is in one.
+    fn cycle(&self) -> CycleError {
+        let looped = petgraph::algo::tarjan_scc(&self.0)
             .into_iter()
-            .filter(|c| c.len() > 1 || c.first().is_some_and(|n| self.graph.contains_edge(*n, *n)))
-            .flatten()
-            .collect();
-        looped.sort_by_key(|n| self.graph.node_weight(*n).cloned());
-        let Some(start) = looped.first().copied() else { return CycleError(Vec::new()) };
+            .filter(|c| c.len() > 1 || c.first().is_some_and(|n| self.0.contains_edge(*n, *n)));
+        let Some(start) = looped.flatten().min() else { return CycleError(Vec::new()) };
         let mut came_from: BTreeMap<NodeIndex, NodeIndex> = BTreeMap::new();
-        let mut queue = std::collections::VecDeque::from([start]);
+        let mut queue = VecDeque::from([start]);
         'search: while let Some(node) = queue.pop_front() {
-            for next in self.graph.neighbors(node) {
+            let mut followers: Vec<NodeIndex> = self.0.neighbors(node).collect();
+            followers.sort_unstable();
+            for next in followers {
                 if next == start {
                     came_from.insert(start, node);
                     break 'search;
                 }
-                if next != start && !came_from.contains_key(&next) {
+                if !came_from.contains_key(&next) {
                     came_from.insert(next, node);
                     queue.push_back(next);
                 }
             }
         }
-        let mut path = vec![start];
+        let mut path = vec![start.index()];
         let mut at = start;
         while let Some(previous) = came_from.get(&at).copied() {
-            path.push(previous);
+            path.push(previous.index());
             if previous == start {
                 break;
             }
             at = previous;
         }
         path.reverse();
-        CycleError(path.into_iter().filter_map(|n| self.graph.node_weight(n).cloned()).collect())
+        CycleError(path)
     }
 }
 
@@ -130,24 +108,40 @@ impl<K: Ord + Clone> Graph<K> {
 mod tests {
     use super::*;
 
-    fn graph(edges: &str) -> Graph<char> {
-        let mut graph = Graph::new(edges.chars().filter(|c| c.is_alphabetic()));
+    /// The graph of `ab` for "a comes before b", over the first letters.
+    fn graph(edges: &str) -> Graph {
+        let place = |letter: char| letter as usize - 'a' as usize;
+        let last = edges.chars().filter(|c| c.is_alphabetic()).map(place).max();
+        let mut graph = Graph::new(last.map_or(0, |last| last + 1));
         for edge in edges.split(' ') {
             let ends: Vec<char> = edge.chars().collect();
-            graph.edge(&ends[0], &ends[1]);
+            graph.edge(place(ends[0]), place(ends[1]));
         }
         graph
     }
 
-    #[test]
-    fn order_follows_edges_and_then_names() {
-        assert_eq!(graph("ba ca dc").order().map(String::from_iter), Ok("bdca".to_owned()));
-        assert_eq!(graph("ba ca dc").before(&'a'), ['b', 'c']);
+    fn letters(places: Vec<usize>) -> String {
+        places.into_iter().map(|place| char::from(b'a' + u8::try_from(place).unwrap())).collect()
     }
 
     #[test]
-    fn a_cycle_is_told_with_its_path() {
-        assert_eq!(graph("ab bc cd db").order(), Err(CycleError(vec!['b', 'c', 'd', 'b'])));
-        assert_eq!(graph("aa ab").order(), Err(CycleError(vec!['a', 'a'])));
+    fn order_follows_edges_and_then_the_list() {
+        assert_eq!(graph("ba ca dc").order().map(letters), Ok("bdca".to_owned()));
+        assert_eq!(letters(graph("ba ca dc ba").before(0)), "bc");
+        assert_eq!(graph("ba ca dc ba").order().map(letters), Ok("bdca".to_owned()));
+    }
+
+    #[test]
+    fn a_circle_is_told_with_its_path() {
+        let circle = |edges| letters(graph(edges).order().unwrap_err().0);
+        assert_eq!(circle("ab bc cd db"), "bcdb");
+        assert_eq!(circle("aa ab"), "aa");
+    }
+
+    #[test]
+    fn a_place_beyond_the_list_is_left_out() {
+        let mut graph = Graph::new(1);
+        graph.edge(0, 1);
+        assert_eq!(graph.order(), Ok(vec![0]));
     }
 }

@@ -328,15 +328,7 @@ impl Changes {
     }
 
     /// The prefixes of one listing action.
-    fn listed(
-        &mut self,
-        who: &Who,
-        before: Side,
-        after: Side,
-        bucket: &Bucket,
-        asked: &[Asked],
-        action: &str,
-    ) {
+    fn listed(&mut self, who: &Who, before: Side, after: Side, bucket: &Bucket, asked: &[Asked], action: &str) {
         let names = [action.to_owned()];
         let lists = Area::of_actions([action]);
         let asked: Vec<Asked> =

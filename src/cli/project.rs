@@ -1,5 +1,6 @@
 //! From files to a plan: the stages in their order.
 
+use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use super::Failure;
 use super::ui::Ui;
 use crate::access::{self, Chains};
+use crate::address::Address;
 use crate::backend::{Stored, Version};
 use crate::check::{self, Finding};
 use crate::desired::{self, Desired};
@@ -170,17 +172,19 @@ fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
 
 /// A circle of references, with its path.
 fn cycle(desired: &Desired) -> Option<Diagnostic> {
-    let mut graph = crate::graph::Graph::new(desired.resources.keys().cloned());
-    for resource in desired.resources.values() {
-        for reference in &resource.wish.references {
-            graph.edge(&reference.to, &resource.address);
+    let places: HashMap<&Address, usize> = desired.resources.keys().zip(0..).collect();
+    let mut graph = crate::graph::Graph::new(places.len());
+    for (then, resource) in desired.resources.values().enumerate() {
+        for first in resource.wish.references.iter().filter_map(|r| places.get(&r.to)) {
+            graph.edge(*first, then);
         }
     }
     let circle = graph.order().err()?.0;
+    let circle: Vec<&Address> = circle.into_iter().filter_map(|place| desired.resources.keys().nth(place)).collect();
     let mut path: Vec<String> = circle.iter().map(ToString::to_string).collect();
     // An edge leads from what is needed to what needs it; people read it the other way round.
     path.reverse();
-    let source = circle.first().and_then(|a| desired.resources.get(a)).and_then(|r| r.wish.source.clone());
+    let source = circle.first().and_then(|a| desired.resources.get(*a)).and_then(|r| r.wish.source.clone());
     Some(
         Diagnostic::error("cycle", format!("these need each other in a circle: {}", path.join(" -> ")))
             .at(source)

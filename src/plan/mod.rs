@@ -4,7 +4,7 @@ mod effect;
 mod file;
 mod guard;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -332,7 +332,8 @@ impl Plan {
 /// Everything that stands in the way: what could not be looked at, what belongs to others, circles.
 pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<Plan, Vec<PlanError>> {
     let mut errors = Vec::new();
-    let mut drafts: BTreeMap<StepName, Step> = BTreeMap::new();
+    // In the order of their names, as the diff is.
+    let mut drafts: Vec<Step> = Vec::new();
     let mut refreshed = BTreeMap::new();
     let mut left_out = BTreeMap::new();
     let mut unchanged = 0;
@@ -361,9 +362,9 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
         }
     }
     for resource in diff.resources.values() {
-        drafts.extend(superseded(resource).map(|s| (s.name.clone(), s)));
+        let mut steps = Vec::new();
         match draft(resource, &replaced, &parts) {
-            Ok(Drafted::Steps(steps)) => drafts.extend(steps.into_iter().map(|s| (s.name.clone(), s))),
+            Ok(Drafted::Steps(own)) => steps = own,
             Ok(Drafted::Unchanged(owned)) => {
                 unchanged += 1;
                 if let Some(owned) = owned {
@@ -376,19 +377,25 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
             }
             Err(error) => errors.push(error),
         }
+        if let Some(former) = superseded(resource).filter(|former| steps.iter().all(|s| s.name != former.name)) {
+            steps.push(former);
+        }
+        steps.sort_by(|a, b| a.name.cmp(&b.name));
+        drafts.append(&mut steps);
     }
     let mut first = BTreeSet::new();
-    let (graph, names) = loop {
+    let (graph, order) = loop {
         let graph = order(diff, &drafts, &first);
         let circle = match graph.order() {
-            Ok(names) => break (graph, names),
-            Err(circle) => circle.0,
+            Ok(order) => break (graph, order),
+            Err(circle) => circle.0.into_iter().filter_map(|place| drafts.get(place)).map(|step| &step.name.address),
         };
+        let circle: Vec<&Address> = circle.collect();
         // A new one that waits for the old one to go, by whatever way, cannot come first.
         let known = first.len();
-        first.extend(circle.iter().filter(|n| is_renamed_at(diff, &n.address)).map(|n| n.address.clone()));
+        first.extend(circle.iter().filter(|address| is_renamed_at(diff, address)).copied().cloned());
         if first.len() == known {
-            let path: Vec<String> = circle.iter().map(|n| n.address.to_string()).collect();
+            let path: Vec<String> = circle.iter().map(ToString::to_string).collect();
             errors.push(PlanError::Cycle(path.join(" -> ")));
             break (graph, Vec::new());
         }
@@ -397,7 +404,7 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
         return Err(errors);
     }
     let former_ids = former_ids(state);
-    for step in drafts.values_mut().filter(|s| !s.superseded) {
+    for step in drafts.iter_mut().filter(|s| !s.superseded) {
         if let Some(crate::snapshot::Seen::Present { body, .. }) =
             diff.resources.get(&step.name.address).map(|r| &r.seen)
             && step.fingerprint.is_some()
@@ -409,15 +416,17 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
             step.reason = format!("{}: {told}", step.reason);
         }
     }
-    for step in drafts.values_mut().filter(|s| first.contains(&s.name.address)) {
+    for step in drafts.iter_mut().filter(|s| first.contains(&s.name.address)) {
         step.first = step.superseded;
         step.former = step.former.take().and_then(|former| former.former);
     }
-    let steps: Vec<Step> = names
-        .iter()
-        .filter_map(|name| drafts.remove(name).map(|step| Step { waits_for: graph.before(name), ..step }))
-        .collect();
-    let steps = without_left_out(steps, diff, &mut left_out);
+    let named = |place: usize| drafts.get(place).map(|step| step.name.clone());
+    let waits: Vec<Vec<StepName>> =
+        (0..drafts.len()).map(|place| graph.before(place).into_iter().filter_map(named).collect()).collect();
+    for (step, waits) in drafts.iter_mut().zip(waits) {
+        step.waits_for = waits;
+    }
+    let steps = without_left_out(in_order(drafts, &order), diff, &mut left_out);
     Ok(Plan {
         project: state.project.clone(),
         spec_digest,
@@ -757,69 +766,85 @@ fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
     (resource.moved_from.is_some() || anew != *owned).then_some(anew)
 }
 
-/// The order of steps.
+/// The same things in another order, which names the place of each. They are moved in place: steps are large.
+fn in_order<T>(mut things: Vec<T>, order: &[usize]) -> Vec<T> {
+    let mut goes_to = vec![0; things.len()];
+    for (to, place) in order.iter().enumerate() {
+        if let Some(goes) = goes_to.get_mut(*place) {
+            *goes = to;
+        }
+    }
+    for place in 0..goes_to.len() {
+        while let Some(to) = goes_to.get(place).copied().filter(|to| *to != place && *to < things.len()) {
+            things.swap(place, to);
+            goes_to.swap(place, to);
+        }
+    }
+    things
+}
+
+/// The order of steps, which stand in the order of their names.
 ///
 /// Making follows references; taking away follows them backwards; what is rewritten because it no longer names a thing
 /// comes before that thing goes.
 ///
 /// A new thing under another name comes before the old one goes, unless its address is among those of which the old one
 /// goes `first`.
-fn order(diff: &Diff, steps: &BTreeMap<StepName, Step>, first: &BTreeSet<Address>) -> Graph<StepName> {
-    let mut graph = Graph::new(steps.keys().cloned());
-    let at = |address: &Address, phase| StepName { address: address.clone(), phase };
-    let makes = |address: &Address| {
-        [at(address, None), at(address, Some(Phase::Create))]
-            .into_iter()
-            .filter(|n| steps.get(n).is_some_and(|s| !s.deletes() && s.action != ActionKind::Forget))
-            .collect::<Vec<_>>()
+fn order(diff: &Diff, steps: &[Step], first: &BTreeSet<Address>) -> Graph {
+    let mut graph = Graph::new(steps.len());
+    let mut places: HashMap<&Address, Vec<usize>> = HashMap::with_capacity(steps.len());
+    for (place, step) in steps.iter().enumerate() {
+        places.entry(&step.name.address).or_default().push(place);
+    }
+    let goes = |step: &Step| step.deletes() || step.action == ActionKind::Forget;
+    let those = |address: &Address, which: &dyn Fn(&Step) -> bool| -> Vec<usize> {
+        let own = places.get(address).into_iter().flatten().copied();
+        own.filter(|place| steps.get(*place).is_some_and(which)).collect()
     };
-    let takes = |address: &Address| {
-        [at(address, None), at(address, Some(Phase::Delete))]
-            .into_iter()
-            .filter(|n| steps.get(n).is_some_and(|s| s.deletes() || s.action == ActionKind::Forget))
-            .collect::<Vec<_>>()
-    };
+    let makes = |address: &Address| those(address, &|s| s.name.phase != Some(Phase::Delete) && !goes(s));
+    let takes = |address: &Address| those(address, &|s| s.name.phase != Some(Phase::Create) && goes(s));
+    let phase = |place: usize| steps.get(place).and_then(|step| step.name.phase);
     for resource in diff.resources.values() {
         let address = &resource.address;
         for reference in resource.desired.iter().flat_map(|d| &d.wish.references) {
             for first in makes(&reference.to) {
                 for then in makes(address) {
-                    graph.edge(&first, &then);
+                    graph.edge(first, then);
                 }
             }
         }
         // The state knows a thing under its new key before it forgets the old one.
         for old in resource.moved_from.iter().flat_map(&takes) {
             for new in makes(address) {
-                graph.edge(&new, &old);
+                graph.edge(new, old);
             }
         }
-        let old = at(address, Some(Phase::Delete));
+        let old = those(address, &|step| step.name.phase == Some(Phase::Delete));
         let goes_last = |resource: &ResourceDiff| resource.former.is_some() && !first.contains(&resource.address);
         if goes_last(resource) {
             // The new one has another name: it is made, and what depends on it follows, before the old one goes.
             for new in makes(address) {
-                graph.edge(&new, &old);
+                old.iter().for_each(|old| graph.edge(new, *old));
             }
             // The state tells of the old one only as long as it tells of the new one.
-            for gone in takes(address).into_iter().filter(|gone| *gone != old) {
-                graph.edge(&old, &gone);
+            for gone in takes(address).into_iter().filter(|gone| !old.contains(gone)) {
+                old.iter().for_each(|old| graph.edge(*old, gone));
             }
         } else {
             for new in makes(address) {
-                graph.edge(&old, &new);
+                old.iter().for_each(|old| graph.edge(*old, new));
             }
         }
         for reference in known_references(resource) {
             for gone in takes(&reference.to) {
                 for first in takes(address) {
-                    graph.edge(&first, &gone);
+                    graph.edge(first, gone);
                 }
-                let in_place = gone.phase == Some(Phase::Delete)
+                let in_place = phase(gone) == Some(Phase::Delete)
                     && diff.resources.get(&reference.to).is_some_and(|r| !goes_last(r));
                 if !in_place {
-                    for first in makes(address).into_iter().filter(|n| n.phase.is_none()) {
-                        graph.edge(&first, &gone);
+                    for first in makes(address).into_iter().filter(|place| phase(*place).is_none()) {
+                        graph.edge(first, gone);
                     }
                 }
             }
