@@ -1,6 +1,6 @@
 //! Collects what every kind wants from the spec and checks that it hangs together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::access::Chains;
@@ -19,7 +19,7 @@ pub struct Desired {
 }
 
 /// What tells one real thing from another, whatever the spec calls it and its account.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     kind: String,
     /// The account's id or the cluster's key.
@@ -70,7 +70,7 @@ pub fn build<'k>(
 ) -> (Desired, Vec<Diagnostic>) {
     let mut desired = Desired { relinquished: relinquished(spec), ..Desired::default() };
     let mut problems = Vec::new();
-    let mut real: BTreeMap<Identity, Address> = BTreeMap::new();
+    let mut real: HashMap<Identity, Address> = HashMap::new();
     for kind in kinds {
         let (resources, found) = kind.desire(spec, facts, chains);
         problems.extend(found);

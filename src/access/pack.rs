@@ -1,9 +1,9 @@
 //! Fits a role's statements into the quotas of IAM: first one inline policy, then managed policies.
 
 use super::resource::as_policy;
-use super::{Chains, identity_statements};
+use super::{Chain, Chains, identity_statements};
 use crate::iam::{Condition, Place, Policy, Qualifier, Selector, Statement, measure};
-use crate::spec::{Facts, Spec};
+use crate::spec::{Access, Facts, Spec};
 
 /// The name of the inline policy that holds a role's grants.
 pub const INLINE_NAME: &str = "bailiwick-access";
@@ -56,6 +56,22 @@ pub fn packed(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Result
         Place::RoleInlineTotal.quota().saturating_sub(inline),
         ATTACHMENTS.saturating_sub(attached),
     )
+}
+
+/// Whether a role's grants need no managed policy for sure, told without writing them down, since most roles have few. What
+/// a grant adds are statements on objects, lists, the bucket and its key, and a role to assume; its prefix stands in three
+/// places, where each character may take the four of an escape.
+#[must_use]
+pub fn fits_inline(spec: &Spec, chains: &Chains, role: &str) -> bool {
+    let is_alone = spec.roles.get(role).is_none_or(|own| own.inline.is_empty());
+    let most = |chain: &Chain| {
+        let actions = match &chain.access {
+            Access::Actions(actions) => actions.iter().map(|action| action.len() + 3).sum(),
+            _ => 0,
+        };
+        2_000 + 12 * chain.prefix.len() + actions
+    };
+    is_alone && chains.through(role).map(most).sum::<usize>() <= Place::RoleInlineTotal.quota()
 }
 
 /// Distributes statements. `inline_room` is what other inline policies leave of the role's quota, `managed_room` the
@@ -161,6 +177,8 @@ fn has_alternatives(condition: &Condition) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
 
     use super::*;
     use crate::access::lower;
@@ -291,6 +309,66 @@ mod tests {
                 "{needed} characters do not fit into one inline policy of 4000 characters and 2 managed policies of 6144"
             )
         );
+    }
+
+    /// Whether the grants of one service account, given as prefixes, fit for sure; that they then do is checked.
+    fn fit_for_sure(prefixes: &[String], access: &str) -> bool {
+        let grants: Vec<String> = prefixes
+            .iter()
+            .enumerate()
+            .map(|(n, prefix)| {
+                let prefix = serde_json::Value::from(prefix.as_str());
+                format!("{{ to: s, bucket: b{}, prefix: {prefix}, {access} }}", n % 2)
+            })
+            .collect();
+        let text = format!(
+            r#"
+version: 1
+project: p
+accounts:
+  a: {{ id: "111111111111", region: us-gov-west-1 }}
+  b: {{ id: "222222222222", region: us-gov-west-1 }}
+clusters: {{ c: {{ account: a, name: c }} }}
+keys: {{ k: {{ account: b, alias: {} }} }}
+buckets:
+  b0: {{ account: b, name: {}, encryption: {{ kms_key: k }} }}
+  b1: {{ account: a, name: acme }}
+service_accounts: {{ s: {{ cluster: c, namespace: n, name: s }} }}
+grants: [ {} ]
+"#,
+            "k".repeat(240),
+            "b".repeat(63),
+            grants.join(", ")
+        );
+        let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
+        let spec = spec.unwrap_or_else(|| panic!("{problems:?}"));
+        let (facts, chains) = (Facts::placeholders(&spec), lower(&spec));
+        for role in chains.roles().keys().filter(|role| fits_inline(&spec, &chains, role)) {
+            let packed = packed(&spec, &facts, &chains, role).unwrap();
+            assert_eq!(packed.managed, [], "{role} {prefixes:?} {access}");
+        }
+        fits_inline(&spec, &chains, "s")
+    }
+
+    proptest! {
+        #[test]
+        fn what_fits_for_sure_fits(
+            prefixes in proptest::collection::vec("[a-z*$?{é\"]{0,60}", 1..6),
+            access in prop_oneof![
+                Just("access: read, head_bucket: true"),
+                Just("access: readwrite, mode: assume_role"),
+                Just(r#"access: ["s3:GetObject", "s3:GetObjectVersion", "s3:GetBucketLogging"]"#),
+            ],
+        ) {
+            fit_for_sure(&prefixes, access);
+        }
+    }
+
+    #[test]
+    fn few_grants_fit_for_sure_and_many_may_not() {
+        let prefixes = |count: usize| (0..count).map(|n| format!("models/{n}/")).collect::<Vec<_>>();
+        assert!(fit_for_sure(&prefixes(4), "access: read"));
+        assert!(!fit_for_sure(&prefixes(6), "access: read"));
     }
 
     #[test]

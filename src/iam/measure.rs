@@ -149,7 +149,10 @@ pub fn measure_text(place: Place, text: &str) -> Size {
 /// Measures the canonical, compact document of a policy.
 #[must_use]
 pub fn measure(place: Place, policy: &Policy) -> Size {
-    measure_text(place, &policy.to_string())
+    let text = policy.to_string();
+    // Compact, so that there is no white space outside strings.
+    let used = if place.counts_bytes() { text.len() } else { text.chars().count() };
+    Size { used, quota: place.quota() }
 }
 
 /// Characters, less the white space outside strings.
@@ -183,6 +186,18 @@ mod tests {
         assert_eq!(used(Place::RoleTrust, text), compact.chars().count());
         assert_eq!(used(Place::Scp, text), text.chars().count());
         assert_eq!(used(Place::BucketPolicy, text), text.len());
+    }
+
+    #[test]
+    fn a_policy_is_measured_as_its_text() {
+        let policy = Policy::from_value(&serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": {"Sid": "A", "Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::b/a é \" 名 *"},
+        }))
+        .unwrap();
+        for (_, place) in Place::NAMES {
+            assert_eq!(measure(*place, &policy), measure_text(*place, &policy.to_string()), "{place:?}");
+        }
     }
 
     #[test]

@@ -48,6 +48,9 @@ impl Kind for RolePolicyAttachment {
                 }
                 want.add(wish);
             }
+            if access::fits_inline(spec, chains, key) {
+                continue;
+            }
             // Grants that do not fit are reported with the role's inline policies.
             let Ok(packed) = access::packed(spec, facts, chains, key) else { continue };
             for (_, overflow) in packed.managed.iter().zip(super::policy::overflow(spec, key, role)) {
