@@ -70,6 +70,11 @@ pub enum Outcome {
     },
     /// It was not tried, because the run was interrupted.
     Interrupted,
+    /// It was not tried, because the run could not record it any more.
+    NotStarted {
+        /// What kept the run from going on.
+        why: String,
+    },
 }
 
 /// How every step ended.

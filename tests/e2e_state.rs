@@ -7,6 +7,7 @@
 #[path = "support/emulators.rs"]
 mod emulators;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use emulators::{Gate, PLATFORM, Ran, Verdict, World};
@@ -125,15 +126,163 @@ fn a_broken_lock_stops_the_run_that_held_it() {
     world.bailiwick(&["state", "unlock"]).exits(1).says(&["is held by bailiwick apply on ", "there is nobody to ask"]);
     assert_ne!(object(&world, LOCK)["released"], true);
     world.bailiwick(&["state", "unlock", "--yes"]).exits(0).says(&["broke the lock of bailiwick apply on "]);
+    first.wait_for("the lock of the state is lost: it was broken with `state unlock`");
     gate.release();
     let stopped = first.end().exits(1);
-    stopped.says(&["is no longer ours", "it was broken with `state unlock`", "what was done is in the journal"]);
+    let stopped = stopped.says(&[
+        "is no longer ours",
+        "it was broken with `state unlock`",
+        "what was done is in the journal: the next `bailiwick apply` reads it and does the rest",
+    ]);
+    stopped.shows(&[
+        "pods: ",
+        " done, ",
+        "1 unknown, ",
+        "create aws.iam.role.job",
+        "unknown: it was done, but that could not be recorded: the lock",
+        "skipped: it waits for aws.iam.role.job",
+        "The next `bailiwick apply` does what is left.",
+    ]);
 
     world.without_gate();
     world.apply();
     world.settled();
     assert_eq!(world.aws.roles(PLATFORM), ["pods-job"]);
     world.bailiwick(&["state", "unlock", "--yes"]).exits(0).says(&["nobody holds the lock"]);
+}
+
+#[test]
+fn a_call_that_is_repeated_until_something_is_known_is_not_repeated_without_the_lock() {
+    let mut world = seeded(SPEC);
+    let broken = Arc::new(AtomicBool::new(false));
+    let rule = broken.clone();
+    let unknown =
+        "<ErrorResponse><Error><Code>NoSuchEntity</Code><Message>no such role</Message></Error></ErrorResponse>";
+    let gate = Gate::open(&world.aws, move |request| {
+        let late = request.contains("Action=PutRolePolicy&") && !rule.load(Ordering::Relaxed);
+        if late { Verdict::Answer(404, unknown.into()) } else { Verdict::Pass }
+    });
+    world.through(&gate);
+    let mut run = world.start(&["apply", "--yes"]);
+    run.wait_for("waits 2 s for");
+    world.bailiwick(&["state", "unlock", "--yes"]).exits(0);
+    broken.store(true, Ordering::Relaxed);
+    let stopped = run.end().exits(1).says(&["is no longer ours"]);
+    stopped.shows(&[
+        "create aws.iam.role_policy.job/bailiwick-access",
+        "and it was not tried again: the lock",
+        "it was broken with `state unlock`",
+        "The next `bailiwick apply` does what is left.",
+    ]);
+    assert_eq!(world.aws.inline_policies(PLATFORM, "pods-job").len(), 0, "nothing is written without the lock");
+    world.without_gate();
+    world.apply();
+    world.settled();
+}
+
+#[test]
+fn a_run_whose_lock_cannot_be_renewed_stops_and_tells_what_is_done_and_what_is_left() {
+    let mut world = seeded(SPEC);
+    let held = AtomicBool::new(false);
+    let hangs = AtomicBool::new(false);
+    let gate = Gate::open(&world.aws, move |request| {
+        if request.contains("Action=CreateRole&") && !held.swap(true, Ordering::Relaxed) {
+            hangs.store(true, Ordering::Relaxed);
+            return Verdict::Hold;
+        }
+        let lock = request.starts_with("PUT ") && request.contains("/lock.json");
+        if lock && hangs.load(Ordering::Relaxed) { Verdict::Answer(500, String::new()) } else { Verdict::Pass }
+    });
+    world.through(&gate);
+    let mut run = world.start(&["apply", "--yes", "--format", "json"]);
+    gate.wait(&mut run);
+    run.wait_for("the lock of the state is lost: it could not be renewed for 4 s");
+    gate.release();
+    let stopped = run.end().exits(1).says(&["is no longer ours: it could not be renewed for 4 s"]);
+    let report = stopped.json();
+    let ended = |outcome: &str| {
+        let steps = report["steps"].as_array().unwrap().iter();
+        steps.filter(|s| s["outcome"] == outcome).map(|s| s["address"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ended("unknown"), ["aws.iam.role.job"], "{report:#}");
+    assert!(ended("skipped").contains(&"aws.iam.role_policy.job/bailiwick-access".to_owned()), "{report:#}");
+    assert!(ended("done").contains(&"aws.s3.bucket.data".to_owned()), "{report:#}");
+    world.without_gate();
+    world.apply();
+    world.settled();
+}
+
+/// Holds the first request that makes a role, and all that come after it but those for the lock: AWS hangs, and the
+/// state's bucket with it.
+fn gate_from_the_role(world: &World) -> Gate {
+    let hangs = AtomicBool::new(false);
+    Gate::open(&world.aws, move |request| {
+        let from_now = request.contains("Action=CreateRole&");
+        hangs.fetch_or(from_now, Ordering::Relaxed);
+        if hangs.load(Ordering::Relaxed) && !request.contains("/lock.json") { Verdict::Hold } else { Verdict::Pass }
+    })
+}
+
+/// What was held is let go and arrives; the next run knows of it, and does the rest.
+fn recovers(mut world: World, gate: Gate, is_locked: bool) {
+    drop(gate);
+    world.without_gate();
+    while world.aws.roles(PLATFORM).is_empty() {
+        std::thread::yield_now();
+    }
+    world.bailiwick(&["plan"]).exits(0).shows(&["Left by an interrupted run", "aws.iam.role.job"]);
+    let next = world.apply();
+    assert_eq!(next.stderr.contains("took the lock over from bailiwick apply on "), is_locked, "{}", next.stderr);
+    world.settled();
+    assert_eq!(world.aws.roles(PLATFORM), ["pods-job"]);
+    let associations = world.aws.eks(PLATFORM, "GET /clusters/prod-eks/pod-identity-associations", &json!({})).json();
+    assert_eq!(
+        associations["associations"].as_array().map(Vec::len),
+        Some(1),
+        "nothing is there twice: {associations}"
+    );
+    world.bailiwick(&["destroy", "--yes"]).exits(0);
+    assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_that_ci_cancels_while_aws_hangs_ends_before_it_is_killed_and_saves() {
+    let mut world = seeded(&in_folder());
+    let gate = gate_from_the_role(&world);
+    world.through(&gate);
+    let mut run = world.start(&["apply", "--yes"]);
+    gate.wait(&mut run);
+    let ran = run.cancel().exits(130);
+    ran.shows(&[
+        "unknown: the run was interrupted before an answer came",
+        "The next `bailiwick apply` does what is left.",
+    ]);
+    recovers(world, gate, false);
+}
+
+#[test]
+fn a_run_that_ci_cancels_while_its_state_hangs_too_ends_before_it_is_killed_and_the_journal_tells() {
+    let mut world = seeded(SPEC);
+    let gate = gate_from_the_role(&world);
+    world.through(&gate);
+    let mut run = world.start(&["apply", "--yes"]);
+    gate.wait(&mut run);
+    run.cancel().exits(130).says(&["interrupted: what is under way is finished"]);
+    assert!(keys(&world).contains("/journal/"), "what was under way is written down: {}", keys(&world));
+    recovers(world, gate, true);
+}
+
+#[test]
+fn a_run_that_cannot_hear_ci_s_signals_is_killed_and_the_next_one_takes_over() {
+    let mut world = seeded(SPEC);
+    let gate = gate_before_the_role(&world);
+    world.through(&gate);
+    let mut run = world.start(&["apply", "--yes"]);
+    gate.wait(&mut run);
+    // Its machine has no time for it.
+    run.signal("STOP");
+    run.cancel().exits(-1);
+    recovers(world, gate, true);
 }
 
 #[test]

@@ -244,6 +244,10 @@ pub trait Backend: Send + Sync {
     fn unlock<'a>(&'a self, _holder: &'a LockInfo) -> Boxed<'a, ()> {
         Box::pin(async { Ok(()) })
     }
+    /// Whether the lock that was taken is still ours: asked before a call is repeated for which no new entry is written.
+    fn vouch(&self) -> Boxed<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
     /// Writes entries to the journal. They are durable when it returns.
     fn append<'a>(&'a self, entries: &'a [Entry]) -> Boxed<'a, ()>;
     /// Replaces the state that has this version, durably, and then empties the journal.

@@ -394,6 +394,10 @@ impl Backend for ObjectBackend {
         Box::pin(async move { unlock(&*self.objects, &self.key(LOCK), from).await })
     }
 
+    fn vouch(&self) -> Boxed<'_, ()> {
+        Box::pin(async move { self.lease()?.confirm().await })
+    }
+
     fn append<'a>(&'a self, entries: &'a [Entry]) -> Boxed<'a, ()> {
         Box::pin(self.write_journal(entries))
     }

@@ -504,7 +504,9 @@ impl Work<'_> {
         }
         let all = executed.outcomes.values().all(|o| *o == Outcome::Done);
         if let Some(error) = executed.broken {
-            return Err(Failure::new(format!("{error}\n  what was done is in the journal; the next run reads it")));
+            return Err(Failure::new(format!(
+                "{error}\n  what was done is in the journal: the next `bailiwick {command}` reads it and does the rest"
+            )));
         }
         Ok(match (*self.stop.borrow(), all) {
             (true, false) => Exit::Interrupted,
@@ -713,6 +715,7 @@ fn applied_json(plan: &Plan, outcomes: &crate::event::Outcomes) -> String {
                 Some(Outcome::Failed { why, .. }) => ("failed", Some(why.clone())),
                 Some(Outcome::Unknown { why }) => ("unknown", Some(why.clone())),
                 Some(Outcome::Skipped { because }) => ("skipped", Some(format!("it waits for {because}"))),
+                Some(Outcome::NotStarted { why }) => ("not_started", Some(why.clone())),
                 Some(Outcome::Interrupted) | None => ("interrupted", None),
             };
             serde_json::json!({ "address": step.name.address, "action": step.action, "outcome": outcome, "why": why })

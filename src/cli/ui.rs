@@ -253,7 +253,7 @@ impl Sink for Ui {
                     Outcome::Failed { why, .. } => format!("  {action} {name}: failed: {why}"),
                     Outcome::Unknown { why } => format!("  {action} {name}: unknown: {why}"),
                     Outcome::Skipped { because } => format!("  {action} {name}: skipped, it waits for {because}"),
-                    Outcome::Interrupted => format!("  {action} {name}: not started"),
+                    Outcome::Interrupted | Outcome::NotStarted { .. } => format!("  {action} {name}: not started"),
                 };
                 self.tell(&render::inert(&line));
                 self.advance(1, String::new());

@@ -209,9 +209,7 @@ impl Run<'_> {
         }
         for step in waiting.into_keys().filter_map(|name| steps.get(name)) {
             let outcome = match &broken {
-                Some(error) if !*self.stop.borrow() => {
-                    Outcome::Failed { why: format!("it was not started: {error}"), certain: true }
-                }
+                Some(error) if !*self.stop.borrow() => Outcome::NotStarted { why: error.to_string() },
                 _ => Outcome::Interrupted,
             };
             self.end(step, outcome, &mut outcomes);
@@ -509,6 +507,13 @@ impl Run<'_> {
                     }
                     self.engine.sink.take(Event::Waiting { step: step.name.clone(), awaited, pause });
                     self.sleep(pause).await;
+                    // The entry that announced the call is as old as the wait: the lock may be somebody else's by now.
+                    if let Err(error) = self.backend.vouch().await {
+                        return Err(WriteError::Failed {
+                            what,
+                            why: format!("{why}, and it was not tried again: {error}"),
+                        });
+                    }
                     waited += pause;
                     pause = (pause * 2).min(limits.pause * 8);
                 }

@@ -483,6 +483,10 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
                 skipped += 1;
                 rows.push(row(Mark::Warn, format!("skipped: it waits for {because}")));
             }
+            Some(Outcome::NotStarted { why }) => {
+                left += 1;
+                rows.push(row(Mark::Warn, format!("not started: {why}")));
+            }
             Some(Outcome::Interrupted) | None => {
                 left += 1;
                 rows.push(row(Mark::Warn, "not started: the run was interrupted".into()));

@@ -19,7 +19,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -545,6 +545,31 @@ impl Running {
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Does what CI does to a run that it cancels: SIGINT, after 7.5 s SIGTERM, after another 2.5 s SIGKILL, until the run
+    /// has ended. A run that had to be killed has the code -1.
+    pub fn cancel(mut self) -> Ran {
+        for (signal, patience) in [("INT", 7_500), ("TERM", 2_500)] {
+            self.signal(signal);
+            if self.ends_within(Duration::from_millis(patience)) {
+                return self.end();
+            }
+        }
+        self.signal("KILL");
+        self.end()
+    }
+
+    /// Waits for the end, but not longer than this; tells whether it came. stderr closes with the process.
+    fn ends_within(&mut self, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.heard.push_str(&(line + "\n")),
+                Err(RecvTimeoutError::Disconnected) => return true,
+                Err(RecvTimeoutError::Timeout) => return false,
+            }
+        }
     }
 
     /// Waits for the end. A run that was killed has the code -1.
