@@ -64,8 +64,8 @@ impl Table {
     }
 }
 
-/// Makes runs on all cores, and says which seed failed.
-fn for_each_seed(table: &Table, seeds: std::ops::Range<u64>, case: impl Fn(u64) + Sync) {
+/// Makes runs on all cores, prints what came of them, and says which seed failed.
+fn for_each_seed(title: &str, table: &Table, seeds: std::ops::Range<u64>, case: impl Fn(u64) + Sync) {
     let next = AtomicU64::new(seeds.start);
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     let failed: Vec<u64> = std::thread::scope(|scope| {
@@ -91,6 +91,7 @@ fn for_each_seed(table: &Table, seeds: std::ops::Range<u64>, case: impl Fn(u64) 
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
+    table.print(title);
     assert_eq!(failed, Vec::<u64>::new(), "these seeds failed");
 }
 
@@ -272,8 +273,7 @@ fn run_of(seed: u64, table: &Table) {
 fn a_thousand_disturbed_runs_converge() {
     let table = Table::default();
     let from = number("FAULTS_FROM", 0);
-    for_each_seed(&table, from..from + number("FAULTS_RUNS", 1000), |seed| run_of(seed, &table));
-    table.print("in memory");
+    for_each_seed("in memory", &table, from..from + number("FAULTS_RUNS", 1000), |seed| run_of(seed, &table));
 }
 
 /// Two accounts, IRSA, a managed key, a policy of its own.
@@ -472,7 +472,7 @@ grants:
     fn the_program_killed_on_the_emulator_converges() {
         let table = Table::default();
         let from = number("FAULTS_FROM", 0);
-        for_each_seed(&table, from..from + number("FAULTS_EMULATED", 3), |seed| run_of(seed, &table));
-        table.print("on the emulator");
+        let seeds = from..from + number("FAULTS_EMULATED", 3);
+        for_each_seed("on the emulator", &table, seeds, |seed| run_of(seed, &table));
     }
 }

@@ -1299,6 +1299,23 @@ grants:
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_was_being_adopted_under_a_new_name_when_the_run_was_killed_is_still_somebody_else_s() {
+        let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
+        let new = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "model-loader".into() };
+        for cut in [Cut::BeforeCall, Cut::AfterCall] {
+            let project = applied(SERVING).await;
+            project.cloud.world().have(new.clone(), &json!({ "tags": { "team": "theirs" } }));
+            let killed = project.cloud.kill_at(1, cut);
+            assert!(project.apply_until_killed(&renamed, &killed).await);
+            project.apply_all(&renamed).await;
+            project.assert_settled(&renamed).await;
+            assert!(!project.cloud.world().has("aws.iam.role", "kserve-loader"), "the old one goes");
+            project.destroy(&renamed).await;
+            assert_eq!(project.cloud.world().show(&new)["tags"], json!({ "team": "theirs" }));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn two_clusters_of_one_region_have_providers_of_their_own_before_anything_is_read() {
         let spec = spec(
             "version: 1\nproject: p\naccounts: { a: { id: \"111111111111\", region: us-west-2 } }\n\

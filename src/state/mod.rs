@@ -203,7 +203,7 @@ fn digest(fields: &BTreeMap<String, &RawValue>) -> Digest {
 /// The state after what a journal tells, and the addresses of which it is unknown whether the last step was done.
 ///
 /// An unknown creation counts as ours until it has been looked at, also of what we had made before: its id is another one
-/// now. Unknown updates and deletions leave what was there.
+/// now. So does what was to take the place of another thing. Unknown updates and deletions leave what was there.
 #[must_use]
 pub fn fold(mut state: State, entries: &[Entry]) -> (State, Vec<Address>) {
     let mut unknown: BTreeMap<&Address, (bool, Option<&Owned>)> = BTreeMap::new();
@@ -234,8 +234,10 @@ pub fn fold(mut state: State, entries: &[Entry]) -> (State, Vec<Address>) {
     }
     let addresses: Vec<Address> = unknown.keys().map(|a| (*a).clone()).collect();
     for (address, (anew, creates)) in unknown {
+        // What takes the place of another thing is known as such from then on, also whether it existed before.
+        let replaces = |known: &Owned, owned: &Owned| owned.former.is_some() && owned.former != known.former;
         if let Some(owned) = creates
-            && (anew || !state.resources.contains_key(address))
+            && (anew || state.resources.get(address).is_none_or(|known| replaces(known, owned)))
         {
             state
                 .resources
