@@ -541,3 +541,159 @@ fn the_bucket_of_the_state_is_never_deleted() {
     assert!(world.aws.s3(PLATFORM, "GET /", "").ok().contains("acme-data"));
     world.bailiwick(&["--state", "elsewhere", "plan"]).exits(1).says(&["leave out --state"]);
 }
+/// Runs a command where no permission bit is passed over: root does that unless the capability is taken from it.
+fn bound_by_permissions(world: &World, arguments: &str) -> Ran {
+    let root = "setpriv --bounding-set=-dac_override,-dac_read_search bailiwick";
+    world.shell(&format!("if [ $(id -u) = 0 ]; then exec {root} {arguments}; else exec bailiwick {arguments}; fi"))
+}
+
+#[test]
+fn where_the_state_s_folder_cannot_be_written_nothing_is_done() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = seeded(&in_folder());
+    let folder = world.folder().join("state");
+    std::fs::create_dir(&folder).unwrap();
+    let mode = |mode| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o555);
+    let refused = |command: &str| {
+        let sent = world.aws.writes();
+        let ran = bound_by_permissions(&world, &format!("{command} --yes")).exits(1);
+        assert_eq!(errors(&ran), 1, "one error:\n{}", ran.stderr);
+        assert_eq!(world.aws.writes(), sent);
+        ran.says(&["state: Permission denied", "the state and its journal cannot be written there", "--state"]);
+    };
+    refused("apply");
+    mode(0o755);
+    world.apply();
+    world.spec(&in_folder().replace("access: read_write", "access: read"));
+    let state = world.read("state/pods.json");
+    mode(0o555);
+    refused("apply");
+    refused("destroy");
+    refused("state rebuild");
+    assert_eq!(world.read("state/pods.json"), state);
+    bound_by_permissions(&world, "plan").exits(0);
+    mode(0o755);
+    world.apply();
+    world.settled();
+}
+
+fn errors(ran: &Ran) -> usize {
+    ran.stderr.lines().filter(|line| line.starts_with("error: ")).count()
+}
+
+/// Runs something that must be refused with one error, and without writing anything.
+#[track_caller]
+fn one_error(world: &World, arguments: &[&str], texts: &[&str]) {
+    let sent = world.aws.writes();
+    let ran = world.bailiwick(arguments).exits(1).says(texts);
+    assert_eq!(errors(&ran), 1, "one error:\n{}", ran.stderr);
+    assert_eq!(world.aws.writes(), sent, "nothing is written");
+}
+
+#[test]
+fn a_plan_that_does_not_belong_here_is_refused_with_what_to_do() {
+    let world = seeded(&in_folder());
+    world.bailiwick(&["plan", "--out", "a.plan"]).exits(0);
+    let good = world.read("a.plan");
+    let refused = |text: &str, texts: &[&str]| {
+        world.write("b.plan", text);
+        one_error(&world, &["apply", "b.plan"], texts);
+    };
+    let anew = "nothing was written make it anew with `bailiwick plan --out b.plan`";
+    refused("", &["`b.plan`: this is not a saved plan: EOF", anew]);
+    refused(&in_folder(), &["this is not a saved plan", anew]);
+    refused(&good[..good.len() - 20], &["this is not a saved plan", anew]);
+    refused(&good.replace("pods-job", "pods-jobs"), &["the plan was edited", anew]);
+    refused(&good.replace("\"format_version\":\"1.0\"", "\"format_version\":\"2.0\""), &["has format 2.0", anew]);
+    one_error(&world, &["apply", "nowhere.plan"], &["cannot read `nowhere.plan`: No such file"]);
+    one_error(&world, &["apply", "."], &["cannot read `.`: Is a directory"]);
+
+    world.spec(&in_folder().replace("project: pods", "project: other"));
+    let texts = ["`a.plan` is a plan for project `pods`, and the spec is for `other`; nothing was written", "with -f"];
+    one_error(&world, &["apply", "a.plan"], &texts);
+    world.spec(&in_folder());
+
+    // Of the same project, from the state in another folder.
+    world.apply();
+    world.spec(&in_folder().replace("access: read_write", "access: read"));
+    world.bailiwick(&["plan", "--out", "a.plan"]).exits(0);
+    std::fs::rename(world.folder().join("state"), world.folder().join("first")).unwrap();
+    world.bailiwick(&["state", "rebuild", "--yes"]).exits(0);
+    let texts = ["the plan was made from a state of lineage ", "that in state/pods.json has lineage ", "--state"];
+    one_error(&world, &["apply", "a.plan"], &texts);
+    world.bailiwick(&["--state", "first", "apply", "a.plan"]).exits(0);
+}
+
+#[test]
+fn a_state_or_journal_that_does_not_belong_here_is_refused_with_what_to_do() {
+    let world = seeded(&in_folder());
+    world.apply();
+    let good = world.read("state/pods.json");
+    let all =
+        [&["plan"][..], &["apply", "--yes"], &["destroy", "--yes"], &["drift"], &["state", "rm", "aws.iam.role.job"]];
+    let refused = |file: &str, text: &str, texts: &[&str]| {
+        world.write(file, text);
+        for arguments in all {
+            one_error(&world, arguments, texts);
+            assert_eq!(world.read(file), text, "nothing is overwritten");
+        }
+    };
+    let state = "state/pods.json";
+    let other = good.replace("\"project\": \"pods\"", "\"project\": \"other\"");
+    refused(state, &other, &["state/pods.json: the state belongs to project `other`, not to `pods`", "--state", "-f"]);
+    let newer = good.replace("\"format\": 1", "\"format\": 2");
+    refused(
+        state,
+        &newer,
+        &["state/pods.json: the state has format 2", "use the newer bailiwick", "nothing was overwritten"],
+    );
+    refused(state, &good[..good.len() / 2], &["state/pods.json: the state is damaged", "`bailiwick state rebuild`"]);
+    refused(state, &good.replace("pods-job", "x"), &["was edited or damaged", "take its `digest` line out"]);
+    world.write(state, &good);
+
+    let lineage = serde_json::from_str::<Value>(&good).unwrap()["lineage"].as_str().unwrap().to_owned();
+    let line = |lineage: &str| {
+        let happening = bailiwick::state::Happening::Begin { action: "create".into(), creates: None };
+        let address = bailiwick::address::Address::new("aws.iam.role", "x");
+        bailiwick::state::Entry::new((lineage, 1), "2026-01-01T00:00:00Z".into(), address, happening).line().unwrap()
+    };
+    let journal = "state/pods.journal";
+    let rebuild = "`bailiwick state rebuild` what its run made";
+    let (ours, another) = (line(&lineage), line("another"));
+    refused(journal, &another, &["the journal continues state 1 of lineage another", "nothing was written", rebuild]);
+    let damaged = format!("{}{ours}", ours.replace("create", "delete"));
+    refused(
+        journal,
+        &damaged,
+        &["state/pods.journal: line 1 of the journal is damaged", "nothing was written", rebuild],
+    );
+    std::fs::remove_file(world.folder().join(journal)).unwrap();
+    world.settled();
+}
+
+#[test]
+fn an_account_or_cluster_that_cannot_be_reached_is_one_error() {
+    let world = seeded(&in_folder());
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for arguments in [&["plan"][..], &["apply", "--yes"], &["destroy", "--yes"], &["drift"]] {
+        let mut command = world.command(arguments);
+        command.env("AWS_ENDPOINT_URL", format!("http://{nobody}"));
+        let ran = world.started(command).end().exits(1);
+        assert_eq!(errors(&ran), 1, "one error:\n{}", ran.stderr);
+        ran.says(&[
+            "cannot tell who the caller is in account `platform`: ",
+            "Connection refused",
+            "nothing was read or written: check the account's credentials, region and endpoint",
+        ]);
+    }
+    world.spec(&in_folder().replace("context: prod", "context: unreachable"));
+    one_error(
+        &world,
+        &["apply", "--yes"],
+        &["a cluster does not answer", "nothing was written: say --partial", "kubernetes.service_account.job"],
+    );
+    one_error(&world, &["plan", "--out", "a.plan"], &["it was not saved: say --partial"]);
+    world.bailiwick(&["plan", "--out", "a.plan", "--partial"]).exits(0);
+    one_error(&world, &["apply", "a.plan"], &["a cluster does not answer", "say --partial"]);
+}

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Backend, BackendError, Boxed, LockGuard, LockInfo, Stored, Version, unusable};
+use super::{Backend, BackendError, Boxed, LockGuard, LockInfo, Stored, Version, unusable, unusable_journal};
 use crate::document::Digest;
 use crate::state::{Entry, Journal, State};
 
@@ -92,9 +92,7 @@ impl FileBackend {
         };
         let path = self.path("journal");
         let journal = match fs::read(&path) {
-            Ok(bytes) => {
-                Journal::parse(&bytes).map_err(|why| BackendError::Journal { path: path.display().to_string(), why })?
-            }
+            Ok(bytes) => Journal::parse(&bytes).map_err(|why| unusable_journal(path.display().to_string(), why))?,
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => Journal::default(),
             Err(why) => return Err(io(&path, why)),
         };
@@ -108,7 +106,7 @@ impl FileBackend {
     }
 
     fn take_lock(&self, info: &LockInfo) -> Result<Box<dyn LockGuard>, BackendError> {
-        fs::create_dir_all(&self.folder).map_err(|why| io(&self.folder, why))?;
+        self.writable()?;
         let path = self.path("lock");
         let text = serde_json::to_string(info)?;
         loop {
@@ -129,6 +127,18 @@ impl FileBackend {
             *self.inner() = Inner { locked: Some(ours), journal: None };
             return Ok(Box::new(FileLock { _file: file }));
         }
+    }
+
+    /// Finds out before anything else whether the state and its journal could be written at all.
+    fn writable(&self) -> Result<(), BackendError> {
+        let tried = fs::create_dir_all(&self.folder).and_then(|()| tempfile::tempfile_in(&self.folder));
+        tried.map(|_| ()).map_err(|why| BackendError::Advised {
+            why: Box::new(io(&self.folder, why)),
+            advice:
+                "the state and its journal cannot be written there, so nothing was: let this user write to it, or name \
+                     another folder with --state"
+                    .to_owned(),
+        })
     }
 
     fn lock_id(&self) -> Option<FileId> {

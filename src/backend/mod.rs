@@ -138,22 +138,35 @@ pub enum BackendError {
 
 /// What to do about a state that cannot be used, of which earlier versions may be kept.
 fn unusable(path: &str, why: StateError, kept: usize, last: Option<String>) -> BackendError {
-    let mendable = matches!(why, StateError::Damaged(_) | StateError::Edited { .. });
     let edited = matches!(why, StateError::Edited { .. });
-    let error = BackendError::State { path: path.to_owned(), why };
-    if !mendable {
-        return error;
-    }
-    let mut advice = match last {
-        Some(last) => {
+    let mut advice = match (&why, last) {
+        (StateError::Newer { .. }, _) => "nothing was overwritten".to_owned(),
+        (StateError::OtherProject { found, .. }, _) => {
+            format!("nothing was overwritten: name the home of this project's state (--state, or `backend` in the spec), or the spec of `{found}` with -f")
+        }
+        (_, Some(last)) => {
             format!("nothing was overwritten; {kept} earlier states are kept, the last of them in {last}: copy it over {path} to go back to it")
         }
-        None => "nothing was overwritten, and no earlier state is kept: move it away, and make it anew with `bailiwick state rebuild`".to_owned(),
+        (_, None) => "nothing was overwritten, and no earlier state is kept: move it away, and make it anew with `bailiwick state rebuild`".to_owned(),
     };
     if edited {
         advice.push_str("; if the edit was meant, take its `digest` line out");
     }
+    let error = BackendError::State { path: path.to_owned(), why };
     BackendError::Advised { why: Box::new(error), advice }
+}
+
+/// What to do about a journal that cannot be used: what it tells is known to nobody else.
+fn unusable_journal(path: String, why: JournalError) -> BackendError {
+    let advice = match why {
+        JournalError::Newer { .. } => "nothing was written",
+        JournalError::Damaged { .. } | JournalError::Missing { .. } => {
+            "nothing was written: put it back as it was; or move it away, and find with `bailiwick state rebuild` what its \
+             run made"
+        }
+    };
+    let why = Box::new(BackendError::Journal { path, why });
+    BackendError::Advised { why, advice: advice.to_owned() }
 }
 
 /// What is stored.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 
 use super::lease::{Before, Kept, Lease, holder, unlock};
-use super::{Backend, BackendError, Boxed, Listener, LockGuard, LockInfo, Stored, Version, unusable};
+use super::{Backend, BackendError, Boxed, Listener, LockGuard, LockInfo, Stored, Version, unusable, unusable_journal};
 use crate::document::Digest;
 use crate::state::{Entry, Happening, Journal, JournalError, Lineage, State};
 
@@ -157,7 +157,7 @@ impl ObjectBackend {
 
     /// Reads the journal from a serial on. Nothing, if an object went while it was read.
     async fn read_journal(&self, serial: u64) -> Result<Option<Journal>, BackendError> {
-        let damaged = |why| BackendError::Journal { path: self.locate(JOURNAL), why };
+        let damaged = |why| unusable_journal(self.locate(JOURNAL), why);
         let keys: Vec<String> = self.journal_keys(serial).await?.into_values().flatten().collect();
         let reads: Vec<_> = keys.iter().map(|key| self.objects.get(key)).collect();
         let objects: Vec<Option<Object>> = futures_util::stream::iter(reads).buffered(AT_ONCE).try_collect().await?;

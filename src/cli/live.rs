@@ -426,8 +426,11 @@ impl Work<'_> {
         expect(expected, &plan)?;
         if plan.project != self.spec.project {
             return Err(Failure::new(format!(
-                "the plan is for project `{}`, the spec for `{}`",
-                plan.project, self.spec.project
+                "`{}` is a plan for project `{}`, and the spec is for `{}`; nothing was written\n  name the spec of `{1}` \
+                 with -f, or make the plan anew",
+                path.display(),
+                plan.project,
+                self.spec.project
             )));
         }
         if plan.spec_digest.as_ref() != Some(&self.spec.digest()) {
@@ -445,7 +448,16 @@ impl Work<'_> {
         let state = &known.state;
         // A project that was never applied has no lineage yet.
         let same_lineage = plan.state.0 == state.lineage.0 || (known.version == Version::None && state.serial == 0);
-        if !same_lineage || plan.state.1 != state.serial || !known.unknown.is_empty() {
+        if !same_lineage {
+            return Err(Failure::new(format!(
+                "the plan was made from a state of lineage {}, and that in {} has lineage {}; nothing was written\n  name \
+                 the home of that state (--state, or `backend` in the spec), or make the plan anew",
+                plan.state.0,
+                backend.place(),
+                state.lineage.0
+            )));
+        }
+        if plan.state.1 != state.serial || !known.unknown.is_empty() {
             return Err(Failure::new(
                 "the state changed since the plan was made: make the plan anew; nothing was written",
             ));

@@ -92,7 +92,10 @@ pub(super) fn graph(ui: &Ui, args: &Args, format: GraphFormat) -> Ended {
 pub(super) fn plan_file(path: &Path) -> Result<PlanFile, Failure> {
     let text =
         std::fs::read_to_string(path).map_err(|e| Failure::new(format!("cannot read `{}`: {e}", path.display())))?;
-    PlanFile::parse(&text).map_err(|e| Failure::new(format!("`{}`: {e}", path.display())))
+    PlanFile::parse(&text).map_err(|e| {
+        let path = path.display();
+        Failure::new(format!("`{path}`: {e}; nothing was written\n  make it anew with `bailiwick plan --out {path}`"))
+    })
 }
 
 pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format, environment: &Environment) -> Ended {

@@ -93,7 +93,9 @@ const GIVE_BACK: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// The state as it is known.
 pub(super) async fn known(backend: &dyn Backend, project: &str) -> Result<Known, Failure> {
-    Known::of(backend.load().await?, project)
+    Known::of(backend.load().await?, project).map_err(|failure| Failure {
+        message: failure.message.map(|message| format!("{}: {message}", backend.place())),
+    })
 }
 
 /// Runs something that waits.

@@ -32,7 +32,7 @@ pub enum PlanFileError {
     #[error("this is not a saved plan: {0}")]
     Damaged(String),
     /// A later version of the program wrote it.
-    #[error("the plan has format {0}, and this version reads {PLAN_FILE_FORMAT}: make the plan anew")]
+    #[error("the plan has format {0}, and this version reads {PLAN_FILE_FORMAT}")]
     OtherFormat(String),
     /// The plan does not fit its digest.
     #[error("the plan was edited: its digest is {found}, the file says {said}")]

@@ -55,7 +55,10 @@ pub enum SessionError {
         arn: String,
     },
     /// The caller could not be identified.
-    #[error("cannot tell who the caller is in account `{account}`: {why}")]
+    #[error(
+        "cannot tell who the caller is in account `{account}`: {why}\n  nothing was read or written: check the account's \
+         credentials, region and endpoint"
+    )]
     NoIdentity {
         /// The account's key.
         account: String,
