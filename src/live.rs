@@ -9,6 +9,7 @@ use crate::address::{Address, Scope};
 use crate::document::{Document, is_policy};
 use crate::kind::{Action, AnyKind, Erased, Kind};
 use crate::session::{Session, SessionError};
+use crate::snapshot::Marked;
 
 /// One thing to look at: its address, and the name by which its API knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,6 +220,13 @@ pub trait Live: Kind {
     /// as unchanged.
     const TAKES_LAST: bool = false;
 
+    /// Finds in lists what carries the mark of the session's project in a scope, whatever the spec says. Nothing, for kinds
+    /// that cannot be marked.
+    #[must_use]
+    fn marked(_cloud: &Session, _scope: &Scope) -> impl Future<Output = Result<Vec<Marked>, ReadError>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
     /// Tells the session, before anything is read, what a batch will ask for, so that kinds which one answer serves can
     /// share it.
     fn announce(_cloud: &Session, _scope: &Scope, _targets: &[Target]) {}
@@ -255,6 +263,10 @@ pub trait AnyLive: AnyKind {
     fn takes_last(&self) -> bool {
         false
     }
+    /// As [`Live::marked`].
+    fn marked<'a>(&'a self, _cloud: &'a Session, _scope: &'a Scope) -> Boxed<'a, Result<Vec<Marked>, ReadError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
     /// As [`Live::announce`].
     fn announce(&self, _cloud: &Session, _scope: &Scope, _targets: &[Target]) {}
     /// As [`Live::observe`].
@@ -281,6 +293,10 @@ impl<K: Live> AnyLive for Erased<K> {
 
     fn takes_last(&self) -> bool {
         K::TAKES_LAST
+    }
+
+    fn marked<'a>(&'a self, cloud: &'a Session, scope: &'a Scope) -> Boxed<'a, Result<Vec<Marked>, ReadError>> {
+        Box::pin(K::marked(cloud, scope))
     }
 
     fn announce(&self, cloud: &Session, scope: &Scope, targets: &[Target]) {

@@ -360,6 +360,65 @@ fn a_lost_state_is_made_anew_from_the_marks() {
     }
 }
 
+/// What stays in the spec, and what leaves it before the state is lost.
+fn with_what_leaves() -> String {
+    in_folder()
+        .replace("\nbuckets:\n", "\nbuckets:\n  attic: { account: platform, name: acme-attic, on_destroy: delete }\n")
+        .replace(
+            "\nservice_accounts:\n",
+            "\nservice_accounts:\n  old: { cluster: prod, namespace: attic, name: old, create_namespace: true }\n",
+        )
+        + "  - { to: old, bucket: data, prefix: \"\", access: read }\n\
+           keys: { attic: { account: platform, alias: attic, managed: true } }\n\
+           policies:\n  reports:\n    account: platform\n    name: reports\n    document: { Version: \"2012-10-17\", Statement: [{ Effect: Allow, Action: \"s3:ListAllMyBuckets\", Resource: \"*\" }] }\n\
+           roles:\n  trainer: { account: platform, name: trainer, trust: [{ service: ec2.amazonaws.com }], policies: [reports] }\n"
+}
+
+#[test]
+fn what_left_the_spec_before_the_state_was_lost_is_named_and_taken_back_only_if_asked_for() {
+    let world = seeded(&with_what_leaves());
+    world.apply();
+    let theirs = json!({ "bailiwick:project": "other", "bailiwick:address": "aws.iam.role.theirs" });
+    world.aws.seed(&json!({ "roles": [
+        { "account": PLATFORM, "name": "theirs", "tags": theirs }, { "account": PLATFORM, "name": "unmarked" },
+    ] }));
+    std::fs::remove_dir_all(world.folder().join("state")).unwrap();
+    world.spec(&in_folder());
+    world.aws.pages_of(1);
+    let names = [
+        "aws.eks.pod_identity_association.old",
+        "aws.iam.policy.reports",
+        "aws.iam.role.old",
+        "aws.iam.role.trainer",
+        "aws.iam.role_policy.old/bailiwick-access",
+        "aws.iam.role_policy_attachment.trainer/reports",
+        "aws.kms.key.attic",
+        "aws.s3.bucket.attic",
+        "kubernetes.namespace.prod/attic",
+        "kubernetes.service_account.prod/attic/old",
+    ];
+    let rebuilt = world.bailiwick(&["state", "rebuild", "--yes"]).exits(0);
+    assert!(!rebuilt.stdout.contains("theirs") && !rebuilt.stdout.contains("unmarked"), "{}", rebuilt.stdout);
+    rebuilt
+        .shows(&["Carries the mark of this project, but is not in the spec", "--orphans", "10 left the spec"])
+        .shows(&names);
+    world.settled();
+    let sent = writes(&world);
+    world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(0).shows(&["the next plan takes it away"]);
+    assert_eq!(writes(&world), sent, "nothing but the state is written");
+    let plan = world.bailiwick(&["plan", "--allow-deletes", "20"]).exits(0);
+    plan.shows(&["- aws.iam.role.old", "- aws.iam.role.trainer", "- kubernetes.service_account.prod/attic/old"]);
+    world.bailiwick(&["apply", "--yes", "--allow-deletes", "20"]).exits(0);
+    world.settled();
+    let mut roles = world.aws.roles(PLATFORM);
+    roles.sort();
+    assert_eq!(roles, ["pods-job", "theirs", "unmarked"]);
+    assert_eq!(world.aws.managed_policies(PLATFORM), Vec::<String>::new());
+    assert!(!world.kube.has_namespace("attic"));
+    assert!(world.aws.s3(PLATFORM, "GET /", "").ok().contains("acme-attic"), "what holds data stays");
+    world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(0).shows(&["0 to take into the state"]);
+}
+
 #[test]
 fn rebuilding_takes_nothing_of_another_project_and_nothing_without_a_mark() {
     let world = World::new();
@@ -415,6 +474,21 @@ fn what_could_not_be_looked_at_is_told_and_not_taken() {
     world.without_gate();
     world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["1 to take into the state"]);
     world.settled();
+}
+
+#[test]
+fn what_may_not_be_searched_is_told_and_is_an_error_only_for_who_asks_for_it() {
+    let mut world = seeded(&in_folder());
+    world.apply();
+    let denied = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>";
+    let gate = Gate::open(&world.aws, move |request| {
+        let details = request.contains("Action=GetAccountAuthorizationDetails");
+        if details { Verdict::Answer(403, denied.into()) } else { Verdict::Pass }
+    });
+    world.through(&gate);
+    let told = ["Could not be searched for what left the spec", "aws.iam.role in account `platform`", "AccessDenied"];
+    world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&told);
+    world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(1).shows(&told);
 }
 
 /// Runs everything that writes, each of which must refuse.

@@ -264,6 +264,9 @@ pub enum StateCommand {
         /// This existed before the project did: it is released and not deleted later; may be repeated.
         #[arg(long, value_name = "ADDRESS")]
         adopted: Vec<String>,
+        /// Take also what carries this project's mark and is not in the spec: the next plan takes it away.
+        #[arg(long)]
+        orphans: bool,
     },
 }
 

@@ -161,8 +161,8 @@ impl Work<'_> {
             Command::Destroy { yes, format, allow } => {
                 self.apply("destroy", *yes, None, *format, &BTreeSet::new(), &self.guard_of(allow, true)?).await
             }
-            Command::State { command: StateCommand::Rebuild { yes, adopted } } => {
-                self.rebuild(*yes, &addresses(adopted)?).await
+            Command::State { command: StateCommand::Rebuild { yes, adopted, orphans } } => {
+                self.rebuild(*yes, &addresses(adopted)?, *orphans).await
             }
             Command::Can(asked) => super::access::can(self.ui, &self.world().await?, asked),
             Command::WhoCan(asked) => super::access::who_can(self.ui, &self.world().await?, asked),
@@ -528,13 +528,10 @@ impl Work<'_> {
     }
 
     /// Makes the state anew from the marks on what the spec names.
-    async fn rebuild(&self, yes: bool, adopted: &BTreeSet<Address>) -> Ended {
+    async fn rebuild(&self, yes: bool, adopted: &BTreeSet<Address>, orphans: bool) -> Ended {
         let backend = &*self.backend().await?;
         let work = async {
             let (_, compiled) = self.compile().await?;
-            if let Some(unknown) = adopted.iter().find(|a| !compiled.desired.resources.contains_key(*a)) {
-                return Err(Failure::new(format!("`{unknown}` is not in the spec")));
-            }
             let mut stored = backend.load().await?;
             if stored.state.is_none() && stored.journal.entries.iter().any(|e| e.state.1 > 0) {
                 self.ui.tell("there is a journal without its state: what its run made is told by the marks alone");
@@ -543,18 +540,31 @@ impl Work<'_> {
             let Known { mut state, version, .. } = Known::of(stored, &self.spec.project)?;
             let engine = self.engine();
             let snapshot = engine.observe(&compiled.desired, &State::new(&state.project, state.lineage.clone())).await;
+            let mut found = diff::reclaim(&compiled.desired, &snapshot, &state, adopted, |name| engine.kind(name));
+            let (marked, unlisted) = engine.marked(self.spec).await;
+            let left = diff::left(self.spec, &compiled.desired, &state, &marked);
+            let as_if_known =
+                State { resources: left.things.clone(), ..State::new(&state.project, state.lineage.clone()) };
+            let snapshot = engine.observe(&crate::desired::Desired::default(), &as_if_known).await;
             self.ui.finish();
-            let found = diff::reclaim(&compiled.desired, &snapshot, &state, adopted, |name| engine.kind(name));
-            let report = report::reclaimed(&state.project, state.resources.len(), &found);
+            found.unlisted = unlisted;
+            found.add_left(left, &snapshot, &state, adopted, |name| engine.kind(name));
+            let is_known = |a: &&Address| compiled.desired.resources.contains_key(*a) || found.left.contains_key(*a);
+            if let Some(unknown) = adopted.iter().find(|a| !is_known(a)) {
+                return Err(Failure::new(format!("`{unknown}` is not in the spec, and nothing carries its mark")));
+            }
+            let report = report::reclaimed(&state.project, state.resources.len(), &found, orphans);
             self.ui.result(&render::terminal(&report, self.ui.palette()));
-            if found.ours.is_empty() {
-                return Ok(if found.unreadable.is_empty() { Exit::Ok } else { Exit::Error });
+            let unreadable = !found.unreadable.is_empty() || (orphans && !found.unlisted.is_empty());
+            let orphans = if orphans { found.left } else { BTreeMap::new() };
+            if found.ours.is_empty() && orphans.is_empty() {
+                return Ok(if unreadable { Exit::Error } else { Exit::Ok });
             }
             if !self.ui.agrees(yes, "Write this state? Nothing else is written.").await? {
                 return Err(Failure::new("not written"));
             }
-            let unreadable = !found.unreadable.is_empty();
             state.resources.extend(found.ours);
+            state.resources.extend(orphans);
             state.serial += 1;
             self.executing.set(true);
             backend.save(&state, &version).await?;

@@ -2,11 +2,13 @@
 //!
 //! "Somebody changed it" and "you changed the spec" are different reasons, and both may be true at once.
 
+mod left;
 mod reclaim;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use left::{Left, left};
 pub use reclaim::{Reclaimed, reclaim};
 
 use crate::address::Address;

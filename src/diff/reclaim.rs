@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::address::Address;
 use crate::desired::Desired;
 use crate::kind::{AnyKind, Resource};
-use crate::snapshot::{Seen, Snapshot, unique_id};
+use crate::snapshot::{Marked, Seen, Snapshot, unique_id};
 use crate::state::{Owned, State};
 
 /// Kinds that nobody can mark, each a part of something that carries a mark: they belong to whom that belongs to.
@@ -27,6 +27,20 @@ pub struct Reclaimed {
     pub unreadable: BTreeMap<Address, String>,
     /// Things that are not there.
     pub absent: BTreeSet<Address>,
+    /// Things that carry this project's mark, or are parts of what does, and are not in the spec.
+    pub left: BTreeMap<Address, Owned>,
+    /// Such things whose mark gives the address of another one.
+    pub clashing: Vec<Marked>,
+    /// What could not be listed, or not be looked at, on the search for them, and why.
+    pub unlisted: BTreeMap<String, String>,
+}
+
+pub(super) fn is_part(kind: &str) -> bool {
+    PARTS.contains(&kind)
+}
+
+pub(super) fn is_shared(kind: &str) -> bool {
+    SHARED.contains(&kind)
 }
 
 /// Looks for the marks of a state's project on what is desired. Whether something existed before it was marked, marks do

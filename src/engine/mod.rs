@@ -21,7 +21,7 @@ use crate::kind::AnyKind;
 use crate::live::{AnyLive, Fields, Observed, ReadError, Target};
 use crate::plan::{self, Plan, PlanError};
 use crate::session::{Session, SessionError};
-use crate::snapshot::{Seen, Snapshot};
+use crate::snapshot::{Marked, Seen, Snapshot};
 #[cfg(feature = "aws")]
 use crate::spec::{Encryption, Identity};
 use crate::spec::{Facts, Spec};
@@ -213,6 +213,38 @@ impl Engine<'_> {
             async move { (targets.as_slice(), self.look(&cloud, kind, scope, targets).await) }
         };
         batches.iter().map(look).collect::<FuturesUnordered<_>>()
+    }
+
+    /// Finds what carries the project's mark in the accounts, regions and clusters that the spec names; and what could not
+    /// be listed.
+    pub async fn marked(&self, spec: &Spec) -> (Vec<Marked>, BTreeMap<String, String>) {
+        let accounts: BTreeSet<Scope> = spec.accounts.keys().map(|account| spec.account_scope(account)).collect();
+        let buckets = spec.buckets.values().map(|b| spec.regional_scope(&b.account, b.region(spec)));
+        let keys = spec.keys.values().map(|k| spec.regional_scope(&k.account, k.region(spec)));
+        let clusters = spec.clusters.values().map(|c| spec.regional_scope(&c.account, spec.cluster_region(c)));
+        let regions: BTreeSet<Scope> = accounts.iter().cloned().chain(buckets).chain(keys).chain(clusters).collect();
+        let clusters = spec.clusters.keys().map(|cluster| Scope::Cluster { cluster: cluster.clone() }).collect();
+        let scopes = |kind: &str| match kind {
+            kind if kind.starts_with("kubernetes.") => &clusters,
+            kind if kind.starts_with("aws.iam.") => &accounts,
+            _ => &regions,
+        };
+        let lists = self.register.iter().flat_map(|live| {
+            scopes(live.name())
+                .iter()
+                .map(async move |scope| (live.name(), scope, live.marked(self.session, scope).await))
+        });
+        let mut found = Vec::new();
+        let mut unlisted = BTreeMap::new();
+        for (kind, scope, listed) in futures_util::future::join_all(lists).await {
+            match listed {
+                Ok(marked) => found.extend(marked),
+                Err(error) => {
+                    unlisted.insert(format!("{kind} in {scope}"), error.to_string());
+                }
+            }
+        }
+        (found, unlisted)
     }
 
     /// Looks at one batch. Every target gets an answer.

@@ -401,7 +401,7 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[Finding]) -> Report {
 
 /// What was found of a lost state, of which `known` things are still in it.
 #[must_use]
-pub fn reclaimed(project: &str, known: usize, found: &Reclaimed) -> Report {
+pub fn reclaimed(project: &str, known: usize, found: &Reclaimed, orphans: bool) -> Report {
     let row = |mark, address: &Address, place: String, notes: Vec<String>| Row {
         mark,
         title: address.to_string(),
@@ -430,10 +430,31 @@ pub fn reclaimed(project: &str, known: usize, found: &Reclaimed) -> Report {
     });
     let unreadable =
         found.unreadable.iter().map(|(address, why)| row(Mark::Warn, address, String::new(), vec![why.clone()]));
-    let sections: [(&str, Vec<Row>); 3] = [
+    let fate = |owned: &crate::state::Owned| match (orphans, owned.adopted) {
+        (false, _) => "it is left alone".to_owned(),
+        (true, true) => "it existed before: the next plan releases it".to_owned(),
+        (true, false) => "the next plan takes it away".to_owned(),
+    };
+    let left = found.left.iter().map(|(address, owned)| {
+        row(Mark::Warn, address, place(&owned.scope), vec![format!("`{}`: {}", owned.physical_id, fate(owned))])
+    });
+    let clashing = found.clashing.iter().map(|thing| {
+        let why = format!("`{}`: its mark gives the address of another thing: take it away by hand", thing.physical_id);
+        row(Mark::Warn, &thing.address, place(&thing.scope), vec![why])
+    });
+    let unlisted = found.unlisted.iter().map(|(what, why)| Row {
+        mark: Mark::Warn,
+        title: what.clone(),
+        place: String::new(),
+        notes: vec![why.clone()],
+        details: Vec::new(),
+    });
+    let sections: [(&str, Vec<Row>); 5] = [
         ("Carries the mark of this project", ours.collect()),
         ("Could not be looked at", unreadable.collect()),
         ("Not taken", foreign.chain(unmarked).collect()),
+        ("Carries the mark of this project, but is not in the spec", left.chain(clashing).collect()),
+        ("Could not be searched for what left the spec", unlisted.collect()),
     ];
     let sections = sections.into_iter().filter(|(_, rows)| !rows.is_empty());
     let sections = sections.map(|(title, rows)| Section { title: title.into(), rows }).collect();
@@ -442,11 +463,15 @@ pub fn reclaimed(project: &str, known: usize, found: &Reclaimed) -> Report {
     if unread > 0 {
         headline = format!("{headline}, {unread} could not be looked at");
     }
-    let mut footer = vec![format!(
-        "What left the spec before is not found: it carries the tag bailiwick:project = {project}, or the same as a label or \
-         annotation in a cluster."
-    )];
-    if n > 0 {
+    let mut footer = Vec::new();
+    let left = found.left.len();
+    if left > 0 && !orphans {
+        footer.push(format!(
+            "{left} left the spec before the state was lost, or belong to another spec of this project. If nobody needs them, \
+             --orphans takes them into the state, and the next plan shows how it takes them away."
+        ));
+    }
+    if n > 0 || (left > 0 && orphans) {
         footer.push(
             "Marks do not tell what existed before the project: name it with --adopted ADDRESS, or destroy deletes it."
                 .into(),

@@ -162,6 +162,15 @@ impl Session {
         }
     }
 
+    /// The names of the spec's clusters in a region of an account.
+    #[cfg(feature = "aws")]
+    #[must_use]
+    pub fn clusters_of(&self, scope: &Scope) -> Vec<String> {
+        let Scope::Account { account, region, .. } = scope else { return Vec::new() };
+        let here = self.shared.clusters.values().filter(|(c, at)| c.account == *account && at == region);
+        here.map(|(cluster, _)| cluster.name.clone()).collect()
+    }
+
     /// The same clients for one observation: what several kinds can learn from one answer is read once in it, and
     /// forgotten with it.
     #[must_use]

@@ -66,13 +66,14 @@ mod live {
 
     use aws_sdk_eks::types::{Addon as Found, AddonHealth, AddonStatus};
 
-    use super::{Addon, AddonBody};
+    use super::{AGENT, Addon, AddonBody};
     use crate::address::Scope;
-    use crate::kind::Action;
+    use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::{code, each, read_error, tag_changes, write_error};
+    use crate::provider::aws::{code, each, marked_by, read_error, tag_changes, write_error};
     use crate::session::Session;
+    use crate::snapshot::Marked;
 
     /// The pauses between two looks at an add-on that is being installed or removed: less than two minutes in all.
     fn pauses() -> impl Iterator<Item = Duration> {
@@ -80,6 +81,18 @@ mod live {
     }
 
     impl Live for Addon {
+        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+            let eks = cloud.eks(scope).await?;
+            let mut found = Vec::new();
+            for cluster in cloud.clusters_of(scope) {
+                let physical_id = format!("{cluster}/{AGENT}");
+                if let Some(Observed::Present { body, .. }) = find(&eks, &physical_id).await?.as_ref().map(body) {
+                    found.extend(marked_by(&body.tags, cloud.project(), Self::NAME, scope, &physical_id));
+                }
+            }
+            Ok(found)
+        }
+
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<AddonBody>, ReadError> {
             let eks = cloud.eks(scope).await?;
             let eks = &eks;

@@ -212,12 +212,13 @@ mod live {
 
     use super::{Bucket, BucketBody, DefaultEncryption, Rule};
     use crate::address::Scope;
-    use crate::kind::Action;
+    use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Fields, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
     use crate::provider::aws::key::describe;
-    use crate::provider::aws::{code, each, read_error, status, write_error};
+    use crate::provider::aws::{code, each, marked_by, read_error, status, write_error};
     use crate::session::Session;
+    use crate::snapshot::Marked;
     use crate::spec::Ownership;
 
     /// The header in which S3 tells where a bucket is, even to those who may not look into it.
@@ -254,6 +255,32 @@ mod live {
     }
 
     impl Live for Bucket {
+        /// The buckets of the scope's region. One whose tags may not be read is somebody else's.
+        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+            let s3 = cloud.s3(scope).await?;
+            let mut pages = s3.list_buckets().into_paginator().send();
+            let mut names = Vec::new();
+            while let Some(page) = pages.next().await {
+                let page = page.map_err(|error| read_error("the buckets of the account", &error))?;
+                names.extend(page.buckets().iter().filter_map(|bucket| bucket.name().map(ToOwned::to_owned)));
+            }
+            let mut found = Vec::new();
+            for name in &names {
+                let bucket = Remote { s3: &s3, scope, name };
+                let tags = match bucket.head().await {
+                    Ok(Place::Here) => bucket.tags().await,
+                    Ok(Place::Elsewhere(_)) => continue,
+                    Err(stop) => Err(stop),
+                };
+                match tags {
+                    Ok(tags) => found.extend(marked_by(&tags, cloud.project(), Self::NAME, scope, name)),
+                    Err(Stop::Gone | Stop::Error(ReadError::Denied { .. })) => {}
+                    Err(Stop::Error(error)) => return Err(error),
+                }
+            }
+            Ok(found)
+        }
+
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<BucketBody>, ReadError> {
             let s3 = cloud.s3(scope).await?;
             let s3 = &s3;

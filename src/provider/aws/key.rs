@@ -91,11 +91,12 @@ mod live {
 
     use super::{ENABLED, Key, KeyBody, PENDING_DELETION};
     use crate::address::Scope;
-    use crate::kind::Action;
+    use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::{code, each, read_error, tag_changes, write_error};
+    use crate::provider::aws::{code, each, marked_by, read_error, tag_changes, write_error};
     use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
     use crate::session::{OnlyIfRefused, Session};
+    use crate::snapshot::Marked;
 
     /// How long a key that is deleted can still be saved: the most that KMS allows.
     const DAYS_TO_DELETION: i32 = 30;
@@ -156,6 +157,26 @@ mod live {
     }
 
     impl Live for Key {
+        /// Keys are known by their aliases. One whose tags may not be read is somebody else's.
+        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+            let kms = cloud.kms(scope).await?;
+            let mut pages = kms.list_aliases().into_paginator().items().send();
+            let mut found = Vec::new();
+            while let Some(alias) = pages.next().await {
+                let alias = alias.map_err(|error| read_error("the aliases of the account", &error))?;
+                let (Some(name), Some(id)) = (alias.alias_name(), alias.target_key_id()) else { continue };
+                if name.starts_with("alias/aws/") {
+                    continue;
+                }
+                match read_tags(&kms, id).await {
+                    Ok(tags) => found.extend(marked_by(&tags, cloud.project(), Self::NAME, scope, name)),
+                    Err(ReadError::Denied { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(found)
+        }
+
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<KeyBody>, ReadError> {
             let kms = cloud.kms(scope).await?;
             let kms = &kms;

@@ -25,9 +25,12 @@ mod sdk {
     use aws_smithy_types::error::metadata::ProvideErrorMetadata;
     use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
+    use crate::address::{Address, Scope};
     use crate::iam::Policy;
     use crate::live::{Answers, Observed, ReadError, Target, WriteError};
+    use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
     use crate::session::{CONCURRENCY, answer, is_throttle};
+    use crate::snapshot::Marked;
 
     /// The error code of an answer, if the service gave one.
     pub(in crate::provider) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
@@ -116,6 +119,23 @@ mod sdk {
         }
     }
 
+    /// A thing by its tags, if they mark it as this project's. What lost the tag of its address gets one of its name.
+    pub(in crate::provider) fn marked_by(
+        tags: &BTreeMap<String, String>,
+        project: &str,
+        kind: &'static str,
+        scope: &Scope,
+        physical_id: &str,
+    ) -> Option<Marked> {
+        if tags.get(PROJECT_TAG).map(String::as_str) != Some(project) {
+            return None;
+        }
+        let said = tags.get(ADDRESS_TAG).and_then(|text| text.parse::<Address>().ok());
+        let address = said.filter(|address| address.kind().as_str() == kind);
+        let address = address.unwrap_or_else(|| Address::new(kind, physical_id));
+        Some(Marked { scope: scope.clone(), address, physical_id: physical_id.to_owned() })
+    }
+
     /// Asks for every target, many at once: as many as there are places for requests under way.
     pub(in crate::provider) async fn each<'a, B, F, Fut>(targets: &'a [Target], ask: F) -> Answers<B>
     where
@@ -179,5 +199,6 @@ mod sdk {
 }
 #[cfg(feature = "aws")]
 pub(super) use sdk::{
-    code, each, iam_tags, policy_text, read_error, status, tag_changes, tag_map, write_error, write_error_awaiting,
+    code, each, iam_tags, marked_by, policy_text, read_error, status, tag_changes, tag_map, write_error,
+    write_error_awaiting,
 };

@@ -101,15 +101,29 @@ mod live {
 
     use super::{OidcProvider, OidcProviderBody};
     use crate::address::Scope;
-    use crate::kind::Action;
+    use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
     use crate::provider::aws::{
-        code, each, iam_tags, read_error, tag_changes, tag_map, write_error, write_error_awaiting,
+        code, each, iam_tags, marked_by, read_error, tag_changes, tag_map, write_error, write_error_awaiting,
     };
     use crate::session::Session;
+    use crate::snapshot::Marked;
 
     impl Live for OidcProvider {
+        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+            let iam = cloud.iam(scope).await?;
+            let listed = iam.list_open_id_connect_providers().send().await;
+            let listed = listed.map_err(|error| read_error("the OIDC providers of the account", &error))?;
+            let mut found = Vec::new();
+            for arn in listed.open_id_connect_provider_list().iter().filter_map(|provider| provider.arn()) {
+                if let Observed::Present { body, .. } = read(&iam, arn).await? {
+                    found.extend(marked_by(&body.tags, cloud.project(), Self::NAME, scope, arn));
+                }
+            }
+            Ok(found)
+        }
+
         async fn observe(
             cloud: &Session,
             scope: &Scope,

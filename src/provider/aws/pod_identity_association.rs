@@ -113,13 +113,28 @@ mod live {
 
     use super::{AssociationBody, PodIdentityAssociation};
     use crate::address::Scope;
-    use crate::kind::Action;
+    use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::{code, each, read_error, tag_changes, write_error};
+    use crate::provider::aws::{code, each, marked_by, read_error, tag_changes, write_error};
     use crate::session::Session;
+    use crate::snapshot::Marked;
 
     impl Live for PodIdentityAssociation {
+        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+            let eks = cloud.eks(scope).await?;
+            let mut found = Vec::new();
+            for cluster in &cloud.clusters_of(scope) {
+                for ((namespace, name), id) in ids(&eks, cluster, None).await?.unwrap_or_default() {
+                    let physical_id = format!("{cluster}/{namespace}/{name}");
+                    let Some(there) = describe(&eks, cluster, &id, &physical_id).await? else { continue };
+                    let Observed::Present { body, .. } = body(&there) else { continue };
+                    found.extend(marked_by(&body.tags, cloud.project(), Self::NAME, scope, &physical_id));
+                }
+            }
+            Ok(found)
+        }
+
         /// One list for each cluster tells the ids, of one service account if only one is asked for; only the
         /// associations that are asked for are described.
         async fn observe(

@@ -113,15 +113,18 @@ pub(super) fn overflow(spec: &Spec, key: &str, role: &access::Role) -> impl Iter
 
 #[cfg(feature = "aws")]
 mod live {
-    use aws_sdk_iam::types::ManagedPolicyDetail;
+    use aws_sdk_iam::types::{ManagedPolicyDetail, PolicyScopeType};
 
     use super::{ManagedPolicy, ManagedPolicyBody};
-    use crate::address::Scope;
-    use crate::kind::Action;
+    use crate::address::{Address, Scope};
+    use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::{code, each, iam_tags, policy_text, read_error, tag_changes, tag_map, write_error};
+    use crate::provider::aws::{
+        code, each, iam_tags, marked_by, policy_text, read_error, tag_changes, tag_map, write_error,
+    };
     use crate::session::{IamWants, Known, OnlyIfRefused, Session};
+    use crate::snapshot::Marked;
 
     /// Source: IAM User Guide, "IAM and AWS STS quotas", versions of a managed policy.
     const VERSIONS: usize = 5;
@@ -129,6 +132,34 @@ mod live {
     impl Live for ManagedPolicy {
         /// No list tells the tags of policies.
         const TAKES_LAST: bool = true;
+        /// A request for every policy of the account: no list tells their tags.
+        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+            let iam = cloud.iam(scope).await?;
+            let mut pages = iam.list_policies().scope(PolicyScopeType::Local).into_paginator().items().send();
+            let mut arns = Vec::new();
+            while let Some(policy) = pages.next().await {
+                let policy = policy.map_err(|error| read_error("the policies of the account", &error))?;
+                arns.extend(policy.arn().map(|arn| Target::new(Address::new(Self::NAME, arn), arn)));
+            }
+            let iam = &iam;
+            let tags = each(&arns, |target| async move {
+                match iam.get_policy().policy_arn(&target.physical_id).send().await {
+                    Ok(answer) => {
+                        let tags = answer.policy().map(|policy| tag_map(policy.tags())).unwrap_or_default();
+                        Ok(Observed::Present { body: tags, owner: None })
+                    }
+                    Err(error) if code(&error) == Some("NoSuchEntity") => Ok(Observed::Absent),
+                    Err(error) => Err(read_error(format!("policy `{}`", target.physical_id), &error)),
+                }
+            });
+            let mut found = Vec::new();
+            for (target, tags) in arns.iter().zip(tags.await) {
+                if let Observed::Present { body, .. } = tags? {
+                    found.extend(marked_by(&body, cloud.project(), Self::NAME, scope, &target.physical_id));
+                }
+            }
+            Ok(found)
+        }
 
         fn announce(cloud: &Session, scope: &Scope, targets: &[Target]) {
             let wants = IamWants {

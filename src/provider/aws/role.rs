@@ -119,17 +119,36 @@ fn providers(spec: &Spec, role: &access::Role) -> Vec<String> {
 
 #[cfg(feature = "aws")]
 mod live {
-    use aws_sdk_iam::types::RoleDetail;
+    use aws_sdk_iam::types::{EntityType, RoleDetail};
 
     use super::{Role, RoleBody};
     use crate::address::Scope;
-    use crate::kind::Action;
+    use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::{code, each, iam_tags, policy_text, read_error, tag_changes, tag_map, write_error};
+    use crate::provider::aws::{
+        code, each, iam_tags, marked_by, policy_text, read_error, tag_changes, tag_map, write_error,
+    };
     use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
     use crate::session::{Described, IamWants, Known, Session};
+    use crate::snapshot::Marked;
 
     impl Live for Role {
+        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+            let iam = cloud.iam(scope).await?;
+            let mut found = Vec::new();
+            // Of the lists of roles this one has their tags.
+            let asked = iam.get_account_authorization_details().filter(EntityType::Role).max_items(1000);
+            let mut pages = asked.into_paginator().send();
+            while let Some(page) = pages.next().await {
+                let page = page.map_err(|error| read_error("the roles of the account", &error))?;
+                found.extend(page.role_detail_list().iter().filter_map(|role| {
+                    let tags = tag_map(role.tags());
+                    marked_by(&tags, cloud.project(), Self::NAME, scope, role.role_name().unwrap_or_default())
+                }));
+            }
+            Ok(found)
+        }
+
         fn announce(cloud: &Session, scope: &Scope, targets: &[Target]) {
             let names = |wanted: &dyn Fn(&&Target) -> bool| {
                 targets.iter().filter(wanted).map(|target| target.physical_id.clone()).collect()

@@ -78,12 +78,33 @@ mod live {
 
     use super::super::{Cluster, PROJECT_MARK, is_leaving};
     use super::{Namespace, NamespaceBody, label_value};
-    use crate::address::Scope;
-    use crate::kind::Action;
+    use crate::address::{Address, Scope};
+    use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::session::Session;
+    use crate::snapshot::Marked;
 
     impl Live for Namespace {
+        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+            let cluster = &Cluster::reach(cloud, scope).await?;
+            let api: Api<Object> = Api::all(cluster.client());
+            let all = cluster.list(&api, None, "the namespaces of the cluster").await?;
+            let ours = all
+                .into_iter()
+                .map(|object| object.metadata)
+                .filter(|meta| !is_leaving(meta) && owner(cloud, meta).as_deref() == Some(cloud.project()));
+            let place = match scope {
+                Scope::Cluster { cluster } => cluster.as_str(),
+                Scope::Account { .. } => "",
+            };
+            let found = ours.filter_map(|meta| meta.name).map(|name| Marked {
+                scope: scope.clone(),
+                address: Address::new(Self::NAME, super::name(place, &name)),
+                physical_id: name,
+            });
+            Ok(found.collect())
+        }
+
         async fn observe(
             cloud: &Session,
             scope: &Scope,

@@ -95,15 +95,33 @@ mod live {
 
     use super::super::{Cluster, PROJECT_MARK, is_leaving, is_managed, other_managers};
     use super::{ServiceAccount, ServiceAccountBody};
-    use crate::address::Scope;
-    use crate::kind::Action;
+    use crate::address::{Address, Scope};
+    use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::session::Session;
+    use crate::snapshot::Marked;
 
     /// With more targets than this in one namespace, one list is cheaper than reading each.
     const GETS: usize = 3;
 
     impl Live for ServiceAccount {
+        /// The mark does not tell the key that it had in the spec: its place takes that one's place in the address.
+        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+            let Scope::Cluster { cluster: key } = scope else { return Ok(Vec::new()) };
+            let cluster = &Cluster::reach(cloud, scope).await?;
+            let api: Api<Object> = Api::all(cluster.client());
+            let all = cluster.list(&api, None, "the service accounts of the cluster").await?;
+            let ours = all.into_iter().map(|object| object.metadata);
+            let ours = ours.filter(|meta| !is_leaving(meta) && is_marked(cloud.project(), meta));
+            let found = ours.filter_map(|meta| Some(format!("{}/{}", meta.namespace?, meta.name?)));
+            let found = found.map(|physical_id| Marked {
+                scope: scope.clone(),
+                address: Address::new(Self::NAME, format!("{key}/{physical_id}")),
+                physical_id,
+            });
+            Ok(found.collect())
+        }
+
         async fn observe(
             cloud: &Session,
             scope: &Scope,
