@@ -80,6 +80,7 @@ const DOORS: [(&str, &[&str]); 36] = [
     ("tokio", &["session", "provider", "backend", "engine", "cli"]),
     ("futures_util", &["session", "provider", "backend", "engine"]),
     ("fastrand", &["provider", "cli"]),
+    ("mimalloc", &["main"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
