@@ -84,10 +84,10 @@ impl Graph {
                     came_from.insert(start, node);
                     break 'search;
                 }
-                if !came_from.contains_key(&next) {
-                    came_from.insert(next, node);
+                came_from.entry(next).or_insert_with(|| {
                     queue.push_back(next);
-                }
+                    node
+                });
             }
         }
         let mut path = vec![start.index()];

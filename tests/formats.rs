@@ -65,7 +65,7 @@ fn lines(entries: &[Entry]) -> Vec<u8> {
 fn plan_file() -> PlanFile {
     let mut plan = Plan { project: "p".into(), ..Plan::default() };
     plan.refreshed.insert(Address::new("aws.iam.role", "x"), owned("x"));
-    PlanFile::new(plan, serde_json::json!({ "steps": [], "project": "p" }))
+    PlanFile::new(plan, Document::from(serde_json::json!({ "steps": [], "project": "p" })))
 }
 
 /// One thing that happens to a file: it is cut off, or some bytes of it are replaced by others.

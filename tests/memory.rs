@@ -790,7 +790,10 @@ grants:
     async fn a_saved_plan_tells_what_moved() {
         let project = Project::new("p", Cloud::new());
         let spec = spec(SERVING);
-        let text = |planned: &Planned| serde_json::to_string(&PlanFile::new(planned.plan.clone(), json!({}))).unwrap();
+        let text = |planned: &Planned| {
+            serde_json::to_string(&PlanFile::new(planned.plan.clone(), bailiwick::document::Document::from(json!({}))))
+                .unwrap()
+        };
         let file = PlanFile::parse(&text(&plan(&project, SERVING).await)).unwrap();
         assert_eq!(file.plan.spec_digest, Some(spec.digest()));
         assert_eq!(project.moved(&spec, &file.plan).await, Vec::<String>::new());

@@ -480,7 +480,7 @@ mod tests {
         write(&folder, "x", "");
         let ours = FileBackend::new(folder.path().join("state/x"), "p");
         assert!(matches!(ours.append(&[begin()]).await, Err(BackendError::Io { .. })));
-        assert!(matches!(ours.lock(info("alice")).await, Err(BackendError::Io { .. })));
+        assert!(matches!(ours.lock(info("alice")).await, Err(BackendError::Advised { .. })));
         // A device that is always full.
         let full = File::options().append(true).open("/dev/full").unwrap();
         let mut journal = OpenJournal { file: full, sound: 0, broken: false };

@@ -20,6 +20,7 @@ use crate::backend::{Backend, Version};
 use crate::check::{self, Finding};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::diff::{self, Drift, DriftClass};
+use crate::document::Document;
 use crate::engine::{Engine, Limits, Prepared};
 use crate::event::Outcome;
 use crate::kind::{Resource, Wish};
@@ -312,14 +313,14 @@ impl Work<'_> {
     ) -> Ended {
         let planned = self.look(&*self.backend().await?, &self.guard_of(allow, false)?, &addresses(target)?).await?;
         let wire = wire::plan(&planned.plan, &planned.changes, &planned.findings, self.requests());
-        let json = serde_json::to_value(&wire).map_err(|e| Failure::new(e.to_string()))?;
+        let wire = Document::of(&wire).map_err(|e| Failure::new(e.to_string()))?;
         let report = self.report(&planned, out);
         if let (Format::Json, Err(Failure { message: Some(hint) })) = (format, not_lost(&planned.state, &planned.lost))
         {
             self.ui.tell(&hint);
         }
         self.ui.result(&match format {
-            Format::Json => render::json(&json),
+            Format::Json => render::json(&wire.tree()),
             Format::Text => render::terminal(&report, self.ui.palette()),
             Format::Markdown => render::markdown(&report),
         });
@@ -329,10 +330,11 @@ impl Work<'_> {
             return Err(Failure::new(format!("this cannot be applied: {reasons}")));
         }
         whole(&planned.plan, allow.partial, "it was not saved")?;
+        let differs = !planned.plan.is_empty();
         if let Some(path) = out {
-            save_plan(path, &PlanFile::new(planned.plan.clone(), json))?;
+            save_plan(path, &PlanFile::new(planned.plan, wire))?;
         }
-        Ok(if detailed && !planned.plan.is_empty() { Exit::Differs } else { Exit::Ok })
+        Ok(if detailed && differs { Exit::Differs } else { Exit::Ok })
     }
 
     fn report(&self, planned: &Planned, out: Option<&Path>) -> report::Report {
@@ -754,8 +756,10 @@ fn save_plan(path: &Path, file: &PlanFile) -> Result<(), Failure> {
     let failed = |why: String| Failure::new(format!("cannot write `{}`: {why}", path.display()));
     let folder =
         path.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(e.to_string()))?;
+    let mut temporary =
+        std::io::BufWriter::new(tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(e.to_string()))?);
     serde_json::to_writer(&mut temporary, file).map_err(|e| failed(e.to_string()))?;
+    let temporary = temporary.into_inner().map_err(|e| failed(e.to_string()))?;
     temporary.persist(path).map(|_| ()).map_err(|e| failed(e.to_string()))
 }
 

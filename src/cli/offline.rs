@@ -115,7 +115,7 @@ pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format, en
     };
     let file = plan_file(path)?;
     let text = match format {
-        Format::Json => render::json(&file.report),
+        Format::Json => render::json(&file.report.tree()),
         Format::Text | Format::Markdown => {
             let mut report = report::plan(&file.plan, None, &[], &[], &[]);
             report.sections.splice(0..0, saved_access(&file));
@@ -128,8 +128,7 @@ pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format, en
 
 /// The access section of a saved plan.
 fn saved_access(file: &PlanFile) -> Option<report::Section> {
-    let changes: Vec<wire::WireAccessChange> =
-        serde_json::from_value(file.report.get("access_changes")?.clone()).ok()?;
+    let changes: Vec<wire::WireAccessChange> = file.report.field("access_changes")?;
     report::access_section(&changes, !file.plan.is_empty())
 }
 

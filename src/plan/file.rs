@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
-use crate::document::Digest;
+use crate::document::{Digest, Document};
 
 /// The version of the format of plan files and plan JSON.
 pub const PLAN_FILE_FORMAT: &str = "1.0";
@@ -20,7 +20,7 @@ pub struct PlanFile {
     /// The plan.
     pub plan: Plan,
     /// The plan as `plan --format json` prints it.
-    pub report: serde_json::Value,
+    pub report: Document,
     /// The digest of the report, which reviewers read.
     pub report_digest: Digest,
 }
@@ -47,13 +47,13 @@ pub enum PlanFileError {
 impl PlanFile {
     /// A file of a plan.
     #[must_use]
-    pub fn new(plan: Plan, report: serde_json::Value) -> Self {
+    pub fn new(plan: Plan, report: Document) -> Self {
         Self {
             format_version: PLAN_FILE_FORMAT.to_owned(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             plan_digest: plan.digest(),
             plan,
-            report_digest: Digest::of(report.to_string().as_bytes()),
+            report_digest: report.digest(),
             report,
         }
     }
@@ -63,18 +63,24 @@ impl PlanFile {
     /// # Errors
     /// When it is damaged, of another format, or was edited.
     pub fn parse(text: &str) -> Result<Self, PlanFileError> {
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| PlanFileError::Damaged(e.to_string()))?;
-        match value.get("format_version").and_then(serde_json::Value::as_str) {
-            Some(PLAN_FILE_FORMAT) => {}
-            Some(other) => return Err(PlanFileError::OtherFormat(other.to_owned())),
-            None => return Err(PlanFileError::Damaged("it has no `format_version`".into())),
+        #[derive(Deserialize)]
+        struct Format {
+            format_version: Option<String>,
         }
-        let file: Self = serde_json::from_value(value).map_err(|e| PlanFileError::Damaged(e.to_string()))?;
+        let damaged = |e: serde_json::Error| PlanFileError::Damaged(e.to_string());
+        match serde_json::from_str(text).map_err(damaged)? {
+            Format { format_version: Some(known) } if known == PLAN_FILE_FORMAT => {}
+            Format { format_version: Some(other) } => return Err(PlanFileError::OtherFormat(other)),
+            Format { format_version: None } => {
+                return Err(PlanFileError::Damaged("it has no `format_version`".into()));
+            }
+        }
+        let file: Self = serde_json::from_str(text).map_err(damaged)?;
         let found = file.plan.digest();
         if found != file.plan_digest {
             return Err(PlanFileError::Edited { found, said: file.plan_digest });
         }
-        let found = Digest::of(file.report.to_string().as_bytes());
+        let found = file.report.digest();
         if found != file.report_digest {
             return Err(PlanFileError::Edited { found, said: file.report_digest });
         }

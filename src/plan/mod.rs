@@ -6,7 +6,7 @@ mod guard;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use effect::Bodies;
 pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError};
@@ -216,6 +216,15 @@ pub struct Plan {
     pub left_out: BTreeMap<Address, String>,
 }
 
+/// Steps without their places in the spec.
+struct Unplaced<'a>(&'a [Step]);
+
+impl Serialize for Unplaced<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|step| Step { source: None, ..step.clone() }))
+    }
+}
+
 /// Why no plan could be made. All reasons of a run are told together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -288,11 +297,10 @@ impl Plan {
     /// The digest of what would be done: the same for the same spec, state and world, wherever the spec's lines stand.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let steps: Vec<Step> = self.steps.iter().map(|s| Step { source: None, ..s.clone() }).collect();
         // The lineage of a project that was never applied is made up anew in every run.
-        let all = (&self.project, &self.spec_digest, self.state.1, steps, &self.refreshed);
-        let text = serde_json::to_string(&all).unwrap_or_default();
-        Digest::of(text.as_bytes())
+        let all = (&self.project, &self.spec_digest, self.state.1, Unplaced(&self.steps), &self.refreshed);
+        // Every part has a JSON form.
+        Digest::of_value(&all).unwrap_or_else(|_| Digest::of(&[]))
     }
 
     /// Keeps the steps about `targets` and all that they wait for.
@@ -824,15 +832,21 @@ fn order(diff: &Diff, steps: &[Step], first: &BTreeSet<Address>) -> Graph {
         if goes_last(resource) {
             // The new one has another name: it is made, and what depends on it follows, before the old one goes.
             for new in makes(address) {
-                old.iter().for_each(|old| graph.edge(new, *old));
+                for old in &old {
+                    graph.edge(new, *old);
+                }
             }
             // The state tells of the old one only as long as it tells of the new one.
             for gone in takes(address).into_iter().filter(|gone| !old.contains(gone)) {
-                old.iter().for_each(|old| graph.edge(*old, gone));
+                for old in &old {
+                    graph.edge(*old, gone);
+                }
             }
         } else {
             for new in makes(address) {
-                old.iter().for_each(|old| graph.edge(*old, new));
+                for old in &old {
+                    graph.edge(*old, new);
+                }
             }
         }
         for reference in known_references(resource) {

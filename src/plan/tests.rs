@@ -67,7 +67,10 @@ fn the_guard_refuses_what_is_protected_and_what_is_much() {
 
 #[test]
 fn a_saved_plan_tells_when_anything_in_it_was_edited() {
-    let saved = PlanFile::new(plan(vec![step("x", None, ActionKind::Create, &[])]), serde_json::json!({ "said": 1 }));
+    let saved = PlanFile::new(
+        plan(vec![step("x", None, ActionKind::Create, &[])]),
+        Document::from(serde_json::json!({ "said": 1 })),
+    );
     let text = serde_json::to_string(&saved).unwrap();
     assert_eq!(PlanFile::parse(&text), Ok(saved));
     for (from, to) in [("\"physical_id\":\"x\"", "\"physical_id\":\"y\""), ("\"said\":1", "\"said\":2")] {

@@ -37,8 +37,13 @@ fn is_active(c: char) -> bool {
 /// readers undo (RFC 8259, section 7).
 #[must_use]
 pub fn json(value: &serde_json::Value) -> String {
-    let mut out = String::new();
-    for c in format!("{value:#}").chars() {
+    let mut text = format!("{value:#}\n");
+    if !text.contains(|c| c != '\n' && is_active(c)) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    text.pop();
+    for c in text.chars() {
         if c == '\n' || !is_active(c) {
             out.push(c);
         } else {

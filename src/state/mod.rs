@@ -186,11 +186,12 @@ impl State {
     /// # Errors
     /// As [`State::to_text`].
     pub fn to_text_under(&self, fence: u64) -> Result<String, serde_json::Error> {
-        let body = serde_json::to_string_pretty(self)?;
-        let said = digest(&serde_json::from_str(&body)?);
+        let mut text = serde_json::to_string_pretty(self)?;
+        let said = digest(&serde_json::from_str(&text)?);
         let fence = if fence > 0 { format!("\n  \"fence\": {fence},") } else { String::new() };
-        let body = body.strip_prefix('{').unwrap_or(&body);
-        Ok(format!("{{\n  \"digest\": \"{said}\",{fence}{body}\n"))
+        text.insert_str(1, &format!("\n  \"digest\": \"{said}\",{fence}"));
+        text.push('\n');
+        Ok(text)
     }
 }
 
