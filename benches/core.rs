@@ -133,7 +133,7 @@ fn measure(resources: usize) {
     let markdown = clock.stage("render as markdown", render::markdown(&report));
     drop(report);
     let wire = Document::of(&wire::plan(&plan, &changes, &[], wire::WireRequests::default())).unwrap();
-    let json = clock.stage("render as JSON", render::json(&wire.tree()));
+    let json = clock.stage("render as JSON", render::json(&wire));
     println!("  = {} KB of text, {} of markdown, {} of JSON", text.len() >> 10, markdown.len() >> 10, json.len() >> 10);
     drop((text, markdown, json));
     let file = serde_json::to_string(&PlanFile::new(plan, wire)).unwrap();

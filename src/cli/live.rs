@@ -320,7 +320,7 @@ impl Work<'_> {
             self.ui.tell(&hint);
         }
         self.ui.result(&match format {
-            Format::Json => render::json(&wire.tree()),
+            Format::Json => render::json(&wire),
             Format::Text => render::terminal(&report, self.ui.palette()),
             Format::Markdown => render::markdown(&report),
         });

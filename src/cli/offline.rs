@@ -115,7 +115,7 @@ pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format, en
     };
     let file = plan_file(path)?;
     let text = match format {
-        Format::Json => render::json(&file.report.tree()),
+        Format::Json => render::json(&file.report),
         Format::Text | Format::Markdown => {
             let mut report = report::plan(&file.plan, None, &[], &[], &[]);
             report.sections.splice(0..0, saved_access(&file));

@@ -36,13 +36,18 @@ fn is_active(c: char) -> bool {
 /// A value as indented JSON in which no character does anything to a terminal: such characters are escaped, which JSON
 /// readers undo (RFC 8259, section 7).
 #[must_use]
-pub fn json(value: &serde_json::Value) -> String {
-    let mut text = format!("{value:#}\n");
-    if !text.contains(|c| c != '\n' && is_active(c)) {
-        return text;
+pub fn json<T: serde::Serialize>(value: &T) -> String {
+    // Whatever is shown has a JSON form.
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    if text.contains(|c| c != '\n' && is_active(c)) {
+        text = escaped(&text);
     }
+    text.push('\n');
+    text
+}
+
+fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    text.pop();
     for c in text.chars() {
         if c == '\n' || !is_active(c) {
             out.push(c);
@@ -53,7 +58,6 @@ pub fn json(value: &serde_json::Value) -> String {
             }
         }
     }
-    out.push('\n');
     out
 }
 
