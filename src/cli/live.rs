@@ -291,13 +291,17 @@ impl Work<'_> {
             }
         }
         let refusals = guard(&plan, state.resources.len(), allowed);
-        let before = Bodies::seen(&prepared.diff);
         // What is destroyed is told by what the spec knows of it.
         let facts = if self.destroying { engine.facts(&self.project.spec).await.unwrap_or(facts) } else { facts };
         // What is taken away is told by the names that the spec has for it.
         let world = |bodies: &Bodies| World::new(&self.project.spec, &facts, bodies.things());
-        let changes = access::diff(&world(&before), &world(&before.after(&plan)));
-        let changes = changes.iter().map(wire::access_change).collect();
+        let changes = if plan.is_empty() {
+            Vec::new()
+        } else {
+            let before = Bodies::seen(&prepared.diff);
+            let changes = access::diff(&world(&before), &world(&before.after(&plan)));
+            changes.iter().map(wire::access_change).collect()
+        };
         let drift = diff::drift(&prepared.diff, |name| engine.kind(name));
         let lost = lost.into_keys().collect();
         Ok(Planned { plan, findings, changes, refusals, unknown, drift, state, version, recovered, lost })

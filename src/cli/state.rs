@@ -100,7 +100,7 @@ pub(super) async fn known(backend: &dyn Backend, project: &str) -> Result<Known,
 
 /// Runs something that waits.
 pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|e| Failure::new(e.to_string()))?;
     let done = runtime.block_on(future);
     // Whoever still waits for an answer at the prompt is not waited for.

@@ -254,6 +254,30 @@ mod live {
         Elsewhere(String),
     }
 
+    /// From so many buckets on, a list of all that the account has saves a request for each.
+    const MANY: usize = 10;
+    /// The most entries of a page.
+    ///
+    /// Source: S3 API Reference, `ListBuckets`, `MaxBuckets`.
+    const PAGE: i32 = 10_000;
+
+    /// The regions of the account's buckets by name, as far as a list of them is cheaper than to ask for each. A bucket that
+    /// is not in it may be there all the same: lists are late, and may not be allowed.
+    async fn regions(s3: &Client, wanted: usize) -> BTreeMap<String, String> {
+        let mut regions = BTreeMap::new();
+        if wanted < MANY {
+            return regions;
+        }
+        let mut pages = s3.list_buckets().max_buckets(PAGE).into_paginator().send();
+        for _ in 0..wanted / 2 {
+            let Some(Ok(page)) = pages.next().await else { break };
+            let known =
+                page.buckets().iter().filter_map(|b| Some((b.name()?.to_owned(), b.bucket_region()?.to_owned())));
+            regions.extend(known);
+        }
+        regions
+    }
+
     impl Live for Bucket {
         /// The buckets of the scope's region. One whose tags may not be read is somebody else's.
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
@@ -283,9 +307,10 @@ mod live {
 
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<BucketBody>, ReadError> {
             let s3 = cloud.s3(scope).await?;
-            let s3 = &s3;
+            let (s3, regions) = (&s3, &regions(&s3, targets.len()).await);
             Ok(each(targets, |target| async move {
-                match (Remote { s3, scope, name: &target.physical_id }).read(&target.fields).await {
+                let region = regions.get(&target.physical_id).map(String::as_str);
+                match (Remote { s3, scope, name: &target.physical_id }).read(&target.fields, region).await {
                     Ok(body) => Ok(Observed::Present { owner: body.tags.get(PROJECT_TAG).cloned(), body }),
                     Err(Stop::Gone) => Ok(Observed::Absent),
                     Err(Stop::Error(error)) => Err(error),
@@ -365,8 +390,8 @@ mod live {
             }
         }
 
-        /// Reads what is asked for: each setting of a bucket takes a request.
-        async fn read(&self, fields: &Fields) -> Result<BucketBody, Stop> {
+        /// Reads what is asked for: each setting of a bucket takes a request, and so does its region if it is not known.
+        async fn read(&self, fields: &Fields, region: Option<&str>) -> Result<BucketBody, Stop> {
             let mut body = BucketBody {
                 name: self.name.to_owned(),
                 region: self.region().to_owned(),
@@ -377,7 +402,12 @@ mod live {
                 lifecycle: None,
                 tags: BTreeMap::new(),
             };
-            if let Place::Elsewhere(region) = self.head().await? {
+            let place = match region {
+                Some(region) if region == self.region() => Place::Here,
+                Some(region) => Place::Elsewhere(region.to_owned()),
+                None => self.head().await?,
+            };
+            if let Place::Elsewhere(region) = place {
                 // Its own region alone answers the other questions, and this is enough to refuse every plan.
                 body.region = region;
                 return Ok(body);
@@ -1061,6 +1091,53 @@ mod live {
                     "rich": {"prefix": "a/", "abort_multipart_days": 1, "other": {"Tag": "k=v, l=w", "Transition": "30 days to GLACIER"}},
                 })
             );
+        }
+
+        /// What a look at so many buckets finds, and the requests that it takes beside those for tags.
+        async fn look(buckets: usize, exchanges: &[(&'static str, u16, &'static str)]) -> (Vec<String>, Vec<String>) {
+            let rest = [("?tagging ", 404, "<Error><Code>NoSuchTagSet</Code></Error>"), ("HEAD /b9/ ", 404, "")];
+            let server = Recorded::start(&[exchanges, &rest, &[("HEAD ", 200, "")]].concat()).await;
+            let of = |n| Target {
+                fields: Fields::of([&crate::document::Document::from(serde_json::json!({}))]),
+                ..Target::new(Address::new(Bucket::NAME, "x"), format!("b{n}"))
+            };
+            let targets: Vec<Target> = (0..buckets).map(of).collect();
+            let answers = Bucket::observe(&server.session(), &scope(), &targets).await.unwrap();
+            let found = answers.into_iter().map(|answer| match answer.unwrap() {
+                Observed::Present { body, .. } => body.region,
+                Observed::Absent => "-".to_owned(),
+            });
+            let line = |request: &String| request.split(" HTTP/1.1").next().unwrap_or_default().to_owned();
+            let asked = server.requests().iter().map(line).filter(|line| !line.contains("?tagging")).collect();
+            (found.collect(), asked)
+        }
+
+        #[tokio::test]
+        async fn many_buckets_are_found_by_a_list_whatever_its_pages() {
+            const FIRST: &str = "<ListAllMyBucketsResult><Buckets>\
+                <Bucket><Name>b0</Name><BucketRegion>us-east-1</BucketRegion></Bucket>\
+                <Bucket><Name>b1</Name><BucketRegion>us-west-2</BucketRegion></Bucket>\
+                </Buckets><ContinuationToken>more</ContinuationToken></ListAllMyBucketsResult>";
+            const SECOND: &str = "<ListAllMyBucketsResult><Buckets>\
+                <Bucket><Name>b2</Name><BucketRegion>us-east-1</BucketRegion></Bucket>\
+                <Bucket><Name>b3</Name></Bucket></Buckets></ListAllMyBucketsResult>";
+            let lists = [("continuation-token=more", 200, SECOND), ("GET /?", 200, FIRST)];
+            let (found, mut asked) = look(10, &lists).await;
+            let here = |count| vec!["us-east-1"; count];
+            assert_eq!(found, [here(1), vec!["us-west-2"], here(7), vec!["-"]].concat());
+            asked.sort_unstable();
+            // What the list does not tell is asked for by itself: b3 has no region there, and others may be new.
+            let heads = (3..10).map(|n| format!("HEAD /b{n}/")).collect::<Vec<_>>();
+            assert_eq!(asked.len(), 9, "{asked:?}");
+            assert_eq!(asked.split_off(2), heads);
+        }
+
+        #[tokio::test]
+        async fn few_buckets_and_those_of_a_refused_list_are_asked_for_one_by_one() {
+            assert_eq!(look(9, &[]).await.1.len(), 9);
+            let denied = [("GET /?", 403, "<Error><Code>AccessDenied</Code></Error>")];
+            let (found, asked) = look(10, &denied).await;
+            assert_eq!((found.iter().filter(|region| *region == "us-east-1").count(), asked.len()), (9, 11));
         }
 
         #[tokio::test]
