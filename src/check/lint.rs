@@ -48,7 +48,8 @@ struct Group<'a> {
     kind: PolicyKind,
     /// Whether all of the documents is known.
     whole: bool,
-    documents: Vec<Looked<'a>>,
+    /// Whose documents, and the field that each is in. They are read when their turn comes.
+    documents: Vec<(&'a Resource, &'static str)>,
 }
 
 fn groups<'a>(context: &Context<'a>) -> Vec<Group<'a>> {
@@ -69,16 +70,13 @@ fn groups<'a>(context: &Context<'a>) -> Vec<Group<'a>> {
     }
     let boundaries: BTreeSet<String> =
         of_kind(context, "aws.iam.role").map(|role| text(role, "permissions_boundary")).collect();
-    let alone = |kind, resource, field| {
-        let documents = Looked::new(context, resource, field).into_iter().collect();
-        Group { kind, whole: true, documents }
-    };
+    let alone = |kind, resource, field| Group { kind, whole: true, documents: vec![(resource, field)] };
     for (arn, policy) in policies.iter().filter(|(arn, _)| !attached.contains(**arn)) {
         let kind = if boundaries.contains(*arn) { PolicyKind::Boundary } else { PolicyKind::Identity };
         groups.push(alone(kind, policy, "document"));
     }
     for resources in identity.into_values() {
-        let documents = resources.into_iter().filter_map(|r| Looked::new(context, r, "document")).collect();
+        let documents = resources.into_iter().map(|r| (r, "document")).collect();
         groups.push(Group { kind: PolicyKind::Identity, whole: true, documents });
     }
     for role in of_kind(context, "aws.iam.role") {
@@ -211,9 +209,11 @@ fn written<'a>(context: &Context<'a>, address: &Address) -> Vec<(Vec<String>, &'
 
 impl Group<'_> {
     fn findings(&self, context: &Context<'_>) -> Vec<Finding> {
-        let texts: Vec<String> = self.documents.iter().map(|d| d.policy.to_string()).collect();
+        let read = self.documents.iter().filter_map(|(resource, field)| Looked::new(context, resource, field));
+        let documents: Vec<Looked> = read.collect();
+        let texts: Vec<String> = documents.iter().map(|d| d.policy.to_string()).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let Some(first) = self.documents.first() else { return Vec::new() };
+        let Some(first) = documents.first() else { return Vec::new() };
         let applying = match &first.resource.wish.scope {
             Scope::Account { account, .. } => {
                 context.spec.accounts.get(account).and_then(|a| a.role_chain().pop()).map(|step| step.role)
@@ -228,7 +228,7 @@ impl Group<'_> {
         };
         lint_together(&texts, &subject)
             .iter()
-            .filter_map(|found| self.documents.get(found.document).and_then(|looked| self.told(context, looked, found)))
+            .filter_map(|found| documents.get(found.document).and_then(|looked| self.told(context, looked, found)))
             .collect()
     }
 
