@@ -452,8 +452,10 @@ impl Work<'_> {
     async fn apply_plan(&self, backend: &dyn Backend, plan: &Plan, format: ApplyFormat, allow: &Allow) -> Ended {
         let known = self.state(backend).await?;
         let state = &known.state;
-        // A project that was never applied has no lineage yet.
-        let same_lineage = plan.state.0 == state.lineage.0 || (known.version == Version::None && state.serial == 0);
+        // A project that was never applied has no lineage yet, neither now nor when the plan was made.
+        let same_lineage = plan.state.0 == state.lineage.0
+            || (known.version == Version::None && state.serial == 0)
+            || (plan.state.1 == 0 && state.serial > 0);
         if !same_lineage {
             return Err(Failure::new(format!(
                 "the plan was made from a state of lineage {}, and that in {} has lineage {}; nothing was written\n  name \
