@@ -1016,7 +1016,7 @@ fn a_disk_that_is_full_stops_the_run_before_the_next_call_and_nothing_is_lost() 
     world.bailiwick(&["plan"]).exits(0);
     // No file may grow beyond two blocks of 512 bytes: the journal takes one entry, perhaps two.
     let full = world.shell("trap '' XFSZ; ulimit -f 2; exec bailiwick apply --yes").exits(1);
-    full.says(&["serving.journal", "File too large", "the next run reads it"]);
+    full.says(&["serving.journal", "File too large", "the next `bailiwick apply` reads it"]);
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new(), "what cannot be recorded is not done");
     world.apply();
     world.settled();
@@ -1119,7 +1119,8 @@ fn streams_and_documents() {
     assert_eq!(drift.stderr, "");
     follows("drift", &drift.json());
     let markdown = world.bailiwick(&["plan", "--format", "markdown"]).exits(0);
-    assert_eq!(markdown.stdout, "### serving: nothing to do, 6 unchanged\n");
+    assert_eq!(markdown.stdout.lines().next(), Some("### serving: nothing to do, 6 unchanged"));
+    assert!(markdown.stdout.lines().last().unwrap().starts_with("Requests: eks "), "{}", markdown.stdout);
     let sound = world.bailiwick(&["validate", "--format", "json"]).exits(0).json();
     assert_eq!(sound["project"], "serving");
 
