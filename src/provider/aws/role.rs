@@ -425,7 +425,6 @@ mod live {
         use super::*;
         use crate::address::Address;
         use crate::iam::Policy;
-        use crate::kind::Kind as _;
         use crate::provider::recorded::{Recorded, scope};
 
         fn target() -> Target {
