@@ -527,7 +527,8 @@ async fn after_an_entry_that_could_not_be_written_none_is() {
 #[cfg(all(feature = "aws", feature = "kubernetes"))]
 mod s3 {
     use super::{Arc, Duration, every_backend, in_store};
-    use crate::emulators::{Aws, Ran, World};
+    use super::{AtomicBool, Ordering};
+    use crate::emulators::{self, Aws, Gate, Ran, Verdict, World};
     use aws_sdk_s3::Client;
     use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
     use bailiwick::backend::{Condition, Objects, S3Objects};
@@ -552,7 +553,7 @@ mod s3 {
         }
     }
 
-    async fn bucket_at(endpoint: String, name: &str) -> (Client, String) {
+    fn client_at(endpoint: String) -> Client {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
@@ -560,7 +561,11 @@ mod s3 {
             .endpoint_url(endpoint)
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .force_path_style(true);
-        let client = Client::from_conf(config.build());
+        Client::from_conf(config.build())
+    }
+
+    async fn bucket_at(endpoint: String, name: &str) -> (Client, String) {
+        let client = client_at(endpoint);
         let name = format!("state-{name}-{}", std::process::id());
         client.create_bucket().bucket(&name).send().await.unwrap();
         (client, name)
@@ -614,6 +619,34 @@ mod s3 {
         objects.delete("p/0000").await.unwrap();
         objects.copy("p/0001", "q/1").await.unwrap();
         assert_eq!(objects.list("q/").await.unwrap(), ["q/1"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn pages_of_every_size_hold_the_same_objects_and_lose_none_when_others_go() {
+        for most in [1, 2] {
+            let aws = Aws::start();
+            let (_, name) = bucket_at(format!("http://{}", aws.address()), "short-pages").await;
+            let (address, bucket) = (aws.address().to_owned(), name.clone());
+            let is_done = AtomicBool::new(false);
+            // Before the second page what was on the first goes, and something comes that will be on the last.
+            let gate = Gate::open(&aws, move |request| {
+                if request.contains("continuation-token=") && !is_done.swap(true, Ordering::Relaxed) {
+                    emulators::s3_at(&address, &format!("DELETE /{bucket}/team/p/0")).ok();
+                    emulators::s3_at(&address, &format!("PUT /{bucket}/team/p/9")).ok();
+                }
+                Verdict::Pass
+            });
+            let objects =
+                Arc::new(S3Objects::new(&client_at(format!("http://{}", gate.address())), &name, "team", None));
+            for n in 0..5 {
+                objects.put(&format!("p/{n}"), Vec::new(), Condition::Always).await.unwrap();
+            }
+            aws.pages_of(most);
+            assert_eq!(objects.list("p/").await.unwrap(), ["p/0", "p/1", "p/2", "p/3", "p/4", "p/9"]);
+            assert_eq!(objects.list("p/").await.unwrap(), ["p/1", "p/2", "p/3", "p/4", "p/9"]);
+            assert_eq!(objects.list("none/").await.unwrap(), [""; 0]);
+            every_backend(in_store(objects, Duration::from_secs(4)), 2).await;
+        }
     }
 
     /// Runs a command in several processes at once, each again for as long as another one holds the lock.

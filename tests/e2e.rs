@@ -588,6 +588,38 @@ fn pages_of_every_size_say_the_same() {
 }
 
 #[test]
+fn pages_of_every_size_of_a_cluster_say_the_same_and_so_do_lists_that_grow_too_old() {
+    let names = ["a", "b", "c", "d", "e"];
+    let account = |name| format!("  {name}: {{ cluster: prod, namespace: NAMESPACE, name: {name} }}\n");
+    let grant = |name| format!("  - {{ to: {name}, bucket: weights, prefix: {name}/, access: read }}\n");
+    let spec = SERVING
+        .replace(
+            "service_accounts:\n",
+            &format!(
+                "service_accounts:\n{}  old: {{ cluster: prod, namespace: NAMESPACE-attic, name: old, create_namespace: true }}\n",
+                names.map(account).concat()
+            ),
+        )
+        .replace("grants:\n", &format!("grants:\n{}{}", names.map(grant).concat(), grant("old")));
+    for (most, expire) in [(1, false), (2, false), (1, true)] {
+        let world = world(&spec);
+        if !world.kube.pages_of(most, expire) {
+            return;
+        }
+        world.apply();
+        world.settled();
+        // What somebody else put there is on the second page, after the one that every namespace has.
+        let attic = format!("{}-attic", world.namespace);
+        world.kube.annotate(&attic, "theirs", "kubectl", &json!({ "a": "1" }));
+        let held =
+            format!("cannot delete namespace `{attic}`: it is kept, because it still holds service account `theirs`");
+        world.bailiwick(&["destroy", "--yes"]).exits(1).says(&[&held]);
+        assert!(world.kube.service_account(&attic, "theirs").is_some());
+        assert!(names.iter().all(|name| world.kube.service_account(&world.namespace, name).is_none()));
+    }
+}
+
+#[test]
 fn what_changes_between_two_pages_is_seen_as_it_is() {
     let mut world = applied(&estate(4));
     world.aws.pages_of(1);

@@ -385,6 +385,7 @@ fn what_left_the_spec_before_the_state_was_lost_is_named_and_taken_back_only_if_
     std::fs::remove_dir_all(world.folder().join("state")).unwrap();
     world.spec(&in_folder());
     world.aws.pages_of(1);
+    world.kube.pages_of(1, false);
     let names = [
         "aws.eks.pod_identity_association.old",
         "aws.iam.policy.reports",

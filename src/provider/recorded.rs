@@ -27,6 +27,9 @@ pub(super) const MISSING: &str =
 /// What IAM answers, with 409, when the name is taken.
 pub(super) const EXISTS: &str = "<ErrorResponse><Error><Type>Sender</Type><Code>EntityAlreadyExists</Code><Message>there</Message></Error></ErrorResponse>";
 
+/// A part of a request, and the status and text that answer it.
+pub(super) type Exchange = (&'static str, u16, &'static str);
+
 /// The running server. It ends with the test's runtime.
 pub(super) struct Recorded {
     port: u16,
@@ -43,24 +46,36 @@ impl Recorded {
     /// Answers every request whose text (`METHOD path?query`, a newline, headers, an empty line, body) contains the
     /// first part with the first such answer, and everything else with 501. Who the caller is, it knows. An answer to
     /// HEAD has no body: its text is header lines.
-    pub(super) async fn start(exchanges: &[(&'static str, u16, &'static str)]) -> Self {
+    pub(super) async fn start(exchanges: &[Exchange]) -> Self {
+        Self::start_changing(&[exchanges]).await
+    }
+
+    /// The same, for a world that changes: a request that comes for the second time is answered from the second
+    /// exchanges, and so on; the last ones stay.
+    pub(super) async fn start_changing(stages: &[&[Exchange]]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = requests.clone();
-        let mut exchanges = exchanges.to_vec();
-        exchanges.push(("Action=GetCallerIdentity", 200, IDENTITY));
+        let identity: Exchange = ("Action=GetCallerIdentity", 200, IDENTITY);
+        let stages: Vec<Vec<Exchange>> = stages.iter().map(|stage| [stage, [identity].as_slice()].concat()).collect();
+        let stages = Arc::new(stages);
         tokio::spawn(async move {
             loop {
                 let Ok((mut stream, _)) = listener.accept().await else { return };
-                let (exchanges, seen) = (exchanges.clone(), seen.clone());
+                let (stages, seen) = (stages.clone(), seen.clone());
                 tokio::spawn(async move {
                     let text = read_request(&mut stream).await;
-                    let (status, body) = exchanges
+                    let earlier = {
+                        let mut seen = seen.lock().unwrap();
+                        let earlier = seen.iter().filter(|other: &&String| asked(other) == asked(&text)).count();
+                        seen.push(text.clone());
+                        earlier
+                    };
+                    let (status, body) = stages[earlier.min(stages.len() - 1)]
                         .iter()
                         .find(|(part, ..)| text.contains(part))
                         .map_or((501, "<Error><Code>NotRecorded</Code></Error>"), |(_, status, body)| (*status, *body));
-                    seen.lock().unwrap().push(text.clone());
                     let (headers, body) = if text.starts_with("HEAD ") { (body, "") } else { ("", body) };
                     let length = body.len();
                     let kind = if body.starts_with('{') { "application/json" } else { "text/xml" };
@@ -107,6 +122,29 @@ impl Recorded {
             })
             .collect()
     }
+}
+
+/// The exchanges of a list that comes in these pages. `answer` writes a page from its entries and the token of the next
+/// one; the tokens are `NAME.1.`, `NAME.2.` and so on, and a request that holds `first` and none of them gets the first.
+pub(super) fn paged(
+    first: &'static str,
+    name: &str,
+    pages: &[&[&str]],
+    answer: impl Fn(&[&str], Option<&str>) -> String,
+) -> Vec<Exchange> {
+    let token = |n: usize| format!("{name}.{n}.");
+    let write = |(n, entries): (usize, &&[&str])| -> Exchange {
+        let next = (n + 1 < pages.len()).then(|| token(n + 1));
+        let asked = if n == 0 { first } else { token(n).leak() };
+        (asked, 200, answer(entries, next.as_deref()).leak())
+    };
+    pages.iter().enumerate().map(write).rev().collect()
+}
+
+/// The first line and the body of a request: the rest is of its moment.
+fn asked(request: &str) -> Option<(&str, &str)> {
+    let (head, body) = request.split_once("\r\n\r\n")?;
+    Some((head.lines().next()?, body))
 }
 
 async fn read_request(stream: &mut tokio::net::TcpStream) -> String {

@@ -74,7 +74,8 @@ impl Value {
         match self {
             Self::Null => "nothing",
             Self::Bool(_) => "a boolean",
-            Self::Int(_) | Self::Float(_) => "a number",
+            Self::Int(_) => "a number",
+            Self::Float(_) => "a fraction",
             Self::Text { .. } => "text",
             Self::List(_) => "a list",
             Self::Map(_) => "a map",

@@ -127,3 +127,42 @@ s.yaml:14:74 unknown-key
     assert_eq!(problems(&[("s.yaml", &format!("{deleted}{backend}")), ("t.yaml", elsewhere)]), "");
     assert_eq!(problems(&[("s.yaml", &with(wrong)), ("t.yaml", "backend: null\n")]), "", "an overlay takes it away");
 }
+
+#[test]
+fn a_pace_is_a_number_of_requests_for_a_service_that_is_known() {
+    let with = |pace: &str| {
+        BASE.replace(
+            "  a: { id: \"111111111111\", region: us-west-2 }",
+            &format!("  a:\n    id: \"111111111111\"\n    region: us-west-2\n    pace:\n{pace}"),
+        )
+    };
+    check(&with("      iam: { reads: 1, writes: 10000 }\n      s3: { reads: 200 }\n      sts: {}"), "");
+    let wrong = with(
+        "      iam: { reads: 0, writes: -1 }
+      s3: { reads: fast, writes: \"5\" }
+      kms: { reads: 2.5, writes: 10001 }
+      eks: 20
+      sts: { reads: ~, read: 5 }
+      ec2: { reads: 5 }",
+    );
+    let (_, found) = load(&[SourceFile { name: "s.yaml".into(), text: wrong.into() }]);
+    let told: String = found
+        .iter()
+        .map(|p| {
+            format!("{} {}: {}; {}\n", p.source.as_ref().unwrap(), p.code, p.message, p.help.as_deref().unwrap_or("-"))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        "s.yaml:8:21 wrong-value: `reads` cannot be `0`; use a number from 1 to 10000
+s.yaml:8:32 wrong-value: `writes` cannot be `-1`; use a number from 1 to 10000
+s.yaml:9:20 wrong-type: `reads` must be a whole number, but is text; write a whole number
+s.yaml:9:34 wrong-type: `writes` must be a whole number, but is text; write a whole number
+s.yaml:10:21 wrong-type: `reads` must be a whole number, but is a fraction; write a whole number
+s.yaml:10:34 wrong-value: `writes` cannot be `10001`; use a number from 1 to 10000
+s.yaml:11:12 wrong-type: `eks` must be a map, but is a number; write a map
+s.yaml:12:24 unknown-key: `sts` has no key `read`; did you mean `reads`?
+s.yaml:13:7 unknown-key: `pace` has no key `ec2`; known here: eks, iam, kms, s3, sts
+"
+    );
+}

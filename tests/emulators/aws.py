@@ -1122,6 +1122,12 @@ class S3Answers(S3Response):
         )
         return 200, {"content-type": "application/xml"}, body
 
+    def list_objects_v2(self):
+        if page.most:
+            asked = int(self.querystring.get("max-keys", [1000])[0])
+            self.querystring["max-keys"] = [str(min(asked, page.most))]
+        return super().list_objects_v2()
+
     def all_buckets(self):
         self.data["Action"] = "ListBuckets"
         asked = self.normalized_request.args

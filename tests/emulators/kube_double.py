@@ -12,6 +12,10 @@ watch, no OpenAPI document and no YAML body. Like a server without controllers i
 in Terminating and a deleted claim behind its finalizer; --controllers finishes both at once and gives each
 new namespace its `default` service account.
 
+Beside the Kubernetes API:
+    POST /bailiwick/pages   {"most": N, "expire": false}: no page has more than N entries if a limit was asked for, 0 for as
+                            many as the limit says; with `expire` every continue token is answered with 410 Expired
+
 Server-side apply follows https://kubernetes.io/docs/reference/using-api/server-side-apply/ and the merge rules of
 sigs.k8s.io/structured-merge-diff.
 """
@@ -1289,6 +1293,7 @@ class Store:
     def __init__(self, controllers=False, expire_lists=False):
         self.controllers = controllers
         self.expire_lists = expire_lists
+        self.most = 0
         self.revision = 1
         self.objects = {kind.resource: {} for kind in KINDS}
         self.snapshots = collections.OrderedDict()
@@ -1312,6 +1317,7 @@ class Store:
         if not re.fullmatch(r"-?\d+", limit):
             raise bad_request(f'strconv.ParseInt: parsing "{limit}": invalid syntax')
         limit = max(int(limit), 0)
+        limit = min(limit, self.most or limit)
         with_labels = label_selector(query.get("labelSelector", ""))
         with_fields = field_selector(kind, query.get("fieldSelector", ""))
         selective = bool(query.get("labelSelector") or query.get("fieldSelector"))
@@ -1820,6 +1826,10 @@ class Api:
     def route(self, request, user):
         if request.path in ("/healthz", "/livez", "/readyz"):
             return 200, "ok"
+        if (request.method, request.path) == ("POST", "/bailiwick/pages"):
+            asked = json.loads(request.body)
+            self.store.most, self.store.expire_lists = int(asked["most"]), bool(asked.get("expire"))
+            return 200, {}
         parts = request.path.strip("/").split("/")
         found = discovery(parts)
         if found is not None:

@@ -392,6 +392,14 @@ class Roles(Case):
             pages = self.iam.get_paginator(operation).paginate(**arguments)
             names = [role["RoleName"] for page in pages for role in page[field]]
             self.assertEqual(names, ["a", "b", "c"])
+        s3 = client("s3")
+        s3.create_bucket(Bucket="short-pages")
+        for name in ("a", "b", "c"):
+            s3.put_object(Bucket="short-pages", Key=name)
+        first = s3.list_objects_v2(Bucket="short-pages")
+        self.assertEqual((len(first["Contents"]), first["IsTruncated"]), (1, True))
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket="short-pages")
+        self.assertEqual([row["Key"] for page in pages for row in page["Contents"]], ["a", "b", "c"])
 
     def test_every_trust_policy_is_percent_encoded(self):
         document = PODS.replace('"2012-10-17"', '"2012-10-17", "Id": "a%2Fb"')

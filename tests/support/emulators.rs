@@ -294,6 +294,13 @@ pub fn iam_at(address: &str, account: &str, body: &str) -> Answer {
     http(address, "POST /", &headers, body)
 }
 
+/// An S3 request to the account of unknown keys.
+pub fn s3_at(address: &str, line: &str) -> Answer {
+    let authorization =
+        "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+    http(address, line, &[("Authorization", authorization), ("X-Amz-Date", "20260101T000000Z")], "")
+}
+
 /// The texts of all elements of a name.
 fn elements(xml: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
@@ -319,7 +326,7 @@ pub struct Kube {
     /// Whether it is a real API server, which others use too.
     real: bool,
     made: Mutex<Vec<String>>,
-    _doubles: Vec<Emulator>,
+    doubles: Vec<Emulator>,
 }
 
 impl Kube {
@@ -363,7 +370,21 @@ impl Kube {
             })
         };
         let clients = [None].into_iter().chain(apart.iter().map(|name| Some(*name))).map(connect).collect();
-        Self { runtime, clients, real: real.is_some(), made: Mutex::default(), _doubles: doubles }
+        Self { runtime, clients, real: real.is_some(), made: Mutex::default(), doubles }
+    }
+
+    /// Lets no page of any list have more objects than this, and every list grow too old before its second page.
+    /// Whether that can be had: a real API server does as it likes.
+    pub fn pages_of(&self, most: usize, expire: bool) -> bool {
+        if self.real {
+            return false;
+        }
+        let authorization = format!("Bearer {ADMIN_TOKEN}");
+        for double in &self.doubles {
+            let body = json!({ "most": most, "expire": expire }).to_string();
+            http(&double.address, "POST /bailiwick/pages", &[("Authorization", &authorization)], &body).ok();
+        }
+        true
     }
 
     fn client(&self) -> kube::Client {
@@ -652,6 +673,11 @@ impl Gate {
                 }
             }
         }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Lets one held request go.

@@ -267,18 +267,32 @@ mod live {
         }
     }
 
+    /// How many of the service accounts that need the agent are named.
+    const SOME: i32 = 3;
+
     /// Some of the service accounts of a cluster whose pods need the agent.
     async fn users(eks: &aws_sdk_eks::Client, cluster: &str) -> Result<Vec<String>, ReadError> {
         let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
-        match eks.list_pod_identity_associations().cluster_name(cluster).max_results(3).send().await {
-            Ok(found) => Ok(found
-                .associations()
-                .iter()
-                .map(|a| format!("`{}/{}`", text(a.namespace()), text(a.service_account())))
-                .collect()),
-            Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(Vec::new()),
-            Err(error) => Err(read_error(format!("pod identity associations of cluster `{cluster}`"), &error)),
+        let mut pages =
+            eks.list_pod_identity_associations().cluster_name(cluster).max_results(SOME).into_paginator().send();
+        let mut found = Vec::new();
+        // A page may be empty and not the last.
+        while found.is_empty()
+            && let Some(page) = pages.next().await
+        {
+            match page {
+                Ok(page) => found.extend(
+                    page.associations()
+                        .iter()
+                        .map(|a| format!("`{}/{}`", text(a.namespace()), text(a.service_account()))),
+                ),
+                Err(error) if code(&error) == Some("ResourceNotFoundException") => break,
+                Err(error) => {
+                    return Err(read_error(format!("pod identity associations of cluster `{cluster}`"), &error));
+                }
+            }
         }
+        Ok(found)
     }
 
     /// Looks until there is an answer, at most once more than there are pauses.

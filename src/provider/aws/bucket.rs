@@ -256,9 +256,10 @@ mod live {
 
     /// From so many buckets on, a list of all that the account has saves a request for each.
     const MANY: usize = 10;
-    /// The most entries of a page.
+    /// The most entries of a page. Without a page size an account with a quota of more buckets is refused the list.
     ///
-    /// Source: S3 API Reference, `ListBuckets`, `MaxBuckets`.
+    /// Source: S3 API Reference, `ListBuckets`, `MaxBuckets`; S3 User Guide, "General purpose bucket quotas, limitations,
+    /// and restrictions".
     const PAGE: i32 = 10_000;
 
     /// The regions of the account's buckets by name, as far as a list of them is cheaper than to ask for each. A bucket that
@@ -282,7 +283,7 @@ mod live {
         /// The buckets of the scope's region. One whose tags may not be read is somebody else's.
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
             let s3 = cloud.s3(scope).await?;
-            let mut pages = s3.list_buckets().into_paginator().send();
+            let mut pages = s3.list_buckets().max_buckets(PAGE).into_paginator().send();
             let mut names = Vec::new();
             while let Some(page) = pages.next().await {
                 let page = page.map_err(|error| read_error("the buckets of the account", &error))?;

@@ -129,14 +129,35 @@ mod live {
         }
     }
 
+    /// The tags of a key from a list. None, if it is gone since, or is somebody else's: a key that we made we can read.
+    async fn listed_tags(kms: &Client, id: &str) -> Result<Option<BTreeMap<String, String>>, ReadError> {
+        match find_tags(kms, id).await {
+            Ok(tags) => Ok(tags),
+            Err(ReadError::Denied { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn read_tags(kms: &Client, id: &str) -> Result<BTreeMap<String, String>, ReadError> {
+        find_tags(kms, id).await?.ok_or_else(|| ReadError::Failed {
+            what: format!("the tags of key `{id}`"),
+            why: "there is no such key".into(),
+        })
+    }
+
+    /// The tags of a key, or nothing if there is none of that id.
+    async fn find_tags(kms: &Client, id: &str) -> Result<Option<BTreeMap<String, String>>, ReadError> {
         let mut tags = BTreeMap::new();
         let mut pages = kms.list_resource_tags().key_id(id).into_paginator().send();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| read_error(format!("the tags of key `{id}`"), &error))?;
+            let page = match page {
+                Ok(page) => page,
+                Err(error) if code(&error) == Some("NotFoundException") => return Ok(None),
+                Err(error) => return Err(read_error(format!("the tags of key `{id}`"), &error)),
+            };
             tags.extend(page.tags().iter().map(|t| (t.tag_key().to_owned(), t.tag_value().to_owned())));
         }
-        Ok(tags)
+        Ok(Some(tags))
     }
 
     /// Whether a key is rotated; nothing for keys that cannot be.
@@ -168,10 +189,8 @@ mod live {
                 if name.starts_with("alias/aws/") {
                     continue;
                 }
-                match read_tags(&kms, id).await {
-                    Ok(tags) => found.extend(marked_by(&tags, cloud.project(), Self::NAME, scope, name)),
-                    Err(ReadError::Denied { .. }) => {}
-                    Err(error) => return Err(error),
+                if let Some(tags) = listed_tags(&kms, id).await? {
+                    found.extend(marked_by(&tags, cloud.project(), Self::NAME, scope, name));
                 }
             }
             Ok(found)
@@ -307,12 +326,7 @@ mod live {
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| read_error("the keys of the account", &error))?;
             for id in page.keys().iter().filter_map(|k| k.key_id()).filter(|id| !named.contains(*id)) {
-                let tags = match read_tags(kms, id).await {
-                    Ok(tags) => tags,
-                    // A key that we made can be read by us; a policy that forbids it makes the key somebody else's.
-                    Err(ReadError::Denied { .. }) => continue,
-                    Err(error) => return Err(error),
-                };
+                let Some(tags) = listed_tags(kms, id).await? else { continue };
                 if is_ours(&tags, body)
                     && let Some(key) = describe(kms, id).await?
                     && key.key_state() == Some(&KeyState::Enabled)

@@ -8,6 +8,8 @@ pub(super) mod bucket_policy;
 pub(super) mod key;
 pub(super) mod key_policy;
 pub(super) mod oidc_provider;
+#[cfg(all(test, feature = "aws"))]
+mod paged;
 pub(super) mod pod_identity_association;
 pub(super) mod policy;
 pub(super) mod role;

@@ -125,7 +125,7 @@ mod live {
             let eks = cloud.eks(scope).await?;
             let mut found = Vec::new();
             for cluster in &cloud.clusters_of(scope) {
-                for ((namespace, name), id) in ids(&eks, cluster, None).await?.unwrap_or_default() {
+                for ((namespace, name), id) in ids(&eks, cluster, None).await?.unwrap_or_default().ids {
                     let physical_id = format!("{cluster}/{namespace}/{name}");
                     let Some(there) = describe(&eks, cluster, &id, &physical_id).await? else { continue };
                     let Observed::Present { body, .. } = body(&there) else { continue };
@@ -149,10 +149,9 @@ mod live {
                 clusters.entry(cluster).or_default().push((namespace, name));
             }
             let eks = &eks;
-            let lists = clusters.into_iter().map(|(cluster, accounts)| async move {
-                let only = if let [one] = accounts.as_slice() { Some(*one) } else { None };
-                (cluster, ids(eks, cluster, only).await)
-            });
+            let lists = clusters
+                .into_iter()
+                .map(|(cluster, accounts)| async move { (cluster, ids_of(eks, cluster, &accounts).await) });
             let listed: BTreeMap<_, _> = join_all(lists).await.into_iter().collect();
             let listed = &listed;
             Ok(each(targets, |target| async move {
@@ -163,9 +162,12 @@ mod live {
                     Some(Ok(None)) | None => return Err(no_cluster(cluster)),
                 };
                 let Some(id) = ids.get(&(namespace.to_owned(), name.to_owned())) else { return Ok(Observed::Absent) };
-                Ok(describe(eks, cluster, id, &target.physical_id)
-                    .await?
-                    .map_or(Observed::Absent, |found| body(&found)))
+                let found = match describe(eks, cluster, id, &target.physical_id).await? {
+                    // It went since it was listed, and another one may have come in its place.
+                    None => find(eks, &target.physical_id).await?,
+                    found => found,
+                };
+                Ok(found.map_or(Observed::Absent, |found| body(&found)))
             })
             .await)
         }
@@ -189,8 +191,8 @@ mod live {
                 }
                 Action::Delete { .. } => {
                     let (cluster, namespace, name) = parts(&target.physical_id);
-                    let Some(ids) = ids(&eks, cluster, Some((namespace, name))).await? else { return Ok(()) };
-                    let Some(id) = ids.get(&(namespace.to_owned(), name.to_owned())) else { return Ok(()) };
+                    let Some(listed) = ids(&eks, cluster, Some((namespace, name))).await? else { return Ok(()) };
+                    let Some(id) = listed.ids.get(&(namespace.to_owned(), name.to_owned())) else { return Ok(()) };
                     match eks.delete_pod_identity_association().cluster_name(cluster).association_id(id).send().await {
                         Ok(_) => Ok(()),
                         Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(()),
@@ -217,12 +219,42 @@ mod live {
 
     type Ids = BTreeMap<(String, String), String>;
 
-    /// The ids of a cluster's associations by namespace and service account, or nothing if there is no such cluster.
+    /// The ids of associations by namespace and service account, and how many pages they came in.
+    #[derive(Default)]
+    struct Listed {
+        ids: Ids,
+        pages: usize,
+    }
+
+    /// The ids of the associations of some service accounts, and perhaps of others, or nothing if there is no such
+    /// cluster.
+    async fn ids_of(
+        eks: &aws_sdk_eks::Client,
+        cluster: &str,
+        accounts: &[(&str, &str)],
+    ) -> Result<Option<Ids>, ReadError> {
+        let only = if let [one] = accounts { Some(*one) } else { None };
+        let Some(Listed { ids: mut found, pages }) = ids(eks, cluster, only).await? else { return Ok(None) };
+        let is_missing =
+            |(namespace, name): &(&str, &str)| !found.contains_key(&((*namespace).to_owned(), (*name).to_owned()));
+        let missing: Vec<(&str, &str)> = accounts.iter().copied().filter(is_missing).collect();
+        if pages < 2 || missing.is_empty() {
+            return Ok(Some(found));
+        }
+        // Between two pages an entry may slip from one to the other. What is missing is looked for again.
+        let again: Vec<_> = if missing.len() < pages { missing.into_iter().map(Some).collect() } else { vec![None] };
+        for only in again {
+            found.extend(ids(eks, cluster, only).await?.unwrap_or_default().ids);
+        }
+        Ok(Some(found))
+    }
+
+    /// The ids of a cluster's associations, or nothing if there is no such cluster.
     async fn ids(
         eks: &aws_sdk_eks::Client,
         cluster: &str,
         only: Option<(&str, &str)>,
-    ) -> Result<Option<Ids>, ReadError> {
+    ) -> Result<Option<Listed>, ReadError> {
         let mut pages = eks
             .list_pod_identity_associations()
             .cluster_name(cluster)
@@ -230,17 +262,20 @@ mod live {
             .set_service_account(only.map(|(_, name)| name.to_owned()))
             .into_paginator()
             .send();
-        let mut ids = Ids::new();
+        let mut listed = Listed::default();
         while let Some(page) = pages.next().await {
             match page {
-                Ok(page) => ids.extend(page.associations().iter().filter_map(entry)),
+                Ok(page) => {
+                    listed.pages += 1;
+                    listed.ids.extend(page.associations().iter().filter_map(entry));
+                }
                 Err(error) if code(&error) == Some("ResourceNotFoundException") => return Ok(None),
                 Err(error) => {
                     return Err(read_error(format!("pod identity associations of cluster `{cluster}`"), &error));
                 }
             }
         }
-        Ok(Some(ids))
+        Ok(Some(listed))
     }
 
     fn entry(summary: &Summary) -> Option<((String, String), String)> {
@@ -264,8 +299,8 @@ mod live {
 
     async fn find(eks: &aws_sdk_eks::Client, physical_id: &str) -> Result<Option<Found>, ReadError> {
         let (cluster, namespace, name) = parts(physical_id);
-        let ids = ids(eks, cluster, Some((namespace, name))).await?.ok_or_else(|| no_cluster(cluster))?;
-        match ids.get(&(namespace.to_owned(), name.to_owned())) {
+        let listed = ids(eks, cluster, Some((namespace, name))).await?.ok_or_else(|| no_cluster(cluster))?;
+        match listed.ids.get(&(namespace.to_owned(), name.to_owned())) {
             Some(id) => describe(eks, cluster, id, physical_id).await,
             None => Ok(None),
         }
@@ -457,7 +492,12 @@ mod live {
                 200,
                 r#"{"associations":[{"namespace":"logs","serviceAccount":"loader","associationId":"a-2"}],"nextToken":"2"}"#,
             );
-            let server = Recorded::start(&[second, first, DESCRIBED]).await;
+            let other = (
+                "GET /clusters/prod-eks/pod-identity-associations?namespace=kserve&serviceAccount=other",
+                200,
+                r#"{"associations":[]}"#,
+            );
+            let server = Recorded::start(&[other, second, first, DESCRIBED]).await;
             let answers =
                 PodIdentityAssociation::observe(&server.session(), &scope(), &[target("other"), target("loader")])
                     .await
@@ -470,6 +510,7 @@ mod live {
                 [
                     "GET /clusters/prod-eks/pod-identity-associations",
                     "GET /clusters/prod-eks/pod-identity-associations?nextToken=2",
+                    "GET /clusters/prod-eks/pod-identity-associations?namespace=kserve&serviceAccount=other",
                     "GET /clusters/prod-eks/pod-identity-associations/a-1",
                 ]
             );

@@ -361,11 +361,16 @@ mod live {
 
     /// What a policy is attached to, as far as it can be told: it is only for a message.
     async fn attachments(iam: &aws_sdk_iam::Client, arn: &str) -> Vec<String> {
-        let Ok(listed) = iam.list_entities_for_policy().policy_arn(arn).send().await else { return Vec::new() };
-        let roles = listed.policy_roles().iter().filter_map(|r| r.role_name()).map(|name| ("role", name));
-        let users = listed.policy_users().iter().filter_map(|u| u.user_name()).map(|name| ("user", name));
-        let groups = listed.policy_groups().iter().filter_map(|g| g.group_name()).map(|name| ("group", name));
-        roles.chain(users).chain(groups).map(|(kind, name)| format!("the attachment to {kind} `{name}`")).collect()
+        let mut found = Vec::new();
+        let mut pages = iam.list_entities_for_policy().policy_arn(arn).into_paginator().send();
+        while let Some(Ok(page)) = pages.next().await {
+            let roles = page.policy_roles().iter().filter_map(|r| r.role_name()).map(|name| ("role", name));
+            let users = page.policy_users().iter().filter_map(|u| u.user_name()).map(|name| ("user", name));
+            let groups = page.policy_groups().iter().filter_map(|g| g.group_name()).map(|name| ("group", name));
+            let all = roles.chain(users).chain(groups);
+            found.extend(all.map(|(kind, name)| format!("the attachment to {kind} `{name}`")));
+        }
+        found
     }
 
     /// The versions that are not the default one, oldest first; none if the policy is gone.

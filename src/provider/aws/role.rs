@@ -317,16 +317,19 @@ mod live {
 
     /// What a role has, as far as it can be told: it is only for a message.
     async fn given(iam: &aws_sdk_iam::Client, name: &str) -> Vec<String> {
-        let attached = iam.list_attached_role_policies().role_name(name).send().await;
-        let attached = attached.iter().flat_map(|a| a.attached_policies().iter()).filter_map(|p| p.policy_arn());
-        let mut given: Vec<String> = attached.map(|arn| format!("policy `{arn}`")).collect();
-        let inline = iam.list_role_policies().role_name(name).send().await;
-        given.extend(
-            inline.iter().flat_map(|l| l.policy_names().iter()).map(|policy| format!("inline policy `{policy}`")),
-        );
-        let profiles = iam.list_instance_profiles_for_role().role_name(name).send().await;
-        let profiles = profiles.iter().flat_map(|l| l.instance_profiles().iter());
-        given.extend(profiles.map(|p| format!("instance profile `{}`", p.instance_profile_name())));
+        let mut given = Vec::new();
+        let mut attached = iam.list_attached_role_policies().role_name(name).into_paginator().items().send();
+        while let Some(Ok(policy)) = attached.next().await {
+            given.extend(policy.policy_arn().map(|arn| format!("policy `{arn}`")));
+        }
+        let mut inline = iam.list_role_policies().role_name(name).into_paginator().items().send();
+        while let Some(Ok(policy)) = inline.next().await {
+            given.push(format!("inline policy `{policy}`"));
+        }
+        let mut profiles = iam.list_instance_profiles_for_role().role_name(name).into_paginator().items().send();
+        while let Some(Ok(profile)) = profiles.next().await {
+            given.push(format!("instance profile `{}`", profile.instance_profile_name()));
+        }
         given
     }
 

@@ -158,15 +158,27 @@ mod live {
 
     /// The ARNs of all policies that are attached to a role.
     async fn attached(iam: &aws_sdk_iam::Client, role: &str) -> Result<Observed<BTreeSet<String>>, ReadError> {
-        let pages = iam.list_attached_role_policies().role_name(role).into_paginator().items().send();
-        match pages.collect::<Result<Vec<_>, _>>().await {
-            Ok(policies) => Ok(Observed::Present {
-                body: policies.iter().filter_map(|p| p.policy_arn().map(ToOwned::to_owned)).collect(),
-                owner: None,
-            }),
-            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(Observed::Absent),
-            Err(error) => Err(read_error(format!("the policies of role `{role}`"), &error)),
+        let mut arns = BTreeSet::new();
+        // Between two pages an entry may slip from one to the other, so what has several is listed once more.
+        for _ in 0..2 {
+            let mut count = 0;
+            let mut pages = iam.list_attached_role_policies().role_name(role).into_paginator().send();
+            while let Some(page) = pages.next().await {
+                match page {
+                    Ok(page) => {
+                        count += 1;
+                        let policies = page.attached_policies().iter();
+                        arns.extend(policies.filter_map(|p| p.policy_arn().map(ToOwned::to_owned)));
+                    }
+                    Err(error) if code(&error) == Some("NoSuchEntity") => return Ok(Observed::Absent),
+                    Err(error) => return Err(read_error(format!("the policies of role `{role}`"), &error)),
+                }
+            }
+            if count < 2 {
+                break;
+            }
         }
+        Ok(Observed::Present { body: arns, owner: None })
     }
 
     /// The role's name, which has no slash, and the policy's ARN.
@@ -231,6 +243,8 @@ mod live {
                 [
                     "Action=ListAttachedRolePolicies&RoleName=gone",
                     "Action=ListAttachedRolePolicies&RoleName=r",
+                    "Action=ListAttachedRolePolicies&RoleName=r",
+                    "Action=ListAttachedRolePolicies&RoleName=r&Marker=next",
                     "Action=ListAttachedRolePolicies&RoleName=r&Marker=next",
                     "Action=ListAttachedRolePolicies&RoleName=secret",
                 ]

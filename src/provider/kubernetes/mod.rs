@@ -1,6 +1,8 @@
 //! Kinds of Kubernetes, and what their I/O halves share: how answers of the API server become our errors.
 
 pub(super) mod namespace;
+#[cfg(all(test, feature = "kubernetes"))]
+mod paged;
 pub(super) mod service_account;
 
 /// The label or annotation that names the owning project.
@@ -114,7 +116,8 @@ mod api {
             }
         }
 
-        /// Reads all objects of an [`Api`], page by page, until `enough` of them have been read.
+        /// Reads all objects of an [`Api`], page by page, until `enough` of them have been read. A page may be shorter than
+        /// was asked for, or empty: only the token says whether it is the last one.
         pub(in crate::provider) async fn list<K>(
             &self,
             api: &Api<K>,
@@ -127,9 +130,19 @@ mod api {
             let mut found = Vec::new();
             let mut params = ListParams::default().limit(enough.unwrap_or(PAGE));
             loop {
-                let page = self.read("List", || api.list(&params)).await.map_err(|error| read_error(what, &error))?;
+                let page = match self.read("List", || api.list(&params)).await {
+                    Ok(page) => page,
+                    // Too much was written since the first page. A list in one answer cannot grow old.
+                    Err(Error::Api(status)) if is_expired(&status) && params.limit.is_some() => {
+                        found.clear();
+                        params = ListParams::default();
+                        continue;
+                    }
+                    Err(error) => return Err(read_error(what, &error)),
+                };
                 found.extend(page.items);
-                match page.metadata.continue_.filter(|token| !token.is_empty() && enough.is_none()) {
+                let is_enough = enough.is_some_and(|enough| found.len() >= enough as usize);
+                match page.metadata.continue_.filter(|token| !token.is_empty() && !is_enough) {
                     Some(token) => params = params.continue_token(&token),
                     None => return Ok(found),
                 }
@@ -180,6 +193,13 @@ mod api {
     fn is_missing(error: &Error, name: &str) -> bool {
         let Error::Api(status) = error else { return false };
         status.reason == "NotFound" && status.details.as_ref().is_some_and(|details| details.name == name)
+    }
+
+    /// Whether the API server has forgotten the state that a list was begun with.
+    ///
+    /// Source: Kubernetes documentation, "Kubernetes API Concepts", retrieving large results sets in chunks.
+    fn is_expired(status: &Status) -> bool {
+        status.code == 410
     }
 
     fn words(error: &Error) -> String {
