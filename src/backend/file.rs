@@ -49,10 +49,17 @@ impl From<Metadata> for FileId {
 
 struct FileLock {
     // The kernel gives the lock back when the file is closed, also after a crash.
-    _file: File,
+    file: File,
 }
 
 impl LockGuard for FileLock {}
+
+impl Drop for FileLock {
+    /// A process that is being started holds a copy of the file for a moment, so that closing ours may not be enough.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
 
 impl FileBackend {
     /// The state of a project in a folder, which is made when something is first written.
@@ -125,7 +132,7 @@ impl FileBackend {
                 .and_then(|_| file.write_all(text.as_bytes()))
                 .map_err(|why| io(&path, why))?;
             *self.inner() = Inner { locked: Some(ours), journal: None };
-            return Ok(Box::new(FileLock { _file: file }));
+            return Ok(Box::new(FileLock { file }));
         }
     }
 
@@ -157,7 +164,13 @@ impl FileBackend {
     fn find_holder(&self) -> Result<Option<LockInfo>, BackendError> {
         let path = self.path("lock");
         match OpenOptions::new().read(true).open(&path) {
-            Ok(mut file) => locked_by(&mut file).map_err(|why| io(&path, why)),
+            Ok(mut file) => {
+                let holder = locked_by(&mut file).map_err(|why| io(&path, why))?;
+                if holder.is_none() {
+                    let _ = file.unlock();
+                }
+                Ok(holder)
+            }
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(why) => Err(io(&path, why)),
         }
