@@ -1,10 +1,11 @@
 //! Collects what every kind wants from the spec and checks that it hangs together.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::access::Chains;
-use crate::address::{Address, Region, Scope};
+use crate::address::{Address, Scope};
 use crate::diagnostic::Diagnostic;
 use crate::kind::{AnyKind, Resource};
 use crate::spec::{Facts, Spec};
@@ -15,46 +16,58 @@ pub struct Desired {
     /// The wishes.
     pub resources: BTreeMap<Address, Arc<Resource>>,
     /// What exists elsewhere, as entries with `managed: false` say: what we once made of it stays.
-    pub relinquished: BTreeSet<Identity>,
+    pub relinquished: BTreeSet<Identity<'static>>,
 }
 
 /// What tells one real thing from another, whatever the spec calls it and its account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Identity {
-    kind: String,
+pub struct Identity<'a> {
+    kind: Cow<'a, str>,
     /// The account's id or the cluster's key.
-    home: String,
-    region: Option<Region>,
-    name: String,
+    home: Cow<'a, str>,
+    region: Option<Cow<'a, str>>,
+    name: Cow<'a, str>,
 }
 
-impl Identity {
+impl<'a> Identity<'a> {
     /// The identity of what the API of a kind knows by a name in a scope.
     ///
     /// IAM and bucket names are global, so that a new region of the account means nothing to them. No API that we write to
     /// tells names by case alone (IAM User Guide, "IAM and AWS STS quotas").
     #[must_use]
-    pub fn new(kind: &str, scope: &Scope, physical_id: &str) -> Self {
+    pub fn new(kind: &'a str, scope: &'a Scope, physical_id: &'a str) -> Self {
         let global = kind.starts_with("aws.iam.") || kind.starts_with("aws.s3.");
         let (home, region) = match scope {
-            Scope::Account { id, region, .. } => (id.to_string(), (!global).then(|| region.clone())),
-            Scope::Cluster { cluster } => (cluster.clone(), None),
+            Scope::Account { id, region, .. } => (&id.0, (!global).then_some(Cow::Borrowed(region.0.as_str()))),
+            Scope::Cluster { cluster } => (cluster, None),
         };
-        Self { kind: kind.to_owned(), home, region, name: physical_id.to_lowercase() }
+        // Most names have no capital letters.
+        let is_lower = physical_id.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase());
+        let name = if is_lower { Cow::Borrowed(physical_id) } else { Cow::Owned(physical_id.to_lowercase()) };
+        Self { kind: Cow::Borrowed(kind), home: Cow::Borrowed(home), region, name }
+    }
+
+    /// The same with its own texts.
+    #[must_use]
+    pub fn into_owned(self) -> Identity<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Identity { kind: own(self.kind), home: own(self.home), region: self.region.map(own), name: own(self.name) }
     }
 }
 
 /// The things that exist elsewhere, as the spec says. An entry that names another thing than before says nothing of that one.
-fn relinquished(spec: &Spec) -> BTreeSet<Identity> {
+fn relinquished(spec: &Spec) -> BTreeSet<Identity<'static>> {
     let buckets = spec.buckets.values().filter(|b| !b.managed).flat_map(|b| {
         let scope = spec.regional_scope(&b.account, b.region(spec));
-        ["aws.s3.bucket", "aws.s3.bucket_policy"].map(|kind| Identity::new(kind, &scope, &b.name))
+        ["aws.s3.bucket", "aws.s3.bucket_policy"].map(|kind| Identity::new(kind, &scope, &b.name).into_owned())
     });
     let roles = spec.roles.values().filter(|r| !r.managed);
-    let roles = roles.map(|r| Identity::new("aws.iam.role", &spec.account_scope(&r.account), &r.name));
+    let roles = roles.map(|r| Identity::new("aws.iam.role", &spec.account_scope(&r.account), &r.name).into_owned());
     let keys = spec.keys.values().filter(|k| !k.managed);
-    let keys =
-        keys.map(|k| Identity::new("aws.kms.key", &spec.regional_scope(&k.account, k.region(spec)), &k.alias_name()));
+    let keys = keys.map(|k| {
+        let scope = spec.regional_scope(&k.account, k.region(spec));
+        Identity::new("aws.kms.key", &scope, &k.alias_name()).into_owned()
+    });
     buckets.chain(roles).chain(keys).collect()
 }
 
@@ -70,7 +83,6 @@ pub fn build<'k>(
 ) -> (Desired, Vec<Diagnostic>) {
     let mut desired = Desired { relinquished: relinquished(spec), ..Desired::default() };
     let mut problems = Vec::new();
-    let mut real: HashMap<Identity, Address> = HashMap::new();
     for kind in kinds {
         let (resources, found) = kind.desire(spec, facts, chains);
         problems.extend(found);
@@ -88,21 +100,22 @@ pub fn build<'k>(
                 }
                 continue;
             }
-            let identity = Identity::new(kind.name(), &resource.wish.scope, &resource.wish.physical_id);
-            if let Some(other) = real.insert(identity, resource.address.clone()) {
-                problems.push(
-                    Diagnostic::error(
-                        "same-object",
-                        format!(
-                            "{other} and {} are the same object: `{}`",
-                            resource.address, resource.wish.physical_id
-                        ),
-                    )
-                    .at(resource.wish.source.clone())
-                    .help("one real object has one entry"),
-                );
-            }
             desired.resources.insert(resource.address.clone(), Arc::new(resource));
+        }
+    }
+    let mut real: HashMap<Identity<'_>, &Address> = HashMap::with_capacity(desired.resources.len());
+    for resource in desired.resources.values() {
+        let (address, wish) = (&resource.address, &resource.wish);
+        let identity = Identity::new(address.kind().as_str(), &wish.scope, &wish.physical_id);
+        if let Some(other) = real.insert(identity, address) {
+            problems.push(
+                Diagnostic::error(
+                    "same-object",
+                    format!("{other} and {address} are the same object: `{}`", wish.physical_id),
+                )
+                .at(wish.source.clone())
+                .help("one real object has one entry"),
+            );
         }
     }
     for resource in desired.resources.values() {

@@ -29,7 +29,6 @@ pub struct Left {
 /// policies that others share and in roles.
 #[must_use]
 pub fn left(spec: &Spec, desired: &Desired, state: &State, marked: &[Marked]) -> Left {
-    let identity = |kind: &str, scope: &Scope, id: &str| Identity::new(kind, scope, id);
     let wished = desired.resources.values().map(|r| (&r.address, &r.wish.scope, r.wish.physical_id.as_str()));
     let stored = state.resources.iter();
     let owned = stored.flat_map(|(address, owned)| {
@@ -39,11 +38,11 @@ pub fn left(spec: &Spec, desired: &Desired, state: &State, marked: &[Marked]) ->
     let mut wholes: Vec<(Address, Scope, String)> =
         wished.clone().map(|(address, scope, id)| (address.clone(), scope.clone(), id.to_owned())).collect();
     let mut seen: BTreeSet<Identity> =
-        wished.chain(owned).map(|(address, scope, id)| identity(address.kind().as_str(), scope, id)).collect();
+        wished.chain(owned).map(|(address, scope, id)| Identity::new(address.kind().as_str(), scope, id)).collect();
     let mut found = Left::default();
     let taken = |address: &Address| desired.resources.contains_key(address) || state.resources.contains_key(address);
     for thing in marked {
-        if !seen.insert(identity(thing.address.kind().as_str(), &thing.scope, &thing.physical_id)) {
+        if !seen.insert(Identity::new(thing.address.kind().as_str(), &thing.scope, &thing.physical_id)) {
             continue;
         }
         if taken(&thing.address) || found.things.contains_key(&thing.address) {
@@ -61,7 +60,7 @@ pub fn left(spec: &Spec, desired: &Desired, state: &State, marked: &[Marked]) ->
     for (whole, scope, id) in &wholes {
         let mut add = |kind: &'static str, name: String, id: String, needs: Option<&Address>| {
             let address = Address::new(kind, name);
-            if taken(&address) || !seen.insert(identity(kind, scope, &id)) {
+            if taken(&address) || !seen.insert(Identity::new(kind, scope, &id).into_owned()) {
                 return;
             }
             let of = Reference { to: whole.clone(), part: is_part(kind) };

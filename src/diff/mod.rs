@@ -276,18 +276,18 @@ fn exists_elsewhere(desired: &Desired, address: &Address, owned: &Owned) -> bool
     desired.relinquished.contains(&identity_of(address, owned))
 }
 
-fn identity_of(address: &Address, owned: &Owned) -> Identity {
+fn identity_of<'a>(address: &'a Address, owned: &'a Owned) -> Identity<'a> {
     Identity::new(address.kind().as_str(), &owned.scope, &owned.physical_id)
 }
 
-fn identity_of_wish(wanted: &Resource) -> Identity {
+fn identity_of_wish(wanted: &Resource) -> Identity<'_> {
     Identity::new(wanted.address.kind().as_str(), &wanted.wish.scope, &wanted.wish.physical_id)
 }
 
 /// Things whose key was renamed in the spec: the new address, and the old one under which the state knows the same object.
 /// Deleting the old one would delete what the new one means.
 fn renamed<'a>(desired: &'a Desired, state: &'a State) -> BTreeMap<&'a Address, &'a Address> {
-    let orphans: BTreeMap<Identity, &Address> = state
+    let orphans: BTreeMap<Identity<'_>, &Address> = state
         .resources
         .iter()
         .filter(|(address, _)| !desired.resources.contains_key(*address))

@@ -98,9 +98,9 @@ fn what_the_spec_says_is_managed_elsewhere_is_not_deleted() {
     let mut nothing = Desired::default();
     let found = |desired: &Desired| verdict(desired, &seen("x", Some(body("old")), "p"), Some(owned("x", "old")), "x");
     assert!(matches!(found(&nothing), Verdict::Delete { .. }));
-    nothing.relinquished.insert(Identity::new(KIND, &scope(), "another"));
+    nothing.relinquished.insert(Identity::new(KIND, &scope(), "another").into_owned());
     assert!(matches!(found(&nothing), Verdict::Delete { .. }), "the entry names another thing now");
-    nothing.relinquished.insert(Identity::new(KIND, &scope(), "r"));
+    nothing.relinquished.insert(Identity::new(KIND, &scope(), "r").into_owned());
     assert!(matches!(found(&nothing), Verdict::Forget { before: Some(_), .. }));
 }
 
