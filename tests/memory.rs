@@ -1147,6 +1147,30 @@ grants:
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_somebody_changes_while_a_step_waits_stops_it() {
+        let project = Project::new("p", Cloud::new());
+        project.cloud.not_yet("aws.s3.bucket_policy.weights", usize::MAX);
+        let spec = spec(SERVING);
+        let (applied, ()) = tokio::join!(project.apply(&spec), async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let mut world = project.cloud.world();
+            let policy = world.find("aws.s3.bucket_policy", "acme-weights");
+            world.add_statement(&policy, foreign_statement());
+            drop(world);
+            project.cloud.mend();
+        });
+        let undone = applied.undone();
+        let Some(Outcome::Failed { why, .. }) = undone.get("aws.s3.bucket_policy.weights") else {
+            panic!("{undone:?}")
+        };
+        assert!(why.contains("while it was waited for, it") && why.contains("make the plan anew"), "{why}");
+        assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"], json!([foreign_statement()]));
+        project.apply_all(&spec).await;
+        project.assert_settled(&spec).await;
+        assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"][0], foreign_statement());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_write_that_shows_late_is_read_again() {
         let project = Project::new("p", Cloud::new());
         for address in ["aws.iam.role.loader", "aws.s3.bucket.weights", "kubernetes.service_account.loader"] {

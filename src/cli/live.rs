@@ -318,7 +318,14 @@ impl Work<'_> {
         let planned = self.look(&*self.backend().await?, &self.guard_of(allow, false)?, &addresses(target)?).await?;
         let wire = wire::plan(&planned.plan, &planned.changes, &planned.findings, self.requests());
         let wire = Document::of(&wire).map_err(|e| Failure::new(e.to_string()))?;
-        let report = self.report(&planned, out);
+        let applicable =
+            self.applicable(&planned).and_then(|()| whole(&planned.plan, allow.partial, "it was not saved"));
+        // What is told to be saved was saved.
+        let saved = match (out, &applicable) {
+            (Some(path), Ok(())) => save_plan(path, &PlanFile::new(planned.plan.clone(), wire.clone())),
+            _ => Ok(()),
+        };
+        let report = self.report(&planned, out.filter(|_| applicable.is_ok() && saved.is_ok()));
         if let (Format::Json, Err(Failure { message: Some(hint) })) = (format, not_lost(&planned.state, &planned.lost))
         {
             self.ui.tell(&hint);
@@ -328,29 +335,32 @@ impl Work<'_> {
             Format::Text => render::terminal(&report, self.ui.palette()),
             Format::Markdown => render::markdown(&report),
         });
-        if !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0 {
-            let reasons: Vec<String> = planned.refusals.iter().map(ToString::to_string).collect();
-            let reasons = if reasons.is_empty() { "the findings forbid it".to_owned() } else { reasons.join("; ") };
-            return Err(Failure::new(format!("this cannot be applied: {reasons}")));
-        }
-        whole(&planned.plan, allow.partial, "it was not saved")?;
-        let differs = !planned.plan.is_empty();
-        if let Some(path) = out {
-            save_plan(path, &PlanFile::new(planned.plan, wire))?;
-        }
-        Ok(if detailed && differs { Exit::Differs } else { Exit::Ok })
+        applicable?;
+        saved?;
+        Ok(if detailed && !planned.plan.is_empty() { Exit::Differs } else { Exit::Ok })
     }
 
-    fn report(&self, planned: &Planned, out: Option<&Path>) -> report::Report {
+    /// Refuses what the guard or a finding forbids.
+    fn applicable(&self, planned: &Planned) -> Result<(), Failure> {
+        if planned.refusals.is_empty() && forbidding(&planned.findings, self.allowed) == 0 {
+            return Ok(());
+        }
+        let reasons: Vec<String> = planned.refusals.iter().map(ToString::to_string).collect();
+        let reasons = if reasons.is_empty() { "the findings forbid it".to_owned() } else { reasons.join("; ") };
+        Err(Failure::new(format!("this cannot be applied: {reasons}")))
+    }
+
+    /// The report, with the file that the plan was saved to.
+    fn report(&self, planned: &Planned, saved: Option<&Path>) -> report::Report {
         let findings = self.ui.shown(&planned.findings);
         let changes = Some(planned.changes.as_slice());
         let mut report = report::plan(&planned.plan, changes, &findings, &planned.refusals, &planned.unknown);
         if !planned.plan.is_empty() {
             report.footer.push(format!("Plan digest {}", planned.plan.digest()));
         }
-        let refused = !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0;
-        if let Some(path) = out.filter(|_| !refused) {
-            report.footer.push(format!("Saved: apply exactly this with `bailiwick apply {}`", path.display()));
+        if let Some(path) = saved {
+            let partial = if planned.plan.left_out.is_empty() { "" } else { " --partial" };
+            report.footer.push(format!("Saved: apply exactly this with `bailiwick apply {}{partial}`", path.display()));
         }
         if let Err(Failure { message: Some(hint) }) = not_lost(&planned.state, &planned.lost) {
             report.footer.push(hint);

@@ -479,7 +479,8 @@ impl Run<'_> {
         name.is_some_and(|name| self.gone.contains(&(arn.account.as_str(), name)))
     }
 
-    /// Calls the API, and again as long as something that was just made is not known everywhere.
+    /// Calls the API, and again as long as something that was just made is not known everywhere and nobody else touches the
+    /// thing meanwhile.
     async fn write(
         &self,
         step: &Step,
@@ -505,6 +506,8 @@ impl Run<'_> {
                         let why = format!("{why} (waited {} s)", waited.as_secs());
                         return Err(WriteError::NotYet { what, awaited, why });
                     }
+                    // What was refused may have been the last of several calls.
+                    let before = self.look(step, target).await;
                     self.engine.sink.take(Event::Waiting { step: step.name.clone(), awaited, pause });
                     self.sleep(pause).await;
                     // The entry that announced the call is as old as the wait: the lock may be somebody else's by now.
@@ -514,11 +517,29 @@ impl Run<'_> {
                             why: format!("{why}, and it was not tried again: {error}"),
                         });
                     }
+                    if let Some(moved) = self.moved_meanwhile(step, live, target, &before).await {
+                        return Err(WriteError::Failed {
+                            what,
+                            why: format!("{why}; while it was waited for, {moved}"),
+                        });
+                    }
                     waited += pause;
                     pause = (pause * 2).min(limits.pause * 8);
                 }
                 other => return other,
             }
+        }
+    }
+
+    /// What somebody else did to a step's thing since it was looked at, if anything.
+    async fn moved_meanwhile(&self, step: &Step, live: &dyn AnyLive, target: &Target, before: &Seen) -> Option<String> {
+        let now = self.look(step, target).await;
+        match (before, &now) {
+            (Seen::Unreadable { why, .. }, _) | (_, Seen::Unreadable { why, .. }) => {
+                Some(format!("it could not be looked at: {why}"))
+            }
+            _ if before.fingerprint() == now.fingerprint() || self.names_what_was_taken_away(step, live, &now) => None,
+            _ => Some(moved(step, live, &now)),
         }
     }
 
