@@ -95,6 +95,16 @@ fn everything_that_uses_the_state_works_with_a_bucket() {
 }
 
 #[test]
+fn a_bucket_of_the_state_that_is_not_there_is_told_with_what_to_do() {
+    let world = seeded(&SPEC.replace("bucket: acme-state", "bucket: acme-gone"));
+    for command in [&["plan"][..], &["apply", "--yes"], &["drift"], &["state", "rebuild", "--yes"]] {
+        let ran = world.bailiwick(command).exits(1);
+        ran.says(&["NoSuchBucket", "nothing was written there", "make `acme-gone`, or name another under `backend`"]);
+    }
+    assert_eq!(writes(&world), 0);
+}
+
+#[test]
 fn the_second_of_two_applies_is_told_who_is_at_work() {
     let mut world = seeded(SPEC);
     let gate = gate_before_the_role(&world);

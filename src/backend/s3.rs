@@ -62,7 +62,22 @@ impl S3Objects {
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
-        BackendError::Store { what: format!("{verb} {}", self.place(key)), why: answer(error) }
+        let owner = self.owner.as_ref().map_or_else(String::new, |id| format!(" account {id} and"));
+        let advice = match code(error) {
+            Some("NoSuchBucket") => format!(
+                "nothing was written there: the bucket of the state is made by hand; make `{}`, or name another under `backend`",
+                self.bucket
+            ),
+            Some("AccessDenied") => format!(
+                "nothing was written there: `{}` must belong to{owner} give the caller s3:ListBucket, and s3:GetObject, \
+                 s3:PutObject and s3:DeleteObject below the prefix",
+                self.bucket
+            ),
+            _ => String::new(),
+        };
+        let why = answer(error);
+        let why = if advice.is_empty() { why } else { format!("{why}\n  {advice}") };
+        BackendError::Store { what: format!("{verb} {}", self.place(key)), why }
     }
 
     async fn read(&self, key: &str) -> Result<Option<Object>, BackendError> {
