@@ -571,7 +571,7 @@ impl Work<'_> {
             if let Some(unknown) = adopted.iter().find(|a| !is_known(a)) {
                 return Err(Failure::new(format!("`{unknown}` is not in the spec, and nothing carries its mark")));
             }
-            let report = report::reclaimed(&state.project, state.resources.len(), &found, orphans);
+            let report = report::reclaimed(&state, &found, orphans);
             self.ui.result(&render::terminal(&report, self.ui.palette()));
             let unreadable = !found.unreadable.is_empty() || (orphans && !found.unlisted.is_empty());
             let orphans = if orphans { found.left } else { BTreeMap::new() };

@@ -14,6 +14,7 @@ use crate::diff::{Drift, DriftClass, Reclaimed};
 use crate::document::is_policy;
 use crate::event::{Outcome, Outcomes};
 use crate::plan::{ActionKind, Phase, Plan, Refusal, Step, Summary};
+use crate::state::{Owned, State};
 
 /// A report: a headline, sections, and a last line.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -399,9 +400,9 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[Finding]) -> Report {
     Report { headline, sections, footer: Vec::new() }
 }
 
-/// What was found of a lost state, of which `known` things are still in it.
+/// What was found of a lost state, beside what is still in it.
 #[must_use]
-pub fn reclaimed(project: &str, known: usize, found: &Reclaimed, orphans: bool) -> Report {
+pub fn reclaimed(state: &State, found: &Reclaimed, orphans: bool) -> Report {
     let row = |mark, address: &Address, place: String, notes: Vec<String>| Row {
         mark,
         title: address.to_string(),
@@ -430,7 +431,7 @@ pub fn reclaimed(project: &str, known: usize, found: &Reclaimed, orphans: bool) 
     });
     let unreadable =
         found.unreadable.iter().map(|(address, why)| row(Mark::Warn, address, String::new(), vec![why.clone()]));
-    let fate = |owned: &crate::state::Owned| match (orphans, owned.adopted) {
+    let fate = |owned: &Owned| match (orphans, owned.adopted) {
         (false, _) => "it is left alone".to_owned(),
         (true, true) => "it existed before: the next plan releases it".to_owned(),
         (true, false) => "the next plan takes it away".to_owned(),
@@ -459,7 +460,14 @@ pub fn reclaimed(project: &str, known: usize, found: &Reclaimed, orphans: bool) 
     let sections = sections.into_iter().filter(|(_, rows)| !rows.is_empty());
     let sections = sections.map(|(title, rows)| Section { title: title.into(), rows }).collect();
     let (n, unread, absent) = (found.ours.len(), found.unreadable.len(), found.absent.len());
+    // A run that was cut off leaves entries of which nobody knows yet whether they are there.
+    let known = state.resources.values().filter(|owned| owned.body.is_some()).count();
+    let cut_off = state.resources.len() - known;
+    let project = &state.project;
     let mut headline = format!("{project}: {n} to take into the state, {known} in it already, {absent} not there");
+    if cut_off > 0 {
+        headline = format!("{headline}, {cut_off} of a run that was cut off, which the next plan looks at");
+    }
     if unread > 0 {
         headline = format!("{headline}, {unread} could not be looked at");
     }
@@ -530,4 +538,37 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
     }
     let sections = if rows.is_empty() { Vec::new() } else { vec![Section { title: "Not done".into(), rows }] };
     Report { headline, sections, footer }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Document;
+    use crate::spec::OnDestroy;
+    use crate::state::Lineage;
+
+    #[test]
+    fn what_a_cut_off_run_left_open_is_not_told_as_known() {
+        let mut state = State::new("p", Lineage("l".into()));
+        for (name, body) in [("done", Some(Document::default())), ("open", None)] {
+            let owned = Owned {
+                scope: Scope::Cluster { cluster: "c".into() },
+                physical_id: name.into(),
+                adopted: false,
+                body,
+                fingerprint: None,
+                unique_id: None,
+                references: Vec::new(),
+                on_destroy: OnDestroy::Delete,
+                protect: false,
+                former: None,
+            };
+            state.resources.insert(Address::new("aws.iam.role", name), owned);
+        }
+        assert_eq!(
+            reclaimed(&state, &Reclaimed::default(), false).headline,
+            "p: 0 to take into the state, 1 in it already, 0 not there, 1 of a run that was cut off, which the next plan \
+             looks at"
+        );
+    }
 }
