@@ -19,7 +19,6 @@ use bailiwick::backend::{
     Objects, Settings, Version,
 };
 use bailiwick::document::Document;
-use bailiwick::spec::OnDestroy;
 use bailiwick::state::{Entry, Happening, Lineage, Owned, State};
 
 /// Makes backends that share one place, as processes on several machines would.
@@ -44,18 +43,11 @@ fn address(name: &str) -> Address {
 
 fn owned(name: &str) -> Owned {
     let (account, id) = ("a".to_owned(), AccountId("1".repeat(12)));
-    Owned {
-        scope: Scope::Account { account, id, region: Region("us-east-1".into()) },
-        physical_id: name.into(),
-        adopted: false,
-        body: Some(Document::from(serde_json::json!({ "name": name }))),
-        fingerprint: None,
-        unique_id: None,
-        references: Vec::new(),
-        on_destroy: OnDestroy::Delete,
-        protect: false,
-        former: None,
-    }
+    Owned::new(
+        Scope::Account { account, id, region: Region("us-east-1".into()) },
+        name,
+        Some(Document::from(serde_json::json!({ "name": name }))),
+    )
 }
 
 fn entry(serial: u64, name: &str, happening: Happening) -> Entry {

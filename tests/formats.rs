@@ -28,18 +28,7 @@ fn owned(name: &str) -> Owned {
 }
 
 fn owned_before() -> Owned {
-    Owned {
-        scope: Scope::Cluster { cluster: "c".into() },
-        physical_id: "c/n/s".into(),
-        adopted: false,
-        body: None,
-        fingerprint: None,
-        unique_id: None,
-        references: Vec::new(),
-        on_destroy: OnDestroy::Delete,
-        protect: false,
-        former: None,
-    }
+    Owned::new(Scope::Cluster { cluster: "c".into() }, "c/n/s", None)
 }
 
 fn state() -> State {

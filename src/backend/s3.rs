@@ -62,22 +62,19 @@ impl S3Objects {
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
-        let owner = self.owner.as_ref().map_or_else(String::new, |id| format!(" account {id} and"));
+        let store = BackendError::Store { what: format!("{verb} {}", self.place(key)), why: answer(error) };
+        let bucket = &self.bucket;
         let advice = match code(error) {
             Some("NoSuchBucket") => format!(
-                "nothing was written there: the bucket of the state is made by hand; make `{}`, or name another under `backend`",
-                self.bucket
+                "nothing was written there: the bucket of the state is made by hand; make `{bucket}`, or name another under `backend`"
             ),
             Some("AccessDenied") => format!(
-                "nothing was written there: `{}` must belong to{owner} give the caller s3:ListBucket, and s3:GetObject, \
-                 s3:PutObject and s3:DeleteObject below the prefix",
-                self.bucket
+                "nothing was written there: `{bucket}` must belong to the account that `backend` names, and give the caller \
+                 s3:ListBucket, and s3:GetObject, s3:PutObject and s3:DeleteObject below the prefix"
             ),
-            _ => String::new(),
+            _ => return store,
         };
-        let why = answer(error);
-        let why = if advice.is_empty() { why } else { format!("{why}\n  {advice}") };
-        BackendError::Store { what: format!("{verb} {}", self.place(key)), why }
+        BackendError::Advised { why: Box::new(store), advice }
     }
 
     async fn read(&self, key: &str) -> Result<Option<Object>, BackendError> {

@@ -315,14 +315,20 @@ impl Work<'_> {
         target: &[String],
         allow: &Allow,
     ) -> Ended {
-        let planned = self.look(&*self.backend().await?, &self.guard_of(allow, false)?, &addresses(target)?).await?;
+        let mut planned =
+            self.look(&*self.backend().await?, &self.guard_of(allow, false)?, &addresses(target)?).await?;
         let wire = wire::plan(&planned.plan, &planned.changes, &planned.findings, self.requests());
-        let wire = Document::of(&wire).map_err(|e| Failure::new(e.to_string()))?;
+        let mut wire = Document::of(&wire).map_err(|e| Failure::new(e.to_string()))?;
         let applicable =
             self.applicable(&planned).and_then(|()| whole(&planned.plan, allow.partial, "it was not saved"));
         // What is told to be saved was saved.
         let saved = match (out, &applicable) {
-            (Some(path), Ok(())) => save_plan(path, &PlanFile::new(planned.plan.clone(), wire.clone())),
+            (Some(path), Ok(())) => {
+                let file = PlanFile::new(planned.plan, wire);
+                let saved = save_plan(path, &file);
+                (planned.plan, wire) = (file.plan, file.report);
+                saved
+            }
             _ => Ok(()),
         };
         let report = self.report(&planned, out.filter(|_| applicable.is_ok() && saved.is_ok()));

@@ -88,18 +88,7 @@ pub fn left(spec: &Spec, desired: &Desired, state: &State, marked: &[Marked]) ->
 
 /// What the state would know of a thing that it has never seen.
 fn stub(scope: Scope, physical_id: String, references: Vec<Reference>) -> Owned {
-    Owned {
-        scope,
-        physical_id,
-        adopted: false,
-        body: None,
-        fingerprint: None,
-        unique_id: None,
-        references,
-        on_destroy: OnDestroy::Delete,
-        protect: false,
-        former: None,
-    }
+    Owned { references, ..Owned::new(scope, physical_id, None) }
 }
 
 impl Reclaimed {

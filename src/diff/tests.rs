@@ -27,18 +27,7 @@ fn body(trust: &str) -> Document {
 }
 
 fn owned(key: &str, trust: &str) -> (Address, Owned) {
-    let owned = Owned {
-        scope: scope(),
-        physical_id: "r".into(),
-        adopted: false,
-        body: Some(body(trust)),
-        fingerprint: None,
-        unique_id: None,
-        references: Vec::new(),
-        on_destroy: OnDestroy::Delete,
-        protect: false,
-        former: None,
-    };
+    let owned = Owned::new(scope(), "r", Some(body(trust)));
     (Address::new(KIND, key), owned)
 }
 

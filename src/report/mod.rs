@@ -544,25 +544,13 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
 mod tests {
     use super::*;
     use crate::document::Document;
-    use crate::spec::OnDestroy;
     use crate::state::Lineage;
 
     #[test]
     fn what_a_cut_off_run_left_open_is_not_told_as_known() {
         let mut state = State::new("p", Lineage("l".into()));
         for (name, body) in [("done", Some(Document::default())), ("open", None)] {
-            let owned = Owned {
-                scope: Scope::Cluster { cluster: "c".into() },
-                physical_id: name.into(),
-                adopted: false,
-                body,
-                fingerprint: None,
-                unique_id: None,
-                references: Vec::new(),
-                on_destroy: OnDestroy::Delete,
-                protect: false,
-                former: None,
-            };
+            let owned = Owned::new(Scope::Cluster { cluster: "c".into() }, name, body);
             state.resources.insert(Address::new("aws.iam.role", name), owned);
         }
         assert_eq!(

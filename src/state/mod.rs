@@ -85,6 +85,25 @@ pub struct Owned {
     pub former: Option<Box<Owned>>,
 }
 
+impl Owned {
+    /// What was made as described and depends on nothing; without a description, what nobody has looked at yet.
+    #[must_use]
+    pub fn new(scope: Scope, physical_id: impl Into<String>, body: Option<Document>) -> Self {
+        Self {
+            scope,
+            physical_id: physical_id.into(),
+            adopted: false,
+            body,
+            fingerprint: None,
+            unique_id: None,
+            references: Vec::new(),
+            on_destroy: OnDestroy::Delete,
+            protect: false,
+            former: None,
+        }
+    }
+}
+
 /// Why a state cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {

@@ -3,22 +3,11 @@ use crate::address::{AccountId, Region};
 use serde_json::json;
 
 fn owned(name: &str) -> Owned {
-    Owned {
-        scope: Scope::Account {
-            account: "a".into(),
-            id: AccountId("1".repeat(12)),
-            region: Region("us-east-1".into()),
-        },
-        physical_id: name.into(),
-        adopted: false,
-        body: Some(Document::from(json!({ "name": name }))),
-        fingerprint: None,
-        unique_id: None,
-        references: Vec::new(),
-        on_destroy: OnDestroy::Delete,
-        protect: false,
-        former: None,
-    }
+    Owned::new(
+        Scope::Account { account: "a".into(), id: AccountId("1".repeat(12)), region: Region("us-east-1".into()) },
+        name,
+        Some(Document::from(json!({ "name": name }))),
+    )
 }
 
 fn address(name: &str) -> Address {
