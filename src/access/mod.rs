@@ -25,7 +25,7 @@ pub use ask::{Answer, AskError, Target, Verdict};
 pub use change::{AccessChange, Crossing, Direction, Group, between_policies, diff};
 pub use identity::{identity_statements, render_for_owner};
 pub use lockout::{Guarded, lockout, together};
-pub use pack::{INLINE_NAME, PackError, Packed, fits_inline, pack, packed};
+pub use pack::{INLINE_NAME, PackError, Packed, pack, packed, spilled};
 pub use principal::principals;
 pub use resource::{bucket_statements, key_statements, own_sid, sid_prefix};
 pub use trust::{role_trust, trusted_roles};

@@ -58,11 +58,19 @@ pub fn packed(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Result
     )
 }
 
+/// What of a role's grants goes into managed policies. Nothing, also where they fit nowhere: that is for [`packed`] to tell.
+#[must_use]
+pub fn spilled(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Vec<Policy> {
+    if fits_inline(spec, chains, role) {
+        return Vec::new();
+    }
+    packed(spec, facts, chains, role).map(|packed| packed.managed).unwrap_or_default()
+}
+
 /// Whether a role's grants need no managed policy for sure, told without writing them down, since most roles have few. What
 /// a grant adds are statements on objects, lists, the bucket and its key, and a role to assume; its prefix stands in three
 /// places, where each character may take the four of an escape.
-#[must_use]
-pub fn fits_inline(spec: &Spec, chains: &Chains, role: &str) -> bool {
+fn fits_inline(spec: &Spec, chains: &Chains, role: &str) -> bool {
     let is_alone = spec.roles.get(role).is_none_or(|own| own.inline.is_empty());
     let most = |chain: &Chain| {
         let actions = match &chain.access {

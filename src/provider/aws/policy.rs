@@ -54,12 +54,8 @@ impl Kind for ManagedPolicy {
             want.add(Wish::new(key, spec.account_scope(&policy.account), policy.arn(spec), body).at(source));
         }
         for (key, role) in chains.roles().iter().filter(|(_, role)| role.managed) {
-            if access::fits_inline(spec, chains, key) {
-                continue;
-            }
-            // Grants that do not fit are reported with the role's inline policies.
-            let Ok(packed) = access::packed(spec, facts, chains, key) else { continue };
-            for (document, overflow) in packed.managed.into_iter().zip(overflow(spec, key, role)) {
+            let spilled = access::spilled(spec, facts, chains, key);
+            for (document, overflow) in spilled.into_iter().zip(overflow(spec, key, role)) {
                 let body = ManagedPolicyBody {
                     name: overflow.iam_name,
                     path: "/".into(),

@@ -48,12 +48,8 @@ impl Kind for RolePolicyAttachment {
                 }
                 want.add(wish);
             }
-            if access::fits_inline(spec, chains, key) {
-                continue;
-            }
-            // Grants that do not fit are reported with the role's inline policies.
-            let Ok(packed) = access::packed(spec, facts, chains, key) else { continue };
-            for (_, overflow) in packed.managed.iter().zip(super::policy::overflow(spec, key, role)) {
+            let spilled = access::spilled(spec, facts, chains, key);
+            for (_, overflow) in spilled.iter().zip(super::policy::overflow(spec, key, role)) {
                 let source = super::role_policy::first_grant(spec, chains, key);
                 want.add(wish(overflow.arn).after("aws.iam.policy", &overflow.name).at(source));
             }
