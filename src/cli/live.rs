@@ -679,7 +679,7 @@ impl Work<'_> {
 fn waits(counts: &Counts) -> String {
     let each = counts.waited.iter().map(|(service, waited)| {
         let throttled = counts.throttled.get(service).map(|n| format!(", {n} throttled")).unwrap_or_default();
-        format!("{service} {:.1} s{throttled}", waited.as_secs_f64())
+        format!("{} {:.1} s{throttled}", service.name(), waited.as_secs_f64())
     });
     format!("Waited for answers, added up: {}", each.collect::<Vec<_>>().join("; "))
 }

@@ -313,11 +313,9 @@ impl Intercept for Door {
         &self,
         _context: &BeforeTransmitInterceptorContextRef<'_>,
         _components: &RuntimeComponents,
-        bag: &mut ConfigBag,
+        _bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let Some(metadata) = bag.load::<Metadata>() {
-            self.requests.sent(self.service.name(), metadata.name());
-        }
+        self.requests.sent(self.service);
         Ok(())
     }
 

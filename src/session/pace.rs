@@ -109,7 +109,9 @@ impl Pace {
     pub async fn enter(&self, intent: Intent) -> Place<'_> {
         let place = Place(self.places.acquire().await.ok());
         let wait = self.bucket(intent).take(Instant::now());
-        tokio::time::sleep(wait).await;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
         place
     }
 
@@ -174,7 +176,7 @@ impl Bucket {
     }
 }
 
-/// Counts requests by service and operation, the time that answers took, and answers that said "slow down".
+/// Counts requests by service, the time that answers took, and answers that said "slow down".
 #[derive(Debug, Default)]
 pub struct Requests {
     counts: Mutex<Counts>,
@@ -185,14 +187,14 @@ pub struct Requests {
 /// A reading of the counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Requests sent, retries included, by service (lowercase) and operation.
-    pub sent: BTreeMap<(String, String), u64>,
-    /// How long their answers took, added up, by service.
-    pub waited: BTreeMap<String, Duration>,
+    /// Requests sent, retries included.
+    pub sent: BTreeMap<Service, u64>,
+    /// How long their answers took, added up.
+    pub waited: BTreeMap<Service, Duration>,
     /// The time from the first request to the last answer.
     pub elapsed: Duration,
-    /// Answers that said "slow down", by service.
-    pub throttled: BTreeMap<String, u64>,
+    /// Answers that said "slow down".
+    pub throttled: BTreeMap<Service, u64>,
 }
 
 impl Requests {
@@ -201,8 +203,8 @@ impl Requests {
     }
 
     /// Counts one request.
-    pub fn sent(&self, service: &str, operation: &str) {
-        *self.counts().sent.entry((service.to_lowercase(), operation.to_owned())).or_default() += 1;
+    pub fn sent(&self, service: Service) {
+        *self.counts().sent.entry(service).or_default() += 1;
     }
 
     /// Adds the time that an answer took which has just come.
@@ -210,13 +212,13 @@ impl Requests {
         let now = Instant::now();
         let begun = *self.begun.get_or_init(|| now - time);
         let mut counts = self.counts();
-        *counts.waited.entry(service.name().to_owned()).or_default() += time;
+        *counts.waited.entry(service).or_default() += time;
         counts.elapsed = counts.elapsed.max(now - begun);
     }
 
     /// Counts one answer that said "slow down".
     pub fn throttled(&self, service: Service) {
-        *self.counts().throttled.entry(service.name().to_owned()).or_default() += 1;
+        *self.counts().throttled.entry(service).or_default() += 1;
     }
 
     /// The counters as they stand.
@@ -229,12 +231,8 @@ impl Requests {
 impl Counts {
     /// The number of requests by service.
     #[must_use]
-    pub fn by_service(&self) -> BTreeMap<&str, u64> {
-        let mut sent = BTreeMap::new();
-        for ((service, _), n) in &self.sent {
-            *sent.entry(service.as_str()).or_default() += n;
-        }
-        sent
+    pub fn by_service(&self) -> BTreeMap<&'static str, u64> {
+        self.sent.iter().map(|(service, n)| (service.name(), *n)).collect()
     }
 
     /// The number of answers that said "slow down".
@@ -315,8 +313,8 @@ mod tests {
     async fn what_was_asked_is_told_in_a_line() {
         let requests = Requests::default();
         assert_eq!(requests.read().to_string(), "Requests: none (0.0 s, 0 throttled)");
-        for (service, operation) in [("iam", "GetRole"), ("IAM", "ListRoles"), ("s3", "HeadBucket")] {
-            requests.sent(service, operation);
+        for service in [Service::S3, Service::Iam, Service::Iam] {
+            requests.sent(service);
         }
         tokio::time::advance(seconds(2.0)).await;
         requests.waited(Service::S3, seconds(1.5));

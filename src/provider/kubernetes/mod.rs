@@ -58,15 +58,11 @@ mod api {
         }
 
         /// Sends one request, counted and at the cluster's pace.
-        async fn call<T>(
-            &self,
-            (operation, intent): (&str, Intent),
-            request: impl Future<Output = kube::Result<T>>,
-        ) -> kube::Result<T> {
+        async fn call<T>(&self, intent: Intent, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
             let pace = self.cloud.pace(&self.scope, Service::Kubernetes);
             let _place = pace.enter(intent).await;
             let requests = self.cloud.requests();
-            requests.sent(Service::Kubernetes.name(), operation);
+            requests.sent(Service::Kubernetes);
             let begun = Instant::now();
             let answer = request.await;
             requests.waited(Service::Kubernetes, begun.elapsed());
@@ -82,13 +78,13 @@ mod api {
         }
 
         /// Reads, and again as long as the API server has no time, but not without end.
-        async fn read<T, Fut>(&self, operation: &str, mut request: impl FnMut() -> Fut) -> kube::Result<T>
+        async fn read<T, Fut>(&self, mut request: impl FnMut() -> Fut) -> kube::Result<T>
         where
             Fut: Future<Output = kube::Result<T>>,
         {
             let mut most = FIRST_PAUSE;
             for _ in 1..ATTEMPTS {
-                match self.call((operation, Intent::Read), request()).await {
+                match self.call(Intent::Read, request()).await {
                     Err(Error::Api(status)) if matches!(status.code, 429 | 503 | 504) => {
                         tokio::time::sleep(most.mul_f64(fastrand::f64())).await;
                         most *= 2;
@@ -96,7 +92,7 @@ mod api {
                     answer => return answer,
                 }
             }
-            self.call((operation, Intent::Read), request()).await
+            self.call(Intent::Read, request()).await
         }
 
         /// Reads an object, or nothing if there is none of that name.
@@ -109,7 +105,7 @@ mod api {
         where
             K: Clone + DeserializeOwned + Debug,
         {
-            match self.read("Get", || api.get(name)).await {
+            match self.read(|| api.get(name)).await {
                 Ok(found) => Ok(Some(found)),
                 Err(error) if is_missing(&error, name) => Ok(None),
                 Err(error) => Err(read_error(what, &error)),
@@ -130,7 +126,7 @@ mod api {
             let mut found = Vec::new();
             let mut params = ListParams::default().limit(enough.unwrap_or(PAGE));
             loop {
-                let page = match self.read("List", || api.list(&params)).await {
+                let page = match self.read(|| api.list(&params)).await {
                     Ok(page) => page,
                     // Too much was written since the first page. A list in one answer cannot grow old.
                     Err(Error::Api(status)) if is_expired(&status) && params.limit.is_some() => {
@@ -162,9 +158,7 @@ mod api {
         {
             let params = PatchParams::apply(FIELD_MANAGER);
             let patch = Patch::Apply(configuration);
-            self.call(("Apply", Intent::Write), api.patch(name, &params, &patch))
-                .await
-                .map_err(|error| write_error(what, &error))
+            self.call(Intent::Write, api.patch(name, &params, &patch)).await.map_err(|error| write_error(what, &error))
         }
 
         /// Deletes an object if it is still the one that was looked at. Gone is fine.
@@ -180,7 +174,7 @@ mod api {
             let name = meta.name.as_deref().unwrap_or_default();
             let same = Preconditions { uid: meta.uid.clone(), resource_version: None };
             let params = DeleteParams::default().preconditions(same);
-            match self.call(("Delete", Intent::Write), api.delete(name, &params)).await {
+            match self.call(Intent::Write, api.delete(name, &params)).await {
                 Ok(_) => Ok(()),
                 Err(error) if is_missing(&error, name) => Ok(()),
                 Err(error) => Err(write_error(what, &error)),
