@@ -5,16 +5,30 @@
 //! names are not foreign, a document of which only our part is known is not judged as a whole, a permissions boundary
 //! gives nothing, and what others wrote cannot be mended by our spec.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use super::{Context, Finding, Rule};
 use crate::address::{Address, Scope};
 use crate::diagnostic::{Severity, SourceRef};
-use crate::document::Document;
+use crate::document::{Digest, Document};
 use crate::iam::{self, Check, Policy, PolicyKind, Principal, Selector, Statement, Subject, lint_together};
 use crate::kind::Resource;
 use crate::snapshot::Seen;
 use crate::spec::{RawPolicy, TrustSpec};
+
+/// What was found in policies, so that those that are checked again when the world has been looked at are not judged again.
+#[derive(Debug, Default)]
+pub struct Lints(RefCell<HashMap<Digest, Rc<[iam::Finding]>>>);
+
+impl Lints {
+    /// As [`lint_together`].
+    fn of(&self, texts: &[&str], subject: &Subject<'_>) -> Rc<[iam::Finding]> {
+        let key = Digest::of(format!("{texts:?} {subject:?}").as_bytes());
+        self.0.borrow_mut().entry(key).or_insert_with(|| lint_together(texts, subject).into()).clone()
+    }
+}
 
 /// Looks at every policy.
 pub(super) struct Lint;
@@ -226,7 +240,8 @@ impl Group<'_> {
             applying: applying.as_deref(),
             ..Subject::of(self.kind)
         };
-        lint_together(&texts, &subject)
+        let found = context.lints.of(&texts, &subject);
+        found
             .iter()
             .filter_map(|found| documents.get(found.document).and_then(|looked| self.told(context, looked, found)))
             .collect()

@@ -14,6 +14,8 @@ use crate::diagnostic::{Diagnostic, Severity, SourceRef};
 use crate::snapshot::Snapshot;
 use crate::spec::{AcceptSpec, Facts, Spec};
 
+pub use lint::Lints;
+
 /// All that a rule may look at.
 pub struct Context<'a> {
     /// The spec.
@@ -26,6 +28,8 @@ pub struct Context<'a> {
     pub desired: &'a Desired,
     /// What was seen; nothing when the check is made without looking.
     pub snapshot: Option<&'a Snapshot>,
+    /// What has been said before of the same policies.
+    pub lints: &'a Lints,
 }
 
 /// A stable code.

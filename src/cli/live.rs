@@ -262,6 +262,7 @@ impl Work<'_> {
             chains: &compiled.chains,
             desired: &prepared.desired,
             snapshot: Some(&prepared.snapshot),
+            lints: &self.project.lints,
         };
         let findings = check::run(&context, &today());
         let lost = if state.resources.is_empty() {
@@ -657,6 +658,7 @@ impl Work<'_> {
             chains: &Chains::default(),
             desired: &desired,
             snapshot: Some(&prepared.snapshot),
+            lints: &self.project.lints,
         };
         check::policies(&context, &today())
     }

@@ -10,7 +10,7 @@ use super::ui::Ui;
 use crate::access::{self, Chains};
 use crate::address::Address;
 use crate::backend::{Stored, Version};
-use crate::check::{self, Finding};
+use crate::check::{self, Finding, Lints};
 use crate::desired::{self, Desired};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kind::AnyKind;
@@ -29,6 +29,8 @@ pub struct Project {
     pub files: Vec<SourceFile>,
     /// The folder of its state.
     pub state_folder: PathBuf,
+    /// What was found in its policies.
+    pub lints: Lints,
 }
 
 /// A spec compiled with some facts.
@@ -68,7 +70,7 @@ impl Project {
             if first.is_dir() { first.as_path() } else { first.parent().unwrap_or(Path::new("")) }
         });
         let state_folder = state.map_or_else(|| beside.join("state"), Path::to_path_buf);
-        Ok(Self { spec, files, state_folder })
+        Ok(Self { spec, files, state_folder, lints: Lints::default() })
     }
 
     /// Compiles with facts. Problems and unaccepted errors among the findings are told.
@@ -103,6 +105,7 @@ impl Project {
             chains: &compiled.chains,
             desired: &compiled.desired,
             snapshot: None,
+            lints: &self.lints,
         };
         let findings = check::run(&context, today);
         Ok((compiled, findings))
@@ -164,7 +167,14 @@ fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
     let chains = access::lower(spec);
     let kinds = provider::kinds();
     let (desired, problems) = desired::build(spec, &facts, &chains, kinds.iter().map(AsRef::as_ref));
-    let context = check::Context { spec, facts: &facts, chains: &chains, desired: &desired, snapshot: None };
+    let context = check::Context {
+        spec,
+        facts: &facts,
+        chains: &chains,
+        desired: &desired,
+        snapshot: None,
+        lints: &Lints::default(),
+    };
     let findings = check::run(&context, "");
     let about_size = |code: &str| ["policy-over-quota", "policy-too-large", "too-many-attachments"].contains(&code);
     problems.into_iter().chain(findings.iter().map(Diagnostic::from)).filter(|p| about_size(p.code)).collect()

@@ -432,6 +432,7 @@ impl Project {
             chains: &chains,
             desired: &prepared.desired,
             snapshot: Some(&prepared.snapshot),
+            lints: &check::Lints::default(),
         };
         let findings = if self.checks { check::run(&context, "2026-01-01") } else { Vec::new() };
         let drift = diff::drift(&prepared.diff, |name| engine.kind(name));

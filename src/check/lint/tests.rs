@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 
+use super::Lints;
 use crate::access::lower;
 use crate::address::{AccountId, Address, Region, Scope};
 use crate::check::{self, Context, Finding};
@@ -43,8 +44,14 @@ fn check(spec: &Spec, resources: Vec<Resource>, snapshot: Option<&Snapshot>) -> 
     let desired = Desired { resources, ..Desired::default() };
     let facts = Facts::placeholders(spec);
     let chains = lower(spec);
-    let context = Context { spec, facts: &facts, chains: &chains, desired: &desired, snapshot };
-    check::policies(&context, "2026-06-01")
+    let lints = Lints::default();
+    let context = Context { spec, facts: &facts, chains: &chains, desired: &desired, snapshot, lints: &lints };
+    let findings = check::policies(&context, "2026-06-01");
+    // What was found before is found again, and not looked for anew.
+    let known = lints.0.borrow().len();
+    assert_eq!(check::policies(&context, "2026-06-01"), findings);
+    assert_eq!(lints.0.borrow().len(), known);
+    findings
 }
 
 /// The trust of a role as it is published in many a guide: any service account of the cluster may take it.

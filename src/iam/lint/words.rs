@@ -78,7 +78,9 @@ fn may_be(text: &str, kind: &ResourceType) -> bool {
         return false;
     }
     let form = kind.arn.replace('~', "*");
-    let overlap = |a: &str, b: &str| Pattern::new(a).overlaps(&Pattern::new(b));
+    // Most parts are the same, or open.
+    let plain = |a: &str, b: &str| a == b || a == "*" || b == "*";
+    let overlap = |a: &str, b: &str| plain(a, b) || Pattern::new(a).overlaps(&Pattern::new(b));
     match (arn::split(&form), arn::split(&text)) {
         (Some(form), Some(text)) => form.iter().zip(text).all(|(form, text)| overlap(form, text)),
         _ => overlap(&form, &text),
