@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::args::{Allow, ApplyFormat, Args, Class, Command, Format, StateCommand};
 use super::offline::plan_file;
 use super::project::{Compiled, Known, Project, forbidding};
-use super::state::{home, known, lock_info, locked};
+use super::state::{Meanwhile, block_on, home, known, lock_info, locked};
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now, today};
 use crate::access::{self, Chains, World};
@@ -66,12 +66,18 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
         stop,
         executing: &executing,
     };
-    super::state::block_on(async {
+    let meanwhile = if locks(command) { Meanwhile::LockIsKept } else { Meanwhile::Nothing };
+    block_on(meanwhile, async {
         tokio::select! {
             ended = work.run(command) => ended,
             exit = interrupts(ui, sender, &executing) => Ok(exit),
         }
     })
+}
+
+/// Whether a command holds the lock of the state while it works.
+fn locks(command: &Command) -> bool {
+    matches!(command, Command::Apply { .. } | Command::Destroy { .. } | Command::State { .. })
 }
 
 struct Work<'a> {
@@ -110,13 +116,9 @@ struct Planned {
 
 impl Work<'_> {
     async fn run(&self, command: &Command) -> Ended {
-        match command {
-            // These hold a lock, which is given back.
-            Command::Apply { .. } | Command::Destroy { .. } | Command::State { .. } => {
-                Box::pin(self.do_it(command)).await
-            }
-            _ => self.unless_interrupted(Box::pin(self.do_it(command))).await,
-        }
+        let work = Box::pin(self.do_it(command));
+        // A lock is given back.
+        if locks(command) { work.await } else { self.unless_interrupted(work).await }
     }
 
     /// Ends with the work, or with an interrupt that comes before anything is written.

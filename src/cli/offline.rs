@@ -102,7 +102,7 @@ pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format, en
     let Some(path) = plan else {
         let project = Project::open(ui, &args.file, args.state.as_deref())?;
         let session = state::session(&project, environment);
-        let Known { state, .. } = state::block_on(async {
+        let Known { state, .. } = state::block_on(state::Meanwhile::Nothing, async {
             let home = state::home(ui, &project, &session).await?;
             state::known(&*home, &project.spec.project).await
         })?;

@@ -98,9 +98,25 @@ pub(super) async fn known(backend: &dyn Backend, project: &str) -> Result<Known,
     })
 }
 
+/// What goes on while something is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meanwhile {
+    /// Nothing: all is done on one thread, which answers need not be handed over to.
+    Nothing,
+    /// A lock is kept, however long the computing takes.
+    LockIsKept,
+}
+
 /// Runs something that waits.
-pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+pub(super) fn block_on<T>(
+    meanwhile: Meanwhile,
+    future: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut runtime = match meanwhile {
+        Meanwhile::Nothing => tokio::runtime::Builder::new_current_thread(),
+        Meanwhile::LockIsKept => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime.worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|e| Failure::new(e.to_string()))?;
     let done = runtime.block_on(future);
     // Whoever still waits for an answer at the prompt is not waited for.
@@ -111,7 +127,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
 pub(super) fn run(ui: &Ui, args: &Args, command: &StateCommand, environment: &Environment) -> Ended {
     let project = Project::open(ui, &args.file, args.state.as_deref())?;
     let session = session(&project, environment);
-    block_on(async {
+    block_on(Meanwhile::LockIsKept, async {
         let backend = home(ui, &project, &session).await?;
         Mending { ui, project: &project, backend: &*backend, environment }.run(command).await
     })
