@@ -15,6 +15,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, Map
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::ser::Formatter;
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 /// A body as a neutral tree, kept as its canonical text: a tree in memory takes ten times as much, and most documents are
@@ -98,6 +99,13 @@ impl Document {
     pub fn field<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let mut text = serde_json::Deserializer::from_str(&self.0);
         Field { name, taken_for: PhantomData }.deserialize(&mut text).ok().flatten()
+    }
+
+    /// The text of one field, whatever it is. Nothing if it is not there.
+    #[must_use]
+    pub fn field_text(&self, name: &str) -> Option<&str> {
+        let mut text = serde_json::Deserializer::from_str(&self.0);
+        Field::<&RawValue> { name, taken_for: PhantomData }.deserialize(&mut text).ok().flatten().map(RawValue::get)
     }
 
     /// The whole, as what it is taken for.
@@ -525,6 +533,8 @@ mod tests {
         assert_eq!(document.field("a"), Some(json!({"x": "\u{e9}\n\""})));
         assert_eq!((document.field::<bool>("c"), document.field::<bool>("d")), (None, None));
         assert_eq!(Document::from(json!([1])).field::<bool>("a"), None);
+        assert_eq!(document.field_text("a"), Some(r#"{"x":"é\n\""}"#));
+        assert_eq!((document.field_text("b"), document.field_text("d")), (Some("true"), None));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::{Context, Finding, Rule};
+use super::{Context, Finding, Rule, sent};
 use crate::address::{Address, Scope};
 use crate::diagnostic::{Severity, SourceRef};
 use crate::document::{Digest, Document};
@@ -133,12 +133,17 @@ fn body_seen<'a>(context: &Context<'a>, address: &Address) -> Option<&'a Documen
     }
 }
 
+/// The statements of others that share the document with ours, as far as they have been seen.
+fn foreign(context: &Context<'_>, resource: &Resource) -> Option<Policy> {
+    let body = body_seen(context, &resource.address)?;
+    let exclusive = resource.wish.body.field("exclusive").unwrap_or(false);
+    body.field("foreign").filter(|_| !exclusive)
+}
+
 impl<'a> Looked<'a> {
     fn new(context: &Context<'a>, resource: &'a Resource, field: &str) -> Option<Self> {
         let own: Policy = resource.wish.body.field(field)?;
-        let exclusive = resource.wish.body.field("exclusive").unwrap_or(false);
-        let foreign: Option<Policy> =
-            body_seen(context, &resource.address).filter(|_| !exclusive).and_then(|body| body.field("foreign"));
+        let foreign = foreign(context, resource);
         let policy = foreign.as_ref().map_or_else(|| own.clone(), |foreign| own.merge(foreign));
         let foreign = policy.statements().iter().filter(|s| !own.statements().contains(s)).cloned().collect();
         (!policy.is_empty()).then(|| Self { resource, policy, foreign, written: written(context, &resource.address) })
@@ -223,28 +228,30 @@ fn written<'a>(context: &Context<'a>, address: &Address) -> Vec<(Vec<String>, &'
 
 impl Group<'_> {
     fn findings(&self, context: &Context<'_>) -> Vec<Finding> {
-        let read = self.documents.iter().filter_map(|(resource, field)| Looked::new(context, resource, field));
-        let documents: Vec<Looked> = read.collect();
-        let texts: Vec<String> = documents.iter().map(|d| d.policy.to_string()).collect();
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let Some(first) = documents.first() else { return Vec::new() };
-        let applying = match &first.resource.wish.scope {
+        let Some((first, _)) = self.documents.first() else { return Vec::new() };
+        // They are read as policies only when something is found in them.
+        let texts = self.documents.iter().map(|(r, field)| sent(r, field, foreign(context, r).as_ref()));
+        let texts: Vec<_> = texts.map(Option::unwrap_or_default).collect();
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+        let applying = match &first.wish.scope {
             Scope::Account { account, .. } => {
                 context.spec.accounts.get(account).and_then(|a| a.role_chain().pop()).map(|step| step.role)
             }
             Scope::Cluster { .. } => None,
         };
         let subject = Subject {
-            account: account_of(first.resource),
-            bucket: (self.kind == PolicyKind::Bucket).then_some(first.resource.wish.physical_id.as_str()),
+            account: account_of(first),
+            bucket: (self.kind == PolicyKind::Bucket).then_some(first.wish.physical_id.as_str()),
             applying: applying.as_deref(),
             ..Subject::of(self.kind)
         };
         let found = context.lints.of(&texts, &subject);
-        found
-            .iter()
-            .filter_map(|found| documents.get(found.document).and_then(|looked| self.told(context, looked, found)))
-            .collect()
+        if found.is_empty() {
+            return Vec::new();
+        }
+        let documents: Vec<_> = self.documents.iter().map(|(r, field)| Looked::new(context, r, field)).collect();
+        let looked = |found: &iam::Finding| documents.get(found.document).and_then(Option::as_ref);
+        found.iter().filter_map(|found| self.told(context, looked(found)?, found)).collect()
     }
 
     /// A finding as it is told about the plan, if it says anything there.

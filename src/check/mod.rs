@@ -5,12 +5,16 @@ mod lint;
 mod lockout;
 mod quota;
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::access::{self, Chains};
 use crate::address::Address;
 use crate::desired::Desired;
 use crate::diagnostic::{Diagnostic, Severity, SourceRef};
+use crate::iam::Policy;
+use crate::kind::Resource;
 use crate::snapshot::Snapshot;
 use crate::spec::{AcceptSpec, Facts, Spec};
 
@@ -117,6 +121,18 @@ fn judged(context: &Context<'_>, rules: &[&dyn Rule], mut findings: Vec<Finding>
     }
     findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.source.cmp(&b.source)));
     findings
+}
+
+/// A policy of a resource as it would be sent, with the statements of others that share the document.
+fn sent<'a>(resource: &'a Resource, field: &str, others: Option<&Policy>) -> Option<Cow<'a, str>> {
+    let body = &resource.wish.body;
+    let is_plain = |text: &&str| text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\');
+    // A policy writes all other characters in a way of its own.
+    if let Some(text) = body.field_text(field).filter(is_plain).filter(|_| others.is_none()) {
+        return Some(text.into());
+    }
+    let own: Policy = body.field(field)?;
+    Some(others.map_or_else(|| own.to_string(), |others| own.merge(others).to_string()).into())
 }
 
 /// What of the spec accepts a finding for the longest time. Dates of the form YYYY-MM-DD compare as text.

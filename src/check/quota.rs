@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Finding, Rule};
+use super::{Context, Finding, Rule, sent};
 use crate::address::Address;
 use crate::diagnostic::{Severity, SourceRef};
-use crate::iam::{Place, Policy, measure};
+use crate::iam::{Place, Policy, measure_text};
 use crate::kind::Resource;
 use crate::snapshot::Seen;
 
@@ -23,7 +23,8 @@ impl Rule for Quota {
                 "aws.iam.role_policy" => {
                     let role = resource.wish.body.field::<String>("role").unwrap_or_default();
                     let key = format!("{} {role}", resource.wish.scope);
-                    let used = policy(resource, "document").map_or(0, |p| measure(Place::RoleInlineTotal, &p).used);
+                    let text = sent(resource, "document", None).unwrap_or_default();
+                    let used = measure_text(Place::RoleInlineTotal, &text).used;
                     inline.entry(key).or_insert((0, resource)).0 += used;
                 }
                 "aws.s3.bucket_policy" => {
@@ -58,17 +59,9 @@ fn foreign(context: &Context<'_>, resource: &Resource) -> Option<Policy> {
     }
 }
 
-fn policy(resource: &Resource, field: &str) -> Option<Policy> {
-    resource.wish.body.field(field)
-}
-
 fn one(resource: &Resource, field: &str, place: Place, others: Option<&Policy>, findings: &mut Vec<Finding>) {
-    let Some(own) = policy(resource, field) else { return };
-    let whole = match others {
-        Some(others) => own.merge(others),
-        None => own,
-    };
-    let size = measure(place, &whole);
+    let Some(text) = sent(resource, field, others) else { return };
+    let size = measure_text(place, &text);
     if size.is_over() {
         let what = if others.is_some() { "the policy, with the statements of others," } else { "the policy" };
         findings.push(over(&resource.address, resource.wish.source.as_ref(), what, size.used, size.quota));
