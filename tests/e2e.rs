@@ -918,19 +918,10 @@ fn nobody_to_ask_is_no_consent() {
     world.bailiwick(&["apply"]).exits(0).shows(&["nothing to do"]);
 }
 
-/// Holds the first request that makes a role.
-fn gate_before_the_role(world: &World) -> Gate {
-    let held = AtomicBool::new(false);
-    Gate::open(&world.aws, move |request| {
-        let role = request.contains("Action=CreateRole&");
-        if role && !held.swap(true, Ordering::Relaxed) { Verdict::Hold } else { Verdict::Pass }
-    })
-}
-
 #[test]
 fn the_second_of_two_applies_is_told_who_is_at_work() {
     let mut world = world(SERVING);
-    let gate = gate_before_the_role(&world);
+    let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
     let mut first = world.start(&["apply", "--yes"]);
     gate.wait(&mut first);
@@ -945,7 +936,7 @@ fn the_second_of_two_applies_is_told_who_is_at_work() {
 #[test]
 fn an_interrupt_finishes_what_is_under_way_and_starts_nothing_more() {
     let mut world = world(SERVING);
-    let gate = gate_before_the_role(&world);
+    let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
     let mut run = world.start(&["apply", "--yes"]);
     gate.wait(&mut run);
@@ -965,7 +956,7 @@ fn an_interrupt_finishes_what_is_under_way_and_starts_nothing_more() {
 #[test]
 fn a_run_that_was_killed_is_understood_by_the_next() {
     let mut world = world(SERVING);
-    let gate = gate_before_the_role(&world);
+    let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
     let mut run = world.start(&["apply", "--yes"]);
     gate.wait(&mut run);
@@ -988,7 +979,7 @@ fn a_run_that_was_killed_is_understood_by_the_next() {
 #[test]
 fn a_second_interrupt_ends_at_once() {
     let mut world = world(SERVING);
-    let gate = gate_before_the_role(&world);
+    let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
     let mut run = world.start(&["apply", "--yes"]);
     gate.wait(&mut run);
@@ -1005,7 +996,7 @@ fn a_second_interrupt_ends_at_once() {
 #[test]
 fn a_call_that_hangs_does_not_hold_up_an_interrupt_and_the_next_run_knows_of_it() {
     let mut world = world(SERVING);
-    let gate = gate_before_the_role(&world);
+    let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
     let mut run = world.start(&["apply", "--yes"]);
     gate.wait(&mut run);

@@ -61,15 +61,6 @@ fn writes(world: &World) -> u64 {
     ["iam", "eks"].iter().map(|service| world.aws.count(service, &words)).sum()
 }
 
-/// Holds the first request that makes a role.
-fn gate_before_the_role(world: &World) -> Gate {
-    let held = AtomicBool::new(false);
-    Gate::open(&world.aws, move |request| {
-        let role = request.contains("Action=CreateRole&");
-        if role && !held.swap(true, Ordering::Relaxed) { Verdict::Hold } else { Verdict::Pass }
-    })
-}
-
 #[test]
 fn everything_that_uses_the_state_works_with_a_bucket() {
     let world = seeded(SPEC);
@@ -107,7 +98,7 @@ fn a_bucket_of_the_state_that_is_not_there_is_told_with_what_to_do() {
 #[test]
 fn the_second_of_two_applies_is_told_who_is_at_work() {
     let mut world = seeded(SPEC);
-    let gate = gate_before_the_role(&world);
+    let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
     let mut first = world.command(&["apply", "--yes"]);
     first.env("USER", "alice").env("GITHUB_SERVER_URL", "https://ci.example");
@@ -129,7 +120,7 @@ fn the_second_of_two_applies_is_told_who_is_at_work() {
 #[test]
 fn a_broken_lock_stops_the_run_that_held_it() {
     let mut world = seeded(SPEC);
-    let gate = gate_before_the_role(&world);
+    let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
     let mut first = world.start(&["apply", "--yes"]);
     gate.wait(&mut first);
@@ -285,7 +276,7 @@ fn a_run_that_ci_cancels_while_its_state_hangs_too_ends_before_it_is_killed_and_
 #[test]
 fn a_run_that_cannot_hear_ci_s_signals_is_killed_and_the_next_one_takes_over() {
     let mut world = seeded(SPEC);
-    let gate = gate_before_the_role(&world);
+    let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
     let mut run = world.start(&["apply", "--yes"]);
     gate.wait(&mut run);
@@ -298,7 +289,7 @@ fn a_run_that_cannot_hear_ci_s_signals_is_killed_and_the_next_one_takes_over() {
 #[test]
 fn the_lock_of_a_run_that_was_killed_is_taken_over_after_its_lease() {
     let mut world = seeded(SPEC);
-    let gate = gate_before_the_role(&world);
+    let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
     let mut first = world.start(&["apply", "--yes"]);
     gate.wait(&mut first);
@@ -315,7 +306,7 @@ fn the_lock_of_a_run_that_was_killed_is_taken_over_after_its_lease() {
 #[test]
 fn an_interrupted_run_saves_and_gives_the_lock_back() {
     let mut world = seeded(SPEC);
-    let gate = gate_before_the_role(&world);
+    let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
     let mut run = world.start(&["apply", "--yes"]);
     gate.wait(&mut run);

@@ -16,7 +16,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -649,6 +649,15 @@ impl Gate {
             }
         });
         Self { address, held, release, closed }
+    }
+
+    /// Holds the first request that makes a role.
+    pub fn before_the_role(aws: &Aws) -> Self {
+        let held = AtomicBool::new(false);
+        Self::open(aws, move |request| {
+            let role = request.contains("Action=CreateRole&");
+            if role && !held.swap(true, Ordering::Relaxed) { Verdict::Hold } else { Verdict::Pass }
+        })
     }
 
     /// Waits until a request of the run is held.
