@@ -78,12 +78,15 @@ impl S3BackendSpec {
         }
         let sound = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
         let prefix = self.prefix();
-        if prefix.starts_with('/') || prefix.contains("//") || prefix.len() > 512 || !prefix.chars().all(sound) {
+        // Clients take such steps out of a path (RFC 3986, 5.2.4); S3 takes them for names.
+        let stepping = prefix.split('/').any(|step| step == "." || step == "..");
+        let slashes = prefix.starts_with('/') || prefix.contains("//");
+        if slashes || stepping || prefix.len() > 512 || !prefix.chars().all(sound) {
             problems.error(
                 "wrong-value",
                 &at("prefix"),
                 format!("`{prefix}` cannot be the prefix of a state"),
-                "letters, digits and -_./ with no slash at the beginning, such as bailiwick/prod",
+                "letters, digits and -_./ with no slash at the beginning and no step `.` or `..`, such as bailiwick/prod",
             );
         }
         let doomed =

@@ -120,6 +120,11 @@ s.yaml:14:71 wrong-value
 s.yaml:14:74 unknown-key
 ",
     );
+    for (prefix, told) in
+        [("../x", "s.yaml:14:46 wrong-value\n"), ("a/./b", "s.yaml:14:46 wrong-value\n"), ("a..b/.c", "")]
+    {
+        check(&with(&format!("backend: {{ s3: {{ bucket: acme-state, prefix: {prefix}, account: a }} }}")), told);
+    }
     let deleted = BASE.replace("name: some-bucket", "name: some-bucket, on_destroy: delete");
     let backend = "backend: { s3: { bucket: some-bucket, account: b } }\n";
     check(&format!("{deleted}{backend}"), "s.yaml:9:51 state-in-doomed-bucket\n");
