@@ -682,8 +682,12 @@ fn a_plan_that_does_not_belong_here_is_refused_with_what_to_do() {
     refused(&good[..good.len() - 20], &["this is not a saved plan", anew]);
     refused(&good.replace("pods-job", "pods-jobs"), &["the plan was edited", anew]);
     refused(&good.replace("\"format_version\":\"1.0\"", "\"format_version\":\"2.0\""), &["has format 2.0", anew]);
-    one_error(&world, &["apply", "nowhere.plan"], &["cannot read `nowhere.plan`: No such file"]);
-    one_error(&world, &["apply", "."], &["cannot read `.`: Is a directory"]);
+    one_error(
+        &world,
+        &["apply", "nowhere.plan"],
+        &["cannot read the plan `nowhere.plan`: No such file", "nothing was written name a file that"],
+    );
+    one_error(&world, &["apply", "."], &["cannot read the plan `.`: Is a directory"]);
 
     world.spec(&in_folder().replace("project: pods", "project: other"));
     let texts = ["`a.plan` is a plan for project `pods`, and the spec is for `other`; nothing was written", "with -f"];

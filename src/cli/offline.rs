@@ -90,8 +90,12 @@ pub(super) fn graph(ui: &Ui, args: &Args, format: GraphFormat) -> Ended {
 
 /// Reads a saved plan.
 pub(super) fn plan_file(path: &Path) -> Result<PlanFile, Failure> {
-    let text =
-        std::fs::read_to_string(path).map_err(|e| Failure::new(format!("cannot read `{}`: {e}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        let path = path.display();
+        Failure::new(format!(
+            "cannot read the plan `{path}`: {e}; nothing was written\n  name a file that `bailiwick plan --out` has saved"
+        ))
+    })?;
     PlanFile::parse(&text).map_err(|e| {
         let path = path.display();
         Failure::new(format!("`{path}`: {e}; nothing was written\n  make it anew with `bailiwick plan --out {path}`"))
