@@ -94,7 +94,7 @@ pub struct ResourceDiff {
     /// What we know of it from before. Nothing, if the address named something else before.
     pub owned: Option<Owned>,
     /// What the address named before and is still to go: it has another name, or is in another place.
-    pub former: Option<Former>,
+    pub former: Option<Box<Former>>,
     /// What was seen.
     pub seen: Seen,
     /// What must become of it.
@@ -186,10 +186,12 @@ pub fn compute<'k>(
             let now = matches!((wanted, known), (Some(wanted), Some(known)) if moved(wanted, known));
             let former = if now { known } else { known.and_then(|k| k.former.as_deref()) };
             let release = kind.map_or(Release::Forget, AnyKind::release);
-            let former = former.map(|owned| Former {
-                released: owned.on_destroy == OnDestroy::Keep || (owned.adopted && release == Release::Forget),
-                owned: owned.clone(),
-                now,
+            let former = former.map(|owned| {
+                Box::new(Former {
+                    released: owned.on_destroy == OnDestroy::Keep || (owned.adopted && release == Release::Forget),
+                    owned: owned.clone(),
+                    now,
+                })
             });
             let another = another(known_id(state, wanted.map(AsRef::as_ref), known.filter(|_| !now)), &seen);
             let mut owned = known.filter(|_| !now).cloned();
