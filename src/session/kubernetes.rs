@@ -38,8 +38,10 @@ impl Session {
         let mut config = Box::pin(self.cluster_config(cluster)).await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
-        let client = Client::try_from(config)
-            .map_err(|error| SessionError::Cluster { cluster: cluster.to_owned(), why: error.to_string() })?;
+        let failed = |why: String| SessionError::Cluster { cluster: cluster.to_owned(), why };
+        // Credentials may come from a program, which is waited for here: answers and interrupts are heard meanwhile.
+        let client = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
+        let client = client.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
         *slot = Some(Cluster { client: client.clone(), made: Instant::now() });
         Ok(client)
     }
