@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::{Context, Finding, Rule, sent};
+use super::{Context, Finding, Rule, foreign, sent};
 use crate::address::{Address, Scope};
 use crate::diagnostic::{Severity, SourceRef};
 use crate::document::{Digest, Document};
@@ -131,13 +131,6 @@ fn body_seen<'a>(context: &Context<'a>, address: &Address) -> Option<&'a Documen
         Seen::Present { body, .. } => Some(body),
         _ => None,
     }
-}
-
-/// The statements of others that share the document with ours, as far as they have been seen.
-fn foreign(context: &Context<'_>, resource: &Resource) -> Option<Policy> {
-    let body = body_seen(context, &resource.address)?;
-    let exclusive = resource.wish.body.field("exclusive").unwrap_or(false);
-    body.field("foreign").filter(|_| !exclusive)
 }
 
 impl<'a> Looked<'a> {

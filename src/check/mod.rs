@@ -15,7 +15,7 @@ use crate::desired::Desired;
 use crate::diagnostic::{Diagnostic, Severity, SourceRef};
 use crate::iam::Policy;
 use crate::kind::Resource;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Seen, Snapshot};
 use crate::spec::{AcceptSpec, Facts, Spec};
 
 pub use lint::Lints;
@@ -121,6 +121,13 @@ fn judged(context: &Context<'_>, rules: &[&dyn Rule], mut findings: Vec<Finding>
     }
     findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.source.cmp(&b.source)));
     findings
+}
+
+/// The statements of others that stay in a document with ours, as far as they have been seen.
+fn foreign(context: &Context<'_>, resource: &Resource) -> Option<Policy> {
+    let Seen::Present { body, .. } = context.snapshot?.seen.get(&resource.address)? else { return None };
+    let exclusive = resource.wish.body.field("exclusive").unwrap_or(false);
+    body.field("foreign").filter(|_| !exclusive)
 }
 
 /// A policy of a resource as it would be sent, with the statements of others that share the document.

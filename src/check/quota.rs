@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Finding, Rule, sent};
+use super::{Context, Finding, Rule, foreign, sent};
 use crate::address::Address;
 use crate::diagnostic::{Severity, SourceRef};
 use crate::iam::{Place, Policy, measure_text};
 use crate::kind::Resource;
-use crate::snapshot::Seen;
 
 /// Measures every document as AWS counts it at its place.
 pub(super) struct Quota;
@@ -48,14 +47,6 @@ impl Rule for Quota {
                 ));
             }
         }
-    }
-}
-
-/// The statements of others that share the document, as far as they have been seen.
-fn foreign(context: &Context<'_>, resource: &Resource) -> Option<Policy> {
-    match context.snapshot?.seen.get(&resource.address)? {
-        Seen::Present { body, .. } => body.field("foreign"),
-        _ => None,
     }
 }
 

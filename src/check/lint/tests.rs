@@ -167,4 +167,11 @@ fn statements_of_others_are_told_and_do_not_forbid() {
 info s3-no-tls-deny  aws.s3.bucket_policy.data: requests without TLS are not denied
 "
     );
+    let exclusive = serde_json::json!({ "statements": own, "exclusive": true });
+    let exclusive = resource("aws.s3.bucket_policy.data", "data", exclusive);
+    assert_eq!(
+        told(&check(&spec, vec![exclusive], Some(&snapshot))),
+        "info s3-no-tls-deny  aws.s3.bucket_policy.data: requests without TLS are not denied\n",
+        "they go"
+    );
 }
