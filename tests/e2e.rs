@@ -662,7 +662,10 @@ fn who_may_not_read_the_whole_account_plans_all_the_same_and_says_so() {
     });
     world.through(&gate);
     let plan = world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0);
-    plan.shows(&["each thing is read by itself, because iam:GetAccountAuthorizationDetails was refused"]);
+    let told = "each thing is read by itself, because iam:GetAccountAuthorizationDetails was refused";
+    plan.shows(&[told]);
+    let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).says(&[told]);
+    assert_eq!(plan.json()["requests"]["by_service"]["sts"], 4, "two accounts, whose roles are assumed");
 }
 
 #[test]

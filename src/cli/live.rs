@@ -339,6 +339,9 @@ impl Work<'_> {
         {
             self.ui.tell(&hint);
         }
+        if format == Format::Json {
+            self.notes().iter().for_each(|note| self.ui.tell(note));
+        }
         self.ui.result(&match format {
             Format::Json => render::json(&wire),
             Format::Text => render::terminal(&report, self.ui.palette()),
@@ -374,15 +377,19 @@ impl Work<'_> {
         if let Err(Failure { message: Some(hint) }) = not_lost(&planned.state, &planned.lost) {
             report.footer.push(hint);
         }
-        let notes = self.session.notes();
-        let notes = notes.iter().filter(|note| note.important || self.ui.verbose());
-        report.footer.extend(notes.map(|note| note.text.clone()));
+        report.footer.extend(self.notes());
         let counts = self.session.requests().read();
         report.footer.push(counts.to_string());
         if self.ui.verbose() {
             report.footer.push(waits(&counts));
         }
         report
+    }
+
+    /// How things were read, as far as somebody wants to know.
+    fn notes(&self) -> Vec<String> {
+        let notes = self.session.notes().into_iter().filter(|note| note.important || self.ui.verbose());
+        notes.map(|note| note.text).collect()
     }
 
     fn requests(&self) -> wire::WireRequests {

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+
 /// The codes by which services say "slow down". Not KMS's `LimitExceededException`, which is a quota that no waiting
 /// lifts.
 ///
@@ -28,10 +31,11 @@ pub fn is_throttle(code: &str) -> bool {
     THROTTLES.contains(&code)
 }
 
-/// Whether an answer says "slow down". IAM does so with status 400. An answer to HEAD has no code.
-pub(super) fn asks_to_slow_down(status: u16, code: Option<&str>) -> bool {
+/// Whether an answer says "slow down". IAM does so with status 400. An answer to HEAD has no code. Who is not available and
+/// says for how long wants the same (RFC 9110, 15.6.4).
+pub(super) fn asks_to_slow_down(status: u16, code: Option<&str>, after: Option<Duration>) -> bool {
     match code {
-        Some(code) => status == 429 || is_throttle(code),
+        Some(code) => status == 429 || is_throttle(code) || (status == 503 && after.is_some()),
         None => matches!(status, 429 | 503),
     }
 }
@@ -52,9 +56,16 @@ pub(super) fn error_code<'a>(header: Option<&'a str>, body: &'a [u8]) -> Option<
     code.rsplit('#').next().map(str::trim).filter(|code| !code.is_empty())
 }
 
-/// What `Retry-After` asks for, if it is a number of seconds.
-pub(super) fn retry_after(header: Option<&str>) -> Option<Duration> {
-    header?.trim().parse().ok().map(Duration::from_secs)
+/// What `Retry-After` asks for: a number of seconds, or a day and time, which is held against that of the answer.
+///
+/// Source: RFC 9110, 10.2.3.
+pub(super) fn retry_after(header: Option<&str>, date: Option<&str>) -> Option<Duration> {
+    let header = header?.trim();
+    let moment = |text| DateTime::from_str(text, Format::HttpDate).ok().map(|moment| moment.secs());
+    header.parse().ok().map(Duration::from_secs).or_else(|| {
+        let seconds = moment(header)?.saturating_sub(moment(date?.trim())?);
+        Some(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
+    })
 }
 
 #[cfg(test)]
@@ -88,19 +99,35 @@ mod tests {
             (503, None),
             (429, None),
         ] {
-            assert!(asks_to_slow_down(status, code), "{status} {code:?}");
+            assert!(asks_to_slow_down(status, code, None), "{status} {code:?}");
         }
         for (status, code) in
             [(400, Some("LimitExceededException")), (503, Some("ServiceUnavailable")), (400, None), (404, None)]
         {
-            assert!(!asks_to_slow_down(status, code), "{status} {code:?}");
+            assert!(!asks_to_slow_down(status, code, None), "{status} {code:?}");
         }
     }
 
     #[test]
-    fn retry_after_is_a_number_of_seconds() {
-        assert_eq!(retry_after(Some(" 3 ")), Some(Duration::from_secs(3)));
-        assert_eq!(retry_after(Some("Wed, 21 Oct 2026 07:28:00 GMT")), None);
-        assert_eq!(retry_after(None), None);
+    fn who_is_not_available_for_a_while_asks_to_slow_down() {
+        let after = Some(Duration::from_secs(4));
+        assert!(asks_to_slow_down(503, Some("ServiceUnavailable"), after));
+        assert!(!asks_to_slow_down(500, Some("InternalFailure"), after));
+    }
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds_or_a_time() {
+        let (sent, later) = ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:05 GMT");
+        for (header, date, expected) in [
+            (Some(" 3 "), None, Some(3)),
+            (Some(later), Some(sent), Some(5)),
+            (Some(sent), Some(later), Some(0)),
+            (Some(later), None, None),
+            (Some("soon"), Some(sent), None),
+            (Some("-1"), Some(sent), None),
+            (None, Some(sent), None),
+        ] {
+            assert_eq!(retry_after(header, date), expected.map(Duration::from_secs), "{header:?} {date:?}");
+        }
     }
 }

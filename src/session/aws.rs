@@ -18,7 +18,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    AfterDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef, InterceptorContext,
+    AfterDeserializationInterceptorContextRef, InterceptorContext,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, Metadata};
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
@@ -270,6 +270,7 @@ impl HttpConnector for PacedConnector {
         let (inner, door) = (self.inner.clone(), self.door.clone());
         HttpConnectorFuture::new(async move {
             let _place = door.pace.enter(intent(&request)).await;
+            door.requests.sent(door.service);
             let begun = Instant::now();
             let answer = tokio::time::timeout(ATTEMPT_TIMEOUT, inner.call(request)).await;
             door.requests.waited(door.service, begun.elapsed());
@@ -309,16 +310,6 @@ impl Intercept for Door {
         "Door"
     }
 
-    fn read_before_transmit(
-        &self,
-        _context: &BeforeTransmitInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _bag: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.requests.sent(self.service);
-        Ok(())
-    }
-
     fn read_after_deserialization(
         &self,
         context: &AfterDeserializationInterceptorContextRef<'_>,
@@ -327,10 +318,14 @@ impl Intercept for Door {
     ) -> Result<(), BoxError> {
         let response = context.response();
         let status = response.status();
-        if !status.is_success() && asks_to_slow_down(status.as_u16(), code_of(response)) {
+        if status.is_success() {
+            return Ok(());
+        }
+        let after = retry_after(response.headers().get("retry-after"), response.headers().get("date"));
+        if asks_to_slow_down(status.as_u16(), code_of(response), after) {
             self.requests.throttled(self.service);
             let operation = bag.load::<Metadata>().map_or("", Metadata::name);
-            self.pace.slow_down(intent_of(operation), retry_after(response.headers().get("retry-after")));
+            self.pace.slow_down(intent_of(operation), after);
         }
         Ok(())
     }

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// How many requests may be under way at once in one account and service.
@@ -79,9 +79,27 @@ pub struct Rates {
 /// The pace of one account and service.
 #[derive(Debug)]
 pub struct Pace {
-    reads: Mutex<Bucket>,
-    writes: Mutex<Bucket>,
+    reads: Lane,
+    writes: Lane,
     places: Semaphore,
+}
+
+/// Requests of one intent, which wait for their tokens one after the other. Only the first of them is told how long, so that
+/// a bucket that slows down or recovers meanwhile is heeded by all, and none of them has a place among those under way.
+#[derive(Debug)]
+struct Lane {
+    turn: Turn<()>,
+    bucket: Mutex<Bucket>,
+}
+
+impl Lane {
+    fn new(rate: f64, now: Instant) -> Self {
+        Self { turn: Turn::new(()), bucket: Mutex::new(Bucket::new(rate, now)) }
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, Bucket> {
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A place among the requests under way; given back when dropped.
@@ -91,52 +109,52 @@ pub struct Place<'p>(#[allow(dead_code)] Option<SemaphorePermit<'p>>); // it is 
 impl Pace {
     pub(super) fn new(rates: Rates, places: usize, now: Instant) -> Self {
         Self {
-            reads: Mutex::new(Bucket::new(rates.reads, now)),
-            writes: Mutex::new(Bucket::new(rates.writes, now)),
+            reads: Lane::new(rates.reads, now),
+            writes: Lane::new(rates.writes, now),
             places: Semaphore::new(places),
         }
     }
 
-    fn bucket(&self, intent: Intent) -> std::sync::MutexGuard<'_, Bucket> {
-        let bucket = match intent {
+    fn lane(&self, intent: Intent) -> &Lane {
+        match intent {
             Intent::Read => &self.reads,
             Intent::Write => &self.writes,
-        };
-        bucket.lock().unwrap_or_else(PoisonError::into_inner)
+        }
     }
 
     /// Waits until a request may be sent.
     pub async fn enter(&self, intent: Intent) -> Place<'_> {
-        let place = Place(self.places.acquire().await.ok());
-        let wait = self.bucket(intent).take(Instant::now());
-        if !wait.is_zero() {
+        let lane = self.lane(intent);
+        let _turn = lane.turn.lock().await;
+        loop {
+            let place = Place(self.places.acquire().await.ok());
+            let Err(wait) = lane.bucket().take(Instant::now()) else { return place };
+            drop(place);
             tokio::time::sleep(wait).await;
         }
-        place
     }
 
     /// The service said "slow down", and perhaps for how long to keep quiet.
     pub fn slow_down(&self, intent: Intent, after: Option<Duration>) {
-        self.bucket(intent).slow_down(Instant::now(), after);
+        self.lane(intent).bucket().slow_down(Instant::now(), after);
     }
 }
 
-/// A token bucket whose rate adapts. Its tokens may be owed: who takes one that is not there yet waits for it, in order.
+/// A token bucket whose rate adapts.
 #[derive(Debug)]
 struct Bucket {
     most: f64,
     rate: f64,
     tokens: f64,
-    /// When rate and tokens were last told.
+    /// When rate and tokens were last told; later than now as long as the service wants quiet, in which none come.
     at: Instant,
     slowed: Option<Instant>,
-    quiet_until: Option<Instant>,
 }
 
 impl Bucket {
     fn new(most: f64, now: Instant) -> Self {
         let most = most.max(SLOWEST);
-        Self { most, rate: most, tokens: Self::burst(most), at: now, slowed: None, quiet_until: None }
+        Self { most, rate: most, tokens: Self::burst(most), at: now, slowed: None }
     }
 
     /// How many tokens are saved up at most: a quarter of a second, so that nothing begins with a storm.
@@ -152,20 +170,23 @@ impl Bucket {
         self.rate = (self.rate + passed * RECOVERY * self.most).min(self.most);
     }
 
-    /// Takes a token, and tells how long to wait for it.
-    fn take(&mut self, now: Instant) -> Duration {
+    /// Takes a token, or tells when there may be one.
+    fn take(&mut self, now: Instant) -> Result<(), Duration> {
         self.pass(now);
-        self.tokens -= 1.0;
-        let owed = Duration::from_secs_f64((-self.tokens).max(0.0) / self.rate);
-        let quiet = self.quiet_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        owed.max(quiet)
+        let quiet = self.at.saturating_duration_since(now);
+        // What was waited for is there, whatever was lost in rounding.
+        if quiet.is_zero() && self.tokens > 1.0 - 1e-6 {
+            self.tokens -= 1.0;
+            return Ok(());
+        }
+        Err(quiet + Duration::from_secs_f64((1.0 - self.tokens).max(0.0) / self.rate))
     }
 
     fn slow_down(&mut self, now: Instant, after: Option<Duration>) {
         self.pass(now);
         if let Some(after) = after {
-            let until = now + after.min(LONGEST_PAUSE);
-            self.quiet_until = Some(self.quiet_until.map_or(until, |known| known.max(until)));
+            self.at = self.at.max(now + after.min(LONGEST_PAUSE));
+            self.tokens = self.tokens.min(0.0);
         }
         if self.slowed.is_some_and(|slowed| now.saturating_duration_since(slowed) < GRACE) {
             return;
@@ -198,7 +219,7 @@ pub struct Counts {
 }
 
 impl Requests {
-    fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -259,10 +280,18 @@ mod tests {
         Duration::from_secs_f64(n)
     }
 
-    /// How many of many takers at once need not wait longer than this.
+    /// How many of many takers, one after the other, need not wait longer than this.
     fn within(bucket: &mut Bucket, now: Instant, time: f64) -> usize {
-        let most = seconds(time);
-        std::iter::repeat_with(|| bucket.take(now)).take_while(|wait| *wait <= most).count()
+        let (mut at, mut taken) = (now, 0);
+        loop {
+            match bucket.take(at) {
+                Ok(()) => taken += 1,
+                Err(wait) => at += wait,
+            }
+            if at > now + seconds(time) + seconds(1e-6) {
+                return taken;
+            }
+        }
     }
 
     #[test]
@@ -303,10 +332,44 @@ mod tests {
         let now = Instant::now();
         let mut bucket = Bucket::new(20.0, now);
         bucket.slow_down(now, Some(seconds(3.0)));
-        assert_eq!(bucket.take(now), seconds(3.0));
-        assert!(bucket.take(now + seconds(3.0)) < seconds(1.0));
+        assert_eq!(within(&mut bucket, now, 3.0), 0);
+        assert_eq!(within(&mut bucket, now + seconds(3.0), 1.0), 12, "no storm after it: 0.6 of 20 a second");
         bucket.slow_down(now, Some(seconds(86_400.0)));
-        assert_eq!(bucket.take(now), LONGEST_PAUSE);
+        assert_eq!(within(&mut bucket, now, LONGEST_PAUSE.as_secs_f64()), 0);
+        assert!(within(&mut bucket, now + LONGEST_PAUSE, 1.0) > 0);
+    }
+
+    /// Takers of one intent, all at once, and when each may send.
+    async fn entered(pace: &Pace, intent: Intent, takers: usize) -> Vec<f64> {
+        let begun = Instant::now();
+        let each = (0..takers).map(|_| async {
+            let _place = pace.enter(intent).await;
+            begun.elapsed().as_secs_f64()
+        });
+        futures_util::future::join_all(each).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_already_heed_a_pause_too() {
+        let pace = Pace::new(Rates { reads: 2.0, writes: 1.0 }, 16, Instant::now());
+        let throttled = async {
+            tokio::time::sleep(seconds(0.7)).await;
+            pace.slow_down(Intent::Read, Some(seconds(10.0)));
+        };
+        let (sent, ()) = futures_util::future::join(entered(&pace, Intent::Read, 8), throttled).await;
+        assert_eq!(sent.iter().filter(|at| **at < 0.7).count(), 2, "{sent:?}");
+        assert_eq!(sent.iter().filter(|at| (0.7..10.7).contains(*at)).count(), 0, "{sent:?}");
+        assert_eq!(sent.iter().filter(|at| (10.7..11.2).contains(*at)).count(), 0, "nothing was saved up: {sent:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_does_not_wait_for_reads_that_wait() {
+        let pace = Pace::new(Rates { reads: 1.0, writes: 1000.0 }, 4, Instant::now());
+        pace.slow_down(Intent::Read, Some(seconds(15.0)));
+        let (reads, writes) =
+            futures_util::future::join(entered(&pace, Intent::Read, 8), entered(&pace, Intent::Write, 8)).await;
+        assert!(reads.iter().all(|at| *at > 15.0), "{reads:?}");
+        assert!(writes.iter().all(|at| *at < 0.1), "{writes:?}");
     }
 
     #[tokio::test(start_paused = true)]
