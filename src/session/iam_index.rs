@@ -191,9 +191,10 @@ fn refusal<E>(what: &str, error: &SdkError<E, HttpResponse>) -> Refusal
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
-    let why = format!("{what}: {}", answer(error));
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
     let status = error.raw_response().map(|response| response.status().as_u16());
+    let verb = if status == Some(403) { "was refused" } else { "failed" };
+    let why = format!("{what} {verb}: {}", answer(error));
     // A thousand single reads would not fare better where one request is throttled or not answered.
     if code.is_none_or(is_throttle) || matches!(status, Some(500 | 502..=599)) {
         Refusal::Fatal(why)
@@ -246,7 +247,7 @@ impl Session {
         wants: &IamWants,
     ) -> Result<Option<IamIndex>, Refusal> {
         let summary = iam.get_account_summary().send().await;
-        let summary = summary.map_err(|error| refusal("iam:GetAccountSummary was refused", &error))?;
+        let summary = summary.map_err(|error| refusal("iam:GetAccountSummary", &error))?;
         let count = |key| {
             let count = summary.summary_map().and_then(|map| map.get(&key)).copied().unwrap_or_default();
             usize::try_from(count).unwrap_or_default()
@@ -266,7 +267,7 @@ impl Session {
         if list_roles {
             let mut pages = iam.list_roles().max_items(PAGE).into_paginator().send();
             while let Some(page) = pages.next().await {
-                match page.map_err(|error| refusal("iam:ListRoles was refused", &error)) {
+                match page.map_err(|error| refusal("iam:ListRoles", &error)) {
                     Ok(page) => index.keep_described(wants, page.roles()),
                     Err(Refusal::No(why)) => {
                         let text = format!(
@@ -294,7 +295,11 @@ async fn details(iam: &aws_sdk_iam::Client, wants: &IamWants, index: &mut IamInd
         .send();
     let mut count = 0;
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| refusal("iam:GetAccountAuthorizationDetails was refused", &error))?;
+        let page = page.map_err(|error| refusal("iam:GetAccountAuthorizationDetails", &error))?;
+        // What is not in a list that breaks off may exist all the same.
+        if page.is_truncated && page.marker.as_deref().is_none_or(str::is_empty) {
+            return Err(Refusal::No("iam:GetAccountAuthorizationDetails has more and does not say where".into()));
+        }
         index.keep(wants, page.role_detail_list.unwrap_or_default(), page.policies.unwrap_or_default());
         count += 1;
     }

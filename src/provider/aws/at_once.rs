@@ -231,13 +231,26 @@ async fn who_may_not_read_the_account_reads_what_it_may_and_says_so() {
 }
 
 #[tokio::test]
+async fn what_is_not_in_a_list_that_breaks_off_is_looked_for() {
+    let (asked_for, status, whole) = page(DETAILS, &[], &[], None);
+    let broken = kept(whole.replace("<IsTruncated>false", "<IsTruncated>true"));
+    let single = get_role("RoleName=one", &role("one", TRUST));
+    let missing = ("Action=GetRole&", 404, MISSING);
+    let server = Recorded::start(&[summary(4, 0), (asked_for, status, broken), single, missing]).await;
+    let cloud = server.session().observation();
+    let found = observe(&cloud, &[all(&["a", "b", "c", "one"]).remove(0)]).await;
+    assert_eq!(found.last().map(String::as_str), Some("aws.iam.role.one present"), "{found:?}");
+    assert!(cloud.notes().iter().any(|note| note.important && note.text.contains("does not say where")));
+}
+
+#[tokio::test]
 async fn an_account_that_does_not_answer_is_not_asked_a_thousand_times() {
     let server =
         Recorded::start(&[(SUMMARY, 400, "<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>")])
             .await;
     tokio::time::pause();
     let lines = observe(&server.session().observation(), &all(&["a", "b"])).await;
-    assert!(lines.iter().all(|line| line.contains("iam:GetAccountSummary was refused: Throttling")), "{lines:?}");
+    assert!(lines.iter().all(|line| line.contains("iam:GetAccountSummary failed: Throttling")), "{lines:?}");
     assert!(asked(&server).iter().all(|line| line == "GetAccountSummary"), "{:?}", asked(&server));
 }
 
