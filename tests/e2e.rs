@@ -957,6 +957,33 @@ fn an_interrupt_finishes_what_is_under_way_and_starts_nothing_more() {
 }
 
 #[test]
+fn an_interrupt_is_heard_while_a_credential_plugin_takes_its_time() {
+    let world = world(SERVING);
+    let [runs, ends, kubeconfig] = ["runs", "ends", "plugin.json"].map(|name| world.folder().join(name));
+    assert!(Command::new("mkfifo").args([&runs, &ends]).status().unwrap().success());
+    let line = format!("echo > '{}'; cat '{}'", runs.display(), ends.display());
+    let exec = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
+        "command": "sh", "args": ["-c", line],
+    });
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config",
+        "clusters": [{ "name": "c", "cluster": { "server": "http://127.0.0.1:1" } }],
+        "users": [{ "name": "u", "user": { "exec": exec } }],
+        "contexts": [{ "name": "prod", "context": { "cluster": "c", "user": "u" } }],
+    });
+    std::fs::write(&kubeconfig, config.to_string()).unwrap();
+    let mut command = world.command(&["plan"]);
+    command.env("KUBECONFIG", &kubeconfig);
+    let mut run = world.started(command);
+    std::fs::read(&runs).unwrap();
+    run.signal("INT");
+    run.wait_for("interrupted: nothing was written");
+    std::fs::write(&ends, "").unwrap();
+    run.end().exits(130);
+}
+
+#[test]
 fn a_run_that_was_killed_is_understood_by_the_next() {
     let mut world = world(SERVING);
     let gate = Gate::before_the_role(&world.aws);
