@@ -9,13 +9,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::{Context, Finding, Rule, foreign, sent};
+use super::{Context, Finding, Rule, body_seen, foreign, sent};
 use crate::address::{Address, Scope};
 use crate::diagnostic::{Severity, SourceRef};
-use crate::document::{Digest, Document};
+use crate::document::Digest;
 use crate::iam::{self, Check, Policy, PolicyKind, Principal, Selector, Statement, Subject, lint_together};
 use crate::kind::Resource;
-use crate::snapshot::Seen;
 use crate::spec::{RawPolicy, TrustSpec};
 
 /// What was found in policies, so that those that are checked again when the world has been looked at are not judged again.
@@ -123,13 +122,6 @@ fn account_of(resource: &Resource) -> Option<&str> {
     match &resource.wish.scope {
         Scope::Account { id, .. } => Some(&id.0),
         Scope::Cluster { .. } => None,
-    }
-}
-
-fn body_seen<'a>(context: &Context<'a>, address: &Address) -> Option<&'a Document> {
-    match context.snapshot?.seen.get(address)? {
-        Seen::Present { body, .. } => Some(body),
-        _ => None,
     }
 }
 

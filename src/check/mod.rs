@@ -13,6 +13,7 @@ use crate::access::{self, Chains};
 use crate::address::Address;
 use crate::desired::Desired;
 use crate::diagnostic::{Diagnostic, Severity, SourceRef};
+use crate::document::Document;
 use crate::iam::Policy;
 use crate::kind::Resource;
 use crate::snapshot::{Seen, Snapshot};
@@ -123,9 +124,17 @@ fn judged(context: &Context<'_>, rules: &[&dyn Rule], mut findings: Vec<Finding>
     findings
 }
 
+/// What was seen at an address, if something was.
+fn body_seen<'a>(context: &Context<'a>, address: &Address) -> Option<&'a Document> {
+    match context.snapshot?.seen.get(address)? {
+        Seen::Present { body, .. } => Some(body),
+        _ => None,
+    }
+}
+
 /// The statements of others that stay in a document with ours, as far as they have been seen.
 fn foreign(context: &Context<'_>, resource: &Resource) -> Option<Policy> {
-    let Seen::Present { body, .. } = context.snapshot?.seen.get(&resource.address)? else { return None };
+    let body = body_seen(context, &resource.address)?;
     let exclusive = resource.wish.body.field("exclusive").unwrap_or(false);
     body.field("foreign").filter(|_| !exclusive)
 }

@@ -334,18 +334,16 @@ impl Work<'_> {
             }
             _ => Ok(()),
         };
-        let report = self.report(&planned, out.filter(|_| applicable.is_ok() && saved.is_ok()));
-        if let (Format::Json, Err(Failure { message: Some(hint) })) = (format, not_lost(&planned.state, &planned.lost))
-        {
-            self.ui.tell(&hint);
-        }
-        if format == Format::Json {
-            self.notes().iter().for_each(|note| self.ui.tell(note));
-        }
+        let report = || self.report(&planned, out.filter(|_| applicable.is_ok() && saved.is_ok()));
         self.ui.result(&match format {
-            Format::Json => render::json(&wire),
-            Format::Text => render::terminal(&report, self.ui.palette()),
-            Format::Markdown => render::markdown(&report),
+            Format::Json => {
+                // What stands at the end of a report is told beside it.
+                let hint = not_lost(&planned.state, &planned.lost).err().and_then(|lost| lost.message);
+                hint.into_iter().chain(self.notes()).for_each(|line| self.ui.tell(&line));
+                render::json(&wire)
+            }
+            Format::Text => render::terminal(&report(), self.ui.palette()),
+            Format::Markdown => render::markdown(&report()),
         });
         applicable?;
         saved?;
