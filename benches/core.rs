@@ -1,4 +1,5 @@
-//! What the pure core costs for a large project: `cargo bench --no-default-features --target-dir target/bench --bench core`, or `-- 1000 10000` for other sizes.
+//! What the pure core costs for a large project: `cargo bench --no-default-features --target-dir target/bench --bench core`,
+//! or with `-- 1000 10000` for other sizes.
 //!
 //! A project of service accounts with a role, an association, a bucket abroad and its policy is read, compiled, compared
 //! with nothing and with all of it, and planned. Every size runs in a process of its own, whose peak memory is told with the

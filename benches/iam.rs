@@ -1,4 +1,5 @@
-//! How fast policies are parsed, compared, evaluated and subtracted: `cargo bench --no-default-features --target-dir target/bench --bench iam`.
+//! How fast policies are parsed, compared, evaluated and subtracted:
+//! `cargo bench --no-default-features --target-dir target/bench --bench iam`.
 //!
 //! The cases are those of `tests/iam`, or of the folder that `IAM_CASES` names. Every figure is the best of five rounds on
 //! one core; nothing is asserted, because machines differ.
