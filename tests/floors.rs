@@ -1,10 +1,15 @@
 //! Holds the sources to the table of ARCHITECTURE.md: floors import downward only, and each external package has its
 //! named doors.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a test that cannot read its sources has failed
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test that cannot read its sources has failed
 
-use std::collections::BTreeMap;
+#[path = "support/source.rs"]
+mod source;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use proc_macro2::TokenTree;
+
+use source::{Mention, Source, each_token, line, mentions, root, sources};
 
 /// Module, floor, and its row inside the floor. Inside floor 2 a module imports from earlier rows only; elsewhere what
 /// a module may import of its own floor is in `SIDEWAYS`.
@@ -89,174 +94,360 @@ const DOORS: [(&str, &[&str]); 38] = [
     ("tracing_subscriber", &["cli"]),
 ];
 
-/// Packages of which the table need not speak: the language's own, and ours.
-const OWN: [&str; 7] = ["std", "core", "alloc", "crate", "self", "super", "bailiwick"];
-
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            found.push(path);
-        }
-    }
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The sources by module, each line without comments, with its place.
-fn lines() -> Vec<(String, String, String)> {
-    let src = root().join("src");
-    let mut files = Vec::new();
-    sources(&src, &mut files);
-    let mut lines = Vec::new();
-    for file in files {
-        let inside = file.strip_prefix(&src).unwrap();
-        let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
-        let module = first.trim_end_matches(".rs").to_owned();
-        for (n, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
-            let code = line.split("//").next().unwrap_or_default().to_owned();
-            lines.push((module.clone(), code, format!("src/{}:{}", inside.display(), n + 1)));
-        }
-    }
-    lines
-}
-
-/// The names that follow a prefix such as `crate::` in a line.
-fn names_after<'a>(line: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
-    line.match_indices(prefix).map(move |(at, _)| {
-        let rest = &line[at + prefix.len()..];
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-        &rest[..end]
-    })
-}
-
 fn floor_of(module: &str) -> Option<(u8, usize)> {
     FLOORS.iter().position(|(m, _)| *m == module).map(|row| (FLOORS[row].1, row))
 }
 
-#[test]
-fn floors_import_downward_only() {
+/// The names that follow the crate's own in the paths of a source, with the place of each. A path that names the whole
+/// crate has no such name: behind a rename or a glob of the root, every module can be reached.
+fn own(source: &Source) -> Vec<(Option<String>, String)> {
+    mentions(source)
+        .into_iter()
+        .filter(|m| m.path[0] == "crate" || (source.top() == "main" && m.path[0] == "bailiwick"))
+        .map(|m| (m.path.get(1).filter(|name| *name != "*").cloned(), format!("{}:{}", source.place, m.line)))
+        .collect()
+}
+
+/// What a source imports that its floor does not allow.
+fn upward(source: &Source) -> Vec<String> {
+    let module = source.top();
+    if module == "lib" {
+        return Vec::new();
+    }
+    let Some((floor, row)) = floor_of(module) else {
+        return vec![format!("{}: the module `{module}` has no floor", source.place)];
+    };
     let mut wrong = Vec::new();
-    for (module, code, place) in lines() {
-        if module == "lib" {
-            continue;
-        }
-        let Some((floor, row)) = floor_of(&module) else {
-            wrong.push(format!("{place}: the module `{module}` has no floor"));
+    for (other, place) in own(source) {
+        let Some(other) = other else {
+            wrong.push(format!("{place}: `{module}` names the whole crate, which hides what it imports"));
             continue;
         };
-        let prefix = if module == "main" { "bailiwick::" } else { "crate::" };
-        for other in names_after(&code, prefix) {
-            let Some((target, target_row)) = floor_of(other) else { continue };
-            let sideways = SIDEWAYS.contains(&(module.as_str(), other));
-            let walled = WALLS.contains(&(module.as_str(), other));
-            let inside_two = floor == 2 && target == 2 && target_row < row;
-            let downward = target < floor && !walled;
-            if other != module && !downward && !sideways && !inside_two {
-                wrong.push(format!("{place}: `{module}` (floor {floor}) imports `{other}` (floor {target})"));
-            }
+        let Some((target, target_row)) = floor_of(&other) else {
+            wrong.push(format!("{place}: `{module}` imports `{other}`, which has no floor"));
+            continue;
+        };
+        let sideways = SIDEWAYS.contains(&(module, other.as_str()));
+        let walled = WALLS.contains(&(module, other.as_str()));
+        let inside_two = floor == 2 && target == 2 && target_row < row;
+        let downward = target < floor && !walled;
+        if other != module && !downward && !sideways && !inside_two {
+            wrong.push(format!("{place}: `{module}` (floor {floor}) imports `{other}` (floor {target})"));
         }
     }
+    wrong
+}
+
+/// What a source uses of external packages, and what of it comes in past a door.
+fn through_doors(source: &Source, packages: &[String]) -> (Vec<String>, Vec<String>) {
+    let (mut used, mut wrong) = (Vec::new(), Vec::new());
+    for Mention { path, line, .. } in mentions(source) {
+        let package = &path[0];
+        if !packages.contains(package) {
+            continue;
+        }
+        used.push(package.clone());
+        let allowed = DOORS.iter().find(|(p, _)| p == package).map_or(&[][..], |(_, modules)| modules);
+        if !allowed.is_empty() && !allowed.contains(&source.top()) {
+            let place = format!("{}:{line}", source.place);
+            wrong.push(format!("{place}: `{package}` is used outside its door ({})", allowed.join(", ")));
+        }
+    }
+    (used, wrong)
+}
+
+/// Where a source waits.
+fn waits(source: &Source) -> Vec<String> {
+    let mut places = Vec::new();
+    each_token(source.tokens(), &mut |token| {
+        if matches!(token, TokenTree::Ident(i) if i == "await" || i == "async") {
+            places.push(format!("{}:{}", source.place, line(token)));
+        }
+    });
+    places
+}
+
+/// Where a source reads the environment or the clock, or takes the means to do so under another name.
+fn surroundings(source: &Source) -> Vec<String> {
+    const CLOCKS: [&str; 3] = ["SystemTime", "Timestamp", "Zoned"];
+    // A signature carries the time at which it is made.
+    let signs = source.top() == "session";
+    mentions(source)
+        .into_iter()
+        .filter(|m| {
+            let path: Vec<&str> = m.path.iter().map(String::as_str).collect();
+            let last = path[path.len() - 1];
+            let clock = path.iter().rev().find(|name| CLOCKS.contains(name));
+            let reads = clock.is_some_and(|clock| {
+                (last == "now" || (m.renamed && last == *clock)) && !(signs && *clock == "SystemTime")
+            });
+            let environment = matches!(path[..], ["std", "env", ..] | ["env", _, ..]);
+            reads || environment || matches!(path[..], ["std"] | ["std", "*"])
+        })
+        .map(|m| format!("{}:{}", source.place, m.line))
+        .collect()
+}
+
+/// Where a source takes in text that is checked as another module's, or not at all.
+fn smuggled(source: &Source) -> Vec<String> {
+    let mut places = Vec::new();
+    let mut before = (String::new(), String::new());
+    each_token(source.tokens(), &mut |token| {
+        let text = token.to_string();
+        // `#[path = "..."]` and `include!("...")`.
+        if (before.0 == "#" && before.1 == "path" && text == "=") || (before.1 == "include" && text == "!") {
+            places.push(format!("{}:{}", source.place, line(token)));
+        }
+        before = (std::mem::take(&mut before.1), text);
+    });
+    places
+}
+
+fn packages() -> Vec<String> {
+    fs::read_to_string(root().join("Cargo.toml"))
+        .unwrap()
+        .lines()
+        .skip_while(|l| *l != "[dependencies]")
+        .skip(1)
+        .take_while(|l| !l.starts_with('['))
+        .filter_map(|l| l.split_once('=').map(|(name, _)| name.trim().replace('-', "_")))
+        .collect()
+}
+
+#[test]
+fn floors_import_downward_only() {
+    let wrong: Vec<String> = sources("src").iter().flat_map(upward).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn the_floor_of_policies_imports_nothing_of_ours() {
-    let wrong: Vec<String> = lines()
-        .into_iter()
-        .filter(|(module, ..)| module == "iam")
-        .filter(|(_, code, _)| names_after(code, "crate::").any(|other| other != "iam"))
-        .map(|(.., place)| place)
+    let wrong: Vec<String> = sources("src")
+        .iter()
+        .filter(|source| source.top() == "iam")
+        .flat_map(own)
+        .filter(|(other, _)| other.as_deref() != Some("iam"))
+        .map(|(_, place)| place)
         .collect();
     assert_eq!(wrong, Vec::<String>::new());
 }
 
 #[test]
 fn external_packages_come_in_through_their_doors() {
-    let doors: BTreeMap<&str, &[&str]> = DOORS.into_iter().collect();
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let packages: Vec<String> = manifest
-        .lines()
-        .skip_while(|l| *l != "[dependencies]")
-        .skip(1)
-        .take_while(|l| !l.starts_with('['))
-        .filter_map(|l| l.split_once('=').map(|(name, _)| name.trim().replace('-', "_")))
-        .collect();
+    let packages = packages();
     let mut wrong: Vec<String> = packages
         .iter()
-        .filter(|p| !doors.contains_key(p.as_str()) && !OWN.contains(&p.as_str()))
+        .filter(|p| !DOORS.iter().any(|(door, _)| door == p))
         .map(|p| format!("Cargo.toml: `{p}` has no door"))
         .collect();
     let mut used: Vec<String> = Vec::new();
-    for (module, code, place) in lines() {
-        for package in &packages {
-            let mentions = code.match_indices(&format!("{package}::")).any(|(at, _)| {
-                let before = code[..at].chars().next_back();
-                !before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
-            });
-            if !mentions {
-                continue;
-            }
-            used.push(package.clone());
-            let allowed = doors.get(package.as_str()).copied().unwrap_or_default();
-            if !allowed.is_empty() && !allowed.contains(&module.as_str()) {
-                wrong.push(format!("{place}: `{package}` is used outside its door ({})", allowed.join(", ")));
-            }
-        }
+    for source in sources("src") {
+        let (uses, past) = through_doors(&source, &packages);
+        used.extend(uses);
+        wrong.extend(past);
     }
-    let unused = packages.iter().filter(|p| !used.contains(p) && !["serde", "thiserror"].contains(&p.as_str()));
+    let unused = packages.iter().filter(|p| !used.contains(p));
     wrong.extend(unused.map(|p| format!("Cargo.toml: `{p}` is used nowhere")));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn nothing_waits_below_floor_four() {
-    let wrong: Vec<String> = lines()
-        .into_iter()
-        .filter(|(module, code, _)| {
-            floor_of(module).is_some_and(|(floor, _)| floor < 4)
-                && (code.contains(".await") || code.contains("async fn") || code.contains("async move"))
-        })
-        .map(|(.., place)| place)
-        .collect();
+    let low = |source: &&Source| floor_of(source.top()).is_some_and(|(floor, _)| floor < 4);
+    let wrong: Vec<String> = sources("src").iter().filter(low).flat_map(waits).collect();
     assert_eq!(wrong, Vec::<String>::new());
 }
 
 #[test]
 fn only_the_command_line_reads_the_environment_and_the_clock() {
-    let wrong: Vec<String> = lines()
-        .into_iter()
-        .filter(|(module, code, _)| {
-            let environment = code.contains("std::env::") || code.contains("env::var");
-            let clock = code.contains("Zoned::now") || code.contains("Timestamp::now");
-            // A signature carries the time at which it is made.
-            let signs = module == "session";
-            (environment || clock || (code.contains("SystemTime::now") && !signs)) && module != "cli"
-        })
-        .map(|(.., place)| place)
-        .collect();
+    let wrong: Vec<String> = sources("src").iter().filter(|s| s.top() != "cli").flat_map(surroundings).collect();
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn every_file_is_the_module_that_its_path_says() {
+    let all = sources("src");
+    assert_eq!(all.iter().flat_map(smuggled).collect::<Vec<_>>(), Vec::<String>::new());
+    let library = all.iter().find(|s| s.place == "src/lib.rs").unwrap().tree();
+    let modules = |item: &syn::Item| matches!(item, syn::Item::Mod(module) if module.content.is_none());
+    assert!(
+        library.items.iter().all(modules),
+        "src/lib.rs declares modules and nothing else: what stands there has no floor"
+    );
+}
+
+/// What is wrong with a made-up source, by the table of floors.
+#[track_caller]
+fn refuses(place: &str, text: &str, expected: &[&str]) {
+    assert_eq!(upward(&Source::new(place, text)), expected, "{text}");
+}
+
+#[test]
+fn an_import_upward_is_found_however_it_is_written() {
+    let expected = &["src/graph.rs:1: `graph` (floor 2) imports `render` (floor 3)"];
+    for text in [
+        "use crate::render;",
+        "use crate::render::inert;",
+        "pub(crate) use crate::render::*;",
+        "use crate::{render::inert as _b};",
+        "use crate::{address::{Address, AccountId}, kind::{self, Kind}, render as shown};",
+        "use {crate::address, crate::render::{inert}};",
+        "use super::render::inert;",
+        "use super::{super::render::inert};",
+        "mod inner { use super::super::render::inert; }",
+        "mod inner { use super::super::{render}; }",
+        "use self::super::render::inert;",
+        "fn shown(text: &str) -> String { crate::render::inert(text) }",
+        "fn shown(text: crate::render::Inert) {}",
+        "fn shown(text: &str) -> Vec<crate::render::Inert<'_>> { vec![] }",
+        "type Shown = <crate::render::Terminal as std::any::Any>::Shown;",
+        "fn shown() { let _ = Vec::<crate::render::Inert>::new(); }",
+        "fn shown() { use crate::{render::inert}; }",
+        "fn shown() { println!(\"{}\", crate::render::inert(\"a\")); }",
+        "fn shown() { assert!(matches!(1, x if super::render::inert(x))); }",
+        "macro_rules! shown { () => { $crate::render::inert(1) }; }",
+        "macro_rules! shown { () => { use $crate::{render::inert}; }; }",
+        "#[cfg(test)] mod tests { use crate::render::inert; }",
+        "#[serde(with = \"crate::render::inert\")] struct Shown;",
+        "#[derive(crate::render::Shown)] struct Shown;",
+        "impl crate::render::Renderer for u8 {}",
+        "pub(in crate::render) fn shown() {}",
+        "use crate::r#render;",
+    ] {
+        refuses("src/graph.rs", text, expected);
+    }
+    refuses(
+        "src/graph.rs",
+        "use crate::{\n    cli::main as _a,\n    provider::kinds as _,\n    render::inert as _b,\n};",
+        &[
+            "src/graph.rs:2: `graph` (floor 2) imports `cli` (floor 6)",
+            "src/graph.rs:3: `graph` (floor 2) imports `provider` (floor 4)",
+            "src/graph.rs:4: `graph` (floor 2) imports `render` (floor 3)",
+        ],
+    );
+    refuses(
+        "src/plan/guard.rs",
+        "use super::super::engine;\nuse super::engine;",
+        &["src/plan/guard.rs:1: `plan` (floor 2) imports `engine` (floor 5)"],
+    );
+    refuses(
+        "src/engine/mod.rs",
+        "use crate::{address, live, plan, provider};",
+        &["src/engine/mod.rs:1: `engine` (floor 5) imports `provider` (floor 4)"],
+    );
+    refuses(
+        "src/graph.rs",
+        "use crate::kind;\nuse crate::plan;",
+        &["src/graph.rs:2: `graph` (floor 2) imports `plan` (floor 2)"],
+    );
+    refuses("src/main.rs", "fn main() { bailiwick::engine::run() }", &[]);
+    refuses("src/new.rs", "", &["src/new.rs: the module `new` has no floor"]);
+}
+
+#[test]
+fn an_import_cannot_hide_behind_the_name_of_the_whole_crate() {
+    for text in [
+        "use crate as c;",
+        "use crate::{self as c};",
+        "use {crate as c};",
+        "use crate::*;",
+        "use super::*;",
+        "use super as up;",
+        "extern crate self as c;",
+        "macro_rules! through { ($c:tt) => { $c::render::inert() }; } fn f() { through!(crate) }",
+    ] {
+        refuses("src/graph.rs", text, &["src/graph.rs:1: `graph` names the whole crate, which hides what it imports"]);
+    }
+    refuses("src/graph.rs", "use crate::inert;", &["src/graph.rs:1: `graph` imports `inert`, which has no floor"]);
+}
+
+#[test]
+fn legal_imports_and_mere_text_pass() {
+    for text in [
+        "use crate::{address::Address, kind::Kind as _, graph::Graph};",
+        "// use crate::render;\n/// See `crate::render::inert`.\nfn f() {}",
+        "#![doc = \"crate::render\"]",
+        "fn f() -> &'static str { \"crate::render::inert\" }",
+        "pub(crate) fn f() {}\npub(super) struct A(pub(crate) u8);",
+        "mod inner { use super::*; pub fn f() { super::super::address::f(); self::g() } }",
+        "use std::render;\nfn f() { other::render::inert(); value.render::<u8>() }",
+        "fn f() -> impl Iterator<Item = u8> + use<'_> { render }",
+    ] {
+        refuses("src/graph.rs", text, &[]);
+    }
+}
+
+#[test]
+fn a_package_past_its_door_is_found_however_it_is_written() {
+    let packages = ["tokio".to_owned(), "serde".to_owned()];
+    let expected = vec!["src/graph.rs:1: `tokio` is used outside its door (session, provider, backend, engine, cli)"];
+    for text in [
+        "use tokio::sync;",
+        "use tokio;",
+        "use tokio as t;",
+        "use tokio::{self as t};",
+        "use ::tokio::sync;",
+        "use {serde::Serialize, tokio::sync as _};",
+        "extern crate tokio as t;",
+        "fn f() -> tokio::sync::Notify { todo!() }",
+        "fn f() -> ::tokio::sync::Notify { todo!() }",
+        "fn f() { let _ = <tokio::sync::Notify as Default>::default; }",
+        "fn f() { assert!(tokio::sync::f()); }",
+        "#[tokio::test] fn f() {}",
+        "#[serde(with = \"tokio::sync\")] struct S;",
+    ] {
+        let (used, wrong) = through_doors(&Source::new("src/graph.rs", text), &packages);
+        assert_eq!(wrong, expected, "{text}");
+        assert!(used.contains(&"tokio".to_owned()), "{text}");
+        assert_eq!(through_doors(&Source::new("src/engine/mod.rs", text), &packages).1, Vec::<String>::new(), "{text}");
+    }
+    for text in ["fn f() { other::tokio::sync::f(); tokio.sync() }", "// tokio::sync", "use crate::{kind::tokio};"] {
+        let (used, wrong) = through_doors(&Source::new("src/graph.rs", text), &packages);
+        assert_eq!((used, wrong), (vec![], vec![]), "{text}");
+    }
+}
+
+#[test]
+fn waiting_and_the_surroundings_are_found_however_they_are_written() {
+    let at = |text: &str| Source::new("src/graph.rs", text);
+    for text in ["async fn f() {}", "fn f() { spawn(async move { 1 }) }", "fn f() { m!(x\n.await) }"] {
+        assert_eq!(waits(&at(text)).len(), 1, "{text}");
+    }
+    assert_eq!(waits(&at("/// An async fn, .await\nfn f() { \"async\"; }")), Vec::<String>::new());
+    for text in [
+        "fn f() { std::env::var(\"A\"); }",
+        "use std::{collections::BTreeMap, env};",
+        "use std::env as e;",
+        "use std as s;",
+        "use std::time::SystemTime as T;",
+        "fn f() { std::time::SystemTime::now(); }",
+        "fn f() { m!(jiff::Zoned::now()); }",
+        "fn f() { let _ = Timestamp::now; }",
+    ] {
+        assert_eq!(surroundings(&at(text)), ["src/graph.rs:1"], "{text}");
+    }
+    for text in ["use std::time::SystemTime;", "fn f() { env!(\"A\"); }", "fn f(now: SystemTime) { now.env() }"] {
+        assert_eq!(surroundings(&at(text)), Vec::<String>::new(), "{text}");
+    }
+    let signature = Source::new("src/session/token.rs", "fn f() { SystemTime::now(); Timestamp::now(); }");
+    assert_eq!(surroundings(&signature).len(), 1);
+    for text in ["#[path = \"render/inert.rs\"]\nmod inert;", "include!(\"render/inert.rs\");"] {
+        assert_eq!(smuggled(&at(text)), ["src/graph.rs:1"], "{text}");
+    }
+    assert_eq!(smuggled(&at("fn f(path: u8) { include_str!(\"a\"); }")), Vec::<String>::new());
 }
 
 #[test]
 fn every_kind_is_one_file_and_one_line() {
     let register = fs::read_to_string(root().join("src/provider/mod.rs")).unwrap();
     let mut kinds = 0;
-    let mut files = Vec::new();
-    sources(&root().join("src/provider"), &mut files);
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap();
-        let defined = text.matches("const NAME: &'static str").count();
+    for source in sources("src/provider") {
+        let defined = source.text.matches("const NAME: &'static str").count();
         kinds += defined;
-        assert!(defined <= 1, "{} defines {defined} kinds", file.display());
+        assert!(defined <= 1, "{} defines {defined} kinds", source.place);
         if defined == 1 {
-            let stem = file.file_stem().unwrap().to_str().unwrap();
-            assert_eq!(register.matches(&format!("::{stem}::")).count(), 1, "{} is registered once", file.display());
+            let stem = source.module.last().unwrap();
+            assert_eq!(register.matches(&format!("::{stem}::")).count(), 1, "{} is registered once", source.place);
         }
     }
     assert!(kinds > 0);
