@@ -8,7 +8,7 @@ use crate::access::Chains;
 use crate::address::{Address, Scope};
 use crate::diagnostic::Diagnostic;
 use crate::kind::{AnyKind, Resource};
-use crate::spec::{Facts, Spec};
+use crate::spec::{Facts, Spec, Unmanaged};
 
 /// Everything that should exist, by address.
 #[derive(Clone, Debug, Default)]
@@ -57,18 +57,18 @@ impl<'a> Identity<'a> {
 
 /// The things that exist elsewhere, as the spec says. An entry that names another thing than before says nothing of that one.
 fn relinquished(spec: &Spec) -> BTreeSet<Identity<'static>> {
-    let buckets = spec.buckets.values().filter(|b| !b.managed).flat_map(|b| {
-        let scope = spec.regional_scope(&b.account, b.region(spec));
-        ["aws.s3.bucket", "aws.s3.bucket_policy"].map(|kind| Identity::new(kind, &scope, &b.name).into_owned())
+    let released = spec.unmanaged().into_iter().flat_map(|entry| match entry {
+        Unmanaged::Bucket(bucket) => {
+            let scope = spec.regional_scope(&bucket.account, bucket.region(spec));
+            let id = bucket.name.clone();
+            vec![("aws.s3.bucket", scope.clone(), id.clone()), ("aws.s3.bucket_policy", scope, id)]
+        }
+        Unmanaged::Role(role) => vec![("aws.iam.role", spec.account_scope(&role.account), role.name.clone())],
+        Unmanaged::Key(key) => {
+            vec![("aws.kms.key", spec.regional_scope(&key.account, key.region(spec)), key.alias_name())]
+        }
     });
-    let roles = spec.roles.values().filter(|r| !r.managed);
-    let roles = roles.map(|r| Identity::new("aws.iam.role", &spec.account_scope(&r.account), &r.name).into_owned());
-    let keys = spec.keys.values().filter(|k| !k.managed);
-    let keys = keys.map(|k| {
-        let scope = spec.regional_scope(&k.account, k.region(spec));
-        Identity::new("aws.kms.key", &scope, &k.alias_name()).into_owned()
-    });
-    buckets.chain(roles).chain(keys).collect()
+    released.map(|(kind, scope, id)| Identity::new(kind, &scope, &id).into_owned()).collect()
 }
 
 /// Asks every kind, and reports two wishes for one real object and references that lead nowhere.

@@ -31,7 +31,7 @@ use crate::render;
 use crate::report::{self, wire};
 use crate::session::{Counts, Session};
 use crate::snapshot::Seen;
-use crate::spec::Spec;
+use crate::spec::{BackendSpec, Spec};
 use crate::state::State;
 
 pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environment) -> Ended {
@@ -191,7 +191,9 @@ impl Work<'_> {
     }
 
     fn guard_of(&self, allow: &Allow, destroying: bool) -> Result<Guard, Failure> {
-        let state_bucket = self.project.spec.backend.as_ref().map(|b| b.s3.bucket.clone());
+        let state_bucket = self.project.spec.backend.as_ref().map(|backend| match backend {
+            BackendSpec::S3(s3) => s3.bucket.clone(),
+        });
         let allow_delete = addresses(&allow.allow_delete)?;
         Ok(Guard { allow_deletes: allow.allow_deletes, allow_delete, destroying, state_bucket })
     }

@@ -62,8 +62,7 @@ impl Project {
         let spec = spec.ok_or_else(|| Failure::told(0))?;
         if let (Some(backend), Some(_)) = (&spec.backend, state) {
             return Err(Failure::new(format!(
-                "the spec keeps its state in the bucket `{}`: leave out --state, or the `backend`",
-                backend.s3.bucket
+                "the spec keeps its state in {backend}: omit --state, or remove `backend` from the spec"
             )));
         }
         let beside = given.first().map_or(Path::new(""), |first| {

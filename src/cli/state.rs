@@ -11,6 +11,7 @@ use crate::address::Address;
 use crate::backend::{Backend, FileBackend, Listener, LockGuard, LockInfo};
 use crate::render;
 use crate::session::{self, Session};
+use crate::spec::{BackendSpec, S3BackendSpec};
 use crate::state::State;
 
 /// Clients for the accounts and clusters of a project.
@@ -26,14 +27,16 @@ pub(super) async fn home(ui: &Ui, project: &Project, session: &Session) -> Resul
     };
     let ui = ui.clone();
     let listener: Listener = Arc::new(move |news| ui.tell(&render::inert(&news.to_string())));
-    bucket(project, session, &backend.s3, listener).await
+    match backend {
+        BackendSpec::S3(s3) => bucket(project, session, s3, listener).await,
+    }
 }
 
 #[cfg(feature = "aws")]
 async fn bucket(
     project: &Project,
     session: &Session,
-    s3: &crate::spec::S3BackendSpec,
+    s3: &S3BackendSpec,
     listener: Listener,
 ) -> Result<Box<dyn Backend>, Failure> {
     use crate::backend::{ObjectBackend, S3Objects, Settings};
@@ -47,7 +50,7 @@ async fn bucket(
 async fn bucket(
     _project: &Project,
     _session: &Session,
-    s3: &crate::spec::S3BackendSpec,
+    s3: &S3BackendSpec,
     _listener: Listener,
 ) -> Result<Box<dyn Backend>, Failure> {
     Err(Failure::new(format!("this build has no AWS support: it cannot reach the state in `{}`", s3.bucket)))

@@ -35,7 +35,7 @@ pub use iam_index::{Described, IamIndex, IamWants, Known};
 pub use pace::{CONCURRENCY, Counts, Intent, Pace, Rates, Requests, Service};
 
 use crate::address::Scope;
-use crate::spec::{AccountSpec, ClusterSpec, RatesSpec, Spec};
+use crate::spec::{AccountSpec, ClusterSpec, PaceSpec, RatesSpec, Spec};
 
 /// Why no client can be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -243,13 +243,13 @@ impl Session {
 }
 
 fn given_rates(account: &AccountSpec, service: Service) -> Option<RatesSpec> {
-    let pace = account.pace.as_ref()?;
+    let PaceSpec { iam, s3, kms, eks, sts } = account.pace.as_ref()?;
     match service {
-        Service::Iam => pace.iam,
-        Service::S3 => pace.s3,
-        Service::Kms => pace.kms,
-        Service::Eks => pace.eks,
-        Service::Sts => pace.sts,
+        Service::Iam => *iam,
+        Service::S3 => *s3,
+        Service::Kms => *kms,
+        Service::Eks => *eks,
+        Service::Sts => *sts,
         Service::Kubernetes => None,
     }
 }

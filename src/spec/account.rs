@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Problems;
+use super::Spec;
+use super::check::{Entry, Problems};
 use crate::address::{AccountId, Region};
 
 /// An AWS account. Before anything is written its caller identity must be this account.
@@ -127,20 +128,33 @@ impl AccountSpec {
         }
         steps
     }
+}
 
-    pub(super) fn check(&self, key: &str, problems: &mut Problems<'_>) {
+impl Entry for AccountSpec {
+    const SECTION: &'static str = "accounts";
+    const NOUN: &'static str = "account";
+    const IDENTIFIED_AT: &'static [&'static str] = &["id"];
+    const ONE_ENTRY: &'static str = "keep one entry for each account";
+    type Identity = AccountId;
+
+    fn identity(&self, _spec: &Spec) -> AccountId {
+        self.id.clone()
+    }
+
+    fn check(&self, key: &str, _spec: &Spec, problems: &mut Problems<'_>) {
+        let Self { id: _, region, assume_role, external_id, session_name: _, profile: _, endpoint, pace: _ } = self;
         let at = |field: &'static str| ["accounts", key, field];
-        let region_is_sound = self.region.0.split('-').count() >= 3
-            && self.region.0.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !region_is_sound {
+        let region_is_valid = region.0.split('-').count() >= 3
+            && region.0.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !region_is_valid {
             problems.error(
                 "invalid-region",
                 &at("region"),
-                format!("`{}` is no AWS region", self.region),
+                format!("invalid AWS region `{region}`"),
                 "write a region such as us-west-2",
             );
         }
-        if matches!(&self.assume_role, Some(AssumeRole::Chain(steps)) if steps.is_empty()) {
+        if matches!(assume_role, Some(AssumeRole::Chain(steps)) if steps.is_empty()) {
             problems.error(
                 "wrong-value",
                 &at("assume_role"),
@@ -148,7 +162,7 @@ impl AccountSpec {
                 "remove it or name a role",
             );
         }
-        if self.external_id.is_some() && self.assume_role.is_none() {
+        if external_id.is_some() && assume_role.is_none() {
             problems.error(
                 "wrong-value",
                 &at("external_id"),
@@ -156,13 +170,13 @@ impl AccountSpec {
                 "add `assume_role`",
             );
         }
-        if let Some(endpoint) = &self.endpoint
+        if let Some(endpoint) = endpoint
             && !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
         {
             problems.error(
                 "wrong-value",
                 &at("endpoint"),
-                format!("`{endpoint}` is no URL"),
+                format!("invalid URL `{endpoint}`"),
                 "write https://host or http://host:port",
             );
         }

@@ -1,18 +1,38 @@
 //! Where the state lives, if not in a folder beside the spec.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bucket::bucket_name_problem;
-use super::{OnDestroy, Problems, Spec};
+use super::check::Problems;
+use super::{OnDestroy, Spec};
 use crate::address::Region;
 
 /// Where the state lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BackendSpec {
+#[serde(rename_all = "snake_case")]
+pub enum BackendSpec {
     /// In a bucket, for teams and CI.
-    pub s3: S3BackendSpec,
+    S3(S3BackendSpec),
+}
+
+impl BackendSpec {
+    pub(super) fn check(&self, spec: &Spec, problems: &mut Problems<'_>) {
+        match self {
+            Self::S3(s3) => s3.check(spec, problems),
+        }
+    }
+}
+
+/// The place, for a person: "the bucket `acme-state`".
+impl fmt::Display for BackendSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::S3(s3) => write!(f, "the bucket `{}`", s3.bucket),
+        }
+    }
 }
 
 /// A bucket that holds state, journal and lock. It must exist, and the spec must not delete it.
@@ -65,38 +85,39 @@ impl S3BackendSpec {
         self.keep.unwrap_or(10) as usize
     }
 
-    pub(super) fn check(&self, spec: &Spec, problems: &mut Problems<'_>) {
+    fn check(&self, spec: &Spec, problems: &mut Problems<'_>) {
+        let Self { bucket, prefix: _, account, region: _, lease_seconds: _, keep: _ } = self;
         let at = |field| ["backend", "s3", field];
-        problems.reference(&at("account"), "account", &self.account, &spec.accounts);
-        if let Some(why) = bucket_name_problem(&self.bucket) {
+        problems.reference(&at("account"), account, &spec.accounts);
+        if let Some(why) = bucket_name_problem(bucket) {
             problems.error(
                 "invalid-bucket-name",
                 &at("bucket"),
-                format!("`{}` is no bucket name: {why}", self.bucket),
-                "name a bucket that exists",
+                format!("invalid bucket name `{bucket}`: {why}"),
+                "use the name of an existing bucket",
             );
         }
-        let sound = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        let is_valid = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
         let prefix = self.prefix();
         // Clients take such steps out of a path (RFC 3986, 5.2.4); S3 takes them for names.
         let stepping = prefix.split('/').any(|step| step == "." || step == "..");
         let slashes = prefix.starts_with('/') || prefix.contains("//");
-        if slashes || stepping || prefix.len() > 512 || !prefix.chars().all(sound) {
+        if slashes || stepping || prefix.len() > 512 || !prefix.chars().all(is_valid) {
             problems.error(
                 "wrong-value",
                 &at("prefix"),
-                format!("`{prefix}` cannot be the prefix of a state"),
-                "letters, digits and -_./ with no slash at the beginning and no step `.` or `..`, such as bailiwick/prod",
+                format!("invalid state prefix `{prefix}`"),
+                "use letters, digits and -_./ without a leading slash and without `.` or `..` as a step, such as bailiwick/prod",
             );
         }
         let doomed =
-            spec.buckets.iter().find(|(_, b)| b.name == self.bucket && b.managed && b.on_destroy == OnDestroy::Delete);
+            spec.buckets.iter().find(|(_, b)| b.name == *bucket && b.managed && b.on_destroy == OnDestroy::Delete);
         if let Some((key, _)) = doomed {
             problems.error(
                 "state-in-doomed-bucket",
                 &["buckets", key, "on_destroy"],
-                format!("`{}` holds the state, and `buckets.{key}` would delete it on destroy", self.bucket),
-                "keep the state in a bucket that this spec does not delete: say `on_destroy: keep`, or name another one",
+                format!("`{bucket}` holds the state, and `buckets.{key}` would delete it on destroy"),
+                "set `on_destroy: keep`, or keep the state in a bucket that this spec does not delete",
             );
         }
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{OnDestroy, Problems, Spec, is_true, yes};
+use super::check::{Entry, Problems};
+use super::{OnDestroy, Spec, is_true, yes};
 use crate::address::Region;
 
 /// An S3 bucket. A setting that is absent here is left alone.
@@ -146,36 +147,24 @@ impl BucketSpec {
         format!("arn:{}:s3:::{}", self.region(spec).partition(), self.name)
     }
 
-    pub(super) fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
-        problems.reference(&["buckets", key, "account"], "account", &self.account, &spec.accounts);
-        if let Some(why) = bucket_name_problem(&self.name) {
+    fn check_encryption_key(&self, key: &str, kms: &KmsEncryption, spec: &Spec, problems: &mut Problems<'_>) {
+        let KmsEncryption { kms_key, bucket_key: _ } = kms;
+        problems.reference(&["buckets", key, "encryption", "kms_key"], kms_key, &spec.keys);
+        if let Some(key_spec) = spec.keys.get(kms_key)
+            && key_spec.region(spec) != self.region(spec)
+        {
             problems.error(
-                "invalid-bucket-name",
-                &["buckets", key, "name"],
-                format!("`{}` is no bucket name: {why}", self.name),
-                "3 to 63 lower-case letters, digits, hyphens and dots, starting and ending with a letter or digit",
+                "key-in-other-region",
+                &["buckets", key, "encryption", "kms_key"],
+                format!("the key `{kms_key}` is in {}, the bucket in {}", key_spec.region(spec), self.region(spec)),
+                "use a key in the bucket's region",
             );
         }
-        if let Some(Encryption::Kms(kms)) = &self.encryption {
-            problems.reference(&["buckets", key, "encryption", "kms_key"], "key", &kms.kms_key, &spec.keys);
-            if let Some(key_spec) = spec.keys.get(&kms.kms_key)
-                && key_spec.region(spec) != self.region(spec)
-            {
-                problems.error(
-                    "key-in-other-region",
-                    &["buckets", key, "encryption", "kms_key"],
-                    format!(
-                        "the key `{}` is in {}, the bucket in {}",
-                        kms.kms_key,
-                        key_spec.region(spec),
-                        self.region(spec)
-                    ),
-                    "a bucket needs a key of its own region",
-                );
-            }
-        }
+    }
+
+    fn check_lifecycle(key: &str, rules: &[LifecycleRule], problems: &mut Problems<'_>) {
         let mut ids = std::collections::BTreeSet::new();
-        for (n, rule) in self.lifecycle.iter().flatten().enumerate() {
+        for (n, rule) in rules.iter().enumerate() {
             let n = n.to_string();
             let path = ["buckets", key, "lifecycle", n.as_str()];
             if rule.id.is_empty() || rule.id.len() > 255 || !ids.insert(rule.id.as_str()) {
@@ -198,7 +187,52 @@ impl BucketSpec {
                 );
             }
         }
-        problems.tags(&["buckets", key, "tags"], &self.tags);
+    }
+}
+
+impl Entry for BucketSpec {
+    const SECTION: &'static str = "buckets";
+    const NOUN: &'static str = "bucket";
+    const IDENTIFIED_AT: &'static [&'static str] = &["name"];
+    const ONE_ENTRY: &'static str = "keep one entry for each bucket: bucket names are global";
+    type Identity = String;
+
+    fn identity(&self, _spec: &Spec) -> String {
+        self.name.clone()
+    }
+
+    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+        let Self {
+            account,
+            name,
+            region: _,
+            managed: _,
+            public_access_block: _,
+            ownership: _,
+            versioning: _,
+            encryption,
+            lifecycle,
+            tags,
+            policy: _,
+            same_account_statements: _,
+            on_destroy: _,
+            protect: _,
+        } = self;
+        problems.reference(&["buckets", key, "account"], account, &spec.accounts);
+        if let Some(why) = bucket_name_problem(name) {
+            problems.error(
+                "invalid-bucket-name",
+                &["buckets", key, "name"],
+                format!("invalid bucket name `{name}`: {why}"),
+                "use 3 to 63 lower-case letters, digits, hyphens and dots, starting and ending with a letter or digit",
+            );
+        }
+        match encryption {
+            Some(Encryption::Kms(kms)) => self.check_encryption_key(key, kms, spec, problems),
+            Some(Encryption::Simple(_)) | None => {}
+        }
+        Self::check_lifecycle(key, lifecycle.as_deref().unwrap_or_default(), problems);
+        problems.tags(&["buckets", key, "tags"], tags);
     }
 }
 

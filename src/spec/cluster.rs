@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problems, Spec};
+use super::Spec;
+use super::check::{Entry, Problems, is_key};
 use crate::address::Region;
 
 /// An EKS cluster.
@@ -55,17 +56,41 @@ pub enum Management {
 }
 
 impl ClusterSpec {
-    pub(super) fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
-        problems.reference(&["clusters", key, "account"], "account", &self.account, &spec.accounts);
-        let sound = (1..=100).contains(&self.name.len())
-            && self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-            && self.name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-        if !sound {
+    /// The same cluster, reachable as before, but without anything that this spec creates for it.
+    pub(super) fn emptied(&self) -> Self {
+        let Self { account, region, name, context, identity, oidc_provider: _, pod_identity_agent: _ } = self;
+        Self {
+            account: account.clone(),
+            region: region.clone(),
+            name: name.clone(),
+            context: context.clone(),
+            identity: *identity,
+            oidc_provider: Management::Existing,
+            pod_identity_agent: Management::Existing,
+        }
+    }
+}
+
+impl Entry for ClusterSpec {
+    const SECTION: &'static str = "clusters";
+    const NOUN: &'static str = "cluster";
+    const IDENTIFIED_AT: &'static [&'static str] = &[];
+    const ONE_ENTRY: &'static str = "keep one entry for each cluster";
+    type Identity = String;
+
+    fn identity(&self, spec: &Spec) -> String {
+        spec.cluster_arn(self)
+    }
+
+    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+        let Self { account, region: _, name, context: _, identity: _, oidc_provider: _, pod_identity_agent: _ } = self;
+        problems.reference(&["clusters", key, "account"], account, &spec.accounts);
+        if !is_key(name, 100) {
             problems.error(
                 "invalid-cluster-name",
                 &["clusters", key, "name"],
-                format!("`{}` is no EKS cluster name", self.name),
-                "1 to 100 letters, digits, hyphens and underscores, starting with a letter or digit",
+                format!("invalid EKS cluster name `{name}`"),
+                "use 1 to 100 letters, digits, hyphens and underscores, starting with a letter or digit",
             );
         }
     }

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problems, Spec};
+use super::Spec;
+use super::check::Problems;
 use crate::spec::cluster::Identity;
 
 /// "This service account may do this with that prefix of that bucket."
@@ -65,38 +66,35 @@ impl GrantSpec {
     }
 
     pub(super) fn check(&self, index: usize, spec: &Spec, problems: &mut Problems<'_>) {
+        let Self { to, bucket, prefix, access, mode, head_bucket: _ } = self;
         let n = index.to_string();
-        let at = |field: &'static str| ["grants".to_owned(), n.clone(), field.to_owned()];
-        let path = |field: &'static str| at(field);
-        let to = path("to");
-        let to: Vec<&str> = to.iter().map(String::as_str).collect();
-        problems.reference(&to, "service account", &self.to, &spec.service_accounts);
-        problems.reference(&["grants", &n, "bucket"], "bucket", &self.bucket, &spec.buckets);
-        match &self.prefix {
+        problems.reference(&["grants", &n, "to"], to, &spec.service_accounts);
+        problems.reference(&["grants", &n, "bucket"], bucket, &spec.buckets);
+        match prefix {
             None => problems.error(
                 "missing-prefix",
                 &["grants", &n],
-                format!("the grant to `{}` names no prefix", self.to),
-                "name the prefix, or ask for the whole bucket with `prefix: \"\"`",
+                format!("the grant to `{to}` has no prefix"),
+                "add the prefix, or grant the whole bucket with `prefix: \"\"`",
             ),
             Some(prefix) if prefix.starts_with('/') => problems.error(
                 "leading-slash",
                 &["grants", &n, "prefix"],
-                format!("the prefix `{prefix}` begins with a slash: S3 keys do not"),
+                format!("the prefix `{prefix}` begins with a slash, but S3 keys do not"),
                 &format!("write `{}`", prefix.trim_start_matches('/')),
             ),
             Some(prefix) if prefix.len() > 1024 || prefix.chars().any(char::is_control) => problems.error(
                 "wrong-value",
                 &["grants", &n, "prefix"],
-                "the prefix holds a control character or is longer than a key may be".into(),
-                "S3 keys have at most 1,024 bytes",
+                "the prefix contains a control character or is too long".into(),
+                "use at most 1,024 bytes without control characters, as in S3 keys",
             ),
             Some(_) => {}
         }
-        if let Access::Actions(actions) = &self.access {
+        if let Access::Actions(actions) = access {
             Self::check_actions(actions, &n, problems);
         }
-        if self.mode == Mode::AssumeRole {
+        if *mode == Mode::AssumeRole {
             self.check_assume_role(&n, spec, problems);
         }
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{OnDestroy, Problems, Spec};
+use super::check::{Entry, Problems};
+use super::{OnDestroy, Spec};
 use crate::address::Region;
 
 /// A KMS key. It exists already unless `managed` is true; its policy is owned by statement in both cases.
@@ -56,45 +57,60 @@ impl KeySpec {
             .unwrap_or_else(|| Region("us-east-1".into()))
     }
 
-    pub(super) fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
-        problems.reference(&["keys", key, "account"], "account", &self.account, &spec.accounts);
+    fn check_alias(&self, key: &str, problems: &mut Problems<'_>) {
         let bare = self.alias.strip_prefix("alias/").unwrap_or(&self.alias);
-        let sound = (1..=250).contains(&bare.len())
+        let is_valid = (1..=250).contains(&bare.len())
             && bare.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-'));
-        if !sound {
+        if !is_valid {
             problems.error(
                 "invalid-alias",
                 &["keys", key, "alias"],
-                format!("`{}` is no KMS alias", self.alias),
-                "letters, digits, slashes, underscores and hyphens",
+                format!("invalid KMS alias `{}`", self.alias),
+                "use 1 to 250 letters, digits, slashes, underscores and hyphens",
             );
         } else if bare.starts_with("aws/") {
             problems.error(
                 "aws-managed-key",
                 &["keys", key, "alias"],
-                format!(
-                    "`{}` is a key that AWS manages: its policy cannot be changed, so it cannot be shared",
-                    self.alias
-                ),
+                format!("`{}` is an AWS managed key: its policy cannot be changed, so it cannot be shared", self.alias),
                 "use a customer managed key",
             );
         }
-        if !self.managed {
+    }
+}
+
+impl Entry for KeySpec {
+    const SECTION: &'static str = "keys";
+    const NOUN: &'static str = "key";
+    const IDENTIFIED_AT: &'static [&'static str] = &[];
+    const ONE_ENTRY: &'static str = "keep one entry for each alias";
+    /// Account, region and alias.
+    type Identity = (String, Region, String);
+
+    fn identity(&self, spec: &Spec) -> Self::Identity {
+        (self.account.clone(), self.region(spec), self.alias_name())
+    }
+
+    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+        let Self { account, region: _, alias: _, managed, rotation, description, tags, on_destroy, protect: _ } = self;
+        problems.reference(&["keys", key, "account"], account, &spec.accounts);
+        self.check_alias(key, problems);
+        if !managed {
             let unused = [
-                ("rotation", self.rotation.is_some()),
-                ("description", self.description.is_some()),
-                ("tags", !self.tags.is_empty()),
-                ("on_destroy", self.on_destroy == OnDestroy::Delete),
+                ("rotation", rotation.is_some()),
+                ("description", description.is_some()),
+                ("tags", !tags.is_empty()),
+                ("on_destroy", *on_destroy == OnDestroy::Delete),
             ];
             for (field, _) in unused.iter().filter(|(_, set)| *set) {
                 problems.error(
                     "wrong-value",
                     &["keys", key, field],
-                    format!("`{field}` has no effect on a key that exists already"),
+                    format!("`{field}` has no effect on a key without `managed: true`"),
                     "add `managed: true`, or remove it",
                 );
             }
         }
-        problems.tags(&["keys", key, "tags"], &self.tags);
+        problems.tags(&["keys", key, "tags"], tags);
     }
 }

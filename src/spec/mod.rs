@@ -6,6 +6,7 @@
 mod account;
 mod backend;
 mod bucket;
+mod check;
 mod cluster;
 mod facts;
 mod grant;
@@ -33,7 +34,7 @@ pub use role::{PolicySpec, RawPolicy, RoleSpec, TrustSpec};
 pub use service_account::{Manage, ROLE_ANNOTATION, ServiceAccountSpec};
 
 use crate::address::{AccountId, Region, Scope};
-use crate::diagnostic::{Code, Diagnostic, SourceRef, did_you_mean};
+use crate::diagnostic::{Diagnostic, SourceRef};
 use crate::document::Digest;
 use node::{Node, Value};
 use places::Places;
@@ -109,6 +110,17 @@ pub enum OnDestroy {
     Delete,
 }
 
+/// An entry with `managed: false`.
+#[derive(Clone, Copy, Debug)]
+pub enum Unmanaged<'a> {
+    /// A bucket, and with it its policy.
+    Bucket(&'a BucketSpec),
+    /// A role.
+    Role(&'a RoleSpec),
+    /// A KMS key, but not the statements in its policy.
+    Key(&'a KeySpec),
+}
+
 fn yes() -> bool {
     true
 }
@@ -162,9 +174,7 @@ pub fn load(files: &[SourceFile]) -> (Option<Spec>, Vec<Diagnostic>) {
     match serde_json::from_value::<Spec>(tree.to_json()) {
         Ok(mut spec) => {
             spec.places = Places::of(tree);
-            let mut found = Problems { spec: &spec, problems: Vec::new() };
-            check(&spec, &mut found);
-            problems.extend(found.problems);
+            problems.extend(check::check(&spec));
             (Some(spec), sorted(problems))
         }
         Err(error) => {
@@ -188,27 +198,64 @@ impl Spec {
     }
 
     /// A spec that wants nothing but can still reach the accounts and clusters of this one: what `destroy` plans with.
+    ///
+    /// Every section is named here: a new one does not compile until it is clear whether `destroy` keeps its resources.
     #[must_use]
     pub fn emptied(&self) -> Self {
+        let Self {
+            version,
+            project,
+            backend,
+            accounts,
+            clusters,
+            buckets: _,
+            keys: _,
+            policies: _,
+            roles: _,
+            service_accounts: _,
+            grants: _,
+            accept,
+            places,
+        } = self;
         Self {
+            version: *version,
+            project: project.clone(),
+            backend: backend.clone(),
+            accounts: accounts.clone(),
+            clusters: clusters.iter().map(|(key, cluster)| (key.clone(), cluster.emptied())).collect(),
             buckets: BTreeMap::new(),
             keys: BTreeMap::new(),
             policies: BTreeMap::new(),
             roles: BTreeMap::new(),
             service_accounts: BTreeMap::new(),
             grants: Vec::new(),
-            clusters: self
-                .clusters
-                .iter()
-                .map(|(key, cluster)| {
-                    let mut cluster = cluster.clone();
-                    cluster.oidc_provider = Management::Existing;
-                    cluster.pod_identity_agent = Management::Existing;
-                    (key.clone(), cluster)
-                })
-                .collect(),
-            ..self.clone()
+            accept: accept.clone(),
+            places: places.clone(),
         }
+    }
+
+    /// The entries that exist elsewhere: resources that this project created for them earlier are left alone.
+    #[must_use]
+    pub fn unmanaged(&self) -> Vec<Unmanaged<'_>> {
+        let Self {
+            version: _,
+            project: _,
+            backend: _,
+            accounts: _,
+            clusters: _,
+            buckets,
+            keys,
+            policies: _,
+            roles,
+            service_accounts: _,
+            grants: _,
+            accept: _,
+            places: _,
+        } = self;
+        let buckets = buckets.values().filter(|b| !b.managed).map(Unmanaged::Bucket);
+        let roles = roles.values().filter(|r| !r.managed).map(Unmanaged::Role);
+        let keys = keys.values().filter(|k| !k.managed).map(Unmanaged::Key);
+        buckets.chain(roles).chain(keys).collect()
     }
 
     /// The digest of what the spec says, whatever files, order and comments it was written with.
@@ -275,249 +322,6 @@ impl Spec {
     #[must_use]
     pub fn regional_scope(&self, account: &str, region: Region) -> Scope {
         Scope::Account { account: account.to_owned(), id: self.account_id(account), region }
-    }
-}
-
-/// Collects problems with their places while the spec is checked.
-struct Problems<'a> {
-    spec: &'a Spec,
-    problems: Vec<Diagnostic>,
-}
-
-impl Problems<'_> {
-    fn error(&mut self, code: Code, path: &[&str], message: String, help: &str) {
-        if message.contains(shape::MENDED) {
-            return;
-        }
-        let place = self.spec.places.find(path, true);
-        self.problems.push(Diagnostic::error(code, message).at(place).help(help));
-    }
-
-    fn reference<T>(&mut self, path: &[&str], what: &str, name: &str, entries: &BTreeMap<String, T>) {
-        if entries.contains_key(name) || name == shape::MENDED {
-            return;
-        }
-        let near = did_you_mean(name, entries.keys().map(String::as_str));
-        let section = format!("{}s", what.replace(' ', "_").replace("policy", "policie"));
-        let help = match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("add it under `{section}`"),
-        };
-        let place = self.spec.places.find(path, true);
-        self.problems.push(
-            Diagnostic::error("dangling-reference", format!("there is no {what} called `{name}`"))
-                .at(place)
-                .label(format!("not under `{section}`"))
-                .help(help),
-        );
-    }
-
-    /// Source: IAM User Guide, "Tag naming limits"; S3 and EKS allow the same characters.
-    fn tags(&mut self, path: &[&str], tags: &BTreeMap<String, String>) {
-        let sound = |text: &str, most: usize| {
-            text.chars().count() <= most
-                && text.chars().all(|c| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c))
-        };
-        for (key, value) in tags {
-            let path = [path, &[key.as_str()]].concat();
-            let reserved = key.starts_with("aws:") || key.starts_with("bailiwick:");
-            if reserved || key.is_empty() || !sound(key, 128) {
-                self.error(
-                    "invalid-tag",
-                    &path,
-                    format!("`{key}` is no tag key for a spec"),
-                    "1 to 128 letters, digits, spaces and _.:/=+-@; the prefixes aws: and bailiwick: are taken",
-                );
-            } else if !sound(value, 256) {
-                self.error(
-                    "invalid-tag",
-                    &path,
-                    format!("the value of tag `{key}` is not allowed"),
-                    "at most 256 letters, digits, spaces and _.:/=+-@",
-                );
-            }
-        }
-    }
-}
-
-fn check(spec: &Spec, problems: &mut Problems<'_>) {
-    let sound = |name: &str, longest: usize| {
-        (1..=longest).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-            && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
-    };
-    if !sound(&spec.project, 40) {
-        problems.error(
-            "invalid-name",
-            &["project"],
-            format!("`{}` cannot name a project", spec.project),
-            "1 to 40 letters, digits, hyphens and underscores, starting with a letter or digit",
-        );
-    }
-    let sections: [(&str, Vec<&String>); 7] = [
-        ("accounts", spec.accounts.keys().collect()),
-        ("clusters", spec.clusters.keys().collect()),
-        ("buckets", spec.buckets.keys().collect()),
-        ("keys", spec.keys.keys().collect()),
-        ("policies", spec.policies.keys().collect()),
-        ("roles", spec.roles.keys().collect()),
-        ("service_accounts", spec.service_accounts.keys().collect()),
-    ];
-    for (section, keys) in sections {
-        for key in keys.into_iter().filter(|k| !sound(k, 64)) {
-            problems.error(
-                "invalid-name",
-                &[section, key],
-                format!("`{key}` cannot be a key under `{section}`"),
-                "1 to 64 letters, digits, hyphens and underscores, starting with a letter or digit",
-            );
-        }
-    }
-    let mut ids: BTreeMap<&AccountId, &str> = BTreeMap::new();
-    for (key, account) in &spec.accounts {
-        account.check(key, problems);
-        if let Some(other) = ids.insert(&account.id, key) {
-            problems.error(
-                "same-object",
-                &["accounts", key, "id"],
-                format!("the accounts `{other}` and `{key}` have the same id"),
-                "give an account one entry",
-            );
-        }
-    }
-    let mut clusters: BTreeMap<String, &str> = BTreeMap::new();
-    for (key, cluster) in &spec.clusters {
-        cluster.check(key, spec, problems);
-        if let Some(other) = clusters.insert(spec.cluster_arn(cluster), key) {
-            problems.error(
-                "same-object",
-                &["clusters", key],
-                format!("the clusters `{other}` and `{key}` are the same cluster"),
-                "give a cluster one entry",
-            );
-        }
-    }
-    if let Some(backend) = &spec.backend {
-        backend.s3.check(spec, problems);
-    }
-    let mut buckets: BTreeMap<&str, &str> = BTreeMap::new();
-    for (key, bucket) in &spec.buckets {
-        bucket.check(key, spec, problems);
-        if let Some(other) = buckets.insert(&bucket.name, key) {
-            problems.error(
-                "same-object",
-                &["buckets", key, "name"],
-                format!("the buckets `{other}` and `{key}` are the same bucket: `{}`", bucket.name),
-                "give a bucket one entry",
-            );
-        }
-    }
-    let mut aliases: BTreeMap<(&str, Region, String), &str> = BTreeMap::new();
-    for (key, kms) in &spec.keys {
-        kms.check(key, spec, problems);
-        if let Some(other) = aliases.insert((&kms.account, kms.region(spec), kms.alias_name()), key) {
-            problems.error(
-                "same-object",
-                &["keys", key],
-                format!("the keys `{other}` and `{key}` have the same alias"),
-                "give a key one entry",
-            );
-        }
-    }
-    let mut policies: BTreeMap<(&str, String), &str> = BTreeMap::new();
-    for (key, policy) in &spec.policies {
-        policy.check(key, spec, problems);
-        if let Some(other) = policies.insert((&policy.account, policy.name.to_lowercase()), key) {
-            problems.error(
-                "same-object",
-                &["policies", key, "name"],
-                format!("the policies `{other}` and `{key}` are the same policy: names ignore case"),
-                "give a policy one entry",
-            );
-        }
-    }
-    let mut roles: BTreeMap<(&str, String), &str> = BTreeMap::new();
-    for (key, role) in &spec.roles {
-        role.check(key, spec, problems);
-        if let Some(other) = roles.insert((&role.account, role.name.to_lowercase()), key) {
-            problems.error(
-                "same-object",
-                &["roles", key, "name"],
-                format!("the roles `{other}` and `{key}` are the same role: names ignore case"),
-                "give a role one entry",
-            );
-        }
-    }
-    role_circles(spec, problems);
-    let mut objects: BTreeMap<(&str, &str, &str), &str> = BTreeMap::new();
-    for (key, account) in &spec.service_accounts {
-        account.check(key, spec, problems);
-        if let Some(other) = objects.insert((&account.cluster, &account.namespace, &account.name), key) {
-            problems.error(
-                "same-object",
-                &["service_accounts", key],
-                format!("the service accounts `{other}` and `{key}` are the same object"),
-                "one service account has one role: give it one entry",
-            );
-        }
-    }
-    for (index, grant) in spec.grants.iter().enumerate() {
-        grant.check(index, spec, problems);
-    }
-    for (index, accept) in spec.accept.iter().enumerate() {
-        let n = index.to_string();
-        if accept.until.parse::<jiff::civil::Date>().is_err() {
-            problems.error(
-                "wrong-value",
-                &["accept", &n, "until"],
-                format!("`{}` is no date", accept.until),
-                "write YYYY-MM-DD",
-            );
-        }
-        if accept.reason.trim().is_empty() {
-            problems.error(
-                "wrong-value",
-                &["accept", &n, "reason"],
-                "an accepted finding needs a reason".into(),
-                "say why it is acceptable",
-            );
-        }
-    }
-}
-
-/// Roles that trust each other in a circle: none of them could be made first.
-fn role_circles(spec: &Spec, problems: &mut Problems<'_>) {
-    let trusts = |key: &str| -> Vec<&str> {
-        let entries = spec.roles.get(key).map(|r| r.trust.as_slice()).unwrap_or_default();
-        entries
-            .iter()
-            .filter_map(|t| match t {
-                TrustSpec::Role(name) => spec.roles.get_key_value(name).map(|(k, _)| k.as_str()),
-                _ => None,
-            })
-            .collect()
-    };
-    for start in spec.roles.keys() {
-        let mut paths: std::collections::VecDeque<Vec<&str>> = [vec![start.as_str()]].into();
-        let mut seen: std::collections::BTreeSet<&str> = std::collections::BTreeSet::new();
-        while let Some(path) = paths.pop_front() {
-            let next = path.last().map(|last| trusts(last)).unwrap_or_default();
-            if next.contains(&start.as_str()) {
-                // Each circle is told once, by its first member.
-                if path.iter().min() == path.first() {
-                    let circle: Vec<String> =
-                        path.iter().chain([&start.as_str()]).map(|k| format!("roles.{k}")).collect();
-                    problems.error(
-                        "cycle",
-                        &["roles", start, "trust"],
-                        format!("these roles trust each other in a circle: {}", circle.join(" -> ")),
-                        "take one of the `trust` entries out: none of the roles could be made first",
-                    );
-                }
-                break;
-            }
-            paths.extend(next.into_iter().filter(|n| seen.insert(n)).map(|n| [path.as_slice(), &[n]].concat()));
-        }
     }
 }
 

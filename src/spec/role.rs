@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problems, Spec, is_true, yes};
+use super::check::{Entry, Problems};
+use super::{Spec, is_true, yes};
 use crate::address::AccountId;
 use crate::iam::Policy;
 
@@ -118,14 +119,7 @@ impl RoleSpec {
         spec.iam_arn(&self.account, &format!("role{}{}", self.path, self.name))
     }
 
-    pub(super) fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
-        let at = |field: &'static str| ["roles", key, field];
-        problems.reference(&at("account"), "account", &self.account, &spec.accounts);
-        check_name(problems, &at("name"), &self.name, 64);
-        check_path(problems, &at("path"), &self.path);
-        if let Some(boundary) = &self.permissions_boundary {
-            check_policy_reference(problems, &at("permissions_boundary"), boundary, &self.account, spec);
-        }
+    fn check_policies(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
         for (n, policy) in self.policies.iter().enumerate() {
             let n = n.to_string();
             check_policy_reference(problems, &["roles", key, "policies", &n], policy, &self.account, spec);
@@ -145,27 +139,64 @@ impl RoleSpec {
                 problems.error(
                     "wrong-value",
                     &["roles", key, "inline", name],
-                    format!("the name `{name}` is kept for grants"),
+                    format!("the name `{name}` is reserved for grants"),
                     "choose a name that does not start with `bailiwick-`",
                 );
             }
         }
-        for (n, trust) in self.trust.iter().enumerate() {
-            let n = n.to_string();
-            trust.check(&["roles", key, "trust", &n], spec, problems);
+    }
+}
+
+impl Entry for RoleSpec {
+    const SECTION: &'static str = "roles";
+    const NOUN: &'static str = "role";
+    const IDENTIFIED_AT: &'static [&'static str] = &["name"];
+    const ONE_ENTRY: &'static str = "keep one entry for each role: role names ignore case";
+    /// Account and name.
+    type Identity = (String, String);
+
+    fn identity(&self, _spec: &Spec) -> Self::Identity {
+        (self.account.clone(), self.name.to_lowercase())
+    }
+
+    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+        let Self {
+            account,
+            name,
+            path,
+            managed,
+            description,
+            max_session_duration,
+            permissions_boundary,
+            trust,
+            policies,
+            inline,
+            tags,
+            protect: _,
+        } = self;
+        let at = |field: &'static str| ["roles", key, field];
+        problems.reference(&at("account"), account, &spec.accounts);
+        check_name(problems, &at("name"), name, 64);
+        check_path(problems, &at("path"), path);
+        if let Some(boundary) = permissions_boundary {
+            check_policy_reference(problems, &at("permissions_boundary"), boundary, account, spec);
         }
-        problems.tags(&at("tags"), &self.tags);
-        if self.managed {
+        self.check_policies(key, spec, problems);
+        for (n, trust) in trust.iter().enumerate() {
+            trust.check(&["roles", key, "trust", &n.to_string()], spec, problems);
+        }
+        problems.tags(&at("tags"), tags);
+        if *managed {
             return;
         }
         let unused = [
-            ("trust", !self.trust.is_empty()),
-            ("policies", !self.policies.is_empty()),
-            ("inline", !self.inline.is_empty()),
-            ("tags", !self.tags.is_empty()),
-            ("description", self.description.is_some()),
-            ("max_session_duration", self.max_session_duration.is_some()),
-            ("permissions_boundary", self.permissions_boundary.is_some()),
+            ("trust", !trust.is_empty()),
+            ("policies", !policies.is_empty()),
+            ("inline", !inline.is_empty()),
+            ("tags", !tags.is_empty()),
+            ("description", description.is_some()),
+            ("max_session_duration", max_session_duration.is_some()),
+            ("permissions_boundary", permissions_boundary.is_some()),
         ];
         for (field, _) in unused.iter().filter(|(_, set)| *set) {
             problems.error(
@@ -182,23 +213,18 @@ impl TrustSpec {
     fn check(&self, path: &[&str], spec: &Spec, problems: &mut Problems<'_>) {
         match self {
             Self::ServiceAccount(name) => {
-                problems.reference(
-                    &[path, &["service_account"]].concat(),
-                    "service account",
-                    name,
-                    &spec.service_accounts,
-                );
+                problems.reference(&[path, &["service_account"]].concat(), name, &spec.service_accounts);
             }
             Self::Role(name) if name.starts_with("arn:") => {}
-            Self::Role(name) => problems.reference(&[path, &["role"]].concat(), "role", name, &spec.roles),
+            Self::Role(name) => problems.reference(&[path, &["role"]].concat(), name, &spec.roles),
             Self::Account(name) if AccountId(name.clone()).is_valid() => {}
-            Self::Account(name) => problems.reference(&[path, &["account"]].concat(), "account", name, &spec.accounts),
+            Self::Account(name) => problems.reference(&[path, &["account"]].concat(), name, &spec.accounts),
             Self::Service(name) => {
                 if !name.contains('.') || name.contains('*') {
                     problems.error(
                         "wrong-value",
                         &[path, &["service"]].concat(),
-                        format!("`{name}` is no service principal"),
+                        format!("invalid service principal `{name}`"),
                         "write the full name, such as ec2.amazonaws.com",
                     );
                 }
@@ -214,48 +240,63 @@ impl PolicySpec {
     pub fn arn(&self, spec: &Spec) -> String {
         spec.iam_arn(&self.account, &format!("policy{}{}", self.path, self.name))
     }
+}
 
-    pub(super) fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
-        problems.reference(&["policies", key, "account"], "account", &self.account, &spec.accounts);
-        check_name(problems, &["policies", key, "name"], &self.name, 128);
-        check_path(problems, &["policies", key, "path"], &self.path);
-        check_document(problems, &["policies", key, "document"], &self.document);
-        problems.tags(&["policies", key, "tags"], &self.tags);
+impl Entry for PolicySpec {
+    const SECTION: &'static str = "policies";
+    const NOUN: &'static str = "policy";
+    const IDENTIFIED_AT: &'static [&'static str] = &["name"];
+    const ONE_ENTRY: &'static str = "keep one entry for each policy: policy names ignore case";
+    /// Account and name.
+    type Identity = (String, String);
+
+    fn identity(&self, _spec: &Spec) -> Self::Identity {
+        (self.account.clone(), self.name.to_lowercase())
+    }
+
+    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+        let Self { account, name, path, description: _, document, tags } = self;
+        let at = |field: &'static str| ["policies", key, field];
+        problems.reference(&at("account"), account, &spec.accounts);
+        check_name(problems, &at("name"), name, 128);
+        check_path(problems, &at("path"), path);
+        check_document(problems, &at("document"), document);
+        problems.tags(&at("tags"), tags);
     }
 }
 
 /// Source: IAM API Reference, `CreateRole` and `CreatePolicy`, parameter patterns.
 fn check_name(problems: &mut Problems<'_>, path: &[&str], name: &str, longest: usize) {
-    let sound = (1..=longest).contains(&name.len())
+    let is_valid = (1..=longest).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b));
-    if !sound {
+    if !is_valid {
         problems.error(
             "invalid-iam-name",
             path,
-            format!("`{name}` is no IAM name"),
-            &format!("1 to {longest} letters, digits and _+=,.@-"),
+            format!("invalid IAM name `{name}`"),
+            &format!("use 1 to {longest} letters, digits and _+=,.@-"),
         );
     }
 }
 
 fn check_path(problems: &mut Problems<'_>, path: &[&str], text: &str) {
-    let sound = text.starts_with('/')
+    let is_valid = text.starts_with('/')
         && text.ends_with('/')
         && text.len() <= 512
         && text.bytes().all(|b| (0x21..=0x7e).contains(&b));
-    if !sound {
+    if !is_valid {
         problems.error(
             "invalid-iam-path",
             path,
-            format!("`{text}` is no IAM path"),
-            "begin and end it with a slash: /team/",
+            format!("invalid IAM path `{text}`"),
+            "begin and end the path with a slash, such as /team/",
         );
     }
 }
 
 fn check_document(problems: &mut Problems<'_>, path: &[&str], document: &RawPolicy) {
     for problem in document.parse().err().into_iter().flatten() {
-        problems.error("invalid-policy", path, format!("AWS would refuse this policy: {problem}"), "mend the document");
+        problems.error("invalid-policy", path, format!("AWS would reject this policy: {problem}"), "fix the document");
     }
 }
 
@@ -265,13 +306,13 @@ fn check_policy_reference(problems: &mut Problems<'_>, path: &[&str], text: &str
             problems.error(
                 "wrong-value",
                 path,
-                format!("`{text}` is no policy ARN"),
+                format!("invalid policy ARN `{text}`"),
                 "write arn:aws:iam::aws:policy/Name or arn:aws:iam::<account>:policy/Name",
             );
         }
         return;
     }
-    problems.reference(path, "policy", text, &spec.policies);
+    problems.reference(path, text, &spec.policies);
     if let Some(policy) = spec.policies.get(text)
         && policy.account != account
     {
@@ -279,7 +320,7 @@ fn check_policy_reference(problems: &mut Problems<'_>, path: &[&str], text: &str
             "wrong-account",
             path,
             format!("the policy `{text}` is in account `{}`, the role in `{account}`", policy.account),
-            "a role attaches policies of its own account only",
+            "attach a policy in the role's own account",
         );
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Spec;
+use super::check::{Entry, Problems};
 use super::cluster::Identity;
-use super::{Problems, Spec};
 
 /// A Kubernetes service account, and the role that its pods get.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -70,47 +71,34 @@ impl ServiceAccountSpec {
         format!("system:serviceaccount:{}:{}", self.namespace, self.name)
     }
 
-    pub(super) fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
-        let at = |field: &'static str| ["service_accounts", key, field];
-        problems.reference(&at("cluster"), "cluster", &self.cluster, &spec.clusters);
-        if !is_dns_label(&self.namespace) {
-            problems.error(
-                "invalid-namespace",
-                &at("namespace"),
-                format!("`{}` is no namespace name", self.namespace),
-                "1 to 63 lower-case letters, digits and hyphens (RFC 1123 label)",
-            );
-        }
-        let sound = self.name.len() <= 253 && self.name.split('.').all(is_dns_label);
-        if !sound {
-            problems.error(
-                "invalid-service-account-name",
-                &at("name"),
-                format!("`{}` is no service account name", self.name),
-                "lower-case letters, digits, hyphens and dots (RFC 1123 subdomain)",
-            );
-        }
-        if let Some(role) = &self.role {
-            problems.reference(&at("role"), "role", role, &spec.roles);
-            if let (Some(role_spec), Some(cluster)) = (spec.roles.get(role), spec.clusters.get(&self.cluster))
-                && role_spec.account != cluster.account
-                && self.identity(spec) == Identity::PodIdentity
-            {
+    fn check_role(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+        let Some(role) = &self.role else {
+            if spec.roles.contains_key(key) {
                 problems.error(
-                    "wrong-account",
-                    &at("role"),
-                    format!("the role `{role}` is in account `{}`, the cluster in `{}`", role_spec.account, cluster.account),
-                    "Pod Identity needs a role of the cluster's account; reach another account with `mode: assume_role` grants",
+                    "ambiguous-role",
+                    &["service_accounts", key],
+                    format!("the role derived for `{key}` has the name of an entry under `roles`"),
+                    &format!("write `role: {key}`, or rename one of the two"),
                 );
             }
-        } else if spec.roles.contains_key(key) {
+            return;
+        };
+        let path = ["service_accounts", key, "role"];
+        problems.reference(&path, role, &spec.roles);
+        if let (Some(role_spec), Some(cluster)) = (spec.roles.get(role), spec.clusters.get(&self.cluster))
+            && role_spec.account != cluster.account
+            && self.identity(spec) == Identity::PodIdentity
+        {
             problems.error(
-                "ambiguous-role",
-                &["service_accounts", key],
-                format!("the role derived for `{key}` would have the name of an entry under `roles`"),
-                &format!("write `role: {key}`, or rename one of the two"),
+                "wrong-account",
+                &path,
+                format!("the role `{role}` is in account `{}`, the cluster in `{}`", role_spec.account, cluster.account),
+                "Pod Identity needs a role in the cluster's account; reach another account with `mode: assume_role` grants",
             );
         }
+    }
+
+    fn check_metadata(&self, key: &str, problems: &mut Problems<'_>) {
         if self.annotations.contains_key(ROLE_ANNOTATION) {
             problems.error(
                 "wrong-value",
@@ -124,22 +112,71 @@ impl ServiceAccountSpec {
                 problems.error(
                     "wrong-value",
                     &["service_accounts", key, map, name],
-                    format!("`{name}` is no Kubernetes key"),
+                    format!("invalid Kubernetes key `{name}`"),
                     "write name or prefix/name",
                 );
             }
         }
         for (label, value) in &self.labels {
-            let sound = value.len() <= 63 && (value.is_empty() || is_name_part(value));
-            if !sound {
+            let is_valid = value.len() <= 63 && (value.is_empty() || is_name_part(value));
+            if !is_valid {
                 problems.error(
                     "wrong-value",
                     &["service_accounts", key, "labels", label],
-                    format!("`{value}` is no label value"),
-                    "at most 63 letters, digits and -_., starting and ending with a letter or digit",
+                    format!("invalid label value `{value}`"),
+                    "use at most 63 letters, digits and -_., starting and ending with a letter or digit",
                 );
             }
         }
+    }
+}
+
+impl Entry for ServiceAccountSpec {
+    const SECTION: &'static str = "service_accounts";
+    const NOUN: &'static str = "service account";
+    const IDENTIFIED_AT: &'static [&'static str] = &[];
+    const ONE_ENTRY: &'static str = "keep one entry for each service account: it can have one role only";
+    /// Cluster, namespace and name.
+    type Identity = (String, String, String);
+
+    fn identity(&self, _spec: &Spec) -> Self::Identity {
+        (self.cluster.clone(), self.namespace.clone(), self.name.clone())
+    }
+
+    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+        let Self {
+            cluster,
+            namespace,
+            name,
+            role: _,
+            identity: _,
+            manage: _,
+            create_namespace: _,
+            labels: _,
+            annotations: _,
+            disable_session_tags: _,
+            protect: _,
+        } = self;
+        let at = |field: &'static str| ["service_accounts", key, field];
+        problems.reference(&at("cluster"), cluster, &spec.clusters);
+        if !is_dns_label(namespace) {
+            problems.error(
+                "invalid-namespace",
+                &at("namespace"),
+                format!("invalid namespace name `{namespace}`"),
+                "use 1 to 63 lower-case letters, digits and hyphens (RFC 1123 label)",
+            );
+        }
+        if name.len() > 253 || !name.split('.').all(is_dns_label) {
+            problems.error(
+                "invalid-service-account-name",
+                &at("name"),
+                format!("invalid service account name `{name}`"),
+                "use lower-case letters, digits, hyphens and dots (RFC 1123 subdomain)",
+            );
+        }
+        self.check_role(key, spec, problems);
+        self.check_metadata(key, problems);
     }
 }
 

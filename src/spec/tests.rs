@@ -74,14 +74,86 @@ fn roles_that_trust_each_other_are_told_with_their_path() {
     );
     let (_, found) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
     let told: Vec<&str> = found.iter().map(|p| p.message.as_str()).collect();
-    assert_eq!(told, ["these roles trust each other in a circle: roles.x -> roles.y -> roles.x"]);
+    assert_eq!(told, ["these roles trust each other in a cycle: roles.x -> roles.y -> roles.x"]);
+}
+
+/// The problems of a spec with their messages and help, one a line.
+fn told(text: &str) -> String {
+    let (_, found) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
+    let lines = found.iter().map(|p| {
+        let source = p.source.as_ref().unwrap();
+        format!("{source} {}: {}; {}\n", p.code, p.message, p.help.as_deref().unwrap_or("-"))
+    });
+    lines.collect()
 }
 
 #[test]
-fn one_real_object_has_one_entry() {
-    let text = format!("{BASE}roles:\n  x: {{ account: a, name: Same }}\n  y: {{ account: a, name: same }}\n")
-        .replace("  w: {", "  v: { account: b, name: some-bucket }\n  w: {");
-    check(&text, "s.yaml:10:26 same-object\ns.yaml:17:26 same-object\n");
+fn one_real_object_has_one_entry_in_every_section() {
+    let text = r#"version: 1
+project: p
+accounts:
+  a: { id: "111111111111", region: us-west-2 }
+  z: { id: "111111111111", region: us-east-1 }
+clusters:
+  c: { account: a, name: c, context: c }
+  d: { account: a, name: c, region: us-west-2 }
+  e: { account: a, name: c, region: us-east-1 }
+buckets:
+  v: { account: a, name: some-bucket }
+  w: { account: a, name: some-bucket }
+keys:
+  k: { account: a, alias: k }
+  l: { account: a, alias: alias/k }
+  m: { account: a, alias: k, region: us-east-1 }
+policies:
+  p: { account: a, name: Same, document: { Version: "2012-10-17", Statement: [] } }
+  q: { account: a, name: same, document: { Version: "2012-10-17", Statement: [] } }
+roles:
+  x: { account: a, name: Same }
+  y: { account: a, name: same, path: /team/ }
+service_accounts:
+  s: { cluster: c, namespace: n, name: s }
+  t: { cluster: c, namespace: n, name: s }
+  u: { cluster: c, namespace: o, name: s }
+"#;
+    let told = told(text);
+    let same: Vec<&str> = told.lines().filter(|line| line.contains("same-object")).collect();
+    assert_eq!(
+        same,
+        [
+            "s.yaml:5:12 same-object: `accounts.a` and `accounts.z` are the same account; keep one entry for each account",
+            "s.yaml:8:3 same-object: `clusters.c` and `clusters.d` are the same cluster; keep one entry for each cluster",
+            "s.yaml:12:26 same-object: `buckets.v` and `buckets.w` are the same bucket; keep one entry for each bucket: bucket names are global",
+            "s.yaml:15:3 same-object: `keys.k` and `keys.l` are the same key; keep one entry for each alias",
+            "s.yaml:19:26 same-object: `policies.p` and `policies.q` are the same policy; keep one entry for each policy: policy names ignore case",
+            "s.yaml:22:26 same-object: `roles.x` and `roles.y` are the same role; keep one entry for each role: role names ignore case",
+            "s.yaml:25:3 same-object: `service_accounts.s` and `service_accounts.t` are the same service account; keep one entry for each service account: it can have one role only",
+        ]
+    );
+}
+
+#[test]
+fn an_emptied_spec_reaches_its_clusters_and_wants_nothing() {
+    let text =
+        BASE.replace("name: c,", "name: c, identity: irsa,") + "backend: { s3: { bucket: acme-state, account: a } }\n";
+    let (spec, problems) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
+    assert_eq!(problems, []);
+    assert_eq!(
+        serde_json::to_value(spec.unwrap().emptied()).unwrap(),
+        serde_json::json!({
+            "version": 1,
+            "project": "p",
+            "backend": { "s3": { "bucket": "acme-state", "account": "a" } },
+            "accounts": {
+                "a": { "id": "111111111111", "region": "us-west-2" },
+                "b": { "id": "222222222222", "region": "us-west-2" },
+            },
+            "clusters": { "c": {
+                "account": "a", "name": "c", "context": "c", "identity": "irsa",
+                "oidc_provider": "existing", "pod_identity_agent": "existing",
+            } },
+        })
+    );
 }
 
 #[test]
@@ -125,6 +197,11 @@ s.yaml:14:74 unknown-key
     {
         check(&with(&format!("backend: {{ s3: {{ bucket: acme-state, prefix: {prefix}, account: a }} }}")), told);
     }
+    assert_eq!(told(&with("backend: {}")), "s.yaml:14:10 missing-key: `backend` needs the key `s3`; add `s3: ...`\n");
+    assert_eq!(
+        told(&with("backend: { s3: { bucket: acme-state, account: a }, gcs: {} }")),
+        "s.yaml:14:52 unknown-key: `backend` has no key `gcs`; known here: s3\n"
+    );
     let deleted = BASE.replace("name: some-bucket", "name: some-bucket, on_destroy: delete");
     let backend = "backend: { s3: { bucket: some-bucket, account: b } }\n";
     check(&format!("{deleted}{backend}"), "s.yaml:9:51 state-in-doomed-bucket\n");
@@ -150,15 +227,8 @@ fn a_pace_is_a_number_of_requests_for_a_service_that_is_known() {
       sts: { reads: ~, read: 5 }
       ec2: { reads: 5 }",
     );
-    let (_, found) = load(&[SourceFile { name: "s.yaml".into(), text: wrong.into() }]);
-    let told: String = found
-        .iter()
-        .map(|p| {
-            format!("{} {}: {}; {}\n", p.source.as_ref().unwrap(), p.code, p.message, p.help.as_deref().unwrap_or("-"))
-        })
-        .collect();
     assert_eq!(
-        told,
+        told(&wrong),
         "s.yaml:8:21 wrong-value: `reads` cannot be `0`; use a number from 1 to 10000
 s.yaml:8:32 wrong-value: `writes` cannot be `-1`; use a number from 1 to 10000
 s.yaml:9:20 wrong-type: `reads` must be a whole number, but is text; write a whole number

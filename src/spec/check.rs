@@ -1,0 +1,224 @@
+//! Checks what no schema can say: that names are valid, references lead somewhere, and no object has two entries.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{AcceptSpec, Spec, TrustSpec, shape};
+use crate::diagnostic::{Code, Diagnostic, did_you_mean};
+
+/// An entry of a section whose entries have keys.
+pub(super) trait Entry {
+    /// The section.
+    const SECTION: &'static str;
+    /// What one entry is called in a sentence.
+    const NOUN: &'static str;
+    /// Where in the entry its identity is written, relative to the entry: empty if it takes several fields.
+    const IDENTIFIED_AT: &'static [&'static str];
+    /// What to do about two entries with one identity.
+    const ONE_ENTRY: &'static str;
+    /// What distinguishes one real object from another, whatever the spec calls it.
+    type Identity: Ord;
+
+    /// The identity of the object that this entry describes.
+    fn identity(&self, spec: &Spec) -> Self::Identity;
+
+    /// Reports every problem of the entry itself.
+    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>);
+}
+
+/// Every problem of a spec that fits the schema.
+pub(super) fn check(spec: &Spec) -> Vec<Diagnostic> {
+    let mut problems = Problems { spec, problems: Vec::new() };
+    let Spec {
+        version: _,
+        project,
+        backend,
+        accounts,
+        clusters,
+        buckets,
+        keys,
+        policies,
+        roles,
+        service_accounts,
+        grants,
+        accept,
+        places: _,
+    } = spec;
+    check_project(project, &mut problems);
+    if let Some(backend) = backend {
+        backend.check(spec, &mut problems);
+    }
+    section(accounts, &mut problems);
+    section(clusters, &mut problems);
+    section(buckets, &mut problems);
+    section(keys, &mut problems);
+    section(policies, &mut problems);
+    section(roles, &mut problems);
+    role_cycles(spec, &mut problems);
+    section(service_accounts, &mut problems);
+    for (index, grant) in grants.iter().enumerate() {
+        grant.check(index, spec, &mut problems);
+    }
+    for (index, accept) in accept.iter().enumerate() {
+        check_accept(accept, index, &mut problems);
+    }
+    problems.problems
+}
+
+/// Collects problems with their places while the spec is checked.
+pub(super) struct Problems<'a> {
+    spec: &'a Spec,
+    problems: Vec<Diagnostic>,
+}
+
+impl Problems<'_> {
+    pub(super) fn error(&mut self, code: Code, path: &[&str], message: String, help: &str) {
+        if message.contains(shape::MENDED) {
+            return;
+        }
+        let place = self.spec.places.find(path, true);
+        self.problems.push(Diagnostic::error(code, message).at(place).help(help));
+    }
+
+    /// Reports a name that is not the key of an entry.
+    pub(super) fn reference<E: Entry>(&mut self, path: &[&str], name: &str, entries: &BTreeMap<String, E>) {
+        if entries.contains_key(name) || name == shape::MENDED {
+            return;
+        }
+        let section = E::SECTION;
+        let help = match did_you_mean(name, entries.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("add it under `{section}`"),
+        };
+        let place = self.spec.places.find(path, true);
+        self.problems.push(
+            Diagnostic::error("dangling-reference", format!("there is no {} called `{name}`", E::NOUN))
+                .at(place)
+                .label(format!("not under `{section}`"))
+                .help(help),
+        );
+    }
+
+    /// Checks tags that a spec sets.
+    ///
+    /// Source: IAM User Guide, "Tag naming limits"; S3 and EKS allow the same characters.
+    pub(super) fn tags(&mut self, path: &[&str], tags: &BTreeMap<String, String>) {
+        let is_valid = |text: &str, most: usize| {
+            text.chars().count() <= most
+                && text.chars().all(|c| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c))
+        };
+        for (key, value) in tags {
+            let path = [path, &[key.as_str()]].concat();
+            let reserved = key.starts_with("aws:") || key.starts_with("bailiwick:");
+            if reserved || key.is_empty() || !is_valid(key, 128) {
+                self.error(
+                    "invalid-tag",
+                    &path,
+                    format!("invalid tag key `{key}`"),
+                    "use 1 to 128 letters, digits, spaces and _.:/=+-@; the prefixes aws: and bailiwick: are reserved",
+                );
+            } else if !is_valid(value, 256) {
+                self.error(
+                    "invalid-tag",
+                    &path,
+                    format!("invalid value of tag `{key}`"),
+                    "use at most 256 letters, digits, spaces and _.:/=+-@",
+                );
+            }
+        }
+    }
+}
+
+/// Checks the keys of a section, each entry, and that no two entries describe one object.
+fn section<E: Entry>(entries: &BTreeMap<String, E>, problems: &mut Problems<'_>) {
+    let (section, spec) = (E::SECTION, problems.spec);
+    let mut described: BTreeMap<E::Identity, &str> = BTreeMap::new();
+    for (key, entry) in entries {
+        if !is_key(key, 64) {
+            problems.error(
+                "invalid-name",
+                &[section, key],
+                format!("invalid key `{key}` under `{section}`"),
+                "use 1 to 64 letters, digits, hyphens and underscores, starting with a letter or digit",
+            );
+        }
+        entry.check(key, spec, problems);
+        if let Some(other) = described.insert(entry.identity(spec), key) {
+            problems.error(
+                "same-object",
+                &[&[section, key], E::IDENTIFIED_AT].concat(),
+                format!("`{section}.{other}` and `{section}.{key}` are the same {}", E::NOUN),
+                E::ONE_ENTRY,
+            );
+        }
+    }
+}
+
+/// Whether a text has 1 to `longest` letters, digits, hyphens and underscores and starts with a letter or digit.
+pub(super) fn is_key(text: &str, longest: usize) -> bool {
+    (1..=longest).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+}
+
+fn check_project(project: &str, problems: &mut Problems<'_>) {
+    if !is_key(project, 40) {
+        problems.error(
+            "invalid-name",
+            &["project"],
+            format!("invalid project name `{project}`"),
+            "use 1 to 40 letters, digits, hyphens and underscores, starting with a letter or digit",
+        );
+    }
+}
+
+fn check_accept(accept: &AcceptSpec, index: usize, problems: &mut Problems<'_>) {
+    let AcceptSpec { code: _, at: _, reason, until } = accept;
+    let n = index.to_string();
+    if until.parse::<jiff::civil::Date>().is_err() {
+        problems.error("wrong-value", &["accept", &n, "until"], format!("invalid date `{until}`"), "write YYYY-MM-DD");
+    }
+    if reason.trim().is_empty() {
+        problems.error(
+            "wrong-value",
+            &["accept", &n, "reason"],
+            "an accepted finding needs a reason".into(),
+            "write why it is acceptable",
+        );
+    }
+}
+
+/// Roles that trust each other in a cycle: none of them could be created first.
+fn role_cycles(spec: &Spec, problems: &mut Problems<'_>) {
+    let trusts = |key: &str| -> Vec<&str> {
+        let entries = spec.roles.get(key).map(|r| r.trust.as_slice()).unwrap_or_default();
+        entries
+            .iter()
+            .filter_map(|t| match t {
+                TrustSpec::Role(name) => spec.roles.get_key_value(name).map(|(k, _)| k.as_str()),
+                _ => None,
+            })
+            .collect()
+    };
+    for start in spec.roles.keys() {
+        let mut paths: VecDeque<Vec<&str>> = [vec![start.as_str()]].into();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        while let Some(path) = paths.pop_front() {
+            let next = path.last().map(|last| trusts(last)).unwrap_or_default();
+            if next.contains(&start.as_str()) {
+                // Each cycle is reported once, by its first member.
+                if path.iter().min() == path.first() {
+                    let cycle: Vec<String> =
+                        path.iter().chain([&start.as_str()]).map(|k| format!("roles.{k}")).collect();
+                    problems.error(
+                        "cycle",
+                        &["roles", start, "trust"],
+                        format!("these roles trust each other in a cycle: {}", cycle.join(" -> ")),
+                        "remove one of the `trust` entries: none of the roles could be created first",
+                    );
+                }
+                break;
+            }
+            paths.extend(next.into_iter().filter(|n| seen.insert(n)).map(|n| [path.as_slice(), &[n]].concat()));
+        }
+    }
+}
