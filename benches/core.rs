@@ -12,7 +12,6 @@ use bailiwick::access::{self, World};
 use bailiwick::desired::{self, Desired};
 use bailiwick::diff::{self, Diff};
 use bailiwick::document::Document;
-use bailiwick::kind::AnyKind;
 use bailiwick::plan::{self, Bodies, Plan, PlanFile};
 use bailiwick::render::{self, Palette};
 use bailiwick::report::{self, wire};
@@ -99,8 +98,6 @@ fn applied(desired: &Desired) -> (Snapshot, State) {
 
 fn measure(resources: usize) {
     let kinds = bailiwick::provider::kinds();
-    let kinds: Vec<&dyn AnyKind> = kinds.iter().map(AsRef::as_ref).collect();
-    let kind = |name: &str| kinds.iter().find(|k| k.name() == name).copied();
     let text = project(resources / PER_UNIT);
     let mut clock = Clock(processor(), 0.0);
     let (spec, problems) = load(&[SourceFile { name: "bench.yaml".into(), text: text.into() }]);
@@ -109,7 +106,7 @@ fn measure(resources: usize) {
     let facts = Facts::placeholders(&spec);
     clock.1 = 0.0;
     let chains = clock.stage("lower the grants", access::lower(&spec));
-    let (desired, problems) = desired::build(&spec, &facts, &chains, kinds.iter().copied());
+    let (desired, problems) = desired::build(&spec, &facts, &chains, &kinds);
     assert!(problems.is_empty(), "{problems:?}");
     clock.stage("compile what is desired", ());
     println!("  = {} resources", desired.resources.len());
@@ -117,8 +114,8 @@ fn measure(resources: usize) {
     let absent = desired.resources.keys().map(|address| (address.clone(), Seen::Absent)).collect();
     let (nothing, empty) = (Snapshot { seen: absent }, State::new("bench", Lineage("l".into())));
     clock = Clock(processor(), compile);
-    let diff: Diff = clock.stage("diff with nothing", diff::compute(&desired, &nothing, &empty, kind));
-    let plan: Plan = clock.stage("plan everything", plan::build(&diff, &empty, Some(spec.digest())).unwrap());
+    let diff: Diff = clock.stage("diff with nothing", diff::compute(&desired, &nothing, &empty, &kinds));
+    let plan: Plan = clock.stage("plan everything", plan::build(&diff, &empty, Some(spec.digest()), &kinds).unwrap());
     println!("  = {} steps: compiled, compared and planned in {:.2} s", plan.steps.len(), clock.1);
     drop((nothing, empty));
     clock.0 = processor();
@@ -144,8 +141,8 @@ fn measure(resources: usize) {
     drop((file, changes));
     let (snapshot, state) = applied(&desired);
     let mut clock = Clock(processor(), compile);
-    let diff = clock.stage("diff with all of it", diff::compute(&desired, &snapshot, &state, kind));
-    let plan = clock.stage("plan nothing", plan::build(&diff, &state, Some(spec.digest())).unwrap());
+    let diff = clock.stage("diff with all of it", diff::compute(&desired, &snapshot, &state, &kinds));
+    let plan = clock.stage("plan nothing", plan::build(&diff, &state, Some(spec.digest()), &kinds).unwrap());
     println!("  = {} steps: compiled, compared and planned in {:.2} s", plan.steps.len(), clock.1);
     let text = clock.stage("write the state", state.to_text().unwrap());
     clock.stage("read the state", State::parse(&text, "bench").unwrap());

@@ -213,7 +213,7 @@ fn project() {
     let Some(spec) = spec else { return };
     let (facts, chains) = (Facts::placeholders(&spec), access::lower(&spec));
     let kinds = bailiwick::provider::kinds();
-    let (desired, _) = bailiwick::desired::build(&spec, &facts, &chains, kinds.iter().map(AsRef::as_ref));
+    let (desired, _) = bailiwick::desired::build(&spec, &facts, &chains, &kinds);
     let nothing = World::new(&spec, &facts, []);
     let all = World::new(&spec, &facts, Bodies::desired(&desired).things());
     let mut rows = 0;

@@ -5,21 +5,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::access::Chains;
-use crate::address::{Address, Scope};
+use crate::address::{Address, KindName, Scope};
 use crate::diagnostic::Diagnostic;
-use crate::kind::{AnyKind, Resource};
-use crate::spec::{Facts, Spec, Unmanaged};
+use crate::kind::{Asked, Home, Kinds, Resource};
+use crate::spec::{Facts, Spec};
 
 /// Everything that should exist, by address.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
     /// The wishes.
     pub resources: BTreeMap<Address, Arc<Resource>>,
-    /// What exists elsewhere, as entries with `managed: false` say: what we once made of it stays.
-    pub relinquished: BTreeSet<Identity<'static>>,
+    /// What exists elsewhere, as entries with `managed: false` say: what Bailiwick once created of it stays.
+    pub unmanaged: BTreeSet<Identity<'static>>,
 }
 
-/// What tells one real thing from another, whatever the spec calls it and its account.
+/// What tells one real object from another, whatever the spec calls it and its account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity<'a> {
     kind: Cow<'a, str>,
@@ -30,15 +30,21 @@ pub struct Identity<'a> {
 }
 
 impl<'a> Identity<'a> {
-    /// The identity of what the API of a kind knows by a name in a scope.
+    /// The identity of what the API of a kind knows by a name in a scope. A kind that this version does not know counts as
+    /// one whose names are those of a location.
     ///
-    /// IAM and bucket names are global, so that a new region of the account means nothing to them. No API that we write to
-    /// tells names by case alone (IAM User Guide, "IAM and AWS STS quotas").
+    /// No API that Bailiwick writes to tells names by case alone (IAM User Guide, "IAM and AWS STS quotas").
     #[must_use]
-    pub fn new(kind: &'a str, scope: &'a Scope, physical_id: &'a str) -> Self {
-        let global = kind.starts_with("aws.iam.") || kind.starts_with("aws.s3.");
+    pub fn new(kinds: &Kinds<'_>, kind: &'a KindName, scope: &'a Scope, physical_id: &'a str) -> Self {
+        let home = kinds.about(kind).map_or(Home::Location, |about| about.home);
+        Self::at_home(home, kind.as_str(), scope, physical_id)
+    }
+
+    fn at_home(reach: Home, kind: &'a str, scope: &'a Scope, physical_id: &'a str) -> Self {
         let (home, region) = match scope {
-            Scope::Account { id, region, .. } => (&id.0, (!global).then_some(Cow::Borrowed(region.0.as_str()))),
+            Scope::Account { id, region, .. } => {
+                (&id.0, (reach == Home::Location).then_some(Cow::Borrowed(region.0.as_str())))
+            }
             Scope::Cluster { cluster } => (cluster, None),
         };
         // Most names have no capital letters.
@@ -55,37 +61,20 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// The things that exist elsewhere, as the spec says. An entry that names another thing than before says nothing of that one.
-fn relinquished(spec: &Spec) -> BTreeSet<Identity<'static>> {
-    let released = spec.unmanaged().into_iter().flat_map(|entry| match entry {
-        Unmanaged::Bucket(bucket) => {
-            let scope = spec.regional_scope(&bucket.account, bucket.region(spec));
-            let id = bucket.name.clone();
-            vec![("aws.s3.bucket", scope.clone(), id.clone()), ("aws.s3.bucket_policy", scope, id)]
-        }
-        Unmanaged::Role(role) => vec![("aws.iam.role", spec.account_scope(&role.account), role.name.clone())],
-        Unmanaged::Key(key) => {
-            vec![("aws.kms.key", spec.regional_scope(&key.account, key.region(spec)), key.alias_name())]
-        }
-    });
-    released.map(|(kind, scope, id)| Identity::new(kind, &scope, &id).into_owned()).collect()
-}
-
 /// Asks every kind, and reports two wishes for one real object and references that lead nowhere.
 ///
 /// A namespace that several service accounts ask for is one wish: the same address with the same body counts once.
 #[must_use]
-pub fn build<'k>(
-    spec: &Spec,
-    facts: &Facts,
-    chains: &Chains,
-    kinds: impl IntoIterator<Item = &'k dyn AnyKind>,
-) -> (Desired, Vec<Diagnostic>) {
-    let mut desired = Desired { relinquished: relinquished(spec), ..Desired::default() };
+pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> (Desired, Vec<Diagnostic>) {
+    let mut desired = Desired::default();
     let mut problems = Vec::new();
-    for kind in kinds {
-        let (resources, found) = kind.desire(spec, facts, chains);
+    for kind in kinds.all() {
+        let Asked { resources, unmanaged, problems: found } = kind.desire(spec, facts, chains);
         problems.extend(found);
+        let about = kind.about();
+        let identity =
+            |(scope, id): &(Scope, String)| Identity::at_home(about.home, about.name, scope, id).into_owned();
+        desired.unmanaged.extend(unmanaged.iter().map(identity));
         for resource in resources {
             if let Some(other) = desired.resources.get(&resource.address) {
                 if other.wish.body != resource.wish.body {
@@ -106,7 +95,7 @@ pub fn build<'k>(
     let mut real: HashMap<Identity<'_>, &Address> = HashMap::with_capacity(desired.resources.len());
     for resource in desired.resources.values() {
         let (address, wish) = (&resource.address, &resource.wish);
-        let identity = Identity::new(address.kind().as_str(), &wish.scope, &wish.physical_id);
+        let identity = Identity::new(kinds, address.kind(), &wish.scope, &wish.physical_id);
         if let Some(other) = real.insert(identity, address) {
             problems.push(
                 Diagnostic::error(

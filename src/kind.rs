@@ -3,6 +3,7 @@
 //! A kind says what should exist ([`Kind::desire`]) in the same type in which its I/O half reports what does exist.
 //! The rest of the core sees bodies as [`Document`]s only.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -10,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Chains;
-use crate::address::{Address, Scope};
+use crate::address::{Address, KindName, Scope};
 use crate::diagnostic::{Diagnostic, SourceRef};
 use crate::document::{Document, FieldPath};
 use crate::spec::{Facts, OnDestroy, Spec};
@@ -23,30 +24,252 @@ impl<T: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + Send + S
 /// The field of a live body that holds the id which the service gave the thing and never gives again. Never desired.
 pub const UNIQUE_ID: &str = "unique_id";
 
-/// What becomes of a thing that existed before it was managed, once it is no longer desired.
+/// What becomes of an object that existed before it was managed, once it is no longer desired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// It is deleted like one that we made: it is nothing but access that the spec gave.
+    /// Bailiwick deletes it like one that it created: it is nothing but access that the spec gave.
     Delete,
-    /// It stays, without our marks.
+    /// It stays, without our ownership tags.
     Forget,
+}
+
+/// The API that a kind belongs to, by name: who keeps clients, rates and shared reads. Any provider may bring its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Family(pub &'static str);
+
+/// How far the name of an object reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// One name in all locations of an account: another region means the same object.
+    Account,
+    /// One name in one location, such as a region or a cluster.
+    Location,
+}
+
+/// How the API knows an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    /// By a name of its own.
+    Name,
+    /// By an alias, which can be pointed at another object. [`UNIQUE_ID`] tells what it points at: Bailiwick never
+    /// touches another object than the one that the state knows.
+    Alias,
+}
+
+/// An object that carries a project's ownership tag.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Marked {
+    /// Where it is.
+    pub scope: Scope,
+    /// The address that its tag gives, or a made-up one.
+    pub address: Address,
+    /// The API's name.
+    pub physical_id: String,
+}
+
+/// An object that may carry documents or parts of ours: what the search for orphans starts from.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'a> {
+    /// Its address.
+    pub address: &'a Address,
+    /// Where it lives.
+    pub scope: &'a Scope,
+    /// The name by which its API knows it.
+    pub physical_id: &'a str,
+}
+
+/// A part of a [`Whole`] that may be ours: the name in its address, its physical id, and what else it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The part of its address after the kind.
+    pub name: String,
+    /// The name by which its API knows it.
+    pub physical_id: String,
+    /// What else must exist before it.
+    pub needs: Option<Address>,
+}
+
+/// How Bailiwick recognizes that an object belongs to a project when the state is lost.
+#[derive(Clone, Copy, Debug)]
+pub enum OwnedBy {
+    /// By a tag, label or annotation on the object itself.
+    Tags,
+    /// By the Sids of our statements in a document that others share. `on` is the kind of the object that carries it.
+    Statements {
+        /// The kind of the object that carries the document.
+        on: &'static str,
+        /// Objects that the spec names without managing them, whose documents may hold statements of ours.
+        unmanaged: fn(&Spec) -> Vec<(String, Scope, String)>,
+    },
+    /// By the object that it is a part of: nobody can tag it.
+    Whole {
+        /// The kind of that object.
+        of: &'static str,
+        /// The parts of that object which may be ours. `tagged` are all objects that carry the project's tag.
+        parts: for<'a> fn(Whole<'a>, tagged: &[Marked]) -> Vec<Part>,
+    },
+}
+
+/// What it means to lose an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLoss {
+    /// It can be created again.
+    Recreate,
+    /// Its contents would be lost: Bailiwick never replaces it, and a rebuilt state keeps it.
+    Irreplaceable,
+    /// Data that it protects would be lost: deleting it must be allowed by name, and a rebuilt state keeps it.
+    Named {
+        /// What nobody can do any more, as the end of "afterwards ...".
+        loss: &'static str,
+    },
+}
+
+/// What it means that a field, or a whole object, was changed outside Bailiwick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Names and descriptions only.
+    Cosmetic,
+    /// A setting that decides nobody's access.
+    Setting,
+    /// Who can reach what.
+    Access,
+}
+
+/// How a field changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutability {
+    /// In place.
+    InPlace,
+    /// In place, and it always has a value: one that the spec no longer names goes back to the API's default.
+    Resets,
+    /// Never: a change is a replacement.
+    Fixed,
+    /// It is only read, and never desired.
+    ReadOnly,
+}
+
+/// One field of a kind's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name in the body.
+    pub name: &'static str,
+    /// What a change outside means.
+    pub class: Class,
+    /// How it changes.
+    pub mutability: Mutability,
+}
+
+impl Field {
+    /// A field that decides who can reach what, and changes in place.
+    #[must_use]
+    pub const fn access(name: &'static str) -> Self {
+        Self { name, class: Class::Access, mutability: Mutability::InPlace }
+    }
+
+    /// A field that decides nobody's access, and changes in place.
+    #[must_use]
+    pub const fn setting(name: &'static str) -> Self {
+        Self { name, class: Class::Setting, mutability: Mutability::InPlace }
+    }
+
+    /// A name or description, which changes in place.
+    #[must_use]
+    pub const fn cosmetic(name: &'static str) -> Self {
+        Self { name, class: Class::Cosmetic, mutability: Mutability::InPlace }
+    }
+
+    /// The same field, which cannot change in place.
+    #[must_use]
+    pub const fn fixed(self) -> Self {
+        Self { mutability: Mutability::Fixed, ..self }
+    }
+
+    /// The same field, which goes back to the API's default when the spec no longer names it.
+    #[must_use]
+    pub const fn resets(self) -> Self {
+        Self { mutability: Mutability::Resets, ..self }
+    }
+
+    /// The same field, which is only read.
+    #[must_use]
+    pub const fn read_only(self) -> Self {
+        Self { mutability: Mutability::ReadOnly, ..self }
+    }
+}
+
+/// Everything that the core may know of a kind. Nothing has a default: a new kind does not compile until all is decided.
+#[derive(Debug)]
+pub struct About {
+    /// The kind's name, such as `aws.iam.role`. It is written here and nowhere else.
+    pub name: &'static str,
+    /// The API that it belongs to.
+    pub family: Family,
+    /// How far the names of its objects reach.
+    pub home: Home,
+    /// How the API knows its objects.
+    pub named_by: NamedBy,
+    /// How Bailiwick recognizes its own when the state is lost.
+    pub owned_by: OwnedBy,
+    /// What it means to lose one.
+    pub on_loss: OnLoss,
+    /// What becomes of an adopted one that is no longer desired.
+    pub release: Release,
+    /// What it means that one was deleted outside.
+    pub presence: Class,
+    /// The fields of its body.
+    pub fields: &'static [Field],
+}
+
+impl About {
+    /// What is known of a field, by its name in the body.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// What it means that a field was changed outside. A field that the kind does not declare counts as access.
+    #[must_use]
+    pub fn class(&self, field: &str) -> Class {
+        self.field(field).map_or(Class::Access, |field| field.class)
+    }
+
+    /// Whether a field changes in this way.
+    #[must_use]
+    pub fn is(&self, field: &str, mutability: Mutability) -> bool {
+        self.field(field).is_some_and(|field| field.mutability == mutability)
+    }
+}
+
+#[cfg(test)]
+impl About {
+    /// A made-up kind for tests: owned by tags, created again when lost, without fields.
+    pub(crate) const fn plain(name: &'static str) -> Self {
+        Self {
+            name,
+            family: Family("test"),
+            home: Home::Account,
+            named_by: NamedBy::Name,
+            owned_by: OwnedBy::Tags,
+            on_loss: OnLoss::Recreate,
+            release: Release::Delete,
+            presence: Class::Access,
+            fields: &[],
+        }
+    }
 }
 
 /// Pure half: what should exist. No client, no clock, no await.
 pub trait Kind: Send + Sync + 'static {
-    /// The kind's name: `aws.iam.role`.
-    const NAME: &'static str;
-    /// Fields that cannot change in place: a change here is a replacement.
-    const IMMUTABLE: &'static [&'static str] = &[];
-    /// What happens to an adopted thing that is no longer desired.
-    const RELEASE: Release = Release::Delete;
-    /// Fields that always have a value: one that the spec no longer names goes back to what the API sets by default.
-    const RESETS: &'static [&'static str] = &[];
-    /// Whether the physical id is an alias, which somebody can point at another thing. What it points at is told by
-    /// [`UNIQUE_ID`]: another one than the state knows is never touched.
-    const ALIASED: bool = false;
+    /// Everything that the core may know of the kind.
+    const ABOUT: &'static About;
+    /// The kind's name, for short.
+    const NAME: &'static str = Self::ABOUT.name;
     /// What is desired and what is live.
     type Body: Body;
+
+    /// Where objects of this kind may live, as far as the spec names places.
+    #[must_use]
+    fn scopes(spec: &Spec) -> BTreeSet<Scope>;
 
     /// Wishes for everything of this kind that the spec asks for.
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<Self::Body>);
@@ -71,7 +294,7 @@ pub trait Kind: Send + Sync + 'static {
     fn settled(written: &Document, shown: &Document) -> bool {
         Document::differences(written, shown)
             .iter()
-            .all(|d| d.before.is_none() && Self::RESETS.contains(&d.path.as_str()))
+            .all(|d| d.before.is_none() && Self::ABOUT.is(d.path.as_str(), Mutability::Resets))
     }
 }
 
@@ -125,16 +348,22 @@ impl<B> Wish<B> {
 
     /// The same, after another thing.
     #[must_use]
-    pub fn after(mut self, kind: &'static str, name: &str) -> Self {
-        self.references.push(Reference { to: Address::new(kind, name), part: false });
+    pub fn after<K: Kind>(mut self, name: &str) -> Self {
+        self.references.push(Reference { to: Address::new(K::NAME, name), part: false });
         self
     }
 
     /// The same, as a part of another thing.
     #[must_use]
-    pub fn part_of(mut self, kind: &'static str, name: &str) -> Self {
-        self.references.push(Reference { to: Address::new(kind, name), part: true });
+    pub fn part_of<K: Kind>(mut self, name: &str) -> Self {
+        self.references.push(Reference { to: Address::new(K::NAME, name), part: true });
         self
+    }
+
+    /// The same with another form of its body.
+    fn with_body<C>(self, body: C) -> Wish<C> {
+        let Self { name, scope, physical_id, body: _, references, on_destroy, protect, source } = self;
+        Wish { name, scope, physical_id, body, references, on_destroy, protect, source }
     }
 
     /// The same, with its place in the spec.
@@ -149,12 +378,13 @@ impl<B> Wish<B> {
 #[derive(Debug)]
 pub struct Wanted<B> {
     wishes: Vec<Wish<B>>,
+    unmanaged: Vec<(Scope, String)>,
     problems: Vec<Diagnostic>,
 }
 
 impl<B> Default for Wanted<B> {
     fn default() -> Self {
-        Self { wishes: Vec::new(), problems: Vec::new() }
+        Self { wishes: Vec::new(), unmanaged: Vec::new(), problems: Vec::new() }
     }
 }
 
@@ -162,6 +392,11 @@ impl<B> Wanted<B> {
     /// Adds a wish.
     pub fn add(&mut self, wish: Wish<B>) {
         self.wishes.push(wish);
+    }
+
+    /// Names an object that exists elsewhere (`managed: false`): what we once created of it stays.
+    pub fn unmanaged(&mut self, scope: Scope, physical_id: impl Into<String>) {
+        self.unmanaged.push((scope, physical_id.into()));
     }
 
     /// Reports something that makes the wish impossible.
@@ -232,80 +467,66 @@ pub struct Resource {
     pub wish: Wish<Document>,
 }
 
+/// What a kind says about a spec.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// What should exist.
+    pub resources: Vec<Resource>,
+    /// What exists elsewhere, by scope and physical id.
+    pub unmanaged: Vec<(Scope, String)>,
+    /// What makes it impossible.
+    pub problems: Vec<Diagnostic>,
+}
+
 /// The erased form of a kind's pure half.
 pub trait AnyKind: Send + Sync {
-    /// The kind's name.
-    fn name(&self) -> &'static str;
-    /// Fields that cannot change in place.
-    fn immutable(&self) -> &'static [&'static str];
-    /// What happens to an adopted thing that is no longer desired.
-    fn release(&self) -> Release;
-    /// Whether the physical id is an alias, which somebody can point at another thing.
-    fn aliased(&self) -> bool;
-    /// Every wish of the kind, and its problems.
-    fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> (Vec<Resource>, Vec<Diagnostic>);
-    /// What of a live body is ours to judge.
+    /// Everything that the core may know of the kind.
+    fn about(&self) -> &'static About;
+    /// As [`Kind::scopes`].
+    fn scopes(&self, spec: &Spec) -> BTreeSet<Scope>;
+    /// As [`Kind::desire`], with bodies as documents.
+    fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> Asked;
+    /// As [`Kind::claimed`].
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document;
-    /// What takes one write at a time, if it is more than the thing itself.
+    /// As [`Kind::turn`].
     fn turn(&self, physical_id: &str) -> Option<String>;
-    /// Whether what reads back after a write is what was written.
+    /// As [`Kind::settled`].
     fn settled(&self, written: &Document, shown: &Document) -> bool;
 }
 
 /// A kind without its type.
 pub struct Erased<K>(PhantomData<K>);
 
-impl<K> Default for Erased<K> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
+impl<K> Erased<K> {
+    /// The kind.
+    pub const NEW: Self = Self(PhantomData);
 }
 
 impl<K: Kind> AnyKind for Erased<K> {
-    fn name(&self) -> &'static str {
-        K::NAME
+    fn about(&self) -> &'static About {
+        K::ABOUT
     }
 
-    fn immutable(&self) -> &'static [&'static str] {
-        K::IMMUTABLE
+    fn scopes(&self, spec: &Spec) -> BTreeSet<Scope> {
+        K::scopes(spec)
     }
 
-    fn release(&self) -> Release {
-        K::RELEASE
-    }
-
-    fn aliased(&self) -> bool {
-        K::ALIASED
-    }
-
-    fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> (Vec<Resource>, Vec<Diagnostic>) {
+    fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> Asked {
         let mut want = Wanted::default();
         K::desire(spec, facts, chains, &mut want);
-        let mut problems = want.problems;
-        let mut resources = Vec::with_capacity(want.wishes.len());
-        for wish in want.wishes {
+        let Wanted { wishes, unmanaged, problems } = want;
+        let mut asked = Asked { resources: Vec::with_capacity(wishes.len()), unmanaged, problems };
+        for wish in wishes {
             let address = Address::new(K::NAME, wish.name.clone());
             match Document::of(&wish.body) {
-                Ok(body) => resources.push(Resource {
-                    address,
-                    wish: Wish {
-                        name: wish.name,
-                        scope: wish.scope,
-                        physical_id: wish.physical_id,
-                        body,
-                        references: wish.references,
-                        on_destroy: wish.on_destroy,
-                        protect: wish.protect,
-                        source: wish.source,
-                    },
-                }),
-                Err(error) => problems.push(
+                Ok(body) => asked.resources.push(Resource { address, wish: wish.with_body(body) }),
+                Err(error) => asked.problems.push(
                     Diagnostic::error("body-not-serialisable", format!("{address} has no document form: {error}"))
                         .at(wish.source),
                 ),
             }
         }
-        (resources, problems)
+        asked
     }
 
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
@@ -318,5 +539,40 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn settled(&self, written: &Document, shown: &Document) -> bool {
         K::settled(written, shown)
+    }
+}
+
+/// All kinds, by name.
+#[derive(Clone, Default)]
+pub struct Kinds<'k>(BTreeMap<&'static str, &'k dyn AnyKind>);
+
+impl fmt::Debug for Kinds<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl<'k> FromIterator<&'k dyn AnyKind> for Kinds<'k> {
+    fn from_iter<I: IntoIterator<Item = &'k dyn AnyKind>>(kinds: I) -> Self {
+        Self(kinds.into_iter().map(|kind| (kind.about().name, kind)).collect())
+    }
+}
+
+impl<'k> Kinds<'k> {
+    /// A kind by its name. States and plans of other versions may name kinds that this one does not know.
+    #[must_use]
+    pub fn get(&self, name: &KindName) -> Option<&'k dyn AnyKind> {
+        self.0.get(name.as_str()).copied()
+    }
+
+    /// What the core may know of a kind.
+    #[must_use]
+    pub fn about(&self, name: &KindName) -> Option<&'static About> {
+        self.get(name).map(AnyKind::about)
+    }
+
+    /// Every kind, in the order of names.
+    pub fn all(&self) -> impl Iterator<Item = &'k dyn AnyKind> {
+        self.0.values().copied()
     }
 }

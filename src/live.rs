@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::address::{Address, Scope};
 use crate::document::{Document, is_policy};
+use crate::kind::Marked;
 use crate::kind::{Action, AnyKind, Erased, Kind};
 use crate::session::{Session, SessionError};
-use crate::snapshot::Marked;
 
 /// One thing to look at: its address, and the name by which its API knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,9 +256,9 @@ pub trait Live: Kind {
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The erased form of both halves.
-pub trait AnyLive: AnyKind {
+pub trait AnyLive: Send + Sync {
     /// The kind's pure half.
-    fn kind(&self) -> &dyn AnyKind;
+    fn kind(&self) -> &'static dyn AnyKind;
     /// As [`Live::TAKES_LAST`].
     fn takes_last(&self) -> bool {
         false
@@ -286,9 +286,17 @@ pub trait AnyLive: AnyKind {
     ) -> Boxed<'a, Result<(), WriteError>>;
 }
 
+impl std::ops::Deref for dyn AnyLive + '_ {
+    type Target = dyn AnyKind;
+
+    fn deref(&self) -> &Self::Target {
+        self.kind()
+    }
+}
+
 impl<K: Live> AnyLive for Erased<K> {
-    fn kind(&self) -> &dyn AnyKind {
-        self
+    fn kind(&self) -> &'static dyn AnyKind {
+        &Self::NEW
     }
 
     fn takes_last(&self) -> bool {

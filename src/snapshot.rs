@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::address::{Address, Scope};
+use crate::address::Address;
 use crate::document::{Digest, Document};
 use crate::kind::UNIQUE_ID;
 
@@ -25,17 +25,6 @@ pub enum Seen {
         /// Whether nobody answered at all, so that nothing of that place can be known.
         unreachable: bool,
     },
-}
-
-/// Something that carries a project's mark.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Marked {
-    /// Where it is.
-    pub scope: Scope,
-    /// The address that its mark gives, or one that is made up.
-    pub address: Address,
-    /// The API's name.
-    pub physical_id: String,
 }
 
 impl Seen {

@@ -442,7 +442,7 @@ fn every_kind_is_one_file_and_one_line() {
     let register = fs::read_to_string(root().join("src/provider/mod.rs")).unwrap();
     let mut kinds = 0;
     for source in sources("src/provider") {
-        let defined = source.text.matches("const NAME: &'static str").count();
+        let defined = source.text.matches("const ABOUT: &'static About").count();
         kinds += defined;
         assert!(defined <= 1, "{} defines {defined} kinds", source.place);
         if defined == 1 {

@@ -59,8 +59,7 @@ mod properties {
     fn desired(project: &Project, spec: &Spec) -> Desired {
         let kinds = bailiwick::provider::kinds();
         let facts = project.cloud.facts(spec);
-        let kinds = kinds.iter().map(AsRef::as_ref);
-        let (desired, problems) = bailiwick::desired::build(spec, &facts, &access::lower(spec), kinds);
+        let (desired, problems) = bailiwick::desired::build(spec, &facts, &access::lower(spec), &kinds);
         assert_eq!(problems, []);
         desired
     }
@@ -78,7 +77,7 @@ mod properties {
             .resources
             .iter()
             .map(|(address, resource)| {
-                let kind = engine.kind(address.kind().as_str()).unwrap();
+                let kind = engine.kinds().get(address.kind()).unwrap();
                 let shown = match snapshot.at(address) {
                     bailiwick::snapshot::Seen::Present { body, .. } => {
                         kind.claimed(&body, Some(&resource.wish.body), None).tree()
@@ -848,7 +847,10 @@ grants:
     }
 
     fn refusals(planned: &Planned, allowed: &Guard) -> Vec<String> {
-        guard(&planned.plan, planned.state.resources.len(), allowed).iter().map(ToString::to_string).collect()
+        guard(&planned.plan, planned.state.resources.len(), allowed, &bailiwick::provider::kinds())
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -859,8 +861,8 @@ grants:
         let project = applied(&text).await;
         let planned = project.plan(&spec(&text).emptied()).await.unwrap();
         let most = "the plan deletes or replaces 9 of 9 things, more than 3: say so with --allow-deletes 9";
-        let key = "aws.kms.key.weights would be scheduled for deletion, and what it encrypted could never be read again: \
-                   say so with --allow-delete aws.kms.key.weights";
+        let key = "the plan would delete aws.kms.key.weights; afterwards what it encrypted can never be read again: \
+                   allow it with --allow-delete aws.kms.key.weights";
         let protected = "aws.iam.role.loader is protected, and the plan would delete it";
         assert_eq!(refusals(&planned, &Guard::default()), [protected, key, most]);
         let allow_delete = BTreeSet::from(["aws.kms.key.weights".parse().unwrap()]);

@@ -96,7 +96,6 @@ fn somebody(world: &World, text: &str) -> Result<Who, Failure> {
 #[cfg(test)]
 mod tests {
     use crate::access::{self, World};
-    use crate::kind::AnyKind;
     use crate::plan::Bodies;
     use crate::render::{Palette, markdown, terminal};
     use crate::report::{Report, access_section, wire};
@@ -115,8 +114,7 @@ mod tests {
         let spec = spec.unwrap();
         let facts = Facts::placeholders(&spec);
         let kinds = crate::provider::kinds();
-        let kinds: Vec<&dyn AnyKind> = kinds.iter().map(AsRef::as_ref).collect();
-        let (desired, problems) = crate::desired::build(&spec, &facts, &access::lower(&spec), kinds);
+        let (desired, problems) = crate::desired::build(&spec, &facts, &access::lower(&spec), &kinds);
         assert_eq!(problems, []);
         let after = World::new(&spec, &facts, Bodies::desired(&desired).things());
         let changes: Vec<_> =

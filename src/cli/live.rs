@@ -191,11 +191,11 @@ impl Work<'_> {
     }
 
     fn guard_of(&self, allow: &Allow, destroying: bool) -> Result<Guard, Failure> {
-        let state_bucket = self.project.spec.backend.as_ref().map(|backend| match backend {
-            BackendSpec::S3(s3) => s3.bucket.clone(),
+        let holds_state = self.project.spec.backend.as_ref().map(|backend| match backend {
+            BackendSpec::S3(s3) => (provider::STATE_BUCKET, s3.bucket.clone()),
         });
         let allow_delete = addresses(&allow.allow_delete)?;
-        Ok(Guard { allow_deletes: allow.allow_deletes, allow_delete, destroying, state_bucket })
+        Ok(Guard { allow_deletes: allow.allow_deletes, allow_delete, destroying, holds_state })
     }
 
     fn engine(&self) -> Engine<'_> {
@@ -255,7 +255,7 @@ impl Work<'_> {
             let wanted = self.project.desired(&self.project.spec, &facts);
             let snapshot = engine.observe(&wanted, &state).await;
             self.ui.finish();
-            let lost = diff::reclaim(&wanted, &snapshot, &state, &BTreeSet::new(), |name| engine.kind(name)).ours;
+            let lost = diff::reclaim(&wanted, &snapshot, &state, &BTreeSet::new(), &engine.kinds()).ours;
             not_lost(&state, &lost.into_keys().collect::<Vec<_>>())?;
         }
         let prepared: Prepared = engine.prepare(compiled.desired, &state).await;
@@ -271,7 +271,7 @@ impl Work<'_> {
         let findings = check::run(&context, &today());
         let lost = if state.resources.is_empty() {
             let none = BTreeSet::new();
-            diff::reclaim(&prepared.desired, &prepared.snapshot, &state, &none, |name| engine.kind(name)).ours
+            diff::reclaim(&prepared.desired, &prepared.snapshot, &state, &none, &engine.kinds()).ours
         } else {
             BTreeMap::new()
         };
@@ -295,7 +295,7 @@ impl Work<'_> {
                 step.protect |= wanted.resources.get(&step.name.address).is_some_and(|r| r.wish.protect);
             }
         }
-        let refusals = guard(&plan, state.resources.len(), allowed);
+        let refusals = guard(&plan, state.resources.len(), allowed, &engine.kinds());
         // What is destroyed is told by what the spec knows of it.
         let facts = if self.destroying { engine.facts(&self.project.spec).await.unwrap_or(facts) } else { facts };
         // What is taken away is told by the names that the spec has for it.
@@ -307,7 +307,7 @@ impl Work<'_> {
             let changes = access::diff(&world(&before), &world(&before.after(&plan)));
             changes.iter().map(wire::access_change).collect()
         };
-        let drift = diff::drift(&prepared.diff, |name| engine.kind(name));
+        let drift = diff::drift(&prepared.diff, &engine.kinds());
         let lost = lost.into_keys().collect();
         Ok(Planned { plan, findings, changes, refusals, unknown, drift, state, version, recovered, lost })
     }
@@ -497,7 +497,7 @@ impl Work<'_> {
             ));
         }
         whole(plan, allow.partial, "nothing was written")?;
-        let refusals = guard(plan, state.resources.len(), &self.guard_of(allow, false)?);
+        let refusals = guard(plan, state.resources.len(), &self.guard_of(allow, false)?, &self.engine().kinds());
         if !refusals.is_empty() {
             let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
             return Err(Failure::new(lines.join("\nerror: ")));
@@ -574,15 +574,15 @@ impl Work<'_> {
             let Known { mut state, version, .. } = Known::of(stored, &self.spec.project)?;
             let engine = self.engine();
             let snapshot = engine.observe(&compiled.desired, &State::new(&state.project, state.lineage.clone())).await;
-            let mut found = diff::reclaim(&compiled.desired, &snapshot, &state, adopted, |name| engine.kind(name));
+            let mut found = diff::reclaim(&compiled.desired, &snapshot, &state, adopted, &engine.kinds());
             let (marked, unlisted) = engine.marked(self.spec).await;
-            let left = diff::left(self.spec, &compiled.desired, &state, &marked);
+            let left = diff::left(self.spec, &compiled.desired, &state, &marked, &engine.kinds());
             let as_if_known =
                 State { resources: left.things.clone(), ..State::new(&state.project, state.lineage.clone()) };
             let snapshot = engine.observe(&crate::desired::Desired::default(), &as_if_known).await;
             self.ui.finish();
             found.unlisted = unlisted;
-            found.add_left(left, &snapshot, &state, adopted, |name| engine.kind(name));
+            found.add_left(left, &snapshot, &state, adopted, &engine.kinds());
             let is_known = |a: &&Address| compiled.desired.resources.contains_key(*a) || found.left.contains_key(*a);
             if let Some(unknown) = adopted.iter().find(|a| !is_known(a)) {
                 return Err(Failure::new(format!("`{unknown}` is not in the spec, and nothing carries its mark")));
@@ -645,7 +645,7 @@ impl Work<'_> {
         let prepared = engine.prepare(crate::desired::Desired::default(), &state).await;
         self.ui.finish();
         let findings = self.live_findings(&prepared);
-        Ok((diff::drift(&prepared.diff, |name| engine.kind(name)), findings))
+        Ok((diff::drift(&prepared.diff, &engine.kinds()), findings))
     }
 
     /// What the policies mean that are live now, told at the entries of the spec that they come from.

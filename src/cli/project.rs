@@ -13,7 +13,6 @@ use crate::backend::{Stored, Version};
 use crate::check::{self, Finding, Lints};
 use crate::desired::{self, Desired};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::kind::AnyKind;
 use crate::provider;
 use crate::spec::node::MAX_FILE_BYTES;
 use crate::spec::{Facts, SourceFile, Spec, load};
@@ -75,9 +74,7 @@ impl Project {
     /// Compiles with facts. Problems and unaccepted errors among the findings are told.
     pub fn compile(&self, ui: &Ui, spec: &Spec, facts: &Facts) -> Result<Compiled, Failure> {
         let chains = access::lower(spec);
-        let kinds = provider::kinds();
-        let kinds: Vec<&dyn AnyKind> = kinds.iter().map(AsRef::as_ref).collect();
-        let (desired, mut problems) = desired::build(spec, facts, &chains, kinds.iter().copied());
+        let (desired, mut problems) = desired::build(spec, facts, &chains, &provider::kinds());
         problems.extend(cycle(&desired));
         if !problems.is_empty() {
             problems.sort_by(|a, b| a.source.cmp(&b.source));
@@ -90,8 +87,7 @@ impl Project {
     /// Everything that should exist, whatever problems there are.
     #[must_use]
     pub fn desired(&self, spec: &Spec, facts: &Facts) -> Desired {
-        let kinds = provider::kinds();
-        desired::build(spec, facts, &access::lower(spec), kinds.iter().map(AsRef::as_ref)).0
+        desired::build(spec, facts, &access::lower(spec), &provider::kinds()).0
     }
 
     /// Compiles with stand-ins for what only a look could tell, and tells every finding. Nothing is read or written.
@@ -164,8 +160,7 @@ pub fn forbidding(findings: &[Finding], allowed: &[String]) -> usize {
 fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
     let facts = Facts::placeholders(spec);
     let chains = access::lower(spec);
-    let kinds = provider::kinds();
-    let (desired, problems) = desired::build(spec, &facts, &chains, kinds.iter().map(AsRef::as_ref));
+    let (desired, problems) = desired::build(spec, &facts, &chains, &provider::kinds());
     let context = check::Context {
         spec,
         facts: &facts,

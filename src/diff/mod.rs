@@ -14,7 +14,7 @@ pub use reclaim::{Reclaimed, reclaim};
 use crate::address::Address;
 use crate::desired::{Desired, Identity};
 use crate::document::{Difference, Document};
-use crate::kind::{AnyKind, Release, Resource};
+use crate::kind::{AnyKind, Class, Kinds, Mutability, NamedBy, OwnedBy, Release, Resource};
 use crate::snapshot::{Seen, Snapshot};
 use crate::spec::OnDestroy;
 use crate::state::{Owned, State};
@@ -154,13 +154,8 @@ pub struct Diff {
 
 /// Compares everything. `kinds` are looked up by name.
 #[must_use]
-pub fn compute<'k>(
-    desired: &Desired,
-    snapshot: &Snapshot,
-    state: &State,
-    kinds: impl Fn(&str) -> Option<&'k dyn AnyKind>,
-) -> Diff {
-    let renamed = renamed(desired, state);
+pub fn compute(desired: &Desired, snapshot: &Snapshot, state: &State, kinds: &Kinds<'_>) -> Diff {
+    let renamed = renamed(desired, state, kinds);
     let addresses: BTreeSet<&Address> = desired.resources.keys().chain(state.resources.keys()).collect();
     let resources = addresses
         .into_iter()
@@ -182,10 +177,11 @@ pub fn compute<'k>(
                 return (address.clone(), diff);
             }
             let seen = snapshot.at(address);
-            let kind = kinds(address.kind().as_str());
-            let now = matches!((wanted, known), (Some(wanted), Some(known)) if moved(wanted, known));
+            let kind = kinds.get(address.kind());
+            let about = kind.map(AnyKind::about);
+            let now = matches!((wanted, known), (Some(wanted), Some(known)) if moved(wanted, known, kinds));
             let former = if now { known } else { known.and_then(|k| k.former.as_deref()) };
-            let release = kind.map_or(Release::Forget, AnyKind::release);
+            let release = about.map_or(Release::Forget, |about| about.release);
             let former = former.map(|owned| {
                 Box::new(Former {
                     released: owned.on_destroy == OnDestroy::Keep || (owned.adopted && release == Release::Forget),
@@ -196,9 +192,11 @@ pub fn compute<'k>(
             let another = another(known_id(state, wanted.map(AsRef::as_ref), known.filter(|_| !now)), &seen);
             let mut owned = known.filter(|_| !now).cloned();
             let verdict = match (owned.as_mut(), another) {
-                (_, Some((known, found))) if kind.is_some_and(AnyKind::aliased) => Verdict::Another { known, found },
+                (_, Some((known, found))) if about.is_some_and(|about| about.named_by == NamedBy::Alias) => {
+                    Verdict::Another { known, found }
+                }
                 // By the rules of adoption: what is there was there before.
-                (Some(owned), _) if is_taken(desired, snapshot, state, address, owned) => {
+                (Some(owned), _) if is_taken(desired, snapshot, state, (address, owned), kinds) => {
                     owned.adopted = true;
                     let anew = Owned { body: None, ..owned.clone() };
                     match (wanted, &seen) {
@@ -206,9 +204,9 @@ pub fn compute<'k>(
                         _ => judge(wanted.map(AsRef::as_ref), Some(&anew), &seen, kind, &state.project),
                     }
                 }
-                (Some(owned), _) if wanted.is_none() && is_relinquished(desired, state, address, owned) => {
-                    let marked =
-                        exists_elsewhere(desired, address, owned) && !address.kind().as_str().ends_with("_policy");
+                (Some(owned), _) if wanted.is_none() && is_unmanaged(desired, state, (address, owned), kinds) => {
+                    let marked = exists_elsewhere(desired, address, owned, kinds)
+                        && about.is_some_and(|about| matches!(about.owned_by, OwnedBy::Tags));
                     let last = owned.body.as_ref();
                     let before = match (&seen, kind) {
                         (Seen::Present { body, .. }, Some(kind)) if marked => Some(kind.claimed(body, last, last)),
@@ -253,10 +251,16 @@ fn another(known: Option<&str>, seen: &Seen) -> Option<(String, String)> {
     (known != found).then(|| (known.to_owned(), found))
 }
 
-/// Whether somebody has made another thing of that name, or another of what this is a part of, and it bears no mark of ours.
-fn is_taken(desired: &Desired, snapshot: &Snapshot, state: &State, address: &Address, owned: &Owned) -> bool {
+/// Whether an object of that name, or of what this is a part of, was recreated outside and bears no mark of ours.
+fn is_taken(
+    desired: &Desired,
+    snapshot: &Snapshot,
+    state: &State,
+    (address, owned): (&Address, &Owned),
+    kinds: &Kinds<'_>,
+) -> bool {
     let taken = |address: &Address, owned: &Owned| {
-        let renamed = desired.resources.get(address).is_some_and(|wanted| moved(wanted, owned));
+        let renamed = desired.resources.get(address).is_some_and(|wanted| moved(wanted, owned, kinds));
         let seen = snapshot.seen.get(address).filter(|seen| matches!(seen, Seen::Present { owner: None, .. }));
         !renamed && seen.is_some_and(|seen| another(owned.unique_id.as_deref(), seen).is_some())
     };
@@ -264,36 +268,36 @@ fn is_taken(desired: &Desired, snapshot: &Snapshot, state: &State, address: &Add
     taken(address, owned) || wholes.any(|whole| state.resources.get(whole).is_some_and(|owned| taken(whole, owned)))
 }
 
-/// Whether the spec keeps a thing, or what it is a part of, with `managed: false`.
-fn is_relinquished(desired: &Desired, state: &State, address: &Address, owned: &Owned) -> bool {
-    exists_elsewhere(desired, address, owned)
+/// Whether the spec keeps an object, or what it is a part of, with `managed: false`.
+fn is_unmanaged(desired: &Desired, state: &State, (address, owned): (&Address, &Owned), kinds: &Kinds<'_>) -> bool {
+    exists_elsewhere(desired, address, owned, kinds)
         || owned.references.iter().filter(|r| r.part).any(|r| {
             let whole = state.resources.get(&r.to);
-            whole.is_some_and(|whole| exists_elsewhere(desired, &r.to, whole))
+            whole.is_some_and(|whole| exists_elsewhere(desired, &r.to, whole, kinds))
         })
 }
 
-/// Whether the spec names this very thing with `managed: false`, under whatever key.
-fn exists_elsewhere(desired: &Desired, address: &Address, owned: &Owned) -> bool {
-    desired.relinquished.contains(&identity_of(address, owned))
+/// Whether the spec names this very object with `managed: false`, under whatever key.
+fn exists_elsewhere(desired: &Desired, address: &Address, owned: &Owned, kinds: &Kinds<'_>) -> bool {
+    desired.unmanaged.contains(&identity_of(address, owned, kinds))
 }
 
-fn identity_of<'a>(address: &'a Address, owned: &'a Owned) -> Identity<'a> {
-    Identity::new(address.kind().as_str(), &owned.scope, &owned.physical_id)
+fn identity_of<'a>(address: &'a Address, owned: &'a Owned, kinds: &Kinds<'_>) -> Identity<'a> {
+    Identity::new(kinds, address.kind(), &owned.scope, &owned.physical_id)
 }
 
-fn identity_of_wish(wanted: &Resource) -> Identity<'_> {
-    Identity::new(wanted.address.kind().as_str(), &wanted.wish.scope, &wanted.wish.physical_id)
+fn identity_of_wish<'a>(wanted: &'a Resource, kinds: &Kinds<'_>) -> Identity<'a> {
+    Identity::new(kinds, wanted.address.kind(), &wanted.wish.scope, &wanted.wish.physical_id)
 }
 
-/// Things whose key was renamed in the spec: the new address, and the old one under which the state knows the same object.
+/// Objects whose key was renamed in the spec: the new address, and the old one under which the state knows the same object.
 /// Deleting the old one would delete what the new one means.
-fn renamed<'a>(desired: &'a Desired, state: &'a State) -> BTreeMap<&'a Address, &'a Address> {
+fn renamed<'a>(desired: &'a Desired, state: &'a State, kinds: &Kinds<'_>) -> BTreeMap<&'a Address, &'a Address> {
     let orphans: BTreeMap<Identity<'_>, &Address> = state
         .resources
         .iter()
         .filter(|(address, _)| !desired.resources.contains_key(*address))
-        .map(|(address, owned)| (identity_of(address, owned), address))
+        .map(|(address, owned)| (identity_of(address, owned, kinds), address))
         .collect();
     if orphans.is_empty() {
         return BTreeMap::new();
@@ -302,15 +306,16 @@ fn renamed<'a>(desired: &'a Desired, state: &'a State) -> BTreeMap<&'a Address, 
         .resources
         .values()
         .filter_map(|r| {
-            let old = orphans.get(&identity_of_wish(r))?;
+            let old = orphans.get(&identity_of_wish(r, kinds))?;
             Some((&r.address, *old))
         })
         .collect()
 }
 
 /// Whether the spec now means another object under the same address: another name, account or cluster.
-fn moved(wanted: &Resource, owned: &Owned) -> bool {
-    identity_of_wish(wanted) != identity_of(&wanted.address, owned) || wanted.wish.physical_id != owned.physical_id
+fn moved(wanted: &Resource, owned: &Owned, kinds: &Kinds<'_>) -> bool {
+    identity_of_wish(wanted, kinds) != identity_of(&wanted.address, owned, kinds)
+        || wanted.wish.physical_id != owned.physical_id
 }
 
 fn judge(
@@ -343,13 +348,14 @@ fn judge(
             if differences.is_empty() {
                 return if owned.is_some_and(|o| o.body.is_some()) { Verdict::Keep } else { Verdict::Adopt };
             }
-            let immutable = kind.immutable();
-            let replace = differences.iter().any(|d| immutable.contains(&d.path.field()));
+            let about = kind.about();
+            let replace = differences.iter().any(|d| about.is(d.path.field(), Mutability::Fixed));
             Verdict::Change {
                 drift: last.is_some_and(|l| !Document::differences(&kind.claimed(body, Some(l), None), l).is_empty()),
                 intent: last.is_none_or(|l| l != &wanted.wish.body),
                 // What somebody else made is not taken away to make room for what the spec wants.
-                adopt: !ours || (replace && owned.is_some_and(|o| o.adopted) && kind.release() == Release::Forget),
+                adopt: !ours
+                    || (replace && owned.is_some_and(|o| o.adopted) && kind.about().release == Release::Forget),
                 replace,
                 differences,
                 before,
@@ -363,65 +369,36 @@ fn judge(
                 let before = Some(kind.claimed(body, last, last));
                 return Verdict::Forget { why: "on_destroy is keep: it stays, without our marks", before };
             }
-            let adopted = owned.adopted && kind.release() == Release::Forget;
+            let adopted = owned.adopted && kind.about().release == Release::Forget;
             Verdict::Delete { before: kind.claimed(body, last, last), adopted }
         }
         (None, None, Seen::Present { .. }) => Verdict::Keep,
     }
 }
 
-/// Fields that carry no access and change no behaviour.
-const COSMETIC: [&str; 3] = ["tags", "description", "labels"];
-/// Fields that decide who can reach what, in any kind.
-const ACCESS: [&str; 12] = [
-    "trust",
-    "document",
-    "statements",
-    "foreign",
-    "permissions_boundary",
-    "policy_arn",
-    "role_arn",
-    "target_role_arn",
-    "annotations",
-    "public_access_block",
-    "client_ids",
-    "url",
-];
-
-/// Kinds that are nothing but access, and service accounts, who have it: their presence decides.
-const ACCESS_KINDS: [&str; 9] = [
-    "aws.iam.role",
-    "aws.iam.role_policy",
-    "aws.iam.policy",
-    "aws.iam.role_policy_attachment",
-    "aws.iam.oidc_provider",
-    "aws.s3.bucket_policy",
-    "aws.kms.key_policy",
-    "aws.eks.pod_identity_association",
-    "kubernetes.service_account",
-];
-
 /// What moved outside since the last apply, in the order of addresses.
 #[must_use]
-pub fn drift<'k>(diff: &Diff, kinds: impl Fn(&str) -> Option<&'k dyn AnyKind>) -> Vec<Drift> {
-    diff.resources.values().filter_map(|resource| drifted(resource, &kinds)).collect()
+pub fn drift(diff: &Diff, kinds: &Kinds<'_>) -> Vec<Drift> {
+    diff.resources.values().filter_map(|resource| drifted(resource, kinds)).collect()
 }
 
-fn drifted<'k>(resource: &ResourceDiff, kinds: &impl Fn(&str) -> Option<&'k dyn AnyKind>) -> Option<Drift> {
+fn drifted(resource: &ResourceDiff, kinds: &Kinds<'_>) -> Option<Drift> {
     let made = |class, differences, note: &str| {
         Some(Drift { address: resource.address.clone(), class, differences, note: note.to_owned() })
     };
     let owned = resource.owned.as_ref()?;
     let last = owned.body.as_ref()?;
-    let kind_name = resource.address.kind().as_str();
+    let kind = kinds.get(resource.address.kind());
+    // What this version does not know may decide about access.
+    let class_of = |field: &str| DriftClass::from(kind.map_or(Class::Access, |kind| kind.about().class(field)));
     match &resource.seen {
         Seen::Unreadable { why, .. } => made(DriftClass::Unreadable, Vec::new(), why),
         Seen::Absent => {
-            let class = if ACCESS_KINDS.contains(&kind_name) { DriftClass::Access } else { DriftClass::Managed };
-            made(class, Vec::new(), "it was removed outside")
+            let class = kind.map_or(Class::Access, |kind| kind.about().presence);
+            made(class.into(), Vec::new(), "it was removed outside")
         }
         Seen::Present { body, .. } => {
-            let live = kinds(kind_name)?.claimed(body, Some(last), Some(last));
+            let live = kind?.claimed(body, Some(last), Some(last));
             if live.is_null() {
                 return made(DriftClass::Access, Vec::new(), "our part of it was removed outside");
             }
@@ -444,13 +421,13 @@ fn drifted<'k>(resource: &ResourceDiff, kinds: &impl Fn(&str) -> Option<&'k dyn 
     }
 }
 
-fn class_of(field: &str) -> DriftClass {
-    if COSMETIC.contains(&field) {
-        DriftClass::Cosmetic
-    } else if ACCESS.contains(&field) {
-        DriftClass::Access
-    } else {
-        DriftClass::Managed
+impl From<Class> for DriftClass {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Cosmetic => Self::Cosmetic,
+            Class::Setting => Self::Managed,
+            Class::Access => Self::Access,
+        }
     }
 }
 

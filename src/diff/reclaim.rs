@@ -3,16 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::address::Address;
+use crate::address::{Address, KindName};
 use crate::desired::Desired;
-use crate::kind::{AnyKind, Resource};
-use crate::snapshot::{Marked, Seen, Snapshot, unique_id};
+use crate::kind::Marked;
+use crate::kind::{Kinds, OwnedBy, Resource};
+use crate::snapshot::{Seen, Snapshot, unique_id};
 use crate::state::{Owned, State};
-
-/// Kinds that nobody can mark, each a part of something that carries a mark: they belong to whom that belongs to.
-const PARTS: [&str; 2] = ["aws.iam.role_policy", "aws.iam.role_policy_attachment"];
-/// Documents that others share: ours are the statements with our Sids.
-const SHARED: [&str; 2] = ["aws.s3.bucket_policy", "aws.kms.key_policy"];
 
 /// What looking for marks gave. What the state knows already is in none of these.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,31 +31,27 @@ pub struct Reclaimed {
     pub unlisted: BTreeMap<String, String>,
 }
 
-pub(super) fn is_part(kind: &str) -> bool {
-    PARTS.contains(&kind)
-}
-
-pub(super) fn is_shared(kind: &str) -> bool {
-    SHARED.contains(&kind)
+/// Whether objects of a kind are parts of others, which cannot be tagged.
+pub(super) fn is_part(kinds: &Kinds<'_>, kind: &KindName) -> bool {
+    kinds.about(kind).is_some_and(|about| matches!(about.owned_by, OwnedBy::Whole { .. }))
 }
 
 /// Looks for the marks of a state's project on what is desired. Whether something existed before it was marked, marks do
 /// not tell: `adopted` does.
 #[must_use]
-pub fn reclaim<'k>(
+pub fn reclaim(
     desired: &Desired,
     snapshot: &Snapshot,
     state: &State,
     adopted: &BTreeSet<Address>,
-    kinds: impl Fn(&str) -> Option<&'k dyn AnyKind>,
+    kinds: &Kinds<'_>,
 ) -> Reclaimed {
     let mut found = Reclaimed::default();
     let unknown = || desired.resources.values().filter(|r| !state.resources.contains_key(&r.address));
-    let is_part = |r: &&Arc<Resource>| PARTS.contains(&r.address.kind().as_str());
+    let is_part = |r: &&Arc<Resource>| is_part(kinds, r.address.kind());
     // Parts come after what they are parts of.
     for resource in unknown().filter(|r| !is_part(r)).chain(unknown().filter(is_part)) {
         let address = resource.address.clone();
-        let kind_name = address.kind().as_str();
         let (body, owner) = match snapshot.at(&address) {
             Seen::Unreadable { why, .. } => {
                 found.unreadable.insert(address, why);
@@ -71,20 +63,22 @@ pub fn reclaim<'k>(
             }
             Seen::Present { body, owner } => (body, owner),
         };
-        let Some(kind) = kinds(kind_name) else { continue };
+        let Some(kind) = kinds.get(address.kind()) else { continue };
         let ours = match owner {
             Some(owner) if owner != state.project => {
                 found.foreign.insert(address, owner);
                 continue;
             }
             Some(_) => true,
-            None if SHARED.contains(&kind_name) => !kind.claimed(&body, None, None).is_null(),
-            None if PARTS.contains(&kind_name) => {
-                let mut whole =
-                    resource.wish.references.iter().map(|r| &r.to).filter(|to| to.kind().as_str() == "aws.iam.role");
-                whole.any(|to| state.resources.contains_key(to) || found.ours.contains_key(to))
-            }
-            None => false,
+            None => match kind.about().owned_by {
+                OwnedBy::Tags => false,
+                OwnedBy::Statements { .. } => !kind.claimed(&body, None, None).is_null(),
+                OwnedBy::Whole { of, .. } => {
+                    let mut whole =
+                        resource.wish.references.iter().map(|r| &r.to).filter(|to| to.kind().as_str() == of);
+                    whole.any(|to| state.resources.contains_key(to) || found.ours.contains_key(to))
+                }
+            },
         };
         if ours {
             let (fingerprint, unique_id) = (Some(body.digest()), unique_id(&body));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::access::Chains;
 use crate::address::{AccountId, Region, Scope};
-use crate::kind::{Erased, Kind, Reference, Wanted, Wish};
+use crate::kind::{About, Erased, Kind, Reference, Wanted, Wish};
 use crate::spec::{Facts, Spec};
 use crate::state::Lineage;
 use serde_json::json;
@@ -11,11 +11,19 @@ const KIND: &str = "aws.iam.role";
 struct Role;
 
 impl Kind for Role {
-    const NAME: &'static str = KIND;
-    const RELEASE: Release = Release::Forget;
+    const ABOUT: &'static About = &About { release: Release::Forget, ..About::plain("aws.iam.role") };
     type Body = serde_json::Value;
 
+    fn scopes(_: &Spec) -> BTreeSet<Scope> {
+        BTreeSet::new()
+    }
+
     fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut Wanted<Self::Body>) {}
+}
+
+fn kinds() -> Kinds<'static> {
+    let kinds: [&'static dyn AnyKind; 3] = [&Erased::<Key>::NEW, &Erased::<KeyPolicy>::NEW, &Erased::<Role>::NEW];
+    kinds.into_iter().collect()
 }
 
 fn scope() -> Scope {
@@ -45,8 +53,7 @@ fn seen(key: &str, body: Option<Document>, owner: &str) -> Snapshot {
 fn verdict(desired: &Desired, snapshot: &Snapshot, known: Option<(Address, Owned)>, key: &str) -> Verdict {
     let mut state = State::new("p", Lineage::default());
     state.resources.extend(known);
-    let role: &dyn AnyKind = &Erased::<Role>::default();
-    let diff = compute(desired, snapshot, &state, |name| (name == KIND).then_some(role));
+    let diff = compute(desired, snapshot, &state, &kinds());
     diff.resources[&Address::new(KIND, key)].verdict.clone()
 }
 
@@ -84,12 +91,12 @@ fn a_key_renamed_in_the_spec_keeps_its_thing() {
 
 #[test]
 fn what_the_spec_says_is_managed_elsewhere_is_not_deleted() {
-    let mut nothing = Desired::default();
+    let (mut nothing, address) = (Desired::default(), Address::new(KIND, "x"));
     let found = |desired: &Desired| verdict(desired, &seen("x", Some(body("old")), "p"), Some(owned("x", "old")), "x");
     assert!(matches!(found(&nothing), Verdict::Delete { .. }));
-    nothing.relinquished.insert(Identity::new(KIND, &scope(), "another").into_owned());
+    nothing.unmanaged.insert(Identity::new(&kinds(), address.kind(), &scope(), "another").into_owned());
     assert!(matches!(found(&nothing), Verdict::Delete { .. }), "the entry names another thing now");
-    nothing.relinquished.insert(Identity::new(KIND, &scope(), "r").into_owned());
+    nothing.unmanaged.insert(Identity::new(&kinds(), address.kind(), &scope(), "r").into_owned());
     assert!(matches!(found(&nothing), Verdict::Forget { before: Some(_), .. }));
 }
 
@@ -107,9 +114,12 @@ fn what_cannot_be_looked_at_is_not_absent() {
 struct Key;
 
 impl Kind for Key {
-    const NAME: &'static str = "aws.kms.key";
-    const ALIASED: bool = true;
+    const ABOUT: &'static About = &About { named_by: NamedBy::Alias, ..About::plain("aws.kms.key") };
     type Body = serde_json::Value;
+
+    fn scopes(_: &Spec) -> BTreeSet<Scope> {
+        BTreeSet::new()
+    }
 
     fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut Wanted<Self::Body>) {}
 }
@@ -118,9 +128,12 @@ impl Kind for Key {
 struct KeyPolicy;
 
 impl Kind for KeyPolicy {
-    const NAME: &'static str = "aws.kms.key_policy";
-    const ALIASED: bool = true;
+    const ABOUT: &'static About = &About { named_by: NamedBy::Alias, ..About::plain("aws.kms.key_policy") };
     type Body = serde_json::Value;
+
+    fn scopes(_: &Spec) -> BTreeSet<Scope> {
+        BTreeSet::new()
+    }
 
     fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut Wanted<Self::Body>) {}
 }
@@ -150,9 +163,7 @@ fn verdicts(kinds: &[(&'static str, Option<&str>, &str, Option<&str>)], wanted: 
             all.resources.insert(address.clone(), Arc::new(Resource { address, wish }));
         }
     }
-    let known: [&dyn AnyKind; 3] =
-        [&Erased::<Key>::default(), &Erased::<KeyPolicy>::default(), &Erased::<Role>::default()];
-    let diff = compute(&all, &snapshot, &state, |name| known.into_iter().find(|kind| kind.name() == name));
+    let diff = compute(&all, &snapshot, &state, &self::kinds());
     diff.resources.into_iter().map(|(address, resource)| (address.kind().to_string(), resource.verdict)).collect()
 }
 
@@ -192,10 +203,8 @@ fn another_thing_under_a_name_of_ours_is_a_drift_of_access() {
     state.resources.extend([with_id(owned("x", "old"), "1")]);
     let mut live = body("old").tree();
     live["unique_id"] = "2".into();
-    let role: &dyn AnyKind = &Erased::<Role>::default();
-    let kinds = |name: &str| (name == KIND).then_some(role);
-    let diff = compute(&desired("x", "old"), &seen("x", Some(Document::from(live)), "p"), &state, kinds);
-    let [drift] = drift(&diff, kinds).try_into().unwrap();
+    let diff = compute(&desired("x", "old"), &seen("x", Some(Document::from(live)), "p"), &state, &kinds());
+    let [drift] = drift(&diff, &kinds()).try_into().unwrap();
     assert_eq!(drift.class, DriftClass::Access);
     assert_eq!(drift.note, "another one has its name: it was `1`, and is `2` now");
 }

@@ -20,7 +20,7 @@ use crate::diff;
 use crate::document::{Difference, Digest, Document, is_policy};
 use crate::event::{Event, Outcome, Outcomes};
 use crate::iam::{Arn, Policy, Principal, Selector};
-use crate::kind::Action;
+use crate::kind::{Action, NamedBy};
 use crate::live::{AnyLive, Fields, Target, WriteError};
 use crate::plan::{ActionKind, Phase, Plan, Step, StepName};
 use crate::snapshot::{Seen, unique_id};
@@ -396,7 +396,7 @@ impl Run<'_> {
             && known != found
         {
             // A role of that name which somebody made is not the one that was to go.
-            if step.superseded && !live.aliased() {
+            if step.superseded && live.about().named_by == NamedBy::Name {
                 return Ok(None);
             }
             return Err(format!(
@@ -441,7 +441,7 @@ impl Run<'_> {
     /// policy of.
     fn known_id(&self, step: &Step, live: &dyn AnyLive) -> Option<String> {
         let seen = step.seen.as_ref().and_then(unique_id).or_else(|| step.unique_id.clone());
-        if seen.is_some() || !live.aliased() {
+        if seen.is_some() || live.about().named_by == NamedBy::Name {
             return seen;
         }
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);

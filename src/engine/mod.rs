@@ -17,11 +17,12 @@ use crate::desired::{self, Desired};
 use crate::diagnostic::Diagnostic;
 use crate::diff::{self, Diff};
 use crate::event::{Event, Sink};
-use crate::kind::AnyKind;
+use crate::kind::Kinds;
+use crate::kind::Marked;
 use crate::live::{AnyLive, Fields, Observed, ReadError, Target};
 use crate::plan::{self, Plan, PlanError};
 use crate::session::{Session, SessionError};
-use crate::snapshot::{Marked, Seen, Snapshot};
+use crate::snapshot::{Seen, Snapshot};
 #[cfg(feature = "aws")]
 use crate::spec::{Encryption, Identity};
 use crate::spec::{Facts, Spec};
@@ -77,14 +78,14 @@ pub struct Prepared {
 }
 
 impl Engine<'_> {
-    /// The pure half of a kind.
+    /// The pure halves of all kinds.
     #[must_use]
-    pub fn kind(&self, name: &str) -> Option<&dyn AnyKind> {
-        self.live(name).map(AnyLive::kind)
+    pub fn kinds(&self) -> Kinds<'_> {
+        self.register.iter().map(|live| live.kind()).collect()
     }
 
     fn live(&self, name: &str) -> Option<&dyn AnyLive> {
-        self.register.iter().find(|k| k.name() == name).map(AsRef::as_ref)
+        self.register.iter().find(|live| live.about().name == name).map(AsRef::as_ref)
     }
 
     /// Checks the caller's identity in every account of the spec.
@@ -166,7 +167,7 @@ impl Engine<'_> {
     /// What every kind wants.
     #[must_use]
     pub fn desired(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> (Desired, Vec<Diagnostic>) {
-        desired::build(spec, facts, chains, self.register.iter().map(|k| k.kind()))
+        desired::build(spec, facts, chains, &self.kinds())
     }
 
     /// Looks at everything that is desired or owned, batch by batch, batches at once.
@@ -218,21 +219,12 @@ impl Engine<'_> {
     /// Finds what carries the project's mark in the accounts, regions and clusters that the spec names; and what could not
     /// be listed.
     pub async fn marked(&self, spec: &Spec) -> (Vec<Marked>, BTreeMap<String, String>) {
-        let accounts: BTreeSet<Scope> = spec.accounts.keys().map(|account| spec.account_scope(account)).collect();
-        let buckets = spec.buckets.values().map(|b| spec.regional_scope(&b.account, b.region(spec)));
-        let keys = spec.keys.values().map(|k| spec.regional_scope(&k.account, k.region(spec)));
-        let clusters = spec.clusters.values().map(|c| spec.regional_scope(&c.account, spec.cluster_region(c)));
-        let regions: BTreeSet<Scope> = accounts.iter().cloned().chain(buckets).chain(keys).chain(clusters).collect();
-        let clusters = spec.clusters.keys().map(|cluster| Scope::Cluster { cluster: cluster.clone() }).collect();
-        let scopes = |kind: &str| match kind {
-            kind if kind.starts_with("kubernetes.") => &clusters,
-            kind if kind.starts_with("aws.iam.") => &accounts,
-            _ => &regions,
-        };
         let lists = self.register.iter().flat_map(|live| {
-            scopes(live.name())
-                .iter()
-                .map(async move |scope| (live.name(), scope, live.marked(self.session, scope).await))
+            let list = async move |scope: Scope| {
+                let listed = live.marked(self.session, &scope).await;
+                (live.about().name, scope, listed)
+            };
+            live.scopes(spec).into_iter().map(list)
         });
         let mut found = Vec::new();
         let mut unlisted = BTreeMap::new();
@@ -300,7 +292,7 @@ impl Engine<'_> {
     /// Looks at everything, and compares.
     pub async fn prepare(&self, desired: Desired, state: &State) -> Prepared {
         let snapshot = self.observe(&desired, state).await;
-        let diff = diff::compute(&desired, &snapshot, state, |name| self.kind(name));
+        let diff = diff::compute(&desired, &snapshot, state, &self.kinds());
         Prepared { desired, snapshot, diff }
     }
 
@@ -309,7 +301,7 @@ impl Engine<'_> {
     /// # Errors
     /// Everything that stands in the way.
     pub fn plan(&self, prepared: &Prepared, state: &State, spec: &Spec) -> Result<Plan, Vec<PlanError>> {
-        plan::build(&prepared.diff, state, Some(spec.digest()))
+        plan::build(&prepared.diff, state, Some(spec.digest()), &self.kinds())
     }
 }
 

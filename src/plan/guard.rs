@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{ActionKind, Phase, Plan};
 use crate::address::Address;
+use crate::kind::{Kinds, OnLoss};
 
 /// How much a plan may take away unasked.
 const SHARE: usize = 30;
@@ -18,8 +19,8 @@ pub struct Guard {
     pub allow_delete: BTreeSet<Address>,
     /// The share does not count: everything is meant to go.
     pub destroying: bool,
-    /// The bucket that holds the state.
-    pub state_bucket: Option<String>,
+    /// The kind and the physical id of the object that holds the state.
+    pub holds_state: Option<(&'static str, String)>,
 }
 
 /// Why a plan is refused.
@@ -33,13 +34,13 @@ pub enum Refusal {
         /// `delete` or `replace`.
         action: ActionKind,
     },
-    /// A KMS key would go, and all that it encrypted with it.
-    #[error(
-        "{address} would be scheduled for deletion, and what it encrypted could never be read again: say so with --allow-delete {address}"
-    )]
-    Key {
-        /// The key.
+    /// Data would be lost with an object that is not named.
+    #[error("the plan would delete {address}; afterwards {loss}: allow it with --allow-delete {address}")]
+    Unnamed {
+        /// The object.
         address: Address,
+        /// What nobody can do afterwards.
+        loss: &'static str,
     },
     /// The state would go with the bucket that holds it.
     #[error(
@@ -65,7 +66,7 @@ pub enum Refusal {
 
 /// Everything about a plan that must be named before it is applied.
 #[must_use]
-pub fn guard(plan: &Plan, managed: usize, allowed: &Guard) -> Vec<Refusal> {
+pub fn guard(plan: &Plan, managed: usize, allowed: &Guard, kinds: &Kinds<'_>) -> Vec<Refusal> {
     let going: Vec<_> = plan
         .steps
         .iter()
@@ -76,16 +77,19 @@ pub fn guard(plan: &Plan, managed: usize, allowed: &Guard) -> Vec<Refusal> {
         .filter(|s| s.protect)
         .map(|s| Refusal::Protected { address: s.name.address.clone(), action: s.action })
         .collect();
-    refusals.extend(
-        going
-            .iter()
-            .filter(|s| s.deletes() && !(s.action == ActionKind::Delete && s.adopted))
-            .filter(|s| s.name.address.kind().as_str() == "aws.kms.key")
-            .filter(|s| !allowed.allow_delete.contains(&s.name.address))
-            .map(|s| Refusal::Key { address: s.name.address.clone() }),
-    );
+    let unnamed = |step: &&&super::Step| {
+        let address = &step.name.address;
+        let named = allowed.allow_delete.contains(address);
+        match kinds.about(address.kind()).map(|about| about.on_loss) {
+            Some(OnLoss::Named { loss }) if !named => Some(Refusal::Unnamed { address: address.clone(), loss }),
+            _ => None,
+        }
+    };
+    let gone = going.iter().filter(|s| s.deletes() && !(s.action == ActionKind::Delete && s.adopted));
+    refusals.extend(gone.filter_map(|step| unnamed(&step)));
     let holds_state = |s: &&&super::Step| {
-        s.name.address.kind().as_str() == "aws.s3.bucket" && allowed.state_bucket.as_ref() == Some(&s.physical_id)
+        let holder = allowed.holds_state.as_ref();
+        holder.is_some_and(|(kind, id)| s.name.address.kind().as_str() == *kind && s.physical_id == *id)
     };
     refusals.extend(
         going

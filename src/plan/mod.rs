@@ -19,7 +19,7 @@ use crate::diff::{Diff, ResourceDiff, Verdict};
 use crate::document::{Digest, Document, FieldPath};
 use crate::graph::Graph;
 use crate::iam::Principal;
-use crate::kind::Reference;
+use crate::kind::{Kinds, OnLoss, Reference};
 use crate::spec::OnDestroy;
 use crate::state::{Owned, State};
 
@@ -260,7 +260,7 @@ pub enum PlanError {
     },
     /// A thing that is never replaced would have to be.
     #[error(
-        "{address} cannot be made anew: {fields} of `{physical_id}` cannot be changed, and a bucket is never replaced"
+        "{address} cannot be replaced: {fields} of `{physical_id}` cannot be changed, and what it holds would be lost"
     )]
     Irreplaceable {
         /// What.
@@ -338,7 +338,12 @@ impl Plan {
 ///
 /// # Errors
 /// Everything that stands in the way: what could not be looked at, what belongs to others, circles.
-pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<Plan, Vec<PlanError>> {
+pub fn build(
+    diff: &Diff,
+    state: &State,
+    spec_digest: Option<Digest>,
+    kinds: &Kinds<'_>,
+) -> Result<Plan, Vec<PlanError>> {
     let mut errors = Vec::new();
     // In the order of their names, as the diff is.
     let mut drafts: Vec<Step> = Vec::new();
@@ -353,7 +358,8 @@ pub fn build(diff: &Diff, state: &State, spec_digest: Option<Digest>) -> Result<
             let fields: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
             let (address, fields) = (resource.address.clone(), fields.join(", "));
             let physical_id = wanted.wish.physical_id.clone();
-            if address.kind().as_str() == "aws.s3.bucket" {
+            let on_loss = kinds.about(address.kind()).map(|about| about.on_loss);
+            if on_loss == Some(OnLoss::Irreplaceable) {
                 errors.push(PlanError::Irreplaceable { address, physical_id, fields });
             } else if *adopt {
                 errors.push(PlanError::NotOurs { address, physical_id, fields });

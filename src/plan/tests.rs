@@ -55,14 +55,17 @@ fn a_target_brings_what_it_waits_for_and_both_halves_of_a_replacement() {
 #[test]
 fn the_guard_refuses_what_is_protected_and_what_is_much() {
     let going = |n: usize| plan((0..n).map(|i| step(&i.to_string(), None, ActionKind::Delete, &[])).collect());
-    assert_eq!(guard(&going(3), 5, &Guard::default()), []);
-    assert_eq!(guard(&going(4), 5, &Guard::default()), [Refusal::TooMany { going: 4, managed: 5, most: 3 }]);
+    assert_eq!(guard(&going(3), 5, &Guard::default(), &Kinds::default()), []);
+    assert_eq!(
+        guard(&going(4), 5, &Guard::default(), &Kinds::default()),
+        [Refusal::TooMany { going: 4, managed: 5, most: 3 }]
+    );
     let named = Guard { allow_deletes: Some(4), ..Guard::default() };
-    assert_eq!(guard(&going(4), 5, &named), []);
+    assert_eq!(guard(&going(4), 5, &named, &Kinds::default()), []);
     let mut protected = going(1);
     protected.steps[0].protect = true;
     let destroying = Guard { destroying: true, ..Guard::default() };
-    assert!(matches!(guard(&protected, 5, &destroying).as_slice(), [Refusal::Protected { .. }]));
+    assert!(matches!(guard(&protected, 5, &destroying, &Kinds::default()).as_slice(), [Refusal::Protected { .. }]));
 }
 
 #[test]

@@ -5,11 +5,15 @@ mod kubernetes;
 #[cfg(all(test, any(feature = "aws", feature = "kubernetes")))]
 mod recorded;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod wished;
+
+pub use aws::STATE_BUCKET;
 
 use std::collections::BTreeMap;
 
-use crate::kind::{AnyKind, Erased};
+use crate::kind::{AnyKind, Erased, Kinds};
 #[cfg(all(feature = "aws", feature = "kubernetes"))]
 use crate::live::AnyLive;
 use crate::spec::Spec;
@@ -19,8 +23,9 @@ macro_rules! register {
     ($($kind:ty),* $(,)?) => {
         /// The pure halves of all kinds.
         #[must_use]
-        pub fn kinds() -> Vec<Box<dyn AnyKind>> {
-            vec![$(Box::new(Erased::<$kind>::default())),*]
+        pub fn kinds() -> Kinds<'static> {
+            let kinds: Vec<&'static dyn AnyKind> = vec![$(&Erased::<$kind>::NEW),*];
+            kinds.into_iter().collect()
         }
 
         /// Both halves of all kinds.

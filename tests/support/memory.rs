@@ -19,10 +19,9 @@ use std::time::Duration;
 
 use bailiwick::access;
 use bailiwick::address::{Address, Region, Scope};
-use bailiwick::diagnostic::Diagnostic;
 use bailiwick::document::{Digest, Document, is_policy};
 use bailiwick::iam::{Policy, Principal, Selector, Statement, Version};
-use bailiwick::kind::{Action, AnyKind, Release, Resource};
+use bailiwick::kind::{Action, AnyKind};
 use bailiwick::live::{Answers, AnyLive, Observed, ReadError, Target, WriteError};
 use bailiwick::provider::{self, PROJECT_TAG};
 use bailiwick::session::Session;
@@ -223,7 +222,7 @@ impl Cloud {
     #[must_use]
     pub fn register(&self) -> Vec<Box<dyn AnyLive>> {
         provider::kinds()
-            .into_iter()
+            .all()
             .map(|kind| Box::new(Remembered { kind, cloud: self.clone() }) as Box<dyn AnyLive>)
             .collect()
     }
@@ -781,40 +780,13 @@ impl Drop for Busy {
 
 /// A registered kind with this world behind it.
 struct Remembered {
-    kind: Box<dyn AnyKind>,
+    kind: &'static dyn AnyKind,
     cloud: Cloud,
 }
 
-impl AnyKind for Remembered {
-    fn name(&self) -> &'static str {
-        self.kind.name()
-    }
-    fn immutable(&self) -> &'static [&'static str] {
-        self.kind.immutable()
-    }
-    fn release(&self) -> Release {
-        self.kind.release()
-    }
-    fn aliased(&self) -> bool {
-        self.kind.aliased()
-    }
-    fn desire(&self, spec: &Spec, facts: &Facts, chains: &access::Chains) -> (Vec<Resource>, Vec<Diagnostic>) {
-        self.kind.desire(spec, facts, chains)
-    }
-    fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
-        self.kind.claimed(live, desired, last)
-    }
-    fn turn(&self, physical_id: &str) -> Option<String> {
-        self.kind.turn(physical_id)
-    }
-    fn settled(&self, written: &Document, shown: &Document) -> bool {
-        self.kind.settled(written, shown)
-    }
-}
-
 impl AnyLive for Remembered {
-    fn kind(&self) -> &dyn AnyKind {
-        self.kind.as_ref()
+    fn kind(&self) -> &'static dyn AnyKind {
+        self.kind
     }
 
     fn observe<'a>(
@@ -828,7 +800,10 @@ impl AnyLive for Remembered {
             let mut world = self.cloud.world();
             world.counts.reads += 1;
             world.counts.looks += targets.len();
-            Ok(targets.iter().map(|target| world.look(cloud.project(), self.name(), scope, target)).collect())
+            Ok(targets
+                .iter()
+                .map(|target| world.look(cloud.project(), self.kind.about().name, scope, target))
+                .collect())
         })
     }
 
@@ -848,7 +823,7 @@ impl AnyLive for Remembered {
             self.cloud.delay(&target.address.to_string()).await;
             let (result, cut) = {
                 let mut world = self.cloud.world();
-                let id = Id::new(self.name(), scope, &target.physical_id);
+                let id = Id::new(self.kind.about().name, scope, &target.physical_id);
                 let hangs = world.faults.hang.take_if(|address| *address == target.address.to_string()).is_some();
                 let (result, cut) = world.call(cloud.project(), &id, target, action);
                 (result, if hangs { Some(Arc::default()) } else { cut })

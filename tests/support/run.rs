@@ -435,7 +435,7 @@ impl Project {
             lints: &check::Lints::default(),
         };
         let findings = if self.checks { check::run(&context, "2026-01-01") } else { Vec::new() };
-        let drift = diff::drift(&prepared.diff, |name| engine.kind(name));
+        let drift = diff::drift(&prepared.diff, &engine.kinds());
         Ok(Planned { plan, findings, drift, unknown, state, version, facts, chains, prepared })
     }
 

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::family::{EKS, regional_scopes};
 use super::pod_identity_association::accounts;
 use crate::access::Chains;
-use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::address::Scope;
+use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Management, Spec};
 
@@ -38,10 +40,22 @@ pub(super) fn managed_agent(spec: &Spec, cluster: &str) -> Option<String> {
 }
 
 impl Kind for Addon {
-    const NAME: &'static str = "aws.eks.addon";
-    const IMMUTABLE: &'static [&'static str] = &["cluster", "name"];
-    const RELEASE: Release = Release::Forget;
+    const ABOUT: &'static About = &About {
+        name: "aws.eks.addon",
+        family: EKS,
+        home: Home::Location,
+        named_by: NamedBy::Name,
+        owned_by: OwnedBy::Tags,
+        on_loss: OnLoss::Recreate,
+        release: Release::Forget,
+        presence: Class::Access,
+        fields: &[Field::access("cluster").fixed(), Field::access("name").fixed(), Field::cosmetic("tags")],
+    };
     type Body = AddonBody;
+
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        regional_scopes(spec)
+    }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<AddonBody>) {
         let needed: BTreeSet<String> = accounts(spec, chains).into_iter().map(|a| a.spec.cluster.clone()).collect();
@@ -68,12 +82,12 @@ mod live {
 
     use super::{AGENT, Addon, AddonBody};
     use crate::address::Scope;
+    use crate::kind::Marked;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
     use crate::provider::aws::{code, each, marked_by, read_error, tag_changes, write_error};
     use crate::session::Session;
-    use crate::snapshot::Marked;
 
     /// The pauses between two looks at an add-on that is being installed or removed: less than two minutes in all.
     fn pauses() -> impl Iterator<Item = Duration> {

@@ -90,9 +90,9 @@ fn all(names: &[&str]) -> Vec<(Box<dyn AnyLive>, Vec<Target>)> {
         names.iter().map(|n| Target::new(Address::new(kind, format!("{n}/x")), format!("{n}/{part}"))).collect()
     };
     vec![
-        (Box::new(Erased::<Role>::default()), roles(names)),
-        (Box::new(Erased::<RolePolicy>::default()), parts(RolePolicy::NAME, "own")),
-        (Box::new(Erased::<RolePolicyAttachment>::default()), parts(RolePolicyAttachment::NAME, TEAM)),
+        (Box::new(Erased::<Role>::NEW), roles(names)),
+        (Box::new(Erased::<RolePolicy>::NEW), parts(RolePolicy::NAME, "own")),
+        (Box::new(Erased::<RolePolicyAttachment>::NEW), parts(RolePolicyAttachment::NAME, TEAM)),
     ]
 }
 
@@ -157,7 +157,7 @@ async fn a_role_looks_the_same_however_it_was_read() {
     let details = page(DETAILS, &[role("one", TRUST)], &[], None);
     let single = get_role("RoleName=one", &role("one", TRUST));
     let server = Recorded::start(&[summary(1, 0), details, single]).await;
-    let kind = Erased::<Role>::default();
+    let kind = Erased::<Role>::NEW;
     let (session, targets) = (server.session(), roles(&["one", "a", "b", "c"]));
     let cloud = session.observation();
     kind.announce(&cloud, &scope(), &targets);
@@ -312,7 +312,7 @@ async fn a_description_is_read_where_somebody_asks_for_it() {
         get_role("Action=GetRole&", &described("d")),
     ])
     .await;
-    let kind = Erased::<Role>::default();
+    let kind = Erased::<Role>::NEW;
     for (wanted, expected) in [
         (1, vec!["GetAccountSummary", "GetAccountAuthorizationDetails", "GetRole d"]),
         (4, vec!["GetAccountSummary", "GetAccountAuthorizationDetails", "ListRoles"]),
@@ -354,7 +354,7 @@ async fn policy(last: serde_json::Value) -> (serde_json::Value, Vec<String>) {
     let known = Target { last: Some(Document::from(last)), ..target("team", TEAM) };
     let others = ["x", "y"].map(|name| Target { last: Some(Document::default()), ..target(name, name) });
     let batch: Vec<Target> = [known].into_iter().chain(others).collect();
-    let kind = Erased::<ManagedPolicy>::default();
+    let kind = Erased::<ManagedPolicy>::NEW;
     let cloud = server.session().observation();
     kind.announce(&cloud, &scope(), &batch);
     let answers = kind.observe(&cloud, &scope(), &batch).await.unwrap();

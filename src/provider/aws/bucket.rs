@@ -1,15 +1,18 @@
 //! `aws.s3.bucket`: public access block, ownership, versioning, encryption, lifecycle, tags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::family::{S3, regional_scopes};
+use super::key::Key;
 use crate::access::Chains;
+use crate::address::Scope;
 use crate::diagnostic::Diagnostic;
 use crate::document::{Difference, Document};
-use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::kind::{About, Class, Field, Home, Kind, Mutability, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
-use crate::spec::{Encryption, Facts, LifecycleRule, Ownership, SimpleEncryption, Spec};
+use crate::spec::{Encryption, Facts, LifecycleRule, Ownership, SimpleEncryption, Spec, Unmanaged};
 
 /// An S3 bucket.
 pub(crate) struct Bucket;
@@ -92,18 +95,38 @@ impl DefaultEncryption {
 }
 
 impl Kind for Bucket {
-    const NAME: &'static str = "aws.s3.bucket";
-    const IMMUTABLE: &'static [&'static str] = &["name", "region"];
-    const RELEASE: Release = Release::Forget;
-    const RESETS: &'static [&'static str] = &["encryption", "lifecycle", "ownership", "versioning"];
+    const ABOUT: &'static About = &About {
+        name: "aws.s3.bucket",
+        family: S3,
+        home: Home::Account,
+        named_by: NamedBy::Name,
+        owned_by: OwnedBy::Tags,
+        on_loss: OnLoss::Irreplaceable,
+        release: Release::Forget,
+        presence: Class::Setting,
+        fields: &[
+            Field::access("name").fixed(),
+            Field::access("region").fixed(),
+            Field::access("public_access_block"),
+            Field::access("ownership").resets(),
+            Field::setting("versioning").resets(),
+            Field::access("encryption").resets(),
+            Field::setting("lifecycle").resets(),
+            Field::cosmetic("tags"),
+        ],
+    };
     type Body = BucketBody;
+
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        regional_scopes(spec)
+    }
 
     /// An alias is resolved to its key when it is written: the bucket then names the key.
     fn settled(written: &Document, shown: &Document) -> bool {
         let key = |d: &Document| d.tree().pointer("/encryption/kms_key").and_then(|k| k.as_str()).map(str::to_owned);
         let resolved =
             key(written).is_some_and(|w| w.contains(":alias/")) && key(shown).is_some_and(|s| s.contains(":key/"));
-        let reset = |d: &Difference| d.before.is_none() && Self::RESETS.contains(&d.path.as_str());
+        let reset = |d: &Difference| d.before.is_none() && Self::ABOUT.is(d.path.as_str(), Mutability::Resets);
         let differences = Document::differences(written, shown);
         differences.iter().all(|d| reset(d) || (resolved && d.path.field() == "encryption"))
     }
@@ -113,6 +136,10 @@ impl Kind for Bucket {
     }
 
     fn desire(spec: &Spec, facts: &Facts, _chains: &Chains, want: &mut Wanted<BucketBody>) {
+        for entry in spec.unmanaged() {
+            let Unmanaged::Bucket(bucket) = entry else { continue };
+            want.unmanaged(spec.regional_scope(&bucket.account, bucket.region(spec)), &bucket.name);
+        }
         for (key, bucket) in spec.buckets.iter().filter(|(_, b)| b.managed) {
             let encryption = match &bucket.encryption {
                 None => None,
@@ -157,7 +184,7 @@ impl Kind for Bucket {
             if let Some(Encryption::Kms(kms)) = &bucket.encryption
                 && spec.keys.get(&kms.kms_key).is_some_and(|k| k.managed)
             {
-                wish = wish.after("aws.kms.key", &kms.kms_key);
+                wish = wish.after::<Key>(&kms.kms_key);
             }
             want.add(wish);
         }
@@ -212,13 +239,13 @@ mod live {
 
     use super::{Bucket, BucketBody, DefaultEncryption, Rule};
     use crate::address::Scope;
+    use crate::kind::Marked;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Fields, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
     use crate::provider::aws::key::describe;
     use crate::provider::aws::{code, each, marked_by, read_error, status, write_error};
     use crate::session::Session;
-    use crate::snapshot::Marked;
     use crate::spec::Ownership;
 
     /// The header in which S3 tells where a bucket is, even to those who may not look into it.
@@ -1330,6 +1357,7 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::Asked;
     use crate::kind::{AnyKind, Erased, Resource};
     use crate::spec::{OnDestroy, SourceFile, load};
     use serde_json::json;
@@ -1363,7 +1391,8 @@ mod tests {
             key_arns: key_arn.map(|arn| ("weights".to_owned(), arn.to_owned())).into_iter().collect(),
             ..Facts::default()
         };
-        let (found, problems) = Erased::<Bucket>::default().desire(&spec.unwrap(), &facts, &Chains::default());
+        let Asked { resources: found, problems, .. } =
+            Erased::<Bucket>::NEW.desire(&spec.unwrap(), &facts, &Chains::default());
         (found, problems.iter().map(|p| format!("{}: {}", p.code, p.message)).collect())
     }
 

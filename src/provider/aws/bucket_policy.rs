@@ -2,26 +2,50 @@
 //!
 //! What counts as absent, and what becomes of others' statements, is explained in [`super::shared_document`].
 
+use std::collections::BTreeSet;
+
+use super::bucket::Bucket;
+use super::family::{S3, regional_scopes};
+use super::role::Role;
 use super::shared_document::{self, SharedDocument, managed_principals};
 use crate::access::{self, Chains};
+use crate::address::Scope;
 use crate::diagnostic::Diagnostic;
 use crate::document::Document;
 use crate::iam::{Place, measure};
-use crate::kind::{Kind, Wanted, Wish};
-use crate::spec::{Facts, PolicyOwnership, Spec};
+use crate::kind::{About, Class, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::spec::{Facts, PolicyOwnership, Spec, Unmanaged};
 
 /// The policy of a bucket.
 pub(crate) struct BucketPolicy;
 
 impl Kind for BucketPolicy {
-    const NAME: &'static str = "aws.s3.bucket_policy";
+    const ABOUT: &'static About = &About {
+        name: "aws.s3.bucket_policy",
+        family: S3,
+        home: Home::Account,
+        named_by: NamedBy::Name,
+        owned_by: OwnedBy::Statements { on: Bucket::NAME, unmanaged: |_| Vec::new() },
+        on_loss: OnLoss::Recreate,
+        release: Release::Delete,
+        presence: Class::Access,
+        fields: shared_document::FIELDS,
+    };
     type Body = SharedDocument;
+
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        regional_scopes(spec)
+    }
 
     fn turn(physical_id: &str) -> Option<String> {
         Some(format!("bucket/{physical_id}"))
     }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<SharedDocument>) {
+        for entry in spec.unmanaged() {
+            let Unmanaged::Bucket(bucket) = entry else { continue };
+            want.unmanaged(spec.regional_scope(&bucket.account, bucket.region(spec)), &bucket.name);
+        }
         for (key, bucket) in spec.buckets.iter().filter(|(_, b)| b.managed) {
             let statements = access::bucket_statements(spec, chains, key);
             let exclusive = bucket.policy == PolicyOwnership::Exclusive;
@@ -49,9 +73,9 @@ impl Kind for BucketPolicy {
             let mut wish =
                 Wish::new(key, spec.regional_scope(&bucket.account, bucket.region(spec)), &bucket.name, body)
                     .at(source)
-                    .after("aws.s3.bucket", key);
+                    .after::<Bucket>(key);
             for role in roles {
-                wish = wish.after("aws.iam.role", role);
+                wish = wish.after::<Role>(role);
             }
             want.add(wish);
         }
@@ -346,6 +370,7 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::Asked;
     use crate::spec::{SourceFile, load};
 
     pub(super) const STATEMENT: &str = r#"{"Sid":"Bailiwick148de9c5Read","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:role/loader"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::acme-weights/m/*"}"#;
@@ -372,8 +397,9 @@ mod tests {
         assert_eq!(problems, []);
         let spec = spec.unwrap();
         let chains = access::lower(&spec);
-        let erased = crate::kind::Erased::<BucketPolicy>::default();
-        let (found, problems) = crate::kind::AnyKind::desire(&erased, &spec, &Facts::placeholders(&spec), &chains);
+        let erased = crate::kind::Erased::<BucketPolicy>::NEW;
+        let Asked { resources: found, problems, .. } =
+            crate::kind::AnyKind::desire(&erased, &spec, &Facts::placeholders(&spec), &chains);
         assert_eq!(problems, []);
         found
     }

@@ -1,15 +1,17 @@
 //! `aws.kms.key`: a key that is found by its alias: state, description, rotation, tags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::family::{KMS, regional_scopes};
 use crate::access::Chains;
+use crate::address::Scope;
 use crate::document::Document;
-use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
-use crate::spec::{Facts, Spec};
+use crate::spec::{Facts, Spec, Unmanaged};
 
 /// A KMS key.
 pub(crate) struct Key;
@@ -45,14 +47,35 @@ pub(crate) struct KeyBody {
 }
 
 impl Kind for Key {
-    const NAME: &'static str = "aws.kms.key";
-    const IMMUTABLE: &'static [&'static str] = &["alias"];
-    const RELEASE: Release = Release::Forget;
-    const RESETS: &'static [&'static str] = &["description", "rotation"];
-    const ALIASED: bool = true;
+    const ABOUT: &'static About = &About {
+        name: "aws.kms.key",
+        family: KMS,
+        home: Home::Location,
+        named_by: NamedBy::Alias,
+        owned_by: OwnedBy::Tags,
+        on_loss: OnLoss::Named { loss: "what it encrypted can never be read again" },
+        release: Release::Forget,
+        presence: Class::Setting,
+        fields: &[
+            Field::access("alias").fixed(),
+            Field::access("state"),
+            Field::cosmetic("description").resets(),
+            Field::setting("rotation").resets(),
+            Field::access("tags"),
+            Field::access("unique_id").read_only(),
+        ],
+    };
     type Body = KeyBody;
 
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        regional_scopes(spec)
+    }
+
     fn desire(spec: &Spec, _facts: &Facts, _chains: &Chains, want: &mut Wanted<KeyBody>) {
+        for entry in spec.unmanaged() {
+            let Unmanaged::Key(key) = entry else { continue };
+            want.unmanaged(spec.regional_scope(&key.account, key.region(spec)), key.alias_name());
+        }
         for (name, key) in spec.keys.iter().filter(|(_, k)| k.managed) {
             let body = KeyBody {
                 alias: key.alias_name(),
@@ -91,12 +114,12 @@ mod live {
 
     use super::{ENABLED, Key, KeyBody, PENDING_DELETION};
     use crate::address::Scope;
+    use crate::kind::Marked;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::{code, each, marked_by, read_error, tag_changes, write_error};
     use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
     use crate::session::{OnlyIfRefused, Session};
-    use crate::snapshot::Marked;
 
     /// How long a key that is deleted can still be saved: the most that KMS allows.
     const DAYS_TO_DELETION: i32 = 30;
@@ -721,6 +744,7 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::Asked;
     use crate::spec::{OnDestroy, SourceFile, load};
 
     #[test]
@@ -730,8 +754,8 @@ mod tests {
             theirs: { account: a, alias: logs }\n";
         let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
         assert_eq!(problems, []);
-        let erased = crate::kind::Erased::<Key>::default();
-        let (found, problems) =
+        let erased = crate::kind::Erased::<Key>::NEW;
+        let Asked { resources: found, problems, .. } =
             crate::kind::AnyKind::desire(&erased, &spec.unwrap(), &Facts::default(), &Chains::default());
         assert_eq!(problems, []);
         let [key] = found.as_slice() else { panic!("{found:?}") };

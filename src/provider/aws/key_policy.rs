@@ -4,21 +4,40 @@
 //! always has a policy, and one that holds nothing but our statements locks out everybody who may change it, so it is
 //! never written.
 
+use std::collections::BTreeSet;
+
+use super::family::{KMS, regional_scopes};
+use super::key::Key;
+use super::role::Role;
 use super::shared_document::{self, SharedDocument, managed_principals};
 use crate::access::{self, Chains};
+use crate::address::Scope;
 use crate::diagnostic::Diagnostic;
 use crate::document::Document;
 use crate::iam::{Place, measure};
-use crate::kind::{Kind, Wanted, Wish};
-use crate::spec::{Facts, Spec};
+use crate::kind::{About, Class, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::spec::{Facts, KeySpec, Spec};
 
 /// The policy of a KMS key.
 pub(crate) struct KeyPolicy;
 
 impl Kind for KeyPolicy {
-    const NAME: &'static str = "aws.kms.key_policy";
-    const ALIASED: bool = true;
+    const ABOUT: &'static About = &About {
+        name: "aws.kms.key_policy",
+        family: KMS,
+        home: Home::Location,
+        named_by: NamedBy::Alias,
+        owned_by: OwnedBy::Statements { on: Key::NAME, unmanaged: keys },
+        on_loss: OnLoss::Recreate,
+        release: Release::Delete,
+        presence: Class::Access,
+        fields: shared_document::FIELDS,
+    };
     type Body = SharedDocument;
+
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        regional_scopes(spec)
+    }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<SharedDocument>) {
         for (name, key) in &spec.keys {
@@ -49,10 +68,10 @@ impl Kind for KeyPolicy {
             let scope = spec.regional_scope(&key.account, key.region(spec));
             let mut wish = Wish::new(name, scope, key.alias_name(), body).at(source);
             if key.managed {
-                wish = wish.after("aws.kms.key", name);
+                wish = wish.after::<Key>(name);
             }
             for role in roles {
-                wish = wish.after("aws.iam.role", role);
+                wish = wish.after::<Role>(role);
             }
             want.add(wish);
         }
@@ -61,6 +80,14 @@ impl Kind for KeyPolicy {
     fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         shared_document::claimed(live, desired, last)
     }
+}
+
+/// Every key of the spec: a key that is not managed may have statements of ours in its policy.
+fn keys(spec: &Spec) -> Vec<(String, Scope, String)> {
+    let key = |(name, key): (&String, &KeySpec)| {
+        (name.clone(), spec.regional_scope(&key.account, key.region(spec)), key.alias_name())
+    };
+    spec.keys.iter().map(key).collect()
 }
 
 #[cfg(feature = "aws")]
@@ -346,6 +373,7 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::Asked;
     use crate::spec::{SourceFile, load};
 
     /// The desired document of project `p` with one statement.
@@ -376,8 +404,9 @@ mod tests {
         let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
         assert_eq!(problems, []);
         let spec = spec.unwrap();
-        let erased = crate::kind::Erased::<KeyPolicy>::default();
-        let (found, problems) = crate::kind::AnyKind::desire(&erased, &spec, &Facts::default(), &access::lower(&spec));
+        let erased = crate::kind::Erased::<KeyPolicy>::NEW;
+        let Asked { resources: found, problems, .. } =
+            crate::kind::AnyKind::desire(&erased, &spec, &Facts::default(), &access::lower(&spec));
         assert_eq!(problems, []);
         let [policy] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(policy.wish.physical_id, "alias/weights");

@@ -5,6 +5,7 @@ pub(super) mod addon;
 mod at_once;
 pub(super) mod bucket;
 pub(super) mod bucket_policy;
+mod family;
 pub(super) mod key;
 pub(super) mod key_policy;
 pub(super) mod oidc_provider;
@@ -16,6 +17,9 @@ pub(super) mod role;
 pub(super) mod role_policy;
 pub(super) mod role_policy_attachment;
 mod shared_document;
+
+/// The kind of the objects that hold a state in a bucket.
+pub const STATE_BUCKET: &str = <bucket::Bucket as crate::kind::Kind>::NAME;
 
 #[cfg(feature = "aws")]
 mod sdk {
@@ -29,10 +33,10 @@ mod sdk {
 
     use crate::address::{Address, Scope};
     use crate::iam::Policy;
+    use crate::kind::Marked;
     use crate::live::{Answers, Observed, ReadError, Target, WriteError};
     use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
     use crate::session::{CONCURRENCY, answer, is_throttle};
-    use crate::snapshot::Marked;
 
     /// The error code of an answer, if the service gave one.
     pub(in crate::provider) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&str> {

@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::family::{IAM, account_scopes};
 use crate::access::{Chains, Origin};
+use crate::address::Scope;
 use crate::diagnostic::Diagnostic;
-use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, Management, Spec};
 
@@ -36,10 +38,22 @@ pub(in crate::provider) struct OidcProviderBody {
 }
 
 impl Kind for OidcProvider {
-    const NAME: &'static str = "aws.iam.oidc_provider";
-    const IMMUTABLE: &'static [&'static str] = &["url"];
-    const RELEASE: Release = Release::Forget;
+    const ABOUT: &'static About = &About {
+        name: "aws.iam.oidc_provider",
+        family: IAM,
+        home: Home::Account,
+        named_by: NamedBy::Name,
+        owned_by: OwnedBy::Tags,
+        on_loss: OnLoss::Recreate,
+        release: Release::Forget,
+        presence: Class::Access,
+        fields: &[Field::access("url").fixed(), Field::access("client_ids"), Field::cosmetic("tags")],
+    };
     type Body = OidcProviderBody;
+
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        account_scopes(spec)
+    }
 
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<OidcProviderBody>) {
         let mut unknown = BTreeSet::new();
@@ -101,6 +115,7 @@ mod live {
 
     use super::{OidcProvider, OidcProviderBody};
     use crate::address::Scope;
+    use crate::kind::Marked;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
@@ -108,7 +123,6 @@ mod live {
         code, each, iam_tags, marked_by, read_error, tag_changes, tag_map, write_error, write_error_awaiting,
     };
     use crate::session::Session;
-    use crate::snapshot::Marked;
 
     impl Live for OidcProvider {
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {

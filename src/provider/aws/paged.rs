@@ -73,7 +73,7 @@ where
     Erased<K>: AnyLive,
 {
     let targets: Vec<Target> = ids.iter().map(|id| Target::new(Address::new(K::NAME, *id), *id)).collect();
-    let answers = Erased::<K>::default().observe(&server.session(), &scope(), &targets).await.unwrap();
+    let answers = Erased::<K>::NEW.observe(&server.session(), &scope(), &targets).await.unwrap();
     answers.into_iter().map(|answer| matches!(answer.unwrap(), Observed::Present { .. })).collect()
 }
 
@@ -85,7 +85,7 @@ where
     let server = Recorded::start(exchanges).await;
     let target = Target::new(Address::new(K::NAME, "x"), id);
     let action = Action::Delete { before: Document::from(before), adopted: false };
-    let done = Erased::<K>::default().write(&server.session(), &scope(), &target, &action).await;
+    let done = Erased::<K>::NEW.write(&server.session(), &scope(), &target, &action).await;
     (done.map_or_else(|error| error.to_string(), |()| "done".to_owned()), server.forms())
 }
 
@@ -140,7 +140,7 @@ async fn of_many_buckets_one_that_is_in_no_page_is_asked_for_and_one_that_went_m
         let target =
             |name: &&str| Target { fields: fields.clone(), ..Target::new(Address::new(Bucket::NAME, *name), *name) };
         let targets: Vec<Target> = listed.iter().chain(&["late"]).map(target).collect();
-        let answers = Erased::<Bucket>::default().observe(&server.session(), &scope(), &targets).await.unwrap();
+        let answers = Erased::<Bucket>::NEW.observe(&server.session(), &scope(), &targets).await.unwrap();
         let said = targets.iter().zip(answers);
         let absent = said.filter(|(_, answer)| answer.as_ref().unwrap() == &Observed::Absent);
         assert_eq!(absent.map(|(target, _)| target.physical_id.as_str()).collect::<Vec<_>>(), ["gone"]);
@@ -212,8 +212,7 @@ async fn a_key_without_alias_is_found_on_every_page_and_one_that_went_meanwhile_
         let target = Target::new(Address::new(Key::NAME, "x"), "alias/x");
         let tags = json!({ "bailiwick:project": "p", "bailiwick:address": "aws.kms.key.x" });
         let after = Document::from(json!({ "alias": "alias/x", "state": "Enabled", "tags": tags }));
-        let done =
-            Erased::<Key>::default().write(&server.session(), &scope(), &target, &Action::Create { after }).await;
+        let done = Erased::<Key>::NEW.write(&server.session(), &scope(), &target, &Action::Create { after }).await;
         assert_eq!(done, Ok(()));
         let requests = server.requests();
         let named = |word: &str| requests.iter().filter(|request| request.contains(word)).count();
@@ -402,7 +401,7 @@ async fn the_account_is_read_to_the_last_page_and_a_role_that_slips_in_its_list_
         let target =
             |name: &str| Target { fields: fields.clone(), ..Target::new(Address::new(Role::NAME, name), name) };
         let targets = names.map(target);
-        let (kind, cloud) = (Erased::<Role>::default(), server.session().observation());
+        let (kind, cloud) = (Erased::<Role>::NEW, server.session().observation());
         kind.announce(&cloud, &scope(), &targets);
         let answers = kind.observe(&cloud, &scope(), &targets).await.unwrap();
         let described = answers.into_iter().map(|answer| match answer.unwrap() {
@@ -433,7 +432,7 @@ async fn an_account_of_which_much_is_missing_is_read_once_more() {
     let fields = Fields::Only(Arc::new(["name".to_owned()].into()));
     let target = |name: &str| Target { fields: fields.clone(), ..Target::new(Address::new(Role::NAME, name), name) };
     let targets = names.map(target);
-    let (kind, cloud) = (Erased::<Role>::default(), server.session().observation());
+    let (kind, cloud) = (Erased::<Role>::NEW, server.session().observation());
     kind.announce(&cloud, &scope(), &targets);
     let answers = kind.observe(&cloud, &scope(), &targets).await.unwrap();
     let found = answers.into_iter().map(|answer| matches!(answer.unwrap(), Observed::Present { .. }));

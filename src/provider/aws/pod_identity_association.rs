@@ -1,13 +1,15 @@
 //! `aws.eks.pod_identity_association`: which role the pods of a service account get from EKS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::addon::{self, Addon};
+use super::family::{EKS, regional_scopes};
 use super::role::Role;
 use crate::access::{self, Chains};
-use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::address::Scope;
+use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, ServiceAccountSpec, Spec};
 
@@ -60,10 +62,31 @@ pub(super) fn accounts<'a>(spec: &'a Spec, chains: &'a Chains) -> Vec<Account<'a
 }
 
 impl Kind for PodIdentityAssociation {
-    const NAME: &'static str = "aws.eks.pod_identity_association";
-    const IMMUTABLE: &'static [&'static str] = &["cluster", "namespace", "service_account"];
-    const RELEASE: Release = Release::Delete;
+    const ABOUT: &'static About = &About {
+        name: "aws.eks.pod_identity_association",
+        family: EKS,
+        home: Home::Location,
+        named_by: NamedBy::Name,
+        owned_by: OwnedBy::Tags,
+        on_loss: OnLoss::Recreate,
+        release: Release::Delete,
+        presence: Class::Access,
+        fields: &[
+            Field::access("cluster").fixed(),
+            Field::access("namespace").fixed(),
+            Field::access("service_account").fixed(),
+            Field::access("role_arn"),
+            Field::access("target_role_arn"),
+            Field::access("disable_session_tags"),
+            Field::cosmetic("tags"),
+            Field::access("unique_id").read_only(),
+        ],
+    };
     type Body = AssociationBody;
+
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        regional_scopes(spec)
+    }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<AssociationBody>) {
         for account in accounts(spec, chains) {
@@ -89,15 +112,15 @@ impl Kind for PodIdentityAssociation {
             let mut wish =
                 Wish::new(account.key, scope, physical_id, body).at(spec.source(&["service_accounts", account.key]));
             if account.role.managed {
-                wish = wish.after(Role::NAME, account.role_key);
+                wish = wish.after::<Role>(account.role_key);
             }
             if let Some((key, role)) = target
                 && role.managed
             {
-                wish = wish.after(Role::NAME, key);
+                wish = wish.after::<Role>(key);
             }
             if let Some(agent) = addon::managed_agent(spec, &account.spec.cluster) {
-                wish = wish.after(Addon::NAME, &agent);
+                wish = wish.after::<Addon>(&agent);
             }
             want.add(wish);
         }
@@ -113,12 +136,12 @@ mod live {
 
     use super::{AssociationBody, PodIdentityAssociation};
     use crate::address::Scope;
+    use crate::kind::Marked;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
     use crate::provider::aws::{code, each, marked_by, read_error, tag_changes, write_error};
     use crate::session::Session;
-    use crate::snapshot::Marked;
 
     impl Live for PodIdentityAssociation {
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
@@ -690,7 +713,8 @@ grants:
         assert_eq!(problems, []);
         let spec = spec.unwrap();
         let facts = Facts::placeholders(&spec);
-        Erased::<K>::default().desire(&spec, &facts, &access::lower(&spec))
+        let asked = Erased::<K>::NEW.desire(&spec, &facts, &access::lower(&spec));
+        (asked.resources, asked.problems)
     }
 
     #[test]

@@ -2,14 +2,16 @@
 //!
 //! They are the spec's own, and what of a role's grants does not fit into its inline policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::family::{IAM, account_scopes};
 use crate::access::{self, Chains};
+use crate::address::Scope;
 use crate::document::Document;
 use crate::iam::Policy;
-use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Spec};
 
@@ -34,10 +36,28 @@ pub(in crate::provider) struct ManagedPolicyBody {
 }
 
 impl Kind for ManagedPolicy {
-    const NAME: &'static str = "aws.iam.policy";
-    const IMMUTABLE: &'static [&'static str] = &["name", "path", "description"];
-    const RELEASE: Release = Release::Forget;
+    const ABOUT: &'static About = &About {
+        name: "aws.iam.policy",
+        family: IAM,
+        home: Home::Account,
+        named_by: NamedBy::Name,
+        owned_by: OwnedBy::Tags,
+        on_loss: OnLoss::Recreate,
+        release: Release::Forget,
+        presence: Class::Access,
+        fields: &[
+            Field::access("name").fixed(),
+            Field::access("path").fixed(),
+            Field::cosmetic("description").fixed(),
+            Field::access("document"),
+            Field::cosmetic("tags"),
+        ],
+    };
     type Body = ManagedPolicyBody;
+
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        account_scopes(spec)
+    }
 
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<ManagedPolicyBody>) {
         for (key, policy) in &spec.policies {
@@ -113,6 +133,7 @@ mod live {
 
     use super::{ManagedPolicy, ManagedPolicyBody};
     use crate::address::{Address, Scope};
+    use crate::kind::Marked;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
@@ -120,7 +141,6 @@ mod live {
         code, each, iam_tags, marked_by, policy_text, read_error, tag_changes, tag_map, write_error,
     };
     use crate::session::{IamWants, Known, OnlyIfRefused, Session};
-    use crate::snapshot::Marked;
 
     /// Source: IAM User Guide, "IAM and AWS STS quotas", versions of a managed policy.
     const VERSIONS: usize = 5;

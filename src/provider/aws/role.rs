@@ -1,15 +1,19 @@
 //! `aws.iam.role`: name, path, trust, description, session length, boundary, tags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::family::{IAM, account_scopes};
+use super::oidc_provider::OidcProvider;
+use super::policy::ManagedPolicy;
 use crate::access::{self, Chains, Origin};
+use crate::address::Scope;
 use crate::diagnostic::Diagnostic;
 use crate::iam::Policy;
-use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
-use crate::spec::{Facts, Identity, Spec};
+use crate::spec::{Facts, Identity, Spec, Unmanaged};
 
 /// An IAM role.
 pub struct Role;
@@ -40,17 +44,41 @@ pub struct RoleBody {
 }
 
 impl Kind for Role {
-    const NAME: &'static str = "aws.iam.role";
-    const IMMUTABLE: &'static [&'static str] = &["name", "path"];
-    const RELEASE: Release = Release::Forget;
-    const RESETS: &'static [&'static str] = &["description", "max_session_duration"];
+    const ABOUT: &'static About = &About {
+        name: "aws.iam.role",
+        family: IAM,
+        home: Home::Account,
+        named_by: NamedBy::Name,
+        owned_by: OwnedBy::Tags,
+        on_loss: OnLoss::Recreate,
+        release: Release::Forget,
+        presence: Class::Access,
+        fields: &[
+            Field::access("name").fixed(),
+            Field::access("path").fixed(),
+            Field::access("trust"),
+            Field::cosmetic("description").resets(),
+            Field::setting("max_session_duration").resets(),
+            Field::access("permissions_boundary"),
+            Field::access("tags"),
+            Field::access("unique_id").read_only(),
+        ],
+    };
     type Body = RoleBody;
+
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        account_scopes(spec)
+    }
 
     fn turn(physical_id: &str) -> Option<String> {
         Some(format!("role/{}", physical_id.split('/').next().unwrap_or(physical_id)))
     }
 
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<RoleBody>) {
+        for entry in spec.unmanaged() {
+            let Unmanaged::Role(role) = entry else { continue };
+            want.unmanaged(spec.account_scope(&role.account), &role.name);
+        }
         let everyone = chains.roles();
         for (key, role) in everyone.iter().filter(|(_, r)| r.managed) {
             let entry = spec.roles.get(key);
@@ -87,16 +115,16 @@ impl Kind for Role {
             wish.protect = entry.is_some_and(|e| e.protect);
             for trusted in access::trusted_roles(spec, key, role) {
                 if everyone.get(&trusted).is_some_and(|r| r.managed) {
-                    wish = wish.after(Self::NAME, &trusted);
+                    wish = wish.after::<Self>(&trusted);
                 }
             }
             if let Some(boundary) = entry.and_then(|e| e.permissions_boundary.as_ref())
                 && spec.policies.contains_key(boundary)
             {
-                wish = wish.after("aws.iam.policy", boundary);
+                wish = wish.after::<ManagedPolicy>(boundary);
             }
             for provider in providers(spec, role) {
-                wish = wish.after("aws.iam.oidc_provider", &provider);
+                wish = wish.after::<OidcProvider>(&provider);
             }
             want.add(wish);
         }
@@ -123,6 +151,7 @@ mod live {
 
     use super::{Role, RoleBody};
     use crate::address::Scope;
+    use crate::kind::Marked;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::{
@@ -130,7 +159,6 @@ mod live {
     };
     use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
     use crate::session::{Described, IamWants, Known, Session};
-    use crate::snapshot::Marked;
 
     impl Live for Role {
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {

@@ -1,11 +1,19 @@
 //! `aws.iam.role_policy`: inline policies of roles. The spec's own, and the one that holds a role's grants.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use super::family::{IAM, account_scopes};
+use super::role::Role;
+use super::role_policy_attachment::RolePolicyAttachment;
 use crate::access::{self, Chains, INLINE_NAME};
+use crate::address::Scope;
 use crate::diagnostic::{Diagnostic, SourceRef};
 use crate::iam::Policy;
-use crate::kind::{Kind, Wanted, Wish};
+use crate::kind::{
+    About, Class, Field, Home, Kind, Marked, NamedBy, OnLoss, OwnedBy, Part, Release, Wanted, Whole, Wish,
+};
 use crate::spec::{Facts, Spec};
 
 /// An inline policy of a role.
@@ -23,9 +31,22 @@ pub(in crate::provider) struct RolePolicyBody {
 }
 
 impl Kind for RolePolicy {
-    const NAME: &'static str = "aws.iam.role_policy";
-    const IMMUTABLE: &'static [&'static str] = &["role", "name"];
+    const ABOUT: &'static About = &About {
+        name: "aws.iam.role_policy",
+        family: IAM,
+        home: Home::Account,
+        named_by: NamedBy::Name,
+        owned_by: OwnedBy::Whole { of: Role::NAME, parts: inline_of },
+        on_loss: OnLoss::Recreate,
+        release: Release::Delete,
+        presence: Class::Access,
+        fields: &[Field::access("role").fixed(), Field::access("name").fixed(), Field::access("document")],
+    };
     type Body = RolePolicyBody;
+
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        account_scopes(spec)
+    }
 
     fn turn(physical_id: &str) -> Option<String> {
         Some(format!("role/{}", physical_id.split('/').next().unwrap_or(physical_id)))
@@ -37,7 +58,7 @@ impl Kind for RolePolicy {
                 let body = RolePolicyBody { role: role.name.clone(), name: name.to_owned(), document };
                 let physical_id = format!("{}/{name}", role.name);
                 Wish::new(format!("{key}/{name}"), spec.account_scope(&role.account), physical_id, body)
-                    .part_of("aws.iam.role", key)
+                    .part_of::<Role>(key)
             };
             for (name, raw) in spec.roles.get(key).into_iter().flat_map(|r| &r.inline) {
                 // A document that does not parse has been reported when the spec was loaded.
@@ -67,15 +88,19 @@ impl Kind for RolePolicy {
                 // What moves to a managed policy leaves the inline one when that is attached, so that no access is lost
                 // meanwhile.
                 for (_, overflow) in packed.managed.iter().zip(super::policy::overflow(spec, key, role)) {
-                    wish = wish.after(
-                        "aws.iam.role_policy_attachment",
-                        &super::role_policy_attachment::name(key, &overflow.arn),
-                    );
+                    wish = wish.after::<RolePolicyAttachment>(&super::role_policy_attachment::name(key, &overflow.arn));
                 }
                 want.add(wish);
             }
         }
     }
+}
+
+/// The inline policy with which Bailiwick gives a role its access.
+fn inline_of(role: Whole<'_>, _tagged: &[Marked]) -> Vec<Part> {
+    let (name, physical_id) =
+        (format!("{}/{INLINE_NAME}", role.address.name()), format!("{}/{INLINE_NAME}", role.physical_id));
+    vec![Part { name, physical_id, needs: None }]
 }
 
 /// Where the first grant that a role serves is written.

@@ -1,11 +1,17 @@
 //! `aws.iam.role_policy_attachment`: a managed policy attached to a role.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::family::{IAM, account_scopes};
+use super::policy::ManagedPolicy;
+use super::role::Role;
 use crate::access::{self, Chains};
-use crate::kind::{Kind, Wanted, Wish};
+use crate::address::Scope;
+use crate::kind::{
+    About, Class, Field, Home, Kind, Marked, NamedBy, OnLoss, OwnedBy, Part, Release, Wanted, Whole, Wish,
+};
 use crate::spec::{Facts, Spec};
 
 /// A managed policy attached to a role.
@@ -21,9 +27,22 @@ pub(in crate::provider) struct RolePolicyAttachmentBody {
 }
 
 impl Kind for RolePolicyAttachment {
-    const NAME: &'static str = "aws.iam.role_policy_attachment";
-    const IMMUTABLE: &'static [&'static str] = &["role", "policy_arn"];
+    const ABOUT: &'static About = &About {
+        name: "aws.iam.role_policy_attachment",
+        family: IAM,
+        home: Home::Account,
+        named_by: NamedBy::Name,
+        owned_by: OwnedBy::Whole { of: Role::NAME, parts: attached_to },
+        on_loss: OnLoss::Recreate,
+        release: Release::Delete,
+        presence: Class::Access,
+        fields: &[Field::access("role").fixed(), Field::access("policy_arn").fixed()],
+    };
     type Body = RolePolicyAttachmentBody;
+
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        account_scopes(spec)
+    }
 
     fn turn(physical_id: &str) -> Option<String> {
         Some(format!("role/{}", physical_id.split('/').next().unwrap_or(physical_id)))
@@ -36,7 +55,7 @@ impl Kind for RolePolicyAttachment {
                 let physical_id = format!("{}/{arn}", role.name);
                 let name = name(key, &arn);
                 let body = RolePolicyAttachmentBody { role: role.name.clone(), policy_arn: arn };
-                Wish::new(name, spec.account_scope(&role.account), physical_id, body).part_of("aws.iam.role", key)
+                Wish::new(name, spec.account_scope(&role.account), physical_id, body).part_of::<Role>(key)
             };
             let attached = spec.roles.get(key).map(|r| r.policies.as_slice()).unwrap_or_default();
             for (n, reference) in attached.iter().enumerate() {
@@ -44,17 +63,31 @@ impl Kind for RolePolicyAttachment {
                 let policy = ours.get(&arn);
                 let mut wish = wish(arn).at(spec.source(&["roles", key, "policies", &n.to_string()]));
                 if let Some(policy) = policy {
-                    wish = wish.after("aws.iam.policy", policy);
+                    wish = wish.after::<ManagedPolicy>(policy);
                 }
                 want.add(wish);
             }
             let spilled = access::spilled(spec, facts, chains, key);
             for (_, overflow) in spilled.iter().zip(super::policy::overflow(spec, key, role)) {
                 let source = super::role_policy::first_grant(spec, chains, key);
-                want.add(wish(overflow.arn).after("aws.iam.policy", &overflow.name).at(source));
+                want.add(wish(overflow.arn).after::<ManagedPolicy>(&overflow.name).at(source));
             }
         }
     }
+}
+
+/// Our policies on our role. What else a role has may have been attached by others.
+fn attached_to(role: Whole<'_>, tagged: &[Marked]) -> Vec<Part> {
+    let policies = tagged.iter().filter(|m| m.address.kind().as_str() == ManagedPolicy::NAME && m.scope == *role.scope);
+    let part = |policy: &Marked| {
+        let arn = &policy.physical_id;
+        Part {
+            name: name(role.address.name(), arn),
+            physical_id: format!("{}/{arn}", role.physical_id),
+            needs: Some(policy.address.clone()),
+        }
+    };
+    policies.map(part).collect()
 }
 
 /// The part of the address after the kind: the role's key and the policy's name, which ends its ARN.
@@ -345,8 +378,7 @@ loader/X in a: kserve/arn:aws:iam::aws:policy/service-role/X
         let spec = spec(&grants(250));
         let chains = access::lower(&spec);
         let kinds = crate::provider::kinds();
-        let (desired, problems) =
-            crate::desired::build(&spec, &Facts::placeholders(&spec), &chains, kinds.iter().map(AsRef::as_ref));
+        let (desired, problems) = crate::desired::build(&spec, &Facts::placeholders(&spec), &chains, &kinds);
         assert_eq!(problems, []);
         let kinds: std::collections::BTreeSet<&str> =
             desired.resources.keys().map(|address| address.kind().as_str()).collect();

@@ -24,10 +24,19 @@ use crate::access::Guarded;
 use crate::address::Scope;
 use crate::document::Document;
 use crate::iam::{Policy, Principal, Selector, Statement, Version};
+use crate::kind::Field;
 #[cfg(feature = "aws")]
 use crate::live::WriteError;
 #[cfg(feature = "aws")]
 use crate::session::Session;
+
+/// The fields of such a document: each decides who can reach what.
+pub(super) const FIELDS: &[Field] = &[
+    Field::access("statements"),
+    Field::access("exclusive"),
+    Field::access("foreign"),
+    Field::access("unique_id").read_only(),
+];
 
 /// A document that is owned by statement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

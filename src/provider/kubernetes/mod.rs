@@ -5,6 +5,19 @@ pub(super) mod namespace;
 mod paged;
 pub(super) mod service_account;
 
+use std::collections::BTreeSet;
+
+use crate::address::Scope;
+use crate::kind::Family;
+use crate::spec::Spec;
+
+const KUBERNETES: Family = Family("kubernetes");
+
+/// Every cluster of the spec.
+fn cluster_scopes(spec: &Spec) -> BTreeSet<Scope> {
+    spec.clusters.keys().map(|cluster| Scope::Cluster { cluster: cluster.clone() }).collect()
+}
+
 /// The label or annotation that names the owning project.
 const PROJECT_MARK: &str = "bailiwick.dev/project";
 
@@ -418,7 +431,8 @@ mod tests {
     pub(super) fn wishes<K: Kind>(accounts: &str) -> (Vec<Resource>, Vec<Diagnostic>) {
         let spec = spec(accounts);
         let facts = Facts::placeholders(&spec);
-        Erased::<K>::default().desire(&spec, &facts, &access::lower(&spec))
+        let asked = Erased::<K>::NEW.desire(&spec, &facts, &access::lower(&spec));
+        (asked.resources, asked.problems)
     }
 
     /// Method, path and body of each request.

@@ -1,14 +1,14 @@
 //! `kubernetes.namespace`: the namespace of service accounts that ask for it to be created.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::PROJECT_MARK;
 use super::service_account::is_object_desired;
+use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
 use crate::access::Chains;
 use crate::address::Scope;
-use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::spec::{Facts, Spec};
 
 /// A namespace.
@@ -48,10 +48,22 @@ fn label_value(project: &str) -> &str {
 }
 
 impl Kind for Namespace {
-    const NAME: &'static str = "kubernetes.namespace";
-    const IMMUTABLE: &'static [&'static str] = &["name"];
-    const RELEASE: Release = Release::Forget;
+    const ABOUT: &'static About = &About {
+        name: "kubernetes.namespace",
+        family: KUBERNETES,
+        home: Home::Location,
+        named_by: NamedBy::Name,
+        owned_by: OwnedBy::Tags,
+        on_loss: OnLoss::Recreate,
+        release: Release::Forget,
+        presence: Class::Setting,
+        fields: &[Field::access("name").fixed(), Field::cosmetic("labels")],
+    };
     type Body = NamespaceBody;
+
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        cluster_scopes(spec)
+    }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<NamespaceBody>) {
         for ((cluster, namespace), key) in desired(spec, chains) {
@@ -79,10 +91,10 @@ mod live {
     use super::super::{Cluster, PROJECT_MARK, is_leaving};
     use super::{Namespace, NamespaceBody, label_value};
     use crate::address::{Address, Scope};
+    use crate::kind::Marked;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::session::Session;
-    use crate::snapshot::Marked;
 
     impl Live for Namespace {
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {

@@ -122,8 +122,7 @@ async fn a_namespace_is_kept_for_what_is_on_whatever_page() {
             let target = Target::new(Address::new(Namespace::NAME, "prod/n"), "n");
             let before = Document::from(json!({ "name": "n", "labels": {} }));
             let action = Action::Delete { before, adopted: false };
-            let done =
-                Erased::<Namespace>::default().write(&server.cluster_session(), &scope(), &target, &action).await;
+            let done = Erased::<Namespace>::NEW.write(&server.cluster_session(), &scope(), &target, &action).await;
             assert_eq!(
                 done.unwrap_err().to_string(),
                 "cannot delete namespace `n`: it is kept, because it still holds config map `settings`: remove what is in it first"

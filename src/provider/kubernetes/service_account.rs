@@ -1,15 +1,16 @@
 //! `kubernetes.service_account`: the object that pods run as, and the annotation that gives them a role under IRSA.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::PROJECT_MARK;
 use super::namespace::{self, Namespace};
+use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
 use crate::access::{self, Chains};
 use crate::address::Scope;
 use crate::diagnostic::Diagnostic;
-use crate::kind::{Kind, Release, Wanted, Wish};
+use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::provider::aws::role::Role;
 use crate::spec::{Facts, Identity, Manage, Spec};
 
 /// A Kubernetes service account.
@@ -40,10 +41,28 @@ pub(super) fn is_object_desired(spec: &Spec, chains: &Chains, key: &str) -> bool
 }
 
 impl Kind for ServiceAccount {
-    const NAME: &'static str = "kubernetes.service_account";
-    const IMMUTABLE: &'static [&'static str] = &["namespace", "name"];
-    const RELEASE: Release = Release::Forget;
+    const ABOUT: &'static About = &About {
+        name: "kubernetes.service_account",
+        family: KUBERNETES,
+        home: Home::Location,
+        named_by: NamedBy::Name,
+        owned_by: OwnedBy::Tags,
+        on_loss: OnLoss::Recreate,
+        release: Release::Forget,
+        presence: Class::Access,
+        fields: &[
+            Field::access("namespace").fixed(),
+            Field::access("name").fixed(),
+            Field::access("annotations"),
+            Field::cosmetic("labels"),
+            Field::setting("object"),
+        ],
+    };
     type Body = ServiceAccountBody;
+
+    fn scopes(spec: &Spec) -> BTreeSet<Scope> {
+        cluster_scopes(spec)
+    }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<ServiceAccountBody>) {
         let namespaces = namespace::desired(spec, chains);
@@ -73,10 +92,10 @@ impl Kind for ServiceAccount {
             let mut wish = Wish::new(key, scope, physical_id, body).at(spec.source(&["service_accounts", key]));
             wish.protect = account.protect;
             if role.managed && account.identity(spec) == Identity::Irsa {
-                wish = wish.after("aws.iam.role", role_key);
+                wish = wish.after::<Role>(role_key);
             }
             if namespaces.contains_key(&(account.cluster.as_str(), account.namespace.as_str())) {
-                wish = wish.after(Namespace::NAME, &namespace::name(&account.cluster, &account.namespace));
+                wish = wish.after::<Namespace>(&namespace::name(&account.cluster, &account.namespace));
             }
             want.add(wish);
         }
@@ -96,10 +115,10 @@ mod live {
     use super::super::{Cluster, PROJECT_MARK, is_leaving, is_managed, other_managers};
     use super::{ServiceAccount, ServiceAccountBody};
     use crate::address::{Address, Scope};
+    use crate::kind::Marked;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::session::Session;
-    use crate::snapshot::Marked;
 
     /// With more targets than this in one namespace, one list is cheaper than reading each.
     const GETS: usize = 3;

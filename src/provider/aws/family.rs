@@ -1,0 +1,25 @@
+//! The APIs of AWS that have kinds, and where their objects may live.
+
+use std::collections::BTreeSet;
+
+use crate::address::Scope;
+use crate::kind::Family;
+use crate::spec::Spec;
+
+pub(super) const EKS: Family = Family("eks");
+pub(super) const IAM: Family = Family("iam");
+pub(super) const KMS: Family = Family("kms");
+pub(super) const S3: Family = Family("s3");
+
+/// Every account, in its default region: where objects live whose names reach through a whole account.
+pub(super) fn account_scopes(spec: &Spec) -> BTreeSet<Scope> {
+    spec.accounts.keys().map(|account| spec.account_scope(account)).collect()
+}
+
+/// Every region of every account that the spec names.
+pub(super) fn regional_scopes(spec: &Spec) -> BTreeSet<Scope> {
+    let buckets = spec.buckets.values().map(|b| spec.regional_scope(&b.account, b.region(spec)));
+    let keys = spec.keys.values().map(|k| spec.regional_scope(&k.account, k.region(spec)));
+    let clusters = spec.clusters.values().map(|c| spec.regional_scope(&c.account, spec.cluster_region(c)));
+    account_scopes(spec).into_iter().chain(buckets).chain(keys).chain(clusters).collect()
+}

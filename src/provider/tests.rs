@@ -1,0 +1,125 @@
+//! What holds for all kinds together.
+
+use crate::access::lower;
+use crate::address::{AccountId, Region, Scope};
+use crate::desired::{self, Desired};
+use crate::diff::left;
+use crate::kind::{AnyKind, Marked, OwnedBy};
+use crate::spec::{Facts, SourceFile, load};
+use crate::state::{Lineage, Owned, State};
+
+fn marked(address: &str, physical_id: &str) -> Marked {
+    let (account, region) = ("a".to_owned(), Region("us-west-2".into()));
+    let scope = Scope::Account { account, id: AccountId("1".repeat(12)), region };
+    Marked { scope, address: address.parse().unwrap(), physical_id: physical_id.into() }
+}
+
+/// What is taken for left beside a role `x` that the state knows as `role-x`.
+fn found(things: &[Marked]) -> (Vec<String>, Vec<String>) {
+    let text = "version: 1\nproject: p\naccounts: { a: { id: \"111111111111\", region: us-west-2 } }\n";
+    let (spec, problems) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
+    assert_eq!(problems, []);
+    let mut state = State::new("p", Lineage::default());
+    let known = marked("aws.iam.role.x", "role-x");
+    state.resources.insert(known.address, Owned::new(known.scope, known.physical_id, None));
+    let left = left(&spec.unwrap(), &Desired::default(), &state, things, &super::kinds());
+    let ids = left.things.iter().map(|(address, owned)| format!("{address} = {}", owned.physical_id)).collect();
+    (ids, left.clashing.iter().map(|thing| thing.physical_id.clone()).collect())
+}
+
+#[test]
+fn what_is_known_under_whatever_name_is_not_left_and_no_address_is_given_twice() {
+    assert_eq!(found(&[marked("aws.iam.role.renamed", "Role-X")]), (vec![], vec![]));
+    assert_eq!(found(&[marked("aws.iam.role.x", "another")]), (vec![], vec!["another".to_owned()]));
+    let (ids, clashing) = found(&[marked("aws.s3.bucket.b", "one"), marked("aws.s3.bucket.b", "two")]);
+    assert_eq!(ids, ["aws.s3.bucket.b = one", "aws.s3.bucket_policy.b = one"]);
+    assert_eq!(clashing, ["two"]);
+}
+
+#[test]
+fn a_role_may_have_our_inline_policy_and_our_managed_ones() {
+    let policy = "arn:aws:iam::111111111111:policy/reports";
+    assert_eq!(
+        found(&[marked("aws.iam.policy.reports", policy), marked("aws.iam.role.r", "role-r")]).0,
+        [
+            format!("aws.iam.policy.reports = {policy}"),
+            "aws.iam.role.r = role-r".into(),
+            "aws.iam.role_policy.r/bailiwick-access = role-r/bailiwick-access".into(),
+            format!("aws.iam.role_policy_attachment.r/reports = role-r/{policy}"),
+        ]
+    );
+}
+
+/// A spec that asks for something of every kind, with everything that a body can have.
+const EVERYTHING: &str = r#"
+version: 1
+project: p
+accounts: { a: { id: "111111111111", region: us-west-2 }, b: { id: "222222222222", region: us-west-2 } }
+clusters:
+  c: { account: a, name: c }
+keys:
+  k: { account: b, alias: k, managed: true, description: d, rotation: true, tags: { t: "1" } }
+buckets:
+  b:
+    account: b
+    name: acme-models
+    versioning: true
+    ownership: bucket_owner_enforced
+    encryption: { kms_key: k }
+    lifecycle: [{ id: old, prefix: tmp/, expire_days: 7 }]
+    tags: { t: "1" }
+  x: { account: b, name: acme-exclusive, policy: exclusive }
+policies:
+  p:
+    account: a
+    name: p
+    description: d
+    document: { Version: "2012-10-17", Statement: [{ Effect: Allow, Action: "s3:ListAllMyBuckets", Resource: "*" }] }
+roles:
+  r:
+    account: a
+    name: r
+    description: d
+    max_session_duration: 3600
+    permissions_boundary: p
+    policies: [p]
+    tags: { t: "1" }
+service_accounts:
+  irsa: { cluster: c, namespace: n, create_namespace: true, name: irsa, identity: irsa, labels: { l: "1" }, role: r }
+  pods: { cluster: c, namespace: n, name: pods, identity: pod_identity, disable_session_tags: true }
+grants:
+  - { to: irsa, bucket: b, prefix: m/, access: read }
+  - { to: pods, bucket: b, prefix: m/, access: read }
+"#;
+
+#[test]
+fn every_field_of_every_body_is_declared_by_its_kind() {
+    let (spec, problems) = load(&[SourceFile { name: "s.yaml".into(), text: EVERYTHING.into() }]);
+    assert_eq!(problems, []);
+    let spec = spec.unwrap();
+    let kinds = super::kinds();
+    let (desired, problems) = desired::build(&spec, &Facts::placeholders(&spec), &lower(&spec), &kinds);
+    assert_eq!(problems, []);
+    for about in kinds.all().map(AnyKind::about) {
+        let bodies = desired.resources.values().filter(|r| r.address.kind().as_str() == about.name);
+        let bodies: Vec<_> = bodies.map(|r| r.wish.body.tree()).collect();
+        assert!(!bodies.is_empty(), "the spec asks for no {}", about.name);
+        for field in bodies.iter().flat_map(|body| body.as_object().unwrap().keys()) {
+            assert!(about.field(field).is_some(), "{} does not declare `{field}`", about.name);
+        }
+        let found: Vec<&str> = about.fields.iter().map(|f| f.name).collect();
+        let written = |name: &&str| bodies.iter().any(|body| body.get(name).is_some());
+        let read = ["unique_id", "foreign", "target_role_arn", "exclusive"];
+        let unwritten: Vec<_> = found.into_iter().filter(|name| !written(name) && !read.contains(name)).collect();
+        assert_eq!(unwritten, [""; 0], "{} declares fields that no body has", about.name);
+    }
+}
+
+#[test]
+fn what_a_kind_belongs_to_is_a_kind() {
+    let kinds = super::kinds();
+    for about in kinds.all().map(AnyKind::about) {
+        let (OwnedBy::Statements { on: of, .. } | OwnedBy::Whole { of, .. }) = about.owned_by else { continue };
+        assert!(kinds.all().any(|kind| kind.about().name == of), "{} belongs to `{of}`", about.name);
+    }
+}
