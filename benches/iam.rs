@@ -3,7 +3,7 @@
 //!
 //! The cases are those of `tests/iam`, or of the folder that `IAM_CASES` names. Every figure is the best of five rounds on
 //! one core; nothing is asserted, because machines differ.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)] // a program for people who measure
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "prints figures for people, and ends where it fails")]
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -50,7 +50,7 @@ fn best(mut round: impl FnMut()) -> Duration {
     std::iter::repeat_with(timed).take(5).min().unwrap_or_default()
 }
 
-#[allow(clippy::cast_precision_loss)] // figures for people
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn per_second(count: usize, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
 }

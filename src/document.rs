@@ -438,7 +438,6 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    #[allow(clippy::needless_pass_by_value)] // reads better with `json!` in place
     fn check_claimed(live: Value, desired: Value, last: Value, expected: Value) {
         let doc = |v: Value| if v.is_null() { None } else { Some(Document::from(v)) };
         let (desired, last) = (doc(desired), doc(last));

@@ -14,7 +14,7 @@ pub mod document;
 pub mod engine;
 pub mod event;
 pub mod graph;
-#[allow(missing_docs)] // variants such as `StringEquals` and fields such as `region` carry AWS's own names
+#[expect(missing_docs, reason = "variants such as `StringEquals` and fields such as `region` carry AWS's own names")]
 pub mod iam;
 pub mod kind;
 pub mod live;

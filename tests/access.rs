@@ -1,5 +1,5 @@
 //! What the program says about the access that specs give: run as users run it, offline.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -56,7 +56,7 @@ fn what_is_made_from_grants_gives_no_finding_to_act_on() {
     }
 }
 
-/// The trust policy of a published guide on KServe with models in another account: whoever has a token of the cluster may
+/// The trust policy of a published guide on `KServe` with models in another account: whoever has a token of the cluster may
 /// assume the role.
 const GUIDE: &str = r#"version: 1
 project: guide

@@ -1,9 +1,7 @@
 //! What every home of states does, and what a lock in a store of objects does besides.
 //!
 //! The store is in memory, and with the feature `aws` also the AWS emulator's S3, or the one at `BAILIWICK_TEST_S3`.
-
-// A test ends where it fails.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
 
 #[cfg(all(feature = "aws", feature = "kubernetes"))]
 #[path = "support/emulators.rs"]
@@ -24,7 +22,7 @@ use bailiwick::state::{Entry, Happening, Lineage, Owned, State};
 /// Makes backends that share one place, as processes on several machines would.
 type Make = Arc<dyn Fn() -> Box<dyn Backend> + Send + Sync>;
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 fn info(holder: &str) -> LockInfo {
     LockInfo {
@@ -432,7 +430,7 @@ struct Cut {
 }
 
 impl Cut {
-    fn line(&self, cut: &AtomicBool) -> Result<(), BackendError> {
+    fn line(cut: &AtomicBool) -> Result<(), BackendError> {
         let why = || BackendError::Store { what: "reach the store".into(), why: "no route".into() };
         if cut.load(Ordering::Relaxed) { Err(why()) } else { Ok(()) }
     }
@@ -445,7 +443,7 @@ impl Objects for Cut {
 
     fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Object>> {
         Box::pin(async move {
-            self.line(&self.requests)?;
+            Self::line(&self.requests)?;
             self.store.get(key).await
         })
     }
@@ -453,7 +451,7 @@ impl Objects for Cut {
     /// Tries twice, as clients do: the second try finds what the first one wrote.
     fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Condition) -> Boxed<'a, Option<String>> {
         Box::pin(async move {
-            self.line(&self.requests)?;
+            Self::line(&self.requests)?;
             let answer = self.store.put(key, bytes.clone(), condition.clone()).await;
             if self.answers.load(Ordering::Relaxed) { self.store.put(key, bytes, condition).await } else { answer }
         })

@@ -1,7 +1,8 @@
 //! The program from end to end, against an AWS of two and three accounts and a Kubernetes API.
-
-// A test ends where it fails.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(
+    all(feature = "aws", feature = "kubernetes"),
+    expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends where it fails")
+)]
 #![cfg(all(feature = "aws", feature = "kubernetes"))]
 
 #[path = "support/emulators.rs"]

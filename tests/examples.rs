@@ -2,9 +2,10 @@
 //! READMEs anew.
 //!
 //! Shown is stdout, and of stderr everything but the lines that say how far an apply is: their order is chance.
-
-// A test ends where it fails.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(
+    all(feature = "aws", feature = "kubernetes"),
+    expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends where it fails")
+)]
 #![cfg(all(feature = "aws", feature = "kubernetes"))]
 
 #[path = "support/emulators.rs"]

@@ -3,9 +3,14 @@
 //!
 //! Every run follows from its seed, which a failure prints. `FAULTS_FROM` and `FAULTS_RUNS` choose others, and
 //! `FAULTS_TRACE` shows the plans of a run. `FAULTS_EMULATED` says how many runs of the built program are made against the emulators.
-
-// A test ends where it fails.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test ends where it fails, and prints figures on request"
+)]
 
 #[cfg(all(feature = "aws", feature = "kubernetes"))]
 #[path = "support/emulators.rs"]
@@ -227,7 +232,7 @@ fn run_of(seed: u64, table: &Table) {
         let mut planted = Vec::new();
         let mut exclusive = BTreeSet::new();
         for spec in &specs {
-            for _ in 0..1 + chance.below(2) {
+            for _ in 0..=chance.below(2) {
                 disturbed(&project, spec, &mut chance, table).await;
             }
             recover(&project, spec).await;

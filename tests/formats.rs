@@ -1,8 +1,6 @@
 //! What reads state, journal, plan files and specs takes any text: it never panics, and never takes a damaged one for sound.
 //! The fuzz targets under `fuzz/` hold the same.
-
-// A test ends where it fails.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
 use bailiwick::address::{AccountId, Address, Region, Scope};
 use bailiwick::document::Document;

@@ -1,4 +1,5 @@
 //! The engine on an in-memory cloud.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
 #[path = "support/memory.rs"]
 mod memory;
@@ -1099,7 +1100,7 @@ grants:
         let begun = tokio::time::Instant::now();
         let spec = spec(SERVING);
         let (applied, ()) = tokio::join!(project.apply_until(&spec, stopped), async {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             stop.send(true).unwrap();
         });
         assert_eq!(begun.elapsed(), Duration::from_secs(65), "it waits for the grace and no longer");

@@ -1,8 +1,5 @@
 //! What people and CI run in a checkout, wherever it lies.
 
-// A test ends where it fails.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::path::Path;
 use std::process::Command;
 

@@ -1,6 +1,5 @@
 //! The files under schemas/ are what the types say, and every example follows them. `BLESS=1` writes them anew.
-// A test ends where it fails.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 #[path = "support/schema.rs"]
 mod schema;

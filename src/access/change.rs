@@ -518,7 +518,7 @@ impl Changes {
     }
 
     /// Both directions of two reaches over the same data.
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "both sides of the comparison travel together with what names them")]
     fn regions<'s>(
         &mut self,
         who: &Who,
@@ -535,7 +535,7 @@ impl Changes {
     }
 
     /// What `one` allows and `other` does not, action by action. Actions that no policy tells apart are asked for once.
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "both sides of the comparison travel together with what names them")]
     fn one_way<'s>(
         &mut self,
         direction: Direction,
@@ -590,7 +590,7 @@ impl Changes {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "both sides of the comparison travel together with what names them")]
     fn add(
         &mut self,
         direction: Direction,

@@ -212,7 +212,6 @@ pub enum Command {
 
 /// What is allowed by name.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[allow(clippy::struct_field_names)] // named like the flags
 pub struct Allow {
     /// Allow so many deletions and replacements.
     #[arg(long, value_name = "N")]

@@ -413,7 +413,7 @@ impl Work<'_> {
         locked(self.ui, backend, lock_info(command, self.environment), self.unless_interrupted(Box::pin(work))).await
     }
 
-    #[allow(clippy::too_many_arguments)] // the command line's
+    #[expect(clippy::too_many_arguments, reason = "one for each flag of the command")]
     async fn apply_under_lock(
         &self,
         backend: &dyn Backend,

@@ -1,5 +1,8 @@
 //! Arguments, prompts, exit codes, streams: the only place that prints or reads the environment.
-#![cfg_attr(not(all(feature = "aws", feature = "kubernetes")), allow(dead_code))] // what only plan and apply use
+#![cfg_attr(
+    not(all(feature = "aws", feature = "kubernetes")),
+    expect(dead_code, reason = "only plan, apply and drift use parts of it")
+)]
 
 mod access;
 mod args;

@@ -86,6 +86,7 @@ impl Project {
 
     /// Everything that should exist, whatever problems there are.
     #[must_use]
+    #[expect(clippy::unused_self, reason = "callers ask the project, which chooses the kinds")]
     pub fn desired(&self, spec: &Spec, facts: &Facts) -> Desired {
         desired::build(spec, facts, &access::lower(spec), &provider::kinds()).0
     }

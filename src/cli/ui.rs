@@ -135,6 +135,7 @@ impl Ui {
 
     /// Stdout for results that come one after the other.
     #[must_use]
+    #[expect(clippy::unused_self, reason = "whoever prints needs the `Ui`")]
     pub fn stream(&self) -> impl std::io::Write {
         std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock())
     }
@@ -167,14 +168,13 @@ impl Ui {
 
     /// Asks, and returns the answer without spaces around.
     #[must_use]
-    #[allow(clippy::unused_self)] // every stream goes through here
+    #[expect(clippy::unused_self, reason = "whoever prompts needs the `Ui`")]
     pub fn ask(&self, question: &str) -> Option<String> {
         let _ = write!(std::io::stderr().lock(), "{question} ");
         read_answer()
     }
 
     /// Asks as [`Ui::ask`] does, and lets an interrupt be heard meanwhile.
-    #[allow(clippy::unused_self)] // every stream goes through here
     pub async fn ask_while_listening(&self, question: &str) -> Option<String> {
         let _ = write!(std::io::stderr().lock(), "{question} ");
         tokio::task::spawn_blocking(read_answer).await.ok().flatten()

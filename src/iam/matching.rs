@@ -375,7 +375,7 @@ impl Number {
         text.parse().ok().filter(|_| plain).map(Number::Float)
     }
 
-    #[allow(clippy::cast_precision_loss)]
+    #[expect(clippy::cast_precision_loss, reason = "IAM compares a number with a fraction as a float")]
     fn float(self) -> f64 {
         match self {
             Number::Integer(integer) => integer as f64,
@@ -386,7 +386,7 @@ impl Number {
 
 impl fmt::Display for Number {
     /// One spelling for one number.
-    #[allow(clippy::cast_possible_truncation)]
+    #[expect(clippy::cast_possible_truncation, reason = "the guard limits the float to 1e15")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Number::Integer(integer) => write!(f, "{integer}"),

@@ -75,7 +75,7 @@ pub struct StepName {
 }
 
 /// One step.
-#[allow(clippy::struct_excessive_bools)] // each is a fact of its own, and stands in the file by its name
+#[expect(clippy::struct_excessive_bools, reason = "plan format 1.0 has each of them as a field")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Its name.

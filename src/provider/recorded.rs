@@ -1,6 +1,5 @@
 //! A loopback HTTP server that answers with recorded texts, for the tests of kinds: the real client, the real wire, no
 //! emulator.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is compiled for tests only
 
 use std::sync::{Arc, Mutex};
 

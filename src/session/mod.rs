@@ -125,7 +125,7 @@ pub struct Session {
 struct Shared {
     project: String,
     accounts: BTreeMap<String, AccountSpec>,
-    #[cfg_attr(not(any(feature = "aws", feature = "kubernetes")), allow(dead_code))] // only clients ask
+    #[cfg_attr(not(any(feature = "aws", feature = "kubernetes")), expect(dead_code, reason = "only clients read it"))]
     clusters: BTreeMap<String, (ClusterSpec, crate::address::Region)>,
     environment: Environment,
     requests: Arc<Requests>,

@@ -104,7 +104,7 @@ impl Lane {
 
 /// A place among the requests under way; given back when dropped.
 #[derive(Debug)]
-pub struct Place<'p>(#[allow(dead_code)] Option<SemaphorePermit<'p>>); // it is held, not read
+pub struct Place<'p>(#[expect(dead_code, reason = "held for its drop, never read")] Option<SemaphorePermit<'p>>);
 
 impl Pace {
     pub(super) fn new(rates: Rates, places: usize, now: Instant) -> Self {

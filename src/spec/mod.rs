@@ -125,7 +125,7 @@ fn yes() -> bool {
     true
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde's skip_serializing_if asks for
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's `skip_serializing_if` calls it with a reference")]
 fn is_true(value: &bool) -> bool {
     *value
 }

@@ -4,7 +4,7 @@
 //! With `BAILIWICK_TEST_KUBECONFIG` the contexts lead to that API server instead of the double. Its namespaces are then
 //! made for one test and removed after it; run with `--test-threads=1`.
 
-#![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
+#![expect(dead_code, unused_imports, reason = "each test binary uses a part")]
 
 #[path = "schema.rs"]
 mod schema;

@@ -9,7 +9,7 @@
 //! It counts, and it can be told to fail: reads that are denied, writes that fail or are too early, somebody else's change
 //! in between, a run that is stopped or killed after some writes.
 
-#![allow(dead_code)] // each test program uses a part of it
+#![expect(dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -535,7 +535,7 @@ impl World {
         let thing = Thing { named: self.named(&body), body, uid: self.next, applied: BTreeSet::new() };
         match id.kind.as_str() {
             BUCKET => {
-                self.insert(id.sibling(BUCKET_POLICY, &id.name), json!({"Version": "2012-10-17", "Statement": []}))
+                self.insert(id.sibling(BUCKET_POLICY, &id.name), json!({"Version": "2012-10-17", "Statement": []}));
             }
             KEY => {
                 let root = json!({

@@ -1,6 +1,6 @@
 //! A project at work on the in-memory cloud: loads specs, plans, applies and keeps its state.
 
-#![allow(dead_code)] // each test program uses a part of it
+#![expect(dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -364,7 +364,7 @@ impl Project {
     pub fn new(name: &str, cloud: Cloud) -> Self {
         let limits = Limits {
             steps: 4,
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
             grace: Duration::from_secs(5),
             pause: Duration::from_secs(1),
         };

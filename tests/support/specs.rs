@@ -1,6 +1,6 @@
 //! Valid specs by chance, and the same spec as text in many ways.
 
-#![allow(dead_code)] // each test program uses a part of it
+#![expect(dead_code, reason = "each test program uses a part of it")]
 
 use std::fmt;
 

@@ -646,8 +646,7 @@ mod live {
         let noncurrent = rule.noncurrent_version_expiration();
         let kept = noncurrent.and_then(NoncurrentVersionExpiration::newer_noncurrent_versions);
         note("NewerNoncurrentVersions", kept.map(|n| n.to_string()));
-        // Rules that were written before there were filters.
-        #[allow(deprecated)]
+        #[expect(deprecated, reason = "rules written before S3 had filters still carry their prefix here")]
         let old_prefix = rule.prefix();
         let prefix = filter.and_then(|f| f.prefix()).or(and.and_then(|a| a.prefix())).or(old_prefix);
         Rule {
