@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::access::Chains;
 use crate::address::{Address, KindName, Scope};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::kind::{Asked, Home, Kinds, Resource};
 use crate::spec::{Facts, Spec};
 
@@ -79,8 +79,8 @@ pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> 
             if let Some(other) = desired.resources.get(&resource.address) {
                 if other.wish.body != resource.wish.body {
                     problems.push(
-                        Diagnostic::error(
-                            "same-address",
+                        Diagnostic::new(
+                            Code::SameAddress,
                             format!("{} is asked for twice, differently", resource.address),
                         )
                         .at(resource.wish.source.clone())
@@ -98,8 +98,8 @@ pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> 
         let identity = Identity::new(kinds, address.kind(), &wish.scope, &wish.physical_id);
         if let Some(other) = real.insert(identity, address) {
             problems.push(
-                Diagnostic::error(
-                    "same-object",
+                Diagnostic::new(
+                    Code::SameObject,
                     format!("{other} and {address} are the same object: `{}`", wish.physical_id),
                 )
                 .at(wish.source.clone())
@@ -110,8 +110,8 @@ pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> 
     for resource in desired.resources.values() {
         for reference in resource.wish.references.iter().filter(|r| !desired.resources.contains_key(&r.to)) {
             problems.push(
-                Diagnostic::error(
-                    "dangling-reference",
+                Diagnostic::new(
+                    Code::DanglingReference,
                     format!("{} needs {}, which nothing asks for", resource.address, reference.to),
                 )
                 .at(resource.wish.source.clone()),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Chains;
 use crate::address::{Address, KindName, Scope};
-use crate::diagnostic::{Diagnostic, SourceRef};
+use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::document::{Document, FieldPath};
 use crate::spec::{Facts, OnDestroy, Spec};
 
@@ -521,7 +521,7 @@ impl<K: Kind> AnyKind for Erased<K> {
             match Document::of(&wish.body) {
                 Ok(body) => asked.resources.push(Resource { address, wish: wish.with_body(body) }),
                 Err(error) => asked.problems.push(
-                    Diagnostic::error("body-not-serialisable", format!("{address} has no document form: {error}"))
+                    Diagnostic::new(Code::BodyNotSerialisable, format!("{address} has no document form: {error}"))
                         .at(wish.source),
                 ),
             }

@@ -40,7 +40,9 @@ const FLOORS: [(&str, u8); 24] = [
     ("main", 6),
 ];
 
-const SIDEWAYS: [(&str, &str); 6] = [
+const SIDEWAYS: [(&str, &str); 8] = [
+    ("diagnostic", "address"),
+    ("diagnostic", "iam"),
     ("render", "report"),
     ("live", "session"),
     ("provider", "live"),

@@ -31,7 +31,7 @@ pub use resource::{bucket_statements, key_statements, own_sid, sid_prefix};
 pub use trust::{role_trust, trusted_roles};
 pub use world::{Hop, Pod, Thing, Who, World};
 
-use crate::diagnostic::{Diagnostic, SourceRef};
+use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::document::Digest;
 use crate::spec::{Access, Encryption, Facts, Identity, Manage, Mode, ROLE_ANNOTATION, ServiceAccountSpec, Spec};
 
@@ -344,8 +344,8 @@ pub fn findings(spec: &Spec, facts: &Facts, chains: &Chains) -> Vec<Diagnostic> 
         {
             let statements = bucket_statements(spec, chains, &chain.bucket);
             found.push(
-                Diagnostic::warning(
-                    "unmanaged-bucket-policy",
+                Diagnostic::new(
+                    Code::UnmanagedBucketPolicy,
                     format!(
                         "the owner of bucket `{}` must add these statements to its policy:\n{}",
                         bucket.name,
@@ -362,8 +362,8 @@ pub fn findings(spec: &Spec, facts: &Facts, chains: &Chains) -> Vec<Diagnostic> 
         {
             let statements = identity_statements(spec, facts, chains, chain.data_role());
             found.push(
-                Diagnostic::warning(
-                    "unmanaged-role",
+                Diagnostic::new(
+                    Code::UnmanagedRole,
                     format!(
                         "the owner of role `{}` must add these statements to a policy of the role:\n{}",
                         role.name,
@@ -376,8 +376,8 @@ pub fn findings(spec: &Spec, facts: &Facts, chains: &Chains) -> Vec<Diagnostic> 
         }
         if !chain.prefix.is_empty() && !chain.prefix.ends_with('/') && !matches!(chain.access, Access::Actions(_)) {
             found.push(
-                Diagnostic::warning(
-                    "prefix-without-slash",
+                Diagnostic::new(
+                    Code::PrefixWithoutSlash,
                     format!(
                         "the prefix `{}` also covers keys such as `{}2`: it does not end with a slash",
                         chain.prefix, chain.prefix
@@ -390,8 +390,8 @@ pub fn findings(spec: &Spec, facts: &Facts, chains: &Chains) -> Vec<Diagnostic> 
         if chain.target.is_some() && chain.identity == Identity::Irsa {
             let target = roles.get(chain.data_role()).map_or("", |r| r.arn.as_str());
             found.push(
-                Diagnostic::warning(
-                    "role-chaining-in-client",
+                Diagnostic::new(
+                    Code::RoleChainingInClient,
                     format!("pods of `{}` must assume {target} themselves: IRSA gives them the first role only", chain.service_account),
                 )
                 .at(at)
@@ -403,8 +403,8 @@ pub fn findings(spec: &Spec, facts: &Facts, chains: &Chains) -> Vec<Diagnostic> 
         let trust = role_trust(spec, facts, chains, key);
         if !trust.is_empty() {
             found.push(
-                Diagnostic::warning(
-                    "unmanaged-role-trust",
+                Diagnostic::new(
+                    Code::UnmanagedRoleTrust,
                     format!(
                         "the owner of role `{}` must trust its service accounts with:\n{}",
                         role.name,
@@ -421,8 +421,8 @@ pub fn findings(spec: &Spec, facts: &Facts, chains: &Chains) -> Vec<Diagnostic> 
         let commands = kubectl(spec, account, role);
         if !commands.is_empty() {
             found.push(
-                Diagnostic::warning(
-                    "annotate-service-account",
+                Diagnostic::new(
+                    Code::AnnotateServiceAccount,
                     format!(
                         "whoever manages the service account `{}/{}` of cluster `{}` must run:\n{commands}",
                         account.namespace, account.name, account.cluster

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Context, Finding, Rule};
-use crate::diagnostic::Severity;
+use crate::diagnostic::{Code, Severity};
 use crate::kind::Resource;
 
 /// The default quota "Managed policies attached to an IAM role" (IAM User Guide, "IAM and AWS STS quotas").
@@ -24,7 +24,7 @@ impl Rule for Attachments {
         for attached in roles.into_values().filter(|a| a.len() > MOST) {
             let Some(first) = attached.first() else { continue };
             findings.push(Finding {
-                code: "too-many-attachments",
+                code: Code::TooManyAttachments,
                 severity: Severity::Error,
                 message: format!("{} managed policies would be attached to one role; IAM takes {MOST}", attached.len()),
                 address: Some(first.address.clone()),

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::{Context, Finding, Rule, body_seen, foreign, sent};
 use crate::address::{Address, Scope};
-use crate::diagnostic::{Severity, SourceRef};
+use crate::diagnostic::{Area, Code, Severity, SourceRef};
 use crate::document::Digest;
 use crate::iam::{self, Check, Policy, PolicyKind, Principal, Selector, Statement, Subject, lint_together};
 use crate::kind::Resource;
@@ -253,7 +253,7 @@ impl Group<'_> {
             (None, false) => String::new(),
         };
         Some(Finding {
-            code: found.check.code(),
+            code: found.check.into(),
             severity,
             message: format!("{}: {}{detail}{whose}", looked.resource.address, found.check.meaning()),
             address: Some(looked.resource.address.clone()),
@@ -265,7 +265,7 @@ impl Group<'_> {
 
     /// How much a finding matters here; nothing if it does not apply.
     fn severity(&self, context: &Context<'_>, found: &iam::Finding, statement: Option<&Statement>) -> Option<Severity> {
-        let code = found.check.code();
+        let code = Code::from(found.check);
         match found.check {
             // `policy-over-quota` counts the documents of a role together, and says what to do in words of the spec.
             Check::SizeQuota => return None,
@@ -282,14 +282,10 @@ impl Group<'_> {
             Check::ConditionUnknownKey if OF_KEYS.iter().any(|key| found.element.ends_with(key)) => return None,
             Check::ServicePrincipalNoSource if statement.is_some_and(names_cluster) => return None,
             // A boundary limits; what it names is given by others.
-            _ if self.kind == PolicyKind::Boundary && code.starts_with("identity-") => return None,
+            _ if self.kind == PolicyKind::Boundary && code.area() == Area::Identity => return None,
             _ => {}
         }
-        Some(match found.check.severity() {
-            iam::Severity::Error | iam::Severity::Critical => Severity::Error,
-            iam::Severity::High | iam::Severity::Medium | iam::Severity::Warning => Severity::Warning,
-            iam::Severity::Low | iam::Severity::Info => Severity::Info,
-        })
+        Some(Code::from(found.check).severity())
     }
 }
 

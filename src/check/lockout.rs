@@ -3,7 +3,7 @@
 use super::{Context, Finding, Rule};
 use crate::access::{Guarded, lockout, together};
 use crate::address::Scope;
-use crate::diagnostic::Severity;
+use crate::diagnostic::{Code, Severity};
 use crate::iam::{Policy, Version};
 use crate::kind::Resource;
 use crate::snapshot::{Seen, Snapshot};
@@ -25,7 +25,7 @@ impl Rule for Lockout {
             let told = context.facts.callers.get(account).zip(becomes(resource, snapshot));
             let Some(why) = told.and_then(|(caller, policy)| lockout(guarded, caller, &policy)) else { continue };
             findings.push(Finding {
-                code: "lockout",
+                code: Code::Lockout,
                 severity: Severity::Error,
                 message: format!("the policy of `{physical_id}` would lock out whoever applies it: {why}"),
                 address: Some(resource.address.clone()),

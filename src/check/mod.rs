@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::access::{self, Chains};
 use crate::address::Address;
 use crate::desired::Desired;
-use crate::diagnostic::{Diagnostic, Severity, SourceRef};
+use crate::diagnostic::{Code, Diagnostic, Named, Severity, SourceRef};
 use crate::document::Document;
 use crate::iam::Policy;
 use crate::kind::Resource;
@@ -37,14 +37,11 @@ pub struct Context<'a> {
     pub lints: &'a Lints,
 }
 
-/// A stable code.
-pub type RuleCode = &'static str;
-
 /// Something that a rule has to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The rule's code.
-    pub code: RuleCode,
+    pub code: Code,
     /// How much it matters.
     pub severity: Severity,
     /// What is wrong.
@@ -155,7 +152,10 @@ fn sent<'a>(resource: &'a Resource, field: &str, others: Option<&Policy>) -> Opt
 fn acceptance<'s>(spec: &'s Spec, finding: &Finding) -> Option<&'s AcceptSpec> {
     spec.accept
         .iter()
-        .filter(|a| a.code == finding.code)
+        .filter(|a| match Code::named(&a.code) {
+            Named::Finding(code) | Named::Retired(code) => code == finding.code,
+            Named::Problem(_) | Named::Unknown(_) => false,
+        })
         .filter(|a| {
             let by_address = finding.address.as_ref().is_some_and(|address| address.to_string() == a.at);
             let path: Vec<&str> = a.at.split('.').collect();

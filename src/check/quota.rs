@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Context, Finding, Rule, foreign, sent};
 use crate::address::Address;
-use crate::diagnostic::{Severity, SourceRef};
+use crate::diagnostic::{Code, Severity, SourceRef};
 use crate::iam::{Place, Policy, measure_text};
 use crate::kind::Resource;
 
@@ -61,7 +61,7 @@ fn one(resource: &Resource, field: &str, place: Place, others: Option<&Policy>, 
 
 fn over(address: &Address, source: Option<&SourceRef>, what: &str, used: usize, quota: usize) -> Finding {
     Finding {
-        code: "policy-over-quota",
+        code: Code::PolicyOverQuota,
         severity: Severity::Error,
         message: format!("{address}: {what} needs {used} of {quota} characters"),
         address: Some(address.clone()),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::diagnostic::{Code, Named};
+
 /// Declarative plan and apply for access to data: who may read which prefix of which bucket, through which role.
 #[derive(Debug, Parser)]
 #[command(name = "bailiwick", version, about, propagate_version = false, max_term_width = 100)]
@@ -219,12 +221,30 @@ pub struct Allow {
     /// Allow this key to be scheduled for deletion; may be repeated.
     #[arg(long, value_name = "ADDRESS")]
     pub allow_delete: Vec<String>,
-    /// Go on in spite of errors with this code, such as `trust-oidc-no-sub`; may be repeated.
-    #[arg(long = "allow", value_name = "CODE")]
-    pub codes: Vec<String>,
+    /// Continue despite errors with this code, such as `trust-oidc-no-sub`; may be repeated.
+    #[arg(long = "allow", value_name = "CODE", value_parser = allowed_code)]
+    pub codes: Vec<AllowedCode>,
     /// Leave out what is in a cluster that does not answer, and what depends on it.
     #[arg(long)]
     pub partial: bool,
+}
+
+/// A code that `--allow` names.
+#[derive(Clone, Debug)]
+pub struct AllowedCode {
+    /// The code.
+    pub code: Code,
+    /// The text of the command line, which differs if the code is retired.
+    pub written: String,
+}
+
+fn allowed_code(text: &str) -> Result<AllowedCode, String> {
+    match Code::named(text) {
+        Named::Finding(code) | Named::Retired(code) => Ok(AllowedCode { code, written: text.to_owned() }),
+        Named::Problem(_) => Err("an error of the spec cannot be allowed: fix it".to_owned()),
+        Named::Unknown(Some(near)) => Err(format!("no finding has this code; did you mean `{near}`?")),
+        Named::Unknown(None) => Err("no finding has this code".to_owned()),
+    }
 }
 
 /// Looking at the state, or mending it.
@@ -305,4 +325,37 @@ pub struct Init {
     /// Overwrite the file if it exists.
     #[arg(long)]
     pub force: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `plan --allow CODE` is taken for: the code, or the complaint.
+    fn allowing(code: &str) -> String {
+        match Args::try_parse_from(["bailiwick", "plan", "--allow", code]).map(|args| args.command) {
+            Ok(Command::Plan { allow, .. }) => allow.codes.iter().map(|a| a.code.to_string()).collect(),
+            Ok(other) => format!("{other:?}"),
+            Err(error) => {
+                assert!(error.use_stderr(), "it is a usage error");
+                error.to_string().lines().next().unwrap_or_default().to_owned()
+            }
+        }
+    }
+
+    #[test]
+    fn only_codes_of_findings_can_be_allowed() {
+        assert_eq!(allowing("trust-oidc-no-sub"), "trust-oidc-no-sub");
+        assert_eq!(allowing("policy-too-large"), "policy-over-quota", "a retired code means the new one");
+        assert_eq!(
+            allowing("trust-oidc-no-sup"),
+            "error: invalid value 'trust-oidc-no-sup' for '--allow <CODE>': no finding has this code; did you mean \
+             `trust-oidc-no-sub`?"
+        );
+        assert_eq!(allowing("xyzzy"), "error: invalid value 'xyzzy' for '--allow <CODE>': no finding has this code");
+        assert_eq!(
+            allowing("yaml-syntax"),
+            "error: invalid value 'yaml-syntax' for '--allow <CODE>': an error of the spec cannot be allowed: fix it"
+        );
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::args::{Allow, ApplyFormat, Args, Class, Command, Format, StateCommand};
+use super::args::{Allow, AllowedCode, ApplyFormat, Args, Class, Command, Format, StateCommand};
 use super::offline::plan_file;
 use super::project::{Compiled, Known, Project, forbidding};
 use super::state::{Meanwhile, block_on, home, known, lock_info, locked};
@@ -18,7 +18,7 @@ use crate::access::{self, Chains, World};
 use crate::address::Address;
 use crate::backend::{Backend, Version};
 use crate::check::{self, Finding};
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::diff::{self, Drift, DriftClass};
 use crate::document::Document;
 use crate::engine::{Engine, Limits, Prepared};
@@ -42,10 +42,14 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
     };
     let session = super::state::session(&project, environment);
     let register = provider::live();
-    let allowed = match command {
+    let named = match command {
         Command::Plan { allow, .. } | Command::Apply { allow, .. } | Command::Destroy { allow, .. } => &allow.codes[..],
         _ => &[],
     };
+    for AllowedCode { code, written } in named.iter().filter(|a| a.written != a.code.as_str()) {
+        ui.tell(&format!("warning: `--allow {written}` is a retired code: write `{code}`"));
+    }
+    let allowed: Vec<Code> = named.iter().map(|a| a.code).collect();
     let partial = match command {
         Command::Apply { allow, .. } | Command::Destroy { allow, .. } => allow.partial,
         _ => false,
@@ -61,7 +65,7 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
         spec: &spec,
         session: &session,
         register: &register,
-        allowed,
+        allowed: &allowed,
         partial,
         stop,
         executing: &executing,
@@ -90,7 +94,7 @@ struct Work<'a> {
     session: &'a Session,
     register: &'a [Box<dyn AnyLive>],
     /// The codes of findings that do not forbid anything.
-    allowed: &'a [String],
+    allowed: &'a [Code],
     /// Whether a plan may leave something out.
     partial: bool,
     /// Turns true when nothing new shall be started.

@@ -12,7 +12,7 @@ use crate::address::Address;
 use crate::backend::{Stored, Version};
 use crate::check::{self, Finding, Lints};
 use crate::desired::{self, Desired};
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::provider;
 use crate::spec::node::MAX_FILE_BYTES;
 use crate::spec::{Facts, SourceFile, Spec, load};
@@ -150,10 +150,8 @@ impl Known {
 
 /// Findings that forbid going on: errors that neither the spec accepts nor the command line allows.
 #[must_use]
-pub fn forbidding(findings: &[Finding], allowed: &[String]) -> usize {
-    let forbids = |f: &&Finding| {
-        f.severity == Severity::Error && f.accepted.is_none() && !allowed.iter().any(|code| code == f.code)
-    };
+pub fn forbidding(findings: &[Finding], allowed: &[Code]) -> usize {
+    let forbids = |f: &&Finding| f.severity == Severity::Error && f.accepted.is_none() && !allowed.contains(&f.code);
     findings.iter().filter(forbids).count()
 }
 
@@ -171,8 +169,7 @@ fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
         lints: &Lints::default(),
     };
     let findings = check::run(&context, "");
-    let about_size = |code: &str| ["policy-over-quota", "policy-too-large", "too-many-attachments"].contains(&code);
-    problems.into_iter().chain(findings.iter().map(Diagnostic::from)).filter(|p| about_size(p.code)).collect()
+    problems.into_iter().chain(findings.iter().map(Diagnostic::from)).filter(|p| p.code.is_judged_early()).collect()
 }
 
 /// A circle of references, with its path.
@@ -191,7 +188,7 @@ fn cycle(desired: &Desired) -> Option<Diagnostic> {
     path.reverse();
     let source = circle.first().and_then(|a| desired.resources.get(*a)).and_then(|r| r.wish.source.clone());
     Some(
-        Diagnostic::error("cycle", format!("these need each other in a circle: {}", path.join(" -> ")))
+        Diagnostic::new(Code::Cycle, format!("these need each other in a circle: {}", path.join(" -> ")))
             .at(source)
             .help("take one of the references out"),
     )
@@ -222,7 +219,7 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
         return Ok(vec![path.to_path_buf()]);
     }
     let failed = |why: std::io::Error| {
-        Diagnostic::error("unreadable-file", format!("cannot read the folder `{}`: {why}", path.display()))
+        Diagnostic::new(Code::UnreadableFile, format!("cannot read the folder `{}`: {why}", path.display()))
     };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
@@ -234,7 +231,7 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     }
     found.sort();
     if found.is_empty() {
-        return Err(Diagnostic::error("unreadable-file", format!("there is no *.yaml file in `{}`", path.display())));
+        return Err(Diagnostic::new(Code::UnreadableFile, format!("there is no *.yaml file in `{}`", path.display())));
     }
     Ok(found)
 }
@@ -242,7 +239,7 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
 fn read_file(path: &Path) -> Result<SourceFile, Diagnostic> {
     let name: Arc<str> = path.display().to_string().into();
     let failed = |why: String| {
-        Diagnostic::error("unreadable-file", format!("cannot read `{name}`: {why}"))
+        Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}"))
             .help("name the spec with -f, or write one with `bailiwick init`")
     };
     // A pipe that nobody writes to would be waited for, for ever.
@@ -254,7 +251,7 @@ fn read_file(path: &Path) -> Result<SourceFile, Diagnostic> {
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Diagnostic::error("file-too-large", format!("`{name}` has more than {MAX_FILE_BYTES} bytes"))
+        return Err(Diagnostic::new(Code::FileTooLarge, format!("`{name}` has more than {MAX_FILE_BYTES} bytes"))
             .help("a spec is text that people read; split it into several files"));
     }
     // Bytes that are not UTF-8 are told with their place, like everything else that is wrong with the text.

@@ -14,6 +14,8 @@ pub use execute::Executed;
 use crate::access::Chains;
 use crate::address::{Address, Scope};
 use crate::desired::{self, Desired};
+#[cfg(feature = "aws")]
+use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::diff::{self, Diff};
 use crate::event::{Event, Sink};
@@ -139,7 +141,8 @@ impl Engine<'_> {
                     facts.issuers.insert(cluster, issuer);
                 }
                 Err(error) => problems.push(
-                    Diagnostic::error("cluster-unreadable", error.to_string()).at(spec.source(&["clusters", &cluster])),
+                    Diagnostic::new(Code::ClusterUnreadable, error.to_string())
+                        .at(spec.source(&["clusters", &cluster])),
                 ),
             }
         }
@@ -150,15 +153,15 @@ impl Engine<'_> {
                 }
                 Ok(None) if key.managed => {}
                 Ok(None) => problems.push(
-                    Diagnostic::error(
-                        "missing-key",
+                    Diagnostic::new(
+                        Code::KeyNotFound,
                         format!("there is no key `{}` in account `{}`", key.alias_name(), key.account),
                     )
                     .at(spec.source(&["keys", &name]))
                     .help("name an alias that exists, or add `managed: true` to have the key made"),
                 ),
                 Err(error) => problems
-                    .push(Diagnostic::error("key-unreadable", error.to_string()).at(spec.source(&["keys", &name]))),
+                    .push(Diagnostic::new(Code::KeyUnreadable, error.to_string()).at(spec.source(&["keys", &name]))),
             }
         }
         if problems.is_empty() { Ok(facts) } else { Err(problems) }

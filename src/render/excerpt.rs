@@ -22,7 +22,7 @@ fn one(problem: &Diagnostic, files: &[SourceFile], palette: Palette) -> String {
     let help = problem.help.as_deref().map(inert);
     let label = inert(&problem.label);
     let file = problem.source.as_ref().and_then(|s| files.iter().find(|f| f.name == s.file).map(|f| (s, f)));
-    let title = level.primary_title(&message).id(problem.code);
+    let title = level.primary_title(&message).id(problem.code.as_str());
     let mut group = match file {
         Some((source, file)) => {
             let (first, excerpt, span) = around(&file.text, source.line, source.span);

@@ -264,7 +264,7 @@ pub fn access_change(change: &AccessChange) -> WireAccessChange {
 #[must_use]
 pub fn finding(finding: &Finding) -> WireFinding {
     WireFinding {
-        code: finding.code.to_owned(),
+        code: finding.code.to_string(),
         severity: finding.severity,
         message: finding.message.clone(),
         address: finding.address.as_ref().map(ToString::to_string),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Spec;
 use super::check::{Entry, Problems};
 use crate::address::{AccountId, Region};
+use crate::diagnostic::Code;
 
 /// An AWS account. Before anything is written its caller identity must be this account.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -148,7 +149,7 @@ impl Entry for AccountSpec {
             && region.0.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !region_is_valid {
             problems.error(
-                "invalid-region",
+                Code::InvalidRegion,
                 &at("region"),
                 format!("invalid AWS region `{region}`"),
                 "write a region such as us-west-2",
@@ -156,7 +157,7 @@ impl Entry for AccountSpec {
         }
         if matches!(assume_role, Some(AssumeRole::Chain(steps)) if steps.is_empty()) {
             problems.error(
-                "wrong-value",
+                Code::WrongValue,
                 &at("assume_role"),
                 "`assume_role` is an empty chain".into(),
                 "remove it or name a role",
@@ -164,7 +165,7 @@ impl Entry for AccountSpec {
         }
         if external_id.is_some() && assume_role.is_none() {
             problems.error(
-                "wrong-value",
+                Code::WrongValue,
                 &at("external_id"),
                 "`external_id` without `assume_role` has no effect".into(),
                 "add `assume_role`",
@@ -174,7 +175,7 @@ impl Entry for AccountSpec {
             && !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
         {
             problems.error(
-                "wrong-value",
+                Code::WrongValue,
                 &at("endpoint"),
                 format!("invalid URL `{endpoint}`"),
                 "write https://host or http://host:port",

@@ -9,6 +9,7 @@ use super::bucket::bucket_name_problem;
 use super::check::Problems;
 use super::{OnDestroy, Spec};
 use crate::address::Region;
+use crate::diagnostic::Code;
 
 /// Where the state lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -91,7 +92,7 @@ impl S3BackendSpec {
         problems.reference(&at("account"), account, &spec.accounts);
         if let Some(why) = bucket_name_problem(bucket) {
             problems.error(
-                "invalid-bucket-name",
+                Code::InvalidBucketName,
                 &at("bucket"),
                 format!("invalid bucket name `{bucket}`: {why}"),
                 "use the name of an existing bucket",
@@ -104,7 +105,7 @@ impl S3BackendSpec {
         let slashes = prefix.starts_with('/') || prefix.contains("//");
         if slashes || stepping || prefix.len() > 512 || !prefix.chars().all(is_valid) {
             problems.error(
-                "wrong-value",
+                Code::WrongValue,
                 &at("prefix"),
                 format!("invalid state prefix `{prefix}`"),
                 "use letters, digits and -_./ without a leading slash and without `.` or `..` as a step, such as bailiwick/prod",
@@ -114,7 +115,7 @@ impl S3BackendSpec {
             spec.buckets.iter().find(|(_, b)| b.name == *bucket && b.managed && b.on_destroy == OnDestroy::Delete);
         if let Some((key, _)) = doomed {
             problems.error(
-                "state-in-doomed-bucket",
+                Code::StateInDoomedBucket,
                 &["buckets", key, "on_destroy"],
                 format!("`{bucket}` holds the state, and `buckets.{key}` would delete it on destroy"),
                 "set `on_destroy: keep`, or keep the state in a bucket that this spec does not delete",

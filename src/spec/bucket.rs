@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::check::{Entry, Problems};
 use super::{OnDestroy, Spec, is_true, yes};
 use crate::address::Region;
+use crate::diagnostic::Code;
 
 /// An S3 bucket. A setting that is absent here is left alone.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -154,7 +155,7 @@ impl BucketSpec {
             && key_spec.region(spec) != self.region(spec)
         {
             problems.error(
-                "key-in-other-region",
+                Code::KeyInOtherRegion,
                 &["buckets", key, "encryption", "kms_key"],
                 format!("the key `{kms_key}` is in {}, the bucket in {}", key_spec.region(spec), self.region(spec)),
                 "use a key in the bucket's region",
@@ -169,7 +170,7 @@ impl BucketSpec {
             let path = ["buckets", key, "lifecycle", n.as_str()];
             if rule.id.is_empty() || rule.id.len() > 255 || !ids.insert(rule.id.as_str()) {
                 problems.error(
-                    "wrong-value",
+                    Code::WrongValue,
                     &path,
                     format!("the rule id `{}` must be unique and have 1 to 255 characters", rule.id),
                     "give every rule an id of its own",
@@ -180,7 +181,7 @@ impl BucketSpec {
                 && rule.abort_multipart_days.is_none()
             {
                 problems.error(
-                    "wrong-value",
+                    Code::WrongValue,
                     &path,
                     format!("the rule `{}` does nothing", rule.id),
                     "add expire_days, expire_noncurrent_days or abort_multipart_days",
@@ -221,7 +222,7 @@ impl Entry for BucketSpec {
         problems.reference(&["buckets", key, "account"], account, &spec.accounts);
         if let Some(why) = bucket_name_problem(name) {
             problems.error(
-                "invalid-bucket-name",
+                Code::InvalidBucketName,
                 &["buckets", key, "name"],
                 format!("invalid bucket name `{name}`: {why}"),
                 "use 3 to 63 lower-case letters, digits, hyphens and dots, starting and ending with a letter or digit",

@@ -76,7 +76,7 @@ impl Problems<'_> {
             return;
         }
         let place = self.spec.places.find(path, true);
-        self.problems.push(Diagnostic::error(code, message).at(place).help(help));
+        self.problems.push(Diagnostic::new(code, message).at(place).help(help));
     }
 
     /// Reports a name that is not the key of an entry.
@@ -91,7 +91,7 @@ impl Problems<'_> {
         };
         let place = self.spec.places.find(path, true);
         self.problems.push(
-            Diagnostic::error("dangling-reference", format!("there is no {} called `{name}`", E::NOUN))
+            Diagnostic::new(Code::DanglingReference, format!("there is no {} called `{name}`", E::NOUN))
                 .at(place)
                 .label(format!("not under `{section}`"))
                 .help(help),
@@ -111,14 +111,14 @@ impl Problems<'_> {
             let reserved = key.starts_with("aws:") || key.starts_with("bailiwick:");
             if reserved || key.is_empty() || !is_valid(key, 128) {
                 self.error(
-                    "invalid-tag",
+                    Code::InvalidTag,
                     &path,
                     format!("invalid tag key `{key}`"),
                     "use 1 to 128 letters, digits, spaces and _.:/=+-@; the prefixes aws: and bailiwick: are reserved",
                 );
             } else if !is_valid(value, 256) {
                 self.error(
-                    "invalid-tag",
+                    Code::InvalidTag,
                     &path,
                     format!("invalid value of tag `{key}`"),
                     "use at most 256 letters, digits, spaces and _.:/=+-@",
@@ -135,7 +135,7 @@ fn section<E: Entry>(entries: &BTreeMap<String, E>, problems: &mut Problems<'_>)
     for (key, entry) in entries {
         if !is_key(key, 64) {
             problems.error(
-                "invalid-name",
+                Code::InvalidName,
                 &[section, key],
                 format!("invalid key `{key}` under `{section}`"),
                 "use 1 to 64 letters, digits, hyphens and underscores, starting with a letter or digit",
@@ -144,7 +144,7 @@ fn section<E: Entry>(entries: &BTreeMap<String, E>, problems: &mut Problems<'_>)
         entry.check(key, spec, problems);
         if let Some(other) = described.insert(entry.identity(spec), key) {
             problems.error(
-                "same-object",
+                Code::SameObject,
                 &[&[section, key], E::IDENTIFIED_AT].concat(),
                 format!("`{section}.{other}` and `{section}.{key}` are the same {}", E::NOUN),
                 E::ONE_ENTRY,
@@ -163,7 +163,7 @@ pub(super) fn is_key(text: &str, longest: usize) -> bool {
 fn check_project(project: &str, problems: &mut Problems<'_>) {
     if !is_key(project, 40) {
         problems.error(
-            "invalid-name",
+            Code::InvalidName,
             &["project"],
             format!("invalid project name `{project}`"),
             "use 1 to 40 letters, digits, hyphens and underscores, starting with a letter or digit",
@@ -175,11 +175,16 @@ fn check_accept(accept: &AcceptSpec, index: usize, problems: &mut Problems<'_>) 
     let AcceptSpec { code: _, at: _, reason, until } = accept;
     let n = index.to_string();
     if until.parse::<jiff::civil::Date>().is_err() {
-        problems.error("wrong-value", &["accept", &n, "until"], format!("invalid date `{until}`"), "write YYYY-MM-DD");
+        problems.error(
+            Code::WrongValue,
+            &["accept", &n, "until"],
+            format!("invalid date `{until}`"),
+            "write YYYY-MM-DD",
+        );
     }
     if reason.trim().is_empty() {
         problems.error(
-            "wrong-value",
+            Code::WrongValue,
             &["accept", &n, "reason"],
             "an accepted finding needs a reason".into(),
             "write why it is acceptable",
@@ -210,7 +215,7 @@ fn role_cycles(spec: &Spec, problems: &mut Problems<'_>) {
                     let cycle: Vec<String> =
                         path.iter().chain([&start.as_str()]).map(|k| format!("roles.{k}")).collect();
                     problems.error(
-                        "cycle",
+                        Code::Cycle,
                         &["roles", start, "trust"],
                         format!("these roles trust each other in a cycle: {}", cycle.join(" -> ")),
                         "remove one of the `trust` entries: none of the roles could be created first",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Spec;
 use super::check::{Entry, Problems, is_key};
 use crate::address::Region;
+use crate::diagnostic::Code;
 
 /// An EKS cluster.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -87,7 +88,7 @@ impl Entry for ClusterSpec {
         problems.reference(&["clusters", key, "account"], account, &spec.accounts);
         if !is_key(name, 100) {
             problems.error(
-                "invalid-cluster-name",
+                Code::InvalidClusterName,
                 &["clusters", key, "name"],
                 format!("invalid EKS cluster name `{name}`"),
                 "use 1 to 100 letters, digits, hyphens and underscores, starting with a letter or digit",

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Spec;
 use super::check::Problems;
+use crate::diagnostic::Code;
 use crate::spec::cluster::Identity;
 
 /// "This service account may do this with that prefix of that bucket."
@@ -72,19 +73,19 @@ impl GrantSpec {
         problems.reference(&["grants", &n, "bucket"], bucket, &spec.buckets);
         match prefix {
             None => problems.error(
-                "missing-prefix",
+                Code::MissingPrefix,
                 &["grants", &n],
                 format!("the grant to `{to}` has no prefix"),
                 "add the prefix, or grant the whole bucket with `prefix: \"\"`",
             ),
             Some(prefix) if prefix.starts_with('/') => problems.error(
-                "leading-slash",
+                Code::LeadingSlash,
                 &["grants", &n, "prefix"],
                 format!("the prefix `{prefix}` begins with a slash, but S3 keys do not"),
                 &format!("write `{}`", prefix.trim_start_matches('/')),
             ),
             Some(prefix) if prefix.len() > 1024 || prefix.chars().any(char::is_control) => problems.error(
-                "wrong-value",
+                Code::WrongValue,
                 &["grants", &n, "prefix"],
                 "the prefix contains a control character or is too long".into(),
                 "use at most 1,024 bytes without control characters, as in S3 keys",
@@ -102,7 +103,7 @@ impl GrantSpec {
     fn check_actions(actions: &[String], n: &str, problems: &mut Problems<'_>) {
         if actions.is_empty() {
             problems.error(
-                "wrong-value",
+                Code::WrongValue,
                 &["grants", n, "access"],
                 "the list of actions is empty".into(),
                 "name at least one action",
@@ -112,7 +113,7 @@ impl GrantSpec {
             let name = action.strip_prefix("s3:").unwrap_or_default();
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
                 problems.error(
-                    "wrong-value",
+                    Code::WrongValue,
                     &["grants", n, "access", "actions"],
                     format!("`{action}` cannot be granted: only single S3 actions can"),
                     "write actions such as s3:GetObject, without wildcards",
@@ -131,7 +132,7 @@ impl GrantSpec {
         let Some(cluster) = spec.clusters.get(&account.cluster) else { return };
         if cluster.account == bucket.account {
             problems.error(
-                "wrong-value",
+                Code::WrongValue,
                 &["grants", n, "mode"],
                 format!("`mode: assume_role` leads to another account, but `{}` is in the cluster's own", self.bucket),
                 "use `mode: direct`",
@@ -147,7 +148,7 @@ impl GrantSpec {
         });
         if let Some(other) = other {
             problems.error(
-                "two-identities",
+                Code::TwoIdentities,
                 &["grants", n, "mode"],
                 format!(
                     "pods of `{}` would need two identities: a target role in account `{}` and another for the grant on `{}`",

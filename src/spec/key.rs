@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::check::{Entry, Problems};
 use super::{OnDestroy, Spec};
 use crate::address::Region;
+use crate::diagnostic::Code;
 
 /// A KMS key. It exists already unless `managed` is true; its policy is owned by statement in both cases.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -63,14 +64,14 @@ impl KeySpec {
             && bare.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-'));
         if !is_valid {
             problems.error(
-                "invalid-alias",
+                Code::InvalidAlias,
                 &["keys", key, "alias"],
                 format!("invalid KMS alias `{}`", self.alias),
                 "use 1 to 250 letters, digits, slashes, underscores and hyphens",
             );
         } else if bare.starts_with("aws/") {
             problems.error(
-                "aws-managed-key",
+                Code::AwsManagedKey,
                 &["keys", key, "alias"],
                 format!("`{}` is an AWS managed key: its policy cannot be changed, so it cannot be shared", self.alias),
                 "use a customer managed key",
@@ -104,7 +105,7 @@ impl Entry for KeySpec {
             ];
             for (field, _) in unused.iter().filter(|(_, set)| *set) {
                 problems.error(
-                    "wrong-value",
+                    Code::WrongValue,
                     &["keys", key, field],
                     format!("`{field}` has no effect on a key without `managed: true`"),
                     "add `managed: true`, or remove it",

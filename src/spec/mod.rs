@@ -34,7 +34,7 @@ pub use role::{PolicySpec, RawPolicy, RoleSpec, TrustSpec};
 pub use service_account::{Manage, ROLE_ANNOTATION, ServiceAccountSpec};
 
 use crate::address::{AccountId, Region, Scope};
-use crate::diagnostic::{Diagnostic, SourceRef};
+use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::document::Digest;
 use node::{Node, Value};
 use places::Places;
@@ -165,9 +165,9 @@ pub fn load(files: &[SourceFile]) -> (Option<Spec>, Vec<Diagnostic>) {
     let Some(mut tree) = merged else { return (None, problems) };
     node::drop_nulls(&mut tree);
     let schema = schemars::schema_for!(Spec).to_value();
-    if problems.iter().any(|p| p.code == "yaml-syntax" || p.code == "file-too-large") {
+    if problems.iter().any(|p| matches!(p.code, Code::YamlSyntax | Code::FileTooLarge)) {
         // What is missing may stand in the file that could not be read; what is wrong is wrong all the same.
-        problems.extend(shape::check(&mut tree, &schema).into_iter().filter(|p| p.code != "missing-key"));
+        problems.extend(shape::check(&mut tree, &schema).into_iter().filter(|p| p.code != Code::MissingKey));
         return (None, sorted(problems));
     }
     problems.extend(shape::check(&mut tree, &schema));
@@ -179,7 +179,7 @@ pub fn load(files: &[SourceFile]) -> (Option<Spec>, Vec<Diagnostic>) {
         }
         Err(error) => {
             let place = Some(tree.source.clone());
-            problems.push(Diagnostic::error("wrong-type", error.to_string()).at(place));
+            problems.push(Diagnostic::new(Code::WrongType, error.to_string()).at(place));
             (None, sorted(problems))
         }
     }

@@ -12,7 +12,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{Error, Spanned, UserMessageFormatter, options::DuplicateKeyPolicy};
 
-use crate::diagnostic::{Diagnostic, SourceRef};
+use crate::diagnostic::{Code, Diagnostic, SourceRef};
 
 /// A file larger than this is refused before it is parsed.
 pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -116,13 +116,13 @@ impl Node {
 pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
     let start = || Some(SourceRef { file: file.clone(), line: 1, column: 1, span: (0, 0) });
     if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(Diagnostic::error("file-too-large", format!("`{file}` has {} bytes", text.len()))
+        return Err(Diagnostic::new(Code::FileTooLarge, format!("`{file}` has {} bytes", text.len()))
             .at(start())
             .help(format!("a spec file may have {MAX_FILE_BYTES} bytes; split it into several files")));
     }
     if let Some((offset, found)) = text.char_indices().find(|(_, c)| NOT_TEXT.contains(c)) {
         let what = if found == '\0' { "a NUL byte" } else { "bytes that are not UTF-8" };
-        return Err(Diagnostic::error("yaml-syntax", format!("`{file}` holds {what}: this is not text"))
+        return Err(Diagnostic::new(Code::YamlSyntax, format!("`{file}` holds {what}: this is not text"))
             .at(Some(place(file, text, offset, found.len_utf8())))
             .help("save it as YAML text in UTF-8"));
     }
@@ -147,7 +147,7 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
         Ok(raw) => Ok(raw.place(file, text)),
         Err(error) => {
             let place = error.location().and_then(|l| source(file, &l)).or_else(start);
-            Err(Diagnostic::error("yaml-syntax", complaint(&error))
+            Err(Diagnostic::new(Code::YamlSyntax, complaint(&error))
                 .at(place)
                 .help("mend the YAML here; nothing else of this file was read"))
         }
@@ -256,7 +256,7 @@ pub fn refuse_duplicates(node: &mut Node, problems: &mut Vec<Diagnostic>) {
             for (key, _) in entries.iter() {
                 if let Some(first) = seen.get(&key.text) {
                     problems.push(
-                        Diagnostic::error("duplicate-key", format!("the key `{}` stands twice in one map", key.text))
+                        Diagnostic::new(Code::DuplicateKey, format!("the key `{}` stands twice in one map", key.text))
                             .at(Some(key.source.clone()))
                             .label(format!("first written in line {}", first.line))
                             .help("remove one of the two: it is not guessed which one is meant"),
@@ -455,7 +455,7 @@ mod tests {
             text = format!("{text}a{n}: &a{n} [{aliases}]\n");
         }
         let problem = parse(&"bomb.yaml".into(), &text).unwrap_err();
-        assert_eq!(problem.code, "yaml-syntax");
+        assert_eq!(problem.code, Code::YamlSyntax);
         assert_eq!(problem.message, "the anchors hold more than 50000 values when their aliases are written out");
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::check::{Entry, Problems};
 use super::{Spec, is_true, yes};
 use crate::address::AccountId;
+use crate::diagnostic::Code;
 use crate::iam::Policy;
 
 /// An IAM role.
@@ -125,7 +126,7 @@ impl RoleSpec {
             check_policy_reference(problems, &["roles", key, "policies", &n], policy, &self.account, spec);
             if self.policies.iter().filter(|p| *p == policy).count() > 1 {
                 problems.error(
-                    "duplicate-entry",
+                    Code::DuplicateEntry,
                     &["roles", key, "policies", &n],
                     format!("`{policy}` is attached twice"),
                     "name it once",
@@ -137,7 +138,7 @@ impl RoleSpec {
             check_document(problems, &["roles", key, "inline", name], document);
             if name.starts_with("bailiwick-") {
                 problems.error(
-                    "wrong-value",
+                    Code::WrongValue,
                     &["roles", key, "inline", name],
                     format!("the name `{name}` is reserved for grants"),
                     "choose a name that does not start with `bailiwick-`",
@@ -200,7 +201,7 @@ impl Entry for RoleSpec {
         ];
         for (field, _) in unused.iter().filter(|(_, set)| *set) {
             problems.error(
-                "wrong-value",
+                Code::WrongValue,
                 &["roles", key, field],
                 format!("`{field}` has no effect on a role with `managed: false`"),
                 "remove it, or manage the role",
@@ -222,7 +223,7 @@ impl TrustSpec {
             Self::Service(name) => {
                 if !name.contains('.') || name.contains('*') {
                     problems.error(
-                        "wrong-value",
+                        Code::WrongValue,
                         &[path, &["service"]].concat(),
                         format!("invalid service principal `{name}`"),
                         "write the full name, such as ec2.amazonaws.com",
@@ -271,7 +272,7 @@ fn check_name(problems: &mut Problems<'_>, path: &[&str], name: &str, longest: u
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b));
     if !is_valid {
         problems.error(
-            "invalid-iam-name",
+            Code::InvalidIamName,
             path,
             format!("invalid IAM name `{name}`"),
             &format!("use 1 to {longest} letters, digits and _+=,.@-"),
@@ -286,7 +287,7 @@ fn check_path(problems: &mut Problems<'_>, path: &[&str], text: &str) {
         && text.bytes().all(|b| (0x21..=0x7e).contains(&b));
     if !is_valid {
         problems.error(
-            "invalid-iam-path",
+            Code::InvalidIamPath,
             path,
             format!("invalid IAM path `{text}`"),
             "begin and end the path with a slash, such as /team/",
@@ -296,7 +297,12 @@ fn check_path(problems: &mut Problems<'_>, path: &[&str], text: &str) {
 
 fn check_document(problems: &mut Problems<'_>, path: &[&str], document: &RawPolicy) {
     for problem in document.parse().err().into_iter().flatten() {
-        problems.error("invalid-policy", path, format!("AWS would reject this policy: {problem}"), "fix the document");
+        problems.error(
+            Code::InvalidPolicy,
+            path,
+            format!("AWS would reject this policy: {problem}"),
+            "fix the document",
+        );
     }
 }
 
@@ -304,7 +310,7 @@ fn check_policy_reference(problems: &mut Problems<'_>, path: &[&str], text: &str
     if text.starts_with("arn:") {
         if !text.contains(":iam::") || !text.contains(":policy/") {
             problems.error(
-                "wrong-value",
+                Code::WrongValue,
                 path,
                 format!("invalid policy ARN `{text}`"),
                 "write arn:aws:iam::aws:policy/Name or arn:aws:iam::<account>:policy/Name",
@@ -317,7 +323,7 @@ fn check_policy_reference(problems: &mut Problems<'_>, path: &[&str], text: &str
         && policy.account != account
     {
         problems.error(
-            "wrong-account",
+            Code::WrongAccount,
             path,
             format!("the policy `{text}` is in account `{}`, the role in `{account}`", policy.account),
             "attach a policy in the role's own account",

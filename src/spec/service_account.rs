@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Spec;
 use super::check::{Entry, Problems};
 use super::cluster::Identity;
+use crate::diagnostic::Code;
 
 /// A Kubernetes service account, and the role that its pods get.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -75,7 +76,7 @@ impl ServiceAccountSpec {
         let Some(role) = &self.role else {
             if spec.roles.contains_key(key) {
                 problems.error(
-                    "ambiguous-role",
+                    Code::AmbiguousRole,
                     &["service_accounts", key],
                     format!("the role derived for `{key}` has the name of an entry under `roles`"),
                     &format!("write `role: {key}`, or rename one of the two"),
@@ -90,7 +91,7 @@ impl ServiceAccountSpec {
             && self.identity(spec) == Identity::PodIdentity
         {
             problems.error(
-                "wrong-account",
+                Code::WrongAccount,
                 &path,
                 format!("the role `{role}` is in account `{}`, the cluster in `{}`", role_spec.account, cluster.account),
                 "Pod Identity needs a role in the cluster's account; reach another account with `mode: assume_role` grants",
@@ -101,7 +102,7 @@ impl ServiceAccountSpec {
     fn check_metadata(&self, key: &str, problems: &mut Problems<'_>) {
         if self.annotations.contains_key(ROLE_ANNOTATION) {
             problems.error(
-                "wrong-value",
+                Code::WrongValue,
                 &["service_accounts", key, "annotations", ROLE_ANNOTATION],
                 format!("`{ROLE_ANNOTATION}` is set from `role`"),
                 "remove it here",
@@ -110,7 +111,7 @@ impl ServiceAccountSpec {
         for (map, entries) in [("labels", &self.labels), ("annotations", &self.annotations)] {
             for name in entries.keys().filter(|k| !is_qualified_name(k)) {
                 problems.error(
-                    "wrong-value",
+                    Code::WrongValue,
                     &["service_accounts", key, map, name],
                     format!("invalid Kubernetes key `{name}`"),
                     "write name or prefix/name",
@@ -121,7 +122,7 @@ impl ServiceAccountSpec {
             let is_valid = value.len() <= 63 && (value.is_empty() || is_name_part(value));
             if !is_valid {
                 problems.error(
-                    "wrong-value",
+                    Code::WrongValue,
                     &["service_accounts", key, "labels", label],
                     format!("invalid label value `{value}`"),
                     "use at most 63 letters, digits and -_., starting and ending with a letter or digit",
@@ -161,7 +162,7 @@ impl Entry for ServiceAccountSpec {
         problems.reference(&at("cluster"), cluster, &spec.clusters);
         if !is_dns_label(namespace) {
             problems.error(
-                "invalid-namespace",
+                Code::InvalidNamespace,
                 &at("namespace"),
                 format!("invalid namespace name `{namespace}`"),
                 "use 1 to 63 lower-case letters, digits and hyphens (RFC 1123 label)",
@@ -169,7 +170,7 @@ impl Entry for ServiceAccountSpec {
         }
         if name.len() > 253 || !name.split('.').all(is_dns_label) {
             problems.error(
-                "invalid-service-account-name",
+                Code::InvalidServiceAccountName,
                 &at("name"),
                 format!("invalid service account name `{name}`"),
                 "use lower-case letters, digits, hyphens and dots (RFC 1123 subdomain)",

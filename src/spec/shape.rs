@@ -6,7 +6,7 @@
 use serde_json::Value as Json;
 
 use super::node::{Key, Node, Value};
-use crate::diagnostic::{Diagnostic, SourceRef, did_you_mean};
+use crate::diagnostic::{Code, Diagnostic, SourceRef, did_you_mean};
 
 /// Stands where the spec says nothing usable, so that the rest can still be checked. Whatever speaks of it is a
 /// consequence and not a problem of its own.
@@ -107,7 +107,7 @@ impl<'a> Walk<'a> {
                     (None, Some((key, _))) if !tags.is_empty() => {
                         let near = did_you_mean(&key.text, tags.iter().copied());
                         self.problems.push(
-                            Diagnostic::error("unknown-key", format!("{what} has no form called `{}`", key.text))
+                            Diagnostic::new(Code::UnknownKey, format!("{what} has no form called `{}`", key.text))
                                 .at(Some(key.source.clone()))
                                 .help(near.map_or_else(
                                     || format!("use one of {}", list(&tags)),
@@ -171,7 +171,7 @@ impl<'a> Walk<'a> {
                     let known: Vec<&str> = properties.into_iter().flatten().map(|(k, _)| k.as_str()).collect();
                     let near = did_you_mean(&key.text, known.iter().copied());
                     self.problems.push(
-                        Diagnostic::error("unknown-key", format!("{what} has no key `{}`", key.text))
+                        Diagnostic::new(Code::UnknownKey, format!("{what} has no key `{}`", key.text))
                             .at(Some(key.source.clone()))
                             .help(near.map_or_else(
                                 || format!("known here: {}", known.join(", ")),
@@ -191,7 +191,7 @@ impl<'a> Walk<'a> {
             required(schema).into_iter().filter(|r| entries.iter().all(|(k, _)| k.text != *r)).collect();
         for name in missing {
             self.problems.push(
-                Diagnostic::error("missing-key", format!("{what} needs the key `{name}`"))
+                Diagnostic::new(Code::MissingKey, format!("{what} needs the key `{name}`"))
                     .at(Some(source.clone()))
                     .help(format!("add `{name}: ...`")),
             );
@@ -242,7 +242,7 @@ impl<'a> Walk<'a> {
         let text = text.clone();
         let near = did_you_mean(&text, words.iter().copied());
         self.problems.push(
-            Diagnostic::error("wrong-value", format!("{what} cannot be `{text}`"))
+            Diagnostic::new(Code::WrongValue, format!("{what} cannot be `{text}`"))
                 .at(Some(node.source.clone()))
                 .help(near.map_or_else(|| format!("use one of {}", list(words)), |n| format!("did you mean `{n}`?"))),
         );
@@ -258,7 +258,7 @@ impl<'a> Walk<'a> {
             self.problems.push(unquoted(node, text, what));
         } else if text.len() != 12 || !text.bytes().all(|b| b.is_ascii_digit()) {
             self.problems.push(
-                Diagnostic::error("invalid-account-id", format!("{what} is `{text}`, which is no AWS account id"))
+                Diagnostic::new(Code::InvalidAccountId, format!("{what} is `{text}`, which is no AWS account id"))
                     .at(Some(node.source.clone()))
                     .help("an account id has 12 digits, leading zeros included"),
             );
@@ -277,7 +277,7 @@ impl<'a> Walk<'a> {
                 (None, None) => "use another number".to_owned(),
             };
             self.problems.push(
-                Diagnostic::error("wrong-value", format!("{what} cannot be `{n}`"))
+                Diagnostic::new(Code::WrongValue, format!("{what} cannot be `{n}`"))
                     .at(Some(node.source.clone()))
                     .help(help),
             );
@@ -291,7 +291,7 @@ impl<'a> Walk<'a> {
             let problem = if what == "`id`" {
                 unquoted(node, &n.to_string(), what)
             } else {
-                Diagnostic::error("wrong-type", format!("{what} must be text, but is a number"))
+                Diagnostic::new(Code::WrongType, format!("{what} must be text, but is a number"))
                     .at(Some(node.source.clone()))
                     .help(format!("put it in quotes: \"{n}\""))
             };
@@ -312,8 +312,8 @@ impl<'a> Walk<'a> {
             })
             .collect();
         self.problems.push(
-            Diagnostic::error(
-                "wrong-type",
+            Diagnostic::new(
+                Code::WrongType,
                 format!("{what} must be {}, but is {}", expected.join(" or "), node.value.kind()),
             )
             .at(Some(node.source.clone()))
@@ -328,7 +328,7 @@ fn mended() -> Value {
 }
 
 fn unquoted(node: &Node, digits: &str, what: &str) -> Diagnostic {
-    Diagnostic::error("invalid-account-id", format!("{what} must be quoted: an account id is text, not a number"))
+    Diagnostic::new(Code::InvalidAccountId, format!("{what} must be quoted: an account id is text, not a number"))
         .at(Some(node.source.clone()))
         .label("a number loses its leading zeros")
         .help(format!("write \"{digits:0>12}\""))

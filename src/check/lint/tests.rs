@@ -108,9 +108,9 @@ fn a_finding_is_accepted_at_its_entry_or_any_above_it_until_the_day() {
         let spec = spec(&text);
         let findings = check(&spec, vec![role(&spec)], None);
         let reasons: Vec<Option<&str>> =
-            findings.iter().filter(|f| f.code == "trust-oidc-no-sub").map(|f| f.accepted.as_deref()).collect();
+            findings.iter().filter(|f| f.code.as_str() == "trust-oidc-no-sub").map(|f| f.accepted.as_deref()).collect();
         assert_eq!(reasons, [accepted.then_some("known")], "{at} {until}");
-        let help = findings.iter().find(|f| f.code == "trust-oidc-no-sub").and_then(|f| f.help.clone());
+        let help = findings.iter().find(|f| f.code.as_str() == "trust-oidc-no-sub").and_then(|f| f.help.clone());
         let ended = help.unwrap_or_default().ends_with("; the acceptance ended on 2026-05-31");
         assert_eq!(ended, until == "2026-05-31", "{at} {until}");
     }
@@ -139,7 +139,7 @@ fn policies_of_a_role_are_looked_at_together() {
         ] } })
     };
     let wide = || resource("aws.iam.role_policy.r/wide", "r/wide", policy("s3:*", "Allow"));
-    let found = |resources| check(&spec, resources, None).iter().map(|f| f.code).collect::<Vec<_>>();
+    let found = |resources| check(&spec, resources, None).iter().map(|f| f.code.as_str()).collect::<Vec<_>>();
     assert!(found(vec![wide()]).contains(&"identity-service-wildcard"));
     let boundary = resource("aws.iam.policy.limit", "arn:limit", policy("s3:*", "Allow"));
     let limited = resource("aws.iam.role.r", "r", serde_json::json!({ "permissions_boundary": "arn:limit" }));

@@ -8,7 +8,7 @@ use super::family::{S3, regional_scopes};
 use super::key::Key;
 use crate::access::Chains;
 use crate::address::Scope;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::document::{Difference, Document};
 use crate::kind::{About, Class, Field, Home, Kind, Mutability, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
@@ -147,8 +147,8 @@ impl Kind for Bucket {
                 Some(Encryption::Kms(kms)) => {
                     let Some(arn) = desired_key(spec, facts, &kms.kms_key) else {
                         want.problem(
-                            Diagnostic::error(
-                                "key-not-found",
+                            Diagnostic::new(
+                                Code::KeyNotFound,
                                 format!(
                                     "bucket `{}` is to be encrypted with the key `{}`, which does not exist",
                                     bucket.name, kms.kms_key

@@ -10,7 +10,7 @@ use super::role::Role;
 use super::shared_document::{self, SharedDocument, managed_principals};
 use crate::access::{self, Chains};
 use crate::address::Scope;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
 use crate::iam::{Place, measure};
 use crate::kind::{About, Class, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
@@ -58,8 +58,8 @@ impl Kind for BucketPolicy {
             let size = measure(Place::BucketPolicy, &body.statements);
             if size.is_over() {
                 want.problem(
-                    Diagnostic::error(
-                        "policy-too-large",
+                    Diagnostic::new(
+                        Code::PolicyOverQuota,
                         format!(
                             "the grants on bucket `{}` need a bucket policy of {} bytes: at most {} are allowed",
                             bucket.name, size.used, size.quota

@@ -12,7 +12,7 @@ use super::role::Role;
 use super::shared_document::{self, SharedDocument, managed_principals};
 use crate::access::{self, Chains};
 use crate::address::Scope;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
 use crate::iam::{Place, measure};
 use crate::kind::{About, Class, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
@@ -51,8 +51,8 @@ impl Kind for KeyPolicy {
             let size = measure(Place::KeyPolicy, &body.statements);
             if size.is_over() {
                 want.problem(
-                    Diagnostic::error(
-                        "policy-too-large",
+                    Diagnostic::new(
+                        Code::PolicyOverQuota,
                         format!(
                             "the grants on buckets under key `{}` need a key policy of {} bytes: at most {} are allowed",
                             key.alias_name(),

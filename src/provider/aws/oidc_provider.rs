@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::family::{IAM, account_scopes};
 use crate::access::{Chains, Origin};
 use crate::address::Scope;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, Management, Spec};
@@ -63,8 +63,8 @@ impl Kind for OidcProvider {
             let Some(host) = facts.issuer_host(cluster) else {
                 if unknown.insert(cluster) {
                     want.problem(
-                        Diagnostic::error(
-                            "unknown-issuer",
+                        Diagnostic::new(
+                            Code::UnknownIssuer,
                             format!("the OIDC issuer of cluster `{cluster}` is not known, and its OIDC provider is named by it"),
                         )
                         .at(source)

@@ -9,7 +9,7 @@ use super::oidc_provider::OidcProvider;
 use super::policy::ManagedPolicy;
 use crate::access::{self, Chains, Origin};
 use crate::address::Scope;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::iam::Policy;
 use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
@@ -89,8 +89,8 @@ impl Kind for Role {
             let trust = access::role_trust(spec, facts, chains, key);
             if trust.is_empty() {
                 want.problem(
-                    Diagnostic::error(
-                        "nobody-trusted",
+                    Diagnostic::new(
+                        Code::NobodyTrusted,
                         format!("nobody may assume the role `{key}`: its trust policy would be empty"),
                     )
                     .at(source)

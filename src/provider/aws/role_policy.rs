@@ -9,7 +9,7 @@ use super::role::Role;
 use super::role_policy_attachment::RolePolicyAttachment;
 use crate::access::{self, Chains, INLINE_NAME};
 use crate::address::Scope;
-use crate::diagnostic::{Diagnostic, SourceRef};
+use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::iam::Policy;
 use crate::kind::{
     About, Class, Field, Home, Kind, Marked, NamedBy, OnLoss, OwnedBy, Part, Release, Wanted, Whole, Wish,
@@ -70,8 +70,8 @@ impl Kind for RolePolicy {
                 Ok(packed) => packed,
                 Err(error) => {
                     want.problem(
-                        Diagnostic::error(
-                            "policy-over-quota",
+                        Diagnostic::new(
+                            Code::PolicyOverQuota,
                             format!("the grants of role `{key}` are too large: {error}"),
                         )
                         .at(source)

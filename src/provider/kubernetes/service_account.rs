@@ -8,7 +8,7 @@ use super::namespace::{self, Namespace};
 use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
 use crate::access::{self, Chains};
 use crate::address::Scope;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::aws::role::Role;
 use crate::spec::{Facts, Identity, Manage, Spec};
@@ -71,7 +71,7 @@ impl Kind for ServiceAccount {
             let Some(role) = chains.roles().get(role_key) else { continue };
             if account.annotations.contains_key(PROJECT_MARK) {
                 want.problem(
-                    Diagnostic::error("wrong-value", format!("`{PROJECT_MARK}` marks what this project owns"))
+                    Diagnostic::new(Code::WrongValue, format!("`{PROJECT_MARK}` marks what this project owns"))
                         .at(spec.source(&["service_accounts", key, "annotations", PROJECT_MARK]))
                         .help("remove it here"),
                 );
@@ -649,7 +649,7 @@ mod tests {
             "  one: { cluster: prod, namespace: kserve, name: one, annotations: { bailiwick.dev/project: x } }\n",
         );
         assert!(found.is_empty());
-        assert_eq!(problems.iter().map(|p| p.code).collect::<Vec<_>>(), ["wrong-value"]);
+        assert_eq!(problems.iter().map(|p| p.code.as_str()).collect::<Vec<_>>(), ["wrong-value"]);
     }
 
     #[test]
@@ -658,7 +658,7 @@ mod tests {
         let facts = Facts::placeholders(&spec);
         let found: Vec<String> = access::findings(&spec, &facts, &access::lower(&spec))
             .into_iter()
-            .filter(|d| d.code == "annotate-service-account")
+            .filter(|d| d.code == Code::AnnotateServiceAccount)
             .map(|d| d.message)
             .collect();
         assert_eq!(

@@ -1,9 +1,13 @@
 //! Says something to a person about a place in a file.
 
+mod codes;
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use codes::{Area, Code, Named};
 
 /// How much a diagnostic or finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -26,9 +30,6 @@ impl fmt::Display for Severity {
         })
     }
 }
-
-/// A stable code such as `unknown-key`, by which people accept, search and document a diagnostic.
-pub type Code = &'static str;
 
 /// A place in a file. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
@@ -70,23 +71,17 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// An error.
+    /// A problem with the severity that its code has.
     #[must_use]
-    pub fn error(code: Code, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
-            severity: Severity::Error,
+            severity: code.severity(),
             message: message.into(),
             source: None,
             label: String::new(),
             help: None,
         }
-    }
-
-    /// A warning.
-    #[must_use]
-    pub fn warning(code: Code, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 
     /// The same with a place.

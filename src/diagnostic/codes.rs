@@ -1,0 +1,611 @@
+//! The registry of codes: every problem that Bailiwick can report, with its severity, title, meaning and fix.
+//!
+//! A code exists only here. `accept`, `--allow`, docs/findings.md and the SARIF rules read this table.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::{Severity, did_you_mean};
+use crate::iam::{self, Check};
+
+/// Part of docs/findings.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Area {
+    /// Files and YAML.
+    Files,
+    /// Keys, types and values of the spec.
+    Spec,
+    /// Names that AWS or Kubernetes would reject.
+    Names,
+    /// `accept` entries.
+    Accept,
+    /// Values that Bailiwick reads from AWS before it can plan.
+    Facts,
+    /// The compiled spec as a whole.
+    Plan,
+    /// Trust policies.
+    Trust,
+    /// Bucket and key policies.
+    Resource,
+    /// Policies of roles.
+    Identity,
+    /// Conditions in any policy.
+    Condition,
+    /// Any policy document.
+    Document,
+}
+
+impl Area {
+    /// All areas in the order of the documentation.
+    pub const ALL: [Self; 11] = [
+        Self::Files,
+        Self::Spec,
+        Self::Names,
+        Self::Accept,
+        Self::Facts,
+        Self::Plan,
+        Self::Trust,
+        Self::Resource,
+        Self::Identity,
+        Self::Condition,
+        Self::Document,
+    ];
+
+    /// The heading.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Files => "Files and YAML",
+            Self::Spec => "Keys, types and values",
+            Self::Names => "Names",
+            Self::Accept => "Accepted findings",
+            Self::Facts => "Values read from AWS",
+            Self::Plan => "Grants and plans",
+            Self::Trust => "Trust policies",
+            Self::Resource => "Bucket and key policies",
+            Self::Identity => "Policies of roles",
+            Self::Condition => "Conditions",
+            Self::Document => "Policy documents",
+        }
+    }
+}
+
+/// Whether an entry under `accept` or `--allow` can name a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// The spec is wrong and must be fixed.
+    Problem,
+    /// The spec works, but something about it deserves a decision.
+    Finding,
+    /// A finding that can be judged although the spec has other problems, so that one run shows both.
+    Quota,
+}
+
+/// Defines each code once: a code without a severity, title, meaning or fix does not compile.
+macro_rules! codes {
+    ($($area:ident { $(
+        $name:ident = $code:literal, $class:ident, $severity:ident {
+            title: $title:literal,
+            meaning: $meaning:literal,
+            fix: $fix:literal,
+        }
+    )* })*) => {
+        /// A stable code such as `unknown-key`, by which users accept, search for and look up a problem.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $($(#[doc = $title] $name,)*)*
+            /// A check of a single policy document.
+            Policy(Check),
+        }
+
+        /// The codes that are not checks of a policy document.
+        const OWN: &[Code] = &[$($(Code::$name,)*)*];
+
+        impl Code {
+            /// The code as text.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $($(Self::$name => $code,)*)*
+                    Self::Policy(check) => check.code(),
+                }
+            }
+
+            /// The severity, unless the circumstances of a finding change it.
+            #[must_use]
+            pub fn severity(self) -> Severity {
+                match self {
+                    $($(Self::$name => Severity::$severity,)*)*
+                    Self::Policy(check) => severity_of(check),
+                }
+            }
+
+            /// A short name for the problem.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self {
+                    $($(Self::$name => $title,)*)*
+                    Self::Policy(check) => check.title(),
+                }
+            }
+
+            /// What the problem means.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $($(Self::$name => $meaning,)*)*
+                    Self::Policy(check) => check.meaning(),
+                }
+            }
+
+            /// How to fix it.
+            #[must_use]
+            pub fn fix(self) -> &'static str {
+                match self {
+                    $($(Self::$name => $fix,)*)*
+                    Self::Policy(check) => check.hint(),
+                }
+            }
+
+            /// The part of the documentation that describes it.
+            #[must_use]
+            pub fn area(self) -> Area {
+                match self {
+                    $($(Self::$name => Area::$area,)*)*
+                    Self::Policy(check) => area_of(check),
+                }
+            }
+
+            fn class(self) -> Class {
+                match self {
+                    $($(Self::$name => Class::$class,)*)*
+                    // A plan reports the same condition as `policy-over-quota`.
+                    Self::Policy(Check::SizeQuota) => Class::Problem,
+                    Self::Policy(_) => Class::Finding,
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    Files {
+        UnreadableFile = "unreadable-file", Problem, Error {
+            title: "File cannot be read",
+            meaning: "A spec file or folder does not exist, is not a regular file, or Bailiwick may not read it.",
+            fix: "Pass the right path with `-f`, or create a spec with `bailiwick init`.",
+        }
+        FileTooLarge = "file-too-large", Problem, Error {
+            title: "File is too large",
+            meaning: "A spec file is larger than 16 MiB. Bailiwick does not parse it.",
+            fix: "Split the spec into several files.",
+        }
+        YamlSyntax = "yaml-syntax", Problem, Error {
+            title: "Invalid YAML",
+            meaning: "The file is not valid YAML, is not UTF-8 text, or its aliases expand to too many values.",
+            fix: "Correct the YAML at the place shown. Bailiwick checks the rest of the file once it parses.",
+        }
+        DuplicateKey = "duplicate-key", Problem, Error {
+            title: "Duplicate key",
+            meaning: "A map has the same key twice. One of the two values would be lost.",
+            fix: "Remove or rename one of the two.",
+        }
+    }
+    Spec {
+        UnknownKey = "unknown-key", Problem, Error {
+            title: "Unknown key",
+            meaning: "The spec format has no such key at this place.",
+            fix: "Correct the spelling, or remove the key. `bailiwick schema spec` prints the format.",
+        }
+        MissingKey = "missing-key", Problem, Error {
+            title: "Required key is missing",
+            meaning: "The entry does not work without this key.",
+            fix: "Add the key.",
+        }
+        WrongType = "wrong-type", Problem, Error {
+            title: "Wrong type of value",
+            meaning: "The value has another type than the key takes: text instead of a list, for example.",
+            fix: "Write a value of the type that the message names.",
+        }
+        WrongValue = "wrong-value", Problem, Error {
+            title: "Invalid value",
+            meaning: "The value has the right type, but it is not one that the key takes, or it has no effect here.",
+            fix: "Follow the help of the message, which lists the valid values or says what to change.",
+        }
+        InvalidAccountId = "invalid-account-id", Problem, Error {
+            title: "Invalid AWS account ID",
+            meaning: "An AWS account ID has exactly 12 digits. Without quotes YAML reads it as a number and drops leading zeros.",
+            fix: "Write the 12 digits in quotes: `id: \"111111111111\"`.",
+        }
+        DanglingReference = "dangling-reference", Problem, Error {
+            title: "Reference to a missing entry",
+            meaning: "The spec refers to an entry that is not in it.",
+            fix: "Correct the name, or add the entry to its section.",
+        }
+        DuplicateEntry = "duplicate-entry", Problem, Error {
+            title: "Entry listed twice",
+            meaning: "A list names the same thing more than once.",
+            fix: "Keep one of the two.",
+        }
+        SameObject = "same-object", Problem, Error {
+            title: "Two entries for one object",
+            meaning: "Two entries describe the same real object. Each would overwrite the other.",
+            fix: "Merge the two entries into one.",
+        }
+        SameAddress = "same-address", Problem, Error {
+            title: "Conflicting settings for one resource",
+            meaning: "Several entries lead to the same resource, such as a namespace, with different settings.",
+            fix: "Make the entries agree.",
+        }
+        Cycle = "cycle", Problem, Error {
+            title: "Dependency cycle",
+            meaning: "Entries depend on each other, so that Bailiwick cannot create any of them first.",
+            fix: "Remove one of the references on the path that the message shows.",
+        }
+        MissingPrefix = "missing-prefix", Problem, Error {
+            title: "Grant without a prefix",
+            meaning: "A grant must say which part of the bucket it covers. Bailiwick never assumes the whole bucket.",
+            fix: "Add `prefix: models/`, or `prefix: \"\"` for the whole bucket.",
+        }
+        LeadingSlash = "leading-slash", Problem, Error {
+            title: "Prefix starts with a slash",
+            meaning: "S3 keys do not start with a slash, so the grant would cover nothing.",
+            fix: "Remove the slash.",
+        }
+        TwoIdentities = "two-identities", Problem, Error {
+            title: "Grants need two target roles for one pod",
+            meaning: "A Pod Identity association has one target role, but the grants of the service account need roles in more than one account.",
+            fix: "Use the same `mode` for all grants of the service account, or split it into two service accounts.",
+        }
+        AmbiguousRole = "ambiguous-role", Problem, Error {
+            title: "Derived role has the name of an entry",
+            meaning: "The service account has no `role`, and the role that Bailiwick would derive for it is also an entry under `roles`.",
+            fix: "Set `role` in the service account, or rename one of the two.",
+        }
+        WrongAccount = "wrong-account", Problem, Error {
+            title: "Entry is in another account",
+            meaning: "The role, policy or cluster must be in the same account as the entry that uses it.",
+            fix: "Refer to an entry of the same account. Grants with `mode: assume_role` reach another account.",
+        }
+        KeyInOtherRegion = "key-in-other-region", Problem, Error {
+            title: "Bucket and key are in different regions",
+            meaning: "S3 encrypts a bucket only with a KMS key of the bucket's own region.",
+            fix: "Use a key of the bucket's region.",
+        }
+        AwsManagedKey = "aws-managed-key", Problem, Error {
+            title: "Key is managed by AWS",
+            meaning: "Nobody can change the key policy of an AWS managed key such as `aws/s3`, so its data cannot be shared across accounts.",
+            fix: "Use a customer managed key.",
+        }
+        StateInDoomedBucket = "state-in-doomed-bucket", Problem, Error {
+            title: "State is in a bucket that destroy deletes",
+            meaning: "The `backend` keeps the state in a bucket for which the spec says `on_destroy: delete`.",
+            fix: "Set `on_destroy: keep` for the bucket, or keep the state in another bucket.",
+        }
+        BodyNotSerialisable = "body-not-serialisable", Problem, Error {
+            title: "Resource cannot be written as a document",
+            meaning: "Bailiwick could not turn the resource into the document that it compares and stores. This is a bug in Bailiwick.",
+            fix: "Report the message together with the entry.",
+        }
+    }
+    Names {
+        InvalidName = "invalid-name", Problem, Error {
+            title: "Invalid name in the spec",
+            meaning: "The name of the project, or the key of an entry, has characters that addresses and tags cannot hold.",
+            fix: "Use letters, digits, hyphens and underscores, and start with a letter or digit.",
+        }
+        InvalidTag = "invalid-tag", Problem, Error {
+            title: "Invalid tag",
+            meaning: "AWS would reject the tag, or its prefix is reserved.",
+            fix: "Use letters, digits, spaces and `_.:/=+-@`. Do not start a key with `aws:` or `bailiwick:`.",
+        }
+        InvalidRegion = "invalid-region", Problem, Error {
+            title: "Invalid region",
+            meaning: "The text does not have the form of an AWS region.",
+            fix: "Write a region such as `us-west-2`.",
+        }
+        InvalidBucketName = "invalid-bucket-name", Problem, Error {
+            title: "Invalid bucket name",
+            meaning: "S3 would reject the bucket name.",
+            fix: "Use 3 to 63 lowercase letters, digits, hyphens and dots, and start and end with a letter or digit.",
+        }
+        InvalidAlias = "invalid-alias", Problem, Error {
+            title: "Invalid KMS alias",
+            meaning: "KMS would reject the alias.",
+            fix: "Use letters, digits, slashes, underscores and hyphens.",
+        }
+        InvalidClusterName = "invalid-cluster-name", Problem, Error {
+            title: "Invalid cluster name",
+            meaning: "EKS would reject the cluster name.",
+            fix: "Use 1 to 100 letters, digits, hyphens and underscores, and start with a letter or digit.",
+        }
+        InvalidIamName = "invalid-iam-name", Problem, Error {
+            title: "Invalid IAM name",
+            meaning: "IAM would reject the name of the role or policy.",
+            fix: "Use letters, digits and `_+=,.@-`, at most 64 for a role and 128 for a policy.",
+        }
+        InvalidIamPath = "invalid-iam-path", Problem, Error {
+            title: "Invalid IAM path",
+            meaning: "IAM would reject the path.",
+            fix: "Start and end the path with a slash: `/team/`.",
+        }
+        InvalidNamespace = "invalid-namespace", Problem, Error {
+            title: "Invalid namespace",
+            meaning: "Kubernetes would reject the namespace.",
+            fix: "Use 1 to 63 lowercase letters, digits and hyphens.",
+        }
+        InvalidServiceAccountName = "invalid-service-account-name", Problem, Error {
+            title: "Invalid service account name",
+            meaning: "Kubernetes would reject the name of the service account.",
+            fix: "Use lowercase letters, digits, hyphens and dots.",
+        }
+    }
+    Accept {
+        UnknownCode = "unknown-code", Problem, Error {
+            title: "Unknown code",
+            meaning: "An `accept` entry names a code that no finding has, so that it accepts nothing.",
+            fix: "Write one of the codes on this page.",
+        }
+        UnacceptableCode = "unacceptable-code", Problem, Error {
+            title: "Code cannot be accepted",
+            meaning: "An `accept` entry names an error of the spec. Only findings can be accepted; an error must be fixed.",
+            fix: "Remove the entry and fix the error.",
+        }
+        RetiredCode = "retired-code", Problem, Warning {
+            title: "Retired code",
+            meaning: "An `accept` entry names a finding by an earlier code. Bailiwick still understands it.",
+            fix: "Write the new code.",
+        }
+        UnknownPlace = "unknown-place", Problem, Error {
+            title: "Accepted place does not exist",
+            meaning: "The `at` of an `accept` entry is neither an entry of the spec nor the address of a resource, so that it accepts nothing.",
+            fix: "Write the path of an entry, such as `roles.loader`, or an address, such as `aws.iam.role.loader`. Remove the acceptance if the entry is gone.",
+        }
+    }
+    Facts {
+        ClusterUnreadable = "cluster-unreadable", Problem, Error {
+            title: "Cluster cannot be read",
+            meaning: "Bailiwick needs the OIDC issuer of the cluster and could not read it.",
+            fix: "Check that the cluster exists in the account and region of the spec, and allow `eks:DescribeCluster`.",
+        }
+        UnknownIssuer = "unknown-issuer", Problem, Error {
+            title: "OIDC issuer is unknown",
+            meaning: "The OIDC provider of a cluster is named after its issuer, which Bailiwick does not know.",
+            fix: "Check that the cluster exists, and allow `eks:DescribeCluster` on it.",
+        }
+        KeyUnreadable = "key-unreadable", Problem, Error {
+            title: "KMS key cannot be read",
+            meaning: "Bailiwick needs the ARN of the key and could not read it.",
+            fix: "Allow `kms:DescribeKey` on the key.",
+        }
+        KeyNotFound = "key-not-found", Problem, Error {
+            title: "KMS key does not exist",
+            meaning: "The account has no key with the alias that the spec names.",
+            fix: "Correct the alias, create the key and its alias first, or add `managed: true` so that Bailiwick creates it.",
+        }
+    }
+    Plan {
+        NobodyTrusted = "nobody-trusted", Problem, Error {
+            title: "Role that nothing can assume",
+            meaning: "The trust policy of the role would be empty.",
+            fix: "Name the role in a service account, add an entry under `trust`, or remove the role.",
+        }
+        InvalidPolicy = "invalid-policy", Problem, Error {
+            title: "Invalid policy document",
+            meaning: "AWS would reject a policy document of the spec.",
+            fix: "Correct the element that the message names.",
+        }
+        PolicyOverQuota = "policy-over-quota", Quota, Error {
+            title: "Policy is over the size quota",
+            meaning: "A policy, or the inline policies of a role together, would be larger than AWS accepts.",
+            fix: "Grant fewer or shorter prefixes, let pods share a role, split the grants over several roles, or use `mode: assume_role`.",
+        }
+        TooManyAttachments = "too-many-attachments", Quota, Error {
+            title: "Too many managed policies on a role",
+            meaning: "IAM attaches at most 10 managed policies to a role.",
+            fix: "Attach fewer policies, or split the grants over several roles.",
+        }
+        Lockout = "lockout", Finding, Error {
+            title: "Policy would lock out the caller",
+            meaning: "After the change, the identity that applies it could not change the bucket or key policy any more.",
+            fix: "Exclude that identity from the Deny statement, or allow it to change the policy.",
+        }
+        UnmanagedBucketPolicy = "unmanaged-bucket-policy", Finding, Warning {
+            title: "Bucket policy must be changed by its owner",
+            meaning: "A grant needs statements in the policy of a bucket with `managed: false`. It gives no access until the owner adds them.",
+            fix: "Give the statements in the message to the owner, or set `managed: true`.",
+        }
+        UnmanagedRole = "unmanaged-role", Finding, Warning {
+            title: "Role policy must be changed by its owner",
+            meaning: "A grant needs statements in a policy of a role with `managed: false`. It gives no access until the owner adds them.",
+            fix: "Give the statements in the message to the owner, or set `managed: true`.",
+        }
+        UnmanagedRoleTrust = "unmanaged-role-trust", Finding, Warning {
+            title: "Trust policy must be changed by its owner",
+            meaning: "Pods use a role with `managed: false`. They cannot assume it until the owner adds the statements to its trust policy.",
+            fix: "Give the statements in the message to the owner, or set `managed: true`.",
+        }
+        AnnotateServiceAccount = "annotate-service-account", Finding, Warning {
+            title: "Service account must be annotated by its owner",
+            meaning: "The service account has `manage: none`. Its pods do not get the role until somebody annotates it.",
+            fix: "Run the commands in the message, or set `manage: annotation`.",
+        }
+        PrefixWithoutSlash = "prefix-without-slash", Finding, Warning {
+            title: "Prefix does not end with a slash",
+            meaning: "A prefix is compared as text: `models` also covers `models-private/`.",
+            fix: "End the prefix with a slash. Accept the finding if the prefix is meant to match part of a name.",
+        }
+        RoleChainingInClient = "role-chaining-in-client", Finding, Warning {
+            title: "Pods must assume the second role themselves",
+            meaning: "IRSA gives pods their first role only. With `mode: assume_role` the program in the pod must assume the target role, which KServe's storage initializer cannot.",
+            fix: "Use `mode: direct`, or `identity: pod_identity`, which assumes the target role for the pod.",
+        }
+    }
+}
+
+/// Codes of earlier versions and what replaced them.
+const RETIRED: &[(&str, Code)] = &[("policy-too-large", Code::PolicyOverQuota)];
+
+/// What the text of a code means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A finding that can be accepted or allowed.
+    Finding(Code),
+    /// An earlier code of a finding.
+    Retired(Code),
+    /// An error of the spec, which can only be fixed.
+    Problem(Code),
+    /// No code has this name. This one may be meant.
+    Unknown(Option<Code>),
+}
+
+impl Code {
+    /// All codes in the order of the documentation.
+    pub fn all() -> impl Iterator<Item = Self> {
+        OWN.iter().copied().chain(Check::all().map(Self::Policy))
+    }
+
+    /// The codes of earlier versions, each with the one that replaced it.
+    pub fn retired() -> impl Iterator<Item = (&'static str, Self)> {
+        RETIRED.iter().copied()
+    }
+
+    /// Looks up the text of a code.
+    #[must_use]
+    pub fn named(text: &str) -> Named {
+        if let Some(code) = Self::all().find(|code| code.as_str() == text) {
+            return if code.is_finding() { Named::Finding(code) } else { Named::Problem(code) };
+        }
+        if let Some((_, code)) = RETIRED.iter().find(|(retired, _)| *retired == text) {
+            return Named::Retired(*code);
+        }
+        let near = did_you_mean(text, Self::all().filter(|code| code.is_finding()).map(Self::as_str));
+        Named::Unknown(near.and_then(|near| Self::all().find(|code| code.as_str() == near)))
+    }
+
+    /// Whether a spec can accept it and `--allow` can name it.
+    #[must_use]
+    pub fn is_finding(self) -> bool {
+        self.class() != Class::Problem
+    }
+
+    /// Whether it can be judged although the spec has other problems.
+    #[must_use]
+    pub fn is_judged_early(self) -> bool {
+        self.class() == Class::Quota
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl From<Check> for Code {
+    fn from(check: Check) -> Self {
+        Self::Policy(check)
+    }
+}
+
+/// The checks of single documents have a finer scale.
+fn severity_of(check: Check) -> Severity {
+    match check.severity() {
+        iam::Severity::Error | iam::Severity::Critical => Severity::Error,
+        iam::Severity::High | iam::Severity::Medium | iam::Severity::Warning => Severity::Warning,
+        iam::Severity::Low | iam::Severity::Info => Severity::Info,
+    }
+}
+
+fn area_of(check: Check) -> Area {
+    match check {
+        Check::TrustOidcNoSub
+        | Check::TrustOidcNoAud
+        | Check::TrustOidcSubWildcard
+        | Check::TrustOidcSubForm
+        | Check::TrustOidcWeakOperator
+        | Check::TrustGithubNoSub
+        | Check::TrustWildcardPrincipal
+        | Check::TrustCrossAccountRoot
+        | Check::TrustMismatchedAction
+        | Check::TrustForbiddenElement
+        | Check::ServicePrincipalNoSource
+        | Check::PrincipalOrphanId => Area::Trust,
+        Check::ResourcePublic
+        | Check::ResourcePublicWrite
+        | Check::ResourceAllowNotprincipal
+        | Check::ResourceCrossAccount
+        | Check::S3NoTlsDeny
+        | Check::ResourceLockout
+        | Check::KmsWildcardPrincipal
+        | Check::ResourceOtherArn => Area::Resource,
+        Check::IdentityAdmin
+        | Check::IdentityServiceWildcard
+        | Check::IdentityPrivilegeEscalation
+        | Check::IdentityPassroleWildcard
+        | Check::IdentityAssumeRoleWildcard
+        | Check::IdentityAllowNotElement
+        | Check::IdentityDataExfiltration
+        | Check::IdentityCredentialsExposure
+        | Check::IdentityPermissionsManagement => Area::Identity,
+        Check::ConditionForallvalues
+        | Check::ConditionWildcardWithoutLike
+        | Check::ConditionPrivateSourceIp
+        | Check::ConditionTypeMismatch
+        | Check::ConditionUnknownKey
+        | Check::ConditionBadMfa => Area::Condition,
+        Check::SyntaxError
+        | Check::ActionUnknown
+        | Check::ResourceMismatch
+        | Check::VariableWithoutVersion
+        | Check::SizeQuota
+        | Check::Redundant => Area::Document,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_is_unique_and_described() {
+        let mut seen = BTreeSet::new();
+        for code in Code::all() {
+            let text = code.as_str();
+            assert!(seen.insert(text), "{text} is defined twice");
+            assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{text}");
+            let first_is_capital = |t: &str| t.chars().next().is_some_and(|c| c.is_ascii_uppercase());
+            assert!(first_is_capital(code.title()) && !code.title().ends_with('.'), "{text}: {}", code.title());
+            for sentence in [code.meaning(), code.fix()] {
+                assert!(sentence.len() > 5, "{text}: {sentence}");
+            }
+        }
+        for (retired, code) in Code::retired() {
+            assert!(!seen.contains(retired) && code.is_finding(), "{retired}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_found_by_its_text_and_a_near_one_is_suggested() {
+        assert_eq!(Code::named("trust-oidc-no-sub"), Named::Finding(Code::Policy(Check::TrustOidcNoSub)));
+        assert_eq!(Code::named("policy-too-large"), Named::Retired(Code::PolicyOverQuota));
+        assert_eq!(Code::named("yaml-syntax"), Named::Problem(Code::YamlSyntax));
+        assert_eq!(Code::named("trust-oidc-no-sup"), Named::Unknown(Some(Code::Policy(Check::TrustOidcNoSub))));
+        assert_eq!(Code::named("no-such-code"), Named::Unknown(None));
+    }
+
+    #[test]
+    fn what_is_too_large_is_judged_early_and_nothing_else() {
+        let early: Vec<_> = Code::all().filter(|code| code.is_judged_early()).map(Code::as_str).collect();
+        assert_eq!(early, ["policy-over-quota", "too-many-attachments"]);
+    }
+}
