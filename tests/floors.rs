@@ -2,6 +2,8 @@
 //! named doors.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
+#[path = "support/mentions.rs"]
+mod mentions;
 #[path = "support/source.rs"]
 mod source;
 
@@ -9,7 +11,8 @@ use std::fs;
 
 use proc_macro2::TokenTree;
 
-use source::{Mention, Source, each_token, line, mentions, root, sources};
+use mentions::{Mention, each_token, mentions};
+use source::{Source, line, root, sources};
 
 /// Module, floor, and its row inside the floor. Inside floor 2 a module imports from earlier rows only; elsewhere what
 /// a module may import of its own floor is in `SIDEWAYS`.

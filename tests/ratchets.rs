@@ -1,0 +1,258 @@
+//! Counts of the sources that may only fall. A count above its ceiling fails, and so does one below it: then the ceiling
+//! comes down with it, in the same commit. `cargo test --test ratchets -- --nocapture` prints them all.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test ends where it fails"
+)]
+
+#[path = "support/census.rs"]
+mod census;
+#[path = "support/source.rs"]
+mod source;
+
+use bailiwick::provider;
+
+use census::{Census, Offender};
+use source::{Source, sources};
+
+/// A count, what it may be today, and what it is meant to become.
+struct Ratchet {
+    name: &'static str,
+    /// What is counted.
+    what: &'static str,
+    ceiling: usize,
+    aim: usize,
+    line: u32,
+}
+
+const fn ratchet(name: &'static str, what: &'static str, ceiling: usize, aim: usize, line: u32) -> Ratchet {
+    Ratchet { name, what, ceiling, aim, line }
+}
+
+// The last two numbers of each: the ceiling, which is today's count, and the aim.
+const KIND_NAMES: Ratchet = ratchet("KIND_NAMES", "kind names as text outside provider/", 32, 0, line!());
+const FIELD_READS: Ratchet = ratchet("FIELD_READS", "body fields read by name outside provider/", 45, 0, line!());
+const LONG_FUNCTIONS: Ratchet = ratchet("LONG_FUNCTIONS", "functions of more than 60 lines", 24, 5, line!());
+const MANY_PARAMETERS: Ratchet = ratchet("MANY_PARAMETERS", "functions with more than 6 parameters", 4, 0, line!());
+const LONG_FILES: Ratchet = ratchet("LONG_FILES", "files of more than 800 lines", 6, 0, line!());
+const SHARED_NAMES: Ratchet = ratchet("SHARED_NAMES", "type names with more than one definition", 45, 12, line!());
+
+impl Ratchet {
+    /// The line that `--nocapture` prints, or what has to be done.
+    fn hold(&self, found: &[Offender]) -> Result<String, String> {
+        let Self { name, what, ceiling, aim, line } = self;
+        let count = found.len();
+        let summary = format!("{count:>4} {what} (ceiling {ceiling}, aim {aim})");
+        let place = format!("{}:{line}", file!());
+        if count > *ceiling {
+            let list: Vec<String> = found.iter().map(|o| format!("  {}: {}", o.place, o.what)).collect();
+            let rule = format!("the count may not rise above the ceiling {ceiling} of {name} ({place}):");
+            return Err(format!("{summary}\n{rule}\n{}", list.join("\n")));
+        }
+        if count < *ceiling {
+            return Err(format!(
+                "{summary}\nlower the ceiling to {count}: {place}, in {name}, {ceiling} becomes {count}"
+            ));
+        }
+        Ok(summary)
+    }
+}
+
+#[test]
+fn counts_only_fall() {
+    let kinds = provider::kinds();
+    let names: Vec<&str> = kinds.all().map(|kind| kind.about().name).collect();
+    assert!(!names.is_empty());
+    let census = Census::of(sources("src"));
+    let held = [
+        KIND_NAMES.hold(&census.kind_names(&names)),
+        FIELD_READS.hold(&census.field_reads()),
+        LONG_FUNCTIONS.hold(&census.long_functions()),
+        MANY_PARAMETERS.hold(&census.many_parameters()),
+        LONG_FILES.hold(&census.long_files()),
+        SHARED_NAMES.hold(&census.shared_names()),
+    ];
+    for line in &held {
+        println!("{}", line.as_ref().unwrap_or_else(|e| e));
+    }
+    let wrong: Vec<String> = held.into_iter().filter_map(Result::err).collect();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a_count_off_its_ceiling_fails_and_says_what_to_do() {
+    let ratchet = Ratchet { name: "EGGS", what: "eggs", ceiling: 1, aim: 0, line: 7 };
+    let egg = |line: u8| Offender { place: format!("src/nest.rs:{line}"), what: "an egg".into() };
+    assert_eq!(ratchet.hold(&[egg(1)]).unwrap(), "   1 eggs (ceiling 1, aim 0)");
+    assert_eq!(
+        ratchet.hold(&[egg(1), egg(2)]).unwrap_err(),
+        format!(
+            "   2 eggs (ceiling 1, aim 0)\nthe count may not rise above the ceiling 1 of EGGS ({}:7):\n  \
+             src/nest.rs:1: an egg\n  src/nest.rs:2: an egg",
+            file!()
+        )
+    );
+    assert_eq!(
+        ratchet.hold(&[]).unwrap_err(),
+        format!("   0 eggs (ceiling 1, aim 0)\nlower the ceiling to 0: {}:7, in EGGS, 1 becomes 0", file!())
+    );
+}
+
+/// The offenders of made-up sources, each as `file:line: what`.
+fn offenders(sources: &[(&str, &str)], count: impl Fn(&Census) -> Vec<Offender>) -> Vec<String> {
+    let census = Census::of(sources.iter().map(|(place, text)| Source::new(place, *text)).collect());
+    count(&census).into_iter().map(|o| format!("{}: {}", o.place.trim_start_matches("src/"), o.what)).collect()
+}
+
+#[test]
+fn kind_names_are_counted() {
+    let count = |census: &Census| census.kind_names(&["aws.iam.role", "aws.s3.bucket", "kubernetes.namespace"]);
+    let text = r#"
+const ROLE: &str = "aws.iam.role";
+fn f(kind: &str) -> bool {
+    matches!(kind, "aws.iam.role" | r"aws.s3.bucket") || kind.starts_with("aws.iam.") || kind.starts_with("kubernetes.")
+}
+/// Of "aws.iam.role".
+#[error("no aws.s3.bucket:x in `aws.iam.role`.")]
+struct E; // "aws.iam.role"
+fn g() { format!("aws.iam.role.{}", 1); ["aws.iam"]; ["aws.iam.roles", "my.aws.iam.role", "aws", "aws.iam.role_policy"]; }
+#[cfg(test)]
+mod tests { const ROLE: &str = "aws.iam.role"; }
+"#;
+    let expected = [
+        r#"a.rs:2: "aws.iam.role""#,
+        r#"a.rs:4: "aws.iam.role""#,
+        r#"a.rs:4: "aws.s3.bucket""#,
+        r#"a.rs:4: "aws.iam.""#,
+        r#"a.rs:4: "kubernetes.""#,
+        r#"a.rs:7: "aws.s3.bucket""#,
+        r#"a.rs:7: "aws.iam.role""#,
+        r#"a.rs:9: "aws.iam.role.""#,
+        r#"a.rs:9: "aws.iam""#,
+    ];
+    assert_eq!(offenders(&[("src/a.rs", text), ("src/provider/aws/role.rs", text)], count), expected);
+}
+
+#[test]
+fn fields_read_by_name_are_counted() {
+    let text = r#"
+pub fn text(body: &Document, field: &str) -> String { body.field(field).unwrap_or_default() }
+fn policy(body: &Document, name: &str) -> Option<Policy> { let found = body.field::<Policy>(name); found }
+fn either(body: &Document, a: &str) -> String { text(body, a) }
+fn f(body: &Document) {
+    text(body, "arn");
+    policy(body, "trust");
+    either(body, ARN);
+    body.field::<BTreeMap<String, Vec<u8>>>("tags");
+    assert!(matches!(body.field("blocked"), Some(true)));
+    body.field(UNIQUE_ID);
+    for field in ["a", "b"] { body.field::<bool>(field); }
+    Document::field(body, "arn");
+}
+impl Site {
+    fn new(body: &Document, field: &str) -> Self { Self(body.field(field)) }
+    fn get(&self, field: &str) -> String { self.body.field(field) }
+    fn all(&self) { Self::new(self.body, "own"); self.get("got"); Other::new(body, "none"); get("none"); Self::text(body, "none"); }
+}
+fn g(path: &FieldPath, f: &mut DebugStruct) { path.field(); f.field("name", &1); self.text("one"); either("one") }
+#[cfg(test)]
+mod tests { fn f(body: &Document) { body.field::<bool>("arn"); text(body, "arn"); } }
+"#;
+    let other = "fn f(body: &Document) { a::text(body, \"url\"); policy(body, \"url\"); }";
+    let expected = [
+        r#"a.rs:6: text(body, "arn")"#,
+        r#"a.rs:7: policy(body, "trust")"#,
+        r"a.rs:8: either(body, ARN)",
+        r#"a.rs:9: field("tags")"#,
+        r#"a.rs:10: field("blocked")"#,
+        r"a.rs:11: field(UNIQUE_ID)",
+        r"a.rs:12: field(field)",
+        r"a.rs:13: Document::field(..)",
+        r#"a.rs:18: new(self.body, "own")"#,
+        r#"a.rs:18: get("got")"#,
+        r#"b.rs:1: text(body, "url")"#,
+    ];
+    let sources = [("src/a.rs", text), ("src/b.rs", other), ("src/provider/c.rs", text)];
+    assert_eq!(offenders(&sources, Census::field_reads), expected);
+}
+
+#[test]
+fn long_functions_are_counted() {
+    let lines = |n: usize| "\n".repeat(n);
+    let text = format!(
+        "fn fits() {{{}}}\nfn long() {{{}}}\nimpl A {{\n    /// Long.\n    pub async fn method(\n        &self,\n    ) {{{}}}\n}}\n\
+         trait T {{ fn given() {{{}}} fn asked(); }}\n#[cfg(test)]\nfn test() {{{}}}\n\
+         impl A {{ #[cfg(test)]\nfn test() {{{}}} }}\n#[cfg(all(test, feature = \"aws\"))]\nmod tests {{ fn f() {{{}}} }}\n\
+         #[cfg(any(test, feature = \"aws\"))]\nfn mixed() {{{}}}",
+        lines(59),
+        lines(60),
+        lines(58),
+        lines(60),
+        lines(60),
+        lines(60),
+        lines(60),
+        lines(60)
+    );
+    let expected = [
+        "a.rs:61: `long` has 61 lines",
+        "a.rs:124: `method` has 61 lines",
+        "a.rs:186: `given` has 61 lines",
+        "a.rs:434: `mixed` has 61 lines",
+    ];
+    assert_eq!(offenders(&[("src/a.rs", &text)], Census::long_functions), expected);
+}
+
+#[test]
+fn many_parameters_are_counted() {
+    let text = "fn six(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8) {}
+fn seven(a: u8, b: u8, c: u8, d: u8, e: u8, (f, g): (u8, u8), h: u8) {}
+impl A { fn six(&self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8) {} }
+impl A { fn eight(&mut self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) {} }
+trait T { fn asked(self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8); }
+fn outer() { fn inner(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8) {} }
+#[cfg(test)] fn test(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8) {}
+";
+    let expected = [
+        "a.rs:2: `seven` has 7 parameters",
+        "a.rs:4: `eight` has 8 parameters",
+        "a.rs:5: `asked` has 7 parameters",
+        "a.rs:6: `inner` has 7 parameters",
+    ];
+    assert_eq!(offenders(&[("src/a.rs", text)], Census::many_parameters), expected);
+}
+
+#[test]
+fn long_files_are_counted_without_their_tests() {
+    let long = "//\n".repeat(801);
+    let tested = format!("{}/// Tests.\n#[cfg(test)]\nmod tests {{\n{}}}\n", "//\n".repeat(800), "//\n".repeat(9));
+    let sources = [
+        ("src/a.rs", long.as_str()),
+        ("src/b.rs", &tested),
+        ("src/c.rs", &"//\n".repeat(800)),
+        ("src/d/mod.rs", "#[cfg(test)]\nmod twin;\nmod other;"),
+        ("src/d/twin.rs", &long),
+        ("src/d/twin/inner.rs", &long),
+        ("src/d/tests.rs", &long),
+        ("src/d/tests/more.rs", &long),
+        ("src/d/other.rs", &long),
+    ];
+    assert_eq!(offenders(&sources, Census::long_files), ["a.rs:1: 801 lines", "d/other.rs:1: 801 lines"]);
+}
+
+#[test]
+fn shared_names_are_counted() {
+    let sources = [
+        (
+            "src/a.rs",
+            "struct Key;\nenum Role {}\ntrait Once {}\n#[cfg(test)] struct Once;\nimpl T for Key { type Role = u8; }",
+        ),
+        ("src/b/c.rs", "fn f() { struct Key; }\nmod inner { type Role = u8; }\nuse crate::a::Once;"),
+        ("src/b/tests.rs", "struct Once;"),
+        ("src/provider/d.rs", "trait Key {}"),
+    ];
+    let expected = ["a.rs:1: `Key`, also src/b/c.rs:1, src/provider/d.rs:1", "a.rs:2: `Role`, also src/b/c.rs:2"];
+    assert_eq!(offenders(&sources, Census::shared_names), expected);
+}

@@ -1,0 +1,461 @@
+//! Counts of what the sources ought to have less of. Each is a function of sources, so that it can be tried on made-up ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use proc_macro2::{Delimiter, TokenTree};
+use syn::spanned::Spanned as _;
+use syn::visit::{self, Visit};
+
+use crate::source::{Source, is_documentation, is_ident, is_path_separator, is_punct, line, text_of};
+
+const LONGEST_FUNCTION: usize = 60;
+const MOST_PARAMETERS: usize = 6;
+const LONGEST_FILE: usize = 800;
+
+/// One place that a count counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Offender {
+    /// File and line.
+    pub place: String,
+    pub what: String,
+}
+
+/// Sources without their tests, and what their trees hold.
+pub struct Census {
+    files: Vec<File>,
+}
+
+struct File {
+    source: Source,
+    tests: Vec<RangeInclusive<usize>>,
+    functions: Vec<Function>,
+    types: Vec<(String, usize)>,
+}
+
+struct Function {
+    name: String,
+    lines: RangeInclusive<usize>,
+    /// The names of the parameters but `self`; a pattern has none.
+    parameters: Vec<Option<String>>,
+    /// The type or trait that it belongs to.
+    owner: Option<String>,
+    private: bool,
+}
+
+impl Census {
+    /// Reads sources. What only tests are compiled with does not count: items under `#[cfg(test)]`, the files of modules
+    /// that are declared so, files `tests.rs`, and folders `tests/`.
+    pub fn of(sources: Vec<Source>) -> Self {
+        let mut files = Vec::new();
+        let mut only_for_tests = Vec::new();
+        for source in sources {
+            let mut reader = Reader { module: source.module.clone(), ..Reader::default() };
+            reader.visit_file(&source.tree());
+            only_for_tests.extend(reader.modules);
+            files.push(File { source, tests: reader.tests, functions: reader.functions, types: reader.types });
+        }
+        files.retain(|file| {
+            let module = &file.source.module;
+            !module.iter().any(|part| part == "tests") && !only_for_tests.iter().any(|path| module.starts_with(path))
+        });
+        Self { files }
+    }
+
+    fn outside_providers(&self) -> impl Iterator<Item = &File> {
+        self.files.iter().filter(|file| file.source.top() != "provider")
+    }
+
+    /// String literals outside `provider/` in which a word is the name of a registered kind, or a beginning of such names
+    /// of two parts or with a dot behind it (`aws.iam`, `kubernetes.`); one for each such word.
+    pub fn kind_names(&self, kinds: &[&str]) -> Vec<Offender> {
+        let mut beginnings = BTreeSet::new();
+        for kind in kinds {
+            for (at, _) in kind.match_indices('.') {
+                beginnings.insert(&kind[..=at]);
+                if kind[..at].contains('.') {
+                    beginnings.insert(&kind[..at]);
+                }
+            }
+        }
+        let tells = |word: &&str| kinds.contains(&word.trim_end_matches('.')) || beginnings.contains(word);
+        let mut found = Vec::new();
+        for file in self.outside_providers() {
+            file.each(&mut |trees, at| {
+                let Some(text) = text_of(&trees[at]) else { return };
+                for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).filter(tells) {
+                    found.push(file.offender(line(&trees[at]), format!("{word:?}")));
+                }
+            });
+        }
+        found
+    }
+
+    /// Calls outside `provider/` of `.field(x)`, `.field::<T>(x)` or `Document::field(..)`, except where `x` is a parameter
+    /// of the function around it: then each call that hands that function a literal, or anything but a parameter of its own,
+    /// counts instead (a private function is looked for in its own file).
+    pub fn field_reads(&self) -> Vec<Offender> {
+        let mut readers: Vec<Forwards> = Vec::new();
+        // Once for each call from forwarder to forwarder, and once more, in which no new one is found.
+        loop {
+            let known = readers.len();
+            let mut found = Vec::new();
+            for file in self.outside_providers() {
+                file.each(&mut |trees, at| {
+                    let Some((name, parameter, shown)) = file.reads(trees, at, &readers) else { return };
+                    let number = line(&trees[at]);
+                    let around = file.around(number);
+                    let forwarded = around.zip(parameter).and_then(|(function, parameter)| {
+                        let index = function.parameters.iter().position(|p| p.as_ref() == Some(&parameter))?;
+                        Some((function, index))
+                    });
+                    match forwarded {
+                        None => {
+                            found.push(file.offender(number, format!("{name}({shown})")));
+                        }
+                        Some((function, index)) => {
+                            let forwards = Forwards {
+                                name: function.name.clone(),
+                                owner: function.owner.clone(),
+                                index,
+                                parameters: function.parameters.len(),
+                                only_in: function.private.then(|| file.source.place.clone()),
+                            };
+                            if !readers.contains(&forwards) {
+                                readers.push(forwards);
+                            }
+                        }
+                    }
+                });
+            }
+            if readers.len() == known {
+                return found;
+            }
+        }
+    }
+
+    /// Functions and methods that take more than 60 lines from `fn` to the closing brace.
+    pub fn long_functions(&self) -> Vec<Offender> {
+        self.functions(|function| {
+            let lines = function.lines.clone().count();
+            (lines > LONGEST_FUNCTION).then(|| format!("`{}` has {lines} lines", function.name))
+        })
+    }
+
+    /// Functions and methods with more than 6 parameters; `self` is none.
+    pub fn many_parameters(&self) -> Vec<Offender> {
+        self.functions(|function| {
+            let parameters = function.parameters.len();
+            (parameters > MOST_PARAMETERS).then(|| format!("`{}` has {parameters} parameters", function.name))
+        })
+    }
+
+    /// Files of more than 800 lines.
+    pub fn long_files(&self) -> Vec<Offender> {
+        self.files
+            .iter()
+            .filter_map(|file| {
+                let lines = (1..=file.source.text.lines().count()).filter(|n| !file.is_test(*n)).count();
+                (lines > LONGEST_FILE).then(|| file.offender(1, format!("{lines} lines")))
+            })
+            .collect()
+    }
+
+    /// Names that more than one struct, enum, union, trait or type alias of the crate has.
+    pub fn shared_names(&self) -> Vec<Offender> {
+        let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for file in &self.files {
+            for (name, line) in &file.types {
+                places.entry(name).or_default().push(format!("{}:{line}", file.source.place));
+            }
+        }
+        places
+            .into_iter()
+            .filter(|(_, places)| places.len() > 1)
+            .map(|(name, places)| Offender {
+                place: places[0].clone(),
+                what: format!("`{name}`, also {}", places[1..].join(", ")),
+            })
+            .collect()
+    }
+
+    fn functions(&self, mut judge: impl FnMut(&Function) -> Option<String>) -> Vec<Offender> {
+        let mut found = Vec::new();
+        for file in &self.files {
+            for function in &file.functions {
+                found.extend(judge(function).map(|what| file.offender(*function.lines.start(), what)));
+            }
+        }
+        found
+    }
+}
+
+/// A function that reads the field which one of its parameters names.
+#[derive(PartialEq, Eq)]
+struct Forwards {
+    name: String,
+    owner: Option<String>,
+    index: usize,
+    parameters: usize,
+    only_in: Option<String>,
+}
+
+impl File {
+    fn offender(&self, line: usize, what: String) -> Offender {
+        Offender { place: format!("{}:{line}", self.source.place), what }
+    }
+
+    fn is_test(&self, line: usize) -> bool {
+        self.tests.iter().any(|lines| lines.contains(&line))
+    }
+
+    /// The innermost function around a line.
+    fn around(&self, line: usize) -> Option<&Function> {
+        let around = self.functions.iter().filter(|f| f.lines.contains(&line));
+        around.min_by_key(|f| f.lines.end() - f.lines.start())
+    }
+
+    /// Calls `visit` with every token outside tests and documentation: those beside it, and where it stands among them.
+    fn each(&self, visit: &mut impl FnMut(&[TokenTree], usize)) {
+        self.each_of(&self.source.tokens().into_iter().collect::<Vec<_>>(), visit);
+    }
+
+    fn each_of(&self, trees: &[TokenTree], visit: &mut impl FnMut(&[TokenTree], usize)) {
+        let mut at = 0;
+        while let Some(tree) = trees.get(at) {
+            if is_documentation(&trees[at..]) {
+                at += if is_punct(trees.get(at + 1), '!') { 3 } else { 2 };
+                continue;
+            }
+            // A test's line may be that of its module's brace, which belongs to the test too.
+            if !self.is_test(line(tree)) {
+                visit(trees, at);
+                if let TokenTree::Group(group) = tree {
+                    self.each_of(&group.stream().into_iter().collect::<Vec<_>>(), visit);
+                }
+            }
+            at += 1;
+        }
+    }
+
+    /// What is called at a token, if that reads a field: the function's name, the parameter that names the field, if it is
+    /// nothing but a name, and the arguments as they are written.
+    fn reads(&self, trees: &[TokenTree], at: usize, readers: &[Forwards]) -> Option<(String, Option<String>, String)> {
+        let TokenTree::Ident(ident) = &trees[at] else { return None };
+        let name = ident.to_string();
+        if name == "fn" || (at > 0 && is_ident(trees.get(at - 1), "fn")) {
+            return None;
+        }
+        if name == "Document" && is_path_separator(trees, at + 1) && is_ident(trees.get(at + 3), "field") {
+            return Some(("Document::field".into(), None, "..".into()));
+        }
+        let arguments = arguments(trees, at + 1)?;
+        let method = at > 0 && is_punct(trees.get(at - 1), '.');
+        let index = if name == "field" && method && arguments.len() == 1 {
+            0
+        } else {
+            let here = |f: &&Forwards| f.only_in.as_ref().is_none_or(|place| *place == self.source.place);
+            let same = |f: &&Forwards| f.name == name && f.parameters == arguments.len();
+            let qualified = at >= 3 && is_path_separator(trees, at - 2);
+            let qualifier = if qualified { trees.get(at - 3).map(ToString::to_string) } else { None };
+            let belongs = |f: &&Forwards| match (&f.owner, &qualifier) {
+                (Some(owner), Some(qualifier)) => qualifier == owner || qualifier == "Self",
+                (Some(_), None) => method,
+                (None, Some(qualifier)) => !qualifier.starts_with(char::is_uppercase),
+                (None, None) => !method,
+            };
+            readers.iter().filter(here).filter(belongs).find(same)?.index
+        };
+        let parameter = match arguments.get(index)?.as_slice() {
+            [TokenTree::Ident(parameter)] => Some(parameter.to_string()),
+            _ => None,
+        };
+        let shown: Vec<String> =
+            arguments.iter().map(|argument| argument.iter().map(ToString::to_string).collect::<String>()).collect();
+        Some((name, parameter, shown.join(", ")))
+    }
+}
+
+/// The arguments of the call whose parentheses, or `::<..>` before them, stand at an index.
+fn arguments(trees: &[TokenTree], mut at: usize) -> Option<Vec<Vec<TokenTree>>> {
+    if is_path_separator(trees, at) && is_punct(trees.get(at + 2), '<') {
+        let mut depth = 0_usize;
+        at += 2;
+        loop {
+            match trees.get(at)? {
+                TokenTree::Punct(p) if p.as_char() == '<' => depth += 1,
+                TokenTree::Punct(p) if p.as_char() == '>' => depth -= 1,
+                _ => {}
+            }
+            at += 1;
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    match trees.get(at)? {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::Parenthesis => {
+            let inside: Vec<TokenTree> = group.stream().into_iter().collect();
+            let parts = inside.split(|t| is_punct(Some(t), ',')).map(<[TokenTree]>::to_vec);
+            Some(parts.filter(|part| !part.is_empty()).collect())
+        }
+        _ => None,
+    }
+}
+
+/// Reads a tree: its tests, functions and types.
+#[derive(Default)]
+struct Reader {
+    module: Vec<String>,
+    tests: Vec<RangeInclusive<usize>>,
+    modules: Vec<Vec<String>>,
+    functions: Vec<Function>,
+    types: Vec<(String, usize)>,
+    /// The type or trait whose items are being read, and whether its methods are as public as a trait.
+    owner: Option<(String, bool)>,
+}
+
+fn lines(of: &impl syn::spanned::Spanned) -> RangeInclusive<usize> {
+    of.span().start().line..=of.span().end().line
+}
+
+/// Whether attributes leave an item to tests: `#[test]`, `#[cfg(test)]`, `#[cfg(all(test, ..))]`.
+fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
+    fn demands_tests(trees: &[TokenTree]) -> bool {
+        match trees {
+            [TokenTree::Ident(test)] => test == "test",
+            [TokenTree::Ident(all), TokenTree::Group(group)] if all == "all" => {
+                let inside: Vec<TokenTree> = group.stream().into_iter().collect();
+                inside.split(|t| is_punct(Some(t), ',')).any(demands_tests)
+            }
+            _ => false,
+        }
+    }
+    attributes.iter().any(|attribute| match &attribute.meta {
+        syn::Meta::List(list) if list.path.is_ident("cfg") => {
+            demands_tests(&list.tokens.clone().into_iter().collect::<Vec<_>>())
+        }
+        meta => meta.path().segments.last().is_some_and(|name| name.ident == "test"),
+    })
+}
+
+fn attributes(item: &syn::Item) -> &[syn::Attribute] {
+    match item {
+        syn::Item::Const(x) => &x.attrs,
+        syn::Item::Enum(x) => &x.attrs,
+        syn::Item::ExternCrate(x) => &x.attrs,
+        syn::Item::Fn(x) => &x.attrs,
+        syn::Item::ForeignMod(x) => &x.attrs,
+        syn::Item::Impl(x) => &x.attrs,
+        syn::Item::Macro(x) => &x.attrs,
+        syn::Item::Mod(x) => &x.attrs,
+        syn::Item::Static(x) => &x.attrs,
+        syn::Item::Struct(x) => &x.attrs,
+        syn::Item::Trait(x) => &x.attrs,
+        syn::Item::TraitAlias(x) => &x.attrs,
+        syn::Item::Type(x) => &x.attrs,
+        syn::Item::Union(x) => &x.attrs,
+        syn::Item::Use(x) => &x.attrs,
+        _ => &[],
+    }
+}
+
+impl Reader {
+    fn function(&mut self, signature: &syn::Signature, end: usize, visibility: Option<&syn::Visibility>) {
+        let parameters = signature.inputs.iter().filter_map(|input| match input {
+            syn::FnArg::Receiver(_) => None,
+            syn::FnArg::Typed(typed) => Some(match &*typed.pat {
+                syn::Pat::Ident(pattern) => Some(pattern.ident.to_string()),
+                _ => None,
+            }),
+        });
+        self.functions.push(Function {
+            name: signature.ident.to_string(),
+            lines: signature.fn_token.span().start().line..=end,
+            parameters: parameters.collect(),
+            owner: self.owner.as_ref().map(|(owner, _)| owner.clone()),
+            private: matches!(visibility, Some(syn::Visibility::Inherited)),
+        });
+    }
+
+    fn a_type(&mut self, name: &syn::Ident) {
+        self.types.push((name.to_string(), name.span().start().line));
+    }
+}
+
+impl<'ast> Visit<'ast> for Reader {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        if is_for_tests(attributes(item)) {
+            self.tests.push(lines(item));
+            if let syn::Item::Mod(module) = item {
+                self.modules.push(self.module.iter().cloned().chain([module.ident.to_string()]).collect());
+            }
+            return;
+        }
+        match item {
+            syn::Item::Enum(x) => self.a_type(&x.ident),
+            syn::Item::Struct(x) => self.a_type(&x.ident),
+            syn::Item::Trait(x) => self.a_type(&x.ident),
+            syn::Item::TraitAlias(x) => self.a_type(&x.ident),
+            syn::Item::Type(x) => self.a_type(&x.ident),
+            syn::Item::Union(x) => self.a_type(&x.ident),
+            _ => {}
+        }
+        visit::visit_item(self, item);
+    }
+
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        self.module.push(module.ident.to_string());
+        visit::visit_item_mod(self, module);
+        self.module.pop();
+    }
+
+    fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
+        let owner = self.owner.take();
+        self.function(&function.sig, function.block.span().end().line, Some(&function.vis));
+        visit::visit_item_fn(self, function);
+        self.owner = owner;
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        let name = match &*item.self_ty {
+            syn::Type::Path(path) => path.path.segments.last().map(|s| s.ident.to_string()).unwrap_or_default(),
+            _ => String::new(),
+        };
+        let before = self.owner.replace((name, item.trait_.is_some()));
+        visit::visit_item_impl(self, item);
+        self.owner = before;
+    }
+
+    fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
+        let before = self.owner.replace((item.ident.to_string(), true));
+        visit::visit_item_trait(self, item);
+        self.owner = before;
+    }
+
+    fn visit_impl_item(&mut self, item: &'ast syn::ImplItem) {
+        let attributes = match item {
+            syn::ImplItem::Const(x) => &x.attrs,
+            syn::ImplItem::Fn(x) => &x.attrs,
+            syn::ImplItem::Type(x) => &x.attrs,
+            syn::ImplItem::Macro(x) => &x.attrs,
+            _ => return,
+        };
+        if is_for_tests(attributes) {
+            self.tests.push(lines(item));
+        } else {
+            visit::visit_impl_item(self, item);
+        }
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
+        let open = self.owner.as_ref().is_some_and(|(_, open)| *open);
+        self.function(&function.sig, function.block.span().end().line, (!open).then_some(&function.vis));
+        visit::visit_impl_item_fn(self, function);
+    }
+
+    fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
+        self.function(&function.sig, *lines(function).end(), None);
+        visit::visit_trait_item_fn(self, function);
+    }
+}
