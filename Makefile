@@ -1,4 +1,4 @@
-# Everything that a person or CI does with this repository. Needs cargo, python3 with venv, and a C compiler.
+# All tasks of this repository, for people and CI. Needs cargo, python3 with venv, and a C compiler.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -8,25 +8,31 @@ export CARGO_TARGET_DIR
 EMULATORS := $(CARGO_TARGET_DIR)/emulators
 VENV := $(EMULATORS)/venv
 CARGO ?= cargo
-# Debug information of our own code is for people; CI does without.
+# CI builds once: incremental builds would only cost time and disk space.
 ifdef CI
 export CARGO_INCREMENTAL := 0
 endif
 
 .PHONY: help
-help: ## Tell what can be done
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: check
+check: ## Check, lint and test the core, without any SDK: the everyday command
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --no-default-features --all-targets -- -D warnings
+	$(CARGO) test --locked --no-default-features
 
 .PHONY: build
 build: ## Build the program
 	$(CARGO) build --locked
 
 .PHONY: release
-release: ## Build the program as it is shipped
+release: ## Build the release binary
 	$(CARGO) build --locked --release
 
 .PHONY: emulators
-emulators: ## Install the AWS emulator into target/
+emulators: ## Install the AWS emulator under target/
 	@PYTHON="$(PYTHON)" tests/emulators/setup.sh "$(VENV)"
 
 .PHONY: demo
@@ -34,35 +40,35 @@ demo: emulators build ## Plan, apply, drift and destroy against emulators
 	@"$(VENV)/bin/python" examples/demo.py "$(CARGO_TARGET_DIR)/debug/bailiwick"
 
 .PHONY: test
-test: emulators ## Run all tests but those that need a real Kubernetes API server
+test: emulators ## Run all tests that need no real Kubernetes API server or Ceph gateway
 	$(CARGO) test --locked --no-default-features --lib
 	$(CARGO) test --locked
 	"$(VENV)/bin/python" tests/emulators/test_aws.py
 	PYTHON="$(VENV)/bin/python" tests/emulators/contract.sh double
 
 .PHONY: test-faults
-test-faults: emulators ## Disturb more runs, on the AWS emulator too, and print a table
+test-faults: emulators ## Run thousands of disturbed applies, also on the AWS emulator
 	FAULTS_RUNS=5000 $(CARGO) test --locked --no-default-features --test faults -- --nocapture
 	FAULTS_RUNS=1 FAULTS_EMULATED=50 $(CARGO) test --locked --test faults emulator -- --nocapture
 
 .PHONY: lint
-lint: ## Check formatting and lints
+lint: ## Check formatting and lints of all builds and targets
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --no-default-features --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 .PHONY: bench
-bench: emulators release ## Measure policies, and plans and applies of an estate beside Terraform's
-	# In a folder of its own: the program that it builds on the way has no AWS and Kubernetes support.
+bench: emulators release ## Measure policies, plans and applies, and compare them with Terraform
+	# A separate folder: cargo also builds the program here, without AWS and Kubernetes support.
 	$(CARGO) bench --locked --no-default-features --target-dir "$(CARGO_TARGET_DIR)/bench"
-	"$(VENV)/bin/python" bench/run.py "$(CARGO_TARGET_DIR)/release/bailiwick"
+	"$(VENV)/bin/python" tools/bench/run.py "$(CARGO_TARGET_DIR)/release/bailiwick"
 
 .PHONY: kube-assets
-kube-assets: ## Build a real kube-apiserver once, into a cache outside the checkout
+kube-assets: ## Build a real kube-apiserver into a cache outside the checkout
 	@tests/emulators/kube_assets.sh
 
 .PHONY: test-kube
-test-kube: emulators ## Run the contract suite and the end-to-end tests on a real kube-apiserver
+test-kube: emulators ## Run the Kubernetes tests on a real kube-apiserver
 	$(CARGO) test --locked --no-run
 	assets=$$(tests/emulators/kube_assets.sh | tail -n 1); \
 	PYTHON="$(VENV)/bin/python" tests/emulators/contract.sh real "$$assets"; \
@@ -70,18 +76,18 @@ test-kube: emulators ## Run the contract suite and the end-to-end tests on a rea
 	    $(CARGO) test --locked --test e2e
 
 .PHONY: test-rgw
-test-rgw: emulators ## Run the tests of state in a bucket on a real Ceph RADOS Gateway (Debian 12 only)
+test-rgw: emulators ## Run the backend tests on a real Ceph RADOS Gateway (Debian 12 only)
 	$(CARGO) test --locked --no-run --test backends
-	tests/emulators/rgw_assets.sh "$(EMULATORS)/rgw" || [ $$? = 75 ] # which has said that it cannot be had
+	tests/emulators/rgw_assets.sh "$(EMULATORS)/rgw" || [ $$? = 75 ] # 75: not available here, and the script said why
 	[ ! -f "$(EMULATORS)/rgw/complete" ] || "$(VENV)/bin/python" tests/emulators/rgw.py --assets "$(EMULATORS)/rgw" --run \
 	    $(CARGO) test --locked --test backends -- s3 --test-threads 1
 
 .PHONY: schemas
-schemas: build ## Write the JSON Schemas anew
+schemas: build ## Regenerate the JSON Schemas
 	for s in spec plan state drift; do \
 	    "$(CARGO_TARGET_DIR)/debug/bailiwick" schema $$s > schemas/$$s.schema.json; \
 	done
 
 .PHONY: clean
-clean: ## Remove everything that was built
+clean: ## Remove build results
 	$(CARGO) clean

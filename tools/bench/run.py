@@ -23,7 +23,7 @@ import urllib.request
 import estate
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-EMULATOR = os.path.join(HERE, "../tests/emulators/aws.py")
+EMULATOR = os.path.join(HERE, "../../tests/emulators/aws.py")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LATENCY = 0.04
 

