@@ -1,6 +1,8 @@
 //! What people and CI run in a checkout, wherever it lies.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn repository() -> &'static Path {
@@ -10,7 +12,7 @@ fn repository() -> &'static Path {
 /// A checkout may lie in a folder whose name holds spaces.
 #[test]
 fn recipes_quote_paths() {
-    let makefile = std::fs::read_to_string(repository().join("Makefile")).unwrap();
+    let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();
     let paths = ["$(VENV)", "$(EMULATORS)", "$(CARGO_TARGET_DIR)", "$(CURDIR)"];
     for line in makefile.lines().filter(|line| line.starts_with('\t')) {
         for (at, path) in paths.iter().flat_map(|path| line.match_indices(path)) {
@@ -24,10 +26,70 @@ fn recipes_quote_paths() {
 fn installing_the_emulators_clears_no_folder_of_others() {
     let folder = tempfile::tempdir().unwrap();
     let theirs = folder.path().join("theirs");
-    std::fs::write(&theirs, "").unwrap();
+    fs::write(&theirs, "").unwrap();
     let script = repository().join("tests/emulators/setup.sh");
     let ran = Command::new("sh").arg(script).arg(folder.path()).output().unwrap();
     assert!(!ran.status.success());
     assert!(String::from_utf8_lossy(&ran.stderr).contains("is not one of ours"), "{ran:?}");
     assert!(theirs.exists());
+}
+
+/// Every page: those at the top, under `docs/`, and the README of each example.
+fn pages() -> Vec<PathBuf> {
+    let root = repository();
+    let mut folders = vec![root.to_owned(), root.join("docs"), root.join("docs/decisions")];
+    folders.extend(fs::read_dir(root.join("examples")).unwrap().map(|entry| entry.unwrap().path()));
+    let files = folders.iter().filter(|path| path.is_dir()).flat_map(|folder| fs::read_dir(folder).unwrap());
+    files.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "md")).collect()
+}
+
+/// The anchors of a page's headings, as GitHub derives them.
+fn anchors(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap();
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let anchor =
+        |line: &str| line.trim_start_matches('#').trim().to_lowercase().chars().filter(kept).collect::<String>();
+    headings.map(|line| anchor(line).replace(' ', "-")).collect()
+}
+
+/// The targets of a page's links to other pages and to its own headings.
+fn links(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap();
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    targets.filter(|target| !target.contains("://")).map(str::to_owned).collect()
+}
+
+#[test]
+fn links_between_pages_resolve() {
+    let mut broken = Vec::new();
+    let mut count = 0;
+    for page in pages() {
+        for target in links(&page) {
+            count += 1;
+            let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let file = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            if !file.exists() || (!anchor.is_empty() && !anchors(&file).contains(&anchor.to_owned())) {
+                broken.push(format!("{}: {target}", page.strip_prefix(repository()).unwrap().display()));
+            }
+        }
+    }
+    assert!(count > 50, "found {count} links");
+    assert_eq!(broken, Vec::<String>::new());
+}
+
+#[test]
+fn indexes_list_every_page() {
+    for folder in ["docs", "docs/decisions"] {
+        let folder = repository().join(folder);
+        let index = fs::read_to_string(folder.join("README.md")).unwrap();
+        for page in pages().iter().filter(|page| page.parent() == Some(&folder) && !page.ends_with("README.md")) {
+            let name = page.file_name().unwrap().to_str().unwrap();
+            assert!(
+                index.contains(&format!("]({name}")),
+                "{} does not list {name}",
+                folder.join("README.md").display()
+            );
+        }
+    }
 }
