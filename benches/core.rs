@@ -120,8 +120,9 @@ fn measure(resources: usize) {
     drop((nothing, empty));
     clock.0 = processor();
     let before = Bodies::seen(&diff);
-    let after = before.after(&plan);
-    let (before, after) = (World::new(&spec, &facts, before.things()), World::new(&spec, &facts, after.things()));
+    let after = before.after(&plan, &kinds);
+    let (before, after) =
+        (World::new(&spec, &facts, before.facets(&kinds)), World::new(&spec, &facts, after.facets(&kinds)));
     let changes = access::diff(&before, &after);
     clock.stage("access that everything gives", ());
     println!("  = {} access changes", changes.len());

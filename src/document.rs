@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value;
 use serde_json::ser::Formatter;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 /// A body as a neutral tree, kept as its canonical text: a tree in memory takes ten times as much, and most documents are
@@ -134,6 +134,28 @@ impl Document {
         }
         let tree = |document: Option<&Self>| document.map(Self::tree);
         Self::from(claimed(&live.tree(), tree(desired).as_ref(), tree(last).as_ref()))
+    }
+
+    /// What is there after a write: what others have in `live`, without what was ours `before`, with `after` over it.
+    /// Policies are taken whole.
+    #[must_use]
+    pub fn overlaid(live: Option<&Self>, before: Option<&Self>, after: &Self) -> Self {
+        let object = |document: Option<&Self>| document.and_then(|d| d.read::<Map<_, _>>().ok()).unwrap_or_default();
+        let (mut body, ours, before) = (object(live), object(Some(after)), object(before));
+        body.retain(|field, _| !before.contains_key(field) || ours.contains_key(field));
+        for (field, value) in ours {
+            let merged = match (body.remove(&field), &value) {
+                (Some(Value::Object(mut old)), Value::Object(new)) if !is_policy(&value) => {
+                    let gone = before.get(&field).and_then(Value::as_object);
+                    old.retain(|key, _| gone.is_none_or(|gone| !gone.contains_key(key)));
+                    old.extend(new.clone());
+                    Value::Object(old)
+                }
+                _ => value,
+            };
+            body.insert(field, merged);
+        }
+        Self::from(Value::from(body))
     }
 
     /// The paths at which two trees differ, with both values, in key order.
@@ -544,5 +566,16 @@ mod tests {
         assert!(a.digest().as_str().starts_with("sha256:"));
         assert_eq!(a.digest().as_str().len(), 71);
         assert_eq!(a.digest().short(8).len(), 8);
+    }
+
+    #[test]
+    fn a_write_keeps_what_others_have() {
+        let document = |value: Value| Document::from(value);
+        let live = json!({"annotations": {"ours": "1", "old": "1", "theirs": "1"}, "boundary": "b", "seen": true});
+        let before = json!({"annotations": {"ours": "1", "old": "1"}, "boundary": "b"});
+        let after = json!({"annotations": {"ours": "2"}});
+        let written = Document::overlaid(Some(&document(live)), Some(&document(before)), &document(after.clone()));
+        assert_eq!(written.tree(), json!({"annotations": {"ours": "2", "theirs": "1"}, "seen": true}));
+        assert_eq!(Document::overlaid(None, None, &document(after.clone())).tree(), after);
     }
 }

@@ -10,10 +10,11 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::access::Chains;
+use crate::access::{Chains, Facet, Object};
 use crate::address::{Address, KindName, Scope};
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::document::{Document, FieldPath};
+use crate::iam::{Arn, Statement};
 use crate::spec::{Facts, OnDestroy, Spec};
 
 /// A kind's body: one type for what is desired and what is live, canonical when built.
@@ -274,11 +275,40 @@ pub trait Kind: Send + Sync + 'static {
     /// Wishes for everything of this kind that the spec asks for.
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<Self::Body>);
 
+    /// What an object of this kind says about access. Worlds, lints, quotas and lock-outs read nothing else of it.
+    #[must_use]
+    fn facet(object: Object<'_>) -> Facet<'_>;
+
+    /// Where in the spec a statement of an object's policy was written, with the path of the element in it. By default
+    /// nowhere in particular: then its entry stands for it.
+    #[must_use]
+    fn written(_spec: &Spec, _name: &str, _statement: &Statement, _element: &str) -> Option<SourceRef> {
+        None
+    }
+
+    /// The physical id of the object of this kind that a principal's ARN names, if it names one.
+    #[must_use]
+    fn principal(_arn: &Arn) -> Option<String> {
+        None
+    }
+
     /// What of the live body is ours to judge. By default: the fields that are desired or were applied last time.
     /// `null` means that nothing of it is, which counts as absent: what is desired is created, and nothing is deleted.
     #[must_use]
     fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         Document::claimed(live, desired, last)
+    }
+
+    /// What is there after a write: what others have in the live body, with ours over it.
+    #[must_use]
+    fn overlaid(live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document {
+        Document::overlaid(live, before, after)
+    }
+
+    /// What is there after Bailiwick deleted its own part. By default nothing.
+    #[must_use]
+    fn remainder(_live: &Document, _before: Option<&Document>) -> Option<Document> {
+        None
     }
 
     /// What takes one write at a time: kinds that write to one bucket or one role call it alike. By default nothing but
@@ -467,6 +497,14 @@ pub struct Resource {
     pub wish: Wish<Document>,
 }
 
+impl Resource {
+    /// The desired object.
+    #[must_use]
+    pub fn object(&self) -> Object<'_> {
+        Object { scope: &self.wish.scope, physical_id: &self.wish.physical_id, body: &self.wish.body }
+    }
+}
+
 /// What a kind says about a spec.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
@@ -486,6 +524,16 @@ pub trait AnyKind: Send + Sync {
     fn scopes(&self, spec: &Spec) -> BTreeSet<Scope>;
     /// As [`Kind::desire`], with bodies as documents.
     fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> Asked;
+    /// As [`Kind::facet`].
+    fn facet<'b>(&self, object: Object<'b>) -> Facet<'b>;
+    /// As [`Kind::written`].
+    fn written(&self, spec: &Spec, name: &str, statement: &Statement, element: &str) -> Option<SourceRef>;
+    /// As [`Kind::principal`].
+    fn principal(&self, arn: &Arn) -> Option<String>;
+    /// As [`Kind::overlaid`].
+    fn overlaid(&self, live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document;
+    /// As [`Kind::remainder`].
+    fn remainder(&self, live: &Document, before: Option<&Document>) -> Option<Document>;
     /// As [`Kind::claimed`].
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document;
     /// As [`Kind::turn`].
@@ -529,6 +577,26 @@ impl<K: Kind> AnyKind for Erased<K> {
         asked
     }
 
+    fn facet<'b>(&self, object: Object<'b>) -> Facet<'b> {
+        K::facet(object)
+    }
+
+    fn written(&self, spec: &Spec, name: &str, statement: &Statement, element: &str) -> Option<SourceRef> {
+        K::written(spec, name, statement, element)
+    }
+
+    fn principal(&self, arn: &Arn) -> Option<String> {
+        K::principal(arn)
+    }
+
+    fn overlaid(&self, live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document {
+        K::overlaid(live, before, after)
+    }
+
+    fn remainder(&self, live: &Document, before: Option<&Document>) -> Option<Document> {
+        K::remainder(live, before)
+    }
+
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         K::claimed(live, desired, last)
     }
@@ -569,6 +637,12 @@ impl<'k> Kinds<'k> {
     #[must_use]
     pub fn about(&self, name: &KindName) -> Option<&'static About> {
         self.get(name).map(AnyKind::about)
+    }
+
+    /// What an object says about access. A kind that this version does not know says nothing.
+    #[must_use]
+    pub fn facet<'b>(&self, kind: &KindName, object: Object<'b>) -> Facet<'b> {
+        self.get(kind).map_or(Facet::None, |kind| kind.facet(object))
     }
 
     /// Every kind, in the order of names.

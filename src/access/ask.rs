@@ -266,6 +266,16 @@ impl World {
             let label = format!("the trust of role {}", role.name);
             return self.decide(route, &request, Attached { name: &label, policy: trust }, &owner);
         }
+        if let Some(resource) = self.resources.get(arn) {
+            let label = format!("the policy of {arn}");
+            let request = route.request(action, arn, &resource.account);
+            return self.decide(
+                route,
+                &request,
+                Attached { name: &label, policy: &resource.policy },
+                &resource.account,
+            );
+        }
         let none = crate::iam::Policy::new(crate::iam::Version::V2012, []);
         let label = format!("the policy of {arn}, which is not known here");
         let mut judged = self.decide(route, &request, Attached { name: &label, policy: &none }, &owner);

@@ -1006,6 +1006,3 @@ fn described(area: &Area, actions: &[Pattern], resources: &[Pattern]) -> String 
     };
     format!("{what}{but}{}", condition_suffix(area))
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::world::{Bucket, Key, Role};
+use super::world::{Bucket, Key, Resource, Role};
 use crate::iam::{Arn, Policy, Principal, Statement};
 
 /// Names of things, by the principals that their policies name.
@@ -48,6 +48,7 @@ pub(super) struct Index {
     roles: Named,
     buckets: Named,
     keys: Named,
+    resources: Named,
 }
 
 impl Index {
@@ -56,6 +57,7 @@ impl Index {
         roles: &BTreeMap<String, Role>,
         buckets: &BTreeMap<String, Bucket>,
         keys: &BTreeMap<String, Key>,
+        resources: &BTreeMap<String, Resource>,
     ) -> Self {
         let mut index = Self::default();
         for (arn, role) in roles {
@@ -70,6 +72,9 @@ impl Index {
         }
         for (name, key) in keys {
             index.keys.add(name, &key.policy);
+        }
+        for (arn, resource) in resources {
+            index.resources.add(arn, &resource.policy);
         }
         index
     }

@@ -1,44 +1,21 @@
 //! Whether a policy would shut out the very identity that writes it: nobody could mend that afterwards but the root user,
 //! and of a key not even that one.
 
+use super::facet::ResourcePolicy;
 use crate::iam::{Attached, Context, Outcome, Policy, PolicySet, Request, Statement, Version};
 
-/// A resource whose policy is to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guarded<'a> {
-    /// A bucket, by its name.
-    Bucket(&'a str),
-    /// A KMS key, by its alias.
-    Key(&'a str),
-}
-
-/// Why nobody should write this policy as `caller`, whose account owns the resource: what it could not do any more.
+/// Why nobody should write this policy of a resource as `caller`: what it could not do any more. `account` owns the
+/// resource, `arn` names it, and `actions` are what whoever writes it must keep.
 ///
 /// The caller's own policies are taken to allow everything, and requests to come over TLS. What depends on anything else,
 /// such as the address of the caller, is left to the service.
 #[must_use]
-pub fn lockout(resource: Guarded<'_>, caller: &str, policy: &Policy) -> Option<String> {
-    let account = caller.split(':').nth(4)?;
-    let partition = caller.split(':').nth(1)?;
+pub fn lockout(resource: &ResourcePolicy<'_>, caller: &str, policy: &Policy) -> Option<String> {
     let everything = Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])]);
-    let (arn, actions): (String, &[&str]) = match resource {
-        Guarded::Bucket(name) => (
-            format!("arn:{partition}:s3:::{name}"),
-            &["s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:GetBucketPolicy"],
-        ),
-        Guarded::Key(_) => {
-            // In a key policy the key is called `*`.
-            (format!("arn:{partition}:kms:us-east-1:{account}:key/x"), &["kms:PutKeyPolicy", "kms:GetKeyPolicy"])
-        }
-    };
-    let (kind, name) = match resource {
-        Guarded::Bucket(name) => ("bucket", name),
-        Guarded::Key(alias) => ("key", alias),
-    };
-    let title = format!("the policy of {kind} `{name}`");
-    actions.iter().find_map(|action| {
-        let mut request = Request::new(caller, action, &arn);
-        request.resource_account = Some(account.to_owned());
+    let title = format!("the policy of {}", resource.on);
+    resource.must_keep.iter().find_map(|action| {
+        let mut request = Request::new(caller, action, &resource.arn);
+        request.resource_account = Some(resource.account.clone());
         request.context = Context::open().with("aws:SecureTransport", "true");
         let request = request.with_own_keys();
         let policies = PolicySet {
@@ -54,23 +31,30 @@ pub fn lockout(resource: Guarded<'_>, caller: &str, policy: &Policy) -> Option<S
     })
 }
 
-/// All statements of a shared document as one policy: those of others, and ours.
-#[must_use]
-pub fn together(foreign: Option<&Policy>, ours: &Policy) -> Policy {
-    let version = if ours.is_empty() { foreign.map_or(Version::V2012, Policy::version) } else { ours.version() };
-    let statements = foreign.into_iter().chain([ours]).flat_map(Policy::statements);
-    Policy::new(version, statements.cloned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::{Principal, Selector};
+    use crate::access::Carrier;
+    use crate::iam::{Place, PolicyKind};
 
     const CALLER: &str = "arn:aws:sts::111111111111:assumed-role/bailiwick/ci";
 
+    fn guarded(on: Carrier<'static>, arn: &str, must_keep: &'static [&'static str]) -> ResourcePolicy<'static> {
+        ResourcePolicy {
+            on,
+            arn: arn.into(),
+            account: "1".repeat(12),
+            ours: None,
+            others: None,
+            exclusive: false,
+            place: Place::BucketPolicy,
+            kind: PolicyKind::Resource,
+            must_keep,
+        }
+    }
+
     #[track_caller]
-    fn check(resource: Guarded<'_>, statements: &str, expected: Option<&str>) {
+    fn check(resource: &ResourcePolicy<'_>, statements: &str, expected: Option<&str>) {
         let policy = Policy::parse(&format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#)).unwrap();
         let told = lockout(resource, CALLER, &policy);
         match (&told, expected) {
@@ -81,11 +65,13 @@ mod tests {
 
     #[test]
     fn a_deny_on_the_caller_is_seen_and_one_on_others_is_none_of_its_business() {
+        let kept = &["s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:GetBucketPolicy"];
+        let bucket = guarded(Carrier::Bucket("b"), "arn:aws:s3:::b", kept);
         let check = |principal: &str, action: &str, more: &str, expected| {
             let text = format!(
                 r#"{{"Sid":"S","Effect":"Deny",{principal},"Action":"{action}","Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"]{more}}}"#
             );
-            check(Guarded::Bucket("b"), &text, expected);
+            check(&bucket, &text, expected);
         };
         let all = r#""Principal":"*""#;
         check(all, "s3:*", "", Some("could not call s3:PutBucketPolicy any more: statement 1 `S`"));
@@ -114,21 +100,11 @@ mod tests {
         let allow = |principal: &str, action: &str| {
             format!(r#"{{"Effect":"Allow","Principal":{{"AWS":"{principal}"}},"Action":"{action}","Resource":"*"}}"#)
         };
-        let key = Guarded::Key("alias/k");
+        let kept = &["kms:PutKeyPolicy", "kms:GetKeyPolicy"];
+        let key = &guarded(Carrier::Key("alias/k"), "arn:aws:kms:us-east-1:111111111111:key/x", kept);
         check(key, &allow("arn:aws:iam::111111111111:root", "kms:*"), None);
         check(key, &allow("arn:aws:iam::111111111111:role/bailiwick", "kms:*"), None);
         check(key, &allow("arn:aws:iam::111111111111:role/admin", "kms:*"), Some("kms:PutKeyPolicy"));
         check(key, &allow("arn:aws:iam::111111111111:root", "kms:Decrypt"), Some("kms:PutKeyPolicy"));
-    }
-
-    #[test]
-    fn ours_and_theirs_are_judged_together() {
-        let theirs = Policy::new(
-            Version::V2012,
-            [Statement::deny(["s3:*"], ["arn:aws:s3:::b"]).to(Selector::of([Principal::Everyone]))],
-        );
-        let ours = Policy::new(Version::V2012, [Statement::allow(["s3:*"], ["arn:aws:s3:::b"])]);
-        assert!(lockout(Guarded::Bucket("b"), CALLER, &together(Some(&theirs), &ours)).is_some());
-        assert!(lockout(Guarded::Bucket("b"), CALLER, &together(None, &ours)).is_none());
     }
 }

@@ -7,30 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde::de::IgnoredAny;
 
+use super::facet::{Carrier, Facet, PodBinding, PolicyText, ResourcePolicy, RoleRef};
 use super::index::Index;
 use super::role_key;
-use crate::address::{Address, Region, Scope};
-use crate::document::Document;
+use crate::address::{Address, Region};
 use crate::iam::{
     Arn, Attached, Check, Condition, Context, Decision, Effect, Layer, Outcome, Policy, PolicyKind, PolicySet,
     Principal, Request, Selector, Statement, Subject, Value, Version, evaluate, lint,
 };
-use crate::spec::{Encryption, Facts, Identity, Manage, Management, ROLE_ANNOTATION, Spec};
-
-/// A thing that exists: its address, where it lives, the name by which its API knows it, and its body.
-#[derive(Clone, Copy, Debug)]
-pub struct Thing<'a> {
-    /// Its address.
-    pub address: &'a Address,
-    /// Where it lives.
-    pub scope: &'a Scope,
-    /// The name by which its API knows it.
-    pub physical_id: &'a str,
-    /// What it is.
-    pub body: &'a Document,
-}
+use crate::spec::{Encryption, Facts, Identity, Manage, Management, Spec};
 
 /// A service account of a cluster, whether or not its object exists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +101,15 @@ pub(super) struct Key {
     pub whole: bool,
 }
 
+/// Any other resource with a policy of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Resource {
+    pub arn: String,
+    pub account: String,
+    /// Our statements and those of others, as far as they have been read.
+    pub policy: Policy,
+}
+
 /// How a service account's pods get a role.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Ways {
@@ -147,6 +142,8 @@ pub struct World {
     pub(super) roles: BTreeMap<String, Role>,
     pub(super) buckets: BTreeMap<String, Bucket>,
     pub(super) keys: BTreeMap<String, Key>,
+    /// Other resources with a policy, by ARN.
+    pub(super) resources: BTreeMap<String, Resource>,
     pods: BTreeMap<Pod, Ways>,
     /// The spec's keys of service accounts.
     names: BTreeMap<Pod, String>,
@@ -199,93 +196,70 @@ pub(super) struct Route {
 /// How far role chaining is followed.
 const MOST_ROLES: usize = 4;
 
-fn text(body: &Document, field: &str) -> String {
-    body.field(field).unwrap_or_default()
-}
-
-fn policy(body: &Document, field: &str) -> Option<Policy> {
-    body.field(field)
-}
-
-/// Our statements of a shared document and those of others.
-fn shared(body: &Document) -> Policy {
-    let own = policy(body, "statements").unwrap_or_else(|| Policy::new(Version::V2012, []));
-    match policy(body, "foreign") {
-        Some(foreign) => own.merge(&foreign),
-        None => own,
-    }
-}
-
-fn account(scope: &Scope) -> String {
-    match scope {
-        Scope::Account { id, .. } => id.0.clone(),
-        Scope::Cluster { .. } => String::new(),
-    }
-}
-
-fn partition(scope: &Scope) -> &'static str {
-    match scope {
-        Scope::Account { region, .. } => region.partition(),
-        Scope::Cluster { .. } => "aws",
-    }
-}
-
 impl World {
-    /// The world of these things. The spec tells what things cannot: clusters and their issuers, what exists without
-    /// being managed, and the names by which commands refer to things.
+    /// The world of these objects. The spec tells what facets cannot: clusters and their issuers, what exists without
+    /// being managed, and the names by which commands refer to objects.
     #[must_use]
-    pub fn new<'a>(spec: &Spec, facts: &Facts, things: impl IntoIterator<Item = Thing<'a>>) -> Self {
-        let things: Vec<Thing> = things.into_iter().collect();
+    pub fn new<'a>(spec: &Spec, facts: &Facts, facets: impl IntoIterator<Item = (&'a Address, Facet<'a>)>) -> Self {
+        let facets: Vec<(&Address, Facet)> = facets.into_iter().collect();
         let mut world = Self::default();
         world.unmanaged(spec, facts);
-        let policies: BTreeMap<&str, Policy> = of_kind(&things, "aws.iam.policy")
-            .filter_map(|t| Some((t.physical_id, policy(t.body, "document")?)))
-            .collect();
-        let arns: BTreeMap<(String, String), String> = of_kind(&things, "aws.iam.role")
-            .map(|thing| {
-                let role = role(thing, &policies);
-                let name = (role.account.clone(), role.name.clone());
-                let arn = role.arn.clone();
-                world.roles.insert(arn.clone(), role);
-                (name, arn)
+        let policies: BTreeMap<&str, Policy> = facets
+            .iter()
+            .filter_map(|(_, facet)| match facet {
+                Facet::ManagedPolicy { arn, document } => Some((*arn, document.and_then(PolicyText::parse)?)),
+                _ => None,
             })
             .collect();
-        for thing in &things {
-            let owner = (account(thing.scope), text(thing.body, "role"));
-            let role = arns.get(&owner).and_then(|arn| world.roles.get_mut(arn));
-            match thing.address.kind().as_str() {
-                "aws.iam.role_policy" => {
-                    if let (Some(role), Some(policy)) = (role, policy(thing.body, "document")) {
-                        let label = format!("inline policy {}", text(thing.body, "name"));
-                        role.identity.push(Held { label, policy });
-                    }
-                }
-                "aws.iam.role_policy_attachment" => {
-                    let arn = text(thing.body, "policy_arn");
-                    let name = arn.rsplit('/').next().unwrap_or(&arn);
-                    match (role, policies.get(arn.as_str())) {
-                        (Some(role), Some(policy)) => {
-                            role.identity
-                                .push(Held { label: format!("managed policy {name}"), policy: policy.clone() });
-                        }
-                        (Some(role), None) => {
-                            role.unknown.insert(format!("what policy {arn} allows, whose contents are not known here"));
-                        }
-                        (None, _) => {}
-                    }
-                }
-                _ => world.other(spec, *thing),
+        let mut arns: BTreeMap<RoleRef, String> = BTreeMap::new();
+        for (address, facet) in &facets {
+            if let Facet::Role { arn, role: name, trust, boundary } = facet {
+                arns.insert(name.clone(), arn.clone());
+                let trust = trust.and_then(PolicyText::parse);
+                let role = Role::new(address.name(), arn, name, trust);
+                world.roles.insert(arn.clone(), role.bounded(boundary.as_deref(), &policies));
             }
         }
-        let documents: Vec<Thing> = of_kind(&things, "aws.s3.bucket_policy").copied().collect();
-        for thing in documents {
-            if let Some(bucket) = world.buckets.get_mut(thing.physical_id) {
-                let policy = shared(thing.body);
-                bucket.public = is_public(&policy, bucket);
-                bucket.policy = Some(policy);
+        let mut documents = Vec::new();
+        for (address, facet) in facets {
+            match facet {
+                Facet::None | Facet::Role { .. } | Facet::ManagedPolicy { .. } => {}
+                Facet::InlinePolicy { role, name, document } => {
+                    let role = arns.get(&role).and_then(|arn| world.roles.get_mut(arn));
+                    if let (Some(role), Some(policy)) = (role, document.and_then(PolicyText::parse)) {
+                        role.identity.push(Held { label: format!("inline policy {name}"), policy });
+                    }
+                }
+                Facet::Attachment { role, policy: arn } => {
+                    let role = arns.get(&role).and_then(|arn| world.roles.get_mut(arn));
+                    if let Some(role) = role {
+                        role.attach(&arn, policies.get(arn.as_str()));
+                    }
+                }
+                Facet::Resource(policy) => documents.push((address, policy)),
+                Facet::Provider { account, host, .. } => {
+                    world.providers.insert((account, host));
+                }
+                Facet::PodBinding(binding) => world.bind(binding),
+                Facet::ServiceAccount { cluster, namespace, name, role } => {
+                    let pod = Pod { cluster: cluster.to_owned(), namespace, name };
+                    world.pods.entry(pod).or_default().annotation = role;
+                }
+                Facet::Bucket { name, arn, account, blocked } => {
+                    let key = spec.buckets.get(address.name()).and_then(|b| kms_key(b.encryption.as_ref()));
+                    let policy = Some(Policy::new(Version::V2012, []));
+                    let (name, entry) = (name.to_owned(), address.name().to_owned());
+                    let bucket =
+                        Bucket { name: name.clone(), entry, arn, account, policy, blocked, key, public: false };
+                    world.buckets.insert(name, bucket);
+                }
             }
         }
-        world.index = Index::new(&world.roles, &world.buckets, &world.keys);
+        // What carries them is known by now.
+        for (address, policy) in documents {
+            world.document(address, &policy);
+        }
+        world.index = Index::new(&world.roles, &world.buckets, &world.keys, &world.resources);
         for (pod, ways) in &world.pods {
             let association = ways.association.iter().flat_map(|a| std::iter::once(&a.role).chain(&a.target));
             for role in ways.annotation.iter().chain(association) {
@@ -293,6 +267,42 @@ impl World {
             }
         }
         world
+    }
+
+    /// What the policy of a resource says.
+    fn document(&mut self, address: &Address, policy: &ResourcePolicy<'_>) {
+        match &policy.on {
+            Carrier::Bucket(name) => {
+                if let Some(bucket) = self.buckets.get_mut(*name) {
+                    let policy = policy.whole();
+                    bucket.public = is_public(&policy, bucket);
+                    bucket.policy = Some(policy);
+                }
+            }
+            Carrier::Key(_) => {
+                if let Some(key) = self.keys.get_mut(address.name()) {
+                    key.policy = policy.whole();
+                    key.whole = policy.others.is_some();
+                }
+            }
+            Carrier::Other(arn) => {
+                let resource = Resource { arn: arn.clone(), account: policy.account.clone(), policy: policy.whole() };
+                self.resources.insert(arn.clone(), resource);
+            }
+        }
+    }
+
+    /// How pods of a service account get a role from EKS Pod Identity. The spec may have a key for the cluster.
+    fn bind(&mut self, binding: PodBinding) {
+        let PodBinding { account, cluster: name, namespace, service_account, role, target, tagged } = binding;
+        let suffix = format!(":cluster/{name}");
+        let cluster = self
+            .clusters
+            .iter()
+            .find(|(_, c)| c.account == account && c.arn.ends_with(&suffix))
+            .map_or(name, |(key, _)| key.clone());
+        let pod = Pod { cluster, namespace, name: service_account };
+        self.pods.entry(pod).or_default().association = Some(Association { role, target, tagged });
     }
 
     /// What the spec says of the outside.
@@ -352,69 +362,6 @@ impl World {
                 self.pods.entry(pod.clone()).or_default().annotation = Some(role.arn.clone());
             }
             self.names.insert(pod, key.clone());
-        }
-    }
-
-    fn other(&mut self, spec: &Spec, thing: Thing<'_>) {
-        match thing.address.kind().as_str() {
-            "aws.s3.bucket" => {
-                let name = thing.physical_id.to_owned();
-                let key = spec.buckets.get(thing.address.name()).and_then(|b| kms_key(b.encryption.as_ref()));
-                let bucket = Bucket {
-                    entry: thing.address.name().to_owned(),
-                    arn: format!("arn:{}:s3:::{name}", partition(thing.scope)),
-                    account: account(thing.scope),
-                    policy: Some(Policy::new(Version::V2012, [])),
-                    blocked: thing.body.field("public_access_block").unwrap_or(false),
-                    key,
-                    public: false,
-                    name: name.clone(),
-                };
-                self.buckets.insert(name, bucket);
-            }
-            "aws.kms.key_policy" => {
-                if let Some(key) = self.keys.get_mut(thing.address.name()) {
-                    key.policy = shared(thing.body);
-                    key.whole = thing.body.field::<IgnoredAny>("foreign").is_some();
-                }
-            }
-            "aws.iam.oidc_provider" => {
-                let host = text(thing.body, "url").trim_start_matches("https://").to_owned();
-                self.providers.insert((account(thing.scope), host));
-            }
-            "aws.eks.pod_identity_association" => {
-                let name = text(thing.body, "cluster");
-                let owner = account(thing.scope);
-                let suffix = format!(":cluster/{name}");
-                let cluster = self
-                    .clusters
-                    .iter()
-                    .find(|(_, c)| c.account == owner && c.arn.ends_with(&suffix))
-                    .map_or(name, |(key, _)| key.clone());
-                let pod = Pod {
-                    cluster,
-                    namespace: text(thing.body, "namespace"),
-                    name: text(thing.body, "service_account"),
-                };
-                let target = text(thing.body, "target_role_arn");
-                self.pods.entry(pod).or_default().association = Some(Association {
-                    role: text(thing.body, "role_arn"),
-                    target: (!target.is_empty()).then_some(target),
-                    tagged: !thing.body.field("disable_session_tags").unwrap_or(false),
-                });
-            }
-            "kubernetes.service_account" => {
-                let Scope::Cluster { cluster } = thing.scope else { return };
-                let annotation = thing.body.field::<BTreeMap<String, String>>("annotations");
-                let pod = Pod {
-                    cluster: cluster.clone(),
-                    namespace: text(thing.body, "namespace"),
-                    name: text(thing.body, "name"),
-                };
-                self.pods.entry(pod).or_default().annotation =
-                    annotation.and_then(|mut all| all.remove(ROLE_ANNOTATION));
-            }
-            _ => {}
         }
     }
 
@@ -512,6 +459,7 @@ impl World {
         }
         let documents =
             self.buckets.values().filter_map(|b| b.policy.as_ref()).chain(self.keys.values().map(|k| &k.policy));
+        let documents = documents.chain(self.resources.values().map(|r| &r.policy));
         for statement in documents.flat_map(Policy::statements).filter(|s| s.effect() == Effect::Allow) {
             match statement.principal() {
                 Some(principals) if principals.is_inverted() => {
@@ -538,6 +486,7 @@ impl World {
         };
         self.buckets.values().any(|b| b.account != id && b.policy.as_ref().is_some_and(names))
             || self.keys.values().any(|k| k.account != id && names(&k.policy))
+            || self.resources.values().any(|r| r.account != id && names(&r.policy))
             || self.roles.values().any(|r| r.trust.as_ref().is_some_and(names))
     }
 
@@ -955,35 +904,47 @@ pub(super) fn unknown_identity() -> Policy {
     Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])])
 }
 
-fn of_kind<'t, 'a>(things: &'t [Thing<'a>], kind: &'static str) -> impl Iterator<Item = &'t Thing<'a>> {
-    things.iter().filter(move |thing| thing.address.kind().as_str() == kind)
-}
-
-fn role(thing: &Thing<'_>, policies: &BTreeMap<&str, Policy>) -> Role {
-    let (name, path) = (text(thing.body, "name"), text(thing.body, "path"));
-    let path = if path.is_empty() { "/" } else { path.as_str() };
-    let account = account(thing.scope);
-    let boundary = text(thing.body, "permissions_boundary");
-    let mut unknown = BTreeSet::new();
-    let held = match (boundary.as_str(), policies.get(boundary.as_str())) {
-        ("", _) => Vec::new(),
-        (arn, Some(policy)) => vec![Held { label: format!("permissions boundary {arn}"), policy: policy.clone() }],
-        (arn, None) => {
-            unknown.insert(format!(
-                "less than is told here: permissions boundary {arn}, whose contents are not known here"
-            ));
-            Vec::new()
+impl Role {
+    fn new(key: &str, arn: &str, role: &RoleRef, trust: Option<Policy>) -> Self {
+        let RoleRef { account, name } = role.clone();
+        Self {
+            arn: arn.to_owned(),
+            account,
+            name,
+            key: key.to_owned(),
+            trust,
+            identity: Vec::new(),
+            boundary: Vec::new(),
+            unknown: BTreeSet::new(),
         }
-    };
-    Role {
-        arn: format!("arn:{}:iam::{account}:role{path}{name}", partition(thing.scope)),
-        account,
-        name,
-        key: thing.address.name().to_owned(),
-        trust: policy(thing.body, "trust"),
-        identity: Vec::new(),
-        boundary: held,
-        unknown,
+    }
+
+    /// The same role under a permissions boundary.
+    fn bounded(mut self, boundary: Option<&str>, policies: &BTreeMap<&str, Policy>) -> Self {
+        let Some(arn) = boundary else { return self };
+        match policies.get(arn) {
+            Some(policy) => {
+                self.boundary = vec![Held { label: format!("permissions boundary {arn}"), policy: policy.clone() }];
+            }
+            None => {
+                let unknown = format!("permissions boundary {arn}, whose contents are not known here");
+                self.unknown.insert(format!("less than is told here: {unknown}"));
+            }
+        }
+        self
+    }
+
+    /// Gives the role a managed policy, which the world may not have.
+    fn attach(&mut self, arn: &str, policy: Option<&Policy>) {
+        match policy {
+            Some(policy) => {
+                let label = format!("managed policy {}", arn.rsplit('/').next().unwrap_or(arn));
+                self.identity.push(Held { label, policy: policy.clone() });
+            }
+            None => {
+                self.unknown.insert(format!("what policy {arn} allows, whose contents are not known here"));
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Context, Finding, Rule};
+use crate::access::{Facet, RoleRef};
 use crate::diagnostic::{Code, Severity};
 use crate::kind::Resource;
 
@@ -14,11 +15,10 @@ pub(super) struct Attachments;
 
 impl Rule for Attachments {
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>) {
-        let mut roles: BTreeMap<String, Vec<&Resource>> = BTreeMap::new();
+        let mut roles: BTreeMap<RoleRef, Vec<&Resource>> = BTreeMap::new();
         for resource in context.desired.resources.values() {
-            if resource.address.kind().as_str() == "aws.iam.role_policy_attachment" {
-                let role = resource.wish.body.field::<String>("role").unwrap_or_default();
-                roles.entry(format!("{} {role}", resource.wish.scope)).or_default().push(resource);
+            if let Facet::Attachment { role, .. } = context.facet(resource) {
+                roles.entry(role).or_default().push(resource);
             }
         }
         for attached in roles.into_values().filter(|a| a.len() > MOST) {

@@ -9,19 +9,25 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::{Context, Finding, Rule, body_seen, foreign, sent};
-use crate::address::{Address, Scope};
+use super::{Context, Finding, Rule};
+use crate::access::{Facet, PolicyText, RoleRef};
+use crate::address::Scope;
 use crate::diagnostic::{Area, Code, Severity, SourceRef};
 use crate::document::Digest;
-use crate::iam::{self, Check, Policy, PolicyKind, Principal, Selector, Statement, Subject, lint_together};
+use crate::iam::{self, Check, Policy, PolicyKind, Statement, Subject, lint_together};
 use crate::kind::Resource;
-use crate::spec::{RawPolicy, TrustSpec};
 
 /// What was found in policies, so that those that are checked again when the world has been looked at are not judged again.
 #[derive(Debug, Default)]
 pub struct Lints(RefCell<HashMap<Digest, Rc<[iam::Finding]>>>);
 
 impl Lints {
+    /// How many groups of policies have been judged.
+    #[cfg(test)]
+    pub(crate) fn judged(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// As [`lint_together`].
     fn of(&self, texts: &[&str], subject: &Subject<'_>) -> Rc<[iam::Finding]> {
         let key = Digest::of(format!("{texts:?} {subject:?}").as_bytes());
@@ -52,8 +58,13 @@ struct Looked<'a> {
     policy: Policy,
     /// The statements of others in it.
     foreign: Vec<Statement>,
-    /// Where in the spec its statements may have been written.
-    written: Vec<(Vec<String>, &'a RawPolicy)>,
+}
+
+/// A document of a group, as it would be sent: text, until something is found in it.
+struct Held<'a> {
+    resource: &'a Resource,
+    own: PolicyText<'a>,
+    others: Option<Policy>,
 }
 
 /// Policies that are in force together.
@@ -61,61 +72,65 @@ struct Group<'a> {
     kind: PolicyKind,
     /// Whether all of the documents is known.
     whole: bool,
-    /// Whose documents, and the field that each is in. They are read when their turn comes.
-    documents: Vec<(&'a Resource, &'static str)>,
+    documents: Vec<Held<'a>>,
 }
 
 fn groups<'a>(context: &Context<'a>) -> Vec<Group<'a>> {
-    let mut groups = Vec::new();
-    let mut identity: BTreeMap<String, Vec<&Resource>> = BTreeMap::new();
-    let policies: BTreeMap<&str, &Resource> =
-        of_kind(context, "aws.iam.policy").map(|r| (r.wish.physical_id.as_str(), r)).collect();
-    for policy in of_kind(context, "aws.iam.role_policy") {
-        identity.entry(role_of(policy)).or_default().push(policy);
-    }
-    let mut attached: BTreeSet<String> = BTreeSet::new();
-    for attachment in of_kind(context, "aws.iam.role_policy_attachment") {
-        let arn = text(attachment, "policy_arn");
-        if let Some(policy) = policies.get(arn.as_str()) {
-            attached.insert(arn);
-            identity.entry(role_of(attachment)).or_default().push(policy);
+    let facets = context.desired.resources.values().map(|resource| (&**resource, context.facet(resource)));
+    let facets: Vec<(&'a Resource, Facet<'a>)> = facets.collect();
+    let policies: BTreeMap<&str, (&Resource, PolicyText)> = facets
+        .iter()
+        .filter_map(|(resource, facet)| match facet {
+            Facet::ManagedPolicy { arn, document } => Some((*arn, (*resource, (*document)?))),
+            _ => None,
+        })
+        .collect();
+    let alone =
+        |kind, resource, own| Group { kind, whole: true, documents: vec![Held { resource, own, others: None }] };
+    let (mut groups, mut trusts, mut resources) = (Vec::new(), Vec::new(), Vec::new());
+    let mut identity: BTreeMap<RoleRef, (Vec<Held>, Vec<Held>)> = BTreeMap::new();
+    let (mut attached, mut boundaries) = (BTreeSet::new(), BTreeSet::new());
+    for (resource, facet) in facets {
+        match facet {
+            Facet::InlinePolicy { role, document: Some(own), .. } => {
+                identity.entry(role).or_default().0.push(Held { resource, own, others: None });
+            }
+            Facet::Attachment { role, policy } => {
+                if let Some((resource, own)) = policies.get(policy.as_str()).copied() {
+                    attached.insert(policy);
+                    identity.entry(role).or_default().1.push(Held { resource, own, others: None });
+                }
+            }
+            Facet::Role { trust, boundary, .. } => {
+                trusts.extend(trust.map(|trust| alone(PolicyKind::Trust, resource, trust)));
+                boundaries.extend(boundary);
+            }
+            Facet::Resource(policy) => {
+                let whole = policy.exclusive || context.seen(resource).is_some();
+                let others = context.others(resource, &policy);
+                let documents = policy.ours.into_iter().map(|own| Held { resource, own, others: others.clone() });
+                resources.push(Group { kind: policy.kind, whole, documents: documents.collect() });
+            }
+            Facet::None
+            | Facet::InlinePolicy { document: None, .. }
+            | Facet::ManagedPolicy { .. }
+            | Facet::Provider { .. }
+            | Facet::PodBinding(_)
+            | Facet::ServiceAccount { .. }
+            | Facet::Bucket { .. } => {}
         }
     }
-    let boundaries: BTreeSet<String> =
-        of_kind(context, "aws.iam.role").map(|role| text(role, "permissions_boundary")).collect();
-    let alone = |kind, resource, field| Group { kind, whole: true, documents: vec![(resource, field)] };
-    for (arn, policy) in policies.iter().filter(|(arn, _)| !attached.contains(**arn)) {
+    for (arn, (policy, own)) in policies.iter().filter(|(arn, _)| !attached.contains(**arn)) {
         let kind = if boundaries.contains(*arn) { PolicyKind::Boundary } else { PolicyKind::Identity };
-        groups.push(alone(kind, policy, "document"));
+        groups.push(alone(kind, policy, *own));
     }
-    for resources in identity.into_values() {
-        let documents = resources.into_iter().map(|r| (r, "document")).collect();
+    for (inline, managed) in identity.into_values() {
+        let documents = inline.into_iter().chain(managed).collect();
         groups.push(Group { kind: PolicyKind::Identity, whole: true, documents });
     }
-    for role in of_kind(context, "aws.iam.role") {
-        groups.push(alone(PolicyKind::Trust, role, "trust"));
-    }
-    for (kind, name) in [(PolicyKind::Bucket, "aws.s3.bucket_policy"), (PolicyKind::Key, "aws.kms.key_policy")] {
-        for resource in of_kind(context, name) {
-            let exclusive = resource.wish.body.field("exclusive").unwrap_or(false);
-            let whole = exclusive || body_seen(context, &resource.address).is_some();
-            groups.push(Group { whole, ..alone(kind, resource, "statements") });
-        }
-    }
+    groups.extend(trusts);
+    groups.extend(resources);
     groups
-}
-
-fn of_kind<'a>(context: &Context<'a>, kind: &'static str) -> impl Iterator<Item = &'a Resource> + use<'a> {
-    context.desired.resources.values().map(AsRef::as_ref).filter(move |r| r.address.kind().as_str() == kind)
-}
-
-fn text(resource: &Resource, field: &str) -> String {
-    resource.wish.body.field(field).unwrap_or_default()
-}
-
-/// A role's name with its account, for one body names the role and another is the role.
-fn role_of(resource: &Resource) -> String {
-    format!("{} {}", account_of(resource).unwrap_or_default(), text(resource, "role"))
 }
 
 fn account_of(resource: &Resource) -> Option<&str> {
@@ -126,96 +141,27 @@ fn account_of(resource: &Resource) -> Option<&str> {
 }
 
 impl<'a> Looked<'a> {
-    fn new(context: &Context<'a>, resource: &'a Resource, field: &str) -> Option<Self> {
-        let own: Policy = resource.wish.body.field(field)?;
-        let foreign = foreign(context, resource);
-        let policy = foreign.as_ref().map_or_else(|| own.clone(), |foreign| own.merge(foreign));
+    fn new(held: &Held<'a>) -> Option<Self> {
+        let own = held.own.parse()?;
+        let policy = held.others.as_ref().map_or_else(|| own.clone(), |others| own.merge(others));
         let foreign = policy.statements().iter().filter(|s| !own.statements().contains(s)).cloned().collect();
-        (!policy.is_empty()).then(|| Self { resource, policy, foreign, written: written(context, &resource.address) })
+        (!policy.is_empty()).then_some(Self { resource: held.resource, policy, foreign })
     }
 
-    /// The place of an element of a statement in the spec: where it was written in a raw document, or else the entry
-    /// that leads to it.
+    /// The place of an element of a statement in the spec: where it was written, or else the entry that leads to it.
     fn place(&self, context: &Context<'_>, statement: Option<&Statement>, element: &str) -> Option<SourceRef> {
-        let entry = || self.resource.wish.source.clone();
-        let Some(statement) = statement else { return entry() };
-        for (path, raw) in &self.written {
-            let Ok(policy) = raw.parse() else { continue };
-            let Some(same) = policy.statements().iter().find(|s| *s == statement) else { continue };
-            let mut path: Vec<&str> = path.iter().map(String::as_str).collect();
-            path.push("Statement");
-            let index = (same.position().saturating_sub(1)).to_string();
-            if raw.0.get("Statement").is_some_and(serde_json::Value::is_array) {
-                path.push(&index);
-            }
-            // A condition key may have slashes of its own.
-            path.extend(element.splitn(3, '/').filter(|step| !step.is_empty()));
-            return context.spec.source(&path);
-        }
-        self.trusted(context, statement).or_else(entry)
-    }
-
-    /// The entry of a role's `trust` that a statement was made from.
-    fn trusted(&self, context: &Context<'_>, statement: &Statement) -> Option<SourceRef> {
-        let key = self.resource.address.name();
-        let role = context.spec.roles.get(key).filter(|_| self.resource.address.kind().as_str() == "aws.iam.role")?;
-        let names = |wanted: &str| {
-            statement.principal().into_iter().flat_map(Selector::values).any(|principal| match principal {
-                Principal::Account(text) | Principal::Aws(text) | Principal::Service(text) => text.as_ref() == wanted,
-                _ => false,
-            })
-        };
-        let n = role.trust.iter().position(|trust| match trust {
-            TrustSpec::Account(name) => {
-                names(context.spec.accounts.get(name).map_or(name.as_str(), |account| account.id.0.as_str()))
-            }
-            TrustSpec::Role(name) => {
-                names(&context.spec.roles.get(name).map_or_else(|| name.clone(), |role| role.arn(context.spec)))
-            }
-            TrustSpec::Service(name) => names(name),
-            TrustSpec::ServiceAccount(_) | TrustSpec::Policy(_) => false,
-        })?;
-        context.spec.source(&["roles", key, "trust", &n.to_string()])
-    }
-}
-
-/// The raw documents of the spec that go into a resource, each with its path.
-fn written<'a>(context: &Context<'a>, address: &Address) -> Vec<(Vec<String>, &'a RawPolicy)> {
-    let path = |steps: &[&str]| steps.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-    let name = address.name();
-    match address.kind().as_str() {
-        "aws.iam.policy" => {
-            let policy = context.spec.policies.get(name);
-            policy.map(|p| (path(&["policies", name, "document"]), &p.document)).into_iter().collect()
-        }
-        "aws.iam.role_policy" => name
-            .split_once('/')
-            .and_then(|(role, inline)| {
-                let raw = context.spec.roles.get(role)?.inline.get(inline)?;
-                Some((path(&["roles", role, "inline", inline]), raw))
-            })
-            .into_iter()
-            .collect(),
-        "aws.iam.role" => context
-            .spec
-            .roles
-            .get(name)
-            .into_iter()
-            .flat_map(|role| role.trust.iter().enumerate())
-            .filter_map(|(n, trust)| match trust {
-                TrustSpec::Policy(raw) => Some((path(&["roles", name, "trust", &n.to_string(), "policy"]), raw)),
-                _ => None,
-            })
-            .collect(),
-        _ => Vec::new(),
+        let address = &self.resource.address;
+        let written = statement.zip(context.kinds.get(address.kind()));
+        let written = written.and_then(|(s, kind)| kind.written(context.spec, address.name(), s, element));
+        written.or_else(|| self.resource.wish.source.clone())
     }
 }
 
 impl Group<'_> {
     fn findings(&self, context: &Context<'_>) -> Vec<Finding> {
-        let Some((first, _)) = self.documents.first() else { return Vec::new() };
+        let Some(first) = self.documents.first().map(|held| held.resource) else { return Vec::new() };
         // They are read as policies only when something is found in them.
-        let texts = self.documents.iter().map(|(r, field)| sent(r, field, foreign(context, r).as_ref()));
+        let texts = self.documents.iter().map(|held| held.own.sent(held.others.as_ref()));
         let texts: Vec<_> = texts.map(Option::unwrap_or_default).collect();
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         let applying = match &first.wish.scope {
@@ -234,7 +180,7 @@ impl Group<'_> {
         if found.is_empty() {
             return Vec::new();
         }
-        let documents: Vec<_> = self.documents.iter().map(|(r, field)| Looked::new(context, r, field)).collect();
+        let documents: Vec<_> = self.documents.iter().map(Looked::new).collect();
         let looked = |found: &iam::Finding| documents.get(found.document).and_then(Option::as_ref);
         found.iter().filter_map(|found| self.told(context, looked(found)?, found)).collect()
     }
@@ -313,6 +259,3 @@ fn names_cluster(statement: &Statement) -> bool {
             && !operator.if_exists
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,17 +5,15 @@ mod lint;
 mod lockout;
 mod quota;
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 
-use crate::access::{self, Chains};
+use crate::access::{self, Chains, Facet, Object, PolicyText, ResourcePolicy};
 use crate::address::Address;
 use crate::desired::Desired;
 use crate::diagnostic::{Code, Diagnostic, Named, Severity, SourceRef};
 use crate::document::Document;
 use crate::iam::Policy;
-use crate::kind::Resource;
+use crate::kind::{Kinds, Resource};
 use crate::snapshot::{Seen, Snapshot};
 use crate::spec::{AcceptSpec, Facts, Spec};
 
@@ -35,6 +33,29 @@ pub struct Context<'a> {
     pub snapshot: Option<&'a Snapshot>,
     /// What has been said before of the same policies.
     pub lints: &'a Lints,
+    /// All kinds, which tell what bodies mean.
+    pub kinds: &'a Kinds<'a>,
+}
+
+impl<'a> Context<'a> {
+    /// What a desired resource says about access.
+    fn facet(&self, resource: &'a Resource) -> Facet<'a> {
+        self.kinds.facet(resource.address.kind(), resource.object())
+    }
+
+    /// What the same object says that was seen live, if it was.
+    fn seen(&self, resource: &'a Resource) -> Option<Facet<'a>> {
+        let body = body_seen(self, &resource.address)?;
+        Some(self.kinds.facet(resource.address.kind(), Object { body, ..resource.object() }))
+    }
+
+    /// The statements of others that stay in a resource's policy with ours, as far as they have been seen.
+    fn others(&self, resource: &'a Resource, policy: &ResourcePolicy<'_>) -> Option<Policy> {
+        match self.seen(resource)? {
+            Facet::Resource(live) if !policy.exclusive => live.others.and_then(PolicyText::parse),
+            _ => None,
+        }
+    }
 }
 
 /// Something that a rule has to say.
@@ -127,25 +148,6 @@ fn body_seen<'a>(context: &Context<'a>, address: &Address) -> Option<&'a Documen
         Seen::Present { body, .. } => Some(body),
         _ => None,
     }
-}
-
-/// The statements of others that stay in a document with ours, as far as they have been seen.
-fn foreign(context: &Context<'_>, resource: &Resource) -> Option<Policy> {
-    let body = body_seen(context, &resource.address)?;
-    let exclusive = resource.wish.body.field("exclusive").unwrap_or(false);
-    body.field("foreign").filter(|_| !exclusive)
-}
-
-/// A policy of a resource as it would be sent, with the statements of others that share the document.
-fn sent<'a>(resource: &'a Resource, field: &str, others: Option<&Policy>) -> Option<Cow<'a, str>> {
-    let body = &resource.wish.body;
-    let is_plain = |text: &&str| text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\');
-    // A policy writes all other characters in a way of its own.
-    if let Some(text) = body.field_text(field).filter(is_plain).filter(|_| others.is_none()) {
-        return Some(text.into());
-    }
-    let own: Policy = body.field(field)?;
-    Some(others.map_or_else(|| own.to_string(), |others| own.merge(others).to_string()).into())
 }
 
 /// What of the spec accepts a finding for the longest time. Dates of the form YYYY-MM-DD compare as text.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Finding, Rule, foreign, sent};
+use super::{Context, Finding, Rule};
+use crate::access::{Facet, PolicyText, RoleRef};
 use crate::address::Address;
 use crate::diagnostic::{Code, Severity, SourceRef};
 use crate::iam::{Place, Policy, measure_text};
@@ -13,26 +14,25 @@ pub(super) struct Quota;
 
 impl Rule for Quota {
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>) {
-        let mut inline: BTreeMap<String, (usize, &Resource)> = BTreeMap::new();
+        let mut inline: BTreeMap<RoleRef, (usize, &Resource)> = BTreeMap::new();
         for resource in context.desired.resources.values() {
-            let kind = resource.address.kind().as_str();
-            match kind {
-                "aws.iam.role" => one(resource, "trust", Place::RoleTrust, None, findings),
-                "aws.iam.policy" => one(resource, "document", Place::ManagedPolicy, None, findings),
-                "aws.iam.role_policy" => {
-                    let role = resource.wish.body.field::<String>("role").unwrap_or_default();
-                    let key = format!("{} {role}", resource.wish.scope);
-                    let text = sent(resource, "document", None).unwrap_or_default();
+            match context.facet(resource) {
+                Facet::Role { trust, .. } => one(resource, trust, Place::RoleTrust, None, findings),
+                Facet::ManagedPolicy { document, .. } => one(resource, document, Place::ManagedPolicy, None, findings),
+                Facet::InlinePolicy { role, document, .. } => {
+                    let text = document.and_then(|document| document.sent(None)).unwrap_or_default();
                     let used = measure_text(Place::RoleInlineTotal, &text).used;
-                    inline.entry(key).or_insert((0, resource)).0 += used;
+                    inline.entry(role).or_insert((0, resource)).0 += used;
                 }
-                "aws.s3.bucket_policy" => {
-                    one(resource, "statements", Place::BucketPolicy, foreign(context, resource).as_ref(), findings);
+                Facet::Resource(policy) => {
+                    one(resource, policy.ours, policy.place, context.others(resource, &policy).as_ref(), findings);
                 }
-                "aws.kms.key_policy" => {
-                    one(resource, "statements", Place::KeyPolicy, foreign(context, resource).as_ref(), findings);
-                }
-                _ => {}
+                Facet::None
+                | Facet::Attachment { .. }
+                | Facet::Provider { .. }
+                | Facet::PodBinding(_)
+                | Facet::ServiceAccount { .. }
+                | Facet::Bucket { .. } => {}
             }
         }
         for (used, resource) in inline.into_values() {
@@ -50,8 +50,14 @@ impl Rule for Quota {
     }
 }
 
-fn one(resource: &Resource, field: &str, place: Place, others: Option<&Policy>, findings: &mut Vec<Finding>) {
-    let Some(text) = sent(resource, field, others) else { return };
+fn one(
+    resource: &Resource,
+    own: Option<PolicyText<'_>>,
+    place: Place,
+    others: Option<&Policy>,
+    findings: &mut Vec<Finding>,
+) {
+    let Some(text) = own.and_then(|own| own.sent(others)) else { return };
     let size = measure_text(place, &text);
     if size.is_over() {
         let what = if others.is_some() { "the policy, with the statements of others," } else { "the policy" };

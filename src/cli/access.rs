@@ -116,7 +116,7 @@ mod tests {
         let kinds = crate::provider::kinds();
         let (desired, problems) = crate::desired::build(&spec, &facts, &access::lower(&spec), &kinds);
         assert_eq!(problems, []);
-        let after = World::new(&spec, &facts, Bodies::desired(&desired).things());
+        let after = World::new(&spec, &facts, Bodies::desired(&desired).facets(&kinds));
         let changes: Vec<_> =
             access::diff(&World::new(&spec, &facts, []), &after).iter().map(wire::access_change).collect();
         let sections = access_section(&changes, true).into_iter().collect();

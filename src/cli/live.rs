@@ -271,6 +271,7 @@ impl Work<'_> {
             desired: &prepared.desired,
             snapshot: Some(&prepared.snapshot),
             lints: &self.project.lints,
+            kinds: &engine.kinds(),
         };
         let findings = check::run(&context, &today());
         let lost = if state.resources.is_empty() {
@@ -302,13 +303,14 @@ impl Work<'_> {
         let refusals = guard(&plan, state.resources.len(), allowed, &engine.kinds());
         // What is destroyed is told by what the spec knows of it.
         let facts = if self.destroying { engine.facts(&self.project.spec).await.unwrap_or(facts) } else { facts };
+        let kinds = engine.kinds();
         // What is taken away is told by the names that the spec has for it.
-        let world = |bodies: &Bodies| World::new(&self.project.spec, &facts, bodies.things());
+        let world = |bodies: &Bodies| World::new(&self.project.spec, &facts, bodies.facets(&kinds));
         let changes = if plan.is_empty() {
             Vec::new()
         } else {
             let before = Bodies::seen(&prepared.diff);
-            let changes = access::diff(&world(&before), &world(&before.after(&plan)));
+            let changes = access::diff(&world(&before), &world(&before.after(&plan, &kinds)));
             changes.iter().map(wire::access_change).collect()
         };
         let drift = diff::drift(&prepared.diff, &engine.kinds());
@@ -630,7 +632,7 @@ impl Work<'_> {
         if !unread.is_empty() {
             return Err(Failure::new(format!("could not look everywhere:\n  {}", unread.join("\n  "))));
         }
-        Ok(World::new(self.spec, &facts, Bodies::seen(&prepared.diff).things()))
+        Ok(World::new(self.spec, &facts, Bodies::seen(&prepared.diff).facets(&self.engine().kinds())))
     }
 
     async fn drift(&self) -> Result<(Vec<Drift>, Vec<Finding>), Failure> {
@@ -672,6 +674,7 @@ impl Work<'_> {
             desired: &desired,
             snapshot: Some(&prepared.snapshot),
             lints: &self.project.lints,
+            kinds: &engine.kinds(),
         };
         check::policies(&context, &today())
     }

@@ -55,7 +55,7 @@ pub(super) fn world(ui: &Ui, args: &Args) -> Result<World, Failure> {
     let project = Project::open(ui, &args.file, args.state.as_deref())?;
     let facts = Facts::placeholders(&project.spec);
     let compiled = project.compile(ui, &project.spec, &facts)?;
-    Ok(World::new(&project.spec, &facts, Bodies::desired(&compiled.desired).things()))
+    Ok(World::new(&project.spec, &facts, Bodies::desired(&compiled.desired).facets(&crate::provider::kinds())))
 }
 
 pub(super) fn graph(ui: &Ui, args: &Args, format: GraphFormat) -> Ended {

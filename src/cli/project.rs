@@ -102,6 +102,7 @@ impl Project {
             desired: &compiled.desired,
             snapshot: None,
             lints: &self.lints,
+            kinds: &provider::kinds(),
         };
         let findings = check::run(&context, today);
         Ok((compiled, findings))
@@ -167,6 +168,7 @@ fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
         desired: &desired,
         snapshot: None,
         lints: &Lints::default(),
+        kinds: &provider::kinds(),
     };
     let findings = check::run(&context, "");
     problems.into_iter().chain(findings.iter().map(Diagnostic::from)).filter(|p| p.code.is_judged_early()).collect()

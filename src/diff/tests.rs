@@ -1,5 +1,5 @@
 use super::*;
-use crate::access::Chains;
+use crate::access::{Chains, Facet, Object};
 use crate::address::{AccountId, Region, Scope};
 use crate::kind::{About, Erased, Kind, Reference, Wanted, Wish};
 use crate::spec::{Facts, Spec};
@@ -16,6 +16,10 @@ impl Kind for Role {
 
     fn scopes(_: &Spec) -> BTreeSet<Scope> {
         BTreeSet::new()
+    }
+
+    fn facet(_: Object<'_>) -> Facet<'_> {
+        Facet::None
     }
 
     fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut Wanted<Self::Body>) {}
@@ -121,6 +125,10 @@ impl Kind for Key {
         BTreeSet::new()
     }
 
+    fn facet(_: Object<'_>) -> Facet<'_> {
+        Facet::None
+    }
+
     fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut Wanted<Self::Body>) {}
 }
 
@@ -133,6 +141,10 @@ impl Kind for KeyPolicy {
 
     fn scopes(_: &Spec) -> BTreeSet<Scope> {
         BTreeSet::new()
+    }
+
+    fn facet(_: Object<'_>) -> Facet<'_> {
+        Facet::None
     }
 
     fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut Wanted<Self::Body>) {}

@@ -12,15 +12,15 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::Engine;
-use super::principal::{Made, made};
-use crate::access;
+use super::principal::Made;
+use crate::access::{self, Object};
 use crate::address::{Address, Scope};
 use crate::backend::{Backend, BackendError, Version};
 use crate::diff;
 use crate::document::{Difference, Digest, Document, is_policy};
 use crate::event::{Event, Outcome, Outcomes};
-use crate::iam::{Arn, Policy, Principal, Selector};
-use crate::kind::{Action, NamedBy};
+use crate::iam::{Policy, Principal, Selector};
+use crate::kind::{Action, AnyKind, NamedBy};
 use crate::live::{AnyLive, Fields, Target, WriteError};
 use crate::plan::{ActionKind, Phase, Plan, Step, StepName};
 use crate::snapshot::{Seen, unique_id};
@@ -59,8 +59,8 @@ struct Run<'a> {
     backend: &'a dyn Backend,
     /// The lineage and serial that the journal continues.
     state: (&'a str, u64),
-    /// The roles that the plan takes away, if only to make them anew: account id and name.
-    gone: BTreeSet<(&'a str, &'a str)>,
+    /// The ARNs of the principals that the plan takes away, if only to replace them.
+    gone: BTreeSet<String>,
     now: &'a (dyn Fn() -> String + Send + Sync),
     stop: watch::Receiver<bool>,
     /// All that was journalled, also by steps that did not come to their end.
@@ -86,7 +86,7 @@ impl Engine<'_> {
             engine: self,
             backend,
             state: (&lineage, serial),
-            gone: roles_taken_away(plan),
+            gone: self.principals_taken_away(plan),
             now,
             stop,
             entries: Mutex::default(),
@@ -110,6 +110,17 @@ impl Engine<'_> {
             broken = backend.append(&unknown).await.err();
         }
         Executed { outcomes, state: after, broken }
+    }
+}
+
+impl Engine<'_> {
+    /// The ARNs of the principals that a plan takes away.
+    fn principals_taken_away(&self, plan: &Plan) -> BTreeSet<String> {
+        let principal = |step: &Step| {
+            let live = self.live(step.name.address.kind().as_str())?;
+            principal(step, live.kind(), step.before.as_ref()?)
+        };
+        plan.steps.iter().filter(|step| step.deletes()).filter_map(principal).collect()
     }
 }
 
@@ -329,7 +340,7 @@ impl Run<'_> {
             };
         }
         if !step.deletes() && step.action != ActionKind::Forget {
-            let made = made(&step.name.address, &step.scope, &step.physical_id);
+            let made = step.after.as_ref().and_then(|after| principal(step, live.kind(), after));
             self.made.lock().unwrap_or_else(PoisonError::into_inner).extend(made);
         }
         let ReadBack { fingerprint, body, unique_id } = found;
@@ -473,10 +484,7 @@ impl Run<'_> {
     }
 
     fn takes_away(&self, principal: &Principal) -> bool {
-        let Principal::Aws(arn) = principal else { return false };
-        let Ok(arn) = arn.parse::<Arn>() else { return false };
-        let name = arn.resource_type().and_then(|(kind, path)| (kind == "role").then_some(path)?.rsplit('/').next());
-        name.is_some_and(|name| self.gone.contains(&(arn.account.as_str(), name)))
+        matches!(principal, Principal::Aws(arn) if self.gone.contains(arn.as_ref()))
     }
 
     /// Calls the API, and again as long as something that was just made is not known everywhere and nobody else touches the
@@ -495,10 +503,16 @@ impl Run<'_> {
             let mut written = live.write(self.engine.session, &step.scope, target, &checked.action).await;
             if let Err(WriteError::UnknownPrincipal { what, why }) = written {
                 let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                written = Err(self
-                    .engine
-                    .refused_principals(what, why, step.after.as_ref(), checked.seen.as_ref(), &made)
-                    .await);
+                let names = |body: Option<&Document>| body.map(|body| live.facet(object(step, body)).names());
+                let (wanted, shown) = (names(step.after.as_ref()), names(checked.seen.as_ref()));
+                let refused = self.engine.refused_principals(
+                    what,
+                    why,
+                    wanted.unwrap_or_default(),
+                    shown.unwrap_or_default(),
+                    &made,
+                );
+                written = Err(refused.await);
             }
             match written {
                 Err(WriteError::NotYet { what, awaited, why }) => {
@@ -651,22 +665,22 @@ fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
         }
 }
 
-/// The roles that a plan takes away: account id and name.
-fn roles_taken_away(plan: &Plan) -> BTreeSet<(&str, &str)> {
-    let gone = plan.steps.iter().filter(|s| s.deletes() && s.name.address.kind().as_str() == "aws.iam.role");
-    gone.filter_map(|s| match &s.scope {
-        Scope::Account { id, .. } => Some((id.0.as_str(), s.physical_id.as_str())),
-        Scope::Cluster { .. } => None,
-    })
-    .collect()
+/// A body of what a step touches.
+fn object<'b>(step: &'b Step, body: &'b Document) -> Object<'b> {
+    Object { scope: &step.scope, physical_id: &step.physical_id, body }
+}
+
+/// The ARN by which policies name what a step touches, if they can.
+fn principal(step: &Step, kind: &dyn AnyKind, body: &Document) -> Option<String> {
+    kind.facet(object(step, body)).principal().map(str::to_owned)
 }
 
 /// The principals of which one policy shows nothing but unique ids that belong to nobody any more, where another names
 /// them. Nothing if the policies differ in anything else.
 fn orphaned(before: &Value, shown: &Value) -> Option<BTreeSet<Principal>> {
-    let principals = |policy| -> BTreeSet<Principal> { access::principals(policy).into_iter().collect() };
-    let (known, found) = (principals(before), principals(shown));
     let (before, shown) = (Policy::from_value(before).ok()?, Policy::from_value(shown).ok()?);
+    let principals = |policy| -> BTreeSet<Principal> { access::principals(policy).into_iter().collect() };
+    let (known, found) = (principals(&before), principals(&shown));
     let others = |policy: &Policy| -> Vec<Value> {
         let mut statements: Vec<Value> = policy
             .statements()

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-
-use super::{ActionKind, Plan, Step};
-use crate::access::Thing;
+use super::{ActionKind, Plan};
+use crate::access::{Facet, Object};
 use crate::address::{Address, Scope};
 use crate::desired::Desired;
 use crate::diff::Diff;
-use crate::document::{Document, is_policy};
+use crate::document::Document;
+use crate::kind::Kinds;
 use crate::snapshot::Seen;
 
 /// The bodies of everything that exists, as far as it was looked at.
@@ -46,7 +45,7 @@ impl Bodies {
 
     /// The same after the steps of a plan.
     #[must_use]
-    pub fn after(&self, plan: &Plan) -> Self {
+    pub fn after(&self, plan: &Plan, kinds: &Kinds<'_>) -> Self {
         let mut bodies = self.0.clone();
         for step in &plan.steps {
             let address = &step.name.address;
@@ -58,8 +57,10 @@ impl Bodies {
             }
             // What takes the place of another has nothing of it.
             let live = known.filter(|_| same || step.former.is_none()).map(|(.., body)| body.clone());
+            let kind = kinds.get(address.kind());
+            let before = step.before.as_ref();
             match (step.deletes(), &step.after) {
-                (true, _) => match live.as_ref().and_then(|live| left(step, live)) {
+                (true, _) => match live.as_ref().zip(kind).and_then(|(live, kind)| kind.remainder(live, before)) {
                     Some(body) => {
                         bodies.insert(address.clone(), (step.scope.clone(), step.physical_id.clone(), body));
                     }
@@ -68,7 +69,7 @@ impl Bodies {
                     }
                 },
                 (false, Some(after)) if step.action != ActionKind::Forget => {
-                    let body = written(step, live.as_ref(), after);
+                    let body = kind.map_or_else(|| after.clone(), |kind| kind.overlaid(live.as_ref(), before, after));
                     bodies.insert(address.clone(), (step.scope.clone(), step.physical_id.clone(), body));
                 }
                 _ => {}
@@ -77,52 +78,20 @@ impl Bodies {
         Self(bodies)
     }
 
-    /// The things of a world.
-    pub fn things(&self) -> impl Iterator<Item = Thing<'_>> {
-        self.0.iter().map(|(address, (scope, physical_id, body))| Thing { address, scope, physical_id, body })
+    /// What the bodies say about access, for a world.
+    pub fn facets<'b>(&'b self, kinds: &'b Kinds<'_>) -> impl Iterator<Item = (&'b Address, Facet<'b>)> {
+        self.0.iter().map(|(address, (scope, physical_id, body))| {
+            (address, kinds.facet(address.kind(), Object { scope, physical_id, body }))
+        })
     }
-}
-
-/// What is left of a thing of which only our part is deleted.
-fn left(step: &Step, live: &Document) -> Option<Document> {
-    let foreign = live.field::<Value>("foreign");
-    if let (Some(foreign), Some(_)) = (foreign, live.field::<Value>("statements")) {
-        let exclusive = step.before.as_ref().and_then(|b| b.field("exclusive")).unwrap_or(false);
-        let body = Map::from_iter([("foreign".to_owned(), foreign)]);
-        return (!exclusive).then(|| Document::from(Value::from(body)));
-    }
-    None
-}
-
-/// What a write leaves: what others have in the live body, with ours over it.
-fn written(step: &Step, live: Option<&Document>, after: &Document) -> Document {
-    let object = |document: Option<&Document>| document.and_then(|d| d.read::<Map<_, _>>().ok()).unwrap_or_default();
-    let (mut body, ours, before) = (object(live), object(Some(after)), object(step.before.as_ref()));
-    body.retain(|field, _| !before.contains_key(field) || ours.contains_key(field));
-    for (field, value) in ours {
-        let merged = match (body.remove(&field), &value) {
-            (Some(Value::Object(mut old)), Value::Object(new)) if !is_policy(&value) => {
-                let gone = before.get(&field).and_then(Value::as_object);
-                old.retain(|key, _| gone.is_none_or(|gone| !gone.contains_key(key)));
-                old.extend(new.clone());
-                Value::Object(old)
-            }
-            _ => value,
-        };
-        body.insert(field, merged);
-    }
-    if body.get("exclusive") == Some(&Value::Bool(true)) {
-        body.remove("foreign");
-    }
-    Document::from(Value::from(body))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Phase, StepName};
+    use crate::plan::{Phase, Step, StepName};
     use crate::spec::OnDestroy;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn scope() -> Scope {
         Scope::Cluster { cluster: "c".into() }
@@ -161,7 +130,7 @@ mod tests {
             bodies.0.insert(address.clone(), (scope(), "x".into(), Document::from(live)));
         }
         let plan = Plan { steps: vec![step("aws.iam.role.r", action, before, after)], ..Plan::default() };
-        let body = bodies.after(&plan).0.get(&address).map_or(Value::Null, |(.., body)| body.tree());
+        let body = bodies.after(&plan, &Kinds::default()).0.get(&address).map_or(Value::Null, |(.., body)| body.tree());
         assert_eq!(body, *expected);
     }
 
@@ -185,33 +154,10 @@ mod tests {
         bodies.0.insert(address.clone(), (scope(), "x".into(), Document::from(json!({"a": 1, "b": 1}))));
         for steps in [vec![new.clone(), old.clone()], vec![old, new]] {
             let plan = Plan { steps, ..Plan::default() };
-            assert_eq!(bodies.after(&plan).0[&address], (scope(), "y".into(), Document::from(json!({"a": 2}))));
+            assert_eq!(
+                bodies.after(&plan, &Kinds::default()).0[&address],
+                (scope(), "y".into(), Document::from(json!({"a": 2})))
+            );
         }
-    }
-
-    #[test]
-    fn what_others_have_stays() {
-        check(
-            json!({"annotations": {"ours": "1", "old": "1", "theirs": "1"}, "boundary": "b", "seen": true}),
-            ActionKind::Update,
-            json!({"annotations": {"ours": "1", "old": "1"}, "boundary": "b"}),
-            json!({"annotations": {"ours": "2"}}),
-            &json!({"annotations": {"ours": "2", "theirs": "1"}, "seen": true}),
-        );
-        let (own, foreign) = (json!({"Statement": [1]}), json!({"Statement": [2]}));
-        check(
-            json!({"statements": own, "foreign": foreign}),
-            ActionKind::Delete,
-            json!({"statements": own}),
-            json!(null),
-            &json!({"foreign": foreign}),
-        );
-        check(
-            json!({"statements": own, "foreign": foreign}),
-            ActionKind::Update,
-            json!({"statements": own, "exclusive": true, "foreign": foreign}),
-            json!({"statements": own, "exclusive": true}),
-            &json!({"statements": own, "exclusive": true}),
-        );
     }
 }

@@ -12,7 +12,7 @@ pub use effect::Bodies;
 pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError};
 pub use guard::{Guard, Refusal, guard};
 
-use crate::access;
+use crate::access::Object;
 use crate::address::{Address, Scope};
 use crate::diagnostic::SourceRef;
 use crate::diff::{Diff, ResourceDiff, Verdict};
@@ -426,7 +426,7 @@ pub fn build(
         {
             step.seen = Some(body.clone());
         }
-        if let Some(told) = orphans(step, &former_ids) {
+        if let Some(told) = orphans(step, &former_ids, kinds) {
             step.reason = format!("{}: {told}", step.reason);
         }
     }
@@ -711,12 +711,15 @@ fn former_ids(state: &State) -> BTreeMap<&str, &Address> {
 /// The ids of roles that are gone, which a policy shows in the place of their ARNs and which a step takes out.
 ///
 /// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
-fn orphans(step: &Step, known: &BTreeMap<&str, &Address>) -> Option<String> {
+fn orphans(step: &Step, known: &BTreeMap<&str, &Address>, kinds: &Kinds<'_>) -> Option<String> {
     // Most documents name nobody by an id, and few texts look as if they did.
     if !step.before.as_ref().is_some_and(|before| Principal::ID_PREFIXES.iter().any(|p| before.as_str().contains(p))) {
         return None;
     }
-    let named = |document: &Option<Document>| document.iter().flat_map(|d| access::principals(&d.tree())).collect();
+    let named = |body: &Option<Document>| {
+        let object = body.as_ref().map(|body| Object { scope: &step.scope, physical_id: &step.physical_id, body });
+        object.into_iter().flat_map(|object| kinds.facet(step.name.address.kind(), object).names()).collect()
+    };
     let (before, after): (BTreeSet<Principal>, BTreeSet<Principal>) = (named(&step.before), named(&step.after));
     let told: Vec<String> = before
         .difference(&after)

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::check::{Entry, Problems};
 use super::{Spec, is_true, yes};
 use crate::address::AccountId;
-use crate::diagnostic::Code;
-use crate::iam::Policy;
+use crate::diagnostic::{Code, SourceRef};
+use crate::iam::{Policy, Statement};
 
 /// An IAM role.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -81,6 +81,21 @@ impl RawPolicy {
     pub fn parse(&self) -> Result<Policy, Vec<String>> {
         Policy::from_value(&serde_json::Value::Object(self.0.clone()))
             .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    /// Where an element of a statement was written, if the statement is one of this document, which is at `path`. Nothing
+    /// if it is not. `element` is a path with slashes, such as `Condition/StringEquals`.
+    #[must_use]
+    pub fn place(&self, spec: &Spec, path: &[&str], statement: &Statement, element: &str) -> Option<SourceRef> {
+        let policy = self.parse().ok()?;
+        let same = policy.statements().iter().find(|own| *own == statement)?;
+        let index = (same.position().saturating_sub(1)).to_string();
+        let is_list = self.0.get("Statement").is_some_and(serde_json::Value::is_array);
+        let statement = ["Statement"].into_iter().chain(is_list.then_some(index.as_str()));
+        // A condition key may have slashes of its own.
+        let element = element.splitn(3, '/').filter(|step| !step.is_empty());
+        let path: Vec<&str> = path.iter().copied().chain(statement).chain(element).collect();
+        spec.source(&path)
     }
 }
 

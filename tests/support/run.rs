@@ -304,9 +304,10 @@ impl Planned {
     /// Who gains and who loses what. `spec` gives the names; what is destroyed has those that it had.
     #[must_use]
     pub fn changes(&self, spec: &Spec) -> Vec<wire::WireAccessChange> {
+        let kinds = bailiwick::provider::kinds();
         let before = Bodies::seen(&self.prepared.diff);
-        let world = |bodies: &Bodies| World::new(spec, &self.facts, bodies.things());
-        let changes = access::diff(&world(&before), &world(&before.after(&self.plan)));
+        let world = |bodies: &Bodies| World::new(spec, &self.facts, bodies.facets(&kinds));
+        let changes = access::diff(&world(&before), &world(&before.after(&self.plan, &kinds)));
         changes.iter().map(wire::access_change).collect()
     }
 }
@@ -433,6 +434,7 @@ impl Project {
             desired: &prepared.desired,
             snapshot: Some(&prepared.snapshot),
             lints: &check::Lints::default(),
+            kinds: &engine.kinds(),
         };
         let findings = if self.checks { check::run(&context, "2026-01-01") } else { Vec::new() };
         let drift = diff::drift(&prepared.diff, &engine.kinds());

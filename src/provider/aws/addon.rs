@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::family::{EKS, regional_scopes};
 use super::pod_identity_association::accounts;
-use crate::access::Chains;
+use crate::access::{Chains, Facet, Object};
 use crate::address::Scope;
 use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
@@ -55,6 +55,10 @@ impl Kind for Addon {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         regional_scopes(spec)
+    }
+
+    fn facet(_: Object<'_>) -> Facet<'_> {
+        Facet::None
     }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<AddonBody>) {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{S3, regional_scopes};
+use super::family::{S3, owner, regional_scopes};
 use super::key::Key;
-use crate::access::Chains;
+use crate::access::{Chains, Facet, Object};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::{Difference, Document};
@@ -119,6 +119,16 @@ impl Kind for Bucket {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         regional_scopes(spec)
+    }
+
+    fn facet(object: Object<'_>) -> Facet<'_> {
+        let (account, partition) = owner(object.scope);
+        Facet::Bucket {
+            name: object.physical_id,
+            arn: format!("arn:{partition}:s3:::{}", object.physical_id),
+            account: account.to_owned(),
+            blocked: object.body.field("public_access_block").unwrap_or(false),
+        }
     }
 
     /// An alias is resolved to its key when it is written: the bucket then names the key.

@@ -5,14 +5,14 @@
 use std::collections::BTreeSet;
 
 use super::bucket::Bucket;
-use super::family::{S3, regional_scopes};
+use super::family::{S3, owner, regional_scopes};
 use super::role::Role;
 use super::shared_document::{self, SharedDocument, managed_principals};
-use crate::access::{self, Chains};
+use crate::access::{self, Carrier, Chains, Facet, Object, ResourcePolicy};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
-use crate::iam::{Place, measure};
+use crate::iam::{Place, PolicyKind, measure};
 use crate::kind::{About, Class, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::spec::{Facts, PolicyOwnership, Spec, Unmanaged};
 
@@ -35,6 +35,10 @@ impl Kind for BucketPolicy {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         regional_scopes(spec)
+    }
+
+    fn facet(object: Object<'_>) -> Facet<'_> {
+        Facet::Resource(shared_document::facet(object.body, carrier(object.scope, object.physical_id)))
     }
 
     fn turn(physical_id: &str) -> Option<String> {
@@ -84,6 +88,30 @@ impl Kind for BucketPolicy {
     fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         shared_document::claimed(live, desired, last)
     }
+
+    fn overlaid(live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document {
+        shared_document::overlaid(live, before, after)
+    }
+
+    fn remainder(live: &Document, before: Option<&Document>) -> Option<Document> {
+        shared_document::remainder(live, before)
+    }
+}
+
+/// A bucket's policy without its statements.
+fn carrier<'b>(scope: &Scope, bucket: &'b str) -> ResourcePolicy<'b> {
+    let (account, partition) = owner(scope);
+    ResourcePolicy {
+        on: Carrier::Bucket(bucket),
+        arn: format!("arn:{partition}:s3:::{bucket}"),
+        account: account.to_owned(),
+        ours: None,
+        others: None,
+        exclusive: false,
+        place: Place::BucketPolicy,
+        kind: PolicyKind::Bucket,
+        must_keep: &["s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:GetBucketPolicy"],
+    }
 }
 
 #[cfg(feature = "aws")]
@@ -91,7 +119,6 @@ mod live {
     use super::super::bucket::expected_owner;
     use super::super::shared_document::refuse_lockout;
     use super::{BucketPolicy, SharedDocument};
-    use crate::access::Guarded;
     use crate::address::Scope;
     use crate::iam::{Place, measure_text};
     use crate::kind::Action;
@@ -206,7 +233,7 @@ mod live {
                     ),
                 });
             }
-            refuse_lockout(cloud, scope, Guarded::Bucket(bucket), &what, &text).await?;
+            refuse_lockout(cloud, scope, &super::carrier(scope, bucket), &what, &text).await?;
             s3.put_bucket_policy()
                 .bucket(bucket)
                 .set_expected_bucket_owner(owner)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::access::{Object, RoleRef};
 use crate::address::Scope;
 use crate::kind::Family;
 use crate::spec::Spec;
@@ -22,4 +23,17 @@ pub(super) fn regional_scopes(spec: &Spec) -> BTreeSet<Scope> {
     let keys = spec.keys.values().map(|k| spec.regional_scope(&k.account, k.region(spec)));
     let clusters = spec.clusters.values().map(|c| spec.regional_scope(&c.account, spec.cluster_region(c)));
     account_scopes(spec).into_iter().chain(buckets).chain(keys).chain(clusters).collect()
+}
+
+/// The id of the account that owns what is in a scope, and the partition that its ARNs begin with.
+pub(super) fn owner(scope: &Scope) -> (&str, &'static str) {
+    match scope {
+        Scope::Account { id, region, .. } => (&id.0, region.partition()),
+        Scope::Cluster { .. } => ("", "aws"),
+    }
+}
+
+/// The role in this account that a field of a body names.
+pub(super) fn role_in(object: Object<'_>, field: &str) -> RoleRef {
+    RoleRef { account: owner(object.scope).0.to_owned(), name: object.body.field(field).unwrap_or_default() }
 }

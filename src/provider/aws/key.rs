@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::family::{KMS, regional_scopes};
-use crate::access::Chains;
+use crate::access::{Chains, Facet, Object};
 use crate::address::Scope;
 use crate::document::Document;
 use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
@@ -69,6 +69,10 @@ impl Kind for Key {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         regional_scopes(spec)
+    }
+
+    fn facet(_: Object<'_>) -> Facet<'_> {
+        Facet::None
     }
 
     fn desire(spec: &Spec, _facts: &Facts, _chains: &Chains, want: &mut Wanted<KeyBody>) {

@@ -6,15 +6,15 @@
 
 use std::collections::BTreeSet;
 
-use super::family::{KMS, regional_scopes};
+use super::family::{KMS, owner, regional_scopes};
 use super::key::Key;
 use super::role::Role;
 use super::shared_document::{self, SharedDocument, managed_principals};
-use crate::access::{self, Chains};
+use crate::access::{self, Carrier, Chains, Facet, Object, ResourcePolicy};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
-use crate::iam::{Place, measure};
+use crate::iam::{Place, PolicyKind, measure};
 use crate::kind::{About, Class, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::spec::{Facts, KeySpec, Spec};
 
@@ -37,6 +37,10 @@ impl Kind for KeyPolicy {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         regional_scopes(spec)
+    }
+
+    fn facet(object: Object<'_>) -> Facet<'_> {
+        Facet::Resource(shared_document::facet(object.body, carrier(object.scope, object.physical_id)))
     }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<SharedDocument>) {
@@ -80,6 +84,30 @@ impl Kind for KeyPolicy {
     fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         shared_document::claimed(live, desired, last)
     }
+
+    fn overlaid(live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document {
+        shared_document::overlaid(live, before, after)
+    }
+
+    fn remainder(live: &Document, before: Option<&Document>) -> Option<Document> {
+        shared_document::remainder(live, before)
+    }
+}
+
+/// A key's policy without its statements. In a key policy the key is called `*`, so that its id does not matter.
+fn carrier<'b>(scope: &Scope, alias: &'b str) -> ResourcePolicy<'b> {
+    let (account, partition) = owner(scope);
+    ResourcePolicy {
+        on: Carrier::Key(alias),
+        arn: format!("arn:{partition}:kms:us-east-1:{account}:key/x"),
+        account: account.to_owned(),
+        ours: None,
+        others: None,
+        exclusive: false,
+        place: Place::KeyPolicy,
+        kind: PolicyKind::Key,
+        must_keep: &["kms:PutKeyPolicy", "kms:GetKeyPolicy"],
+    }
 }
 
 /// Every key of the spec: a key that is not managed may have statements of ours in its policy.
@@ -97,7 +125,6 @@ mod live {
     use aws_sdk_kms::types::KeyMetadata;
 
     use super::{KeyPolicy, SharedDocument};
-    use crate::access::Guarded;
     use crate::address::Scope;
     use crate::iam::{Place, measure_text};
     use crate::kind::Action;
@@ -188,7 +215,7 @@ mod live {
                     size.used, document.foreign, size.quota
                 )));
             }
-            refuse_lockout(cloud, scope, Guarded::Key(alias), &what, &text).await?;
+            refuse_lockout(cloud, scope, &super::carrier(scope, alias), &what, &text).await?;
             kms.put_key_policy()
                 .key_id(key.key_id())
                 .policy_name(POLICY_NAME)

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{IAM, account_scopes};
-use crate::access::{Chains, Origin};
+use super::family::{IAM, account_scopes, owner};
+use crate::access::{Chains, Facet, Object, Origin};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
+use crate::iam::Arn;
 use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, Management, Spec};
@@ -53,6 +54,16 @@ impl Kind for OidcProvider {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         account_scopes(spec)
+    }
+
+    fn facet(object: Object<'_>) -> Facet<'_> {
+        let url: String = object.body.field("url").unwrap_or_default();
+        let host = url.trim_start_matches("https://").to_owned();
+        Facet::Provider { account: owner(object.scope).0.to_owned(), arn: object.physical_id, host }
+    }
+
+    fn principal(arn: &Arn) -> Option<String> {
+        matches!(arn.resource_type(), Some(("oidc-provider", _))).then(|| arn.to_string())
     }
 
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<OidcProviderBody>) {

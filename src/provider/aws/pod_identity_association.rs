@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::addon::{self, Addon};
-use super::family::{EKS, regional_scopes};
+use super::family::{EKS, owner, regional_scopes};
 use super::role::Role;
-use crate::access::{self, Chains};
+use crate::access::{self, Chains, Facet, Object, PodBinding};
 use crate::address::Scope;
 use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
@@ -86,6 +86,19 @@ impl Kind for PodIdentityAssociation {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         regional_scopes(spec)
+    }
+
+    fn facet(object: Object<'_>) -> Facet<'_> {
+        let text = |field: &str| object.body.field::<String>(field).unwrap_or_default();
+        Facet::PodBinding(PodBinding {
+            account: owner(object.scope).0.to_owned(),
+            cluster: text("cluster"),
+            namespace: text("namespace"),
+            service_account: text("service_account"),
+            role: text("role_arn"),
+            target: Some(text("target_role_arn")).filter(|arn| !arn.is_empty()),
+            tagged: !object.body.field("disable_session_tags").unwrap_or(false),
+        })
     }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<AssociationBody>) {

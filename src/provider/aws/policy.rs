@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::family::{IAM, account_scopes};
-use crate::access::{self, Chains};
+use crate::access::{self, Chains, Facet, Object, PolicyText};
 use crate::address::Scope;
+use crate::diagnostic::SourceRef;
 use crate::document::Document;
-use crate::iam::Policy;
+use crate::iam::{Policy, Statement};
 use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Spec};
@@ -57,6 +58,15 @@ impl Kind for ManagedPolicy {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         account_scopes(spec)
+    }
+
+    fn facet(object: Object<'_>) -> Facet<'_> {
+        Facet::ManagedPolicy { arn: object.physical_id, document: PolicyText::of(object.body, "document") }
+    }
+
+    fn written(spec: &Spec, name: &str, statement: &Statement, element: &str) -> Option<SourceRef> {
+        let raw = &spec.policies.get(name)?.document;
+        raw.place(spec, &["policies", name, "document"], statement, element)
     }
 
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<ManagedPolicyBody>) {

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{IAM, account_scopes};
+use super::family::{IAM, account_scopes, owner};
 use super::oidc_provider::OidcProvider;
 use super::policy::ManagedPolicy;
-use crate::access::{self, Chains, Origin};
+use crate::access::{self, Chains, Facet, Object, Origin, PolicyText, RoleRef};
 use crate::address::Scope;
-use crate::diagnostic::{Code, Diagnostic};
-use crate::iam::Policy;
+use crate::diagnostic::{Code, Diagnostic, SourceRef};
+use crate::iam::{Arn, Policy, Principal, Selector, Statement};
 use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
-use crate::spec::{Facts, Identity, Spec, Unmanaged};
+use crate::spec::{Facts, Identity, Spec, TrustSpec, Unmanaged};
 
 /// An IAM role.
 pub struct Role;
@@ -68,6 +68,37 @@ impl Kind for Role {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         account_scopes(spec)
+    }
+
+    fn facet(object: Object<'_>) -> Facet<'_> {
+        let (account, partition) = owner(object.scope);
+        let text = |field: &str| object.body.field::<String>(field).filter(|text| !text.is_empty());
+        let name = text("name").unwrap_or_else(|| object.physical_id.to_owned());
+        let path = text("path").unwrap_or_else(|| "/".to_owned());
+        Facet::Role {
+            arn: format!("arn:{partition}:iam::{account}:role{path}{name}"),
+            role: RoleRef { account: account.to_owned(), name },
+            trust: PolicyText::of(object.body, "trust"),
+            boundary: text("permissions_boundary"),
+        }
+    }
+
+    fn written(spec: &Spec, name: &str, statement: &Statement, element: &str) -> Option<SourceRef> {
+        let trust = &spec.roles.get(name)?.trust;
+        let n = |n: usize| n.to_string();
+        let raw = trust.iter().enumerate().find_map(|(at, trust)| match trust {
+            TrustSpec::Policy(raw) => raw.place(spec, &["roles", name, "trust", &n(at), "policy"], statement, element),
+            _ => None,
+        });
+        raw.or_else(|| {
+            let at = trust.iter().position(|trust| trusts(spec, trust, statement))?;
+            spec.source(&["roles", name, "trust", &n(at)])
+        })
+    }
+
+    fn principal(arn: &Arn) -> Option<String> {
+        let (kind, path) = arn.resource_type()?;
+        (kind == "role").then(|| path.rsplit('/').next().unwrap_or(path).to_owned())
     }
 
     fn turn(physical_id: &str) -> Option<String> {
@@ -128,6 +159,24 @@ impl Kind for Role {
             }
             want.add(wish);
         }
+    }
+}
+
+/// Whether a statement was made from an entry of a role's `trust`.
+fn trusts(spec: &Spec, trust: &TrustSpec, statement: &Statement) -> bool {
+    let names = |wanted: &str| {
+        statement.principal().into_iter().flat_map(Selector::values).any(|principal| match principal {
+            Principal::Account(text) | Principal::Aws(text) | Principal::Service(text) => text.as_ref() == wanted,
+            _ => false,
+        })
+    };
+    match trust {
+        TrustSpec::Account(name) => {
+            names(spec.accounts.get(name).map_or(name.as_str(), |account| account.id.0.as_str()))
+        }
+        TrustSpec::Role(name) => names(&spec.roles.get(name).map_or_else(|| name.clone(), |role| role.arn(spec))),
+        TrustSpec::Service(name) => names(name),
+        TrustSpec::ServiceAccount(_) | TrustSpec::Policy(_) => false,
     }
 }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{IAM, account_scopes};
+use super::family::{IAM, account_scopes, role_in};
 use super::role::Role;
 use super::role_policy_attachment::RolePolicyAttachment;
-use crate::access::{self, Chains, INLINE_NAME};
+use crate::access::{self, Chains, Facet, INLINE_NAME, Object, PolicyText};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
-use crate::iam::Policy;
+use crate::iam::{Policy, Statement};
 use crate::kind::{
     About, Class, Field, Home, Kind, Marked, NamedBy, OnLoss, OwnedBy, Part, Release, Wanted, Whole, Wish,
 };
@@ -46,6 +46,20 @@ impl Kind for RolePolicy {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         account_scopes(spec)
+    }
+
+    fn facet(object: Object<'_>) -> Facet<'_> {
+        Facet::InlinePolicy {
+            role: role_in(object, "role"),
+            name: object.body.field("name").unwrap_or_default(),
+            document: PolicyText::of(object.body, "document"),
+        }
+    }
+
+    fn written(spec: &Spec, name: &str, statement: &Statement, element: &str) -> Option<SourceRef> {
+        let (role, inline) = name.split_once('/')?;
+        let raw = spec.roles.get(role)?.inline.get(inline)?;
+        raw.place(spec, &["roles", role, "inline", inline], statement, element)
     }
 
     fn turn(physical_id: &str) -> Option<String> {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{IAM, account_scopes};
+use super::family::{IAM, account_scopes, role_in};
 use super::policy::ManagedPolicy;
 use super::role::Role;
-use crate::access::{self, Chains};
+use crate::access::{self, Chains, Facet, Object};
 use crate::address::Scope;
 use crate::kind::{
     About, Class, Field, Home, Kind, Marked, NamedBy, OnLoss, OwnedBy, Part, Release, Wanted, Whole, Wish,
@@ -42,6 +42,11 @@ impl Kind for RolePolicyAttachment {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         account_scopes(spec)
+    }
+
+    fn facet(object: Object<'_>) -> Facet<'_> {
+        let policy = object.body.field("policy_arn").unwrap_or_default();
+        Facet::Attachment { role: role_in(object, "role"), policy }
     }
 
     fn turn(physical_id: &str) -> Option<String> {

@@ -17,9 +17,7 @@ use serde_json::{Map, Value};
 
 #[cfg(any(feature = "aws", test))]
 use crate::access;
-use crate::access::Chains;
-#[cfg(feature = "aws")]
-use crate::access::Guarded;
+use crate::access::{Chains, PolicyText, ResourcePolicy};
 #[cfg(feature = "aws")]
 use crate::address::Scope;
 use crate::document::Document;
@@ -148,7 +146,7 @@ impl SharedDocument {
 pub(super) async fn refuse_lockout(
     cloud: &Session,
     scope: &Scope,
-    resource: Guarded<'_>,
+    resource: &ResourcePolicy<'_>,
     what: &str,
     text: &str,
 ) -> Result<(), WriteError> {
@@ -160,6 +158,35 @@ pub(super) async fn refuse_lockout(
     let caller = cloud.caller(account).await?;
     let policy = parse(text).map_err(refused)?;
     access::lockout(resource, &caller, &policy).map_or(Ok(()), |why| Err(refused(why)))
+}
+
+/// What a shared document says about access.
+pub(super) fn facet<'b>(body: &'b Document, carrier: ResourcePolicy<'b>) -> ResourcePolicy<'b> {
+    ResourcePolicy {
+        ours: PolicyText::of(body, "statements"),
+        others: PolicyText::of(body, "foreign"),
+        exclusive: body.field("exclusive").unwrap_or(false),
+        ..carrier
+    }
+}
+
+/// What is there after a write. An exclusive document has nothing of others.
+pub(super) fn overlaid(live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document {
+    let written = Document::overlaid(live, before, after);
+    if !written.field("exclusive").unwrap_or(false) {
+        return written;
+    }
+    let mut tree = written.tree();
+    tree.as_object_mut().and_then(|fields| fields.remove("foreign"));
+    tree.into()
+}
+
+/// What is there after our statements are gone: those of others, unless the document was exclusive.
+pub(super) fn remainder(live: &Document, before: Option<&Document>) -> Option<Document> {
+    let foreign: Value = live.field("foreign")?;
+    let exclusive = before.and_then(|before| before.field("exclusive")).unwrap_or(false);
+    let rest = Map::from_iter([("foreign".to_owned(), foreign)]);
+    (!exclusive).then(|| Document::from(Value::from(rest)))
 }
 
 /// What of a live document is ours to judge; `null` if nothing is.
@@ -353,5 +380,19 @@ mod tests {
         let theirs = Statement::allow(["s3:GetObject"], ["b"]).with_sid(&format!("{}Read", access::sid_prefix("q")));
         let read = SharedDocument::read(PROJECT, Some(&live("2012-10-17", &[theirs.to_value()]))).unwrap();
         assert_eq!((read.statements.is_empty(), read.foreign.unwrap().statements().len()), (true, 2));
+    }
+
+    #[test]
+    fn a_deletion_leaves_the_statements_of_others_unless_the_document_was_exclusive() {
+        let (own, foreign) = (json!({"Statement": [1]}), json!({"Statement": [2]}));
+        let live = Document::from(json!({"statements": own, "foreign": foreign}));
+        let ours = Document::from(json!({"statements": own}));
+        assert_eq!(remainder(&live, Some(&ours)).unwrap().tree(), json!({"foreign": foreign}));
+        let exclusive = Document::from(json!({"statements": own, "exclusive": true, "foreign": foreign}));
+        assert_eq!(remainder(&live, Some(&exclusive)), None);
+        assert_eq!(remainder(&ours, Some(&ours)), None, "nobody else has a statement there");
+        let after = Document::from(json!({"statements": own, "exclusive": true}));
+        assert_eq!(overlaid(Some(&live), Some(&exclusive), &after), after);
+        assert_eq!(overlaid(Some(&live), Some(&ours), &ours), live);
     }
 }

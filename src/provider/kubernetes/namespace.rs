@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::service_account::is_object_desired;
 use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
-use crate::access::Chains;
+use crate::access::{Chains, Facet, Object};
 use crate::address::Scope;
 use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::spec::{Facts, Spec};
@@ -63,6 +63,10 @@ impl Kind for Namespace {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         cluster_scopes(spec)
+    }
+
+    fn facet(_: Object<'_>) -> Facet<'_> {
+        Facet::None
     }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<NamespaceBody>) {

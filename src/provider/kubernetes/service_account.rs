@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::namespace::{self, Namespace};
 use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
-use crate::access::{self, Chains};
+use crate::access::{self, Chains, Facet, Object};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::aws::role::Role;
-use crate::spec::{Facts, Identity, Manage, Spec};
+use crate::spec::{Facts, Identity, Manage, ROLE_ANNOTATION, Spec};
 
 /// A Kubernetes service account.
 pub(crate) struct ServiceAccount;
@@ -62,6 +62,17 @@ impl Kind for ServiceAccount {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         cluster_scopes(spec)
+    }
+
+    fn facet(object: Object<'_>) -> Facet<'_> {
+        let Scope::Cluster { cluster } = object.scope else { return Facet::None };
+        let annotations = object.body.field::<BTreeMap<String, String>>("annotations");
+        Facet::ServiceAccount {
+            cluster,
+            namespace: object.body.field("namespace").unwrap_or_default(),
+            name: object.body.field("name").unwrap_or_default(),
+            role: annotations.and_then(|mut all| all.remove(ROLE_ANNOTATION)),
+        }
     }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<ServiceAccountBody>) {

@@ -1,12 +1,14 @@
+//! What is found in the policies of real kinds.
+
 use std::fmt::Write as _;
 
-use super::Lints;
 use crate::access::lower;
 use crate::address::{AccountId, Address, Region, Scope};
-use crate::check::{self, Context, Finding};
+use crate::check::{self, Context, Finding, Lints};
 use crate::desired::Desired;
 use crate::document::Document;
 use crate::kind::{Resource, Wish};
+use crate::provider::kinds;
 use crate::snapshot::{Seen, Snapshot};
 use crate::spec::{Facts, SourceFile, Spec, load};
 
@@ -45,12 +47,13 @@ fn check(spec: &Spec, resources: Vec<Resource>, snapshot: Option<&Snapshot>) -> 
     let facts = Facts::placeholders(spec);
     let chains = lower(spec);
     let lints = Lints::default();
-    let context = Context { spec, facts: &facts, chains: &chains, desired: &desired, snapshot, lints: &lints };
+    let context =
+        Context { spec, facts: &facts, chains: &chains, desired: &desired, snapshot, lints: &lints, kinds: &kinds() };
     let findings = check::policies(&context, "2026-06-01");
     // What was found before is found again, and not looked for anew.
-    let known = lints.0.borrow().len();
+    let known = lints.judged();
     assert_eq!(check::policies(&context, "2026-06-01"), findings);
-    assert_eq!(lints.0.borrow().len(), known);
+    assert_eq!(lints.judged(), known);
     findings
 }
 

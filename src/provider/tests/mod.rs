@@ -1,10 +1,15 @@
 //! What holds for all kinds together.
 
+mod access_changes;
+mod lint;
+
+use std::fmt::Write as _;
+
 use crate::access::lower;
 use crate::address::{AccountId, Region, Scope};
 use crate::desired::{self, Desired};
 use crate::diff::left;
-use crate::kind::{AnyKind, Marked, OwnedBy};
+use crate::kind::{AnyKind, Class, Marked, OwnedBy};
 use crate::spec::{Facts, SourceFile, load};
 use crate::state::{Lineage, Owned, State};
 
@@ -122,4 +127,64 @@ fn what_a_kind_belongs_to_is_a_kind() {
         let (OwnedBy::Statements { on: of, .. } | OwnedBy::Whole { of, .. }) = about.owned_by else { continue };
         assert!(kinds.all().any(|kind| kind.about().name == of), "{} belongs to `{of}`", about.name);
     }
+}
+
+#[test]
+fn each_kind_says_which_of_its_fields_decide_access() {
+    let kinds = super::kinds();
+    let mut text = String::new();
+    for about in kinds.all().map(AnyKind::about) {
+        let of = |class: Class| about.fields.iter().filter(|f| f.class == class).map(|f| f.name).collect::<Vec<_>>();
+        let (access, setting, cosmetic) = (of(Class::Access), of(Class::Setting), of(Class::Cosmetic));
+        writeln!(text, "{} ({:?} when deleted outside)", about.name, about.presence).unwrap();
+        for (class, fields) in [("access", access), ("setting", setting), ("cosmetic", cosmetic)] {
+            if !fields.is_empty() {
+                writeln!(text, "  {class}: {}", fields.join(" ")).unwrap();
+            }
+        }
+    }
+    assert_eq!(
+        text,
+        "\
+aws.eks.addon (Access when deleted outside)
+  access: cluster name
+  cosmetic: tags
+aws.eks.pod_identity_association (Access when deleted outside)
+  access: cluster namespace service_account role_arn target_role_arn disable_session_tags unique_id
+  cosmetic: tags
+aws.iam.oidc_provider (Access when deleted outside)
+  access: url client_ids
+  cosmetic: tags
+aws.iam.policy (Access when deleted outside)
+  access: name path document
+  cosmetic: description tags
+aws.iam.role (Access when deleted outside)
+  access: name path trust permissions_boundary tags unique_id
+  setting: max_session_duration
+  cosmetic: description
+aws.iam.role_policy (Access when deleted outside)
+  access: role name document
+aws.iam.role_policy_attachment (Access when deleted outside)
+  access: role policy_arn
+aws.kms.key (Setting when deleted outside)
+  access: alias state tags unique_id
+  setting: rotation
+  cosmetic: description
+aws.kms.key_policy (Access when deleted outside)
+  access: statements exclusive foreign unique_id
+aws.s3.bucket (Setting when deleted outside)
+  access: name region public_access_block ownership encryption
+  setting: versioning lifecycle
+  cosmetic: tags
+aws.s3.bucket_policy (Access when deleted outside)
+  access: statements exclusive foreign unique_id
+kubernetes.namespace (Setting when deleted outside)
+  access: name
+  cosmetic: labels
+kubernetes.service_account (Access when deleted outside)
+  access: namespace name annotations
+  setting: object
+  cosmetic: labels
+"
+    );
 }

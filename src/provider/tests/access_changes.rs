@@ -1,11 +1,15 @@
+//! What changes of access a world of real kinds shows.
+
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 
-use super::*;
-use crate::access::{self, Target, Thing, Verdict};
+use crate::access::{self, AccessChange, Direction, Object, Target, Verdict, World, diff};
 use crate::address::{AccountId, Address, Region, Scope};
 use crate::document::Document;
+use crate::iam::{Pattern, Policy};
+use crate::provider::kinds;
 use crate::spec::{Facts, Identity, ROLE_ANNOTATION, SourceFile, Spec, load};
 
 const HEAD: &str = "version: 1
@@ -39,8 +43,11 @@ impl Made {
     }
 
     fn world(&self, spec: &Spec) -> World {
-        let things = self.0.iter().map(|(address, (scope, id, body))| Thing { address, scope, physical_id: id, body });
-        World::new(spec, &Facts::placeholders(spec), things)
+        let kinds = kinds();
+        let facets = self.0.iter().map(|(address, (scope, physical_id, body))| {
+            (address, kinds.facet(address.kind(), Object { scope, physical_id, body }))
+        });
+        World::new(spec, &Facts::placeholders(spec), facets)
     }
 }
 
