@@ -822,7 +822,14 @@ fn a_role_that_is_not_known_everywhere_yet_is_waited_for() {
 /// A saved plan of the first apply.
 fn saved() -> World {
     let world = world(SERVING);
-    world.bailiwick(&["plan", "--out", "plan.json"]).exits(0).shows(&["bailiwick apply plan.json"]);
+    for format in ["markdown", "text"] {
+        let plan = world.bailiwick(&["plan", "--out", "plan.json", "--format", format]).exits(0);
+        plan.shows(&["bailiwick apply plan.json"]);
+        let shown = world.bailiwick(&["show", "plan.json", "--format", format]).exits(0);
+        // Requests are those of a run.
+        let planned: Vec<&str> = plan.stdout.lines().filter(|line| !line.starts_with("Requests: ")).collect();
+        assert_eq!(shown.stdout.trim_end(), planned.join("\n").trim_end());
+    }
     world
 }
 

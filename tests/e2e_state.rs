@@ -335,13 +335,13 @@ fn a_lost_state_is_made_anew_from_the_marks() {
             }
         };
         lose();
-        let hint = "there is no state, but aws.eks.addon.prod/eks-pod-identity-agent and 5 more carry the mark of project `pods`";
+        let hint = "there is no state, but aws.eks.addon.prod/eks-pod-identity-agent and 5 more carry the ownership tag of project `pods`";
         world.bailiwick(&["plan"]).exits(0).shows(&[hint, "`bailiwick state rebuild`"]);
         world.bailiwick(&["plan", "--format", "json"]).exits(0).says(&[hint]);
         world.bailiwick(&["drift"]).exits(0).says(&["there is no state", "or it was lost"]);
         let sent = writes(&world);
         for command in ["apply", "destroy"] {
-            world.bailiwick(&[command, "--yes"]).exits(1).says(&[hint, "make it anew with `bailiwick state rebuild`"]);
+            world.bailiwick(&[command, "--yes"]).exits(1).says(&[hint, "rebuild it with `bailiwick state rebuild`"]);
         }
         world.bailiwick(&["state", "rebuild"]).exits(1).says(&["there is nobody to ask"]);
         let rebuilt = world.bailiwick(&["state", "rebuild", "--yes"]).exits(0);

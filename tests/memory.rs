@@ -309,7 +309,9 @@ mod properties {
     /// The published plan without the places in the files.
     async fn plan_json(project: &Project, spec: &Spec) -> Result<String, TestCaseError> {
         let planned = project.plan(spec).await.map_err(|errors| TestCaseError::fail(errors.join("\n")))?;
-        let plan = wire::plan(&planned.plan, &planned.changes(spec), &planned.findings, wire::WireRequests::default());
+        let changes = planned.changes(spec);
+        let learned = wire::Planned { changes: &changes, findings: &planned.findings, ..wire::Planned::default() };
+        let plan = wire::plan(&planned.plan, learned);
         let mut json = serde_json::to_value(plan).unwrap();
         for list in ["steps", "findings"] {
             for entry in json[list].as_array_mut().unwrap() {
@@ -850,7 +852,7 @@ grants:
     fn refusals(planned: &Planned, allowed: &Guard) -> Vec<String> {
         guard(&planned.plan, planned.state.resources.len(), allowed, &bailiwick::provider::kinds())
             .iter()
-            .map(ToString::to_string)
+            .map(bailiwick::report::words::refusal)
             .collect()
     }
 
@@ -861,10 +863,10 @@ grants:
             .replace("name: kserve-loader", "name: kserve-loader, protect: true");
         let project = applied(&text).await;
         let planned = project.plan(&spec(&text).emptied()).await.unwrap();
-        let most = "the plan deletes or replaces 9 of 9 things, more than 3: say so with --allow-deletes 9";
-        let key = "the plan would delete aws.kms.key.weights; afterwards what it encrypted can never be read again: \
+        let most = "the plan deletes or replaces 9 of 9 resources, more than 3: allow it with --allow-deletes 9";
+        let key = "this plan would delete aws.kms.key.weights; afterwards what it encrypted can never be read again: \
                    allow it with --allow-delete aws.kms.key.weights";
-        let protected = "aws.iam.role.loader is protected, and the plan would delete it";
+        let protected = "aws.iam.role.loader is protected, and this plan would delete it";
         assert_eq!(refusals(&planned, &Guard::default()), [protected, key, most]);
         let allow_delete = BTreeSet::from(["aws.kms.key.weights".parse().unwrap()]);
         let allowed = Guard { allow_delete, allow_deletes: Some(9), ..Guard::default() };
@@ -875,7 +877,7 @@ grants:
         let renamed = plan(&project, &text.replace("kserve-loader", "model-loader")).await;
         assert_eq!(
             refusals(&renamed, &Guard::default()),
-            ["aws.iam.role.loader is protected, and the plan would replace it"]
+            ["aws.iam.role.loader is protected, and this plan would replace it"]
         );
     }
 

@@ -15,8 +15,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bailiwick::document::Document;
+use bailiwick::plan::PlanFile;
 use bailiwick::render::{self, Palette};
-use bailiwick::report::{self, wire};
+use bailiwick::report::wire::WirePlan;
+use bailiwick::report::{self, Report, wire};
 use bailiwick::spec::{Facts, Spec};
 use bailiwick::state::State;
 use serde::Deserialize;
@@ -79,11 +82,18 @@ struct Seen {
 
 fn seen(planned: &Planned, spec: &Spec) -> Seen {
     let changes = planned.changes(spec);
-    let unknown: Vec<String> = planned.unknown.iter().map(ToString::to_string).collect();
-    let report = report::plan(&planned.plan, Some(&changes), &planned.findings, &[], &unknown);
-    let wire = wire::plan(&planned.plan, &changes, &planned.findings, wire::WireRequests::default());
-    let mut json = serde_json::to_value(wire).unwrap();
+    let learned = wire::Planned {
+        changes: &changes,
+        findings: &planned.findings,
+        interrupted: planned.unknown.iter().map(ToString::to_string).collect(),
+        ..wire::Planned::default()
+    };
+    let wire = wire::plan(&planned.plan, learned);
+    let mut report = report::plan(&wire, true);
+    shows_the_same(planned, &wire, &report);
     // Digests and the version say nothing to a reviewer.
+    report.footer.clear();
+    let mut json = serde_json::to_value(wire).unwrap();
     for field in ["plan_digest", "spec_digest", "tool_version"] {
         json[field] = "-".into();
     }
@@ -91,6 +101,26 @@ fn seen(planned: &Planned, spec: &Spec) -> Seen {
         text: render::terminal(&report, Palette::default()),
         json: Some(render::json(&json)),
         markdown: Some(render::markdown(&report)),
+    }
+}
+
+/// `show` prints of a saved plan what `plan` printed, in every format.
+fn shows_the_same(planned: &Planned, published: &WirePlan, report: &Report) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved.plan");
+    let file = PlanFile::new(planned.plan.clone(), Document::of(published).unwrap());
+    fs::write(&path, serde_json::to_string(&file).unwrap()).unwrap();
+    let mut report = report.clone();
+    report.footer.push(report::how_to_apply(published, &path));
+    for (format, expected) in [
+        ("text", render::terminal(&report, Palette::default())),
+        ("markdown", render::markdown(&report)),
+        ("json", render::json(&file.report)),
+    ] {
+        let mut show = std::process::Command::new(env!("CARGO_BIN_EXE_bailiwick"));
+        let output = show.args(["--verbose", "show", "--format", format]).arg(&path).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{format}");
     }
 }
 

@@ -28,7 +28,7 @@ use crate::live::AnyLive;
 use crate::plan::{Bodies, Guard, Plan, PlanError, PlanFile, Refusal, guard};
 use crate::provider;
 use crate::render;
-use crate::report::{self, wire};
+use crate::report::{self, wire, words};
 use crate::session::{Counts, Session};
 use crate::snapshot::Seen;
 use crate::spec::{BackendSpec, Spec};
@@ -328,27 +328,27 @@ impl Work<'_> {
     ) -> Ended {
         let mut planned =
             self.look(&*self.backend().await?, &self.guard_of(allow, false)?, &addresses(target)?).await?;
-        let wire = wire::plan(&planned.plan, &planned.changes, &planned.findings, self.requests());
-        let mut wire = Document::of(&wire).map_err(|e| Failure::new(e.to_string()))?;
+        let published = self.published(&planned);
+        let document = || Document::of(&published).map_err(|e| Failure::new(e.to_string()));
         let applicable =
             self.applicable(&planned).and_then(|()| whole(&planned.plan, allow.partial, "it was not saved"));
         // What is told to be saved was saved.
         let saved = match (out, &applicable) {
             (Some(path), Ok(())) => {
-                let file = PlanFile::new(planned.plan, wire);
+                let file = PlanFile::new(planned.plan, document()?);
                 let saved = save_plan(path, &file);
-                (planned.plan, wire) = (file.plan, file.report);
+                planned.plan = file.plan;
                 saved
             }
             _ => Ok(()),
         };
-        let report = || self.report(&planned, out.filter(|_| applicable.is_ok() && saved.is_ok()));
+        let report = || self.report(&published, out.filter(|_| applicable.is_ok() && saved.is_ok()));
         self.ui.result(&match format {
             Format::Json => {
                 // What stands at the end of a report is told beside it.
-                let hint = not_lost(&planned.state, &planned.lost).err().and_then(|lost| lost.message);
+                let hint = words::lost(&published.project, &published.lost);
                 hint.into_iter().chain(self.notes()).for_each(|line| self.ui.tell(&line));
-                render::json(&wire)
+                render::json(&document()?)
             }
             Format::Text => render::terminal(&report(), self.ui.palette()),
             Format::Markdown => render::markdown(&report()),
@@ -363,26 +363,28 @@ impl Work<'_> {
         if planned.refusals.is_empty() && forbidding(&planned.findings, self.allowed) == 0 {
             return Ok(());
         }
-        let reasons: Vec<String> = planned.refusals.iter().map(ToString::to_string).collect();
+        let reasons: Vec<String> = planned.refusals.iter().map(words::refusal).collect();
         let reasons = if reasons.is_empty() { "the findings forbid it".to_owned() } else { reasons.join("; ") };
         Err(Failure::new(format!("this cannot be applied: {reasons}")))
     }
 
-    /// The report, with the file that the plan was saved to.
-    fn report(&self, planned: &Planned, saved: Option<&Path>) -> report::Report {
-        let findings = self.ui.shown(&planned.findings);
-        let changes = Some(planned.changes.as_slice());
-        let mut report = report::plan(&planned.plan, changes, &findings, &planned.refusals, &planned.unknown);
-        if !planned.plan.is_empty() {
-            report.footer.push(format!("Plan digest {}", planned.plan.digest()));
-        }
-        if let Some(path) = saved {
-            let partial = if planned.plan.left_out.is_empty() { "" } else { " --partial" };
-            report.footer.push(format!("Saved: apply exactly this with `bailiwick apply {}{partial}`", path.display()));
-        }
-        if let Err(Failure { message: Some(hint) }) = not_lost(&planned.state, &planned.lost) {
-            report.footer.push(hint);
-        }
+    /// The published form of a plan, of which every report is made.
+    fn published(&self, planned: &Planned) -> wire::WirePlan {
+        let learned = wire::Planned {
+            changes: &planned.changes,
+            findings: &planned.findings,
+            refusals: &planned.refusals,
+            interrupted: planned.unknown.clone(),
+            lost: planned.lost.iter().map(ToString::to_string).collect(),
+            requests: self.requests(),
+        };
+        wire::plan(&planned.plan, learned)
+    }
+
+    /// The report of a plan, with the file that it was saved to and how this run went.
+    fn report(&self, plan: &wire::WirePlan, saved: Option<&Path>) -> report::Report {
+        let mut report = report::plan(plan, self.ui.verbose());
+        report.footer.extend(saved.map(|path| report::how_to_apply(plan, path)));
         report.footer.extend(self.notes());
         let counts = self.session.requests().read();
         report.footer.push(counts.to_string());
@@ -431,7 +433,7 @@ impl Work<'_> {
         allowed: &Guard,
     ) -> Ended {
         let planned = self.look(backend, allowed, targets).await?;
-        let report = render::terminal(&self.report(&planned, None), self.ui.palette());
+        let report = render::terminal(&self.report(&self.published(&planned), None), self.ui.palette());
         match format {
             ApplyFormat::Text => self.ui.result(&report),
             ApplyFormat::Json => self.ui.tell(&report),
@@ -505,7 +507,7 @@ impl Work<'_> {
         whole(plan, allow.partial, "nothing was written")?;
         let refusals = guard(plan, state.resources.len(), &self.guard_of(allow, false)?, &self.engine().kinds());
         if !refusals.is_empty() {
-            let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+            let lines: Vec<String> = refusals.iter().map(words::refusal).collect();
             return Err(Failure::new(lines.join("\nerror: ")));
         }
         if let Err(errors) = self.engine().identify().await {
@@ -680,7 +682,8 @@ impl Work<'_> {
     }
 
     fn tell_drift(&self, drift: &[Drift], findings: &[Finding], format: Format) -> Ended {
-        let report = report::drift(&self.spec.project, drift, &self.ui.shown(findings));
+        let published: Vec<_> = findings.iter().map(wire::finding).collect();
+        let report = report::drift(&self.spec.project, drift, &published, self.ui.verbose());
         self.ui.result(&match format {
             Format::Json => {
                 let wire = wire::drift(&self.spec.project, drift, findings);
@@ -744,16 +747,8 @@ fn expect(expected: Option<&str>, plan: &Plan) -> Result<(), Failure> {
 
 /// Refuses to take up what is ours already: adopted, it would never be deleted again.
 fn not_lost(state: &State, lost: &[Address]) -> Result<(), Failure> {
-    let Some(first) = lost.first() else { return Ok(()) };
-    let what = match lost.len() {
-        1 => first.to_string(),
-        n => format!("{first} and {} more", n - 1),
-    };
-    Err(Failure::new(format!(
-        "there is no state, but {what} carry the mark of project `{}`: the state was lost, or is kept elsewhere\n  put it \
-         back, or make it anew with `bailiwick state rebuild`; until then nothing is written",
-        state.project
-    )))
+    let addresses: Vec<String> = lost.iter().map(ToString::to_string).collect();
+    words::lost(&state.project, &addresses).map_or(Ok(()), |hint| Err(Failure::new(hint)))
 }
 
 fn least(class: Class) -> DriftClass {

@@ -33,6 +33,7 @@ pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
             if !problems.is_empty() {
                 ui.problems(&problems, &project.files);
             }
+            let others: Vec<_> = others.iter().map(wire::finding).collect();
             let (resources, grants) = (compiled.desired.resources.len(), compiled.chains.all().len());
             let judged = match wrong {
                 0 => "sound".to_owned(),
@@ -41,7 +42,7 @@ pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
             };
             let report = report::Report {
                 headline: format!("{}: {judged}, {resources} resources, {grants} grants", project.spec.project),
-                sections: report::findings_section(&ui.shown(&others)).into_iter().collect(),
+                sections: report::findings_section(&others, ui.verbose()).into_iter().collect(),
                 footer: Vec::new(),
             };
             ui.result(&render::terminal(&report, ui.palette()));
@@ -121,8 +122,9 @@ pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format, en
     let text = match format {
         Format::Json => render::json(&file.report),
         Format::Text | Format::Markdown => {
-            let mut report = report::plan(&file.plan, None, &[], &[], &[]);
-            report.sections.splice(0..0, saved_access(&file));
+            let plan = published(path, &file)?;
+            let mut report = report::plan(&plan, ui.verbose());
+            report.footer.push(report::how_to_apply(&plan, path));
             if format == Format::Text { render::terminal(&report, ui.palette()) } else { render::markdown(&report) }
         }
     };
@@ -130,10 +132,12 @@ pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format, en
     Ok(Exit::Ok)
 }
 
-/// The access section of a saved plan.
-fn saved_access(file: &PlanFile) -> Option<report::Section> {
-    let changes: Vec<wire::WireAccessChange> = file.report.field("access_changes")?;
-    report::access_section(&changes, !file.plan.is_empty())
+/// The published form of a saved plan.
+fn published(path: &Path, file: &PlanFile) -> Result<wire::WirePlan, Failure> {
+    file.report.read().map_err(|e| {
+        let path = path.display();
+        Failure::new(format!("`{path}`: cannot read the report in it: {e}"))
+    })
 }
 
 /// A JSON Schema by name.

@@ -8,8 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Failure;
 use super::args::Colour;
-use crate::check::Finding;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Outcome, Sink};
 use crate::render::{self, Palette};
 use crate::report::wire;
@@ -108,12 +107,6 @@ impl Ui {
     #[must_use]
     pub fn verbose(&self) -> bool {
         self.verbose
-    }
-
-    /// The findings that a person is told: what is merely worth knowing only if more is asked for.
-    #[must_use]
-    pub fn shown(&self, findings: &[Finding]) -> Vec<Finding> {
-        findings.iter().filter(|f| self.verbose || f.severity > Severity::Info).cloned().collect()
     }
 
     /// A result. A reader that went away is no error; a disk that is full is one.

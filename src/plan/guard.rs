@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{ActionKind, Phase, Plan};
 use crate::address::Address;
 use crate::kind::{Kinds, OnLoss};
@@ -24,36 +26,35 @@ pub struct Guard {
 }
 
 /// Why a plan is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(tag = "code", rename_all = "kebab-case")]
 pub enum Refusal {
-    /// A protected thing would go.
-    #[error("{address} is protected, and the plan would {action} it")]
+    /// A protected resource would be deleted or replaced.
     Protected {
         /// What.
+        #[schemars(with = "String")]
         address: Address,
         /// `delete` or `replace`.
         action: ActionKind,
     },
     /// Data would be lost with an object that is not named.
-    #[error("the plan would delete {address}; afterwards {loss}: allow it with --allow-delete {address}")]
+    #[serde(rename = "data-loss")]
     Unnamed {
         /// The object.
+        #[schemars(with = "String")]
         address: Address,
         /// What nobody can do afterwards.
-        loss: &'static str,
+        loss: String,
     },
-    /// The state would go with the bucket that holds it.
-    #[error(
-        "{address} is the bucket that holds the state: keep the state elsewhere before it goes, or keep the bucket"
-    )]
+    /// The bucket that holds the state would be deleted.
+    #[serde(rename = "state-bucket")]
     State {
         /// The bucket.
+        #[schemars(with = "String")]
         address: Address,
     },
-    /// Too much would go.
-    #[error(
-        "the plan deletes or replaces {going} of {managed} things, more than {most}: say so with --allow-deletes {going}"
-    )]
+    /// The plan would delete or replace more than a share of what is managed.
+    #[serde(rename = "too-many-deletes")]
     TooMany {
         /// How many would go.
         going: usize,
@@ -81,7 +82,9 @@ pub fn guard(plan: &Plan, managed: usize, allowed: &Guard, kinds: &Kinds<'_>) ->
         let address = &step.name.address;
         let named = allowed.allow_delete.contains(address);
         match kinds.about(address.kind()).map(|about| about.on_loss) {
-            Some(OnLoss::Named { loss }) if !named => Some(Refusal::Unnamed { address: address.clone(), loss }),
+            Some(OnLoss::Named { loss }) if !named => {
+                Some(Refusal::Unnamed { address: address.clone(), loss: loss.to_owned() })
+            }
             _ => None,
         }
     };

@@ -2,19 +2,22 @@
 
 mod access;
 pub mod wire;
+pub mod words;
+
+use std::path::Path;
 
 use serde_json::Value;
 
 pub use access::{answer, answers, section as access_section};
 
 use crate::address::{Address, Scope};
-use crate::check::Finding;
 use crate::diagnostic::Severity;
 use crate::diff::{Drift, DriftClass, Reclaimed};
 use crate::document::is_policy;
 use crate::event::{Outcome, Outcomes};
-use crate::plan::{ActionKind, Phase, Plan, Refusal, Step, Summary};
+use crate::plan::{ActionKind, Phase, Plan, Summary};
 use crate::state::{Owned, State};
+use wire::{WireFinding, WirePlan, WireStep};
 
 /// A report: a headline, sections, and a last line.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -125,63 +128,39 @@ pub fn counts(summary: &Summary) -> String {
     parts.join(", ")
 }
 
-/// The report of a plan. `changes` are those of access; nothing if they have not been worked out.
+/// The report of a plan, made from its published form alone: `plan`, `apply` and `show` print the same. With `verbose`
+/// it has the findings that are only worth knowing.
 #[must_use]
-pub fn plan(
-    plan: &Plan,
-    changes: Option<&[wire::WireAccessChange]>,
-    findings: &[Finding],
-    refusals: &[Refusal],
-    unknown: &[String],
-) -> Report {
+pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
+    let warning = |title: &str, note: &str| Row {
+        mark: Mark::Warn,
+        title: title.to_owned(),
+        place: String::new(),
+        notes: vec![note.to_owned()],
+        details: Vec::new(),
+    };
     let mut sections = Vec::new();
-    if !unknown.is_empty() {
-        let rows = unknown
-            .iter()
-            .map(|address| Row {
-                mark: Mark::Warn,
-                title: address.clone(),
-                place: String::new(),
-                notes: vec!["the last run was cut off while it changed this; it was looked at again".into()],
-                details: Vec::new(),
-            })
-            .collect();
+    if !plan.interrupted.is_empty() {
+        let note = "the last run was interrupted while it changed this; it was read again";
+        let rows = plan.interrupted.iter().map(|address| warning(address, note)).collect();
         sections.push(Section { title: "Left by an interrupted run".into(), rows });
     }
-    sections.extend(changes.and_then(|changes| access::section(changes, !plan.is_empty())));
+    let is_empty = plan.steps.is_empty();
+    sections.extend(access::section(&plan.access_changes, !is_empty));
     let rows: Vec<Row> = plan.steps.iter().filter(|s| !hidden_half(s)).map(step_row).collect();
     if !rows.is_empty() {
         sections.push(Section { title: "Changes".into(), rows });
     }
     if !plan.left_out.is_empty() {
-        let rows = plan
-            .left_out
-            .iter()
-            .map(|(address, why)| Row {
-                mark: Mark::Warn,
-                title: address.to_string(),
-                place: String::new(),
-                notes: vec![why.clone()],
-                details: Vec::new(),
-            })
-            .collect();
+        let rows = plan.left_out.iter().map(|left_out| warning(&left_out.address, &left_out.why)).collect();
         sections.push(Section { title: "Left out: this plan is partial".into(), rows });
     }
-    sections.extend(findings_section(findings));
-    if !refusals.is_empty() {
-        let rows = refusals
-            .iter()
-            .map(|r| Row {
-                mark: Mark::Bad,
-                title: r.to_string(),
-                place: String::new(),
-                notes: vec![],
-                details: vec![],
-            })
-            .collect();
-        sections.push(Section { title: "Refused".into(), rows });
+    sections.extend(findings_section(&plan.findings, verbose));
+    if !plan.refusals.is_empty() {
+        let row = |refusal| Row { mark: Mark::Bad, notes: Vec::new(), ..warning(&words::refusal(refusal), "") };
+        sections.push(Section { title: "Refused".into(), rows: plan.refusals.iter().map(row).collect() });
     }
-    let mut headline = if plan.is_empty() {
+    let mut headline = if is_empty {
         format!("{}: nothing to do, {} unchanged", plan.project, plan.summary.unchanged)
     } else {
         format!("{}: {}", plan.project, counts(&plan.summary))
@@ -189,22 +168,32 @@ pub fn plan(
     if !plan.left_out.is_empty() {
         headline = format!("{headline}, {} left out", plan.left_out.len());
     }
-    Report { headline, sections, footer: Vec::new() }
-}
-
-/// The first half of a replacement is told by the second.
-fn hidden_half(step: &Step) -> bool {
-    step.action == ActionKind::Replace && step.name.phase == Some(Phase::Delete)
-}
-
-/// The section of findings, if there are any.
-#[must_use]
-pub fn findings_section(findings: &[Finding]) -> Option<Section> {
-    if findings.is_empty() {
-        return None;
+    let mut footer = Vec::new();
+    if !is_empty {
+        footer.push(format!("Plan digest {}", plan.plan_digest));
     }
-    let rows = findings
+    footer.extend(words::lost(&plan.project, &plan.lost));
+    Report { headline, sections, footer }
+}
+
+/// How to apply a saved plan.
+#[must_use]
+pub fn how_to_apply(plan: &WirePlan, path: &Path) -> String {
+    let partial = if plan.left_out.is_empty() { "" } else { " --partial" };
+    format!("Saved: apply exactly this with `bailiwick apply {}{partial}`", path.display())
+}
+
+/// The first half of a replacement is shown by the second.
+fn hidden_half(step: &WireStep) -> bool {
+    step.action == ActionKind::Replace && step.phase == Some(Phase::Delete)
+}
+
+/// The section of findings, if there are any. Without `verbose` those that are only worth knowing are left out.
+#[must_use]
+pub fn findings_section(findings: &[WireFinding], verbose: bool) -> Option<Section> {
+    let rows: Vec<Row> = findings
         .iter()
+        .filter(|f| verbose || f.severity > Severity::Info)
         .map(|f| {
             let mark = match (f.severity, &f.accepted) {
                 (_, Some(_)) | (Severity::Info, _) => Mark::Note,
@@ -225,7 +214,7 @@ pub fn findings_section(findings: &[Finding]) -> Option<Section> {
             }
         })
         .collect();
-    Some(Section { title: "Findings".into(), rows })
+    (!rows.is_empty()).then(|| Section { title: "Findings".into(), rows })
 }
 
 fn place(scope: &Scope) -> String {
@@ -235,7 +224,16 @@ fn place(scope: &Scope) -> String {
     }
 }
 
-fn step_row(step: &Step) -> Row {
+/// Where a step works: an account with its id, or a cluster.
+fn step_place(step: &WireStep) -> String {
+    match (&step.account, &step.account_id, &step.cluster) {
+        (Some(account), Some(id), _) => format!("{account} {id}"),
+        (_, _, Some(cluster)) => format!("cluster {cluster}"),
+        _ => String::new(),
+    }
+}
+
+fn step_row(step: &WireStep) -> Row {
     let mark = match step.action {
         ActionKind::Create => Mark::Add,
         ActionKind::Update => Mark::Change,
@@ -257,8 +255,8 @@ fn step_row(step: &Step) -> Row {
     };
     Row {
         mark,
-        title: step.name.address.to_string(),
-        place: place(&step.scope),
+        title: step.address.clone(),
+        place: step_place(step),
         notes: vec![format!("{}{source}", step.reason)],
         details,
     }
@@ -357,7 +355,7 @@ fn principals(value: &Value) -> String {
 
 /// The report of what moved, and of what the policies mean that are live.
 #[must_use]
-pub fn drift(project: &str, drift: &[Drift], findings: &[Finding]) -> Report {
+pub fn drift(project: &str, drift: &[Drift], findings: &[WireFinding], verbose: bool) -> Report {
     let mut sections = Vec::new();
     let classes = [
         (DriftClass::Unreadable, "Could not be looked at"),
@@ -390,7 +388,7 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[Finding]) -> Report {
             sections.push(Section { title: title.into(), rows });
         }
     }
-    sections.extend(findings_section(findings));
+    sections.extend(findings_section(findings, verbose));
     let headline = if drift.is_empty() {
         format!("{project}: nothing moved since the last apply")
     } else {

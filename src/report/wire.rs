@@ -9,7 +9,7 @@ use crate::access::AccessChange;
 use crate::diagnostic::{Severity, SourceRef};
 use crate::diff::{Drift, DriftClass};
 use crate::document::{Digest, Document, FieldPath};
-use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Phase, Plan, StepName, Summary};
+use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Phase, Plan, Refusal, StepName, Summary};
 use crate::{address::Scope, check::Finding};
 
 /// The version of the drift JSON.
@@ -46,6 +46,15 @@ pub struct WirePlan {
     pub access_changes: Vec<WireAccessChange>,
     /// What the rules have to say.
     pub findings: Vec<WireFinding>,
+    /// Why the plan cannot be applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
+    /// The addresses that an interrupted run was changing. They have been read again since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupted: Vec<String>,
+    /// The addresses that carry an ownership tag of the project although there is no state.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
     /// What is left out because a cluster does not answer: the plan is partial if there is any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<WireLeftOut>,
@@ -194,9 +203,27 @@ pub fn step_name(name: &StepName) -> String {
     }
 }
 
+/// A plan and what was learned while it was made.
+#[derive(Debug, Default)]
+pub struct Planned<'a> {
+    /// The changes of access.
+    pub changes: &'a [WireAccessChange],
+    /// The findings.
+    pub findings: &'a [Finding],
+    /// Why the plan cannot be applied.
+    pub refusals: &'a [Refusal],
+    /// The addresses that an interrupted run was changing.
+    pub interrupted: Vec<String>,
+    /// The addresses that carry an ownership tag of the project although there is no state.
+    pub lost: Vec<String>,
+    /// How many requests were sent.
+    pub requests: WireRequests,
+}
+
 /// The published form of a plan.
 #[must_use]
-pub fn plan(plan: &Plan, changes: &[WireAccessChange], findings: &[Finding], requests: WireRequests) -> WirePlan {
+pub fn plan(plan: &Plan, planned: Planned<'_>) -> WirePlan {
+    let Planned { changes, findings, refusals, interrupted, lost, requests } = planned;
     WirePlan {
         format_version: PLAN_FILE_FORMAT.to_owned(),
         project: plan.project.clone(),
@@ -235,6 +262,9 @@ pub fn plan(plan: &Plan, changes: &[WireAccessChange], findings: &[Finding], req
             .collect(),
         access_changes: changes.to_vec(),
         findings: findings.iter().map(finding).collect(),
+        refusals: refusals.to_vec(),
+        interrupted,
+        lost,
         left_out: plan
             .left_out
             .iter()
