@@ -138,13 +138,7 @@ impl Region {
     /// Source: AWS General Reference, "Amazon Resource Names (ARNs)".
     #[must_use]
     pub fn partition(&self) -> &'static str {
-        if self.0.starts_with("cn-") {
-            "aws-cn"
-        } else if self.0.starts_with("us-gov-") {
-            "aws-us-gov"
-        } else {
-            "aws"
-        }
+        partition(&self.0)
     }
 
     /// The DNS suffix of the partition's endpoints.
@@ -160,32 +154,154 @@ impl fmt::Display for Region {
     }
 }
 
-/// Where a thing lives: the unit in which live objects are read and clients are built.
+/// What answers for the objects of a scope: AWS, Kubernetes, or any other store. It is open, so that a provider can bring
+/// its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
+#[serde(transparent)]
+pub struct Family(Cow<'static, str>);
+
+impl Family {
+    /// Accounts of AWS.
+    pub const AWS: Self = Self(Cow::Borrowed("aws"));
+    /// Kubernetes clusters.
+    pub const KUBERNETES: Self = Self(Cow::Borrowed("kubernetes"));
+
+    /// A family by its name.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where an object lives: the unit in which live objects are read and clients are built.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Written")]
+pub struct Scope {
+    /// What answers for it.
+    pub family: Family,
+    /// Its key in the spec: an account's, a cluster's, or a store's.
+    pub key: String,
+    /// The id by which the family knows the owner of what is there, such as an AWS account id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Where in it requests go, such as an AWS region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+}
+
+/// The forms in which a scope was ever written: as it is now, and as states and journals of format 1 have it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Now { family: Family, key: String, owner: Option<String>, location: Option<String> },
+    Account { account: WrittenAccount },
+    Cluster { cluster: WrittenCluster },
+}
+
+#[derive(Deserialize)]
+struct WrittenAccount {
+    account: String,
+    id: AccountId,
+    region: Region,
+}
+
+#[derive(Deserialize)]
+struct WrittenCluster {
+    cluster: String,
+}
+
+impl From<Written> for Scope {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Now { family, key, owner, location } => Self { family, key, owner, location },
+            Written::Account { account: WrittenAccount { account, id, region } } => Self::account(account, id, region),
+            Written::Cluster { cluster: WrittenCluster { cluster } } => Self::cluster(cluster),
+        }
+    }
+}
+
+/// One region of an AWS account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AwsScope<'s> {
+    /// The account's key in the spec.
+    pub account: &'s str,
+    /// The account's id.
+    pub id: &'s str,
+    /// The region that requests go to.
+    pub region: &'s str,
+}
+
+impl AwsScope<'_> {
+    /// The partition that begins every ARN in the region.
+    #[must_use]
+    pub fn partition(&self) -> &'static str {
+        partition(self.region)
+    }
+}
+
+impl Scope {
     /// One region of an AWS account; `account` is the account's key in the spec.
-    Account {
-        /// The key under `accounts`.
-        account: String,
-        /// The account's id.
-        id: AccountId,
-        /// The region that requests go to.
-        region: Region,
-    },
+    #[must_use]
+    pub fn account(account: impl Into<String>, id: AccountId, region: Region) -> Self {
+        Self { family: Family::AWS, key: account.into(), owner: Some(id.0), location: Some(region.0) }
+    }
+
     /// A Kubernetes cluster by its key in the spec.
-    Cluster {
-        /// The key under `clusters`.
-        cluster: String,
-    },
+    #[must_use]
+    pub fn cluster(cluster: impl Into<String>) -> Self {
+        Self { family: Family::KUBERNETES, key: cluster.into(), owner: None, location: None }
+    }
+
+    /// The account and region of an AWS scope.
+    #[must_use]
+    pub fn as_aws(&self) -> Option<AwsScope<'_>> {
+        let (id, region) = (self.owner.as_deref()?, self.location.as_deref()?);
+        (self.family == Family::AWS).then_some(AwsScope { account: &self.key, id, region })
+    }
+
+    /// The key of a Kubernetes cluster.
+    #[must_use]
+    pub fn as_cluster(&self) -> Option<&str> {
+        (self.family == Family::KUBERNETES).then_some(self.key.as_str())
+    }
+
+    /// What tells one owner from another: its id, or the key where the family has no ids.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        self.owner.as_deref().unwrap_or(&self.key)
+    }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Account { account, id, region } => write!(f, "account `{account}` ({id}, {region})"),
-            Self::Cluster { cluster } => write!(f, "cluster `{cluster}`"),
+        if let Some(AwsScope { account, id, region }) = self.as_aws() {
+            return write!(f, "account `{account}` ({id}, {region})");
         }
+        if let Some(cluster) = self.as_cluster() {
+            return write!(f, "cluster `{cluster}`");
+        }
+        write!(f, "{} `{}`", self.family.as_str(), self.key)?;
+        let more: Vec<&str> = [&self.owner, &self.location].into_iter().flatten().map(String::as_str).collect();
+        if more.is_empty() { Ok(()) } else { write!(f, " ({})", more.join(", ")) }
+    }
+}
+
+/// The partition that a region belongs to, which begins every ARN in it.
+///
+/// Source: AWS General Reference, "Amazon Resource Names (ARNs)".
+fn partition(region: &str) -> &'static str {
+    if region.starts_with("cn-") {
+        "aws-cn"
+    } else if region.starts_with("us-gov-") {
+        "aws-us-gov"
+    } else {
+        "aws"
     }
 }
 
@@ -222,5 +338,30 @@ mod tests {
             [partition("us-east-1"), partition("cn-north-1"), partition("us-gov-west-1")],
             ["aws", "aws-cn", "aws-us-gov"]
         );
+    }
+
+    #[test]
+    fn a_scope_reads_back_and_reads_what_format_1_wrote() {
+        let account = Scope::account("a", AccountId("1".repeat(12)), Region("eu-west-1".into()));
+        let store = Scope { family: Family::new("store"), key: "s".into(), owner: None, location: None };
+        let written = |scope: &Scope| serde_json::to_string(scope).unwrap();
+        assert_eq!(written(&account), r#"{"family":"aws","key":"a","owner":"111111111111","location":"eu-west-1"}"#);
+        assert_eq!(written(&store), r#"{"family":"store","key":"s"}"#);
+        for scope in [&account, &store, &Scope::cluster("c")] {
+            assert_eq!(serde_json::from_str::<Scope>(&written(scope)).unwrap(), *scope);
+        }
+        let before = r#"{"account":{"account":"a","id":"111111111111","region":"eu-west-1"}}"#;
+        assert_eq!(serde_json::from_str::<Scope>(before).unwrap(), account);
+        assert_eq!(serde_json::from_str::<Scope>(r#"{"cluster":{"cluster":"c"}}"#).unwrap(), Scope::cluster("c"));
+    }
+
+    #[test]
+    fn a_scope_is_shown_by_its_key_and_owner() {
+        let account = Scope::account("a", AccountId("1".repeat(12)), Region("eu-west-1".into()));
+        let store =
+            Scope { family: Family::new("store"), key: "s".into(), owner: Some("tenant-7".into()), location: None };
+        assert_eq!(account.to_string(), "account `a` (111111111111, eu-west-1)");
+        assert_eq!(Scope::cluster("c").to_string(), "cluster `c`");
+        assert_eq!(store.to_string(), "store `s` (tenant-7)");
     }
 }

@@ -23,9 +23,9 @@ pub struct Desired {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity<'a> {
     kind: Cow<'a, str>,
-    /// The account's id or the cluster's key.
-    home: Cow<'a, str>,
-    region: Option<Cow<'a, str>>,
+    /// The account's id, or the cluster's or store's key.
+    owner: Cow<'a, str>,
+    location: Option<Cow<'a, str>>,
     name: Cow<'a, str>,
 }
 
@@ -41,23 +41,20 @@ impl<'a> Identity<'a> {
     }
 
     fn at_home(reach: Home, kind: &'a str, scope: &'a Scope, physical_id: &'a str) -> Self {
-        let (home, region) = match scope {
-            Scope::Account { id, region, .. } => {
-                (&id.0, (reach == Home::Location).then_some(Cow::Borrowed(region.0.as_str())))
-            }
-            Scope::Cluster { cluster } => (cluster, None),
-        };
+        let location = scope.location.as_deref().filter(|_| reach == Home::Location).map(Cow::Borrowed);
         // Most names have no capital letters.
         let is_lower = physical_id.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase());
         let name = if is_lower { Cow::Borrowed(physical_id) } else { Cow::Owned(physical_id.to_lowercase()) };
-        Self { kind: Cow::Borrowed(kind), home: Cow::Borrowed(home), region, name }
+        let owner = Cow::Borrowed(scope.owner());
+        Self { kind: Cow::Borrowed(kind), owner, location, name }
     }
 
     /// The same with its own texts.
     #[must_use]
     pub fn into_owned(self) -> Identity<'static> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
-        Identity { kind: own(self.kind), home: own(self.home), region: self.region.map(own), name: own(self.name) }
+        let location = self.location.map(own);
+        Identity { kind: own(self.kind), owner: own(self.owner), location, name: own(self.name) }
     }
 }
 

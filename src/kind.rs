@@ -36,7 +36,7 @@ pub enum Release {
 
 /// The API that a kind belongs to, by name: who keeps clients, rates and shared reads. Any provider may bring its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Family(pub &'static str);
+pub struct Api(pub &'static str);
 
 /// How far the name of an object reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +204,7 @@ pub struct About {
     /// The kind's name, such as `aws.iam.role`. It is written here and nowhere else.
     pub name: &'static str,
     /// The API that it belongs to.
-    pub family: Family,
+    pub api: Api,
     /// How far the names of its objects reach.
     pub home: Home,
     /// How the API knows its objects.
@@ -247,7 +247,7 @@ impl About {
     pub(crate) const fn plain(name: &'static str) -> Self {
         Self {
             name,
-            family: Family("test"),
+            api: Api("test"),
             home: Home::Account,
             named_by: NamedBy::Name,
             owned_by: OwnedBy::Tags,

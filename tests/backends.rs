@@ -42,7 +42,7 @@ fn address(name: &str) -> Address {
 fn owned(name: &str) -> Owned {
     let (account, id) = ("a".to_owned(), AccountId("1".repeat(12)));
     Owned::new(
-        Scope::Account { account, id, region: Region("us-east-1".into()) },
+        Scope::account(account, id, Region("us-east-1".into())),
         name,
         Some(Document::from(serde_json::json!({ "name": name }))),
     )

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 fn owned(name: &str) -> Owned {
     let (account, id) = ("a".to_owned(), AccountId("1".repeat(12)));
     Owned {
-        scope: Scope::Account { account, id, region: Region("us-east-1".into()) },
+        scope: Scope::account(account, id, Region("us-east-1".into())),
         physical_id: name.into(),
         adopted: true,
         body: Some(Document::from(serde_json::json!({ "name": name, "n": 7, "list": [true, null, "ü\u{1}"] }))),
@@ -26,7 +26,7 @@ fn owned(name: &str) -> Owned {
 }
 
 fn owned_before() -> Owned {
-    Owned::new(Scope::Cluster { cluster: "c".into() }, "c/n/s", None)
+    Owned::new(Scope::cluster("c"), "c/n/s", None)
 }
 
 fn state() -> State {

@@ -11,7 +11,6 @@ use std::rc::Rc;
 
 use super::{Context, Finding, Rule};
 use crate::access::{Facet, PolicyText, RoleRef};
-use crate::address::Scope;
 use crate::diagnostic::{Area, Code, Severity, SourceRef};
 use crate::document::Digest;
 use crate::iam::{self, Check, Policy, PolicyKind, Statement, Subject, lint_together};
@@ -134,10 +133,7 @@ fn groups<'a>(context: &Context<'a>) -> Vec<Group<'a>> {
 }
 
 fn account_of(resource: &Resource) -> Option<&str> {
-    match &resource.wish.scope {
-        Scope::Account { id, .. } => Some(&id.0),
-        Scope::Cluster { .. } => None,
-    }
+    resource.wish.scope.owner.as_deref()
 }
 
 impl<'a> Looked<'a> {
@@ -164,12 +160,8 @@ impl Group<'_> {
         let texts = self.documents.iter().map(|held| held.own.sent(held.others.as_ref()));
         let texts: Vec<_> = texts.map(Option::unwrap_or_default).collect();
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        let applying = match &first.wish.scope {
-            Scope::Account { account, .. } => {
-                context.spec.accounts.get(account).and_then(|a| a.role_chain().pop()).map(|step| step.role)
-            }
-            Scope::Cluster { .. } => None,
-        };
+        let account = &first.wish.scope.key;
+        let applying = context.spec.accounts.get(account).and_then(|a| a.role_chain().pop()).map(|step| step.role);
         let subject = Subject {
             account: account_of(first),
             bucket: (self.kind == PolicyKind::Bucket).then_some(first.wish.physical_id.as_str()),

@@ -2,7 +2,6 @@
 
 use super::{Context, Finding, Rule};
 use crate::access::{Facet, PolicyText, ResourcePolicy, lockout};
-use crate::address::Scope;
 use crate::diagnostic::{Code, Severity};
 use crate::iam::Policy;
 
@@ -12,7 +11,7 @@ pub(super) struct Lockout;
 impl Rule for Lockout {
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>) {
         for resource in context.desired.resources.values() {
-            let Scope::Account { account, .. } = &resource.wish.scope else { continue };
+            let account = &resource.wish.scope.key;
             let (Facet::Resource(wanted), Some(Facet::Resource(live))) =
                 (context.facet(resource), context.seen(resource))
             else {

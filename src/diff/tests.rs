@@ -31,7 +31,7 @@ fn kinds() -> Kinds<'static> {
 }
 
 fn scope() -> Scope {
-    Scope::Account { account: "a".into(), id: AccountId("1".repeat(12)), region: Region("us-east-1".into()) }
+    Scope::account("a", AccountId("1".repeat(12)), Region("us-east-1".into()))
 }
 
 fn body(trust: &str) -> Document {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::Engine;
 use super::principal::Made;
 use crate::access::{self, Object};
-use crate::address::{Address, Scope};
+use crate::address::Address;
 use crate::backend::{Backend, BackendError, Version};
 use crate::diff;
 use crate::document::{Difference, Digest, Document, is_policy};
@@ -231,10 +231,7 @@ impl Run<'_> {
     /// What a step keeps to itself while it runs: services refuse overlapping writes to one bucket or role.
     fn turn(&self, step: &Step) -> Option<String> {
         let turn = self.engine.live(step.name.address.kind().as_str())?.turn(&step.physical_id)?;
-        Some(match &step.scope {
-            Scope::Account { id, .. } => format!("{} {turn}", id.0),
-            Scope::Cluster { cluster } => format!("{cluster} {turn}"),
-        })
+        Some(format!("{} {turn}", step.scope.owner()))
     }
 
     fn has_begun(&self, step: &Step) -> bool {

@@ -115,10 +115,7 @@ impl Engine<'_> {
     async fn proved(&self, live: &dyn AnyLive, scope: &Scope, name: String, arn: &str) -> Standing {
         let kind = live.about().name;
         let target = Target::new(Address::new(kind, name.clone()), name);
-        let place = match scope {
-            Scope::Account { account, id, .. } => format!("account `{account}` ({})", id.0),
-            Scope::Cluster { cluster } => cluster.clone(),
-        };
+        let place = format!("account `{}` ({})", scope.key, scope.owner());
         match self.look(self.session, kind, scope, std::slice::from_ref(&target)).await.into_iter().next() {
             Some(Seen::Present { body, .. }) => {
                 let object = Object { scope, physical_id: &target.physical_id, body: &body };

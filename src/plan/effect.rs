@@ -94,7 +94,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn scope() -> Scope {
-        Scope::Cluster { cluster: "c".into() }
+        Scope::cluster("c")
     }
 
     fn step(address: &str, action: ActionKind, before: Value, after: Value) -> Step {

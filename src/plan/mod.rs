@@ -673,7 +673,7 @@ fn draft(
 /// Whether nobody answers where a thing lives. An account that does not answer stops everything; a cluster only what is in it.
 fn is_unreachable(resource: &ResourceDiff) -> bool {
     let scope = resource.desired.as_ref().map(|d| &d.wish.scope).or(resource.owned.as_ref().map(|o| &o.scope));
-    matches!(scope, Some(Scope::Cluster { .. }))
+    scope.is_some_and(|scope| scope.as_cluster().is_some())
         && matches!(resource.seen, crate::snapshot::Seen::Unreadable { unreachable: true, .. })
 }
 

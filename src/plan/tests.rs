@@ -7,11 +7,7 @@ fn step(name: &str, phase: Option<Phase>, action: ActionKind, waits_for: &[(&str
         name: named(name, phase),
         action,
         reason: "r".into(),
-        scope: Scope::Account {
-            account: "a".into(),
-            id: AccountId("1".repeat(12)),
-            region: Region("us-east-1".into()),
-        },
+        scope: Scope::account("a", AccountId("1".repeat(12)), Region("us-east-1".into())),
         physical_id: name.into(),
         before: None,
         after: None,

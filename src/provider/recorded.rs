@@ -38,7 +38,7 @@ pub(super) struct Recorded {
 /// The scope that the server stands for.
 #[cfg(feature = "aws")]
 pub(super) fn scope() -> Scope {
-    Scope::Account { account: "a".into(), id: AccountId("111111111111".into()), region: Region("us-east-1".into()) }
+    Scope::account("a", AccountId("111111111111".into()), Region("us-east-1".into()))
 }
 
 impl Recorded {

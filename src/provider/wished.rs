@@ -36,10 +36,7 @@ pub(super) fn wished<K: Kind>(spec: &Spec, facts: &Facts) -> String {
     let mut text = String::new();
     for resource in resources {
         let wish = &resource.wish;
-        let account = match &wish.scope {
-            crate::address::Scope::Account { account, .. } => account,
-            crate::address::Scope::Cluster { cluster } => cluster,
-        };
+        let account = &wish.scope.key;
         writeln!(text, "{} in {account}: {}", wish.name, wish.physical_id).unwrap();
         writeln!(text, "  {}", wish.body).unwrap();
         for reference in &wish.references {

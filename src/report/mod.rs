@@ -218,9 +218,10 @@ pub fn findings_section(findings: &[WireFinding], verbose: bool) -> Option<Secti
 }
 
 fn place(scope: &Scope) -> String {
-    match scope {
-        Scope::Account { account, id, .. } => format!("{account} {id}"),
-        Scope::Cluster { cluster } => format!("cluster {cluster}"),
+    match (scope.as_cluster(), &scope.owner) {
+        (Some(cluster), _) => format!("cluster {cluster}"),
+        (None, Some(owner)) => format!("{} {owner}", scope.key),
+        (None, None) => scope.key.clone(),
     }
 }
 
@@ -548,7 +549,7 @@ mod tests {
     fn what_a_cut_off_run_left_open_is_not_told_as_known() {
         let mut state = State::new("p", Lineage("l".into()));
         for (name, body) in [("done", Some(Document::default())), ("open", None)] {
-            let owned = Owned::new(Scope::Cluster { cluster: "c".into() }, name, body);
+            let owned = Owned::new(Scope::cluster("c"), name, body);
             state.resources.insert(Address::new("aws.iam.role", name), owned);
         }
         assert_eq!(

@@ -235,12 +235,10 @@ pub fn plan(plan: &Plan, planned: Planned<'_>) -> WirePlan {
             .steps
             .iter()
             .map(|step| {
-                let (account, account_id, region, cluster) = match &step.scope {
-                    Scope::Account { account, id, region } => {
-                        (Some(account.clone()), Some(id.0.clone()), Some(region.0.clone()), None)
-                    }
-                    Scope::Cluster { cluster } => (None, None, None, Some(cluster.clone())),
-                };
+                let Scope { family: _, key, owner, location } = step.scope.clone();
+                let cluster = step.scope.as_cluster().map(str::to_owned);
+                let account = cluster.is_none().then_some(key);
+                let (account_id, region) = (owner, location);
                 WireStep {
                     address: step.name.address.to_string(),
                     kind: step.name.address.kind().to_string(),

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 use super::answers::{asks_to_slow_down, error_code, is_throttle, retry_after};
 use super::{Intent, Pace, Requests, Service, Session, SessionError};
-use crate::address::{Region, Scope};
+use crate::address::{AwsScope, Region, Scope};
 use crate::spec::AccountSpec;
 
 const ATTEMPTS: u32 = 8;
@@ -85,12 +85,13 @@ impl Session {
     }
 
     async fn clients(&self, scope: &Scope) -> Result<Clients, SessionError> {
-        let Scope::Account { account: key, id, region } = scope else {
+        let Some(AwsScope { account: key, id, region }) = scope.as_aws() else {
             return Err(SessionError::Unknown { name: scope.to_string() });
         };
         let account = self.account(key).await?;
         let mut known = account.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let clients = known.entry(region.clone()).or_insert_with(|| self.build(&account, &id.0, region));
+        let region = Region(region.to_owned());
+        let clients = known.entry(region.clone()).or_insert_with(|| self.build(&account, id, &region));
         Ok(clients.clone())
     }
 
@@ -157,9 +158,9 @@ impl Session {
     /// The shared configuration of an account, for signing outside a client.
     #[cfg(feature = "kubernetes")]
     pub(super) async fn sdk_config(&self, scope: &Scope) -> Result<SdkConfig, SessionError> {
-        match scope {
-            Scope::Account { account, .. } => Ok(self.account(account).await?.config),
-            Scope::Cluster { .. } => Err(SessionError::Unknown { name: scope.to_string() }),
+        match scope.as_aws() {
+            Some(aws) => Ok(self.account(aws.account).await?.config),
+            None => Err(SessionError::Unknown { name: scope.to_string() }),
         }
     }
 

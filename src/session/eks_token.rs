@@ -17,7 +17,7 @@ const PRESIGNED_FOR: Duration = Duration::from_mins(1);
 
 /// The token for a cluster.
 pub(super) async fn make(config: &SdkConfig, cluster: &str, scope: &Scope) -> Result<String, String> {
-    let Scope::Account { region, .. } = scope else { return Err("a cluster has no STS".into()) };
+    let region = scope.as_aws().ok_or("only an AWS account has STS")?.region;
     let credentials = config
         .credentials_provider()
         .ok_or("no credentials")?
@@ -31,7 +31,7 @@ pub(super) async fn make(config: &SdkConfig, cluster: &str, scope: &Scope) -> Re
     // STS takes the token for 15 minutes from this moment, so that a wrong clock is a wrong token.
     let params = v4::SigningParams::builder()
         .identity(&identity)
-        .region(&region.0)
+        .region(region)
         .name("sts")
         .time(SystemTime::now())
         .settings(settings)
@@ -69,11 +69,7 @@ mod tests {
         let config = SdkConfig::builder()
             .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(credentials))
             .build();
-        let scope = Scope::Account {
-            account: "a".into(),
-            id: AccountId("111111111111".into()),
-            region: Region("us-west-2".into()),
-        };
+        let scope = Scope::account("a", AccountId("111111111111".into()), Region("us-west-2".into()));
         let token = make(&config, "prod-eks", &scope).await.unwrap();
         let encoded = token.strip_prefix("k8s-aws-v1.").unwrap();
         let url = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(encoded).unwrap();

@@ -33,7 +33,7 @@ impl Session {
     /// # Errors
     /// When KMS cannot be asked. Not being allowed to look is not "not there".
     pub async fn key_arn(&self, scope: &Scope, alias: &str) -> Result<Option<String>, SessionError> {
-        let Scope::Account { account, .. } = scope else { return Ok(None) };
+        let Some(aws) = scope.as_aws() else { return Ok(None) };
         match self.kms(scope).await?.describe_key().key_id(alias).send().await {
             Ok(answer) => Ok(answer.key_metadata().and_then(|m| m.arn()).map(ToOwned::to_owned)),
             Err(error)
@@ -44,7 +44,7 @@ impl Session {
                 Ok(None)
             }
             Err(error) => Err(SessionError::Account {
-                account: account.clone(),
+                account: aws.account.to_owned(),
                 why: format!("KMS does not describe `{alias}`: {}", answer(&error)),
             }),
         }
@@ -55,7 +55,7 @@ impl Session {
         let unknown = || SessionError::Unknown { name: format!("clusters.{cluster}") };
         let (spec, region) = self.shared.clusters.get(cluster).ok_or_else(unknown)?;
         let account = self.shared.accounts.get(&spec.account).ok_or_else(unknown)?;
-        let scope = Scope::Account { account: spec.account.clone(), id: account.id.clone(), region: region.clone() };
+        let scope = Scope::account(spec.account.as_str(), account.id.clone(), region.clone());
         Ok((spec.name.clone(), scope))
     }
 }

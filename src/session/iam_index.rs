@@ -206,9 +206,9 @@ where
 impl Session {
     /// Adds to what the observation wants of an account's IAM. Everything is announced before anything is read.
     pub fn want_iam(&self, scope: &Scope, more: IamWants) {
-        if let Scope::Account { account, .. } = scope {
+        if let Some(aws) = scope.as_aws() {
             let mut wants = self.index.wants.lock().unwrap_or_else(PoisonError::into_inner);
-            wants.entry(account.clone()).or_default().add(more);
+            wants.entry(aws.account.to_owned()).or_default().add(more);
         }
     }
 
@@ -217,12 +217,12 @@ impl Session {
     /// # Errors
     /// When there is no client, or IAM does not answer.
     pub async fn iam_index(&self, scope: &Scope) -> Read {
-        let Scope::Account { account, .. } = scope else { return Ok(None) };
+        let Some(account) = scope.as_aws().map(|aws| aws.account) else { return Ok(None) };
         let wants = self.index.wants.lock().unwrap_or_else(PoisonError::into_inner).get(account).cloned();
         let Some(wants) = wants.filter(|wants| wants.reads > FEW) else { return Ok(None) };
         let cell = {
             let mut read = self.index.read.lock().unwrap_or_else(PoisonError::into_inner);
-            read.entry(account.clone()).or_default().clone()
+            read.entry(account.to_owned()).or_default().clone()
         };
         cell.get_or_init(|| self.read_index(account, scope, &wants)).await.clone()
     }

@@ -166,8 +166,8 @@ impl Session {
     #[cfg(feature = "aws")]
     #[must_use]
     pub fn clusters_of(&self, scope: &Scope) -> Vec<String> {
-        let Scope::Account { account, region, .. } = scope else { return Vec::new() };
-        let here = self.shared.clusters.values().filter(|(c, at)| c.account == *account && at == region);
+        let Some(aws) = scope.as_aws() else { return Vec::new() };
+        let here = self.shared.clusters.values().filter(|(c, at)| c.account == aws.account && at.0 == aws.region);
         here.map(|(cluster, _)| cluster.name.clone()).collect()
     }
 
@@ -196,11 +196,11 @@ impl Session {
     /// The scope of the account with this id, if the spec has one.
     #[must_use]
     pub fn account_scope(&self, id: &str) -> Option<Scope> {
-        self.shared.accounts.iter().find(|(_, account)| account.id.0 == id).map(|(key, account)| Scope::Account {
-            account: key.clone(),
-            id: account.id.clone(),
-            region: account.region.clone(),
-        })
+        self.shared
+            .accounts
+            .iter()
+            .find(|(_, account)| account.id.0 == id)
+            .map(|(key, account)| Scope::account(key.as_str(), account.id.clone(), account.region.clone()))
     }
 
     /// How many requests have been sent, by service.

@@ -321,7 +321,7 @@ impl Spec {
     /// The scope of something in a region of an account.
     #[must_use]
     pub fn regional_scope(&self, account: &str, region: Region) -> Scope {
-        Scope::Account { account: account.to_owned(), id: self.account_id(account), region }
+        Scope::account(account, self.account_id(account), region)
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 fn owned(name: &str) -> Owned {
     Owned::new(
-        Scope::Account { account: "a".into(), id: AccountId("1".repeat(12)), region: Region("us-east-1".into()) },
+        Scope::account("a", AccountId("1".repeat(12)), Region("us-east-1".into())),
         name,
         Some(Document::from(json!({ "name": name }))),
     )

@@ -64,9 +64,10 @@ impl Id {
     #[must_use]
     pub fn new(kind: &str, scope: &Scope, name: &str) -> Self {
         let place = match scope {
-            Scope::Account { id, .. } if kind.starts_with("aws.iam.") || kind.starts_with("aws.s3.") => id.0.clone(),
-            Scope::Account { id, region, .. } => format!("{id}/{region}"),
-            Scope::Cluster { cluster } => cluster.clone(),
+            Scope { location: Some(region), .. } if !kind.starts_with("aws.iam.") && !kind.starts_with("aws.s3.") => {
+                format!("{}/{region}", scope.owner())
+            }
+            _ => scope.owner().to_owned(),
         };
         Self { kind: kind.to_owned(), place, name: name.to_owned() }
     }
@@ -357,7 +358,7 @@ impl Cloud {
             world.have(Id::new(ROLE, &spec.account_scope(&role.account), &role.name), &body);
         }
         for account in spec.service_accounts.values() {
-            let scope = Scope::Cluster { cluster: account.cluster.clone() };
+            let scope = Scope::cluster(account.cluster.as_str());
             if !account.create_namespace {
                 world.have(Id::new(NAMESPACE, &scope, &account.namespace), &json!({}));
             }

@@ -42,7 +42,7 @@ pub(super) fn managed_agent(spec: &Spec, cluster: &str) -> Option<String> {
 impl Kind for Addon {
     const ABOUT: &'static About = &About {
         name: "aws.eks.addon",
-        family: EKS,
+        api: EKS,
         home: Home::Location,
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,

@@ -97,7 +97,7 @@ impl DefaultEncryption {
 impl Kind for Bucket {
     const ABOUT: &'static About = &About {
         name: "aws.s3.bucket",
-        family: S3,
+        api: S3,
         home: Home::Account,
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,
@@ -265,10 +265,7 @@ mod live {
 
     /// The account that a bucket must belong to: names are global, and a bucket of that name may be somebody else's.
     pub(in crate::provider::aws) fn expected_owner(scope: &Scope) -> Option<String> {
-        match scope {
-            Scope::Account { id, .. } => Some(id.0.clone()),
-            Scope::Cluster { .. } => None,
-        }
+        scope.as_aws().map(|aws| aws.id.to_owned())
     }
 
     /// One bucket and the client that reaches it.
@@ -411,10 +408,7 @@ mod live {
         }
 
         fn region(&self) -> &str {
-            match self.scope {
-                Scope::Account { region, .. } => &region.0,
-                Scope::Cluster { .. } => "",
-            }
+            self.scope.as_aws().map_or("", |aws| aws.region)
         }
 
         fn stop<E>(&self, part: &str, error: &SdkError<E, HttpResponse>) -> Stop
@@ -574,8 +568,8 @@ mod live {
 
         /// A key as an ARN. S3 answers with what was put: an ARN, a key id or an alias.
         fn normal_key(&self, key: &str) -> String {
-            let Scope::Account { id, region, .. } = self.scope else { return key.to_owned() };
-            let prefix = format!("arn:{}:kms:{region}:{id}", region.partition());
+            let Some(aws) = self.scope.as_aws() else { return key.to_owned() };
+            let prefix = format!("arn:{}:kms:{}:{}", aws.partition(), aws.region, aws.id);
             if key.starts_with("arn:") {
                 key.to_owned()
             } else if key.starts_with("alias/") {
@@ -1242,10 +1236,7 @@ mod live {
 
         #[tokio::test]
         async fn a_bucket_is_made_in_its_region_and_made_once() {
-            let region = |name: &str| {
-                let Scope::Account { account, id, .. } = scope() else { panic!("an account") };
-                Scope::Account { account, id, region: Region(name.into()) }
-            };
+            let region = |name: &str| Scope { location: Some(name.to_owned()), ..scope() };
             let after = BucketBody { region: "eu-west-1".into(), ..body() };
             let (done, requests) =
                 check_write_in(&region("eu-west-1"), &[], Action::Create { after: after.clone() }).await;

@@ -22,7 +22,7 @@ pub(crate) struct BucketPolicy;
 impl Kind for BucketPolicy {
     const ABOUT: &'static About = &About {
         name: "aws.s3.bucket_policy",
-        family: S3,
+        api: S3,
         home: Home::Account,
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Statements { on: Bucket::NAME, unmanaged: |_| Vec::new() },

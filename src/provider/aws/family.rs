@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::access::{Object, RoleRef};
 use crate::address::Scope;
-use crate::kind::Family;
+use crate::kind::Api;
 use crate::spec::Spec;
 
-pub(super) const EKS: Family = Family("eks");
-pub(super) const IAM: Family = Family("iam");
-pub(super) const KMS: Family = Family("kms");
-pub(super) const S3: Family = Family("s3");
+pub(super) const EKS: Api = Api("eks");
+pub(super) const IAM: Api = Api("iam");
+pub(super) const KMS: Api = Api("kms");
+pub(super) const S3: Api = Api("s3");
 
 /// Every account, in its default region: where objects live whose names reach through a whole account.
 pub(super) fn account_scopes(spec: &Spec) -> BTreeSet<Scope> {
@@ -27,10 +27,7 @@ pub(super) fn regional_scopes(spec: &Spec) -> BTreeSet<Scope> {
 
 /// The id of the account that owns what is in a scope, and the partition that its ARNs begin with.
 pub(super) fn owner(scope: &Scope) -> (&str, &'static str) {
-    match scope {
-        Scope::Account { id, region, .. } => (&id.0, region.partition()),
-        Scope::Cluster { .. } => ("", "aws"),
-    }
+    scope.as_aws().map_or(("", "aws"), |aws| (aws.id, aws.partition()))
 }
 
 /// The role in this account that a field of a body names.

@@ -49,7 +49,7 @@ pub(crate) struct KeyBody {
 impl Kind for Key {
     const ABOUT: &'static About = &About {
         name: "aws.kms.key",
-        family: KMS,
+        api: KMS,
         home: Home::Location,
         named_by: NamedBy::Alias,
         owned_by: OwnedBy::Tags,

@@ -24,7 +24,7 @@ pub(crate) struct KeyPolicy;
 impl Kind for KeyPolicy {
     const ABOUT: &'static About = &About {
         name: "aws.kms.key_policy",
-        family: KMS,
+        api: KMS,
         home: Home::Location,
         named_by: NamedBy::Alias,
         owned_by: OwnedBy::Statements { on: Key::NAME, unmanaged: keys },

@@ -41,7 +41,7 @@ pub(in crate::provider) struct OidcProviderBody {
 impl Kind for OidcProvider {
     const ABOUT: &'static About = &About {
         name: "aws.iam.oidc_provider",
-        family: IAM,
+        api: IAM,
         home: Home::Account,
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,

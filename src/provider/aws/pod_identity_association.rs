@@ -64,7 +64,7 @@ pub(super) fn accounts<'a>(spec: &'a Spec, chains: &'a Chains) -> Vec<Account<'a
 impl Kind for PodIdentityAssociation {
     const ABOUT: &'static About = &About {
         name: "aws.eks.pod_identity_association",
-        family: EKS,
+        api: EKS,
         home: Home::Location,
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,

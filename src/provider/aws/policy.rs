@@ -39,7 +39,7 @@ pub(in crate::provider) struct ManagedPolicyBody {
 impl Kind for ManagedPolicy {
     const ABOUT: &'static About = &About {
         name: "aws.iam.policy",
-        family: IAM,
+        api: IAM,
         home: Home::Account,
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,

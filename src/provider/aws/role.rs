@@ -46,7 +46,7 @@ pub struct RoleBody {
 impl Kind for Role {
     const ABOUT: &'static About = &About {
         name: "aws.iam.role",
-        family: IAM,
+        api: IAM,
         home: Home::Account,
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,

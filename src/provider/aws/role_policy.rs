@@ -33,7 +33,7 @@ pub(in crate::provider) struct RolePolicyBody {
 impl Kind for RolePolicy {
     const ABOUT: &'static About = &About {
         name: "aws.iam.role_policy",
-        family: IAM,
+        api: IAM,
         home: Home::Account,
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Whole { of: Role::NAME, parts: inline_of },

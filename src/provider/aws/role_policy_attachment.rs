@@ -29,7 +29,7 @@ pub(in crate::provider) struct RolePolicyAttachmentBody {
 impl Kind for RolePolicyAttachment {
     const ABOUT: &'static About = &About {
         name: "aws.iam.role_policy_attachment",
-        family: IAM,
+        api: IAM,
         home: Home::Account,
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Whole { of: Role::NAME, parts: attached_to },

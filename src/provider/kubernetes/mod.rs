@@ -8,14 +8,14 @@ pub(super) mod service_account;
 use std::collections::BTreeSet;
 
 use crate::address::Scope;
-use crate::kind::Family;
+use crate::kind::Api;
 use crate::spec::Spec;
 
-const KUBERNETES: Family = Family("kubernetes");
+const KUBERNETES: Api = Api("kubernetes");
 
 /// Every cluster of the spec.
 fn cluster_scopes(spec: &Spec) -> BTreeSet<Scope> {
-    spec.clusters.keys().map(|cluster| Scope::Cluster { cluster: cluster.clone() }).collect()
+    spec.clusters.keys().map(|cluster| Scope::cluster(cluster.as_str())).collect()
 }
 
 /// The label or annotation that names the owning project.
@@ -59,7 +59,7 @@ mod api {
     impl<'a> Cluster<'a> {
         /// The cluster of a scope.
         pub(in crate::provider) async fn reach(cloud: &'a Session, scope: &Scope) -> Result<Self, SessionError> {
-            let Scope::Cluster { cluster } = scope else {
+            let Some(cluster) = scope.as_cluster() else {
                 return Err(SessionError::Unknown { name: scope.to_string() });
             };
             Ok(Self { cloud, scope: scope.to_string(), client: Box::pin(cloud.kube(cluster)).await? })

@@ -50,7 +50,7 @@ fn label_value(project: &str) -> &str {
 impl Kind for Namespace {
     const ABOUT: &'static About = &About {
         name: "kubernetes.namespace",
-        family: KUBERNETES,
+        api: KUBERNETES,
         home: Home::Location,
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,
@@ -75,7 +75,7 @@ impl Kind for Namespace {
                 name: namespace.to_owned(),
                 labels: [(PROJECT_MARK.to_owned(), label_value(&spec.project).to_owned())].into(),
             };
-            let scope = Scope::Cluster { cluster: cluster.to_owned() };
+            let scope = Scope::cluster(cluster);
             let source = spec.source(&["service_accounts", key, "create_namespace"]);
             want.add(Wish::new(name(cluster, namespace), scope, namespace, body).at(source));
         }
@@ -109,10 +109,7 @@ mod live {
                 .into_iter()
                 .map(|object| object.metadata)
                 .filter(|meta| !is_leaving(meta) && owner(cloud, meta).as_deref() == Some(cloud.project()));
-            let place = match scope {
-                Scope::Cluster { cluster } => cluster.as_str(),
-                Scope::Account { .. } => "",
-            };
+            let place = scope.as_cluster().unwrap_or_default();
             let found = ours.filter_map(|meta| meta.name).map(|name| Marked {
                 scope: scope.clone(),
                 address: Address::new(Self::NAME, super::name(place, &name)),
@@ -303,7 +300,7 @@ mod live {
             ("/configmaps?", 200, r#"{"metadata":{},"items":[{"metadata":{"name":"kube-root-ca.crt"}}]}"#);
 
         fn scope() -> Scope {
-            Scope::Cluster { cluster: "prod".into() }
+            Scope::cluster("prod")
         }
 
         fn target() -> Target {

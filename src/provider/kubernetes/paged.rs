@@ -35,7 +35,7 @@ fn list(asked: &'static str, pages: &[&[&str]]) -> Vec<Exchange> {
 }
 
 fn scope() -> Scope {
-    Scope::Cluster { cluster: "prod".into() }
+    Scope::cluster("prod")
 }
 
 /// The names of what carries the mark of the project.

@@ -43,7 +43,7 @@ pub(super) fn is_object_desired(spec: &Spec, chains: &Chains, key: &str) -> bool
 impl Kind for ServiceAccount {
     const ABOUT: &'static About = &About {
         name: "kubernetes.service_account",
-        family: KUBERNETES,
+        api: KUBERNETES,
         home: Home::Location,
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,
@@ -65,7 +65,7 @@ impl Kind for ServiceAccount {
     }
 
     fn facet(object: Object<'_>) -> Facet<'_> {
-        let Scope::Cluster { cluster } = object.scope else { return Facet::None };
+        let Some(cluster) = object.scope.as_cluster() else { return Facet::None };
         let annotations = object.body.field::<BTreeMap<String, String>>("annotations");
         Facet::ServiceAccount {
             cluster,
@@ -98,7 +98,7 @@ impl Kind for ServiceAccount {
             if !body.object && body.annotations.is_empty() && body.labels.is_empty() {
                 continue;
             }
-            let scope = Scope::Cluster { cluster: account.cluster.clone() };
+            let scope = Scope::cluster(account.cluster.as_str());
             let physical_id = format!("{}/{}", account.namespace, account.name);
             let mut wish = Wish::new(key, scope, physical_id, body).at(spec.source(&["service_accounts", key]));
             wish.protect = account.protect;
@@ -137,7 +137,7 @@ mod live {
     impl Live for ServiceAccount {
         /// The mark does not tell the key that it had in the spec: its place takes that one's place in the address.
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
-            let Scope::Cluster { cluster: key } = scope else { return Ok(Vec::new()) };
+            let Some(key) = scope.as_cluster() else { return Ok(Vec::new()) };
             let cluster = &Cluster::reach(cloud, scope).await?;
             let api: Api<Object> = Api::all(cluster.client());
             let all = cluster.list(&api, None, "the service accounts of the cluster").await?;
@@ -371,7 +371,7 @@ mod live {
         const DELETED: Exchange = (DELETE, 200, r#"{"kind":"Status","status":"Success"}"#);
 
         fn scope() -> Scope {
-            Scope::Cluster { cluster: "prod".into() }
+            Scope::cluster("prod")
         }
 
         fn target(name: &str) -> Target {

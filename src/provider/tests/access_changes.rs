@@ -36,8 +36,8 @@ struct Made(BTreeMap<Address, (Scope, String, Document)>);
 impl Made {
     fn put(&mut self, address: &str, account: &str, physical_id: &str, body: Json) {
         let scope = match account {
-            "" => Scope::Cluster { cluster: "prod".into() },
-            id => Scope::Account { account: "x".into(), id: AccountId(id.into()), region: Region("us-west-2".into()) },
+            "" => Scope::cluster("prod"),
+            id => Scope::account("x", AccountId(id.into()), Region("us-west-2".into())),
         };
         self.0.insert(address.parse().unwrap(), (scope, physical_id.to_owned(), Document::from(body)));
     }

@@ -22,11 +22,7 @@ fn spec(text: &str) -> Spec {
 
 fn resource(address: &str, physical_id: &str, body: serde_json::Value) -> Resource {
     let address: Address = address.parse().unwrap();
-    let scope = Scope::Account {
-        account: "a".into(),
-        id: AccountId("111111111111".into()),
-        region: Region("us-west-2".into()),
-    };
+    let scope = Scope::account("a", AccountId("111111111111".into()), Region("us-west-2".into()));
     let wish = Wish::new(address.name(), scope, physical_id, Document::from(body));
     Resource { address, wish }
 }

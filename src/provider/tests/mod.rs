@@ -15,7 +15,7 @@ use crate::state::{Lineage, Owned, State};
 
 fn marked(address: &str, physical_id: &str) -> Marked {
     let (account, region) = ("a".to_owned(), Region("us-west-2".into()));
-    let scope = Scope::Account { account, id: AccountId("1".repeat(12)), region };
+    let scope = Scope::account(account, AccountId("1".repeat(12)), region);
     Marked { scope, address: address.parse().unwrap(), physical_id: physical_id.into() }
 }
 
