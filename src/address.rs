@@ -181,7 +181,7 @@ impl Family {
 
 /// Where an object lives: the unit in which live objects are read and clients are built.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(from = "Written")]
+#[serde(from = "WrittenScope")]
 pub struct Scope {
     /// What answers for it.
     pub family: Family,
@@ -198,7 +198,7 @@ pub struct Scope {
 /// The forms in which a scope was ever written: as it is now, and as states and journals of format 1 have it.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum WrittenScope {
     Now { family: Family, key: String, owner: Option<String>, location: Option<String> },
     Account { account: WrittenAccount },
     Cluster { cluster: WrittenCluster },
@@ -216,12 +216,14 @@ struct WrittenCluster {
     cluster: String,
 }
 
-impl From<Written> for Scope {
-    fn from(written: Written) -> Self {
+impl From<WrittenScope> for Scope {
+    fn from(written: WrittenScope) -> Self {
         match written {
-            Written::Now { family, key, owner, location } => Self { family, key, owner, location },
-            Written::Account { account: WrittenAccount { account, id, region } } => Self::account(account, id, region),
-            Written::Cluster { cluster: WrittenCluster { cluster } } => Self::cluster(cluster),
+            WrittenScope::Now { family, key, owner, location } => Self { family, key, owner, location },
+            WrittenScope::Account { account: WrittenAccount { account, id, region } } => {
+                Self::account(account, id, region)
+            }
+            WrittenScope::Cluster { cluster: WrittenCluster { cluster } } => Self::cluster(cluster),
         }
     }
 }

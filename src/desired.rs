@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::access::Chains;
 use crate::address::{Address, KindName, Scope};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::kind::{Asked, Home, Kinds, Resource};
+use crate::kind::{Desires, Home, Kinds, Resource};
 use crate::spec::{Facts, Spec};
 
 /// Everything that should exist, by address.
@@ -66,7 +66,7 @@ pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> 
     let mut desired = Desired::default();
     let mut problems = Vec::new();
     for kind in kinds.all() {
-        let Asked { resources, unmanaged, problems: found } = kind.desire(spec, facts, chains);
+        let Desires { resources, unmanaged, problems: found } = kind.desire(spec, facts, chains);
         problems.extend(found);
         let about = kind.about();
         let identity =

@@ -98,14 +98,14 @@ impl Document {
     #[must_use]
     pub fn field<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let mut text = serde_json::Deserializer::from_str(&self.0);
-        Field { name, taken_for: PhantomData }.deserialize(&mut text).ok().flatten()
+        FieldSeed { name, taken_for: PhantomData }.deserialize(&mut text).ok().flatten()
     }
 
     /// The text of one field, whatever it is. Nothing if it is not there.
     #[must_use]
     pub fn field_text(&self, name: &str) -> Option<&str> {
         let mut text = serde_json::Deserializer::from_str(&self.0);
-        Field::<&RawValue> { name, taken_for: PhantomData }.deserialize(&mut text).ok().flatten().map(RawValue::get)
+        FieldSeed::<&RawValue> { name, taken_for: PhantomData }.deserialize(&mut text).ok().flatten().map(RawValue::get)
     }
 
     /// The whole, as what it is taken for.
@@ -245,12 +245,12 @@ impl Formatter for InOrder<'_> {
 }
 
 /// Looks for one field of a map, and passes over the others.
-struct Field<'a, T> {
+struct FieldSeed<'a, T> {
     name: &'a str,
     taken_for: PhantomData<T>,
 }
 
-impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Field<'_, T> {
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for FieldSeed<'_, T> {
     type Value = Option<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
@@ -258,7 +258,7 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Field<'_, T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Field<'_, T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldSeed<'_, T> {
     type Value = Option<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Chains, Facet, Object};
+use crate::access::{Chains, Facet, Instance};
 use crate::address::{Address, KindName, Scope};
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::document::{Document, FieldPath};
@@ -127,7 +127,7 @@ pub enum OnLoss {
 
 /// What it means that a field, or a whole object, was changed outside Bailiwick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
+pub enum FieldClass {
     /// Names and descriptions only.
     Cosmetic,
     /// A setting that decides nobody's access.
@@ -151,32 +151,32 @@ pub enum Mutability {
 
 /// One field of a kind's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
+pub struct BodyField {
     /// Its name in the body.
     pub name: &'static str,
     /// What a change outside means.
-    pub class: Class,
+    pub class: FieldClass,
     /// How it changes.
     pub mutability: Mutability,
 }
 
-impl Field {
+impl BodyField {
     /// A field that decides who can reach what, and changes in place.
     #[must_use]
     pub const fn access(name: &'static str) -> Self {
-        Self { name, class: Class::Access, mutability: Mutability::InPlace }
+        Self { name, class: FieldClass::Access, mutability: Mutability::InPlace }
     }
 
     /// A field that decides nobody's access, and changes in place.
     #[must_use]
     pub const fn setting(name: &'static str) -> Self {
-        Self { name, class: Class::Setting, mutability: Mutability::InPlace }
+        Self { name, class: FieldClass::Setting, mutability: Mutability::InPlace }
     }
 
     /// A name or description, which changes in place.
     #[must_use]
     pub const fn cosmetic(name: &'static str) -> Self {
-        Self { name, class: Class::Cosmetic, mutability: Mutability::InPlace }
+        Self { name, class: FieldClass::Cosmetic, mutability: Mutability::InPlace }
     }
 
     /// The same field, which cannot change in place.
@@ -216,28 +216,28 @@ pub struct About {
     /// What becomes of an adopted one that is no longer desired.
     pub release: Release,
     /// What it means that one was deleted outside.
-    pub presence: Class,
+    pub presence: FieldClass,
     /// The fields of its body.
-    pub fields: &'static [Field],
+    pub fields: &'static [BodyField],
 }
 
 impl About {
     /// What is known of a field, by its name in the body.
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<&'static Field> {
+    pub fn declared(&self, name: &str) -> Option<&'static BodyField> {
         self.fields.iter().find(|field| field.name == name)
     }
 
     /// What it means that a field was changed outside. A field that the kind does not declare counts as access.
     #[must_use]
-    pub fn class(&self, field: &str) -> Class {
-        self.field(field).map_or(Class::Access, |field| field.class)
+    pub fn class(&self, field: &str) -> FieldClass {
+        self.declared(field).map_or(FieldClass::Access, |field| field.class)
     }
 
     /// Whether a field changes in this way.
     #[must_use]
     pub fn is(&self, field: &str, mutability: Mutability) -> bool {
-        self.field(field).is_some_and(|field| field.mutability == mutability)
+        self.declared(field).is_some_and(|field| field.mutability == mutability)
     }
 }
 
@@ -253,7 +253,7 @@ impl About {
             owned_by: OwnedBy::Tags,
             on_loss: OnLoss::Recreate,
             release: Release::Delete,
-            presence: Class::Access,
+            presence: FieldClass::Access,
             fields: &[],
         }
     }
@@ -277,7 +277,7 @@ pub trait Kind: Send + Sync + 'static {
 
     /// What an object of this kind says about access. Worlds, lints, quotas and lock-outs read nothing else of it.
     #[must_use]
-    fn facet(object: Object<'_>) -> Facet<'_>;
+    fn facet(object: Instance<'_>) -> Facet<'_>;
 
     /// Where in the spec a statement of an object's policy was written, with the path of the element in it. By default
     /// nowhere in particular: then its entry stands for it.
@@ -500,14 +500,14 @@ pub struct Resource {
 impl Resource {
     /// The desired object.
     #[must_use]
-    pub fn object(&self) -> Object<'_> {
-        Object { scope: &self.wish.scope, physical_id: &self.wish.physical_id, body: &self.wish.body }
+    pub fn object(&self) -> Instance<'_> {
+        Instance { scope: &self.wish.scope, physical_id: &self.wish.physical_id, body: &self.wish.body }
     }
 }
 
 /// What a kind says about a spec.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct Desires {
     /// What should exist.
     pub resources: Vec<Resource>,
     /// What exists elsewhere, by scope and physical id.
@@ -523,9 +523,9 @@ pub trait AnyKind: Send + Sync {
     /// As [`Kind::scopes`].
     fn scopes(&self, spec: &Spec) -> BTreeSet<Scope>;
     /// As [`Kind::desire`], with bodies as documents.
-    fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> Asked;
+    fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> Desires;
     /// As [`Kind::facet`].
-    fn facet<'b>(&self, object: Object<'b>) -> Facet<'b>;
+    fn facet<'b>(&self, object: Instance<'b>) -> Facet<'b>;
     /// As [`Kind::written`].
     fn written(&self, spec: &Spec, name: &str, statement: &Statement, element: &str) -> Option<SourceRef>;
     /// As [`Kind::principal`].
@@ -559,11 +559,11 @@ impl<K: Kind> AnyKind for Erased<K> {
         K::scopes(spec)
     }
 
-    fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> Asked {
+    fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> Desires {
         let mut want = Wanted::default();
         K::desire(spec, facts, chains, &mut want);
         let Wanted { wishes, unmanaged, problems } = want;
-        let mut asked = Asked { resources: Vec::with_capacity(wishes.len()), unmanaged, problems };
+        let mut asked = Desires { resources: Vec::with_capacity(wishes.len()), unmanaged, problems };
         for wish in wishes {
             let address = Address::new(K::NAME, wish.name.clone());
             match Document::of(&wish.body) {
@@ -577,7 +577,7 @@ impl<K: Kind> AnyKind for Erased<K> {
         asked
     }
 
-    fn facet<'b>(&self, object: Object<'b>) -> Facet<'b> {
+    fn facet<'b>(&self, object: Instance<'b>) -> Facet<'b> {
         K::facet(object)
     }
 
@@ -641,7 +641,7 @@ impl<'k> Kinds<'k> {
 
     /// What an object says about access. A kind that this version does not know says nothing.
     #[must_use]
-    pub fn facet<'b>(&self, kind: &KindName, object: Object<'b>) -> Facet<'b> {
+    pub fn facet<'b>(&self, kind: &KindName, object: Instance<'b>) -> Facet<'b> {
         self.get(kind).map_or(Facet::None, |kind| kind.facet(object))
     }
 

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+
 use crate::address::Address;
 use crate::document::{Digest, Document};
+#[cfg(doc)]
 use crate::kind::UNIQUE_ID;
 
 /// What looking at one thing gave.
@@ -50,7 +53,12 @@ impl Seen {
 /// The id in a live body that the service gave the thing and never gives again, if it tells one.
 #[must_use]
 pub fn unique_id(body: &Document) -> Option<String> {
-    body.field(UNIQUE_ID)
+    /// What every kind calls the id ([`UNIQUE_ID`]).
+    #[derive(Deserialize)]
+    struct Identified {
+        unique_id: Option<String>,
+    }
+    body.read::<Identified>().ok()?.unique_id
 }
 
 /// Everything that was looked at.

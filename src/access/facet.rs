@@ -11,7 +11,7 @@ use crate::iam::{Place, Policy, PolicyKind, Principal, Selector, Statement, Vers
 
 /// An object as its API knows it: where it lives, its name there, and its body.
 #[derive(Clone, Copy, Debug)]
-pub struct Object<'b> {
+pub struct Instance<'b> {
     /// Where it lives.
     pub scope: &'b Scope,
     /// The name by which its API knows it.

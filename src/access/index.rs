@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::world::{Bucket, Key, Resource, Role};
+use super::world::{Bucket, Key, PolicyHolder, Role};
 use crate::iam::{Arn, Policy, Principal, Statement};
 
 /// Names of things, by the principals that their policies name.
@@ -57,7 +57,7 @@ impl Index {
         roles: &BTreeMap<String, Role>,
         buckets: &BTreeMap<String, Bucket>,
         keys: &BTreeMap<String, Key>,
-        resources: &BTreeMap<String, Resource>,
+        resources: &BTreeMap<String, PolicyHolder>,
     ) -> Self {
         let mut index = Self::default();
         for (arn, role) in roles {

@@ -23,7 +23,7 @@ use serde::Serialize;
 pub use actions::{Actions, pattern_text};
 pub use ask::{Answer, AskError, Target, Verdict};
 pub use change::{AccessChange, Crossing, Direction, Group, between_policies, diff};
-pub use facet::{Carrier, Facet, Object, PodBinding, PolicyText, ResourcePolicy, RoleRef, principals};
+pub use facet::{Carrier, Facet, Instance, PodBinding, PolicyText, ResourcePolicy, RoleRef, principals};
 pub use identity::{identity_statements, render_for_owner};
 pub use lockout::lockout;
 pub use pack::{INLINE_NAME, PackError, Packed, pack, packed, spilled};

@@ -103,7 +103,7 @@ pub(super) struct Key {
 
 /// Any other resource with a policy of its own.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Resource {
+pub(super) struct PolicyHolder {
     pub arn: String,
     pub account: String,
     /// Our statements and those of others, as far as they have been read.
@@ -143,7 +143,7 @@ pub struct World {
     pub(super) buckets: BTreeMap<String, Bucket>,
     pub(super) keys: BTreeMap<String, Key>,
     /// Other resources with a policy, by ARN.
-    pub(super) resources: BTreeMap<String, Resource>,
+    pub(super) resources: BTreeMap<String, PolicyHolder>,
     pods: BTreeMap<Pod, Ways>,
     /// The spec's keys of service accounts.
     names: BTreeMap<Pod, String>,
@@ -286,7 +286,8 @@ impl World {
                 }
             }
             Carrier::Other(arn) => {
-                let resource = Resource { arn: arn.clone(), account: policy.account.clone(), policy: policy.whole() };
+                let resource =
+                    PolicyHolder { arn: arn.clone(), account: policy.account.clone(), policy: policy.whole() };
                 self.resources.insert(arn.clone(), resource);
             }
         }

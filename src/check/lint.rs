@@ -60,21 +60,21 @@ struct Looked<'a> {
 }
 
 /// A document of a group, as it would be sent: text, until something is found in it.
-struct Held<'a> {
+struct JudgedDocument<'a> {
     resource: &'a Resource,
     own: PolicyText<'a>,
     others: Option<Policy>,
 }
 
 /// Policies that are in force together.
-struct Group<'a> {
+struct PolicyGroup<'a> {
     kind: PolicyKind,
     /// Whether all of the documents is known.
     whole: bool,
-    documents: Vec<Held<'a>>,
+    documents: Vec<JudgedDocument<'a>>,
 }
 
-fn groups<'a>(context: &Context<'a>) -> Vec<Group<'a>> {
+fn groups<'a>(context: &Context<'a>) -> Vec<PolicyGroup<'a>> {
     let facets = context.desired.resources.values().map(|resource| (&**resource, context.facet(resource)));
     let facets: Vec<(&'a Resource, Facet<'a>)> = facets.collect();
     let policies: BTreeMap<&str, (&Resource, PolicyText)> = facets
@@ -84,20 +84,23 @@ fn groups<'a>(context: &Context<'a>) -> Vec<Group<'a>> {
             _ => None,
         })
         .collect();
-    let alone =
-        |kind, resource, own| Group { kind, whole: true, documents: vec![Held { resource, own, others: None }] };
+    let alone = |kind, resource, own| PolicyGroup {
+        kind,
+        whole: true,
+        documents: vec![JudgedDocument { resource, own, others: None }],
+    };
     let (mut groups, mut trusts, mut resources) = (Vec::new(), Vec::new(), Vec::new());
-    let mut identity: BTreeMap<RoleRef, (Vec<Held>, Vec<Held>)> = BTreeMap::new();
+    let mut identity: BTreeMap<RoleRef, (Vec<JudgedDocument>, Vec<JudgedDocument>)> = BTreeMap::new();
     let (mut attached, mut boundaries) = (BTreeSet::new(), BTreeSet::new());
     for (resource, facet) in facets {
         match facet {
             Facet::InlinePolicy { role, document: Some(own), .. } => {
-                identity.entry(role).or_default().0.push(Held { resource, own, others: None });
+                identity.entry(role).or_default().0.push(JudgedDocument { resource, own, others: None });
             }
             Facet::Attachment { role, policy } => {
                 if let Some((resource, own)) = policies.get(policy.as_str()).copied() {
                     attached.insert(policy);
-                    identity.entry(role).or_default().1.push(Held { resource, own, others: None });
+                    identity.entry(role).or_default().1.push(JudgedDocument { resource, own, others: None });
                 }
             }
             Facet::Role { trust, boundary, .. } => {
@@ -107,8 +110,9 @@ fn groups<'a>(context: &Context<'a>) -> Vec<Group<'a>> {
             Facet::Resource(policy) => {
                 let whole = policy.exclusive || context.seen(resource).is_some();
                 let others = context.others(resource, &policy);
-                let documents = policy.ours.into_iter().map(|own| Held { resource, own, others: others.clone() });
-                resources.push(Group { kind: policy.kind, whole, documents: documents.collect() });
+                let documents =
+                    policy.ours.into_iter().map(|own| JudgedDocument { resource, own, others: others.clone() });
+                resources.push(PolicyGroup { kind: policy.kind, whole, documents: documents.collect() });
             }
             Facet::None
             | Facet::InlinePolicy { document: None, .. }
@@ -125,7 +129,7 @@ fn groups<'a>(context: &Context<'a>) -> Vec<Group<'a>> {
     }
     for (inline, managed) in identity.into_values() {
         let documents = inline.into_iter().chain(managed).collect();
-        groups.push(Group { kind: PolicyKind::Identity, whole: true, documents });
+        groups.push(PolicyGroup { kind: PolicyKind::Identity, whole: true, documents });
     }
     groups.extend(trusts);
     groups.extend(resources);
@@ -137,7 +141,7 @@ fn account_of(resource: &Resource) -> Option<&str> {
 }
 
 impl<'a> Looked<'a> {
-    fn new(held: &Held<'a>) -> Option<Self> {
+    fn new(held: &JudgedDocument<'a>) -> Option<Self> {
         let own = held.own.parse()?;
         let policy = held.others.as_ref().map_or_else(|| own.clone(), |others| own.merge(others));
         let foreign = policy.statements().iter().filter(|s| !own.statements().contains(s)).cloned().collect();
@@ -153,7 +157,7 @@ impl<'a> Looked<'a> {
     }
 }
 
-impl Group<'_> {
+impl PolicyGroup<'_> {
     fn findings(&self, context: &Context<'_>) -> Vec<Finding> {
         let Some(first) = self.documents.first().map(|held| held.resource) else { return Vec::new() };
         // They are read as policies only when something is found in them.

@@ -7,7 +7,7 @@ mod quota;
 
 use serde::Serialize;
 
-use crate::access::{self, Chains, Facet, Object, PolicyText, ResourcePolicy};
+use crate::access::{self, Chains, Facet, Instance, PolicyText, ResourcePolicy};
 use crate::address::Address;
 use crate::desired::Desired;
 use crate::diagnostic::{Code, Diagnostic, Named, Severity, SourceRef};
@@ -46,7 +46,7 @@ impl<'a> Context<'a> {
     /// What the same object says that was seen live, if it was.
     fn seen(&self, resource: &'a Resource) -> Option<Facet<'a>> {
         let body = body_seen(self, &resource.address)?;
-        Some(self.kinds.facet(resource.address.kind(), Object { body, ..resource.object() }))
+        Some(self.kinds.facet(resource.address.kind(), Instance { body, ..resource.object() }))
     }
 
     /// The statements of others that stay in a resource's policy with ours, as far as they have been seen.

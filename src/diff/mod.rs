@@ -14,7 +14,7 @@ pub use reclaim::{Reclaimed, reclaim};
 use crate::address::Address;
 use crate::desired::{Desired, Identity};
 use crate::document::{Difference, Document};
-use crate::kind::{AnyKind, Class, Kinds, Mutability, NamedBy, OwnedBy, Release, Resource};
+use crate::kind::{AnyKind, FieldClass, Kinds, Mutability, NamedBy, OwnedBy, Release, Resource};
 use crate::snapshot::{Seen, Snapshot};
 use crate::spec::OnDestroy;
 use crate::state::{Owned, State};
@@ -390,11 +390,11 @@ fn drifted(resource: &ResourceDiff, kinds: &Kinds<'_>) -> Option<Drift> {
     let last = owned.body.as_ref()?;
     let kind = kinds.get(resource.address.kind());
     // What this version does not know may decide about access.
-    let class_of = |field: &str| DriftClass::from(kind.map_or(Class::Access, |kind| kind.about().class(field)));
+    let class_of = |field: &str| DriftClass::from(kind.map_or(FieldClass::Access, |kind| kind.about().class(field)));
     match &resource.seen {
         Seen::Unreadable { why, .. } => made(DriftClass::Unreadable, Vec::new(), why),
         Seen::Absent => {
-            let class = kind.map_or(Class::Access, |kind| kind.about().presence);
+            let class = kind.map_or(FieldClass::Access, |kind| kind.about().presence);
             made(class.into(), Vec::new(), "it was removed outside")
         }
         Seen::Present { body, .. } => {
@@ -421,12 +421,12 @@ fn drifted(resource: &ResourceDiff, kinds: &Kinds<'_>) -> Option<Drift> {
     }
 }
 
-impl From<Class> for DriftClass {
-    fn from(class: Class) -> Self {
+impl From<FieldClass> for DriftClass {
+    fn from(class: FieldClass) -> Self {
         match class {
-            Class::Cosmetic => Self::Cosmetic,
-            Class::Setting => Self::Managed,
-            Class::Access => Self::Access,
+            FieldClass::Cosmetic => Self::Cosmetic,
+            FieldClass::Setting => Self::Managed,
+            FieldClass::Access => Self::Access,
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::access::{Chains, Facet, Object};
+use crate::access::{Chains, Facet, Instance};
 use crate::address::{AccountId, Region, Scope};
 use crate::kind::{About, Erased, Kind, Reference, Wanted, Wish};
 use crate::spec::{Facts, Spec};
@@ -18,7 +18,7 @@ impl Kind for Role {
         BTreeSet::new()
     }
 
-    fn facet(_: Object<'_>) -> Facet<'_> {
+    fn facet(_: Instance<'_>) -> Facet<'_> {
         Facet::None
     }
 
@@ -125,7 +125,7 @@ impl Kind for Key {
         BTreeSet::new()
     }
 
-    fn facet(_: Object<'_>) -> Facet<'_> {
+    fn facet(_: Instance<'_>) -> Facet<'_> {
         Facet::None
     }
 
@@ -143,7 +143,7 @@ impl Kind for KeyPolicy {
         BTreeSet::new()
     }
 
-    fn facet(_: Object<'_>) -> Facet<'_> {
+    fn facet(_: Instance<'_>) -> Facet<'_> {
         Facet::None
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::Engine;
 use super::principal::Made;
-use crate::access::{self, Object};
+use crate::access::{self, Instance};
 use crate::address::Address;
 use crate::backend::{Backend, BackendError, Version};
 use crate::diff;
@@ -663,8 +663,8 @@ fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
 }
 
 /// A body of what a step touches.
-fn object<'b>(step: &'b Step, body: &'b Document) -> Object<'b> {
-    Object { scope: &step.scope, physical_id: &step.physical_id, body }
+fn object<'b>(step: &'b Step, body: &'b Document) -> Instance<'b> {
+    Instance { scope: &step.scope, physical_id: &step.physical_id, body }
 }
 
 /// The ARN by which policies name what a step touches, if they can.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::Engine;
-use crate::access::Object;
+use crate::access::Instance;
 use crate::address::{Address, Scope};
 use crate::iam::{Arn, Principal, is_account_id};
 use crate::live::{AnyLive, Target, WriteError};
@@ -118,7 +118,7 @@ impl Engine<'_> {
         let place = format!("account `{}` ({})", scope.key, scope.owner());
         match self.look(self.session, kind, scope, std::slice::from_ref(&target)).await.into_iter().next() {
             Some(Seen::Present { body, .. }) => {
-                let object = Object { scope, physical_id: &target.physical_id, body: &body };
+                let object = Instance { scope, physical_id: &target.physical_id, body: &body };
                 match live.facet(object).principal() {
                     Some(other) if other != arn => {
                         Standing::Hopeless(format!("what has that name in {place} is `{other}`"))

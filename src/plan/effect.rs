@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ActionKind, Plan};
-use crate::access::{Facet, Object};
+use crate::access::{Facet, Instance};
 use crate::address::{Address, Scope};
 use crate::desired::Desired;
 use crate::diff::Diff;
@@ -81,7 +81,7 @@ impl Bodies {
     /// What the bodies say about access, for a world.
     pub fn facets<'b>(&'b self, kinds: &'b Kinds<'_>) -> impl Iterator<Item = (&'b Address, Facet<'b>)> {
         self.0.iter().map(|(address, (scope, physical_id, body))| {
-            (address, kinds.facet(address.kind(), Object { scope, physical_id, body }))
+            (address, kinds.facet(address.kind(), Instance { scope, physical_id, body }))
         })
     }
 }

@@ -12,7 +12,7 @@ pub use effect::Bodies;
 pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError};
 pub use guard::{Guard, Refusal, guard};
 
-use crate::access::Object;
+use crate::access::Instance;
 use crate::address::{Address, Scope};
 use crate::diagnostic::SourceRef;
 use crate::diff::{Diff, ResourceDiff, Verdict};
@@ -717,7 +717,7 @@ fn orphans(step: &Step, known: &BTreeMap<&str, &Address>, kinds: &Kinds<'_>) -> 
         return None;
     }
     let named = |body: &Option<Document>| {
-        let object = body.as_ref().map(|body| Object { scope: &step.scope, physical_id: &step.physical_id, body });
+        let object = body.as_ref().map(|body| Instance { scope: &step.scope, physical_id: &step.physical_id, body });
         object.into_iter().flat_map(|object| kinds.facet(step.name.address.kind(), object).names()).collect()
     };
     let (before, after): (BTreeSet<Principal>, BTreeSet<Principal>) = (named(&step.before), named(&step.after));

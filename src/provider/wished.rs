@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::access::lower;
-use crate::kind::{AnyKind, Asked, Erased, Kind};
+use crate::kind::{AnyKind, Desires, Erased, Kind};
 use crate::spec::{Facts, SourceFile, Spec, load};
 
 /// The spec of a text, which must have no problems, with two accounts: `a` (111111111111) and `b` (222222222222).
@@ -32,7 +32,7 @@ pub(super) fn grants(count: usize) -> String {
 
 /// The wishes and problems of one kind: name, account and physical id; the body; references.
 pub(super) fn wished<K: Kind>(spec: &Spec, facts: &Facts) -> String {
-    let Asked { resources, problems, .. } = Erased::<K>::NEW.desire(spec, facts, &lower(spec));
+    let Desires { resources, problems, .. } = Erased::<K>::NEW.desire(spec, facts, &lower(spec));
     let mut text = String::new();
     for resource in resources {
         let wish = &resource.wish;

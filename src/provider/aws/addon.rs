@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::family::{EKS, regional_scopes};
 use super::pod_identity_association::accounts;
-use crate::access::{Chains, Facet, Object};
+use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
-use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Management, Spec};
 
@@ -48,8 +48,8 @@ impl Kind for Addon {
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
         release: Release::Forget,
-        presence: Class::Access,
-        fields: &[Field::access("cluster").fixed(), Field::access("name").fixed(), Field::cosmetic("tags")],
+        presence: FieldClass::Access,
+        fields: &[BodyField::access("cluster").fixed(), BodyField::access("name").fixed(), BodyField::cosmetic("tags")],
     };
     type Body = AddonBody;
 
@@ -57,7 +57,7 @@ impl Kind for Addon {
         regional_scopes(spec)
     }
 
-    fn facet(_: Object<'_>) -> Facet<'_> {
+    fn facet(_: Instance<'_>) -> Facet<'_> {
         Facet::None
     }
 

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::family::{S3, owner, regional_scopes};
 use super::key::Key;
-use crate::access::{Chains, Facet, Object};
+use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::{Difference, Document};
-use crate::kind::{About, Class, Field, Home, Kind, Mutability, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{
+    About, BodyField, FieldClass, Home, Kind, Mutability, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish,
+};
 use crate::provider::tags;
 use crate::spec::{Encryption, Facts, LifecycleRule, Ownership, SimpleEncryption, Spec, Unmanaged};
 
@@ -27,7 +29,7 @@ pub(crate) struct BucketBody {
     /// Whether all four settings of Block Public Access are on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) public_access_block: Option<bool>,
-    /// Object Ownership.
+    /// Instance Ownership.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ownership: Option<Ownership>,
     /// Whether versioning is on.
@@ -103,16 +105,16 @@ impl Kind for Bucket {
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Irreplaceable,
         release: Release::Forget,
-        presence: Class::Setting,
+        presence: FieldClass::Setting,
         fields: &[
-            Field::access("name").fixed(),
-            Field::access("region").fixed(),
-            Field::access("public_access_block"),
-            Field::access("ownership").resets(),
-            Field::setting("versioning").resets(),
-            Field::access("encryption").resets(),
-            Field::setting("lifecycle").resets(),
-            Field::cosmetic("tags"),
+            BodyField::access("name").fixed(),
+            BodyField::access("region").fixed(),
+            BodyField::access("public_access_block"),
+            BodyField::access("ownership").resets(),
+            BodyField::setting("versioning").resets(),
+            BodyField::access("encryption").resets(),
+            BodyField::setting("lifecycle").resets(),
+            BodyField::cosmetic("tags"),
         ],
     };
     type Body = BucketBody;
@@ -121,7 +123,7 @@ impl Kind for Bucket {
         regional_scopes(spec)
     }
 
-    fn facet(object: Object<'_>) -> Facet<'_> {
+    fn facet(object: Instance<'_>) -> Facet<'_> {
         let (account, partition) = owner(object.scope);
         Facet::Bucket {
             name: object.physical_id,
@@ -1357,7 +1359,7 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::Asked;
+    use crate::kind::Desires;
     use crate::kind::{AnyKind, Erased, Resource};
     use crate::spec::{OnDestroy, SourceFile, load};
     use serde_json::json;
@@ -1391,7 +1393,7 @@ mod tests {
             key_arns: key_arn.map(|arn| ("weights".to_owned(), arn.to_owned())).into_iter().collect(),
             ..Facts::default()
         };
-        let Asked { resources: found, problems, .. } =
+        let Desires { resources: found, problems, .. } =
             Erased::<Bucket>::NEW.desire(&spec.unwrap(), &facts, &Chains::default());
         (found, problems.iter().map(|p| format!("{}: {}", p.code, p.message)).collect())
     }

@@ -8,12 +8,12 @@ use super::bucket::Bucket;
 use super::family::{S3, owner, regional_scopes};
 use super::role::Role;
 use super::shared_document::{self, SharedDocument, managed_principals};
-use crate::access::{self, Carrier, Chains, Facet, Object, ResourcePolicy};
+use crate::access::{self, Carrier, Chains, Facet, Instance, ResourcePolicy};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
 use crate::iam::{Place, PolicyKind, measure};
-use crate::kind::{About, Class, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{About, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::spec::{Facts, PolicyOwnership, Spec, Unmanaged};
 
 /// The policy of a bucket.
@@ -28,7 +28,7 @@ impl Kind for BucketPolicy {
         owned_by: OwnedBy::Statements { on: Bucket::NAME, unmanaged: |_| Vec::new() },
         on_loss: OnLoss::Recreate,
         release: Release::Delete,
-        presence: Class::Access,
+        presence: FieldClass::Access,
         fields: shared_document::FIELDS,
     };
     type Body = SharedDocument;
@@ -37,7 +37,7 @@ impl Kind for BucketPolicy {
         regional_scopes(spec)
     }
 
-    fn facet(object: Object<'_>) -> Facet<'_> {
+    fn facet(object: Instance<'_>) -> Facet<'_> {
         Facet::Resource(shared_document::facet(object.body, carrier(object.scope, object.physical_id)))
     }
 
@@ -397,7 +397,7 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::Asked;
+    use crate::kind::Desires;
     use crate::spec::{SourceFile, load};
 
     pub(super) const STATEMENT: &str = r#"{"Sid":"Bailiwick148de9c5Read","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:role/loader"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::acme-weights/m/*"}"#;
@@ -425,7 +425,7 @@ mod tests {
         let spec = spec.unwrap();
         let chains = access::lower(&spec);
         let erased = crate::kind::Erased::<BucketPolicy>::NEW;
-        let Asked { resources: found, problems, .. } =
+        let Desires { resources: found, problems, .. } =
             crate::kind::AnyKind::desire(&erased, &spec, &Facts::placeholders(&spec), &chains);
         assert_eq!(problems, []);
         found

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::access::{Object, RoleRef};
+use crate::access::{Instance, RoleRef};
 use crate::address::Scope;
 use crate::kind::Api;
 use crate::spec::Spec;
@@ -31,6 +31,6 @@ pub(super) fn owner(scope: &Scope) -> (&str, &'static str) {
 }
 
 /// The role in this account that a field of a body names.
-pub(super) fn role_in(object: Object<'_>, field: &str) -> RoleRef {
+pub(super) fn role_in(object: Instance<'_>, field: &str) -> RoleRef {
     RoleRef { account: owner(object.scope).0.to_owned(), name: object.body.field(field).unwrap_or_default() }
 }

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::family::{KMS, regional_scopes};
-use crate::access::{Chains, Facet, Object};
+use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::document::Document;
-use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Spec, Unmanaged};
 
@@ -55,14 +55,14 @@ impl Kind for Key {
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Named { loss: "what it encrypted can never be read again" },
         release: Release::Forget,
-        presence: Class::Setting,
+        presence: FieldClass::Setting,
         fields: &[
-            Field::access("alias").fixed(),
-            Field::access("state"),
-            Field::cosmetic("description").resets(),
-            Field::setting("rotation").resets(),
-            Field::access("tags"),
-            Field::access("unique_id").read_only(),
+            BodyField::access("alias").fixed(),
+            BodyField::access("state"),
+            BodyField::cosmetic("description").resets(),
+            BodyField::setting("rotation").resets(),
+            BodyField::access("tags"),
+            BodyField::access("unique_id").read_only(),
         ],
     };
     type Body = KeyBody;
@@ -71,7 +71,7 @@ impl Kind for Key {
         regional_scopes(spec)
     }
 
-    fn facet(_: Object<'_>) -> Facet<'_> {
+    fn facet(_: Instance<'_>) -> Facet<'_> {
         Facet::None
     }
 
@@ -748,7 +748,7 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::Asked;
+    use crate::kind::Desires;
     use crate::spec::{OnDestroy, SourceFile, load};
 
     #[test]
@@ -759,7 +759,7 @@ mod tests {
         let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
         assert_eq!(problems, []);
         let erased = crate::kind::Erased::<Key>::NEW;
-        let Asked { resources: found, problems, .. } =
+        let Desires { resources: found, problems, .. } =
             crate::kind::AnyKind::desire(&erased, &spec.unwrap(), &Facts::default(), &Chains::default());
         assert_eq!(problems, []);
         let [key] = found.as_slice() else { panic!("{found:?}") };

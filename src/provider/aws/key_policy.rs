@@ -10,12 +10,12 @@ use super::family::{KMS, owner, regional_scopes};
 use super::key::Key;
 use super::role::Role;
 use super::shared_document::{self, SharedDocument, managed_principals};
-use crate::access::{self, Carrier, Chains, Facet, Object, ResourcePolicy};
+use crate::access::{self, Carrier, Chains, Facet, Instance, ResourcePolicy};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
 use crate::iam::{Place, PolicyKind, measure};
-use crate::kind::{About, Class, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{About, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::spec::{Facts, KeySpec, Spec};
 
 /// The policy of a KMS key.
@@ -30,7 +30,7 @@ impl Kind for KeyPolicy {
         owned_by: OwnedBy::Statements { on: Key::NAME, unmanaged: keys },
         on_loss: OnLoss::Recreate,
         release: Release::Delete,
-        presence: Class::Access,
+        presence: FieldClass::Access,
         fields: shared_document::FIELDS,
     };
     type Body = SharedDocument;
@@ -39,7 +39,7 @@ impl Kind for KeyPolicy {
         regional_scopes(spec)
     }
 
-    fn facet(object: Object<'_>) -> Facet<'_> {
+    fn facet(object: Instance<'_>) -> Facet<'_> {
         Facet::Resource(shared_document::facet(object.body, carrier(object.scope, object.physical_id)))
     }
 
@@ -400,7 +400,7 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::Asked;
+    use crate::kind::Desires;
     use crate::spec::{SourceFile, load};
 
     /// The desired document of project `p` with one statement.
@@ -432,7 +432,7 @@ mod tests {
         assert_eq!(problems, []);
         let spec = spec.unwrap();
         let erased = crate::kind::Erased::<KeyPolicy>::NEW;
-        let Asked { resources: found, problems, .. } =
+        let Desires { resources: found, problems, .. } =
             crate::kind::AnyKind::desire(&erased, &spec, &Facts::default(), &access::lower(&spec));
         assert_eq!(problems, []);
         let [policy] = found.as_slice() else { panic!("{found:?}") };

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::family::{IAM, account_scopes, owner};
-use crate::access::{Chains, Facet, Object, Origin};
+use crate::access::{Chains, Facet, Instance, Origin};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::iam::Arn;
-use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, Management, Spec};
 
@@ -47,8 +47,8 @@ impl Kind for OidcProvider {
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
         release: Release::Forget,
-        presence: Class::Access,
-        fields: &[Field::access("url").fixed(), Field::access("client_ids"), Field::cosmetic("tags")],
+        presence: FieldClass::Access,
+        fields: &[BodyField::access("url").fixed(), BodyField::access("client_ids"), BodyField::cosmetic("tags")],
     };
     type Body = OidcProviderBody;
 
@@ -56,7 +56,7 @@ impl Kind for OidcProvider {
         account_scopes(spec)
     }
 
-    fn facet(object: Object<'_>) -> Facet<'_> {
+    fn facet(object: Instance<'_>) -> Facet<'_> {
         let url: String = object.body.field("url").unwrap_or_default();
         let host = url.trim_start_matches("https://").to_owned();
         Facet::Provider { account: owner(object.scope).0.to_owned(), arn: object.physical_id, host }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::addon::{self, Addon};
 use super::family::{EKS, owner, regional_scopes};
 use super::role::Role;
-use crate::access::{self, Chains, Facet, Object, PodBinding};
+use crate::access::{self, Chains, Facet, Instance, PodBinding};
 use crate::address::Scope;
-use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, ServiceAccountSpec, Spec};
 
@@ -70,16 +70,16 @@ impl Kind for PodIdentityAssociation {
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
         release: Release::Delete,
-        presence: Class::Access,
+        presence: FieldClass::Access,
         fields: &[
-            Field::access("cluster").fixed(),
-            Field::access("namespace").fixed(),
-            Field::access("service_account").fixed(),
-            Field::access("role_arn"),
-            Field::access("target_role_arn"),
-            Field::access("disable_session_tags"),
-            Field::cosmetic("tags"),
-            Field::access("unique_id").read_only(),
+            BodyField::access("cluster").fixed(),
+            BodyField::access("namespace").fixed(),
+            BodyField::access("service_account").fixed(),
+            BodyField::access("role_arn"),
+            BodyField::access("target_role_arn"),
+            BodyField::access("disable_session_tags"),
+            BodyField::cosmetic("tags"),
+            BodyField::access("unique_id").read_only(),
         ],
     };
     type Body = AssociationBody;
@@ -88,7 +88,7 @@ impl Kind for PodIdentityAssociation {
         regional_scopes(spec)
     }
 
-    fn facet(object: Object<'_>) -> Facet<'_> {
+    fn facet(object: Instance<'_>) -> Facet<'_> {
         let text = |field: &str| object.body.field::<String>(field).unwrap_or_default();
         Facet::PodBinding(PodBinding {
             account: owner(object.scope).0.to_owned(),

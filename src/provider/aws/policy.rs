@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::family::{IAM, account_scopes};
-use crate::access::{self, Chains, Facet, Object, PolicyText};
+use crate::access::{self, Chains, Facet, Instance, PolicyText};
 use crate::address::Scope;
 use crate::diagnostic::SourceRef;
 use crate::document::Document;
 use crate::iam::{Policy, Statement};
-use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Spec};
 
@@ -45,13 +45,13 @@ impl Kind for ManagedPolicy {
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
         release: Release::Forget,
-        presence: Class::Access,
+        presence: FieldClass::Access,
         fields: &[
-            Field::access("name").fixed(),
-            Field::access("path").fixed(),
-            Field::cosmetic("description").fixed(),
-            Field::access("document"),
-            Field::cosmetic("tags"),
+            BodyField::access("name").fixed(),
+            BodyField::access("path").fixed(),
+            BodyField::cosmetic("description").fixed(),
+            BodyField::access("document"),
+            BodyField::cosmetic("tags"),
         ],
     };
     type Body = ManagedPolicyBody;
@@ -60,7 +60,7 @@ impl Kind for ManagedPolicy {
         account_scopes(spec)
     }
 
-    fn facet(object: Object<'_>) -> Facet<'_> {
+    fn facet(object: Instance<'_>) -> Facet<'_> {
         Facet::ManagedPolicy { arn: object.physical_id, document: PolicyText::of(object.body, "document") }
     }
 

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::family::{IAM, account_scopes, owner};
 use super::oidc_provider::OidcProvider;
 use super::policy::ManagedPolicy;
-use crate::access::{self, Chains, Facet, Object, Origin, PolicyText, RoleRef};
+use crate::access::{self, Chains, Facet, Instance, Origin, PolicyText, RoleRef};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::iam::{Arn, Policy, Principal, Selector, Statement};
-use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, Spec, TrustSpec, Unmanaged};
 
@@ -52,16 +52,16 @@ impl Kind for Role {
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
         release: Release::Forget,
-        presence: Class::Access,
+        presence: FieldClass::Access,
         fields: &[
-            Field::access("name").fixed(),
-            Field::access("path").fixed(),
-            Field::access("trust"),
-            Field::cosmetic("description").resets(),
-            Field::setting("max_session_duration").resets(),
-            Field::access("permissions_boundary"),
-            Field::access("tags"),
-            Field::access("unique_id").read_only(),
+            BodyField::access("name").fixed(),
+            BodyField::access("path").fixed(),
+            BodyField::access("trust"),
+            BodyField::cosmetic("description").resets(),
+            BodyField::setting("max_session_duration").resets(),
+            BodyField::access("permissions_boundary"),
+            BodyField::access("tags"),
+            BodyField::access("unique_id").read_only(),
         ],
     };
     type Body = RoleBody;
@@ -70,7 +70,7 @@ impl Kind for Role {
         account_scopes(spec)
     }
 
-    fn facet(object: Object<'_>) -> Facet<'_> {
+    fn facet(object: Instance<'_>) -> Facet<'_> {
         let (account, partition) = owner(object.scope);
         let text = |field: &str| object.body.field::<String>(field).filter(|text| !text.is_empty());
         let name = text("name").unwrap_or_else(|| object.physical_id.to_owned());

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::family::{IAM, account_scopes, role_in};
 use super::role::Role;
 use super::role_policy_attachment::RolePolicyAttachment;
-use crate::access::{self, Chains, Facet, INLINE_NAME, Object, PolicyText};
+use crate::access::{self, Chains, Facet, INLINE_NAME, Instance, PolicyText};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::iam::{Policy, Statement};
 use crate::kind::{
-    About, Class, Field, Home, Kind, Marked, NamedBy, OnLoss, OwnedBy, Part, Release, Wanted, Whole, Wish,
+    About, BodyField, FieldClass, Home, Kind, Marked, NamedBy, OnLoss, OwnedBy, Part, Release, Wanted, Whole, Wish,
 };
 use crate::spec::{Facts, Spec};
 
@@ -39,8 +39,8 @@ impl Kind for RolePolicy {
         owned_by: OwnedBy::Whole { of: Role::NAME, parts: inline_of },
         on_loss: OnLoss::Recreate,
         release: Release::Delete,
-        presence: Class::Access,
-        fields: &[Field::access("role").fixed(), Field::access("name").fixed(), Field::access("document")],
+        presence: FieldClass::Access,
+        fields: &[BodyField::access("role").fixed(), BodyField::access("name").fixed(), BodyField::access("document")],
     };
     type Body = RolePolicyBody;
 
@@ -48,7 +48,7 @@ impl Kind for RolePolicy {
         account_scopes(spec)
     }
 
-    fn facet(object: Object<'_>) -> Facet<'_> {
+    fn facet(object: Instance<'_>) -> Facet<'_> {
         Facet::InlinePolicy {
             role: role_in(object, "role"),
             name: object.body.field("name").unwrap_or_default(),

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::family::{IAM, account_scopes, role_in};
 use super::policy::ManagedPolicy;
 use super::role::Role;
-use crate::access::{self, Chains, Facet, Object};
+use crate::access::{self, Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::kind::{
-    About, Class, Field, Home, Kind, Marked, NamedBy, OnLoss, OwnedBy, Part, Release, Wanted, Whole, Wish,
+    About, BodyField, FieldClass, Home, Kind, Marked, NamedBy, OnLoss, OwnedBy, Part, Release, Wanted, Whole, Wish,
 };
 use crate::spec::{Facts, Spec};
 
@@ -35,8 +35,8 @@ impl Kind for RolePolicyAttachment {
         owned_by: OwnedBy::Whole { of: Role::NAME, parts: attached_to },
         on_loss: OnLoss::Recreate,
         release: Release::Delete,
-        presence: Class::Access,
-        fields: &[Field::access("role").fixed(), Field::access("policy_arn").fixed()],
+        presence: FieldClass::Access,
+        fields: &[BodyField::access("role").fixed(), BodyField::access("policy_arn").fixed()],
     };
     type Body = RolePolicyAttachmentBody;
 
@@ -44,7 +44,7 @@ impl Kind for RolePolicyAttachment {
         account_scopes(spec)
     }
 
-    fn facet(object: Object<'_>) -> Facet<'_> {
+    fn facet(object: Instance<'_>) -> Facet<'_> {
         let policy = object.body.field("policy_arn").unwrap_or_default();
         Facet::Attachment { role: role_in(object, "role"), policy }
     }

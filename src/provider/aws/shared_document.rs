@@ -22,18 +22,18 @@ use crate::access::{Chains, PolicyText, ResourcePolicy};
 use crate::address::Scope;
 use crate::document::Document;
 use crate::iam::{Policy, Principal, Selector, Statement, Version};
-use crate::kind::Field;
+use crate::kind::BodyField;
 #[cfg(feature = "aws")]
 use crate::live::WriteError;
 #[cfg(feature = "aws")]
 use crate::session::Session;
 
 /// The fields of such a document: each decides who can reach what.
-pub(super) const FIELDS: &[Field] = &[
-    Field::access("statements"),
-    Field::access("exclusive"),
-    Field::access("foreign"),
-    Field::access("unique_id").read_only(),
+pub(super) const FIELDS: &[BodyField] = &[
+    BodyField::access("statements"),
+    BodyField::access("exclusive"),
+    BodyField::access("foreign"),
+    BodyField::access("unique_id").read_only(),
 ];
 
 /// A document that is owned by statement.

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::service_account::is_object_desired;
 use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
-use crate::access::{Chains, Facet, Object};
+use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
-use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::spec::{Facts, Spec};
 
 /// A namespace.
@@ -56,8 +56,8 @@ impl Kind for Namespace {
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
         release: Release::Forget,
-        presence: Class::Setting,
-        fields: &[Field::access("name").fixed(), Field::cosmetic("labels")],
+        presence: FieldClass::Setting,
+        fields: &[BodyField::access("name").fixed(), BodyField::cosmetic("labels")],
     };
     type Body = NamespaceBody;
 
@@ -65,7 +65,7 @@ impl Kind for Namespace {
         cluster_scopes(spec)
     }
 
-    fn facet(_: Object<'_>) -> Facet<'_> {
+    fn facet(_: Instance<'_>) -> Facet<'_> {
         Facet::None
     }
 

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::namespace::{self, Namespace};
 use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
-use crate::access::{self, Chains, Facet, Object};
+use crate::access::{self, Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::kind::{About, Class, Field, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::aws::role::Role;
 use crate::spec::{Facts, Identity, Manage, ROLE_ANNOTATION, Spec};
 
@@ -49,13 +49,13 @@ impl Kind for ServiceAccount {
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
         release: Release::Forget,
-        presence: Class::Access,
+        presence: FieldClass::Access,
         fields: &[
-            Field::access("namespace").fixed(),
-            Field::access("name").fixed(),
-            Field::access("annotations"),
-            Field::cosmetic("labels"),
-            Field::setting("object"),
+            BodyField::access("namespace").fixed(),
+            BodyField::access("name").fixed(),
+            BodyField::access("annotations"),
+            BodyField::cosmetic("labels"),
+            BodyField::setting("object"),
         ],
     };
     type Body = ServiceAccountBody;
@@ -64,7 +64,7 @@ impl Kind for ServiceAccount {
         cluster_scopes(spec)
     }
 
-    fn facet(object: Object<'_>) -> Facet<'_> {
+    fn facet(object: Instance<'_>) -> Facet<'_> {
         let Some(cluster) = object.scope.as_cluster() else { return Facet::None };
         let annotations = object.body.field::<BTreeMap<String, String>>("annotations");
         Facet::ServiceAccount {

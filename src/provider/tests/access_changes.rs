@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 
-use crate::access::{self, AccessChange, Direction, Object, Target, Verdict, World, diff};
+use crate::access::{self, AccessChange, Direction, Instance, Target, Verdict, World, diff};
 use crate::address::{AccountId, Address, Region, Scope};
 use crate::document::Document;
 use crate::iam::{Pattern, Policy};
@@ -45,7 +45,7 @@ impl Made {
     fn world(&self, spec: &Spec) -> World {
         let kinds = kinds();
         let facets = self.0.iter().map(|(address, (scope, physical_id, body))| {
-            (address, kinds.facet(address.kind(), Object { scope, physical_id, body }))
+            (address, kinds.facet(address.kind(), Instance { scope, physical_id, body }))
         });
         World::new(spec, &Facts::placeholders(spec), facets)
     }
@@ -359,7 +359,7 @@ mod at_random {
                 "s3:*",
                 "s3:PutObject",
                 "s3:ListBucket",
-                "s3:*Object",
+                "s3:*Instance",
                 "*",
                 "s3:GetBucketLocation",
             ],

@@ -9,7 +9,7 @@ use crate::access::lower;
 use crate::address::{AccountId, Region, Scope};
 use crate::desired::{self, Desired};
 use crate::diff::left;
-use crate::kind::{AnyKind, Class, Marked, OwnedBy};
+use crate::kind::{AnyKind, FieldClass, Marked, OwnedBy};
 use crate::spec::{Facts, SourceFile, load};
 use crate::state::{Lineage, Owned, State};
 
@@ -110,7 +110,7 @@ fn every_field_of_every_body_is_declared_by_its_kind() {
         let bodies: Vec<_> = bodies.map(|r| r.wish.body.tree()).collect();
         assert!(!bodies.is_empty(), "the spec asks for no {}", about.name);
         for field in bodies.iter().flat_map(|body| body.as_object().unwrap().keys()) {
-            assert!(about.field(field).is_some(), "{} does not declare `{field}`", about.name);
+            assert!(about.declared(field).is_some(), "{} does not declare `{field}`", about.name);
         }
         let found: Vec<&str> = about.fields.iter().map(|f| f.name).collect();
         let written = |name: &&str| bodies.iter().any(|body| body.get(name).is_some());
@@ -134,8 +134,9 @@ fn each_kind_says_which_of_its_fields_decide_access() {
     let kinds = super::kinds();
     let mut text = String::new();
     for about in kinds.all().map(AnyKind::about) {
-        let of = |class: Class| about.fields.iter().filter(|f| f.class == class).map(|f| f.name).collect::<Vec<_>>();
-        let (access, setting, cosmetic) = (of(Class::Access), of(Class::Setting), of(Class::Cosmetic));
+        let of =
+            |class: FieldClass| about.fields.iter().filter(|f| f.class == class).map(|f| f.name).collect::<Vec<_>>();
+        let (access, setting, cosmetic) = (of(FieldClass::Access), of(FieldClass::Setting), of(FieldClass::Cosmetic));
         writeln!(text, "{} ({:?} when deleted outside)", about.name, about.presence).unwrap();
         for (class, fields) in [("access", access), ("setting", setting), ("cosmetic", cosmetic)] {
             if !fields.is_empty() {
