@@ -48,8 +48,8 @@ test: emulators ## Run all tests that need no real Kubernetes API server or Ceph
 
 .PHONY: test-faults
 test-faults: emulators ## Run thousands of disturbed applies, also on the AWS emulator
-	FAULTS_RUNS=5000 $(CARGO) test --locked --no-default-features --test faults -- --nocapture
-	FAULTS_RUNS=1 FAULTS_EMULATED=50 $(CARGO) test --locked --test faults emulator -- --nocapture
+	FAULTS_RUNS=5000 $(CARGO) test --locked --no-default-features --test core faults:: -- --nocapture
+	FAULTS_RUNS=1 FAULTS_EMULATED=50 $(CARGO) test --locked --test cloud faults:: -- --nocapture
 
 .PHONY: lint
 lint: ## Check formatting and lints of all builds and targets
@@ -73,14 +73,14 @@ test-kube: emulators ## Run the Kubernetes tests on a real kube-apiserver
 	assets=$$(tests/emulators/kube_assets.sh | tail -n 1); \
 	PYTHON="$(VENV)/bin/python" tests/emulators/contract.sh real "$$assets"; \
 	RUST_TEST_THREADS=1 "$(VENV)/bin/python" tests/emulators/kube_apiserver.py --assets "$$assets" --run \
-	    $(CARGO) test --locked --test e2e
+	    $(CARGO) test --locked --test cloud e2e::
 
 .PHONY: test-rgw
 test-rgw: emulators ## Run the backend tests on a real Ceph RADOS Gateway (Debian 12 only)
-	$(CARGO) test --locked --no-run --test backends
+	$(CARGO) test --locked --no-run --test cloud
 	tests/emulators/rgw_assets.sh "$(EMULATORS)/rgw" || [ $$? = 75 ] # 75: not available here, and the script said why
 	[ ! -f "$(EMULATORS)/rgw/complete" ] || "$(VENV)/bin/python" tests/emulators/rgw.py --assets "$(EMULATORS)/rgw" --run \
-	    $(CARGO) test --locked --test backends -- s3 --test-threads 1
+	    $(CARGO) test --locked --test cloud backends:: -- --test-threads 1
 
 .PHONY: schemas
 schemas: build ## Regenerate the JSON Schemas

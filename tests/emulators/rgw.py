@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Start a Ceph RADOS Gateway for tests, and stop it again: an object store whose conditional writes are atomic.
 
-    rgw.py --assets DIR --run cargo test --test backends
+    rgw.py --assets DIR --run cargo test --test cloud backends::
 
 DIR is what rgw_assets.sh made. A monitor, an object store in memory and the gateway listen on free loopback ports and
 keep everything in one temporary folder. The command runs with BAILIWICK_TEST_S3 set to the gateway's URL, whose user has

@@ -9,8 +9,6 @@
 //! It counts, and it can be told to fail: reads that are denied, writes that fail or are too early, somebody else's change
 //! in between, a run that is stopped or killed after some writes.
 
-#![expect(dead_code, reason = "each test program uses a part of it")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;

@@ -1,14 +1,12 @@
 //! A project at work on the in-memory cloud: loads specs, plans, applies and keeps its state.
 
-#![expect(dead_code, reason = "each test program uses a part of it")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bailiwick::access::{self, Chains, World};
+use bailiwick::access::{self, World};
 use bailiwick::address::Address;
 use bailiwick::backend::{Backend, BackendError, LockGuard, LockInfo, Stored, Version};
 use bailiwick::check::{self, Finding};
@@ -296,7 +294,6 @@ pub struct Planned {
     pub state: State,
     pub version: Version,
     pub facts: Facts,
-    pub chains: Chains,
     pub prepared: Prepared,
 }
 
@@ -438,7 +435,7 @@ impl Project {
         };
         let findings = if self.checks { check::run(&context, "2026-01-01") } else { Vec::new() };
         let drift = diff::drift(&prepared.diff, &engine.kinds());
-        Ok(Planned { plan, findings, drift, unknown, state, version, facts, chains, prepared })
+        Ok(Planned { plan, findings, drift, unknown, state, version, facts, prepared })
     }
 
     /// Carries a plan out.

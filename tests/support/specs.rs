@@ -1,7 +1,5 @@
 //! Valid specs by chance, and the same spec as text in many ways.
 
-#![expect(dead_code, reason = "each test program uses a part of it")]
-
 use std::fmt;
 
 use proptest::prelude::*;

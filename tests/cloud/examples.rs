@@ -2,21 +2,14 @@
 //! READMEs anew.
 //!
 //! Shown is stdout, and of stderr everything but the lines that say how far an apply is: their order is chance.
-#![cfg_attr(
-    all(feature = "aws", feature = "kubernetes"),
-    expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends where it fails")
-)]
-#![cfg(all(feature = "aws", feature = "kubernetes"))]
-
-#[path = "support/emulators.rs"]
-mod emulators;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use emulators::{MODELS, PLATFORM, RESEARCH, Ran, World};
 use serde_json::{Value, json};
+
+use crate::emulators::{MODELS, PLATFORM, RESEARCH, Ran, World};
 
 #[test]
 fn skypilot_pod_identity() {
@@ -74,7 +67,7 @@ fn check(name: &str, contexts: &[&str]) {
     let difference = similar::TextDiff::from_lines(&written, &shown);
     assert!(
         same,
-        "examples/{name}/README.md shows other than what is printed (`BLESS=1 cargo test --test examples` writes it \
+        "examples/{name}/README.md shows other than what is printed (`BLESS=1 cargo test --test cloud examples` writes it \
          anew):\n{}",
         difference.unified_diff().context_radius(2).header("README.md", "printed")
     );

@@ -1,18 +1,11 @@
 //! The program from end to end where its state lives in a bucket, is locked, lost, or of no use.
-#![cfg_attr(
-    all(feature = "aws", feature = "kubernetes"),
-    expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends where it fails")
-)]
-#![cfg(all(feature = "aws", feature = "kubernetes"))]
-
-#[path = "support/emulators.rs"]
-mod emulators;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use emulators::{Gate, PLATFORM, Ran, Verdict, World};
 use serde_json::{Value, json};
+
+use crate::emulators::{Gate, PLATFORM, Ran, Verdict, World};
 
 /// One service account with Pod Identity, and a bucket of the same account. The lease is short: a test waits for its end.
 const SPEC: &str = r#"version: 1

@@ -1,22 +1,10 @@
 //! Counts of the sources that may only fall. A count above its ceiling fails, and so does one below it: then the ceiling
-//! comes down with it, in the same commit. `cargo test --test ratchets -- --nocapture` prints them all.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test ends where it fails"
-)]
-
-#[path = "support/census.rs"]
-mod census;
-#[path = "support/source.rs"]
-mod source;
+//! comes down with it, in the same commit. `cargo test --test core ratchets -- --nocapture` prints them all.
 
 use bailiwick::provider;
 
-use census::{Census, Offender};
-use source::{Source, sources};
+use crate::census::{Census, Offender};
+use crate::source::{Source, sources};
 
 /// A count, what it may be today, and what it is meant to become.
 struct Ratchet {

@@ -1,5 +1,4 @@
 //! What the program says about the access that specs give: run as users run it, offline.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,12 +1,4 @@
 //! The engine on an in-memory cloud.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends where it fails")]
-
-#[path = "support/memory.rs"]
-mod memory;
-#[path = "support/run.rs"]
-mod run;
-#[path = "support/specs.rs"]
-mod specs;
 
 mod properties {
     use std::collections::{BTreeMap, BTreeSet};

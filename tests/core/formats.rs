@@ -1,6 +1,5 @@
 //! What reads state, journal, plan files and specs takes any text: it never panics, and never takes a damaged one for sound.
 //! The fuzz targets under `fuzz/` hold the same.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
 use bailiwick::address::{AccountId, Address, Region, Scope};
 use bailiwick::document::Document;

@@ -1,14 +1,12 @@
 //! The files under schemas/ are what the types say, and every example follows them. `BLESS=1` writes them anew.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
-
-#[path = "support/schema.rs"]
-mod schema;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+
+use crate::schema::follows;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -29,7 +27,10 @@ fn schemas_are_fresh() {
             fs::write(&path, &generated).unwrap();
         }
         let stored = fs::read_to_string(&path).unwrap_or_default();
-        assert!(stored == generated, "schemas/{name}.schema.json is stale: run `BLESS=1 cargo test --test schemas`");
+        assert!(
+            stored == generated,
+            "schemas/{name}.schema.json is stale: run `BLESS=1 cargo test --test core schemas`"
+        );
     }
 }
 
@@ -73,7 +74,7 @@ fn every_example_follows_the_schema_of_specs_and_is_sound() {
     let listed = fs::read_dir(repository().join("examples")).unwrap().map(|entry| entry.unwrap().path());
     for example in listed.filter(|path| path.is_dir()) {
         for files in specs(&example) {
-            schema::follows("spec", &merged(&files));
+            follows("spec", &merged(&files));
             let named: Vec<&str> = files.iter().flat_map(|file| ["-f", file.to_str().unwrap()]).collect();
             let told = bailiwick(&[&named[..], &["validate"]].concat(), &example);
             assert!(told.contains(": sound, "), "{told}");
@@ -87,5 +88,5 @@ fn every_example_follows_the_schema_of_specs_and_is_sound() {
 fn the_starter_spec_follows_the_schema_of_specs() {
     let folder = tempfile::tempdir().unwrap();
     bailiwick(&["init"], folder.path());
-    schema::follows("spec", &merged(&[folder.path().join("bailiwick.yaml")]));
+    follows("spec", &merged(&[folder.path().join("bailiwick.yaml")]));
 }

@@ -1,18 +1,12 @@
 //! Holds the sources to the table of ARCHITECTURE.md: floors import downward only, and each external package has its
 //! named doors.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends where it fails")]
-
-#[path = "support/mentions.rs"]
-mod mentions;
-#[path = "support/source.rs"]
-mod source;
 
 use std::fs;
 
 use proc_macro2::TokenTree;
 
-use mentions::{Mention, each_token, mentions};
-use source::{Source, line, root, sources};
+use crate::mentions::{Mention, each_token, mentions};
+use crate::source::{Source, line, root, sources};
 
 /// Module, floor, and its row inside the floor. Inside floor 2 a module imports from earlier rows only; elsewhere what
 /// a module may import of its own floor is in `SIDEWAYS`.

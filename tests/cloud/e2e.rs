@@ -1,18 +1,11 @@
 //! The program from end to end, against an AWS of two and three accounts and a Kubernetes API.
-#![cfg_attr(
-    all(feature = "aws", feature = "kubernetes"),
-    expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends where it fails")
-)]
-#![cfg(all(feature = "aws", feature = "kubernetes"))]
-
-#[path = "support/emulators.rs"]
-mod emulators;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use emulators::{FORBIDDEN, Gate, MODELS, PLATFORM, RESEARCH, Ran, UNREACHABLE, Verdict, World, follows};
 use serde_json::{Value, json};
+
+use crate::emulators::{FORBIDDEN, Gate, MODELS, PLATFORM, RESEARCH, Ran, UNREACHABLE, Verdict, World, follows};
 
 const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
 
@@ -635,7 +628,11 @@ fn what_changes_between_two_pages_is_seen_as_it_is() {
                 ("DeleteRolePolicy", "&PolicyName=bailiwick-access"),
                 ("DeleteRole", ""),
             ] {
-                emulators::iam_at(&address, PLATFORM, &format!("Action={action}&Version=2010-05-08&RoleName=u0{more}"));
+                crate::emulators::iam_at(
+                    &address,
+                    PLATFORM,
+                    &format!("Action={action}&Version=2010-05-08&RoleName=u0{more}"),
+                );
             }
         }
         Verdict::Pass
@@ -824,7 +821,7 @@ fn saved() -> World {
     let world = world(SERVING);
     for format in ["markdown", "text"] {
         let plan = world.bailiwick(&["plan", "--out", "plan.json", "--format", format]).exits(0);
-        plan.shows(&["bailiwick apply plan.json"]);
+        let plan = plan.shows(&["bailiwick apply plan.json"]);
         let shown = world.bailiwick(&["show", "plan.json", "--format", format]).exits(0);
         // Requests are those of a run.
         let planned: Vec<&str> = plan.stdout.lines().filter(|line| !line.starts_with("Requests: ")).collect();

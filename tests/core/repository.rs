@@ -1,9 +1,11 @@
 //! What people and CI run in a checkout, wherever it lies.
-#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use crate::source::{Source, sources};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -92,4 +94,46 @@ fn indexes_list_every_page() {
             );
         }
     }
+}
+
+/// The files of which the main files of test programs make modules, besides those main files.
+fn modules(mains: &[&Source]) -> BTreeSet<String> {
+    let mut files = BTreeSet::new();
+    for main in mains {
+        let folder = main.place.trim_end_matches("main.rs");
+        files.insert(main.place.clone());
+        for item in main.tree().items {
+            let syn::Item::Mod(module) = item else { continue };
+            let path = module.attrs.iter().find_map(|attribute| match &attribute.meta {
+                syn::Meta::NameValue(pair) if pair.path.is_ident("path") => match &pair.value {
+                    syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(path), .. }) => Some(path.value()),
+                    _ => None,
+                },
+                _ => None,
+            });
+            files.insert(match path.as_deref().map(|path| path.strip_prefix("../").ok_or(path)) {
+                None => format!("{folder}{}.rs", module.ident),
+                Some(Ok(path)) => format!("tests/{path}"),
+                Some(Err(path)) => format!("{folder}{path}"),
+            });
+        }
+    }
+    files
+}
+
+#[test]
+fn no_test_file_is_forgotten() {
+    let all = sources("tests");
+    let mains: Vec<&Source> = all.iter().filter(|source| source.place.ends_with("/main.rs")).collect();
+    let places: Vec<&str> = mains.iter().map(|main| main.place.as_str()).collect();
+    assert_eq!(places, ["tests/cloud/main.rs", "tests/core/main.rs"]);
+    let files: BTreeSet<String> = all.iter().map(|source| source.place.clone()).collect();
+    assert_eq!(files, modules(&mains), "each file below tests/ is a module of a main.rs there, and no other program");
+}
+
+#[test]
+fn modules_are_found_in_a_main_file() {
+    let main = Source::new("tests/core/main.rs", "mod a;\n#[path = \"../support/b.rs\"]\n#[expect(x)]\nmod c;\nuse d;");
+    let expected = ["tests/core/a.rs", "tests/core/main.rs", "tests/support/b.rs"];
+    assert_eq!(modules(&[&main]).into_iter().collect::<Vec<_>>(), expected);
 }

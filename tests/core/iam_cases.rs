@@ -2,7 +2,6 @@
 //!
 //! The cases of `tests/iam` always run. `IAM_CASES` names a folder of the same layout to run besides; files that it does
 //! not have are left out, and families are files.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

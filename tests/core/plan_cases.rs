@@ -10,7 +10,6 @@
 //!
 //! Expected are `plan.txt` (the terminal without colour), `plan.json`, and `plan.md` where there is one. Where no plan can
 //! be made, `plan.txt` tells why. `BLESS=1` writes the expectations anew: then read them as a reviewer would.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,13 +24,8 @@ use bailiwick::state::State;
 use serde::Deserialize;
 use serde_json::Value;
 
-#[path = "support/memory.rs"]
-mod memory;
-#[path = "support/run.rs"]
-mod run;
-
-use memory::{Cloud, Id};
-use run::{Planned, Project, spec_of};
+use crate::memory::{Cloud, Id};
+use crate::run::{Planned, Project, spec_of};
 
 /// What somebody else did to a thing.
 #[derive(Deserialize)]

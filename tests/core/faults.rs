@@ -2,102 +2,24 @@
 //! two runs at once, a full disk, a clock that jumps.
 //!
 //! Every run follows from its seed, which a failure prints. `FAULTS_FROM` and `FAULTS_RUNS` choose others, and
-//! `FAULTS_TRACE` shows the plans of a run. `FAULTS_EMULATED` says how many runs of the built program are made against the emulators.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test ends where it fails, and prints figures on request"
-)]
-
-#[cfg(all(feature = "aws", feature = "kubernetes"))]
-#[path = "support/emulators.rs"]
-mod emulators;
-#[path = "support/memory.rs"]
-mod memory;
-#[path = "support/run.rs"]
-mod run;
-#[path = "support/specs.rs"]
-mod specs;
+//! `FAULTS_TRACE` shows the plans of a run. Runs of the built program against the emulators are in `tests/cloud/faults.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bailiwick::backend::{Backend as _, LockInfo};
 use bailiwick::spec::Spec;
-use memory::{Cloud, Cut, Storm};
-use run::{Death, Project, Trouble, plant, spec};
-use specs::{Chance, PROJECT, draft_of};
 
-fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
+use crate::memory::{Cloud, Cut, Id, Storm};
+use crate::run::{Death, Project, Trouble, plant, spec};
+use crate::seeds::{Table, for_each_seed, number};
+use crate::specs::{Chance, PROJECT, draft_of};
 
 /// Runs a case with time that passes only when everybody waits.
 fn with_paused_time<T>(case: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(case)
-}
-
-/// What some runs had to bear.
-#[derive(Default)]
-struct Table {
-    runs: AtomicUsize,
-    kills: AtomicUsize,
-    faults: AtomicUsize,
-    locked: AtomicUsize,
-    converged: AtomicUsize,
-    lost: AtomicUsize,
-}
-
-impl Table {
-    fn print(&self, title: &str) {
-        let n = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-        println!(
-            "{title}: runs {}, kills {}, faults {}, kept out by the lock {}, converged {}, lost {}",
-            n(&self.runs),
-            n(&self.kills),
-            n(&self.faults),
-            n(&self.locked),
-            n(&self.converged),
-            n(&self.lost),
-        );
-    }
-}
-
-/// Makes runs on all cores, prints what came of them, and says which seed failed.
-fn for_each_seed(title: &str, table: &Table, seeds: std::ops::Range<u64>, case: impl Fn(u64) + Sync) {
-    let next = AtomicU64::new(seeds.start);
-    let workers = std::thread::available_parallelism().map_or(2, usize::from);
-    let failed: Vec<u64> = std::thread::scope(|scope| {
-        let work = || {
-            let mut failed = Vec::new();
-            loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds.end {
-                    return failed;
-                }
-                table.runs.fetch_add(1, Ordering::Relaxed);
-                if std::panic::catch_unwind(AssertUnwindSafe(|| case(seed))).is_ok() {
-                    table.converged.fetch_add(1, Ordering::Relaxed);
-                } else {
-                    table.lost.fetch_add(1, Ordering::Relaxed);
-                    println!(
-                        "seed {seed} failed: FAULTS_FROM={seed} FAULTS_RUNS=1 FAULTS_EMULATED=1 cargo test --test faults"
-                    );
-                    failed.push(seed);
-                }
-            }
-        };
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
-    });
-    table.print(title);
-    assert_eq!(failed, Vec::<u64>::new(), "these seeds failed");
 }
 
 fn me(holder: &str) -> LockInfo {
@@ -114,7 +36,7 @@ async fn apply(project: &Project, spec: &Spec, table: &Table) {
     if let Ok(planned) = project.plan(spec).await {
         let traced = std::env::var_os("FAULTS_TRACE").is_some();
         if traced {
-            println!("--- {:#?}", run::steps(&planned.plan));
+            println!("--- {:#?}", crate::run::steps(&planned.plan));
         }
         let ended = project.execute(spec, planned, tokio::sync::watch::channel(false).1).await;
         if traced {
@@ -238,7 +160,7 @@ fn run_of(seed: u64, table: &Table) {
             recover(&project, spec).await;
             exclusive.extend(project.backend.exclusive());
             if planted.is_empty() {
-                let world = |id: &memory::Id| project.cloud.world().which(id);
+                let world = |id: &Id| project.cloud.world().which(id);
                 planted = plant(&project).into_iter().map(|(id, what)| (world(&id), id, what)).collect();
             }
         }
@@ -359,125 +281,4 @@ fn a_state_that_cannot_be_stored_stops_the_run_before_the_next_call() {
         assert_eq!(project.cloud.world().counts().writes, 0, "what cannot be recorded is not done");
         recover(&project, &serving).await;
     });
-}
-
-/// The built program against the emulators, killed at any request, with an AWS that is late, busy and loses answers.
-#[cfg(all(feature = "aws", feature = "kubernetes"))]
-mod emulator {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use serde_json::{Value, json};
-
-    use crate::emulators::{Gate, MODELS, PLATFORM, RESEARCH, Verdict, World};
-    use crate::specs::Chance;
-    use crate::{Table, for_each_seed, number};
-
-    const SPEC: &str = r#"version: 1
-project: serving
-accounts:
-  platform: { id: "111111111111", region: us-west-2, assume_role: bailiwick }
-  models: { id: "222222222222", region: us-west-2, assume_role: bailiwick }
-clusters:
-  prod: { account: platform, name: prod-eks, context: prod, identity: irsa }
-keys:
-  weights: { account: models, alias: weights, managed: true }
-buckets:
-  weights: { account: models, name: acme-weights, versioning: true, encryption: { kms_key: weights } }
-roles:
-  trainer: { account: platform, name: trainer, trust: [{ service: ec2.amazonaws.com }], policies: [reports] }
-policies:
-  reports:
-    account: platform
-    name: reports
-    document: { Version: "2012-10-17", Statement: [{ Effect: Allow, Action: "s3:ListAllMyBuckets", Resource: "*" }] }
-service_accounts:
-  loader: { cluster: prod, namespace: NAMESPACE, name: loader }
-  job: { cluster: prod, namespace: NAMESPACE, name: job, identity: pod_identity }
-grants:
-  - { to: loader, bucket: weights, prefix: mistral/, access: read }
-  - { to: job, bucket: weights, prefix: mistral/, access: read_write }
-"#;
-
-    fn foreign() -> Value {
-        json!({
-            "Sid": "AuditorsRead", "Effect": "Allow", "Action": "s3:GetObject",
-            "Principal": { "AWS": "arn:aws:iam::333333333333:role/auditor" },
-            "Resource": "arn:aws:s3:::acme-weights/reports/*"
-        })
-    }
-
-    fn statements(world: &World) -> Vec<Value> {
-        let policy = world.aws.bucket_policy(MODELS, "acme-weights").unwrap_or_default();
-        policy["Statement"].as_array().cloned().unwrap_or_default()
-    }
-
-    /// One apply that is killed at some request, if it sends that many, while a second one tries its luck.
-    fn killed(world: &mut World, chance: &mut Chance, table: &Table) {
-        let at = chance.below(120);
-        let sent = AtomicUsize::new(0);
-        let gate = Gate::open(&world.aws, move |_| {
-            if sent.fetch_add(1, Ordering::Relaxed) == at { Verdict::Hold } else { Verdict::Pass }
-        });
-        world.through(&gate);
-        let mut run = world.start(&["apply", "--yes"]);
-        if gate.holds(&mut run) {
-            if chance.below(3) == 0 {
-                let second = world.bailiwick(&["apply", "--yes"]).exits(1);
-                second.says(&["is locked by"]);
-                table.locked.fetch_add(1, Ordering::Relaxed);
-            }
-            run.signal("KILL");
-            table.kills.fetch_add(1, Ordering::Relaxed);
-            run.end();
-            // The request was sent, and arrives.
-            gate.release();
-        } else {
-            run.end();
-        }
-        world.without_gate();
-    }
-
-    fn run_of(seed: u64, table: &Table) {
-        let mut chance = Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        let mut world = World::new();
-        world.aws.seed(&json!({
-            "roles": [{ "account": RESEARCH, "name": "auditor" }],
-            "clusters": [{ "account": PLATFORM, "region": "us-west-2", "name": "prod-eks" }],
-            "buckets": [{
-                "account": MODELS, "region": "us-west-2", "name": "acme-weights", "tags": { "owner": "models" },
-                "policy": { "Version": "2012-10-17", "Statement": [foreign()] },
-            }],
-        }));
-        world.spec(SPEC);
-        for _ in 0..1 + chance.below(2) {
-            world.aws.rules(&json!({
-                "seed": seed, "new_principals": chance.below(30), "canonical": true, "page": 1, "overlap": true,
-                "throttled": 0.02, "failed": 0.05, "lost": 0.02, "stale": 0.05,
-            }));
-            killed(&mut world, &mut chance, table);
-            let counts = world.aws.rules_applied()["counts"].clone();
-            let faults: u64 = counts.as_object().unwrap().values().filter_map(Value::as_u64).sum();
-            table.faults.fetch_add(usize::try_from(faults).unwrap(), Ordering::Relaxed);
-        }
-        world.aws.rules(&json!({ "canonical": true, "page": 1, "overlap": true }));
-        world.apply();
-        world.settled();
-        assert!(statements(&world).contains(&foreign()));
-        assert_eq!(world.aws.roles(PLATFORM), ["serving-job", "serving-loader", "trainer"], "no more and no fewer");
-        assert_eq!(world.aws.managed_policies(PLATFORM), ["reports"]);
-        world.aws.rules(&json!({}));
-        let keys = world.aws.kms(MODELS, "ListKeys", &json!({})).json();
-        assert_eq!(keys["Keys"].as_array().map(Vec::len), Some(1), "no key exists twice: {keys}");
-        world.bailiwick(&["destroy", "--yes"]).exits(0);
-        assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
-        assert_eq!(statements(&world), [foreign()]);
-    }
-
-    #[test]
-    fn the_program_killed_on_the_emulator_converges() {
-        let table = Table::default();
-        let from = number("FAULTS_FROM", 0);
-        let seeds = from..from + number("FAULTS_EMULATED", 3);
-        for_each_seed("on the emulator", &table, seeds, |seed| run_of(seed, &table));
-    }
 }

@@ -1,0 +1,42 @@
+//! The tests that need no SDK: the core on an in-memory cloud, the program offline, and the rules for the sources.
+//!
+//! One program holds them all, so that what they share is compiled and linked once.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test ends where it fails, and prints figures on request"
+)]
+
+#[path = "../support/census.rs"]
+mod census;
+#[path = "../support/memory.rs"]
+mod memory;
+#[path = "../support/mentions.rs"]
+mod mentions;
+#[path = "../support/promises.rs"]
+mod promises;
+#[path = "../support/run.rs"]
+mod run;
+#[path = "../support/schema.rs"]
+mod schema;
+#[path = "../support/seeds.rs"]
+mod seeds;
+#[path = "../support/source.rs"]
+mod source;
+#[path = "../support/specs.rs"]
+mod specs;
+
+mod access;
+mod backends;
+mod engine;
+mod faults;
+mod floors;
+mod formats;
+mod iam_cases;
+mod plan_cases;
+mod ratchets;
+mod repository;
+mod schemas;
