@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::world::{Bucket, Hop, Key, Route, Who, World, statement_name, unknown_identity, unsettled};
+use super::world::{Bucket, Hop, Key, Route, Unread, Who, World, statement_name, unknown_identity, unsettled};
 use crate::iam::catalogue::Service;
-use crate::iam::{Arn, Attached, Decision, Effect, Layer, Outcome, Reason, Request, Value, evaluate};
+use crate::iam::{
+    Arn, Attached, Decision, Effect, Layer, Outcome, Policy, Principal, Request, Selector, Statement, Value, Version,
+    evaluate,
+};
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,34 @@ pub struct Answer {
     pub hops: Vec<Hop>,
     /// What a verdict depends on.
     pub conditions: BTreeSet<String>,
+    /// Why the verdict is unknown: what decides and has not been read.
+    pub unread: BTreeSet<Unread>,
+}
+
+/// Everybody to whom something is not denied.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answers {
+    /// The principals of the world that are allowed, or allowed on conditions, or of which it is not known.
+    pub who: Vec<Answer>,
+    /// What has not been read and may let in anybody else.
+    pub others: Option<Unread>,
+}
+
+impl Answers {
+    /// What comes out for all of them together: allowed if it is for one, else unknown if it is for one.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let any = |verdict| self.who.iter().any(|answer| answer.verdict == verdict);
+        if any(Verdict::Allowed) {
+            Verdict::Allowed
+        } else if any(Verdict::Unknown) || self.others.is_some() {
+            Verdict::Unknown
+        } else if any(Verdict::Depends) {
+            Verdict::Depends
+        } else {
+            Verdict::Denied
+        }
+    }
 }
 
 impl Target {
@@ -122,6 +153,26 @@ struct Judged {
     hops: Vec<Hop>,
     verdict: Verdict,
     conditions: BTreeSet<String>,
+    unread: BTreeSet<Unread>,
+}
+
+/// A resource with what is known of its policy.
+struct Resource<'a> {
+    /// The policy for a reader.
+    name: &'a str,
+    policy: &'a Policy,
+    /// The account that has it; empty if that is not known.
+    account: &'a str,
+    /// What of the policy has not been read, if anything.
+    unread: Option<Unread>,
+}
+
+/// Services whose resources have no policies of their own.
+/// Source: IAM User Guide, "AWS services that work with IAM".
+const WITHOUT_RESOURCE_POLICIES: [&str; 3] = ["ec2", "eks", "iam"];
+
+fn nothing() -> Policy {
+    Policy::new(Version::V2012, [])
 }
 
 impl World {
@@ -134,23 +185,55 @@ impl World {
         self.answer(who, &action, target)
     }
 
-    /// Everybody who may do something. Service accounts stand for their roles.
+    /// Everybody to whom something is not denied. Service accounts stand for their roles.
     ///
     /// # Errors
     /// As [`World::can`].
-    pub fn who_can(&self, action: &str, target: &Target) -> Result<Vec<Answer>, AskError> {
+    pub fn who_can(&self, action: &str, target: &Target) -> Result<Answers, AskError> {
         let action = known_action(action)?;
-        let mut answers = Vec::new();
-        for who in self.everybody() {
-            if matches!(&who, Who::Role(arn) if self.is_behind_pods(arn)) {
+        let mut who = Vec::new();
+        for one in self.everybody() {
+            let is_owner =
+                matches!(&one, Who::Named(Principal::Account(id)) if self.owner(target) == Some(id.as_ref()));
+            if is_owner || matches!(&one, Who::Role(arn) if self.is_behind_pods(arn)) {
                 continue;
             }
-            let answer = self.answer(&who, &action, target)?;
-            if matches!(answer.verdict, Verdict::Allowed | Verdict::Depends) {
-                answers.push(answer);
+            let answer = self.answer(&one, &action, target)?;
+            if answer.verdict != Verdict::Denied {
+                who.push(answer);
             }
         }
-        Ok(answers)
+        Ok(Answers { who, others: self.others(&action, target) })
+    }
+
+    /// The account that has what is asked about, where that is known.
+    fn owner<'t>(&'t self, target: &'t Target) -> Option<&'t str> {
+        match target {
+            Target::Data { bucket, .. } => self.buckets.get(bucket).map(|bucket| bucket.account.as_str()),
+            Target::Arn(arn) => arn.split(':').nth(4).filter(|account| !account.is_empty()),
+        }
+    }
+
+    /// What has not been read and may let in principals that the world does not have.
+    fn others(&self, action: &str, target: &Target) -> Option<Unread> {
+        match target {
+            Target::Data { bucket, .. } => {
+                let known = self.buckets.get(bucket).is_some_and(|bucket| bucket.policy.is_some());
+                (!known).then(|| Unread::BucketPolicy { bucket: bucket.clone() })
+            }
+            Target::Arn(arn) => match self.keys.values().find(|key| key.arn == *arn) {
+                Some(key) => (!key.whole).then(|| Unread::KeyPolicy { alias: key.alias.clone() }),
+                None if self.roles.get(arn).is_some_and(|role| role.trust.is_some())
+                    || self.resources.contains_key(arn) =>
+                {
+                    None
+                }
+                None => Some(policy_of(action, arn).unwrap_or_else(|| {
+                    let account = arn.parse::<Arn>().map(|arn| arn.account).unwrap_or_default();
+                    Unread::AccountPolicies { account }
+                })),
+            },
+        }
     }
 
     fn answer(&self, who: &Who, action: &str, target: &Target) -> Result<Answer, AskError> {
@@ -161,8 +244,19 @@ impl World {
         {
             return Err(AskError::NoObject(action.to_owned()));
         }
-        let foreign = matches!(who, Who::Named(_) | Who::Subject { .. });
-        let told = |verdict, hops, conditions| Answer { who: self.name(who), verdict, foreign, hops, conditions };
+        let foreign = match who {
+            Who::Named(Principal::Account(id)) => !self.has_account(id),
+            Who::Named(_) | Who::Subject { .. } => true,
+            Who::Pod(_) | Who::Role(_) => false,
+        };
+        let told = |verdict, hops, conditions, unread| Answer {
+            who: self.name(who),
+            verdict,
+            foreign,
+            hops,
+            conditions,
+            unread,
+        };
         let (routes, broken) = self.routes(who);
         let mut best: Option<Answer> = None;
         for route in &routes {
@@ -171,14 +265,19 @@ impl World {
             if verdict == Verdict::Allowed && !route.conditions.is_empty() {
                 verdict = Verdict::Depends;
             }
+            let mut unread = judged.unread;
+            if verdict != Verdict::Denied && !route.unread.is_empty() {
+                verdict = Verdict::Unknown;
+                unread.extend(route.unread.iter().cloned());
+            }
             let hops = route.hops.iter().cloned().chain(judged.hops).collect();
-            let answer = told(verdict, hops, &route.conditions | &judged.conditions);
+            let answer = told(verdict, hops, &route.conditions | &judged.conditions, unread);
             let better = best.as_ref().is_none_or(|best| (answer.verdict as u8) < best.verdict as u8);
             if better {
                 best = Some(answer);
             }
         }
-        let mut answer = best.unwrap_or_else(|| told(Verdict::Denied, broken, BTreeSet::new()));
+        let mut answer = best.unwrap_or_else(|| told(Verdict::Denied, broken, BTreeSet::new(), BTreeSet::new()));
         // In words of the spec, where it has them; what denies explicitly, no grant lets through.
         if let (Who::Pod(pod), Target::Data { bucket, key }) = (who, target)
             && let (Some(to), Some(bucket)) = (self.key_of(pod), self.buckets.get(bucket))
@@ -210,15 +309,18 @@ impl World {
         if bucket.blocked && bucket.public && foreign {
             let what = format!("bucket {} blocks public policies, and its policy is public", bucket.name);
             let mend = "name the principals in the bucket policy instead of everybody";
-            return Judged { hops: vec![Hop::bad(what, mend)], verdict: Verdict::Denied, conditions: BTreeSet::new() };
+            return Judged {
+                hops: vec![Hop::bad(what, mend)],
+                verdict: Verdict::Denied,
+                conditions: BTreeSet::new(),
+                unread: BTreeSet::new(),
+            };
         }
-        let assumed = bucket.assumed_policy(route);
-        let label = bucket.label();
-        let resource = Attached { name: &label, policy: bucket.policy.as_ref().unwrap_or(&assumed) };
-        let mut judged = self.decide(route, &request, resource, &bucket.account);
-        if judged.verdict == Verdict::Allowed && bucket.policy.is_none() && foreign {
-            judged.verdict = Verdict::Unknown;
-        }
+        let (label, nothing) = (format!("the policy of bucket {}", bucket.name), nothing());
+        let unread = bucket.policy.is_none().then(|| Unread::BucketPolicy { bucket: bucket.name.clone() });
+        let policy = bucket.policy.as_ref().unwrap_or(&nothing);
+        let mut judged =
+            self.decide(route, &request, Resource { name: &label, policy, account: &bucket.account, unread });
         let key_actions: &[&str] = match action {
             "s3:GetObject" | "s3:GetObjectVersion" => &["kms:Decrypt"],
             "s3:PutObject" => &["kms:GenerateDataKey", "kms:Decrypt"],
@@ -231,6 +333,7 @@ impl World {
                 let used = self.judge_key(route, action, key);
                 judged.hops.extend(used.hops);
                 judged.conditions.extend(used.conditions);
+                judged.unread.extend(used.unread);
                 judged.verdict = worse(judged.verdict, used.verdict);
                 if judged.verdict == Verdict::Denied {
                     break;
@@ -245,13 +348,9 @@ impl World {
         request.context.set("kms:ViaService", Value::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
         request.context.set("kms:ResourceAliases", Value::Many(vec![key.alias.clone()]));
         let label = format!("the policy of key {}", key.alias);
-        let mut judged = self.decide(route, &request, Attached { name: &label, policy: &key.policy }, &key.account);
-        let own_account = route.principal.contains(&format!("::{}:", key.account));
-        if judged.verdict == Verdict::Denied && !key.whole && own_account {
-            // The usual key policy lets its account decide; without having read it, that is not known.
-            judged.verdict = Verdict::Unknown;
-        }
-        judged
+        // The usual key policy lets its account decide; without having read it, that is not known.
+        let unread = (!key.whole).then(|| Unread::KeyPolicy { alias: key.alias.clone() });
+        self.decide(route, &request, Resource { name: &label, policy: &key.policy, account: &key.account, unread })
     }
 
     fn judge_arn(&self, route: &Route, action: &str, arn: &str) -> Judged {
@@ -264,26 +363,25 @@ impl World {
             && let Some(trust) = &role.trust
         {
             let label = format!("the trust of role {}", role.name);
-            return self.decide(route, &request, Attached { name: &label, policy: trust }, &owner);
+            return self.decide(
+                route,
+                &request,
+                Resource { name: &label, policy: trust, account: &owner, unread: None },
+            );
         }
         if let Some(resource) = self.resources.get(arn) {
             let label = format!("the policy of {arn}");
             let request = route.request(action, arn, &resource.account);
+            let account = &resource.account;
             return self.decide(
                 route,
                 &request,
-                Attached { name: &label, policy: &resource.policy },
-                &resource.account,
+                Resource { name: &label, policy: &resource.policy, account, unread: None },
             );
         }
-        let none = crate::iam::Policy::new(crate::iam::Version::V2012, []);
-        let label = format!("the policy of {arn}, which is not known here");
-        let mut judged = self.decide(route, &request, Attached { name: &label, policy: &none }, &owner);
-        let foreign = !owner.is_empty() && !route.principal.contains(&format!("::{owner}:"));
-        if judged.verdict == Verdict::Denied && foreign {
-            judged.verdict = Verdict::Unknown;
-        }
-        judged
+        let (label, nothing) = (format!("the policy of {arn}"), nothing());
+        let unread = policy_of(action, arn);
+        self.decide(route, &request, Resource { name: &label, policy: &nothing, account: &owner, unread })
     }
 
     /// A bucket that the world does not have: the caller's own policies are all that is known.
@@ -300,62 +398,103 @@ impl World {
             public: false,
         };
         let mut judged = self.judge_data(route, action, &unread, key);
-        if judged.verdict == Verdict::Allowed {
+        if judged.verdict != Verdict::Denied {
+            // Whose it is decides whether its policy must allow it too.
             judged.verdict = Verdict::Unknown;
+            judged.unread.insert(Unread::BucketPolicy { bucket: bucket.to_owned() });
         }
         judged
     }
 
-    fn decide(&self, route: &Route, request: &Request, resource: Attached<'_>, owner: &str) -> Judged {
-        let unknown = unknown_identity();
-        let name = resource.name;
-        let set = self.policies(route, Some(resource), &unknown);
-        let decision = evaluate(request, &set);
+    /// Decides by what is known, and then as if what has not been read allowed everything: where the two differ, the
+    /// answer is unknown.
+    fn decide(&self, route: &Route, request: &Request, resource: Resource<'_>) -> Judged {
+        let Resource { name, policy, account: owner, unread } = resource;
+        let role = route.role.as_ref().and_then(|arn| self.roles.get(arn));
+        let (full, nothing) = (unknown_identity(), nothing());
+        let mut known = self.policies(route, Some(Attached { name, policy }), &nothing);
+        let mut gaps: Vec<Unread> = unread.into_iter().collect();
+        match role {
+            Some(role) => gaps.extend(role.unknown.iter().cloned()),
+            None => gaps.push(Unread::CallerPolicies { principal: route.principal.clone() }),
+        }
+        let boundaries = known.boundaries.clone();
+        if gaps.iter().any(|gap| matches!(gap, Unread::Boundary { .. })) {
+            known.boundaries.push(Attached { name: "a permissions boundary", policy: &nothing });
+        }
+        let decision = evaluate(request, &known);
+        let anybody = Statement::allow(["*"], ["*"]).to(Selector::of([Principal::Everyone]));
+        let open = policy.merge(&Policy::new(Version::V2012, [anybody]));
+        let at_most = |gaps: &[Unread]| {
+            let mut set = known.clone();
+            for gap in gaps {
+                match gap {
+                    Unread::Boundary { .. } => set.boundaries.clone_from(&boundaries),
+                    Unread::RolePolicies { .. } | Unread::ManagedPolicy { .. } | Unread::CallerPolicies { .. } => {
+                        set.identity.push(Attached { name: "policies that are not known here", policy: &full });
+                    }
+                    _ => set.resource = Some(Attached { name, policy: &open }),
+                }
+            }
+            evaluate(request, &set)
+        };
+        let verdict = verdict_of(decision.outcome);
+        let best = at_most(&gaps);
+        let is_open = verdict == Verdict::Denied && verdict_of(best.outcome) != Verdict::Denied;
+        let mut hops = self.allowing(route, request, name, &decision);
+        if is_open {
+            // What alone could turn the answer, or else all that could together.
+            let alone: BTreeSet<Unread> = gaps
+                .iter()
+                .filter(|gap| verdict_of(at_most(std::slice::from_ref(*gap)).outcome) != Verdict::Denied)
+                .cloned()
+                .collect();
+            let unread = if alone.is_empty() { gaps.into_iter().collect() } else { alone };
+            return Judged { hops, verdict: Verdict::Unknown, conditions: BTreeSet::new(), unread };
+        }
+        if verdict == Verdict::Denied {
+            // The reason is what denies it whatever has not been read.
+            let caller = role.map_or_else(|| route.principal.clone(), |role| format!("role {}", role.name));
+            hops.push(Hop::bad(
+                format!("{} on {} is denied: {}", request.action, request.resource, best.reason()),
+                mend(&best, &caller, route, request, name, owner),
+            ));
+        }
+        Judged { hops, verdict, conditions: unsettled(&decision), unread: BTreeSet::new() }
+    }
+
+    /// The statements that allow a request, a hop for each layer.
+    fn allowing(&self, route: &Route, request: &Request, name: &str, decision: &Decision<'_>) -> Vec<Hop> {
         let role = route.role.as_ref().and_then(|arn| self.roles.get(arn));
         let caller = role.map_or_else(|| route.principal.clone(), |role| format!("role {}", role.name));
-        let mut hops = Vec::new();
-        let (action, on) = (&request.action, &request.resource);
-        for layer in [Layer::Identity, Layer::Boundary, Layer::Resource] {
-            let applied = decision.matched.iter().find(|a| a.layer == layer && a.statement.effect() == Effect::Allow);
-            if let Some(applied) = applied {
-                let statement = Some(statement_name(applied.policy, applied.statement));
-                if layer == Layer::Identity && role.is_none() {
-                    hops.push(Hop::good(
-                        format!("{caller} needs {action} in its own policies, which are not known here"),
-                        None,
-                    ));
-                    continue;
-                }
-                let whose = match layer {
-                    Layer::Identity => format!("{caller} allows {action}"),
-                    Layer::Boundary => format!("the permissions boundary of {caller} allows {action}"),
-                    _ => format!("{name} allows {action} to it"),
-                };
-                hops.push(Hop::good(whose, statement));
-            }
-        }
-        let verdict = match decision.outcome {
-            Outcome::Allowed => Verdict::Allowed,
-            Outcome::Conditional if decision.why == Reason::PolicyUnknown => Verdict::Unknown,
-            Outcome::Conditional => Verdict::Depends,
-            Outcome::ImplicitlyDenied | Outcome::ExplicitlyDenied => Verdict::Denied,
+        let action = &request.action;
+        let hop = |layer: Layer| {
+            let allows = decision.matched.iter().find(|a| a.layer == layer && a.statement.effect() == Effect::Allow)?;
+            let whose = match layer {
+                Layer::Identity => format!("{caller} allows {action}"),
+                Layer::Boundary => format!("the permissions boundary of {caller} allows {action}"),
+                _ => format!("{name} allows {action} to it"),
+            };
+            Some(Hop::good(whose, Some(statement_name(allows.policy, allows.statement))))
         };
-        if verdict == Verdict::Denied {
-            hops.push(Hop::bad(
-                format!("{action} on {on} is denied: {}", decision.reason()),
-                mend(&decision, &caller, route, request, name, owner),
-            ));
-        }
-        let unread = role.map(|role| role.unknown.clone()).unwrap_or_default();
-        let may_be_elsewhere = decision.outcome == Outcome::ImplicitlyDenied && decision.layer == Some(Layer::Identity);
-        if may_be_elsewhere && !unread.is_empty() {
-            hops.push(Hop::good(
-                format!("not known here: {}", unread.into_iter().collect::<Vec<_>>().join("; ")),
-                None,
-            ));
-            return Judged { hops, verdict: Verdict::Unknown, conditions: unsettled(&decision) };
-        }
-        Judged { hops, verdict, conditions: unsettled(&decision) }
+        [Layer::Identity, Layer::Boundary, Layer::Resource].into_iter().filter_map(hop).collect()
+    }
+}
+
+fn verdict_of(outcome: Outcome) -> Verdict {
+    match outcome {
+        Outcome::Allowed => Verdict::Allowed,
+        Outcome::Conditional => Verdict::Depends,
+        Outcome::ImplicitlyDenied | Outcome::ExplicitlyDenied => Verdict::Denied,
+    }
+}
+
+/// The policy of a resource that the world does not have, if resources of its service have one.
+fn policy_of(action: &str, arn: &str) -> Option<Unread> {
+    match action.split_once(':').map_or(action, |(service, _)| service) {
+        "sts" => Some(Unread::TrustPolicy { role: arn.to_owned() }),
+        service if WITHOUT_RESOURCE_POLICIES.contains(&service) => None,
+        _ => Some(Unread::ResourcePolicy { arn: arn.to_owned() }),
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use serde::Serialize;
 
 use super::index::{Buckets, buckets_of};
-use super::world::{Bucket, Hop, Key, Role, Route, Who, World, unknown_identity};
+use super::world::{Bucket, Hop, Key, Role, Route, Unread, Who, World, unknown_identity};
 use crate::iam::catalogue::{self, AccessLevel, Service};
 use crate::iam::{
     Area, Atom, Attached, Context, Pattern, Policy, PolicySet, Principal, Reach, Region, Request, Selector, Source,
@@ -491,7 +491,7 @@ impl Changes {
 
     /// Policies that are attached and whose contents nobody has read.
     fn unread(&mut self, who: &Who, before: Side, after: Side) {
-        let unknown = |side: Side| -> BTreeSet<String> {
+        let unknown = |side: Side| -> BTreeSet<Unread> {
             let role = side.route.and_then(|route| side.world.roles.get(route.role.as_ref()?));
             role.map(|role| role.unknown.clone()).unwrap_or_default()
         };
@@ -506,7 +506,7 @@ impl Changes {
                     side,
                     who,
                     Group::Unknown,
-                    policy,
+                    unread_text(&policy),
                     Vec::new(),
                     BTreeSet::new(),
                     &[],
@@ -621,6 +621,24 @@ impl Changes {
         let key =
             (direction, side.world.name(who), group, place, except, conditions.into_iter().collect(), via, crosses);
         self.found.entry(key).or_default().extend(actions);
+    }
+}
+
+/// A policy that nobody has read as the object of a gain.
+fn unread_text(unread: &Unread) -> String {
+    match unread {
+        Unread::RolePolicies { role } => format!("what the policies of role {role} allow, which is not managed here"),
+        Unread::Boundary { arn } => {
+            format!("less than is told here: permissions boundary {arn}, whose contents are not known here")
+        }
+        Unread::ManagedPolicy { arn } | Unread::ResourcePolicy { arn } => {
+            format!("what policy {arn} allows, whose contents are not known here")
+        }
+        Unread::BucketPolicy { bucket } => format!("what the policy of bucket {bucket} allows"),
+        Unread::KeyPolicy { alias } => format!("what the policy of key {alias} allows"),
+        Unread::TrustPolicy { role } => format!("whom role {role} trusts"),
+        Unread::CallerPolicies { principal } => format!("what the policies of {principal} allow"),
+        Unread::AccountPolicies { account } => format!("what the policies of account {account} allow"),
     }
 }
 

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 pub use actions::{Actions, pattern_text};
-pub use ask::{Answer, AskError, Target, Verdict};
+pub use ask::{Answer, Answers, AskError, Target, Verdict};
 pub use change::{AccessChange, Crossing, Direction, Group, between_policies, diff};
 pub use facet::{Carrier, Facet, Instance, PodBinding, PolicyText, ResourcePolicy, RoleRef, principals};
 pub use identity::{identity_statements, render_for_owner};
@@ -29,7 +29,7 @@ pub use lockout::lockout;
 pub use pack::{INLINE_NAME, PackError, Packed, pack, packed, spilled};
 pub use resource::{bucket_statements, key_statements, own_sid, sid_prefix};
 pub use trust::{role_trust, trusted_roles};
-pub use world::{Hop, Pod, Who, World};
+pub use world::{Hop, Pod, Unread, Who, World};
 
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::document::Digest;

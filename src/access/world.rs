@@ -67,8 +67,59 @@ pub(super) struct Role {
     pub trust: Option<Policy>,
     pub identity: Vec<Held>,
     pub boundary: Vec<Held>,
-    /// Policies of the role whose contents are not known, by ARN or in words.
-    pub unknown: BTreeSet<String>,
+    /// What decides about the role's access and has not been read.
+    pub unknown: BTreeSet<Unread>,
+}
+
+/// Something that decides about access and has not been read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Unread {
+    /// The policy of a bucket.
+    BucketPolicy {
+        /// The bucket's name.
+        bucket: String,
+    },
+    /// The statements of others in the policy of a KMS key.
+    KeyPolicy {
+        /// The key's alias.
+        alias: String,
+    },
+    /// The policy of any other resource.
+    ResourcePolicy {
+        /// The resource.
+        arn: String,
+    },
+    /// The trust policy of a role.
+    TrustPolicy {
+        /// The role's name or ARN.
+        role: String,
+    },
+    /// All policies of a role.
+    RolePolicies {
+        /// The role's name.
+        role: String,
+    },
+    /// A managed policy.
+    ManagedPolicy {
+        /// The policy.
+        arn: String,
+    },
+    /// A permissions boundary.
+    Boundary {
+        /// The policy.
+        arn: String,
+    },
+    /// The policies of a principal that is not in the world.
+    CallerPolicies {
+        /// The principal.
+        principal: String,
+    },
+    /// The policies of the principals of an account.
+    AccountPolicies {
+        /// The account's id.
+        account: String,
+    },
 }
 
 /// A bucket.
@@ -191,6 +242,8 @@ pub(super) struct Route {
     pub conditions: BTreeSet<String>,
     /// What is known of every request, besides the principal.
     pub context: Vec<(String, String)>,
+    /// What decides on the way and has not been read.
+    pub unread: BTreeSet<Unread>,
 }
 
 /// How far role chaining is followed.
@@ -341,10 +394,7 @@ impl World {
                 trust: None,
                 identity: Vec::new(),
                 boundary: Vec::new(),
-                unknown: BTreeSet::from([format!(
-                    "what the policies of role {} allow, which is not managed here",
-                    role.name
-                )]),
+                unknown: BTreeSet::from([Unread::RolePolicies { role: role.name.clone() }]),
             };
             self.roles.insert(role.arn.clone(), entry);
         }
@@ -375,6 +425,11 @@ impl World {
             None if self.accounts.is_empty() => id.to_owned(),
             None => format!("{id} (not in the spec)"),
         }
+    }
+
+    /// Whether the spec has an account of this id.
+    pub(super) fn has_account(&self, id: &str) -> bool {
+        self.accounts.contains_key(id)
     }
 
     /// Somebody, for a reader.
@@ -581,6 +636,7 @@ impl World {
             hops,
             conditions: BTreeSet::new(),
             context: Vec::new(),
+            unread: BTreeSet::new(),
         }
     }
 
@@ -614,10 +670,16 @@ impl World {
         let set = self.policies(route, role.trust.as_ref().map(|policy| Attached { name: "trust", policy }), &unknown);
         let request = route.request("sts:AssumeRole", &role.arn, &role.account);
         let (statement, conditions) = decision_of(&request, &set)?;
+        let mut unread = route.unread.clone();
+        let by_trust_alone = PolicySet { identity: Vec::new(), ..set };
+        if route.role.is_none() && decision_of(&request, &by_trust_alone).is_none() {
+            unread.insert(Unread::CallerPolicies { principal: route.principal.clone() });
+        }
         let mut hops = route.hops.clone();
         hops.push(Hop::good(format!("may assume role {}", role.name), statement));
         let mut next = self.route(&role.arn, &role.arn, hops);
         next.conditions = &route.conditions | &conditions;
+        next.unread = unread;
         Some(next)
     }
 
@@ -669,7 +731,7 @@ impl World {
                 format!("the trust of role {} is not managed here and taken for granted", role.name),
                 None,
             ));
-            return Ok(self.route("pod", arn, hops));
+            return Ok(self.route("pod", arn, hops).on_trust(role));
         };
         let partition = arn.split(':').nth(1).unwrap_or("aws");
         let provider = format!("arn:{partition}:iam::{}:oidc-provider/{host}", role.account);
@@ -745,7 +807,7 @@ impl World {
                 format!("the trust of role {} is not managed here and taken for granted", role.name),
                 None,
             ));
-            return Ok(self.tagged("pod", &role.arn, hops, &tags));
+            return Ok(self.tagged("pod", &role.arn, hops, &tags).on_trust(role));
         };
         let set = PolicySet { resource: Some(Attached { name: "trust", policy: trust }), ..PolicySet::default() };
         for action in ["sts:AssumeRole", "sts:TagSession"] {
@@ -887,6 +949,12 @@ impl Bucket {
 }
 
 impl Route {
+    /// The same route through a role whose trust policy has not been read.
+    fn on_trust(mut self, role: &Role) -> Self {
+        self.unread.insert(Unread::TrustPolicy { role: role.name.clone() });
+        self
+    }
+
     /// A request of a route, in which what is not known may vary. Clients of AWS use TLS.
     pub(super) fn request(&self, action: &str, resource: &str, owner: &str) -> Request {
         let mut request = Request::new(&self.principal, action, resource);
@@ -928,8 +996,7 @@ impl Role {
                 self.boundary = vec![Held { label: format!("permissions boundary {arn}"), policy: policy.clone() }];
             }
             None => {
-                let unknown = format!("permissions boundary {arn}, whose contents are not known here");
-                self.unknown.insert(format!("less than is told here: {unknown}"));
+                self.unknown.insert(Unread::Boundary { arn: arn.to_owned() });
             }
         }
         self
@@ -943,7 +1010,7 @@ impl Role {
                 self.identity.push(Held { label, policy: policy.clone() });
             }
             None => {
-                self.unknown.insert(format!("what policy {arn} allows, whose contents are not known here"));
+                self.unknown.insert(Unread::ManagedPolicy { arn: arn.to_owned() });
             }
         }
     }

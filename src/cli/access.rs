@@ -5,7 +5,7 @@ use serde_json::json;
 use super::args::ApplyFormat as Format;
 use super::ui::Ui;
 use super::{Ended, Exit, Failure};
-use crate::access::{Answer, Target, Verdict, Who, World};
+use crate::access::{Target, Verdict, Who, World};
 use crate::diagnostic::did_you_mean;
 use crate::render;
 use crate::report;
@@ -62,11 +62,16 @@ pub(super) fn can(ui: &Ui, world: &World, asked: &Can) -> Ended {
             ui.result(&render::terminal(&report::answer(&answer, &asked.action, &asked.place), ui.palette()));
         }
     }
-    Ok(match answer.verdict {
+    Ok(exit(answer.verdict))
+}
+
+/// "Allowed only if" counts as not allowed.
+fn exit(verdict: Verdict) -> Exit {
+    match verdict {
         Verdict::Allowed => Exit::Ok,
         Verdict::Depends | Verdict::Denied => Exit::Differs,
         Verdict::Unknown => Exit::Error,
-    })
+    }
 }
 
 pub(super) fn who_can(ui: &Ui, world: &World, asked: &WhoCan) -> Ended {
@@ -74,14 +79,15 @@ pub(super) fn who_can(ui: &Ui, world: &World, asked: &WhoCan) -> Ended {
     let answers = world.who_can(&asked.action, &target).map_err(|e| Failure::new(e.to_string()))?;
     match asked.world.format {
         Format::Json => {
-            ui.result(&render::json(&json!({ "action": asked.action, "where": asked.place, "who": answers })));
+            ui.result(&render::json(&json!({
+                "action": asked.action, "where": asked.place, "who": answers.who, "others": answers.others,
+            })));
         }
         Format::Text => {
             ui.result(&render::terminal(&report::answers(&answers, &asked.action, &asked.place), ui.palette()));
         }
     }
-    let somebody = |answer: &Answer| answer.verdict == Verdict::Allowed;
-    Ok(if answers.iter().any(somebody) { Exit::Ok } else { Exit::Differs })
+    Ok(exit(answers.verdict()))
 }
 
 fn somebody(world: &World, text: &str) -> Result<Who, Failure> {

@@ -1,8 +1,10 @@
 //! Access for readers: what a plan changes, and answers with their chains.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::wire::WireAccessChange;
-use super::{Mark, Report, Row, Section};
-use crate::access::{Answer, Hop, Verdict};
+use super::{Mark, Report, Row, Section, words};
+use crate::access::{Answer, Answers, Hop, Unread, Verdict};
 
 /// The section of gains and losses. With steps and no change of access it says so.
 #[must_use]
@@ -103,7 +105,7 @@ fn loud(crosses: &[String]) -> Option<String> {
 
 fn hop_row(hop: &Hop) -> Row {
     let mut notes: Vec<String> = hop.statement.iter().cloned().collect();
-    notes.extend(hop.mend.iter().map(|mend| format!("to mend it: {mend}")));
+    notes.extend(hop.mend.iter().map(|mend| format!("to fix: {mend}")));
     Row { mark: if hop.holds { Mark::Good } else { Mark::Bad }, notes, ..note(hop.what.clone()) }
 }
 
@@ -112,52 +114,77 @@ fn conditions_section(answer: &Answer) -> Option<Section> {
     (!rows.is_empty()).then(|| Section { title: "If".into(), rows })
 }
 
-fn verdict(answer: &Answer) -> &'static str {
-    match answer.verdict {
-        Verdict::Allowed => "may",
-        Verdict::Depends => "may, if conditions hold,",
-        Verdict::Unknown => "may or may not (not all is known)",
-        Verdict::Denied => "may not",
-    }
-}
-
 /// The report of one answer.
 #[must_use]
 pub fn answer(answer: &Answer, action: &str, place: &str) -> Report {
-    let headline = format!("{} {} {action} on {place}", answer.who, verdict(answer));
-    let mut sections = vec![Section { title: "Chain".into(), rows: answer.hops.iter().map(hop_row).collect() }];
+    let headline = format!("{}: {action} on {place} for {}", words::verdict(answer.verdict), answer.who);
+    let mut rows: Vec<Row> = answer.hops.iter().map(hop_row).collect();
+    rows.extend(answer.unread.iter().map(|unread| Row { mark: Mark::Warn, ..note(words::unread(unread)) }));
+    let mut sections = vec![Section { title: "Chain".into(), rows }];
     sections.extend(conditions_section(answer));
     Report { headline, sections, footer: Vec::new() }
 }
 
-/// The report of everybody who may do something.
+/// The report of everybody to whom something is not denied.
 #[must_use]
-pub fn answers(answers: &[Answer], action: &str, place: &str) -> Report {
-    let rows = answers
-        .iter()
-        .map(|answer| {
-            let mark = if answer.foreign || answer.verdict != Verdict::Allowed { Mark::Warn } else { Mark::Good };
-            let foreign = if answer.foreign { ", not in the spec" } else { "" };
-            let mut notes: Vec<String> = answer
-                .hops
-                .iter()
-                .map(|hop| match &hop.statement {
-                    Some(statement) => format!("{} ({statement})", hop.what),
-                    None => hop.what.clone(),
-                })
-                .collect();
-            notes.extend(answer.conditions.iter().map(|condition| format!("if {condition}")));
-            Row { mark, notes, ..note(format!("{}{foreign}", answer.who)) }
-        })
-        .collect::<Vec<_>>();
-    let headline = match rows.len() {
-        0 => format!("nobody may {action} on {place}"),
-        1 => format!("1 may {action} on {place}"),
-        n => format!("{n} may {action} on {place}"),
-    };
-    let sections = if rows.is_empty() { Vec::new() } else { vec![Section { title: "Who".into(), rows }] };
+pub fn answers(answers: &Answers, action: &str, place: &str) -> Report {
+    let of = |verdict: Verdict| answers.who.iter().filter(move |answer| answer.verdict == verdict);
+    let mut parts = Vec::new();
+    let mut sections = Vec::new();
+    for (verdict, mark, title) in
+        [(Verdict::Allowed, Mark::Good, "Allowed"), (Verdict::Depends, Mark::Warn, "Depends on conditions")]
+    {
+        let rows: Vec<Row> = of(verdict).map(|answer| chain_row(answer, mark)).collect();
+        if !rows.is_empty() {
+            parts.push(format!("{} for {}", words::verdict(verdict), principals(rows.len())));
+            sections.push(Section { title: title.into(), rows });
+        }
+    }
+    // Whoever is not known for the same reasons shares a row.
+    let mut unknown: BTreeMap<&BTreeSet<Unread>, Vec<&str>> = BTreeMap::new();
+    for answer in of(Verdict::Unknown) {
+        unknown.entry(&answer.unread).or_default().push(&answer.who);
+    }
+    let others: BTreeSet<Unread> = answers.others.iter().cloned().collect();
+    if !others.is_empty() {
+        unknown.entry(&others).or_default().push("anyone else");
+    }
+    if !unknown.is_empty() {
+        let count = of(Verdict::Unknown).count();
+        parts.push(match (count, others.is_empty()) {
+            (0, _) => "unknown for anyone else".to_owned(),
+            (n, true) => format!("unknown for {}", principals(n)),
+            (n, false) => format!("unknown for {} and anyone else", principals(n)),
+        });
+        let row = |(reasons, who): (&BTreeSet<Unread>, Vec<&str>)| {
+            let notes = reasons.iter().map(words::unread).collect();
+            Row { mark: Mark::Warn, notes, ..note(who.join(", ")) }
+        };
+        sections.push(Section { title: "Unknown".into(), rows: unknown.into_iter().map(row).collect() });
+    }
+    let verdict = if parts.is_empty() { "denied for everyone".to_owned() } else { parts.join(", ") };
+    let headline = format!("{action} on {place}: {verdict}");
     let footer = vec!["Administrators of the accounts themselves are not listed.".to_owned()];
     Report { headline, sections, footer }
+}
+
+fn principals(count: usize) -> String {
+    if count == 1 { "1 principal".to_owned() } else { format!("{count} principals") }
+}
+
+/// One principal with the chain that gives it access.
+fn chain_row(answer: &Answer, mark: Mark) -> Row {
+    let (mark, foreign) = if answer.foreign { (Mark::Warn, ", not in the spec") } else { (mark, "") };
+    let mut notes: Vec<String> = answer
+        .hops
+        .iter()
+        .map(|hop| match &hop.statement {
+            Some(statement) => format!("{} ({statement})", hop.what),
+            None => hop.what.clone(),
+        })
+        .collect();
+    notes.extend(answer.conditions.iter().map(|condition| format!("if {condition}")));
+    Row { mark, notes, ..note(format!("{}{foreign}", answer.who)) }
 }
 
 #[cfg(test)]

@@ -111,7 +111,12 @@ fn can_tells_by_its_exit_code_and_shows_the_chain() {
         ("model-loader", "s3:PutObject", inside, 2),
         ("arn:aws:iam::999999999999:role/stranger", "s3:GetObject", inside, 2),
         ("anyone", "s3:GetObject", inside, 2),
-        ("model-loader", "s3:GetObject", "s3://somebody-elses/key", 2),
+        // Its policy is not known, and may let in whoever it names.
+        ("model-loader", "s3:GetObject", "s3://somebody-elses/key", 1),
+        ("arn:aws:iam::999999999999:role/stranger", "s3:GetObject", "s3://somebody-elses/key", 1),
+        ("anyone", "s3:GetObject", "s3://somebody-elses/key", 1),
+        // Its own policies are not known, and the bucket's lets its account decide.
+        ("arn:aws:iam::222222222222:role/local", "s3:GetObject", inside, 1),
         ("model-loder", "s3:GetObject", inside, 1),
         ("model-loader", "s3:GetObjct", inside, 1),
         ("model-loader", "s3:GetObject", "s3://acme-model-weights-prod", 1),
@@ -189,6 +194,123 @@ fn who_can_lists_everybody_with_the_chain() {
         ]
     );
     assert_eq!(names("s3:DeleteObject", "s3://acme-weights/chat/a"), Vec::<String>::new());
+}
+
+/// Two buckets, one of which somebody else manages, and a role with a policy that only AWS can show.
+const MIXED: &str = r#"version: 1
+project: mixed
+accounts:
+  platform: { id: "111111111111", region: us-west-2 }
+  models: { id: "222222222222", region: us-west-2 }
+clusters:
+  c: { account: platform, name: c, identity: pod_identity }
+buckets:
+  own: { account: platform, name: acme-own }
+  theirs: { account: models, name: acme-theirs, managed: false }
+service_accounts:
+  a: { cluster: c, namespace: n, name: a }
+  b: { cluster: c, namespace: n, name: b }
+roles:
+  ops: { account: platform, name: ops, trust: [ { account: platform } ], policies: [ "arn:aws:iam::aws:policy/AmazonS3FullAccess" ] }
+grants:
+  - { to: a, bucket: own, prefix: x/, access: read }
+  - { to: b, bucket: theirs, prefix: x/, access: read }
+"#;
+
+/// The exit code and the text of `who-can`, without the chains of those that are allowed.
+fn who_can(spec: &str, action: &str, place: &str) -> (Option<i32>, String) {
+    let file = written(spec);
+    let output = run(&[file.path().to_owned()], &["who-can", action, place]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let from = text.find("Unknown\n").unwrap_or(text.len());
+    let (head, unknown) = (text.lines().next().unwrap(), &text[from..]);
+    (
+        output.status.code(),
+        format!("{head}\n{unknown}").replace("\nAdministrators of the accounts themselves are not listed.\n", ""),
+    )
+}
+
+#[test]
+fn who_can_names_whom_it_cannot_judge_and_why() {
+    assert_eq!(
+        who_can(MIXED, "s3:GetObject", "s3://acme-own/x/1"),
+        (
+            Some(0),
+            "s3:GetObject on s3://acme-own/x/1: allowed for 1 principal, unknown for 1 principal
+Unknown
+  ! role ops of account platform (111111111111)
+      the contents of policy arn:aws:iam::aws:policy/AmazonS3FullAccess are not
+      known here
+"
+            .to_owned()
+        )
+    );
+    assert_eq!(
+        who_can(MIXED, "s3:GetObject", "s3://acme-own/y").1.lines().next().unwrap(),
+        "s3:GetObject on s3://acme-own/y: unknown for 1 principal"
+    );
+    assert_eq!(who_can(MIXED, "s3:GetObject", "s3://acme-own/y").0, Some(1));
+    assert_eq!(
+        who_can(MIXED, "s3:GetObject", "s3://acme-theirs/x/1"),
+        (
+            Some(1),
+            "s3:GetObject on s3://acme-theirs/x/1: unknown for 3 principals and anyone else
+Unknown
+  ! service account n/b of cluster c, account platform (111111111111), anyone
+    else
+      the policy of bucket acme-theirs is not known here
+  ! role ops of account platform (111111111111)
+      the policy of bucket acme-theirs is not known here
+      the contents of policy arn:aws:iam::aws:policy/AmazonS3FullAccess are not
+      known here
+"
+            .to_owned()
+        )
+    );
+}
+
+#[test]
+fn what_is_not_in_the_spec_is_unknown_for_anyone_else() {
+    let plain =
+        MIXED.lines().filter(|line| !line.contains("ops:")).collect::<Vec<_>>().join("\n").replace("roles:", "");
+    for (action, place, reason) in [
+        ("s3:GetObject", "s3://elsewhere/x", "the policy of bucket elsewhere is not known here"),
+        (
+            "sqs:SendMessage",
+            "arn:aws:sqs:us-west-2:333333333333:q",
+            "the policy of arn:aws:sqs:us-west-2:333333333333:q is not",
+        ),
+        (
+            "kms:Decrypt",
+            "arn:aws:kms:us-west-2:333333333333:key/k",
+            "the policy of arn:aws:kms:us-west-2:333333333333:key/k is",
+        ),
+        (
+            "iam:PassRole",
+            "arn:aws:iam::333333333333:role/x",
+            "the policies of the principals of account 333333333333 are not",
+        ),
+    ] {
+        let (code, text) = who_can(&plain, action, place);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("anyone") && text.contains(reason), "{text}");
+    }
+    // All that decides is in the spec.
+    let denied = (Some(2), "s3:GetObject on s3://acme-own/y: denied for everyone\n".to_owned());
+    assert_eq!(who_can(&plain, "s3:GetObject", "s3://acme-own/y"), denied);
+}
+
+#[test]
+fn access_on_conditions_only_is_no_access() {
+    let on_condition = MIXED.replace("trust: [ { account: platform } ], policies: [ \"arn:aws:iam::aws:policy/AmazonS3FullAccess\" ]",
+        "trust: [ { service: ec2.amazonaws.com } ], inline: { x: { Version: \"2012-10-17\", Statement: [ { Effect: Allow, \
+         Action: \"s3:GetObject\", Resource: \"arn:aws:s3:::acme-own/*\", Condition: { IpAddress: { \"aws:SourceIp\": 203.0.113.0/24 } } } ] } }");
+    let file = written(&on_condition);
+    let output = run(&[file.path().to_owned()], &["who-can", "s3:GetObject", "s3://acme-own/y"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.starts_with("s3:GetObject on s3://acme-own/y: depends on conditions for 2 principals\n"), "{text}");
+    assert!(text.contains("if aws:SourceIp IpAddress `203.0.113.0/24`"), "{text}");
 }
 
 const READ: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}]}"#;
