@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Finding, Rule};
+use super::{Context, Rule};
 use crate::access::{Facet, RoleRef};
-use crate::diagnostic::{Code, Severity};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::kind::Resource;
 
 /// The default quota "Managed policies attached to an IAM role" (IAM User Guide, "IAM and AWS STS quotas").
@@ -14,7 +14,7 @@ const MOST: usize = 10;
 pub(super) struct Attachments;
 
 impl Rule for Attachments {
-    fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>) {
+    fn check(&self, context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
         let mut roles: BTreeMap<RoleRef, Vec<&Resource>> = BTreeMap::new();
         for resource in context.desired.resources.values() {
             if let Facet::Attachment { role, .. } = context.facet(resource) {
@@ -23,15 +23,15 @@ impl Rule for Attachments {
         }
         for attached in roles.into_values().filter(|a| a.len() > MOST) {
             let Some(first) = attached.first() else { continue };
-            findings.push(Finding {
-                code: Code::TooManyAttachments,
-                severity: Severity::Error,
-                message: format!("{} managed policies would be attached to one role; IAM takes {MOST}", attached.len()),
-                address: Some(first.address.clone()),
-                source: first.wish.source.clone(),
-                help: Some("attach fewer policies, or divide the grants over several roles".into()),
-                accepted: None,
-            });
+            findings.push(
+                Diagnostic::new(
+                    Code::TooManyAttachments,
+                    format!("{} managed policies would be attached to one role; IAM takes {MOST}", attached.len()),
+                )
+                .about(&first.address)
+                .at(first.wish.source.clone())
+                .help("attach fewer policies, or divide the grants over several roles"),
+            );
         }
     }
 }

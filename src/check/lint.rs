@@ -9,9 +9,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::{Context, Finding, Rule};
+use super::{Context, Rule};
 use crate::access::{Facet, PolicyText, RoleRef};
-use crate::diagnostic::{Area, Code, Severity, SourceRef};
+use crate::diagnostic::{Area, Code, Diagnostic, Severity, SourceRef};
 use crate::document::Digest;
 use crate::iam::{self, Check, Policy, PolicyKind, Statement, Subject, lint_together};
 use crate::kind::Resource;
@@ -38,7 +38,7 @@ impl Lints {
 pub(super) struct Lint;
 
 impl Rule for Lint {
-    fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>) {
+    fn check(&self, context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
         let mut seen = BTreeSet::new();
         for group in groups(context) {
             for finding in group.findings(context) {
@@ -158,7 +158,7 @@ impl<'a> Looked<'a> {
 }
 
 impl PolicyGroup<'_> {
-    fn findings(&self, context: &Context<'_>) -> Vec<Finding> {
+    fn findings(&self, context: &Context<'_>) -> Vec<Diagnostic> {
         let Some(first) = self.documents.first().map(|held| held.resource) else { return Vec::new() };
         // They are read as policies only when something is found in them.
         let texts = self.documents.iter().map(|held| held.own.sent(held.others.as_ref()));
@@ -182,7 +182,7 @@ impl PolicyGroup<'_> {
     }
 
     /// A finding as it is told about the plan, if it says anything there.
-    fn told(&self, context: &Context<'_>, looked: &Looked<'_>, found: &iam::Finding) -> Option<Finding> {
+    fn told(&self, context: &Context<'_>, looked: &Looked<'_>, found: &iam::Finding) -> Option<Diagnostic> {
         let statement = found.statement.and_then(|n| looked.policy.statements().get(n.checked_sub(1)?));
         let foreign = statement.is_some_and(|s| looked.foreign.contains(s));
         let severity = self.severity(context, found, statement)?;
@@ -194,15 +194,13 @@ impl PolicyGroup<'_> {
             (Some(sid), false) => format!(" (statement `{sid}`)"),
             (None, false) => String::new(),
         };
-        Some(Finding {
-            code: found.check.into(),
-            severity,
-            message: format!("{}: {}{detail}{whose}", looked.resource.address, found.check.meaning()),
-            address: Some(looked.resource.address.clone()),
-            source: looked.place(context, statement.filter(|_| !foreign), &found.element),
-            help: Some(found.check.hint().to_owned()),
-            accepted: None,
-        })
+        let message = format!("{}: {}{detail}{whose}", looked.resource.address, found.check.meaning());
+        let finding = Diagnostic::new(found.check.into(), message)
+            .severity(severity)
+            .about(&looked.resource.address)
+            .at(looked.place(context, statement.filter(|_| !foreign), &found.element))
+            .help(found.check.hint());
+        Some(finding)
     }
 
     /// How much a finding matters here; nothing if it does not apply.

@@ -1,22 +1,22 @@
 //! Findings about a whole plan; one rule a file, stable codes.
 
+mod accepted;
 mod attachments;
 mod lint;
 mod lockout;
 mod quota;
 
-use serde::Serialize;
-
 use crate::access::{self, Chains, Facet, Instance, PolicyText, ResourcePolicy};
 use crate::address::Address;
 use crate::desired::Desired;
-use crate::diagnostic::{Code, Diagnostic, Named, Severity, SourceRef};
+use crate::diagnostic::{Code, Diagnostic, Named};
 use crate::document::Document;
 use crate::iam::Policy;
 use crate::kind::{Kinds, Resource};
 use crate::snapshot::{Seen, Snapshot};
 use crate::spec::{AcceptSpec, Facts, Spec};
 
+pub use accepted::unknown_places;
 pub use lint::Lints;
 
 /// All that a rule may look at.
@@ -58,74 +58,27 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Something that a rule has to say.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The rule's code.
-    pub code: Code,
-    /// How much it matters.
-    pub severity: Severity,
-    /// What is wrong.
-    pub message: String,
-    /// What it is about.
-    pub address: Option<Address>,
-    /// Where in the spec.
-    pub source: Option<SourceRef>,
-    /// What to do.
-    pub help: Option<String>,
-    /// Why it is accepted, if the spec accepts it.
-    pub accepted: Option<String>,
-}
-
 /// One rule.
 trait Rule {
     /// Looks, and says what it finds.
-    fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>);
-}
-
-impl From<Diagnostic> for Finding {
-    fn from(d: Diagnostic) -> Self {
-        Self {
-            code: d.code,
-            severity: d.severity,
-            message: d.message,
-            address: None,
-            source: d.source,
-            help: d.help,
-            accepted: None,
-        }
-    }
-}
-
-impl From<&Finding> for Diagnostic {
-    fn from(f: &Finding) -> Self {
-        Self {
-            code: f.code,
-            severity: f.severity,
-            message: f.message.clone(),
-            source: f.source.clone(),
-            label: String::new(),
-            help: f.help.clone(),
-        }
-    }
+    fn check(&self, context: &Context<'_>, findings: &mut Vec<Diagnostic>);
 }
 
 /// Runs every rule. `today` (YYYY-MM-DD) decides which acceptances still hold.
 #[must_use]
-pub fn run(context: &Context<'_>, today: &str) -> Vec<Finding> {
+pub fn run(context: &Context<'_>, today: &str) -> Vec<Diagnostic> {
     let rules: [&dyn Rule; 4] = [&quota::Quota, &attachments::Attachments, &lint::Lint, &lockout::Lockout];
-    let findings =
-        access::findings(context.spec, context.facts, context.chains).into_iter().map(Finding::from).collect();
+    let findings = access::findings(context.spec, context.facts, context.chains);
     judged(context, &rules, findings, today)
 }
 
 /// Runs the rules about what policies mean, and no others: for documents that are live and that nobody is about to change.
 #[must_use]
-pub fn policies(context: &Context<'_>, today: &str) -> Vec<Finding> {
+pub fn policies(context: &Context<'_>, today: &str) -> Vec<Diagnostic> {
     judged(context, &[&lint::Lint], Vec::new(), today)
 }
 
-fn judged(context: &Context<'_>, rules: &[&dyn Rule], mut findings: Vec<Finding>, today: &str) -> Vec<Finding> {
+fn judged(context: &Context<'_>, rules: &[&dyn Rule], mut findings: Vec<Diagnostic>, today: &str) -> Vec<Diagnostic> {
     for rule in rules {
         rule.check(context, &mut findings);
     }
@@ -151,7 +104,7 @@ fn body_seen<'a>(context: &Context<'a>, address: &Address) -> Option<&'a Documen
 }
 
 /// What of the spec accepts a finding for the longest time. Dates of the form YYYY-MM-DD compare as text.
-fn acceptance<'s>(spec: &'s Spec, finding: &Finding) -> Option<&'s AcceptSpec> {
+fn acceptance<'s>(spec: &'s Spec, finding: &Diagnostic) -> Option<&'s AcceptSpec> {
     spec.accept
         .iter()
         .filter(|a| match Code::named(&a.code) {

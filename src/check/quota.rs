@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Finding, Rule};
+use super::{Context, Rule};
 use crate::access::{Facet, PolicyText, RoleRef};
 use crate::address::Address;
-use crate::diagnostic::{Code, Severity, SourceRef};
+use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::iam::{Place, Policy, measure_text};
 use crate::kind::Resource;
 
@@ -13,7 +13,7 @@ use crate::kind::Resource;
 pub(super) struct Quota;
 
 impl Rule for Quota {
-    fn check(&self, context: &Context<'_>, findings: &mut Vec<Finding>) {
+    fn check(&self, context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
         let mut inline: BTreeMap<RoleRef, (usize, &Resource)> = BTreeMap::new();
         for resource in context.desired.resources.values() {
             match context.facet(resource) {
@@ -55,7 +55,7 @@ fn one(
     own: Option<PolicyText<'_>>,
     place: Place,
     others: Option<&Policy>,
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<Diagnostic>,
 ) {
     let Some(text) = own.and_then(|own| own.sent(others)) else { return };
     let size = measure_text(place, &text);
@@ -65,14 +65,9 @@ fn one(
     }
 }
 
-fn over(address: &Address, source: Option<&SourceRef>, what: &str, used: usize, quota: usize) -> Finding {
-    Finding {
-        code: Code::PolicyOverQuota,
-        severity: Severity::Error,
-        message: format!("{address}: {what} needs {used} of {quota} characters"),
-        address: Some(address.clone()),
-        source: source.cloned(),
-        help: Some("grant shorter or fewer prefixes, or divide the grants over several roles".into()),
-        accepted: None,
-    }
+fn over(address: &Address, source: Option<&SourceRef>, what: &str, used: usize, quota: usize) -> Diagnostic {
+    Diagnostic::new(Code::PolicyOverQuota, format!("{address}: {what} needs {used} of {quota} characters"))
+        .about(address)
+        .at(source.cloned())
+        .help("grant shorter or fewer prefixes, or divide the grants over several roles")
 }

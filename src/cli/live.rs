@@ -17,8 +17,8 @@ use super::{Ended, Exit, Failure, now, today};
 use crate::access::{self, Chains, World};
 use crate::address::Address;
 use crate::backend::{Backend, Version};
-use crate::check::{self, Finding};
-use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::check;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::diff::{self, Drift, DriftClass};
 use crate::document::Document;
 use crate::engine::{Engine, Limits, Prepared};
@@ -106,7 +106,7 @@ struct Work<'a> {
 /// A plan and all that was learnt on the way to it.
 struct Planned {
     plan: Plan,
-    findings: Vec<Finding>,
+    findings: Vec<Diagnostic>,
     changes: Vec<wire::WireAccessChange>,
     refusals: Vec<Refusal>,
     unknown: Vec<String>,
@@ -233,9 +233,8 @@ impl Work<'_> {
     }
 
     /// Tells the findings that forbid going on, each with its line.
-    fn tell_findings(&self, findings: &[Finding]) {
-        let errors = findings.iter().filter(|f| f.severity == Severity::Error && f.accepted.is_none());
-        let problems: Vec<Diagnostic> = errors.map(Diagnostic::from).collect();
+    fn tell_findings(&self, findings: &[Diagnostic]) {
+        let problems: Vec<Diagnostic> = findings.iter().filter(|f| f.forbids()).cloned().collect();
         self.ui.problems(&problems, &self.project.files);
     }
 
@@ -637,7 +636,7 @@ impl Work<'_> {
         Ok(World::new(self.spec, &facts, Bodies::seen(&prepared.diff).facets(&self.engine().kinds())))
     }
 
-    async fn drift(&self) -> Result<(Vec<Drift>, Vec<Finding>), Failure> {
+    async fn drift(&self) -> Result<(Vec<Drift>, Vec<Diagnostic>), Failure> {
         if let Err(errors) = self.engine().identify().await {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(Failure::new(lines.join("\nerror: ")));
@@ -657,7 +656,7 @@ impl Work<'_> {
     }
 
     /// What the policies mean that are live now, told at the entries of the spec that they come from.
-    fn live_findings(&self, prepared: &Prepared) -> Vec<Finding> {
+    fn live_findings(&self, prepared: &Prepared) -> Vec<Diagnostic> {
         let facts = crate::spec::Facts::placeholders(self.spec);
         let sources = self.project.desired(self.spec, &facts);
         let mut desired = crate::desired::Desired::default();
@@ -681,7 +680,7 @@ impl Work<'_> {
         check::policies(&context, &today())
     }
 
-    fn tell_drift(&self, drift: &[Drift], findings: &[Finding], format: Format) -> Ended {
+    fn tell_drift(&self, drift: &[Drift], findings: &[Diagnostic], format: Format) -> Ended {
         let published: Vec<_> = findings.iter().map(wire::finding).collect();
         let report = report::drift(&self.spec.project, drift, &published, self.ui.verbose());
         self.ui.result(&match format {

@@ -9,7 +9,7 @@ use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, state, today};
 use crate::access::World;
 use crate::address::Address;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::Diagnostic;
 use crate::plan::{Bodies, PlanFile};
 use crate::render;
 use crate::report::{self, wire};
@@ -27,9 +27,7 @@ pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
             ui.result(&render::json(&text));
         }
         ApplyFormat::Text => {
-            let (errors, others): (Vec<_>, Vec<_>) =
-                findings.into_iter().partition(|f| f.severity == Severity::Error && f.accepted.is_none());
-            let problems: Vec<Diagnostic> = errors.iter().map(Diagnostic::from).collect();
+            let (problems, others): (Vec<_>, Vec<_>) = findings.into_iter().partition(Diagnostic::forbids);
             if !problems.is_empty() {
                 ui.problems(&problems, &project.files);
             }

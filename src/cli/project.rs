@@ -10,7 +10,7 @@ use super::ui::Ui;
 use crate::access::{self, Chains};
 use crate::address::Address;
 use crate::backend::{Stored, Version};
-use crate::check::{self, Finding, Lints};
+use crate::check::{self, Lints};
 use crate::desired::{self, Desired};
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::provider;
@@ -92,7 +92,7 @@ impl Project {
     }
 
     /// Compiles with stand-ins for what only a look could tell, and tells every finding. Nothing is read or written.
-    pub fn check_offline(&self, ui: &Ui, today: &str) -> Result<(Compiled, Vec<Finding>), Failure> {
+    pub fn check_offline(&self, ui: &Ui, today: &str) -> Result<(Compiled, Vec<Diagnostic>), Failure> {
         let facts = Facts::placeholders(&self.spec);
         let compiled = self.compile(ui, &self.spec, &facts)?;
         let context = check::Context {
@@ -104,7 +104,8 @@ impl Project {
             lints: &self.lints,
             kinds: &provider::kinds(),
         };
-        let findings = check::run(&context, today);
+        let mut findings = check::unknown_places(&self.spec, &compiled.desired);
+        findings.extend(check::run(&context, today));
         Ok((compiled, findings))
     }
 }
@@ -151,9 +152,8 @@ impl Known {
 
 /// Findings that forbid going on: errors that neither the spec accepts nor the command line allows.
 #[must_use]
-pub fn forbidding(findings: &[Finding], allowed: &[Code]) -> usize {
-    let forbids = |f: &&Finding| f.severity == Severity::Error && f.accepted.is_none() && !allowed.contains(&f.code);
-    findings.iter().filter(forbids).count()
+pub fn forbidding(findings: &[Diagnostic], allowed: &[Code]) -> usize {
+    findings.iter().filter(|f| f.forbids() && !allowed.contains(&f.code)).count()
 }
 
 /// What is too large for AWS, as far as a spec with other problems lets it be told: all problems belong into one run.
@@ -171,7 +171,7 @@ fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
         kinds: &provider::kinds(),
     };
     let findings = check::run(&context, "");
-    problems.into_iter().chain(findings.iter().map(Diagnostic::from)).filter(|p| p.code.is_judged_early()).collect()
+    problems.into_iter().chain(findings).filter(|p| p.code.is_judged_early()).collect()
 }
 
 /// A circle of references, with its path.

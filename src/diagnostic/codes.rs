@@ -475,7 +475,12 @@ impl Code {
     #[must_use]
     pub fn named(text: &str) -> Named {
         if let Some(code) = Self::all().find(|code| code.as_str() == text) {
-            return if code.is_finding() { Named::Finding(code) } else { Named::Problem(code) };
+            return match code {
+                // A plan reports the same condition with its own words and place.
+                Self::Policy(Check::SizeQuota) => Named::Unknown(Some(Self::PolicyOverQuota)),
+                code if code.is_finding() => Named::Finding(code),
+                code => Named::Problem(code),
+            };
         }
         if let Some((_, code)) = RETIRED.iter().find(|(retired, _)| *retired == text) {
             return Named::Retired(*code);
@@ -600,6 +605,7 @@ mod tests {
         assert_eq!(Code::named("policy-too-large"), Named::Retired(Code::PolicyOverQuota));
         assert_eq!(Code::named("yaml-syntax"), Named::Problem(Code::YamlSyntax));
         assert_eq!(Code::named("trust-oidc-no-sup"), Named::Unknown(Some(Code::Policy(Check::TrustOidcNoSub))));
+        assert_eq!(Code::named("size-quota"), Named::Unknown(Some(Code::PolicyOverQuota)));
         assert_eq!(Code::named("no-such-code"), Named::Unknown(None));
     }
 

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 pub use codes::{Area, Code, Named};
 
+use crate::address::Address;
+
 /// How much a diagnostic or finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -41,9 +43,20 @@ pub struct SourceRef {
     pub line: u32,
     /// The column.
     pub column: u32,
+    /// The line and column behind the marked text; the place itself if the text has no known end.
+    #[serde(skip)]
+    pub end: (u32, u32),
     /// The byte offset in the file and the length of the marked text, for drawing the excerpt.
     #[serde(skip)]
     pub span: (usize, usize),
+}
+
+impl SourceRef {
+    /// A place of which only the start is known.
+    #[must_use]
+    pub fn start(file: Arc<str>, line: u32, column: u32) -> Self {
+        Self { file, line, column, end: (line, column), span: (0, 0) }
+    }
 }
 
 impl fmt::Display for SourceRef {
@@ -52,8 +65,8 @@ impl fmt::Display for SourceRef {
     }
 }
 
-/// One thing to say: what is wrong, where, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A problem of a spec or a finding about it: what is wrong, where, and how to fix it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The stable code.
     pub code: Code,
@@ -64,10 +77,13 @@ pub struct Diagnostic {
     /// Where, if it has a place in a file.
     pub source: Option<SourceRef>,
     /// A few words beside the marked text.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub label: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// The resource that it is about, if it is about one.
+    pub address: Option<Address>,
+    /// Why it is accepted, if the spec accepts it.
+    pub accepted: Option<String>,
 }
 
 impl Diagnostic {
@@ -81,6 +97,8 @@ impl Diagnostic {
             source: None,
             label: String::new(),
             help: None,
+            address: None,
+            accepted: None,
         }
     }
 
@@ -96,6 +114,26 @@ impl Diagnostic {
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
+    }
+
+    /// The same about a resource.
+    #[must_use]
+    pub fn about(mut self, address: &Address) -> Self {
+        self.address = Some(address.clone());
+        self
+    }
+
+    /// The same with a severity that the circumstances give it.
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    /// Whether it stops Bailiwick from going on: an error that the spec does not accept.
+    #[must_use]
+    pub fn forbids(&self) -> bool {
+        self.severity == Severity::Error && self.accepted.is_none()
     }
 
     /// The same with advice.

@@ -6,14 +6,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::AccessChange;
-use crate::diagnostic::{Severity, SourceRef};
+use crate::address::Scope;
+use crate::diagnostic::{Diagnostic, Severity, SourceRef};
 use crate::diff::{Drift, DriftClass};
 use crate::document::{Digest, Document, FieldPath};
 use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Phase, Plan, Refusal, StepName, Summary};
-use crate::{address::Scope, check::Finding};
 
 /// The version of the drift JSON.
 pub const DRIFT_FORMAT: &str = "1.0";
+
+/// The version of the problems JSON.
+pub const PROBLEMS_FORMAT: &str = "1.0";
 
 /// Something that a partial plan leaves out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -149,6 +152,73 @@ pub struct WireFinding {
     pub accepted: Option<String>,
 }
 
+/// All that is wrong with a spec, as `validate --format json` prints it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "Bailiwick problems")]
+pub struct WireProblems {
+    /// The version of this format.
+    pub format_version: String,
+    /// Whether Bailiwick can plan with the spec: it has no error that is not accepted.
+    pub valid: bool,
+    /// The project; null if the spec is too wrong to tell.
+    pub project: Option<String>,
+    /// The number of resources; null unless the spec compiles.
+    pub resources: Option<usize>,
+    /// The number of grants; null unless the spec compiles.
+    pub grants: Option<usize>,
+    /// How many problems there are of each severity. Accepted ones count as `accepted`.
+    pub counts: WireCounts,
+    /// The problems and findings of all files.
+    pub problems: Vec<WireProblem>,
+}
+
+/// The number of problems of each severity.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireCounts {
+    /// Errors.
+    pub errors: usize,
+    /// Warnings.
+    pub warnings: usize,
+    /// Notes.
+    pub infos: usize,
+    /// Findings that the spec accepts.
+    pub accepted: usize,
+}
+
+/// One problem. A value that is not known is null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireProblem {
+    /// The stable code; docs/findings.md describes it.
+    pub code: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    /// The file, as it was named on the command line.
+    pub file: Option<String>,
+    /// The line, counted from 1.
+    pub line: Option<u32>,
+    /// The column, counted from 1 in characters.
+    pub column: Option<u32>,
+    /// The place just behind the marked text.
+    pub end: Option<WireEnd>,
+    /// How to fix it.
+    pub help: Option<String>,
+    /// The resource that it is about.
+    pub address: Option<String>,
+    /// Why it is accepted, if it is.
+    pub accepted: Option<String>,
+}
+
+/// The place just behind a marked text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireEnd {
+    /// The line, counted from 1.
+    pub line: u32,
+    /// The column, counted from 1 in characters.
+    pub column: u32,
+}
+
 /// How many requests were sent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireRequests {
@@ -209,7 +279,7 @@ pub struct Planned<'a> {
     /// The changes of access.
     pub changes: &'a [WireAccessChange],
     /// The findings.
-    pub findings: &'a [Finding],
+    pub findings: &'a [Diagnostic],
     /// Why the plan cannot be applied.
     pub refusals: &'a [Refusal],
     /// The addresses that an interrupted run was changing.
@@ -290,7 +360,7 @@ pub fn access_change(change: &AccessChange) -> WireAccessChange {
 
 /// The published form of a finding.
 #[must_use]
-pub fn finding(finding: &Finding) -> WireFinding {
+pub fn finding(finding: &Diagnostic) -> WireFinding {
     WireFinding {
         code: finding.code.to_string(),
         severity: finding.severity,
@@ -302,9 +372,49 @@ pub fn finding(finding: &Finding) -> WireFinding {
     }
 }
 
+/// The published form of problems, without what is known of a spec that compiles.
+#[must_use]
+pub fn problems(problems: &[Diagnostic]) -> WireProblems {
+    let mut counts = WireCounts::default();
+    for problem in problems {
+        *match (problem.severity, &problem.accepted) {
+            (_, Some(_)) => &mut counts.accepted,
+            (Severity::Error, None) => &mut counts.errors,
+            (Severity::Warning, None) => &mut counts.warnings,
+            (Severity::Info, None) => &mut counts.infos,
+        } += 1;
+    }
+    WireProblems {
+        format_version: PROBLEMS_FORMAT.to_owned(),
+        valid: counts.errors == 0,
+        project: None,
+        resources: None,
+        grants: None,
+        counts,
+        problems: problems.iter().map(problem).collect(),
+    }
+}
+
+fn problem(problem: &Diagnostic) -> WireProblem {
+    let source = problem.source.as_ref();
+    let end = source.map(|s| s.end).filter(|end| source.is_some_and(|s| *end > (s.line, s.column)));
+    WireProblem {
+        code: problem.code.to_string(),
+        severity: problem.severity,
+        message: problem.message.clone(),
+        file: source.map(|s| s.file.to_string()),
+        line: source.map(|s| s.line),
+        column: source.map(|s| s.column),
+        end: end.map(|(line, column)| WireEnd { line, column }),
+        help: problem.help.clone(),
+        address: problem.address.as_ref().map(ToString::to_string),
+        accepted: problem.accepted.clone(),
+    }
+}
+
 /// The published form of a drift.
 #[must_use]
-pub fn drift(project: &str, drift: &[Drift], findings: &[Finding]) -> WireDrift {
+pub fn drift(project: &str, drift: &[Drift], findings: &[Diagnostic]) -> WireDrift {
     let mut moved = Vec::new();
     let mut summary: BTreeMap<String, usize> = BTreeMap::new();
     for entry in drift {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{AcceptSpec, Spec, TrustSpec, shape};
-use crate::diagnostic::{Code, Diagnostic, did_you_mean};
+use crate::diagnostic::{Code, Diagnostic, Named, did_you_mean};
 
 /// An entry of a section whose entries have keys.
 pub(super) trait Entry {
@@ -24,6 +24,10 @@ pub(super) trait Entry {
     /// Reports every problem of the entry itself.
     fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>);
 }
+
+/// The sections whose entries an acceptance can name by their path.
+pub(super) const SECTIONS: [&str; 8] =
+    ["accounts", "clusters", "buckets", "keys", "policies", "roles", "service_accounts", "grants"];
 
 /// Every problem of a spec that fits the schema.
 pub(super) fn check(spec: &Spec) -> Vec<Diagnostic> {
@@ -172,8 +176,10 @@ fn check_project(project: &str, problems: &mut Problems<'_>) {
 }
 
 fn check_accept(accept: &AcceptSpec, index: usize, problems: &mut Problems<'_>) {
-    let AcceptSpec { code: _, at: _, reason, until } = accept;
+    let AcceptSpec { code, at, reason, until } = accept;
     let n = index.to_string();
+    check_accepted_code(code, &["accept", &n, "code"], problems);
+    check_accepted_place(at, &["accept", &n, "at"], problems);
     if until.parse::<jiff::civil::Date>().is_err() {
         problems.error(
             Code::WrongValue,
@@ -190,6 +196,52 @@ fn check_accept(accept: &AcceptSpec, index: usize, problems: &mut Problems<'_>) 
             "write why it is acceptable",
         );
     }
+}
+
+fn check_accepted_code(code: &str, path: &[&str], problems: &mut Problems<'_>) {
+    match Code::named(code) {
+        Named::Finding(_) => {}
+        Named::Retired(new) => {
+            problems.error(Code::RetiredCode, path, format!("the code `{code}` is retired"), &format!("write `{new}`"));
+        }
+        Named::Problem(_) => problems.error(
+            Code::UnacceptableCode,
+            path,
+            format!("`{code}` is an error of the spec and cannot be accepted"),
+            "remove this entry, and fix the error",
+        ),
+        Named::Unknown(near) => {
+            let help = near.map_or_else(
+                || "docs/findings.md lists the codes of all findings".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            problems.error(Code::UnknownCode, path, format!("no finding has the code `{code}`"), &help);
+        }
+    }
+}
+
+/// Checks a path into a section. Whether an address exists is known once the spec is compiled.
+fn check_accepted_place(at: &str, path: &[&str], problems: &mut Problems<'_>) {
+    if !Spec::is_path(at) {
+        return;
+    }
+    let steps: Vec<&str> = at.split('.').collect();
+    let places = &problems.spec.places;
+    let known = places.depth(&steps);
+    if known == steps.len() && steps.len() > 1 {
+        return;
+    }
+    let entry = steps.get(..known).unwrap_or_default();
+    let keys = places.keys(entry).unwrap_or_default();
+    let near = steps.get(known).and_then(|step| did_you_mean(step, keys.iter().copied()));
+    let help = match near {
+        Some(near) => format!("did you mean `{}`?", [entry, &[near]].concat().join(".")),
+        None => "write the path of an entry, such as `roles.loader`, or an address, such as `aws.iam.role.loader`"
+            .to_owned(),
+    };
+    let message =
+        if steps.len() > 1 { format!("the spec has no entry `{at}`") } else { format!("`{at}` is a whole section") };
+    problems.error(Code::UnknownPlace, path, message, &help);
 }
 
 /// Roles that trust each other in a cycle: none of them could be created first.

@@ -270,6 +270,18 @@ impl Spec {
         self.places.find(path, false)
     }
 
+    /// As [`Spec::source`], but the place of the value where it is neither a map nor a list.
+    #[must_use]
+    pub fn value_source(&self, path: &[&str]) -> Option<SourceRef> {
+        self.places.find(path, true)
+    }
+
+    /// Whether a text is a path into a section, such as `roles.loader`, and no address.
+    #[must_use]
+    pub fn is_path(text: &str) -> bool {
+        check::SECTIONS.contains(&text.split('.').next().unwrap_or_default())
+    }
+
     /// Whether something was written in an entry or below it.
     #[must_use]
     pub fn holds(&self, path: &[&str], source: &SourceRef) -> bool {

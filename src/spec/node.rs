@@ -114,7 +114,7 @@ impl Node {
 /// # Errors
 /// One diagnostic: YAML syntax, or a file that is too large or expands to too much.
 pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
-    let start = || Some(SourceRef { file: file.clone(), line: 1, column: 1, span: (0, 0) });
+    let start = || Some(SourceRef::start(file.clone(), 1, 1));
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(Diagnostic::new(Code::FileTooLarge, format!("`{file}` has {} bytes", text.len()))
             .at(start())
@@ -146,7 +146,7 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
     match serde_saphyr::from_str_with_options::<Raw>(text, options) {
         Ok(raw) => Ok(raw.place(file, text)),
         Err(error) => {
-            let place = error.location().and_then(|l| source(file, &l)).or_else(start);
+            let place = error.location().and_then(|l| source(file, text, &l)).or_else(start);
             Err(Diagnostic::new(Code::YamlSyntax, complaint(&error))
                 .at(place)
                 .help("mend the YAML here; nothing else of this file was read"))
@@ -180,23 +180,34 @@ fn too_deep() -> String {
     format!("this is nested deeper than {MAX_DEPTH} levels")
 }
 
+/// A number of lines or characters as the number of the next one.
+fn count(n: usize) -> u32 {
+    u32::try_from(n + 1).unwrap_or(u32::MAX)
+}
+
+/// The line and column behind a marked text.
+fn end(text: &str, (line, column): (u32, u32), (offset, length): (usize, usize)) -> (u32, u32) {
+    let marked = text.get(offset..offset.saturating_add(length)).unwrap_or_default().trim_end();
+    match marked.rsplit_once('\n') {
+        Some((before, last)) => (line + count(before.matches('\n').count()), count(last.chars().count())),
+        None => (line, column + count(marked.chars().count()) - 1),
+    }
+}
+
 /// The place of a byte offset.
 fn place(file: &Arc<str>, text: &str, offset: usize, length: usize) -> SourceRef {
     let before = text.get(..offset).unwrap_or_default();
     let start = before.rfind('\n').map_or(0, |n| n + 1);
-    let count = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
-    SourceRef {
-        file: file.clone(),
-        line: count(before.matches('\n').count()),
-        column: count(before.get(start..).unwrap_or_default().chars().count()),
-        span: (offset, length),
-    }
+    let line = count(before.matches('\n').count());
+    let column = count(before.get(start..).unwrap_or_default().chars().count());
+    let span = (offset, length);
+    SourceRef { file: file.clone(), line, column, end: end(text, (line, column), span), span }
 }
 
 /// An empty map at the start of a file, for a file that says nothing.
 #[must_use]
 pub fn empty(file: &Arc<str>) -> Node {
-    Node { value: Value::Map(Vec::new()), source: SourceRef { file: file.clone(), line: 1, column: 1, span: (0, 0) } }
+    Node { value: Value::Map(Vec::new()), source: SourceRef::start(file.clone(), 1, 1) }
 }
 
 /// Lays `over` on `base`: maps merge by key, anything else replaces, `null` removes.
@@ -284,17 +295,14 @@ pub fn refuse_duplicates(node: &mut Node, problems: &mut Vec<Diagnostic>) {
     }
 }
 
-fn source(file: &Arc<str>, location: &serde_saphyr::Location) -> Option<SourceRef> {
+fn source(file: &Arc<str>, text: &str, location: &serde_saphyr::Location) -> Option<SourceRef> {
     let line = u32::try_from(location.line()).ok().filter(|n| *n > 0)?;
     let span = location.span();
     let offset = span.byte_offset().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     let length = span.byte_len().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-    Some(SourceRef {
-        file: file.clone(),
-        line,
-        column: u32::try_from(location.column()).unwrap_or(1),
-        span: (offset, length),
-    })
+    let column = u32::try_from(location.column()).unwrap_or(1);
+    let span = (offset, length);
+    Some(SourceRef { file: file.clone(), line, column, end: end(text, (line, column), span), span })
 }
 
 /// The deserialised form, before places are attached to the file.
@@ -312,8 +320,8 @@ enum RawValue {
 
 impl Raw {
     fn place(self, file: &Arc<str>, text: &str) -> Node {
-        let unknown = || SourceRef { file: file.clone(), line: 1, column: 1, span: (0, 0) };
-        let at = source(file, &self.0.referenced).unwrap_or_else(unknown);
+        let unknown = || SourceRef::start(file.clone(), 1, 1);
+        let at = source(file, text, &self.0.referenced).unwrap_or_else(unknown);
         let value = match self.0.value {
             RawValue::Null => Value::Null,
             RawValue::Bool(b) => Value::Bool(b),
@@ -321,7 +329,7 @@ impl Raw {
             RawValue::Float(n) => Value::Float(n),
             RawValue::Text(s) => {
                 // A value that came through an alias is judged where it was written.
-                let defined = source(file, &self.0.defined).unwrap_or_else(unknown);
+                let defined = source(file, text, &self.0.defined).unwrap_or_else(unknown);
                 let plain = text.as_bytes().get(defined.span.0).is_none_or(|b| !matches!(b, b'"' | b'\''));
                 Value::Text { text: s, plain }
             }
@@ -330,7 +338,7 @@ impl Raw {
                 entries
                     .into_iter()
                     .map(|(key, node)| {
-                        let key_at = source(file, &key.referenced).unwrap_or_else(unknown);
+                        let key_at = source(file, text, &key.referenced).unwrap_or_else(unknown);
                         (Key { text: key.value, source: key_at }, node.place(file, text))
                     })
                     .collect(),

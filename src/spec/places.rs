@@ -46,6 +46,28 @@ impl Places {
         Some(found.clone())
     }
 
+    /// The keys of the map at a path; nothing if there is no map.
+    pub(super) fn keys(&self, path: &[&str]) -> Option<Vec<&str>> {
+        let mut place: &Place = self.0.as_deref()?;
+        for step in path {
+            place = place.child(step)?.1;
+        }
+        match &place.inner {
+            Inner::Map(entries) => Some(entries.keys().map(String::as_str).collect()),
+            Inner::List(_) | Inner::Scalar => None,
+        }
+    }
+
+    /// How many steps of a path lead to something in a file.
+    pub(super) fn depth(&self, path: &[&str]) -> usize {
+        let Some(mut place) = self.0.as_deref() else { return 0 };
+        for (depth, step) in path.iter().enumerate() {
+            let Some((_, child)) = place.child(step) else { return depth };
+            place = child;
+        }
+        path.len()
+    }
+
     /// Whether something was written in an entry or below it.
     pub(super) fn holds(&self, path: &[&str], source: &SourceRef) -> bool {
         let Some(mut place) = self.0.as_deref() else { return false };

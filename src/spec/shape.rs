@@ -212,7 +212,7 @@ impl<'a> Walk<'a> {
         }
         match types(schema).first() {
             Some(&"object") => {
-                let source = SourceRef { file: "".into(), line: 0, column: 0, span: (0, 0) };
+                let source = SourceRef::start("".into(), 0, 0);
                 let properties = schema.get("properties").and_then(Json::as_object);
                 let entries = required(schema).into_iter().map(|name| {
                     let value = self.stand_in(properties.and_then(|p| p.get(name)));

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bailiwick::access::{self, World};
 use bailiwick::address::Address;
 use bailiwick::backend::{Backend, BackendError, LockGuard, LockInfo, Stored, Version};
-use bailiwick::check::{self, Finding};
+use bailiwick::check;
+use bailiwick::diagnostic::Diagnostic;
 use bailiwick::diff::{self, Drift};
 use bailiwick::document::Digest;
 use bailiwick::engine::{Engine, Executed, Limits, Prepared};
@@ -288,7 +289,7 @@ pub struct Project {
 /// A plan and what it was made from.
 pub struct Planned {
     pub plan: Plan,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Diagnostic>,
     pub drift: Vec<Drift>,
     pub unknown: Vec<Address>,
     pub state: State,

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use crate::access::lower;
 use crate::address::{AccountId, Address, Region, Scope};
-use crate::check::{self, Context, Finding, Lints};
+use crate::check::{self, Context, Lints};
 use crate::desired::Desired;
+use crate::diagnostic::Diagnostic;
 use crate::document::Document;
 use crate::kind::{Resource, Wish};
 use crate::provider::kinds;
@@ -27,7 +28,7 @@ fn resource(address: &str, physical_id: &str, body: serde_json::Value) -> Resour
     Resource { address, wish }
 }
 
-fn told(findings: &[Finding]) -> String {
+fn told(findings: &[Diagnostic]) -> String {
     let mut text = String::new();
     for finding in findings {
         let place = finding.source.as_ref().map(|s| format!("{}:{}", s.line, s.column)).unwrap_or_default();
@@ -37,7 +38,7 @@ fn told(findings: &[Finding]) -> String {
     text
 }
 
-fn check(spec: &Spec, resources: Vec<Resource>, snapshot: Option<&Snapshot>) -> Vec<Finding> {
+fn check(spec: &Spec, resources: Vec<Resource>, snapshot: Option<&Snapshot>) -> Vec<Diagnostic> {
     let resources = resources.into_iter().map(|r| (r.address.clone(), std::sync::Arc::new(r))).collect();
     let desired = Desired { resources, ..Desired::default() };
     let facts = Facts::placeholders(spec);
@@ -100,7 +101,7 @@ fn a_finding_is_accepted_at_its_entry_or_any_above_it_until_the_day() {
         ("roles.loader.trust.0", "2026-06-01", false),
         ("aws.iam.role.loader", "2026-06-01", true),
         ("roles.loader", "2026-05-31", false),
-        ("roles.other", "2026-06-01", false),
+        ("accounts.b", "2026-06-01", false),
     ] {
         let text =
             format!("{TRUST}accept: [ {{ code: trust-oidc-no-sub, at: {at}, reason: known, until: {until} }} ]\n");
