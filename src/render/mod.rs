@@ -1,10 +1,12 @@
 //! Report to terminal and markdown; diagnostics to excerpts. Whatever comes from outside is made inert here.
 
+mod codes;
 mod excerpt;
 mod graph;
 mod markdown;
 mod terminal;
 
+pub use codes::codes_page;
 pub use excerpt::diagnostics;
 pub use graph::{dot, mermaid};
 pub use markdown::markdown;

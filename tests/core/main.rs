@@ -37,6 +37,7 @@ mod floors;
 mod formats;
 mod iam_cases;
 mod plan_cases;
+mod problems;
 mod ratchets;
 mod repository;
 mod schemas;
