@@ -137,3 +137,23 @@ fn modules_are_found_in_a_main_file() {
     let expected = ["tests/core/a.rs", "tests/core/main.rs", "tests/support/b.rs"];
     assert_eq!(modules(&[&main]).into_iter().collect::<Vec<_>>(), expected);
 }
+
+/// The README shows a part of an example, whose own README `tests/cloud/examples.rs` runs.
+#[test]
+fn the_readme_shows_an_example_as_it_is() {
+    let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
+    let (readme, example) = (read("README.md"), "examples/skypilot-pod-identity");
+    let shown = readme.split_once("<!-- spec: skypilot-pod-identity -->").unwrap().1;
+    let block = |language: &str| {
+        let rest = shown.split_once(&format!("```{language}\n")).unwrap().1;
+        rest.split_once("```").unwrap().0
+    };
+
+    let spec = read(&format!("{example}/bailiwick.yaml"));
+    assert_eq!(block("yaml"), spec.split_once('\n').unwrap().1, "the spec without the line for editors");
+
+    let transcript = read(&format!("{example}/README.md"));
+    for part in block("console").split("      ...\n") {
+        assert!(transcript.contains(part), "{example}/README.md does not contain\n{part}");
+    }
+}
