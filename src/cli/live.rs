@@ -668,6 +668,7 @@ impl Work<'_> {
             let address = resource.address.clone();
             desired.resources.insert(address.clone(), Arc::new(Resource { address, wish }));
         }
+        let engine = self.engine();
         let context = check::Context {
             spec: self.spec,
             facts: &facts,

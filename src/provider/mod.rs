@@ -32,7 +32,7 @@ macro_rules! register {
         #[cfg(all(feature = "aws", feature = "kubernetes"))]
         #[must_use]
         pub fn live() -> Vec<Box<dyn AnyLive>> {
-            vec![$(Box::new(Erased::<$kind>::default())),*]
+            vec![$(Box::new(Erased::<$kind>::NEW)),*]
         }
     };
 }
