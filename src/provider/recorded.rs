@@ -1,5 +1,6 @@
 //! A loopback HTTP server that answers with recorded texts, for the tests of kinds: the real client, the real wire, no
 //! emulator.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
 use std::sync::{Arc, Mutex};
 

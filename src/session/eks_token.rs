@@ -11,7 +11,7 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, 
 use aws_sigv4::sign::v4;
 use base64::Engine as _;
 
-use crate::address::Scope;
+use crate::address::{Region, Scope};
 
 const PRESIGNED_FOR: Duration = Duration::from_mins(1);
 
@@ -38,7 +38,8 @@ pub(super) async fn make(config: &SdkConfig, cluster: &str, scope: &Scope) -> Re
         .build()
         .map_err(|e| e.to_string())?
         .into();
-    let url = format!("https://sts.{region}.{}/?Action=GetCallerIdentity&Version=2011-06-15", region.dns_suffix());
+    let suffix = Region(region.to_owned()).dns_suffix();
+    let url = format!("https://sts.{region}.{suffix}/?Action=GetCallerIdentity&Version=2011-06-15");
     let headers = [("host", url.split('/').nth(2).unwrap_or_default()), ("x-k8s-aws-id", cluster)];
     let request =
         SignableRequest::new("GET", &url, headers.into_iter(), SignableBody::Bytes(&[])).map_err(|e| e.to_string())?;
@@ -60,7 +61,7 @@ const QUERY: &percent_encoding::AsciiSet =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::{AccountId, Region};
+    use crate::address::AccountId;
 
     #[tokio::test]
     async fn the_token_is_a_presigned_url_that_names_the_cluster_in_a_signed_header() {

@@ -312,7 +312,7 @@ mod tests {
 
     fn wants(reads: usize, beside: usize, described: usize) -> IamWants {
         let described = (0..described).map(|n| n.to_string()).collect();
-        IamWants { reads, beside, described, ..IamWants::default() }
+        IamWants { described, reads, beside, ..IamWants::default() }
     }
 
     /// `single` or `at once`, and the requests of each.

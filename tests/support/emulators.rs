@@ -873,6 +873,7 @@ impl World {
     }
 
     /// Starts a command of [`World::command`] without waiting for its end.
+    #[expect(clippy::unused_self, reason = "a running program needs its world")]
     pub fn started(&self, command: Command) -> Running {
         Running::start(command)
     }

@@ -1,4 +1,5 @@
 //! Tests: how the kinds of IAM are read together.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
 use serde_json::json;
 
@@ -69,7 +70,7 @@ fn page(asked: &'static str, roles: &[String], policies: &[String], next: Option
     (asked, 200, kept(answer))
 }
 
-/// What GetRole answers about an entry of a list.
+/// What `GetRole` answers about an entry of a list.
 fn get_role(asked: &'static str, entry: &str) -> Exchange {
     let role = entry.strip_prefix("<member>").and_then(|rest| rest.strip_suffix("</member>")).unwrap();
     (asked, 200, kept(format!("<GetRoleResponse><GetRoleResult><Role>{role}</Role></GetRoleResult></GetRoleResponse>")))

@@ -960,7 +960,7 @@ mod live {
     mod tests {
         use super::super::tests::body;
         use super::*;
-        use crate::address::{Address, Region};
+        use crate::address::Address;
         use crate::kind::Kind;
         use crate::provider::recorded::{Recorded, scope};
         use crate::provider::{ADDRESS_TAG, PROJECT_TAG};

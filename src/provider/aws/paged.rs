@@ -1,4 +1,5 @@
 //! Tests: every list of AWS, in pages of one, of two and of none.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! Tests: every list of Kubernetes, in pages of one, of two and of none, and with tokens that are too old.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use serde_json::{Value, json};
 
