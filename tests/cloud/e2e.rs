@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::emulators::{FORBIDDEN, Gate, MODELS, PLATFORM, RESEARCH, Ran, UNREACHABLE, Verdict, World, follows};
+use crate::emulators::{FORBIDDEN, Gate, MODELS, PLATFORM, RESEARCH, Ran, UNREACHABLE, Verdict, World};
+use crate::schema::follows;
 
 const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
 

@@ -91,7 +91,7 @@ fn run_of(seed: u64, table: &Table) {
         }],
     }));
     world.spec(SPEC);
-    for _ in 0..1 + chance.below(2) {
+    for _ in 0..=chance.below(2) {
         world.aws.rules(&json!({
             "seed": seed, "new_principals": chance.below(30), "canonical": true, "page": 1, "overlap": true,
             "throttled": 0.02, "failed": 0.05, "lost": 0.02, "stale": 0.05,

@@ -14,6 +14,8 @@ mod emulators;
 #[path = "../support/promises.rs"]
 #[expect(dead_code, reason = "the tests of leases in memory use the rest")]
 mod promises;
+#[path = "../support/schema.rs"]
+mod schema;
 #[path = "../support/seeds.rs"]
 mod seeds;
 #[path = "../support/specs.rs"]

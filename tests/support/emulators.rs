@@ -4,11 +4,6 @@
 //! With `BAILIWICK_TEST_KUBECONFIG` the contexts lead to that API server instead of the double. Its namespaces are then
 //! made for one test and removed after it; run with `--test-threads=1`.
 
-#![expect(dead_code, unused_imports, reason = "each test binary uses a part")]
-
-#[path = "schema.rs"]
-mod schema;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -26,7 +21,7 @@ use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, P
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
-pub use schema::{follows, python};
+use crate::schema::python;
 
 pub const PLATFORM: &str = "111111111111";
 pub const MODELS: &str = "222222222222";
