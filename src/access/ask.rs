@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::world::{Bucket, Hop, Key, Route, Unread, Who, World, statement_name, unknown_identity, unsettled};
+use super::world::{
+    Bucket, Fix, Grant, Hop, Key, Missing, Route, Unread, Who, World, statement_name, unknown_identity, unsettled,
+};
 use crate::iam::catalogue::Service;
 use crate::iam::{
     Arn, Attached, Decision, Effect, Layer, Outcome, Policy, Principal, Request, Selector, Statement, Value, Version,
@@ -278,13 +280,17 @@ impl World {
             }
         }
         let mut answer = best.unwrap_or_else(|| told(Verdict::Denied, broken, BTreeSet::new(), BTreeSet::new()));
-        // In words of the spec, where it has them; what denies explicitly, no grant lets through.
+        // In words of the spec, where it has them; what denies explicitly or bounds the role, no grant lets through.
         if let (Who::Pod(pod), Target::Data { bucket, key }) = (who, target)
             && let (Some(to), Some(bucket)) = (self.key_of(pod), self.buckets.get(bucket))
-            && let Some(mend) = answer.hops.last_mut().and_then(|hop| hop.mend.as_mut())
-            && mend.starts_with("allow s3:")
+            && let Some(Fix::Allow { action: denied, missing, grant, .. }) =
+                answer.hops.last_mut().and_then(|hop| hop.fix.as_mut())
+            && denied == action
+            && !missing.iter().any(|missing| matches!(missing, Missing::Boundary { .. }))
         {
-            *mend = format!("{}; or by hand, {mend}", grant(to, &bucket.entry, action, key));
+            let prefix = key.rfind('/').map_or(key.as_str(), |at| key.get(..=at).unwrap_or(key));
+            let (to, bucket, prefix) = (to.to_owned(), bucket.entry.clone(), prefix.to_owned());
+            *grant = Some(Grant { to, bucket, prefix, action: action.to_owned() });
         }
         Ok(answer)
     }
@@ -308,9 +314,9 @@ impl World {
         let foreign = !route.principal.contains(&format!("::{}:", bucket.account));
         if bucket.blocked && bucket.public && foreign {
             let what = format!("bucket {} blocks public policies, and its policy is public", bucket.name);
-            let mend = "name the principals in the bucket policy instead of everybody";
+            let fix = Fix::NamePrincipals { bucket: bucket.name.clone() };
             return Judged {
-                hops: vec![Hop::bad(what, mend)],
+                hops: vec![Hop::bad(what, fix)],
                 verdict: Verdict::Denied,
                 conditions: BTreeSet::new(),
                 unread: BTreeSet::new(),
@@ -457,7 +463,7 @@ impl World {
             let caller = role.map_or_else(|| route.principal.clone(), |role| format!("role {}", role.name));
             hops.push(Hop::bad(
                 format!("{} on {} is denied: {}", request.action, request.resource, best.reason()),
-                mend(&best, &caller, route, request, name, owner),
+                fix(&best, &caller, route, request, name, owner),
             ));
         }
         Judged { hops, verdict, conditions: unsettled(&decision), unread: BTreeSet::new() }
@@ -503,53 +509,25 @@ fn worse(a: Verdict, b: Verdict) -> Verdict {
 }
 
 /// The smallest change that would let a denied request through.
-fn mend(
-    decision: &Decision<'_>,
-    caller: &str,
-    route: &Route,
-    request: &Request,
-    resource: &str,
-    owner: &str,
-) -> String {
-    let (action, on) = (&request.action, &request.resource);
+fn fix(decision: &Decision<'_>, caller: &str, route: &Route, request: &Request, resource: &str, owner: &str) -> Fix {
     if decision.outcome == Outcome::ExplicitlyDenied {
-        return match decision.deciding().next() {
-            Some(applied) => {
-                format!(
-                    "narrow {} so that it leaves the request out",
-                    statement_name(applied.policy, applied.statement)
-                )
-            }
-            None => "narrow the statement that denies it".to_owned(),
-        };
-    }
-    if decision.layer == Some(Layer::Boundary) {
-        return format!("allow {action} on {on} in the permissions boundary of {caller}");
+        let statement = decision.deciding().next().map(|applied| statement_name(applied.policy, applied.statement));
+        return Fix::Narrow { statement };
     }
     let allows =
         |layer: Layer| decision.matched.iter().any(|a| a.layer == layer && a.statement.effect() == Effect::Allow);
     let foreign = !owner.is_empty() && !route.principal.contains(&format!("::{owner}:"));
     let resource_decides = foreign || decision.layer == Some(Layer::Resource);
     let mut missing = Vec::new();
-    if resource_decides && !allows(Layer::Resource) {
-        missing.push(format!("to {} in {resource}", route.principal));
+    if decision.layer == Some(Layer::Boundary) {
+        missing.push(Missing::Boundary { caller: caller.to_owned() });
+    } else {
+        if resource_decides && !allows(Layer::Resource) {
+            missing.push(Missing::Resource { name: resource.to_owned(), principal: route.principal.clone() });
+        }
+        if (foreign || !resource_decides) && !allows(Layer::Identity) {
+            missing.push(Missing::Identity { caller: caller.to_owned() });
+        }
     }
-    if (foreign || !resource_decides) && !allows(Layer::Identity) {
-        missing.push(format!("in the policies of {caller}"));
-    }
-    format!("allow {action} on {on} {}", missing.join(", and "))
-}
-
-/// The grant that would let a service account do something, as it is written in a spec.
-fn grant(to: &str, bucket: &str, action: &str, key: &str) -> String {
-    let prefix = key.rfind('/').map_or(key, |at| key.get(..=at).unwrap_or(key));
-    let access = match action {
-        "s3:GetObject" => "read".to_owned(),
-        "s3:PutObject" => "write".to_owned(),
-        "s3:DeleteObject" => "delete".to_owned(),
-        "s3:ListBucket" => "list".to_owned(),
-        other => format!("{{ actions: [\"{other}\"] }}"),
-    };
-    let prefix = serde_json::Value::from(prefix);
-    format!("add under `grants`: {{ to: {to}, bucket: {bucket}, prefix: {prefix}, access: {access} }}")
+    Fix::Allow { action: request.action.clone(), resource: request.resource.clone(), missing, grant: None }
 }

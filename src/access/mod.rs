@@ -29,7 +29,7 @@ pub use lockout::lockout;
 pub use pack::{INLINE_NAME, PackError, Packed, pack, packed, spilled};
 pub use resource::{bucket_statements, key_statements, own_sid, sid_prefix};
 pub use trust::{role_trust, trusted_roles};
-pub use world::{Hop, Pod, Unread, Who, World};
+pub use world::{Fix, Grant, Hop, Missing, Pod, Unread, Who, World};
 
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::document::Digest;

@@ -215,16 +215,120 @@ pub struct Hop {
     pub holds: bool,
     /// The smallest change that would make it hold.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mend: Option<String>,
+    pub fix: Option<Fix>,
+}
+
+/// The smallest change that would let a denied request through.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Fix {
+    /// Give the service account a role, by association or annotation.
+    GiveRole,
+    /// Create the role.
+    CreateRole {
+        /// The role.
+        role_arn: String,
+    },
+    /// Let the issuer of the cluster be read.
+    ReadCluster {
+        /// The cluster's key in the spec.
+        cluster: String,
+    },
+    /// Create the OIDC provider of the cluster in an account.
+    CreateProvider {
+        /// The issuer's host.
+        issuer: String,
+        /// The account's id.
+        account: String,
+    },
+    /// Let the role trust the subject of a web identity.
+    TrustSubject {
+        /// The OIDC provider.
+        provider: String,
+        /// The issuer's host, which begins the condition keys.
+        issuer: String,
+        /// The subject.
+        subject: String,
+    },
+    /// Let the role trust EKS Pod Identity.
+    TrustPodIdentity {
+        /// The role.
+        role_arn: String,
+    },
+    /// Let one role assume another, on both sides.
+    AllowTarget {
+        /// The role that assumes.
+        role_arn: String,
+        /// The role that is assumed.
+        target: String,
+    },
+    /// Name principals in a bucket policy that is public.
+    NamePrincipals {
+        /// The bucket's name.
+        bucket: String,
+    },
+    /// Narrow the statement that denies it.
+    Narrow {
+        /// The statement, if it is known.
+        statement: Option<String>,
+    },
+    /// Allow the action wherever it is missing.
+    Allow {
+        /// The action.
+        action: String,
+        /// The resource.
+        resource: String,
+        /// Where it is missing.
+        missing: Vec<Missing>,
+        /// The grant that does it, if the spec has words for it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        grant: Option<Grant>,
+    },
+}
+
+/// Where an action is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "policy", rename_all = "snake_case")]
+pub enum Missing {
+    /// In the policy of the resource.
+    Resource {
+        /// The policy for a reader.
+        name: String,
+        /// Who is to be named in it.
+        principal: String,
+    },
+    /// In the policies of the caller.
+    Identity {
+        /// The caller for a reader.
+        caller: String,
+    },
+    /// In the permissions boundary of the caller.
+    Boundary {
+        /// The caller for a reader.
+        caller: String,
+    },
+}
+
+/// A grant as a spec has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Grant {
+    /// The service account's key in the spec.
+    pub to: String,
+    /// The bucket's key in the spec.
+    pub bucket: String,
+    /// The prefix.
+    pub prefix: String,
+    /// The action. The spec has words for some.
+    pub action: String,
 }
 
 impl Hop {
     pub(super) fn good(what: impl Into<String>, statement: Option<String>) -> Self {
-        Self { what: what.into(), statement, holds: true, mend: None }
+        Self { what: what.into(), statement, holds: true, fix: None }
     }
 
-    pub(super) fn bad(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { what: what.into(), statement: None, holds: false, mend: Some(mend.into()) }
+    pub(super) fn bad(what: impl Into<String>, fix: Fix) -> Self {
+        Self { what: what.into(), statement: None, holds: false, fix: Some(fix) }
     }
 }
 
@@ -696,10 +800,9 @@ impl World {
         if let Some(association) = ways.and_then(|ways| ways.association.as_ref()) {
             return self.associated(pod, &own, association);
         }
-        let mend = "give it a role: an association (`identity: pod_identity`) or the annotation (`identity: irsa`)";
         Err(vec![Hop::bad(
             format!("service account {own} has neither a Pod Identity association nor the role annotation"),
-            mend,
+            Fix::GiveRole,
         )])
     }
 
@@ -710,21 +813,20 @@ impl World {
             Err(hops)
         };
         let Some(role) = self.roles.get(arn) else {
-            return fail(
-                hops,
-                Hop::bad(format!("role {arn} does not exist"), "make the role, or annotate another one"),
-            );
+            let fix = Fix::CreateRole { role_arn: arn.to_owned() };
+            return fail(hops, Hop::bad(format!("role {arn} does not exist"), fix));
         };
         let subject = format!("system:serviceaccount:{}:{}", pod.namespace, pod.name);
         let host = self.clusters.get(&pod.cluster).and_then(|c| c.host.clone());
         let Some(host) = host.or_else(|| role.trust.as_ref().and_then(|trust| issuer_of(trust, &subject))) else {
             let what = format!("the OIDC issuer of cluster {} is not known", pod.cluster);
-            return fail(hops, Hop::bad(what, "let bailiwick describe the cluster"));
+            return fail(hops, Hop::bad(what, Fix::ReadCluster { cluster: pod.cluster.clone() }));
         };
         let exists = self.clusters.get(&pod.cluster).is_some_and(|c| c.provided);
         if !exists && !self.providers.contains(&(role.account.clone(), host.clone())) {
             let what = format!("account {} has no OIDC provider for {host}", self.account_name(&role.account));
-            return fail(hops, Hop::bad(what, "make the provider (`oidc_provider: managed`)"));
+            let fix = Fix::CreateProvider { issuer: host, account: role.account.clone() };
+            return fail(hops, Hop::bad(what, fix));
         }
         let Some(trust) = &role.trust else {
             hops.push(Hop::good(
@@ -743,10 +845,7 @@ impl World {
         if !matches!(decision.outcome, Outcome::Allowed | Outcome::Conditional) {
             let what =
                 format!("the trust of role {} does not let {subject} assume it: {}", role.name, decision.reason());
-            let mend = format!(
-                "trust {provider} with StringEquals `{host}:sub` = `{subject}` and `{host}:aud` = `sts.amazonaws.com`"
-            );
-            return fail(hops, Hop::bad(what, mend));
+            return fail(hops, Hop::bad(what, Fix::TrustSubject { provider, issuer: host, subject }));
         }
         hops.push(Hop::good(format!("role {} trusts it", role.name), statement_of(&decision)));
         let mut route = self.route("pod", arn, hops);
@@ -763,7 +862,7 @@ impl World {
         };
         let Some(role) = self.roles.get(&association.role) else {
             let what = format!("role {} does not exist", association.role);
-            return fail(hops, Hop::bad(what, "make the role, or associate another one"));
+            return fail(hops, Hop::bad(what, Fix::CreateRole { role_arn: association.role.clone() }));
         };
         let cluster = self.clusters.get(&pod.cluster);
         let tags: Vec<(String, String)> = if association.tagged {
@@ -819,8 +918,7 @@ impl World {
                     role.name,
                     decision.reason()
                 );
-                let mend = "trust the service pods.eks.amazonaws.com with sts:AssumeRole and sts:TagSession";
-                return fail(hops, Hop::bad(what, mend));
+                return fail(hops, Hop::bad(what, Fix::TrustPodIdentity { role_arn: role.arn.clone() }));
             }
             found.extend(unsettled(&decision));
             if action == "sts:AssumeRole" {
@@ -831,7 +929,8 @@ impl World {
         route.conditions = found;
         let Some(target) = &association.target else { return Ok(route) };
         let Some(target_role) = self.roles.get(target) else {
-            return fail(hops, Hop::bad(format!("target role {target} does not exist"), "make the role"));
+            let fix = Fix::CreateRole { role_arn: target.clone() };
+            return fail(hops, Hop::bad(format!("target role {target} does not exist"), fix));
         };
         let unknown = unknown_identity();
         let set = self.policies(
@@ -845,11 +944,8 @@ impl World {
         if !settled && !matches!(decision.outcome, Outcome::Allowed | Outcome::Conditional) {
             let what =
                 format!("role {} may not assume target role {}: {}", role.name, target_role.name, decision.reason());
-            let mend = format!(
-                "allow sts:AssumeRole and sts:TagSession on {target} to the role, and trust {} there",
-                role.arn
-            );
-            return fail(hops, Hop::bad(what, mend));
+            let fix = Fix::AllowTarget { role_arn: role.arn.clone(), target: target.clone() };
+            return fail(hops, Hop::bad(what, fix));
         }
         hops.push(Hop::good(format!("EKS assumes target role {} with it", target_role.name), statement_of(&decision)));
         let mut route = self.tagged("pod", target, hops, &tags);

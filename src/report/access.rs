@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::wire::WireAccessChange;
 use super::{Mark, Report, Row, Section, words};
-use crate::access::{Answer, Answers, Hop, Unread, Verdict};
+use crate::access::{Answer, Answers, Crossing, Direction, Group, Hop, Unread, Verdict};
 
 /// The section of gains and losses. With steps and no change of access it says so.
 #[must_use]
@@ -28,8 +28,12 @@ fn rows(changes: &[WireAccessChange]) -> Vec<Row> {
         .filter_map(|of_one| {
             let first = of_one.first()?;
             let common = of_one.iter().map(|c| common(&first.via, &c.via)).min().unwrap_or_default();
-            let boundaries: Vec<String> = of_one.iter().flat_map(|c| c.crosses.iter().cloned()).collect();
-            let (mark, verb) = if first.change == "gain" { (Mark::Add, "gains") } else { (Mark::Remove, "loses") };
+            let boundaries: BTreeSet<Crossing> = of_one.iter().flat_map(|c| c.crosses.iter().copied()).collect();
+            let verb = words::direction(first.change);
+            let mark = match first.change {
+                Direction::Gain => Mark::Add,
+                Direction::Loss => Mark::Remove,
+            };
             let is_loud = mark == Mark::Add && !boundaries.is_empty();
             let crossed = loud(&boundaries).map(|words| format!(" [{words}]")).unwrap_or_default();
             let mut row = note(format!("{} {verb}{crossed}", first.who));
@@ -67,12 +71,12 @@ fn merged(changes: &[WireAccessChange], common: usize) -> Vec<String> {
 
 /// `read (s3:GetObject) on bucket/prefix*, except ..., if ..., by ...`.
 fn line(change: &WireAccessChange, places: &[&str], common: usize) -> String {
-    let mut text = change.what.clone();
+    let mut text = change.what.to_string();
     if !change.actions.is_empty() {
         text = format!("{text} ({})", some(&change.actions));
     }
-    text = match change.what.as_str() {
-        "unknown" => places.join(", "),
+    text = match change.what {
+        Group::Unknown => places.join(", "),
         _ => format!("{text} on {}", places.join(", ")),
     };
     for (word, list, join) in [("except", &change.except, ", "), ("if", &change.conditions, " and ")] {
@@ -94,18 +98,22 @@ fn some(actions: &[String]) -> String {
 }
 
 /// The boundaries that are crossed, each once and the loudest first.
-fn loud(crosses: &[String]) -> Option<String> {
-    let words: Vec<&str> = [("public", "PUBLIC"), ("account", "CROSSES ACCOUNTS"), ("cluster", "CROSSES CLUSTERS")]
-        .into_iter()
-        .filter(|(crossing, _)| crosses.iter().any(|c| c == crossing))
-        .map(|(_, word)| word)
-        .collect();
+fn loud(crosses: &BTreeSet<Crossing>) -> Option<String> {
+    let words: Vec<&str> = [
+        (Crossing::Public, "PUBLIC"),
+        (Crossing::Account, "CROSSES ACCOUNTS"),
+        (Crossing::Cluster, "CROSSES CLUSTERS"),
+    ]
+    .into_iter()
+    .filter(|(crossing, _)| crosses.contains(crossing))
+    .map(|(_, word)| word)
+    .collect();
     (!words.is_empty()).then(|| words.join(", "))
 }
 
 fn hop_row(hop: &Hop) -> Row {
     let mut notes: Vec<String> = hop.statement.iter().cloned().collect();
-    notes.extend(hop.mend.iter().map(|mend| format!("to fix: {mend}")));
+    notes.extend(hop.fix.iter().map(|fix| format!("to fix: {}", words::fix(fix))));
     Row { mark: if hop.holds { Mark::Good } else { Mark::Bad }, notes, ..note(hop.what.clone()) }
 }
 
@@ -191,18 +199,18 @@ fn chain_row(answer: &Answer, mark: Mark) -> Row {
 mod tests {
     use super::*;
 
-    fn change(who: &str, what: &str, place: &str, change: &str, crosses: &[&str]) -> WireAccessChange {
-        let action = if what == "read" { "s3:GetObject" } else { "s3:ListBucket" };
+    fn change(who: &str, what: Group, place: &str, change: Direction, crosses: &[Crossing]) -> WireAccessChange {
+        let action = if what == Group::Read { "s3:GetObject" } else { "s3:ListBucket" };
         WireAccessChange {
             who: who.into(),
-            what: what.into(),
+            what,
             actions: vec![action.into()],
             place: place.into(),
             except: Vec::new(),
             conditions: Vec::new(),
-            change: change.into(),
+            change,
             via: vec!["role r".into(), format!("statement `{what}` of access")],
-            crosses: crosses.iter().map(|c| (*c).to_owned()).collect(),
+            crosses: crosses.to_vec(),
         }
     }
 
@@ -215,10 +223,10 @@ mod tests {
     #[test]
     fn gains_and_losses_are_told_by_who() {
         let changes = [
-            change("service account n/a", "list", "b/x", "gain", &["account"]),
-            change("service account n/a", "list", "b/x/*", "gain", &["account"]),
-            change("service account n/a", "read", "b/x/*", "gain", &["account"]),
-            change("service account n/b", "read", "b/*", "loss", &[]),
+            change("service account n/a", Group::List, "b/x", Direction::Gain, &[Crossing::Account]),
+            change("service account n/a", Group::List, "b/x/*", Direction::Gain, &[Crossing::Account]),
+            change("service account n/a", Group::Read, "b/x/*", Direction::Gain, &[Crossing::Account]),
+            change("service account n/b", Group::Read, "b/*", Direction::Loss, &[]),
         ];
         assert_eq!(
             told(&changes),

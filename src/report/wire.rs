@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::access::AccessChange;
+use crate::access::{AccessChange, Crossing, Direction, Group};
 use crate::address::Scope;
 use crate::diagnostic::{Diagnostic, Severity, SourceRef};
 use crate::diff::{Drift, DriftClass};
@@ -110,8 +110,8 @@ pub struct WireStep {
 pub struct WireAccessChange {
     /// Who.
     pub who: String,
-    /// What the actions do: `read`, `list`, `write`, `delete`, `permissions`, `assume` or `unknown`.
-    pub what: String,
+    /// What the actions do.
+    pub what: Group,
     /// The actions behind.
     #[serde(default)]
     pub actions: Vec<String>,
@@ -124,12 +124,12 @@ pub struct WireAccessChange {
     /// What must hold besides.
     #[serde(default)]
     pub conditions: Vec<String>,
-    /// `gain` or `loss`.
-    pub change: String,
+    /// Whether access is gained or lost.
+    pub change: Direction,
     /// Through what.
     pub via: Vec<String>,
-    /// Which boundaries it crosses: `account`, `cluster`, `public`.
-    pub crosses: Vec<String>,
+    /// Which boundaries it crosses.
+    pub crosses: Vec<Crossing>,
 }
 
 /// A finding.
@@ -347,14 +347,14 @@ pub fn plan(plan: &Plan, planned: Planned<'_>) -> WirePlan {
 pub fn access_change(change: &AccessChange) -> WireAccessChange {
     WireAccessChange {
         who: change.who.clone(),
-        what: change.what.to_string(),
+        what: change.what,
         actions: change.actions.clone(),
         place: change.place.clone(),
         except: change.except.clone(),
         conditions: change.conditions.clone(),
-        change: change.change.to_string(),
+        change: change.change,
         via: change.via.clone(),
-        crosses: change.crosses.iter().map(ToString::to_string).collect(),
+        crosses: change.crosses.clone(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What types say in English. Nothing else depends on these texts.
 
-use crate::access::{Unread, Verdict};
+use crate::access::{Direction, Fix, Grant, Missing, Unread, Verdict};
 use crate::plan::Refusal;
 
 /// Why a plan cannot be applied, and what would allow it.
@@ -67,4 +67,72 @@ pub fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Unknown => "unknown",
         Verdict::Denied => "denied",
     }
+}
+
+/// Whether somebody gains or loses access.
+#[must_use]
+pub fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Gain => "gains",
+        Direction::Loss => "loses",
+    }
+}
+
+/// The smallest change that would let a denied request through.
+#[must_use]
+pub fn fix(fix: &Fix) -> String {
+    match fix {
+        Fix::GiveRole => {
+            "give it a role: an association (`identity: pod_identity`) or the annotation (`identity: irsa`)".to_owned()
+        }
+        Fix::CreateRole { role_arn } => format!("create role {role_arn}, or use another one"),
+        Fix::ReadCluster { cluster } => format!("let Bailiwick describe cluster {cluster}"),
+        Fix::CreateProvider { issuer, account } => {
+            format!("create the provider for {issuer} in account {account} (`oidc_provider: managed`)")
+        }
+        Fix::TrustSubject { provider, issuer, subject } => format!(
+            "trust {provider} with StringEquals `{issuer}:sub` = `{subject}` and `{issuer}:aud` = `sts.amazonaws.com`"
+        ),
+        Fix::TrustPodIdentity { role_arn } => {
+            format!("let {role_arn} trust the service pods.eks.amazonaws.com with sts:AssumeRole and sts:TagSession")
+        }
+        Fix::AllowTarget { role_arn, target } => {
+            format!("allow sts:AssumeRole and sts:TagSession on {target} to {role_arn}, and trust {role_arn} there")
+        }
+        Fix::NamePrincipals { bucket } => {
+            format!("name the principals in the policy of bucket {bucket} instead of everyone")
+        }
+        Fix::Narrow { statement: Some(statement) } => format!("narrow {statement} so that it leaves the request out"),
+        Fix::Narrow { statement: None } => "narrow the statement that denies it".to_owned(),
+        Fix::Allow { action, resource, missing, grant } => {
+            let places: Vec<String> = missing.iter().map(missing_in).collect();
+            let by_hand = format!("allow {action} on {resource} {}", places.join(", and "));
+            match grant {
+                Some(grant) => format!("add under `grants`: {}; or by hand, {by_hand}", self::grant(grant)),
+                None => by_hand,
+            }
+        }
+    }
+}
+
+fn missing_in(missing: &Missing) -> String {
+    match missing {
+        Missing::Resource { name, principal } => format!("to {principal} in {name}"),
+        Missing::Identity { caller } => format!("in the policies of {caller}"),
+        Missing::Boundary { caller } => format!("in the permissions boundary of {caller}"),
+    }
+}
+
+/// A grant as it is written in a spec.
+fn grant(grant: &Grant) -> String {
+    let Grant { to, bucket, prefix, action } = grant;
+    let access = match action.as_str() {
+        "s3:GetObject" => "read".to_owned(),
+        "s3:PutObject" => "write".to_owned(),
+        "s3:DeleteObject" => "delete".to_owned(),
+        "s3:ListBucket" => "list".to_owned(),
+        other => format!("{{ actions: [\"{other}\"] }}"),
+    };
+    let prefix = serde_json::Value::from(prefix.as_str());
+    format!("{{ to: {to}, bucket: {bucket}, prefix: {prefix}, access: {access} }}")
 }

@@ -152,7 +152,27 @@ fn a_denial_says_what_would_mend_it() {
     let output = run(&kserve(), &["can", "model-loader", "s3:GetObject", place, "--format", "json"]);
     let hops = json(&output)["answer"]["hops"].as_array().unwrap().clone();
     assert_eq!(
-        hops.last().unwrap()["mend"],
+        hops.last().unwrap()["fix"],
+        serde_json::json!({
+            "kind": "allow",
+            "action": "s3:GetObject",
+            "resource": "arn:aws:s3:::acme-model-weights-prod/other/model.bin",
+            "missing": [
+                {
+                    "policy": "resource",
+                    "name": "the policy of bucket acme-model-weights-prod",
+                    "principal": "arn:aws:iam::111111111111:role/kserve-model-loader-prod",
+                },
+                { "policy": "identity", "caller": "role kserve-model-loader-prod" },
+            ],
+            "grant": { "to": "model-loader", "bucket": "weights", "prefix": "other/", "action": "s3:GetObject" },
+        })
+    );
+    let output = run(&kserve(), &["can", "model-loader", "s3:GetObject", place]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let fix = text.split_once("to fix: ").map(|(_, fix)| fix.split_whitespace().collect::<Vec<_>>().join(" "));
+    assert_eq!(
+        fix.unwrap(),
         "add under `grants`: { to: model-loader, bucket: weights, prefix: \"other/\", access: read }; or by hand, \
          allow s3:GetObject on arn:aws:s3:::acme-model-weights-prod/other/model.bin \
          to arn:aws:iam::111111111111:role/kserve-model-loader-prod in the policy of bucket acme-model-weights-prod, \
