@@ -57,6 +57,30 @@ pub enum ApplyFormat {
     Json,
 }
 
+/// How to print a plan that was just made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// For a terminal.
+    Text,
+    /// For programs.
+    Json,
+    /// For a pull request.
+    Markdown,
+    /// The findings, for code scanning (SARIF 2.1.0).
+    Sarif,
+}
+
+/// How to print problems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProblemFormat {
+    /// For a terminal.
+    Text,
+    /// For programs.
+    Json,
+    /// For code scanning (SARIF 2.1.0).
+    Sarif,
+}
+
 /// How to print a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum GraphFormat {
@@ -79,6 +103,8 @@ pub enum Schema {
     State,
     /// Of `drift --format json`.
     Drift,
+    /// Of `validate --format json`.
+    Problems,
 }
 
 /// From which class of drift on the exit code tells it.
@@ -102,8 +128,8 @@ pub enum Command {
     /// Check the spec without looking anywhere.
     Validate {
         /// How to print problems.
-        #[arg(long, value_enum, default_value_t = ApplyFormat::Text)]
-        format: ApplyFormat,
+        #[arg(long, value_enum, default_value_t = ProblemFormat::Text)]
+        format: ProblemFormat,
     },
     /// Show what apply would do.
     Plan {
@@ -111,8 +137,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
         /// How to print it.
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+        format: PlanFormat,
         /// Exit with 2 if there is something to do.
         #[arg(long)]
         detailed_exitcode: bool,

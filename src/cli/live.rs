@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::args::{Allow, AllowedCode, ApplyFormat, Args, Class, Command, Format, StateCommand};
+use super::args::{Allow, AllowedCode, ApplyFormat, Args, Class, Command, Format, PlanFormat, StateCommand};
 use super::offline::plan_file;
-use super::project::{Compiled, Known, Project, forbidding};
+use super::project::{Checked, Compiled, Known, Project, forbidding};
 use super::state::{Meanwhile, block_on, home, known, lock_info, locked};
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now, today};
@@ -35,13 +35,6 @@ use crate::spec::{BackendSpec, Spec};
 use crate::state::State;
 
 pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environment) -> Ended {
-    let project = Project::open(ui, &args.file, args.state.as_deref())?;
-    let spec = match command {
-        Command::Destroy { .. } => project.spec.emptied(),
-        _ => project.spec.clone(),
-    };
-    let session = super::state::session(&project, environment);
-    let register = provider::live();
     let named = match command {
         Command::Plan { allow, .. } | Command::Apply { allow, .. } | Command::Destroy { allow, .. } => &allow.codes[..],
         _ => &[],
@@ -50,6 +43,21 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
         ui.tell(&format!("warning: `--allow {written}` is a retired code: write `{code}`"));
     }
     let allowed: Vec<Code> = named.iter().map(|a| a.code).collect();
+    if matches!(command, Command::Plan { format: PlanFormat::Sarif, .. }) {
+        let checked = Checked::of(&args.file, &today());
+        let wrong = forbidding(&checked.problems, &allowed);
+        if wrong > 0 {
+            ui.sarif(&checked.problems);
+            return Err(Failure::told(wrong));
+        }
+    }
+    let project = Project::open(ui, &args.file, args.state.as_deref())?;
+    let spec = match command {
+        Command::Destroy { .. } => project.spec.emptied(),
+        _ => project.spec.clone(),
+    };
+    let session = super::state::session(&project, environment);
+    let register = provider::live();
     let partial = match command {
         Command::Apply { allow, .. } | Command::Destroy { allow, .. } => allow.partial,
         _ => false,
@@ -153,7 +161,16 @@ impl Work<'_> {
                 if *refresh_only {
                     let planned =
                         self.look(&*self.backend().await?, &self.guard_of(allow, false)?, &BTreeSet::new()).await?;
-                    return self.tell_drift(&planned.drift, &planned.findings, *format);
+                    let format = match format {
+                        PlanFormat::Text => Format::Text,
+                        PlanFormat::Json => Format::Json,
+                        PlanFormat::Markdown => Format::Markdown,
+                        PlanFormat::Sarif => {
+                            self.ui.sarif(&planned.findings);
+                            return Ok(Exit::Ok);
+                        }
+                    };
+                    return self.tell_drift(&planned.drift, &planned.findings, format);
                 }
                 self.plan(out.as_deref(), *format, *detailed_exitcode, target, allow).await
             }
@@ -320,7 +337,7 @@ impl Work<'_> {
     async fn plan(
         &self,
         out: Option<&Path>,
-        format: Format,
+        format: PlanFormat,
         detailed: bool,
         target: &[String],
         allow: &Allow,
@@ -342,16 +359,17 @@ impl Work<'_> {
             _ => Ok(()),
         };
         let report = || self.report(&published, out.filter(|_| applicable.is_ok() && saved.is_ok()));
-        self.ui.result(&match format {
-            Format::Json => {
+        match format {
+            PlanFormat::Json => {
                 // What stands at the end of a report is told beside it.
                 let hint = words::lost(&published.project, &published.lost);
                 hint.into_iter().chain(self.notes()).for_each(|line| self.ui.tell(&line));
-                render::json(&document()?)
+                self.ui.result(&render::json(&document()?));
             }
-            Format::Text => render::terminal(&report(), self.ui.palette()),
-            Format::Markdown => render::markdown(&report()),
-        });
+            PlanFormat::Text => self.ui.result(&render::terminal(&report(), self.ui.palette())),
+            PlanFormat::Markdown => self.ui.result(&render::markdown(&report())),
+            PlanFormat::Sarif => self.ui.sarif(&planned.findings),
+        }
         applicable?;
         saved?;
         Ok(if detailed && !planned.plan.is_empty() { Exit::Differs } else { Exit::Ok })

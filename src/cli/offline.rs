@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::args::{ApplyFormat, Args, Format, GraphFormat, Schema};
-use super::project::{Known, Project, forbidding};
+use super::args::{Args, Format, GraphFormat, ProblemFormat, Schema};
+use super::project::{Checked, Known, Project, forbidding};
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, state, today};
 use crate::access::World;
@@ -16,37 +16,41 @@ use crate::report::{self, wire};
 use crate::spec::{Facts, Spec};
 use crate::state::State;
 
-pub(super) fn validate(ui: &Ui, args: &Args, format: ApplyFormat) -> Ended {
-    let project = Project::open(ui, &args.file, args.state.as_deref())?;
-    let (compiled, findings) = project.check_offline(ui, &today())?;
-    let wrong = forbidding(&findings, &[]);
-    match format {
-        ApplyFormat::Json => {
-            let findings: Vec<_> = findings.iter().map(wire::finding).collect();
-            let text = serde_json::json!({ "project": project.spec.project, "resources": compiled.desired.resources.len(), "findings": findings });
-            ui.result(&render::json(&text));
-        }
-        ApplyFormat::Text => {
-            let (problems, others): (Vec<_>, Vec<_>) = findings.into_iter().partition(Diagnostic::forbids);
-            if !problems.is_empty() {
-                ui.problems(&problems, &project.files);
-            }
-            let others: Vec<_> = others.iter().map(wire::finding).collect();
-            let (resources, grants) = (compiled.desired.resources.len(), compiled.chains.all().len());
-            let judged = match wrong {
-                0 => "sound".to_owned(),
-                1 => "1 error".to_owned(),
-                n => format!("{n} errors"),
-            };
-            let report = report::Report {
-                headline: format!("{}: {judged}, {resources} resources, {grants} grants", project.spec.project),
-                sections: report::findings_section(&others, ui.verbose()).into_iter().collect(),
-                footer: Vec::new(),
-            };
-            ui.result(&render::terminal(&report, ui.palette()));
-        }
+pub(super) fn validate(ui: &Ui, args: &Args, format: ProblemFormat) -> Ended {
+    if format == ProblemFormat::Text {
+        return validate_for_people(ui, args);
+    }
+    let checked = Checked::of(&args.file, &today());
+    let wrong = forbidding(&checked.problems, &[]);
+    if format == ProblemFormat::Sarif {
+        ui.sarif(&checked.problems);
+    } else {
+        ui.result(&render::json(&checked.published()));
     }
     Ok(if wrong > 0 { Exit::Error } else { Exit::Ok })
+}
+
+fn validate_for_people(ui: &Ui, args: &Args) -> Ended {
+    let project = Project::open(ui, &args.file, args.state.as_deref())?;
+    let (compiled, findings) = project.check_offline(ui, &today())?;
+    let (problems, others): (Vec<_>, Vec<_>) = findings.into_iter().partition(Diagnostic::forbids);
+    if !problems.is_empty() {
+        ui.problems(&problems, &project.files);
+    }
+    let others: Vec<_> = others.iter().map(wire::finding).collect();
+    let (resources, grants) = (compiled.desired.resources.len(), compiled.chains.all().len());
+    let judged = match problems.len() {
+        0 => "sound".to_owned(),
+        1 => "1 error".to_owned(),
+        n => format!("{n} errors"),
+    };
+    let report = report::Report {
+        headline: format!("{}: {judged}, {resources} resources, {grants} grants", project.spec.project),
+        sections: report::findings_section(&others, ui.verbose()).into_iter().collect(),
+        footer: Vec::new(),
+    };
+    ui.result(&render::terminal(&report, ui.palette()));
+    Ok(if problems.is_empty() { Exit::Ok } else { Exit::Error })
 }
 
 /// The world that the spec alone would make.
@@ -146,6 +150,7 @@ pub fn schema_of(schema: Schema) -> serde_json::Value {
         Schema::Plan => schemars::schema_for!(wire::WirePlan).to_value(),
         Schema::State => schemars::schema_for!(State).to_value(),
         Schema::Drift => schemars::schema_for!(wire::WireDrift).to_value(),
+        Schema::Problems => schemars::schema_for!(wire::WireProblems).to_value(),
     }
 }
 

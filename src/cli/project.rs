@@ -12,8 +12,9 @@ use crate::address::Address;
 use crate::backend::{Stored, Version};
 use crate::check::{self, Lints};
 use crate::desired::{self, Desired};
-use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::provider;
+use crate::report::wire;
 use crate::spec::node::MAX_FILE_BYTES;
 use crate::spec::{Facts, SourceFile, Spec, load};
 use crate::state::{Entry, Lineage, State, fold};
@@ -43,20 +44,13 @@ pub struct Compiled {
 impl Project {
     /// Reads the spec's files and tells every problem.
     pub fn open(ui: &Ui, given: &[PathBuf], state: Option<&Path>) -> Result<Self, Failure> {
-        let default = [PathBuf::from(DEFAULT_FILE)];
-        let given = if given.is_empty() { &default[..] } else { given };
-        let (files, mut problems) = read_files(given);
-        let (spec, found) = load(&files);
-        problems.extend(found);
-        let wrong = |problems: &[Diagnostic]| problems.iter().filter(|p| p.severity == Severity::Error).count();
-        if let Some(spec) = spec.as_ref().filter(|_| wrong(&problems) > 0) {
-            problems.extend(over_quota(spec));
-        }
+        let Loaded { files, spec, problems } = Loaded::from(given);
         if !problems.is_empty() {
             ui.problems(&problems, &files);
         }
-        if wrong(&problems) > 0 {
-            return Err(Failure::told(wrong(&problems)));
+        let wrong = problems.iter().filter(|p| p.forbids()).count();
+        if wrong > 0 {
+            return Err(Failure::told(wrong));
         }
         let spec = spec.ok_or_else(|| Failure::told(0))?;
         if let (Some(backend), Some(_)) = (&spec.backend, state) {
@@ -64,7 +58,7 @@ impl Project {
                 "the spec keeps its state in {backend}: omit --state, or remove `backend` from the spec"
             )));
         }
-        let beside = given.first().map_or(Path::new(""), |first| {
+        let beside = or_default(given).first().map_or(Path::new(""), |first| {
             if first.is_dir() { first.as_path() } else { first.parent().unwrap_or(Path::new("")) }
         });
         let state_folder = state.map_or_else(|| beside.join("state"), Path::to_path_buf);
@@ -73,15 +67,10 @@ impl Project {
 
     /// Compiles with facts. Problems and unaccepted errors among the findings are told.
     pub fn compile(&self, ui: &Ui, spec: &Spec, facts: &Facts) -> Result<Compiled, Failure> {
-        let chains = access::lower(spec);
-        let (desired, mut problems) = desired::build(spec, facts, &chains, &provider::kinds());
-        problems.extend(cycle(&desired));
-        if !problems.is_empty() {
-            problems.sort_by(|a, b| a.source.cmp(&b.source));
+        compiled(spec, facts).map_err(|problems| {
             ui.problems(&problems, &self.files);
-            return Err(Failure::told(problems.len()));
-        }
-        Ok(Compiled { chains, desired })
+            Failure::told(problems.len())
+        })
     }
 
     /// Everything that should exist, whatever problems there are.
@@ -95,18 +84,89 @@ impl Project {
     pub fn check_offline(&self, ui: &Ui, today: &str) -> Result<(Compiled, Vec<Diagnostic>), Failure> {
         let facts = Facts::placeholders(&self.spec);
         let compiled = self.compile(ui, &self.spec, &facts)?;
-        let context = check::Context {
-            spec: &self.spec,
-            facts: &facts,
-            chains: &compiled.chains,
-            desired: &compiled.desired,
-            snapshot: None,
-            lints: &self.lints,
-            kinds: &provider::kinds(),
-        };
-        let mut findings = check::unknown_places(&self.spec, &compiled.desired);
-        findings.extend(check::run(&context, today));
+        let findings = judged(&self.spec, &facts, &compiled, &self.lints, today);
         Ok((compiled, findings))
+    }
+}
+
+fn compiled(spec: &Spec, facts: &Facts) -> Result<Compiled, Vec<Diagnostic>> {
+    let chains = access::lower(spec);
+    let (desired, mut problems) = desired::build(spec, facts, &chains, &provider::kinds());
+    problems.extend(cycle(&desired));
+    problems.sort_by(|a, b| a.source.cmp(&b.source));
+    if problems.is_empty() { Ok(Compiled { chains, desired }) } else { Err(problems) }
+}
+
+/// The findings about a compiled spec, as far as they need no look.
+fn judged(spec: &Spec, facts: &Facts, compiled: &Compiled, lints: &Lints, today: &str) -> Vec<Diagnostic> {
+    let Compiled { chains, desired } = compiled;
+    let context = check::Context { spec, facts, chains, desired, snapshot: None, lints, kinds: &provider::kinds() };
+    let mut findings = check::unknown_places(spec, desired);
+    findings.extend(check::run(&context, today));
+    findings
+}
+
+/// The files of a spec, and what loading them gave.
+struct Loaded {
+    files: Vec<SourceFile>,
+    spec: Option<Spec>,
+    problems: Vec<Diagnostic>,
+}
+
+impl Loaded {
+    fn from(given: &[PathBuf]) -> Self {
+        let (files, mut problems) = read_files(or_default(given));
+        let (spec, found) = load(&files);
+        problems.extend(found);
+        if let Some(spec) = spec.as_ref().filter(|_| problems.iter().any(Diagnostic::forbids)) {
+            problems.extend(over_quota(spec));
+        }
+        Self { files, spec, problems }
+    }
+}
+
+fn or_default(given: &[PathBuf]) -> &[PathBuf] {
+    static DEFAULT: std::sync::LazyLock<[PathBuf; 1]> = std::sync::LazyLock::new(|| [PathBuf::from(DEFAULT_FILE)]);
+    if given.is_empty() { &*DEFAULT } else { given }
+}
+
+/// Everything that can be found wrong with a spec offline.
+pub struct Checked {
+    /// The project, if the spec tells it.
+    pub project: Option<String>,
+    /// The number of resources and grants, if the spec compiles.
+    pub counts: Option<(usize, usize)>,
+    /// Problems and findings.
+    pub problems: Vec<Diagnostic>,
+}
+
+impl Checked {
+    /// Checks the spec of some files. `today` decides which acceptances still hold.
+    #[must_use]
+    pub fn of(given: &[PathBuf], today: &str) -> Self {
+        let Loaded { spec, mut problems, .. } = Loaded::from(given);
+        let Some(spec) = spec else { return Self { project: None, counts: None, problems } };
+        let mut counts = None;
+        if !problems.iter().any(Diagnostic::forbids) {
+            let facts = Facts::placeholders(&spec);
+            match compiled(&spec, &facts) {
+                Ok(compiled) => {
+                    counts = Some((compiled.desired.resources.len(), compiled.chains.all().len()));
+                    problems.extend(judged(&spec, &facts, &compiled, &Lints::default(), today));
+                }
+                Err(found) => problems.extend(found),
+            }
+        }
+        // A spec without a project has a stand-in that no text holds.
+        let project = Some(spec.project).filter(|name| !name.chars().any(char::is_control));
+        Self { project, counts, problems }
+    }
+
+    /// The published form.
+    #[must_use]
+    pub fn published(self) -> wire::WireProblems {
+        let (resources, grants) = self.counts.unzip();
+        wire::WireProblems { project: self.project, resources, grants, ..wire::problems(&self.problems) }
     }
 }
 

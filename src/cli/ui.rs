@@ -120,6 +120,12 @@ impl Ui {
         }
     }
 
+    /// Problems as a SARIF result, with files named relative to the current folder.
+    pub fn sarif(&self, problems: &[Diagnostic]) {
+        let here = std::env::current_dir().ok();
+        self.result(&render::sarif(problems, here.as_deref()));
+    }
+
     /// Whether a result could not be written.
     #[must_use]
     pub fn lost(&self) -> bool {

@@ -4,12 +4,14 @@ mod codes;
 mod excerpt;
 mod graph;
 mod markdown;
+mod sarif;
 mod terminal;
 
 pub use codes::codes_page;
 pub use excerpt::diagnostics;
 pub use graph::{dot, mermaid};
 pub use markdown::markdown;
+pub use sarif::sarif;
 pub use terminal::{Palette, terminal};
 
 use std::fmt::Write as _;

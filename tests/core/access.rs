@@ -44,7 +44,7 @@ fn what_is_made_from_grants_gives_no_finding_to_act_on() {
         let files: Vec<PathBuf> = files.iter().map(|name| example(name)).collect();
         let output = run(&files, &["validate", "--format", "json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let told: Vec<String> = json(&output)["findings"]
+        let told: Vec<String> = json(&output)["problems"]
             .as_array()
             .unwrap()
             .iter()
@@ -83,10 +83,10 @@ fn a_trust_without_subject_fails_validation_at_its_place() {
     let file = written(GUIDE);
     let output = run(&[file.path().to_owned()], &["validate", "--format", "json"]);
     assert_eq!(output.status.code(), Some(1));
-    let findings = json(&output)["findings"].clone();
+    let findings = json(&output)["problems"].clone();
     assert_eq!(findings[0]["code"], "trust-oidc-no-sub");
     assert_eq!(findings[0]["severity"], "error");
-    assert_eq!((&findings[0]["source"]["line"], &findings[0]["source"]["column"]), (&17.into(), &15.into()));
+    assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&17.into(), &15.into()));
     let accepted = format!(
         "{GUIDE}accept: [ {{ code: trust-oidc-no-sub, at: roles.loader, reason: \"to be mended\", until: 2999-12-31 }} ]\n"
     );

@@ -10,10 +10,11 @@ use clap::{Args, Subcommand};
 
 use self::kinds::{Kind, kind_of, unit};
 use self::stream::{Decided, NamedPolicy, Policies, Question, answer_all};
-use super::args::ApplyFormat as Format;
+use super::args::{ApplyFormat as Format, ProblemFormat};
 use super::ui::Ui;
 use super::{Ended, Exit, Failure};
 use crate::access;
+use crate::diagnostic::{Diagnostic, SourceRef};
 use crate::iam::{
     Context, Effect, Finding, Outcome, ParseError, Policy, Request, Severity, Statement, Subject, Value, equivalent,
     evaluate, lint, measure_text, validate,
@@ -82,8 +83,8 @@ pub struct Check {
     #[arg(long, value_name = "NAME")]
     bucket: Option<String>,
     /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ProblemFormat::Text)]
+    format: ProblemFormat,
 }
 
 /// What to compare.
@@ -267,8 +268,9 @@ fn run_check(ui: &Ui, check: &Check) -> Ended {
         });
     }
     match check.format {
-        Format::Text => ui.result(&render::terminal(&checked_report(&documents), ui.palette())),
-        Format::Json => {
+        ProblemFormat::Sarif => ui.sarif(&documents.iter().flat_map(diagnostics).collect::<Vec<_>>()),
+        ProblemFormat::Text => ui.result(&render::terminal(&checked_report(&documents), ui.palette())),
+        ProblemFormat::Json => {
             let files: Vec<_> = documents.iter().map(checked_json).collect();
             ui.result(&crate::render::json(&serde_json::json!({ "format_version": "1.0", "files": files })));
         }
@@ -281,6 +283,23 @@ fn run_check(ui: &Ui, check: &Check) -> Ended {
         Exit::Differs
     } else {
         Exit::Ok
+    })
+}
+
+/// The findings in a document as problems of its file.
+fn diagnostics(document: &Checked) -> impl Iterator<Item = Diagnostic> + '_ {
+    document.findings.iter().map(|finding| {
+        let detail = if finding.detail.is_empty() { String::new() } else { format!(": {}", finding.detail) };
+        let statement = match (&finding.sid, finding.statement) {
+            (Some(sid), _) => format!(" (statement `{sid}`)"),
+            (None, Some(number)) => format!(" (statement {number})"),
+            (None, None) => String::new(),
+        };
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let (line, column) = finding.place.map_or((1, 1), |(line, column)| (number(line), number(column)));
+        Diagnostic::new(finding.check.into(), format!("{}{detail}{statement}", finding.check.meaning()))
+            .at(Some(SourceRef::start(document.file.as_str().into(), line, column)))
+            .help(finding.check.hint())
     })
 }
 

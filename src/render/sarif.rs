@@ -1,0 +1,207 @@
+//! Problems as SARIF 2.1.0, for code scanning on forges and in editors.
+//!
+//! Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0".
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::codes::sentence;
+use super::{inert, json as text_of};
+use crate::diagnostic::{Code, Diagnostic, Severity, SourceRef};
+
+const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
+
+/// Problems as one run. Files below `root` are named relative to it.
+#[must_use]
+pub fn sarif(problems: &[Diagnostic], root: Option<&Path>) -> String {
+    let used: BTreeSet<Code> = problems.iter().map(|p| p.code).collect();
+    let used: Vec<Code> = used.into_iter().collect();
+    let rules: Vec<Value> = used.iter().map(|code| rule(*code)).collect();
+    let results: Vec<Value> = problems.iter().map(|p| result(p, &used, root)).collect();
+    text_of(&json!({
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": {
+                "name": "Bailiwick",
+                "version": env!("CARGO_PKG_VERSION"),
+                "rules": rules,
+            } },
+            "columnKind": "unicodeCodePoints",
+            "results": results,
+        }],
+    }))
+}
+
+fn rule(code: Code) -> Value {
+    json!({
+        "id": code.as_str(),
+        "shortDescription": { "text": message(code.title()) },
+        "fullDescription": { "text": message(&sentence(code.meaning())) },
+        "help": { "text": message(&sentence(code.fix())) },
+        "defaultConfiguration": { "level": level(code.severity()) },
+    })
+}
+
+fn level(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "note",
+    }
+}
+
+fn result(problem: &Diagnostic, rules: &[Code], root: Option<&Path>) -> Value {
+    let help = problem.help.as_ref().map(|help| format!("\nhelp: {help}")).unwrap_or_default();
+    let mut location = serde_json::Map::new();
+    if let Some(source) = &problem.source {
+        location.insert("physicalLocation".into(), physical(source, root));
+    }
+    if let Some(address) = &problem.address {
+        let name = inert(&address.to_string());
+        location.insert("logicalLocations".into(), json!([{ "fullyQualifiedName": name, "kind": "resource" }]));
+    }
+    let locations: Vec<_> = Some(location).into_iter().filter(|location| !location.is_empty()).collect();
+    // Without any, a viewer cannot tell "not suppressed" from "not known".
+    let suppressions = match &problem.accepted {
+        Some(why) => json!([{ "kind": "inSource", "status": "accepted", "justification": message(why) }]),
+        None => json!([]),
+    };
+    json!({
+        "ruleId": problem.code.as_str(),
+        "ruleIndex": rules.iter().position(|code| *code == problem.code),
+        "level": level(problem.severity),
+        "message": { "text": message(&format!("{}{help}", problem.message)) },
+        "locations": locations,
+        "suppressions": suppressions,
+    })
+}
+
+fn physical(source: &SourceRef, root: Option<&Path>) -> Value {
+    let mut region = serde_json::Map::new();
+    region.insert("startLine".into(), source.line.max(1).into());
+    region.insert("startColumn".into(), source.column.max(1).into());
+    if source.end > (source.line, source.column) {
+        region.insert("endLine".into(), source.end.0.into());
+        region.insert("endColumn".into(), source.end.1.into());
+    }
+    json!({ "artifactLocation": { "uri": uri(&source.file, root) }, "region": region })
+}
+
+/// A file's name as a URI reference, relative to `root` where it is below.
+///
+/// Source: RFC 3986, sections 2.1, 3.3 and 4.2.
+fn uri(file: &str, root: Option<&Path>) -> String {
+    let path = Path::new(file);
+    let below = root.and_then(|root| path.strip_prefix(root).ok()).unwrap_or(path);
+    let below = below.strip_prefix(".").unwrap_or(below);
+    let mut uri = if below.is_absolute() { "file://".to_owned() } else { String::new() };
+    for byte in below.to_string_lossy().bytes() {
+        // A colon in the first segment would be read as a scheme.
+        if byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=@".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            let _ = write!(uri, "%{byte:02X}");
+        }
+    }
+    uri
+}
+
+/// Text in which no character does anything, and nothing is an embedded link (SARIF, section 3.11.6).
+fn message(text: &str) -> String {
+    let text = inert(text);
+    if text.contains("](") { text.replace('[', "\\[").replace(']', "\\]") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(problems: &[Diagnostic], root: &str) -> Value {
+        serde_json::from_str(&sarif(problems, Some(Path::new(root)))).unwrap()
+    }
+
+    #[test]
+    fn a_result_names_its_rule_its_place_and_why_it_is_accepted() {
+        let mut accepted = Diagnostic::new(Code::PrefixWithoutSlash, "the prefix `m` also covers `m2`")
+            .at(Some(SourceRef {
+                file: "/work tree/specs/a b.yaml".into(),
+                line: 3,
+                column: 5,
+                end: (3, 9),
+                span: (0, 4),
+            }))
+            .about(&"aws.iam.role.loader".parse().unwrap())
+            .help("write `m/`");
+        accepted.accepted = Some("one folder".into());
+        let plain = Diagnostic::new(Code::YamlSyntax, "x").at(Some(SourceRef::start("./s.yaml".into(), 1, 2)));
+        let log = parsed(&[plain, accepted, Diagnostic::new(Code::UnreadableFile, "gone")], "/work tree");
+        assert_eq!((&log["version"], &log["runs"][0]["columnKind"]), (&json!("2.1.0"), &json!("unicodeCodePoints")));
+        let rules: Vec<&str> = log["runs"][0]["tool"]["driver"]["rules"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|rule| rule["id"].as_str().unwrap())
+            .collect();
+        assert_eq!(rules, ["unreadable-file", "yaml-syntax", "prefix-without-slash"]);
+        assert_eq!(
+            log["runs"][0]["tool"]["driver"]["rules"][1],
+            json!({
+                "id": "yaml-syntax",
+                "shortDescription": { "text": "Invalid YAML" },
+                "fullDescription": { "text": sentence(Code::YamlSyntax.meaning()) },
+                "help": { "text": sentence(Code::YamlSyntax.fix()) },
+                "defaultConfiguration": { "level": "error" },
+            })
+        );
+        assert_eq!(
+            log["runs"][0]["results"],
+            json!([
+                {
+                    "ruleId": "yaml-syntax", "ruleIndex": 1, "level": "error", "message": { "text": "x" },
+                    "locations": [{ "physicalLocation": {
+                        "artifactLocation": { "uri": "s.yaml" }, "region": { "startLine": 1, "startColumn": 2 },
+                    } }],
+                    "suppressions": [],
+                },
+                {
+                    "ruleId": "prefix-without-slash", "ruleIndex": 2, "level": "warning",
+                    "message": { "text": "the prefix `m` also covers `m2`\nhelp: write `m/`" },
+                    "locations": [{
+                        "physicalLocation": {
+                            "artifactLocation": { "uri": "specs/a%20b.yaml" },
+                            "region": { "startLine": 3, "startColumn": 5, "endLine": 3, "endColumn": 9 },
+                        },
+                        "logicalLocations": [{ "fullyQualifiedName": "aws.iam.role.loader", "kind": "resource" }],
+                    }],
+                    "suppressions": [{ "kind": "inSource", "status": "accepted", "justification": "one folder" }],
+                },
+                {
+                    "ruleId": "unreadable-file", "ruleIndex": 0, "level": "error", "message": { "text": "gone" },
+                    "locations": [], "suppressions": [],
+                },
+            ])
+        );
+    }
+
+    #[test]
+    fn hostile_text_is_inert_in_sarif() {
+        let hostile = "a\u{1b}[31m\u{202e}b [x](http://evil)\u{9b}";
+        let mut problem = Diagnostic::new(Code::WrongValue, hostile).help(hostile).at(Some(SourceRef::start(
+            "a\u{202e}\n:b.yaml".into(),
+            1,
+            1,
+        )));
+        problem.accepted = Some(hostile.into());
+        let text = sarif(std::slice::from_ref(&problem), None);
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{text}");
+        let result = &parsed(&[problem], "/")["runs"][0]["results"][0];
+        let shown = r"a\u{1b}\[31m\u{202e}b \[x\](http://evil)\u{9b}";
+        assert_eq!(result["message"]["text"], format!("{shown}\nhelp: {shown}"));
+        let uri = &result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+        assert_eq!(uri, "a%E2%80%AE%0A%3Ab.yaml");
+    }
+}
