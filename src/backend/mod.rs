@@ -4,7 +4,7 @@ mod file;
 mod lease;
 mod memory;
 mod objects;
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod s3;
 
 use std::fmt;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use file::FileBackend;
 pub use memory::MemoryObjects;
 pub use objects::{Condition, Object, ObjectBackend, Objects, Settings};
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 pub use s3::S3Objects;
 
 use crate::state::{Entry, Journal, JournalError, State, StateError};

@@ -1,13 +1,10 @@
 //! Arguments, prompts, exit codes, streams: the only place that prints or reads the environment.
-#![cfg_attr(
-    not(all(feature = "aws", feature = "kubernetes")),
-    expect(dead_code, reason = "only plan, apply and drift use parts of it")
-)]
+#![cfg_attr(not(feature = "cloud"), expect(dead_code, reason = "only plan, apply and drift use parts of it"))]
 
 mod access;
 mod args;
 mod init;
-#[cfg(all(feature = "aws", feature = "kubernetes"))]
+#[cfg(feature = "cloud")]
 mod live;
 mod offline;
 mod policy;
@@ -122,9 +119,9 @@ fn run(ui: &Ui, args: &Args, environment: &Environment) -> Ended {
             ui.result(&String::from_utf8_lossy(&text));
             Ok(Exit::Ok)
         }
-        #[cfg(all(feature = "aws", feature = "kubernetes"))]
+        #[cfg(feature = "cloud")]
         live => live::run(ui, args, live, environment),
-        #[cfg(not(all(feature = "aws", feature = "kubernetes")))]
+        #[cfg(not(feature = "cloud"))]
         _ => Err(Failure::new("this build has no AWS and Kubernetes support: it can validate, graph and show")),
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn home(ui: &Ui, project: &Project, session: &Session) -> Resul
     }
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 async fn bucket(
     project: &Project,
     session: &Session,
@@ -45,7 +45,7 @@ async fn bucket(
     Ok(Box::new(ObjectBackend::new(Arc::new(objects), &project.spec.project, settings)))
 }
 
-#[cfg(not(feature = "aws"))]
+#[cfg(not(feature = "cloud"))]
 #[expect(clippy::unused_async, reason = "has the signature of the function in builds with clients")]
 async fn bucket(
     _project: &Project,

@@ -14,7 +14,7 @@ pub use execute::Executed;
 use crate::access::Chains;
 use crate::address::{Address, Scope};
 use crate::desired::{self, Desired};
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::diff::{self, Diff};
@@ -25,7 +25,7 @@ use crate::live::{AnyLive, Fields, Observed, ReadError, Target};
 use crate::plan::{self, Plan, PlanError};
 use crate::session::{Session, SessionError};
 use crate::snapshot::{Seen, Snapshot};
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 use crate::spec::{Encryption, Identity};
 use crate::spec::{Facts, Spec};
 use crate::state::State;
@@ -94,7 +94,7 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// Every account whose caller is somebody else or unknown.
-    #[cfg(feature = "aws")]
+    #[cfg(feature = "cloud")]
     pub async fn identify(&self) -> Result<(), Vec<SessionError>> {
         let checks = self.session.accounts().map(|account| self.session.identify(account));
         let failed: Vec<_> = futures_util::future::join_all(checks).await.into_iter().filter_map(Result::err).collect();
@@ -105,7 +105,7 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// Everything that could not be read, and keys that should exist and do not.
-    #[cfg(feature = "aws")]
+    #[cfg(feature = "cloud")]
     pub async fn facts(&self, spec: &Spec) -> Result<Facts, Vec<Diagnostic>> {
         let clusters: BTreeSet<&String> =
             spec.service_accounts.values().filter(|s| s.identity(spec) == Identity::Irsa).map(|s| &s.cluster).collect();

@@ -2,7 +2,7 @@
 
 mod aws;
 mod kubernetes;
-#[cfg(all(test, any(feature = "aws", feature = "kubernetes")))]
+#[cfg(all(test, feature = "cloud"))]
 mod recorded;
 #[cfg(test)]
 mod tests;
@@ -14,7 +14,7 @@ pub use aws::STATE_BUCKET;
 use std::collections::BTreeMap;
 
 use crate::kind::{AnyKind, Erased, Kinds};
-#[cfg(all(feature = "aws", feature = "kubernetes"))]
+#[cfg(feature = "cloud")]
 use crate::live::AnyLive;
 use crate::spec::Spec;
 
@@ -29,7 +29,7 @@ macro_rules! register {
         }
 
         /// Both halves of all kinds.
-        #[cfg(all(feature = "aws", feature = "kubernetes"))]
+        #[cfg(feature = "cloud")]
         #[must_use]
         pub fn live() -> Vec<Box<dyn AnyLive>> {
             vec![$(Box::new(Erased::<$kind>::NEW)),*]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 use crate::address::{AccountId, Region, Scope};
 use crate::session::{Environment, Session};
 use crate::spec::{SourceFile, load};
@@ -37,7 +37,7 @@ pub(super) struct Recorded {
 }
 
 /// The scope that the server stands for.
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 pub(super) fn scope() -> Scope {
     Scope::account("a", AccountId("111111111111".into()), Region("us-east-1".into()))
 }
@@ -101,7 +101,7 @@ impl Recorded {
     }
 
     /// A session whose only cluster, `prod`, is this server.
-    #[cfg(feature = "kubernetes")]
+    #[cfg(feature = "cloud")]
     pub(super) fn cluster_session(&self) -> Session {
         self.session().with_cluster("prod", &format!("http://127.0.0.1:{}", self.port))
     }

@@ -156,7 +156,6 @@ impl Session {
     }
 
     /// The shared configuration of an account, for signing outside a client.
-    #[cfg(feature = "kubernetes")]
     pub(super) async fn sdk_config(&self, scope: &Scope) -> Result<SdkConfig, SessionError> {
         match scope.as_aws() {
             Some(aws) => Ok(self.account(aws.account).await?.config),

@@ -79,14 +79,7 @@ impl Session {
         }
     }
 
-    #[cfg(not(feature = "aws"))]
-    async fn eks_config(&self, cluster: &str) -> Result<Config, SessionError> {
-        let _ = cluster;
-        Err(SessionError::NotBuilt("AWS"))
-    }
-
     /// The endpoint and certificate that EKS tells, and a token made in process.
-    #[cfg(feature = "aws")]
     async fn eks_config(&self, cluster: &str) -> Result<Config, SessionError> {
         use base64::Engine as _;
         let failed = |why: String| SessionError::Cluster { cluster: cluster.to_owned(), why };
@@ -115,7 +108,6 @@ impl Session {
 }
 
 /// The DER certificates of a PEM text (RFC 7468).
-#[cfg(feature = "aws")]
 fn certificates(pem: &[u8]) -> Vec<Vec<u8>> {
     use base64::Engine as _;
     String::from_utf8_lossy(pem)

@@ -3,34 +3,34 @@
 //! The first thing that happens in any account is a look at the caller's identity. A client for an account whose
 //! caller is somebody else is never handed out, so that nothing can be read or written in the wrong account.
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod answers;
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod aws;
-#[cfg(all(feature = "aws", feature = "kubernetes"))]
+#[cfg(feature = "cloud")]
 mod eks_token;
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod facts;
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod iam_index;
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "cloud")]
 mod kubernetes;
 mod pace;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-#[cfg(any(feature = "aws", feature = "kubernetes"))]
+#[cfg(feature = "cloud")]
 use tokio::sync::Mutex;
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 pub use answers::is_throttle;
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 pub use aws::{OnlyIfRefused, answer};
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 pub use iam_index::{Described, IamIndex, IamWants, Known};
 pub use pace::{CONCURRENCY, Counts, Intent, Pace, Rates, Requests, Service};
 
@@ -87,9 +87,6 @@ pub enum SessionError {
         /// What went wrong.
         why: String,
     },
-    /// The program was built without the SDK that this needs.
-    #[error("this build has no {0} support")]
-    NotBuilt(&'static str),
 }
 
 /// What `cli` has read from the environment for clients.
@@ -102,7 +99,7 @@ pub struct Environment {
 }
 
 /// An account that is connected to once, however many ask for it at the same time.
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 type Connecting = OnceCell<Result<aws::Account, SessionError>>;
 
 /// Something about how things are read that a person may want to know.
@@ -118,22 +115,22 @@ pub struct Note {
 pub struct Session {
     shared: Arc<Shared>,
     /// What one observation has read of each account at once.
-    #[cfg(feature = "aws")]
+    #[cfg(feature = "cloud")]
     index: iam_index::Indexes,
 }
 
 struct Shared {
     project: String,
     accounts: BTreeMap<String, AccountSpec>,
-    #[cfg_attr(not(any(feature = "aws", feature = "kubernetes")), expect(dead_code, reason = "only clients read it"))]
+    #[cfg_attr(not(feature = "cloud"), expect(dead_code, reason = "only clients read it"))]
     clusters: BTreeMap<String, (ClusterSpec, crate::address::Region)>,
     environment: Environment,
     requests: Arc<Requests>,
     notes: std::sync::Mutex<Vec<Note>>,
     paces: std::sync::Mutex<BTreeMap<(String, Service), Arc<Pace>>>,
-    #[cfg(feature = "aws")]
+    #[cfg(feature = "cloud")]
     aws: Mutex<BTreeMap<String, Arc<Connecting>>>,
-    #[cfg(feature = "kubernetes")]
+    #[cfg(feature = "cloud")]
     kubernetes: Mutex<BTreeMap<String, Arc<Mutex<Option<kubernetes::Cluster>>>>>,
 }
 
@@ -150,20 +147,20 @@ impl Session {
             requests: Arc::new(Requests::default()),
             notes: std::sync::Mutex::default(),
             paces: std::sync::Mutex::default(),
-            #[cfg(feature = "aws")]
+            #[cfg(feature = "cloud")]
             aws: Mutex::default(),
-            #[cfg(feature = "kubernetes")]
+            #[cfg(feature = "cloud")]
             kubernetes: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
-            #[cfg(feature = "aws")]
+            #[cfg(feature = "cloud")]
             index: iam_index::Indexes::default(),
         }
     }
 
     /// The names of the spec's clusters in a region of an account.
-    #[cfg(feature = "aws")]
+    #[cfg(feature = "cloud")]
     #[must_use]
     pub fn clusters_of(&self, scope: &Scope) -> Vec<String> {
         let Some(aws) = scope.as_aws() else { return Vec::new() };
@@ -177,7 +174,7 @@ impl Session {
     pub fn observation(&self) -> Self {
         Self {
             shared: self.shared.clone(),
-            #[cfg(feature = "aws")]
+            #[cfg(feature = "cloud")]
             index: iam_index::Indexes::default(),
         }
     }
@@ -215,7 +212,7 @@ impl Session {
         self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    #[cfg(feature = "aws")]
+    #[cfg(feature = "cloud")]
     fn note(&self, text: String, important: bool) {
         self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner).push(Note { text, important });
     }

@@ -173,8 +173,8 @@ fn long_functions_are_counted() {
     let text = format!(
         "fn fits() {{{}}}\nfn long() {{{}}}\nimpl A {{\n    /// Long.\n    pub async fn method(\n        &self,\n    ) {{{}}}\n}}\n\
          trait T {{ fn given() {{{}}} fn asked(); }}\n#[cfg(test)]\nfn test() {{{}}}\n\
-         impl A {{ #[cfg(test)]\nfn test() {{{}}} }}\n#[cfg(all(test, feature = \"aws\"))]\nmod tests {{ fn f() {{{}}} }}\n\
-         #[cfg(any(test, feature = \"aws\"))]\nfn mixed() {{{}}}",
+         impl A {{ #[cfg(test)]\nfn test() {{{}}} }}\n#[cfg(all(test, feature = \"cloud\"))]\nmod tests {{ fn f() {{{}}} }}\n\
+         #[cfg(any(test, feature = \"cloud\"))]\nfn mixed() {{{}}}",
         lines(59),
         lines(60),
         lines(58),

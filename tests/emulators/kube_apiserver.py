@@ -2,7 +2,7 @@
 """Start a real kube-apiserver with its etcd for tests, and stop both again.
 
     kube_apiserver.py --assets DIR [--kubeconfig PATH] [--context NAME]
-    kube_apiserver.py --assets DIR --run cargo test --features kubernetes
+    kube_apiserver.py --assets DIR --run cargo test --test cloud
 
 DIR holds the programs `etcd` and `kube-apiserver`; without --assets the folder in KUBEBUILDER_ASSETS is
 used. Both listen on free loopback ports and keep everything in one temporary folder. The InferenceService

@@ -77,7 +77,7 @@ impl Kind for Addon {
     }
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod live {
     use std::future::Future;
     use std::time::Duration;

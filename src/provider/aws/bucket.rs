@@ -229,10 +229,10 @@ fn desired_key(spec: &Spec, facts: &Facts, name: &str) -> Option<String> {
     facts.key_arns.get(name).cloned().or_else(|| key.managed.then(to_be_made))
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 pub(super) use live::expected_owner;
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod live {
     use std::collections::BTreeMap;
 
@@ -1365,7 +1365,7 @@ mod tests {
     use serde_json::json;
 
     /// A desired bucket with the claims that every bucket has, and AES256.
-    #[cfg(feature = "aws")]
+    #[cfg(feature = "cloud")]
     pub(super) fn body() -> BucketBody {
         BucketBody {
             name: "acme-weights".into(),

@@ -114,7 +114,7 @@ fn carrier<'b>(scope: &Scope, bucket: &'b str) -> ResourcePolicy<'b> {
     }
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod live {
     use super::super::bucket::expected_owner;
     use super::super::shared_document::refuse_lockout;

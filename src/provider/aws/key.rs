@@ -106,10 +106,10 @@ impl Kind for Key {
     }
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 pub(super) use live::{describe, refuse_another};
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod live {
     use std::collections::{BTreeMap, BTreeSet};
 

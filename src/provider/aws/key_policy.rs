@@ -118,7 +118,7 @@ fn keys(spec: &Spec) -> Vec<(String, Scope, String)> {
     spec.keys.iter().map(key).collect()
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod live {
     use super::super::key::{describe, refuse_another};
     use super::super::shared_document::refuse_lockout;

@@ -1,7 +1,7 @@
 //! Kinds of AWS, and what their I/O halves share: how answers of the SDK become our errors.
 
 pub(super) mod addon;
-#[cfg(all(test, feature = "aws"))]
+#[cfg(all(test, feature = "cloud"))]
 mod at_once;
 pub(super) mod bucket;
 pub(super) mod bucket_policy;
@@ -9,7 +9,7 @@ mod family;
 pub(super) mod key;
 pub(super) mod key_policy;
 pub(super) mod oidc_provider;
-#[cfg(all(test, feature = "aws"))]
+#[cfg(all(test, feature = "cloud"))]
 mod paged;
 pub(super) mod pod_identity_association;
 pub(super) mod policy;
@@ -21,7 +21,7 @@ mod shared_document;
 /// The kind of the objects that hold a state in a bucket.
 pub const STATE_BUCKET: &str = <bucket::Bucket as crate::kind::Kind>::NAME;
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod sdk {
     use std::collections::BTreeMap;
     use std::future::Future;
@@ -203,7 +203,7 @@ mod sdk {
         tags.iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()
     }
 }
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 pub(super) use sdk::{
     code, each, iam_tags, marked_by, policy_text, read_error, status, tag_changes, tag_map, write_error,
     write_error_awaiting,

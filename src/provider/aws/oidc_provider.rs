@@ -120,7 +120,7 @@ pub(super) fn managed_name(spec: &Spec, cluster: &str, account: &str) -> Option<
     Some(if cluster_spec.account == account { cluster.to_owned() } else { format!("{cluster}/{account}") })
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod live {
     use std::collections::BTreeMap;
 

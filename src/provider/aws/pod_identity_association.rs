@@ -140,7 +140,7 @@ impl Kind for PodIdentityAssociation {
     }
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod live {
     use std::collections::BTreeMap;
 

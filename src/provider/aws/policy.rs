@@ -137,7 +137,7 @@ pub(super) fn overflow(spec: &Spec, key: &str, role: &access::Role) -> impl Iter
     })
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod live {
     use aws_sdk_iam::types::{ManagedPolicyDetail, PolicyScopeType};
 

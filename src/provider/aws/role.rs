@@ -194,7 +194,7 @@ fn providers(spec: &Spec, role: &access::Role) -> Vec<String> {
     found
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod live {
     use aws_sdk_iam::types::{EntityType, RoleDetail};
 

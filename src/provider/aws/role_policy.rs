@@ -123,7 +123,7 @@ pub(super) fn first_grant(spec: &Spec, chains: &Chains, role: &str) -> Option<So
     spec.source(&["grants", &chain.grant.to_string()])
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod live {
     use super::{RolePolicy, RolePolicyBody};
     use crate::address::Scope;

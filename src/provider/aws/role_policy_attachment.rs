@@ -100,7 +100,7 @@ pub(super) fn name(role: &str, arn: &str) -> String {
     format!("{role}/{}", arn.rsplit('/').next().unwrap_or(arn))
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 mod live {
     use std::collections::{BTreeMap, BTreeSet};
 

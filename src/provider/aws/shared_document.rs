@@ -15,17 +15,17 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-#[cfg(any(feature = "aws", test))]
+#[cfg(any(feature = "cloud", test))]
 use crate::access;
 use crate::access::{Chains, PolicyText, ResourcePolicy};
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 use crate::address::Scope;
 use crate::document::Document;
 use crate::iam::{Policy, Principal, Selector, Statement, Version};
 use crate::kind::BodyField;
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 use crate::live::WriteError;
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 use crate::session::Session;
 
 /// The fields of such a document: each decides who can reach what.
@@ -54,7 +54,7 @@ pub(crate) struct SharedDocument {
 
 /// A document to be written.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg(any(feature = "aws", test))]
+#[cfg(any(feature = "cloud", test))]
 pub(super) struct Rewritten {
     /// The text, or nothing if no statement is left.
     pub(super) text: Option<String>,
@@ -74,7 +74,7 @@ impl SharedDocument {
     ///
     /// # Errors
     /// What is wrong with the text.
-    #[cfg(any(feature = "aws", test))]
+    #[cfg(any(feature = "cloud", test))]
     pub(super) fn read(project: &str, live: Option<&str>) -> Result<Self, String> {
         let Some(text) = live else { return Ok(Self::of(Vec::new(), false)) };
         let whole = parse(text)?;
@@ -90,7 +90,7 @@ impl SharedDocument {
     }
 
     /// The project that has statements in the document.
-    #[cfg(any(feature = "aws", test))]
+    #[cfg(any(feature = "cloud", test))]
     pub(super) fn owner(&self, project: &str) -> Option<String> {
         (!self.statements.is_empty()).then(|| project.to_owned())
     }
@@ -103,7 +103,7 @@ impl SharedDocument {
     ///
     /// # Errors
     /// What is wrong with the live text.
-    #[cfg(any(feature = "aws", test))]
+    #[cfg(any(feature = "cloud", test))]
     pub(super) fn rewrite(&self, project: &str, live: Option<&str>) -> Result<Rewritten, String> {
         let before = live.map(parse).transpose()?;
         let document = live.map(serde_json::from_str::<Map<String, Value>>).transpose().map_err(|e| e.to_string())?;
@@ -142,7 +142,7 @@ impl SharedDocument {
 ///
 /// # Errors
 /// What that identity could not do any more.
-#[cfg(feature = "aws")]
+#[cfg(feature = "cloud")]
 pub(super) async fn refuse_lockout(
     cloud: &Session,
     scope: &Scope,
@@ -222,18 +222,18 @@ fn has_no_statements(document: &Document) -> bool {
     document.tree().pointer("/statements/Statement").and_then(Value::as_array).is_none_or(Vec::is_empty)
 }
 
-#[cfg(any(feature = "aws", test))]
+#[cfg(any(feature = "cloud", test))]
 fn parse(text: &str) -> Result<Policy, String> {
     Policy::parse(text).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
-#[cfg(any(feature = "aws", test))]
+#[cfg(any(feature = "cloud", test))]
 fn is_own(project: &str, statement: &Value) -> bool {
     let sid = statement.get("Sid").and_then(Value::as_str).unwrap_or_default();
     sid.starts_with(&access::sid_prefix(project))
 }
 
-#[cfg(any(feature = "aws", test))]
+#[cfg(any(feature = "cloud", test))]
 fn escape_variables(statement: &mut Value) {
     for element in ["Resource", "NotResource", "Condition"] {
         if let Some(value) = statement.get_mut(element) {
@@ -242,7 +242,7 @@ fn escape_variables(statement: &mut Value) {
     }
 }
 
-#[cfg(any(feature = "aws", test))]
+#[cfg(any(feature = "cloud", test))]
 fn escape_texts(value: &mut Value) {
     match value {
         Value::String(text) => *text = text.replace("${", "${$}{"),

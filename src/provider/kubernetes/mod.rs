@@ -1,7 +1,7 @@
 //! Kinds of Kubernetes, and what their I/O halves share: how answers of the API server become our errors.
 
 pub(super) mod namespace;
-#[cfg(all(test, feature = "kubernetes"))]
+#[cfg(all(test, feature = "cloud"))]
 mod paged;
 pub(super) mod service_account;
 
@@ -21,7 +21,7 @@ fn cluster_scopes(spec: &Spec) -> BTreeSet<Scope> {
 /// The label or annotation that names the owning project.
 const PROJECT_MARK: &str = "bailiwick.dev/project";
 
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "cloud")]
 mod api {
     use std::collections::BTreeMap;
     use std::fmt::Debug;
@@ -396,9 +396,9 @@ mod api {
         }
     }
 }
-#[cfg(all(test, feature = "kubernetes"))]
+#[cfg(all(test, feature = "cloud"))]
 use api::ADVICE;
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "cloud")]
 use api::{Cluster, is_leaving, is_managed, other_managers};
 
 #[cfg(test)]
@@ -436,7 +436,7 @@ mod tests {
     }
 
     /// Method, path and body of each request.
-    #[cfg(feature = "kubernetes")]
+    #[cfg(feature = "cloud")]
     pub(super) fn lines(requests: &[String]) -> Vec<String> {
         requests
             .iter()

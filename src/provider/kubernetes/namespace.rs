@@ -82,7 +82,7 @@ impl Kind for Namespace {
     }
 }
 
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "cloud")]
 mod live {
     use futures_util::future::join_all;
     use k8s_openapi::api::apps::v1::Deployment;

@@ -113,7 +113,7 @@ impl Kind for ServiceAccount {
     }
 }
 
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "cloud")]
 mod live {
     use std::collections::BTreeMap;
 
