@@ -1,6 +1,8 @@
 //! Says something to a person about a place in a file.
 
 mod codes;
+#[cfg(test)]
+mod shown;
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use codes::{Area, Code, Named};
+#[cfg(test)]
+pub(crate) use shown::shown;
 
 use crate::address::Address;
 

@@ -417,6 +417,7 @@ impl<'de> Visitor<'de> for RawVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnostic::shown;
 
     fn read(text: &str) -> Node {
         parse(&"t.yaml".into(), text).unwrap()
@@ -467,20 +468,37 @@ mod tests {
         assert_eq!(problem.message, "the anchors hold more than 50000 values when their aliases are written out");
     }
 
-    #[track_caller]
-    fn complains(text: &str, expected: &str) {
-        let problem = parse(&"s.yaml".into(), text).unwrap_err();
-        assert_eq!(format!("{} {}", problem.source.unwrap(), problem.message), expected);
+    fn refused(text: &str) -> String {
+        shown([&parse(&"s.yaml".into(), text).unwrap_err()], &[("s.yaml", text)])
     }
 
     #[test]
     fn what_the_parser_refuses_is_said_in_words_about_the_file() {
-        complains("a: 1\n---\nb: 1\n", "s.yaml:3:1 a second document begins here: a spec file holds one");
-        complains("a: &a { b: *a }\n", "s.yaml:1:12 an anchor holds an alias of itself");
         let deep: String = (0..40).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
-        complains(&deep, "s.yaml:33:33 this is nested deeper than 32 levels");
-        complains(&"[".repeat(1000), "s.yaml:1:256 this is nested deeper than 32 levels");
-        complains("a: 1\nb: x\0y\n", "s.yaml:2:5 `s.yaml` holds a NUL byte: this is not text");
-        complains("ä: \u{fffd}\n", "s.yaml:1:4 `s.yaml` holds bytes that are not UTF-8: this is not text");
+        let brackets = "[".repeat(1000);
+        let texts =
+            ["a: 1\n---\nb: 1\n", "a: &a { b: *a }\n", &deep, &brackets, "a: 1\nb: x\0y\n", "\u{e4}: \u{fffd}\n"];
+        assert_eq!(
+            texts.map(refused).concat(),
+            "s.yaml:3:1 yaml-syntax: a second document begins here: a spec file holds one
+  underlined: ``
+  help: mend the YAML here; nothing else of this file was read
+s.yaml:1:12 yaml-syntax: an anchor holds an alias of itself
+  underlined: `*a`
+  help: mend the YAML here; nothing else of this file was read
+s.yaml:33:33 yaml-syntax: this is nested deeper than 32 levels
+  underlined: ``
+  help: mend the YAML here; nothing else of this file was read
+s.yaml:1:256 yaml-syntax: this is nested deeper than 32 levels
+  underlined: ``
+  help: mend the YAML here; nothing else of this file was read
+s.yaml:2:5 yaml-syntax: `s.yaml` holds a NUL byte: this is not text
+  underlined: `\0`
+  help: save it as YAML text in UTF-8
+s.yaml:1:4 yaml-syntax: `s.yaml` holds bytes that are not UTF-8: this is not text
+  underlined: `\u{fffd}`
+  help: save it as YAML text in UTF-8
+"
+        );
     }
 }

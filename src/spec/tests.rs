@@ -1,4 +1,5 @@
 use super::*;
+use crate::diagnostic::shown;
 
 /// The problems of some files, one a line: `file:line:column code`.
 fn problems(files: &[(&str, &str)]) -> String {
@@ -77,14 +78,10 @@ fn roles_that_trust_each_other_are_told_with_their_path() {
     assert_eq!(told, ["these roles trust each other in a cycle: roles.x -> roles.y -> roles.x"]);
 }
 
-/// The problems of a spec with their messages and help, one a line.
+/// The problems of a spec, as a person sees them.
 fn told(text: &str) -> String {
     let (_, found) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
-    let lines = found.iter().map(|p| {
-        let source = p.source.as_ref().unwrap();
-        format!("{source} {}: {}; {}\n", p.code, p.message, p.help.as_deref().unwrap_or("-"))
-    });
-    lines.collect()
+    shown(&found, &[("s.yaml", text)])
 }
 
 #[test]
@@ -116,19 +113,32 @@ service_accounts:
   t: { cluster: c, namespace: n, name: s }
   u: { cluster: c, namespace: o, name: s }
 "#;
-    let told = told(text);
-    let same: Vec<&str> = told.lines().filter(|line| line.contains("same-object")).collect();
+    let (_, found) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
+    let same = found.iter().filter(|problem| problem.code == Code::SameObject);
     assert_eq!(
-        same,
-        [
-            "s.yaml:5:12 same-object: `accounts.a` and `accounts.z` are the same account; keep one entry for each account",
-            "s.yaml:8:3 same-object: `clusters.c` and `clusters.d` are the same cluster; keep one entry for each cluster",
-            "s.yaml:12:26 same-object: `buckets.v` and `buckets.w` are the same bucket; keep one entry for each bucket: bucket names are global",
-            "s.yaml:15:3 same-object: `keys.k` and `keys.l` are the same key; keep one entry for each alias",
-            "s.yaml:19:26 same-object: `policies.p` and `policies.q` are the same policy; keep one entry for each policy: policy names ignore case",
-            "s.yaml:22:26 same-object: `roles.x` and `roles.y` are the same role; keep one entry for each role: role names ignore case",
-            "s.yaml:25:3 same-object: `service_accounts.s` and `service_accounts.t` are the same service account; keep one entry for each service account: it can have one role only",
-        ]
+        shown(same, &[("s.yaml", text)]),
+        r#"s.yaml:5:12 same-object: `accounts.a` and `accounts.z` are the same account
+  underlined: `"111111111111"`
+  help: keep one entry for each account
+s.yaml:8:3 same-object: `clusters.c` and `clusters.d` are the same cluster
+  underlined: `d`
+  help: keep one entry for each cluster
+s.yaml:12:26 same-object: `buckets.v` and `buckets.w` are the same bucket
+  underlined: `some-bucket`
+  help: keep one entry for each bucket: bucket names are global
+s.yaml:15:3 same-object: `keys.k` and `keys.l` are the same key
+  underlined: `l`
+  help: keep one entry for each alias
+s.yaml:19:26 same-object: `policies.p` and `policies.q` are the same policy
+  underlined: `same`
+  help: keep one entry for each policy: policy names ignore case
+s.yaml:22:26 same-object: `roles.x` and `roles.y` are the same role
+  underlined: `same`
+  help: keep one entry for each role: role names ignore case
+s.yaml:25:3 same-object: `service_accounts.s` and `service_accounts.t` are the same service account
+  underlined: `t`
+  help: keep one entry for each service account: it can have one role only
+"#
     );
 }
 
@@ -197,10 +207,13 @@ s.yaml:14:74 unknown-key
     {
         check(&with(&format!("backend: {{ s3: {{ bucket: acme-state, prefix: {prefix}, account: a }} }}")), told);
     }
-    assert_eq!(told(&with("backend: {}")), "s.yaml:14:10 missing-key: `backend` needs the key `s3`; add `s3: ...`\n");
+    assert_eq!(
+        told(&with("backend: {}")),
+        "s.yaml:14:10 missing-key: `backend` needs the key `s3`\n  underlined: `{`\n  help: add `s3: ...`\n"
+    );
     assert_eq!(
         told(&with("backend: { s3: { bucket: acme-state, account: a }, gcs: {} }")),
-        "s.yaml:14:52 unknown-key: `backend` has no key `gcs`; known here: s3\n"
+        "s.yaml:14:52 unknown-key: `backend` has no key `gcs`\n  underlined: `gcs`\n  help: known here: s3\n"
     );
     let deleted = BASE.replace("name: some-bucket", "name: some-bucket, on_destroy: delete");
     let backend = "backend: { s3: { bucket: some-bucket, account: b } }\n";
@@ -229,15 +242,33 @@ fn a_pace_is_a_number_of_requests_for_a_service_that_is_known() {
     );
     assert_eq!(
         told(&wrong),
-        "s.yaml:8:21 wrong-value: `reads` cannot be `0`; use a number from 1 to 10000
-s.yaml:8:32 wrong-value: `writes` cannot be `-1`; use a number from 1 to 10000
-s.yaml:9:20 wrong-type: `reads` must be a whole number, but is text; write a whole number
-s.yaml:9:34 wrong-type: `writes` must be a whole number, but is text; write a whole number
-s.yaml:10:21 wrong-type: `reads` must be a whole number, but is a fraction; write a whole number
-s.yaml:10:34 wrong-value: `writes` cannot be `10001`; use a number from 1 to 10000
-s.yaml:11:12 wrong-type: `eks` must be a map, but is a number; write a map
-s.yaml:12:24 unknown-key: `sts` has no key `read`; did you mean `reads`?
-s.yaml:13:7 unknown-key: `pace` has no key `ec2`; known here: eks, iam, kms, s3, sts
-"
+        r#"s.yaml:8:21 wrong-value: `reads` cannot be `0`
+  underlined: `0`
+  help: use a number from 1 to 10000
+s.yaml:8:32 wrong-value: `writes` cannot be `-1`
+  underlined: `-1`
+  help: use a number from 1 to 10000
+s.yaml:9:20 wrong-type: `reads` must be a whole number, but is text
+  underlined: `fast`
+  help: write a whole number
+s.yaml:9:34 wrong-type: `writes` must be a whole number, but is text
+  underlined: `"5"`
+  help: write a whole number
+s.yaml:10:21 wrong-type: `reads` must be a whole number, but is a fraction
+  underlined: `2.5`
+  help: write a whole number
+s.yaml:10:34 wrong-value: `writes` cannot be `10001`
+  underlined: `10001`
+  help: use a number from 1 to 10000
+s.yaml:11:12 wrong-type: `eks` must be a map, but is a number
+  underlined: `20`
+  help: write a map
+s.yaml:12:24 unknown-key: `sts` has no key `read`
+  underlined: `read`
+  help: did you mean `reads`?
+s.yaml:13:7 unknown-key: `pace` has no key `ec2`
+  underlined: `ec2`
+  help: known here: eks, iam, kms, s3, sts
+"#
     );
 }
