@@ -88,7 +88,6 @@ fn applied(desired: &Desired) -> (Snapshot, State) {
             references: wish.references.clone(),
             on_destroy: wish.on_destroy,
             protect: wish.protect,
-            former: None,
         };
         snapshot.seen.insert(address.clone(), seen);
         state.resources.insert(address.clone(), owned);

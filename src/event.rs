@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::plan::{ActionKind, StepName};
+use crate::plan::{ActionKind, StepId};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,14 +22,14 @@ pub enum Event {
     /// A step has begun.
     Started {
         /// Which.
-        step: StepName,
+        step: StepId,
         /// What it does.
         action: ActionKind,
     },
     /// A step waits for something outside before it tries again.
     Waiting {
         /// Which.
-        step: StepName,
+        step: StepId,
         /// What it waits for.
         awaited: String,
         /// For how long before the next try.
@@ -38,7 +38,7 @@ pub enum Event {
     /// A step has ended.
     Ended {
         /// Which.
-        step: StepName,
+        step: StepId,
         /// What it did.
         action: ActionKind,
         /// How it ended.
@@ -78,7 +78,7 @@ pub enum Outcome {
 }
 
 /// How every step ended.
-pub type Outcomes = BTreeMap<StepName, Outcome>;
+pub type Outcomes = BTreeMap<StepId, Outcome>;
 
 /// Takes events as they happen. Called from several tasks.
 pub trait Sink: Send + Sync {

@@ -311,6 +311,12 @@ pub trait Kind: Send + Sync + 'static {
         None
     }
 
+    /// What is there after Bailiwick released the object. By default the whole of it: its ownership tags decide nothing.
+    #[must_use]
+    fn released(live: &Document, _before: Option<&Document>) -> Document {
+        live.clone()
+    }
+
     /// What takes one write at a time: kinds that write to one bucket or one role call it alike. By default nothing but
     /// the thing itself does.
     #[must_use]
@@ -452,12 +458,15 @@ pub enum Action<B> {
         /// The paths that differ.
         changed: Vec<FieldPath>,
     },
-    /// Remove it, or our part of it.
+    /// Delete it, or our part of it.
     Delete {
         /// What it is.
         before: B,
-        /// Whether it existed before it was managed: then only our part is removed.
-        adopted: bool,
+    },
+    /// Remove our ownership tags, and leave it.
+    Release {
+        /// What it is.
+        before: B,
     },
 }
 
@@ -466,7 +475,7 @@ impl<B> Action<B> {
     pub fn after(&self) -> Option<&B> {
         match self {
             Self::Create { after } | Self::Update { after, .. } => Some(after),
-            Self::Delete { .. } => None,
+            Self::Delete { .. } | Self::Release { .. } => None,
         }
     }
 
@@ -474,7 +483,7 @@ impl<B> Action<B> {
     pub fn before(&self) -> Option<&B> {
         match self {
             Self::Create { .. } => None,
-            Self::Update { before, .. } | Self::Delete { before, .. } => Some(before),
+            Self::Update { before, .. } | Self::Delete { before } | Self::Release { before } => Some(before),
         }
     }
 
@@ -483,7 +492,7 @@ impl<B> Action<B> {
         match self {
             Self::Create { .. } => true,
             Self::Update { changed, .. } => changed.iter().any(|p| p.field() == field),
-            Self::Delete { .. } => false,
+            Self::Delete { .. } | Self::Release { .. } => false,
         }
     }
 }
@@ -534,6 +543,8 @@ pub trait AnyKind: Send + Sync {
     fn overlaid(&self, live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document;
     /// As [`Kind::remainder`].
     fn remainder(&self, live: &Document, before: Option<&Document>) -> Option<Document>;
+    /// As [`Kind::released`].
+    fn released(&self, live: &Document, before: Option<&Document>) -> Document;
     /// As [`Kind::claimed`].
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document;
     /// As [`Kind::turn`].
@@ -595,6 +606,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn remainder(&self, live: &Document, before: Option<&Document>) -> Option<Document> {
         K::remainder(live, before)
+    }
+
+    fn released(&self, live: &Document, before: Option<&Document>) -> Document {
+        K::released(live, before)
     }
 
     fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {

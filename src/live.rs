@@ -356,7 +356,8 @@ fn typed<K: Kind>(action: &Action<Document>) -> Result<Action<K::Body>, serde_js
         Action::Update { before, after, changed } => {
             Action::Update { before: body(before)?, after: body(after)?, changed: changed.clone() }
         }
-        Action::Delete { before, adopted } => Action::Delete { before: body(before)?, adopted: *adopted },
+        Action::Delete { before } => Action::Delete { before: body(before)? },
+        Action::Release { before } => Action::Release { before: body(before)? },
     })
 }
 

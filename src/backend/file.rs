@@ -345,7 +345,7 @@ impl Backend for FileBackend {
 mod tests {
     use super::*;
     use crate::address::Address;
-    use crate::state::{Happening, Lineage};
+    use crate::state::{ActionKind, Happening, Lineage};
 
     fn info(holder: &str) -> LockInfo {
         LockInfo {
@@ -362,7 +362,7 @@ mod tests {
     }
 
     fn begin() -> Entry {
-        let happening = Happening::Begin { action: "create".into(), creates: None };
+        let happening = Happening::Begin { action: ActionKind::Create, creates: None, deposes: Vec::new() };
         Entry::new(("l", 0), "2026-01-01T00:00:00Z".into(), Address::new("aws.iam.role", "x"), happening)
     }
 
@@ -441,7 +441,7 @@ mod tests {
             (String::new(), "it is empty"),
             ("{\"format\": 1, ".to_owned(), "the state is damaged"),
             (ours.to_text().unwrap().replace("\"serial\": 0", "\"serial\": 9"), "was edited or damaged"),
-            (ours.to_text().unwrap().replace("\"format\": 1", "\"format\": 2"), "use the newer bailiwick"),
+            (ours.to_text().unwrap().replace("\"format\": 2", "\"format\": 3"), "use the newer bailiwick"),
             (State::new("q", Lineage::default()).to_text().unwrap(), "belongs to project `q`, not to `p`"),
         ];
         for (text, expected) in cases {

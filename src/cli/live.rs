@@ -313,7 +313,7 @@ impl Work<'_> {
             let wanted =
                 self.project.desired(&self.project.spec, &crate::spec::Facts::placeholders(&self.project.spec));
             for step in &mut plan.steps {
-                step.protect |= wanted.resources.get(&step.name.address).is_some_and(|r| r.wish.protect);
+                step.protect |= wanted.resources.get(&step.id.address).is_some_and(|r| r.wish.protect);
             }
         }
         let refusals = guard(&plan, state.resources.len(), allowed, &engine.kinds());
@@ -787,7 +787,7 @@ fn applied_json(plan: &Plan, outcomes: &crate::event::Outcomes) -> String {
         .steps
         .iter()
         .map(|step| {
-            let (outcome, why) = match outcomes.get(&step.name) {
+            let (outcome, why) = match outcomes.get(&step.id) {
                 Some(Outcome::Done) => ("done", None),
                 Some(Outcome::Failed { why, .. }) => ("failed", Some(why.clone())),
                 Some(Outcome::Unknown { why }) => ("unknown", Some(why.clone())),
@@ -795,7 +795,7 @@ fn applied_json(plan: &Plan, outcomes: &crate::event::Outcomes) -> String {
                 Some(Outcome::NotStarted { why }) => ("not_started", Some(why.clone())),
                 Some(Outcome::Interrupted) | None => ("interrupted", None),
             };
-            serde_json::json!({ "address": step.name.address, "action": step.action, "outcome": outcome, "why": why })
+            serde_json::json!({ "id": step.id, "address": step.id.address, "action": step.action(), "outcome": outcome, "why": why })
         })
         .collect();
     let value = serde_json::json!({

@@ -11,7 +11,6 @@ use super::args::Colour;
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Outcome, Sink};
 use crate::render::{self, Palette};
-use crate::report::wire;
 use crate::spec::SourceFile;
 
 /// What this program reads of its environment.
@@ -238,15 +237,15 @@ impl Sink for Ui {
             Event::Observed { count } => self.advance(count, String::new()),
             Event::Started { step, action } => {
                 if self.verbose {
-                    self.tell(&format!("  {action} {} ...", wire::step_name(&step)));
+                    self.tell(&format!("  {action} {} ...", step));
                 }
             }
             Event::Waiting { step, awaited, pause } => {
-                let text = format!("  {} waits {} s for {awaited}", wire::step_name(&step), pause.as_secs_f32().ceil());
+                let text = format!("  {} waits {} s for {awaited}", step, pause.as_secs_f32().ceil());
                 self.tell(&render::inert(&text));
             }
             Event::Ended { step, action, outcome } => {
-                let name = wire::step_name(&step);
+                let name = step;
                 let line = match &outcome {
                     Outcome::Done => format!("  {action} {name}: done"),
                     Outcome::Failed { why, .. } => format!("  {action} {name}: failed: {why}"),

@@ -26,10 +26,8 @@ pub struct Left {
 pub fn left(spec: &Spec, desired: &Desired, state: &State, marked: &[Marked], kinds: &Kinds<'_>) -> Left {
     let wished = desired.resources.values().map(|r| (&r.address, &r.wish.scope, r.wish.physical_id.as_str()));
     let stored = state.resources.iter();
-    let owned = stored.flat_map(|(address, owned)| {
-        std::iter::successors(Some(owned), |o| o.former.as_deref())
-            .map(move |o| (address, &o.scope, o.physical_id.as_str()))
-    });
+    let deposed = state.deposed.iter().flat_map(|(address, all)| all.iter().map(move |d| (address, &d.object)));
+    let owned = stored.chain(deposed).map(|(address, owned)| (address, &owned.scope, owned.physical_id.as_str()));
     let known = wished.clone().chain(owned);
     let mut seen: BTreeSet<Identity> =
         known.map(|(address, scope, id)| Identity::new(kinds, address.kind(), scope, id)).collect();

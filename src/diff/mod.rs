@@ -17,12 +17,24 @@ use crate::document::{Difference, Document};
 use crate::kind::{AnyKind, FieldClass, Kinds, Mutability, NamedBy, OwnedBy, Release, Resource};
 use crate::snapshot::{Seen, Snapshot};
 use crate::spec::OnDestroy;
-use crate::state::{Owned, State};
+use crate::state::{Deposed, DeposedKey, Owned, State};
 
-/// Why what is no longer there is forgotten.
-pub const GONE: &str = "it is gone already";
-/// Why what has another id now, and no mark of ours, is left alone.
-const TAKEN: &str = "it is gone already, and somebody made another one of that name";
+/// Why an object that we own is no longer managed, and not deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotDeleted {
+    /// It is gone already.
+    Gone,
+    /// It is gone already, and another one was created under its name, without our ownership tags.
+    Taken,
+    /// Another project owns it now.
+    OwnedByAnother,
+    /// The spec says that it is managed elsewhere (`managed: false`).
+    ManagedElsewhere,
+    /// Its `on_destroy` is `keep`.
+    Kept,
+    /// The spec knows it under another key.
+    NewKey,
+}
 
 /// What must become of one thing, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +73,7 @@ pub enum Verdict {
     /// It stays, or is gone already, and is no longer managed.
     Forget {
         /// Why nothing is deleted.
-        why: &'static str,
+        why: NotDeleted,
         /// What it is, if our marks on it are to go.
         before: Option<Document>,
     },
@@ -93,8 +105,8 @@ pub struct ResourceDiff {
     pub desired: Option<Arc<Resource>>,
     /// What we know of it from before. Nothing, if the address named something else before.
     pub owned: Option<Owned>,
-    /// What the address named before and is still to go: it has another name, or is in another place.
-    pub former: Option<Box<Former>>,
+    /// What the address named until now: the spec gives it another name or place, so that it is deposed.
+    pub deposes: Option<Box<Owned>>,
     /// What was seen.
     pub seen: Seen,
     /// What must become of it.
@@ -103,14 +115,18 @@ pub struct ResourceDiff {
     pub moved_from: Option<Address>,
 }
 
-/// What an address named before.
+/// An object that an address named before, and that is still to go.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Former {
-    /// What we know of it.
-    pub owned: Owned,
-    /// Whether it has just been renamed, and not in an earlier run that did not get to the end.
+pub struct DeposedDiff {
+    /// The address.
+    pub address: Address,
+    /// Its name among the deposed objects of the address.
+    pub key: DeposedKey,
+    /// What is known of it.
+    pub object: Owned,
+    /// Whether it is deposed by this very plan, and not by an earlier run that did not get to the end.
     pub now: bool,
-    /// Whether it stays and only our marks on it go.
+    /// Whether it stays and only our ownership tags go.
     pub released: bool,
 }
 
@@ -150,6 +166,20 @@ pub enum DriftClass {
 pub struct Diff {
     /// By address.
     pub resources: BTreeMap<Address, ResourceDiff>,
+    /// What addresses named before, in the order of addresses.
+    pub deposed: Vec<DeposedDiff>,
+}
+
+impl Diff {
+    /// What an address named before.
+    pub fn deposed_at<'d>(&'d self, address: &'d Address) -> impl Iterator<Item = &'d DeposedDiff> {
+        self.deposed.iter().filter(move |deposed| deposed.address == *address)
+    }
+
+    /// What an address named until now, if the spec gives it another name or place.
+    pub fn deposed_now(&self, address: &Address) -> Option<&DeposedDiff> {
+        self.deposed.iter().find(|deposed| deposed.now && deposed.address == *address)
+    }
 }
 
 /// Compares everything. `kinds` are looked up by name.
@@ -164,12 +194,12 @@ pub fn compute(desired: &Desired, snapshot: &Snapshot, state: &State, kinds: &Ki
             let moved_from = renamed.get(address).copied().filter(|_| !state.resources.contains_key(address));
             let known = state.resources.get(moved_from.unwrap_or(address));
             if wanted.is_none() && renamed.values().any(|old| *old == address) {
-                let why = "it is managed under its new key";
+                let why = NotDeleted::NewKey;
                 let diff = ResourceDiff {
                     address: address.clone(),
                     desired: None,
                     owned: known.cloned(),
-                    former: None,
+                    deposes: None,
                     seen: Seen::Absent,
                     verdict: Verdict::Forget { why, before: None },
                     moved_from: None,
@@ -180,17 +210,10 @@ pub fn compute(desired: &Desired, snapshot: &Snapshot, state: &State, kinds: &Ki
             let kind = kinds.get(address.kind());
             let about = kind.map(AnyKind::about);
             let now = matches!((wanted, known), (Some(wanted), Some(known)) if moved(wanted, known, kinds));
-            let former = if now { known } else { known.and_then(|k| k.former.as_deref()) };
-            let release = about.map_or(Release::Forget, |about| about.release);
-            let former = former.map(|owned| {
-                Box::new(Former {
-                    released: owned.on_destroy == OnDestroy::Keep || (owned.adopted && release == Release::Forget),
-                    owned: owned.clone(),
-                    now,
-                })
-            });
             let another = another(known_id(state, wanted.map(AsRef::as_ref), known.filter(|_| !now)), &seen);
-            let mut owned = known.filter(|_| !now).cloned();
+            // What is named again is not deposed any more.
+            let named_again = || wanted.and_then(|wanted| deposed_as(state, wanted));
+            let mut owned = known.filter(|_| !now).or_else(named_again).cloned();
             let verdict = match (owned.as_mut(), another) {
                 (_, Some((known, found))) if about.is_some_and(|about| about.named_by == NamedBy::Alias) => {
                     Verdict::Another { known, found }
@@ -200,7 +223,7 @@ pub fn compute(desired: &Desired, snapshot: &Snapshot, state: &State, kinds: &Ki
                     owned.adopted = true;
                     let anew = Owned { body: None, ..owned.clone() };
                     match (wanted, &seen) {
-                        (None, Seen::Present { .. }) => Verdict::Forget { why: TAKEN, before: None },
+                        (None, Seen::Present { .. }) => Verdict::Forget { why: NotDeleted::Taken, before: None },
                         _ => judge(wanted.map(AsRef::as_ref), Some(&anew), &seen, kind, &state.project),
                     }
                 }
@@ -212,7 +235,7 @@ pub fn compute(desired: &Desired, snapshot: &Snapshot, state: &State, kinds: &Ki
                         (Seen::Present { body, .. }, Some(kind)) if marked => Some(kind.claimed(body, last, last)),
                         _ => None,
                     };
-                    Verdict::Forget { why: "the spec says that it is managed elsewhere", before }
+                    Verdict::Forget { why: NotDeleted::ManagedElsewhere, before }
                 }
                 (owned, _) => judge(wanted.map(AsRef::as_ref), owned.as_deref(), &seen, kind, &state.project),
             };
@@ -220,7 +243,7 @@ pub fn compute(desired: &Desired, snapshot: &Snapshot, state: &State, kinds: &Ki
                 address: address.clone(),
                 desired: wanted.cloned(),
                 owned,
-                former,
+                deposes: known.filter(|_| now).cloned().map(Box::new),
                 seen,
                 verdict,
                 moved_from: moved_from.cloned(),
@@ -228,7 +251,38 @@ pub fn compute(desired: &Desired, snapshot: &Snapshot, state: &State, kinds: &Ki
             (address.clone(), diff)
         })
         .collect();
-    Diff { resources }
+    let deposed = deposed(&resources, state, kinds);
+    Diff { resources, deposed }
+}
+
+/// The deposed object that is what the spec names at its address.
+fn deposed_as<'s>(state: &'s State, wanted: &Resource) -> Option<&'s Owned> {
+    let key = DeposedKey::of(&wanted.wish.scope, &wanted.wish.physical_id);
+    let known = state.deposed.get(&wanted.address)?;
+    known.iter().find(|deposed| deposed.key == key).map(|deposed| &deposed.object)
+}
+
+/// What is still to go of what addresses named before.
+fn deposed(resources: &BTreeMap<Address, ResourceDiff>, state: &State, kinds: &Kinds<'_>) -> Vec<DeposedDiff> {
+    let earlier = state.deposed.iter().flat_map(|(address, known)| known.iter().map(move |d| (address, d, false)));
+    let now: Vec<(&Address, Deposed)> =
+        resources.values().filter_map(|r| Some((&r.address, Deposed::new((**r.deposes.as_ref()?).clone())))).collect();
+    let now = now.iter().map(|(address, deposed)| (*address, deposed, true));
+    let named_again = |address: &Address, deposed: &Deposed| {
+        let wanted = resources.get(address).and_then(|r| r.desired.as_ref());
+        wanted.is_some_and(|w| DeposedKey::of(&w.wish.scope, &w.wish.physical_id) == deposed.key)
+    };
+    let mut all: Vec<DeposedDiff> = earlier
+        .chain(now)
+        .filter(|(address, deposed, _)| !named_again(address, deposed))
+        .map(|(address, Deposed { key, object }, now)| {
+            let release = kinds.about(address.kind()).map_or(Release::Forget, |about| about.release);
+            let released = object.on_destroy == OnDestroy::Keep || (object.adopted && release == Release::Forget);
+            DeposedDiff { address: address.clone(), key: key.clone(), object: object.clone(), now, released }
+        })
+        .collect();
+    all.sort_by(|a, b| (&a.address, &a.key).cmp(&(&b.address, &b.key)));
+    all
 }
 
 /// The id that the state knows of what a name means. What is in the state under the same name and is referred to is the
@@ -336,7 +390,7 @@ fn judge(
     match (wanted, owned, seen) {
         (_, _, Seen::Unreadable { why, .. }) => Verdict::Unreadable { why: why.clone() },
         (Some(_), _, Seen::Absent) => Verdict::Create { removed_outside: owned.is_some_and(|o| o.body.is_some()) },
-        (None, _, Seen::Absent) => Verdict::Forget { why: GONE, before: None },
+        (None, _, Seen::Absent) => Verdict::Forget { why: NotDeleted::Gone, before: None },
         (Some(_), _, Seen::Present { owner: Some(other), .. }) if other != project => {
             Verdict::Foreign { owner: other.clone() }
         }
@@ -363,11 +417,11 @@ fn judge(
         }
         (None, Some(owned), Seen::Present { body, owner }) => {
             if owner.as_deref().is_some_and(|o| o != project) {
-                return Verdict::Forget { why: "another project owns it now", before: None };
+                return Verdict::Forget { why: NotDeleted::OwnedByAnother, before: None };
             }
             if owned.on_destroy == OnDestroy::Keep {
                 let before = Some(kind.claimed(body, last, last));
-                return Verdict::Forget { why: "on_destroy is keep: it stays, without our marks", before };
+                return Verdict::Forget { why: NotDeleted::Kept, before };
             }
             let adopted = owned.adopted && kind.about().release == Release::Forget;
             Verdict::Delete { before: kind.claimed(body, last, last), adopted }

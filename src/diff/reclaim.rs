@@ -94,7 +94,6 @@ pub fn reclaim(
                 references: wish.references.clone(),
                 on_destroy: wish.on_destroy,
                 protect: wish.protect,
-                former: None,
             };
             found.ours.insert(address, owned);
         } else {

@@ -90,7 +90,7 @@ fn a_key_renamed_in_the_spec_keeps_its_thing() {
     let snapshot = seen("y", Some(body("old")), "p");
     assert_eq!(verdict(&desired("y", "old"), &snapshot, Some(owned("x", "old")), "y"), Verdict::Keep);
     let old = verdict(&desired("y", "old"), &snapshot, Some(owned("x", "old")), "x");
-    assert_eq!(old, Verdict::Forget { why: "it is managed under its new key", before: None });
+    assert_eq!(old, Verdict::Forget { why: NotDeleted::NewKey, before: None });
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_key_policy_is_of_the_key_that_the_state_knows() {
 fn a_role_that_somebody_made_anew_without_our_mark_is_theirs() {
     let check = |owner, wanted| verdicts(&[(KIND, Some("1"), "2", owner)], wanted).remove(KIND).unwrap();
     assert_eq!(check(None, true), Verdict::Adopt);
-    assert_eq!(check(None, false), Verdict::Forget { why: TAKEN, before: None });
+    assert_eq!(check(None, false), Verdict::Forget { why: NotDeleted::Taken, before: None });
     assert_eq!(check(Some("p"), true), Verdict::Keep, "it was made anew with our mark");
     assert!(matches!(check(Some("p"), false), Verdict::Delete { .. }));
 }

@@ -16,13 +16,12 @@ use super::principal::Made;
 use crate::access::{self, Instance};
 use crate::address::Address;
 use crate::backend::{Backend, BackendError, Version};
-use crate::diff;
 use crate::document::{Difference, Digest, Document, is_policy};
 use crate::event::{Event, Outcome, Outcomes};
 use crate::iam::{Policy, Principal, Selector};
 use crate::kind::{Action, AnyKind, NamedBy};
 use crate::live::{AnyLive, Fields, Target, WriteError};
-use crate::plan::{ActionKind, Phase, Plan, Step, StepName};
+use crate::plan::{Change, Differs, Expect, Plan, StateRecord, Step, StepId};
 use crate::snapshot::{Seen, unique_id};
 use crate::state::{Entry, Happening, Owned, State, fold};
 
@@ -117,8 +116,8 @@ impl Engine<'_> {
     /// The ARNs of the principals that a plan takes away.
     fn principals_taken_away(&self, plan: &Plan) -> BTreeSet<String> {
         let principal = |step: &Step| {
-            let live = self.live(step.name.address.kind().as_str())?;
-            principal(step, live.kind(), step.before.as_ref()?)
+            let live = self.live(step.id.address.kind().as_str())?;
+            principal(step, live.kind(), step.before()?)
         };
         plan.steps.iter().filter(|step| step.deletes()).filter_map(principal).collect()
     }
@@ -127,7 +126,7 @@ impl Engine<'_> {
 /// The beginnings of steps of which nobody knows how they ended: the next run reads them as after a crash.
 fn still_unknown(outcomes: &Outcomes, entries: Vec<Entry>, state: (&str, u64)) -> Vec<Entry> {
     let unknown: BTreeSet<&Address> =
-        outcomes.iter().filter(|(_, o)| matches!(o, Outcome::Unknown { .. })).map(|(name, _)| &name.address).collect();
+        outcomes.iter().filter(|(_, o)| matches!(o, Outcome::Unknown { .. })).map(|(id, _)| &id.address).collect();
     let begun = entries.into_iter().filter(|e| matches!(e.happening, Happening::Begin { .. }));
     begun
         .filter(|entry| unknown.contains(&entry.address))
@@ -140,29 +139,25 @@ impl Run<'_> {
     async fn all(&self, plan: &Plan) -> (Outcomes, Option<BackendError>) {
         let mut outcomes = Outcomes::new();
         let mut broken = None;
-        let steps: BTreeMap<&StepName, &Step> = plan.steps.iter().map(|s| (&s.name, s)).collect();
-        let mut waiting: BTreeMap<&StepName, BTreeSet<&StepName>> = plan
+        let steps: BTreeMap<&StepId, &Step> = plan.steps.iter().map(|s| (&s.id, s)).collect();
+        let mut waiting: BTreeMap<&StepId, BTreeSet<&StepId>> = plan
             .steps
             .iter()
-            .map(|s| (&s.name, s.waits_for.iter().filter(|w| steps.contains_key(w)).collect()))
+            .map(|s| (&s.id, s.waits_for.iter().filter(|w| steps.contains_key(w)).collect()))
             .collect();
-        let mut following: BTreeMap<&StepName, Vec<&StepName>> = BTreeMap::new();
+        let mut following: BTreeMap<&StepId, Vec<&StepId>> = BTreeMap::new();
         for (name, waits) in &waiting {
             for before in waits {
                 following.entry(before).or_default().push(name);
             }
         }
-        let places: BTreeMap<&StepName, usize> = plan.steps.iter().map(|s| &s.name).zip(0..).collect();
+        let places: BTreeMap<&StepId, usize> = plan.steps.iter().map(|s| &s.id).zip(0..).collect();
         // What may start, in the order of the plan.
-        let mut ready: BTreeMap<usize, &Step> = plan
-            .steps
-            .iter()
-            .enumerate()
-            .filter(|(_, s)| waiting.get(&s.name).is_some_and(BTreeSet::is_empty))
-            .collect();
+        let mut ready: BTreeMap<usize, &Step> =
+            plan.steps.iter().enumerate().filter(|(_, s)| waiting.get(&s.id).is_some_and(BTreeSet::is_empty)).collect();
         let mut made: BTreeSet<&Address> = BTreeSet::new();
         let mut running = FuturesUnordered::new();
-        let mut under_way: BTreeMap<&StepName, Option<String>> = BTreeMap::new();
+        let mut under_way: BTreeMap<&StepId, Option<String>> = BTreeMap::new();
         let out_of_time = self.out_of_time();
         tokio::pin!(out_of_time);
         loop {
@@ -175,10 +170,10 @@ impl Run<'_> {
                 let Some((step, turn)) = free.and_then(|(place, turn)| Some((ready.remove(&place)?, turn))) else {
                     break;
                 };
-                waiting.remove(&step.name);
-                under_way.insert(&step.name, turn);
-                self.engine.sink.take(Event::Started { step: step.name.clone(), action: step.action });
-                let fresh = creates(step) && step.references.iter().any(|r| r.part && made.contains(&r.to));
+                waiting.remove(&step.id);
+                under_way.insert(&step.id, turn);
+                self.engine.sink.take(Event::Started { step: step.id.clone(), action: step.action() });
+                let fresh = step.creates() && step.references.iter().any(|r| r.part && made.contains(&r.to));
                 running.push(async move { (step, self.step(step, fresh).await) });
             }
             let ended = tokio::select! {
@@ -187,19 +182,19 @@ impl Run<'_> {
                 () = &mut out_of_time, if !running.is_empty() => None,
             };
             let Some((step, (outcome, error))) = ended else { break };
-            under_way.remove(&step.name);
+            under_way.remove(&step.id);
             broken = broken.or(error);
             self.end(step, outcome.clone(), &mut outcomes);
             if outcome != Outcome::Done {
-                self.skip(&step.name, &steps, &mut waiting, &mut outcomes);
+                self.skip(&step.id, &steps, &mut waiting, &mut outcomes);
                 continue;
             }
-            if creates(step) {
-                made.insert(&step.name.address);
+            if step.creates() {
+                made.insert(&step.id.address);
             }
-            for next in following.get(&step.name).into_iter().flatten() {
+            for next in following.get(&step.id).into_iter().flatten() {
                 let Some(left) = waiting.get_mut(next) else { continue };
-                left.remove(&step.name);
+                left.remove(&step.id);
                 if left.is_empty() {
                     ready.extend(places.get(next).copied().zip(steps.get(next).copied()));
                 }
@@ -230,13 +225,14 @@ impl Run<'_> {
 
     /// What a step keeps to itself while it runs: services refuse overlapping writes to one bucket or role.
     fn turn(&self, step: &Step) -> Option<String> {
-        let turn = self.engine.live(step.name.address.kind().as_str())?.turn(&step.physical_id)?;
+        let turn = self.engine.live(step.id.address.kind().as_str())?.turn(&step.physical_id)?;
         Some(format!("{} {turn}", step.scope.owner()))
     }
 
     fn has_begun(&self, step: &Step) -> bool {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = entries.iter().rev().find(|entry| entry.address == step.name.address);
+        let deposed = step.id.deposed();
+        let last = entries.iter().rev().find(|e| e.address == step.id.address && e.deposed.as_ref() == deposed);
         last.is_some_and(|entry| matches!(entry.happening, Happening::Begin { .. }))
     }
 
@@ -255,21 +251,21 @@ impl Run<'_> {
     }
 
     fn end(&self, step: &Step, outcome: Outcome, outcomes: &mut Outcomes) {
-        self.engine.sink.take(Event::Ended { step: step.name.clone(), action: step.action, outcome: outcome.clone() });
-        outcomes.insert(step.name.clone(), outcome);
+        self.engine.sink.take(Event::Ended { step: step.id.clone(), action: step.action(), outcome: outcome.clone() });
+        outcomes.insert(step.id.clone(), outcome);
     }
 
     /// Skips everything that waits for a step that was not done.
     fn skip<'p>(
         &self,
-        failed: &StepName,
-        steps: &BTreeMap<&'p StepName, &'p Step>,
-        waiting: &mut BTreeMap<&'p StepName, BTreeSet<&'p StepName>>,
+        failed: &StepId,
+        steps: &BTreeMap<&'p StepId, &'p Step>,
+        waiting: &mut BTreeMap<&'p StepId, BTreeSet<&'p StepId>>,
         outcomes: &mut Outcomes,
     ) {
-        let mut open: Vec<(StepName, Address)> = vec![(failed.clone(), failed.address.clone())];
+        let mut open: Vec<(StepId, Address)> = vec![(failed.clone(), failed.address.clone())];
         while let Some((name, because)) = open.pop() {
-            let skipped: Vec<&StepName> = waiting.iter().filter(|(_, w)| w.contains(&name)).map(|(n, _)| *n).collect();
+            let skipped: Vec<&StepId> = waiting.iter().filter(|(_, w)| w.contains(&name)).map(|(n, _)| *n).collect();
             for next in skipped {
                 waiting.remove(next);
                 if let Some(step) = steps.get(next) {
@@ -284,17 +280,17 @@ impl Run<'_> {
     /// has just made, so that it cannot have been there before.
     async fn step(&self, step: &Step, fresh: bool) -> (Outcome, Option<BackendError>) {
         let failed = |why: String, certain| Outcome::Failed { why, certain };
-        let Some(live) = self.engine.live(step.name.address.kind().as_str()) else {
+        let Some(live) = self.engine.live(step.id.address.kind().as_str()) else {
             return (failed("this version of bailiwick does not know this kind".into(), true), None);
         };
         let target = target(step);
         let mut found = ReadBack {
-            fingerprint: step.fingerprint.clone(),
-            body: step.after.clone(),
-            unique_id: step.seen.as_ref().and_then(unique_id),
+            fingerprint: step.observed().map(|observed| observed.digest.clone()),
+            body: step.after().cloned(),
+            unique_id: step.observed().and_then(|observed| observed.whole.as_ref()).and_then(unique_id),
         };
         // What was not there when the plan was made may have been made a moment before.
-        if step.action == ActionKind::Forget && step.fingerprint.is_none() && step.reason == diff::GONE {
+        if matches!(step.change, Change::Record { record: StateRecord::Gone }) {
             match self.look(step, &target).await {
                 Seen::Absent => {}
                 Seen::Unreadable { why, .. } => {
@@ -304,7 +300,7 @@ impl Run<'_> {
             }
         }
         if step.writes() {
-            let checked = match (&step.after, fresh) {
+            let checked = match (step.after(), fresh) {
                 (Some(after), true) => {
                     Ok(Some(Checked { action: Action::Create { after: after.clone() }, seen: None }))
                 }
@@ -316,10 +312,8 @@ impl Run<'_> {
                 Ok(None) => return (Outcome::Done, self.journal(step, ended(step, None)).await.err()),
                 Err(why) => return (failed(why, true), None),
             };
-            let creates = (!step.deletes() && step.action != ActionKind::Forget)
-                .then(|| step.owned(None).map(Box::new))
-                .flatten();
-            let begin = Happening::Begin { action: step.action.to_string(), creates };
+            let deposes = step.deposes().cloned().into_iter().collect();
+            let begin = Happening::Begin { action: step.action(), creates: step.owned(None).map(Box::new), deposes };
             if let Err(error) = self.journal(step, begin).await {
                 return (failed(format!("it was not tried: {error}"), true), Some(error));
             }
@@ -336,10 +330,8 @@ impl Run<'_> {
                 }
             };
         }
-        if !step.deletes() && step.action != ActionKind::Forget {
-            let made = step.after.as_ref().and_then(|after| principal(step, live.kind(), after));
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).extend(made);
-        }
+        let made = step.after().and_then(|after| principal(step, live.kind(), after));
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).extend(made);
         let ReadBack { fingerprint, body, unique_id } = found;
         let owned = step.owned(fingerprint).map(|owned| Box::new(Owned { body, unique_id, ..owned }));
         match self.journal(step, ended(step, owned)).await {
@@ -376,14 +368,15 @@ impl Run<'_> {
     }
 
     async fn journal(&self, step: &Step, happening: Happening) -> Result<(), BackendError> {
-        let entry = Entry::new(self.state, (self.now)(), step.name.address.clone(), happening);
+        let entry = Entry::new(self.state, (self.now)(), step.id.address.clone(), happening);
+        let entry = entry.about(step.id.deposed().cloned());
         self.backend.append(std::slice::from_ref(&entry)).await?;
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         Ok(())
     }
 
     async fn look(&self, step: &Step, target: &Target) -> Seen {
-        let kind = step.name.address.kind().as_str();
+        let kind = step.id.address.kind().as_str();
         let seen = self.engine.look(self.engine.session, kind, &step.scope, std::slice::from_ref(target)).await;
         seen.into_iter()
             .next()
@@ -397,14 +390,14 @@ impl Run<'_> {
             return Err(format!("it cannot be looked at again: {why}"));
         }
         // It is gone already, as the step wants.
-        if seen == Seen::Absent && (step.deletes() || step.action == ActionKind::Forget) {
+        if seen == Seen::Absent && step.lets_go() {
             return Ok(None);
         }
         if let (Some(known), Some(found)) = (self.known_id(step, live), seen.unique_id())
             && known != found
         {
             // A role of that name which somebody made is not the one that was to go.
-            if step.superseded && live.about().named_by == NamedBy::Name {
+            if step.is_unread() && live.about().named_by == NamedBy::Name {
                 return Ok(None);
             }
             return Err(format!(
@@ -413,8 +406,8 @@ impl Run<'_> {
             ));
         }
         // What the address named before was not looked at when the plan was made.
-        if !step.superseded
-            && seen.fingerprint() != step.fingerprint
+        if !step.is_unread()
+            && seen.fingerprint().as_ref() != step.observed().map(|observed| &observed.digest)
             && !brought_along(step, live, &seen)
             && !self.names_what_was_taken_away(step, live, &seen)
         {
@@ -424,23 +417,21 @@ impl Run<'_> {
             Seen::Present { body, .. } => Some(body),
             _ => None,
         };
-        let changed = || step.changed.clone();
-        let action = match (step.action, step.name.phase, &step.before, &step.after) {
-            (_, _, before, _) if step.deletes() || step.action == ActionKind::Forget => {
-                let Some(body) = &seen else { return Ok(None) };
-                let before = match before {
-                    Some(known) => live.claimed(body, Some(known), Some(known)),
-                    None => body.clone(),
-                };
-                Action::Delete { before, adopted: releases(step) }
+        // What is there now of what was ours when it was last known.
+        let shown = |body: &Document, before: Option<&Document>| match before {
+            Some(known) => live.claimed(body, Some(known), Some(known)),
+            None => body.clone(),
+        };
+        let action = match (&step.change, &seen) {
+            (Change::Create { after, .. }, _) => Action::Create { after: after.clone() },
+            (Change::Update { before, after, changed, .. }, _)
+            | (Change::Adopt { after, differs: Some(Differs { before, changed }), .. }, _) => {
+                Action::Update { before: before.clone(), after: after.clone(), changed: changed.clone() }
             }
-            (ActionKind::Create, _, _, Some(after)) | (ActionKind::Replace, Some(Phase::Create), _, Some(after)) => {
-                Action::Create { after: after.clone() }
-            }
-            (_, _, Some(before), Some(after)) => {
-                Action::Update { before: before.clone(), after: after.clone(), changed: changed() }
-            }
-            _ => return Err("the plan's step has no body".into()),
+            (Change::Delete { before, .. }, Some(body)) => Action::Delete { before: shown(body, before.as_ref()) },
+            (Change::Release { before, .. }, Some(body)) => Action::Release { before: shown(body, before.as_ref()) },
+            (Change::Delete { .. } | Change::Release { .. }, None)
+            | (Change::Adopt { differs: None, .. } | Change::Record { .. }, _) => return Ok(None),
         };
         Ok(Some(Checked { action, seen }))
     }
@@ -448,14 +439,18 @@ impl Run<'_> {
     /// The id that a step's thing must have: as it was seen, as the state knows it, or as this run has made what it is the
     /// policy of.
     fn known_id(&self, step: &Step, live: &dyn AnyLive) -> Option<String> {
-        let seen = step.seen.as_ref().and_then(unique_id).or_else(|| step.unique_id.clone());
+        let seen = match &step.change {
+            Change::Delete { expect: Expect::Unread { unique_id }, .. }
+            | Change::Release { expect: Expect::Unread { unique_id }, .. } => unique_id.clone(),
+            _ => step.observed().and_then(|observed| observed.whole.as_ref()).and_then(unique_id),
+        };
         if seen.is_some() || live.about().named_by == NamedBy::Name {
             return seen;
         }
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let made = entries.iter().rev().filter(|e| step.references.iter().any(|r| r.to == e.address));
         let owned = made.filter_map(|entry| match &entry.happening {
-            Happening::End { owned } => owned.as_deref(),
+            Happening::End { owned, .. } => owned.as_deref(),
             _ => None,
         });
         let mut whole = owned.filter(|o| o.scope == step.scope && o.physical_id == step.physical_id);
@@ -467,8 +462,8 @@ impl Run<'_> {
     ///
     /// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
     fn names_what_was_taken_away(&self, step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
-        let (Seen::Present { body, .. }, Some(before)) = (seen, &step.before) else { return false };
-        if step.action != ActionKind::Update || self.gone.is_empty() {
+        let (Seen::Present { body, .. }, Change::Update { before, .. }) = (seen, &step.change) else { return false };
+        if self.gone.is_empty() {
             return false;
         }
         let shown = live.claimed(body, Some(before), Some(before));
@@ -501,7 +496,7 @@ impl Run<'_> {
             if let Err(WriteError::UnknownPrincipal { what, why }) = written {
                 let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let names = |body: Option<&Document>| body.map(|body| live.facet(object(step, body)).names());
-                let (wanted, shown) = (names(step.after.as_ref()), names(checked.seen.as_ref()));
+                let (wanted, shown) = (names(step.after()), names(checked.seen.as_ref()));
                 let refused = self.engine.refused_principals(
                     what,
                     why,
@@ -519,7 +514,7 @@ impl Run<'_> {
                     }
                     // What was refused may have been the last of several calls.
                     let before = self.look(step, target).await;
-                    self.engine.sink.take(Event::Waiting { step: step.name.clone(), awaited, pause });
+                    self.engine.sink.take(Event::Waiting { step: step.id.clone(), awaited, pause });
                     self.sleep(pause).await;
                     // The entry that announced the call is as old as the wait: the lock may be somebody else's by now.
                     if let Err(error) = self.backend.vouch().await {
@@ -584,19 +579,19 @@ impl Run<'_> {
             {
                 return Err(format!("`{}` is `{found}` now, and what was written to is `{known}`", step.physical_id));
             }
-            problem = match (&seen, &step.after) {
+            problem = match (&seen, step.after()) {
                 (Seen::Unreadable { why, .. }, _) => {
                     return Err(format!("it was written, but cannot be read back: {why}"));
                 }
                 (Seen::Absent, _) if step.deletes() => return Ok(ReadBack::default()),
-                (_, _) if releases(step) => return Ok(ReadBack::default()),
+                (_, _) if matches!(step.change, Change::Release { .. }) => return Ok(ReadBack::default()),
                 (Seen::Present { body, .. }, _) if step.deletes() && nothing_of_ours(step, live, body) => {
                     return Ok(ReadBack::default());
                 }
                 (Seen::Present { .. }, _) if step.deletes() => "it was deleted, but is still there".to_owned(),
                 (Seen::Absent, _) => "it was written, but is not there".to_owned(),
                 (Seen::Present { body, .. }, Some(after)) => {
-                    let shown = live.claimed(body, Some(after), step.before.as_ref());
+                    let shown = live.claimed(body, Some(after), step.before());
                     if live.settled(after, &shown) {
                         let known = live.claimed(body, Some(after), None);
                         let fields = Fields::of([after]);
@@ -624,38 +619,26 @@ impl Run<'_> {
 
 /// What a step touches, and what of it the step or the plan has looked at.
 pub(super) fn target(step: &Step) -> Target {
-    let fields = Fields::of(step.before.iter().chain(&step.after));
-    Target { fields, ..Target::new(step.name.address.clone(), &step.physical_id) }
+    let fields = Fields::of(step.before().into_iter().chain(step.after()));
+    Target { fields, ..Target::new(step.id.address.clone(), &step.physical_id) }
 }
 
-/// Whether a step makes what was not there when the plan was made.
-fn creates(step: &Step) -> bool {
-    let anew = step.action == ActionKind::Create || step.name.phase == Some(Phase::Create);
-    anew && step.fingerprint.is_none()
-}
-
-/// What the journal tells of a step that was done.
+/// What the journal says of a step that was done.
 fn ended(step: &Step, owned: Option<Box<Owned>>) -> Happening {
-    if step.superseded && !step.first { Happening::FormerGone } else { Happening::End { owned } }
-}
-
-/// Whether a step takes our marks away and leaves the thing.
-fn releases(step: &Step) -> bool {
-    step.action == ActionKind::Forget || (step.action == ActionKind::Delete && step.adopted)
+    Happening::End { owned, deposes: step.deposes().cloned().into_iter().collect() }
 }
 
 /// Whether a document that others share holds nothing of ours.
 fn nothing_of_ours(step: &Step, live: &dyn AnyLive, body: &Document) -> bool {
-    live.claimed(body, step.after.as_ref(), step.before.as_ref()).is_null()
+    live.claimed(body, step.after(), step.before()).is_null()
 }
 
 /// Whether something that was absent when the plan was made came along with an earlier step of this run: a new bucket or
 /// key has a policy from the start. It must not hold anything of ours yet, unless nothing is what it shall hold.
 fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
-    let as_wanted = |body: &Document| {
-        step.after.as_ref().is_some_and(|after| live.settled(after, &live.claimed(body, Some(after), None)))
-    };
-    creates(step)
+    let as_wanted =
+        |body: &Document| step.after().is_some_and(|after| live.settled(after, &live.claimed(body, Some(after), None)));
+    step.creates()
         && match seen {
             Seen::Present { body, owner } => nothing_of_ours(step, live, body) || (owner.is_none() && as_wanted(body)),
             _ => false,
@@ -694,7 +677,8 @@ fn orphaned(before: &Value, shown: &Value) -> Option<BTreeSet<Principal>> {
 /// Says what moved since the plan was made.
 pub(super) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
     let advice = "nothing was written: make the plan anew";
-    match (seen, &step.fingerprint) {
+    let observed = step.observed();
+    match (seen, observed) {
         (Seen::Present { owner: Some(owner), .. }, None) => {
             format!("it exists now, and belongs to `{owner}`; {advice}")
         }
@@ -702,11 +686,12 @@ pub(super) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
         (Seen::Absent, _) => format!("it is gone since the plan was made; {advice}"),
         (Seen::Present { body, .. }, Some(_)) => {
             // What was seen in all tells also what moved in the part that is not ours.
-            let whole = step.before.as_ref().filter(|before| Some(before.digest()) == step.fingerprint);
-            let (known, now) = match step.seen.as_ref().or(whole) {
+            let is_whole = |before: &&Document| observed.is_some_and(|observed| observed.digest == before.digest());
+            let whole = step.before().filter(is_whole);
+            let (known, now) = match observed.and_then(|observed| observed.whole.as_ref()).or(whole) {
                 Some(known) => (known.clone(), body.clone()),
                 None => {
-                    let known = step.before.clone().or_else(|| step.after.clone()).unwrap_or_default();
+                    let known = step.before().or(step.after()).cloned().unwrap_or_default();
                     let ours = live.claimed(body, Some(&known), Some(&known));
                     (known, ours)
                 }

@@ -264,26 +264,27 @@ impl Engine<'_> {
 
     /// Looks again at everything that a plan touches, and says what moved since it was made.
     pub async fn moved(&self, plan: &Plan) -> Vec<String> {
-        let settled = |s: &&plan::Step| s.superseded || (s.action == plan::ActionKind::Forget && s.before.is_none());
         let mut batches = Batches::new();
         let mut steps: BTreeMap<(&Address, &str), &plan::Step> = BTreeMap::new();
-        for step in plan.steps.iter().filter(|s| !settled(s)) {
-            // What is made anew is still there: its first half tells whether it moved.
-            if step.name.phase == Some(plan::Phase::Create) {
+        for step in &plan.steps {
+            // What is created again is still there: its first half tells whether it changed.
+            let is_second_half = step.replaces().is_some_and(|old| old.which == plan::Which::Replaced);
+            let forgets = matches!(step.change, plan::Change::Record { record: plan::StateRecord::Forget });
+            if step.is_unread() || forgets || is_second_half {
                 continue;
             }
-            let batch = batches.entry((step.name.address.kind().as_str(), &step.scope)).or_default();
+            let batch = batches.entry((step.id.address.kind().as_str(), &step.scope)).or_default();
             batch.push(execute::target(step));
-            steps.insert((&step.name.address, &step.physical_id), step);
+            steps.insert((&step.id.address, &step.physical_id), step);
         }
         let mut moved = BTreeSet::new();
         let mut looking = self.look_at(&batches);
         while let Some((targets, seen)) = looking.next().await {
             for (target, seen) in targets.iter().zip(seen) {
                 let Some(step) = steps.get(&(&target.address, target.physical_id.as_str())) else { continue };
-                match self.live(step.name.address.kind().as_str()) {
-                    Some(live) if seen.fingerprint() != step.fingerprint => {
-                        moved.insert(format!("{}: {}", step.name.address, execute::moved(step, live, &seen)));
+                match self.live(step.id.address.kind().as_str()) {
+                    Some(live) if seen.fingerprint().as_ref() != step.observed().map(|observed| &observed.digest) => {
+                        moved.insert(format!("{}: {}", step.id.address, execute::moved(step, live, &seen)));
                     }
                     _ => {}
                 }

@@ -2,45 +2,50 @@
 
 use std::collections::BTreeMap;
 
-use super::{ActionKind, Plan};
+use super::{Change, Plan};
 use crate::access::{Facet, Instance};
 use crate::address::{Address, Scope};
 use crate::desired::Desired;
-use crate::diff::Diff;
+use crate::diff::{DeposedDiff, Diff};
 use crate::document::Document;
 use crate::kind::Kinds;
 use crate::snapshot::Seen;
+use crate::state::DeposedKey;
 
-/// The bodies of everything that exists, as far as it was looked at.
+/// An object that exists: where, the name by which its API knows it, and its body.
+type Existing = (Scope, String, Document);
+
+/// The bodies of everything that exists, as far as it was read: by address, and of what an address named before by its key.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Bodies(BTreeMap<Address, (Scope, String, Document)>);
+pub struct Bodies(BTreeMap<(Address, Option<DeposedKey>), Existing>);
 
 impl Bodies {
     /// Everything that a spec wants.
     #[must_use]
     pub fn desired(desired: &Desired) -> Self {
         let body = |r: &crate::kind::Resource| (r.wish.scope.clone(), r.wish.physical_id.clone(), r.wish.body.clone());
-        Self(desired.resources.iter().map(|(address, resource)| (address.clone(), body(resource))).collect())
+        Self(desired.resources.iter().map(|(address, resource)| ((address.clone(), None), body(resource))).collect())
     }
 
-    /// Everything that was seen of what is desired or owned. What an address named before was not looked at: it counts
-    /// as it was applied last, until something else takes its place.
+    /// Everything that was observed of what is desired or owned. What an address named before was not read: it counts as it
+    /// was applied last.
     #[must_use]
     pub fn seen(diff: &Diff) -> Self {
         let seen = diff.resources.values().filter_map(|resource| {
-            let Seen::Present { body, .. } = &resource.seen else {
-                let former = &resource.former.as_ref()?.owned;
-                let place = (former.scope.clone(), former.physical_id.clone());
-                return Some((resource.address.clone(), (place.0, place.1, former.body.clone()?)));
-            };
-            let place = match (&resource.owned, &resource.desired) {
+            let Seen::Present { body, .. } = &resource.seen else { return None };
+            let (scope, physical_id) = match (&resource.owned, &resource.desired) {
                 (Some(owned), _) => (owned.scope.clone(), owned.physical_id.clone()),
                 (None, Some(desired)) => (desired.wish.scope.clone(), desired.wish.physical_id.clone()),
                 (None, None) => return None,
             };
-            Some((resource.address.clone(), (place.0, place.1, body.clone())))
+            Some(((resource.address.clone(), None), (scope, physical_id, body.clone())))
         });
-        Self(seen.collect())
+        let deposed = diff.deposed.iter().filter_map(|deposed| {
+            let DeposedDiff { address, key, object, .. } = deposed;
+            let existing = (object.scope.clone(), object.physical_id.clone(), object.body.clone()?);
+            Some(((address.clone(), Some(key.clone())), existing))
+        });
+        Self(seen.chain(deposed).collect())
     }
 
     /// The same after the steps of a plan.
@@ -48,31 +53,30 @@ impl Bodies {
     pub fn after(&self, plan: &Plan, kinds: &Kinds<'_>) -> Self {
         let mut bodies = self.0.clone();
         for step in &plan.steps {
-            let address = &step.name.address;
-            let known = bodies.get(address);
-            let same = known.is_some_and(|(scope, id, _)| (scope, id) == (&step.scope, &step.physical_id));
-            if step.superseded && !same {
-                // Something else has taken its place.
-                continue;
-            }
-            // What takes the place of another has nothing of it.
-            let live = known.filter(|_| same || step.former.is_none()).map(|(.., body)| body.clone());
-            let kind = kinds.get(address.kind());
-            let before = step.before.as_ref();
-            match (step.deletes(), &step.after) {
-                (true, _) => match live.as_ref().zip(kind).and_then(|(live, kind)| kind.remainder(live, before)) {
-                    Some(body) => {
-                        bodies.insert(address.clone(), (step.scope.clone(), step.physical_id.clone(), body));
-                    }
-                    None => {
-                        bodies.remove(address);
-                    }
-                },
-                (false, Some(after)) if step.action != ActionKind::Forget => {
-                    let body = kind.map_or_else(|| after.clone(), |kind| kind.overlaid(live.as_ref(), before, after));
-                    bodies.insert(address.clone(), (step.scope.clone(), step.physical_id.clone(), body));
+            let address = &step.id.address;
+            let deposed = (address.clone(), Some(DeposedKey::of(&step.scope, &step.physical_id)));
+            let name = if bodies.contains_key(&deposed) { deposed } else { (address.clone(), None) };
+            let same = |(scope, id, _): &&Existing| (scope, id) == (&step.scope, &step.physical_id);
+            let live = bodies.get(&name).filter(same).map(|(.., body)| body);
+            let (kind, before) = (kinds.get(address.kind()), step.before());
+            let left = match &step.change {
+                Change::Create { after, .. } | Change::Update { after, .. } | Change::Adopt { after, .. } => {
+                    Some(kind.map_or_else(|| after.clone(), |kind| kind.overlaid(live, before, after)))
                 }
-                _ => {}
+                Change::Delete { .. } => live.zip(kind).and_then(|(live, kind)| kind.remainder(live, before)),
+                Change::Release { .. } => {
+                    live.map(|live| kind.map_or_else(|| live.clone(), |k| k.released(live, before)))
+                }
+                Change::Record { .. } => continue,
+            };
+            match left {
+                Some(body) => {
+                    bodies.insert(name, (step.scope.clone(), step.physical_id.clone(), body));
+                }
+                None if live.is_some() => {
+                    bodies.remove(&name);
+                }
+                None => {}
             }
         }
         Self(bodies)
@@ -80,7 +84,7 @@ impl Bodies {
 
     /// What the bodies say about access, for a world.
     pub fn facets<'b>(&'b self, kinds: &'b Kinds<'_>) -> impl Iterator<Item = (&'b Address, Facet<'b>)> {
-        self.0.iter().map(|(address, (scope, physical_id, body))| {
+        self.0.iter().map(|((address, _), (scope, physical_id, body))| {
             (address, kinds.facet(address.kind(), Instance { scope, physical_id, body }))
         })
     }
@@ -89,75 +93,62 @@ impl Bodies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Phase, Step, StepName};
-    use crate::spec::OnDestroy;
+    use crate::plan::tests::{deleted, step};
+    use crate::plan::{Observation, Step, StepId, Which};
+    use crate::state::Owned;
     use serde_json::{Value, json};
 
     fn scope() -> Scope {
         Scope::cluster("c")
     }
 
-    fn step(address: &str, action: ActionKind, before: Value, after: Value) -> Step {
-        let document = |value: Value| (!value.is_null()).then_some(Document::from(value));
-        Step {
-            name: StepName { address: address.parse().unwrap(), phase: None },
-            action,
-            reason: String::new(),
-            scope: scope(),
-            physical_id: "x".into(),
-            before: document(before),
-            after: document(after),
-            changed: Vec::new(),
-            waits_for: Vec::new(),
-            fingerprint: None,
-            seen: None,
-            unique_id: None,
-            adopted: false,
-            superseded: false,
-            first: false,
-            former: None,
-            references: Vec::new(),
-            on_destroy: OnDestroy::Delete,
-            protect: false,
-            source: None,
-        }
+    fn document(value: Value) -> Document {
+        Document::from(value)
     }
 
-    fn check(live: Value, action: ActionKind, before: Value, after: Value, expected: &Value) {
+    fn check(live: Value, change: Change, expected: &Value) {
         let address: Address = "aws.iam.role.r".parse().unwrap();
         let mut bodies = Bodies::default();
+        let name = (address, None);
         if !live.is_null() {
-            bodies.0.insert(address.clone(), (scope(), "x".into(), Document::from(live)));
+            bodies.0.insert(name.clone(), (scope(), "x".into(), document(live)));
         }
-        let plan = Plan { steps: vec![step("aws.iam.role.r", action, before, after)], ..Plan::default() };
-        let body = bodies.after(&plan, &Kinds::default()).0.get(&address).map_or(Value::Null, |(.., body)| body.tree());
+        let step = Step { scope: scope(), physical_id: "x".into(), ..step("r", change) };
+        let plan = Plan { steps: vec![step], ..Plan::default() };
+        let after = bodies.after(&plan, &Kinds::default());
+        let body = after.0.get(&name).map_or(Value::Null, |(.., body)| body.tree());
         assert_eq!(body, *expected);
     }
 
     #[test]
-    fn what_is_made_is_there_and_what_is_deleted_is_gone() {
-        check(json!(null), ActionKind::Create, json!(null), json!({"a": 1}), &json!({"a": 1}));
-        check(json!({"a": 1}), ActionKind::Delete, json!({"a": 1}), json!(null), &json!(null));
-        check(json!({"a": 1}), ActionKind::Forget, json!({"a": 1}), json!(null), &json!({"a": 1}));
+    fn what_is_created_is_there_what_is_deleted_is_gone_and_what_is_released_stays() {
+        let (found, live) = (Observation { digest: document(json!(1)).digest(), whole: None }, json!({"a": 1}));
+        let create = Change::Create { after: document(live.clone()), found: None, replaces: None, deposes: None };
+        check(json!(null), create, &live);
+        check(live.clone(), deleted(Some(document(live.clone())), Some(&found)), &json!(null));
+        let expect = crate::plan::Expect::Observed(found);
+        check(live.clone(), Change::Release { before: Some(document(live.clone())), expect }, &live);
     }
 
     #[test]
-    fn what_takes_the_place_of_another_stays_when_that_goes() {
-        let new = step("aws.iam.role.r", ActionKind::Replace, json!(null), json!({"a": 2}));
-        let old = step("aws.iam.role.r", ActionKind::Replace, json!({"a": 1, "b": 1}), json!(null));
-        let old = Step { name: StepName { phase: Some(Phase::Delete), ..old.name }, superseded: true, ..old };
-        let phase = Some(Phase::Create);
-        let former = new.owned(None).map(Box::new);
-        let new = Step { name: StepName { phase, ..new.name }, physical_id: "y".into(), former, ..new };
-        let address = new.name.address.clone();
+    fn what_takes_the_place_of_another_is_there_beside_it_until_that_goes() {
+        let old = Owned::new(scope(), "x", Some(document(json!({"a": 1, "b": 1}))));
+        let key = DeposedKey::of(&old.scope, &old.physical_id);
+        let after = document(json!({"a": 2}));
+        let create = Change::Create { after, found: None, replaces: None, deposes: Some(Box::new(old.clone())) };
+        let new = Step { scope: scope(), physical_id: "y".into(), ..step("r", create) };
+        let gone = Step { scope: scope(), physical_id: "x".into(), ..step("r", deleted(old.body.clone(), None)) };
+        let address = new.id.address.clone();
+        let gone = Step { id: StepId { address: address.clone(), which: Which::Deposed(key.clone()) }, ..gone };
         let mut bodies = Bodies::default();
-        bodies.0.insert(address.clone(), (scope(), "x".into(), Document::from(json!({"a": 1, "b": 1}))));
-        for steps in [vec![new.clone(), old.clone()], vec![old, new]] {
+        let before = (address.clone(), Some(key));
+        bodies.0.insert(before.clone(), (scope(), "x".into(), old.body.unwrap()));
+        let created = bodies.after(&Plan { steps: vec![new.clone()], ..Plan::default() }, &Kinds::default());
+        assert!(created.0.contains_key(&before), "the old one still gives access");
+        for steps in [vec![new.clone(), gone.clone()], vec![gone, new]] {
             let plan = Plan { steps, ..Plan::default() };
-            assert_eq!(
-                bodies.after(&plan, &Kinds::default()).0[&address],
-                (scope(), "y".into(), Document::from(json!({"a": 2})))
-            );
+            let left: Vec<_> = bodies.after(&plan, &Kinds::default()).0.into_iter().collect();
+            assert_eq!(left, [((address.clone(), None), (scope(), "y".into(), document(json!({"a": 2}))))]);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::Plan;
 use crate::document::{Digest, Document};
 
 /// The version of the format of plan files and plan JSON.
-pub const PLAN_FILE_FORMAT: &str = "1.0";
+pub const PLAN_FILE_FORMAT: &str = "2.0";
 
 /// A plan as it is saved: all that executing it needs, and the published JSON for readers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

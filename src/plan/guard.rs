@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKind, Phase, Plan};
+use super::{Plan, Step, StepId, Which};
 use crate::address::Address;
 use crate::kind::{Kinds, OnLoss};
 
@@ -25,6 +25,25 @@ pub struct Guard {
     pub holds_state: Option<(&'static str, String)>,
 }
 
+/// How a plan takes an object away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Taken {
+    /// It deletes the object.
+    Delete,
+    /// It puts another one in its place.
+    Replace,
+}
+
+impl std::fmt::Display for Taken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Delete => "delete",
+            Self::Replace => "replace",
+        })
+    }
+}
+
 /// Why a plan is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "code", rename_all = "kebab-case")]
@@ -34,8 +53,8 @@ pub enum Refusal {
         /// What.
         #[schemars(with = "String")]
         address: Address,
-        /// `delete` or `replace`.
-        action: ActionKind,
+        /// How it would go.
+        action: Taken,
     },
     /// Data would be lost with an object that is not named.
     #[serde(rename = "data-loss")]
@@ -68,18 +87,21 @@ pub enum Refusal {
 /// Everything about a plan that must be named before it is applied.
 #[must_use]
 pub fn guard(plan: &Plan, managed: usize, allowed: &Guard, kinds: &Kinds<'_>) -> Vec<Refusal> {
-    let going: Vec<_> = plan
-        .steps
-        .iter()
-        .filter(|s| s.deletes() || (s.action == ActionKind::Forget && s.name.phase == Some(Phase::Delete)))
-        .collect();
+    let replaced: BTreeSet<&StepId> = plan.steps.iter().filter_map(Step::replaces).collect();
+    // What an address no longer names goes, even if it is only released.
+    let going: Vec<&Step> =
+        plan.steps.iter().filter(|s| s.deletes() || (s.lets_go() && s.id.which != Which::Current)).collect();
+    let gone: Vec<&Step> = going.iter().copied().filter(|s| s.deletes()).collect();
     let mut refusals: Vec<Refusal> = going
         .iter()
         .filter(|s| s.protect)
-        .map(|s| Refusal::Protected { address: s.name.address.clone(), action: s.action })
+        .map(|s| {
+            let taken = if replaced.contains(&s.id) { Taken::Replace } else { Taken::Delete };
+            Refusal::Protected { address: s.id.address.clone(), action: taken }
+        })
         .collect();
-    let unnamed = |step: &&&super::Step| {
-        let address = &step.name.address;
+    refusals.extend(gone.iter().filter_map(|step| {
+        let address = &step.id.address;
         let named = allowed.allow_delete.contains(address);
         match kinds.about(address.kind()).map(|about| about.on_loss) {
             Some(OnLoss::Named { loss }) if !named => {
@@ -87,24 +109,15 @@ pub fn guard(plan: &Plan, managed: usize, allowed: &Guard, kinds: &Kinds<'_>) ->
             }
             _ => None,
         }
-    };
-    let gone = going.iter().filter(|s| s.deletes() && !(s.action == ActionKind::Delete && s.adopted));
-    refusals.extend(gone.filter_map(|step| unnamed(&step)));
-    let holds_state = |s: &&&super::Step| {
+    }));
+    let holds_state = |s: &&&Step| {
         let holder = allowed.holds_state.as_ref();
-        holder.is_some_and(|(kind, id)| s.name.address.kind().as_str() == *kind && s.physical_id == *id)
+        holder.is_some_and(|(kind, id)| s.id.address.kind().as_str() == *kind && s.physical_id == *id)
     };
-    refusals.extend(
-        going
-            .iter()
-            .filter(|s| s.deletes() && !(s.action == ActionKind::Delete && s.adopted))
-            .filter(holds_state)
-            .map(|s| Refusal::State { address: s.name.address.clone() }),
-    );
-    let count = going.iter().filter(|s| s.deletes()).count();
+    refusals.extend(gone.iter().filter(holds_state).map(|s| Refusal::State { address: s.id.address.clone() }));
     let most = allowed.allow_deletes.unwrap_or_else(|| FREE.max(managed * SHARE / 100));
-    if !allowed.destroying && count > most {
-        refusals.push(Refusal::TooMany { going: count, managed, most });
+    if !allowed.destroying && gone.len() > most {
+        refusals.push(Refusal::TooMany { going: gone.len(), managed, most });
     }
     refusals
 }

@@ -1,30 +1,42 @@
 use super::*;
-use crate::address::{AccountId, Region};
+use crate::address::{AccountId, Region, Scope};
+use crate::spec::OnDestroy;
 
-fn step(name: &str, phase: Option<Phase>, action: ActionKind, waits_for: &[(&str, Option<Phase>)]) -> Step {
-    let named = |name: &str, phase| StepName { address: Address::new("aws.iam.role", name), phase };
+/// A step about the role of a name.
+pub(super) fn step(name: &str, change: Change) -> Step {
     Step {
-        name: named(name, phase),
-        action,
-        reason: "r".into(),
+        id: StepId::current(Address::new("aws.iam.role", name)),
         scope: Scope::account("a", AccountId("1".repeat(12)), Region("us-east-1".into())),
         physical_id: name.into(),
-        before: None,
-        after: None,
-        changed: Vec::new(),
-        waits_for: waits_for.iter().map(|(name, phase)| named(name, *phase)).collect(),
-        fingerprint: None,
-        seen: None,
-        unique_id: None,
-        adopted: false,
-        superseded: false,
-        first: false,
-        former: None,
+        change,
+        reasons: Vec::new(),
+        waits_for: Vec::new(),
         references: Vec::new(),
         on_destroy: OnDestroy::Delete,
         protect: false,
         source: None,
     }
+}
+
+/// The deletion of what was observed, or else not read.
+pub(super) fn deleted(before: Option<Document>, found: Option<&Observation>) -> Change {
+    let expect = found.cloned().map_or(Expect::Unread { unique_id: None }, Expect::Observed);
+    Change::Delete { before, expect }
+}
+
+fn created(replaces: Option<StepId>) -> Change {
+    Change::Create { after: Document::default(), found: None, replaces, deposes: None }
+}
+
+fn replaced(name: &str) -> StepId {
+    StepId { address: Address::new("aws.iam.role", name), which: Which::Replaced }
+}
+
+/// The two steps of a replacement.
+fn replacement(name: &str, after_delete: &[StepId], after_create: &[StepId]) -> (Step, Step) {
+    let delete = Step { id: replaced(name), waits_for: after_delete.to_vec(), ..step(name, deleted(None, None)) };
+    let create = step(name, created(Some(replaced(name))));
+    (delete, Step { waits_for: after_create.to_vec(), ..create })
 }
 
 fn plan(steps: Vec<Step>) -> Plan {
@@ -33,24 +45,28 @@ fn plan(steps: Vec<Step>) -> Plan {
 
 #[test]
 fn a_target_brings_what_it_waits_for_and_both_halves_of_a_replacement() {
-    let (delete, create) = (Some(Phase::Delete), Some(Phase::Create));
-    let all = plan(vec![
-        step("part", delete, ActionKind::Replace, &[]),
-        step("role", delete, ActionKind::Replace, &[("part", delete)]),
-        step("role", create, ActionKind::Replace, &[("role", delete)]),
-        step("part", create, ActionKind::Replace, &[("role", create)]),
-        step("other", None, ActionKind::Create, &[]),
-    ]);
+    let current = |name: &str| StepId::current(Address::new("aws.iam.role", name));
+    let (part_goes, part_comes) = replacement("part", &[], &[current("role")]);
+    let (role_goes, role_comes) = replacement("role", &[replaced("part")], &[replaced("role")]);
+    let other = step("other", created(None));
+    let all = plan(vec![part_goes, role_goes, role_comes, part_comes, other]);
     let kept = all.targeted(&[Address::new("aws.iam.role", "role")].into());
-    let names: Vec<_> = kept.steps.iter().map(|s| (s.name.address.name().to_owned(), s.name.phase)).collect();
-    let expected = [("part", delete), ("role", delete), ("role", create), ("part", create)];
-    assert_eq!(names, expected.map(|(name, phase)| (name.to_owned(), phase)));
+    let ids: Vec<_> = kept.steps.iter().map(|s| s.id.to_string()).collect();
+    assert_eq!(ids, ["aws.iam.role.part#delete", "aws.iam.role.role#delete", "aws.iam.role.role", "aws.iam.role.part"]);
     assert_eq!(kept.summary.replace, 2);
 }
 
 #[test]
+fn the_id_of_a_step_reads_back() {
+    for text in ["aws.iam.role.x", "aws.iam.role.x#delete", "aws.iam.role_policy.x/y#0123abcd"] {
+        assert_eq!(text.parse::<StepId>().map(|id| id.to_string()), Ok(text.to_owned()));
+    }
+    assert!("aws.iam.role.x#old".parse::<StepId>().is_err());
+}
+
+#[test]
 fn the_guard_refuses_what_is_protected_and_what_is_much() {
-    let going = |n: usize| plan((0..n).map(|i| step(&i.to_string(), None, ActionKind::Delete, &[])).collect());
+    let going = |n: usize| plan((0..n).map(|i| step(&i.to_string(), deleted(None, None))).collect());
     assert_eq!(guard(&going(3), 5, &Guard::default(), &Kinds::default()), []);
     assert_eq!(
         guard(&going(4), 5, &Guard::default(), &Kinds::default()),
@@ -66,10 +82,7 @@ fn the_guard_refuses_what_is_protected_and_what_is_much() {
 
 #[test]
 fn a_saved_plan_tells_when_anything_in_it_was_edited() {
-    let saved = PlanFile::new(
-        plan(vec![step("x", None, ActionKind::Create, &[])]),
-        Document::from(serde_json::json!({ "said": 1 })),
-    );
+    let saved = PlanFile::new(plan(vec![step("x", created(None))]), Document::from(serde_json::json!({ "said": 1 })));
     let text = serde_json::to_string(&saved).unwrap();
     assert_eq!(PlanFile::parse(&text), Ok(saved));
     for (from, to) in [("\"physical_id\":\"x\"", "\"physical_id\":\"y\""), ("\"said\":1", "\"said\":2")] {

@@ -4,6 +4,7 @@ mod access;
 pub mod wire;
 pub mod words;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -15,7 +16,7 @@ use crate::diagnostic::Severity;
 use crate::diff::{Drift, DriftClass, Reclaimed};
 use crate::document::is_policy;
 use crate::event::{Outcome, Outcomes};
-use crate::plan::{ActionKind, Phase, Plan, Summary};
+use crate::plan::{ActionKind, Plan, Summary};
 use crate::state::{Owned, State};
 use wire::{WireFinding, WirePlan, WireStep};
 
@@ -147,12 +148,16 @@ pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
     }
     let is_empty = plan.steps.is_empty();
     sections.extend(access::section(&plan.access_changes, !is_empty));
-    let rows: Vec<Row> = plan.steps.iter().filter(|s| !hidden_half(s)).map(step_row).collect();
+    // What a replacement deletes is shown by the step that creates what takes its place.
+    let replaced: BTreeSet<&String> = plan.steps.iter().filter_map(|step| step.replaces.as_ref()).collect();
+    let is_shown = |step: &&WireStep| step.action != ActionKind::Delete || !replaced.contains(&step.id);
+    let rows: Vec<Row> = plan.steps.iter().filter(is_shown).map(step_row).collect();
     if !rows.is_empty() {
         sections.push(Section { title: "Changes".into(), rows });
     }
     if !plan.left_out.is_empty() {
-        let rows = plan.left_out.iter().map(|left_out| warning(&left_out.address, &left_out.why)).collect();
+        let row = |left_out: &wire::WireLeftOut| warning(&left_out.address, &words::left_out(&left_out.why));
+        let rows = plan.left_out.iter().map(row).collect();
         sections.push(Section { title: "Left out: this plan is partial".into(), rows });
     }
     sections.extend(findings_section(&plan.findings, verbose));
@@ -181,11 +186,6 @@ pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
 pub fn how_to_apply(plan: &WirePlan, path: &Path) -> String {
     let partial = if plan.left_out.is_empty() { "" } else { " --partial" };
     format!("Saved: apply exactly this with `bailiwick apply {}{partial}`", path.display())
-}
-
-/// The first half of a replacement is shown by the second.
-fn hidden_half(step: &WireStep) -> bool {
-    step.action == ActionKind::Replace && step.phase == Some(Phase::Delete)
 }
 
 /// The section of findings, if there are any. Without `verbose` those that are only worth knowing are left out.
@@ -236,16 +236,16 @@ fn step_place(step: &WireStep) -> String {
 
 fn step_row(step: &WireStep) -> Row {
     let mark = match step.action {
+        ActionKind::Create if step.replaces.is_some() => Mark::Replace,
         ActionKind::Create => Mark::Add,
         ActionKind::Update => Mark::Change,
-        ActionKind::Replace => Mark::Replace,
         ActionKind::Delete => Mark::Remove,
         ActionKind::Adopt => Mark::Adopt,
-        ActionKind::Forget => Mark::Forget,
+        ActionKind::Release | ActionKind::Record => Mark::Forget,
     };
     let source = step.source.as_ref().map(|s| format!(" ({}:{})", s.file, s.line)).unwrap_or_default();
     let details = match (step.action, &step.before, &step.after) {
-        (ActionKind::Create | ActionKind::Replace, _, Some(after)) => whole(&after.tree()),
+        (ActionKind::Create, _, Some(after)) => whole(&after.tree()),
         (ActionKind::Update | ActionKind::Adopt, Some(before), Some(after)) => {
             crate::document::Document::differences(before, after)
                 .into_iter()
@@ -258,7 +258,7 @@ fn step_row(step: &WireStep) -> Row {
         mark,
         title: step.address.clone(),
         place: step_place(step),
-        notes: vec![format!("{}{source}", step.reason)],
+        notes: vec![format!("{}{source}", words::reasons(&step.reasons))],
         details,
     }
 }
@@ -495,12 +495,12 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
     for step in &plan.steps {
         let row = |mark, note: String| Row {
             mark,
-            title: format!("{} {}", step.action, wire::step_name(&step.name)),
+            title: format!("{} {}", step.action(), step.id),
             place: place(&step.scope),
             notes: vec![note],
             details: Vec::new(),
         };
-        match outcomes.get(&step.name) {
+        match outcomes.get(&step.id) {
             Some(Outcome::Done) => done += 1,
             Some(Outcome::Failed { why, certain }) => {
                 failed += 1;

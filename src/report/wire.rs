@@ -10,7 +10,7 @@ use crate::address::Scope;
 use crate::diagnostic::{Diagnostic, Severity, SourceRef};
 use crate::diff::{Drift, DriftClass};
 use crate::document::{Digest, Document, FieldPath};
-use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Phase, Plan, Refusal, StepName, Summary};
+use crate::plan::{ActionKind, LeftOut, PLAN_FILE_FORMAT, Plan, Reason, Refusal, Step, Summary};
 
 /// The version of the drift JSON.
 pub const DRIFT_FORMAT: &str = "1.0";
@@ -24,7 +24,8 @@ pub struct WireLeftOut {
     /// What.
     pub address: String,
     /// Why.
-    pub why: String,
+    #[serde(flatten)]
+    pub why: LeftOut,
 }
 
 /// A plan as `plan --format json` prints it.
@@ -68,17 +69,20 @@ pub struct WirePlan {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireStep {
+    /// Its name in the plan: the address, or the address with `#delete` or `#<key>` for what a replacement deletes and for
+    /// what the address named before.
+    pub id: String,
     /// What it is about.
     pub address: String,
     /// The kind.
     pub kind: String,
     /// What it does.
     pub action: ActionKind,
-    /// Which half of a replacement it is.
+    /// The step that takes away what this one replaces.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub phase: Option<Phase>,
-    /// Why.
-    pub reason: String,
+    pub replaces: Option<String>,
+    /// Why. Explanations only.
+    pub reasons: Vec<Reason>,
     /// The account's key in the spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
@@ -99,7 +103,7 @@ pub struct WireStep {
     pub after: Option<Document>,
     /// The paths that differ.
     pub changed: Vec<FieldPath>,
-    /// The steps that must be done before.
+    /// The ids of the steps that must be done before.
     pub after_steps: Vec<String>,
     /// Where the spec asks for it.
     pub source: Option<SourceRef>,
@@ -264,15 +268,6 @@ pub struct WireMoved {
     pub note: String,
 }
 
-/// A step's name as text: the address, and for the first half of a replacement a mark behind it.
-#[must_use]
-pub fn step_name(name: &StepName) -> String {
-    match name.phase {
-        Some(Phase::Delete) => format!("{}#delete", name.address),
-        _ => name.address.to_string(),
-    }
-}
-
 /// A plan and what was learned while it was made.
 #[derive(Debug, Default)]
 pub struct Planned<'a> {
@@ -301,33 +296,7 @@ pub fn plan(plan: &Plan, planned: Planned<'_>) -> WirePlan {
         spec_digest: plan.spec_digest.clone(),
         plan_digest: plan.digest(),
         summary: plan.summary,
-        steps: plan
-            .steps
-            .iter()
-            .map(|step| {
-                let Scope { family: _, key, owner, location } = step.scope.clone();
-                let cluster = step.scope.as_cluster().map(str::to_owned);
-                let account = cluster.is_none().then_some(key);
-                let (account_id, region) = (owner, location);
-                WireStep {
-                    address: step.name.address.to_string(),
-                    kind: step.name.address.kind().to_string(),
-                    action: step.action,
-                    phase: step.name.phase,
-                    reason: step.reason.clone(),
-                    account,
-                    account_id,
-                    region,
-                    cluster,
-                    physical_id: step.physical_id.clone(),
-                    before: step.before.clone(),
-                    after: step.after.clone(),
-                    changed: step.changed.clone(),
-                    after_steps: step.waits_for.iter().map(step_name).collect(),
-                    source: step.source.clone(),
-                }
-            })
-            .collect(),
+        steps: plan.steps.iter().map(step).collect(),
         access_changes: changes.to_vec(),
         findings: findings.iter().map(finding).collect(),
         refusals: refusals.to_vec(),
@@ -339,6 +308,30 @@ pub fn plan(plan: &Plan, planned: Planned<'_>) -> WirePlan {
             .map(|(address, why)| WireLeftOut { address: address.to_string(), why: why.clone() })
             .collect(),
         requests,
+    }
+}
+
+/// The published form of a step.
+fn step(step: &Step) -> WireStep {
+    let Scope { family: _, key, owner, location } = step.scope.clone();
+    let cluster = step.scope.as_cluster().map(str::to_owned);
+    WireStep {
+        id: step.id.to_string(),
+        address: step.id.address.to_string(),
+        kind: step.id.address.kind().to_string(),
+        action: step.action(),
+        replaces: step.replaces().map(ToString::to_string),
+        reasons: step.reasons.clone(),
+        account: cluster.is_none().then_some(key),
+        account_id: owner,
+        region: location,
+        cluster,
+        physical_id: step.physical_id.clone(),
+        before: step.before().cloned(),
+        after: step.after().cloned(),
+        changed: step.changed().to_vec(),
+        after_steps: step.waits_for.iter().map(ToString::to_string).collect(),
+        source: step.source.clone(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What types say in English. Nothing else depends on these texts.
 
 use crate::access::{Direction, Fix, Grant, Missing, Unread, Verdict};
-use crate::plan::Refusal;
+use crate::document::FieldPath;
+use crate::plan::{LeftOut, Reason, Refusal};
 
 /// Why a plan cannot be applied, and what would allow it.
 #[must_use]
@@ -135,4 +136,55 @@ fn grant(grant: &Grant) -> String {
     };
     let prefix = serde_json::Value::from(prefix.as_str());
     format!("{{ to: {to}, bucket: {bucket}, prefix: {prefix}, access: {access} }}")
+}
+
+/// Why a step is in a plan.
+#[must_use]
+pub fn reasons(reasons: &[Reason]) -> String {
+    let words: Vec<String> = reasons.iter().map(reason).collect();
+    words.join("; ")
+}
+
+fn reason(reason: &Reason) -> String {
+    match reason {
+        Reason::NewInSpec => "new in the spec".to_owned(),
+        Reason::DeletedOutside => "deleted outside Bailiwick".to_owned(),
+        Reason::ExistsAsDesired => "exists as the spec describes it".to_owned(),
+        Reason::ExistsDifferently => "exists and differs from the spec".to_owned(),
+        Reason::SpecChanged => "the spec changed".to_owned(),
+        Reason::ChangedOutside => "changed outside Bailiwick".to_owned(),
+        Reason::Fixed { fields } => {
+            let fields: Vec<&str> = fields.iter().map(FieldPath::as_str).collect();
+            format!("{} cannot be changed in place", fields.join(", "))
+        }
+        Reason::WholeReplaced => "the resource that it is a part of is replaced".to_owned(),
+        Reason::ReferenceReplaced => "a resource that it names is replaced".to_owned(),
+        Reason::Renamed { from } => format!("renamed: it was `{from}`"),
+        Reason::Moved { from } => format!("moved here from {from}"),
+        Reason::StillDeposed { physical_id } => {
+            format!("`{physical_id}` was replaced earlier, and the run ended before it was deleted")
+        }
+        Reason::RemovedFromSpec => "removed from the spec".to_owned(),
+        Reason::ExistedBefore => "it predates this project, so only our tags are removed".to_owned(),
+        Reason::Kept => "`on_destroy` is `keep`: it stays, and only our tags are removed".to_owned(),
+        Reason::ManagedElsewhere => "`managed` is `false`: it is managed elsewhere".to_owned(),
+        Reason::OwnedByAnother => "another project owns it now".to_owned(),
+        Reason::Gone => "it no longer exists".to_owned(),
+        Reason::Taken => "it no longer exists, and another one was created under its name".to_owned(),
+        Reason::NewKey => "managed under its new key".to_owned(),
+        Reason::NamesGone { id, was: Some(address) } => {
+            format!("its policy names `{id}`, which was {address} before that was replaced")
+        }
+        Reason::NamesGone { id, was: None } => format!("its policy names `{id}`, a deleted role or user"),
+        Reason::Words { text } => text.clone(),
+    }
+}
+
+/// Why something is left out of a partial plan.
+#[must_use]
+pub fn left_out(why: &LeftOut) -> String {
+    match why {
+        LeftOut::Unreachable { why } => why.clone(),
+        LeftOut::DependsOn { address } => format!("depends on {address}"),
+    }
 }

@@ -5,12 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Owned;
+use super::{DeposedKey, Owned};
 use crate::address::Address;
 use crate::document::Digest;
 
 /// The version of the line format.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const CHECKSUM: usize = 16;
 
 /// One happening.
@@ -24,8 +24,42 @@ pub struct Entry {
     pub at: String,
     /// What it is about.
     pub address: Address,
+    /// Which of the objects that the address named before, if it is about one of those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deposed: Option<DeposedKey>,
     /// What happened.
     pub happening: Happening,
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ActionKind {
+    /// It creates the object.
+    Create,
+    /// It changes the object in place.
+    Update,
+    /// It deletes the object, or our part of it.
+    Delete,
+    /// It takes an existing object into the state, and changes it where it differs.
+    Adopt,
+    /// It removes our ownership tags and leaves the object.
+    Release,
+    /// It changes the state only.
+    Record,
+}
+
+impl std::fmt::Display for ActionKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Adopt => "adopt",
+            Self::Release => "release",
+            Self::Record => "record",
+        })
+    }
 }
 
 /// What happened to a step.
@@ -34,19 +68,25 @@ pub struct Entry {
 pub enum Happening {
     /// The call is about to be made.
     Begin {
-        /// `create`, `update`, `delete`, ...
-        action: String,
-        /// For a creation: what will be owned if it succeeds.
+        /// What the step does.
+        action: ActionKind,
+        /// For a step after which something is owned: what.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         creates: Option<Box<Owned>>,
+        /// What the address named before, which this step deposes.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        deposes: Vec<Owned>,
     },
     /// The call succeeded and was read back.
     End {
-        /// What is owned now; nothing after a deletion.
+        /// What is owned now; nothing after a deletion, and nothing of a deposed object.
         owned: Option<Box<Owned>>,
+        /// What the address named before, and is deposed now.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        deposes: Vec<Owned>,
     },
-    /// What the address named before is gone; what it names now is not touched.
-    FormerGone,
+    /// The newest deposed object of the address is gone. Only journals of format 1 say so.
+    NewestDeposedGone,
     /// The call failed.
     Failed {
         /// Why.
@@ -98,7 +138,13 @@ impl Entry {
     /// An entry of this version.
     #[must_use]
     pub fn new(state: (&str, u64), at: String, address: Address, happening: Happening) -> Self {
-        Self { v: FORMAT, state: (state.0.to_owned(), state.1), at, address, happening }
+        Self { v: FORMAT, state: (state.0.to_owned(), state.1), at, address, deposed: None, happening }
+    }
+
+    /// The same about a deposed object of the address.
+    #[must_use]
+    pub fn about(self, deposed: Option<DeposedKey>) -> Self {
+        Self { deposed, ..self }
     }
 
     /// The entry's line with its checksum and newline.
@@ -123,25 +169,56 @@ impl Journal {
         while let Some((n, line)) = lines.next() {
             let last = lines.peek().is_none();
             match read_line(line) {
-                Ok(entry) if entry.v > FORMAT => return Err(JournalError::Newer { found: entry.v }),
                 Ok(entry) => {
                     journal.entries.push(entry);
                     journal.sound += line.len();
                 }
-                Err(_) if last => journal.torn = true,
-                Err(why) => return Err(JournalError::Damaged { line: n + 1, why }),
+                Err(BadLine::Newer(found)) => return Err(JournalError::Newer { found }),
+                Err(BadLine::Damaged(_)) if last => journal.torn = true,
+                Err(BadLine::Damaged(why)) => return Err(JournalError::Damaged { line: n + 1, why }),
             }
         }
         Ok(journal)
     }
 }
 
-fn read_line(line: &[u8]) -> Result<Entry, String> {
+/// Why a line is no entry.
+enum BadLine {
+    /// It is not what was written.
+    Damaged(String),
+    /// A later version of the program wrote it.
+    Newer(u32),
+}
+
+impl From<String> for BadLine {
+    fn from(why: String) -> Self {
+        Self::Damaged(why)
+    }
+}
+
+impl From<&str> for BadLine {
+    fn from(why: &str) -> Self {
+        Self::Damaged(why.to_owned())
+    }
+}
+
+fn read_line(line: &[u8]) -> Result<Entry, BadLine> {
     let text = std::str::from_utf8(line).map_err(|e| e.to_string())?;
     let text = text.strip_suffix('\n').ok_or("it has no end")?;
     let (json, checksum) = text.rsplit_once('\t').ok_or("it has no checksum")?;
     if Digest::of(json.as_bytes()).short(CHECKSUM) != checksum {
         return Err("its checksum is wrong".into());
     }
-    serde_json::from_str(json).map_err(|e| e.to_string())
+    /// What every version writes.
+    #[derive(Deserialize)]
+    struct Versioned {
+        v: u32,
+    }
+    let Versioned { v } = serde_json::from_str(json).map_err(|e| e.to_string())?;
+    let entry = match v {
+        0 | 1 => serde_json::from_str::<super::format_1::Line>(json).map(Entry::from),
+        FORMAT => serde_json::from_str(json),
+        newer => return Err(BadLine::Newer(newer)),
+    };
+    entry.map_err(|e| BadLine::Damaged(e.to_string()))
 }

@@ -1,5 +1,6 @@
 //! What we made and own, and the journal that proves it.
 
+mod format_1;
 mod journal;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-pub use journal::{Entry, Happening, Journal, JournalError};
+pub use journal::{ActionKind, Entry, Happening, Journal, JournalError};
 
 use crate::address::{Address, Scope};
 use crate::document::{Digest, Document};
@@ -16,7 +17,7 @@ use crate::kind::Reference;
 use crate::spec::OnDestroy;
 
 /// The version of the state's format. A newer one is refused, never overwritten.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The identity of one history of states: two states of one project with different lineages never mix.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -47,6 +48,58 @@ pub struct State {
     /// What is owned, by address.
     #[schemars(with = "BTreeMap<String, Owned>")]
     pub resources: BTreeMap<Address, Owned>,
+    /// What an address named before and is still to go, the newest first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, Vec<Deposed>>")]
+    pub deposed: BTreeMap<Address, Vec<Deposed>>,
+}
+
+/// The name of a deposed object among those of its address: eight hex digits of the digest of where it lives and of its
+/// physical id, so that it is the same in every run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(transparent)]
+pub struct DeposedKey(String);
+
+impl DeposedKey {
+    /// The key of what an API knows by a name in a scope.
+    #[must_use]
+    pub fn of(scope: &Scope, physical_id: &str) -> Self {
+        let digest = Digest::of_value(&(scope, physical_id)).unwrap_or_else(|_| Digest::of(physical_id.as_bytes()));
+        Self(digest.short(8).to_owned())
+    }
+}
+
+impl std::fmt::Display for DeposedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for DeposedKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_key = text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_key { Ok(Self(text.to_owned())) } else { Err(format!("`{text}` is not the key of a deposed object")) }
+    }
+}
+
+/// An object that an address named before: it has another name, or is in another place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deposed {
+    /// Its name among the deposed objects of its address.
+    pub key: DeposedKey,
+    /// What is known of it.
+    pub object: Owned,
+}
+
+impl Deposed {
+    /// An object under its key.
+    #[must_use]
+    pub fn new(object: Owned) -> Self {
+        Self { key: DeposedKey::of(&object.scope, &object.physical_id), object }
+    }
 }
 
 /// One thing that is owned.
@@ -80,9 +133,6 @@ pub struct Owned {
     /// Whether plans that delete or replace it are refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protect: bool,
-    /// What the address named before, as long as it is still to go: a thing under another name or in another place.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub former: Option<Box<Owned>>,
 }
 
 impl Owned {
@@ -99,7 +149,6 @@ impl Owned {
             references: Vec::new(),
             on_destroy: OnDestroy::Delete,
             protect: false,
-            former: None,
         }
     }
 }
@@ -149,10 +198,11 @@ impl State {
             fence: 0,
             digest: None,
             resources: BTreeMap::new(),
+            deposed: BTreeMap::new(),
         }
     }
 
-    /// Reads a state's text for a project.
+    /// Reads a state's text for a project. What format 1 wrote is read as well, and written in this format from then on.
     ///
     /// # Errors
     /// When it is damaged, edited, newer than this program, or another project's.
@@ -168,6 +218,7 @@ impl State {
             Some(found) if found > u64::from(FORMAT) => return Err(StateError::Newer { found }),
             Some(_) => {}
         }
+        let is_first = field("format") == Some(Value::from(1));
         if let Some(Value::String(found)) = field("project")
             && found != project
         {
@@ -180,7 +231,38 @@ impl State {
                 return Err(StateError::Edited { found, said });
             }
         }
-        serde_json::from_str(text).map(|state| Self { digest: None, ..state }).map_err(damaged)
+        let state = if is_first {
+            serde_json::from_str::<format_1::FirstState>(text).map(Self::from)
+        } else {
+            serde_json::from_str::<Self>(text)
+        };
+        state.map(|state| Self { digest: None, ..state }).map_err(damaged)
+    }
+
+    /// Notes that an object is deposed, unless it is known as such.
+    fn depose(&mut self, address: &Address, object: Owned) {
+        let deposed = Deposed::new(object);
+        let known = self.deposed.entry(address.clone()).or_default();
+        if known.iter().all(|other| other.key != deposed.key) {
+            known.insert(0, deposed);
+        }
+    }
+
+    /// Whether an address has a deposed object of this key.
+    fn has_deposed(&self, address: &Address, object: &Owned) -> bool {
+        let key = DeposedKey::of(&object.scope, &object.physical_id);
+        self.deposed.get(address).is_some_and(|known| known.iter().any(|other| other.key == key))
+    }
+
+    /// Forgets deposed objects of an address.
+    fn forget_deposed(&mut self, address: &Address, gone: impl Fn(usize, &Deposed) -> bool) {
+        if let Some(known) = self.deposed.get_mut(address) {
+            let mut at = 0..;
+            known.retain(|deposed| !at.next().is_some_and(|at| gone(at, deposed)));
+            if known.is_empty() {
+                self.deposed.remove(address);
+            }
+        }
     }
 
     /// Reads a state's bytes for a project.
@@ -220,49 +302,83 @@ fn digest(fields: &BTreeMap<String, &RawValue>) -> Digest {
     Digest::of_json(told.flat_map(|(name, raw)| [name.as_str(), raw.get()]))
 }
 
+/// A creation that has begun, and of which nobody knows yet whether it ended.
+struct Begun<'e> {
+    action: ActionKind,
+    creates: Option<&'e Owned>,
+    deposes: &'e [Owned],
+}
+
+impl Begun<'_> {
+    /// Notes in a state what may have been created.
+    fn apply(self, address: &Address, state: &mut State) {
+        let Self { action, creates: Some(owned), deposes } = self else { return };
+        // What takes the place of another object is known as such from then on, also whether it existed before.
+        let replaces = deposes.iter().any(|object| !state.has_deposed(address, object));
+        if action == ActionKind::Create || replaces || !state.resources.contains_key(address) {
+            for object in deposes.iter().rev() {
+                state.depose(address, object.clone());
+            }
+            let owned = Owned { body: None, fingerprint: None, unique_id: None, ..owned.clone() };
+            state.resources.insert(address.clone(), owned);
+        }
+    }
+}
+
 /// The state after what a journal tells, and the addresses of which it is unknown whether the last step was done.
 ///
-/// An unknown creation counts as ours until it has been looked at, also of what we had made before: its id is another one
-/// now. So does what was to take the place of another thing. Unknown updates and deletions leave what was there.
+/// An unknown creation counts as ours until it has been read, also of what we had created before: its id is another one
+/// now. So does what was to take the place of another object. Unknown updates and deletions leave what was there.
 #[must_use]
 pub fn fold(mut state: State, entries: &[Entry]) -> (State, Vec<Address>) {
-    let mut unknown: BTreeMap<&Address, (bool, Option<&Owned>)> = BTreeMap::new();
+    let mut unknown: BTreeMap<(&Address, Option<&DeposedKey>), Begun<'_>> = BTreeMap::new();
     for entry in entries {
+        let (address, name) = (&entry.address, (&entry.address, entry.deposed.as_ref()));
         match &entry.happening {
-            Happening::Begin { action, creates } => {
-                unknown.insert(&entry.address, (action == "create", creates.as_deref()));
-            }
-            Happening::End { owned } => {
-                unknown.remove(&entry.address);
-                match owned {
-                    Some(owned) => state.resources.insert(entry.address.clone(), (**owned).clone()),
-                    None => state.resources.remove(&entry.address),
-                };
-            }
-            Happening::FormerGone => {
-                unknown.remove(&entry.address);
-                if let Some(owned) = state.resources.get_mut(&entry.address) {
-                    owned.former = owned.former.take().and_then(|former| former.former);
+            Happening::Begin { action, creates, deposes } => {
+                let begun = Begun { action: *action, creates: creates.as_deref(), deposes };
+                // A later run has begun again with what an interrupted one left unknown.
+                if let Some(left) = unknown.insert(name, begun) {
+                    left.apply(address, &mut state);
                 }
+            }
+            Happening::End { owned, deposes } => {
+                // A later run may have found done what an interrupted one had begun.
+                let begun = unknown.remove(&name).map(|begun| begun.deposes).unwrap_or_default();
+                if let Some(key) = &entry.deposed {
+                    state.forget_deposed(address, |_, deposed| deposed.key == *key);
+                    continue;
+                }
+                for object in begun.iter().rev().chain(deposes.iter().rev()) {
+                    state.depose(address, object.clone());
+                }
+                match owned {
+                    Some(owned) => {
+                        // What is named again is not deposed any more.
+                        let key = DeposedKey::of(&owned.scope, &owned.physical_id);
+                        state.forget_deposed(address, |_, deposed| deposed.key == key);
+                        state.resources.insert(address.clone(), (**owned).clone());
+                    }
+                    None => {
+                        state.resources.remove(address);
+                    }
+                }
+            }
+            Happening::NewestDeposedGone => {
+                unknown.remove(&name);
+                state.forget_deposed(address, |at, _| at == 0);
             }
             Happening::Failed { certain, .. } => {
                 if *certain {
-                    unknown.remove(&entry.address);
+                    unknown.remove(&name);
                 }
             }
         }
     }
-    let addresses: Vec<Address> = unknown.keys().map(|a| (*a).clone()).collect();
-    for (address, (anew, creates)) in unknown {
-        // What takes the place of another thing is known as such from then on, also whether it existed before.
-        let replaces = |known: &Owned, owned: &Owned| owned.former.is_some() && owned.former != known.former;
-        if let Some(owned) = creates
-            && (anew || state.resources.get(address).is_none_or(|known| replaces(known, owned)))
-        {
-            state
-                .resources
-                .insert(address.clone(), Owned { body: None, fingerprint: None, unique_id: None, ..owned.clone() });
-        }
+    let mut addresses: Vec<Address> = unknown.keys().map(|(address, _)| (*address).clone()).collect();
+    addresses.dedup();
+    for ((address, _), begun) in unknown {
+        begun.apply(address, &mut state);
     }
     (state, addresses)
 }

@@ -19,11 +19,14 @@ fn entry(name: &str, happening: Happening) -> Entry {
 }
 
 fn begin(name: &str) -> Entry {
-    entry(name, Happening::Begin { action: "create".into(), creates: Some(Box::new(owned(name))) })
+    entry(
+        name,
+        Happening::Begin { action: ActionKind::Create, creates: Some(Box::new(owned(name))), deposes: Vec::new() },
+    )
 }
 
 fn end(name: &str) -> Entry {
-    entry(name, Happening::End { owned: Some(Box::new(owned(name))) })
+    entry(name, Happening::End { owned: Some(Box::new(owned(name))), deposes: Vec::new() })
 }
 
 #[test]
@@ -33,7 +36,7 @@ fn a_state_reads_back_and_refuses_others() {
     let text = state.to_text().unwrap();
     assert_eq!(State::parse(&text, "p"), Ok(state));
     assert_eq!(State::parse(&text, "q"), Err(StateError::OtherProject { found: "p".into(), expected: "q".into() }));
-    assert_eq!(State::parse(&text.replace("\"format\": 1", "\"format\": 2"), "p"), Err(StateError::Newer { found: 2 }));
+    assert_eq!(State::parse(&text.replace("\"format\": 2", "\"format\": 3"), "p"), Err(StateError::Newer { found: 3 }));
     assert!(matches!(State::parse(&text[..40], "p"), Err(StateError::Damaged(_))));
     assert!(matches!(State::parse("{}", "p"), Err(StateError::Damaged(_))));
     assert!(matches!(State::parse(" \n", "p"), Err(StateError::Damaged(why)) if why == "it is empty"));
@@ -69,7 +72,8 @@ fn a_begin_without_an_end_is_unknown_and_ours_until_looked_at() {
 fn an_unknown_creation_of_what_was_gone_makes_another_one() {
     let mut state = State::new("p", Lineage::default());
     state.resources.insert(address("x"), Owned { unique_id: Some("1".into()), ..owned("x") });
-    let update = Happening::Begin { action: "update".into(), creates: Some(Box::new(owned("x"))) };
+    let update =
+        Happening::Begin { action: ActionKind::Update, creates: Some(Box::new(owned("x"))), deposes: Vec::new() };
     let known = |entry| fold(state.clone(), &[entry]).0.resources[&address("x")].clone();
     assert_eq!(known(entry("x", update)).unique_id.as_deref(), Some("1"));
     let anew = known(begin("x"));
@@ -83,7 +87,7 @@ fn a_certain_failure_leaves_nothing_unknown_and_a_deletion_removes() {
     assert_eq!((state.resources.len(), unknown.len()), (0, 0));
     let (state, unknown) = fold(State::new("p", Lineage::default()), &[begin("x"), failed(false)]);
     assert_eq!((state.resources.len(), unknown.len()), (1, 1));
-    let gone = entry("x", Happening::End { owned: None });
+    let gone = entry("x", Happening::End { owned: None, deposes: Vec::new() });
     let (state, _) = fold(State::new("p", Lineage::default()), &[begin("x"), end("x"), gone]);
     assert!(state.resources.is_empty());
 }
@@ -106,4 +110,96 @@ fn damage_in_the_middle_is_an_error_and_never_skipped() {
     let damaged =
         [lines[0].clone(), lines[1].replace("End", "end").replace("physical", "phisical"), lines[2].clone()].concat();
     assert!(matches!(Journal::parse(damaged.as_bytes()), Err(JournalError::Damaged { line: 2, .. })));
+}
+
+/// What format 1 wrote of a role that was renamed twice, with nothing deleted yet.
+const FORMER: &str = r#"{"scope":{"account":{"account":"a","id":"111111111111","region":"us-east-1"}},
+    "physical_id":"third","body":{"name":"third"},"on_destroy":"delete",
+    "former":{"scope":{"account":{"account":"a","id":"111111111111","region":"us-east-1"}},"physical_id":"second",
+        "former":{"scope":{"cluster":{"cluster":"c"}},"physical_id":"first"}}}"#;
+
+fn deposed(state: &State) -> Vec<&str> {
+    let known = state.deposed.get(&address("x")).into_iter().flatten();
+    known.map(|deposed| deposed.object.physical_id.as_str()).collect()
+}
+
+#[test]
+fn a_state_of_format_1_is_read_and_written_in_this_format() {
+    let text = format!(
+        r#"{{"format":1,"project":"p","lineage":"l","serial":7,"tool_version":"0.1.0",
+            "resources":{{"aws.iam.role.x":{FORMER}}}}}"#
+    );
+    let state = State::parse(&text, "p").unwrap();
+    assert_eq!((state.serial, state.format), (7, FORMAT));
+    assert_eq!(state.resources[&address("x")], owned("third"));
+    assert_eq!(deposed(&state), ["second", "first"]);
+    let written = state.to_text().unwrap();
+    assert!(written.contains("\"format\": 2") && !written.contains("former"), "{written}");
+    assert_eq!(State::parse(&written, "p"), Ok(state));
+}
+
+/// A line of a journal of format 1 about `aws.iam.role.x`.
+fn line_1(happening: &str) -> String {
+    let json = format!(r#"{{"v":1,"state":["l",7],"at":"t","address":"aws.iam.role.x","happening":{happening}}}"#);
+    let json = json.replace('\n', " ");
+    let checksum = Digest::of(json.as_bytes());
+    format!("{json}\t{}\n", checksum.short(16))
+}
+
+#[test]
+fn a_journal_of_format_1_is_read_and_goes_on_in_this_format() {
+    let begin = format!(r#"{{"happening":"begin","action":"replace","creates":{FORMER}}}"#);
+    let end = format!(r#"{{"happening":"end","owned":{FORMER}}}"#);
+    let folded = |lines: &[&str], more: &[Entry]| {
+        let text: String = lines.iter().map(|line| line_1(line)).collect();
+        let mut journal = Journal::parse(text.as_bytes()).unwrap().entries;
+        assert_eq!(journal.len(), lines.len());
+        journal.extend(more.iter().cloned());
+        let mut state = State::new("p", Lineage("l".into()));
+        state.resources.insert(address("x"), owned("second"));
+        fold(state, &journal)
+    };
+    let (state, unknown) = folded(&[&begin], &[]);
+    assert_eq!((unknown, deposed(&state)), (vec![address("x")], vec!["second", "first"]));
+    assert_eq!(
+        (state.resources[&address("x")].physical_id.as_str(), &state.resources[&address("x")].body),
+        ("third", &None)
+    );
+    let (state, unknown) = folded(&[&begin, &end, r#"{"happening":"former_gone"}"#], &[]);
+    assert_eq!((unknown, deposed(&state)), (vec![], vec!["first"]));
+    assert!(state.resources[&address("x")].body.is_some());
+    let key = DeposedKey::of(&Scope::cluster("c"), "first");
+    let gone = entry("x", Happening::End { owned: None, deposes: Vec::new() }).about(Some(key));
+    let (state, _) = folded(&[&begin, &end, r#"{"happening":"former_gone"}"#], &[gone]);
+    assert!(state.deposed.is_empty() && state.resources.contains_key(&address("x")));
+    let failed = r#"{"happening":"failed","why":"no","certain":true}"#;
+    assert_eq!(folded(&[&begin, failed], &[]).0.resources[&address("x")], owned("second"));
+}
+
+#[test]
+fn what_an_address_named_is_deposed_once_something_else_has_its_place() {
+    let mut state = State::new("p", Lineage::default());
+    state.resources.insert(address("x"), owned("old"));
+    let (new, old) = (owned("new"), owned("old"));
+    let begin = Happening::Begin {
+        action: ActionKind::Create,
+        creates: Some(Box::new(new.clone())),
+        deposes: vec![old.clone()],
+    };
+    let end = Happening::End { owned: Some(Box::new(new.clone())), deposes: vec![old.clone()] };
+    let (unknown, _) = fold(state.clone(), &[entry("x", begin.clone())]);
+    assert_eq!(deposed(&unknown), ["old"], "the creation may have been done");
+    // The next run knows what is deposed, and does not depose it again.
+    let create = Some(Box::new(new.clone()));
+    let again = Happening::Begin { action: ActionKind::Create, creates: create.clone(), deposes: Vec::new() };
+    let created = Happening::End { owned: create, deposes: Vec::new() };
+    for happenings in [vec![begin.clone(), again, created.clone()], vec![begin.clone(), created]] {
+        let entries: Vec<Entry> = happenings.into_iter().map(|happening| entry("x", happening)).collect();
+        assert_eq!(deposed(&fold(state.clone(), &entries).0), ["old"]);
+    }
+    let (done, _) = fold(state, &[entry("x", begin), entry("x", end)]);
+    assert_eq!((deposed(&done), done.resources[&address("x")].physical_id.as_str()), (vec!["old"], "new"));
+    let again = Happening::End { owned: Some(Box::new(old)), deposes: vec![owned("new")] };
+    let (again, _) = fold(done, &[entry("x", again)]);
+    assert_eq!(deposed(&again), ["new"], "what is named again is not deposed any more");
 }

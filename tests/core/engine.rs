@@ -170,17 +170,17 @@ mod properties {
                 let planned = project.plan(&spec).await.unwrap();
                 prop_assume!(!planned.plan.is_empty());
                 let failing = &planned.plan.steps[which.index(planned.plan.steps.len())];
-                let address = failing.name.address.to_string();
+                let address = failing.id.address.to_string();
                 let (what, why) = ("write it".to_owned(), "it is Tuesday".to_owned());
                 project.cloud.fail_write(
                     &address,
                     if certain { WriteError::Denied { what, why } } else { WriteError::Failed { what, why } },
                 );
                 // What waits for it, step by step.
-                let mut behind = BTreeSet::from([failing.name.clone()]);
+                let mut behind = BTreeSet::from([failing.id.clone()]);
                 for step in &planned.plan.steps {
                     if step.waits_for.iter().any(|w| behind.contains(w)) {
-                        behind.insert(step.name.clone());
+                        behind.insert(step.id.clone());
                     }
                 }
                 let behind: BTreeSet<String> = behind.iter().map(name_of).collect();
@@ -194,7 +194,7 @@ mod properties {
                 }
                 project.cloud.mend();
                 let rest = project.apply_all(&spec).await;
-                prop_assert_eq!(rest.plan.steps.iter().map(|s| name_of(&s.name)).collect::<BTreeSet<_>>(), behind);
+                prop_assert_eq!(rest.plan.steps.iter().map(|s| name_of(&s.id)).collect::<BTreeSet<_>>(), behind);
                 project.assert_order(&rest.plan);
                 project.assert_settled(&spec).await;
                 Ok(())
@@ -243,7 +243,7 @@ mod properties {
                     }
                     project.cloud.mend();
                     let rest = project.apply_all(spec).await;
-                    let rest_of: BTreeSet<String> = rest.plan.steps.iter().map(|s| s.name.address.to_string()).collect();
+                    let rest_of: BTreeSet<String> = rest.plan.steps.iter().map(|s| s.id.address.to_string()).collect();
                     prop_assert_eq!(rest_of, undone);
                     project.assert_order(&rest.plan);
                     project.assert_settled(spec).await;
@@ -373,7 +373,7 @@ mod cases {
     use bailiwick::diff::DriftClass;
     use bailiwick::event::{Event, Outcome};
     use bailiwick::live::WriteError;
-    use bailiwick::plan::{Guard, PlanFile, PlanFileError, guard};
+    use bailiwick::plan::{ActionKind, Guard, PlanFile, PlanFileError, Reason, guard};
     use serde_json::{Value, json};
 
     use crate::memory::{Cloud, Cut, Id, World};
@@ -511,7 +511,7 @@ grants:
             let planned = plan(&project, SERVING).await;
             assert_eq!(drift(&planned), [(address.to_owned(), DriftClass::Access)]);
             assert_eq!(steps(&planned.plan), [format!("update {address}")]);
-            assert_eq!(planned.plan.steps[0].reason, "it was changed outside");
+            assert_eq!(planned.plan.steps[0].reasons, [Reason::ChangedOutside]);
             project.apply_all(&spec(SERVING)).await;
             project.assert_settled(&spec(SERVING)).await;
         }
@@ -581,7 +581,7 @@ grants:
         assert!(applied.state.resources[&address].adopted);
         assert_eq!(project.cloud.world().show(&role)["tags"]["team"], "theirs");
         let destroyed = project.destroy(&spec(SERVING)).await;
-        assert!(destroyed.steps().contains(&"delete aws.iam.role.loader".to_owned()));
+        assert!(destroyed.steps().contains(&"release aws.iam.role.loader".to_owned()));
         let world = project.cloud.world();
         assert!(world.writes().contains(&"release aws.iam.role.loader".to_owned()));
         assert_eq!(world.show(&role)["tags"], json!({ "team": "theirs" }));
@@ -632,13 +632,13 @@ grants:
         project.assert_order(&applied.plan);
         let steps = applied.steps();
         assert_eq!(applied.plan.summary.replace, 2, "the role and its policy: {steps:#?}");
-        assert_before(&steps, "replace aws.iam.role.loader#create", "update aws.s3.bucket_policy.weights");
-        assert_before(&steps, "update aws.s3.bucket_policy.weights", "replace aws.iam.role.loader#delete");
-        assert_before(&steps, "update kubernetes.service_account.loader", "replace aws.iam.role.loader#delete");
+        assert_before(&steps, "create aws.iam.role.loader", "update aws.s3.bucket_policy.weights");
+        assert_before(&steps, "update aws.s3.bucket_policy.weights", "delete aws.iam.role.loader#deposed");
+        assert_before(&steps, "update kubernetes.service_account.loader", "delete aws.iam.role.loader#deposed");
         assert_before(
             &steps,
-            "replace aws.iam.role_policy.loader/bailiwick-access#delete",
-            "replace aws.iam.role.loader#delete",
+            "delete aws.iam.role_policy.loader/bailiwick-access#deposed",
+            "delete aws.iam.role.loader#deposed",
         );
         assert!(!project.cloud.world().has("aws.iam.role", "kserve-loader"));
         project.assert_settled(&renamed).await;
@@ -654,17 +654,14 @@ grants:
         let planned = project.plan(&renamed).await.unwrap();
         // Everything is done but the last step.
         let most = planned.plan.steps.len() - 1;
-        assert_eq!(steps(&planned.plan)[most], "replace aws.iam.role.loader#delete");
+        assert_eq!(steps(&planned.plan)[most], "delete aws.iam.role.loader#deposed");
         let stop = project.cloud.stop_after(most);
         let applied = project.apply_until(&renamed, stop).await;
-        assert_eq!(applied.undone().keys().collect::<Vec<_>>(), ["aws.iam.role.loader#delete"]);
+        assert_eq!(applied.undone().keys().collect::<Vec<_>>(), ["aws.iam.role.loader#deposed"]);
         project.cloud.mend();
         let rest = project.apply_all(&renamed).await;
-        assert_eq!(rest.steps(), ["delete aws.iam.role.loader#delete"]);
-        assert_eq!(
-            rest.plan.steps[0].reason,
-            "aws.iam.role.loader took the place of `kserve-loader`, which is still to go"
-        );
+        assert_eq!(rest.steps(), ["delete aws.iam.role.loader#deposed"]);
+        assert_eq!(rest.plan.steps[0].reasons, [Reason::StillDeposed { physical_id: "kserve-loader".into() }]);
         assert!(!project.cloud.world().has("aws.iam.role", "kserve-loader"));
         project.assert_settled(&renamed).await;
     }
@@ -685,7 +682,7 @@ grants:
         project.cloud.world().edit(&new, |role| role["tags"] = json!({ "team": "theirs too" }));
         let applied = project.apply_all(&renamed).await;
         let steps = applied.steps();
-        assert_before(&steps, "adopt aws.iam.role.loader", "forget aws.iam.role.loader#delete");
+        assert_before(&steps, "adopt aws.iam.role.loader", "release aws.iam.role.loader#deposed");
         assert_eq!(project.cloud.world().show(&old)["tags"], json!({ "team": "theirs" }));
         project.assert_settled(&renamed).await;
         project.destroy(&renamed).await;
@@ -722,7 +719,7 @@ grants:
         let project = applied(&before).await;
         let changed = project.apply_all(&spec(&after)).await;
         let at = |step: &str| changed.steps().iter().position(|s| s == step);
-        assert!(at("replace aws.iam.role.loader#delete") < at("update aws.s3.bucket_policy.weights"));
+        assert!(at("delete aws.iam.role.loader#delete") < at("update aws.s3.bucket_policy.weights"));
         project.assert_settled(&spec(&after)).await;
     }
 
@@ -740,11 +737,11 @@ grants:
         for part in
             ["aws.iam.role_policy.loader/bailiwick-access", "aws.iam.role_policy_attachment.loader/ReadOnlyAccess"]
         {
-            assert_before(&steps, &format!("replace {part}#delete"), "replace aws.iam.role.loader#delete");
-            assert_before(&steps, "replace aws.iam.role.loader#create", &format!("replace {part}#create"));
+            assert_before(&steps, &format!("delete {part}#delete"), "delete aws.iam.role.loader#delete");
+            assert_before(&steps, "create aws.iam.role.loader", &format!("create {part}"));
         }
-        assert_before(&steps, "replace aws.iam.role.loader#delete", "replace aws.iam.role.loader#create");
-        assert_before(&steps, "replace aws.iam.role.loader#create", "update aws.s3.bucket_policy.weights");
+        assert_before(&steps, "delete aws.iam.role.loader#delete", "create aws.iam.role.loader");
+        assert_before(&steps, "create aws.iam.role.loader", "update aws.s3.bucket_policy.weights");
         project.assert_settled(&moved).await;
     }
 
@@ -987,13 +984,13 @@ grants:
         }
         let planned = plan(&project, SERVING).await;
         let reason = |address: &str| {
-            let step = planned.plan.steps.iter().find(|s| s.name.address.to_string() == address).unwrap();
-            (step.action.to_string(), step.reason.clone())
+            let step = planned.plan.steps.iter().find(|s| s.id.address.to_string() == address).unwrap();
+            (step.action(), step.reasons.clone())
         };
-        let told = format!("it names `{known}`, which was {address} before it was made anew");
-        let mended = ("update".to_owned(), format!("it was changed outside: {told}"));
-        assert_eq!(reason("aws.s3.bucket_policy.weights"), mended);
-        assert_eq!(reason("aws.kms.key_policy.weights"), mended);
+        let names_gone = Reason::NamesGone { id: known.clone(), was: Some(address.clone()) };
+        let fixed = (ActionKind::Update, vec![Reason::ChangedOutside, names_gone]);
+        assert_eq!(reason("aws.s3.bucket_policy.weights"), fixed);
+        assert_eq!(reason("aws.kms.key_policy.weights"), fixed);
         project.apply_all(&spec(SERVING)).await;
         project.assert_settled(&spec(SERVING)).await;
         assert_ne!(project.state().await.0.resources[&address].unique_id, Some(known));

@@ -5,7 +5,7 @@ use bailiwick::address::{AccountId, Address, Region, Scope};
 use bailiwick::document::Document;
 use bailiwick::plan::{Plan, PlanFile};
 use bailiwick::spec::{OnDestroy, SourceFile, load};
-use bailiwick::state::{Entry, Happening, Journal, Lineage, Owned, State};
+use bailiwick::state::{ActionKind, Deposed, Entry, Happening, Journal, Lineage, Owned, State};
 use proptest::prelude::*;
 
 fn owned(name: &str) -> Owned {
@@ -20,7 +20,6 @@ fn owned(name: &str) -> Owned {
         references: Vec::new(),
         on_destroy: OnDestroy::Keep,
         protect: true,
-        former: Some(Box::new(Owned { former: None, ..owned_before() })),
     }
 }
 
@@ -31,16 +30,20 @@ fn owned_before() -> Owned {
 fn state() -> State {
     let mut state = State { serial: 3, fence: 2, ..State::new("p", Lineage("l".into())) };
     state.resources.extend(["x", "y"].map(|name| (Address::new("aws.iam.role", name), owned(name))));
+    state.deposed.insert(Address::new("aws.iam.role", "x"), vec![Deposed::new(owned_before())]);
     state
 }
 
 fn journal() -> Vec<Entry> {
     let entry = |name: &str, happening| Entry::new(("l", 3), "t".into(), Address::new("aws.iam.role", name), happening);
     vec![
-        entry("x", Happening::Begin { action: "create".into(), creates: Some(Box::new(owned("x"))) }),
-        entry("x", Happening::End { owned: Some(Box::new(owned("x"))) }),
+        entry(
+            "x",
+            Happening::Begin { action: ActionKind::Create, creates: Some(Box::new(owned("x"))), deposes: vec![] },
+        ),
+        entry("x", Happening::End { owned: Some(Box::new(owned("x"))), deposes: vec![owned_before()] }),
         entry("y", Happening::Failed { why: "no".into(), certain: false }),
-        entry("z", Happening::FormerGone),
+        entry("x", Happening::End { owned: None, deposes: vec![] }).about(Some(Deposed::new(owned_before()).key)),
     ]
 }
 

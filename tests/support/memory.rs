@@ -940,7 +940,7 @@ impl World {
         let verb = match action {
             Action::Create { .. } => "create",
             Action::Update { .. } => "update",
-            Action::Delete { adopted: true, .. } => "release",
+            Action::Release { .. } => "release",
             Action::Delete { .. } => "delete",
         };
         let result = if let Some(error) = self.faults.failing.get(&address) {
@@ -996,7 +996,7 @@ impl World {
                 };
                 self.update(id, address, thing, &before.tree(), &after.tree())
             }
-            (_, Action::Delete { adopted: true, .. }) => {
+            (_, Action::Release { .. }) => {
                 if let Some(thing) = self.things.get_mut(id) {
                     for field in ["tags", "labels"] {
                         if let Some(Value::Object(tags)) = thing.body.get_mut(field) {
@@ -1006,7 +1006,7 @@ impl World {
                 }
                 Ok(())
             }
-            (_, Action::Delete { adopted: false, .. }) => self.delete(id, address),
+            (_, Action::Delete { .. }) => self.delete(id, address),
         }
     }
 
@@ -1264,7 +1264,7 @@ impl World {
     ) -> Result<(), WriteError> {
         let Some(mut thing) = self.things.get(id).cloned() else {
             return match action {
-                Action::Delete { .. } => Ok(()),
+                Action::Delete { .. } | Action::Release { .. } => Ok(()),
                 _ => Err(self.violation(address, "its policy is written before it exists")),
             };
         };
@@ -1274,7 +1274,7 @@ impl World {
                 let ours = after.tree().pointer("/statements/Statement").and_then(Value::as_array).cloned();
                 (ours.unwrap_or_default(), flag(after))
             }
-            Action::Delete { before, .. } => (Vec::new(), flag(before)),
+            Action::Delete { before } | Action::Release { before } => (Vec::new(), flag(before)),
         };
         let prefix = access::sid_prefix(project);
         let is_own = |s: &Value| s.get("Sid").and_then(Value::as_str).is_some_and(|sid| sid.starts_with(&prefix));
@@ -1326,14 +1326,15 @@ impl World {
                 });
             }
             (Action::Create { after } | Action::Update { after, .. }, _) => Some(&after.tree()),
-            (Action::Delete { .. }, None) => return Ok(()),
-            (Action::Delete { before, adopted }, Some(thing)) => {
+            (Action::Delete { .. } | Action::Release { .. }, None) => return Ok(()),
+            (Action::Release { .. }, Some(_)) => None,
+            (Action::Delete { before }, Some(thing)) => {
                 let others = ["annotations", "labels"].iter().any(|field| {
                     let keys = thing.body[*field].as_object().into_iter().flatten();
                     keys.map(|(key, _)| format!("{field}/{key}")).any(|key| !thing.applied.contains(&key))
                 });
                 let ours = before.tree()["object"] == json!(true) && mark(thing).as_deref() == Some(project);
-                if !adopted && ours && !others {
+                if ours && !others {
                     self.things.remove(id);
                     return Ok(());
                 }

@@ -8,7 +8,7 @@ use bailiwick::backend::{
     Backend, BackendError, FileBackend, LockInfo, LockNews, ObjectBackend, Objects, Settings, Version,
 };
 use bailiwick::document::Document;
-use bailiwick::state::{Entry, Happening, Lineage, Owned, State};
+use bailiwick::state::{ActionKind, Entry, Happening, Lineage, Owned, State};
 
 /// Makes backends that share one place, as processes on several machines would.
 pub type Make = Arc<dyn Fn() -> Box<dyn Backend> + Send + Sync>;
@@ -44,11 +44,15 @@ pub fn entry(serial: u64, name: &str, happening: Happening) -> Entry {
 }
 
 pub fn begin(serial: u64, name: &str) -> Entry {
-    entry(serial, name, Happening::Begin { action: "create".into(), creates: Some(Box::new(owned(name))) })
+    entry(
+        serial,
+        name,
+        Happening::Begin { action: ActionKind::Create, creates: Some(Box::new(owned(name))), deposes: Vec::new() },
+    )
 }
 
 pub fn end(serial: u64, name: &str) -> Entry {
-    entry(serial, name, Happening::End { owned: Some(Box::new(owned(name))) })
+    entry(serial, name, Happening::End { owned: Some(Box::new(owned(name))), deposes: Vec::new() })
 }
 
 pub fn state(serial: u64, names: &[&str]) -> State {

@@ -16,7 +16,7 @@ use bailiwick::document::Digest;
 use bailiwick::engine::{Engine, Executed, Limits, Prepared};
 use bailiwick::event::{Event, Outcome, Outcomes, Sink};
 use bailiwick::live::AnyLive;
-use bailiwick::plan::{ActionKind, Bodies, Phase, Plan, StepName};
+use bailiwick::plan::{ActionKind, Bodies, Plan, StepId, Which};
 use bailiwick::report::wire;
 use bailiwick::session::{Environment, Session};
 use bailiwick::spec::{Facts, SourceFile, Spec, load};
@@ -332,20 +332,16 @@ impl Applied {
     }
 }
 
-/// A step's name as text.
+/// A step's id as text, without the key of a deposed object.
 #[must_use]
-pub fn name_of(name: &StepName) -> String {
-    match name.phase {
-        Some(Phase::Delete) => format!("{}#delete", name.address),
-        Some(Phase::Create) => format!("{}#create", name.address),
-        None => name.address.to_string(),
-    }
+pub fn name_of(id: &StepId) -> String {
+    if id.deposed().is_some() { format!("{}#deposed", id.address) } else { id.to_string() }
 }
 
 /// The steps of a plan in its order: `create aws.iam.role.loader`.
 #[must_use]
 pub fn steps(plan: &Plan) -> Vec<String> {
-    plan.steps.iter().map(|s| format!("{} {}", s.action, name_of(&s.name))).collect()
+    plan.steps.iter().map(|s| format!("{} {}", s.action(), name_of(&s.id))).collect()
 }
 
 fn noon() -> String {
@@ -517,7 +513,7 @@ impl Project {
     pub async fn assert_settled(&self, spec: &Spec) {
         let planned = self.plan(spec).await.unwrap_or_else(|errors| panic!("no plan: {}", errors.join("\n")));
         let told: Vec<String> =
-            planned.plan.steps.iter().map(|s| format!("{} {}: {}", s.action, name_of(&s.name), s.reason)).collect();
+            planned.plan.steps.iter().map(|s| format!("{} {}: {:?}", s.action(), name_of(&s.id), s.reasons)).collect();
         assert_eq!(told, Vec::<String>::new(), "a second plan is not empty");
         assert_eq!(planned.drift, Vec::new());
         assert_eq!(planned.unknown, Vec::<Address>::new());
@@ -528,12 +524,12 @@ impl Project {
     /// # Panics
     /// When one did.
     pub fn assert_order(&self, plan: &Plan) {
-        let mut done: Vec<StepName> = Vec::new();
-        let mut done_before: BTreeMap<StepName, Vec<StepName>> = BTreeMap::new();
+        let mut done: Vec<StepId> = Vec::new();
+        let mut done_before: BTreeMap<StepId, Vec<StepId>> = BTreeMap::new();
         for event in self.heard() {
             match event {
                 Event::Started { step, .. } => {
-                    let waits = plan.steps.iter().find(|s| s.name == step).map(|s| s.waits_for.clone());
+                    let waits = plan.steps.iter().find(|s| s.id == step).map(|s| s.waits_for.clone());
                     for first in waits.unwrap_or_default() {
                         assert!(done.contains(&first), "{} began before {} was done", name_of(&step), name_of(&first));
                     }
@@ -556,13 +552,13 @@ impl Project {
 
 /// Whether a thing went before what still needed it was taken away or written anew, as the plan means to. What is made
 /// anew in place must go before anything can name the new one.
-fn too_early(plan: &Plan, address: &Address, user: &Id, done_before: &BTreeMap<StepName, Vec<StepName>>) -> bool {
-    plan.steps.iter().filter(|s| s.name.address == *address && s.deletes()).any(|gone| {
-        let in_place = gone.name.phase.is_some() && !gone.superseded;
-        let done = done_before.get(&gone.name);
-        let users = plan.steps.iter().filter(|s| s.action != ActionKind::Create && s.name.phase != Some(Phase::Create));
-        let mut users = users.filter(|s| Id::new(s.name.address.kind().as_str(), &s.scope, &s.physical_id) == *user);
-        !in_place && users.any(|s| done.is_some_and(|done| !done.contains(&s.name)))
+fn too_early(plan: &Plan, address: &Address, user: &Id, done_before: &BTreeMap<StepId, Vec<StepId>>) -> bool {
+    plan.steps.iter().filter(|s| s.id.address == *address && s.deletes()).any(|gone| {
+        let in_place = gone.id.which == Which::Replaced;
+        let done = done_before.get(&gone.id);
+        let users = plan.steps.iter().filter(|s| s.action() != ActionKind::Create);
+        let mut users = users.filter(|s| Id::new(s.id.address.kind().as_str(), &s.scope, &s.physical_id) == *user);
+        !in_place && users.any(|s| done.is_some_and(|done| !done.contains(&s.id)))
     })
 }
 

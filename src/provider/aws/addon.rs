@@ -154,14 +154,14 @@ mod live {
                     }
                     untag(&eks, id, &arn, remove).await
                 }
-                Action::Delete { before, adopted: true } => match arn(&eks, id).await? {
+                Action::Release { before } => match arn(&eks, id).await? {
                     Some(arn) => {
                         let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
                         untag(&eks, id, &arn, marks).await
                     }
                     None => Ok(()),
                 },
-                Action::Delete { adopted: false, .. } => {
+                Action::Delete { .. } => {
                     delete(&eks, id, [1, 2, 4].map(Duration::from_secs).into_iter()).await?;
                     gone(pauses(), id, || find(&eks, id)).await
                 }
@@ -550,7 +550,7 @@ mod live {
         #[tokio::test]
         async fn an_adopted_addon_only_loses_our_marks() {
             let untagged = ("DELETE /tags/", 200, "{}");
-            let action = Action::Delete { before: wanted(), adopted: true };
+            let action = Action::Release { before: wanted() };
             let (done, requests) = write(&[ACTIVE, untagged], action).await;
             assert_eq!(done, Ok(()));
             assert!(requests[1].starts_with("DELETE /tags/"), "{requests:?}");
@@ -561,7 +561,7 @@ mod live {
         #[tokio::test]
         async fn delete_removes_it_and_waits_until_it_is_gone() {
             let deleted = ("DELETE /clusters/prod-eks/addons/eks-pod-identity-agent", 200, r#"{"addon":{}}"#);
-            let action = || Action::Delete { before: wanted(), adopted: false };
+            let action = || Action::Delete { before: wanted() };
             let (done, requests) = write(&[NO_ASSOCIATIONS, deleted, ABSENT, CLUSTER], action()).await;
             assert_eq!(done, Ok(()));
             assert_eq!(

@@ -378,8 +378,8 @@ mod live {
                     bucket.put_all(None, after, &action, foreign).await
                 }
                 Action::Update { before, after, .. } => bucket.put_all(Some(before), after, &action, None).await,
-                Action::Delete { adopted: true, .. } => bucket.remove_marks().await,
-                Action::Delete { adopted: false, .. } => bucket.delete().await,
+                Action::Release { .. } => bucket.remove_marks().await,
+                Action::Delete { .. } => bucket.delete().await,
             }
         }
     }
@@ -1328,7 +1328,7 @@ mod live {
         async fn a_bucket_with_objects_is_kept() {
             let full =
                 ("DELETE /acme-weights/ ", 409, "<Error><Code>BucketNotEmpty</Code><Message>no</Message></Error>");
-            let (done, _) = check_write(&[full], Action::Delete { before: body(), adopted: false }).await;
+            let (done, _) = check_write(&[full], Action::Delete { before: body() }).await;
             assert_eq!(
                 done.unwrap_err().to_string(),
                 "cannot delete bucket `acme-weights`: it holds objects, or versions of them, and is kept: empty it, or set `on_destroy: keep`"
@@ -1337,15 +1337,15 @@ mod live {
 
         #[tokio::test]
         async fn a_delete_deletes_ours_and_unmarks_the_adopted() {
-            let (done, requests) = check_write(&[], Action::Delete { before: body(), adopted: false }).await;
+            let (done, requests) = check_write(&[], Action::Delete { before: body() }).await;
             assert_eq!((done, requests), (Ok(()), vec!["DELETE /acme-weights/".to_owned()]));
             let gone = ("DELETE /acme-weights/ ", 404, "<Error><Code>NoSuchBucket</Code></Error>");
-            let (done, _) = check_write(&[gone], Action::Delete { before: body(), adopted: false }).await;
+            let (done, _) = check_write(&[gone], Action::Delete { before: body() }).await;
             assert_eq!(done, Ok(()));
-            let (done, requests) = check_write(&[TAGS], Action::Delete { before: body(), adopted: true }).await;
+            let (done, requests) = check_write(&[TAGS], Action::Release { before: body() }).await;
             let kept = "PUT /acme-weights/?tagging <Tagging><TagSet><Tag><Key>cost</Key><Value>7</Value></Tag><Tag><Key>team</Key><Value>old</Value></Tag></TagSet></Tagging>";
             assert_eq!((done, requests), (Ok(()), vec![kept.to_owned()]));
-            let (done, requests) = check_write(&[], Action::Delete { before: body(), adopted: true }).await;
+            let (done, requests) = check_write(&[], Action::Release { before: body() }).await;
             assert_eq!((done, requests), (Ok(()), Vec::new()));
         }
 

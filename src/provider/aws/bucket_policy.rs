@@ -191,7 +191,7 @@ mod live {
             let bucket = target.physical_id.as_str();
             let what = format!("write the policy of bucket `{bucket}`");
             let text = fetch(&s3, scope, bucket).await?;
-            let deleting = matches!(action, Action::Delete { .. });
+            let deleting = matches!(action, Action::Delete { .. } | Action::Release { .. });
             if matches!(text, Text::NoBucket) {
                 return if deleting {
                     Ok(())
@@ -205,7 +205,9 @@ mod live {
             }
             let body = match action {
                 Action::Create { after } | Action::Update { after, .. } => after.clone(),
-                Action::Delete { before, .. } => SharedDocument::of(Vec::new(), before.exclusive),
+                Action::Delete { before } | Action::Release { before } => {
+                    SharedDocument::of(Vec::new(), before.exclusive)
+                }
             };
             let document = body
                 .rewrite(cloud.project(), text.policy())
@@ -344,7 +346,7 @@ mod live {
 
         #[tokio::test]
         async fn a_delete_removes_ours_and_keeps_theirs() {
-            let delete = |exclusive| Action::Delete { before: body(exclusive), adopted: false };
+            let delete = |exclusive| Action::Delete { before: body(exclusive) };
             let (done, requests) = check_write((200, BOTH), delete(false)).await;
             assert_eq!((done, requests[1].as_str()), (Ok(()), format!("{PUT}{}", sorted(FOREIGN)).as_str()));
             let (done, requests) = check_write((200, OURS), delete(false)).await;
@@ -361,7 +363,7 @@ mod live {
         async fn a_delete_of_nothing_is_done() {
             let gone = "<Error><Code>NoSuchBucket</Code><Message>none</Message></Error>";
             for live in [(404, gone), (404, NO_POLICY), (200, FOREIGN)] {
-                let (done, requests) = check_write(live, Action::Delete { before: body(false), adopted: true }).await;
+                let (done, requests) = check_write(live, Action::Release { before: body(false) }).await;
                 assert_eq!((done, requests.len()), (Ok(()), 1));
             }
         }

@@ -277,11 +277,11 @@ mod live {
                     why: "the alias points to no key any more".into(),
                 }),
                 (Action::Delete { .. }, None) => Ok(()),
-                (Action::Delete { before, adopted: true }, Some(key)) => {
+                (Action::Release { before }, Some(key)) => {
                     let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
                     untag(&kms, key.key_id(), marks).await
                 }
-                (Action::Delete { adopted: false, .. }, Some(key)) => schedule_deletion(&kms, alias, &key).await,
+                (Action::Delete { .. }, Some(key)) => schedule_deletion(&kms, alias, &key).await,
             }
         }
     }
@@ -710,8 +710,8 @@ mod live {
             let before = KeyBody { tags: BTreeMap::new(), ..body() };
             for action in [
                 Action::Update { before, after: body(), changed: vec!["tags".into()] },
-                Action::Delete { before: body(), adopted: false },
-                Action::Delete { before: body(), adopted: true },
+                Action::Delete { before: body() },
+                Action::Release { before: body() },
             ] {
                 let server = Recorded::start(&[(DESCRIBE, 200, KEY), ("TrentService.", 200, "{}")]).await;
                 let done = Key::write(&server.session(), &scope(), &target, &action).await;
@@ -729,17 +729,17 @@ mod live {
 
         #[tokio::test]
         async fn a_delete_leaves_thirty_days() {
-            let delete = |adopted| Action::Delete { before: body(), adopted };
-            let (done, requests) = check_write(&[], delete(false)).await;
+            let delete = || Action::Delete { before: body() };
+            let (done, requests) = check_write(&[], delete()).await;
             assert_eq!(
                 (done, requests),
                 (Ok(()), vec![r#"ScheduleKeyDeletion {"KeyId":"k1","PendingWindowInDays":30}"#.to_owned()])
             );
-            let (done, requests) = check_write(&[], delete(true)).await;
+            let (done, requests) = check_write(&[], Action::Release { before: body() }).await;
             let expected = r#"UntagResource {"KeyId":"k1","TagKeys":["bailiwick:address","bailiwick:project"]}"#;
             assert_eq!((done, requests), (Ok(()), vec![expected.to_owned()]));
             for gone in [(DESCRIBE, 400, NOT_FOUND), (DESCRIBE, 200, PENDING)] {
-                assert_eq!(check_write(&[gone], delete(false)).await, (Ok(()), Vec::new()));
+                assert_eq!(check_write(&[gone], delete()).await, (Ok(()), Vec::new()));
             }
         }
     }

@@ -182,10 +182,10 @@ mod live {
             let failed = |why: String| WriteError::Refused { what: what.clone(), why };
             let body = match action {
                 Action::Create { after } | Action::Update { after, .. } => after.clone(),
-                Action::Delete { .. } => SharedDocument::of(Vec::new(), false),
+                Action::Delete { .. } | Action::Release { .. } => SharedDocument::of(Vec::new(), false),
             };
             let Some((key, live)) = fetch(&kms, alias).await? else {
-                return if matches!(action, Action::Delete { .. }) {
+                return if matches!(action, Action::Delete { .. } | Action::Release { .. }) {
                     Ok(())
                 } else {
                     Err(WriteError::NotYet {
@@ -300,7 +300,7 @@ mod live {
         #[tokio::test]
         async fn the_policy_of_a_key_that_the_alias_has_come_to_point_to_is_left_alone() {
             let target = Target { unique_id: Some("k0".into()), ..target() };
-            for action in [Action::Create { after: body() }, Action::Delete { before: body(), adopted: false }] {
+            for action in [Action::Create { after: body() }, Action::Delete { before: body() }] {
                 let server = Recorded::start(&[
                     (DESCRIBE, 200, KEY),
                     (READ, 200, policy(&[account_statement(), ours()])),
@@ -352,7 +352,7 @@ mod live {
 
         #[tokio::test]
         async fn a_delete_puts_the_policy_back_without_ours() {
-            let delete = || Action::Delete { before: body(), adopted: false };
+            let delete = || Action::Delete { before: body() };
             let sent = check_write(&[account_statement(), ours()], delete()).await;
             assert_eq!(sent, (Ok(()), vec![put(&[account_statement()])]));
             assert_eq!(check_write(&[account_statement()], delete()).await, (Ok(()), Vec::new()));
@@ -362,7 +362,7 @@ mod live {
         async fn nobody_is_locked_out() {
             let mut old = ours();
             old["Action"] = "kms:GenerateDataKey".into();
-            for action in [Action::Create { after: body() }, Action::Delete { before: body(), adopted: false }] {
+            for action in [Action::Create { after: body() }, Action::Delete { before: body() }] {
                 let (done, sent) = check_write(std::slice::from_ref(&old), action).await;
                 let Err(WriteError::Refused { why, .. }) = done else { panic!("{done:?}") };
                 assert!(why.contains("no statement but ours"), "{why}");
@@ -374,7 +374,7 @@ mod live {
         async fn a_key_that_is_gone_needs_no_delete_and_is_awaited_otherwise() {
             let server = Recorded::start(&[(DESCRIBE, 400, NOT_FOUND)]).await;
             let session = server.session();
-            let delete = Action::Delete { before: body(), adopted: false };
+            let delete = Action::Delete { before: body() };
             assert_eq!(KeyPolicy::write(&session, &scope(), &target(), &delete).await, Ok(()));
             let create = Action::Create { after: body() };
             let done = KeyPolicy::write(&session, &scope(), &target(), &create).await;

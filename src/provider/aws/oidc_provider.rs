@@ -170,11 +170,11 @@ mod live {
             match action {
                 Action::Create { after } => create(&iam, cloud.project(), arn, after).await,
                 Action::Update { before, after, .. } => update(&iam, arn, before, after).await,
-                Action::Delete { before, adopted: true } => {
+                Action::Release { before } => {
                     let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
                     untag(&iam, arn, marks).await
                 }
-                Action::Delete { adopted: false, .. } => {
+                Action::Delete { .. } => {
                     match iam.delete_open_id_connect_provider().open_id_connect_provider_arn(arn).send().await {
                         Ok(_) => Ok(()),
                         Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
@@ -463,7 +463,7 @@ mod live {
         async fn our_provider_is_deleted_and_an_adopted_one_loses_our_marks_only() {
             for (status, answer) in [(200, DONE), (404, MISSING)] {
                 let server = Recorded::start(&[("Action=DeleteOpenIDConnectProvider&", status, answer)]).await;
-                assert_eq!(write(&server, Action::Delete { before: body(&[], &[]), adopted: false }).await, Ok(()));
+                assert_eq!(write(&server, Action::Delete { before: body(&[], &[]) }).await, Ok(()));
                 assert_eq!(
                     server.forms(),
                     [format!("Action=DeleteOpenIDConnectProvider&OpenIDConnectProviderArn={ARN}")]
@@ -471,7 +471,7 @@ mod live {
             }
             let server = Recorded::start(&[("Action=UntagOpenIDConnectProvider&", 200, DONE)]).await;
             let before = body(&["sts.amazonaws.com"], &[("bailiwick:project", "p"), ("team", "ml")]);
-            assert_eq!(write(&server, Action::Delete { before, adopted: true }).await, Ok(()));
+            assert_eq!(write(&server, Action::Release { before }).await, Ok(()));
             assert_eq!(
                 server.forms(),
                 [format!(

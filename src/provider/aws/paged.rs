@@ -85,7 +85,7 @@ where
 {
     let server = Recorded::start(exchanges).await;
     let target = Target::new(Address::new(K::NAME, "x"), id);
-    let action = Action::Delete { before: Document::from(before), adopted: false };
+    let action = Action::Delete { before: Document::from(before) };
     let done = Erased::<K>::NEW.write(&server.session(), &scope(), &target, &action).await;
     (done.map_or_else(|error| error.to_string(), |()| "done".to_owned()), server.forms())
 }

@@ -225,7 +225,7 @@ mod live {
                     })?;
                     update(&eks, &target.physical_id, &found, before, after).await
                 }
-                Action::Delete { .. } => {
+                Action::Delete { .. } | Action::Release { .. } => {
                     let (cluster, namespace, name) = parts(&target.physical_id);
                     let Some(listed) = ids(&eks, cluster, Some((namespace, name))).await? else { return Ok(()) };
                     let Some(id) = listed.ids.get(&(namespace.to_owned(), name.to_owned())) else { return Ok(()) };
@@ -678,13 +678,13 @@ mod live {
         #[tokio::test]
         async fn delete_goes_by_id_and_gone_is_fine() {
             let deleted = ("DELETE /clusters/prod-eks/pod-identity-associations/a-1", 200, r#"{"association":{}}"#);
-            let action = |adopted| Action::Delete { before: wanted(), adopted };
-            for adopted in [true, false] {
-                let (done, requests) = write(&[ONE, deleted], action(adopted)).await;
+            let delete = || Action::Delete { before: wanted() };
+            for action in [delete(), Action::Release { before: wanted() }] {
+                let (done, requests) = write(&[ONE, deleted], action).await;
                 assert_eq!(done, Ok(()));
                 assert_eq!(requests, [LIST, "DELETE /clusters/prod-eks/pod-identity-associations/a-1"]);
             }
-            let (done, requests) = write(&[NONE], action(false)).await;
+            let (done, requests) = write(&[NONE], delete()).await;
             assert_eq!((done, requests), (Ok(()), vec![LIST.to_owned()]));
         }
     }

@@ -233,11 +233,11 @@ mod live {
             match action {
                 Action::Create { after } => create(&iam, cloud.project(), arn, after).await,
                 Action::Update { before, after, .. } => update(&iam, arn, before, after).await,
-                Action::Delete { before, adopted: true } => {
+                Action::Release { before } => {
                     let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
                     untag(&iam, arn, marks).await
                 }
-                Action::Delete { adopted: false, .. } => delete(&iam, arn).await,
+                Action::Delete { .. } => delete(&iam, arn).await,
             }
         }
     }
@@ -655,7 +655,7 @@ mod live {
                 ("Action=DeletePolicy&", 200, DONE),
             ])
             .await;
-            assert_eq!(write(&server, Action::Delete { before: body(GET, &[]), adopted: false }).await, Ok(()));
+            assert_eq!(write(&server, Action::Delete { before: body(GET, &[]) }).await, Ok(()));
             assert_eq!(
                 server.forms(),
                 [
@@ -673,7 +673,7 @@ mod live {
                 ("Action=DeletePolicy&", 404, MISSING),
             ])
             .await;
-            assert_eq!(write(&server, Action::Delete { before: body(GET, &[]), adopted: false }).await, Ok(()));
+            assert_eq!(write(&server, Action::Delete { before: body(GET, &[]) }).await, Ok(()));
         }
 
         #[tokio::test]
@@ -684,7 +684,7 @@ mod live {
                 ("Action=DeletePolicy&", 409, conflict),
             ])
             .await;
-            let answer = write(&server, Action::Delete { before: body(GET, &[]), adopted: false }).await;
+            let answer = write(&server, Action::Delete { before: body(GET, &[]) }).await;
             assert!(matches!(answer, Err(WriteError::NotYet { .. })), "{answer:?}");
         }
 
@@ -692,7 +692,7 @@ mod live {
         async fn an_adopted_policy_loses_our_marks_only() {
             let server = Recorded::start(&[("Action=UntagPolicy&", 200, DONE)]).await;
             let before = body(GET, &[("bailiwick:address", "x"), ("bailiwick:project", "p"), ("team", "ml")]);
-            assert_eq!(write(&server, Action::Delete { before, adopted: true }).await, Ok(()));
+            assert_eq!(write(&server, Action::Release { before }).await, Ok(()));
             assert_eq!(
                 server.forms(),
                 [format!(

@@ -263,11 +263,11 @@ mod live {
             match action {
                 Action::Create { after } => create(&iam, after).await,
                 Action::Update { before, after, .. } => update(&iam, name, before, after, action).await,
-                Action::Delete { before, adopted: true } => {
+                Action::Release { before } => {
                     let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
                     untag(&iam, name, marks).await
                 }
-                Action::Delete { adopted: false, .. } => delete(&iam, name).await,
+                Action::Delete { .. } => delete(&iam, name).await,
             }
         }
     }
@@ -613,7 +613,7 @@ mod live {
                 tags: std::collections::BTreeMap::new(),
                 unique_id: None,
             };
-            let action = Action::Delete { before, adopted: false };
+            let action = Action::Delete { before };
             let Err(WriteError::NotYet { awaited, .. }) =
                 Role::write(&server.session(), &scope(), &target(), &action).await
             else {

@@ -182,7 +182,7 @@ mod live {
                         let what = format!("write inline policy `{}`", target.physical_id);
                         write_error_awaiting(what, &error, "NoSuchEntity", "the role to be known")
                     }),
-                Action::Delete { .. } => {
+                Action::Delete { .. } | Action::Release { .. } => {
                     match iam.delete_role_policy().role_name(role).policy_name(name).send().await {
                         Ok(_) => Ok(()),
                         Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
@@ -293,10 +293,12 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_policy_is_deleted_adopted_or_not_and_gone_is_fine() {
-            for (adopted, status, answer) in [(false, 200, DONE), (true, 200, DONE), (false, 404, MISSING)] {
+        async fn a_policy_is_deleted_or_released_and_gone_is_fine() {
+            let (delete, release) = (Action::Delete { before: body() }, Action::Release { before: body() });
+            for (action, status, answer) in [(delete.clone(), 200, DONE), (release, 200, DONE), (delete, 404, MISSING)]
+            {
                 let server = Recorded::start(&[("Action=DeleteRolePolicy&", status, answer)]).await;
-                assert_eq!(write(&server, Action::Delete { before: body(), adopted }).await, Ok(()));
+                assert_eq!(write(&server, action).await, Ok(()));
                 assert_eq!(server.forms(), ["Action=DeleteRolePolicy&RoleName=kserve&PolicyName=own"]);
             }
         }

@@ -181,11 +181,13 @@ mod live {
                         write_error_awaiting(what, &error, "NoSuchEntity", "the role and the policy to be known")
                     })
                 }
-                Action::Delete { .. } => match iam.detach_role_policy().role_name(role).policy_arn(arn).send().await {
-                    Ok(_) => Ok(()),
-                    Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
-                    Err(error) => Err(write_error(format!("detach `{arn}` from role `{role}`"), &error)),
-                },
+                Action::Delete { .. } | Action::Release { .. } => {
+                    match iam.detach_role_policy().role_name(role).policy_arn(arn).send().await {
+                        Ok(_) => Ok(()),
+                        Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
+                        Err(error) => Err(write_error(format!("detach `{arn}` from role `{role}`"), &error)),
+                    }
+                }
             }
         }
     }
@@ -304,9 +306,11 @@ mod live {
             let create = Action::Create { after: body("r", "x/B") };
             assert_eq!(RolePolicyAttachment::write(&server.session(), &scope(), &policy, &create).await, Ok(()));
             assert_eq!(server.forms(), ["Action=AttachRolePolicy&RoleName=r&PolicyArn=arn:aws:iam::aws:policy/x/B"]);
-            for (adopted, status, answer) in [(false, 200, DONE), (true, 200, DONE), (false, 404, MISSING)] {
+            let before = || body("r", "x/B");
+            let (delete, release) = (Action::Delete { before: before() }, Action::Release { before: before() });
+            for (delete, status, answer) in [(delete.clone(), 200, DONE), (release, 200, DONE), (delete, 404, MISSING)]
+            {
                 let server = Recorded::start(&[("Action=DetachRolePolicy&", status, answer)]).await;
-                let delete = Action::Delete { before: body("r", "x/B"), adopted };
                 assert_eq!(RolePolicyAttachment::write(&server.session(), &scope(), &policy, &delete).await, Ok(()));
                 assert_eq!(
                     server.forms(),

@@ -183,7 +183,7 @@ mod live {
                 }
                 (Action::Delete { .. }, None) => Ok(()),
                 (Action::Delete { .. }, Some(live)) if is_leaving(&live.metadata) => Ok(()),
-                (Action::Delete { adopted: true, .. }, Some(live)) => {
+                (Action::Release { .. }, Some(live)) => {
                     let configuration = configuration(name, Some(&live.metadata), None);
                     cluster.apply(&api, name, &configuration, what("unlabel")).await.map(|_| ())
                 }
@@ -380,7 +380,7 @@ mod live {
                     r#"{path} {{"apiVersion":"v1","kind":"Namespace","metadata":{{"labels":{{"bailiwick.dev/project":"p"}},"name":"kserve","uid":"u-1"}}}}"#
                 )
             );
-            let (done, requests) = write(&[OURS, PATCHED], Action::Delete { before: wanted(), adopted: true }).await;
+            let (done, requests) = write(&[OURS, PATCHED], Action::Release { before: wanted() }).await;
             assert_eq!(done, Ok(()));
             assert_eq!(
                 requests[1],
@@ -393,7 +393,7 @@ mod live {
         #[tokio::test]
         async fn an_empty_namespace_of_ours_is_deleted_by_uid() {
             let all = [NO_PODS, NO_DEPLOYMENTS, NO_CLAIMS, NO_ACCOUNTS, NO_MAPS, OURS, DELETED];
-            let delete = || Action::Delete { before: wanted(), adopted: false };
+            let delete = || Action::Delete { before: wanted() };
             let (done, requests) = write(&all, delete()).await;
             assert_eq!(done, Ok(()));
             assert_eq!(requests.len(), 7, "{requests:?}");
@@ -415,7 +415,7 @@ mod live {
                 r#"{"metadata":{},"items":[{"metadata":{"name":"kube-root-ca.crt"}},{"metadata":{"name":"settings"}}]}"#,
             );
             let all = [pods, NO_DEPLOYMENTS, NO_CLAIMS, NO_ACCOUNTS, maps, OURS, DELETED];
-            let delete = || Action::Delete { before: wanted(), adopted: false };
+            let delete = || Action::Delete { before: wanted() };
             let (done, requests) = write(&all, delete()).await;
             assert_eq!(
                 done.unwrap_err().to_string(),
@@ -433,7 +433,7 @@ mod live {
 
         #[tokio::test]
         async fn a_namespace_without_our_label_is_not_the_one_we_made() {
-            let (done, requests) = write(&[THEIRS, PATCHED], Action::Delete { before: wanted(), adopted: false }).await;
+            let (done, requests) = write(&[THEIRS, PATCHED], Action::Delete { before: wanted() }).await;
             assert_eq!(
                 done.unwrap_err().to_string(),
                 "cannot delete namespace `kserve`: it is kept, because it lost its label `bailiwick.dev/project` and may be \

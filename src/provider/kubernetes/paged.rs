@@ -122,7 +122,7 @@ async fn a_namespace_is_kept_for_what_is_on_whatever_page() {
             let server = Recorded::start(&exchanges).await;
             let target = Target::new(Address::new(Namespace::NAME, "prod/n"), "n");
             let before = Document::from(json!({ "name": "n", "labels": {} }));
-            let action = Action::Delete { before, adopted: false };
+            let action = Action::Delete { before };
             let done = Erased::<Namespace>::NEW.write(&server.cluster_session(), &scope(), &target, &action).await;
             assert_eq!(
                 done.unwrap_err().to_string(),

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::namespace::{self, Namespace};
 use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
 use crate::access::{self, Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
+use crate::document::Document;
 use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::provider::aws::role::Role;
 use crate::spec::{Facts, Identity, Manage, ROLE_ANNOTATION, Spec};
@@ -62,6 +64,18 @@ impl Kind for ServiceAccount {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         cluster_scopes(spec)
+    }
+
+    /// Without our annotations and labels, as removing them leaves it.
+    fn released(live: &Document, before: Option<&Document>) -> Document {
+        let mut tree = live.tree();
+        let ours = before.map(Document::tree).unwrap_or_default();
+        for field in ["annotations", "labels"] {
+            let keys = ours.get(field).and_then(Value::as_object).into_iter().flat_map(Map::keys);
+            let live = tree.get_mut(field).and_then(Value::as_object_mut);
+            live.into_iter().for_each(|live| keys.clone().for_each(|key| drop(live.remove(key))));
+        }
+        tree.into()
     }
 
     fn facet(object: Instance<'_>) -> Facet<'_> {
@@ -250,14 +264,15 @@ mod live {
                     left_over(&done.metadata, before, after)
                         .map_or(Ok(()), |why| Err(WriteError::Failed { what: what("update"), why }))
                 }
-                (Action::Delete { .. }, None) => Ok(()),
-                (Action::Delete { .. }, Some(live)) if is_leaving(&live) => Ok(()),
-                (Action::Delete { before, adopted }, Some(live)) => {
-                    let made_by_us = !adopted && before.object && is_marked(project, &live);
-                    // What others have written on it since is reason enough to leave it to them.
-                    if made_by_us && other_managers(&live, &[]).is_empty() {
-                        return cluster.delete(&api, &live, what("delete")).await;
-                    }
+                (Action::Delete { .. } | Action::Release { .. }, None) => Ok(()),
+                (Action::Delete { .. } | Action::Release { .. }, Some(live)) if is_leaving(&live) => Ok(()),
+                // What others have written on it since is reason enough to leave it to them.
+                (Action::Delete { before }, Some(live))
+                    if before.object && is_marked(project, &live) && other_managers(&live, &[]).is_empty() =>
+                {
+                    cluster.delete(&api, &live, what("delete")).await
+                }
+                (Action::Delete { .. } | Action::Release { .. }, Some(live)) => {
                     let configuration = configuration(project, namespace, name, Some(&live), None);
                     cluster.apply(&api, name, &configuration, what("release")).await.map(|_| ())
                 }
@@ -583,7 +598,7 @@ mod live {
 
         #[tokio::test]
         async fn ours_is_deleted_by_uid_and_gone_is_fine() {
-            let delete = || Action::Delete { before: irsa(true), adopted: false };
+            let delete = || Action::Delete { before: irsa(true) };
             let (done, requests) = write(&[OURS, DELETED], delete()).await;
             assert_eq!(done, Ok(()));
             assert!(requests[1].starts_with(&format!("DELETE {PATH}")), "{requests:?}");
@@ -594,13 +609,14 @@ mod live {
         #[tokio::test]
         async fn what_is_not_ours_alone_is_released() {
             let released = applied(r#"{"name":"loader","namespace":"kserve","uid":"u-1"}"#);
-            for (live, before, adopted) in [
-                (OURS, irsa(true), true),
-                (THEIRS, irsa(false), false),
-                (THEIRS, irsa(true), false),
-                (SHARED, irsa(true), false),
+            let delete = |object| Action::Delete { before: irsa(object) };
+            for (live, action) in [
+                (OURS, Action::Release { before: irsa(true) }),
+                (THEIRS, delete(false)),
+                (THEIRS, delete(true)),
+                (SHARED, delete(true)),
             ] {
-                let (done, requests) = write(&[live, PATCHED, DELETED], Action::Delete { before, adopted }).await;
+                let (done, requests) = write(&[live, PATCHED, DELETED], action).await;
                 assert_eq!(done, Ok(()));
                 assert_eq!(requests[1..], [released.as_str()]);
             }

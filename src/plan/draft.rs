@@ -1,0 +1,323 @@
+//! The steps of one resource, before they are put in order.
+
+use std::collections::BTreeSet;
+
+use super::step::{Change, Differs, Expect, Observation, StateRecord, Step, StepId, Which};
+use super::{PlanError, Reason};
+use crate::address::Address;
+use crate::diff::{DeposedDiff, Diff, NotDeleted, ResourceDiff, Verdict};
+use crate::document::{Document, FieldPath};
+use crate::kind::{Kinds, Mutability, OnLoss, Reference};
+use crate::snapshot::Seen;
+use crate::state::Owned;
+
+/// What becomes of a resource.
+pub(super) enum Drafted {
+    Steps(Vec<Step>),
+    /// It stays as it is. The state's entry, if that is described anew.
+    Unchanged(Option<Owned>),
+    Nothing,
+}
+
+/// What is replaced, and what is a part of that.
+pub(super) struct Replacing {
+    replaced: BTreeSet<Address>,
+    parts: BTreeSet<Address>,
+}
+
+impl Replacing {
+    pub(super) fn of(diff: &Diff) -> Self {
+        let replaced: BTreeSet<Address> = diff
+            .resources
+            .values()
+            .filter(|r| matches!(r.verdict, Verdict::Change { replace: true, .. }) && r.desired.is_some())
+            .map(|r| r.address.clone())
+            .collect();
+        // A part cannot outlive what it is a part of, if that is deleted before it is created again.
+        let is_part = |r: &&ResourceDiff| references(r, diff).any(|r| r.part && replaced.contains(&r.to));
+        let parts = diff.resources.values().filter(is_part).filter(|r| r.desired.is_some() && r.owned.is_some());
+        let parts = parts.map(|r| r.address.clone()).collect();
+        Self { replaced, parts }
+    }
+}
+
+/// What would have to be replaced and cannot be: it holds data, or it is not ours.
+pub(super) fn irreplaceable(diff: &Diff, kinds: &Kinds<'_>) -> Vec<PlanError> {
+    let error = |resource: &ResourceDiff| {
+        let Verdict::Change { replace: true, differences, adopt, .. } = &resource.verdict else { return None };
+        let fields: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
+        let (address, fields) = (resource.address.clone(), fields.join(", "));
+        let physical_id = resource.desired.as_ref()?.wish.physical_id.clone();
+        match kinds.about(address.kind()).map(|about| about.on_loss) {
+            Some(OnLoss::Irreplaceable) => Some(PlanError::Irreplaceable { address, physical_id, fields }),
+            _ => adopt.then_some(PlanError::NotOurs { address, physical_id, fields }),
+        }
+    };
+    diff.resources.values().filter_map(error).collect()
+}
+
+/// All references of a resource: those that are desired, and those that it had when it was last applied.
+fn references<'d>(resource: &'d ResourceDiff, diff: &'d Diff) -> impl Iterator<Item = &'d Reference> {
+    let desired = resource.desired.iter().flat_map(|d| &d.wish.references);
+    desired.chain(known_references(resource, diff))
+}
+
+/// The references that a resource, and what its address named before, had when they were last applied.
+pub(super) fn known_references<'d>(resource: &'d ResourceDiff, diff: &'d Diff) -> impl Iterator<Item = &'d Reference> {
+    let owned = resource.owned.iter().flat_map(|o| &o.references);
+    owned.chain(diff.deposed_at(&resource.address).flat_map(|deposed| &deposed.object.references))
+}
+
+/// The step that takes away what an address named before. It is not read before the step is done: what was applied last is
+/// what is known of it.
+pub(super) fn deposed(deposed: &DeposedDiff, diff: &Diff) -> Step {
+    let DeposedDiff { address, key, object, now, released } = deposed;
+    let desired = diff.resources.get(address).and_then(|r| r.desired.as_ref());
+    let reason = match desired {
+        Some(wanted) if *now => renamed(object, &wanted.wish),
+        _ => Reason::StillDeposed { physical_id: object.physical_id.clone() },
+    };
+    let (before, expect) = (object.body.clone(), Expect::Unread { unique_id: object.unique_id.clone() });
+    Step {
+        id: StepId { address: address.clone(), which: Which::Deposed(key.clone()) },
+        scope: object.scope.clone(),
+        physical_id: object.physical_id.clone(),
+        change: if *released { Change::Release { before, expect } } else { Change::Delete { before, expect } },
+        reasons: vec![reason],
+        waits_for: Vec::new(),
+        references: object.references.clone(),
+        on_destroy: object.on_destroy,
+        protect: object.protect,
+        source: desired.and_then(|d| d.wish.source.clone()),
+    }
+}
+
+/// How an object differs from what its address named before.
+fn renamed(before: &Owned, wanted: &crate::kind::Wish<Document>) -> Reason {
+    if before.physical_id == wanted.physical_id {
+        Reason::Moved { from: before.scope.clone() }
+    } else {
+        Reason::Renamed { from: before.physical_id.clone() }
+    }
+}
+
+/// The steps of one resource.
+///
+/// # Errors
+/// What stands in the way.
+pub(super) fn draft(
+    resource: &ResourceDiff,
+    diff: &Diff,
+    replacing: &Replacing,
+    kinds: &Kinds<'_>,
+) -> Result<Drafted, PlanError> {
+    let address = || resource.address.clone();
+    let is_part = replacing.parts.contains(&resource.address);
+    let one = |change: Change, reasons: Vec<Reason>| Ok(Drafted::Steps(step(resource, change, reasons)));
+    match &resource.verdict {
+        Verdict::Unreadable { why } => Err(PlanError::Unreadable { address: address(), why: why.clone() }),
+        Verdict::Foreign { owner } => Err(PlanError::Foreign { address: address(), owner: owner.clone() }),
+        Verdict::Another { known, found } => {
+            let (physical_id, known, found) = (physical_id(resource), known.clone(), found.clone());
+            Err(PlanError::Another { address: address(), physical_id, known, found })
+        }
+        Verdict::Keep | Verdict::Change { replace: false, .. } if is_part => {
+            Ok(replacement(resource, Reason::WholeReplaced))
+        }
+        Verdict::Keep if references(resource, diff).any(|r| !r.part && replacing.replaced.contains(&r.to)) => {
+            match rewritten(resource) {
+                Some(change) => one(change, vec![Reason::ReferenceReplaced]),
+                None => Ok(Drafted::Nothing),
+            }
+        }
+        // It is deposed, and the spec names it again in the place of what is deposed now.
+        Verdict::Keep if resource.deposes.is_some() => match adopted(resource) {
+            Some(change) => one(change, vec![Reason::ExistsAsDesired]),
+            None => Ok(Drafted::Nothing),
+        },
+        Verdict::Keep => Ok(Drafted::Unchanged(described_anew(resource))),
+        Verdict::Create { removed_outside } => Ok(created(resource, diff, *removed_outside)),
+        Verdict::Adopt => match adopted(resource) {
+            Some(change) => one(change, vec![Reason::ExistsAsDesired]),
+            None => Ok(Drafted::Nothing),
+        },
+        Verdict::Change { replace: true, differences, .. } => {
+            let about = kinds.about(resource.address.kind());
+            let is_fixed = |path: &FieldPath| about.is_none_or(|about| about.is(path.field(), Mutability::Fixed));
+            let fields = differences.iter().map(|d| d.path.clone()).filter(is_fixed).collect();
+            Ok(replacement(resource, Reason::Fixed { fields }))
+        }
+        Verdict::Change { before, differences, intent, drift, adopt, .. } => {
+            let differs =
+                Differs { before: before.clone(), changed: differences.iter().map(|d| d.path.clone()).collect() };
+            Ok(changed(resource, differs, *adopt, (*intent, *drift)))
+        }
+        Verdict::Delete { before, adopted } => {
+            let Some(found) = observed(resource, Some(before)) else { return Ok(Drafted::Nothing) };
+            let (before, expect) = (Some(before.clone()), Expect::Observed(found));
+            if *adopted {
+                let reasons = vec![Reason::RemovedFromSpec, Reason::ExistedBefore];
+                one(Change::Release { before, expect }, reasons)
+            } else {
+                one(Change::Delete { before, expect }, vec![Reason::RemovedFromSpec])
+            }
+        }
+        Verdict::Forget { why, before } => {
+            let reason = match why {
+                NotDeleted::Gone => Reason::Gone,
+                NotDeleted::Taken => Reason::Taken,
+                NotDeleted::OwnedByAnother => Reason::OwnedByAnother,
+                NotDeleted::ManagedElsewhere => Reason::ManagedElsewhere,
+                NotDeleted::Kept => Reason::Kept,
+                NotDeleted::NewKey => Reason::NewKey,
+            };
+            let change = match (before, observed(resource, before.as_ref())) {
+                (Some(before), Some(found)) => {
+                    Change::Release { before: Some(before.clone()), expect: Expect::Observed(found) }
+                }
+                _ if *why == NotDeleted::Gone && resource.seen == Seen::Absent => {
+                    Change::Record { record: StateRecord::Gone }
+                }
+                _ => Change::Record { record: StateRecord::Forget },
+            };
+            one(change, vec![reason])
+        }
+    }
+}
+
+fn physical_id(resource: &ResourceDiff) -> String {
+    let desired = resource.desired.as_ref().map(|d| &d.wish.physical_id);
+    desired.or(resource.owned.as_ref().map(|o| &o.physical_id)).cloned().unwrap_or_default()
+}
+
+/// The step about what the address names. Nothing if neither the spec nor the state says what that is.
+fn step(resource: &ResourceDiff, change: Change, reasons: Vec<Reason>) -> Vec<Step> {
+    let (wish, owned) = (resource.desired.as_ref().map(|d| &d.wish), resource.owned.as_ref());
+    let Some(scope) = wish.map(|w| &w.scope).or(owned.map(|o| &o.scope)) else { return Vec::new() };
+    let references = wish.map(|w| &w.references).or(owned.map(|o| &o.references));
+    vec![Step {
+        id: StepId::current(resource.address.clone()),
+        scope: scope.clone(),
+        physical_id: physical_id(resource),
+        change,
+        reasons,
+        waits_for: Vec::new(),
+        references: references.cloned().unwrap_or_default(),
+        on_destroy: wish.map(|w| w.on_destroy).or(owned.map(|o| o.on_destroy)).unwrap_or_default(),
+        protect: wish.map(|w| w.protect).or(owned.map(|o| o.protect)).unwrap_or_default(),
+        source: wish.and_then(|w| w.source.clone()),
+    }]
+}
+
+/// What was observed of a resource, of which `ours` is ours to judge.
+fn observed(resource: &ResourceDiff, ours: Option<&Document>) -> Option<Observation> {
+    let Seen::Present { body, .. } = &resource.seen else { return None };
+    Some(Observation { digest: body.digest(), whole: (ours != Some(body)).then(|| body.clone()) })
+}
+
+/// What becomes of a resource of which nothing, or nothing of ours, exists.
+fn created(resource: &ResourceDiff, diff: &Diff, removed_outside: bool) -> Drafted {
+    let Some(wanted) = &resource.desired else { return Drafted::Nothing };
+    let replaced = diff.deposed_now(&resource.address);
+    let reason = match replaced {
+        Some(deposed) => renamed(&deposed.object, &wanted.wish),
+        None if removed_outside => Reason::DeletedOutside,
+        None => Reason::NewInSpec,
+    };
+    let replaces =
+        replaced.map(|deposed| StepId { address: deposed.address.clone(), which: Which::Deposed(deposed.key.clone()) });
+    let (after, found, deposes) = (wanted.wish.body.clone(), observed(resource, None), resource.deposes.clone());
+    Drafted::Steps(step(resource, Change::Create { after, found, replaces, deposes }, vec![reason]))
+}
+
+/// The change that writes what is there again, so that it names what was replaced.
+fn rewritten(resource: &ResourceDiff) -> Option<Change> {
+    let after = &resource.desired.as_ref()?.wish.body;
+    Some(Change::Update {
+        before: after.clone(),
+        after: after.clone(),
+        changed: vec![FieldPath::default()],
+        found: observed(resource, Some(after))?,
+        adopted: resource.owned.as_ref().is_some_and(|o| o.adopted),
+    })
+}
+
+/// The change that takes over what exists as it is desired.
+fn adopted(resource: &ResourceDiff) -> Option<Change> {
+    let after = resource.desired.as_ref()?.wish.body.clone();
+    // A run that was interrupted while it adopted has left our tag on what is somebody else's.
+    let adopted = resource.owned.as_ref().map_or(!has_owner(resource), |owned| owned.adopted);
+    let found = observed(resource, Some(&after))?;
+    Some(Change::Adopt { after, differs: None, found, adopted, deposes: resource.deposes.clone() })
+}
+
+/// The step that changes a resource in place, or takes it over and changes it.
+fn changed(resource: &ResourceDiff, differs: Differs, adopt: bool, (intent, drift): (bool, bool)) -> Drafted {
+    let Some(wanted) = &resource.desired else { return Drafted::Nothing };
+    let Some(found) = observed(resource, Some(&differs.before)) else { return Drafted::Nothing };
+    let after = wanted.wish.body.clone();
+    let was_adopted = resource.owned.as_ref().is_some_and(|o| o.adopted);
+    if adopt || resource.deposes.is_some() {
+        let (adopted, deposes) = (adopt || was_adopted, resource.deposes.clone());
+        let change = Change::Adopt { after, differs: Some(differs), found, adopted, deposes };
+        return Drafted::Steps(step(resource, change, vec![Reason::ExistsDifferently]));
+    }
+    let reasons = match (drift, intent) {
+        (true, true) => vec![Reason::SpecChanged, Reason::ChangedOutside],
+        (true, false) => vec![Reason::ChangedOutside],
+        (false, _) => vec![Reason::SpecChanged],
+    };
+    let Differs { before, changed } = differs;
+    let change = Change::Update { before, after, changed, found, adopted: was_adopted };
+    Drafted::Steps(step(resource, change, reasons))
+}
+
+/// Whether an object that is not in the state carries an ownership tag all the same.
+fn has_owner(resource: &ResourceDiff) -> bool {
+    matches!(&resource.seen, Seen::Present { owner: Some(_), .. })
+}
+
+/// The two steps that delete an object and create it again.
+fn replacement(resource: &ResourceDiff, reason: Reason) -> Drafted {
+    let Some(wanted) = &resource.desired else { return Drafted::Nothing };
+    let old = StepId { address: resource.address.clone(), which: Which::Replaced };
+    let (after, replaces) = (wanted.wish.body.clone(), Some(old.clone()));
+    let create = Change::Create { after, found: None, replaces, deposes: resource.deposes.clone() };
+    let mut steps = step(resource, create, vec![reason.clone()]);
+    let live = match &resource.seen {
+        Seen::Present { body, .. } => Some(body),
+        _ => None,
+    };
+    let owned = resource.owned.as_ref();
+    if owned.is_some() || live.is_some() {
+        let before = owned.map_or(live, |owned| owned.body.as_ref()).cloned();
+        let unique_id = owned.and_then(|owned| owned.unique_id.clone());
+        let expect = observed(resource, before.as_ref()).map_or(Expect::Unread { unique_id }, Expect::Observed);
+        let delete = step(resource, Change::Delete { before, expect }, vec![reason]);
+        steps.extend(delete.into_iter().map(|step| Step {
+            id: old.clone(),
+            references: owned.map(|owned| owned.references.clone()).unwrap_or_default(),
+            protect: step.protect || owned.is_some_and(|owned| owned.protect),
+            ..step
+        }));
+    }
+    Drafted::Steps(steps)
+}
+
+/// The state's entry for an object that stays, if it is described differently now: under another address, with other
+/// dependencies, or after a part of it changed that is not ours.
+fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
+    let (wish, owned) = (&resource.desired.as_ref()?.wish, resource.owned.as_ref()?);
+    let anew = Owned {
+        scope: wish.scope.clone(),
+        physical_id: wish.physical_id.clone(),
+        body: Some(wish.body.clone()),
+        fingerprint: resource.seen.fingerprint(),
+        unique_id: resource.seen.unique_id(),
+        references: wish.references.clone(),
+        on_destroy: wish.on_destroy,
+        protect: wish.protect,
+        adopted: owned.adopted,
+    };
+    (resource.moved_from.is_some() || anew != *owned).then_some(anew)
+}

@@ -1,0 +1,142 @@
+//! The order of steps.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::PlanError;
+use super::draft::known_references;
+use super::step::{Change, Step, StepId, Which};
+use crate::address::Address;
+use crate::diff::Diff;
+use crate::graph::Graph;
+
+/// Puts steps in order, which are sorted by their ids: returns their places, and notes in each step what it waits for.
+///
+/// Creating follows references; taking away follows them backwards; what is rewritten because it no longer names an object
+/// comes before that object goes. A new object under another name is created before the old one goes, unless it waits for
+/// the old one to go, by whatever way: then the old one goes first.
+///
+/// # Errors
+/// A cycle.
+pub(super) fn order(diff: &Diff, drafts: &mut [Step]) -> Result<Vec<usize>, PlanError> {
+    let mut first = BTreeSet::new();
+    let (graph, order) = loop {
+        let graph = graph(diff, drafts, &first);
+        let cycle: Vec<&Address> = match graph.order() {
+            Ok(order) => break (graph, order),
+            Err(cycle) => cycle.0.into_iter().filter_map(|place| Some(&drafts.get(place)?.id.address)).collect(),
+        };
+        let known = first.len();
+        first.extend(cycle.iter().filter(|address| diff.deposed_now(address).is_some()).copied().cloned());
+        if first.len() == known {
+            let path: Vec<String> = cycle.iter().map(ToString::to_string).collect();
+            return Err(PlanError::Cycle(path.join(" -> ")));
+        }
+    };
+    for step in drafts.iter_mut().filter(|step| first.contains(&step.id.address)) {
+        goes_first(step, diff);
+    }
+    let ids: Vec<StepId> = drafts.iter().map(|step| step.id.clone()).collect();
+    for (place, step) in drafts.iter_mut().enumerate() {
+        step.waits_for = graph.before(place).into_iter().filter_map(|before| ids.get(before).cloned()).collect();
+    }
+    Ok(order)
+}
+
+/// Turns the deposition of what an address named into a replacement: the address names nothing meanwhile.
+fn goes_first(step: &mut Step, diff: &Diff) {
+    let Some(now) = diff.deposed_now(&step.id.address) else { return };
+    let old = StepId { address: step.id.address.clone(), which: Which::Replaced };
+    if step.id.deposed() == Some(&now.key) {
+        step.id = old;
+        return;
+    }
+    match &mut step.change {
+        Change::Create { replaces, deposes, .. } => (*replaces, *deposes) = (Some(old), None),
+        Change::Adopt { deposes, .. } => *deposes = None,
+        Change::Update { .. } | Change::Delete { .. } | Change::Release { .. } | Change::Record { .. } => {}
+    }
+}
+
+/// The places of steps by address.
+struct StepPlaces<'s> {
+    steps: &'s [Step],
+    by_address: HashMap<&'s Address, Vec<usize>>,
+}
+
+impl<'s> StepPlaces<'s> {
+    fn of(steps: &'s [Step]) -> Self {
+        let mut by_address: HashMap<&Address, Vec<usize>> = HashMap::with_capacity(steps.len());
+        for (place, step) in steps.iter().enumerate() {
+            by_address.entry(&step.id.address).or_default().push(place);
+        }
+        Self { steps, by_address }
+    }
+
+    fn those(&self, address: &Address, which: impl Fn(&Step) -> bool) -> Vec<usize> {
+        let own = self.by_address.get(address).into_iter().flatten().copied();
+        own.filter(|place| self.steps.get(*place).is_some_and(&which)).collect()
+    }
+
+    /// The steps after which the address names something.
+    fn makes(&self, address: &Address) -> Vec<usize> {
+        self.those(address, |step| !step.lets_go())
+    }
+
+    /// The steps that take something away from the address.
+    fn takes(&self, address: &Address) -> Vec<usize> {
+        self.those(address, Step::lets_go)
+    }
+}
+
+fn graph(diff: &Diff, steps: &[Step], first: &BTreeSet<Address>) -> Graph {
+    let mut graph = Graph::new(steps.len());
+    let places = StepPlaces::of(steps);
+    // What goes before its address names something new.
+    let in_place = |step: &Step| {
+        let address = &step.id.address;
+        let now = diff.deposed_now(address).map(|deposed| &deposed.key);
+        step.id.which == Which::Replaced || (now.is_some() && step.id.deposed() == now && first.contains(address))
+    };
+    let is_in_place = |place: usize| steps.get(place).is_some_and(in_place);
+    for resource in diff.resources.values() {
+        let address = &resource.address;
+        for reference in resource.desired.iter().flat_map(|d| &d.wish.references) {
+            for first in places.makes(&reference.to) {
+                for then in places.makes(address) {
+                    graph.edge(first, then);
+                }
+            }
+        }
+        // The state knows an object under its new key before it forgets the old one.
+        for old in resource.moved_from.iter().flat_map(|from| places.takes(from)) {
+            for new in places.makes(address) {
+                graph.edge(new, old);
+            }
+        }
+        for old in places.those(address, |step| step.id.which != Which::Current) {
+            for new in places.makes(address) {
+                // A new object under another name is created, and what depends on it follows, before the old one goes.
+                let (before, after) = if is_in_place(old) { (old, new) } else { (new, old) };
+                graph.edge(before, after);
+            }
+        }
+        for reference in known_references(resource, diff) {
+            for gone in places.takes(&reference.to) {
+                if !is_in_place(gone) {
+                    for first in places.those(address, |step| !step.lets_go() && step.replaces().is_none()) {
+                        graph.edge(first, gone);
+                    }
+                }
+            }
+        }
+    }
+    // What takes something away comes before what takes away that which it needed.
+    for (first, step) in steps.iter().enumerate().filter(|(_, step)| step.lets_go()) {
+        for reference in &step.references {
+            for gone in places.takes(&reference.to) {
+                graph.edge(first, gone);
+            }
+        }
+    }
+    graph
+}
