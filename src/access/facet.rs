@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::cluster::ClusterAccess;
 use crate::address::Scope;
 use crate::document::Document;
 use crate::iam::{Place, Policy, PolicyKind, Principal, Selector, Statement, Version};
@@ -203,6 +204,8 @@ pub enum Facet<'b> {
         /// The ARN of the role that it is annotated with.
         role: Option<String>,
     },
+    /// What an IAM principal may do in a cluster.
+    ClusterAccess(ClusterAccess),
     /// A bucket.
     Bucket {
         /// Its name.
@@ -230,6 +233,7 @@ impl Facet<'_> {
             | Self::Resource(_)
             | Self::PodBinding(_)
             | Self::ServiceAccount { .. }
+            | Self::ClusterAccess(_)
             | Self::Bucket { .. } => None,
         }
     }
@@ -248,6 +252,7 @@ impl Facet<'_> {
                 let roles = std::iter::once(role).chain(target).filter(|arn| !arn.is_empty());
                 roles.map(|arn| Principal::aws(arn)).collect()
             }
+            Self::ClusterAccess(access) => vec![Principal::aws(&access.principal)],
             Self::None
             | Self::ManagedPolicy { .. }
             | Self::InlinePolicy { .. }

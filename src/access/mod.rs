@@ -7,6 +7,7 @@
 mod actions;
 mod ask;
 mod change;
+mod cluster;
 mod facet;
 mod identity;
 mod index;
@@ -23,6 +24,7 @@ use serde::Serialize;
 pub use actions::{Actions, pattern_text};
 pub use ask::{Answer, Answers, AskError, Target, Verdict};
 pub use change::{AccessChange, Crossing, Direction, Group, between_policies, diff};
+pub use cluster::{ClusterAccess, ClusterRight, is_session_of};
 pub use facet::{Carrier, Facet, Instance, PodBinding, PolicyText, ResourcePolicy, RoleRef, principals};
 pub use identity::{identity_statements, render_for_owner};
 pub use lockout::lockout;

@@ -380,7 +380,8 @@ impl World {
         let mut documents = Vec::new();
         for (address, facet) in facets {
             match facet {
-                Facet::None | Facet::Role { .. } | Facet::ManagedPolicy { .. } => {}
+                // What a principal may do inside a cluster is a matter of Kubernetes.
+                Facet::None | Facet::Role { .. } | Facet::ManagedPolicy { .. } | Facet::ClusterAccess(_) => {}
                 Facet::InlinePolicy { role, name, document } => {
                     let role = arns.get(&role).and_then(|arn| world.roles.get_mut(arn));
                     if let (Some(role), Some(policy)) = (role, document.and_then(PolicyText::parse)) {

@@ -120,6 +120,7 @@ fn groups<'a>(context: &Context<'a>) -> Vec<PolicyGroup<'a>> {
             | Facet::Provider { .. }
             | Facet::PodBinding(_)
             | Facet::ServiceAccount { .. }
+            | Facet::ClusterAccess(_)
             | Facet::Bucket { .. } => {}
         }
     }

@@ -1,39 +1,85 @@
-//! `lockout`: a bucket or key policy that the identity which writes it could not change any more.
+//! `lockout`: a change after which the identity that applies it could not correct it any more: a bucket or key policy that
+//! it could not write, or a cluster that it could not reach.
 
 use super::{Context, Rule};
-use crate::access::{Facet, PolicyText, ResourcePolicy, lockout};
+use crate::access::{ClusterAccess, Facet, Instance, PolicyText, ResourcePolicy, is_session_of, lockout};
 use crate::diagnostic::{Code, Diagnostic};
+use crate::diff::{ResourceDiff, Verdict};
 use crate::iam::Policy;
+use crate::snapshot::Seen;
 
-/// Judges every document that is to change as it would be, the statements of others included.
+/// Judges every document that is to change as it would be, the statements of others included, and every loss of access to
+/// a cluster.
 pub(super) struct Lockout;
 
 impl Rule for Lockout {
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
-        for resource in context.desired.resources.values() {
-            let account = &resource.wish.scope.key;
-            let (Facet::Resource(wanted), Some(Facet::Resource(live))) =
-                (context.facet(resource), context.seen(resource))
-            else {
-                continue;
-            };
-            let physical_id = resource.wish.physical_id.as_str();
-            let becomes = becomes(&wanted, live);
-            let told = context.facts.callers.get(account).zip(becomes);
-            let Some(why) = told.and_then(|(caller, policy)| lockout(&wanted, caller, &policy)) else { continue };
-            findings.push(
-                Diagnostic::new(
-                    Code::Lockout,
-                    format!("the policy of `{physical_id}` would lock out whoever applies it: {why}"),
-                )
-                .about(&resource.address)
-                .at(resource.wish.source.clone())
-                .help(
-                    "change that policy first, so that it leaves out the identity that applies: afterwards nobody but the \
-                     account's root user could, and of a key nobody at all",
-                ),
-            );
+        policies(context, findings);
+        let changes = context.diff.into_iter().flat_map(|diff| diff.resources.values());
+        findings.extend(changes.filter_map(|change| lost_cluster(context, change)));
+    }
+}
+
+fn policies(context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
+    for resource in context.desired.resources.values() {
+        let account = &resource.wish.scope.key;
+        let (Facet::Resource(wanted), Some(Facet::Resource(live))) = (context.facet(resource), context.seen(resource))
+        else {
+            continue;
+        };
+        let physical_id = resource.wish.physical_id.as_str();
+        let becomes = becomes(&wanted, live);
+        let told = context.facts.callers.get(account).zip(becomes);
+        let Some(why) = told.and_then(|(caller, policy)| lockout(&wanted, caller, &policy)) else { continue };
+        findings.push(
+            Diagnostic::new(
+                Code::Lockout,
+                format!("the policy of `{physical_id}` would lock out whoever applies it: {why}"),
+            )
+            .about(&resource.address)
+            .at(resource.wish.source.clone())
+            .help(
+                "change that policy first, so that it leaves out the identity that applies: afterwards nobody but the \
+                 account's root user could, and of a key nobody at all",
+            ),
+        );
+    }
+}
+
+/// A change that takes access to a cluster from the identity that applies it.
+fn lost_cluster(context: &Context<'_>, change: &ResourceDiff) -> Option<Diagnostic> {
+    let owned = change.owned.as_ref();
+    let desired = change.desired.as_deref();
+    let (scope, physical_id) = match (desired, owned) {
+        (Some(desired), _) => (&desired.wish.scope, &desired.wish.physical_id),
+        (None, owned) => owned.map(|owned| (&owned.scope, &owned.physical_id))?,
+    };
+    let caller = context.facts.callers.get(&scope.key)?;
+    let Seen::Present { body, .. } = &change.seen else { return None };
+    let live = context.kinds.facet(change.address.kind(), Instance { scope, physical_id, body });
+    let Facet::ClusterAccess(live) = live else { return None };
+    if !is_session_of(caller, &live.principal) {
+        return None;
+    }
+    let lost = lost(context, change, &live)?;
+    let cluster = &live.cluster;
+    let message = format!("`{}`, who applies it, would lose access to cluster `{cluster}`: {lost}", live.principal);
+    let source = desired.and_then(|desired| desired.wish.source.clone());
+    Some(Diagnostic::new(Code::Lockout, message).about(&change.address).at(source).help(
+        "apply this change with another identity, or pass --allow lockout if this one no longer needs the cluster",
+    ))
+}
+
+/// What an access entry loses, in words; nothing if it loses nothing.
+fn lost(context: &Context<'_>, change: &ResourceDiff, live: &ClusterAccess) -> Option<String> {
+    match (&change.verdict, change.desired.as_deref()) {
+        (Verdict::Delete { adopted: false, .. }, _) => Some("its access entry is deleted".to_owned()),
+        (Verdict::Change { .. }, Some(desired)) => {
+            let Facet::ClusterAccess(wanted) = context.facet(desired) else { return None };
+            let lost: Vec<String> = live.lost(&wanted).iter().map(ToString::to_string).collect();
+            (!lost.is_empty()).then(|| format!("it loses {}", lost.join(", ")))
         }
+        _ => None,
     }
 }
 

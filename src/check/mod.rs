@@ -10,6 +10,7 @@ use crate::access::{self, Chains, Facet, Instance, PolicyText, ResourcePolicy};
 use crate::address::Address;
 use crate::desired::Desired;
 use crate::diagnostic::{Code, Diagnostic, Named};
+use crate::diff::Diff;
 use crate::document::Document;
 use crate::iam::Policy;
 use crate::kind::{Kinds, Resource};
@@ -31,6 +32,8 @@ pub struct Context<'a> {
     pub desired: &'a Desired,
     /// What was seen; nothing when the check is made without looking.
     pub snapshot: Option<&'a Snapshot>,
+    /// What is to become of everything; nothing when the check is made without looking.
+    pub diff: Option<&'a Diff>,
     /// What has been said before of the same policies.
     pub lints: &'a Lints,
     /// All kinds, which tell what bodies mean.

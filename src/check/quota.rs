@@ -32,6 +32,7 @@ impl Rule for Quota {
                 | Facet::Provider { .. }
                 | Facet::PodBinding(_)
                 | Facet::ServiceAccount { .. }
+                | Facet::ClusterAccess(_)
                 | Facet::Bucket { .. } => {}
             }
         }

@@ -286,6 +286,7 @@ impl Work<'_> {
             chains: &compiled.chains,
             desired: &prepared.desired,
             snapshot: Some(&prepared.snapshot),
+            diff: Some(&prepared.diff),
             lints: &self.project.lints,
             kinds: &engine.kinds(),
         };
@@ -693,6 +694,7 @@ impl Work<'_> {
             chains: &Chains::default(),
             desired: &desired,
             snapshot: Some(&prepared.snapshot),
+            diff: Some(&prepared.diff),
             lints: &self.project.lints,
             kinds: &engine.kinds(),
         };

@@ -100,7 +100,8 @@ fn compiled(spec: &Spec, facts: &Facts) -> Result<Compiled, Vec<Diagnostic>> {
 /// The findings about a compiled spec, as far as they need no look.
 fn judged(spec: &Spec, facts: &Facts, compiled: &Compiled, lints: &Lints, today: &str) -> Vec<Diagnostic> {
     let Compiled { chains, desired } = compiled;
-    let context = check::Context { spec, facts, chains, desired, snapshot: None, lints, kinds: &provider::kinds() };
+    let context =
+        check::Context { spec, facts, chains, desired, snapshot: None, diff: None, lints, kinds: &provider::kinds() };
     let mut findings = check::unknown_places(spec, desired);
     findings.extend(check::run(&context, today));
     findings
@@ -227,6 +228,7 @@ fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
         chains: &chains,
         desired: &desired,
         snapshot: None,
+        diff: None,
         lints: &Lints::default(),
         kinds: &provider::kinds(),
     };

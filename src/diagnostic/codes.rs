@@ -408,8 +408,8 @@ codes! {
         }
         Lockout = "lockout", Finding, Error {
             title: "Policy would lock out the caller",
-            meaning: "After the change, the identity that applies it could not change the bucket or key policy any more.",
-            fix: "Exclude that identity from the Deny statement, or allow it to change the policy.",
+            meaning: "After the change, the identity that applies it could no longer change the bucket or key policy, or would lose access to the cluster.",
+            fix: "Exclude that identity from the Deny statement, or allow it to change the policy. Change its access to a cluster with another identity.",
         }
         UnmanagedBucketPolicy = "unmanaged-bucket-policy", Finding, Warning {
             title: "Bucket policy must be changed by its owner",

@@ -38,6 +38,7 @@ macro_rules! register {
 }
 
 register![
+    aws::access_entry::AccessEntry,
     aws::addon::Addon,
     aws::bucket::Bucket,
     aws::bucket_policy::BucketPolicy,

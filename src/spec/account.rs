@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Spec;
-use super::check::{Entry, Problems};
+use super::check::{Entry, SpecProblems};
 use crate::address::{AccountId, Region};
 use crate::diagnostic::Code;
 
@@ -142,7 +142,7 @@ impl Entry for AccountSpec {
         self.id.clone()
     }
 
-    fn check(&self, key: &str, _spec: &Spec, problems: &mut Problems<'_>) {
+    fn check(&self, key: &str, _spec: &Spec, problems: &mut SpecProblems<'_>) {
         let Self { id: _, region, assume_role, external_id, session_name: _, profile: _, endpoint, pace: _ } = self;
         let at = |field: &'static str| ["accounts", key, field];
         let region_is_valid = region.0.split('-').count() >= 3

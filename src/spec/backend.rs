@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bucket::bucket_name_problem;
-use super::check::Problems;
+use super::check::SpecProblems;
 use super::{OnDestroy, Spec};
 use crate::address::Region;
 use crate::diagnostic::Code;
@@ -20,7 +20,7 @@ pub enum BackendSpec {
 }
 
 impl BackendSpec {
-    pub(super) fn check(&self, spec: &Spec, problems: &mut Problems<'_>) {
+    pub(super) fn check(&self, spec: &Spec, problems: &mut SpecProblems<'_>) {
         match self {
             Self::S3(s3) => s3.check(spec, problems),
         }
@@ -86,7 +86,7 @@ impl S3BackendSpec {
         self.keep.unwrap_or(10) as usize
     }
 
-    fn check(&self, spec: &Spec, problems: &mut Problems<'_>) {
+    fn check(&self, spec: &Spec, problems: &mut SpecProblems<'_>) {
         let Self { bucket, prefix: _, account, region: _, lease_seconds: _, keep: _ } = self;
         let at = |field| ["backend", "s3", field];
         problems.reference(&at("account"), account, &spec.accounts);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Entry, Problems};
+use super::check::{Entry, SpecProblems};
 use super::{OnDestroy, Spec, is_true, yes};
 use crate::address::Region;
 use crate::diagnostic::Code;
@@ -148,7 +148,7 @@ impl BucketSpec {
         format!("arn:{}:s3:::{}", self.region(spec).partition(), self.name)
     }
 
-    fn check_encryption_key(&self, key: &str, kms: &KmsEncryption, spec: &Spec, problems: &mut Problems<'_>) {
+    fn check_encryption_key(&self, key: &str, kms: &KmsEncryption, spec: &Spec, problems: &mut SpecProblems<'_>) {
         let KmsEncryption { kms_key, bucket_key: _ } = kms;
         problems.reference(&["buckets", key, "encryption", "kms_key"], kms_key, &spec.keys);
         if let Some(key_spec) = spec.keys.get(kms_key)
@@ -163,7 +163,7 @@ impl BucketSpec {
         }
     }
 
-    fn check_lifecycle(key: &str, rules: &[LifecycleRule], problems: &mut Problems<'_>) {
+    fn check_lifecycle(key: &str, rules: &[LifecycleRule], problems: &mut SpecProblems<'_>) {
         let mut ids = std::collections::BTreeSet::new();
         for (n, rule) in rules.iter().enumerate() {
             let n = n.to_string();
@@ -202,7 +202,7 @@ impl Entry for BucketSpec {
         self.name.clone()
     }
 
-    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+    fn check(&self, key: &str, spec: &Spec, problems: &mut SpecProblems<'_>) {
         let Self {
             account,
             name,

@@ -22,7 +22,7 @@ pub(super) trait Entry {
     fn identity(&self, spec: &Spec) -> Self::Identity;
 
     /// Reports every problem of the entry itself.
-    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>);
+    fn check(&self, key: &str, spec: &Spec, problems: &mut SpecProblems<'_>);
 }
 
 /// The sections whose entries an acceptance can name by their path.
@@ -31,7 +31,7 @@ pub(super) const SECTIONS: [&str; 8] =
 
 /// Every problem of a spec that fits the schema.
 pub(super) fn check(spec: &Spec) -> Vec<Diagnostic> {
-    let mut problems = Problems { spec, problems: Vec::new() };
+    let mut problems = SpecProblems { spec, problems: Vec::new() };
     let Spec {
         version: _,
         project,
@@ -69,12 +69,12 @@ pub(super) fn check(spec: &Spec) -> Vec<Diagnostic> {
 }
 
 /// Collects problems with their places while the spec is checked.
-pub(super) struct Problems<'a> {
+pub(super) struct SpecProblems<'a> {
     spec: &'a Spec,
     problems: Vec<Diagnostic>,
 }
 
-impl Problems<'_> {
+impl SpecProblems<'_> {
     pub(super) fn error(&mut self, code: Code, path: &[&str], message: String, help: &str) {
         if message.contains(shape::MENDED) {
             return;
@@ -133,7 +133,7 @@ impl Problems<'_> {
 }
 
 /// Checks the keys of a section, each entry, and that no two entries describe one object.
-fn section<E: Entry>(entries: &BTreeMap<String, E>, problems: &mut Problems<'_>) {
+fn section<E: Entry>(entries: &BTreeMap<String, E>, problems: &mut SpecProblems<'_>) {
     let (section, spec) = (E::SECTION, problems.spec);
     let mut described: BTreeMap<E::Identity, &str> = BTreeMap::new();
     for (key, entry) in entries {
@@ -164,7 +164,7 @@ pub(super) fn is_key(text: &str, longest: usize) -> bool {
         && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
 }
 
-fn check_project(project: &str, problems: &mut Problems<'_>) {
+fn check_project(project: &str, problems: &mut SpecProblems<'_>) {
     if !is_key(project, 40) {
         problems.error(
             Code::InvalidName,
@@ -175,7 +175,7 @@ fn check_project(project: &str, problems: &mut Problems<'_>) {
     }
 }
 
-fn check_accept(accept: &AcceptSpec, index: usize, problems: &mut Problems<'_>) {
+fn check_accept(accept: &AcceptSpec, index: usize, problems: &mut SpecProblems<'_>) {
     let AcceptSpec { code, at, reason, until } = accept;
     let n = index.to_string();
     check_accepted_code(code, &["accept", &n, "code"], problems);
@@ -198,7 +198,7 @@ fn check_accept(accept: &AcceptSpec, index: usize, problems: &mut Problems<'_>) 
     }
 }
 
-fn check_accepted_code(code: &str, path: &[&str], problems: &mut Problems<'_>) {
+fn check_accepted_code(code: &str, path: &[&str], problems: &mut SpecProblems<'_>) {
     match Code::named(code) {
         Named::Finding(_) => {}
         Named::Retired(new) => {
@@ -221,7 +221,7 @@ fn check_accepted_code(code: &str, path: &[&str], problems: &mut Problems<'_>) {
 }
 
 /// Checks a path into a section. Whether an address exists is known once the spec is compiled.
-fn check_accepted_place(at: &str, path: &[&str], problems: &mut Problems<'_>) {
+fn check_accepted_place(at: &str, path: &[&str], problems: &mut SpecProblems<'_>) {
     if !Spec::is_path(at) {
         return;
     }
@@ -245,7 +245,7 @@ fn check_accepted_place(at: &str, path: &[&str], problems: &mut Problems<'_>) {
 }
 
 /// Roles that trust each other in a cycle: none of them could be created first.
-fn role_cycles(spec: &Spec, problems: &mut Problems<'_>) {
+fn role_cycles(spec: &Spec, problems: &mut SpecProblems<'_>) {
     let trusts = |key: &str| -> Vec<&str> {
         let entries = spec.roles.get(key).map(|r| r.trust.as_slice()).unwrap_or_default();
         entries

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Spec;
-use super::check::{Entry, Problems, is_key};
+use super::check::{Entry, SpecProblems, is_key};
+use super::{ClusterAccessSpec, Spec};
 use crate::address::Region;
 use crate::diagnostic::Code;
 
@@ -32,6 +32,9 @@ pub struct ClusterSpec {
     /// Whether the EKS Pod Identity Agent add-on is installed by this spec.
     #[serde(default)]
     pub pod_identity_agent: Management,
+    /// IAM roles and users with access to the cluster's Kubernetes API. Entries of others are left alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access: Vec<ClusterAccessSpec>,
 }
 
 /// How a pod gets AWS credentials.
@@ -59,7 +62,8 @@ pub enum Management {
 impl ClusterSpec {
     /// The same cluster, reachable as before, but without anything that this spec creates for it.
     pub(super) fn emptied(&self) -> Self {
-        let Self { account, region, name, context, identity, oidc_provider: _, pod_identity_agent: _ } = self;
+        let Self { account, region, name, context, identity, oidc_provider: _, pod_identity_agent: _, access: _ } =
+            self;
         Self {
             account: account.clone(),
             region: region.clone(),
@@ -68,6 +72,7 @@ impl ClusterSpec {
             identity: *identity,
             oidc_provider: Management::Existing,
             pod_identity_agent: Management::Existing,
+            access: Vec::new(),
         }
     }
 }
@@ -83,8 +88,17 @@ impl Entry for ClusterSpec {
         spec.cluster_arn(self)
     }
 
-    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
-        let Self { account, region: _, name, context: _, identity: _, oidc_provider: _, pod_identity_agent: _ } = self;
+    fn check(&self, key: &str, spec: &Spec, problems: &mut SpecProblems<'_>) {
+        let Self {
+            account,
+            region: _,
+            name,
+            context: _,
+            identity: _,
+            oidc_provider: _,
+            pod_identity_agent: _,
+            access: _,
+        } = self;
         problems.reference(&["clusters", key, "account"], account, &spec.accounts);
         if !is_key(name, 100) {
             problems.error(
@@ -94,5 +108,6 @@ impl Entry for ClusterSpec {
                 "use 1 to 100 letters, digits, hyphens and underscores, starting with a letter or digit",
             );
         }
+        self.check_access(key, spec, problems);
     }
 }

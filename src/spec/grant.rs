@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Spec;
-use super::check::Problems;
+use super::check::SpecProblems;
 use crate::diagnostic::Code;
 use crate::spec::cluster::Identity;
 
@@ -66,7 +66,7 @@ impl GrantSpec {
         self.prefix.as_deref().unwrap_or_default()
     }
 
-    pub(super) fn check(&self, index: usize, spec: &Spec, problems: &mut Problems<'_>) {
+    pub(super) fn check(&self, index: usize, spec: &Spec, problems: &mut SpecProblems<'_>) {
         let Self { to, bucket, prefix, access, mode, head_bucket: _ } = self;
         let n = index.to_string();
         problems.reference(&["grants", &n, "to"], to, &spec.service_accounts);
@@ -100,7 +100,7 @@ impl GrantSpec {
         }
     }
 
-    fn check_actions(actions: &[String], n: &str, problems: &mut Problems<'_>) {
+    fn check_actions(actions: &[String], n: &str, problems: &mut SpecProblems<'_>) {
         if actions.is_empty() {
             problems.error(
                 Code::WrongValue,
@@ -124,7 +124,7 @@ impl GrantSpec {
 
     /// One pod gets one set of credentials, so that a chain into another account excludes direct access beside it under
     /// Pod Identity, whose agent hands out the target role's credentials only.
-    fn check_assume_role(&self, n: &str, spec: &Spec, problems: &mut Problems<'_>) {
+    fn check_assume_role(&self, n: &str, spec: &Spec, problems: &mut SpecProblems<'_>) {
         let (Some(account), Some(bucket)) = (spec.service_accounts.get(&self.to), spec.buckets.get(&self.bucket))
         else {
             return;

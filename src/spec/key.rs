@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Entry, Problems};
+use super::check::{Entry, SpecProblems};
 use super::{OnDestroy, Spec};
 use crate::address::Region;
 use crate::diagnostic::Code;
@@ -58,7 +58,7 @@ impl KeySpec {
             .unwrap_or_else(|| Region("us-east-1".into()))
     }
 
-    fn check_alias(&self, key: &str, problems: &mut Problems<'_>) {
+    fn check_alias(&self, key: &str, problems: &mut SpecProblems<'_>) {
         let bare = self.alias.strip_prefix("alias/").unwrap_or(&self.alias);
         let is_valid = (1..=250).contains(&bare.len())
             && bare.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-'));
@@ -92,7 +92,7 @@ impl Entry for KeySpec {
         (self.account.clone(), self.region(spec), self.alias_name())
     }
 
-    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+    fn check(&self, key: &str, spec: &Spec, problems: &mut SpecProblems<'_>) {
         let Self { account, region: _, alias: _, managed, rotation, description, tags, on_destroy, protect: _ } = self;
         problems.reference(&["keys", key, "account"], account, &spec.accounts);
         self.check_alias(key, problems);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Entry, Problems};
+use super::check::{Entry, SpecProblems};
 use super::{Spec, is_true, yes};
 use crate::address::AccountId;
 use crate::diagnostic::{Code, SourceRef};
@@ -135,7 +135,7 @@ impl RoleSpec {
         spec.iam_arn(&self.account, &format!("role{}{}", self.path, self.name))
     }
 
-    fn check_policies(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+    fn check_policies(&self, key: &str, spec: &Spec, problems: &mut SpecProblems<'_>) {
         for (n, policy) in self.policies.iter().enumerate() {
             let n = n.to_string();
             check_policy_reference(problems, &["roles", key, "policies", &n], policy, &self.account, spec);
@@ -175,7 +175,7 @@ impl Entry for RoleSpec {
         (self.account.clone(), self.name.to_lowercase())
     }
 
-    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+    fn check(&self, key: &str, spec: &Spec, problems: &mut SpecProblems<'_>) {
         let Self {
             account,
             name,
@@ -226,7 +226,7 @@ impl Entry for RoleSpec {
 }
 
 impl TrustSpec {
-    fn check(&self, path: &[&str], spec: &Spec, problems: &mut Problems<'_>) {
+    fn check(&self, path: &[&str], spec: &Spec, problems: &mut SpecProblems<'_>) {
         match self {
             Self::ServiceAccount(name) => {
                 problems.reference(&[path, &["service_account"]].concat(), name, &spec.service_accounts);
@@ -270,7 +270,7 @@ impl Entry for PolicySpec {
         (self.account.clone(), self.name.to_lowercase())
     }
 
-    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+    fn check(&self, key: &str, spec: &Spec, problems: &mut SpecProblems<'_>) {
         let Self { account, name, path, description: _, document, tags } = self;
         let at = |field: &'static str| ["policies", key, field];
         problems.reference(&at("account"), account, &spec.accounts);
@@ -282,7 +282,7 @@ impl Entry for PolicySpec {
 }
 
 /// Source: IAM API Reference, `CreateRole` and `CreatePolicy`, parameter patterns.
-fn check_name(problems: &mut Problems<'_>, path: &[&str], name: &str, longest: usize) {
+fn check_name(problems: &mut SpecProblems<'_>, path: &[&str], name: &str, longest: usize) {
     let is_valid = (1..=longest).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b));
     if !is_valid {
@@ -295,7 +295,7 @@ fn check_name(problems: &mut Problems<'_>, path: &[&str], name: &str, longest: u
     }
 }
 
-fn check_path(problems: &mut Problems<'_>, path: &[&str], text: &str) {
+fn check_path(problems: &mut SpecProblems<'_>, path: &[&str], text: &str) {
     let is_valid = text.starts_with('/')
         && text.ends_with('/')
         && text.len() <= 512
@@ -310,7 +310,7 @@ fn check_path(problems: &mut Problems<'_>, path: &[&str], text: &str) {
     }
 }
 
-fn check_document(problems: &mut Problems<'_>, path: &[&str], document: &RawPolicy) {
+fn check_document(problems: &mut SpecProblems<'_>, path: &[&str], document: &RawPolicy) {
     for problem in document.parse().err().into_iter().flatten() {
         problems.error(
             Code::InvalidPolicy,
@@ -321,7 +321,7 @@ fn check_document(problems: &mut Problems<'_>, path: &[&str], document: &RawPoli
     }
 }
 
-fn check_policy_reference(problems: &mut Problems<'_>, path: &[&str], text: &str, account: &str, spec: &Spec) {
+fn check_policy_reference(problems: &mut SpecProblems<'_>, path: &[&str], text: &str, account: &str, spec: &Spec) {
     if text.starts_with("arn:") {
         if !text.contains(":iam::") || !text.contains(":policy/") {
             problems.error(

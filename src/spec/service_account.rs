@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Spec;
-use super::check::{Entry, Problems};
+use super::check::{Entry, SpecProblems};
 use super::cluster::Identity;
 use crate::diagnostic::Code;
 
@@ -72,7 +72,7 @@ impl ServiceAccountSpec {
         format!("system:serviceaccount:{}:{}", self.namespace, self.name)
     }
 
-    fn check_role(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+    fn check_role(&self, key: &str, spec: &Spec, problems: &mut SpecProblems<'_>) {
         let Some(role) = &self.role else {
             if spec.roles.contains_key(key) {
                 problems.error(
@@ -99,7 +99,7 @@ impl ServiceAccountSpec {
         }
     }
 
-    fn check_metadata(&self, key: &str, problems: &mut Problems<'_>) {
+    fn check_metadata(&self, key: &str, problems: &mut SpecProblems<'_>) {
         if self.annotations.contains_key(ROLE_ANNOTATION) {
             problems.error(
                 Code::WrongValue,
@@ -144,7 +144,7 @@ impl Entry for ServiceAccountSpec {
         (self.cluster.clone(), self.namespace.clone(), self.name.clone())
     }
 
-    fn check(&self, key: &str, spec: &Spec, problems: &mut Problems<'_>) {
+    fn check(&self, key: &str, spec: &Spec, problems: &mut SpecProblems<'_>) {
         let Self {
             cluster,
             namespace,
@@ -186,7 +186,7 @@ impl Entry for ServiceAccountSpec {
 /// Source: EKS User Guide, "Assign IAM roles to Kubernetes service accounts".
 pub const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
 
-fn is_dns_label(text: &str) -> bool {
+pub(super) fn is_dns_label(text: &str) -> bool {
     let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     (1..=63).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

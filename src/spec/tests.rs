@@ -144,8 +144,10 @@ s.yaml:25:3 same-object: `service_accounts.s` and `service_accounts.t` are the s
 
 #[test]
 fn an_emptied_spec_reaches_its_clusters_and_wants_nothing() {
-    let text =
-        BASE.replace("name: c,", "name: c, identity: irsa,") + "backend: { s3: { bucket: acme-state, account: a } }\n";
+    let text = BASE.replace(
+        "name: c,",
+        "name: c, identity: irsa, access: [{ principal_arn: \"arn:aws:iam::111111111111:role/r\" }],",
+    ) + "backend: { s3: { bucket: acme-state, account: a } }\n";
     let (spec, problems) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
     assert_eq!(problems, []);
     assert_eq!(
@@ -271,4 +273,63 @@ s.yaml:13:7 unknown-key: `pace` has no key `ec2`
   help: known here: eks, iam, kms, s3, sts
 "#
     );
+}
+
+#[test]
+fn access_to_a_cluster_names_a_principal_once_and_policies_that_exist() {
+    let with = |access: &str| {
+        let roles = "roles:\n  r: { account: a, name: deployer, path: /team/ }\n";
+        format!("{BASE}{roles}").replace("name: c, context: c }", &format!("name: c, access: [{access}] }}"))
+    };
+    check(
+        &with(
+            "{ role: r, groups: [readers], policies: [{ name: AmazonEKSViewPolicy, namespaces: [kserve, team-*] }] }, \
+             { principal_arn: \"arn:aws:iam::333333333333:user/kim\" }",
+        ),
+        "",
+    );
+    let wrong = [
+        ("{ groups: [g] }", "missing-key: an entry under `access` needs `role` or `principal_arn`"),
+        (
+            "{ role: r, principal_arn: \"arn:aws:iam::111111111111:role/x\" }",
+            "wrong-value: an entry under `access` has both `role` and `principal_arn`",
+        ),
+        ("{ role: s }", "dangling-reference: there is no role called `s`"),
+        (
+            "{ principal_arn: \"arn:aws:sts::111111111111:assumed-role/x/ci\" }",
+            "wrong-value: invalid ARN of an IAM role or user `arn:aws:sts::111111111111:assumed-role/x/ci`",
+        ),
+        (
+            "{ principal_arn: \"arn:aws:iam::111111111111:root\" }",
+            "wrong-value: invalid ARN of an IAM role or user `arn:aws:iam::111111111111:root`",
+        ),
+        (
+            "{ role: r }, { principal_arn: \"arn:aws:iam::111111111111:role/team/deployer\" }",
+            "same-object: `arn:aws:iam::111111111111:role/team/deployer` has two entries in the cluster `c`",
+        ),
+        (
+            "{ role: r, groups: [\"system:masters\"] }",
+            "wrong-value: the group `system:masters` begins with `system:`, which EKS reserves",
+        ),
+        ("{ role: r, groups: [\"eks:x\"] }", "wrong-value: the group `eks:x` begins with `eks:`, which EKS reserves"),
+        ("{ role: r, groups: [a b] }", "wrong-value: invalid group name `a b`"),
+        ("{ role: r, groups: [a, a] }", "duplicate-entry: duplicate group `a`"),
+        (
+            "{ role: r, policies: [{ name: \"arn:aws:iam::aws:policy/X\" }] }",
+            "wrong-value: invalid access policy `arn:aws:iam::aws:policy/X`",
+        ),
+        (
+            "{ role: r, policies: [{ name: A }, { name: \"arn:aws:eks::aws:cluster-access-policy/A\" }] }",
+            "duplicate-entry: duplicate access policy `A`",
+        ),
+        ("{ role: r, policies: [{ name: A, namespaces: [] }] }", "wrong-value: the list of namespaces is empty"),
+        ("{ role: r, policies: [{ name: A, namespaces: [A_] }] }", "invalid-namespace: invalid namespace name `A_`"),
+    ];
+    for (access, expected) in wrong {
+        let told = told(&with(access));
+        let (_, told) = told.split_once(' ').unwrap();
+        let (told, help) = told.split_once("; ").unwrap();
+        assert_eq!(told, expected, "{access}");
+        assert_ne!(help.trim(), "-", "{access}");
+    }
 }

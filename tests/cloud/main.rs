@@ -22,6 +22,7 @@ mod seeds;
 #[expect(dead_code, reason = "only the source of chance is needed here")]
 mod specs;
 
+mod access_entries;
 mod backends;
 mod e2e;
 mod e2e_state;

@@ -365,7 +365,7 @@ mod properties {
 
 /// Cases by name.
 mod cases {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::time::Duration;
 
     use bailiwick::address::Address;
@@ -1360,5 +1360,139 @@ grants:
         project.assert_settled(&spec).await;
         project.destroy(&spec).await;
         assert_eq!(project.cloud.world().ids().count(), 0);
+    }
+
+    const ACCESS: &str = r#"version: 1
+project: p
+accounts:
+  a: { id: "111111111111", region: us-west-2 }
+clusters:
+  c:
+    account: a
+    name: c
+    access:
+      - { principal_arn: "arn:aws:iam::111111111111:role/ops/bailiwick", groups: [own], policies: [{ name: AmazonEKSEditPolicy, namespaces: [n] }] }
+      - { role: deployer, groups: [writers], policies: [{ name: AmazonEKSViewPolicy }] }
+roles:
+  bailiwick: { account: a, name: bailiwick, path: /ops/, managed: false }
+  deployer: { account: a, name: deployer, trust: [{ service: ec2.amazonaws.com }] }
+service_accounts:
+  one: { cluster: c, namespace: n, name: one, role: deployer, create_namespace: true }
+"#;
+    const DEPLOYER: &str = "c/arn:aws:iam::111111111111:role/deployer";
+    const OWN: &str = "c/arn:aws:iam::111111111111:role/ops/bailiwick";
+    const OWN_ADDRESS: &str = "aws.eks.access_entry.c/111111111111/role/ops/bailiwick";
+
+    /// A project whose identity is a session of the role `bailiwick`, in a world that has what the spec relies on.
+    fn of_bailiwick(text: &str) -> (Project, bailiwick::spec::Spec) {
+        let caller = "arn:aws:sts::111111111111:assumed-role/bailiwick/ci";
+        let callers = BTreeMap::from([("a".to_owned(), caller.to_owned())]);
+        let mut cloud = Cloud::new();
+        cloud.callers = callers;
+        let project = Project::new("p", cloud);
+        let spec = spec(text);
+        project.cloud.prepare(&spec);
+        (project, spec)
+    }
+
+    fn lockouts(planned: &Planned) -> Vec<String> {
+        let lockouts = planned.findings.iter().filter(|f| f.code.as_str() == "lockout");
+        lockouts.map(|f| format!("{}: {}", f.address.as_ref().unwrap(), f.message)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_access_entry_that_others_change_is_drift_of_access_and_its_extra_policies_go() {
+        let (project, spec) = of_bailiwick(ACCESS);
+        let applied = project.apply_all(&spec).await;
+        project.assert_settled(&spec).await;
+        let order: Vec<String> = applied.steps();
+        let place = |what: &str| order.iter().position(|step| step.contains(what)).unwrap();
+        assert!(place(OWN_ADDRESS) < place("kubernetes.namespace"), "{order:?}");
+        {
+            let mut world = project.cloud.world();
+            let entry = world.find("aws.eks.access_entry", DEPLOYER);
+            let admin = json!({ "policy_arn": "arn:aws:eks::aws:cluster-access-policy/Admin", "scope": "cluster" });
+            world.edit(&entry, |body| body["policies"].as_array_mut().unwrap().push(admin));
+        }
+        let planned = project.plan(&spec).await.unwrap();
+        let moved: Vec<String> = planned
+            .drift
+            .iter()
+            .map(|d| format!("{} {:?} {}", d.address, d.class, d.differences[0].path.as_str()))
+            .collect();
+        assert_eq!(moved, ["aws.eks.access_entry.c/deployer Access policies"]);
+        project.apply_all(&spec).await;
+        project.assert_settled(&spec).await;
+        project.destroy(&spec).await;
+        assert!(!project.cloud.world().has("aws.eks.access_entry", DEPLOYER));
+        assert_eq!(project.cloud.world().marked(), BTreeSet::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_access_entry_of_others_is_adopted_released_and_never_replaced() {
+        let (project, spec) = of_bailiwick(ACCESS);
+        let scope = spec.account_scope("a");
+        let theirs = Id::new("aws.eks.access_entry", &scope, OWN);
+        let body = json!({ "username": "arn:aws:sts::111111111111:assumed-role/bailiwick/{{SessionName}}",
+            "groups": [], "tags": { "team": "theirs" } });
+        project.cloud.world().have(theirs.clone(), &body);
+        project.apply_all(&spec).await;
+        project.assert_settled(&spec).await;
+        assert_eq!(project.cloud.world().show(&theirs)["groups"], json!(["own"]));
+        project.destroy(&spec).await;
+        let left = project.cloud.world().show(&theirs);
+        assert_eq!((&left["tags"], &left["groups"]), (&json!({ "team": "theirs" }), &json!(["own"])));
+
+        // An entry of nodes would have to be replaced.
+        project.cloud.world().edit(&theirs, |body| body["type"] = "EC2_LINUX".into());
+        let errors = project.plan(&spec).await.err().unwrap();
+        assert!(errors.iter().any(|e| e.contains(OWN_ADDRESS) && e.contains("type")), "{errors:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_that_is_replaced_gets_a_new_access_entry() {
+        let (project, first) = of_bailiwick(ACCESS);
+        project.apply_all(&first).await;
+        let moved = spec(&ACCESS.replace("name: deployer, trust", "name: deployer, path: /team/, trust"));
+        let applied = project.apply_all(&moved).await;
+        let steps = applied.steps();
+        let entries: Vec<&String> = steps.iter().filter(|s| s.contains("access_entry")).collect();
+        assert_eq!(entries.len(), 2, "{steps:?}");
+        project.assert_settled(&moved).await;
+        assert!(project.cloud.world().has("aws.eks.access_entry", "c/arn:aws:iam::111111111111:role/team/deployer"));
+        assert!(!project.cloud.world().has("aws.eks.access_entry", DEPLOYER));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn taking_access_to_a_cluster_from_the_identity_that_applies_is_a_lockout() {
+        let (project, first) = of_bailiwick(ACCESS);
+        let check = async |text: &str, expected: Option<&str>| {
+            let planned = project.plan(&spec(text)).await.unwrap();
+            let who =
+                "`arn:aws:iam::111111111111:role/ops/bailiwick`, who applies it, would lose access to cluster `c`";
+            let expected: Vec<String> =
+                expected.map(|lost| format!("{OWN_ADDRESS}: {who}: {lost}")).into_iter().collect();
+            assert_eq!(lockouts(&planned), expected);
+        };
+        check(ACCESS, None).await;
+        project.apply_all(&first).await;
+        check(ACCESS, None).await;
+        let own = ACCESS.lines().find(|line| line.contains("principal_arn")).unwrap();
+        check(&ACCESS.replace(own, "      # none"), Some("its access entry is deleted")).await;
+        check(&ACCESS.replace("groups: [own], ", ""), Some("it loses the group `own`")).await;
+        check(
+            &ACCESS.replace("AmazonEKSEditPolicy, namespaces: [n]", "AmazonEKSEditPolicy, namespaces: [m]"),
+            Some("it loses AmazonEKSEditPolicy in `n`"),
+        )
+        .await;
+        check(&ACCESS.replace("AmazonEKSEditPolicy, namespaces: [n]", "AmazonEKSEditPolicy"), None).await;
+        // The same entry under another key, and the entries of others, are no loss.
+        check(
+            &ACCESS.replace("principal_arn: \"arn:aws:iam::111111111111:role/ops/bailiwick\"", "role: bailiwick"),
+            None,
+        )
+        .await;
+        let deployer = ACCESS.lines().find(|line| line.contains("role: deployer, groups")).unwrap();
+        check(&ACCESS.replace(deployer, "      # none"), None).await;
     }
 }

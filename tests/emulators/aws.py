@@ -55,6 +55,7 @@ for name in [name for name in os.environ if name.startswith(("AWS_", "MOTO_"))]:
 os.environ["MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS"] = "false"
 os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
 
+import eks_access
 import moto.core.responses
 import moto.eks.models
 import moto.eks.utils
@@ -69,6 +70,7 @@ import xmltodict
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
+from eks_access import AccessAnswers
 from moto.core.exceptions import JsonRESTError
 from moto.core.request import Request
 from moto.core.responses import ActionResult, BaseResponse, EmptyResult
@@ -1299,6 +1301,7 @@ class Eks(EKSBackend):
         cluster.tokens = {}
         cluster.addons = {}
         cluster.updates = {}
+        eks_access.prepare(cluster, "API_AND_CONFIG_MAP")
         return cluster
 
     def arn(self, resource):
@@ -1310,6 +1313,7 @@ class Eks(EKSBackend):
                 *cluster.nodegroups.values(),
                 *cluster.associations.values(),
                 *cluster.addons.values(),
+                *cluster.access_entries.values(),
             ]
             for resource in [cluster, *tagged]:
                 if resource.arn == arn:
@@ -1469,7 +1473,11 @@ class Addon:
         return full
 
 
-class EksAnswers(EKSResponse):
+class EksAnswers(AccessAnswers, EKSResponse):
+    @staticmethod
+    def principal_exists(arn):
+        return not Principals.checked or Principals.exists(arn)
+
     @property
     def asked(self):
         return json.loads(self.body) if self.body else {}
@@ -1709,7 +1717,7 @@ class Seed:
      "keys":     [{"account", "region", "alias", "policy", "description", "tags"}],
      "buckets":  [{"account", "region", "name", "policy", "tags", "versioning", "objects": {key: text}}],
      "clusters": [{"account", "region", "name", "version", "tags", "addons": [name], "oidc_provider": bool,
-                   "endpoint", "certificate_authority"}]}
+                   "endpoint", "certificate_authority", "authentication_mode"}]}
 
     Only `account` and the name (or alias) are required; the region is us-east-1 by default. Documents are objects or
     strings, tags are objects. The answer lists what was made under the same names. Policies may name principals that
@@ -1721,7 +1729,7 @@ class Seed:
         "keys": "account region alias policy description tags",
         "buckets": "account region name policy tags versioning objects",
         "clusters": "account region name version tags addons oidc_provider endpoint "
-        "certificate_authority",
+        "certificate_authority authentication_mode",
     }
 
     @classmethod
@@ -1841,6 +1849,8 @@ class Seed:
             tags=dict(entry.get("tags") or {}),
         )
         cluster.endpoint = entry.get("endpoint") or cluster.endpoint
+        if entry.get("authentication_mode"):
+            eks_access.prepare(cluster, entry["authentication_mode"])
         if entry.get("certificate_authority"):
             cluster.certificate_authority = {"data": entry["certificate_authority"]}
         for name in entry.get("addons") or []:

@@ -802,6 +802,143 @@ class Clusters(Case):
             self.refused("InvalidParameterException", 400, listing, clusterName="prod", **wrong)
         self.assertEqual(listing(clusterName="test")["associations"], [])
 
+    def entry(self, principal, **more):
+        asked = {"clusterName": "prod", "principalArn": principal} | more
+        return self.eks.create_access_entry(**asked)["accessEntry"]
+
+    def test_an_access_entry_from_cradle_to_grave(self):
+        role = self.iam.create_role(
+            RoleName="deployer", Path="/team/", AssumeRolePolicyDocument=PODS
+        )["Role"]["Arn"]
+        made = self.entry(role, kubernetesGroups=["readers"], tags={"team": "ml"})
+        self.assertRegex(
+            made["accessEntryArn"],
+            rf"^arn:aws:eks:{WEST}:{PLATFORM}:access-entry/prod/role/{PLATFORM}/team/deployer/[0-9a-f-]{{36}}$",
+        )
+        self.assertEqual((made["type"], made["kubernetesGroups"]), ("STANDARD", ["readers"]))
+        self.assertEqual(
+            made["username"], f"arn:aws:sts::{PLATFORM}:assumed-role/deployer/{{{{SessionName}}}}"
+        )
+        which = {"clusterName": "prod", "principalArn": role}
+        self.assertEqual(self.eks.describe_access_entry(**which)["accessEntry"], made)
+        changed = self.eks.update_access_entry(**which, kubernetesGroups=[], username="me")["accessEntry"]
+        self.assertEqual((changed["kubernetesGroups"], changed["username"]), ([], "me"))
+        self.assertEqual(changed["tags"], {"team": "ml"})
+        self.assertEqual(self.eks.update_access_entry(**which)["accessEntry"]["username"], "me")
+        self.eks.tag_resource(resourceArn=made["accessEntryArn"], tags={"a": "1"})
+        self.eks.untag_resource(resourceArn=made["accessEntryArn"], tagKeys=["team"])
+        self.assertEqual(self.eks.describe_access_entry(**which)["accessEntry"]["tags"], {"a": "1"})
+        # Deleting the role leaves the entry, and a role of the same name does not bring it back to life.
+        self.iam.delete_role(RoleName="deployer")
+        self.eks.delete_access_entry(**which)
+        for operation in ("describe", "update", "delete"):
+            call = getattr(self.eks, f"{operation}_access_entry")
+            self.refused("ResourceNotFoundException", 404, call, **which)
+        user = self.iam.create_user(UserName="kim")["User"]["Arn"]
+        self.assertEqual(self.entry(user)["username"], user)
+        self.assertNotEqual(self.entry(self.role("deployer"))["accessEntryArn"], made["accessEntryArn"])
+
+    def test_what_an_access_entry_must_be(self):
+        role = self.role()
+        self.entry(role, clientRequestToken="t")
+        self.entry(role, clientRequestToken="t")
+        self.refused("ResourceInUseException", 409, self.entry, principal=role)
+        self.entry(role, clusterName="test")
+        self.refused("ResourceNotFoundException", 404, self.entry, principal=role, clusterName="gone")
+        other = self.role("other")
+        for asked in (
+            {"principal": f"arn:aws:iam::{PLATFORM}:role/gone"},
+            {"principal": f"arn:aws:sts::{PLATFORM}:assumed-role/other/session"},
+            {"principal": other, "kubernetesGroups": ["system:masters"]},
+            {"principal": other, "username": "eks:me"},
+            {"principal": other, "type": "NODE"},
+            {"principal": other, "type": "EC2_LINUX", "kubernetesGroups": ["g"]},
+            {"principal": other, "clientRequestToken": "t"},
+        ):
+            with self.subTest(asked):
+                self.refused("InvalidParameterException", 400, self.entry, **asked)
+
+    def test_access_policies(self):
+        which = {"clusterName": "prod", "principalArn": self.role()}
+        view, edit = (f"arn:aws:eks::aws:cluster-access-policy/AmazonEKS{name}Policy" for name in ("View", "Edit"))
+        whole, some = {"type": "cluster"}, {"type": "namespace", "namespaces": ["a", "team-*"]}
+        associate, listing = self.eks.associate_access_policy, self.eks.list_associated_access_policies
+        self.refused(
+            "ResourceNotFoundException", 404, associate, **which, policyArn=view, accessScope=whole
+        )
+        self.entry(which["principalArn"])
+        made = associate(**which, policyArn=view, accessScope=some)["associatedAccessPolicy"]
+        self.assertEqual((made["policyArn"], made["accessScope"]), (view, some))
+        # Once more changes the scope.
+        associate(**which, policyArn=view, accessScope=whole)
+        associate(**which, policyArn=edit, accessScope=some)
+        pages = self.eks.get_paginator("list_associated_access_policies").paginate(
+            **which, PaginationConfig={"PageSize": 1}
+        )
+        pages = [
+            [(policy["policyArn"], policy["accessScope"]["type"]) for policy in page["associatedAccessPolicies"]]
+            for page in pages
+        ]
+        self.assertEqual(pages, [[(edit, "namespace")], [(view, "cluster")]])
+        for wrong in (
+            {"policyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess", "accessScope": whole},
+            {"policyArn": view, "accessScope": {"type": "namespace"}},
+            {"policyArn": view, "accessScope": {"type": "cluster", "namespaces": ["a"]}},
+        ):
+            with self.subTest(wrong):
+                self.refused("InvalidParameterException", 400, associate, **which, **wrong)
+        self.eks.disassociate_access_policy(**which, policyArn=view)
+        self.refused(
+            "ResourceNotFoundException", 404, self.eks.disassociate_access_policy, **which, policyArn=view
+        )
+        self.assertEqual([p["policyArn"] for p in listing(**which)["associatedAccessPolicies"]], [edit])
+        entries = self.eks.list_access_entries
+        self.assertEqual(entries(clusterName="prod", associatedPolicyArn=view)["accessEntries"], [])
+        self.assertEqual(
+            entries(clusterName="prod", associatedPolicyArn=edit)["accessEntries"], [which["principalArn"]]
+        )
+        self.eks.delete_access_entry(**which)
+        self.refused("ResourceNotFoundException", 404, listing, **which)
+        names = [policy["arn"] for policy in self.eks.list_access_policies()["accessPolicies"]]
+        self.assertIn(view, names)
+
+    def test_listing_access_entries(self):
+        arns = [self.role(f"r{number}") for number in range(5)]
+        for arn in arns:
+            self.entry(arn)
+        pages = self.eks.get_paginator("list_access_entries").paginate(
+            clusterName="prod", PaginationConfig={"PageSize": 2}
+        )
+        self.assertEqual([page["accessEntries"] for page in pages], [arns[:2], arns[2:4], arns[4:]])
+        listing = self.eks.list_access_entries
+        for wrong in ({"nextToken": "x"}, {"maxResults": 101}):
+            self.refused("InvalidParameterException", 400, listing, clusterName="prod", **wrong)
+        self.assertEqual(listing(clusterName="test")["accessEntries"], [])
+
+    def test_the_authentication_mode_of_a_cluster(self):
+        call("POST", "/bailiwick/seed", {
+            "clusters": [{"account": PLATFORM, "region": WEST, "name": "old", "authentication_mode": "CONFIG_MAP"}]
+        })
+        mode = lambda name: self.eks.describe_cluster(name=name)["cluster"]["accessConfig"]["authenticationMode"]
+        self.assertEqual((mode("prod"), mode("old")), ("API_AND_CONFIG_MAP", "CONFIG_MAP"))
+        role = self.role()
+        which = {"clusterName": "old", "principalArn": role}
+        for operation in ("create", "describe", "update", "delete"):
+            message = self.refused(
+                "InvalidRequestException", 400, getattr(self.eks, f"{operation}_access_entry"), **which
+            )
+            self.assertIn("[API, API_AND_CONFIG_MAP]", message)
+        self.refused("InvalidRequestException", 400, self.eks.list_access_entries, clusterName="old")
+        change = self.eks.update_cluster_config
+        update = change(name="old", accessConfig={"authenticationMode": "API_AND_CONFIG_MAP"})["update"]
+        self.assertEqual(update["type"], "AccessConfigUpdate")
+        self.entry(role, clusterName="old")
+        for back in ("CONFIG_MAP", "API_AND_CONFIG_MAP"):
+            self.refused(
+                "InvalidParameterException", 400, change,
+                name="old", accessConfig={"authenticationMode": back},
+            )
+
     def test_tags(self):
         association = self.associate(roleArn=self.role())
         addon = self.eks.create_addon(clusterName="prod", addonName="vpc-cni")["addon"]

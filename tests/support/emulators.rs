@@ -171,8 +171,21 @@ impl Aws {
 
     /// How many requests were sent that could change something.
     pub fn writes(&self) -> u64 {
-        let words =
-            ["Create", "Put", "Delete", "Attach", "Detach", "Update", "Tag", "Untag", "Enable", "Disable", "Schedule"];
+        let words = [
+            "Create",
+            "Put",
+            "Delete",
+            "Attach",
+            "Detach",
+            "Update",
+            "Tag",
+            "Untag",
+            "Enable",
+            "Disable",
+            "Schedule",
+            "Associate",
+            "Disassociate",
+        ];
         ["iam", "s3", "kms", "eks"].iter().map(|service| self.count(service, &words)).sum()
     }
 
@@ -274,6 +287,11 @@ impl Aws {
         let text = if body.is_null() { String::new() } else { body.to_string() };
         self.signed(account, "eks", "us-west-2", line, &[("Content-Type", "application/json")], &text)
     }
+}
+
+/// The path of an access entry of the cluster `prod-eks`.
+pub fn access_entry(principal: &str) -> String {
+    format!("/clusters/prod-eks/access-entries/{}", escaped(principal))
 }
 
 /// An IAM request from where there is no [`Aws`]: a gate's rule.

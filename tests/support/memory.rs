@@ -37,6 +37,7 @@ const BUCKET_POLICY: &str = "aws.s3.bucket_policy";
 const KEY: &str = "aws.kms.key";
 const KEY_POLICY: &str = "aws.kms.key_policy";
 const ADDON: &str = "aws.eks.addon";
+const ACCESS_ENTRY: &str = "aws.eks.access_entry";
 const ASSOCIATION: &str = "aws.eks.pod_identity_association";
 const NAMESPACE: &str = "kubernetes.namespace";
 const SERVICE_ACCOUNT: &str = "kubernetes.service_account";
@@ -202,6 +203,8 @@ pub struct Cloud {
     seed: u64,
     /// What is to be known of the world, if not what it tells itself.
     pub facts: Option<Facts>,
+    /// Who acts in each account, by the account's key.
+    pub callers: BTreeMap<String, String>,
 }
 
 impl Cloud {
@@ -326,7 +329,7 @@ impl Cloud {
             return facts.clone();
         }
         let world = self.world();
-        let mut facts = Facts::placeholders(spec);
+        let mut facts = Facts { callers: self.callers.clone(), ..Facts::placeholders(spec) };
         facts.key_arns = spec
             .keys
             .iter()
@@ -669,6 +672,16 @@ fn whole(id: &Id, mut body: Value) -> Value {
             default(&mut body, "disable_session_tags", false.into());
             default(&mut body, "tags", json!({}));
         }
+        ACCESS_ENTRY => {
+            let (cluster, principal) = id.name.split_once('/').unwrap_or_default();
+            default(&mut body, "cluster", cluster.into());
+            default(&mut body, "principal_arn", principal.into());
+            default(&mut body, "type", "STANDARD".into());
+            default(&mut body, "username", principal.into());
+            default(&mut body, "groups", json!([]));
+            default(&mut body, "policies", json!([]));
+            default(&mut body, "tags", json!({}));
+        }
         NAMESPACE => {
             default(&mut body, "name", id.name.clone().into());
             default(&mut body, "labels", json!({}));
@@ -868,6 +881,7 @@ impl World {
         match kind {
             ROLE => body["unique_id"] = unique_id(thing.uid).into(),
             KEY => body["unique_id"] = key_id(thing).into(),
+            ACCESS_ENTRY => body["unique_id"] = format!("entry-{}", thing.uid).into(),
             _ => {}
         }
         let tag = |field: &str, name: &str| {
@@ -1111,6 +1125,14 @@ impl World {
                     has(format!("policy {arn}"), self.things.contains_key(&id.sibling(POLICY, &arn)));
                 }
             }
+            ACCESS_ENTRY => {
+                let arn = text("principal_arn");
+                if arn.contains(":role/")
+                    && let Some(error) = self.unknown_principal(address, &arn)
+                {
+                    return Err(error);
+                }
+            }
             ASSOCIATION => {
                 for arn in [text("role_arn"), text("target_role_arn")].iter().filter(|arn| !arn.is_empty()) {
                     if let Some(error) = self.unknown_principal(address, arn) {
@@ -1248,6 +1270,7 @@ impl World {
                     found && thing.named.get(arn) == Some(&role.uid)
                 }
                 ROLE => thing.named.get(arn) == Some(&role.uid),
+                ACCESS_ENTRY => thing.body["principal_arn"].as_str() == Some(arn),
                 ASSOCIATION => ["role_arn", "target_role_arn"].iter().any(|f| thing.body[*f].as_str() == Some(arn)),
                 SERVICE_ACCOUNT => thing.body["annotations"].to_string().contains(&format!("\"{arn}\"")),
                 _ => false,

@@ -427,6 +427,7 @@ impl Project {
             chains: &chains,
             desired: &prepared.desired,
             snapshot: Some(&prepared.snapshot),
+            diff: Some(&prepared.diff),
             lints: &check::Lints::default(),
             kinds: &engine.kinds(),
         };

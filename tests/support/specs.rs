@@ -100,6 +100,20 @@ impl Draft {
             set(&mut cluster, b[1] % 2 == 1, "identity", "irsa".into());
             set(&mut cluster, seldom(b[2], 4), "oidc_provider", "existing".into());
             set(&mut cluster, seldom(b[3], 4), "pod_identity_agent", "existing".into());
+            let mut access = Vec::new();
+            if !self.roles.is_empty() && b[4] % 2 == 1 {
+                let role = format!("r{}", usize::from(b[4] / 2) % self.roles.len());
+                access
+                    .push(json!({ "role": role, "groups": pick(&[&["readers"][..], &["readers", "ops"], &[]], b[5]) }));
+            }
+            if b[6] % 3 == 1 {
+                let user = format!("arn:aws:iam::{}:user/ops/{}", IDS[0], pick(&["kim", "lee"], b[6]));
+                let policy = pick(&["AmazonEKSViewPolicy", "AmazonEKSEditPolicy"], b[7]);
+                let mut policy = json!({ "name": policy });
+                set(&mut policy, b[7] % 3 == 1, "namespaces", json!(["n0", "n1"]));
+                access.push(json!({ "principal_arn": user, "policies": [policy] }));
+            }
+            set(&mut cluster, !access.is_empty(), "access", access.into());
             cluster
         });
         let keys: Map<String, Value> = numbered("k", &self.keys, |n, b| {

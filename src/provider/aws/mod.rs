@@ -1,5 +1,6 @@
 //! Kinds of AWS, and what their I/O halves share: how answers of the SDK become our errors.
 
+pub(super) mod access_entry;
 pub(super) mod addon;
 #[cfg(all(test, feature = "cloud"))]
 mod at_once;

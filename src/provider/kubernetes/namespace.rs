@@ -9,6 +9,7 @@ use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
 use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::provider::aws::access_entry;
 use crate::spec::{Facts, Spec};
 
 /// A namespace.
@@ -69,7 +70,7 @@ impl Kind for Namespace {
         Facet::None
     }
 
-    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<NamespaceBody>) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<NamespaceBody>) {
         for ((cluster, namespace), key) in desired(spec, chains) {
             let body = NamespaceBody {
                 name: namespace.to_owned(),
@@ -77,7 +78,8 @@ impl Kind for Namespace {
             };
             let scope = Scope::cluster(cluster);
             let source = spec.source(&["service_accounts", key, "create_namespace"]);
-            want.add(Wish::new(name(cluster, namespace), scope, namespace, body).at(source));
+            let wish = Wish::new(name(cluster, namespace), scope, namespace, body).at(source);
+            want.add(access_entry::reached_through(wish, spec, facts, cluster));
         }
     }
 }

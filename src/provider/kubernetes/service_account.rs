@@ -12,6 +12,7 @@ use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
 use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::provider::aws::access_entry;
 use crate::provider::aws::role::Role;
 use crate::spec::{Facts, Identity, Manage, ROLE_ANNOTATION, Spec};
 
@@ -89,7 +90,7 @@ impl Kind for ServiceAccount {
         }
     }
 
-    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<ServiceAccountBody>) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<ServiceAccountBody>) {
         let namespaces = namespace::desired(spec, chains);
         for (key, account) in spec.service_accounts.iter().filter(|(_, a)| a.manage != Manage::None) {
             let role_key = access::role_key(spec, key);
@@ -122,7 +123,7 @@ impl Kind for ServiceAccount {
             if namespaces.contains_key(&(account.cluster.as_str(), account.namespace.as_str())) {
                 wish = wish.after::<Namespace>(&namespace::name(&account.cluster, &account.namespace));
             }
-            want.add(wish);
+            want.add(access_entry::reached_through(wish, spec, facts, &account.cluster));
         }
     }
 }

@@ -44,8 +44,16 @@ fn check(spec: &Spec, resources: Vec<Resource>, snapshot: Option<&Snapshot>) -> 
     let facts = Facts::placeholders(spec);
     let chains = lower(spec);
     let lints = Lints::default();
-    let context =
-        Context { spec, facts: &facts, chains: &chains, desired: &desired, snapshot, lints: &lints, kinds: &kinds() };
+    let context = Context {
+        spec,
+        facts: &facts,
+        chains: &chains,
+        desired: &desired,
+        snapshot,
+        diff: None,
+        lints: &lints,
+        kinds: &kinds(),
+    };
     let findings = check::policies(&context, "2026-06-01");
     // What was found before is found again, and not looked for anew.
     let known = lints.judged();

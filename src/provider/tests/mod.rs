@@ -61,7 +61,7 @@ version: 1
 project: p
 accounts: { a: { id: "111111111111", region: us-west-2 }, b: { id: "222222222222", region: us-west-2 } }
 clusters:
-  c: { account: a, name: c }
+  c: { account: a, name: c, access: [{ role: r, groups: [g], policies: [{ name: AmazonEKSViewPolicy }] }] }
 keys:
   k: { account: b, alias: k, managed: true, description: d, rotation: true, tags: { t: "1" } }
 buckets:
@@ -147,6 +147,9 @@ fn each_kind_says_which_of_its_fields_decide_access() {
     assert_eq!(
         text,
         "\
+aws.eks.access_entry (Access when deleted outside)
+  access: cluster principal_arn type username groups policies unique_id
+  cosmetic: tags
 aws.eks.addon (Access when deleted outside)
   access: cluster name
   cosmetic: tags

@@ -1,0 +1,120 @@
+//! What an IAM principal may do in a cluster's Kubernetes API, and what a change takes from it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::iam::Arn;
+
+/// What an IAM principal may do in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterAccess {
+    /// The cluster's name in EKS.
+    pub cluster: String,
+    /// The ARN of the role or user.
+    pub principal: String,
+    /// Everything that it has.
+    pub rights: BTreeSet<ClusterRight>,
+}
+
+/// One thing that an IAM principal has in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClusterRight {
+    /// A name in Kubernetes, which role bindings may mention.
+    Username(String),
+    /// A Kubernetes group, which role bindings may mention.
+    Group(String),
+    /// An access policy in one namespace, or in the whole cluster.
+    Policy {
+        /// The policy's ARN.
+        policy: String,
+        /// The namespace.
+        namespace: Option<String>,
+    },
+}
+
+impl fmt::Display for ClusterRight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |arn: &str| arn.rsplit('/').next().unwrap_or(arn).to_owned();
+        match self {
+            Self::Username(name) => write!(f, "the user name `{name}`"),
+            Self::Group(name) => write!(f, "the group `{name}`"),
+            Self::Policy { policy, namespace: None } => write!(f, "{} in the whole cluster", short(policy)),
+            Self::Policy { policy, namespace: Some(namespace) } => write!(f, "{} in `{namespace}`", short(policy)),
+        }
+    }
+}
+
+impl ClusterAccess {
+    /// What the principal loses if it has `after` afterwards. A policy in the whole cluster includes each namespace.
+    #[must_use]
+    pub fn lost(&self, after: &Self) -> Vec<&ClusterRight> {
+        let is_kept = |right: &&ClusterRight| match right {
+            ClusterRight::Policy { policy, namespace: Some(_) } => {
+                let everywhere = ClusterRight::Policy { policy: policy.clone(), namespace: None };
+                after.rights.contains(*right) || after.rights.contains(&everywhere)
+            }
+            _ => after.rights.contains(*right),
+        };
+        self.rights.iter().filter(|right| !is_kept(right)).collect()
+    }
+}
+
+/// Whether a caller is a principal, or a session of it: `arn:aws:sts::111111111111:assumed-role/deployer/ci` is a session of
+/// `arn:aws:iam::111111111111:role/team/deployer`, whatever its path. Role names are unique in an account and ignore case.
+#[must_use]
+pub fn is_session_of(caller: &str, principal: &str) -> bool {
+    let (Ok(caller_arn), Ok(principal_arn)) = (caller.parse::<Arn>(), principal.parse::<Arn>()) else { return false };
+    match (caller_arn.resource_type(), principal_arn.resource_type()) {
+        (Some(("assumed-role", session)), Some(("role", path))) => {
+            let caller_role = session.split('/').next().unwrap_or_default();
+            let role = path.rsplit('/').next().unwrap_or_default();
+            caller_arn.account == principal_arn.account && caller_role.eq_ignore_ascii_case(role)
+        }
+        _ => caller.eq_ignore_ascii_case(principal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_belongs_to_the_role_of_its_name_whatever_the_path() {
+        let session = "arn:aws:sts::111111111111:assumed-role/deployer/ci";
+        assert!(is_session_of(session, "arn:aws:iam::111111111111:role/deployer"));
+        assert!(is_session_of(session, "arn:aws:iam::111111111111:role/team/Deployer"));
+        assert!(!is_session_of(session, "arn:aws:iam::222222222222:role/deployer"));
+        assert!(!is_session_of(session, "arn:aws:iam::111111111111:role/deployer/ci"));
+        assert!(!is_session_of(session, "arn:aws:iam::111111111111:user/deployer"));
+        let user = "arn:aws:iam::111111111111:user/ops/kim";
+        assert!(is_session_of(user, user));
+        assert!(!is_session_of(user, "arn:aws:iam::111111111111:user/kim"));
+    }
+
+    #[test]
+    fn what_is_lost_is_what_nothing_else_covers() {
+        let policy = |name: &str, namespace: Option<&str>| ClusterRight::Policy {
+            policy: format!("arn:aws:eks::aws:cluster-access-policy/{name}"),
+            namespace: namespace.map(ToOwned::to_owned),
+        };
+        let access = |rights: &[ClusterRight]| ClusterAccess {
+            cluster: "c".into(),
+            principal: "p".into(),
+            rights: rights.iter().cloned().collect(),
+        };
+        let check = |before: &[ClusterRight], after: &[ClusterRight], expected: &str| {
+            let (before, after) = (access(before), access(after));
+            let lost: Vec<String> = before.lost(&after).iter().map(ToString::to_string).collect();
+            assert_eq!(lost.join(", "), expected);
+        };
+        check(&[policy("Edit", Some("a"))], &[policy("Edit", None)], "");
+        check(&[policy("Edit", None)], &[policy("Edit", Some("a"))], "Edit in the whole cluster");
+        check(
+            &[policy("Edit", Some("a")), policy("Edit", Some("b"))],
+            &[policy("Edit", Some("b")), policy("View", None)],
+            "Edit in `a`",
+        );
+        check(&[ClusterRight::Group("g".into())], &[], "the group `g`");
+        check(&[ClusterRight::Username("u".into())], &[ClusterRight::Username("v".into())], "the user name `u`");
+    }
+}
