@@ -748,7 +748,8 @@ fn whole(plan: &Plan, partial: bool, consequence: &str) -> Result<(), Failure> {
     if partial || plan.left_out.is_empty() {
         return Ok(());
     }
-    let lines: Vec<String> = plan.left_out.iter().map(|(address, why)| format!("{address}: {why}")).collect();
+    let lines: Vec<String> =
+        plan.left_out.iter().map(|(address, why)| format!("{address}: {}", words::left_out(why))).collect();
     Err(Failure::new(format!(
         "a cluster does not answer, so the plan is partial; {consequence}: say --partial to go on without\n  {}",
         lines.join("\n  ")

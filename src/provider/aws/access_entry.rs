@@ -270,11 +270,11 @@ mod live {
                     create(&eks, id, after).await
                 }
                 Action::Update { before, after, .. } => update(&eks, id, before, after).await,
-                Action::Delete { before, adopted: true } => {
+                Action::Release { before } => {
                     let marks = before.tags.keys().filter(|key| key.starts_with("bailiwick:")).cloned().collect();
                     untag(&eks, id, marks).await
                 }
-                Action::Delete { adopted: false, .. } => delete(&eks, id).await,
+                Action::Delete { .. } => delete(&eks, id).await,
             }
         }
     }
@@ -795,19 +795,17 @@ mod live {
 
         #[tokio::test]
         async fn an_adopted_entry_only_loses_our_tags_and_gone_is_fine() {
-            let action = |adopted| {
-                let mut before = wanted();
-                before.tags.insert("bailiwick:address".into(), "x".into());
-                Action::Delete { before, adopted }
-            };
-            let (done, requests) = write(&[DESCRIBED, ("DELETE /tags/", 200, "{}")], action(true)).await;
+            let mut before = wanted();
+            before.tags.insert("bailiwick:address".into(), "x".into());
+            let (release, delete) = (Action::Release { before: before.clone() }, Action::Delete { before });
+            let (done, requests) = write(&[DESCRIBED, ("DELETE /tags/", 200, "{}")], release).await;
             assert_eq!(done, Ok(()));
             let (arn, keys) = requests[1].split_once('?').unwrap();
             assert!(arn.starts_with("DELETE /tags/arn%3Aaws%3Aeks"), "{arn}");
             assert_eq!(keys, "tagKeys=bailiwick%3Aaddress&tagKeys=bailiwick%3Aproject");
-            let (done, requests) = write(&[("DELETE /clusters", 200, "{}")], action(false)).await;
+            let (done, requests) = write(&[("DELETE /clusters", 200, "{}")], delete.clone()).await;
             assert_eq!((done, requests), (Ok(()), vec!["DELETE ENTRY".to_owned()]));
-            let (done, _) = write(&[("DELETE /clusters", MISSING.0, MISSING.1)], action(false)).await;
+            let (done, _) = write(&[("DELETE /clusters", MISSING.0, MISSING.1)], delete).await;
             assert_eq!(done, Ok(()));
         }
     }

@@ -276,7 +276,7 @@ mod live {
                     what: format!("update key `{alias}`"),
                     why: "the alias points to no key any more".into(),
                 }),
-                (Action::Delete { .. }, None) => Ok(()),
+                (Action::Delete { .. } | Action::Release { .. }, None) => Ok(()),
                 (Action::Release { before }, Some(key)) => {
                     let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
                     untag(&kms, key.key_id(), marks).await

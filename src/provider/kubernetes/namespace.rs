@@ -183,8 +183,8 @@ mod live {
                     let configuration = configuration(name, Some(&live.metadata), Some(after));
                     cluster.apply(&api, name, &configuration, what("label")).await.map(|_| ())
                 }
-                (Action::Delete { .. }, None) => Ok(()),
-                (Action::Delete { .. }, Some(live)) if is_leaving(&live.metadata) => Ok(()),
+                (Action::Delete { .. } | Action::Release { .. }, None) => Ok(()),
+                (Action::Delete { .. } | Action::Release { .. }, Some(live)) if is_leaving(&live.metadata) => Ok(()),
                 (Action::Release { .. }, Some(live)) => {
                     let configuration = configuration(name, Some(&live.metadata), None);
                     cluster.apply(&api, name, &configuration, what("unlabel")).await.map(|_| ())
