@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use bailiwick::access::{self, World};
 use bailiwick::iam::{
-    Attached, Context, Pattern, Policy, PolicyKind, PolicySet, Request, Subject, Value, equivalent, evaluate, lint,
-    reach,
+    Attached, ContextValue, Pattern, Policy, PolicyKind, PolicySet, Request, RequestContext, Subject, equivalent,
+    evaluate, lint, reach,
 };
 use bailiwick::plan::Bodies;
 use bailiwick::spec::{Facts, SourceFile, load};
@@ -85,12 +85,12 @@ impl Case {
         let text = |name: &str| asked[name].as_str().unwrap_or_default();
         let mut request = Request::new(text("principal"), text("action"), text("resource"));
         request.resource_account = asked["resource_account"].as_str().map(str::to_owned);
-        request.context = Context::new();
+        request.context = RequestContext::new();
         for (key, value) in asked["context"].as_object().into_iter().flatten() {
             let texts = |list: &[Json]| list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect();
             let value = match value {
-                Json::Array(list) => Value::Many(texts(list)),
-                one => Value::One(one.as_str().unwrap_or_default().to_owned()),
+                Json::Array(list) => ContextValue::Many(texts(list)),
+                one => ContextValue::One(one.as_str().unwrap_or_default().to_owned()),
             };
             request.context.set(key, value);
         }

@@ -16,12 +16,12 @@ pub struct Desired {
     /// The wishes.
     pub resources: BTreeMap<Address, Arc<Resource>>,
     /// What exists elsewhere, as entries with `managed: false` say: what Bailiwick once created of it stays.
-    pub unmanaged: BTreeSet<Identity<'static>>,
+    pub unmanaged: BTreeSet<ObjectIdentity<'static>>,
 }
 
 /// What tells one real object from another, whatever the spec calls it and its account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Identity<'a> {
+pub struct ObjectIdentity<'a> {
     kind: Cow<'a, str>,
     /// The account's id, or the cluster's or store's key.
     owner: Cow<'a, str>,
@@ -29,7 +29,7 @@ pub struct Identity<'a> {
     name: Cow<'a, str>,
 }
 
-impl<'a> Identity<'a> {
+impl<'a> ObjectIdentity<'a> {
     /// The identity of what the API of a kind knows by a name in a scope. A kind that this version does not know counts as
     /// one whose names are those of a location.
     ///
@@ -51,10 +51,10 @@ impl<'a> Identity<'a> {
 
     /// The same with its own texts.
     #[must_use]
-    pub fn into_owned(self) -> Identity<'static> {
+    pub fn into_owned(self) -> ObjectIdentity<'static> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         let location = self.location.map(own);
-        Identity { kind: own(self.kind), owner: own(self.owner), location, name: own(self.name) }
+        ObjectIdentity { kind: own(self.kind), owner: own(self.owner), location, name: own(self.name) }
     }
 }
 
@@ -70,7 +70,7 @@ pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> 
         problems.extend(found);
         let about = kind.about();
         let identity =
-            |(scope, id): &(Scope, String)| Identity::at_home(about.home, about.name, scope, id).into_owned();
+            |(scope, id): &(Scope, String)| ObjectIdentity::at_home(about.home, about.name, scope, id).into_owned();
         desired.unmanaged.extend(unmanaged.iter().map(identity));
         for resource in resources {
             if let Some(other) = desired.resources.get(&resource.address) {
@@ -89,10 +89,10 @@ pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> 
             desired.resources.insert(resource.address.clone(), Arc::new(resource));
         }
     }
-    let mut real: HashMap<Identity<'_>, &Address> = HashMap::with_capacity(desired.resources.len());
+    let mut real: HashMap<ObjectIdentity<'_>, &Address> = HashMap::with_capacity(desired.resources.len());
     for resource in desired.resources.values() {
         let (address, wish) = (&resource.address, &resource.wish);
-        let identity = Identity::new(kinds, address.kind(), &wish.scope, &wish.physical_id);
+        let identity = ObjectIdentity::new(kinds, address.kind(), &wish.scope, &wish.physical_id);
         if let Some(other) = real.insert(identity, address) {
             problems.push(
                 Diagnostic::new(

@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::world::{
     Bucket, Fix, Grant, Hop, Key, Missing, Route, Unread, Who, World, statement_name, unknown_identity, unsettled,
 };
-use crate::iam::catalogue::Service;
+use crate::iam::catalogue::ServiceEntry;
 use crate::iam::{
-    Arn, Attached, Decision, Effect, Layer, Outcome, Policy, Principal, Request, Selector, Statement, Value, Version,
-    evaluate,
+    Arn, Attached, ContextValue, Decision, DecisionOutcome, Effect, Layer, Policy, Principal, Request, Selector,
+    Statement, Version, evaluate,
 };
 
 /// What is asked about.
@@ -130,7 +130,7 @@ fn known_action(action: &str) -> Result<String, AskError> {
     let Some((prefix, name)) = action.split_once(':') else {
         return fail(format!(": write it with its service, as in `s3:{action}`"));
     };
-    let Some(service) = Service::of(prefix) else {
+    let Some(service) = ServiceEntry::of(prefix) else {
         return fail(format!(": `{prefix}` is no service"));
     };
     match service.action(name) {
@@ -145,7 +145,7 @@ fn known_action(action: &str) -> Result<String, AskError> {
 
 fn works_on(action: &str, kind: &str) -> bool {
     let (prefix, name) = action.split_once(':').unwrap_or_default();
-    Service::of(prefix)
+    ServiceEntry::of(prefix)
         .and_then(|service| Some((service, service.action(name)?)))
         .is_some_and(|(service, action)| service.types_of(action).any(|t| t.name == kind))
 }
@@ -309,7 +309,11 @@ impl World {
         let on_object = works_on(action, "object") && !key.is_empty();
         let resource = if on_object { format!("{}/{key}", bucket.arn) } else { bucket.arn.clone() };
         let mut request = route.request(action, &resource, &bucket.account);
-        let prefix = if on_object || key.is_empty() { Value::Many(Vec::new()) } else { Value::One(key.to_owned()) };
+        let prefix = if on_object || key.is_empty() {
+            ContextValue::Many(Vec::new())
+        } else {
+            ContextValue::One(key.to_owned())
+        };
         request.context.set("s3:prefix", prefix);
         let foreign = !route.principal.contains(&format!("::{}:", bucket.account));
         if bucket.blocked && bucket.public && foreign {
@@ -351,8 +355,10 @@ impl World {
 
     fn judge_key(&self, route: &Route, action: &str, key: &Key) -> Judged {
         let mut request = route.request(action, &key.arn, &key.account);
-        request.context.set("kms:ViaService", Value::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
-        request.context.set("kms:ResourceAliases", Value::Many(vec![key.alias.clone()]));
+        request
+            .context
+            .set("kms:ViaService", ContextValue::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
+        request.context.set("kms:ResourceAliases", ContextValue::Many(vec![key.alias.clone()]));
         let label = format!("the policy of key {}", key.alias);
         // The usual key policy lets its account decide; without having read it, that is not known.
         let unread = (!key.whole).then(|| Unread::KeyPolicy { alias: key.alias.clone() });
@@ -487,11 +493,11 @@ impl World {
     }
 }
 
-fn verdict_of(outcome: Outcome) -> Verdict {
+fn verdict_of(outcome: DecisionOutcome) -> Verdict {
     match outcome {
-        Outcome::Allowed => Verdict::Allowed,
-        Outcome::Conditional => Verdict::Depends,
-        Outcome::ImplicitlyDenied | Outcome::ExplicitlyDenied => Verdict::Denied,
+        DecisionOutcome::Allowed => Verdict::Allowed,
+        DecisionOutcome::Conditional => Verdict::Depends,
+        DecisionOutcome::ImplicitlyDenied | DecisionOutcome::ExplicitlyDenied => Verdict::Denied,
     }
 }
 
@@ -510,7 +516,7 @@ fn worse(a: Verdict, b: Verdict) -> Verdict {
 
 /// The smallest change that would let a denied request through.
 fn fix(decision: &Decision<'_>, caller: &str, route: &Route, request: &Request, resource: &str, owner: &str) -> Fix {
-    if decision.outcome == Outcome::ExplicitlyDenied {
+    if decision.outcome == DecisionOutcome::ExplicitlyDenied {
         let statement = decision.deciding().next().map(|applied| statement_name(applied.policy, applied.statement));
         return Fix::Narrow { statement };
     }

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::index::{Buckets, buckets_of};
 use super::world::{Bucket, Hop, Key, Role, Route, Unread, Who, World, unknown_identity};
-use crate::iam::catalogue::{self, AccessLevel, Service};
+use crate::iam::catalogue::{self, AccessLevel, ServiceEntry};
 use crate::iam::{
-    Area, Atom, Attached, Context, Pattern, Policy, PolicySet, Principal, Reach, Region, Request, Selector, Source,
-    Statement, Test, Value, reach,
+    AccessRegion, Area, Atom, Attached, ContextValue, Pattern, Policy, PolicySet, Principal, Reach, Request,
+    RequestContext, Selector, Source, Statement, Test, reach,
 };
 
 /// Whether access comes or goes.
@@ -182,7 +182,7 @@ pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
 
 /// A request of which nothing is known but the caller.
 fn open(mut request: Request) -> Request {
-    request.context = Context::open();
+    request.context = RequestContext::open();
     request.with_own_keys()
 }
 
@@ -443,7 +443,7 @@ impl Changes {
         }
     }
 
-    fn elsewhere_region(&mut self, direction: Direction, side: Side, who: &Who, region: &Region) {
+    fn elsewhere_region(&mut self, direction: Direction, side: Side, who: &Who, region: &AccessRegion) {
         let (actions, but) = region.area.actions();
         let (resources, left_out) = region.area.resources();
         let spelled: Vec<(String, BTreeSet<Group>)> = actions
@@ -738,7 +738,7 @@ impl<'a> Side<'a> {
             return Reach::default();
         }
         let mut request = route.request("s3:GetObject", &bucket.arn, &bucket.account);
-        let prefix = prefix.map_or(Value::Many(Vec::new()), |prefix| Value::One(prefix.to_owned()));
+        let prefix = prefix.map_or(ContextValue::Many(Vec::new()), |prefix| ContextValue::One(prefix.to_owned()));
         request.context.set("s3:prefix", prefix);
         let unknown = unknown_identity();
         let assumed = bucket.assumed_policy(route);
@@ -752,8 +752,10 @@ impl<'a> Side<'a> {
     fn key_reach(self, key: Option<&Key>) -> Reach {
         let (Some(key), Some(route)) = (key, self.route) else { return Reach::default() };
         let mut request = route.request("kms:Decrypt", &key.arn, &key.account);
-        request.context.set("kms:ViaService", Value::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
-        request.context.set("kms:ResourceAliases", Value::Many(vec![key.alias.clone()]));
+        request
+            .context
+            .set("kms:ViaService", ContextValue::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
+        request.context.set("kms:ResourceAliases", ContextValue::Many(vec![key.alias.clone()]));
         let unknown = unknown_identity();
         let label = format!("the policy of key {}", key.alias);
         let set = self.world.policies(route, Some(Attached { name: &label, policy: &key.policy }), &unknown);
@@ -853,7 +855,7 @@ static KEY_ACTIONS: LazyLock<Vec<String>> = LazyLock::new(|| actions_on("kms", "
 
 /// The actions of a service that work on a type of resource.
 fn actions_on(service: &str, kind: &str, without: &[&str]) -> Vec<String> {
-    let Some(known) = Service::of(service) else { return Vec::new() };
+    let Some(known) = ServiceEntry::of(service) else { return Vec::new() };
     known
         .actions()
         .iter()
@@ -864,7 +866,7 @@ fn actions_on(service: &str, kind: &str, without: &[&str]) -> Vec<String> {
 
 /// Actions that are in the same areas of both: what holds for one holds for all.
 fn classes(one: &Reach, other: &Reach, actions: &[String]) -> Vec<Vec<String>> {
-    let regions: Vec<Region> = one.regions().into_iter().chain(other.regions()).collect();
+    let regions: Vec<AccessRegion> = one.regions().into_iter().chain(other.regions()).collect();
     let areas: Vec<&Area> = regions.iter().flat_map(|r| std::iter::once(&r.area).chain(&r.except)).collect();
     let patterns: Vec<(Vec<Pattern>, Vec<Pattern>)> = areas.iter().map(|area| area.actions()).collect();
     let mut classes: BTreeMap<Vec<bool>, Vec<String>> = BTreeMap::new();
@@ -891,7 +893,7 @@ struct Plain<'a> {
 
 /// Takes a region apart, so that nothing is left out of what is left out: all but (`a/*` less `a/b/*`) is all but `a/*`,
 /// and `a/b/*` besides.
-fn plain(region: &Region) -> Vec<Plain<'_>> {
+fn plain(region: &AccessRegion) -> Vec<Plain<'_>> {
     let (of, except) = region.area.resources();
     let (always, sometimes): (Vec<&Area>, Vec<&Area>) =
         region.except.iter().partition(|area| area.when().is_empty() && area.unless().is_empty());
@@ -928,8 +930,8 @@ impl Plain<'_> {
 }
 
 /// Regions less those that another one includes.
-fn widest(regions: Vec<Region>) -> Vec<Region> {
-    let mut kept: Vec<Region> = Vec::new();
+fn widest(regions: Vec<AccessRegion>) -> Vec<AccessRegion> {
+    let mut kept: Vec<AccessRegion> = Vec::new();
     for region in regions {
         if kept.iter().any(|wide| includes(wide, &region)) {
             continue;
@@ -941,7 +943,7 @@ fn widest(regions: Vec<Region>) -> Vec<Region> {
 }
 
 /// Whether a region surely includes another. `false` costs a row, no more.
-fn includes(wide: &Region, narrow: &Region) -> bool {
+fn includes(wide: &AccessRegion, narrow: &AccessRegion) -> bool {
     let ((of, but), (inner, inner_but)) = (wide.area.resources(), narrow.area.resources());
     inner.iter().all(|p| of.iter().any(|w| w.includes(p)))
         && but.iter().all(|b| inner_but.iter().any(|i| i.includes(b)) || !inner.iter().any(|p| p.overlaps(b)))
@@ -970,7 +972,7 @@ fn representative(pattern: &Pattern) -> String {
 
 fn group_of(action: &str) -> Group {
     let (service, name) = action.split_once(':').unwrap_or((action, ""));
-    let level = Service::of(service).and_then(|s| s.action(name)).map(|a| a.level);
+    let level = ServiceEntry::of(service).and_then(|s| s.action(name)).map(|a| a.level);
     match level {
         // AWS counts decryption as writing; whoever may decrypt reads.
         _ if action.eq_ignore_ascii_case("kms:Decrypt") => Group::Read,
@@ -987,7 +989,7 @@ fn groups_of(action: &str, but: &[Pattern]) -> BTreeSet<Group> {
     let Some((service, name)) = action.split_once(':') else {
         return [Group::Read, Group::List, Group::Write, Group::Delete, Group::Permissions].into();
     };
-    let Some(known) = Service::of(service) else { return [Group::Write].into() };
+    let Some(known) = ServiceEntry::of(service) else { return [Group::Write].into() };
     let groups: BTreeSet<Group> = known
         .matching(name)
         .map(|action| format!("{}:{}", known.prefix, action.name))

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::cluster::ClusterAccess;
 use crate::address::Scope;
 use crate::document::Document;
-use crate::iam::{Place, Policy, PolicyKind, Principal, Selector, Statement, Version};
+use crate::iam::{Policy, PolicyKind, PolicyPlace, Principal, Selector, Statement, Version};
 
 /// An object as its API knows it: where it lives, its name there, and its body.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +103,7 @@ pub struct ResourcePolicy<'b> {
     /// Whether nobody else may have statements there.
     pub exclusive: bool,
     /// How its size counts.
-    pub place: Place,
+    pub place: PolicyPlace,
     /// By which rules it is judged.
     pub kind: PolicyKind,
     /// What whoever writes it must still be allowed to do afterwards: without that, nobody could correct it.

@@ -2,7 +2,7 @@
 //! and of a key not even that one.
 
 use super::facet::ResourcePolicy;
-use crate::iam::{Attached, Context, Outcome, Policy, PolicySet, Request, Statement, Version};
+use crate::iam::{Attached, DecisionOutcome, Policy, PolicySet, Request, RequestContext, Statement, Version};
 
 /// Why nobody should write this policy of a resource as `caller`: what it could not do any more. `account` owns the
 /// resource, `arn` names it, and `actions` are what whoever writes it must keep.
@@ -16,7 +16,7 @@ pub fn lockout(resource: &ResourcePolicy<'_>, caller: &str, policy: &Policy) -> 
     resource.must_keep.iter().find_map(|action| {
         let mut request = Request::new(caller, action, &resource.arn);
         request.resource_account = Some(resource.account.clone());
-        request.context = Context::open().with("aws:SecureTransport", "true");
+        request.context = RequestContext::open().with("aws:SecureTransport", "true");
         let request = request.with_own_keys();
         let policies = PolicySet {
             identity: vec![Attached { name: "the caller's own policies", policy: &everything }],
@@ -24,7 +24,7 @@ pub fn lockout(resource: &ResourcePolicy<'_>, caller: &str, policy: &Policy) -> 
             ..PolicySet::default()
         };
         let decision = crate::iam::evaluate(&request, &policies);
-        let denied = matches!(decision.outcome, Outcome::ExplicitlyDenied | Outcome::ImplicitlyDenied);
+        let denied = matches!(decision.outcome, DecisionOutcome::ExplicitlyDenied | DecisionOutcome::ImplicitlyDenied);
         denied.then(|| {
             format!("with it `{caller}`, who applies it, could not call {action} any more: {}", decision.reason())
         })
@@ -35,7 +35,7 @@ pub fn lockout(resource: &ResourcePolicy<'_>, caller: &str, policy: &Policy) -> 
 mod tests {
     use super::*;
     use crate::access::Carrier;
-    use crate::iam::{Place, PolicyKind};
+    use crate::iam::{PolicyKind, PolicyPlace};
 
     const CALLER: &str = "arn:aws:sts::111111111111:assumed-role/bailiwick/ci";
 
@@ -47,7 +47,7 @@ mod tests {
             ours: None,
             others: None,
             exclusive: false,
-            place: Place::BucketPolicy,
+            place: PolicyPlace::BucketPolicy,
             kind: PolicyKind::Resource,
             must_keep,
         }

@@ -2,7 +2,7 @@
 
 use super::resource::as_policy;
 use super::{Chain, Chains, identity_statements};
-use crate::iam::{Condition, Place, Policy, Qualifier, Selector, Statement, measure};
+use crate::iam::{Condition, Policy, PolicyPlace, Qualifier, Selector, Statement, measure};
 use crate::spec::{Access, Facts, Spec};
 
 /// The name of the inline policy that holds a role's grants.
@@ -53,7 +53,7 @@ pub fn packed(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Result
     let attached = own.map_or(0, |r| r.policies.len());
     pack(
         &identity_statements(spec, facts, chains, role),
-        Place::RoleInlineTotal.quota().saturating_sub(inline),
+        PolicyPlace::RoleInlineTotal.quota().saturating_sub(inline),
         ATTACHMENTS.saturating_sub(attached),
     )
 }
@@ -79,7 +79,7 @@ fn fits_inline(spec: &Spec, chains: &Chains, role: &str) -> bool {
         };
         2_000 + 12 * chain.prefix.len() + actions
     };
-    is_alone && chains.through(role).map(most).sum::<usize>() <= Place::RoleInlineTotal.quota()
+    is_alone && chains.through(role).map(most).sum::<usize>() <= PolicyPlace::RoleInlineTotal.quota()
 }
 
 /// Distributes statements. `inline_room` is what other inline policies leave of the role's quota, `managed_room` the
@@ -94,7 +94,7 @@ pub fn pack(statements: &[Statement], inline_room: usize, managed_room: usize) -
     if statements.is_empty() {
         return Ok(Packed::default());
     }
-    let each = Place::ManagedPolicy.quota();
+    let each = PolicyPlace::ManagedPolicy.quota();
     let whole = as_policy(statements.iter().cloned());
     let needed = size(&whole);
     if needed <= inline_room {
@@ -108,7 +108,7 @@ pub fn pack(statements: &[Statement], inline_room: usize, managed_room: usize) -
 
 /// Puts each piece into the first document that has room for it, the inline one before the managed ones.
 fn distribute(statements: &[Statement], piece: usize, inline_room: usize, managed_room: usize) -> Option<Packed> {
-    let each = Place::ManagedPolicy.quota();
+    let each = PolicyPlace::ManagedPolicy.quota();
     let mut inline: Vec<Statement> = Vec::new();
     let mut managed: Vec<Vec<Statement>> = Vec::new();
     for piece in statements.iter().flat_map(|s| divide(s, piece)) {
@@ -132,7 +132,7 @@ fn distribute(statements: &[Statement], piece: usize, inline_room: usize, manage
 
 /// The size of an identity policy, which IAM counts alike wherever it is attached.
 fn size(policy: &Policy) -> usize {
-    measure(Place::RoleInlineTotal, policy).used
+    measure(PolicyPlace::RoleInlineTotal, policy).used
 }
 
 /// Halves a statement until every piece fits into `room`, or cannot be halved any more.
@@ -239,7 +239,7 @@ mod tests {
             assert_eq!(sids.len(), document.statements().len(), "Sids are unique in {document}");
         }
         assert!(packed.inline.iter().all(|p| size(p) <= inline_room));
-        assert!(packed.managed.iter().all(|p| size(p) <= Place::ManagedPolicy.quota()));
+        assert!(packed.managed.iter().all(|p| size(p) <= PolicyPlace::ManagedPolicy.quota()));
         assert!(packed.managed.len() <= managed_room);
         assert_eq!(pack(statements, inline_room, managed_room), Ok(packed.clone()), "deterministic");
         (packed.inline.as_ref().map(size), packed.managed.iter().map(size).collect())
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn smaller_pieces_fill_what_larger_ones_leave() {
         let statements = [read(350)];
-        assert_eq!(distribute(&statements, Place::ManagedPolicy.quota(), ROOM, 1), None);
+        assert_eq!(distribute(&statements, PolicyPlace::ManagedPolicy.quota(), ROOM, 1), None);
         let (inline, managed) = check(&statements, ROOM, 1);
         assert!(inline.is_some() && managed.len() == 1, "{inline:?} {managed:?}");
     }

@@ -13,8 +13,8 @@ use super::index::Index;
 use super::role_key;
 use crate::address::{Address, Region};
 use crate::iam::{
-    Arn, Attached, Check, Condition, Context, Decision, Effect, Layer, Outcome, Policy, PolicyKind, PolicySet,
-    Principal, Request, Selector, Statement, Subject, Value, Version, evaluate, lint,
+    Arn, Attached, Check, Condition, ContextValue, Decision, DecisionOutcome, Effect, Layer, Policy, PolicyKind,
+    PolicySet, Principal, Request, RequestContext, Selector, Statement, Subject, Version, evaluate, lint,
 };
 use crate::spec::{Encryption, Facts, Identity, Manage, Management, Spec};
 
@@ -768,7 +768,7 @@ impl World {
         }
         let decision_of = |request: &Request, policies: &PolicySet<'_>| {
             let decision = evaluate(request, policies);
-            matches!(decision.outcome, Outcome::Allowed | Outcome::Conditional)
+            matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional)
                 .then(|| (statement_of(&decision), unsettled(&decision)))
         };
         let unknown = unknown_identity();
@@ -839,11 +839,12 @@ impl World {
         let partition = arn.split(':').nth(1).unwrap_or("aws");
         let provider = format!("arn:{partition}:iam::{}:oidc-provider/{host}", role.account);
         let mut request = Request::new(&provider, "sts:AssumeRoleWithWebIdentity", arn);
-        request.context =
-            Context::open().with(&format!("{host}:sub"), &subject).with(&format!("{host}:aud"), "sts.amazonaws.com");
+        request.context = RequestContext::open()
+            .with(&format!("{host}:sub"), &subject)
+            .with(&format!("{host}:aud"), "sts.amazonaws.com");
         let set = PolicySet { resource: Some(Attached { name: "trust", policy: trust }), ..PolicySet::default() };
         let decision = evaluate(&request, &set);
-        if !matches!(decision.outcome, Outcome::Allowed | Outcome::Conditional) {
+        if !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
             let what =
                 format!("the trust of role {} does not let {subject} assume it: {}", role.name, decision.reason());
             return fail(hops, Hop::bad(what, Fix::TrustSubject { provider, issuer: host, subject }));
@@ -882,21 +883,21 @@ impl World {
         };
         let asked = |principal: &str, action: &str, role: &Role| {
             let mut request = Request::new(principal, action, &role.arn);
-            request.context = Context::open();
+            request.context = RequestContext::open();
             if let Some(cluster) = cluster {
-                request.context.set("aws:SourceAccount", Value::One(cluster.account.clone()));
-                request.context.set("aws:SourceArn", Value::One(cluster.arn.clone()));
+                request.context.set("aws:SourceAccount", ContextValue::One(cluster.account.clone()));
+                request.context.set("aws:SourceArn", ContextValue::One(cluster.arn.clone()));
                 let external = [cluster.arn.split(':').nth(3).unwrap_or_default(), &cluster.account];
                 let name = cluster.arn.rsplit('/').next().unwrap_or_default();
                 let external = format!("{}/{}/{name}/{}/{}", external[0], external[1], pod.namespace, pod.name);
-                request.context.set("sts:ExternalId", Value::One(external));
+                request.context.set("sts:ExternalId", ContextValue::One(external));
             }
             for (key, value) in &tags {
-                request.context.set(&format!("aws:RequestTag/{key}"), Value::One(value.clone()));
+                request.context.set(&format!("aws:RequestTag/{key}"), ContextValue::One(value.clone()));
             }
             if !association.tagged {
                 for key in ["eks-cluster-arn", "kubernetes-namespace", "kubernetes-service-account"] {
-                    request.context.set(&format!("aws:RequestTag/{key}"), Value::Many(Vec::new()));
+                    request.context.set(&format!("aws:RequestTag/{key}"), ContextValue::Many(Vec::new()));
                 }
             }
             request
@@ -913,7 +914,7 @@ impl World {
         for action in ["sts:AssumeRole", "sts:TagSession"] {
             let request = asked("pods.eks.amazonaws.com", action, role);
             let decision = evaluate(&request, &set);
-            if !matches!(decision.outcome, Outcome::Allowed | Outcome::Conditional) {
+            if !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
                 let what = format!(
                     "the trust of role {} does not let EKS do {action} for {own}: {}",
                     role.name,
@@ -942,7 +943,7 @@ impl World {
         let request = asked(&role.arn, "sts:AssumeRole", target_role);
         let decision = evaluate(&request, &set);
         let settled = target_role.trust.is_none();
-        if !settled && !matches!(decision.outcome, Outcome::Allowed | Outcome::Conditional) {
+        if !settled && !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
             let what =
                 format!("role {} may not assume target role {}: {}", role.name, target_role.name, decision.reason());
             let fix = Fix::AllowTarget { role_arn: role.arn.clone(), target: target.clone() };
@@ -1057,9 +1058,9 @@ impl Route {
         let mut request = Request::new(&self.principal, action, resource);
         request.resource_account = (!owner.is_empty()).then(|| owner.to_owned());
         request.context =
-            Context::open().with("aws:SecureTransport", "true").with("aws:PrincipalIsAWSService", "false");
+            RequestContext::open().with("aws:SecureTransport", "true").with("aws:PrincipalIsAWSService", "false");
         for (key, value) in &self.context {
-            request.context.set(key, Value::One(value.clone()));
+            request.context.set(key, ContextValue::One(value.clone()));
         }
         request.with_own_keys()
     }

@@ -6,7 +6,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Backend, BackendError, Boxed, LockGuard, LockInfo, Stored, Version, unusable, unusable_journal};
+use super::{
+    Backend, BackendError, BackendFuture, LockGuard, LockInfo, Stored, StoredVersion, unusable, unusable_journal,
+};
 use crate::document::Digest;
 use crate::state::{Entry, Journal, State};
 
@@ -17,11 +19,11 @@ const KEPT: usize = 10;
 pub struct FileBackend {
     folder: PathBuf,
     project: String,
-    inner: Mutex<Inner>,
+    inner: Mutex<OpenFiles>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct OpenFiles {
     /// The file that was locked. Another one in its place means that the lock was broken.
     locked: Option<FileId>,
     journal: Option<OpenJournal>,
@@ -72,7 +74,7 @@ impl FileBackend {
         self.folder.join(format!("{}.{ending}", self.project))
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, OpenFiles> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,9 +94,9 @@ impl FileBackend {
         let (state, version) = match fs::read(&path) {
             Ok(bytes) => {
                 let state = State::read(&bytes, &self.project).map_err(|why| self.unusable(&path, why))?;
-                (Some(state), Version::Digest(Digest::of(&bytes)))
+                (Some(state), StoredVersion::Digest(Digest::of(&bytes)))
             }
-            Err(why) if why.kind() == std::io::ErrorKind::NotFound => (None, Version::None),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => (None, StoredVersion::None),
             Err(why) => return Err(io(&path, why)),
         };
         let path = self.path("journal");
@@ -131,7 +133,7 @@ impl FileBackend {
                 .and_then(|()| file.seek(SeekFrom::Start(0)))
                 .and_then(|_| file.write_all(text.as_bytes()))
                 .map_err(|why| io(&path, why))?;
-            *self.inner() = Inner { locked: Some(ours), journal: None };
+            *self.inner() = OpenFiles { locked: Some(ours), journal: None };
             return Ok(Box::new(FileLock { file }));
         }
     }
@@ -153,7 +155,7 @@ impl FileBackend {
     }
 
     /// Refuses to write once the lock that was taken has been broken.
-    fn still_locked(&self, inner: &Inner) -> Result<(), BackendError> {
+    fn still_locked(&self, inner: &OpenFiles) -> Result<(), BackendError> {
         if inner.locked.is_some() && inner.locked != self.lock_id() {
             let (path, why) = (self.path("lock").display().to_string(), "it was broken with `state unlock`".to_owned());
             return Err(BackendError::Lost { path, why });
@@ -207,15 +209,15 @@ impl FileBackend {
         journal.write(&text).map_err(|why| io(&path, why))
     }
 
-    fn write_state(&self, state: &State, over: &Version) -> Result<Version, BackendError> {
+    fn write_state(&self, state: &State, over: &StoredVersion) -> Result<StoredVersion, BackendError> {
         let path = self.state_file()?;
         let folder = path.parent().unwrap_or(&self.folder);
         fs::create_dir_all(folder).map_err(|why| io(folder, why))?;
         let mut inner = self.inner();
         self.still_locked(&inner)?;
         let found = match fs::read(&path) {
-            Ok(bytes) => Version::Digest(Digest::of(&bytes)),
-            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Version::None,
+            Ok(bytes) => StoredVersion::Digest(Digest::of(&bytes)),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => StoredVersion::None,
             Err(why) => return Err(io(&path, why)),
         };
         if found != *over {
@@ -237,7 +239,7 @@ impl FileBackend {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => {}
             Err(why) => return Err(io(&journal, why)),
         }
-        Ok(Version::Digest(Digest::of(text.as_bytes())))
+        Ok(StoredVersion::Digest(Digest::of(text.as_bytes())))
     }
 
     fn earlier(&self, n: usize) -> PathBuf {
@@ -316,27 +318,27 @@ impl Backend for FileBackend {
         self.path("json").display().to_string()
     }
 
-    fn load(&self) -> Boxed<'_, Stored> {
+    fn load(&self) -> BackendFuture<'_, Stored> {
         Box::pin(async { self.read() })
     }
 
-    fn lock(&self, info: LockInfo) -> Boxed<'_, Box<dyn LockGuard>> {
+    fn lock(&self, info: LockInfo) -> BackendFuture<'_, Box<dyn LockGuard>> {
         Box::pin(async move { self.take_lock(&info) })
     }
 
-    fn holder(&self) -> Boxed<'_, Option<LockInfo>> {
+    fn holder(&self) -> BackendFuture<'_, Option<LockInfo>> {
         Box::pin(async { self.find_holder() })
     }
 
-    fn unlock<'a>(&'a self, from: &'a LockInfo) -> Boxed<'a, ()> {
+    fn unlock<'a>(&'a self, from: &'a LockInfo) -> BackendFuture<'a, ()> {
         Box::pin(async move { self.break_lock(from) })
     }
 
-    fn append<'a>(&'a self, entries: &'a [Entry]) -> Boxed<'a, ()> {
+    fn append<'a>(&'a self, entries: &'a [Entry]) -> BackendFuture<'a, ()> {
         Box::pin(async move { self.write_journal(entries) })
     }
 
-    fn save<'a>(&'a self, state: &'a State, over: &'a Version) -> Boxed<'a, Version> {
+    fn save<'a>(&'a self, state: &'a State, over: &'a StoredVersion) -> BackendFuture<'a, StoredVersion> {
         Box::pin(async move { self.write_state(state, over) })
     }
 }
@@ -371,8 +373,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ours = backend(&folder);
         let state = State::new("p", Lineage("l".into()));
-        let first = ours.save(&state, &Version::None).await.unwrap();
-        assert!(matches!(ours.save(&state, &Version::None).await, Err(BackendError::Moved { .. })));
+        let first = ours.save(&state, &StoredVersion::None).await.unwrap();
+        assert!(matches!(ours.save(&state, &StoredVersion::None).await, Err(BackendError::Moved { .. })));
         let changed = State { serial: 1, ..state.clone() };
         ours.save(&changed, &first).await.unwrap();
         let stored = ours.load().await.unwrap();
@@ -393,7 +395,7 @@ mod tests {
         later.append(&[begin()]).await.unwrap();
         let journal = later.load().await.unwrap().journal;
         assert_eq!((journal.entries.len(), journal.torn), (2, false));
-        later.save(&State::new("p", Lineage::default()), &Version::None).await.unwrap();
+        later.save(&State::new("p", Lineage::default()), &StoredVersion::None).await.unwrap();
         assert_eq!(later.load().await.unwrap().journal, Journal::default());
     }
 
@@ -414,7 +416,7 @@ mod tests {
         fs::write(folder.path().join("state/p.json"), "{\"format\": 1, ").unwrap();
         let refused = backend(&folder).load().await.err().unwrap().to_string();
         assert!(refused.contains("the state is damaged: EOF"), "{refused}");
-        let saved = backend(&folder).save(&State::new("p", Lineage::default()), &Version::None).await;
+        let saved = backend(&folder).save(&State::new("p", Lineage::default()), &StoredVersion::None).await;
         assert!(matches!(saved, Err(BackendError::Moved { .. })));
     }
 
@@ -427,7 +429,7 @@ mod tests {
     async fn refused(folder: &tempfile::TempDir) -> String {
         let before = fs::read(folder.path().join("state/p.json")).ok();
         let why = backend(folder).load().await.err().unwrap().to_string();
-        let saved = backend(folder).save(&State::new("p", Lineage::default()), &Version::None).await;
+        let saved = backend(folder).save(&State::new("p", Lineage::default()), &StoredVersion::None).await;
         assert!(saved.is_err(), "nothing is written over it");
         assert_eq!(fs::read(folder.path().join("state/p.json")).ok(), before);
         why
@@ -510,7 +512,7 @@ mod tests {
         let path = folder.path().join("state/p.json");
         let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         let state = State::new("p", Lineage("l".into()));
-        let version = ours.save(&state, &Version::None).await.unwrap();
+        let version = ours.save(&state, &StoredVersion::None).await.unwrap();
         assert_eq!(mode(), 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         ours.save(&State { serial: 1, ..state }, &version).await.unwrap();

@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::objects::{Condition, Objects};
-use super::{BackendError, Boxed, Listener, LockGuard, LockInfo, LockNews};
+use super::objects::{Objects, Precondition};
+use super::{BackendError, BackendFuture, Listener, LockGuard, LockInfo, LockNews};
 
 /// The version of the lock's format.
 const FORMAT: u32 = 1;
@@ -113,7 +113,7 @@ pub(super) async fn unlock(objects: &dyn Objects, key: &str, from: &LockInfo) ->
             _ => return Err(BackendError::Lost { path: objects.place(key), why: format!("{from} does not hold it") }),
         };
         let broken = Record { released: true, broken: true, ..record };
-        if objects.put(key, broken.bytes()?, Condition::Tag(tag)).await?.is_some() {
+        if objects.put(key, broken.bytes()?, Precondition::Tag(tag)).await?.is_some() {
             return Ok(());
         }
     }
@@ -161,7 +161,7 @@ impl Lease {
         let mut sent = Instant::now();
         let (now, before) = loop {
             let (fence, condition, before, from) = match look(&*objects, &key).await? {
-                Found::Nothing => (0, Condition::Absent, Before::Nothing, None),
+                Found::Nothing => (0, Precondition::Absent, Before::Nothing, None),
                 Found::Damaged(why, tag) => {
                     let path = objects.place(&key);
                     let why = format!("it is damaged: {why}");
@@ -180,13 +180,13 @@ impl Lease {
                         (true, _) => Before::Somebody,
                         (false, _) => Before::Free,
                     };
-                    (record.fence, Condition::Tag(tag), before, None)
+                    (record.fence, Precondition::Tag(tag), before, None)
                 }
                 Found::Record(record, tag) => {
                     listener(LockNews::Watched { by: record.info.clone(), at_most: record.lease() });
                     match watch(&*objects, &key, &record, &tag).await? {
                         Watched::Silent => {
-                            (record.fence, Condition::Tag(tag), Before::Somebody, Some(record.info.clone()))
+                            (record.fence, Precondition::Tag(tag), Before::Somebody, Some(record.info.clone()))
                         }
                         Watched::GivenBack => continue,
                         Watched::Alive(by) => {
@@ -282,7 +282,7 @@ impl Lease {
         }
         let (tag, sent) = (self.now().tag.clone(), Instant::now());
         let record = Record { fence: other + 1, ..self.record(0, false) };
-        let written = self.objects.put(&self.key, record.bytes()?, Condition::Tag(tag)).await?;
+        let written = self.objects.put(&self.key, record.bytes()?, Precondition::Tag(tag)).await?;
         let tag = match (written, look(&*self.objects, &self.key).await?) {
             (Some(tag), _) => tag,
             // The answer to our own write was lost.
@@ -312,7 +312,8 @@ impl Lease {
             (now.tag.clone(), now.beat + 1)
         };
         let Ok(bytes) = self.record(beat, false).bytes() else { return };
-        let renewed = tokio::time::timeout(self.lease / BEATS, self.objects.put(&self.key, bytes, Condition::Tag(tag)));
+        let renewed =
+            tokio::time::timeout(self.lease / BEATS, self.objects.put(&self.key, bytes, Precondition::Tag(tag)));
         match renewed.await {
             Ok(Ok(Some(tag))) => self.renewed(tag, beat, sent),
             // Somebody else wrote it, or we did and the answer was lost.
@@ -338,7 +339,7 @@ impl Lease {
             match look(&*self.objects, &self.key).await? {
                 Found::Record(record, tag) if self.is_ours(&record) => {
                     let released = self.record(record.beat, true).bytes()?;
-                    if self.objects.put(&self.key, released, Condition::Tag(tag)).await?.is_some() {
+                    if self.objects.put(&self.key, released, Precondition::Tag(tag)).await?.is_some() {
                         return Ok(());
                     }
                 }
@@ -393,7 +394,7 @@ impl Drop for Kept {
 }
 
 impl LockGuard for Kept {
-    fn release(self: Box<Self>) -> Boxed<'static, ()> {
+    fn release(self: Box<Self>) -> BackendFuture<'static, ()> {
         Box::pin(async move {
             self.keeping.abort();
             self.lease.give_back().await

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{BackendError, Boxed, Condition, Object, Objects};
+use super::{BackendError, BackendFuture, Object, Objects, Precondition};
 
 /// Objects by key. Shared between backends, it is what a bucket is to several machines.
 #[derive(Debug, Default)]
@@ -41,23 +41,23 @@ impl Objects for MemoryObjects {
         format!("memory:{key}")
     }
 
-    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Object>> {
+    fn get<'a>(&'a self, key: &'a str) -> BackendFuture<'a, Option<Object>> {
         Box::pin(async move { Ok(self.contents().objects.get(key).cloned()) })
     }
 
-    fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Condition) -> Boxed<'a, Option<String>> {
+    fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Precondition) -> BackendFuture<'a, Option<String>> {
         Box::pin(async move {
             let mut contents = self.contents();
             let holds = match (&condition, contents.objects.get(key)) {
-                (Condition::Always, _) | (Condition::Absent, None) => true,
-                (Condition::Tag(tag), Some(object)) => object.tag == *tag,
+                (Precondition::Always, _) | (Precondition::Absent, None) => true,
+                (Precondition::Tag(tag), Some(object)) => object.tag == *tag,
                 _ => false,
             };
             Ok(holds.then(|| contents.write(key, bytes)))
         })
     }
 
-    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> Boxed<'a, ()> {
+    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> BackendFuture<'a, ()> {
         Box::pin(async move {
             let mut contents = self.contents();
             let Some(object) = contents.objects.get(from).cloned() else {
@@ -68,11 +68,11 @@ impl Objects for MemoryObjects {
         })
     }
 
-    fn list<'a>(&'a self, prefix: &'a str) -> Boxed<'a, Vec<String>> {
+    fn list<'a>(&'a self, prefix: &'a str) -> BackendFuture<'a, Vec<String>> {
         Box::pin(async move { Ok(self.keys().into_iter().filter(|key| key.starts_with(prefix)).collect()) })
     }
 
-    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
+    fn delete<'a>(&'a self, key: &'a str) -> BackendFuture<'a, ()> {
         Box::pin(async move {
             self.contents().objects.remove(key);
             Ok(())

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use file::FileBackend;
 pub use memory::MemoryObjects;
-pub use objects::{Condition, Object, ObjectBackend, Objects, Settings};
+pub use objects::{Object, ObjectBackend, Objects, Precondition, Settings};
 #[cfg(feature = "cloud")]
 pub use s3::S3Objects;
 
@@ -25,7 +25,7 @@ use crate::state::{Entry, Journal, JournalError, State, StateError};
 
 /// Which version of the stored state was read; saving over another one is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Version {
+pub enum StoredVersion {
     /// There was none.
     None,
     /// The digest of what was read.
@@ -175,7 +175,7 @@ pub struct Stored {
     /// The state, absent before the first apply.
     pub state: Option<State>,
     /// Its version.
-    pub version: Version,
+    pub version: StoredVersion,
     /// The journal of a run that did not finish.
     pub journal: Journal,
 }
@@ -184,7 +184,7 @@ pub struct Stored {
 pub trait LockGuard: Send + Sync + 'static {
     /// Gives it back.
     #[must_use]
-    fn release(self: Box<Self>) -> Boxed<'static, ()> {
+    fn release(self: Box<Self>) -> BackendFuture<'static, ()> {
         Box::pin(async move {
             drop(self);
             Ok(())
@@ -236,7 +236,7 @@ impl fmt::Display for LockNews {
 pub type Listener = Arc<dyn Fn(LockNews) + Send + Sync>;
 
 /// What a backend's futures are.
-pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
+pub type BackendFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
 
 /// A home of states.
 ///
@@ -246,23 +246,23 @@ pub trait Backend: Send + Sync {
     /// Where it is, for people.
     fn place(&self) -> String;
     /// Reads the state and the journal.
-    fn load(&self) -> Boxed<'_, Stored>;
+    fn load(&self) -> BackendFuture<'_, Stored>;
     /// Takes the lock, or says who holds it.
-    fn lock(&self, info: LockInfo) -> Boxed<'_, Box<dyn LockGuard>>;
+    fn lock(&self, info: LockInfo) -> BackendFuture<'_, Box<dyn LockGuard>>;
     /// Who holds the lock now, if anybody does.
-    fn holder(&self) -> Boxed<'_, Option<LockInfo>> {
+    fn holder(&self) -> BackendFuture<'_, Option<LockInfo>> {
         Box::pin(async { Ok(None) })
     }
     /// Takes the lock away from this holder and nobody else. It finds out before its next write.
-    fn unlock<'a>(&'a self, _holder: &'a LockInfo) -> Boxed<'a, ()> {
+    fn unlock<'a>(&'a self, _holder: &'a LockInfo) -> BackendFuture<'a, ()> {
         Box::pin(async { Ok(()) })
     }
     /// Whether the lock that was taken is still ours: asked before a call is repeated for which no new entry is written.
-    fn vouch(&self) -> Boxed<'_, ()> {
+    fn vouch(&self) -> BackendFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
     /// Writes entries to the journal. They are durable when it returns.
-    fn append<'a>(&'a self, entries: &'a [Entry]) -> Boxed<'a, ()>;
+    fn append<'a>(&'a self, entries: &'a [Entry]) -> BackendFuture<'a, ()>;
     /// Replaces the state that has this version, durably, and then empties the journal.
-    fn save<'a>(&'a self, state: &'a State, over: &'a Version) -> Boxed<'a, Version>;
+    fn save<'a>(&'a self, state: &'a State, over: &'a StoredVersion) -> BackendFuture<'a, StoredVersion>;
 }

@@ -17,7 +17,10 @@ use std::time::Duration;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 
 use super::lease::{Before, Kept, Lease, holder, unlock};
-use super::{Backend, BackendError, Boxed, Listener, LockGuard, LockInfo, Stored, Version, unusable, unusable_journal};
+use super::{
+    Backend, BackendError, BackendFuture, Listener, LockGuard, LockInfo, Stored, StoredVersion, unusable,
+    unusable_journal,
+};
 use crate::document::Digest;
 use crate::state::{Entry, Happening, Journal, JournalError, Lineage, State};
 
@@ -41,7 +44,7 @@ pub struct Object {
 
 /// Under which condition an object is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub enum Precondition {
     /// Always.
     Always,
     /// There is none.
@@ -55,15 +58,15 @@ pub trait Objects: Send + Sync + 'static {
     /// The full name of a key, for people.
     fn place(&self, key: &str) -> String;
     /// Reads an object, if there is one.
-    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Object>>;
+    fn get<'a>(&'a self, key: &'a str) -> BackendFuture<'a, Option<Object>>;
     /// Writes an object and returns its tag, or nothing if the condition does not hold.
-    fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Condition) -> Boxed<'a, Option<String>>;
+    fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Precondition) -> BackendFuture<'a, Option<String>>;
     /// Copies an object.
-    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> Boxed<'a, ()>;
+    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> BackendFuture<'a, ()>;
     /// The keys that begin with a text, sorted.
-    fn list<'a>(&'a self, prefix: &'a str) -> Boxed<'a, Vec<String>>;
+    fn list<'a>(&'a self, prefix: &'a str) -> BackendFuture<'a, Vec<String>>;
     /// Removes an object.
-    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()>;
+    fn delete<'a>(&'a self, key: &'a str) -> BackendFuture<'a, ()>;
 }
 
 /// How a state is kept.
@@ -130,10 +133,10 @@ impl ObjectBackend {
         lease.ok_or_else(|| BackendError::Lost { path: self.locate(LOCK), why: "it was never taken".into() })
     }
 
-    async fn read_state(&self) -> Result<(Option<State>, Version), BackendError> {
-        let Some(object) = self.objects.get(&self.key(STATE)).await? else { return Ok((None, Version::None)) };
+    async fn read_state(&self) -> Result<(Option<State>, StoredVersion), BackendError> {
+        let Some(object) = self.objects.get(&self.key(STATE)).await? else { return Ok((None, StoredVersion::None)) };
         match State::read(&object.bytes, &self.project) {
-            Ok(state) => Ok((Some(state), Version::Tag(object.tag))),
+            Ok(state) => Ok((Some(state), StoredVersion::Tag(object.tag))),
             Err(why) => {
                 let earlier = self.objects.list(&self.key(EARLIER)).await.unwrap_or_default();
                 let last = earlier.last().map(|key| self.objects.place(key));
@@ -230,13 +233,13 @@ impl ObjectBackend {
                 Some(object) => match State::read(&object.bytes, &self.project) {
                     // The answer to our own write was lost.
                     Ok(state) if state.fence == lease.fence() => return Ok(()),
-                    Ok(state) => (state, Condition::Tag(object.tag)),
+                    Ok(state) => (state, Precondition::Tag(object.tag)),
                     Err(_) => return Ok(()),
                 },
                 None => {
                     let journal = self.read_journal(0).await?.unwrap_or_default();
                     let lineage = journal.entries.first().map_or(lineage.clone(), |e| Lineage(e.state.0.clone()));
-                    (State::new(&self.project, lineage), Condition::Absent)
+                    (State::new(&self.project, lineage), Precondition::Absent)
                 }
             };
             lease.confirm().await?;
@@ -287,7 +290,7 @@ impl ObjectBackend {
             *written = Written { folder, tickets: written.tickets, ..Written::default() };
         }
         let name = format!("{JOURNAL}{}/{:08}-{:08}.jsonl", written.folder, lease.fence(), written.batches);
-        match self.objects.put(&self.key(&name), text.into_bytes(), Condition::Always).await {
+        match self.objects.put(&self.key(&name), text.into_bytes(), Precondition::Always).await {
             Ok(_) => {
                 written.batches += 1;
                 written.tickets = tickets;
@@ -300,21 +303,21 @@ impl ObjectBackend {
         }
     }
 
-    async fn write_state(&self, state: &State, over: &Version) -> Result<Version, BackendError> {
+    async fn write_state(&self, state: &State, over: &StoredVersion) -> Result<StoredVersion, BackendError> {
         let lease = self.lease()?;
         lease.confirm().await?;
         let text = state.to_text_under(lease.fence())?;
         let digest = Digest::of(text.as_bytes());
         let key = self.key(STATE);
         let condition = match over {
-            Version::Tag(tag) => {
+            StoredVersion::Tag(tag) => {
                 let version = Digest::of(tag.as_bytes());
                 let name = format!("{EARLIER}{:010}-{}.json", state.serial.saturating_sub(1), version.short(12));
                 self.objects.copy(&key, &self.key(&name)).await?;
-                Condition::Tag(tag.clone())
+                Precondition::Tag(tag.clone())
             }
-            Version::None => Condition::Absent,
-            Version::Digest(_) => return Err(BackendError::Moved { path: self.locate(STATE) }),
+            StoredVersion::None => Precondition::Absent,
+            StoredVersion::Digest(_) => return Err(BackendError::Moved { path: self.locate(STATE) }),
         };
         let tag = match self.objects.put(&key, text.into_bytes(), condition).await? {
             Some(tag) => tag,
@@ -326,7 +329,7 @@ impl ObjectBackend {
         };
         // The state is safe. What cannot be removed now counts no more, and goes with the next save.
         let _ = self.clear(state.serial).await;
-        Ok(Version::Tag(tag))
+        Ok(StoredVersion::Tag(tag))
     }
 
     /// Removes the journals of all states before a serial, and all but the last of the earlier states.
@@ -378,31 +381,31 @@ impl Backend for ObjectBackend {
         self.locate(STATE)
     }
 
-    fn load(&self) -> Boxed<'_, Stored> {
+    fn load(&self) -> BackendFuture<'_, Stored> {
         Box::pin(self.read())
     }
 
-    fn lock(&self, info: LockInfo) -> Boxed<'_, Box<dyn LockGuard>> {
+    fn lock(&self, info: LockInfo) -> BackendFuture<'_, Box<dyn LockGuard>> {
         Box::pin(self.take_lock(info))
     }
 
-    fn holder(&self) -> Boxed<'_, Option<LockInfo>> {
+    fn holder(&self) -> BackendFuture<'_, Option<LockInfo>> {
         Box::pin(async move { holder(&*self.objects, &self.key(LOCK)).await })
     }
 
-    fn unlock<'a>(&'a self, from: &'a LockInfo) -> Boxed<'a, ()> {
+    fn unlock<'a>(&'a self, from: &'a LockInfo) -> BackendFuture<'a, ()> {
         Box::pin(async move { unlock(&*self.objects, &self.key(LOCK), from).await })
     }
 
-    fn vouch(&self) -> Boxed<'_, ()> {
+    fn vouch(&self) -> BackendFuture<'_, ()> {
         Box::pin(async move { self.lease()?.confirm().await })
     }
 
-    fn append<'a>(&'a self, entries: &'a [Entry]) -> Boxed<'a, ()> {
+    fn append<'a>(&'a self, entries: &'a [Entry]) -> BackendFuture<'a, ()> {
         Box::pin(self.write_journal(entries))
     }
 
-    fn save<'a>(&'a self, state: &'a State, over: &'a Version) -> Boxed<'a, Version> {
+    fn save<'a>(&'a self, state: &'a State, over: &'a StoredVersion) -> BackendFuture<'a, StoredVersion> {
         Box::pin(self.write_state(state, over))
     }
 }

@@ -7,7 +7,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 
-use super::{BackendError, Boxed, Condition, Object, Objects};
+use super::{BackendError, BackendFuture, Object, Objects, Precondition};
 use crate::session::{Session, answer};
 use crate::spec::{S3BackendSpec, Spec};
 
@@ -93,7 +93,7 @@ impl S3Objects {
         }
     }
 
-    async fn write(&self, key: &str, bytes: Vec<u8>, condition: &Condition) -> Result<Option<String>, BackendError> {
+    async fn write(&self, key: &str, bytes: Vec<u8>, condition: &Precondition) -> Result<Option<String>, BackendError> {
         let bytes = aws_sdk_s3::primitives::SdkBody::from(bytes);
         let mut conflicts = 0;
         loop {
@@ -107,10 +107,10 @@ impl S3Objects {
                 .set_expected_bucket_owner(self.owner.clone())
                 .body(ByteStream::new(body));
             request = match condition {
-                Condition::Always => request,
-                Condition::Absent => request.if_none_match("*"),
+                Precondition::Always => request,
+                Precondition::Absent => request.if_none_match("*"),
                 // Without quotes: Ceph compares the text as it comes, and S3 takes both.
-                Condition::Tag(tag) => request.if_match(tag),
+                Precondition::Tag(tag) => request.if_match(tag),
             };
             let error = match request.send().await {
                 Ok(written) => return Ok(Some(tag(written.e_tag()))),
@@ -175,23 +175,23 @@ impl Objects for S3Objects {
         format!("s3://{}/{}", self.bucket, self.full(key))
     }
 
-    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Object>> {
+    fn get<'a>(&'a self, key: &'a str) -> BackendFuture<'a, Option<Object>> {
         Box::pin(self.read(key))
     }
 
-    fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Condition) -> Boxed<'a, Option<String>> {
+    fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Precondition) -> BackendFuture<'a, Option<String>> {
         Box::pin(async move { self.write(key, bytes, &condition).await })
     }
 
-    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> Boxed<'a, ()> {
+    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> BackendFuture<'a, ()> {
         Box::pin(self.duplicate(from, to))
     }
 
-    fn list<'a>(&'a self, prefix: &'a str) -> Boxed<'a, Vec<String>> {
+    fn list<'a>(&'a self, prefix: &'a str) -> BackendFuture<'a, Vec<String>> {
         Box::pin(self.keys(prefix))
     }
 
-    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
+    fn delete<'a>(&'a self, key: &'a str) -> BackendFuture<'a, ()> {
         Box::pin(self.remove(key))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Rule};
+use super::{Context, PlanRule};
 use crate::access::{Facet, RoleRef};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::kind::Resource;
@@ -13,7 +13,7 @@ const MOST: usize = 10;
 /// Counts the attachments of every role.
 pub(super) struct Attachments;
 
-impl Rule for Attachments {
+impl PlanRule for Attachments {
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
         let mut roles: BTreeMap<RoleRef, Vec<&Resource>> = BTreeMap::new();
         for resource in context.desired.resources.values() {

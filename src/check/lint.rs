@@ -9,9 +9,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::{Context, Rule};
+use super::{Context, PlanRule};
 use crate::access::{Facet, PolicyText, RoleRef};
-use crate::diagnostic::{Area, Code, Diagnostic, Severity, SourceRef};
+use crate::diagnostic::{Code, CodeGroup, Diagnostic, Severity, SourceRef};
 use crate::document::Digest;
 use crate::iam::{self, Check, Policy, PolicyKind, Statement, Subject, lint_together};
 use crate::kind::Resource;
@@ -37,7 +37,7 @@ impl Lints {
 /// Looks at every policy.
 pub(super) struct Lint;
 
-impl Rule for Lint {
+impl PlanRule for Lint {
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
         let mut seen = BTreeSet::new();
         for group in groups(context) {
@@ -223,7 +223,7 @@ impl PolicyGroup<'_> {
             Check::ConditionUnknownKey if OF_KEYS.iter().any(|key| found.element.ends_with(key)) => return None,
             Check::ServicePrincipalNoSource if statement.is_some_and(names_cluster) => return None,
             // A boundary limits; what it names is given by others.
-            _ if self.kind == PolicyKind::Boundary && code.area() == Area::Identity => return None,
+            _ if self.kind == PolicyKind::Boundary && code.group() == CodeGroup::Identity => return None,
             _ => {}
         }
         Some(Code::from(found.check).severity())

@@ -1,7 +1,7 @@
 //! `lockout`: a change after which the identity that applies it could not correct it any more: a bucket or key policy that
 //! it could not write, or a cluster that it could not reach.
 
-use super::{Context, Rule};
+use super::{Context, PlanRule};
 use crate::access::{ClusterAccess, Facet, Instance, PolicyText, ResourcePolicy, is_session_of, lockout};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::diff::{ResourceDiff, Verdict};
@@ -12,7 +12,7 @@ use crate::snapshot::Seen;
 /// a cluster.
 pub(super) struct Lockout;
 
-impl Rule for Lockout {
+impl PlanRule for Lockout {
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
         policies(context, findings);
         let changes = context.diff.into_iter().flat_map(|diff| diff.resources.values());

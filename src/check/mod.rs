@@ -9,7 +9,7 @@ mod quota;
 use crate::access::{self, Chains, Facet, Instance, PolicyText, ResourcePolicy};
 use crate::address::Address;
 use crate::desired::Desired;
-use crate::diagnostic::{Code, Diagnostic, Named};
+use crate::diagnostic::{Code, Diagnostic, NamedCode};
 use crate::diff::Diff;
 use crate::document::Document;
 use crate::iam::Policy;
@@ -62,7 +62,7 @@ impl<'a> Context<'a> {
 }
 
 /// One rule.
-trait Rule {
+trait PlanRule {
     /// Looks, and says what it finds.
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Diagnostic>);
 }
@@ -70,7 +70,7 @@ trait Rule {
 /// Runs every rule. `today` (YYYY-MM-DD) decides which acceptances still hold.
 #[must_use]
 pub fn run(context: &Context<'_>, today: &str) -> Vec<Diagnostic> {
-    let rules: [&dyn Rule; 4] = [&quota::Quota, &attachments::Attachments, &lint::Lint, &lockout::Lockout];
+    let rules: [&dyn PlanRule; 4] = [&quota::Quota, &attachments::Attachments, &lint::Lint, &lockout::Lockout];
     let findings = access::findings(context.spec, context.facts, context.chains);
     judged(context, &rules, findings, today)
 }
@@ -81,7 +81,12 @@ pub fn policies(context: &Context<'_>, today: &str) -> Vec<Diagnostic> {
     judged(context, &[&lint::Lint], Vec::new(), today)
 }
 
-fn judged(context: &Context<'_>, rules: &[&dyn Rule], mut findings: Vec<Diagnostic>, today: &str) -> Vec<Diagnostic> {
+fn judged(
+    context: &Context<'_>,
+    rules: &[&dyn PlanRule],
+    mut findings: Vec<Diagnostic>,
+    today: &str,
+) -> Vec<Diagnostic> {
     for rule in rules {
         rule.check(context, &mut findings);
     }
@@ -111,8 +116,8 @@ fn acceptance<'s>(spec: &'s Spec, finding: &Diagnostic) -> Option<&'s AcceptSpec
     spec.accept
         .iter()
         .filter(|a| match Code::named(&a.code) {
-            Named::Finding(code) | Named::Retired(code) => code == finding.code,
-            Named::Problem(_) | Named::Unknown(_) => false,
+            NamedCode::Finding(code) | NamedCode::Retired(code) => code == finding.code,
+            NamedCode::Problem(_) | NamedCode::Unknown(_) => false,
         })
         .filter(|a| {
             let by_address = finding.address.as_ref().is_some_and(|address| address.to_string() == a.at);

@@ -2,26 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Rule};
+use super::{Context, PlanRule};
 use crate::access::{Facet, PolicyText, RoleRef};
 use crate::address::Address;
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
-use crate::iam::{Place, Policy, measure_text};
+use crate::iam::{Policy, PolicyPlace, measure_text};
 use crate::kind::Resource;
 
 /// Measures every document as AWS counts it at its place.
 pub(super) struct Quota;
 
-impl Rule for Quota {
+impl PlanRule for Quota {
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
         let mut inline: BTreeMap<RoleRef, (usize, &Resource)> = BTreeMap::new();
         for resource in context.desired.resources.values() {
             match context.facet(resource) {
-                Facet::Role { trust, .. } => one(resource, trust, Place::RoleTrust, None, findings),
-                Facet::ManagedPolicy { document, .. } => one(resource, document, Place::ManagedPolicy, None, findings),
+                Facet::Role { trust, .. } => one(resource, trust, PolicyPlace::RoleTrust, None, findings),
+                Facet::ManagedPolicy { document, .. } => {
+                    one(resource, document, PolicyPlace::ManagedPolicy, None, findings)
+                }
                 Facet::InlinePolicy { role, document, .. } => {
                     let text = document.and_then(|document| document.sent(None)).unwrap_or_default();
-                    let used = measure_text(Place::RoleInlineTotal, &text).used;
+                    let used = measure_text(PolicyPlace::RoleInlineTotal, &text).used;
                     inline.entry(role).or_insert((0, resource)).0 += used;
                 }
                 Facet::Resource(policy) => {
@@ -37,7 +39,7 @@ impl Rule for Quota {
             }
         }
         for (used, resource) in inline.into_values() {
-            let quota = Place::RoleInlineTotal.quota();
+            let quota = PolicyPlace::RoleInlineTotal.quota();
             if used > quota {
                 findings.push(over(
                     &resource.address,
@@ -54,7 +56,7 @@ impl Rule for Quota {
 fn one(
     resource: &Resource,
     own: Option<PolicyText<'_>>,
-    place: Place,
+    place: PolicyPlace,
     others: Option<&Policy>,
     findings: &mut Vec<Diagnostic>,
 ) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::diagnostic::{Code, Named};
+use crate::diagnostic::{Code, NamedCode};
 
 /// Declarative plan and apply for access to data: who may read which prefix of which bucket, through which role.
 #[derive(Debug, Parser)]
@@ -266,10 +266,10 @@ pub struct AllowedCode {
 
 fn allowed_code(text: &str) -> Result<AllowedCode, String> {
     match Code::named(text) {
-        Named::Finding(code) | Named::Retired(code) => Ok(AllowedCode { code, written: text.to_owned() }),
-        Named::Problem(_) => Err("an error of the spec cannot be allowed: fix it".to_owned()),
-        Named::Unknown(Some(near)) => Err(format!("no finding has this code; did you mean `{near}`?")),
-        Named::Unknown(None) => Err("no finding has this code".to_owned()),
+        NamedCode::Finding(code) | NamedCode::Retired(code) => Ok(AllowedCode { code, written: text.to_owned() }),
+        NamedCode::Problem(_) => Err("an error of the spec cannot be allowed: fix it".to_owned()),
+        NamedCode::Unknown(Some(near)) => Err(format!("no finding has this code; did you mean `{near}`?")),
+        NamedCode::Unknown(None) => Err("no finding has this code".to_owned()),
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn run(ui: &Ui, answers: &Init) -> Ended {
         }
     };
     let account = ask(&answers.account, "Account of the cluster (12 digits)", "111111111111")?;
-    let text = starter(&Answers {
+    let text = starter(&StarterValues {
         project: ask(&answers.project, "Name of the project", "model-serving")?,
         region: ask(&answers.region, "Region of the cluster", "us-west-2")?,
         cluster: ask(&answers.cluster, "Name of the EKS cluster", "prod-eks")?,
@@ -57,7 +57,7 @@ pub(super) fn run(ui: &Ui, answers: &Init) -> Ended {
     Ok(Exit::Ok)
 }
 
-struct Answers {
+struct StarterValues {
     project: String,
     account: String,
     region: String,
@@ -74,7 +74,7 @@ fn quoted(text: &str) -> String {
     serde_json::Value::String(text.to_owned()).to_string()
 }
 
-fn starter(a: &Answers) -> String {
+fn starter(a: &StarterValues) -> String {
     let same = a.account == a.bucket_account;
     let owner = if same { "platform" } else { "data" };
     let second = if same {

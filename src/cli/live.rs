@@ -16,7 +16,7 @@ use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now, today};
 use crate::access::{self, Chains, World};
 use crate::address::Address;
-use crate::backend::{Backend, Version};
+use crate::backend::{Backend, StoredVersion};
 use crate::check;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::diff::{self, Drift, DriftClass};
@@ -120,7 +120,7 @@ struct Planned {
     unknown: Vec<String>,
     drift: Vec<Drift>,
     state: State,
-    version: Version,
+    version: StoredVersion,
     recovered: bool,
     /// What carries our mark while there is no state.
     lost: Vec<Address>,
@@ -269,7 +269,7 @@ impl Work<'_> {
         let (facts, compiled) = self.compile().await?;
         let Known { state, version, unknown, recovered } = self.state(backend).await?;
         let engine = self.engine();
-        if self.destroying && version == Version::None && state.resources.is_empty() {
+        if self.destroying && version == StoredVersion::None && state.resources.is_empty() {
             // Nothing is desired, and nothing is known: what the spec names may be ours all the same.
             let facts = engine.facts(&self.project.spec).await.unwrap_or_default();
             let wanted = self.project.desired(&self.project.spec, &facts);
@@ -506,7 +506,7 @@ impl Work<'_> {
         let state = &known.state;
         // A project that was never applied has no lineage yet, neither now nor when the plan was made.
         let same_lineage = plan.state.0 == state.lineage.0
-            || (known.version == Version::None && state.serial == 0)
+            || (known.version == StoredVersion::None && state.serial == 0)
             || (plan.state.1 == 0 && state.serial > 0);
         if !same_lineage {
             return Err(Failure::new(format!(
@@ -662,7 +662,7 @@ impl Work<'_> {
         }
         let backend = self.backend().await?;
         let Known { state, version, .. } = self.state(&*backend).await?;
-        if version == Version::None && state.resources.is_empty() {
+        if version == StoredVersion::None && state.resources.is_empty() {
             let place = backend.place();
             self.ui.tell(&format!("there is no state at {place}: nothing was applied yet, or it was lost, and `bailiwick state rebuild` makes it anew"));
         }

@@ -9,7 +9,7 @@ use super::Failure;
 use super::ui::Ui;
 use crate::access::{self, Chains};
 use crate::address::Address;
-use crate::backend::{Stored, Version};
+use crate::backend::{Stored, StoredVersion};
 use crate::check::{self, Lints};
 use crate::desired::{self, Desired};
 use crate::diagnostic::{Code, Diagnostic};
@@ -176,7 +176,7 @@ pub struct Known {
     /// The state.
     pub state: State,
     /// The version that was stored.
-    pub version: Version,
+    pub version: StoredVersion,
     /// The addresses whose last step may or may not have been done.
     pub unknown: Vec<String>,
     /// Whether a journal told anything that is not stored yet.

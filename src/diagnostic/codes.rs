@@ -11,7 +11,7 @@ use crate::iam::{self, Check};
 
 /// Part of docs/findings.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Area {
+pub enum CodeGroup {
     /// Files and YAML.
     Files,
     /// Keys, types and values of the spec.
@@ -36,7 +36,7 @@ pub enum Area {
     Document,
 }
 
-impl Area {
+impl CodeGroup {
     /// All areas in the order of the documentation.
     pub const ALL: [Self; 11] = [
         Self::Files,
@@ -73,7 +73,7 @@ impl Area {
 
 /// Whether an entry under `accept` or `--allow` can name a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
+enum CodeClass {
     /// The spec is wrong and must be fixed.
     Problem,
     /// The spec works, but something about it deserves a decision.
@@ -84,7 +84,7 @@ enum Class {
 
 /// Defines each code once: a code without a severity, title, meaning or fix does not compile.
 macro_rules! codes {
-    ($($area:ident { $(
+    ($($group:ident { $(
         $name:ident = $code:literal, $class:ident, $severity:ident {
             title: $title:literal,
             meaning: $meaning:literal,
@@ -150,19 +150,19 @@ macro_rules! codes {
 
             /// The part of the documentation that describes it.
             #[must_use]
-            pub fn area(self) -> Area {
+            pub fn group(self) -> CodeGroup {
                 match self {
-                    $($(Self::$name => Area::$area,)*)*
-                    Self::Policy(check) => area_of(check),
+                    $($(Self::$name => CodeGroup::$group,)*)*
+                    Self::Policy(check) => group_of(check),
                 }
             }
 
-            fn class(self) -> Class {
+            fn class(self) -> CodeClass {
                 match self {
-                    $($(Self::$name => Class::$class,)*)*
+                    $($(Self::$name => CodeClass::$class,)*)*
                     // A plan reports the same condition as `policy-over-quota`.
-                    Self::Policy(Check::SizeQuota) => Class::Problem,
-                    Self::Policy(_) => Class::Finding,
+                    Self::Policy(Check::SizeQuota) => CodeClass::Problem,
+                    Self::Policy(_) => CodeClass::Finding,
                 }
             }
         }
@@ -449,7 +449,7 @@ const RETIRED: &[(&str, Code)] = &[("policy-too-large", Code::PolicyOverQuota)];
 
 /// What the text of a code means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
+pub enum NamedCode {
     /// A finding that can be accepted or allowed.
     Finding(Code),
     /// An earlier code of a finding.
@@ -473,32 +473,32 @@ impl Code {
 
     /// Looks up the text of a code.
     #[must_use]
-    pub fn named(text: &str) -> Named {
+    pub fn named(text: &str) -> NamedCode {
         if let Some(code) = Self::all().find(|code| code.as_str() == text) {
             return match code {
                 // A plan reports the same condition with its own words and place.
-                Self::Policy(Check::SizeQuota) => Named::Unknown(Some(Self::PolicyOverQuota)),
-                code if code.is_finding() => Named::Finding(code),
-                code => Named::Problem(code),
+                Self::Policy(Check::SizeQuota) => NamedCode::Unknown(Some(Self::PolicyOverQuota)),
+                code if code.is_finding() => NamedCode::Finding(code),
+                code => NamedCode::Problem(code),
             };
         }
         if let Some((_, code)) = RETIRED.iter().find(|(retired, _)| *retired == text) {
-            return Named::Retired(*code);
+            return NamedCode::Retired(*code);
         }
         let near = did_you_mean(text, Self::all().filter(|code| code.is_finding()).map(Self::as_str));
-        Named::Unknown(near.and_then(|near| Self::all().find(|code| code.as_str() == near)))
+        NamedCode::Unknown(near.and_then(|near| Self::all().find(|code| code.as_str() == near)))
     }
 
     /// Whether a spec can accept it and `--allow` can name it.
     #[must_use]
     pub fn is_finding(self) -> bool {
-        self.class() != Class::Problem
+        self.class() != CodeClass::Problem
     }
 
     /// Whether it can be judged although the spec has other problems.
     #[must_use]
     pub fn is_judged_early(self) -> bool {
-        self.class() == Class::Quota
+        self.class() == CodeClass::Quota
     }
 }
 
@@ -523,13 +523,13 @@ impl From<Check> for Code {
 /// The checks of single documents have a finer scale.
 fn severity_of(check: Check) -> Severity {
     match check.severity() {
-        iam::Severity::Error | iam::Severity::Critical => Severity::Error,
-        iam::Severity::High | iam::Severity::Medium | iam::Severity::Warning => Severity::Warning,
-        iam::Severity::Low | iam::Severity::Info => Severity::Info,
+        iam::LintSeverity::Error | iam::LintSeverity::Critical => Severity::Error,
+        iam::LintSeverity::High | iam::LintSeverity::Medium | iam::LintSeverity::Warning => Severity::Warning,
+        iam::LintSeverity::Low | iam::LintSeverity::Info => Severity::Info,
     }
 }
 
-fn area_of(check: Check) -> Area {
+fn group_of(check: Check) -> CodeGroup {
     match check {
         Check::TrustOidcNoSub
         | Check::TrustOidcNoAud
@@ -542,7 +542,7 @@ fn area_of(check: Check) -> Area {
         | Check::TrustMismatchedAction
         | Check::TrustForbiddenElement
         | Check::ServicePrincipalNoSource
-        | Check::PrincipalOrphanId => Area::Trust,
+        | Check::PrincipalOrphanId => CodeGroup::Trust,
         Check::ResourcePublic
         | Check::ResourcePublicWrite
         | Check::ResourceAllowNotprincipal
@@ -550,7 +550,7 @@ fn area_of(check: Check) -> Area {
         | Check::S3NoTlsDeny
         | Check::ResourceLockout
         | Check::KmsWildcardPrincipal
-        | Check::ResourceOtherArn => Area::Resource,
+        | Check::ResourceOtherArn => CodeGroup::Resource,
         Check::IdentityAdmin
         | Check::IdentityServiceWildcard
         | Check::IdentityPrivilegeEscalation
@@ -559,19 +559,19 @@ fn area_of(check: Check) -> Area {
         | Check::IdentityAllowNotElement
         | Check::IdentityDataExfiltration
         | Check::IdentityCredentialsExposure
-        | Check::IdentityPermissionsManagement => Area::Identity,
+        | Check::IdentityPermissionsManagement => CodeGroup::Identity,
         Check::ConditionForallvalues
         | Check::ConditionWildcardWithoutLike
         | Check::ConditionPrivateSourceIp
         | Check::ConditionTypeMismatch
         | Check::ConditionUnknownKey
-        | Check::ConditionBadMfa => Area::Condition,
+        | Check::ConditionBadMfa => CodeGroup::Condition,
         Check::SyntaxError
         | Check::ActionUnknown
         | Check::ResourceMismatch
         | Check::VariableWithoutVersion
         | Check::SizeQuota
-        | Check::Redundant => Area::Document,
+        | Check::Redundant => CodeGroup::Document,
     }
 }
 
@@ -601,12 +601,12 @@ mod tests {
 
     #[test]
     fn a_code_is_found_by_its_text_and_a_near_one_is_suggested() {
-        assert_eq!(Code::named("trust-oidc-no-sub"), Named::Finding(Code::Policy(Check::TrustOidcNoSub)));
-        assert_eq!(Code::named("policy-too-large"), Named::Retired(Code::PolicyOverQuota));
-        assert_eq!(Code::named("yaml-syntax"), Named::Problem(Code::YamlSyntax));
-        assert_eq!(Code::named("trust-oidc-no-sup"), Named::Unknown(Some(Code::Policy(Check::TrustOidcNoSub))));
-        assert_eq!(Code::named("size-quota"), Named::Unknown(Some(Code::PolicyOverQuota)));
-        assert_eq!(Code::named("no-such-code"), Named::Unknown(None));
+        assert_eq!(Code::named("trust-oidc-no-sub"), NamedCode::Finding(Code::Policy(Check::TrustOidcNoSub)));
+        assert_eq!(Code::named("policy-too-large"), NamedCode::Retired(Code::PolicyOverQuota));
+        assert_eq!(Code::named("yaml-syntax"), NamedCode::Problem(Code::YamlSyntax));
+        assert_eq!(Code::named("trust-oidc-no-sup"), NamedCode::Unknown(Some(Code::Policy(Check::TrustOidcNoSub))));
+        assert_eq!(Code::named("size-quota"), NamedCode::Unknown(Some(Code::PolicyOverQuota)));
+        assert_eq!(Code::named("no-such-code"), NamedCode::Unknown(None));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use codes::{Area, Code, Named};
+pub use codes::{Code, CodeGroup, NamedCode};
 #[cfg(test)]
 pub(crate) use shown::shown;
 

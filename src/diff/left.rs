@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::reclaim::{Reclaimed, is_part};
 use crate::address::{Address, Scope};
-use crate::desired::{Desired, Identity};
+use crate::desired::{Desired, ObjectIdentity};
 use crate::kind::Marked;
 use crate::kind::{About, AnyKind, Kinds, OnLoss, OwnedBy, Part, Reference, Whole};
 use crate::snapshot::{Seen, Snapshot, unique_id};
@@ -29,14 +29,14 @@ pub fn left(spec: &Spec, desired: &Desired, state: &State, marked: &[Marked], ki
     let deposed = state.deposed.iter().flat_map(|(address, all)| all.iter().map(move |d| (address, &d.object)));
     let owned = stored.chain(deposed).map(|(address, owned)| (address, &owned.scope, owned.physical_id.as_str()));
     let known = wished.clone().chain(owned);
-    let mut seen: BTreeSet<Identity> =
-        known.map(|(address, scope, id)| Identity::new(kinds, address.kind(), scope, id)).collect();
+    let mut seen: BTreeSet<ObjectIdentity> =
+        known.map(|(address, scope, id)| ObjectIdentity::new(kinds, address.kind(), scope, id)).collect();
     let mut wholes: Vec<Whole> =
         wished.map(|(address, scope, physical_id)| Whole { address, scope, physical_id }).collect();
     let mut found = Left::default();
     let taken = |address: &Address| desired.resources.contains_key(address) || state.resources.contains_key(address);
     for tagged in marked {
-        if !seen.insert(Identity::new(kinds, tagged.address.kind(), &tagged.scope, &tagged.physical_id)) {
+        if !seen.insert(ObjectIdentity::new(kinds, tagged.address.kind(), &tagged.scope, &tagged.physical_id)) {
             continue;
         }
         if taken(&tagged.address) || found.things.contains_key(&tagged.address) {
@@ -58,7 +58,8 @@ pub fn left(spec: &Spec, desired: &Desired, state: &State, marked: &[Marked], ki
         for whole in wholes.iter().filter(|whole| whole.address.kind().as_str() == of) {
             for candidate in candidates(about, *whole, marked) {
                 let address = Address::new(about.name, candidate.name);
-                let identity = Identity::new(kinds, address.kind(), whole.scope, &candidate.physical_id).into_owned();
+                let identity =
+                    ObjectIdentity::new(kinds, address.kind(), whole.scope, &candidate.physical_id).into_owned();
                 if taken(&address) || !seen.insert(identity) {
                     continue;
                 }

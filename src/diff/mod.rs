@@ -12,7 +12,7 @@ pub use left::{Left, left};
 pub use reclaim::{Reclaimed, reclaim};
 
 use crate::address::Address;
-use crate::desired::{Desired, Identity};
+use crate::desired::{Desired, ObjectIdentity};
 use crate::document::{Difference, Document};
 use crate::kind::{AnyKind, FieldClass, Kinds, Mutability, NamedBy, OwnedBy, Release, Resource};
 use crate::snapshot::{Seen, Snapshot};
@@ -336,18 +336,18 @@ fn exists_elsewhere(desired: &Desired, address: &Address, owned: &Owned, kinds: 
     desired.unmanaged.contains(&identity_of(address, owned, kinds))
 }
 
-fn identity_of<'a>(address: &'a Address, owned: &'a Owned, kinds: &Kinds<'_>) -> Identity<'a> {
-    Identity::new(kinds, address.kind(), &owned.scope, &owned.physical_id)
+fn identity_of<'a>(address: &'a Address, owned: &'a Owned, kinds: &Kinds<'_>) -> ObjectIdentity<'a> {
+    ObjectIdentity::new(kinds, address.kind(), &owned.scope, &owned.physical_id)
 }
 
-fn identity_of_wish<'a>(wanted: &'a Resource, kinds: &Kinds<'_>) -> Identity<'a> {
-    Identity::new(kinds, wanted.address.kind(), &wanted.wish.scope, &wanted.wish.physical_id)
+fn identity_of_wish<'a>(wanted: &'a Resource, kinds: &Kinds<'_>) -> ObjectIdentity<'a> {
+    ObjectIdentity::new(kinds, wanted.address.kind(), &wanted.wish.scope, &wanted.wish.physical_id)
 }
 
 /// Objects whose key was renamed in the spec: the new address, and the old one under which the state knows the same object.
 /// Deleting the old one would delete what the new one means.
 fn renamed<'a>(desired: &'a Desired, state: &'a State, kinds: &Kinds<'_>) -> BTreeMap<&'a Address, &'a Address> {
-    let orphans: BTreeMap<Identity<'_>, &Address> = state
+    let orphans: BTreeMap<ObjectIdentity<'_>, &Address> = state
         .resources
         .iter()
         .filter(|(address, _)| !desired.resources.contains_key(*address))

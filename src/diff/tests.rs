@@ -98,9 +98,9 @@ fn what_the_spec_says_is_managed_elsewhere_is_not_deleted() {
     let (mut nothing, address) = (Desired::default(), Address::new(KIND, "x"));
     let found = |desired: &Desired| verdict(desired, &seen("x", Some(body("old")), "p"), Some(owned("x", "old")), "x");
     assert!(matches!(found(&nothing), Verdict::Delete { .. }));
-    nothing.unmanaged.insert(Identity::new(&kinds(), address.kind(), &scope(), "another").into_owned());
+    nothing.unmanaged.insert(ObjectIdentity::new(&kinds(), address.kind(), &scope(), "another").into_owned());
     assert!(matches!(found(&nothing), Verdict::Delete { .. }), "the entry names another thing now");
-    nothing.unmanaged.insert(Identity::new(&kinds(), address.kind(), &scope(), "r").into_owned());
+    nothing.unmanaged.insert(ObjectIdentity::new(&kinds(), address.kind(), &scope(), "r").into_owned());
     assert!(matches!(found(&nothing), Verdict::Forget { before: Some(_), .. }));
 }
 

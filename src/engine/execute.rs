@@ -15,7 +15,7 @@ use super::Engine;
 use super::principal::Made;
 use crate::access::{self, Instance};
 use crate::address::Address;
-use crate::backend::{Backend, BackendError, Version};
+use crate::backend::{Backend, BackendError, StoredVersion};
 use crate::document::{Difference, Digest, Document, is_policy};
 use crate::event::{Event, Outcome, Outcomes};
 use crate::iam::{Policy, Principal, Selector};
@@ -74,7 +74,7 @@ impl Engine<'_> {
         &self,
         plan: &Plan,
         state: State,
-        version: &Version,
+        version: &StoredVersion,
         backend: &dyn Backend,
         now: &(dyn Fn() -> String + Send + Sync),
         stop: watch::Receiver<bool>,

@@ -50,7 +50,7 @@ pub enum KeyType {
 
 /// A condition key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key {
+pub struct KeyEntry {
     /// The name; a part that everybody chooses is `*`, as in `aws:ResourceTag/*`.
     pub name: &'static str,
     pub of: KeyType,
@@ -68,7 +68,7 @@ pub struct ResourceType {
 
 /// An action of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Action {
+pub struct ActionEntry {
     /// The name without the service, as AWS spells it.
     pub name: &'static str,
     pub level: AccessLevel,
@@ -78,18 +78,18 @@ pub struct Action {
 
 /// A service: what its prefix in actions stands for.
 #[derive(Debug)]
-pub struct Service {
+pub struct ServiceEntry {
     /// The prefix: `s3`.
     pub prefix: &'static str,
     /// Whether resource control policies apply to its resources.
     pub has_rcps: bool,
     types: Vec<ResourceType>,
-    keys: Vec<Key>,
+    keys: Vec<KeyEntry>,
     /// In order of the names without case.
-    actions: Vec<Action>,
+    actions: Vec<ActionEntry>,
 }
 
-impl Service {
+impl ServiceEntry {
     /// The service of a prefix, without regard to case.
     #[must_use]
     pub fn of(prefix: &str) -> Option<&'static Self> {
@@ -104,48 +104,48 @@ impl Service {
     }
 
     #[must_use]
-    pub fn actions(&self) -> &[Action] {
+    pub fn actions(&self) -> &[ActionEntry] {
         &self.actions
     }
 
     /// The action of this name, without regard to case.
     #[must_use]
-    pub fn action(&self, name: &str) -> Option<&Action> {
+    pub fn action(&self, name: &str) -> Option<&ActionEntry> {
         let at = self.actions.binary_search_by(|action| compare(action.name, name)).ok()?;
         self.actions.get(at)
     }
 
     /// The actions whose name matches a pattern.
-    pub fn matching<'a>(&'a self, pattern: &'a str) -> impl Iterator<Item = &'a Action> {
+    pub fn matching<'a>(&'a self, pattern: &'a str) -> impl Iterator<Item = &'a ActionEntry> {
         // In order of names, those with the pattern's beginning stand together.
         let fixed = pattern.find(['*', '?']).unwrap_or(pattern.len());
         let start = pattern.get(..fixed).unwrap_or_default();
         let begins =
-            move |action: &Action| action.name.get(..fixed).is_some_and(|head| head.eq_ignore_ascii_case(start));
+            move |action: &ActionEntry| action.name.get(..fixed).is_some_and(|head| head.eq_ignore_ascii_case(start));
         let from = self.actions.partition_point(|action| compare(action.name, start).is_lt());
         let rest = self.actions.get(from..).unwrap_or_default();
         rest.iter().take_while(move |action| begins(action)).filter(move |action| glob(pattern, action.name, true))
     }
 
     /// The resource types that an action works on; none when it takes only `*`.
-    pub fn types_of<'a>(&'a self, action: &'a Action) -> impl Iterator<Item = &'a ResourceType> {
+    pub fn types_of<'a>(&'a self, action: &'a ActionEntry) -> impl Iterator<Item = &'a ResourceType> {
         self.types.iter().filter(|kind| action.types.split(',').any(|name| name == kind.name))
     }
 
     /// The service's condition keys that a request for the action may carry.
-    pub fn keys_of<'a>(&'a self, action: &'a Action) -> impl Iterator<Item = &'a Key> {
+    pub fn keys_of<'a>(&'a self, action: &'a ActionEntry) -> impl Iterator<Item = &'a KeyEntry> {
         action.keys.split(',').filter_map(|index| self.keys.get(index.parse::<usize>().ok()?))
     }
 
     /// The service's condition key that this name is of.
     #[must_use]
-    pub fn key(&self, name: &str) -> Option<&Key> {
+    pub fn key(&self, name: &str) -> Option<&KeyEntry> {
         find(&self.keys, name)
     }
 }
 
 /// Most names are spelled as AWS spells them, and have no part that everybody chooses.
-fn find<'a>(keys: &'a [Key], name: &str) -> Option<&'a Key> {
+fn find<'a>(keys: &'a [KeyEntry], name: &str) -> Option<&'a KeyEntry> {
     keys.iter().find(|key| key.name == name).or_else(|| keys.iter().find(|key| glob(key.name, name, true)))
 }
 
@@ -153,7 +153,7 @@ fn find<'a>(keys: &'a [Key], name: &str) -> Option<&'a Key> {
 ///
 /// Source: IAM User Guide, "AWS global condition context keys".
 #[must_use]
-pub fn global_key(name: &str) -> Option<&'static Key> {
+pub fn global_key(name: &str) -> Option<&'static KeyEntry> {
     find(&catalogue().global, name)
 }
 
@@ -170,7 +170,7 @@ pub fn spelling(action: &str) -> Cow<'_, str> {
 pub fn key_spelling(key: &str) -> Cow<'_, str> {
     let known = match key.split_once(':') {
         Some((prefix, _)) if prefix.eq_ignore_ascii_case("aws") => global_key(key),
-        Some((prefix, _)) => Service::of(prefix).and_then(|service| service.key(key)),
+        Some((prefix, _)) => ServiceEntry::of(prefix).and_then(|service| service.key(key)),
         None => None,
     };
     let Some(name) = known.map(|key| key.name).filter(|name| *name != key) else {
@@ -183,7 +183,7 @@ pub fn key_spelling(key: &str) -> Cow<'_, str> {
 
 fn known_spelling(action: &str) -> Option<Cow<'_, str>> {
     let (prefix, name) = action.split_once(':')?;
-    let service = Service::of(prefix)?;
+    let service = ServiceEntry::of(prefix)?;
     if name == "*" {
         return Some(Cow::Owned(format!("{}:*", service.prefix)));
     }
@@ -209,15 +209,15 @@ fn known_spelling(action: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(format!("{}:{head}{tail}", service.prefix)))
 }
 
-struct Entry {
+struct LazyService {
     head: &'static str,
     text: &'static str,
-    service: OnceLock<Service>,
+    service: OnceLock<ServiceEntry>,
 }
 
 struct Catalogue {
-    global: Vec<Key>,
-    services: BTreeMap<&'static str, Entry>,
+    global: Vec<KeyEntry>,
+    services: BTreeMap<&'static str, LazyService>,
 }
 
 fn catalogue() -> &'static Catalogue {
@@ -230,14 +230,14 @@ fn catalogue() -> &'static Catalogue {
             .filter_map(|part| {
                 let (head, text) = part.split_once('\n').unwrap_or((part, ""));
                 let prefix = head.split(' ').next()?;
-                Some((prefix, Entry { head, text, service: OnceLock::new() }))
+                Some((prefix, LazyService { head, text, service: OnceLock::new() }))
             })
             .collect();
         Catalogue { global, services }
     })
 }
 
-fn read_key(line: &'static str) -> Option<Key> {
+fn read_key(line: &'static str) -> Option<KeyEntry> {
     let (name, of) = line.split_once(' ')?;
     let (multivalued, of) = match of.strip_prefix('[') {
         Some(of) => (true, of),
@@ -251,13 +251,18 @@ fn read_key(line: &'static str) -> Option<Key> {
         "N" => KeyType::Numeric,
         _ => KeyType::String,
     };
-    Some(Key { name, of, multivalued })
+    Some(KeyEntry { name, of, multivalued })
 }
 
-fn read_service(head: &'static str, text: &'static str) -> Service {
+fn read_service(head: &'static str, text: &'static str) -> ServiceEntry {
     let prefix = head.split(' ').next().unwrap_or(head);
-    let mut service =
-        Service { prefix, has_rcps: head.ends_with(" rcp"), types: Vec::new(), keys: Vec::new(), actions: Vec::new() };
+    let mut service = ServiceEntry {
+        prefix,
+        has_rcps: head.ends_with(" rcp"),
+        types: Vec::new(),
+        keys: Vec::new(),
+        actions: Vec::new(),
+    };
     for line in text.lines() {
         let Some((kind, rest)) = line.split_once(' ') else {
             continue;
@@ -281,7 +286,7 @@ fn read_service(head: &'static str, text: &'static str) -> Service {
                         "P" => AccessLevel::PermissionsManagement,
                         _ => AccessLevel::Write,
                     };
-                    service.actions.push(Action { name, level, types, keys });
+                    service.actions.push(ActionEntry { name, level, types, keys });
                 }
             }
             _ => {}
@@ -297,8 +302,8 @@ mod tests {
     #[test]
     fn every_service_can_be_read_and_is_in_order() {
         let mut actions = 0;
-        for prefix in Service::prefixes() {
-            let service = Service::of(prefix).unwrap();
+        for prefix in ServiceEntry::prefixes() {
+            let service = ServiceEntry::of(prefix).unwrap();
             assert_eq!(service.prefix, prefix);
             assert!(service.actions.is_sorted_by(|a, b| compare(a.name, b.name).is_lt()), "{prefix}");
             for action in service.actions() {
@@ -314,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_is_looked_up() {
-        let s3 = Service::of("S3").unwrap();
+        let s3 = ServiceEntry::of("S3").unwrap();
         let get = s3.action("getobject").unwrap();
         assert_eq!((get.name, get.level), ("GetObject", AccessLevel::Read));
         assert!(s3.types_of(get).any(|kind| kind.arn == "arn:*:s3:::~/*"));
@@ -325,7 +330,7 @@ mod tests {
         );
         assert!(s3.key("s3:existingobjecttag/team").is_some() && s3.key("s3:nosuchkey").is_none());
         assert_eq!(global_key("AWS:SOURCEIP").map(|key| key.of), Some(KeyType::Ip));
-        assert!(Service::of("nosuchservice").is_none());
+        assert!(ServiceEntry::of("nosuchservice").is_none());
     }
 
     #[test]

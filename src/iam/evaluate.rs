@@ -6,12 +6,12 @@
 
 use std::fmt;
 
-use super::catalogue::Service;
+use super::catalogue::ServiceEntry;
 use super::condition::Condition;
 use super::matching::{self, Truth};
 use super::name::ActionPattern;
 use super::policy::{Effect, Policy, Principal, Selector, Statement};
-use super::request::{Caller, Known, Request, Value};
+use super::request::{Caller, ContextValue, KeyState, Request};
 
 /// A policy and the name under which it is reported.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +84,7 @@ impl Layer {
 
 /// What comes out for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
+pub enum DecisionOutcome {
     Allowed,
     /// Nothing allows it where something must.
     ImplicitlyDenied,
@@ -94,15 +94,15 @@ pub enum Outcome {
     Conditional,
 }
 
-impl Outcome {
+impl DecisionOutcome {
     /// The name: `Allowed`, `ImplicitlyDenied`, `ExplicitlyDenied`, `Conditional`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Outcome::Allowed => "Allowed",
-            Outcome::ImplicitlyDenied => "ImplicitlyDenied",
-            Outcome::ExplicitlyDenied => "ExplicitlyDenied",
-            Outcome::Conditional => "Conditional",
+            DecisionOutcome::Allowed => "Allowed",
+            DecisionOutcome::ImplicitlyDenied => "ImplicitlyDenied",
+            DecisionOutcome::ExplicitlyDenied => "ExplicitlyDenied",
+            DecisionOutcome::Conditional => "Conditional",
         }
     }
 }
@@ -116,12 +116,12 @@ pub struct Applied<'a> {
     pub statement: &'a Statement,
     /// Whether it is certain to apply, or depends on what is not known.
     pub certain: bool,
-    pub(super) grant: Grant,
+    pub(super) grant: CallerMatch,
 }
 
 /// How a statement of a resource policy names the caller. An Allow is limited by different layers for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Grant {
+pub(super) enum CallerMatch {
     /// Not at all, or the policy names nobody.
     Unnamed,
     /// The caller's account: the identity-based policies must allow it too.
@@ -134,7 +134,7 @@ pub(super) enum Grant {
 
 /// Which layer kept a request from being allowed, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
+pub enum DecisionReason {
     /// Every layer allows it.
     Allowed,
     /// The resource policy names the caller itself, which no other layer but SCPs and RCPs limits.
@@ -158,31 +158,31 @@ pub enum Reason {
 /// The decision about one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision<'a> {
-    pub outcome: Outcome,
+    pub outcome: DecisionOutcome,
     /// The layer that failed, unless the request is allowed.
     pub layer: Option<Layer>,
-    pub why: Reason,
+    pub why: DecisionReason,
     /// Every statement that applies, or may apply, to the request.
     pub matched: Vec<Applied<'a>>,
-    /// The conditions on which a [`Outcome::Conditional`] depends.
+    /// The conditions on which a [`DecisionOutcome::Conditional`] depends.
     pub conditions: Vec<&'a Condition>,
 }
 
 impl<'a> Decision<'a> {
     #[must_use]
     pub fn is_allowed(&self) -> bool {
-        self.outcome == Outcome::Allowed
+        self.outcome == DecisionOutcome::Allowed
     }
 
     /// The statements that decided: those that deny, or those that allow where an Allow was needed and found. None for an
     /// implicit denial.
     pub fn deciding(&self) -> impl Iterator<Item = &Applied<'a>> {
         let wanted = match self.outcome {
-            Outcome::Allowed => Some(Effect::Allow),
-            Outcome::ExplicitlyDenied => Some(Effect::Deny),
-            Outcome::ImplicitlyDenied | Outcome::Conditional => None,
+            DecisionOutcome::Allowed => Some(Effect::Allow),
+            DecisionOutcome::ExplicitlyDenied => Some(Effect::Deny),
+            DecisionOutcome::ImplicitlyDenied | DecisionOutcome::Conditional => None,
         };
-        let only_resource = self.why == Reason::AllowedByResource;
+        let only_resource = self.why == DecisionReason::AllowedByResource;
         self.matched.iter().filter(move |applied| {
             applied.certain
                 && Some(applied.statement.effect()) == wanted
@@ -209,9 +209,9 @@ impl fmt::Display for Decision<'_> {
             Layer::Session => "the session policy".to_owned(),
         });
         match self.why {
-            Reason::Allowed => f.write_str("every layer allows it"),
-            Reason::AllowedByResource => f.write_str("the resource policy grants it to the caller directly"),
-            Reason::Denied => {
+            DecisionReason::Allowed => f.write_str("every layer allows it"),
+            DecisionReason::AllowedByResource => f.write_str("the resource policy grants it to the caller directly"),
+            DecisionReason::Denied => {
                 let statement = self.deciding().next();
                 let sid = statement.and_then(|s| s.statement.sid()).unwrap_or_default();
                 let policy = statement.map_or("", |s| s.policy);
@@ -222,18 +222,18 @@ impl fmt::Display for Decision<'_> {
                 }
                 write!(f, " of `{policy}` in {layer} denies it")
             }
-            Reason::NotAllowed => write!(f, "nothing in {layer} allows it"),
-            Reason::ResourceOfOtherAccount => {
+            DecisionReason::NotAllowed => write!(f, "nothing in {layer} allows it"),
+            DecisionReason::ResourceOfOtherAccount => {
                 f.write_str("the resource belongs to another account, and its policy does not allow it")
             }
-            Reason::NotDelegated => {
+            DecisionReason::NotDelegated => {
                 f.write_str("the policy of the key or role neither names the caller nor lets its account decide")
             }
-            Reason::FederatedWithoutSessionPolicy => f.write_str(
+            DecisionReason::FederatedWithoutSessionPolicy => f.write_str(
                 "a federated user without session policy has only what resource policies grant to the session",
             ),
-            Reason::PolicyUnknown => f.write_str("the policy of the key or role is not known"),
-            Reason::Depends => {
+            DecisionReason::PolicyUnknown => f.write_str("the policy of the key or role is not known"),
+            DecisionReason::Depends => {
                 f.write_str("it depends on")?;
                 let mut keys: Vec<&str> = self.conditions.iter().map(|condition| condition.key().as_str()).collect();
                 keys.sort_unstable();
@@ -261,7 +261,7 @@ pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a>
     let matched = scene.matched(policies);
     let sure = scene.decide(policies, &matched, false);
     if matched.iter().all(|applied| applied.certain) {
-        let Verdict { outcome, layer, why } = sure;
+        let LayerVerdict { outcome, layer, why } = sure;
         return Decision { outcome, layer, why, matched, conditions: Vec::new() };
     }
     // What may apply is taken against the caller once and for the caller once. Every real case lies between the two.
@@ -270,16 +270,19 @@ pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a>
         (best, Vec::new())
     } else {
         let unsettled = scene.unsettled(policies, &matched);
-        (Verdict { outcome: Outcome::Conditional, layer: sure.layer, why: Reason::Depends }, unsettled)
+        (
+            LayerVerdict { outcome: DecisionOutcome::Conditional, layer: sure.layer, why: DecisionReason::Depends },
+            unsettled,
+        )
     };
-    let Verdict { outcome, layer, why } = verdict;
+    let LayerVerdict { outcome, layer, why } = verdict;
     Decision { outcome, layer, why, matched, conditions }
 }
 
-struct Verdict {
-    outcome: Outcome,
+struct LayerVerdict {
+    outcome: DecisionOutcome,
     layer: Option<Layer>,
-    why: Reason,
+    why: DecisionReason,
 }
 
 /// The request with what has been worked out about it.
@@ -349,7 +352,7 @@ impl<'r> Scene<'r> {
     /// Source: AWS Organizations User Guide, "Resource control policies (RCPs)".
     fn has_rcps(&self) -> bool {
         let prefix = self.request.action.split(':').next().unwrap_or_default();
-        Service::of(prefix).is_none_or(|service| service.has_rcps)
+        ServiceEntry::of(prefix).is_none_or(|service| service.has_rcps)
             && !self.request.principal.contains(":role/aws-service-role/")
     }
 
@@ -395,47 +398,47 @@ impl<'r> Scene<'r> {
     }
 
     /// Whether a statement is about the caller. Identity-based policies name nobody: they are the caller's.
-    pub fn principal(&self, layer: Layer, statement: &Statement) -> (Truth, Grant) {
+    pub fn principal(&self, layer: Layer, statement: &Statement) -> (Truth, CallerMatch) {
         match (&statement.principal, layer) {
             (Some(selector), Layer::Resource | Layer::Rcp { .. } | Layer::Endpoint) => {
                 if selector.inverted {
                     self.not_principal(selector, statement.effect)
                 } else {
                     let best = selector.values.iter().filter_map(|p| self.names(p)).max();
-                    best.map_or((Truth::No, Grant::Unnamed), |grant| (Truth::Yes, grant))
+                    best.map_or((Truth::No, CallerMatch::Unnamed), |grant| (Truth::Yes, grant))
                 }
             }
             // A resource policy's statement without principal is about nobody.
-            (None, Layer::Resource) => (Truth::No, Grant::Unnamed),
-            (_, _) => (Truth::Yes, Grant::Unnamed),
+            (None, Layer::Resource) => (Truth::No, CallerMatch::Unnamed),
+            (_, _) => (Truth::Yes, CallerMatch::Unnamed),
         }
     }
 
     /// Whether a principal of a policy is the caller, and how.
     ///
     /// Source: IAM User Guide, "AWS JSON policy elements: Principal".
-    fn names(&self, principal: &Principal) -> Option<Grant> {
+    fn names(&self, principal: &Principal) -> Option<CallerMatch> {
         let caller = &self.caller;
         match principal {
-            Principal::Everyone => Some(Grant::Direct),
+            Principal::Everyone => Some(CallerMatch::Direct),
             Principal::AnyAws => {
                 let aws = !matches!(caller, Caller::Service(_) | Caller::Provider(_));
-                aws.then_some(Grant::Direct)
+                aws.then_some(CallerMatch::Direct)
             }
-            Principal::Account(id) => (caller.account() == Some(id)).then_some(Grant::Account),
+            Principal::Account(id) => (caller.account() == Some(id)).then_some(CallerMatch::Account),
             Principal::Aws(text) if text.as_ref() == self.request.principal => {
                 // A role that is named without a session is limited as its sessions are.
                 let role = matches!(caller, Caller::Role { .. });
-                Some(if role { Grant::Behind } else { Grant::Direct })
+                Some(if role { CallerMatch::Behind } else { CallerMatch::Direct })
             }
-            Principal::Aws(text) => self.is_behind(text).then_some(Grant::Behind),
-            Principal::Service(name) => (*caller == Caller::Service(name)).then_some(Grant::Direct),
+            Principal::Aws(text) => self.is_behind(text).then_some(CallerMatch::Behind),
+            Principal::Service(name) => (*caller == Caller::Service(name)).then_some(CallerMatch::Direct),
             Principal::Federated(name) => {
                 let is_provider = matches!(caller, Caller::Provider(_) | Caller::Service(_));
-                (is_provider && name.as_ref() == self.request.principal).then_some(Grant::Direct)
+                (is_provider && name.as_ref() == self.request.principal).then_some(CallerMatch::Direct)
             }
             Principal::CanonicalUser(id) => match self.request.context.known("aws:CanonicalUser") {
-                Known::One(own) if own == id.as_ref() => Some(Grant::Account),
+                KeyState::One(own) if own == id.as_ref() => Some(CallerMatch::Account),
                 _ => None,
             },
         }
@@ -450,7 +453,7 @@ impl<'r> Scene<'r> {
             _ => return false,
         };
         if kind == "role"
-            && let Some(Value::One(arn)) = self.request.context.get("aws:PrincipalArn")
+            && let Some(ContextValue::One(arn)) = self.request.context.get("aws:PrincipalArn")
         {
             return arn == text;
         }
@@ -468,11 +471,11 @@ impl<'r> Scene<'r> {
     /// deny"), and with a permissions boundary it always denies.
     ///
     /// Sources: IAM User Guide, "AWS JSON policy elements: `NotPrincipal`"; "Permissions boundaries for IAM entities".
-    fn not_principal(&self, selector: &Selector<Principal>, effect: Effect) -> (Truth, Grant) {
-        let applies = (Truth::Yes, Grant::Direct);
+    fn not_principal(&self, selector: &Selector<Principal>, effect: Effect) -> (Truth, CallerMatch) {
+        let applies = (Truth::Yes, CallerMatch::Direct);
         let names = || selector.values.iter().filter(|p| self.names(p).is_some());
         if effect == Effect::Allow {
-            return if names().next().is_some() { (Truth::No, Grant::Unnamed) } else { applies };
+            return if names().next().is_some() { (Truth::No, CallerMatch::Unnamed) } else { applies };
         }
         if self.has_boundary {
             return applies;
@@ -488,16 +491,16 @@ impl<'r> Scene<'r> {
             _ => names().next().is_some(),
         };
         if complete {
-            (Truth::No, Grant::Unnamed)
+            (Truth::No, CallerMatch::Unnamed)
         } else if names().next().is_some() {
-            (Truth::Maybe, Grant::Direct)
+            (Truth::Maybe, CallerMatch::Direct)
         } else {
             applies
         }
     }
 
     /// Goes through the layers. A statement that may apply counts when it is an Allow and `hopeful`, or a Deny and not.
-    fn decide(&self, policies: &PolicySet, matched: &[Applied], hopeful: bool) -> Verdict {
+    fn decide(&self, policies: &PolicySet, matched: &[Applied], hopeful: bool) -> LayerVerdict {
         let counts = |applied: &&Applied| applied.certain || hopeful == (applied.statement.effect == Effect::Allow);
         let denial = matched
             .iter()
@@ -506,7 +509,7 @@ impl<'r> Scene<'r> {
             .min_by_key(|applied| applied.layer);
         if let Some(denial) = denial {
             let layer = Some(denial.layer);
-            return Verdict { outcome: Outcome::ExplicitlyDenied, layer, why: Reason::Denied };
+            return LayerVerdict { outcome: DecisionOutcome::ExplicitlyDenied, layer, why: DecisionReason::Denied };
         }
         // Only Allows are left.
         let allows = |layer: Layer| matched.iter().filter(counts).any(|a| a.layer == layer);
@@ -516,53 +519,54 @@ impl<'r> Scene<'r> {
             .filter(|applied| applied.layer == Layer::Resource)
             .map(|applied| applied.grant)
             .max();
-        let missing = |layer, why| Verdict { outcome: Outcome::ImplicitlyDenied, layer: Some(layer), why };
+        let missing = |layer, why| LayerVerdict { outcome: DecisionOutcome::ImplicitlyDenied, layer: Some(layer), why };
 
         if self.has_scps()
             && let Some(level) = (0..policies.scps.len()).find(|level| !allows(Layer::Scp { level: *level }))
         {
-            return missing(Layer::Scp { level }, Reason::NotAllowed);
+            return missing(Layer::Scp { level }, DecisionReason::NotAllowed);
         }
         if !policies.endpoint.is_empty() && !allows(Layer::Endpoint) {
-            return missing(Layer::Endpoint, Reason::NotAllowed);
+            return missing(Layer::Endpoint, DecisionReason::NotAllowed);
         }
         let rules = Rules::of(self.request);
         if rules.policy_rules && policies.resource.is_none() {
-            let (layer, why) = (Some(Layer::Resource), Reason::PolicyUnknown);
-            return Verdict { outcome: Outcome::Conditional, layer, why };
+            let (layer, why) = (Some(Layer::Resource), DecisionReason::PolicyUnknown);
+            return LayerVerdict { outcome: DecisionOutcome::Conditional, layer, why };
         }
-        let by_resource = || Verdict { outcome: Outcome::Allowed, layer: None, why: Reason::AllowedByResource };
+        let by_resource =
+            || LayerVerdict { outcome: DecisionOutcome::Allowed, layer: None, why: DecisionReason::AllowedByResource };
         let Some(account) = self.caller.account() else {
             // Services, providers and anonymous callers have no identity-based policies.
-            return if grant.is_some() { by_resource() } else { missing(Layer::Resource, Reason::NotAllowed) };
+            return if grant.is_some() { by_resource() } else { missing(Layer::Resource, DecisionReason::NotAllowed) };
         };
         let same_account = self.request.owner().is_none_or(|owner| owner == account);
-        let grant = grant.unwrap_or(Grant::Unnamed);
-        if same_account && grant == Grant::Direct {
+        let grant = grant.unwrap_or(CallerMatch::Unnamed);
+        if same_account && grant == CallerMatch::Direct {
             return by_resource();
         }
-        if !same_account && grant == Grant::Unnamed {
-            return missing(Layer::Resource, Reason::ResourceOfOtherAccount);
+        if !same_account && grant == CallerMatch::Unnamed {
+            return missing(Layer::Resource, DecisionReason::ResourceOfOtherAccount);
         }
-        let delegated = !rules.policy_rules || grant > Grant::Unnamed;
+        let delegated = !rules.policy_rules || grant > CallerMatch::Unnamed;
         if same_account && !delegated {
-            return missing(Layer::Resource, Reason::NotDelegated);
+            return missing(Layer::Resource, DecisionReason::NotDelegated);
         }
         if self.is_federated_without_session(policies) {
-            return missing(Layer::Session, Reason::FederatedWithoutSessionPolicy);
+            return missing(Layer::Session, DecisionReason::FederatedWithoutSessionPolicy);
         }
         let root = matches!(self.caller, Caller::Root { .. });
-        let by_grant = same_account && grant == Grant::Behind;
+        let by_grant = same_account && grant == CallerMatch::Behind;
         if !root && !by_grant && !allows(Layer::Identity) {
-            return missing(Layer::Identity, Reason::NotAllowed);
+            return missing(Layer::Identity, DecisionReason::NotAllowed);
         }
         if self.has_boundary && !allows(Layer::Boundary) {
-            return missing(Layer::Boundary, Reason::NotAllowed);
+            return missing(Layer::Boundary, DecisionReason::NotAllowed);
         }
         if !policies.session.is_empty() && !allows(Layer::Session) {
-            return missing(Layer::Session, Reason::NotAllowed);
+            return missing(Layer::Session, DecisionReason::NotAllowed);
         }
-        Verdict { outcome: Outcome::Allowed, layer: None, why: Reason::Allowed }
+        LayerVerdict { outcome: DecisionOutcome::Allowed, layer: None, why: DecisionReason::Allowed }
     }
 
     /// The conditions of the uncertain statements that are themselves uncertain.
@@ -616,7 +620,7 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::request::Context;
+    use crate::iam::request::RequestContext;
     use serde_json::{Value, json};
 
     const USER: &str = "arn:aws:iam::111122223333:user/ana";
@@ -665,9 +669,9 @@ mod tests {
         assert_eq!(decide(&home(USER), None, Some(&account)), "ImplicitlyDenied identity");
         assert_eq!(decide(&home(USER), Some(&identity()), None), "Allowed -");
         let mut session = home(SESSION);
-        session.context = Context::new().with("aws:PrincipalArn", ROLE);
+        session.context = RequestContext::new().with("aws:PrincipalArn", ROLE);
         assert_eq!(decide(&session, None, Some(&allow(&json!({"AWS": ROLE})))), "Allowed -");
-        session.context = Context::new().with("aws:PrincipalArn", "arn:aws:iam::111122223333:role/app");
+        session.context = RequestContext::new().with("aws:PrincipalArn", "arn:aws:iam::111122223333:role/app");
         assert_eq!(decide(&session, None, Some(&allow(&json!({"AWS": ROLE})))), "ImplicitlyDenied identity");
     }
 
@@ -702,7 +706,7 @@ mod tests {
         let set = PolicySet { identity: vec![named(&all)], boundaries: vec![named(&none)], ..PolicySet::default() };
         let request = ask(USER, "111122223333");
         let decision = evaluate(&request, &set);
-        assert_eq!((decision.layer, decision.why), (Some(Layer::Boundary), Reason::NotAllowed));
+        assert_eq!((decision.layer, decision.why), (Some(Layer::Boundary), DecisionReason::NotAllowed));
         assert_eq!(decision.reason(), "nothing in the permissions boundary allows it");
         let deny = policy(&json!({"Sid": "No", "Effect": "Deny", "Action": "s3:*", "Resource": "*"}));
         let scps = vec![vec![named(&all)], vec![named(&all), named(&deny)]];
@@ -718,17 +722,17 @@ mod tests {
         let tagged = policy(&json!({"Effect": "Allow", "Action": "s3:*", "Resource": "*",
             "Condition": {"StringEquals": {"aws:PrincipalTag/team": "red"}, "Bool": {"aws:SecureTransport": "true"}}}));
         let mut request = ask(USER, "111122223333");
-        request.context = Context::open().with("aws:SecureTransport", "true");
+        request.context = RequestContext::open().with("aws:SecureTransport", "true");
         let set = PolicySet { identity: vec![named(&tagged)], ..PolicySet::default() };
         let decision = evaluate(&request, &set);
-        assert_eq!((decision.outcome, decision.why), (Outcome::Conditional, Reason::Depends));
+        assert_eq!((decision.outcome, decision.why), (DecisionOutcome::Conditional, DecisionReason::Depends));
         let keys: Vec<&str> = decision.conditions.iter().map(|c| c.key().as_str()).collect();
         assert_eq!(keys, ["aws:PrincipalTag/team"]);
         assert_eq!(decision.reason(), "it depends on `aws:PrincipalTag/team`");
         // A Deny that does not depend settles it.
         let deny = policy(&json!({"Effect": "Deny", "Action": "s3:*", "Resource": "*"}));
         let set = PolicySet { identity: vec![named(&tagged), named(&deny)], ..PolicySet::default() };
-        assert_eq!(evaluate(&request, &set).outcome, Outcome::ExplicitlyDenied);
+        assert_eq!(evaluate(&request, &set).outcome, DecisionOutcome::ExplicitlyDenied);
     }
 
     #[test]

@@ -7,7 +7,7 @@ const MAX_DEPTH: usize = 128;
 
 /// One JSON value that borrows from its text where it can.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node<'a> {
+pub(super) struct JsonNode<'a> {
     /// Byte offset in the text; `None` for a value that was never text.
     pub offset: Option<usize>,
     pub value: Json<'a>,
@@ -20,7 +20,7 @@ pub(super) enum Json<'a> {
     Bool(bool),
     Number(Cow<'a, str>),
     String(Cow<'a, str>),
-    Array(Vec<Node<'a>>),
+    Array(Vec<JsonNode<'a>>),
     Object(Vec<Member<'a>>),
 }
 
@@ -29,7 +29,7 @@ pub(super) enum Json<'a> {
 pub(super) struct Member<'a> {
     pub offset: Option<usize>,
     pub name: Cow<'a, str>,
-    pub node: Node<'a>,
+    pub node: JsonNode<'a>,
 }
 
 /// Text that is not JSON: what is wrong and at which byte.
@@ -54,8 +54,8 @@ impl Json<'_> {
 }
 
 /// Reads exactly one JSON value (RFC 8259) and nothing after it but white space.
-pub(super) fn read(text: &str) -> Result<Node<'_>, Malformed> {
-    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, depth: 0 };
+pub(super) fn read(text: &str) -> Result<JsonNode<'_>, Malformed> {
+    let mut reader = JsonReader { text, bytes: text.as_bytes(), at: 0, depth: 0 };
     reader.skip_space();
     let node = reader.node()?;
     reader.skip_space();
@@ -66,7 +66,7 @@ pub(super) fn read(text: &str) -> Result<Node<'_>, Malformed> {
 }
 
 /// The same tree from a value that `serde_json` has read; it knows no places and no duplicates any more.
-pub(super) fn from_value(value: &serde_json::Value) -> Node<'_> {
+pub(super) fn from_value(value: &serde_json::Value) -> JsonNode<'_> {
     use serde_json::Value;
     let value = match value {
         Value::Null => Json::Null,
@@ -80,7 +80,7 @@ pub(super) fn from_value(value: &serde_json::Value) -> Node<'_> {
                 .collect(),
         ),
     };
-    Node { offset: None, value }
+    JsonNode { offset: None, value }
 }
 
 /// Line and column, both from 1, the column in characters, of a byte offset.
@@ -111,14 +111,14 @@ pub(super) fn lines_and_columns(text: &str, offsets: &[usize]) -> Vec<(usize, us
     found
 }
 
-struct Reader<'a> {
+struct JsonReader<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
     depth: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> JsonReader<'a> {
     fn fail(&self, message: &str) -> Malformed {
         Malformed { message: message.to_owned(), offset: self.at }
     }
@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn node(&mut self) -> Result<Node<'a>, Malformed> {
+    fn node(&mut self) -> Result<JsonNode<'a>, Malformed> {
         let offset = Some(self.at);
         let value = match self.peek() {
             Some(b'"') => Json::String(self.string()?),
@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
             Some(_) => return Err(self.fail("expected a JSON value")),
             None => return Err(self.fail("the document ends where a JSON value should be")),
         };
-        Ok(Node { offset, value })
+        Ok(JsonNode { offset, value })
     }
 
     fn nested(&mut self, read: fn(&mut Self) -> Result<Json<'a>, Malformed>) -> Result<Json<'a>, Malformed> {
@@ -358,7 +358,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// The tree as `serde_json` would see it: the last duplicate wins, numbers as text.
-    fn plain(node: &Node) -> serde_json::Value {
+    fn plain(node: &JsonNode) -> serde_json::Value {
         match &node.value {
             Json::Null => serde_json::Value::Null,
             Json::Bool(flag) => (*flag).into(),

@@ -12,7 +12,7 @@ use super::arn;
 use super::condition::{Condition, Operator, Qualifier, Test};
 use super::pattern::{self, Pattern, Token, glob};
 use super::policy::Version;
-use super::request::{Context, Known};
+use super::request::{KeyState, RequestContext};
 
 /// Whether something holds, where it may depend on a key that varies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +87,7 @@ enum Piece<'a> {
 /// Hands out the pieces of a value of a Version 2012-10-17 policy, variables replaced by their values.
 ///
 /// Source: IAM User Guide, "IAM policy elements: Variables and tags": default values, `${*}`, variables with no value.
-fn expand<'a>(text: &'a str, context: &'a Context, mut each: impl FnMut(Piece<'a>)) -> Result<(), Unresolved> {
+fn expand<'a>(text: &'a str, context: &'a RequestContext, mut each: impl FnMut(Piece<'a>)) -> Result<(), Unresolved> {
     let mut rest = text;
     while let Some(start) = rest.find("${") {
         let (before, from) = rest.split_at(start);
@@ -108,11 +108,11 @@ fn expand<'a>(text: &'a str, context: &'a Context, mut each: impl FnMut(Piece<'a
             None => (inner.trim(), None),
         };
         match (context.known(name), default.and_then(|text| text.strip_suffix('\''))) {
-            (Known::One(value), _) => each(Piece::Literal(value)),
-            (Known::Many([value]), _) => each(Piece::Literal(value)),
-            (Known::Varies, _) => return Err(Unresolved::Varies),
-            (Known::Absent, Some(default)) => each(Piece::Literal(default)),
-            (Known::Absent | Known::Many(_), _) => return Err(Unresolved::NoValue),
+            (KeyState::One(value), _) => each(Piece::Literal(value)),
+            (KeyState::Many([value]), _) => each(Piece::Literal(value)),
+            (KeyState::Varies, _) => return Err(Unresolved::Varies),
+            (KeyState::Absent, Some(default)) => each(Piece::Literal(default)),
+            (KeyState::Absent | KeyState::Many(_), _) => return Err(Unresolved::NoValue),
         }
     }
     each(Piece::Written(rest));
@@ -124,7 +124,7 @@ fn has_variables(text: &str, version: Version) -> bool {
 }
 
 /// The value as plain text.
-fn expand_text<'a>(text: &'a str, version: Version, context: &'a Context) -> Result<Cow<'a, str>, Unresolved> {
+fn expand_text<'a>(text: &'a str, version: Version, context: &'a RequestContext) -> Result<Cow<'a, str>, Unresolved> {
     if !has_variables(text, version) {
         return Ok(Cow::Borrowed(text));
     }
@@ -137,7 +137,7 @@ fn expand_text<'a>(text: &'a str, version: Version, context: &'a Context) -> Res
 
 /// The value as wildcard patterns, cut at its first colons into as many as `most`. A colon that comes from a variable is
 /// no mark.
-fn expand_patterns(text: &str, context: &Context, most: usize) -> Result<Vec<Pattern>, Unresolved> {
+fn expand_patterns(text: &str, context: &RequestContext, most: usize) -> Result<Vec<Pattern>, Unresolved> {
     let mut parts: Vec<Vec<Token>> = vec![Vec::new()];
     expand(text, context, |piece| {
         let cut = match piece {
@@ -164,7 +164,7 @@ fn expand_patterns(text: &str, context: &Context, most: usize) -> Result<Vec<Pat
 /// Whether an ARN pattern matches: component by component where the pattern has six, as one text otherwise.
 ///
 /// Sources: IAM User Guide, "IAM JSON policy elements: Resource" and "Amazon Resource Name (ARN) condition operators".
-fn arn_like(pattern: &str, version: Version, context: &Context, text: &str) -> Truth {
+fn arn_like(pattern: &str, version: Version, context: &RequestContext, text: &str) -> Truth {
     if pattern == "*" {
         return Truth::Yes;
     }
@@ -199,12 +199,12 @@ fn arn_like(pattern: &str, version: Version, context: &Context, text: &str) -> T
 }
 
 /// Whether a value of `Resource` or `NotResource` matches the resource.
-pub(super) fn resource(pattern: &str, version: Version, context: &Context, text: &str) -> Truth {
+pub(super) fn resource(pattern: &str, version: Version, context: &RequestContext, text: &str) -> Truth {
     arn_like(pattern, version, context, text)
 }
 
 /// The pattern of a `Resource` value with its variables filled in.
-pub(super) fn resource_pattern(text: &str, version: Version, context: &Context) -> Result<Pattern, Unresolved> {
+pub(super) fn resource_pattern(text: &str, version: Version, context: &RequestContext) -> Result<Pattern, Unresolved> {
     if !has_variables(text, version) {
         return Ok(Pattern::without_escapes(text));
     }
@@ -235,7 +235,7 @@ pub(super) fn widened(text: &str) -> Pattern {
 }
 
 /// Whether a condition holds for the request.
-pub(super) fn condition(condition: &Condition, version: Version, context: &Context) -> Truth {
+pub(super) fn condition(condition: &Condition, version: Version, context: &RequestContext) -> Truth {
     let Operator { test, qualifier, if_exists } = condition.operator;
     let known = context.known(condition.key.as_str());
     if test == Test::Null {
@@ -249,15 +249,15 @@ pub(super) fn condition(condition: &Condition, version: Version, context: &Conte
     };
     let value = |value: &str| holds(condition, version, context, value);
     match (known, qualifier) {
-        (Known::Varies, _) => Truth::Maybe,
-        (Known::One(one), None) => value(one),
-        (Known::Many([one]), None) => value(one),
+        (KeyState::Varies, _) => Truth::Maybe,
+        (KeyState::One(one), None) => value(one),
+        (KeyState::Many([one]), None) => value(one),
         // Several values under an operator for one: no match, also of an inverted operator.
-        (Known::Many(_), None) => Truth::No,
+        (KeyState::Many(_), None) => Truth::No,
         // A value that is an empty string is null for the set operators.
-        (Known::Absent | Known::One(""), qualifier) => absent(qualifier),
-        (Known::One(one), Some(_)) => value(one),
-        (Known::Many(many), Some(qualifier)) => {
+        (KeyState::Absent | KeyState::One(""), qualifier) => absent(qualifier),
+        (KeyState::One(one), Some(_)) => value(one),
+        (KeyState::Many(many), Some(qualifier)) => {
             let mut values = many.iter().filter(|text| !text.is_empty()).peekable();
             if values.peek().is_none() {
                 return absent(Some(qualifier));
@@ -274,12 +274,12 @@ pub(super) fn condition(condition: &Condition, version: Version, context: &Conte
 /// `Null`: `true` asks for the key to be absent, `false` for it to be there with a value.
 ///
 /// Source: IAM User Guide, "Condition operator to check existence of condition keys".
-fn null(condition: &Condition, version: Version, context: &Context, known: &Known) -> Truth {
+fn null(condition: &Condition, version: Version, context: &RequestContext, known: &KeyState) -> Truth {
     let absent = match known {
-        Known::Varies => return Truth::Maybe,
-        Known::Absent => true,
-        Known::One(value) => value.is_empty(),
-        Known::Many(values) => values.iter().all(String::is_empty),
+        KeyState::Varies => return Truth::Maybe,
+        KeyState::Absent => true,
+        KeyState::One(value) => value.is_empty(),
+        KeyState::Many(values) => values.iter().all(String::is_empty),
     };
     Truth::any(condition.values().map(|value| match expand_text(value, version, context) {
         Ok(text) if text.eq_ignore_ascii_case("true") => Truth::of(absent),
@@ -291,14 +291,14 @@ fn null(condition: &Condition, version: Version, context: &Context, known: &Know
 
 /// Whether one value of the request fulfils the condition: matches one of the policy's values, or, for an inverted
 /// operator, none of them.
-fn holds(condition: &Condition, version: Version, context: &Context, actual: &str) -> Truth {
+fn holds(condition: &Condition, version: Version, context: &RequestContext, actual: &str) -> Truth {
     let test = condition.operator.test;
     let any = Truth::any(condition.values().map(|wanted| compare_one(test, wanted, version, context, actual)));
     if test.is_negated() { any.not() } else { any }
 }
 
 /// Whether one value of the request matches one value of the policy, for the operator without its negation.
-fn compare_one(test: Test, wanted: &str, version: Version, context: &Context, actual: &str) -> Truth {
+fn compare_one(test: Test, wanted: &str, version: Version, context: &RequestContext, actual: &str) -> Truth {
     let as_text = |same: fn(&str, &str) -> bool| match expand_text(wanted, version, context) {
         Ok(wanted) => Truth::of(same(&wanted, actual)),
         Err(unresolved) => unresolved.truth(),
@@ -541,11 +541,11 @@ pub(super) fn range_of(text: &str) -> Option<(IpAddr, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iam::request::Value;
+    use crate::iam::request::ContextValue;
 
     /// The outcome of one condition on the key `k:k`.
     fn check(operator: &str, wanted: &[&str], actual: Option<&str>) -> Truth {
-        let context = actual.map_or(Context::new(), |text| Context::new().with("K:K", text));
+        let context = actual.map_or(RequestContext::new(), |text| RequestContext::new().with("K:K", text));
         let operator: Operator = operator.parse().unwrap();
         condition(&Condition::new(operator, "k:k", wanted.iter().copied()), Version::V2012, &context)
     }
@@ -635,8 +635,8 @@ mod tests {
     #[test]
     fn several_values() {
         let many = |operator: &str, wanted: &[&str], actual: &[&str]| {
-            let mut context = Context::new();
-            context.set("k:k", Value::Many(actual.iter().map(|text| (*text).to_owned()).collect()));
+            let mut context = RequestContext::new();
+            context.set("k:k", ContextValue::Many(actual.iter().map(|text| (*text).to_owned()).collect()));
             let operator: Operator = operator.parse().unwrap();
             condition(&Condition::new(operator, "k:k", wanted.iter().copied()), Version::V2012, &context) == Truth::Yes
         };
@@ -651,7 +651,7 @@ mod tests {
 
     #[test]
     fn variables() {
-        let context = Context::new().with("aws:username", "a*b").with("aws:PrincipalTag/t", "x:y");
+        let context = RequestContext::new().with("aws:username", "a*b").with("aws:PrincipalTag/t", "x:y");
         let matches = |pattern: &str, version, text: &str| resource(pattern, version, &context, text) == Truth::Yes;
         let home = "arn:aws:s3:::home/${AWS:UserName}/*";
         assert!(matches(home, Version::V2012, "arn:aws:s3:::home/a*b/x"));

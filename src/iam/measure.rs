@@ -8,7 +8,7 @@ use super::policy::Policy;
 
 /// A place that takes a policy, with its own limit and way of counting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub enum PolicyPlace {
     /// A customer managed policy, also when it serves as permissions boundary.
     ManagedPolicy,
     /// All inline policies of a user together.
@@ -61,31 +61,31 @@ impl Size {
     }
 }
 
-impl Place {
+impl PolicyPlace {
     /// All places, with the names by which a person may call them.
-    const NAMES: &'static [(&'static str, Place)] = &[
-        ("managed", Place::ManagedPolicy),
-        ("managed-policy", Place::ManagedPolicy),
-        ("boundary", Place::ManagedPolicy),
-        ("inline-user", Place::UserInlineTotal),
-        ("user", Place::UserInlineTotal),
-        ("inline-group", Place::GroupInlineTotal),
-        ("group", Place::GroupInlineTotal),
-        ("inline-role", Place::RoleInlineTotal),
-        ("role", Place::RoleInlineTotal),
-        ("trust", Place::RoleTrust),
-        ("session", Place::SessionPolicy),
-        ("scp", Place::Scp),
-        ("rcp", Place::Rcp),
-        ("bucket", Place::BucketPolicy),
-        ("key", Place::KeyPolicy),
-        ("kms", Place::KeyPolicy),
-        ("endpoint", Place::EndpointPolicy),
-        ("queue", Place::QueuePolicy),
-        ("sqs", Place::QueuePolicy),
-        ("table", Place::TablePolicy),
-        ("dynamodb", Place::TablePolicy),
-        ("weka", Place::WekaPolicy),
+    const NAMES: &'static [(&'static str, PolicyPlace)] = &[
+        ("managed", PolicyPlace::ManagedPolicy),
+        ("managed-policy", PolicyPlace::ManagedPolicy),
+        ("boundary", PolicyPlace::ManagedPolicy),
+        ("inline-user", PolicyPlace::UserInlineTotal),
+        ("user", PolicyPlace::UserInlineTotal),
+        ("inline-group", PolicyPlace::GroupInlineTotal),
+        ("group", PolicyPlace::GroupInlineTotal),
+        ("inline-role", PolicyPlace::RoleInlineTotal),
+        ("role", PolicyPlace::RoleInlineTotal),
+        ("trust", PolicyPlace::RoleTrust),
+        ("session", PolicyPlace::SessionPolicy),
+        ("scp", PolicyPlace::Scp),
+        ("rcp", PolicyPlace::Rcp),
+        ("bucket", PolicyPlace::BucketPolicy),
+        ("key", PolicyPlace::KeyPolicy),
+        ("kms", PolicyPlace::KeyPolicy),
+        ("endpoint", PolicyPlace::EndpointPolicy),
+        ("queue", PolicyPlace::QueuePolicy),
+        ("sqs", PolicyPlace::QueuePolicy),
+        ("table", PolicyPlace::TablePolicy),
+        ("dynamodb", PolicyPlace::TablePolicy),
+        ("weka", PolicyPlace::WekaPolicy),
     ];
 
     /// The place of a name, such as `managed`, `role`, `trust`, `bucket` or `scp`.
@@ -98,13 +98,16 @@ impl Place {
     #[must_use]
     pub fn quota(self) -> usize {
         match self {
-            Place::UserInlineTotal | Place::RoleTrust | Place::SessionPolicy | Place::WekaPolicy => 2_048,
-            Place::GroupInlineTotal | Place::Scp | Place::Rcp => 5_120,
-            Place::ManagedPolicy => 6_144,
-            Place::QueuePolicy => 8_192,
-            Place::RoleInlineTotal => 10_240,
-            Place::BucketPolicy | Place::EndpointPolicy | Place::TablePolicy => 20_480,
-            Place::KeyPolicy => 32_768,
+            PolicyPlace::UserInlineTotal
+            | PolicyPlace::RoleTrust
+            | PolicyPlace::SessionPolicy
+            | PolicyPlace::WekaPolicy => 2_048,
+            PolicyPlace::GroupInlineTotal | PolicyPlace::Scp | PolicyPlace::Rcp => 5_120,
+            PolicyPlace::ManagedPolicy => 6_144,
+            PolicyPlace::QueuePolicy => 8_192,
+            PolicyPlace::RoleInlineTotal => 10_240,
+            PolicyPlace::BucketPolicy | PolicyPlace::EndpointPolicy | PolicyPlace::TablePolicy => 20_480,
+            PolicyPlace::KeyPolicy => 32_768,
         }
     }
 
@@ -112,30 +115,30 @@ impl Place {
     fn ignores_space(self) -> bool {
         matches!(
             self,
-            Place::ManagedPolicy
-                | Place::UserInlineTotal
-                | Place::GroupInlineTotal
-                | Place::RoleInlineTotal
-                | Place::RoleTrust
+            PolicyPlace::ManagedPolicy
+                | PolicyPlace::UserInlineTotal
+                | PolicyPlace::GroupInlineTotal
+                | PolicyPlace::RoleInlineTotal
+                | PolicyPlace::RoleTrust
         )
     }
 
     fn counts_bytes(self) -> bool {
         matches!(
             self,
-            Place::BucketPolicy
-                | Place::KeyPolicy
-                | Place::EndpointPolicy
-                | Place::QueuePolicy
-                | Place::TablePolicy
-                | Place::WekaPolicy
+            PolicyPlace::BucketPolicy
+                | PolicyPlace::KeyPolicy
+                | PolicyPlace::EndpointPolicy
+                | PolicyPlace::QueuePolicy
+                | PolicyPlace::TablePolicy
+                | PolicyPlace::WekaPolicy
         )
     }
 }
 
 /// Measures a document as it would be sent.
 #[must_use]
-pub fn measure_text(place: Place, text: &str) -> Size {
+pub fn measure_text(place: PolicyPlace, text: &str) -> Size {
     let used = if place.ignores_space() {
         without_space(text)
     } else if place.counts_bytes() {
@@ -148,7 +151,7 @@ pub fn measure_text(place: Place, text: &str) -> Size {
 
 /// Measures the canonical, compact document of a policy.
 #[must_use]
-pub fn measure(place: Place, policy: &Policy) -> Size {
+pub fn measure(place: PolicyPlace, policy: &Policy) -> Size {
     let text = policy.to_string();
     // Compact, so that there is no white space outside strings.
     let used = if place.counts_bytes() { text.len() } else { text.chars().count() };
@@ -183,9 +186,9 @@ mod tests {
         let text = "{ \"Sid\":\t\"a b\\\" c\" ,\n\"é\": 1 }";
         let compact = "{\"Sid\":\"a b\\\" c\",\"é\":1}";
         let used = |place, text| measure_text(place, text).used;
-        assert_eq!(used(Place::RoleTrust, text), compact.chars().count());
-        assert_eq!(used(Place::Scp, text), text.chars().count());
-        assert_eq!(used(Place::BucketPolicy, text), text.len());
+        assert_eq!(used(PolicyPlace::RoleTrust, text), compact.chars().count());
+        assert_eq!(used(PolicyPlace::Scp, text), text.chars().count());
+        assert_eq!(used(PolicyPlace::BucketPolicy, text), text.len());
     }
 
     #[test]
@@ -195,16 +198,16 @@ mod tests {
             "Statement": {"Sid": "A", "Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::b/a é \" 名 *"},
         }))
         .unwrap();
-        for (_, place) in Place::NAMES {
+        for (_, place) in PolicyPlace::NAMES {
             assert_eq!(measure(*place, &policy), measure_text(*place, &policy.to_string()), "{place:?}");
         }
     }
 
     #[test]
     fn headroom_ends_at_the_quota() {
-        let size = measure_text(Place::WekaPolicy, &"x".repeat(2_000));
+        let size = measure_text(PolicyPlace::WekaPolicy, &"x".repeat(2_000));
         assert_eq!((size.headroom(), size.is_over()), (48, false));
-        let size = measure_text(Place::WekaPolicy, &"x".repeat(2_049));
+        let size = measure_text(PolicyPlace::WekaPolicy, &"x".repeat(2_049));
         assert_eq!((size.headroom(), size.is_over()), (0, true));
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::condition::{Condition, Operator};
-use super::json::{self, Json, Member, Node};
+use super::json::{self, Json, JsonNode, Member};
 use super::name::{ActionPattern, ConditionKey};
 use super::policy::{Effect, Policy, Principal, Selector, Statement, Version, sorted};
 
@@ -36,30 +36,30 @@ impl fmt::Display for ParseError {
 
 /// A document as written: statements in the order of the text, repetitions kept.
 #[derive(Debug, Clone)]
-pub(super) struct Document {
+pub(super) struct ParsedDocument {
     /// `None` where the document names none.
     pub version: Option<Version>,
     pub id: Option<Box<str>>,
     pub statements: Vec<Statement>,
 }
 
-impl Document {
+impl ParsedDocument {
     pub fn into_policy(self) -> Policy {
         // An absent Version is 2008-10-17: IAM User Guide, "IAM JSON policy elements: Version".
         Policy::from_parts(self.version.unwrap_or(Version::V2008), self.id, self.statements)
     }
 }
 
-pub(super) fn policy_text(text: &str) -> Result<Document, Vec<ParseError>> {
+pub(super) fn policy_text(text: &str) -> Result<ParsedDocument, Vec<ParseError>> {
     let node = root(text).map_err(|error| vec![error])?;
     policy_node(&node, Some(text))
 }
 
-pub(super) fn policy_value(value: &serde_json::Value) -> Result<Document, Vec<ParseError>> {
+pub(super) fn policy_value(value: &serde_json::Value) -> Result<ParsedDocument, Vec<ParseError>> {
     policy_node(&json::from_value(value), None)
 }
 
-pub(super) fn root(text: &str) -> Result<Node<'_>, ParseError> {
+pub(super) fn root(text: &str) -> Result<JsonNode<'_>, ParseError> {
     json::read(text).map_err(|malformed| ParseError {
         message: format!("not JSON: {}", malformed.message),
         pointer: String::new(),
@@ -67,8 +67,8 @@ pub(super) fn root(text: &str) -> Result<Node<'_>, ParseError> {
     })
 }
 
-pub(super) fn policy_node(node: &Node<'_>, text: Option<&str>) -> Result<Document, Vec<ParseError>> {
-    let mut reader = Reader { problems: Problems { text, found: Vec::new() } };
+pub(super) fn policy_node(node: &JsonNode<'_>, text: Option<&str>) -> Result<ParsedDocument, Vec<ParseError>> {
+    let mut reader = PolicyReader { problems: Problems { text, found: Vec::new() } };
     let document = reader.document(node);
     match document {
         Some(document) if reader.problems.found.is_empty() => Ok(document),
@@ -129,7 +129,7 @@ pub(super) fn places(text: &str, wanted: &[(Option<usize>, &str)]) -> Vec<Option
     offsets.into_iter().map(|offset| offset.and_then(|_| places.next())).collect()
 }
 
-fn offset_of(root: &Node, statement: Option<usize>, element: &str) -> Option<usize> {
+fn offset_of(root: &JsonNode, statement: Option<usize>, element: &str) -> Option<usize> {
     let mut node = root;
     let mut offset = node.offset;
     let mut step = |name: &str| {
@@ -169,25 +169,25 @@ fn offset_of(root: &Node, statement: Option<usize>, element: &str) -> Option<usi
 #[derive(Clone, Copy)]
 pub(super) struct Path<'a> {
     parent: Option<&'a Path<'a>>,
-    step: Step<'a>,
+    step: PathStep<'a>,
 }
 
 #[derive(Clone, Copy)]
-enum Step<'a> {
+enum PathStep<'a> {
     Root,
     Name(&'a str),
     Index(usize),
 }
 
 impl<'a> Path<'a> {
-    pub const ROOT: Path<'static> = Path { parent: None, step: Step::Root };
+    pub const ROOT: Path<'static> = Path { parent: None, step: PathStep::Root };
 
     pub fn name(&'a self, name: &'a str) -> Path<'a> {
-        Path { parent: Some(self), step: Step::Name(name) }
+        Path { parent: Some(self), step: PathStep::Name(name) }
     }
 
     pub fn index(&'a self, index: usize) -> Path<'a> {
-        Path { parent: Some(self), step: Step::Index(index) }
+        Path { parent: Some(self), step: PathStep::Index(index) }
     }
 
     fn write(&self, out: &mut String) {
@@ -195,12 +195,12 @@ impl<'a> Path<'a> {
             parent.write(out);
         }
         match self.step {
-            Step::Root => {}
-            Step::Name(name) => {
+            PathStep::Root => {}
+            PathStep::Name(name) => {
                 out.push('/');
                 out.push_str(&name.replace('~', "~0").replace('/', "~1"));
             }
-            Step::Index(index) => {
+            PathStep::Index(index) => {
                 out.push('/');
                 out.push_str(&index.to_string());
             }
@@ -237,7 +237,7 @@ impl Problems<'_> {
     ///
     /// Sources: IAM User Guide, "IAM JSON policy elements: Sid" ("In IAM, the Sid value must be unique") and "IAM Access
     /// Analyzer policy check reference", "Unique Sids required" ("for this policy type").
-    pub fn sids(&mut self, path: &Path, statements: &[Node], with_principal: bool) {
+    pub fn sids(&mut self, path: &Path, statements: &[JsonNode], with_principal: bool) {
         let mut seen: BTreeSet<&str> = BTreeSet::new();
         for (index, node) in statements.iter().enumerate() {
             let Json::Object(members) = &node.value else {
@@ -245,7 +245,7 @@ impl Problems<'_> {
             };
             let has_principal = members.iter().any(|m| matches!(m.name.as_ref(), "Principal" | "NotPrincipal"));
             let sid = members.iter().find(|member| member.name == "Sid");
-            let Some(Node { value: Json::String(sid), offset }) = sid.map(|m| &m.node) else {
+            let Some(JsonNode { value: Json::String(sid), offset }) = sid.map(|m| &m.node) else {
                 continue;
             };
             if !sid.is_empty() && has_principal == with_principal && !seen.insert(sid) {
@@ -256,21 +256,21 @@ impl Problems<'_> {
     }
 }
 
-struct Reader<'t> {
+struct PolicyReader<'t> {
     problems: Problems<'t>,
 }
 
-impl Reader<'_> {
+impl PolicyReader<'_> {
     fn add(&mut self, path: &Path, offset: Option<usize>, message: impl Into<String>) {
         self.problems.add(path, offset, message);
     }
 
-    fn expected(&mut self, path: &Path, node: &Node, wanted: &str) {
+    fn expected(&mut self, path: &Path, node: &JsonNode, wanted: &str) {
         let message = format!("expected {wanted}, found {}", node.value.kind());
         self.add(path, node.offset, message);
     }
 
-    fn members<'n, 'a>(&mut self, path: &Path, node: &'n Node<'a>) -> Option<&'n [Member<'a>]> {
+    fn members<'n, 'a>(&mut self, path: &Path, node: &'n JsonNode<'a>) -> Option<&'n [Member<'a>]> {
         let Json::Object(members) = &node.value else {
             self.expected(path, node, "an object");
             return None;
@@ -293,7 +293,7 @@ impl Reader<'_> {
         Some(members)
     }
 
-    fn text<'n>(&mut self, path: &Path, node: &'n Node<'_>) -> Option<&'n str> {
+    fn text<'n>(&mut self, path: &Path, node: &'n JsonNode<'_>) -> Option<&'n str> {
         if let Json::String(text) = &node.value {
             Some(text)
         } else {
@@ -302,10 +302,10 @@ impl Reader<'_> {
         }
     }
 
-    fn document(&mut self, node: &Node) -> Option<Document> {
+    fn document(&mut self, node: &JsonNode) -> Option<ParsedDocument> {
         let path = Path::ROOT;
         let members = self.members(&path, node)?;
-        let mut document = Document { version: None, id: None, statements: Vec::new() };
+        let mut document = ParsedDocument { version: None, id: None, statements: Vec::new() };
         let mut has_statement = false;
         for member in members {
             let here = path.name(&member.name);
@@ -329,7 +329,7 @@ impl Reader<'_> {
         Some(document)
     }
 
-    fn version(&mut self, path: &Path, node: &Node) -> Option<Version> {
+    fn version(&mut self, path: &Path, node: &JsonNode) -> Option<Version> {
         match self.text(path, node)? {
             "2012-10-17" => Some(Version::V2012),
             "2008-10-17" => Some(Version::V2008),
@@ -341,7 +341,7 @@ impl Reader<'_> {
         }
     }
 
-    fn statements(&mut self, path: &Path, node: &Node, out: &mut Vec<Statement>) {
+    fn statements(&mut self, path: &Path, node: &JsonNode, out: &mut Vec<Statement>) {
         match &node.value {
             Json::Array(list) => {
                 if list.is_empty() {
@@ -360,7 +360,7 @@ impl Reader<'_> {
         }
     }
 
-    fn statement(&mut self, path: &Path, node: &Node) -> Option<Statement> {
+    fn statement(&mut self, path: &Path, node: &JsonNode) -> Option<Statement> {
         let members = self.members(path, node)?;
         let before = self.problems.found.len();
         let mut sid = None;
@@ -418,7 +418,7 @@ impl Reader<'_> {
         Some(statement)
     }
 
-    fn effect(&mut self, path: &Path, node: &Node) -> Option<Effect> {
+    fn effect(&mut self, path: &Path, node: &JsonNode) -> Option<Effect> {
         match self.text(path, node)? {
             "Allow" => Some(Effect::Allow),
             "Deny" => Some(Effect::Deny),
@@ -431,7 +431,7 @@ impl Reader<'_> {
     }
 
     /// Calls `each` for the one string or for every string of the list.
-    fn strings(&mut self, path: &Path, node: &Node, mut each: impl FnMut(&mut Self, &Path, &Node, &str)) {
+    fn strings(&mut self, path: &Path, node: &JsonNode, mut each: impl FnMut(&mut Self, &Path, &JsonNode, &str)) {
         match &node.value {
             Json::String(text) => each(self, path, node, text),
             Json::Array(list) => {
@@ -450,7 +450,7 @@ impl Reader<'_> {
         }
     }
 
-    fn actions(&mut self, path: &Path, node: &Node) -> Box<[ActionPattern]> {
+    fn actions(&mut self, path: &Path, node: &JsonNode) -> Box<[ActionPattern]> {
         let mut values = Vec::with_capacity(capacity(node));
         self.strings(path, node, |_, _, _, text| {
             values.push(ActionPattern::new(text));
@@ -461,7 +461,7 @@ impl Reader<'_> {
         sorted(values)
     }
 
-    fn resources(&mut self, path: &Path, node: &Node) -> Box<[Box<str>]> {
+    fn resources(&mut self, path: &Path, node: &JsonNode) -> Box<[Box<str>]> {
         let mut values = Vec::with_capacity(capacity(node));
         self.strings(path, node, |reader, here, node, text| {
             if text.is_empty() {
@@ -476,7 +476,7 @@ impl Reader<'_> {
     }
 
     /// Source: IAM User Guide, "AWS JSON policy elements: Principal".
-    fn principals(&mut self, path: &Path, node: &Node) -> Box<[Principal]> {
+    fn principals(&mut self, path: &Path, node: &JsonNode) -> Box<[Principal]> {
         if let Json::String(text) = &node.value {
             if text != "*" {
                 let message = format!(
@@ -517,7 +517,7 @@ impl Reader<'_> {
         sorted(values)
     }
 
-    fn conditions(&mut self, path: &Path, node: &Node) -> Vec<Condition> {
+    fn conditions(&mut self, path: &Path, node: &JsonNode) -> Vec<Condition> {
         let Some(operators) = self.members(path, node) else {
             return Vec::new();
         };
@@ -562,7 +562,7 @@ impl Reader<'_> {
     /// Numbers and booleans mean the same with and without quotes.
     ///
     /// Source: IAM User Guide, "Grammar of the IAM JSON policy language".
-    fn condition_values(&mut self, path: &Path, node: &Node) -> Box<[Box<str>]> {
+    fn condition_values(&mut self, path: &Path, node: &JsonNode) -> Box<[Box<str>]> {
         let mut values = Vec::with_capacity(capacity(node));
         if let Json::Array(list) = &node.value {
             for (index, node) in list.iter().enumerate() {
@@ -581,7 +581,7 @@ impl Reader<'_> {
     }
 }
 
-fn scalar<'n>(node: &'n Node<'_>) -> Option<Cow<'n, str>> {
+fn scalar<'n>(node: &'n JsonNode<'_>) -> Option<Cow<'n, str>> {
     match &node.value {
         Json::String(text) | Json::Number(text) => Some(Cow::Borrowed(text)),
         Json::Bool(flag) => Some(Cow::Borrowed(if *flag { "true" } else { "false" })),
@@ -589,11 +589,11 @@ fn scalar<'n>(node: &'n Node<'_>) -> Option<Cow<'n, str>> {
     }
 }
 
-fn capacity(node: &Node) -> usize {
+fn capacity(node: &JsonNode) -> usize {
     if let Json::Array(list) = &node.value { list.len() } else { 1 }
 }
 
-fn is_empty_list(node: &Node) -> bool {
+fn is_empty_list(node: &JsonNode) -> bool {
     matches!(&node.value, Json::Array(list) if list.is_empty())
 }
 

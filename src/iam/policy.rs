@@ -431,7 +431,7 @@ impl Policy {
     /// # Errors
     /// All problems of the document, each with the element and, in `text`, the line and column.
     pub fn parse(text: &str) -> Result<Self, Vec<ParseError>> {
-        parse::policy_text(text).map(parse::Document::into_policy)
+        parse::policy_text(text).map(parse::ParsedDocument::into_policy)
     }
 
     /// Reads a policy document that has been parsed as JSON before. Duplicate members cannot be seen any more.
@@ -439,7 +439,7 @@ impl Policy {
     /// # Errors
     /// As [`Policy::parse`], without line and column.
     pub fn from_value(value: &Value) -> Result<Self, Vec<ParseError>> {
-        parse::policy_value(value).map(parse::Document::into_policy)
+        parse::policy_value(value).map(parse::ParsedDocument::into_policy)
     }
 
     #[must_use]

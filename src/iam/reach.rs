@@ -9,9 +9,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::catalogue::{self, Action, Service};
+use super::catalogue::{self, ActionEntry, ServiceEntry};
 use super::condition::Condition;
-use super::evaluate::{Applied, Grant, Layer, PolicySet, Rules, Scene};
+use super::evaluate::{Applied, CallerMatch, Layer, PolicySet, Rules, Scene};
 use super::matching::{self, Truth, Unresolved};
 use super::pattern::{Pattern, Token};
 use super::policy::{Effect, Policy, Selector, Statement};
@@ -119,15 +119,15 @@ impl Area {
 
     /// The actions of AWS that are known and in it, with the prefix of their service, in order.
     #[must_use]
-    pub fn known_actions(&self) -> Vec<(&'static str, &'static Action)> {
+    pub fn known_actions(&self) -> Vec<(&'static str, &'static ActionEntry)> {
         let (of, but) = self.actions();
-        let mut known: Vec<(&'static str, &'static Action)> = Vec::new();
-        for prefix in Service::prefixes() {
+        let mut known: Vec<(&'static str, &'static ActionEntry)> = Vec::new();
+        for prefix in ServiceEntry::prefixes() {
             let all = Pattern::new(&format!("{prefix}:*"));
             if !of.iter().any(|pattern| pattern.overlaps(&all)) {
                 continue;
             }
-            let Some(service) = Service::of(prefix) else {
+            let Some(service) = ServiceEntry::of(prefix) else {
                 continue;
             };
             for action in service.actions() {
@@ -270,7 +270,7 @@ fn listed(patterns: &[Pattern], spell: impl Fn(String) -> String) -> String {
     texts.join(", ")
 }
 
-impl fmt::Display for Region {
+impl fmt::Display for AccessRegion {
     /// The area, and `except` with what does not belong to it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.area.fmt(f)?;
@@ -290,7 +290,7 @@ pub struct Reach {
 
 /// A part of a difference: an area less others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Region {
+pub struct AccessRegion {
     pub area: Area,
     /// What of the area does not belong to the region. Each overlaps the area.
     pub except: Vec<Area>,
@@ -313,22 +313,22 @@ impl Reach {
 
     /// All that is allowed: one region for each area, less what is denied of it. Regions may overlap.
     #[must_use]
-    pub fn regions(&self) -> Vec<Region> {
-        self.allow.iter().filter_map(|area| Region::new(area, self.deny.iter())).collect()
+    pub fn regions(&self) -> Vec<AccessRegion> {
+        self.allow.iter().filter_map(|area| AccessRegion::new(area, self.deny.iter())).collect()
     }
 
     /// What this allows and `other` does not: what `other` never allowed, and what it denied. Empty exactly when `other`
     /// allows all of it.
     #[must_use]
-    pub fn minus(&self, other: &Self) -> Vec<Region> {
+    pub fn minus(&self, other: &Self) -> Vec<AccessRegion> {
         let mut regions = Vec::new();
         for area in &self.allow {
-            regions.extend(Region::new(area, self.deny.iter().chain(&other.allow)));
+            regions.extend(AccessRegion::new(area, self.deny.iter().chain(&other.allow)));
             for denied in &other.deny {
                 if !area.is_apart_from(denied) {
                     let mut both = area.intersection(denied);
                     both.sources.clone_from(&area.sources);
-                    regions.extend(Region::new(&both, self.deny.iter()));
+                    regions.extend(AccessRegion::new(&both, self.deny.iter()));
                 }
             }
         }
@@ -342,7 +342,7 @@ impl Reach {
     }
 }
 
-impl Region {
+impl AccessRegion {
     /// The area less others; `None` if nothing is left.
     fn new<'a>(area: &Area, except: impl Iterator<Item = &'a Area>) -> Option<Self> {
         if area.is_contradictory() {
@@ -377,25 +377,25 @@ impl Region {
         let (Some(actions), Some(resources)) = (actions, resources) else {
             return false;
         };
-        let escapes = |action: &Class, resource: &Class| {
+        let escapes = |action: &TextClass, resource: &TextClass| {
             let both = action.iter().zip(resource).map(|(action, resource)| *action && *resource);
             let covering: Vec<&Area> =
                 self.except.iter().zip(both).filter(|(_, covers)| *covers).map(|(a, _)| a).collect();
-            Known::new(&self.area).can_escape(&covering)
+            Assumptions::new(&self.area).can_escape(&covering)
         };
         !actions.iter().any(|action| resources.iter().any(|resource| escapes(action, resource)))
     }
 }
 
 /// What is taken to be true and false while looking for circumstances that no exception covers.
-struct Known<'a> {
+struct Assumptions<'a> {
     holds: Vec<&'a Atom>,
     fails: Vec<&'a Atom>,
     /// How many more areas may be looked at.
     steps: usize,
 }
 
-impl<'a> Known<'a> {
+impl<'a> Assumptions<'a> {
     fn new(area: &'a Area) -> Self {
         Self { holds: area.when.iter().collect(), fails: area.unless.iter().collect(), steps: MOST_CLASSES }
     }
@@ -437,7 +437,7 @@ impl<'a> Known<'a> {
 }
 
 /// For one kind of text: which of the exceptions select it.
-type Class = Vec<bool>;
+type TextClass = Vec<bool>;
 
 /// Whether the text matches a pattern.
 type Matches<'a> = dyn Fn(&Pattern) -> bool + 'a;
@@ -446,7 +446,7 @@ type Matches<'a> = dyn Fn(&Pattern) -> bool + 'a;
 const MOST_CLASSES: usize = 20_000;
 
 /// All the kinds of text that `inside` selects and the exceptions tell apart. `None` when there are too many.
-fn classes(inside: &[Selector<Pattern>], except: &[&[Selector<Pattern>]]) -> Option<BTreeSet<Class>> {
+fn classes(inside: &[Selector<Pattern>], except: &[&[Selector<Pattern>]]) -> Option<BTreeSet<TextClass>> {
     let (of, but) = flatten(inside);
     let mut patterns: Vec<&Pattern> =
         but.iter().chain(except.iter().flat_map(|area| area.iter().flat_map(|s| &*s.values))).collect();
@@ -562,7 +562,7 @@ fn meet(a: &[Area], b: &[Area]) -> Vec<Area> {
 /// Everything that the caller of a request may do, in the circumstances of the request, to resources like the one of the
 /// request: of the same owner, under the same resource policy, and a key or role where that one is.
 ///
-/// Keys of the context decide conditions and fill in variables; where a key varies ([`Context::open`](super::Context::open))
+/// Keys of the context decide conditions and fill in variables; where a key varies ([`RequestContext::open`](super::Context::open))
 /// the condition stays in the answer as an [`Atom`].
 #[must_use]
 pub fn reach(request: &Request, policies: &PolicySet) -> Reach {
@@ -585,7 +585,7 @@ pub fn reach(request: &Request, policies: &PolicySet) -> Reach {
 #[derive(Default)]
 struct Lists {
     deny: Vec<Area>,
-    allow: Vec<(Layer, Grant, Area)>,
+    allow: Vec<(Layer, CallerMatch, Area)>,
 }
 
 impl Lists {
@@ -602,8 +602,8 @@ impl Lists {
         self.allow.iter().filter(|(of, ..)| *of == layer).map(|(.., area)| area.clone()).collect()
     }
 
-    fn granted(&self, wanted: Grant) -> Vec<Area> {
-        let fits = |layer: Layer, grant: Grant| layer == Layer::Resource && grant == wanted;
+    fn granted(&self, wanted: CallerMatch) -> Vec<Area> {
+        let fits = |layer: Layer, grant: CallerMatch| layer == Layer::Resource && grant == wanted;
         let granted = self.allow.iter().filter(|(layer, grant, _)| fits(*layer, *grant));
         granted.map(|(.., area)| area.clone()).collect()
     }
@@ -615,7 +615,7 @@ impl Lists {
             return Vec::new();
         }
         let (direct, behind, account) =
-            (self.granted(Grant::Direct), self.granted(Grant::Behind), self.granted(Grant::Account));
+            (self.granted(CallerMatch::Direct), self.granted(CallerMatch::Behind), self.granted(CallerMatch::Account));
         let everybody = || [direct.clone(), behind.clone(), account.clone()].concat();
         let all = vec![Area::everything()];
         let mut total = if let Some(own) = scene.caller.account() {
@@ -725,7 +725,7 @@ fn with_resources(request: &Request, policy: &Policy, statement: &Statement, lay
 mod tests {
     use super::*;
     use crate::iam::evaluate::Attached;
-    use crate::iam::request::Context;
+    use crate::iam::request::RequestContext;
     use serde_json::{Value, json};
 
     fn policy(statements: &Value) -> Policy {
@@ -736,12 +736,12 @@ mod tests {
     fn reach_of(statements: &Value) -> Reach {
         let policy = policy(statements);
         let mut request = Request::new("arn:aws:iam::111122223333:role/app", "s3:GetObject", "arn:aws:s3:::w/x");
-        request.context = Context::open();
+        request.context = RequestContext::open();
         let identity = vec![Attached { name: "app", policy: &policy }];
         reach(&request.with_own_keys(), &PolicySet { identity, ..PolicySet::default() })
     }
 
-    fn show(regions: &[Region]) -> Vec<String> {
+    fn show(regions: &[AccessRegion]) -> Vec<String> {
         regions.iter().map(ToString::to_string).collect()
     }
 

@@ -17,19 +17,19 @@ pub struct Request {
     /// that the caller's.
     pub resource_account: Option<String>,
     /// The condition keys of the request.
-    pub context: Context,
+    pub context: RequestContext,
 }
 
 /// The condition keys of a request. Names are compared without case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Context {
-    entries: Vec<(String, Value)>,
+pub struct RequestContext {
+    entries: Vec<(String, ContextValue)>,
     absent_may_vary: bool,
 }
 
 /// The value of one condition key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub enum ContextValue {
     One(String),
     /// A multivalued key.
     Many(Vec<String>),
@@ -38,14 +38,14 @@ pub enum Value {
 }
 
 /// What a request says about a key.
-pub(super) enum Known<'a> {
+pub(super) enum KeyState<'a> {
     Absent,
     Varies,
     One(&'a str),
     Many(&'a [String]),
 }
 
-impl Context {
+impl RequestContext {
     /// A context without keys, where every key that is not set is absent.
     #[must_use]
     pub fn new() -> Self {
@@ -60,7 +60,7 @@ impl Context {
     }
 
     /// Sets a key, replacing what it had.
-    pub fn set(&mut self, key: &str, value: Value) {
+    pub fn set(&mut self, key: &str, value: ContextValue) {
         match self.entries.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(key)) {
             Some((_, old)) => *old = value,
             None => self.entries.push((key.to_owned(), value)),
@@ -70,13 +70,13 @@ impl Context {
     /// Sets a key to one value.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
-        self.set(key, Value::One(value.into()));
+        self.set(key, ContextValue::One(value.into()));
         self
     }
 
     /// The value of a key that was set.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Value> {
+    pub fn get(&self, key: &str) -> Option<&ContextValue> {
         self.entries.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
     }
 
@@ -88,14 +88,14 @@ impl Context {
         keys
     }
 
-    pub(super) fn known(&self, key: &str) -> Known<'_> {
+    pub(super) fn known(&self, key: &str) -> KeyState<'_> {
         match self.get(key) {
-            Some(Value::One(value)) => Known::One(value),
-            Some(Value::Many(values)) if values.is_empty() => Known::Absent,
-            Some(Value::Many(values)) => Known::Many(values),
-            Some(Value::Varies) => Known::Varies,
-            None if self.absent_may_vary => Known::Varies,
-            None => Known::Absent,
+            Some(ContextValue::One(value)) => KeyState::One(value),
+            Some(ContextValue::Many(values)) if values.is_empty() => KeyState::Absent,
+            Some(ContextValue::Many(values)) => KeyState::Many(values),
+            Some(ContextValue::Varies) => KeyState::Varies,
+            None if self.absent_may_vary => KeyState::Varies,
+            None => KeyState::Absent,
         }
     }
 }
@@ -109,7 +109,7 @@ impl Request {
             action: action.to_owned(),
             resource: resource.to_owned(),
             resource_account: None,
-            context: Context::new(),
+            context: RequestContext::new(),
         }
     }
 
@@ -153,7 +153,7 @@ impl Request {
         }
         for (key, value) in own {
             if self.context.get(key).is_none() {
-                self.context.set(key, Value::One(value));
+                self.context.set(key, ContextValue::One(value));
             }
         }
         self

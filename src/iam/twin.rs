@@ -6,8 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::request::{Context, Request, Value as Known};
-use super::{Atom, Attached, Outcome, Policy, PolicySet, equivalent, evaluate, reach};
+use super::request::{ContextValue, Request, RequestContext};
+use super::{Atom, Attached, DecisionOutcome, Policy, PolicySet, equivalent, evaluate, reach};
 
 #[derive(Debug, Clone, Default)]
 struct World {
@@ -52,17 +52,17 @@ fn arn_glob(pattern: &str, text: &str) -> bool {
 }
 
 /// What the context says of a key; an empty list is an absent key.
-fn values(context: &Context, key: &str) -> Option<Vec<String>> {
+fn values(context: &RequestContext, key: &str) -> Option<Vec<String>> {
     match context.get(key)? {
-        Known::One(value) => Some(vec![value.clone()]),
-        Known::Many(many) if many.is_empty() => None,
-        Known::Many(many) => Some(many.clone()),
-        Known::Varies => unreachable!("the twin knows all keys"),
+        ContextValue::One(value) => Some(vec![value.clone()]),
+        ContextValue::Many(many) if many.is_empty() => None,
+        ContextValue::Many(many) => Some(many.clone()),
+        ContextValue::Varies => unreachable!("the twin knows all keys"),
     }
 }
 
 /// Variables replaced; `None` when one has no value. The values of the tests have no wildcards and no colons.
-fn substitute(text: &str, version: &Value, context: &Context) -> Option<String> {
+fn substitute(text: &str, version: &Value, context: &RequestContext) -> Option<String> {
     if version != "2012-10-17" {
         return Some(text.to_owned());
     }
@@ -102,7 +102,7 @@ fn test(operator: &str, wanted: &str, actual: &str) -> bool {
     }
 }
 
-fn condition(operator: &str, key: &str, wanted: &Value, version: &Value, context: &Context) -> bool {
+fn condition(operator: &str, key: &str, wanted: &Value, version: &Value, context: &RequestContext) -> bool {
     let actual = values(context, key);
     if operator == "Null" {
         return list(wanted).iter().any(|word| (word == "true") == actual.is_none());
@@ -206,7 +206,7 @@ fn list_of_statements(policy: &Value) -> Vec<&Value> {
 }
 
 /// The flow chart of "Determining whether a request is allowed or denied within an account", then "Cross-account".
-fn decide(request: &Request, world: &World) -> Outcome {
+fn decide(request: &Request, world: &World) -> DecisionOutcome {
     let resource: Vec<Value> = world.resource.iter().cloned().collect();
     let all = [
         effects(&world.identity, request, false),
@@ -218,16 +218,16 @@ fn decide(request: &Request, world: &World) -> Outcome {
         effects(&resource, request, true),
     ];
     if all.iter().flatten().any(|(effect, _)| effect == "Deny") {
-        return Outcome::ExplicitlyDenied;
+        return DecisionOutcome::ExplicitlyDenied;
     }
     let allows = |policies: &[Value]| !effects(policies, request, false).is_empty();
     for level in &world.scps {
         if !allows(level) {
-            return Outcome::ImplicitlyDenied;
+            return DecisionOutcome::ImplicitlyDenied;
         }
     }
     if !world.endpoint.is_empty() && effects(&world.endpoint, request, true).is_empty() {
-        return Outcome::ImplicitlyDenied;
+        return DecisionOutcome::ImplicitlyDenied;
     }
     let grant = effects(&resource, request, true).into_iter().map(|(_, grant)| grant).max().unwrap_or(0);
     let limits = (world.boundaries.is_empty() || allows(&world.boundaries))
@@ -242,7 +242,7 @@ fn decide(request: &Request, world: &World) -> Outcome {
     } else {
         grant > 0 && identity && limits
     };
-    if allowed { Outcome::Allowed } else { Outcome::ImplicitlyDenied }
+    if allowed { DecisionOutcome::Allowed } else { DecisionOutcome::ImplicitlyDenied }
 }
 
 fn attached(policies: &[Policy]) -> Vec<Attached<'_>> {
@@ -250,7 +250,7 @@ fn attached(policies: &[Policy]) -> Vec<Attached<'_>> {
 }
 
 /// The decision of the real code, and whether its area holds the request.
-fn real(request: &Request, world: &World) -> (Outcome, bool) {
+fn real(request: &Request, world: &World) -> (DecisionOutcome, bool) {
     let read =
         |values: &[Value]| -> Vec<Policy> { values.iter().map(|value| Policy::from_value(value).unwrap()).collect() };
     let levels = |levels: &[Vec<Value>]| levels.iter().map(|level| read(level)).collect::<Vec<_>>();
@@ -407,7 +407,7 @@ fn worlds() -> impl Strategy<Value = World> {
         })
 }
 
-fn contexts() -> impl Strategy<Value = Context> {
+fn contexts() -> impl Strategy<Value = RequestContext> {
     let maybe = |values: &'static [&'static str]| prop::option::of(one_of(values));
     (
         maybe(&["x", "y"]),
@@ -420,7 +420,7 @@ fn contexts() -> impl Strategy<Value = Context> {
         maybe(&["arn:aws:sns:eu-west-1:1:t", "text"]),
     )
         .prop_map(|(username, tag, keys, number, time, address, tls, arn)| {
-            let mut context = Context::new();
+            let mut context = RequestContext::new();
             let single = [
                 ("aws:username", username),
                 ("aws:PrincipalTag/t", tag),
@@ -432,11 +432,11 @@ fn contexts() -> impl Strategy<Value = Context> {
             ];
             for (key, value) in single {
                 if let Some(value) = value {
-                    context.set(key, Known::One(value));
+                    context.set(key, ContextValue::One(value));
                 }
             }
             if let Some(keys) = keys {
-                context.set("aws:TagKeys", Known::Many(keys));
+                context.set("aws:TagKeys", ContextValue::Many(keys));
             }
             context
         })
@@ -580,7 +580,7 @@ proptest! {
         prop_assume!(!request.resource.starts_with("arn:aws:kms:") || world.resource.is_some());
         let (outcome, reached) = real(&request, &world);
         prop_assert_eq!(outcome, decide(&request, &world));
-        prop_assert_eq!(reached, outcome == Outcome::Allowed);
+        prop_assert_eq!(reached, outcome == DecisionOutcome::Allowed);
     }
 
     #[test]
@@ -630,7 +630,7 @@ proptest! {
         request in requests(), before in policy(false), edit in edits(), limit in policy(false), seed in any::<u64>(),
     ) {
         let mut open = request.clone();
-        open.context = Context::open();
+        open.context = RequestContext::open();
         let [before, after, limit] =
             [&before, &edit.of(&before), &limit].map(|value| Policy::from_value(value).unwrap());
         let of = |policy| {
@@ -689,9 +689,9 @@ proptest! {
     fn certain_decisions_do_not_depend(request in requests(), world in worlds()) {
         prop_assume!(!request.resource.starts_with("arn:aws:kms:") || world.resource.is_some());
         let mut open = request.clone();
-        open.context = Context::open();
+        open.context = RequestContext::open();
         let (outcome, _) = real(&open, &world);
-        if outcome != Outcome::Conditional {
+        if outcome != DecisionOutcome::Conditional {
             prop_assert_eq!(outcome, real(&request, &world).0);
         }
     }

@@ -6,9 +6,9 @@
 
 use super::arn::PARTITIONS;
 use super::condition::{Operator, Test};
-use super::json::{Json, Member, Node};
+use super::json::{Json, JsonNode, Member};
 use super::matching;
-use super::parse::{self, Document, ParseError, Path, Problems};
+use super::parse::{self, ParseError, ParsedDocument, Path, Problems};
 use super::policy::Policy;
 
 /// What a policy is attached to: decides what it may contain and how it is read.
@@ -92,7 +92,7 @@ impl PolicyKind {
 /// # Errors
 /// All problems, in the order of the document where both the structure and the forms are wrong in different places.
 pub fn validate(kind: PolicyKind, text: &str) -> Result<Policy, Vec<ParseError>> {
-    document(kind, text).map(Document::into_policy)
+    document(kind, text).map(ParsedDocument::into_policy)
 }
 
 /// As [`validate`], for a document that has been read as JSON before.
@@ -100,16 +100,16 @@ pub fn validate(kind: PolicyKind, text: &str) -> Result<Policy, Vec<ParseError>>
 /// # Errors
 /// As [`validate`], without line and column.
 pub fn validate_value(kind: PolicyKind, value: &serde_json::Value) -> Result<Policy, Vec<ParseError>> {
-    node(kind, &super::json::from_value(value), None).map(Document::into_policy)
+    node(kind, &super::json::from_value(value), None).map(ParsedDocument::into_policy)
 }
 
 /// As [`validate`], with the statements in the order of the text.
-pub(super) fn document(kind: PolicyKind, text: &str) -> Result<Document, Vec<ParseError>> {
+pub(super) fn document(kind: PolicyKind, text: &str) -> Result<ParsedDocument, Vec<ParseError>> {
     let root = parse::root(text).map_err(|error| vec![error])?;
     node(kind, &root, Some(text))
 }
 
-fn node(kind: PolicyKind, root: &Node, text: Option<&str>) -> Result<Document, Vec<ParseError>> {
+fn node(kind: PolicyKind, root: &JsonNode, text: Option<&str>) -> Result<ParsedDocument, Vec<ParseError>> {
     let parsed = parse::policy_node(root, text);
     let mut checker = Checker { kind, problems: Problems { text, found: Vec::new() } };
     checker.document(root);
@@ -156,7 +156,7 @@ impl Checker<'_> {
         }
     }
 
-    fn document(&mut self, node: &Node) {
+    fn document(&mut self, node: &JsonNode) {
         let path = Path::ROOT;
         let Json::Object(members) = &node.value else {
             return;
@@ -193,7 +193,7 @@ impl Checker<'_> {
         }
     }
 
-    fn statement(&mut self, path: &Path, node: &Node) {
+    fn statement(&mut self, path: &Path, node: &JsonNode) {
         let Json::Object(members) = &node.value else {
             return;
         };
@@ -236,7 +236,7 @@ impl Checker<'_> {
         }
     }
 
-    fn sid(&mut self, path: &Path, node: &Node) {
+    fn sid(&mut self, path: &Path, node: &JsonNode) {
         let Json::String(sid) = &node.value else {
             return;
         };
@@ -246,8 +246,8 @@ impl Checker<'_> {
         }
     }
 
-    fn texts(&mut self, path: &Path, node: &Node, problem: fn(&str) -> Option<String>) {
-        let mut check = |path: &Path, node: &Node| {
+    fn texts(&mut self, path: &Path, node: &JsonNode, problem: fn(&str) -> Option<String>) {
+        let mut check = |path: &Path, node: &JsonNode| {
             if let Json::String(text) = &node.value
                 && let Some(message) = problem(text)
             {
@@ -264,7 +264,7 @@ impl Checker<'_> {
     }
 
     /// What only trust policies and RCPs ask of actions.
-    fn actions(&mut self, path: &Path, node: &Node, inverted: bool) {
+    fn actions(&mut self, path: &Path, node: &JsonNode, inverted: bool) {
         if self.kind == PolicyKind::Rcp && inverted {
             let message = "a resource control policy has no `NotAction`";
             self.add(path, node.offset, message);
@@ -290,7 +290,7 @@ impl Checker<'_> {
         }
     }
 
-    fn principal(&mut self, path: &Path, offset: Option<usize>, name: &str, node: &Node) {
+    fn principal(&mut self, path: &Path, offset: Option<usize>, name: &str, node: &JsonNode) {
         if self.kind.is_of_identity() {
             let message =
                 format!("`{name}` does not belong in this kind of policy: it applies to whom it is attached to");
@@ -306,7 +306,7 @@ impl Checker<'_> {
         }
     }
 
-    fn conditions(&mut self, path: &Path, node: &Node) {
+    fn conditions(&mut self, path: &Path, node: &JsonNode) {
         let Json::Object(operators) = &node.value else {
             return;
         };

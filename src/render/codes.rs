@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::diagnostic::{Area, Code};
+use crate::diagnostic::{Code, CodeGroup};
 
 const HEAD: &str = "\
 # Findings
@@ -32,16 +32,16 @@ Bailiwick does not own is at most a warning.
 pub fn codes_page() -> String {
     let mut page = HEAD.to_owned();
     page.push_str("\n## Contents\n\n");
-    for area in Area::ALL {
-        let _ = writeln!(page, "- [{}](#{})", area.title(), anchor(area.title()));
-        for code in codes(area) {
+    for group in CodeGroup::ALL {
+        let _ = writeln!(page, "- [{}](#{})", group.title(), anchor(group.title()));
+        for code in codes(group) {
             let _ = writeln!(page, "  - [`{code}`](#{code}): {}", code.title());
         }
     }
     page.push_str("- [Retired codes](#retired-codes)\n");
-    for area in Area::ALL {
-        let _ = writeln!(page, "\n## {}", area.title());
-        for code in codes(area) {
+    for group in CodeGroup::ALL {
+        let _ = writeln!(page, "\n## {}", group.title());
+        for code in codes(group) {
             let class = if code.is_finding() { "finding" } else { "must be fixed" };
             let _ = writeln!(
                 page,
@@ -61,8 +61,8 @@ pub fn codes_page() -> String {
     page
 }
 
-fn codes(area: Area) -> impl Iterator<Item = Code> {
-    Code::all().filter(move |code| code.area() == area)
+fn codes(group: CodeGroup) -> impl Iterator<Item = Code> {
+    Code::all().filter(move |code| code.group() == group)
 }
 
 /// The anchor that forges give a heading.

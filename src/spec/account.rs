@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Spec;
-use super::check::{Entry, SpecProblems};
+use super::check::{SectionEntry, SpecProblems};
 use crate::address::{AccountId, Region};
 use crate::diagnostic::Code;
 
@@ -131,7 +131,7 @@ impl AccountSpec {
     }
 }
 
-impl Entry for AccountSpec {
+impl SectionEntry for AccountSpec {
     const SECTION: &'static str = "accounts";
     const NOUN: &'static str = "account";
     const IDENTIFIED_AT: &'static [&'static str] = &["id"];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Entry, SpecProblems};
+use super::check::{SectionEntry, SpecProblems};
 use super::{OnDestroy, Spec, is_true, yes};
 use crate::address::Region;
 use crate::diagnostic::Code;
@@ -191,7 +191,7 @@ impl BucketSpec {
     }
 }
 
-impl Entry for BucketSpec {
+impl SectionEntry for BucketSpec {
     const SECTION: &'static str = "buckets";
     const NOUN: &'static str = "bucket";
     const IDENTIFIED_AT: &'static [&'static str] = &["name"];

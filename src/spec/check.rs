@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{AcceptSpec, Spec, TrustSpec, shape};
-use crate::diagnostic::{Code, Diagnostic, Named, did_you_mean};
+use crate::diagnostic::{Code, Diagnostic, NamedCode, did_you_mean};
 
 /// An entry of a section whose entries have keys.
-pub(super) trait Entry {
+pub(super) trait SectionEntry {
     /// The section.
     const SECTION: &'static str;
     /// What one entry is called in a sentence.
@@ -84,7 +84,7 @@ impl SpecProblems<'_> {
     }
 
     /// Reports a name that is not the key of an entry.
-    pub(super) fn reference<E: Entry>(&mut self, path: &[&str], name: &str, entries: &BTreeMap<String, E>) {
+    pub(super) fn reference<E: SectionEntry>(&mut self, path: &[&str], name: &str, entries: &BTreeMap<String, E>) {
         if entries.contains_key(name) || name == shape::MENDED {
             return;
         }
@@ -133,7 +133,7 @@ impl SpecProblems<'_> {
 }
 
 /// Checks the keys of a section, each entry, and that no two entries describe one object.
-fn section<E: Entry>(entries: &BTreeMap<String, E>, problems: &mut SpecProblems<'_>) {
+fn section<E: SectionEntry>(entries: &BTreeMap<String, E>, problems: &mut SpecProblems<'_>) {
     let (section, spec) = (E::SECTION, problems.spec);
     let mut described: BTreeMap<E::Identity, &str> = BTreeMap::new();
     for (key, entry) in entries {
@@ -200,17 +200,17 @@ fn check_accept(accept: &AcceptSpec, index: usize, problems: &mut SpecProblems<'
 
 fn check_accepted_code(code: &str, path: &[&str], problems: &mut SpecProblems<'_>) {
     match Code::named(code) {
-        Named::Finding(_) => {}
-        Named::Retired(new) => {
+        NamedCode::Finding(_) => {}
+        NamedCode::Retired(new) => {
             problems.error(Code::RetiredCode, path, format!("the code `{code}` is retired"), &format!("write `{new}`"));
         }
-        Named::Problem(_) => problems.error(
+        NamedCode::Problem(_) => problems.error(
             Code::UnacceptableCode,
             path,
             format!("`{code}` is an error of the spec and cannot be accepted"),
             "remove this entry, and fix the error",
         ),
-        Named::Unknown(near) => {
+        NamedCode::Unknown(near) => {
             let help = near.map_or_else(
                 || "docs/findings.md lists the codes of all findings".to_owned(),
                 |near| format!("did you mean `{near}`?"),

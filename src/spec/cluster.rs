@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Entry, SpecProblems, is_key};
+use super::check::{SectionEntry, SpecProblems, is_key};
 use super::{ClusterAccessSpec, Spec};
 use crate::address::Region;
 use crate::diagnostic::Code;
@@ -77,7 +77,7 @@ impl ClusterSpec {
     }
 }
 
-impl Entry for ClusterSpec {
+impl SectionEntry for ClusterSpec {
     const SECTION: &'static str = "clusters";
     const NOUN: &'static str = "cluster";
     const IDENTIFIED_AT: &'static [&'static str] = &[];

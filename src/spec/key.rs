@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Entry, SpecProblems};
+use super::check::{SectionEntry, SpecProblems};
 use super::{OnDestroy, Spec};
 use crate::address::Region;
 use crate::diagnostic::Code;
@@ -80,7 +80,7 @@ impl KeySpec {
     }
 }
 
-impl Entry for KeySpec {
+impl SectionEntry for KeySpec {
     const SECTION: &'static str = "keys";
     const NOUN: &'static str = "key";
     const IDENTIFIED_AT: &'static [&'static str] = &[];

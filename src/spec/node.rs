@@ -36,7 +36,7 @@ pub struct Node {
 
 /// A key of a map and where it was written.
 #[derive(Clone, Debug)]
-pub struct Key {
+pub struct MapKey {
     /// The key.
     pub text: String,
     /// Its place.
@@ -64,7 +64,7 @@ pub enum Value {
     /// A list.
     List(Vec<Node>),
     /// A map in the order of the file, duplicate keys included.
-    Map(Vec<(Key, Node)>),
+    Map(Vec<(MapKey, Node)>),
 }
 
 impl Value {
@@ -86,7 +86,7 @@ impl Value {
 impl Node {
     /// The child of a map by key.
     #[cfg(test)]
-    fn get(&self, key: &str) -> Option<(&Key, &Node)> {
+    fn get(&self, key: &str) -> Option<(&MapKey, &Node)> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|(k, _)| k.text == key).map(|(k, v)| (k, v)),
             _ => None,
@@ -217,7 +217,7 @@ pub fn empty(file: &Arc<str>) -> Node {
 pub fn merge(base: Node, over: Node) -> Node {
     match (base.value, over.value) {
         (Value::Map(entries), Value::Map(overlay)) => {
-            let mut entries: Vec<Option<(Key, Node)>> = entries.into_iter().map(Some).collect();
+            let mut entries: Vec<Option<(MapKey, Node)>> = entries.into_iter().map(Some).collect();
             let known = entries.iter().flatten().enumerate().map(|(n, (key, _))| (key.text.clone(), n));
             let mut known: HashMap<String, usize> = known.collect();
             for (key, node) in overlay {
@@ -339,7 +339,7 @@ impl Raw {
                     .into_iter()
                     .map(|(key, node)| {
                         let key_at = source(file, text, &key.referenced).unwrap_or_else(unknown);
-                        (Key { text: key.value, source: key_at }, node.place(file, text))
+                        (MapKey { text: key.value, source: key_at }, node.place(file, text))
                     })
                     .collect(),
             ),

@@ -8,37 +8,37 @@ use crate::diagnostic::SourceRef;
 
 /// The places of a spec's entries. Cheap to clone; one that is made by default knows none.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places(Option<Arc<Place>>);
+pub(super) struct Places(Option<Arc<SourceNode>>);
 
 #[derive(Debug)]
-struct Place {
+struct SourceNode {
     source: SourceRef,
-    inner: Inner,
+    inner: SourceChildren,
 }
 
 #[derive(Debug)]
-enum Inner {
+enum SourceChildren {
     Scalar,
-    List(Vec<Place>),
+    List(Vec<SourceNode>),
     /// By key, each with the place of the key.
-    Map(HashMap<String, (SourceRef, Place)>),
+    Map(HashMap<String, (SourceRef, SourceNode)>),
 }
 
 impl Places {
     /// The places of a tree, which is no longer needed.
     pub(super) fn of(tree: Node) -> Self {
-        Self(Some(Arc::new(Place::of(tree))))
+        Self(Some(Arc::new(SourceNode::of(tree))))
     }
 
     /// Where an entry was written: the key of the deepest part of the path that is in a file, or with `value` what
     /// stands beside that key, if that is neither a map nor a list.
     pub(super) fn find(&self, path: &[&str], value: bool) -> Option<SourceRef> {
-        let mut place: &Place = self.0.as_deref()?;
+        let mut place: &SourceNode = self.0.as_deref()?;
         let mut found = &place.source;
         for step in path {
             let Some((key, child)) = place.child(step) else { break };
             found = match key {
-                Some(key) if !(value && matches!(child.inner, Inner::Scalar)) => key,
+                Some(key) if !(value && matches!(child.inner, SourceChildren::Scalar)) => key,
                 _ => &child.source,
             };
             place = child;
@@ -48,13 +48,13 @@ impl Places {
 
     /// The keys of the map at a path; nothing if there is no map.
     pub(super) fn keys(&self, path: &[&str]) -> Option<Vec<&str>> {
-        let mut place: &Place = self.0.as_deref()?;
+        let mut place: &SourceNode = self.0.as_deref()?;
         for step in path {
             place = place.child(step)?.1;
         }
         match &place.inner {
-            Inner::Map(entries) => Some(entries.keys().map(String::as_str).collect()),
-            Inner::List(_) | Inner::Scalar => None,
+            SourceChildren::Map(entries) => Some(entries.keys().map(String::as_str).collect()),
+            SourceChildren::List(_) | SourceChildren::Scalar => None,
         }
     }
 
@@ -80,14 +80,14 @@ impl Places {
     }
 }
 
-impl Place {
+impl SourceNode {
     fn of(node: Node) -> Self {
         let inner = match node.value {
-            Value::Map(entries) => {
-                Inner::Map(entries.into_iter().map(|(key, child)| (key.text, (key.source, Self::of(child)))).collect())
-            }
-            Value::List(nodes) => Inner::List(nodes.into_iter().map(Self::of).collect()),
-            _ => Inner::Scalar,
+            Value::Map(entries) => SourceChildren::Map(
+                entries.into_iter().map(|(key, child)| (key.text, (key.source, Self::of(child)))).collect(),
+            ),
+            Value::List(nodes) => SourceChildren::List(nodes.into_iter().map(Self::of).collect()),
+            _ => SourceChildren::Scalar,
         };
         Self { source: node.source, inner }
     }
@@ -95,9 +95,9 @@ impl Place {
     /// The child of a map by key, or of a list by number, and the place of the key.
     fn child(&self, step: &str) -> Option<(Option<&SourceRef>, &Self)> {
         match &self.inner {
-            Inner::Map(entries) => entries.get(step).map(|(key, child)| (Some(key), child)),
-            Inner::List(places) => places.get(step.parse::<usize>().ok()?).map(|child| (None, child)),
-            Inner::Scalar => None,
+            SourceChildren::Map(entries) => entries.get(step).map(|(key, child)| (Some(key), child)),
+            SourceChildren::List(places) => places.get(step.parse::<usize>().ok()?).map(|child| (None, child)),
+            SourceChildren::Scalar => None,
         }
     }
 
@@ -105,9 +105,11 @@ impl Place {
     fn holds(&self, source: &SourceRef) -> bool {
         self.source == *source
             || match &self.inner {
-                Inner::Map(entries) => entries.values().any(|(key, child)| key == source || child.holds(source)),
-                Inner::List(places) => places.iter().any(|child| child.holds(source)),
-                Inner::Scalar => false,
+                SourceChildren::Map(entries) => {
+                    entries.values().any(|(key, child)| key == source || child.holds(source))
+                }
+                SourceChildren::List(places) => places.iter().any(|child| child.holds(source)),
+                SourceChildren::Scalar => false,
             }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Entry, SpecProblems};
+use super::check::{SectionEntry, SpecProblems};
 use super::{Spec, is_true, yes};
 use crate::address::AccountId;
 use crate::diagnostic::{Code, SourceRef};
@@ -163,7 +163,7 @@ impl RoleSpec {
     }
 }
 
-impl Entry for RoleSpec {
+impl SectionEntry for RoleSpec {
     const SECTION: &'static str = "roles";
     const NOUN: &'static str = "role";
     const IDENTIFIED_AT: &'static [&'static str] = &["name"];
@@ -258,7 +258,7 @@ impl PolicySpec {
     }
 }
 
-impl Entry for PolicySpec {
+impl SectionEntry for PolicySpec {
     const SECTION: &'static str = "policies";
     const NOUN: &'static str = "policy";
     const IDENTIFIED_AT: &'static [&'static str] = &["name"];

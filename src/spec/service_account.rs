@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Spec;
-use super::check::{Entry, SpecProblems};
+use super::check::{SectionEntry, SpecProblems};
 use super::cluster::Identity;
 use crate::diagnostic::Code;
 
@@ -132,7 +132,7 @@ impl ServiceAccountSpec {
     }
 }
 
-impl Entry for ServiceAccountSpec {
+impl SectionEntry for ServiceAccountSpec {
     const SECTION: &'static str = "service_accounts";
     const NOUN: &'static str = "service account";
     const IDENTIFIED_AT: &'static [&'static str] = &[];

@@ -5,7 +5,7 @@
 
 use serde_json::Value as Json;
 
-use super::node::{Key, Node, Value};
+use super::node::{MapKey, Node, Value};
 use crate::diagnostic::{Code, Diagnostic, SourceRef, did_you_mean};
 
 /// Stands where the spec says nothing usable, so that the rest can still be checked. Whatever speaks of it is a
@@ -196,7 +196,7 @@ impl<'a> Walk<'a> {
                     .help(format!("add `{name}: ...`")),
             );
             let value = self.stand_in(properties.and_then(|p| p.get(name)));
-            let key = Key { text: name.to_owned(), source: source.clone() };
+            let key = MapKey { text: name.to_owned(), source: source.clone() };
             entries.push((key, Node { value, source: source.clone() }));
         }
     }
@@ -216,7 +216,7 @@ impl<'a> Walk<'a> {
                 let properties = schema.get("properties").and_then(Json::as_object);
                 let entries = required(schema).into_iter().map(|name| {
                     let value = self.stand_in(properties.and_then(|p| p.get(name)));
-                    (Key { text: name.to_owned(), source: source.clone() }, Node { value, source: source.clone() })
+                    (MapKey { text: name.to_owned(), source: source.clone() }, Node { value, source: source.clone() })
                 });
                 Value::Map(entries.collect())
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use bailiwick::backend::{Condition, Objects, S3Objects};
+use bailiwick::backend::{Objects, Precondition, S3Objects};
 
 use crate::emulators::{self, Aws, Gate, Ran, Verdict, World};
 use crate::promises::{every_backend, in_store};
@@ -60,7 +60,7 @@ async fn a_bucket() {
 async fn of_many_conditional_writes_one_wins() {
     let (client, name, _emulator) = bucket("race").await;
     let objects = Arc::new(S3Objects::new(&client, &name, "", None));
-    let mut condition = Condition::Absent;
+    let mut condition = Precondition::Absent;
     for round in 0..5 {
         let key = "p/contested";
         let writers: Vec<_> = (0..8)
@@ -77,7 +77,7 @@ async fn of_many_conditional_writes_one_wins() {
         assert_eq!(winners.len(), 1, "round {round}");
         let found = objects.get(key).await.unwrap().unwrap();
         assert_eq!(found.tag, winners[0]);
-        condition = Condition::Tag(found.tag);
+        condition = Precondition::Tag(found.tag);
     }
 }
 
@@ -87,7 +87,7 @@ async fn more_objects_than_a_page_holds_are_all_listed() {
     let objects = Arc::new(S3Objects::new(&client, &name, "deep/er/", None));
     let writes = (0..1010).map(|n| {
         let objects = objects.clone();
-        async move { objects.put(&format!("p/{n:04}"), Vec::new(), Condition::Always).await.unwrap() }
+        async move { objects.put(&format!("p/{n:04}"), Vec::new(), Precondition::Always).await.unwrap() }
     });
     futures_util::future::join_all(writes).await;
     let keys = objects.list("p/").await.unwrap();
@@ -116,7 +116,7 @@ async fn pages_of_every_size_hold_the_same_objects_and_lose_none_when_others_go(
         });
         let objects = Arc::new(S3Objects::new(&client_at(format!("http://{}", gate.address())), &name, "team", None));
         for n in 0..5 {
-            objects.put(&format!("p/{n}"), Vec::new(), Condition::Always).await.unwrap();
+            objects.put(&format!("p/{n}"), Vec::new(), Precondition::Always).await.unwrap();
         }
         aws.pages_of(most);
         assert_eq!(objects.list("p/").await.unwrap(), ["p/0", "p/1", "p/2", "p/3", "p/4", "p/9"]);

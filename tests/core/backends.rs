@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bailiwick::backend::{
-    Backend, BackendError, Boxed, Condition, MemoryObjects, Object, ObjectBackend, Objects, Version,
+    Backend, BackendError, BackendFuture, MemoryObjects, Object, ObjectBackend, Objects, Precondition, StoredVersion,
 };
 use bailiwick::state::State;
 
@@ -121,7 +121,7 @@ async fn a_state_is_sealed_against_whoever_held_the_lock_before() {
     let store = Store::new();
     let first = store.backend();
     let lock = first.lock(info("alice")).await.unwrap();
-    let written = first.save(&state(1, &["x"]), &Version::None).await.unwrap();
+    let written = first.save(&state(1, &["x"]), &StoredVersion::None).await.unwrap();
     drop(lock);
     let second = store.backend();
     let _taken = second.lock(info("bob")).await.unwrap();
@@ -164,7 +164,7 @@ async fn fencing_numbers_go_on_when_the_lock_was_removed() {
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_cannot_be_read_is_not_taken_and_can_be_broken() {
     let store = Store::new();
-    store.objects.put("p/lock.json", b"{".to_vec(), Condition::Always).await.unwrap();
+    store.objects.put("p/lock.json", b"{".to_vec(), Precondition::Always).await.unwrap();
     let ours = store.backend();
     let refused = ours.lock(info("alice")).await.err().unwrap().to_string();
     assert!(refused.contains("`bailiwick state unlock` removes it"), "{refused}");
@@ -193,7 +193,7 @@ async fn ten_earlier_states_are_kept_and_named_when_the_state_is_damaged() {
     let store = Store::new();
     let ours = store.backend();
     let lock = ours.lock(info("alice")).await.unwrap();
-    let mut version = Version::None;
+    let mut version = StoredVersion::None;
     for serial in 1..=14 {
         version = ours.save(&state(serial, &[&format!("s{serial}")]), &version).await.unwrap();
     }
@@ -204,7 +204,7 @@ async fn ten_earlier_states_are_kept_and_named_when_the_state_is_damaged() {
     let last = State::parse(std::str::from_utf8(&last.bytes).unwrap(), "p").unwrap();
     assert_eq!(without_fence(last), state(13, &["s13"]));
 
-    store.objects.put("p/state.json", b"{\"format\": 1".to_vec(), Condition::Always).await.unwrap();
+    store.objects.put("p/state.json", b"{\"format\": 1".to_vec(), Precondition::Always).await.unwrap();
     let refused = store.backend().load().await.err().unwrap().to_string();
     let named = format!("10 earlier states are kept, the last of them in memory:{}", earlier.last().unwrap());
     assert!(refused.contains("the state is damaged") && refused.contains(&named), "{refused}");
@@ -230,7 +230,7 @@ impl Objects for Cut {
         self.store.place(key)
     }
 
-    fn get<'a>(&'a self, key: &'a str) -> Boxed<'a, Option<Object>> {
+    fn get<'a>(&'a self, key: &'a str) -> BackendFuture<'a, Option<Object>> {
         Box::pin(async move {
             Self::line(&self.requests)?;
             self.store.get(key).await
@@ -238,7 +238,7 @@ impl Objects for Cut {
     }
 
     /// Tries twice, as clients do: the second try finds what the first one wrote.
-    fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Condition) -> Boxed<'a, Option<String>> {
+    fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Precondition) -> BackendFuture<'a, Option<String>> {
         Box::pin(async move {
             Self::line(&self.requests)?;
             let answer = self.store.put(key, bytes.clone(), condition.clone()).await;
@@ -246,15 +246,15 @@ impl Objects for Cut {
         })
     }
 
-    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> Boxed<'a, ()> {
+    fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> BackendFuture<'a, ()> {
         self.store.copy(from, to)
     }
 
-    fn list<'a>(&'a self, prefix: &'a str) -> Boxed<'a, Vec<String>> {
+    fn list<'a>(&'a self, prefix: &'a str) -> BackendFuture<'a, Vec<String>> {
         self.store.list(prefix)
     }
 
-    fn delete<'a>(&'a self, key: &'a str) -> Boxed<'a, ()> {
+    fn delete<'a>(&'a self, key: &'a str) -> BackendFuture<'a, ()> {
         self.store.delete(key)
     }
 }

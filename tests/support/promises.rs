@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bailiwick::address::{AccountId, Address, Region, Scope};
 use bailiwick::backend::{
-    Backend, BackendError, FileBackend, LockInfo, LockNews, ObjectBackend, Objects, Settings, Version,
+    Backend, BackendError, FileBackend, LockInfo, LockNews, ObjectBackend, Objects, Settings, StoredVersion,
 };
 use bailiwick::document::Document;
 use bailiwick::state::{ActionKind, Entry, Happening, Lineage, Owned, State};
@@ -86,8 +86,8 @@ pub fn in_store(objects: Arc<dyn Objects>, lease: Duration) -> Make {
 pub async fn a_state_is_saved_over_the_version_that_was_read_only(make: &Make) {
     let (first, second) = (make(), make());
     let lock = first.lock(info("alice")).await.unwrap();
-    let written = first.save(&state(1, &["x"]), &Version::None).await.unwrap();
-    assert!(matches!(first.save(&state(1, &["y"]), &Version::None).await, Err(BackendError::Moved { .. })));
+    let written = first.save(&state(1, &["x"]), &StoredVersion::None).await.unwrap();
+    assert!(matches!(first.save(&state(1, &["y"]), &StoredVersion::None).await, Err(BackendError::Moved { .. })));
     let read = second.load().await.unwrap();
     assert_eq!((read.state.map(without_fence), &read.version), (Some(state(1, &["x"])), &written));
     first.save(&state(2, &["x", "y"]), &written).await.unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bailiwick::access::{self, World};
 use bailiwick::address::Address;
-use bailiwick::backend::{Backend, BackendError, LockGuard, LockInfo, Stored, Version};
+use bailiwick::backend::{Backend, BackendError, LockGuard, LockInfo, Stored, StoredVersion};
 use bailiwick::check;
 use bailiwick::diagnostic::Diagnostic;
 use bailiwick::diff::{self, Drift};
@@ -191,7 +191,8 @@ impl Backend for MemoryBackend {
             let kept = self.kept();
             let state = kept.state.as_ref().map(|text| State::parse(text, &self.project)).transpose();
             let state = state.map_err(|why| BackendError::State { path: self.place(), why })?;
-            let version = kept.state.as_ref().map_or(Version::None, |t| Version::Digest(Digest::of(t.as_bytes())));
+            let version =
+                kept.state.as_ref().map_or(StoredVersion::None, |t| StoredVersion::Digest(Digest::of(t.as_bytes())));
             let journal =
                 Journal::parse(&kept.journal).map_err(|why| BackendError::Journal { path: self.place(), why })?;
             Ok(Stored { state, version, journal })
@@ -232,14 +233,14 @@ impl Backend for MemoryBackend {
         })
     }
 
-    fn save<'a>(&'a self, state: &'a State, over: &'a Version) -> Boxed<'a, Version> {
+    fn save<'a>(&'a self, state: &'a State, over: &'a StoredVersion) -> Boxed<'a, StoredVersion> {
         Box::pin(async move {
             let found = self.load().await?.version;
             if found != *over {
                 return Err(BackendError::Moved { path: self.place() });
             }
             let text = state.to_text()?;
-            let version = Version::Digest(Digest::of(text.as_bytes()));
+            let version = StoredVersion::Digest(Digest::of(text.as_bytes()));
             let death = self.befalls()?;
             {
                 let mut kept = self.kept();
@@ -293,7 +294,7 @@ pub struct Planned {
     pub drift: Vec<Drift>,
     pub unknown: Vec<Address>,
     pub state: State,
-    pub version: Version,
+    pub version: StoredVersion,
     pub facts: Facts,
     pub prepared: Prepared,
 }
@@ -389,7 +390,7 @@ impl Project {
     }
 
     /// The state with what the journal of a cut-off run tells, as every command reads it.
-    pub async fn state(&self) -> (State, Version, Vec<Address>) {
+    pub async fn state(&self) -> (State, StoredVersion, Vec<Address>) {
         let stored = self.backend.load().await.unwrap();
         let base = stored.state.unwrap_or_else(|| State::new(&self.backend.project, Lineage("lineage".into())));
         let entries: Vec<Entry> = stored

@@ -1,19 +1,19 @@
 //! The types of policy that the command line knows by name.
 
-use crate::iam::{Place, Policy, PolicyKind, Principal, Selector};
+use crate::iam::{Policy, PolicyKind, PolicyPlace, Principal, Selector};
 
 /// A type of policy: what it may say, and where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct PolicyType {
     /// What decides about its contents.
     pub kind: PolicyKind,
     /// The place whose quota counts, if it is not the usual one.
-    pub place: Option<Place>,
+    pub place: Option<PolicyPlace>,
 }
 
-const NAMES: [(&str, PolicyKind, Option<Place>); 14] = [
+const NAMES: [(&str, PolicyKind, Option<PolicyPlace>); 14] = [
     ("identity", PolicyKind::Identity, None),
-    ("managed", PolicyKind::Identity, Some(Place::ManagedPolicy)),
+    ("managed", PolicyKind::Identity, Some(PolicyPlace::ManagedPolicy)),
     ("resource", PolicyKind::Resource, None),
     ("trust", PolicyKind::Trust, None),
     ("scp", PolicyKind::Scp, None),
@@ -23,12 +23,12 @@ const NAMES: [(&str, PolicyKind, Option<Place>); 14] = [
     ("bucket", PolicyKind::Bucket, None),
     ("key", PolicyKind::Key, None),
     ("endpoint", PolicyKind::Endpoint, None),
-    ("queue", PolicyKind::Resource, Some(Place::QueuePolicy)),
-    ("table", PolicyKind::Resource, Some(Place::TablePolicy)),
-    ("weka", PolicyKind::Resource, Some(Place::WekaPolicy)),
+    ("queue", PolicyKind::Resource, Some(PolicyPlace::QueuePolicy)),
+    ("table", PolicyKind::Resource, Some(PolicyPlace::TablePolicy)),
+    ("weka", PolicyKind::Resource, Some(PolicyPlace::WekaPolicy)),
 ];
 
-impl Kind {
+impl PolicyType {
     /// A kind at its usual place.
     #[must_use]
     pub fn of(kind: PolicyKind) -> Self {
@@ -60,29 +60,32 @@ impl Kind {
 
     /// The places where a policy of this type may go, each with a name.
     #[must_use]
-    pub fn places(self) -> Vec<(Place, &'static str)> {
+    pub fn places(self) -> Vec<(PolicyPlace, &'static str)> {
         match (self.kind, self.place) {
-            (_, Some(Place::ManagedPolicy)) | (PolicyKind::Boundary, _) => {
-                vec![(Place::ManagedPolicy, "a managed policy")]
+            (_, Some(PolicyPlace::ManagedPolicy)) | (PolicyKind::Boundary, _) => {
+                vec![(PolicyPlace::ManagedPolicy, "a managed policy")]
             }
-            (_, Some(Place::QueuePolicy)) => vec![(Place::QueuePolicy, "a queue policy")],
-            (_, Some(Place::TablePolicy)) => vec![(Place::TablePolicy, "a table policy")],
-            (_, Some(Place::WekaPolicy)) => vec![(Place::WekaPolicy, "a policy of WEKA")],
+            (_, Some(PolicyPlace::QueuePolicy)) => vec![(PolicyPlace::QueuePolicy, "a queue policy")],
+            (_, Some(PolicyPlace::TablePolicy)) => vec![(PolicyPlace::TablePolicy, "a table policy")],
+            (_, Some(PolicyPlace::WekaPolicy)) => vec![(PolicyPlace::WekaPolicy, "a policy of WEKA")],
             (PolicyKind::Identity, _) => vec![
-                (Place::ManagedPolicy, "a managed policy"),
-                (Place::RoleInlineTotal, "all inline policies of a role"),
-                (Place::GroupInlineTotal, "all inline policies of a group"),
-                (Place::UserInlineTotal, "all inline policies of a user"),
+                (PolicyPlace::ManagedPolicy, "a managed policy"),
+                (PolicyPlace::RoleInlineTotal, "all inline policies of a role"),
+                (PolicyPlace::GroupInlineTotal, "all inline policies of a group"),
+                (PolicyPlace::UserInlineTotal, "all inline policies of a user"),
             ],
-            (PolicyKind::Session, _) => vec![(Place::SessionPolicy, "a session policy")],
+            (PolicyKind::Session, _) => vec![(PolicyPlace::SessionPolicy, "a session policy")],
             (PolicyKind::Bucket, _) => {
-                vec![(Place::BucketPolicy, "a bucket policy"), (Place::WekaPolicy, "a bucket policy of WEKA")]
+                vec![
+                    (PolicyPlace::BucketPolicy, "a bucket policy"),
+                    (PolicyPlace::WekaPolicy, "a bucket policy of WEKA"),
+                ]
             }
-            (PolicyKind::Key, _) => vec![(Place::KeyPolicy, "a key policy")],
-            (PolicyKind::Trust, _) => vec![(Place::RoleTrust, "a trust policy")],
-            (PolicyKind::Endpoint, _) => vec![(Place::EndpointPolicy, "an endpoint policy")],
-            (PolicyKind::Scp, _) => vec![(Place::Scp, "a service control policy")],
-            (PolicyKind::Rcp, _) => vec![(Place::Rcp, "a resource control policy")],
+            (PolicyKind::Key, _) => vec![(PolicyPlace::KeyPolicy, "a key policy")],
+            (PolicyKind::Trust, _) => vec![(PolicyPlace::RoleTrust, "a trust policy")],
+            (PolicyKind::Endpoint, _) => vec![(PolicyPlace::EndpointPolicy, "an endpoint policy")],
+            (PolicyKind::Scp, _) => vec![(PolicyPlace::Scp, "a service control policy")],
+            (PolicyKind::Rcp, _) => vec![(PolicyPlace::Rcp, "a resource control policy")],
             (PolicyKind::Resource, _) => Vec::new(),
         }
     }
@@ -90,14 +93,14 @@ impl Kind {
 
 /// In what a place counts.
 #[must_use]
-pub fn unit(place: Place) -> &'static str {
+pub fn unit(place: PolicyPlace) -> &'static str {
     match place {
-        Place::BucketPolicy
-        | Place::KeyPolicy
-        | Place::EndpointPolicy
-        | Place::QueuePolicy
-        | Place::TablePolicy
-        | Place::WekaPolicy => "bytes",
+        PolicyPlace::BucketPolicy
+        | PolicyPlace::KeyPolicy
+        | PolicyPlace::EndpointPolicy
+        | PolicyPlace::QueuePolicy
+        | PolicyPlace::TablePolicy
+        | PolicyPlace::WekaPolicy => "bytes",
         _ => "characters",
     }
 }
@@ -105,13 +108,13 @@ pub fn unit(place: Place) -> &'static str {
 /// What a document looks like: without principals an identity policy; with principals a trust policy if it is about
 /// STS, a bucket or key policy if it is about S3 or KMS alone, and otherwise some resource's.
 #[must_use]
-pub fn kind_of(text: &str) -> Kind {
+pub fn kind_of(text: &str) -> PolicyType {
     let Ok(policy) = Policy::parse(text) else {
-        return Kind::of(if text.contains("Principal\"") { PolicyKind::Resource } else { PolicyKind::Identity });
+        return PolicyType::of(if text.contains("Principal\"") { PolicyKind::Resource } else { PolicyKind::Identity });
     };
     let statements = policy.statements();
     if statements.iter().all(|s| s.principal().is_none()) {
-        return Kind::of(PolicyKind::Identity);
+        return PolicyType::of(PolicyKind::Identity);
     }
     let all_of = |service: &str| {
         statements
@@ -124,7 +127,7 @@ pub fn kind_of(text: &str) -> Kind {
         .filter_map(|s| s.principal())
         .flat_map(Selector::values)
         .any(|p| matches!(p, Principal::Federated(_)));
-    Kind::of(if all_of("sts") || federated {
+    PolicyType::of(if all_of("sts") || federated {
         PolicyKind::Trust
     } else if all_of("s3") {
         PolicyKind::Bucket
@@ -141,12 +144,12 @@ mod tests {
 
     #[test]
     fn every_name_is_read_back() {
-        for name in Kind::names() {
-            assert_eq!(Kind::named(name).map(Kind::name), Some(name));
+        for name in PolicyType::names() {
+            assert_eq!(PolicyType::named(name).map(PolicyType::name), Some(name));
         }
-        assert_eq!(Kind::named("managed-policy"), Kind::named("managed"));
-        assert_eq!(Kind::named("permission_boundary"), Kind::named("boundary"));
-        assert_eq!(Kind::named("poem"), None);
+        assert_eq!(PolicyType::named("managed-policy"), PolicyType::named("managed"));
+        assert_eq!(PolicyType::named("permission_boundary"), PolicyType::named("boundary"));
+        assert_eq!(PolicyType::named("poem"), None);
     }
 
     #[test]

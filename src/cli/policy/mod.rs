@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use self::kinds::{Kind, kind_of, unit};
+use self::kinds::{PolicyType, kind_of, unit};
 use self::stream::{Decided, NamedPolicy, Policies, Question, answer_all};
 use super::args::{ApplyFormat as Format, ProblemFormat};
 use super::ui::Ui;
@@ -16,8 +16,8 @@ use super::{Ended, Exit, Failure};
 use crate::access;
 use crate::diagnostic::{Diagnostic, SourceRef};
 use crate::iam::{
-    Context, Effect, Finding, Outcome, ParseError, Policy, Request, Severity, Statement, Subject, Value, equivalent,
-    evaluate, lint, measure_text, validate,
+    ContextValue, DecisionOutcome, Effect, Finding, LintSeverity, ParseError, Policy, Request, RequestContext,
+    Statement, Subject, equivalent, evaluate, lint, measure_text, validate,
 };
 use crate::render;
 use crate::report::{Detail, Mark, Report, Row, Section, access_section, policy_lines, wire};
@@ -31,7 +31,7 @@ pub enum PolicyCommand {
     /// Say what AWS would refuse, what is dangerous, and how large they are.
     ///
     /// Exits with 0 if there is nothing to say, 2 if there are findings above info, 1 if AWS would refuse a document.
-    Check(Check),
+    Check(CheckArgs),
     /// Say whether two policies mean the same, and if not, why.
     ///
     /// Exits with 0 if they do, 2 if not, 1 if one cannot be read.
@@ -66,7 +66,7 @@ pub enum PolicyCommand {
 
 /// What to check.
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct CheckArgs {
     /// Policies; `-` is stdin. With --jsonl one file of JSON lines, stdin if absent.
     #[arg(required_unless_present = "jsonl")]
     file: Vec<PathBuf>,
@@ -75,7 +75,7 @@ pub struct Check {
     jsonl: bool,
     /// What the policies are attached to. Guessed from each document if absent. With --jsonl it is that of lines without `policy_type`.
     #[arg(long = "type", value_name = "TYPE", value_parser = kind)]
-    kind: Option<Kind>,
+    kind: Option<PolicyType>,
     /// The account that the policies belong to, by which others are foreign.
     #[arg(long, value_name = "ID")]
     account: Option<String>,
@@ -151,8 +151,9 @@ pub struct Eval {
     format: Format,
 }
 
-fn kind(text: &str) -> Result<Kind, String> {
-    Kind::named(text).ok_or_else(|| format!("the types are {}", Kind::names().collect::<Vec<_>>().join(", ")))
+fn kind(text: &str) -> Result<PolicyType, String> {
+    PolicyType::named(text)
+        .ok_or_else(|| format!("the types are {}", PolicyType::names().collect::<Vec<_>>().join(", ")))
 }
 
 pub(super) fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
@@ -238,16 +239,16 @@ fn placed(path: &Path, problem: &ParseError) -> String {
 }
 
 /// A checked document.
-struct Checked {
+struct CheckedDocument {
     file: String,
-    kind: Kind,
+    kind: PolicyType,
     guessed: bool,
     text: String,
     problems: Vec<ParseError>,
     findings: Vec<Finding>,
 }
 
-fn run_check(ui: &Ui, check: &Check) -> Ended {
+fn run_check(ui: &Ui, check: &CheckArgs) -> Ended {
     let mut documents = Vec::new();
     for path in &check.file {
         let text = read_text(path)?;
@@ -258,7 +259,7 @@ fn run_check(ui: &Ui, check: &Check) -> Ended {
             place: kind.place,
             ..Subject::of(kind.kind)
         };
-        documents.push(Checked {
+        documents.push(CheckedDocument {
             file: path.display().to_string(),
             kind,
             guessed: check.kind.is_none(),
@@ -276,7 +277,7 @@ fn run_check(ui: &Ui, check: &Check) -> Ended {
         }
     }
     let refused = documents.iter().any(|d| !d.problems.is_empty());
-    let found = documents.iter().flat_map(|d| &d.findings).any(|f| f.check.severity() > Severity::Info);
+    let found = documents.iter().flat_map(|d| &d.findings).any(|f| f.check.severity() > LintSeverity::Info);
     Ok(if refused {
         Exit::Error
     } else if found {
@@ -287,7 +288,7 @@ fn run_check(ui: &Ui, check: &Check) -> Ended {
 }
 
 /// The findings in a document as problems of its file.
-fn diagnostics(document: &Checked) -> impl Iterator<Item = Diagnostic> + '_ {
+fn diagnostics(document: &CheckedDocument) -> impl Iterator<Item = Diagnostic> + '_ {
     document.findings.iter().map(|finding| {
         let detail = if finding.detail.is_empty() { String::new() } else { format!(": {}", finding.detail) };
         let statement = match (&finding.sid, finding.statement) {
@@ -303,7 +304,7 @@ fn diagnostics(document: &Checked) -> impl Iterator<Item = Diagnostic> + '_ {
     })
 }
 
-fn checked_report(documents: &[Checked]) -> Report {
+fn checked_report(documents: &[CheckedDocument]) -> Report {
     let findings: usize = documents.iter().map(|d| d.findings.len()).sum();
     let plural = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
     let headline = if findings == 0 {
@@ -315,7 +316,7 @@ fn checked_report(documents: &[Checked]) -> Report {
     Report { headline, sections: documents.iter().map(checked_section).collect(), footer: Vec::new() }
 }
 
-fn checked_section(document: &Checked) -> Section {
+fn checked_section(document: &CheckedDocument) -> Section {
     let guessed = if document.guessed { ", by the look of it; --type tells" } else { "" };
     let mut rows: Vec<Row> = document.findings.iter().map(|f| finding_row(&document.file, f)).collect();
     for (place, name) in document.kind.places() {
@@ -340,9 +341,9 @@ fn checked_section(document: &Checked) -> Section {
 fn finding_row(file: &str, finding: &Finding) -> Row {
     let severity = finding.check.severity();
     let mark = match severity {
-        Severity::Info | Severity::Low => Mark::Note,
-        Severity::Warning | Severity::Medium => Mark::Warn,
-        Severity::High | Severity::Critical | Severity::Error => Mark::Bad,
+        LintSeverity::Info | LintSeverity::Low => Mark::Note,
+        LintSeverity::Warning | LintSeverity::Medium => Mark::Warn,
+        LintSeverity::High | LintSeverity::Critical | LintSeverity::Error => Mark::Bad,
     };
     let detail = if finding.detail.is_empty() { String::new() } else { format!(": {}", finding.detail) };
     let mut notes = Vec::new();
@@ -364,7 +365,7 @@ fn finding_row(file: &str, finding: &Finding) -> Row {
     }
 }
 
-fn checked_json(document: &Checked) -> serde_json::Value {
+fn checked_json(document: &CheckedDocument) -> serde_json::Value {
     let findings: Vec<_> = document
         .findings
         .iter()
@@ -477,18 +478,20 @@ fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
     let mut request = Request::new(principal, action, resource);
     request.resource_account.clone_from(&eval.resource_account);
     if eval.varies.iter().any(|key| key == "*") {
-        request.context = Context::open();
+        request.context = RequestContext::open();
     }
     for key in eval.varies.iter().filter(|key| *key != "*") {
-        request.context.set(key, Value::Varies);
+        request.context.set(key, ContextValue::Varies);
     }
     for pair in &eval.context {
         let (key, value) =
             pair.split_once('=').ok_or_else(|| Failure::new(format!("`{pair}` is not KEY=VALUE (--context)")))?;
         let value = match request.context.get(key) {
-            Some(Value::One(first)) => Value::Many(vec![first.clone(), value.to_owned()]),
-            Some(Value::Many(values)) => Value::Many(values.iter().cloned().chain([value.to_owned()]).collect()),
-            _ => Value::One(value.to_owned()),
+            Some(ContextValue::One(first)) => ContextValue::Many(vec![first.clone(), value.to_owned()]),
+            Some(ContextValue::Many(values)) => {
+                ContextValue::Many(values.iter().cloned().chain([value.to_owned()]).collect())
+            }
+            _ => ContextValue::One(value.to_owned()),
         };
         request.context.set(key, value);
     }
@@ -529,5 +532,5 @@ fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
             ui.result(&render::terminal(&report, ui.palette()));
         }
     }
-    Ok(if decision.outcome == Outcome::Allowed { Exit::Ok } else { Exit::Differs })
+    Ok(if decision.outcome == DecisionOutcome::Allowed { Exit::Ok } else { Exit::Differs })
 }

@@ -12,10 +12,10 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer as _, Serialize};
 use serde_json::value::RawValue;
 
-use super::kinds::{Kind, kind_of};
+use super::kinds::{PolicyType, kind_of};
 use crate::iam::{
-    Attached, Context, ParseError, Place, Policy, PolicySet, Request, Subject, Value, equivalent, evaluate,
-    lint_together, validate,
+    Attached, ContextValue, ParseError, Policy, PolicyPlace, PolicySet, Request, RequestContext, Subject, equivalent,
+    evaluate, lint_together, validate,
 };
 
 /// Some editors put it before UTF-8 text.
@@ -32,7 +32,7 @@ pub enum Question {
     /// Do two policies mean the same?
     Equal,
     /// Would AWS take the policy, and what is there to say about it? With the type of the policies of which the line says none.
-    Check(Option<Kind>),
+    Check(Option<PolicyType>),
     /// Which requests are allowed after a change that were not before, and the other way round?
     Diff,
 }
@@ -126,7 +126,7 @@ impl<'de> Visitor<'de> for FirstId<'_> {
 
 /// The name of a line, whatever else it has.
 #[derive(Deserialize)]
-struct Named<'a> {
+struct LineId<'a> {
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
 }
@@ -136,11 +136,11 @@ fn answer(question: Question, line: &str) -> Result<Vec<u8>, String> {
     if !line.trim_start().starts_with('{') {
         return Err("a line is one JSON object".into());
     }
-    let id = read::<Named>(line)?.id;
+    let id = read::<LineId>(line)?.id;
     let mut out = Vec::with_capacity(128);
     let written = match question {
         Question::Eval => {
-            let asked: Asked = read(line)?;
+            let asked: RequestCase = read(line)?;
             let policies = Policies::read(&read(line)?)?;
             let request = asked.request.request()?;
             let set = policies.set();
@@ -184,13 +184,13 @@ fn first(problems: &[ParseError]) -> String {
 
 /// The request of a case.
 #[derive(Deserialize)]
-struct Asked<'a> {
+struct RequestCase<'a> {
     #[serde(borrow)]
-    request: Wanted<'a>,
+    request: RequestInput<'a>,
 }
 
 #[derive(Deserialize)]
-struct Wanted<'a> {
+struct RequestInput<'a> {
     #[serde(borrow)]
     principal: Cow<'a, str>,
     #[serde(borrow)]
@@ -213,21 +213,21 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-impl Wanted<'_> {
+impl RequestInput<'_> {
     fn request(&self) -> Result<Request, String> {
         let mut request = Request::new(&self.principal, &self.action, &self.resource);
         request.resource_account = self.resource_account.as_deref().map(ToOwned::to_owned);
         let varies = match &self.varies {
             None => Vec::new(),
             Some(OneOrMany::One(all)) if all == "*" => {
-                request.context = Context::open();
+                request.context = RequestContext::open();
                 Vec::new()
             }
             Some(OneOrMany::One(key)) => vec![key.as_str()],
             Some(OneOrMany::Many(keys)) => keys.iter().map(String::as_str).collect(),
         };
         for key in varies {
-            request.context.set(key, Value::Varies);
+            request.context.set(key, ContextValue::Varies);
         }
         for (key, value) in self.context.iter().flatten() {
             request.context.set(key, context_value(key, value)?);
@@ -236,15 +236,15 @@ impl Wanted<'_> {
     }
 }
 
-fn context_value(key: &str, value: &serde_json::Value) -> Result<Value, String> {
+fn context_value(key: &str, value: &serde_json::Value) -> Result<ContextValue, String> {
     let scalar = |value: &serde_json::Value| match value {
         serde_json::Value::String(text) => Ok(text.clone()),
         serde_json::Value::Bool(_) | serde_json::Value::Number(_) => Ok(value.to_string()),
         _ => Err(format!("the value of `{key}` in `context` is neither text nor a list of texts")),
     };
     match value {
-        serde_json::Value::Array(values) => values.iter().map(scalar).collect::<Result<_, _>>().map(Value::Many),
-        value => scalar(value).map(Value::One),
+        serde_json::Value::Array(values) => values.iter().map(scalar).collect::<Result<_, _>>().map(ContextValue::Many),
+        value => scalar(value).map(ContextValue::One),
     }
 }
 
@@ -252,23 +252,23 @@ fn context_value(key: &str, value: &serde_json::Value) -> Result<Value, String> 
 #[derive(Deserialize)]
 struct RawPolicies<'a> {
     #[serde(borrow, default)]
-    identity_policies: Option<Vec<RawPolicy<'a>>>,
+    identity_policies: Option<Vec<RawNamedPolicy<'a>>>,
     #[serde(borrow, default)]
-    resource_policy: Option<RawPolicy<'a>>,
+    resource_policy: Option<RawNamedPolicy<'a>>,
     #[serde(borrow, default)]
-    permission_boundaries: Option<Vec<RawPolicy<'a>>>,
+    permission_boundaries: Option<Vec<RawNamedPolicy<'a>>>,
     #[serde(borrow, default)]
-    session_policies: Option<Vec<RawPolicy<'a>>>,
+    session_policies: Option<Vec<RawNamedPolicy<'a>>>,
     #[serde(borrow, default)]
-    scps: Option<Vec<Vec<RawPolicy<'a>>>>,
+    scps: Option<Vec<Vec<RawNamedPolicy<'a>>>>,
     #[serde(borrow, default)]
-    rcps: Option<Vec<Vec<RawPolicy<'a>>>>,
+    rcps: Option<Vec<Vec<RawNamedPolicy<'a>>>>,
     #[serde(borrow, default)]
-    endpoint_policies: Option<Vec<RawPolicy<'a>>>,
+    endpoint_policies: Option<Vec<RawNamedPolicy<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct RawPolicy<'a> {
+struct RawNamedPolicy<'a> {
     #[serde(borrow, default)]
     name: Cow<'a, str>,
     #[serde(borrow)]
@@ -294,7 +294,7 @@ pub(super) struct Policies {
 }
 
 impl NamedPolicy {
-    fn read(raw: &RawPolicy) -> Result<Self, String> {
+    fn read(raw: &RawNamedPolicy) -> Result<Self, String> {
         let policy = policy(raw.policy).map_err(|e| format!("policy `{}`: {e}", raw.name))?;
         Ok(Self { name: raw.name.clone().into_owned(), policy })
     }
@@ -306,10 +306,10 @@ impl NamedPolicy {
 
 impl Policies {
     fn read(raw: &RawPolicies) -> Result<Self, String> {
-        let list = |raw: &Option<Vec<RawPolicy>>| -> Result<Vec<NamedPolicy>, String> {
+        let list = |raw: &Option<Vec<RawNamedPolicy>>| -> Result<Vec<NamedPolicy>, String> {
             raw.iter().flatten().map(NamedPolicy::read).collect()
         };
-        let levels = |raw: &Option<Vec<Vec<RawPolicy>>>| -> Result<Vec<Vec<NamedPolicy>>, String> {
+        let levels = |raw: &Option<Vec<Vec<RawNamedPolicy>>>| -> Result<Vec<Vec<NamedPolicy>>, String> {
             raw.iter().flatten().map(|level| level.iter().map(NamedPolicy::read).collect()).collect()
         };
         Ok(Self {
@@ -423,7 +423,7 @@ struct Parameters<'a> {
 }
 
 #[derive(Serialize)]
-struct Checked<'a> {
+struct CheckAnswer<'a> {
     id: Option<&'a RawValue>,
     valid: bool,
     findings: Vec<&'static str>,
@@ -434,8 +434,8 @@ struct Checked<'a> {
 fn checked<'a>(
     id: Option<&'a RawValue>,
     asked: &Submitted<'a>,
-    otherwise: Option<Kind>,
-) -> Result<Checked<'a>, String> {
+    otherwise: Option<PolicyType>,
+) -> Result<CheckAnswer<'a>, String> {
     let raws: Vec<&RawValue> = match (&asked.document, &asked.documents) {
         (Some(document), None) => vec![document],
         (None, Some(documents)) if !documents.is_empty() => documents.clone(),
@@ -444,11 +444,14 @@ fn checked<'a>(
     let texts = raws.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
     let kind = match (asked.policy_type.as_deref(), otherwise) {
-        (Some(name), _) => Kind::named(name).ok_or_else(|| {
-            format!("`{name}` is no type of policy; the types are {}", Kind::names().collect::<Vec<_>>().join(", "))
+        (Some(name), _) => PolicyType::named(name).ok_or_else(|| {
+            format!(
+                "`{name}` is no type of policy; the types are {}",
+                PolicyType::names().collect::<Vec<_>>().join(", ")
+            )
         })?,
         (None, Some(kind)) => kind,
-        (None, None) => texts.first().map_or(Kind::of(crate::iam::PolicyKind::Identity), |text| kind_of(text)),
+        (None, None) => texts.first().map_or(PolicyType::of(crate::iam::PolicyKind::Identity), |text| kind_of(text)),
     };
     let parameters = asked.parameters.as_ref();
     let mut subject = Subject::of(kind.kind);
@@ -457,7 +460,7 @@ fn checked<'a>(
     subject.applying = parameters.and_then(|p| p.applying.as_deref());
     subject.place = kind.place;
     if parameters.and_then(|p| p.kind.as_deref()) == Some("managed") {
-        subject.place = Some(Place::ManagedPolicy);
+        subject.place = Some(PolicyPlace::ManagedPolicy);
     }
     let problems: Vec<String> = texts
         .iter()
@@ -471,12 +474,12 @@ fn checked<'a>(
         }
     }
     let error = (!problems.is_empty()).then(|| problems.join("; "));
-    Ok(Checked { id, valid: problems.is_empty(), findings, error })
+    Ok(CheckAnswer { id, valid: problems.is_empty(), findings, error })
 }
 
 /// A change of policies, and the requests to ask before and after.
 #[derive(Deserialize)]
-struct Change<'a> {
+struct PolicyChange<'a> {
     #[serde(borrow)]
     before: RawPolicies<'a>,
     #[serde(borrow)]
@@ -490,7 +493,7 @@ struct Probe<'a> {
     #[serde(borrow)]
     rid: &'a RawValue,
     #[serde(borrow)]
-    request: Wanted<'a>,
+    request: RequestInput<'a>,
 }
 
 #[derive(Serialize)]
@@ -500,7 +503,7 @@ struct Changed<'a> {
     lost: Vec<&'a RawValue>,
 }
 
-fn changed<'a>(id: Option<&'a RawValue>, change: &Change<'a>) -> Result<Changed<'a>, String> {
+fn changed<'a>(id: Option<&'a RawValue>, change: &PolicyChange<'a>) -> Result<Changed<'a>, String> {
     let before = Policies::read(&change.before).map_err(|e| format!("`before`: {e}"))?;
     let after = Policies::read(&change.after).map_err(|e| format!("`after`: {e}"))?;
     let (before, after) = (before.set(), after.set());
@@ -604,7 +607,7 @@ mod tests {
         let document = r#""document":{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}}"#;
         let lines = format!("{{\"id\":1,{document}}}\n{{\"id\":2,\"policy_type\":\"identity\",{document}}}\n");
         let valid = |kind: Option<&str>| -> Vec<bool> {
-            let (output, _) = answers(Question::Check(kind.and_then(Kind::named)), &lines);
+            let (output, _) = answers(Question::Check(kind.and_then(PolicyType::named)), &lines);
             output.lines().map(|line| line.contains(r#""valid":true"#)).collect()
         };
         assert_eq!(valid(None), [true, true]);

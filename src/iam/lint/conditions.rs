@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Check, Findings, is_allow};
-use crate::iam::catalogue::{self, Key, KeyType, Service};
+use crate::iam::catalogue::{self, KeyEntry, KeyType, ServiceEntry};
 use crate::iam::condition::{Condition, Qualifier, Test};
 use crate::iam::matching::{self, Number};
 use crate::iam::pattern;
@@ -34,14 +34,14 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
     }
 }
 
-fn known_key(name: &str) -> Option<&'static Key> {
+fn known_key(name: &str) -> Option<&'static KeyEntry> {
     match name.split_once(':')? {
         (prefix, _) if prefix.eq_ignore_ascii_case("aws") => catalogue::global_key(name),
-        (prefix, _) => Service::of(prefix)?.key(name),
+        (prefix, _) => ServiceEntry::of(prefix)?.key(name),
     }
 }
 
-fn for_all_values(statement: &Statement, condition: &Condition, key: Option<&Key>) -> Option<String> {
+fn for_all_values(statement: &Statement, condition: &Condition, key: Option<&KeyEntry>) -> Option<String> {
     if condition.operator.qualifier != Some(Qualifier::ForAllValues) {
         return None;
     }
@@ -116,7 +116,7 @@ fn operator_type(test: Test) -> Option<KeyType> {
     })
 }
 
-fn mismatch(condition: &Condition, key: Option<&Key>) -> Option<String> {
+fn mismatch(condition: &Condition, key: Option<&KeyEntry>) -> Option<String> {
     let test = condition.operator.test;
     if test == Test::Null {
         return condition
@@ -125,7 +125,7 @@ fn mismatch(condition: &Condition, key: Option<&Key>) -> Option<String> {
             .map(|value| format!("`{value}` is neither `true` nor `false`"));
     }
     let operator = operator_type(test)?;
-    if let Some(Key { of, .. }) = key {
+    if let Some(KeyEntry { of, .. }) = key {
         let fits = match (operator, of) {
             // ARNs are often compared as text, ARNs in tags as ARNs, and times of the epoch as numbers.
             (KeyType::String, KeyType::Arn) | (KeyType::Arn, KeyType::String) | (KeyType::Numeric, KeyType::Date) => {
@@ -192,7 +192,7 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
     if prefix.contains(['.', '/']) || rest.contains("oidc-provider/") || prefix.eq_ignore_ascii_case("saml") {
         return None;
     }
-    let Some(service) = Service::of(prefix) else {
+    let Some(service) = ServiceEntry::of(prefix) else {
         return Some(format!("there is no service `{prefix}`"));
     };
     if service.key(name).is_none() {
@@ -208,7 +208,7 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
         let Some((own, action)) = pattern.as_str().split_once(':') else {
             return true;
         };
-        let Some(own) = Service::of(own) else {
+        let Some(own) = ServiceEntry::of(own) else {
             return true;
         };
         own.matching(action).any(|action| own.keys_of(action).any(|key| pattern::glob(key.name, name, true)))

@@ -2,7 +2,7 @@
 
 use super::{Check, Findings, is_allow, is_open, is_open_arn, takes};
 use crate::iam::arn;
-use crate::iam::catalogue::{AccessLevel, Service};
+use crate::iam::catalogue::{AccessLevel, ServiceEntry};
 use crate::iam::condition::{Condition, Test};
 use crate::iam::policy::{Effect, Statement};
 
@@ -79,7 +79,7 @@ fn first_permissions(statement: &Statement, gives: impl Fn(&str) -> bool) -> Opt
         let Some((prefix, name)) = pattern.as_str().split_once(':') else {
             return (pattern.as_str() == "*").then(|| "*".to_owned());
         };
-        let service = Service::of(prefix)?;
+        let service = ServiceEntry::of(prefix)?;
         service
             .matching(name)
             .filter(|action| action.level == AccessLevel::PermissionsManagement)

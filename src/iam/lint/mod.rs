@@ -14,14 +14,14 @@ use std::fmt;
 
 use super::condition::Condition;
 use super::equivalence;
-use super::measure::{self, Place};
-use super::parse::{self, Document};
+use super::measure::{self, PolicyPlace};
+use super::parse::{self, ParsedDocument};
 use super::policy::{Effect, Policy, Selector, Statement, Version};
 use super::validate::{self, PolicyKind};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
+pub enum LintSeverity {
     /// Worth knowing.
     Info,
     Low,
@@ -34,7 +34,7 @@ pub enum Severity {
     Error,
 }
 
-impl Severity {
+impl LintSeverity {
     /// The name in lower case.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -97,10 +97,10 @@ pub enum Check {
 }
 
 /// What is fixed about a check.
-struct About {
+struct CheckDefinition {
     check: Check,
     code: &'static str,
-    severity: Severity,
+    severity: LintSeverity,
     title: &'static str,
     meaning: &'static str,
     hint: &'static str,
@@ -109,21 +109,21 @@ struct About {
 const fn about(
     check: Check,
     code: &'static str,
-    severity: Severity,
+    severity: LintSeverity,
     title: &'static str,
     meaning: &'static str,
     hint: &'static str,
-) -> About {
-    About { check, code, severity, title, meaning, hint }
+) -> CheckDefinition {
+    CheckDefinition { check, code, severity, title, meaning, hint }
 }
 
 /// All checks, in the order of [`Check`].
-const CHECKS: &[About] = &[
+const CHECKS: &[CheckDefinition] = &[
     // AA "Missing condition key for oidc principal"; EKS User Guide, "IAM roles for service accounts".
     about(
         Check::TrustOidcNoSub,
         "trust-oidc-no-sub",
-        Severity::Critical,
+        LintSeverity::Critical,
         "OIDC trust without a subject",
         "every identity of the provider may assume the role",
         "require the provider's `:sub` with StringEquals",
@@ -132,7 +132,7 @@ const CHECKS: &[About] = &[
     about(
         Check::TrustOidcNoAud,
         "trust-oidc-no-aud",
-        Severity::Medium,
+        LintSeverity::Medium,
         "OIDC trust without an audience",
         "tokens that the provider issued for others are taken too",
         "require the provider's `:aud` with StringEquals, usually `sts.amazonaws.com`",
@@ -141,7 +141,7 @@ const CHECKS: &[About] = &[
     about(
         Check::TrustOidcSubWildcard,
         "trust-oidc-sub-wildcard",
-        Severity::High,
+        LintSeverity::High,
         "OIDC subject is too wide",
         "the `:sub` leaves namespace, service account, organisation or repository open",
         "name the namespace and service account, or the organisation and repository",
@@ -150,7 +150,7 @@ const CHECKS: &[About] = &[
     about(
         Check::TrustOidcSubForm,
         "trust-oidc-sub-form",
-        Severity::Warning,
+        LintSeverity::Warning,
         "OIDC subject that never matches",
         "the provider issues no `:sub` of this form",
         "write `system:serviceaccount:NAMESPACE:NAME` for EKS, `repo:ORGANISATION/REPOSITORY:...` for GitHub",
@@ -159,7 +159,7 @@ const CHECKS: &[About] = &[
     about(
         Check::TrustOidcWeakOperator,
         "trust-oidc-weak-operator",
-        Severity::High,
+        LintSeverity::High,
         "Weak operator for the OIDC subject",
         "the `:sub` is tested by an operator that also holds without it or for others",
         "use StringEquals or StringLike without ForAllValues, IfExists or negation",
@@ -168,7 +168,7 @@ const CHECKS: &[About] = &[
     about(
         Check::TrustGithubNoSub,
         "trust-github-no-sub",
-        Severity::Critical,
+        LintSeverity::Critical,
         "GitHub trust without a repository",
         "every repository on GitHub may assume the role",
         "require `token.actions.githubusercontent.com:sub`, for example `repo:acme/app:ref:refs/heads/main`",
@@ -177,7 +177,7 @@ const CHECKS: &[About] = &[
     about(
         Check::TrustWildcardPrincipal,
         "trust-wildcard-principal",
-        Severity::Critical,
+        LintSeverity::Critical,
         "Role is open to everybody",
         "anybody may assume the role",
         "name the principals, or require `aws:PrincipalOrgID`",
@@ -186,7 +186,7 @@ const CHECKS: &[About] = &[
     about(
         Check::TrustCrossAccountRoot,
         "trust-cross-account-root",
-        Severity::Medium,
+        LintSeverity::Medium,
         "Trust in a whole foreign account",
         "every principal that a foreign account chooses may assume the role",
         "name the foreign role, or require sts:ExternalId, MFA or the organisation",
@@ -195,7 +195,7 @@ const CHECKS: &[About] = &[
     about(
         Check::TrustMismatchedAction,
         "trust-mismatched-action",
-        Severity::Error,
+        LintSeverity::Error,
         "Action does not fit the principal",
         "the principal cannot use any of the actions",
         "use AssumeRoleWithWebIdentity for OIDC, AssumeRoleWithSAML for SAML, AssumeRole for the others",
@@ -204,7 +204,7 @@ const CHECKS: &[About] = &[
     about(
         Check::TrustForbiddenElement,
         "trust-forbidden-element",
-        Severity::Error,
+        LintSeverity::Error,
         "Element not allowed in a trust policy",
         "a trust policy has no such element",
         "remove Resource and NotResource; turn NotPrincipal into Principal",
@@ -213,7 +213,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ServicePrincipalNoSource,
         "service-principal-no-source",
-        Severity::Medium,
+        LintSeverity::Medium,
         "Service is trusted for every source",
         "the service may act for anybody's resources",
         "require aws:SourceArn or aws:SourceAccount",
@@ -222,7 +222,7 @@ const CHECKS: &[About] = &[
     about(
         Check::PrincipalOrphanId,
         "principal-orphan-id",
-        Severity::Warning,
+        LintSeverity::Warning,
         "Principal was deleted",
         "the principal was deleted: only its unique ID is left",
         "remove it, or write the ARN of the new principal",
@@ -231,7 +231,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ResourcePublic,
         "resource-public",
-        Severity::Critical,
+        LintSeverity::Critical,
         "Resource is public",
         "everybody has access",
         "name the principals, or add a condition with fixed values such as aws:PrincipalOrgID",
@@ -239,7 +239,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ResourcePublicWrite,
         "resource-public-write",
-        Severity::Critical,
+        LintSeverity::Critical,
         "Resource can be changed by everybody",
         "everybody may change the resource",
         "name the principals, or add a condition with fixed values such as aws:PrincipalOrgID",
@@ -248,7 +248,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ResourceAllowNotprincipal,
         "resource-allow-notprincipal",
-        Severity::High,
+        LintSeverity::High,
         "Allow with NotPrincipal",
         "everybody but the ones listed has access, anonymous callers too",
         "name the principals that are to have access",
@@ -256,7 +256,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ResourceCrossAccount,
         "resource-cross-account",
-        Severity::Low,
+        LintSeverity::Low,
         "Access for another account",
         "another account has access",
         "confirm that it is meant to",
@@ -265,7 +265,7 @@ const CHECKS: &[About] = &[
     about(
         Check::S3NoTlsDeny,
         "s3-no-tls-deny",
-        Severity::Medium,
+        LintSeverity::Medium,
         "Bucket accepts requests without TLS",
         "requests without TLS are not denied",
         "deny s3:* to everybody where aws:SecureTransport is false",
@@ -274,7 +274,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ResourceLockout,
         "resource-lockout",
-        Severity::High,
+        LintSeverity::High,
         "Policy locks out its administrators",
         "nobody but the root user can change the policy any more",
         "leave the administrators out of the Deny, or let the account change the policy",
@@ -283,7 +283,7 @@ const CHECKS: &[About] = &[
     about(
         Check::KmsWildcardPrincipal,
         "kms-wildcard-principal",
-        Severity::Critical,
+        LintSeverity::Critical,
         "Key is open to everybody",
         "the key is open to everybody",
         "name the principals, or require kms:CallerAccount",
@@ -292,7 +292,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ResourceOtherArn,
         "resource-other-arn",
-        Severity::Error,
+        LintSeverity::Error,
         "Statement is about another resource",
         "the statement is about another resource than the one it is attached to",
         "write the ARN of this resource",
@@ -301,7 +301,7 @@ const CHECKS: &[About] = &[
     about(
         Check::IdentityAdmin,
         "identity-admin",
-        Severity::Critical,
+        LintSeverity::Critical,
         "Administrator access",
         "everything is allowed on everything",
         "name the actions and the resources",
@@ -309,7 +309,7 @@ const CHECKS: &[About] = &[
     about(
         Check::IdentityServiceWildcard,
         "identity-service-wildcard",
-        Severity::High,
+        LintSeverity::High,
         "All actions of a service on everything",
         "all actions of a service are allowed on everything",
         "name the actions or the resources",
@@ -318,7 +318,7 @@ const CHECKS: &[About] = &[
     about(
         Check::IdentityPrivilegeEscalation,
         "identity-privilege-escalation",
-        Severity::High,
+        LintSeverity::High,
         "Privilege escalation",
         "these actions together lead to more rights",
         "remove one of them, or allow it on single resources",
@@ -327,7 +327,7 @@ const CHECKS: &[About] = &[
     about(
         Check::IdentityPassroleWildcard,
         "identity-passrole-wildcard",
-        Severity::High,
+        LintSeverity::High,
         "Any role can be passed",
         "every role can be passed to a service",
         "name the role, and require iam:PassedToService",
@@ -335,7 +335,7 @@ const CHECKS: &[About] = &[
     about(
         Check::IdentityAssumeRoleWildcard,
         "identity-assume-role-wildcard",
-        Severity::High,
+        LintSeverity::High,
         "Any role can be assumed",
         "every role that trusts the account can be assumed",
         "name the roles",
@@ -344,7 +344,7 @@ const CHECKS: &[About] = &[
     about(
         Check::IdentityAllowNotElement,
         "identity-allow-not-element",
-        Severity::Medium,
+        LintSeverity::Medium,
         "Allow with NotAction or NotResource",
         "everything but what is listed is allowed, future services too",
         "list what is allowed",
@@ -352,7 +352,7 @@ const CHECKS: &[About] = &[
     about(
         Check::IdentityDataExfiltration,
         "identity-data-exfiltration",
-        Severity::Medium,
+        LintSeverity::Medium,
         "Data can be read anywhere",
         "secrets, parameters or objects can be read anywhere",
         "name the resources",
@@ -360,7 +360,7 @@ const CHECKS: &[About] = &[
     about(
         Check::IdentityCredentialsExposure,
         "identity-credentials-exposure",
-        Severity::High,
+        LintSeverity::High,
         "Action returns credentials",
         "the action returns credentials",
         "name the resources, or remove the action",
@@ -368,7 +368,7 @@ const CHECKS: &[About] = &[
     about(
         Check::IdentityPermissionsManagement,
         "identity-permissions-management",
-        Severity::Medium,
+        LintSeverity::Medium,
         "Permissions can be changed anywhere",
         "permissions can be changed anywhere",
         "name the resources",
@@ -377,7 +377,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ConditionForallvalues,
         "condition-forallvalues",
-        Severity::High,
+        LintSeverity::High,
         "ForAllValues without a check that the key is present",
         "ForAllValues also holds when the key is absent",
         "add Null with `false` for the key, or use the plain operator for a key with one value",
@@ -386,7 +386,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ConditionWildcardWithoutLike,
         "condition-wildcard-without-like",
-        Severity::Medium,
+        LintSeverity::Medium,
         "Wildcard without a Like operator",
         "wildcards mean nothing under this operator",
         "use StringLike, or write the value in full",
@@ -395,7 +395,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ConditionPrivateSourceIp,
         "condition-private-source-ip",
-        Severity::Medium,
+        LintSeverity::Medium,
         "Private address in aws:SourceIp",
         "aws:SourceIp is a public address, never a private one",
         "use aws:VpcSourceIp or aws:SourceVpc",
@@ -404,7 +404,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ConditionTypeMismatch,
         "condition-type-mismatch",
-        Severity::Medium,
+        LintSeverity::Medium,
         "Operator does not fit the key",
         "the operator or the value does not fit the type of the key",
         "use the operator of the key's type",
@@ -413,7 +413,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ConditionUnknownKey,
         "condition-unknown-key",
-        Severity::Medium,
+        LintSeverity::Medium,
         "Unknown condition key",
         "no request for these actions carries the key",
         "look up the keys of the action in the Service Authorization Reference",
@@ -422,7 +422,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ConditionBadMfa,
         "condition-bad-mfa",
-        Severity::Medium,
+        LintSeverity::Medium,
         "MFA condition that access keys pass",
         "long-term access keys pass: their requests carry no MFA key",
         "deny with BoolIfExists and `false`, allow with Bool and `true`",
@@ -430,7 +430,7 @@ const CHECKS: &[About] = &[
     about(
         Check::SyntaxError,
         "syntax-error",
-        Severity::Error,
+        LintSeverity::Error,
         "Syntax error",
         "AWS refuses the document",
         "correct the element",
@@ -439,7 +439,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ActionUnknown,
         "action-unknown",
-        Severity::Warning,
+        LintSeverity::Warning,
         "Unknown action",
         "there is no such action",
         "look for a slip of the pen in the name",
@@ -448,7 +448,7 @@ const CHECKS: &[About] = &[
     about(
         Check::ResourceMismatch,
         "resource-mismatch",
-        Severity::Warning,
+        LintSeverity::Warning,
         "Resource does not fit the action",
         "no resource of the statement is of the type that the action works on",
         "write the ARN of the type that the action takes, or `*`",
@@ -457,7 +457,7 @@ const CHECKS: &[About] = &[
     about(
         Check::VariableWithoutVersion,
         "variable-without-version",
-        Severity::Error,
+        LintSeverity::Error,
         "Policy variable in an old version",
         "policy variables are plain text in this version",
         "write `\"Version\": \"2012-10-17\"`",
@@ -466,7 +466,7 @@ const CHECKS: &[About] = &[
     about(
         Check::SizeQuota,
         "size-quota",
-        Severity::Error,
+        LintSeverity::Error,
         "Document is over the size quota",
         "the policy is larger than its place takes",
         "use wildcards, join statements, or divide the policy",
@@ -475,7 +475,7 @@ const CHECKS: &[About] = &[
     about(
         Check::Redundant,
         "redundant",
-        Severity::Info,
+        LintSeverity::Info,
         "Redundant element",
         "it is covered by another one",
         "remove it",
@@ -488,7 +488,7 @@ impl Check {
         CHECKS.iter().map(|about| about.check)
     }
 
-    fn about(self) -> Option<&'static About> {
+    fn about(self) -> Option<&'static CheckDefinition> {
         CHECKS.get(self as usize)
     }
 
@@ -499,8 +499,8 @@ impl Check {
     }
 
     #[must_use]
-    pub fn severity(self) -> Severity {
-        self.about().map_or(Severity::Info, |about| about.severity)
+    pub fn severity(self) -> LintSeverity {
+        self.about().map_or(LintSeverity::Info, |about| about.severity)
     }
 
     /// A short name.
@@ -566,7 +566,7 @@ pub struct Subject<'a> {
     /// The name of the bucket that the policy is attached to.
     pub bucket: Option<&'a str>,
     /// Where the policy is to be attached, for its quota; by default the largest place of its kind.
-    pub place: Option<Place>,
+    pub place: Option<PolicyPlace>,
     /// The ARN of the role that manages the policy and must not lock itself out.
     pub applying: Option<&'a str>,
 }
@@ -578,17 +578,17 @@ impl Subject<'_> {
         Self { kind, account: None, bucket: None, place: None, applying: None }
     }
 
-    fn place(&self) -> Option<Place> {
+    fn place(&self) -> Option<PolicyPlace> {
         self.place.or(match self.kind {
-            PolicyKind::Identity => Some(Place::RoleInlineTotal),
-            PolicyKind::Boundary => Some(Place::ManagedPolicy),
-            PolicyKind::Session => Some(Place::SessionPolicy),
-            PolicyKind::Bucket => Some(Place::BucketPolicy),
-            PolicyKind::Key => Some(Place::KeyPolicy),
-            PolicyKind::Trust => Some(Place::RoleTrust),
-            PolicyKind::Endpoint => Some(Place::EndpointPolicy),
-            PolicyKind::Scp => Some(Place::Scp),
-            PolicyKind::Rcp => Some(Place::Rcp),
+            PolicyKind::Identity => Some(PolicyPlace::RoleInlineTotal),
+            PolicyKind::Boundary => Some(PolicyPlace::ManagedPolicy),
+            PolicyKind::Session => Some(PolicyPlace::SessionPolicy),
+            PolicyKind::Bucket => Some(PolicyPlace::BucketPolicy),
+            PolicyKind::Key => Some(PolicyPlace::KeyPolicy),
+            PolicyKind::Trust => Some(PolicyPlace::RoleTrust),
+            PolicyKind::Endpoint => Some(PolicyPlace::EndpointPolicy),
+            PolicyKind::Scp => Some(PolicyPlace::Scp),
+            PolicyKind::Rcp => Some(PolicyPlace::Rcp),
             PolicyKind::Resource => None,
         })
     }
@@ -629,7 +629,7 @@ pub fn lint_together(texts: &[&str], subject: &Subject) -> Vec<Finding> {
         findings.redundant(document, version);
     }
     if matches!(subject.kind, PolicyKind::Identity | PolicyKind::Boundary | PolicyKind::Session) {
-        let all = |(at, document): &'_ (usize, Document)| {
+        let all = |(at, document): &'_ (usize, ParsedDocument)| {
             let at = *at;
             document.statements.iter().cloned().map(move |statement| (at, statement)).collect::<Vec<_>>()
         };
@@ -727,7 +727,7 @@ impl Findings<'_> {
         }
     }
 
-    fn document(&mut self, document: &Document, version: Version) {
+    fn document(&mut self, document: &ParsedDocument, version: Version) {
         for statement in &document.statements {
             self.at(statement);
             conditions::check(statement, self);
@@ -750,7 +750,7 @@ impl Findings<'_> {
         }
     }
 
-    fn redundant(&mut self, document: &Document, version: Version) {
+    fn redundant(&mut self, document: &ParsedDocument, version: Version) {
         let statements = &document.statements;
         for (statement, by) in statements.iter().zip(equivalence::redundant_statements(statements, version)) {
             self.at(statement);

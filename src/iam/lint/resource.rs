@@ -1,11 +1,11 @@
 //! Findings about the policies of resources: buckets, keys, queues.
 
 use super::{Check, Findings, is_allow, is_limited, takes};
-use crate::iam::catalogue::{AccessLevel, Service};
+use crate::iam::catalogue::{AccessLevel, ServiceEntry};
 use crate::iam::condition::Test;
-use crate::iam::evaluate::{self, Attached, Outcome, PolicySet};
+use crate::iam::evaluate::{self, Attached, DecisionOutcome, PolicySet};
 use crate::iam::policy::{Effect, Policy, Principal, Statement};
-use crate::iam::request::{Context, Request};
+use crate::iam::request::{Request, RequestContext};
 use crate::iam::validate::PolicyKind;
 use crate::iam::{arn, pattern};
 
@@ -97,7 +97,7 @@ fn first_write(statement: &Statement) -> Option<String> {
         let Some((prefix, name)) = text.split_once(':') else {
             return Some(text.to_owned());
         };
-        let service = Service::of(prefix)?;
+        let service = ServiceEntry::of(prefix)?;
         let write = service.matching(name).find(|action| action.level > AccessLevel::Read)?;
         Some(format!("{}:{}", service.prefix, write.name))
     })
@@ -263,11 +263,11 @@ fn applying_role(policy: &Policy, findings: &mut Findings) {
             _ => (*example).to_owned(),
         };
         let mut request = Request::new(role, action, &resource);
-        request.context = Context::open();
+        request.context = RequestContext::open();
         let request = request.with_own_keys();
         let set = PolicySet { resource: Some(Attached { name: "resource", policy }), ..PolicySet::default() };
         let decision = evaluate::evaluate(&request, &set);
-        if decision.outcome == Outcome::ExplicitlyDenied {
+        if decision.outcome == DecisionOutcome::ExplicitlyDenied {
             for denial in decision.deciding() {
                 if locks_out(denial.statement).is_some() {
                     continue;

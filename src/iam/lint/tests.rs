@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{CHECKS, Check, Finding, Subject, lint, lint_together};
-use crate::iam::catalogue::Service;
-use crate::iam::{Place, PolicyKind};
+use crate::iam::catalogue::ServiceEntry;
+use crate::iam::{PolicyKind, PolicyPlace};
 
 const OIDC: &str = "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC";
 const SUB: &str = "oidc.eks.eu-west-1.amazonaws.com/id/ABC:sub";
@@ -293,7 +293,7 @@ fn every_action_of_the_lists_exists() {
     let lists = super::identity::lists();
     for action in lists {
         let (prefix, name) = action.split_once(':').unwrap();
-        assert!(Service::of(prefix).and_then(|s| s.action(name)).is_some(), "{action}");
+        assert!(ServiceEntry::of(prefix).and_then(|s| s.action(name)).is_some(), "{action}");
     }
 }
 
@@ -370,7 +370,7 @@ fn the_whole_document() {
         "Resource": format!("arn:aws:s3:::b/{}", "x".repeat(2_000))}})
     .to_string();
     let mut weka = subject(PolicyKind::Identity);
-    weka.place = Some(Place::WekaPolicy);
+    weka.place = Some(PolicyPlace::WekaPolicy);
     assert!(lint(&long, &weka).iter().any(|f| f.check == Check::SizeQuota));
     assert!(lint(&long, &subject(PolicyKind::Identity)).is_empty());
 }

@@ -2,7 +2,7 @@
 
 use super::{Check, Findings};
 use crate::iam::arn;
-use crate::iam::catalogue::{Action, ResourceType, Service};
+use crate::iam::catalogue::{ActionEntry, ResourceType, ServiceEntry};
 use crate::iam::pattern::Pattern;
 use crate::iam::policy::{Statement, Version};
 use crate::iam::validate::PolicyKind;
@@ -26,7 +26,7 @@ fn unknown(text: &str) -> Option<String> {
     if prefix.contains('*') {
         return None;
     }
-    let Some(service) = Service::of(prefix) else {
+    let Some(service) = ServiceEntry::of(prefix) else {
         return Some(format!("there is no service `{prefix}`"));
     };
     service.matching(name).next().is_none().then(|| format!("`{text}`"))
@@ -44,7 +44,7 @@ fn mismatches(statement: &Statement, findings: &mut Findings) {
         let Some((prefix, name)) = pattern.as_str().split_once(':') else {
             continue;
         };
-        let Some(service) = Service::of(prefix) else {
+        let Some(service) = ServiceEntry::of(prefix) else {
             continue;
         };
         let mut actions = service.matching(name).peekable();
@@ -62,7 +62,7 @@ fn mismatches(statement: &Statement, findings: &mut Findings) {
     }
 }
 
-fn has_fitting_type(service: &Service, action: &Action, text: &str) -> bool {
+fn has_fitting_type(service: &ServiceEntry, action: &ActionEntry, text: &str) -> bool {
     service.types_of(action).any(|kind| may_be(text, kind))
 }
 

@@ -12,7 +12,7 @@ use crate::access::{self, Carrier, Chains, Facet, Instance, ResourcePolicy};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
-use crate::iam::{Place, PolicyKind, measure};
+use crate::iam::{PolicyKind, PolicyPlace, measure};
 use crate::kind::{About, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::spec::{Facts, PolicyOwnership, Spec, Unmanaged};
 
@@ -59,7 +59,7 @@ impl Kind for BucketPolicy {
             let source = spec.source(&["buckets", key]);
             let roles = managed_principals(chains, &statements);
             let body = SharedDocument::of(statements, exclusive);
-            let size = measure(Place::BucketPolicy, &body.statements);
+            let size = measure(PolicyPlace::BucketPolicy, &body.statements);
             if size.is_over() {
                 want.problem(
                     Diagnostic::new(
@@ -108,7 +108,7 @@ fn carrier<'b>(scope: &Scope, bucket: &'b str) -> ResourcePolicy<'b> {
         ours: None,
         others: None,
         exclusive: false,
-        place: Place::BucketPolicy,
+        place: PolicyPlace::BucketPolicy,
         kind: PolicyKind::Bucket,
         must_keep: &["s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:GetBucketPolicy"],
     }
@@ -120,7 +120,7 @@ mod live {
     use super::super::shared_document::refuse_lockout;
     use super::{BucketPolicy, SharedDocument};
     use crate::address::Scope;
-    use crate::iam::{Place, measure_text};
+    use crate::iam::{PolicyPlace, measure_text};
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::{code, each, read_error, status, write_error};
@@ -224,7 +224,7 @@ mod live {
                     Err(error) => Err(write_error(format!("delete the policy of bucket `{bucket}`"), &error)),
                 };
             };
-            let size = measure_text(Place::BucketPolicy, &text);
+            let size = measure_text(PolicyPlace::BucketPolicy, &text);
             if size.is_over() {
                 return Err(WriteError::Refused {
                     what,

@@ -14,7 +14,7 @@ use crate::access::{self, Carrier, Chains, Facet, Instance, ResourcePolicy};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
-use crate::iam::{Place, PolicyKind, measure};
+use crate::iam::{PolicyKind, PolicyPlace, measure};
 use crate::kind::{About, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
 use crate::spec::{Facts, KeySpec, Spec};
 
@@ -52,7 +52,7 @@ impl Kind for KeyPolicy {
             let source = spec.source(&["keys", name]);
             let roles = managed_principals(chains, &statements);
             let body = SharedDocument::of(statements, false);
-            let size = measure(Place::KeyPolicy, &body.statements);
+            let size = measure(PolicyPlace::KeyPolicy, &body.statements);
             if size.is_over() {
                 want.problem(
                     Diagnostic::new(
@@ -104,7 +104,7 @@ fn carrier<'b>(scope: &Scope, alias: &'b str) -> ResourcePolicy<'b> {
         ours: None,
         others: None,
         exclusive: false,
-        place: Place::KeyPolicy,
+        place: PolicyPlace::KeyPolicy,
         kind: PolicyKind::Key,
         must_keep: &["kms:PutKeyPolicy", "kms:GetKeyPolicy"],
     }
@@ -126,7 +126,7 @@ mod live {
 
     use super::{KeyPolicy, SharedDocument};
     use crate::address::Scope;
-    use crate::iam::{Place, measure_text};
+    use crate::iam::{PolicyPlace, measure_text};
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::{code, each, read_error, write_error};
@@ -207,7 +207,7 @@ mod live {
                         .into(),
                 ));
             };
-            let size = measure_text(Place::KeyPolicy, &text);
+            let size = measure_text(PolicyPlace::KeyPolicy, &text);
             if size.is_over() {
                 return Err(failed(format!(
                     "it would have {} bytes with the {} statements of others, and at most {} are allowed: nothing was \
