@@ -542,7 +542,11 @@ fn a_journal_of_another_state_is_not_forgotten() {
         (lineage, serial),
         "2026-01-01T00:00:00Z".into(),
         bailiwick::address::Address::new("aws.iam.role", "x"),
-        bailiwick::state::Happening::Begin { action: "create".into(), creates: None },
+        bailiwick::state::Happening::Begin {
+            action: bailiwick::plan::ActionKind::Create,
+            creates: None,
+            deposes: Vec::new(),
+        },
     );
     world.write("state/pods.journal", &entry.line().unwrap());
     world.bailiwick(&["state", "list"]).exits(0);
@@ -728,7 +732,11 @@ fn a_state_or_journal_that_does_not_belong_here_is_refused_with_what_to_do() {
 
     let lineage = serde_json::from_str::<Value>(&good).unwrap()["lineage"].as_str().unwrap().to_owned();
     let line = |lineage: &str| {
-        let happening = bailiwick::state::Happening::Begin { action: "create".into(), creates: None };
+        let happening = bailiwick::state::Happening::Begin {
+            action: bailiwick::plan::ActionKind::Create,
+            creates: None,
+            deposes: Vec::new(),
+        };
         let address = bailiwick::address::Address::new("aws.iam.role", "x");
         bailiwick::state::Entry::new((lineage, 1), "2026-01-01T00:00:00Z".into(), address, happening).line().unwrap()
     };
