@@ -273,6 +273,23 @@ impl Scope {
         (self.family == Family::KUBERNETES).then_some(self.key.as_str())
     }
 
+    /// The same owner, wherever its objects are.
+    #[must_use]
+    pub fn everywhere(&self) -> Self {
+        Self { location: None, ..self.clone() }
+    }
+
+    /// The scope as the spec names it: its family's word and its key.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let word = match &self.family {
+            family if *family == Family::AWS => "account",
+            family if *family == Family::KUBERNETES => "cluster",
+            family => family.as_str(),
+        };
+        format!("{word} `{}`", self.key)
+    }
+
     /// What tells one owner from another: its id, or the key where the family has no ids.
     #[must_use]
     pub fn owner(&self) -> &str {
@@ -282,13 +299,7 @@ impl Scope {
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(AwsScope { account, id, region }) = self.as_aws() {
-            return write!(f, "account `{account}` ({id}, {region})");
-        }
-        if let Some(cluster) = self.as_cluster() {
-            return write!(f, "cluster `{cluster}`");
-        }
-        write!(f, "{} `{}`", self.family.as_str(), self.key)?;
+        f.write_str(&self.place())?;
         let more: Vec<&str> = [&self.owner, &self.location].into_iter().flatten().map(String::as_str).collect();
         if more.is_empty() { Ok(()) } else { write!(f, " ({})", more.join(", ")) }
     }
@@ -365,5 +376,7 @@ mod tests {
         assert_eq!(account.to_string(), "account `a` (111111111111, eu-west-1)");
         assert_eq!(Scope::cluster("c").to_string(), "cluster `c`");
         assert_eq!(store.to_string(), "store `s` (tenant-7)");
+        assert_eq!(account.everywhere().to_string(), "account `a` (111111111111)");
+        assert_eq!(account.place(), "account `a`");
     }
 }

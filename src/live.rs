@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::address::{Address, Scope};
+use crate::diagnostic::Diagnostic;
 use crate::document::{Document, is_policy};
 use crate::kind::Marked;
 use crate::kind::{Action, AnyKind, Erased, Kind};
 use crate::session::{Session, SessionError};
+use crate::spec::{Facts, Spec};
 
 /// One thing to look at: its address, and the name by which its API knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,7 +255,18 @@ pub trait Live: Kind {
     ) -> impl Future<Output = Result<(), WriteError>> + Send;
 }
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// The future of an erased call.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a provider answers for beside its kinds: who the caller is, and what no name in the spec determines.
+pub trait Provider: Send + Sync {
+    /// Checks the caller's identity wherever the spec names something of this provider. Every check that failed is an error.
+    fn identify<'a>(&'a self, cloud: &'a Session) -> Boxed<'a, Vec<SessionError>>;
+
+    /// Reads what the spec cannot be compiled without; and the problems of everything that could not be read, or should
+    /// exist and does not.
+    fn facts<'a>(&'a self, cloud: &'a Session, spec: &'a Spec) -> Boxed<'a, (Facts, Vec<Diagnostic>)>;
+}
 
 /// The erased form of both halves.
 pub trait AnyLive: Send + Sync {

@@ -8,7 +8,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 
 use super::{BackendError, BackendFuture, Object, Objects, Precondition};
-use crate::session::{Session, answer};
+use crate::session::answer;
 use crate::spec::{S3BackendSpec, Spec};
 
 /// A state of many things takes its time on a slow line.
@@ -29,14 +29,11 @@ pub struct S3Objects {
 }
 
 impl S3Objects {
-    /// The bucket that a spec names. The caller is identified first, and the bucket must belong to the account.
-    ///
-    /// # Errors
-    /// When the caller is somebody else than the spec says.
-    pub async fn open(session: &Session, spec: &Spec, s3: &S3BackendSpec) -> Result<Self, BackendError> {
-        let client = session.s3(&spec.regional_scope(&s3.account, s3.region(spec))).await?;
+    /// The bucket that a spec names, which must belong to the account, with a client of that account.
+    #[must_use]
+    pub fn open(client: &Client, spec: &Spec, s3: &S3BackendSpec) -> Self {
         let owner = spec.account_id(&s3.account).0;
-        Ok(Self::new(&client, &s3.bucket, s3.prefix(), Some(owner)))
+        Self::new(client, &s3.bucket, s3.prefix(), Some(owner))
     }
 
     /// A bucket that a client reaches.

@@ -24,7 +24,7 @@ use crate::document::Document;
 use crate::engine::{Engine, Limits, Prepared};
 use crate::event::Outcome;
 use crate::kind::{Resource, Wish};
-use crate::live::AnyLive;
+use crate::live::{AnyLive, Provider};
 use crate::plan::{Bodies, Guard, Plan, PlanError, PlanFile, Refusal, guard};
 use crate::provider;
 use crate::render;
@@ -58,6 +58,7 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
     };
     let session = super::state::session(&project, environment);
     let register = provider::live();
+    let providers = provider::providers();
     let partial = match command {
         Command::Apply { allow, .. } | Command::Destroy { allow, .. } => allow.partial,
         _ => false,
@@ -73,6 +74,7 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
         spec: &spec,
         session: &session,
         register: &register,
+        providers: &providers,
         allowed: &allowed,
         partial,
         stop,
@@ -101,6 +103,7 @@ struct Work<'a> {
     spec: &'a Spec,
     session: &'a Session,
     register: &'a [Box<dyn AnyLive>],
+    providers: &'a [Box<dyn Provider>],
     /// The codes of findings that do not forbid anything.
     allowed: &'a [Code],
     /// Whether a plan may leave something out.
@@ -220,7 +223,13 @@ impl Work<'_> {
     }
 
     fn engine(&self) -> Engine<'_> {
-        Engine { register: self.register, session: self.session, limits: Limits::default(), sink: self.ui }
+        Engine {
+            register: self.register,
+            providers: self.providers,
+            session: self.session,
+            limits: Limits::default(),
+            sink: self.ui,
+        }
     }
 
     /// Tells what can be found wrong without looking, before anything is asked or locked.
@@ -720,7 +729,7 @@ impl Work<'_> {
 fn waits(counts: &Counts) -> String {
     let each = counts.waited.iter().map(|(service, waited)| {
         let throttled = counts.throttled.get(service).map(|n| format!(", {n} throttled")).unwrap_or_default();
-        format!("{} {:.1} s{throttled}", service.name(), waited.as_secs_f64())
+        format!("{} {:.1} s{throttled}", service.0, waited.as_secs_f64())
     });
     format!("Waited for answers, added up: {}", each.collect::<Vec<_>>().join("; "))
 }

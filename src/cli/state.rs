@@ -9,6 +9,7 @@ use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now};
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, Listener, LockGuard, LockInfo};
+use crate::provider;
 use crate::render;
 use crate::session::{self, Session};
 use crate::spec::{BackendSpec, S3BackendSpec};
@@ -16,7 +17,8 @@ use crate::state::State;
 
 /// Clients for the accounts and clusters of a project.
 pub(super) fn session(project: &Project, environment: &Environment) -> Session {
-    let settings = session::Environment { s3_endpoint: environment.s3_endpoint, concurrency: None };
+    let endpoints = environment.s3_endpoint.then_some(provider::S3).into_iter().collect();
+    let settings = session::Environment { endpoints, concurrency: None };
     Session::new(&project.spec, settings)
 }
 
@@ -39,8 +41,10 @@ async fn bucket(
     s3: &S3BackendSpec,
     listener: Listener,
 ) -> Result<Box<dyn Backend>, Failure> {
-    use crate::backend::{ObjectBackend, S3Objects, Settings};
-    let objects = S3Objects::open(session, &project.spec, s3).await?;
+    use crate::backend::{BackendError, ObjectBackend, S3Objects, Settings};
+    let scope = project.spec.regional_scope(&s3.account, s3.region(&project.spec));
+    let client = provider::s3_client(session, &scope).await.map_err(BackendError::from)?;
+    let objects = S3Objects::open(&client, &project.spec, s3);
     let settings = Settings { lease: s3.lease(), keep: s3.keep(), listener };
     Ok(Box::new(ObjectBackend::new(Arc::new(objects), &project.spec.project, settings)))
 }

@@ -14,19 +14,15 @@ pub use execute::Executed;
 use crate::access::Chains;
 use crate::address::{Address, Scope};
 use crate::desired::{self, Desired};
-#[cfg(feature = "cloud")]
-use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::diff::{self, Diff};
 use crate::event::{Event, Sink};
 use crate::kind::Kinds;
 use crate::kind::Marked;
-use crate::live::{AnyLive, Fields, Observed, ReadError, Target};
+use crate::live::{AnyLive, Fields, Observed, Provider, ReadError, Target};
 use crate::plan::{self, Plan, PlanError};
 use crate::session::{Session, SessionError};
 use crate::snapshot::{Seen, Snapshot};
-#[cfg(feature = "cloud")]
-use crate::spec::{Encryption, Identity};
 use crate::spec::{Facts, Spec};
 use crate::state::State;
 
@@ -61,6 +57,8 @@ impl Default for Limits {
 pub struct Engine<'a> {
     /// Both halves of every kind.
     pub register: &'a [Box<dyn AnyLive>],
+    /// What answers for accounts, clusters and stores.
+    pub providers: &'a [Box<dyn Provider>],
     /// Clients.
     pub session: &'a Session,
     /// How much at once.
@@ -90,79 +88,26 @@ impl Engine<'_> {
         self.register.iter().find(|live| live.about().name == name).map(AsRef::as_ref)
     }
 
-    /// Checks the caller's identity in every account of the spec.
+    /// Checks the caller's identity wherever the spec names something, before anything else is asked there.
     ///
     /// # Errors
-    /// Every account whose caller is somebody else or unknown.
-    #[cfg(feature = "cloud")]
+    /// Every place whose caller is somebody else or unknown.
     pub async fn identify(&self) -> Result<(), Vec<SessionError>> {
-        let checks = self.session.accounts().map(|account| self.session.identify(account));
-        let failed: Vec<_> = futures_util::future::join_all(checks).await.into_iter().filter_map(Result::err).collect();
+        let checks = self.providers.iter().map(|provider| provider.identify(self.session));
+        let failed = futures_util::future::join_all(checks).await.concat();
         if failed.is_empty() { Ok(()) } else { Err(failed) }
     }
 
-    /// Reads what the spec cannot be compiled without: the issuers of clusters that use IRSA, and the ARNs of keys.
+    /// Reads what the spec cannot be compiled without, such as the issuers of clusters and the ARNs of keys.
     ///
     /// # Errors
-    /// Everything that could not be read, and keys that should exist and do not.
-    #[cfg(feature = "cloud")]
+    /// Everything that could not be read, or should exist and does not.
     pub async fn facts(&self, spec: &Spec) -> Result<Facts, Vec<Diagnostic>> {
-        let clusters: BTreeSet<&String> =
-            spec.service_accounts.values().filter(|s| s.identity(spec) == Identity::Irsa).map(|s| &s.cluster).collect();
-        let keys: BTreeSet<&String> = spec
-            .buckets
-            .values()
-            .filter_map(|b| match &b.encryption {
-                Some(Encryption::Kms(kms)) => Some(&kms.kms_key),
-                _ => None,
-            })
-            .collect();
-        let issuers = futures_util::future::join_all(
-            clusters.into_iter().map(|c| async move { (c.clone(), self.session.issuer(c).await) }),
-        );
-        let arns = futures_util::future::join_all(keys.into_iter().filter_map(|k| Some((k, spec.keys.get(k)?))).map(
-            |(name, key)| async move {
-                let scope = spec.regional_scope(&key.account, key.region(spec));
-                (name.clone(), key, self.session.key_arn(&scope, &key.alias_name()).await)
-            },
-        ));
-        let (issuers, arns) = futures_util::future::join(issuers, arns).await;
-        let mut facts = Facts::default();
-        let mut problems = Vec::new();
-        for account in self.session.accounts() {
-            // An account without a caller has been told of before.
-            if let Ok(caller) = self.session.caller(account).await {
-                facts.callers.insert(account.to_owned(), caller);
-            }
-        }
-        for (cluster, issuer) in issuers {
-            match issuer {
-                Ok(issuer) => {
-                    facts.issuers.insert(cluster, issuer);
-                }
-                Err(error) => problems.push(
-                    Diagnostic::new(Code::ClusterUnreadable, error.to_string())
-                        .at(spec.source(&["clusters", &cluster])),
-                ),
-            }
-        }
-        for (name, key, arn) in arns {
-            match arn {
-                Ok(Some(arn)) => {
-                    facts.key_arns.insert(name, arn);
-                }
-                Ok(None) if key.managed => {}
-                Ok(None) => problems.push(
-                    Diagnostic::new(
-                        Code::KeyNotFound,
-                        format!("there is no key `{}` in account `{}`", key.alias_name(), key.account),
-                    )
-                    .at(spec.source(&["keys", &name]))
-                    .help("name an alias that exists, or add `managed: true` to have the key made"),
-                ),
-                Err(error) => problems
-                    .push(Diagnostic::new(Code::KeyUnreadable, error.to_string()).at(spec.source(&["keys", &name]))),
-            }
+        let reads = self.providers.iter().map(|provider| provider.facts(self.session, spec));
+        let (mut facts, mut problems) = (Facts::default(), Vec::new());
+        for (more, wrong) in futures_util::future::join_all(reads).await {
+            facts.extend(more);
+            problems.extend(wrong);
         }
         if problems.is_empty() { Ok(facts) } else { Err(problems) }
     }
@@ -310,6 +255,7 @@ impl Engine<'_> {
 }
 
 fn unread(error: &ReadError) -> Seen {
-    let unreachable = matches!(error, ReadError::Unreachable { .. } | ReadError::Session(SessionError::Cluster { .. }));
+    let unreachable =
+        matches!(error, ReadError::Unreachable { .. } | ReadError::Session(SessionError::Unreachable { .. }));
     Seen::Unreadable { why: error.to_string(), unreachable }
 }

@@ -10,13 +10,18 @@ mod tests;
 mod wished;
 
 pub use aws::STATE_BUCKET;
+#[cfg(feature = "cloud")]
+pub use aws::s3::client as s3_client;
 
 use std::collections::BTreeMap;
 
-use crate::kind::{AnyKind, Erased, Kinds};
+use crate::kind::{AnyKind, Api, Erased, Kinds};
 #[cfg(feature = "cloud")]
-use crate::live::AnyLive;
+use crate::live::{AnyLive, Provider};
 use crate::spec::Spec;
+
+/// The API of buckets, for which the environment may set an endpoint.
+pub const S3: Api = aws::S3;
 
 /// The register: one line for each kind.
 macro_rules! register {
@@ -35,6 +40,13 @@ macro_rules! register {
             vec![$(Box::new(Erased::<$kind>::NEW)),*]
         }
     };
+}
+
+/// What answers for the accounts and clusters of a spec.
+#[cfg(feature = "cloud")]
+#[must_use]
+pub fn providers() -> Vec<Box<dyn Provider>> {
+    vec![Box::new(aws::Aws)]
 }
 
 register![

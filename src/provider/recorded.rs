@@ -97,13 +97,13 @@ impl Recorded {
         );
         let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
         assert_eq!(problems, []);
-        Session::new(&spec.unwrap(), Environment { s3_endpoint: true, concurrency: None })
+        Session::new(&spec.unwrap(), Environment { endpoints: [super::S3].into(), concurrency: None })
     }
 
     /// A session whose only cluster, `prod`, is this server.
     #[cfg(feature = "cloud")]
     pub(super) fn cluster_session(&self) -> Session {
-        self.session().with_cluster("prod", &format!("http://127.0.0.1:{}", self.port))
+        super::kubernetes::with_cluster(self.session(), "prod", &format!("http://127.0.0.1:{}", self.port))
     }
 
     /// The requests that came, without those that ask who the caller is.

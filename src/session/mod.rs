@@ -1,68 +1,59 @@
-//! Builds and caches clients per account, region, endpoint and cluster, and paces their requests.
+//! What providers share in one run: the places that the spec names, the pace and the count of requests, and a store for
+//! the clients and answers that are made once.
 //!
-//! The first thing that happens in any account is a look at the caller's identity. A client for an account whose
-//! caller is somebody else is never handed out, so that nothing can be read or written in the wrong account.
+//! A session knows accounts, clusters and doors, and no service by name. The client of a service, its rates, the check
+//! of the caller's identity and the reads that several kinds share belong to its provider.
 
 #[cfg(feature = "cloud")]
 mod answers;
 #[cfg(feature = "cloud")]
-mod aws;
-#[cfg(feature = "cloud")]
-mod eks_token;
-#[cfg(feature = "cloud")]
-mod facts;
-#[cfg(feature = "cloud")]
-mod iam_index;
-#[cfg(feature = "cloud")]
-mod kubernetes;
+mod door;
 mod pace;
+mod store;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
-#[cfg(feature = "cloud")]
-use tokio::sync::Mutex;
-#[cfg(feature = "cloud")]
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 #[cfg(feature = "cloud")]
 pub use answers::is_throttle;
 #[cfg(feature = "cloud")]
-pub use aws::{OnlyIfRefused, answer};
-#[cfg(feature = "cloud")]
-pub use iam_index::{Described, IamIndex, IamWants, Known};
-pub use pace::{CONCURRENCY, Counts, Intent, Pace, Rates, Requests, Service};
+pub use door::{Door, OnlyIfRefused, answer, code_of};
+pub use pace::{CONCURRENCY, Counts, Intent, Pace, Rates, Requests};
 
 use crate::address::Scope;
-use crate::spec::{AccountSpec, ClusterSpec, PaceSpec, RatesSpec, Spec};
+use crate::kind::Api;
+use crate::spec::Spec;
+use store::Store;
 
 /// Why no client can be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    /// The credentials belong to another account than the spec says.
+    /// The credentials belong to another owner than the spec says.
     #[error(
-        "account `{account}` is {expected} in the spec, but the credentials belong to {found} ({arn}): nothing was read or written"
+        "{} is {} in the spec, but the credentials belong to {found} ({caller}): nothing was read or written",
+        scope.place(),
+        scope.owner()
     )]
-    WrongAccount {
-        /// The account's key.
-        account: String,
-        /// The id in the spec.
-        expected: String,
-        /// The id of the caller.
+    WrongOwner {
+        /// Where the spec says who owns it.
+        scope: Box<Scope>,
+        /// The id of the owner that the credentials belong to.
         found: String,
-        /// The caller.
-        arn: String,
+        /// The caller, as the provider names it.
+        caller: String,
     },
     /// The caller could not be identified.
     #[error(
-        "cannot tell who the caller is in account `{account}`: {why}\n  nothing was read or written: check the account's \
-         credentials, region and endpoint"
+        "cannot tell who the caller is in {}: {why}\n  nothing was read or written: check its credentials, region and \
+         endpoint",
+        scope.place()
     )]
     NoIdentity {
-        /// The account's key.
-        account: String,
-        /// What the SDK says.
+        /// Where.
+        scope: Box<Scope>,
+        /// What the provider says.
         why: String,
     },
     /// The spec has no such account or cluster.
@@ -71,36 +62,46 @@ pub enum SessionError {
         /// The key that is missing.
         name: String,
     },
-    /// A cluster cannot be reached.
-    #[error("cannot reach cluster `{cluster}`: {why}")]
-    Cluster {
-        /// The cluster's key.
-        cluster: String,
+    /// Nothing answers there, so that a partial plan may leave it out.
+    #[error("cannot reach {}: {why}", scope.place())]
+    Unreachable {
+        /// Where.
+        scope: Box<Scope>,
         /// What went wrong.
         why: String,
     },
-    /// The account's requests cannot be sent at all.
-    #[error("cannot look into account `{account}`: {why}")]
-    Account {
-        /// The account's key.
-        account: String,
+    /// Requests cannot be sent at all, or what all others need was not answered.
+    #[error("cannot look into {}: {why}", scope.place())]
+    Unreadable {
+        /// Where.
+        scope: Box<Scope>,
         /// What went wrong.
         why: String,
     },
+}
+
+impl SessionError {
+    /// Nothing answers in a scope.
+    #[must_use]
+    pub fn unreachable(scope: &Scope, why: impl Into<String>) -> Self {
+        Self::Unreachable { scope: Box::new(scope.clone()), why: why.into() }
+    }
+
+    /// Nothing can be read in a scope.
+    #[must_use]
+    pub fn unreadable(scope: &Scope, why: impl Into<String>) -> Self {
+        Self::Unreadable { scope: Box::new(scope.clone()), why: why.into() }
+    }
 }
 
 /// What `cli` has read from the environment for clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// An endpoint for S3 is set, so that buckets are addressed by path and not by host name.
-    pub s3_endpoint: bool,
-    /// How many requests may be under way at once in one account and service.
+    /// The APIs for which an endpoint is set.
+    pub endpoints: BTreeSet<Api>,
+    /// How many requests may be under way at once in one account and API.
     pub concurrency: Option<usize>,
 }
-
-/// An account that is connected to once, however many ask for it at the same time.
-#[cfg(feature = "cloud")]
-type Connecting = OnceCell<Result<aws::Account, SessionError>>;
 
 /// Something about how things are read that a person may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,96 +112,77 @@ pub struct Note {
     pub important: bool,
 }
 
-/// Clients for everything that a spec names, made when they are first needed.
+/// One run with everything that a spec names.
 pub struct Session {
     shared: Arc<Shared>,
-    /// What one observation has read of each account at once.
-    #[cfg(feature = "cloud")]
-    index: iam_index::Indexes,
+    /// What one observation has read at once for several kinds.
+    observed: Store,
 }
 
 struct Shared {
-    project: String,
-    accounts: BTreeMap<String, AccountSpec>,
-    #[cfg_attr(not(feature = "cloud"), expect(dead_code, reason = "only clients read it"))]
-    clusters: BTreeMap<String, (ClusterSpec, crate::address::Region)>,
+    spec: Spec,
     environment: Environment,
     requests: Arc<Requests>,
-    notes: std::sync::Mutex<Vec<Note>>,
-    paces: std::sync::Mutex<BTreeMap<(String, Service), Arc<Pace>>>,
-    #[cfg(feature = "cloud")]
-    aws: Mutex<BTreeMap<String, Arc<Connecting>>>,
-    #[cfg(feature = "cloud")]
-    kubernetes: Mutex<BTreeMap<String, Arc<Mutex<Option<kubernetes::Cluster>>>>>,
+    notes: Mutex<Vec<Note>>,
+    paces: Mutex<BTreeMap<(String, Api), Arc<Pace>>>,
+    kept: Store,
 }
 
 impl Session {
     /// A session for the accounts and clusters of a spec. No request is made yet.
     #[must_use]
     pub fn new(spec: &Spec, environment: Environment) -> Self {
-        let clusters = spec.clusters.iter().map(|(key, c)| (key.clone(), (c.clone(), spec.cluster_region(c))));
         let shared = Shared {
-            project: spec.project.clone(),
-            accounts: spec.accounts.clone(),
-            clusters: clusters.collect(),
+            spec: spec.emptied(),
             environment,
-            requests: Arc::new(Requests::default()),
-            notes: std::sync::Mutex::default(),
-            paces: std::sync::Mutex::default(),
-            #[cfg(feature = "cloud")]
-            aws: Mutex::default(),
-            #[cfg(feature = "cloud")]
-            kubernetes: Mutex::default(),
+            requests: Arc::default(),
+            notes: Mutex::default(),
+            paces: Mutex::default(),
+            kept: Store::default(),
         };
-        Self {
-            shared: Arc::new(shared),
-            #[cfg(feature = "cloud")]
-            index: iam_index::Indexes::default(),
-        }
+        Self { shared: Arc::new(shared), observed: Store::default() }
     }
 
-    /// The names of the spec's clusters in a region of an account.
-    #[cfg(feature = "cloud")]
-    #[must_use]
-    pub fn clusters_of(&self, scope: &Scope) -> Vec<String> {
-        let Some(aws) = scope.as_aws() else { return Vec::new() };
-        let here = self.shared.clusters.values().filter(|(c, at)| c.account == aws.account && at.0 == aws.region);
-        here.map(|(cluster, _)| cluster.name.clone()).collect()
-    }
-
-    /// The same clients for one observation: what several kinds can learn from one answer is read once in it, and
+    /// The same session for one observation: what several kinds can learn from one answer is read once in it, and
     /// forgotten with it.
     #[must_use]
     pub fn observation(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-            #[cfg(feature = "cloud")]
-            index: iam_index::Indexes::default(),
-        }
+        Self { shared: self.shared.clone(), observed: Store::default() }
     }
 
     /// The project, which marks everything that it owns.
     #[must_use]
     pub fn project(&self) -> &str {
-        &self.shared.project
+        &self.shared.spec.project
     }
 
-    /// The keys of all accounts.
-    pub fn accounts(&self) -> impl Iterator<Item = &str> {
-        self.shared.accounts.keys().map(String::as_str)
+    /// The places that the spec names, such as accounts and clusters, without the objects that it asks for there.
+    #[must_use]
+    pub fn spec(&self) -> &Spec {
+        &self.shared.spec
     }
 
     /// The scope of the account with this id, if the spec has one.
     #[must_use]
     pub fn account_scope(&self, id: &str) -> Option<Scope> {
-        self.shared
-            .accounts
-            .iter()
-            .find(|(_, account)| account.id.0 == id)
-            .map(|(key, account)| Scope::account(key.as_str(), account.id.clone(), account.region.clone()))
+        let (key, _) = self.spec().accounts.iter().find(|(_, account)| account.id.0 == id)?;
+        Some(self.spec().account_scope(key))
     }
 
-    /// How many requests have been sent, by service.
+    /// A value that lives as long as the session, such as a client: one for each type and scope, whoever asks for it.
+    #[must_use]
+    pub fn kept<T: Default + Send + Sync + 'static>(&self, scope: &Scope) -> Arc<T> {
+        self.shared.kept.get(scope)
+    }
+
+    /// A value that lives as long as the observation, such as an answer that several kinds share: one for each type and
+    /// scope, whoever asks for it.
+    #[must_use]
+    pub fn observed<T: Default + Send + Sync + 'static>(&self, scope: &Scope) -> Arc<T> {
+        self.observed.get(scope)
+    }
+
+    /// How many requests have been sent, by API.
     #[must_use]
     pub fn requests(&self) -> &Requests {
         &self.shared.requests
@@ -212,26 +194,39 @@ impl Session {
         self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    #[cfg(feature = "cloud")]
-    fn note(&self, text: String, important: bool) {
+    /// Notes how something was read.
+    pub fn note(&self, text: String, important: bool) {
         self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner).push(Note { text, important });
     }
 
-    /// The pace of a service for whatever is paced together: an account's id, or a cluster.
-    pub fn pace(&self, whose: &str, service: Service) -> Arc<Pace> {
+    /// Whether the environment sets an endpoint for an API.
+    #[must_use]
+    pub fn has_endpoint(&self, api: Api) -> bool {
+        self.shared.environment.endpoints.contains(&api)
+    }
+
+    /// The pace of an API for whatever is paced together: an account's id, or a cluster. The spec may change the usual
+    /// rates.
+    pub fn pace(&self, owner: &str, api: Api, usual: Rates) -> Arc<Pace> {
         let mut paces = self.shared.paces.lock().unwrap_or_else(PoisonError::into_inner);
-        let pace = paces.entry((whose.to_owned(), service)).or_insert_with(|| {
+        let pace = paces.entry((owner.to_owned(), api)).or_insert_with(|| {
             let places = self.shared.environment.concurrency.unwrap_or(CONCURRENCY);
-            Arc::new(Pace::new(self.rates(whose, service), places, Instant::now()))
+            Arc::new(Pace::new(self.rates(owner, api, usual), places, Instant::now()))
         });
         pace.clone()
     }
 
-    /// The rates of a service: those that the spec gives for the account, or what is usual.
-    fn rates(&self, whose: &str, service: Service) -> Rates {
-        let usual = usual(service);
-        let account = self.shared.accounts.values().find(|account| account.id.0 == whose);
-        let given = account.and_then(|account| given_rates(account, service)).unwrap_or_default();
+    /// The door to an API for whatever is paced together.
+    #[cfg(feature = "cloud")]
+    #[must_use]
+    pub fn door(&self, owner: &str, api: Api, usual: Rates) -> Door {
+        Door::new(api, self.pace(owner, api, usual), self.shared.requests.clone())
+    }
+
+    /// The rates of an API: those that the spec gives for the account, or what is usual.
+    pub(crate) fn rates(&self, owner: &str, api: Api, usual: Rates) -> Rates {
+        let account = self.spec().accounts.values().find(|account| account.id.0 == owner);
+        let given = account.and_then(|account| account.pace.as_ref()?.of(api.0)).unwrap_or_default();
         Rates {
             reads: given.reads.map_or(usual.reads, f64::from),
             writes: given.writes.map_or(usual.writes, f64::from),
@@ -239,50 +234,61 @@ impl Session {
     }
 }
 
-fn given_rates(account: &AccountSpec, service: Service) -> Option<RatesSpec> {
-    let PaceSpec { iam, s3, kms, eks, sts } = account.pace.as_ref()?;
-    match service {
-        Service::Iam => *iam,
-        Service::S3 => *s3,
-        Service::Kms => *kms,
-        Service::Eks => *eks,
-        Service::Sts => *sts,
-        Service::Kubernetes => None,
-    }
-}
-
-/// Rates that leave room for everybody else in an account. A bucket that is throttled all the same slows down.
-fn usual(service: Service) -> Rates {
-    let (reads, writes) = match service {
-        Service::Iam => (40.0, 20.0),
-        Service::S3 => (400.0, 100.0),
-        Service::Kms => (50.0, 10.0),
-        Service::Eks => (30.0, 10.0),
-        Service::Sts => (10.0, 10.0),
-        Service::Kubernetes => (100.0, 50.0),
-    };
-    Rates { reads, writes }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Family;
     use crate::spec::{SourceFile, load};
 
-    #[test]
-    fn rates_are_those_of_the_account_or_the_usual_ones() {
+    const IAM: Api = Api("iam");
+    const S3: Api = Api("s3");
+    const USUAL: Rates = Rates { reads: 40.0, writes: 20.0 };
+
+    fn session() -> Session {
         let text = "version: 1\nproject: p\naccounts:\n\
             \x20 a: { id: \"111111111111\", region: us-east-1, pace: { iam: { reads: 7 }, s3: { reads: 9, writes: 3 } } }\n\
             \x20 b: { id: \"222222222222\", region: us-west-2 }\n";
         let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
         assert_eq!(problems, []);
-        let session = Session::new(&spec.unwrap(), Environment::default());
+        Session::new(&spec.unwrap(), Environment::default())
+    }
+
+    #[test]
+    fn rates_are_those_of_the_account_or_the_usual_ones() {
+        let session = session();
         let (one, other) = ("111111111111", "222222222222");
-        let usual_writes = usual(Service::Iam).writes;
-        assert_eq!(session.rates(one, Service::Iam), Rates { reads: 7.0, writes: usual_writes });
-        assert_eq!(session.rates(one, Service::S3), Rates { reads: 9.0, writes: 3.0 });
-        assert_eq!(session.rates(other, Service::S3), usual(Service::S3));
-        assert!(Arc::ptr_eq(&session.pace(one, Service::Iam), &session.observation().pace(one, Service::Iam)));
-        assert!(!Arc::ptr_eq(&session.pace(one, Service::Iam), &session.pace(other, Service::Iam)));
+        assert_eq!(session.rates(one, IAM, USUAL), Rates { reads: 7.0, writes: 20.0 });
+        assert_eq!(session.rates(one, S3, USUAL), Rates { reads: 9.0, writes: 3.0 });
+        assert_eq!(session.rates(one, Api("new"), USUAL), USUAL);
+        assert_eq!(session.rates(other, S3, USUAL), USUAL);
+        let pace = |session: &Session, owner| session.pace(owner, IAM, USUAL);
+        assert!(Arc::ptr_eq(&pace(&session, one), &pace(&session.observation(), one)));
+        assert!(!Arc::ptr_eq(&pace(&session, one), &pace(&session, other)));
+    }
+
+    #[test]
+    fn an_observation_shares_clients_and_forgets_answers() {
+        let (session, scope) = (session(), Scope::cluster("c"));
+        let observation = session.observation();
+        assert!(Arc::ptr_eq(&session.kept::<u8>(&scope), &observation.kept::<u8>(&scope)));
+        assert!(Arc::ptr_eq(&observation.observed::<u8>(&scope), &observation.observed::<u8>(&scope)));
+        assert!(!Arc::ptr_eq(&session.observed::<u8>(&scope), &observation.observed::<u8>(&scope)));
+    }
+
+    #[test]
+    fn errors_name_the_place_whatever_its_provider() {
+        let owner = Some("tenant-7".to_owned());
+        let store = Scope { family: Family::new("store"), key: "s".into(), owner, location: None };
+        let wrong =
+            SessionError::WrongOwner { scope: Box::new(store.clone()), found: "tenant-8".into(), caller: "ops".into() };
+        assert_eq!(
+            wrong.to_string(),
+            "store `s` is tenant-7 in the spec, but the credentials belong to tenant-8 (ops): nothing was read or written"
+        );
+        assert_eq!(SessionError::unreadable(&store, "no route").to_string(), "cannot look into store `s`: no route");
+        assert_eq!(
+            SessionError::unreachable(&Scope::cluster("c"), "no route").to_string(),
+            "cannot reach cluster `c`: no route"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! How fast requests are sent, how many at once, and what was sent.
 //!
-//! An account's service (and a cluster's API server) has one [`Pace`], shared by everything that asks it: a token bucket
+//! An account's API (and a cluster's API server) has one [`Pace`], shared by everything that asks it: a token bucket
 //! for reads, one for writes, and a number of places for requests under way. A bucket slows down when the service says
 //! so and recovers when it no longer does.
 
@@ -12,7 +12,9 @@ use std::time::Duration;
 use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// How many requests may be under way at once in one account and service.
+use crate::kind::Api;
+
+/// How many requests may be under way at once in one account and API.
 pub const CONCURRENCY: usize = 16;
 
 /// The rate below which a bucket does not slow down.
@@ -25,38 +27,6 @@ const RECOVERY: f64 = 0.1;
 const GRACE: Duration = Duration::from_millis(500);
 /// No service is waited for longer than this, whatever it asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
-
-/// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Service {
-    /// IAM.
-    Iam,
-    /// S3.
-    S3,
-    /// KMS.
-    Kms,
-    /// EKS.
-    Eks,
-    /// STS.
-    Sts,
-    /// The API server of a cluster.
-    Kubernetes,
-}
-
-impl Service {
-    /// The name under which its requests are counted.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Iam => "iam",
-            Self::S3 => "s3",
-            Self::Kms => "kms",
-            Self::Eks => "eks",
-            Self::Sts => "sts",
-            Self::Kubernetes => "kubernetes",
-        }
-    }
-}
 
 /// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +46,7 @@ pub struct Rates {
     pub writes: f64,
 }
 
-/// The pace of one account and service.
+/// The pace of one account and API.
 #[derive(Debug)]
 pub struct Pace {
     reads: Lane,
@@ -89,22 +59,22 @@ pub struct Pace {
 #[derive(Debug)]
 struct Lane {
     turn: Turn<()>,
-    bucket: Mutex<Bucket>,
+    bucket: Mutex<TokenBucket>,
 }
 
 impl Lane {
     fn new(rate: f64, now: Instant) -> Self {
-        Self { turn: Turn::new(()), bucket: Mutex::new(Bucket::new(rate, now)) }
+        Self { turn: Turn::new(()), bucket: Mutex::new(TokenBucket::new(rate, now)) }
     }
 
-    fn bucket(&self) -> MutexGuard<'_, Bucket> {
+    fn bucket(&self) -> MutexGuard<'_, TokenBucket> {
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place among the requests under way; given back when dropped.
+/// A place among the requests under way, which is released when it is dropped.
 #[derive(Debug)]
-pub struct Place<'p>(#[expect(dead_code, reason = "held for its drop, never read")] Option<SemaphorePermit<'p>>);
+pub struct Permit<'p>(#[expect(dead_code, reason = "held for its drop, never read")] Option<SemaphorePermit<'p>>);
 
 impl Pace {
     pub(super) fn new(rates: Rates, places: usize, now: Instant) -> Self {
@@ -123,11 +93,11 @@ impl Pace {
     }
 
     /// Waits until a request may be sent.
-    pub async fn enter(&self, intent: Intent) -> Place<'_> {
+    pub async fn enter(&self, intent: Intent) -> Permit<'_> {
         let lane = self.lane(intent);
         let _turn = lane.turn.lock().await;
         loop {
-            let place = Place(self.places.acquire().await.ok());
+            let place = Permit(self.places.acquire().await.ok());
             let Err(wait) = lane.bucket().take(Instant::now()) else { return place };
             drop(place);
             tokio::time::sleep(wait).await;
@@ -142,7 +112,7 @@ impl Pace {
 
 /// A token bucket whose rate adapts.
 #[derive(Debug)]
-struct Bucket {
+struct TokenBucket {
     most: f64,
     rate: f64,
     tokens: f64,
@@ -151,7 +121,7 @@ struct Bucket {
     slowed: Option<Instant>,
 }
 
-impl Bucket {
+impl TokenBucket {
     fn new(most: f64, now: Instant) -> Self {
         let most = most.max(SLOWEST);
         Self { most, rate: most, tokens: Self::burst(most), at: now, slowed: None }
@@ -197,7 +167,7 @@ impl Bucket {
     }
 }
 
-/// Counts requests by service, the time that answers took, and answers that said "slow down".
+/// Counts requests by API, the time that answers took, and answers that said "slow down".
 #[derive(Debug, Default)]
 pub struct Requests {
     counts: Mutex<Counts>,
@@ -209,13 +179,13 @@ pub struct Requests {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests sent, retries included.
-    pub sent: BTreeMap<Service, u64>,
+    pub sent: BTreeMap<Api, u64>,
     /// How long their answers took, added up.
-    pub waited: BTreeMap<Service, Duration>,
+    pub waited: BTreeMap<Api, Duration>,
     /// The time from the first request to the last answer.
     pub elapsed: Duration,
     /// Answers that said "slow down".
-    pub throttled: BTreeMap<Service, u64>,
+    pub throttled: BTreeMap<Api, u64>,
 }
 
 impl Requests {
@@ -224,22 +194,22 @@ impl Requests {
     }
 
     /// Counts one request.
-    pub fn sent(&self, service: Service) {
-        *self.counts().sent.entry(service).or_default() += 1;
+    pub fn sent(&self, api: Api) {
+        *self.counts().sent.entry(api).or_default() += 1;
     }
 
     /// Adds the time that an answer took which has just come.
-    pub fn waited(&self, service: Service, time: Duration) {
+    pub fn waited(&self, api: Api, time: Duration) {
         let now = Instant::now();
         let begun = *self.begun.get_or_init(|| now - time);
         let mut counts = self.counts();
-        *counts.waited.entry(service).or_default() += time;
+        *counts.waited.entry(api).or_default() += time;
         counts.elapsed = counts.elapsed.max(now - begun);
     }
 
     /// Counts one answer that said "slow down".
-    pub fn throttled(&self, service: Service) {
-        *self.counts().throttled.entry(service).or_default() += 1;
+    pub fn throttled(&self, api: Api) {
+        *self.counts().throttled.entry(api).or_default() += 1;
     }
 
     /// The counters as they stand.
@@ -250,10 +220,10 @@ impl Requests {
 }
 
 impl Counts {
-    /// The number of requests by service.
+    /// The number of requests by the name of the API.
     #[must_use]
     pub fn by_service(&self) -> BTreeMap<&'static str, u64> {
-        self.sent.iter().map(|(service, n)| (service.name(), *n)).collect()
+        self.sent.iter().map(|(api, n)| (api.0, *n)).collect()
     }
 
     /// The number of answers that said "slow down".
@@ -281,7 +251,7 @@ mod tests {
     }
 
     /// How many of many takers, one after the other, need not wait longer than this.
-    fn within(bucket: &mut Bucket, now: Instant, time: f64) -> usize {
+    fn within(bucket: &mut TokenBucket, now: Instant, time: f64) -> usize {
         let (mut at, mut taken) = (now, 0);
         loop {
             match bucket.take(at) {
@@ -297,22 +267,22 @@ mod tests {
     #[test]
     fn a_bucket_begins_without_a_storm_and_keeps_its_rate() {
         let now = Instant::now();
-        assert_eq!(within(&mut Bucket::new(20.0, now), now, 0.0), 5);
-        assert_eq!(within(&mut Bucket::new(20.0, now), now, 1.0), 25);
-        assert_eq!(within(&mut Bucket::new(1.0, now), now, 0.0), 1);
+        assert_eq!(within(&mut TokenBucket::new(20.0, now), now, 0.0), 5);
+        assert_eq!(within(&mut TokenBucket::new(20.0, now), now, 1.0), 25);
+        assert_eq!(within(&mut TokenBucket::new(1.0, now), now, 0.0), 1);
     }
 
     #[test]
     fn tokens_are_not_saved_up() {
         let now = Instant::now();
-        let mut bucket = Bucket::new(20.0, now);
+        let mut bucket = TokenBucket::new(20.0, now);
         assert_eq!(within(&mut bucket, now + seconds(3600.0), 0.0), 5);
     }
 
     #[test]
     fn a_throttle_slows_down_once_and_the_rate_comes_back() {
         let now = Instant::now();
-        let mut bucket = Bucket::new(20.0, now);
+        let mut bucket = TokenBucket::new(20.0, now);
         for late in [0.0, 0.1, 0.4] {
             bucket.slow_down(now + seconds(late), None);
         }
@@ -330,7 +300,7 @@ mod tests {
     #[test]
     fn what_a_service_asks_for_is_waited_but_not_without_end() {
         let now = Instant::now();
-        let mut bucket = Bucket::new(20.0, now);
+        let mut bucket = TokenBucket::new(20.0, now);
         bucket.slow_down(now, Some(seconds(3.0)));
         assert_eq!(within(&mut bucket, now, 3.0), 0);
         assert_eq!(within(&mut bucket, now + seconds(3.0), 1.0), 12, "no storm after it: 0.6 of 20 a second");
@@ -374,16 +344,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_asked_is_told_in_a_line() {
+        const IAM: Api = Api("iam");
+        const S3: Api = Api("s3");
         let requests = Requests::default();
         assert_eq!(requests.read().to_string(), "Requests: none (0.0 s, 0 throttled)");
-        for service in [Service::S3, Service::Iam, Service::Iam] {
-            requests.sent(service);
+        for api in [S3, IAM, IAM] {
+            requests.sent(api);
         }
         tokio::time::advance(seconds(2.0)).await;
-        requests.waited(Service::S3, seconds(1.5));
-        requests.throttled(Service::S3);
+        requests.waited(S3, seconds(1.5));
+        requests.throttled(S3);
         tokio::time::advance(seconds(2.0)).await;
-        requests.waited(Service::Iam, seconds(1.0));
+        requests.waited(IAM, seconds(1.0));
         assert_eq!(requests.read().to_string(), "Requests: iam 2, s3 1 (3.5 s, 1 throttled)");
     }
 

@@ -58,6 +58,21 @@ pub struct PaceSpec {
     pub sts: Option<RatesSpec>,
 }
 
+impl PaceSpec {
+    /// The rates by the name of the API.
+    #[must_use]
+    pub fn rates(&self) -> [(&'static str, Option<RatesSpec>); 5] {
+        let Self { iam, s3, kms, eks, sts } = self;
+        [("iam", *iam), ("s3", *s3), ("kms", *kms), ("eks", *eks), ("sts", *sts)]
+    }
+
+    /// The rates of an API, if there are any.
+    #[must_use]
+    pub fn of(&self, api: &str) -> Option<RatesSpec> {
+        self.rates().into_iter().find(|(name, _)| *name == api).and_then(|(_, rates)| rates)
+    }
+}
+
 /// Requests a second of one service, at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -22,6 +22,14 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Adds what another provider read.
+    pub fn extend(&mut self, more: Self) {
+        let Self { issuers, key_arns, callers } = more;
+        self.issuers.extend(issuers);
+        self.key_arns.extend(key_arns);
+        self.callers.extend(callers);
+    }
+
     /// Stand-ins that have the form and length of the real values, for compiling without looking anywhere. Different
     /// clusters and keys have different ones, as in reality.
     #[must_use]

@@ -61,8 +61,13 @@ mod properties {
     async fn claimed(project: &Project, spec: &Spec) -> BTreeMap<String, Value> {
         let register = project.cloud.register();
         let session = bailiwick::session::Session::new(spec, bailiwick::session::Environment::default());
-        let engine =
-            bailiwick::engine::Engine { register: &register, session: &session, limits: project.limits, sink: &|_| {} };
+        let engine = bailiwick::engine::Engine {
+            register: &register,
+            providers: &[],
+            session: &session,
+            limits: project.limits,
+            sink: &|_| {},
+        };
         let desired = desired(project, spec);
         let state = bailiwick::state::State::new(PROJECT, bailiwick::state::Lineage::default());
         let snapshot = engine.observe(&desired, &state).await;

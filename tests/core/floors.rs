@@ -66,20 +66,20 @@ const DOORS: [(&str, &[&str]); 38] = [
     ("similar", &["render"]),
     ("annotate_snippets", &["render"]),
     ("anstyle", &["render"]),
-    ("aws_config", &["session"]),
-    ("aws_credential_types", &["session"]),
-    ("aws_sdk_sts", &["session"]),
-    ("aws_sigv4", &["session"]),
-    ("aws_smithy_http_client", &["session"]),
-    ("base64", &["session"]),
-    ("aws_sdk_eks", &["session", "provider"]),
-    ("aws_sdk_kms", &["session", "provider"]),
-    ("aws_sdk_iam", &["session", "provider"]),
-    ("aws_sdk_s3", &["session", "provider", "backend"]),
+    ("aws_config", &["provider"]),
+    ("aws_credential_types", &["provider"]),
+    ("aws_sdk_sts", &["provider"]),
+    ("aws_sigv4", &["provider"]),
+    ("aws_smithy_http_client", &["provider"]),
+    ("base64", &["provider"]),
+    ("aws_sdk_eks", &["provider"]),
+    ("aws_sdk_kms", &["provider"]),
+    ("aws_sdk_iam", &["provider"]),
+    ("aws_sdk_s3", &["provider", "backend"]),
     ("aws_smithy_runtime_api", &["session", "provider"]),
     ("aws_smithy_types", &["session", "provider"]),
-    ("percent_encoding", &["session", "provider"]),
-    ("kube", &["session", "provider"]),
+    ("percent_encoding", &["provider"]),
+    ("kube", &["provider"]),
     ("k8s_openapi", &["provider"]),
     ("tempfile", &["backend", "cli"]),
     ("tokio", &["session", "provider", "backend", "engine", "cli"]),
@@ -170,7 +170,7 @@ fn waits(source: &Source) -> Vec<String> {
 fn surroundings(source: &Source) -> Vec<String> {
     const CLOCKS: [&str; 3] = ["SystemTime", "Timestamp", "Zoned"];
     // A signature carries the time at which it is made.
-    let signs = source.top() == "session";
+    let signs = source.place == "src/provider/aws/eks/token.rs";
     mentions(source)
         .into_iter()
         .filter(|m| {
@@ -428,7 +428,7 @@ fn waiting_and_the_surroundings_are_found_however_they_are_written() {
     for text in ["use std::time::SystemTime;", "fn f() { env!(\"A\"); }", "fn f(now: SystemTime) { now.env() }"] {
         assert_eq!(surroundings(&at(text)), Vec::<String>::new(), "{text}");
     }
-    let signature = Source::new("src/session/token.rs", "fn f() { SystemTime::now(); Timestamp::now(); }");
+    let signature = Source::new("src/provider/aws/eks/token.rs", "fn f() { SystemTime::now(); Timestamp::now(); }");
     assert_eq!(surroundings(&signature).len(), 1);
     for text in ["#[path = \"render/inert.rs\"]\nmod inert;", "include!(\"render/inert.rs\");"] {
         assert_eq!(smuggled(&at(text)), ["src/graph.rs:1"], "{text}");

@@ -38,6 +38,7 @@ mod formats;
 mod iam_cases;
 mod plan_cases;
 mod problems;
+mod providers;
 mod ratchets;
 mod repository;
 mod schemas;

@@ -386,7 +386,7 @@ impl Project {
     }
 
     fn engine<'a>(&'a self, register: &'a [Box<dyn AnyLive>], session: &'a Session) -> Engine<'a> {
-        Engine { register, session, limits: self.limits, sink: self.heard.as_ref() }
+        Engine { register, providers: &[], session, limits: self.limits, sink: self.heard.as_ref() }
     }
 
     /// The state with what the journal of a cut-off run tells, as every command reads it.

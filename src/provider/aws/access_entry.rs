@@ -220,16 +220,16 @@ mod live {
     use crate::kind::{Action, Kind as _, Marked};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::{code, each, marked_by, read_error, tag_changes, write_error};
+    use crate::provider::aws::{code, each, eks, marked_by, read_error, tag_changes, write_error};
     use crate::session::Session;
 
     const NOT_FOUND: Option<&str> = Some("ResourceNotFoundException");
 
     impl Live for AccessEntry {
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
-            let eks = cloud.eks(scope).await?;
+            let eks = eks::client(cloud, scope).await?;
             let mut found = Vec::new();
-            for cluster in &cloud.clusters_of(scope) {
+            for cluster in &eks::clusters_of(cloud, scope) {
                 for principal in principals(&eks, cluster).await? {
                     let id = format!("{cluster}/{principal}");
                     let Some(entry) = describe(&eks, &id).await? else { continue };
@@ -245,7 +245,7 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<AccessEntryBody>, ReadError> {
-            let eks = cloud.eks(scope).await?;
+            let eks = eks::client(cloud, scope).await?;
             let eks = &eks;
             Ok(each(targets, |target| async move {
                 Ok(find(eks, &target.physical_id).await?.map_or(Observed::Absent, present))
@@ -259,7 +259,7 @@ mod live {
             target: &Target,
             action: &Action<AccessEntryBody>,
         ) -> Result<(), WriteError> {
-            let eks = cloud.eks(scope).await?;
+            let eks = eks::client(cloud, scope).await?;
             let id = target.physical_id.as_str();
             match action {
                 Action::Create { after } => create(&eks, id, after).await,
@@ -647,7 +647,7 @@ mod live {
             list.extend([("role%2Fgone HTTP", MISSING.0, MISSING.1), CLUSTER, ("access-entries/arn", 200, tagged)]);
             let server = Recorded::start(&list).await;
             let session = server.session();
-            let mut found = principals(&session.eks(&scope()).await.unwrap(), "prod-eks").await.unwrap();
+            let mut found = principals(&eks::client(&session, &scope()).await.unwrap(), "prod-eks").await.unwrap();
             found.sort();
             assert_eq!(found, ["a", "b", "gone"].map(|name| format!("arn:aws:iam::111111111111:role/{name}")));
         }

@@ -90,7 +90,7 @@ mod live {
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::{code, each, marked_by, read_error, tag_changes, write_error};
+    use crate::provider::aws::{code, each, eks, marked_by, read_error, tag_changes, write_error};
     use crate::session::Session;
 
     /// The pauses between two looks at an add-on that is being installed or removed: less than two minutes in all.
@@ -100,9 +100,9 @@ mod live {
 
     impl Live for Addon {
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
-            let eks = cloud.eks(scope).await?;
+            let eks = eks::client(cloud, scope).await?;
             let mut found = Vec::new();
-            for cluster in cloud.clusters_of(scope) {
+            for cluster in eks::clusters_of(cloud, scope) {
                 let physical_id = format!("{cluster}/{AGENT}");
                 if let Some(Observed::Present { body, .. }) = find(&eks, &physical_id).await?.as_ref().map(body) {
                     found.extend(marked_by(&body.tags, cloud.project(), Self::NAME, scope, &physical_id));
@@ -112,7 +112,7 @@ mod live {
         }
 
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<AddonBody>, ReadError> {
-            let eks = cloud.eks(scope).await?;
+            let eks = eks::client(cloud, scope).await?;
             let eks = &eks;
             Ok(each(targets, |target| async move {
                 let found = find(eks, &target.physical_id).await?;
@@ -131,7 +131,7 @@ mod live {
             target: &Target,
             action: &Action<AddonBody>,
         ) -> Result<(), WriteError> {
-            let eks = cloud.eks(scope).await?;
+            let eks = eks::client(cloud, scope).await?;
             let id = target.physical_id.as_str();
             match action {
                 Action::Create { after } => {
@@ -587,7 +587,7 @@ mod live {
                 r#"{"associations":[{"namespace":"logs","serviceAccount":"shipper","associationId":"a-1"}]}"#,
             );
             let server = Recorded::start(&[others]).await;
-            let eks = server.session().eks(&scope()).await.unwrap();
+            let eks = eks::client(&server.session(), &scope()).await.unwrap();
             let pauses = std::iter::repeat_n(Duration::ZERO, 1);
             assert_eq!(
                 delete(&eks, &target().physical_id, pauses).await.unwrap_err().to_string(),

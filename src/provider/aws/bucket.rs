@@ -256,7 +256,7 @@ mod live {
     use crate::live::{Answers, Fields, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
     use crate::provider::aws::key::describe;
-    use crate::provider::aws::{code, each, marked_by, read_error, status, write_error};
+    use crate::provider::aws::{code, each, kms, marked_by, read_error, s3, status, write_error};
     use crate::session::Session;
     use crate::spec::Ownership;
 
@@ -318,7 +318,7 @@ mod live {
     impl Live for Bucket {
         /// The buckets of the scope's region. One whose tags may not be read is somebody else's.
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
-            let s3 = cloud.s3(scope).await?;
+            let s3 = s3::client(cloud, scope).await?;
             let mut pages = s3.list_buckets().max_buckets(PAGE).into_paginator().send();
             let mut names = Vec::new();
             while let Some(page) = pages.next().await {
@@ -343,7 +343,7 @@ mod live {
         }
 
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<BucketBody>, ReadError> {
-            let s3 = cloud.s3(scope).await?;
+            let s3 = s3::client(cloud, scope).await?;
             let (s3, regions) = (&s3, &regions(&s3, targets.len()).await);
             Ok(each(targets, |target| async move {
                 let region = regions.get(&target.physical_id).map(String::as_str);
@@ -362,7 +362,7 @@ mod live {
             target: &Target,
             action: &Action<BucketBody>,
         ) -> Result<(), WriteError> {
-            let s3 = cloud.s3(scope).await?;
+            let s3 = s3::client(cloud, scope).await?;
             let bucket = Remote { s3: &s3, scope, name: &target.physical_id };
             let mut action = action.clone();
             if action.touches("encryption")
@@ -392,7 +392,7 @@ mod live {
         if !key.contains(":alias/") {
             return Ok(key.to_owned());
         }
-        let kms = cloud.kms(scope).await?;
+        let kms = kms::client(cloud, scope).await?;
         match describe(&kms, key).await?.and_then(|metadata| metadata.arn) {
             Some(arn) => Ok(arn),
             None => Err(WriteError::NotYet {

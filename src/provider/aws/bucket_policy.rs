@@ -123,7 +123,7 @@ mod live {
     use crate::iam::{PolicyPlace, measure_text};
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::{code, each, read_error, status, write_error};
+    use crate::provider::aws::{code, each, read_error, s3, status, write_error};
     use crate::session::Session;
 
     /// The text of the live policy.
@@ -166,7 +166,7 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<SharedDocument>, ReadError> {
-            let s3 = cloud.s3(scope).await?;
+            let s3 = s3::client(cloud, scope).await?;
             let s3 = &s3;
             Ok(each(targets, |target| async move {
                 let bucket = target.physical_id.as_str();
@@ -187,7 +187,7 @@ mod live {
             target: &Target,
             action: &Action<SharedDocument>,
         ) -> Result<(), WriteError> {
-            let s3 = cloud.s3(scope).await?;
+            let s3 = s3::client(cloud, scope).await?;
             let bucket = target.physical_id.as_str();
             let what = format!("write the policy of bucket `{bucket}`");
             let text = fetch(&s3, scope, bucket).await?;

@@ -10,7 +10,9 @@ use crate::spec::Spec;
 pub(super) const EKS: Api = Api("eks");
 pub(super) const IAM: Api = Api("iam");
 pub(super) const KMS: Api = Api("kms");
-pub(super) const S3: Api = Api("s3");
+pub(in crate::provider) const S3: Api = Api("s3");
+#[cfg(any(feature = "cloud", test))]
+pub(super) const STS: Api = Api("sts");
 
 /// Every account, in its default region: where objects live whose names reach through a whole account.
 pub(super) fn account_scopes(spec: &Spec) -> BTreeSet<Scope> {
@@ -33,4 +35,29 @@ pub(super) fn owner(scope: &Scope) -> (&str, &'static str) {
 /// The role in this account that a field of a body names.
 pub(super) fn role_in(object: Instance<'_>, field: &str) -> RoleRef {
     RoleRef { account: owner(object.scope).0.to_owned(), name: object.body.field(field).unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{Environment, Rates, Session};
+    use crate::spec::{PaceSpec, SourceFile, load};
+
+    #[test]
+    fn the_spec_sets_the_rates_of_every_api() {
+        let apis = [IAM, S3, KMS, EKS, STS];
+        let pace: Vec<String> = apis.iter().map(|api| format!("{}: {{ reads: 7 }}", api.0)).collect();
+        let text = format!(
+            "version: 1\nproject: p\naccounts: {{ a: {{ id: \"111111111111\", region: us-east-1, pace: {{ {} }} }} }}\n",
+            pace.join(", ")
+        );
+        let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
+        assert_eq!(problems, []);
+        let session = Session::new(&spec.unwrap(), Environment::default());
+        for api in apis {
+            let rates = session.rates("111111111111", api, Rates { reads: 1.0, writes: 2.0 });
+            assert_eq!(rates, Rates { reads: 7.0, writes: 2.0 }, "{api:?}");
+        }
+        assert_eq!(PaceSpec::default().rates().map(|(name, _)| name), apis.map(|api| api.0));
+    }
 }

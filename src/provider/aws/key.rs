@@ -121,7 +121,7 @@ mod live {
     use crate::kind::Marked;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::{code, each, marked_by, read_error, tag_changes, write_error};
+    use crate::provider::aws::{code, each, kms, marked_by, read_error, tag_changes, write_error};
     use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
     use crate::session::{OnlyIfRefused, Session};
 
@@ -207,7 +207,7 @@ mod live {
     impl Live for Key {
         /// Keys are known by their aliases. One whose tags may not be read is somebody else's.
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
-            let kms = cloud.kms(scope).await?;
+            let kms = kms::client(cloud, scope).await?;
             let mut pages = kms.list_aliases().into_paginator().items().send();
             let mut found = Vec::new();
             while let Some(alias) = pages.next().await {
@@ -224,7 +224,7 @@ mod live {
         }
 
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<KeyBody>, ReadError> {
-            let kms = cloud.kms(scope).await?;
+            let kms = kms::client(cloud, scope).await?;
             let kms = &kms;
             Ok(each(targets, |target| async move {
                 let alias = target.physical_id.as_str();
@@ -251,7 +251,7 @@ mod live {
             target: &Target,
             action: &Action<KeyBody>,
         ) -> Result<(), WriteError> {
-            let kms = cloud.kms(scope).await?;
+            let kms = kms::client(cloud, scope).await?;
             let alias = target.physical_id.as_str();
             let found = describe(&kms, alias).await?;
             if let Some(key) = &found {

@@ -129,7 +129,7 @@ mod live {
     use crate::iam::{PolicyPlace, measure_text};
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::{code, each, read_error, write_error};
+    use crate::provider::aws::{code, each, kms, read_error, write_error};
     use crate::session::Session;
 
     /// The only policy that a key can have.
@@ -157,7 +157,7 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<SharedDocument>, ReadError> {
-            let kms = cloud.kms(scope).await?;
+            let kms = kms::client(cloud, scope).await?;
             let kms = &kms;
             Ok(each(targets, |target| async move {
                 let alias = target.physical_id.as_str();
@@ -176,7 +176,7 @@ mod live {
             target: &Target,
             action: &Action<SharedDocument>,
         ) -> Result<(), WriteError> {
-            let kms = cloud.kms(scope).await?;
+            let kms = kms::client(cloud, scope).await?;
             let alias = target.physical_id.as_str();
             let what = format!("write the policy of key `{alias}`");
             let failed = |why: String| WriteError::Refused { what: what.clone(), why };

@@ -1,14 +1,24 @@
 //! Kinds of AWS, and what their I/O halves share: how answers of the SDK become our errors.
 
 pub(super) mod access_entry;
+#[cfg(feature = "cloud")]
+mod account;
 pub(super) mod addon;
 #[cfg(all(test, feature = "cloud"))]
 mod at_once;
 pub(super) mod bucket;
 pub(super) mod bucket_policy;
+#[cfg(feature = "cloud")]
+mod eks;
+#[cfg(feature = "cloud")]
+mod facts;
 mod family;
+#[cfg(feature = "cloud")]
+mod iam;
 pub(super) mod key;
 pub(super) mod key_policy;
+#[cfg(feature = "cloud")]
+mod kms;
 pub(super) mod oidc_provider;
 #[cfg(all(test, feature = "cloud"))]
 mod paged;
@@ -17,10 +27,40 @@ pub(super) mod policy;
 pub(super) mod role;
 pub(super) mod role_policy;
 pub(super) mod role_policy_attachment;
+#[cfg(feature = "cloud")]
+pub(super) mod s3;
 mod shared_document;
+
+#[cfg(feature = "cloud")]
+pub(super) use eks::access as cluster_access;
+pub(super) use family::S3;
+
+#[cfg(feature = "cloud")]
+use crate::diagnostic::Diagnostic;
+#[cfg(feature = "cloud")]
+use crate::live::{Boxed, Provider};
+#[cfg(feature = "cloud")]
+use crate::session::{Session, SessionError};
+#[cfg(feature = "cloud")]
+use crate::spec::{Facts, Spec};
 
 /// The kind of the objects that hold a state in a bucket.
 pub const STATE_BUCKET: &str = <bucket::Bucket as crate::kind::Kind>::NAME;
+
+/// Accounts of AWS.
+#[cfg(feature = "cloud")]
+pub(super) struct Aws;
+
+#[cfg(feature = "cloud")]
+impl Provider for Aws {
+    fn identify<'a>(&'a self, cloud: &'a Session) -> Boxed<'a, Vec<SessionError>> {
+        Box::pin(account::identify(cloud))
+    }
+
+    fn facts<'a>(&'a self, cloud: &'a Session, spec: &'a Spec) -> Boxed<'a, (Facts, Vec<Diagnostic>)> {
+        Box::pin(facts::read(cloud, spec))
+    }
+}
 
 #[cfg(feature = "cloud")]
 mod sdk {

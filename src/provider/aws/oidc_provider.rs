@@ -131,13 +131,13 @@ mod live {
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
     use crate::provider::aws::{
-        code, each, iam_tags, marked_by, read_error, tag_changes, tag_map, write_error, write_error_awaiting,
+        code, each, iam, iam_tags, marked_by, read_error, tag_changes, tag_map, write_error, write_error_awaiting,
     };
     use crate::session::Session;
 
     impl Live for OidcProvider {
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
-            let iam = cloud.iam(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
             let listed = iam.list_open_id_connect_providers().send().await;
             let listed = listed.map_err(|error| read_error("the OIDC providers of the account", &error))?;
             let mut found = Vec::new();
@@ -154,7 +154,7 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<OidcProviderBody>, ReadError> {
-            let iam = cloud.iam(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
             let iam = &iam;
             Ok(each(targets, |target| read(iam, &target.physical_id)).await)
         }
@@ -165,7 +165,7 @@ mod live {
             target: &Target,
             action: &Action<OidcProviderBody>,
         ) -> Result<(), WriteError> {
-            let iam = cloud.iam(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
             let arn = target.physical_id.as_str();
             match action {
                 Action::Create { after } => create(&iam, cloud.project(), arn, after).await,

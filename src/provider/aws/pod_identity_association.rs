@@ -153,14 +153,14 @@ mod live {
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::{code, each, marked_by, read_error, tag_changes, write_error};
+    use crate::provider::aws::{code, each, eks, marked_by, read_error, tag_changes, write_error};
     use crate::session::Session;
 
     impl Live for PodIdentityAssociation {
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
-            let eks = cloud.eks(scope).await?;
+            let eks = eks::client(cloud, scope).await?;
             let mut found = Vec::new();
-            for cluster in &cloud.clusters_of(scope) {
+            for cluster in &eks::clusters_of(cloud, scope) {
                 for ((namespace, name), id) in ids(&eks, cluster, None).await?.unwrap_or_default().ids {
                     let physical_id = format!("{cluster}/{namespace}/{name}");
                     let Some(there) = describe(&eks, cluster, &id, &physical_id).await? else { continue };
@@ -178,7 +178,7 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<AssociationBody>, ReadError> {
-            let eks = cloud.eks(scope).await?;
+            let eks = eks::client(cloud, scope).await?;
             let mut clusters: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
             for target in targets {
                 let (cluster, namespace, name) = parts(&target.physical_id);
@@ -214,7 +214,7 @@ mod live {
             target: &Target,
             action: &Action<AssociationBody>,
         ) -> Result<(), WriteError> {
-            let eks = cloud.eks(scope).await?;
+            let eks = eks::client(cloud, scope).await?;
             let what = |verb: &str| format!("{verb} pod identity association `{}`", target.physical_id);
             match action {
                 Action::Create { after } => create(&eks, &target.physical_id, after).await,

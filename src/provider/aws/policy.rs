@@ -147,10 +147,11 @@ mod live {
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
+    use crate::provider::aws::iam::{IamWants, Known};
     use crate::provider::aws::{
-        code, each, iam_tags, marked_by, policy_text, read_error, tag_changes, tag_map, write_error,
+        code, each, iam, iam_tags, marked_by, policy_text, read_error, tag_changes, tag_map, write_error,
     };
-    use crate::session::{IamWants, Known, OnlyIfRefused, Session};
+    use crate::session::{OnlyIfRefused, Session};
 
     /// Source: IAM User Guide, "IAM and AWS STS quotas", versions of a managed policy.
     const VERSIONS: usize = 5;
@@ -160,7 +161,7 @@ mod live {
         const TAKES_LAST: bool = true;
         /// A request for every policy of the account: no list tells their tags.
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
-            let iam = cloud.iam(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
             let mut pages = iam.list_policies().scope(PolicyScopeType::Local).into_paginator().items().send();
             let mut arns = Vec::new();
             while let Some(policy) = pages.next().await {
@@ -194,7 +195,7 @@ mod live {
                 beside: targets.iter().filter(|target| target.last.is_none()).count(),
                 ..IamWants::default()
             };
-            cloud.want_iam(scope, wants);
+            iam::want(cloud, scope, wants);
         }
 
         /// A policy that is in everything else as it was applied last, and as the spec wants it, is taken to have the
@@ -205,8 +206,8 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<ManagedPolicyBody>, ReadError> {
-            let iam = cloud.iam(scope).await?;
-            let index = cloud.iam_index(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
+            let index = iam::index(cloud, scope).await?;
             let (iam, index) = (&iam, index.as_deref());
             Ok(each(targets, |target| async move {
                 let seen = match index.map(|index| index.policy(&target.physical_id)) {
@@ -228,7 +229,7 @@ mod live {
             target: &Target,
             action: &Action<ManagedPolicyBody>,
         ) -> Result<(), WriteError> {
-            let iam = cloud.iam(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
             let arn = target.physical_id.as_str();
             match action {
                 Action::Create { after } => create(&iam, cloud.project(), arn, after).await,

@@ -203,15 +203,16 @@ mod live {
     use crate::kind::Marked;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::provider::aws::iam::{Described, IamWants, Known};
     use crate::provider::aws::{
-        code, each, iam_tags, marked_by, policy_text, read_error, tag_changes, tag_map, write_error,
+        code, each, iam, iam_tags, marked_by, policy_text, read_error, tag_changes, tag_map, write_error,
     };
     use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
-    use crate::session::{Described, IamWants, Known, Session};
+    use crate::session::Session;
 
     impl Live for Role {
         async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
-            let iam = cloud.iam(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
             let mut found = Vec::new();
             // Of the lists of roles this one has their tags.
             let asked = iam.get_account_authorization_details().filter(EntityType::Role).max_items(1000);
@@ -231,12 +232,12 @@ mod live {
                 targets.iter().filter(wanted).map(|target| target.physical_id.clone()).collect()
             };
             let (roles, described) = (names(&|_| true), names(&|target| is_described(target)));
-            cloud.want_iam(scope, IamWants { roles, described, reads: targets.len(), ..IamWants::default() });
+            iam::want(cloud, scope, IamWants { roles, described, reads: targets.len(), ..IamWants::default() });
         }
 
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<RoleBody>, ReadError> {
-            let iam = cloud.iam(scope).await?;
-            let index = cloud.iam_index(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
+            let index = iam::index(cloud, scope).await?;
             let (iam, index) = (&iam, index.as_deref());
             Ok(each(targets, |target| async move {
                 match index.map(|index| (index, index.role(&target.physical_id))) {
@@ -258,7 +259,7 @@ mod live {
             target: &Target,
             action: &Action<RoleBody>,
         ) -> Result<(), WriteError> {
-            let iam = cloud.iam(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
             let name = target.physical_id.as_str();
             match action {
                 Action::Create { after } => create(&iam, after).await,

@@ -129,13 +129,14 @@ mod live {
     use crate::address::Scope;
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::{code, each, policy_text, read_error, write_error, write_error_awaiting};
-    use crate::session::{IamWants, Known, Session};
+    use crate::provider::aws::iam::{IamWants, Known};
+    use crate::provider::aws::{code, each, iam, policy_text, read_error, write_error, write_error_awaiting};
+    use crate::session::Session;
 
     impl Live for RolePolicy {
         fn announce(cloud: &Session, scope: &Scope, targets: &[Target]) {
             let roles = targets.iter().map(|target| parts(target).0.to_owned()).collect();
-            cloud.want_iam(scope, IamWants { roles, reads: targets.len(), ..IamWants::default() });
+            iam::want(cloud, scope, IamWants { roles, reads: targets.len(), ..IamWants::default() });
         }
 
         async fn observe(
@@ -143,8 +144,8 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<RolePolicyBody>, ReadError> {
-            let iam = cloud.iam(scope).await?;
-            let index = cloud.iam_index(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
+            let index = iam::index(cloud, scope).await?;
             let (iam, index) = (&iam, index.as_deref());
             Ok(each(targets, |target| async move {
                 let (role, name) = parts(target);
@@ -167,7 +168,7 @@ mod live {
             target: &Target,
             action: &Action<RolePolicyBody>,
         ) -> Result<(), WriteError> {
-            let iam = cloud.iam(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
             let (role, name) = parts(target);
             match action {
                 Action::Create { after } | Action::Update { after, .. } => iam

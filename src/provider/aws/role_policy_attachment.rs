@@ -108,13 +108,14 @@ mod live {
     use crate::address::Scope;
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::{code, each, read_error, write_error, write_error_awaiting};
-    use crate::session::{IamWants, Known, Session};
+    use crate::provider::aws::iam::{IamWants, Known};
+    use crate::provider::aws::{code, each, iam, read_error, write_error, write_error_awaiting};
+    use crate::session::Session;
 
     impl Live for RolePolicyAttachment {
         fn announce(cloud: &Session, scope: &Scope, targets: &[Target]) {
             let roles: BTreeSet<String> = targets.iter().map(|target| parts(target).0.to_owned()).collect();
-            cloud.want_iam(scope, IamWants { reads: roles.len(), roles, ..IamWants::default() });
+            iam::want(cloud, scope, IamWants { reads: roles.len(), roles, ..IamWants::default() });
         }
 
         async fn observe(
@@ -122,8 +123,8 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<RolePolicyAttachmentBody>, ReadError> {
-            let iam = cloud.iam(scope).await?;
-            let index = cloud.iam_index(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
+            let index = iam::index(cloud, scope).await?;
             let (iam, index) = (&iam, index.as_deref());
             let roles: Vec<Target> = targets
                 .iter()
@@ -172,7 +173,7 @@ mod live {
             target: &Target,
             action: &Action<RolePolicyAttachmentBody>,
         ) -> Result<(), WriteError> {
-            let iam = cloud.iam(scope).await?;
+            let iam = iam::client(cloud, scope).await?;
             let (role, arn) = parts(target);
             match action {
                 Action::Create { .. } | Action::Update { .. } => {

@@ -154,8 +154,7 @@ pub(super) async fn refuse_lockout(
         what: what.to_owned(),
         why: format!("{why}: nothing was written; change that policy first, so that it leaves out the caller"),
     };
-    let Some(aws) = scope.as_aws() else { return Ok(()) };
-    let caller = cloud.caller(aws.account).await?;
+    let caller = super::account::caller(cloud, scope).await?;
     let policy = parse(text).map_err(refused)?;
     access::lockout(resource, &caller, &policy).map_or(Ok(()), |why| Err(refused(why)))
 }

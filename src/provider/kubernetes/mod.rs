@@ -1,9 +1,14 @@
 //! Kinds of Kubernetes, and what their I/O halves share: how answers of the API server become our errors.
 
+#[cfg(feature = "cloud")]
+mod client;
 pub(super) mod namespace;
 #[cfg(all(test, feature = "cloud"))]
 mod paged;
 pub(super) mod service_account;
+
+#[cfg(all(test, feature = "cloud"))]
+pub(super) use client::with_cluster;
 
 use std::collections::BTreeSet;
 
@@ -38,12 +43,15 @@ mod api {
 
     use crate::address::Scope;
     use crate::live::{ReadError, WriteError};
-    use crate::session::{Intent, Service, Session, SessionError};
+    use crate::session::{Intent, Rates, Session, SessionError};
+
+    use super::KUBERNETES;
 
     /// The name under which the API server remembers which fields are ours.
     ///
     /// Source: Kubernetes documentation, "Server-Side Apply", field managers.
     pub(in crate::provider) const FIELD_MANAGER: &str = "bailiwick";
+    const RATES: Rates = Rates { reads: 100.0, writes: 50.0 };
     const ATTEMPTS: u32 = 6;
     /// The most that is waited before a second try; it doubles with each.
     const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -62,7 +70,7 @@ mod api {
             let Some(cluster) = scope.as_cluster() else {
                 return Err(SessionError::Unknown { name: scope.to_string() });
             };
-            Ok(Self { cloud, scope: scope.to_string(), client: Box::pin(cloud.kube(cluster)).await? })
+            Ok(Self { cloud, scope: scope.to_string(), client: Box::pin(super::client::client(cloud, cluster)).await? })
         }
 
         /// A client for building an [`Api`].
@@ -72,17 +80,17 @@ mod api {
 
         /// Sends one request, counted and at the cluster's pace.
         async fn call<T>(&self, intent: Intent, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
-            let pace = self.cloud.pace(&self.scope, Service::Kubernetes);
+            let pace = self.cloud.pace(&self.scope, KUBERNETES, RATES);
             let _place = pace.enter(intent).await;
             let requests = self.cloud.requests();
-            requests.sent(Service::Kubernetes);
+            requests.sent(KUBERNETES);
             let begun = Instant::now();
             let answer = request.await;
-            requests.waited(Service::Kubernetes, begun.elapsed());
+            requests.waited(KUBERNETES, begun.elapsed());
             if let Err(Error::Api(status)) = &answer
                 && status.code == 429
             {
-                requests.throttled(Service::Kubernetes);
+                requests.throttled(KUBERNETES);
                 let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
                 let after = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
                 pace.slow_down(intent, after);

@@ -13,8 +13,9 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tokio::sync::OnceCell;
 
-use super::{Session, SessionError, answer, is_throttle};
+use super::client::client;
 use crate::address::Scope;
+use crate::session::{Session, SessionError, answer, is_throttle};
 
 /// The most entries of a page.
 ///
@@ -25,7 +26,7 @@ const FEW: usize = 3;
 
 /// What the batches of one observation want of an account's IAM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IamWants {
+pub(in crate::provider::aws) struct IamWants {
     /// Names of roles that are read, or whose policies are.
     pub roles: BTreeSet<String>,
     /// Those of which a description or session length is wanted, which the details of an account leave out.
@@ -93,7 +94,7 @@ impl fmt::Display for Choice {
 
 /// What the index knows of a thing.
 #[derive(Debug)]
-pub enum Known<T> {
+pub(in crate::provider::aws) enum Known<T> {
     /// It is there.
     Present(T),
     /// It is not there.
@@ -103,11 +104,11 @@ pub enum Known<T> {
 }
 
 /// The description and session length of a role.
-pub type Described<'i> = (Option<&'i str>, Option<i32>);
+pub(in crate::provider::aws) type Described<'i> = (Option<&'i str>, Option<i32>);
 
 /// The wanted part of an account's IAM.
 #[derive(Debug, Default)]
-pub struct IamIndex {
+pub(in crate::provider::aws) struct IamIndex {
     roles: BTreeMap<String, RoleDetail>,
     described: BTreeMap<String, (Option<String>, Option<i32>)>,
     policies: BTreeMap<String, ManagedPolicyDetail>,
@@ -172,11 +173,11 @@ impl IamIndex {
 
 type Read = Result<Option<Arc<IamIndex>>, SessionError>;
 
-/// The indexes of one observation, by account.
+/// What one observation wants and has read of an account's IAM.
 #[derive(Debug, Default)]
-pub(super) struct Indexes {
-    wants: Mutex<BTreeMap<String, IamWants>>,
-    read: Mutex<BTreeMap<String, Arc<OnceCell<Read>>>>,
+struct SharedRead {
+    wants: Mutex<IamWants>,
+    read: OnceCell<Read>,
 }
 
 /// Why the details of an account cannot be had.
@@ -203,85 +204,77 @@ where
     }
 }
 
-impl Session {
-    /// Adds to what the observation wants of an account's IAM. Everything is announced before anything is read.
-    pub fn want_iam(&self, scope: &Scope, more: IamWants) {
-        if let Some(aws) = scope.as_aws() {
-            let mut wants = self.index.wants.lock().unwrap_or_else(PoisonError::into_inner);
-            wants.entry(aws.account.to_owned()).or_default().add(more);
-        }
-    }
+/// Adds to what the observation wants of an account's IAM. Everything is announced before anything is read.
+pub(in crate::provider::aws) fn want(cloud: &Session, scope: &Scope, more: IamWants) {
+    let shared = cloud.observed::<SharedRead>(&scope.everywhere());
+    shared.wants.lock().unwrap_or_else(PoisonError::into_inner).add(more);
+}
 
-    /// The wanted part of an account's IAM; nothing if reading each thing by itself is cheaper, or all that is allowed.
-    ///
-    /// # Errors
-    /// When there is no client, or IAM does not answer.
-    pub async fn iam_index(&self, scope: &Scope) -> Read {
-        let Some(account) = scope.as_aws().map(|aws| aws.account) else { return Ok(None) };
-        let wants = self.index.wants.lock().unwrap_or_else(PoisonError::into_inner).get(account).cloned();
-        let Some(wants) = wants.filter(|wants| wants.reads > FEW) else { return Ok(None) };
-        let cell = {
-            let mut read = self.index.read.lock().unwrap_or_else(PoisonError::into_inner);
-            read.entry(account.to_owned()).or_default().clone()
-        };
-        cell.get_or_init(|| self.read_index(account, scope, &wants)).await.clone()
+/// The wanted part of an account's IAM; nothing if reading each thing by itself is cheaper, or all that is allowed.
+pub(in crate::provider::aws) async fn index(cloud: &Session, scope: &Scope) -> Read {
+    let shared = cloud.observed::<SharedRead>(&scope.everywhere());
+    let wants = shared.wants.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if wants.reads <= FEW {
+        return Ok(None);
     }
+    shared.read.get_or_init(|| read_index(cloud, scope, &wants)).await.clone()
+}
 
-    async fn read_index(&self, account: &str, scope: &Scope, wants: &IamWants) -> Read {
-        let iam = self.iam(scope).await?;
-        match self.read_cheapest(&iam, account, wants).await {
-            Ok(index) => Ok(index.map(Arc::new)),
-            Err(Refusal::No(why)) => {
-                let text = format!("IAM of account `{account}`: each thing is read by itself, because {why}");
-                self.note(text, true);
-                Ok(None)
-            }
-            Err(Refusal::Fatal(why)) => Err(SessionError::Account { account: account.to_owned(), why }),
+async fn read_index(cloud: &Session, scope: &Scope, wants: &IamWants) -> Read {
+    let iam = client(cloud, scope).await?;
+    match read_cheapest(cloud, &iam, &scope.key, wants).await {
+        Ok(index) => Ok(index.map(Arc::new)),
+        Err(Refusal::No(why)) => {
+            let account = &scope.key;
+            let text = format!("IAM of account `{account}`: each thing is read by itself, because {why}");
+            cloud.note(text, true);
+            Ok(None)
         }
+        Err(Refusal::Fatal(why)) => Err(SessionError::unreadable(scope, why)),
     }
+}
 
-    async fn read_cheapest(
-        &self,
-        iam: &aws_sdk_iam::Client,
-        account: &str,
-        wants: &IamWants,
-    ) -> Result<Option<IamIndex>, Refusal> {
-        let summary = iam.get_account_summary().send().await;
-        let summary = summary.map_err(|error| refusal("iam:GetAccountSummary", &error))?;
-        let count = |key| {
-            let count = summary.summary_map().and_then(|map| map.get(&key)).copied().unwrap_or_default();
-            usize::try_from(count).unwrap_or_default()
-        };
-        let choice = choose(wants, count(SummaryKeyType::Roles), count(SummaryKeyType::Policies));
-        self.note(format!("IAM of account `{account}`: {choice}"), false);
-        let Way::AtOnce { list_roles } = choice.way else { return Ok(None) };
-        let mut index = IamIndex::default();
-        let pages = details(iam, wants, &mut index).await?;
-        let missing = index.missing(wants);
-        // Between two pages an entry may slip from one to the other. What is missing is looked for again.
-        if pages > 1 && missing.len() <= pages {
-            index.unsure = missing;
-        } else if pages > 1 {
-            details(iam, wants, &mut index).await?;
-        }
-        if list_roles {
-            let mut pages = iam.list_roles().max_items(PAGE).into_paginator().send();
-            while let Some(page) = pages.next().await {
-                match page.map_err(|error| refusal("iam:ListRoles", &error)) {
-                    Ok(page) => index.keep_described(wants, page.roles()),
-                    Err(Refusal::No(why)) => {
-                        let text = format!(
-                            "IAM of account `{account}`: roles with a description are read by themselves, because {why}"
-                        );
-                        self.note(text, true);
-                        break;
-                    }
-                    Err(fatal) => return Err(fatal),
+async fn read_cheapest(
+    cloud: &Session,
+    iam: &aws_sdk_iam::Client,
+    account: &str,
+    wants: &IamWants,
+) -> Result<Option<IamIndex>, Refusal> {
+    let summary = iam.get_account_summary().send().await;
+    let summary = summary.map_err(|error| refusal("iam:GetAccountSummary", &error))?;
+    let count = |key| {
+        let count = summary.summary_map().and_then(|map| map.get(&key)).copied().unwrap_or_default();
+        usize::try_from(count).unwrap_or_default()
+    };
+    let choice = choose(wants, count(SummaryKeyType::Roles), count(SummaryKeyType::Policies));
+    cloud.note(format!("IAM of account `{account}`: {choice}"), false);
+    let Way::AtOnce { list_roles } = choice.way else { return Ok(None) };
+    let mut index = IamIndex::default();
+    let pages = details(iam, wants, &mut index).await?;
+    let missing = index.missing(wants);
+    // Between two pages an entry may slip from one to the other. What is missing is looked for again.
+    if pages > 1 && missing.len() <= pages {
+        index.unsure = missing;
+    } else if pages > 1 {
+        details(iam, wants, &mut index).await?;
+    }
+    if list_roles {
+        let mut pages = iam.list_roles().max_items(PAGE).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            match page.map_err(|error| refusal("iam:ListRoles", &error)) {
+                Ok(page) => index.keep_described(wants, page.roles()),
+                Err(Refusal::No(why)) => {
+                    let text = format!(
+                        "IAM of account `{account}`: roles with a description are read by themselves, because {why}"
+                    );
+                    cloud.note(text, true);
+                    break;
                 }
+                Err(fatal) => return Err(fatal),
             }
         }
-        Ok(Some(index))
     }
+    Ok(Some(index))
 }
 
 /// Reads the details of an account to the end, and tells how many pages they had.

@@ -1,0 +1,24 @@
+//! The S3 client of a region.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Builder;
+
+use crate::address::Scope;
+use crate::provider::aws::account;
+use crate::provider::aws::family::S3;
+use crate::session::{Rates, Session, SessionError};
+
+/// They leave room for everybody else in an account.
+const RATES: Rates = Rates { reads: 400.0, writes: 100.0 };
+
+/// The S3 client of a scope. Where an endpoint is set, it finds buckets by path and not by host name.
+///
+/// # Errors
+/// When the caller is somebody else than the spec says, or cannot be identified.
+pub async fn client(cloud: &Session, scope: &Scope) -> Result<Client, SessionError> {
+    let build = |config: &aws_config::SdkConfig, door| {
+        let by_path = cloud.has_endpoint(S3) || config.endpoint_url().is_some();
+        Client::from_conf(Builder::from(config).force_path_style(by_path).interceptor(door).build())
+    };
+    account::client(cloud, scope, (S3, RATES), build).await
+}

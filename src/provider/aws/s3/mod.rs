@@ -1,0 +1,5 @@
+//! S3: its client.
+
+mod client;
+
+pub use client::client;
