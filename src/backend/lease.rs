@@ -130,6 +130,69 @@ pub(super) enum Before {
     Somebody,
 }
 
+/// Under which condition a lock can be written.
+struct Opening {
+    /// The fencing number of its last holder.
+    fence: u64,
+    condition: Precondition,
+    before: Before,
+    /// Whose lease ran out.
+    from: Option<LockInfo>,
+}
+
+/// How far an attempt to take a lock got before the write.
+enum Attempt {
+    Open(Opening),
+    /// Its holder released it meanwhile.
+    Again,
+    /// An earlier write took it, and the answer to that write was lost.
+    Written {
+        record: Record,
+        tag: String,
+    },
+}
+
+/// Finds out how a lock can be taken. Watches it for a whole lease if somebody holds it.
+async fn opening(
+    objects: &dyn Objects,
+    key: &str,
+    info: &LockInfo,
+    listener: &Listener,
+) -> Result<Attempt, BackendError> {
+    let (fence, condition, before, from) = match look(objects, key).await? {
+        Found::Nothing => (0, Precondition::Absent, Before::Nothing, None),
+        Found::Damaged(why, tag) => {
+            let path = objects.place(key);
+            let why = format!("it is damaged: {why}");
+            let by = Box::new(unreadable(tag));
+            let advice = format!("{why}; `bailiwick state unlock` removes it");
+            return Err(BackendError::Advised { why: Box::new(BackendError::Locked { path, by }), advice });
+        }
+        Found::Record(record, tag) if record.info.id == info.id && !record.released => {
+            return Ok(Attempt::Written { record, tag });
+        }
+        Found::Record(record, tag) if record.released => {
+            let before = match (record.broken, record.fence) {
+                (true, 0) => Before::Nothing,
+                (true, _) => Before::Somebody,
+                (false, _) => Before::Free,
+            };
+            (record.fence, Precondition::Tag(tag), before, None)
+        }
+        Found::Record(record, tag) => {
+            listener(LockNews::Watched { by: record.info.clone(), at_most: record.lease() });
+            match watch(objects, key, &record, &tag).await? {
+                Watched::Silent => (record.fence, Precondition::Tag(tag), Before::Somebody, Some(record.info)),
+                Watched::GivenBack => return Ok(Attempt::Again),
+                Watched::Alive(by) => {
+                    return Err(BackendError::Locked { path: objects.place(key), by: Box::new(by) });
+                }
+            }
+        }
+    };
+    Ok(Attempt::Open(Opening { fence, condition, before, from }))
+}
+
 /// A lock that was taken.
 pub(super) struct Lease {
     objects: Arc<dyn Objects>,
@@ -160,39 +223,12 @@ impl Lease {
         let mut contested = 0;
         let mut sent = Instant::now();
         let (now, before) = loop {
-            let (fence, condition, before, from) = match look(&*objects, &key).await? {
-                Found::Nothing => (0, Precondition::Absent, Before::Nothing, None),
-                Found::Damaged(why, tag) => {
-                    let path = objects.place(&key);
-                    let why = format!("it is damaged: {why}");
-                    let by = Box::new(unreadable(tag));
-                    let advice = format!("{why}; `bailiwick state unlock` removes it");
-                    return Err(BackendError::Advised { why: Box::new(BackendError::Locked { path, by }), advice });
-                }
-                // The answer to our own write was lost.
-                Found::Record(record, tag) if record.info.id == info.id && !record.released => {
+            let Opening { fence, condition, before, from } = match opening(&*objects, &key, &info, &listener).await? {
+                Attempt::Open(opening) => opening,
+                Attempt::Again => continue,
+                Attempt::Written { record, tag } => {
                     let now = Now { fence: record.fence, beat: record.beat, tag, until: sent + lease, lost: None };
                     break (now, if record.fence == 1 { Before::Nothing } else { Before::Somebody });
-                }
-                Found::Record(record, tag) if record.released => {
-                    let before = match (record.broken, record.fence) {
-                        (true, 0) => Before::Nothing,
-                        (true, _) => Before::Somebody,
-                        (false, _) => Before::Free,
-                    };
-                    (record.fence, Precondition::Tag(tag), before, None)
-                }
-                Found::Record(record, tag) => {
-                    listener(LockNews::Watched { by: record.info.clone(), at_most: record.lease() });
-                    match watch(&*objects, &key, &record, &tag).await? {
-                        Watched::Silent => {
-                            (record.fence, Precondition::Tag(tag), Before::Somebody, Some(record.info.clone()))
-                        }
-                        Watched::GivenBack => continue,
-                        Watched::Alive(by) => {
-                            return Err(BackendError::Locked { path: objects.place(&key), by: Box::new(by) });
-                        }
-                    }
                 }
             };
             sent = Instant::now();

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::{Context, PlanRule};
-use crate::access::{Facet, PolicyText, RoleRef};
+use crate::access::{Facet, PolicyText, ResourcePolicy, RoleRef};
 use crate::diagnostic::{Code, CodeGroup, Diagnostic, Severity, SourceRef};
 use crate::document::Digest;
 use crate::iam::{self, Check, Policy, PolicyKind, Statement, Subject, lint_together};
@@ -77,18 +77,7 @@ struct PolicyGroup<'a> {
 fn groups<'a>(context: &Context<'a>) -> Vec<PolicyGroup<'a>> {
     let facets = context.desired.resources.values().map(|resource| (&**resource, context.facet(resource)));
     let facets: Vec<(&'a Resource, Facet<'a>)> = facets.collect();
-    let policies: BTreeMap<&str, (&Resource, PolicyText)> = facets
-        .iter()
-        .filter_map(|(resource, facet)| match facet {
-            Facet::ManagedPolicy { arn, document } => Some((*arn, (*resource, (*document)?))),
-            _ => None,
-        })
-        .collect();
-    let alone = |kind, resource, own| PolicyGroup {
-        kind,
-        whole: true,
-        documents: vec![JudgedDocument { resource, own, others: None }],
-    };
+    let policies = managed_policies(&facets);
     let (mut groups, mut trusts, mut resources) = (Vec::new(), Vec::new(), Vec::new());
     let mut identity: BTreeMap<RoleRef, (Vec<JudgedDocument>, Vec<JudgedDocument>)> = BTreeMap::new();
     let (mut attached, mut boundaries) = (BTreeSet::new(), BTreeSet::new());
@@ -104,16 +93,10 @@ fn groups<'a>(context: &Context<'a>) -> Vec<PolicyGroup<'a>> {
                 }
             }
             Facet::Role { trust, boundary, .. } => {
-                trusts.extend(trust.map(|trust| alone(PolicyKind::Trust, resource, trust)));
+                trusts.extend(trust.map(|trust| PolicyGroup::of_one(PolicyKind::Trust, resource, trust)));
                 boundaries.extend(boundary);
             }
-            Facet::Resource(policy) => {
-                let whole = policy.exclusive || context.seen(resource).is_some();
-                let others = context.others(resource, &policy);
-                let documents =
-                    policy.ours.into_iter().map(|own| JudgedDocument { resource, own, others: others.clone() });
-                resources.push(PolicyGroup { kind: policy.kind, whole, documents: documents.collect() });
-            }
+            Facet::Resource(policy) => resources.push(PolicyGroup::of_resource(context, resource, &policy)),
             Facet::None
             | Facet::InlinePolicy { document: None, .. }
             | Facet::ManagedPolicy { .. }
@@ -126,7 +109,7 @@ fn groups<'a>(context: &Context<'a>) -> Vec<PolicyGroup<'a>> {
     }
     for (arn, (policy, own)) in policies.iter().filter(|(arn, _)| !attached.contains(**arn)) {
         let kind = if boundaries.contains(*arn) { PolicyKind::Boundary } else { PolicyKind::Identity };
-        groups.push(alone(kind, policy, *own));
+        groups.push(PolicyGroup::of_one(kind, policy, *own));
     }
     for (inline, managed) in identity.into_values() {
         let documents = inline.into_iter().chain(managed).collect();
@@ -135,6 +118,17 @@ fn groups<'a>(context: &Context<'a>) -> Vec<PolicyGroup<'a>> {
     groups.extend(trusts);
     groups.extend(resources);
     groups
+}
+
+/// The managed policies whose documents are known, by ARN.
+fn managed_policies<'a>(facets: &[(&'a Resource, Facet<'a>)]) -> BTreeMap<&'a str, (&'a Resource, PolicyText<'a>)> {
+    facets
+        .iter()
+        .filter_map(|(resource, facet)| match facet {
+            Facet::ManagedPolicy { arn, document } => Some((*arn, (*resource, (*document)?))),
+            _ => None,
+        })
+        .collect()
 }
 
 fn account_of(resource: &Resource) -> Option<&str> {
@@ -158,7 +152,20 @@ impl<'a> Looked<'a> {
     }
 }
 
-impl PolicyGroup<'_> {
+impl<'a> PolicyGroup<'a> {
+    /// A policy that is in force alone, and of which everything is known.
+    fn of_one(kind: PolicyKind, resource: &'a Resource, own: PolicyText<'a>) -> Self {
+        Self { kind, whole: true, documents: vec![JudgedDocument { resource, own, others: None }] }
+    }
+
+    /// The policy of a resource together with the statements of others in it.
+    fn of_resource(context: &Context<'a>, resource: &'a Resource, policy: &ResourcePolicy<'a>) -> Self {
+        let whole = policy.exclusive || context.seen(resource).is_some();
+        let others = context.others(resource, policy);
+        let documents = policy.ours.into_iter().map(|own| JudgedDocument { resource, own, others: others.clone() });
+        Self { kind: policy.kind, whole, documents: documents.collect() }
+    }
+
     fn findings(&self, context: &Context<'_>) -> Vec<Diagnostic> {
         let Some(first) = self.documents.first().map(|held| held.resource) else { return Vec::new() };
         // They are read as policies only when something is found in them.

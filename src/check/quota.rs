@@ -19,7 +19,7 @@ impl PlanRule for Quota {
             match context.facet(resource) {
                 Facet::Role { trust, .. } => one(resource, trust, PolicyPlace::RoleTrust, None, findings),
                 Facet::ManagedPolicy { document, .. } => {
-                    one(resource, document, PolicyPlace::ManagedPolicy, None, findings)
+                    one(resource, document, PolicyPlace::ManagedPolicy, None, findings);
                 }
                 Facet::InlinePolicy { role, document, .. } => {
                     let text = document.and_then(|document| document.sent(None)).unwrap_or_default();

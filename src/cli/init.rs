@@ -87,52 +87,13 @@ fn starter(a: &StarterValues) -> String {
         )
     };
     format!(
-        "# What this project gives access to. Check it with `bailiwick validate`, look at what it would do with
-# `bailiwick plan`. Every key is described by the schema: `bailiwick schema spec`.
-version: 1
-project: {project}
-# A team keeps its state in a bucket that exists; otherwise it is in the folder `state` beside this file.
-# backend: {{ s3: {{ bucket: my-state, prefix: {project}, account: ACCOUNT }} }}
-
-# Account ids are text: put them in quotes. `assume_role` is a role that you may assume there;
-# remove it to use your own credentials.
-accounts:
-  platform:
-    id: {account}
-    region: {region}
-    assume_role: bailiwick
-{second}
-clusters:
-  main:
-    account: platform
-    name: {cluster}
-    # context: my-context        # a kubeconfig context; without it EKS is asked and a token is made
-    identity: pod_identity       # or irsa
-
-buckets:
-  data:
-    account: {owner}
-    name: {bucket}
-    # managed: false             # it exists elsewhere: a finding prints what its owner must add
-    on_destroy: keep
-
-service_accounts:
-  loader:
-    cluster: main
-    namespace: {namespace}
-    name: {service_account}
-
-# What `read`, `write`, `list` and `delete` mean is in docs/grants.md.
-grants:
-  - to: loader
-    bucket: data
-    prefix: {prefix}
-    access: read
-",
+        include_str!("starter.yaml"),
         project = quoted(&a.project),
         account = quoted(&a.account),
         region = quoted(&a.region),
         cluster = quoted(&a.cluster),
+        owner = owner,
+        second = second,
         bucket = quoted(&a.bucket),
         namespace = quoted(&a.namespace),
         service_account = quoted(&a.service_account),

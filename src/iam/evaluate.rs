@@ -259,13 +259,13 @@ impl fmt::Display for Decision<'_> {
 pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a> {
     let scene = Scene::new(request, policies);
     let matched = scene.matched(policies);
-    let sure = scene.decide(policies, &matched, false);
+    let sure = scene.decide(policies, &Counted { matched: &matched, hopeful: false });
     if matched.iter().all(|applied| applied.certain) {
         let LayerVerdict { outcome, layer, why } = sure;
         return Decision { outcome, layer, why, matched, conditions: Vec::new() };
     }
     // What may apply is taken against the caller once and for the caller once. Every real case lies between the two.
-    let best = scene.decide(policies, &matched, true);
+    let best = scene.decide(policies, &Counted { matched: &matched, hopeful: true });
     let (verdict, conditions) = if best.outcome == sure.outcome {
         (best, Vec::new())
     } else {
@@ -279,10 +279,50 @@ pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a>
     Decision { outcome, layer, why, matched, conditions }
 }
 
+/// The decision of the first layer that decides.
 struct LayerVerdict {
     outcome: DecisionOutcome,
     layer: Option<Layer>,
     why: DecisionReason,
+}
+
+impl LayerVerdict {
+    fn allowed(why: DecisionReason) -> Self {
+        Self { outcome: DecisionOutcome::Allowed, layer: None, why }
+    }
+
+    fn missing(layer: Layer, why: DecisionReason) -> Self {
+        Self { outcome: DecisionOutcome::ImplicitlyDenied, layer: Some(layer), why }
+    }
+}
+
+/// The statements that count in one case. One that may apply counts when it is an Allow and the case is hopeful, or a Deny
+/// and it is not.
+struct Counted<'m, 'a> {
+    matched: &'m [Applied<'a>],
+    hopeful: bool,
+}
+
+impl<'m, 'a> Counted<'m, 'a> {
+    fn iter(&self) -> impl Iterator<Item = &'m Applied<'a>> {
+        let hopeful = self.hopeful;
+        self.matched.iter().filter(move |a| a.certain || hopeful == (a.statement.effect == Effect::Allow))
+    }
+
+    /// The first layer in which a statement denies the request.
+    fn denying_layer(&self) -> Option<Layer> {
+        self.iter().filter(|applied| applied.statement.effect == Effect::Deny).map(|applied| applied.layer).min()
+    }
+
+    /// Whether a layer allows the request, which no statement denies.
+    fn allows(&self, layer: Layer) -> bool {
+        self.iter().any(|applied| applied.layer == layer)
+    }
+
+    /// How the resource policy names the caller, if it allows the request.
+    fn grant(&self) -> Option<CallerMatch> {
+        self.iter().filter(|applied| applied.layer == Layer::Resource).map(|applied| applied.grant).max()
+    }
 }
 
 /// The request with what has been worked out about it.
@@ -499,74 +539,75 @@ impl<'r> Scene<'r> {
         }
     }
 
-    /// Goes through the layers. A statement that may apply counts when it is an Allow and `hopeful`, or a Deny and not.
-    fn decide(&self, policies: &PolicySet, matched: &[Applied], hopeful: bool) -> LayerVerdict {
-        let counts = |applied: &&Applied| applied.certain || hopeful == (applied.statement.effect == Effect::Allow);
-        let denial = matched
-            .iter()
-            .filter(counts)
-            .filter(|applied| applied.statement.effect == Effect::Deny)
-            .min_by_key(|applied| applied.layer);
-        if let Some(denial) = denial {
-            let layer = Some(denial.layer);
-            return LayerVerdict { outcome: DecisionOutcome::ExplicitlyDenied, layer, why: DecisionReason::Denied };
+    /// Goes through the layers.
+    fn decide(&self, policies: &PolicySet, counted: &Counted) -> LayerVerdict {
+        if let Some(layer) = counted.denying_layer() {
+            let (outcome, why) = (DecisionOutcome::ExplicitlyDenied, DecisionReason::Denied);
+            return LayerVerdict { outcome, layer: Some(layer), why };
         }
         // Only Allows are left.
-        let allows = |layer: Layer| matched.iter().filter(counts).any(|a| a.layer == layer);
-        let grant = matched
-            .iter()
-            .filter(counts)
-            .filter(|applied| applied.layer == Layer::Resource)
-            .map(|applied| applied.grant)
-            .max();
-        let missing = |layer, why| LayerVerdict { outcome: DecisionOutcome::ImplicitlyDenied, layer: Some(layer), why };
+        self.missing_around(policies, counted)
+            .or_else(|| self.decide_by_resource(policies, counted))
+            .or_else(|| self.missing_at_caller(policies, counted))
+            .unwrap_or(LayerVerdict::allowed(DecisionReason::Allowed))
+    }
 
+    /// The layer around caller and resource that does not allow the request: an organization's or an endpoint's.
+    fn missing_around(&self, policies: &PolicySet, counted: &Counted) -> Option<LayerVerdict> {
         if self.has_scps()
-            && let Some(level) = (0..policies.scps.len()).find(|level| !allows(Layer::Scp { level: *level }))
+            && let Some(level) = (0..policies.scps.len()).find(|level| !counted.allows(Layer::Scp { level: *level }))
         {
-            return missing(Layer::Scp { level }, DecisionReason::NotAllowed);
+            return Some(LayerVerdict::missing(Layer::Scp { level }, DecisionReason::NotAllowed));
         }
-        if !policies.endpoint.is_empty() && !allows(Layer::Endpoint) {
-            return missing(Layer::Endpoint, DecisionReason::NotAllowed);
-        }
+        (!policies.endpoint.is_empty() && !counted.allows(Layer::Endpoint))
+            .then_some(LayerVerdict::missing(Layer::Endpoint, DecisionReason::NotAllowed))
+    }
+
+    /// What the resource policy decides, if it leaves nothing to the caller's own policies.
+    fn decide_by_resource(&self, policies: &PolicySet, counted: &Counted) -> Option<LayerVerdict> {
+        let missing = |why| Some(LayerVerdict::missing(Layer::Resource, why));
+        let by_resource = LayerVerdict::allowed(DecisionReason::AllowedByResource);
         let rules = Rules::of(self.request);
         if rules.policy_rules && policies.resource.is_none() {
-            let (layer, why) = (Some(Layer::Resource), DecisionReason::PolicyUnknown);
-            return LayerVerdict { outcome: DecisionOutcome::Conditional, layer, why };
+            let (outcome, why) = (DecisionOutcome::Conditional, DecisionReason::PolicyUnknown);
+            return Some(LayerVerdict { outcome, layer: Some(Layer::Resource), why });
         }
-        let by_resource =
-            || LayerVerdict { outcome: DecisionOutcome::Allowed, layer: None, why: DecisionReason::AllowedByResource };
-        let Some(account) = self.caller.account() else {
+        let grant = counted.grant();
+        if self.caller.account().is_none() {
             // Services, providers and anonymous callers have no identity-based policies.
-            return if grant.is_some() { by_resource() } else { missing(Layer::Resource, DecisionReason::NotAllowed) };
-        };
-        let same_account = self.request.owner().is_none_or(|owner| owner == account);
-        let grant = grant.unwrap_or(CallerMatch::Unnamed);
-        if same_account && grant == CallerMatch::Direct {
-            return by_resource();
+            return if grant.is_some() { Some(by_resource) } else { missing(DecisionReason::NotAllowed) };
         }
-        if !same_account && grant == CallerMatch::Unnamed {
-            return missing(Layer::Resource, DecisionReason::ResourceOfOtherAccount);
+        match (self.is_same_account(), grant.unwrap_or(CallerMatch::Unnamed)) {
+            (true, CallerMatch::Direct) => Some(by_resource),
+            (true, CallerMatch::Unnamed) if rules.policy_rules => missing(DecisionReason::NotDelegated),
+            (false, CallerMatch::Unnamed) => missing(DecisionReason::ResourceOfOtherAccount),
+            _ => None,
         }
-        let delegated = !rules.policy_rules || grant > CallerMatch::Unnamed;
-        if same_account && !delegated {
-            return missing(Layer::Resource, DecisionReason::NotDelegated);
-        }
+    }
+
+    /// The layer of the caller's own policies that does not allow the request.
+    fn missing_at_caller(&self, policies: &PolicySet, counted: &Counted) -> Option<LayerVerdict> {
+        let missing = |layer, why| Some(LayerVerdict::missing(layer, why));
         if self.is_federated_without_session(policies) {
             return missing(Layer::Session, DecisionReason::FederatedWithoutSessionPolicy);
         }
         let root = matches!(self.caller, Caller::Root { .. });
-        let by_grant = same_account && grant == CallerMatch::Behind;
-        if !root && !by_grant && !allows(Layer::Identity) {
+        let by_grant = self.is_same_account() && counted.grant() == Some(CallerMatch::Behind);
+        if !root && !by_grant && !counted.allows(Layer::Identity) {
             return missing(Layer::Identity, DecisionReason::NotAllowed);
         }
-        if self.has_boundary && !allows(Layer::Boundary) {
+        if self.has_boundary && !counted.allows(Layer::Boundary) {
             return missing(Layer::Boundary, DecisionReason::NotAllowed);
         }
-        if !policies.session.is_empty() && !allows(Layer::Session) {
+        if !policies.session.is_empty() && !counted.allows(Layer::Session) {
             return missing(Layer::Session, DecisionReason::NotAllowed);
         }
-        LayerVerdict { outcome: DecisionOutcome::Allowed, layer: None, why: DecisionReason::Allowed }
+        None
+    }
+
+    /// Whether the resource belongs to the caller's account, as far as is known.
+    fn is_same_account(&self) -> bool {
+        self.caller.account().is_some_and(|account| self.request.owner().is_none_or(|owner| owner == account))
     }
 
     /// The conditions of the uncertain statements that are themselves uncertain.

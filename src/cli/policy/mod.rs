@@ -471,7 +471,8 @@ fn statement_row(statement: &Statement) -> Row {
     }
 }
 
-fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
+/// The request that the options describe.
+fn request_of(eval: &Eval) -> Result<Request, Failure> {
     let (Some(principal), Some(action), Some(resource)) = (&eval.principal, &eval.action, &eval.resource) else {
         return Err(Failure::new("--principal, --action and --resource make a request; --jsonl takes many"));
     };
@@ -495,12 +496,16 @@ fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
         };
         request.context.set(key, value);
     }
-    let request = request.with_own_keys();
+    Ok(request.with_own_keys())
+}
+
+/// The policies that the options name.
+fn policies_of(eval: &Eval) -> Result<Policies, Failure> {
     let named =
         |path: &PathBuf| read_policy(path).map(|policy| NamedPolicy { name: path.display().to_string(), policy });
     let list = |paths: &[PathBuf]| paths.iter().map(named).collect::<Result<Vec<_>, _>>();
     let levels = |paths: &[PathBuf]| paths.iter().map(|p| named(p).map(|p| vec![p])).collect::<Result<Vec<_>, _>>();
-    let policies = Policies {
+    Ok(Policies {
         identity: list(&eval.identity)?,
         resource: eval.resource_policy.as_ref().map(named).transpose()?,
         boundaries: list(&eval.boundary)?,
@@ -508,7 +513,12 @@ fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
         scps: levels(&eval.scp)?,
         rcps: levels(&eval.rcp)?,
         endpoint: list(&eval.endpoint)?,
-    };
+    })
+}
+
+fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
+    let request = request_of(eval)?;
+    let policies = policies_of(eval)?;
     let set = policies.set();
     let decision = evaluate(&request, &set);
     match eval.format {

@@ -1,0 +1,506 @@
+//! The checks: what is looked for, how much it matters, and what to do about it.
+//!
+//! Every check names its sources in `CHECKS`. AA is the IAM User Guide's "IAM Access Analyzer policy check reference".
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LintSeverity {
+    /// Worth knowing.
+    Info,
+    Low,
+    /// It does not do what it seems to do.
+    Warning,
+    Medium,
+    High,
+    Critical,
+    /// AWS refuses it, or it cannot work.
+    Error,
+}
+
+impl LintSeverity {
+    /// The name in lower case.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Low => "low",
+            Self::Warning => "warning",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What is looked for. The order is that of the documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Check {
+    TrustOidcNoSub,
+    TrustOidcNoAud,
+    TrustOidcSubWildcard,
+    TrustOidcSubForm,
+    TrustOidcWeakOperator,
+    TrustGithubNoSub,
+    TrustWildcardPrincipal,
+    TrustCrossAccountRoot,
+    TrustMismatchedAction,
+    TrustForbiddenElement,
+    ServicePrincipalNoSource,
+    PrincipalOrphanId,
+    ResourcePublic,
+    ResourcePublicWrite,
+    ResourceAllowNotprincipal,
+    ResourceCrossAccount,
+    S3NoTlsDeny,
+    ResourceLockout,
+    KmsWildcardPrincipal,
+    ResourceOtherArn,
+    IdentityAdmin,
+    IdentityServiceWildcard,
+    IdentityPrivilegeEscalation,
+    IdentityPassroleWildcard,
+    IdentityAssumeRoleWildcard,
+    IdentityAllowNotElement,
+    IdentityDataExfiltration,
+    IdentityCredentialsExposure,
+    IdentityPermissionsManagement,
+    ConditionForallvalues,
+    ConditionWildcardWithoutLike,
+    ConditionPrivateSourceIp,
+    ConditionTypeMismatch,
+    ConditionUnknownKey,
+    ConditionBadMfa,
+    SyntaxError,
+    ActionUnknown,
+    ResourceMismatch,
+    VariableWithoutVersion,
+    SizeQuota,
+    Redundant,
+}
+
+/// What is fixed about a check.
+struct CheckDefinition {
+    check: Check,
+    code: &'static str,
+    severity: LintSeverity,
+    title: &'static str,
+    meaning: &'static str,
+    hint: &'static str,
+}
+
+const fn about(
+    check: Check,
+    code: &'static str,
+    severity: LintSeverity,
+    title: &'static str,
+    meaning: &'static str,
+    hint: &'static str,
+) -> CheckDefinition {
+    CheckDefinition { check, code, severity, title, meaning, hint }
+}
+
+/// All checks, in the order of [`Check`].
+const CHECKS: &[CheckDefinition] = &[
+    // AA "Missing condition key for oidc principal"; EKS User Guide, "IAM roles for service accounts".
+    about(
+        Check::TrustOidcNoSub,
+        "trust-oidc-no-sub",
+        LintSeverity::Critical,
+        "OIDC trust without a subject",
+        "every identity of the provider may assume the role",
+        "require the provider's `:sub` with StringEquals",
+    ),
+    // AA "Confirm audience claim type".
+    about(
+        Check::TrustOidcNoAud,
+        "trust-oidc-no-aud",
+        LintSeverity::Medium,
+        "OIDC trust without an audience",
+        "tokens that the provider issued for others are taken too",
+        "require the provider's `:aud` with StringEquals, usually `sts.amazonaws.com`",
+    ),
+    // AA "Specific github repo and branch recommended".
+    about(
+        Check::TrustOidcSubWildcard,
+        "trust-oidc-sub-wildcard",
+        LintSeverity::High,
+        "OIDC subject is too wide",
+        "the `:sub` leaves namespace, service account, organisation or repository open",
+        "name the namespace and service account, or the organisation and repository",
+    ),
+    // EKS User Guide, "IAM roles for service accounts"; GitHub documentation, "About security hardening with OpenID Connect".
+    about(
+        Check::TrustOidcSubForm,
+        "trust-oidc-sub-form",
+        LintSeverity::Warning,
+        "OIDC subject that never matches",
+        "the provider issues no `:sub` of this form",
+        "write `system:serviceaccount:NAMESPACE:NAME` for EKS, `repo:ORGANISATION/REPOSITORY:...` for GitHub",
+    ),
+    // AA "ForAllValues with single valued key".
+    about(
+        Check::TrustOidcWeakOperator,
+        "trust-oidc-weak-operator",
+        LintSeverity::High,
+        "Weak operator for the OIDC subject",
+        "the `:sub` is tested by an operator that also holds without it or for others",
+        "use StringEquals or StringLike without ForAllValues, IfExists or negation",
+    ),
+    // AA "Missing github repo condition key".
+    about(
+        Check::TrustGithubNoSub,
+        "trust-github-no-sub",
+        LintSeverity::Critical,
+        "GitHub trust without a repository",
+        "every repository on GitHub may assume the role",
+        "require `token.actions.githubusercontent.com:sub`, for example `repo:acme/app:ref:refs/heads/main`",
+    ),
+    // AA "Role trust policy unsupported wildcard in principal".
+    about(
+        Check::TrustWildcardPrincipal,
+        "trust-wildcard-principal",
+        LintSeverity::Critical,
+        "Role is open to everybody",
+        "anybody may assume the role",
+        "name the principals, or require `aws:PrincipalOrgID`",
+    ),
+    // IAM User Guide, "Access to AWS accounts owned by third parties" (the confused deputy).
+    about(
+        Check::TrustCrossAccountRoot,
+        "trust-cross-account-root",
+        LintSeverity::Medium,
+        "Trust in a whole foreign account",
+        "every principal that a foreign account chooses may assume the role",
+        "name the foreign role, or require sts:ExternalId, MFA or the organisation",
+    ),
+    // AA "Mismatched action for principal".
+    about(
+        Check::TrustMismatchedAction,
+        "trust-mismatched-action",
+        LintSeverity::Error,
+        "Action does not fit the principal",
+        "the principal cannot use any of the actions",
+        "use AssumeRoleWithWebIdentity for OIDC, AssumeRoleWithSAML for SAML, AssumeRole for the others",
+    ),
+    // AA "Role trust policy syntax error resource" and "... notprincipal".
+    about(
+        Check::TrustForbiddenElement,
+        "trust-forbidden-element",
+        LintSeverity::Error,
+        "Element not allowed in a trust policy",
+        "a trust policy has no such element",
+        "remove Resource and NotResource; turn NotPrincipal into Principal",
+    ),
+    // AA "Restrict access to service principal"; IAM User Guide, "The confused deputy problem".
+    about(
+        Check::ServicePrincipalNoSource,
+        "service-principal-no-source",
+        LintSeverity::Medium,
+        "Service is trusted for every source",
+        "the service may act for anybody's resources",
+        "require aws:SourceArn or aws:SourceAccount",
+    ),
+    // AA "Invalid role reference", "Invalid user reference"; IAM User Guide, "AWS JSON policy elements: Principal".
+    about(
+        Check::PrincipalOrphanId,
+        "principal-orphan-id",
+        LintSeverity::Warning,
+        "Principal was deleted",
+        "the principal was deleted: only its unique ID is left",
+        "remove it, or write the ARN of the new principal",
+    ),
+    // S3 User Guide, "The meaning of public".
+    about(
+        Check::ResourcePublic,
+        "resource-public",
+        LintSeverity::Critical,
+        "Resource is public",
+        "everybody has access",
+        "name the principals, or add a condition with fixed values such as aws:PrincipalOrgID",
+    ),
+    about(
+        Check::ResourcePublicWrite,
+        "resource-public-write",
+        LintSeverity::Critical,
+        "Resource can be changed by everybody",
+        "everybody may change the resource",
+        "name the principals, or add a condition with fixed values such as aws:PrincipalOrgID",
+    ),
+    // AA "Allow with NotPrincipal".
+    about(
+        Check::ResourceAllowNotprincipal,
+        "resource-allow-notprincipal",
+        LintSeverity::High,
+        "Allow with NotPrincipal",
+        "everybody but the ones listed has access, anonymous callers too",
+        "name the principals that are to have access",
+    ),
+    about(
+        Check::ResourceCrossAccount,
+        "resource-cross-account",
+        LintSeverity::Low,
+        "Access for another account",
+        "another account has access",
+        "confirm that it is meant to",
+    ),
+    // S3 User Guide, "Security best practices for Amazon S3", encryption of data in transit.
+    about(
+        Check::S3NoTlsDeny,
+        "s3-no-tls-deny",
+        LintSeverity::Medium,
+        "Bucket accepts requests without TLS",
+        "requests without TLS are not denied",
+        "deny s3:* to everybody where aws:SecureTransport is false",
+    ),
+    // KMS Developer Guide, "Key policies": the key can become unmanageable; S3 User Guide, bucket policies.
+    about(
+        Check::ResourceLockout,
+        "resource-lockout",
+        LintSeverity::High,
+        "Policy locks out its administrators",
+        "nobody but the root user can change the policy any more",
+        "leave the administrators out of the Deny, or let the account change the policy",
+    ),
+    // KMS Developer Guide, "Key policies in AWS KMS".
+    about(
+        Check::KmsWildcardPrincipal,
+        "kms-wildcard-principal",
+        LintSeverity::Critical,
+        "Key is open to everybody",
+        "the key is open to everybody",
+        "name the principals, or require kms:CallerAccount",
+    ),
+    // AA "Unsupported resource ARN in policy".
+    about(
+        Check::ResourceOtherArn,
+        "resource-other-arn",
+        LintSeverity::Error,
+        "Statement is about another resource",
+        "the statement is about another resource than the one it is attached to",
+        "write the ARN of this resource",
+    ),
+    // IAM User Guide, "Security best practices in IAM", least privilege.
+    about(
+        Check::IdentityAdmin,
+        "identity-admin",
+        LintSeverity::Critical,
+        "Administrator access",
+        "everything is allowed on everything",
+        "name the actions and the resources",
+    ),
+    about(
+        Check::IdentityServiceWildcard,
+        "identity-service-wildcard",
+        LintSeverity::High,
+        "All actions of a service on everything",
+        "all actions of a service are allowed on everything",
+        "name the actions or the resources",
+    ),
+    // Known paths of privilege escalation in IAM.
+    about(
+        Check::IdentityPrivilegeEscalation,
+        "identity-privilege-escalation",
+        LintSeverity::High,
+        "Privilege escalation",
+        "these actions together lead to more rights",
+        "remove one of them, or allow it on single resources",
+    ),
+    // AA "Pass role with star in resource".
+    about(
+        Check::IdentityPassroleWildcard,
+        "identity-passrole-wildcard",
+        LintSeverity::High,
+        "Any role can be passed",
+        "every role can be passed to a service",
+        "name the role, and require iam:PassedToService",
+    ),
+    about(
+        Check::IdentityAssumeRoleWildcard,
+        "identity-assume-role-wildcard",
+        LintSeverity::High,
+        "Any role can be assumed",
+        "every role that trusts the account can be assumed",
+        "name the roles",
+    ),
+    // IAM User Guide, "IAM JSON policy elements: NotAction" and "NotResource".
+    about(
+        Check::IdentityAllowNotElement,
+        "identity-allow-not-element",
+        LintSeverity::Medium,
+        "Allow with NotAction or NotResource",
+        "everything but what is listed is allowed, future services too",
+        "list what is allowed",
+    ),
+    about(
+        Check::IdentityDataExfiltration,
+        "identity-data-exfiltration",
+        LintSeverity::Medium,
+        "Data can be read anywhere",
+        "secrets, parameters or objects can be read anywhere",
+        "name the resources",
+    ),
+    about(
+        Check::IdentityCredentialsExposure,
+        "identity-credentials-exposure",
+        LintSeverity::High,
+        "Action returns credentials",
+        "the action returns credentials",
+        "name the resources, or remove the action",
+    ),
+    about(
+        Check::IdentityPermissionsManagement,
+        "identity-permissions-management",
+        LintSeverity::Medium,
+        "Permissions can be changed anywhere",
+        "permissions can be changed anywhere",
+        "name the resources",
+    ),
+    // AA "ForAllValues with single valued key"; IAM User Guide, "Multivalued context keys".
+    about(
+        Check::ConditionForallvalues,
+        "condition-forallvalues",
+        LintSeverity::High,
+        "ForAllValues without a check that the key is present",
+        "ForAllValues also holds when the key is absent",
+        "add Null with `false` for the key, or use the plain operator for a key with one value",
+    ),
+    // AA "Wildcard without like operator".
+    about(
+        Check::ConditionWildcardWithoutLike,
+        "condition-wildcard-without-like",
+        LintSeverity::Medium,
+        "Wildcard without a Like operator",
+        "wildcards mean nothing under this operator",
+        "use StringLike, or write the value in full",
+    ),
+    // AA "Private IP address".
+    about(
+        Check::ConditionPrivateSourceIp,
+        "condition-private-source-ip",
+        LintSeverity::Medium,
+        "Private address in aws:SourceIp",
+        "aws:SourceIp is a public address, never a private one",
+        "use aws:VpcSourceIp or aws:SourceVpc",
+    ),
+    // AA "Type mismatch ...".
+    about(
+        Check::ConditionTypeMismatch,
+        "condition-type-mismatch",
+        LintSeverity::Medium,
+        "Operator does not fit the key",
+        "the operator or the value does not fit the type of the key",
+        "use the operator of the key's type",
+    ),
+    // AA "Invalid global condition key", "Invalid service condition key".
+    about(
+        Check::ConditionUnknownKey,
+        "condition-unknown-key",
+        LintSeverity::Medium,
+        "Unknown condition key",
+        "no request for these actions carries the key",
+        "look up the keys of the action in the Service Authorization Reference",
+    ),
+    // IAM User Guide, "AWS global condition context keys", aws:MultiFactorAuthPresent.
+    about(
+        Check::ConditionBadMfa,
+        "condition-bad-mfa",
+        LintSeverity::Medium,
+        "MFA condition that access keys pass",
+        "long-term access keys pass: their requests carry no MFA key",
+        "deny with BoolIfExists and `false`, allow with Bool and `true`",
+    ),
+    about(
+        Check::SyntaxError,
+        "syntax-error",
+        LintSeverity::Error,
+        "Syntax error",
+        "AWS refuses the document",
+        "correct the element",
+    ),
+    // AA "Invalid action".
+    about(
+        Check::ActionUnknown,
+        "action-unknown",
+        LintSeverity::Warning,
+        "Unknown action",
+        "there is no such action",
+        "look for a slip of the pen in the name",
+    ),
+    // Service Authorization Reference, resource types of the action.
+    about(
+        Check::ResourceMismatch,
+        "resource-mismatch",
+        LintSeverity::Warning,
+        "Resource does not fit the action",
+        "no resource of the statement is of the type that the action works on",
+        "write the ARN of the type that the action takes, or `*`",
+    ),
+    // AA "Variable unsupported in version".
+    about(
+        Check::VariableWithoutVersion,
+        "variable-without-version",
+        LintSeverity::Error,
+        "Policy variable in an old version",
+        "policy variables are plain text in this version",
+        "write `\"Version\": \"2012-10-17\"`",
+    ),
+    // AA "Policy size exceeds ... quota".
+    about(
+        Check::SizeQuota,
+        "size-quota",
+        LintSeverity::Error,
+        "Document is over the size quota",
+        "the policy is larger than its place takes",
+        "use wildcards, join statements, or divide the policy",
+    ),
+    // AA "Redundant action", "Redundant resource", "Redundant statement".
+    about(
+        Check::Redundant,
+        "redundant",
+        LintSeverity::Info,
+        "Redundant element",
+        "it is covered by another one",
+        "remove it",
+    ),
+];
+
+impl Check {
+    /// All checks.
+    pub fn all() -> impl Iterator<Item = Self> {
+        CHECKS.iter().map(|about| about.check)
+    }
+
+    fn about(self) -> Option<&'static CheckDefinition> {
+        CHECKS.get(self as usize)
+    }
+
+    /// The stable code, for example `trust-oidc-no-sub`.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.about().map_or("", |about| about.code)
+    }
+
+    #[must_use]
+    pub fn severity(self) -> LintSeverity {
+        self.about().map_or(LintSeverity::Info, |about| about.severity)
+    }
+
+    /// A short name.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        self.about().map_or("", |about| about.title)
+    }
+
+    /// What it means, in one line.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        self.about().map_or("", |about| about.meaning)
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(self) -> &'static str {
+        self.about().map_or("", |about| about.hint)
+    }
+}
