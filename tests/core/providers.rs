@@ -82,6 +82,7 @@ async fn the_facts_of_all_providers_count_and_so_do_their_problems() {
     let store = |key, fact| Store { key, caller: "tenant-7", fact };
     let (_, facts) = asked(vec![store("one", Ok("ann")), store("two", Ok("bob"))]).await;
     assert_eq!(facts, Ok(vec!["one: ann".to_owned(), "two: bob".to_owned()]));
-    let (_, facts) = asked(vec![store("one", Err("no answer")), store("two", Ok("bob")), store("three", Err("no"))]).await;
+    let (_, facts) =
+        asked(vec![store("one", Err("no answer")), store("two", Ok("bob")), store("three", Err("no"))]).await;
     assert_eq!(facts, Err(vec!["no answer".to_owned(), "no".to_owned()]));
 }
