@@ -3,80 +3,58 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::args::{Allow, AllowedCode, ApplyFormat, Args, Class, Command, Format, PlanFormat, StateCommand};
 use super::offline::plan_file;
-use super::project::{Checked, Compiled, Known, Project, forbidding};
+use super::project::{Checked, Project, forbidding};
 use super::state::{Meanwhile, block_on, home, known, lock_info, locked};
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now, today};
-use crate::access::{self, Chains, World};
+use crate::access::World;
 use crate::address::Address;
 use crate::backend::{Backend, StoredVersion};
-use crate::check;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::diff::{self, Drift, DriftClass};
+use crate::diff::{Drift, DriftClass};
 use crate::document::Document;
-use crate::engine::{Engine, Limits, Prepared};
+use crate::engine::{Cleared, Engine, Intent, Known, Limits, Planned, Stopped, Task, Terms, fits_spec};
 use crate::event::Outcome;
-use crate::kind::{Resource, Wish};
 use crate::live::{AnyLive, Provider};
-use crate::plan::{Bodies, Guard, Plan, PlanError, PlanFile, Refusal, guard};
+use crate::plan::{Guard, Plan, PlanFile, Refusal};
 use crate::provider;
 use crate::render;
 use crate::report::{self, wire, words};
 use crate::session::{Counts, Session};
-use crate::snapshot::Seen;
-use crate::spec::{BackendSpec, Spec};
-use crate::state::State;
+use crate::spec::BackendSpec;
 
 pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environment) -> Ended {
-    let named = match command {
-        Command::Plan { allow, .. } | Command::Apply { allow, .. } | Command::Destroy { allow, .. } => &allow.codes[..],
-        _ => &[],
-    };
-    for AllowedCode { code, written } in named.iter().filter(|a| a.written != a.code.as_str()) {
-        ui.tell(&format!("warning: `--allow {written}` is a retired code: write `{code}`"));
-    }
-    let allowed: Vec<Code> = named.iter().map(|a| a.code).collect();
+    let allowed = allowed_codes(ui, command);
     if matches!(command, Command::Plan { format: PlanFormat::Sarif, .. }) {
         let checked = Checked::of(&args.file, &today());
         let wrong = forbidding(&checked.problems, &allowed);
         if wrong > 0 {
             ui.sarif(&checked.problems);
-            return Err(Failure::told(wrong));
+            return Err(Failure::shown(wrong));
         }
     }
     let project = Project::open(ui, &args.file, args.state.as_deref())?;
-    let spec = match command {
-        Command::Destroy { .. } => project.spec.emptied(),
-        _ => project.spec.clone(),
-    };
+    let intent = if matches!(command, Command::Destroy { .. }) { Intent::Destroy } else { Intent::Apply };
     let session = super::state::session(&project, environment);
-    let register = provider::live();
-    let providers = provider::providers();
-    let partial = match command {
-        Command::Apply { allow, .. } | Command::Destroy { allow, .. } => allow.partial,
-        _ => false,
-    };
-    let destroying = matches!(command, Command::Destroy { .. });
+    let (register, providers) = (provider::live(), provider::providers());
     let (sender, stop) = watch::channel(false);
     let executing = Cell::new(false);
     let work = Work {
-        destroying,
+        intent,
         ui,
         environment,
         project: &project,
-        spec: &spec,
         session: &session,
         register: &register,
         providers: &providers,
         allowed: &allowed,
-        partial,
+        today: today(),
         stop,
         executing: &executing,
     };
@@ -89,44 +67,45 @@ pub(super) fn run(ui: &Ui, args: &Args, command: &Command, environment: &Environ
     })
 }
 
+/// The codes of findings that the command line allows. Retired ones are warned about.
+fn allowed_codes(ui: &Ui, command: &Command) -> Vec<Code> {
+    let named = match command {
+        Command::Plan { allow, .. } | Command::Apply { allow, .. } | Command::Destroy { allow, .. } => &allow.codes[..],
+        _ => &[],
+    };
+    for AllowedCode { code, written } in named.iter().filter(|a| a.written != a.code.as_str()) {
+        ui.tell(&format!("warning: `--allow {written}` is a retired code: write `{code}`"));
+    }
+    named.iter().map(|a| a.code).collect()
+}
+
 /// Whether a command holds the lock of the state while it works.
 fn locks(command: &Command) -> bool {
     matches!(command, Command::Apply { .. } | Command::Destroy { .. } | Command::State { .. })
 }
 
 struct Work<'a> {
-    /// Nothing is desired; what the spec would give is no reason to keep it.
-    destroying: bool,
+    /// What shall become of what the spec describes.
+    intent: Intent,
     ui: &'a Ui,
     environment: &'a Environment,
     project: &'a Project,
-    spec: &'a Spec,
     session: &'a Session,
     register: &'a [Box<dyn AnyLive>],
     providers: &'a [Box<dyn Provider>],
     /// The codes of findings that do not forbid anything.
     allowed: &'a [Code],
-    /// Whether a plan may leave something out.
-    partial: bool,
+    today: String,
     /// Turns true when nothing new shall be started.
     stop: watch::Receiver<bool>,
     /// Whether anything may be written now.
     executing: &'a Cell<bool>,
 }
 
-/// A plan and all that was learnt on the way to it.
-struct Planned {
-    plan: Plan,
-    findings: Vec<Diagnostic>,
-    changes: Vec<wire::WireAccessChange>,
-    refusals: Vec<Refusal>,
-    unknown: Vec<String>,
-    drift: Vec<Drift>,
-    state: State,
-    version: StoredVersion,
-    recovered: bool,
-    /// What carries our mark while there is no state.
-    lost: Vec<Address>,
+/// Which command applies, and how it prints what was done.
+struct Applying<'a> {
+    command: &'a str,
+    format: ApplyFormat,
 }
 
 impl Work<'_> {
@@ -161,32 +140,23 @@ impl Work<'_> {
         }
         match command {
             Command::Plan { out, format, detailed_exitcode, target, refresh_only, allow } => {
+                let terms = self.terms(allow, None)?;
                 if *refresh_only {
-                    let planned =
-                        self.look(&*self.backend().await?, &self.guard_of(allow, false)?, &BTreeSet::new()).await?;
-                    let format = match format {
-                        PlanFormat::Text => Format::Text,
-                        PlanFormat::Json => Format::Json,
-                        PlanFormat::Markdown => Format::Markdown,
-                        PlanFormat::Sarif => {
-                            self.ui.sarif(&planned.findings);
-                            return Ok(Exit::Ok);
-                        }
-                    };
-                    return self.tell_drift(&planned.drift, &planned.findings, format);
+                    return self.refresh_only(*format).await;
                 }
-                self.plan(out.as_deref(), *format, *detailed_exitcode, target, allow).await
+                self.plan(out.as_deref(), *format, *detailed_exitcode, target, &terms).await
             }
-            Command::Apply { plan: Some(file), yes: _, expect_digest, format, allow, .. } => {
-                self.apply_file(file, expect_digest.as_deref(), *format, allow).await
-            }
-            Command::Apply { yes, expect_digest, format, target, allow, .. } => {
-                let targets = addresses(target)?;
-                self.apply("apply", *yes, expect_digest.as_deref(), *format, &targets, &self.guard_of(allow, false)?)
-                    .await
+            Command::Apply { plan, yes, expect_digest, format, target, allow } => {
+                let terms = self.terms(allow, expect_digest.as_deref())?;
+                let how = Applying { command: "apply", format: *format };
+                match plan {
+                    Some(file) => self.apply_file(&how, file, &terms).await,
+                    None => self.apply(&how, &addresses(target)?, *yes, &terms).await,
+                }
             }
             Command::Destroy { yes, format, allow } => {
-                self.apply("destroy", *yes, None, *format, &BTreeSet::new(), &self.guard_of(allow, true)?).await
+                let how = Applying { command: "destroy", format: *format };
+                self.apply(&how, &BTreeSet::new(), *yes, &self.terms(allow, None)?).await
             }
             Command::State { command: StateCommand::Rebuild { yes, adopted, orphans } } => {
                 self.rebuild(*yes, &addresses(adopted)?, *orphans).await
@@ -214,12 +184,19 @@ impl Work<'_> {
         home(self.ui, self.project, self.session).await
     }
 
-    fn guard_of(&self, allow: &Allow, destroying: bool) -> Result<Guard, Failure> {
+    /// What the command line allows.
+    fn terms(&self, allow: &Allow, digest: Option<&str>) -> Result<Terms, Failure> {
         let holds_state = self.project.spec.backend.as_ref().map(|backend| match backend {
             BackendSpec::S3(s3) => (provider::STATE_BUCKET, s3.bucket.clone()),
         });
         let allow_delete = addresses(&allow.allow_delete)?;
-        Ok(Guard { allow_deletes: allow.allow_deletes, allow_delete, destroying, holds_state })
+        let destroying = self.intent == Intent::Destroy;
+        Ok(Terms {
+            guard: Guard { allow_deletes: allow.allow_deletes, allow_delete, destroying, holds_state },
+            allowed: self.allowed.to_vec(),
+            partial: allow.partial,
+            digest: digest.map(str::to_owned),
+        })
     }
 
     fn engine(&self) -> Engine<'_> {
@@ -232,116 +209,42 @@ impl Work<'_> {
         }
     }
 
-    /// Tells what can be found wrong without looking, before anything is asked or locked.
+    fn task(&self) -> Task<'_> {
+        Task::new(&self.project.spec, self.intent, &self.today, &self.project.lints)
+    }
+
+    fn stopped(&self, stopped: Stopped) -> Failure {
+        self.ui.finish();
+        Failure::stopped(stopped, self.ui, &self.project.files)
+    }
+
+    /// Shows what is wrong with the spec by itself, before anything is asked or locked.
     fn check(&self) -> Result<(), Failure> {
-        let (_, findings) = self.project.check_offline(self.ui, &today())?;
-        let wrong = forbidding(&findings, self.allowed);
-        if wrong > 0 && !self.destroying {
-            self.tell_findings(&findings);
-            return Err(Failure::told(wrong));
+        let (_, findings) = self.project.check_offline(self.ui, &self.today)?;
+        let terms = Terms { allowed: self.allowed.to_vec(), ..Terms::default() };
+        let wrong = terms.forbidding(&findings);
+        if wrong > 0 && self.intent == Intent::Apply {
+            let problems: Vec<Diagnostic> = findings.into_iter().filter(Diagnostic::forbids).collect();
+            self.ui.problems(&problems, &self.project.files);
+            return Err(Failure::shown(wrong));
         }
         Ok(())
     }
 
-    /// Checks who we are everywhere, and compiles the spec with facts.
-    async fn compile(&self) -> Result<(crate::spec::Facts, Compiled), Failure> {
-        let engine = self.engine();
-        if let Err(errors) = engine.identify().await {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            return Err(Failure::new(lines.join("\nerror: ")));
-        }
-        let facts = engine.facts(self.spec).await.map_err(|problems| {
-            self.ui.problems(&problems, &self.project.files);
-            Failure::new("the spec cannot be compiled without these: nothing was written")
-        })?;
-        let compiled = self.project.compile(self.ui, self.spec, &facts)?;
-        Ok((facts, compiled))
+    /// The state with what the journal of an interrupted run adds.
+    async fn known(&self, backend: &dyn Backend) -> Result<Known, Failure> {
+        known(backend, &self.project.spec.project).await
     }
 
-    /// Tells the findings that forbid going on, each with its line.
-    fn tell_findings(&self, findings: &[Diagnostic]) {
-        let problems: Vec<Diagnostic> = findings.iter().filter(|f| f.forbids()).cloned().collect();
-        self.ui.problems(&problems, &self.project.files);
-    }
-
-    /// The state with what the journal of a cut-off run tells.
-    async fn state(&self, backend: &dyn Backend) -> Result<Known, Failure> {
-        known(backend, &self.spec.project).await
-    }
-
-    async fn look(
-        &self,
-        backend: &dyn Backend,
-        allowed: &Guard,
-        targets: &BTreeSet<Address>,
-    ) -> Result<Planned, Failure> {
-        let (facts, compiled) = self.compile().await?;
-        let Known { state, version, unknown, recovered } = self.state(backend).await?;
-        let engine = self.engine();
-        if self.destroying && version == StoredVersion::None && state.resources.is_empty() {
-            // Nothing is desired, and nothing is known: what the spec names may be ours all the same.
-            let facts = engine.facts(&self.project.spec).await.unwrap_or_default();
-            let wanted = self.project.desired(&self.project.spec, &facts);
-            let snapshot = engine.observe(&wanted, &state).await;
-            self.ui.finish();
-            let lost = diff::reclaim(&wanted, &snapshot, &state, &BTreeSet::new(), &engine.kinds()).ours;
-            not_lost(&state, &lost.into_keys().collect::<Vec<_>>())?;
-        }
-        let prepared: Prepared = engine.prepare(compiled.desired, &state).await;
+    async fn planned(&self, backend: &dyn Backend, targets: &BTreeSet<Address>) -> Result<Planned, Failure> {
+        let (engine, task) = (self.engine(), self.task());
+        let stopped = |stopped| self.stopped(stopped);
+        let compiled = engine.compile(&task).await.map_err(stopped)?;
+        let known = self.known(backend).await?;
+        let observed = engine.observe_all(&task, compiled, known).await.map_err(stopped)?;
+        let planned = engine.plan(&task, observed, targets).await.map_err(stopped);
         self.ui.finish();
-        let context = check::Context {
-            spec: self.spec,
-            facts: &facts,
-            chains: &compiled.chains,
-            desired: &prepared.desired,
-            snapshot: Some(&prepared.snapshot),
-            diff: Some(&prepared.diff),
-            lints: &self.project.lints,
-            kinds: &engine.kinds(),
-        };
-        let findings = check::run(&context, &today());
-        let lost = if state.resources.is_empty() {
-            let none = BTreeSet::new();
-            diff::reclaim(&prepared.desired, &prepared.snapshot, &state, &none, &engine.kinds()).ours
-        } else {
-            BTreeMap::new()
-        };
-        let plan = engine.plan(&prepared, &state, self.spec).map_err(|errors| {
-            Failure::new(format!("no plan can be made; nothing was written:\n  {}", reasons(&errors).join("\n  ")))
-        })?;
-        let unknown_targets: Vec<String> = targets
-            .iter()
-            .filter(|t| !prepared.diff.resources.contains_key(*t))
-            .map(|t| format!("`{t}` is neither in the spec nor in the state"))
-            .collect();
-        if !unknown_targets.is_empty() {
-            return Err(Failure::new(unknown_targets.join("; ")));
-        }
-        let mut plan = plan.targeted(targets);
-        if self.destroying {
-            // What the spec protects now counts, applied or not.
-            let wanted =
-                self.project.desired(&self.project.spec, &crate::spec::Facts::placeholders(&self.project.spec));
-            for step in &mut plan.steps {
-                step.protect |= wanted.resources.get(&step.id.address).is_some_and(|r| r.wish.protect);
-            }
-        }
-        let refusals = guard(&plan, state.resources.len(), allowed, &engine.kinds());
-        // What is destroyed is told by what the spec knows of it.
-        let facts = if self.destroying { engine.facts(&self.project.spec).await.unwrap_or(facts) } else { facts };
-        let kinds = engine.kinds();
-        // What is taken away is told by the names that the spec has for it.
-        let world = |bodies: &Bodies| World::new(&self.project.spec, &facts, bodies.facets(&kinds));
-        let changes = if plan.is_empty() {
-            Vec::new()
-        } else {
-            let before = Bodies::seen(&prepared.diff);
-            let changes = access::diff(&world(&before), &world(&before.after(&plan, &kinds)));
-            changes.iter().map(wire::access_change).collect()
-        };
-        let drift = diff::drift(&prepared.diff, &engine.kinds());
-        let lost = lost.into_keys().collect();
-        Ok(Planned { plan, findings, changes, refusals, unknown, drift, state, version, recovered, lost })
+        planned
     }
 
     async fn plan(
@@ -350,15 +253,15 @@ impl Work<'_> {
         format: PlanFormat,
         detailed: bool,
         target: &[String],
-        allow: &Allow,
+        terms: &Terms,
     ) -> Ended {
-        let mut planned =
-            self.look(&*self.backend().await?, &self.guard_of(allow, false)?, &addresses(target)?).await?;
-        let published = self.published(&planned);
+        let mut planned = self.planned(&*self.backend().await?, &addresses(target)?).await?;
+        let engine = self.engine();
+        let kinds = engine.kinds();
+        let published = self.published(&planned, &planned.refusals(terms, &kinds));
         let document = || Document::of(&published).map_err(|e| Failure::new(e.to_string()));
-        let applicable =
-            self.applicable(&planned).and_then(|()| whole(&planned.plan, allow.partial, "it was not saved"));
-        // What is told to be saved was saved.
+        let applicable = planned.check(terms, &kinds).map_err(Failure::from);
+        // What is reported as saved was saved.
         let saved = match (out, &applicable) {
             (Some(path), Ok(())) => {
                 let file = PlanFile::new(planned.plan, document()?);
@@ -371,7 +274,7 @@ impl Work<'_> {
         let report = || self.report(&published, out.filter(|_| applicable.is_ok() && saved.is_ok()));
         match format {
             PlanFormat::Json => {
-                // What stands at the end of a report is told beside it.
+                // What is at the end of a report is shown beside it.
                 let hint = words::lost(&published.project, &published.lost);
                 hint.into_iter().chain(self.notes()).for_each(|line| self.ui.tell(&line));
                 self.ui.result(&render::json(&document()?));
@@ -385,23 +288,29 @@ impl Work<'_> {
         Ok(if detailed && !planned.plan.is_empty() { Exit::Differs } else { Exit::Ok })
     }
 
-    /// Refuses what the guard or a finding forbids.
-    fn applicable(&self, planned: &Planned) -> Result<(), Failure> {
-        if planned.refusals.is_empty() && forbidding(&planned.findings, self.allowed) == 0 {
-            return Ok(());
-        }
-        let reasons: Vec<String> = planned.refusals.iter().map(words::refusal).collect();
-        let reasons = if reasons.is_empty() { "the findings forbid it".to_owned() } else { reasons.join("; ") };
-        Err(Failure::new(format!("this cannot be applied: {reasons}")))
+    /// Shows what drifted, and proposes nothing.
+    async fn refresh_only(&self, format: PlanFormat) -> Ended {
+        let planned = self.planned(&*self.backend().await?, &BTreeSet::new()).await?;
+        let format = match format {
+            PlanFormat::Text => Format::Text,
+            PlanFormat::Json => Format::Json,
+            PlanFormat::Markdown => Format::Markdown,
+            PlanFormat::Sarif => {
+                self.ui.sarif(&planned.findings);
+                return Ok(Exit::Ok);
+            }
+        };
+        self.tell_drift(&planned.drift, &planned.findings, format)
     }
 
     /// The published form of a plan, of which every report is made.
-    fn published(&self, planned: &Planned) -> wire::WirePlan {
-        let learned = wire::Planned {
-            changes: &planned.changes,
+    fn published(&self, planned: &Planned, refusals: &[Refusal]) -> wire::WirePlan {
+        let changes: Vec<_> = planned.changes.iter().map(wire::access_change).collect();
+        let learned = wire::PlanDetails {
+            changes: &changes,
             findings: &planned.findings,
-            refusals: &planned.refusals,
-            interrupted: planned.unknown.clone(),
+            refusals,
+            interrupted: planned.known.unknown.iter().map(ToString::to_string).collect(),
             lost: planned.lost.iter().map(ToString::to_string).collect(),
             requests: self.requests(),
         };
@@ -434,160 +343,82 @@ impl Work<'_> {
         wire::WireRequests { total: by_service.values().sum(), by_service, throttled: counts.throttles() }
     }
 
-    async fn apply(
-        &self,
-        command: &str,
-        yes: bool,
-        expected: Option<&str>,
-        format: ApplyFormat,
-        targets: &BTreeSet<Address>,
-        allowed: &Guard,
-    ) -> Ended {
+    async fn apply(&self, how: &Applying<'_>, targets: &BTreeSet<Address>, yes: bool, terms: &Terms) -> Ended {
         let backend = &*self.backend().await?;
-        let work = self.apply_under_lock(backend, command, yes, expected, format, targets, allowed);
-        locked(self.ui, backend, lock_info(command, self.environment), self.unless_interrupted(Box::pin(work))).await
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one for each flag of the command")]
-    async fn apply_under_lock(
-        &self,
-        backend: &dyn Backend,
-        command: &str,
-        yes: bool,
-        expected: Option<&str>,
-        format: ApplyFormat,
-        targets: &BTreeSet<Address>,
-        allowed: &Guard,
-    ) -> Ended {
-        let planned = self.look(backend, allowed, targets).await?;
-        let report = render::terminal(&self.report(&self.published(&planned), None), self.ui.palette());
-        match format {
-            ApplyFormat::Text => self.ui.result(&report),
-            ApplyFormat::Json => self.ui.tell(&report),
-        }
-        if !planned.refusals.is_empty() || forbidding(&planned.findings, self.allowed) > 0 {
-            return Err(Failure::new("nothing was written"));
-        }
-        whole(&planned.plan, self.partial, "nothing was written")?;
-        not_lost(&planned.state, &planned.lost)?;
-        expect(expected, &planned.plan)?;
-        if !planned.plan.is_empty() && !yes {
-            if !self.ui.can_ask() {
-                return Err(Failure::new(
-                    "there is nobody to ask: say --yes, or apply a saved plan; nothing was written",
-                ));
+        let work = async {
+            let planned = self.planned(backend, targets).await?;
+            let engine = self.engine();
+            let kinds = engine.kinds();
+            let published = self.published(&planned, &planned.refusals(terms, &kinds));
+            let report = render::terminal(&self.report(&published, None), self.ui.palette());
+            match how.format {
+                ApplyFormat::Text => self.ui.result(&report),
+                ApplyFormat::Json => self.ui.tell(&report),
             }
-            let answer = self.ui.ask_while_listening("\nApply this? Only `yes` is taken for an answer:").await;
-            if answer.as_deref() != Some("yes") {
-                return Err(Failure::new("not applied: nothing was written"));
+            let cleared = planned.clear(terms, &kinds)?;
+            if !cleared.plan().is_empty() {
+                self.confirm(yes).await?;
             }
-        }
-        let known =
-            Known { state: planned.state, version: planned.version, unknown: Vec::new(), recovered: planned.recovered };
-        self.execute(command, &planned.plan, known, backend, format).await
+            self.execute(how, cleared, backend).await
+        };
+        let lock = lock_info(how.command, self.environment);
+        locked(self.ui, backend, lock, self.unless_interrupted(Box::pin(work))).await
     }
 
-    async fn apply_file(&self, path: &Path, expected: Option<&str>, format: ApplyFormat, allow: &Allow) -> Ended {
-        let file = plan_file(path)?;
-        let plan = file.plan;
-        expect(expected, &plan)?;
-        if plan.project != self.spec.project {
-            return Err(Failure::new(format!(
-                "`{}` is a plan for project `{}`, and the spec is for `{}`; nothing was written\n  name the spec of `{1}` \
-                 with -f, or make the plan anew",
-                path.display(),
-                plan.project,
-                self.spec.project
-            )));
-        }
-        if plan.spec_digest.as_ref() != Some(&self.spec.digest()) {
-            return Err(Failure::new(
-                "the spec changed since the plan was made: make the plan anew; nothing was written",
-            ));
-        }
-        let backend = &*self.backend().await?;
-        let work = self.apply_plan(backend, &plan, format, allow);
-        locked(self.ui, backend, lock_info("apply", self.environment), self.unless_interrupted(Box::pin(work))).await
-    }
-
-    async fn apply_plan(&self, backend: &dyn Backend, plan: &Plan, format: ApplyFormat, allow: &Allow) -> Ended {
-        let known = self.state(backend).await?;
-        let state = &known.state;
-        // A project that was never applied has no lineage yet, neither now nor when the plan was made.
-        let same_lineage = plan.state.0 == state.lineage.0
-            || (known.version == StoredVersion::None && state.serial == 0)
-            || (plan.state.1 == 0 && state.serial > 0);
-        if !same_lineage {
-            return Err(Failure::new(format!(
-                "the plan was made from a state of lineage {}, and that in {} has lineage {}; nothing was written\n  name \
-                 the home of that state (--state, or `backend` in the spec), or make the plan anew",
-                plan.state.0,
-                backend.place(),
-                state.lineage.0
-            )));
-        }
-        if plan.state.1 != state.serial || !known.unknown.is_empty() {
-            return Err(Failure::new(
-                "the state changed since the plan was made: make the plan anew; nothing was written",
-            ));
-        }
-        whole(plan, allow.partial, "nothing was written")?;
-        let refusals = guard(plan, state.resources.len(), &self.guard_of(allow, false)?, &self.engine().kinds());
-        if !refusals.is_empty() {
-            let lines: Vec<String> = refusals.iter().map(words::refusal).collect();
-            return Err(Failure::new(lines.join("\nerror: ")));
-        }
-        if let Err(errors) = self.engine().identify().await {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            return Err(Failure::new(lines.join("\nerror: ")));
-        }
-        self.unmoved(plan).await?;
-        self.execute("apply", plan, known, backend, format).await
-    }
-
-    /// Refuses a saved plan as a whole if anything that it touches moved since.
-    async fn unmoved(&self, plan: &Plan) -> Result<(), Failure> {
-        let moved = self.engine().moved(plan).await;
-        self.ui.finish();
-        if moved.is_empty() {
+    async fn confirm(&self, yes: bool) -> Result<(), Failure> {
+        if yes {
             return Ok(());
         }
-        Err(Failure::new(format!(
-            "the world changed since the plan was made; nothing was written:\n  {}",
-            moved.join("\n  ")
-        )))
+        if !self.ui.can_ask() {
+            return Err(Failure::new("cannot prompt for confirmation; nothing was written")
+                .hint("pass --yes, or apply a saved plan"));
+        }
+        let answer = self.ui.ask_while_listening("\nApply this plan? Type `yes` to confirm:").await;
+        if answer.as_deref() == Some("yes") { Ok(()) } else { Err(Failure::new("not applied: nothing was written")) }
     }
 
-    async fn execute(
-        &self,
-        command: &str,
-        plan: &Plan,
-        known: Known,
-        backend: &dyn Backend,
-        format: ApplyFormat,
-    ) -> Ended {
-        if plan.is_empty() && plan.refreshed.is_empty() && !known.recovered {
-            if format == ApplyFormat::Json {
-                self.ui.result(&applied_json(plan, &crate::event::Outcomes::new()));
+    async fn apply_file(&self, how: &Applying<'_>, path: &Path, terms: &Terms) -> Ended {
+        let plan = plan_file(path)?.plan;
+        let task = self.task();
+        terms.expects(&plan)?;
+        fits_spec(&task, &plan)?;
+        let backend = &*self.backend().await?;
+        let work = async {
+            let known = self.known(backend).await?;
+            let cleared = self.engine().clear_saved(&task, plan, known, terms, &backend.place()).await;
+            let cleared = cleared.map_err(|stopped| self.stopped(stopped))?;
+            self.ui.finish();
+            self.execute(how, cleared, backend).await
+        };
+        let lock = lock_info(how.command, self.environment);
+        locked(self.ui, backend, lock, self.unless_interrupted(Box::pin(work))).await
+    }
+
+    async fn execute(&self, how: &Applying<'_>, cleared: Cleared, backend: &dyn Backend) -> Ended {
+        if cleared.is_idle() {
+            if how.format == ApplyFormat::Json {
+                self.ui.result(&applied_json(cleared.plan(), &crate::event::Outcomes::new()));
             }
             return Ok(Exit::Ok);
         }
-        self.ui.applying(plan.steps.len());
+        self.ui.applying(cleared.plan().steps.len());
         self.executing.set(true);
-        let executed = self.engine().execute(plan, known.state, &known.version, backend, &now, self.stop.clone()).await;
+        let executed = self.engine().execute(cleared, backend, &now, self.stop.clone()).await;
         self.ui.finish();
-        match format {
-            ApplyFormat::Json => self.ui.result(&applied_json(plan, &executed.outcomes)),
+        match how.format {
+            ApplyFormat::Json => self.ui.result(&applied_json(&executed.plan, &executed.outcomes)),
             ApplyFormat::Text => {
-                let report = report::applied(command, plan, &executed.outcomes);
+                let report = report::applied(how.command, &executed.plan, &executed.outcomes);
                 self.ui.result(&format!("\n{}", render::terminal(&report, self.ui.palette())));
             }
         }
         let all = executed.outcomes.values().all(|o| *o == Outcome::Done);
         if let Some(error) = executed.broken {
-            return Err(Failure::new(format!(
-                "{error}\n  what was done is in the journal: the next `bailiwick {command}` reads it and does the rest"
-            )));
+            let next = format!(
+                "the journal records what was done: run `bailiwick {}` again to complete the remaining steps",
+                how.command
+            );
+            return Err(Failure::new(error.to_string()).hint(next));
         }
         Ok(match (*self.stop.borrow(), all) {
             (true, false) => Exit::Interrupted,
@@ -596,33 +427,25 @@ impl Work<'_> {
         })
     }
 
-    /// Makes the state anew from the marks on what the spec names.
+    /// Rebuilds the state from the ownership tags of what the spec names.
     async fn rebuild(&self, yes: bool, adopted: &BTreeSet<Address>, orphans: bool) -> Ended {
         let backend = &*self.backend().await?;
         let work = async {
-            let (_, compiled) = self.compile().await?;
+            let (engine, task) = (self.engine(), self.task());
+            let compiled = engine.compile(&task).await.map_err(|stopped| self.stopped(stopped))?;
             let mut stored = backend.load().await?;
             if stored.state.is_none() && stored.journal.entries.iter().any(|e| e.state.1 > 0) {
-                self.ui.tell("there is a journal without its state: what its run made is told by the marks alone");
+                self.ui.tell("there is a journal without its state: only tags tell what its run created");
                 stored.journal = crate::state::Journal::default();
             }
-            let Known { mut state, version, .. } = Known::of(stored, &self.spec.project)?;
-            let engine = self.engine();
-            let snapshot = engine.observe(&compiled.desired, &State::new(&state.project, state.lineage.clone())).await;
-            let mut found = diff::reclaim(&compiled.desired, &snapshot, &state, adopted, &engine.kinds());
-            let (marked, unlisted) = engine.marked(self.spec).await;
-            let left = diff::left(self.spec, &compiled.desired, &state, &marked, &engine.kinds());
-            let as_if_known =
-                State { resources: left.things.clone(), ..State::new(&state.project, state.lineage.clone()) };
-            let snapshot = engine.observe(&crate::desired::Desired::default(), &as_if_known).await;
+            let known = Known::of(stored, &self.project.spec.project, super::lineage)?;
+            let found = engine.recover(&self.project.spec, &compiled, &known, adopted).await;
             self.ui.finish();
-            found.unlisted = unlisted;
-            found.add_left(left, &snapshot, &state, adopted, &engine.kinds());
             let is_known = |a: &&Address| compiled.desired.resources.contains_key(*a) || found.left.contains_key(*a);
             if let Some(unknown) = adopted.iter().find(|a| !is_known(a)) {
-                return Err(Failure::new(format!("`{unknown}` is not in the spec, and nothing carries its mark")));
+                return Err(Failure::new(format!("`{unknown}` is not in the spec, and nothing carries its tag")));
             }
-            let report = report::reclaimed(&state, &found, orphans);
+            let report = report::reclaimed(&known.state, &found, orphans);
             self.ui.result(&render::terminal(&report, self.ui.palette()));
             let unreadable = !found.unreadable.is_empty() || (orphans && !found.unlisted.is_empty());
             let orphans = if orphans { found.left } else { BTreeMap::new() };
@@ -632,6 +455,7 @@ impl Work<'_> {
             if !self.ui.agrees(yes, "Write this state? Nothing else is written.").await? {
                 return Err(Failure::new("not written"));
             }
+            let Known { mut state, version, .. } = known;
             state.resources.extend(found.ours);
             state.resources.extend(orphans);
             state.serial += 1;
@@ -639,83 +463,39 @@ impl Work<'_> {
             backend.save(&state, &version).await?;
             Ok(if unreadable { Exit::Error } else { Exit::Ok })
         };
-        locked(self.ui, backend, lock_info("state rebuild", self.environment), self.unless_interrupted(Box::pin(work)))
-            .await
+        let lock = lock_info("state rebuild", self.environment);
+        locked(self.ui, backend, lock, self.unless_interrupted(Box::pin(work))).await
     }
 
     /// What is live of all that is in the spec or the state.
     async fn world(&self) -> Result<World, Failure> {
-        let (facts, compiled) = self.compile().await?;
-        let Known { state, .. } = self.state(&*self.backend().await?).await?;
-        let prepared = self.engine().prepare(compiled.desired, &state).await;
+        let known = self.known(&*self.backend().await?).await?;
+        let world = self.engine().world(&self.task(), &known).await.map_err(|stopped| self.stopped(stopped));
         self.ui.finish();
-        let unread: Vec<String> = prepared
-            .snapshot
-            .seen
-            .iter()
-            .filter_map(|(address, seen)| match seen {
-                Seen::Unreadable { why, .. } => Some(format!("{address}: {why}")),
-                _ => None,
-            })
-            .collect();
-        if !unread.is_empty() {
-            return Err(Failure::new(format!("could not look everywhere:\n  {}", unread.join("\n  "))));
-        }
-        Ok(World::new(self.spec, &facts, Bodies::seen(&prepared.diff).facets(&self.engine().kinds())))
+        world
     }
 
     async fn drift(&self) -> Result<(Vec<Drift>, Vec<Diagnostic>), Failure> {
-        if let Err(errors) = self.engine().identify().await {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            return Err(Failure::new(lines.join("\nerror: ")));
-        }
         let backend = self.backend().await?;
-        let Known { state, version, .. } = self.state(&*backend).await?;
-        if version == StoredVersion::None && state.resources.is_empty() {
+        let known = self.known(&*backend).await?;
+        if known.version == StoredVersion::None && known.state.resources.is_empty() {
             let place = backend.place();
-            self.ui.tell(&format!("there is no state at {place}: nothing was applied yet, or it was lost, and `bailiwick state rebuild` makes it anew"));
+            self.ui.tell(&format!(
+                "there is no state at {place}: nothing was applied yet, or the state was lost; `bailiwick state rebuild` \
+                 restores it"
+            ));
         }
-        let engine = self.engine();
-        // What was applied is held against what is live; the spec has no say.
-        let prepared = engine.prepare(crate::desired::Desired::default(), &state).await;
+        let drift = self.engine().drift(&self.task(), &known).await.map_err(|stopped| self.stopped(stopped));
         self.ui.finish();
-        let findings = self.live_findings(&prepared);
-        Ok((diff::drift(&prepared.diff, &engine.kinds()), findings))
-    }
-
-    /// What the policies mean that are live now, told at the entries of the spec that they come from.
-    fn live_findings(&self, prepared: &Prepared) -> Vec<Diagnostic> {
-        let facts = crate::spec::Facts::placeholders(self.spec);
-        let sources = self.project.desired(self.spec, &facts);
-        let mut desired = crate::desired::Desired::default();
-        for resource in prepared.diff.resources.values() {
-            let (Some(owned), Seen::Present { body, .. }) = (&resource.owned, &resource.seen) else { continue };
-            let source = sources.resources.get(&resource.address).and_then(|r| r.wish.source.clone());
-            let wish =
-                Wish::new(resource.address.name(), owned.scope.clone(), &owned.physical_id, body.clone()).at(source);
-            let address = resource.address.clone();
-            desired.resources.insert(address.clone(), Arc::new(Resource { address, wish }));
-        }
-        let engine = self.engine();
-        let context = check::Context {
-            spec: self.spec,
-            facts: &facts,
-            chains: &Chains::default(),
-            desired: &desired,
-            snapshot: Some(&prepared.snapshot),
-            diff: Some(&prepared.diff),
-            lints: &self.project.lints,
-            kinds: &engine.kinds(),
-        };
-        check::policies(&context, &today())
+        drift
     }
 
     fn tell_drift(&self, drift: &[Drift], findings: &[Diagnostic], format: Format) -> Ended {
         let published: Vec<_> = findings.iter().map(wire::finding).collect();
-        let report = report::drift(&self.spec.project, drift, &published, self.ui.verbose());
+        let report = report::drift(&self.project.spec.project, drift, &published, self.ui.verbose());
         self.ui.result(&match format {
             Format::Json => {
-                let wire = wire::drift(&self.spec.project, drift, findings);
+                let wire = wire::drift(&self.project.spec.project, drift, findings);
                 render::json(&serde_json::to_value(wire).map_err(|e| Failure::new(e.to_string()))?)
             }
             Format::Text => render::terminal(&report, self.ui.palette()),
@@ -734,53 +514,6 @@ fn waits(counts: &Counts) -> String {
     format!("Waited for answers, added up: {}", each.collect::<Vec<_>>().join("; "))
 }
 
-/// Why no plan can be made: what cannot be looked at for the same reason is told once.
-fn reasons(errors: &[PlanError]) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut unreadable: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for error in errors {
-        match error {
-            PlanError::Unreadable { address, why } => unreadable.entry(why).or_default().push(address.to_string()),
-            other => lines.push(other.to_string()),
-        }
-    }
-    lines.extend(unreadable.into_iter().map(|(why, addresses)| match addresses.as_slice() {
-        [one] => format!("{one}: {why}"),
-        [first, rest @ ..] => format!("{first} and {} more: {why}", rest.len()),
-        [] => why.to_owned(),
-    }));
-    lines
-}
-
-/// Refuses a plan that leaves something out, unless that was asked for.
-fn whole(plan: &Plan, partial: bool, consequence: &str) -> Result<(), Failure> {
-    if partial || plan.left_out.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<String> =
-        plan.left_out.iter().map(|(address, why)| format!("{address}: {}", words::left_out(why))).collect();
-    Err(Failure::new(format!(
-        "a cluster does not answer, so the plan is partial; {consequence}: say --partial to go on without\n  {}",
-        lines.join("\n  ")
-    )))
-}
-
-fn expect(expected: Option<&str>, plan: &Plan) -> Result<(), Failure> {
-    let digest = plan.digest();
-    match expected {
-        Some(expected) if expected != digest.as_str() => {
-            Err(Failure::new(format!("the plan has the digest {digest}, not {expected}: nothing was written")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Refuses to take up what is ours already: adopted, it would never be deleted again.
-fn not_lost(state: &State, lost: &[Address]) -> Result<(), Failure> {
-    let addresses: Vec<String> = lost.iter().map(ToString::to_string).collect();
-    words::lost(&state.project, &addresses).map_or(Ok(()), |hint| Err(Failure::new(hint)))
-}
-
 fn least(class: Class) -> DriftClass {
     match class {
         Class::Access => DriftClass::Access,
@@ -791,7 +524,7 @@ fn least(class: Class) -> DriftClass {
 }
 
 fn addresses(texts: &[String]) -> Result<BTreeSet<Address>, Failure> {
-    texts.iter().map(|t| t.parse().map_err(|e: crate::address::AddressError| Failure::new(e.to_string()))).collect()
+    texts.iter().map(|t| t.parse().map_err(|e: crate::address::AddressError| Failure::usage(e.to_string()))).collect()
 }
 
 fn applied_json(plan: &Plan, outcomes: &crate::event::Outcomes) -> String {

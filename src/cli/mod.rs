@@ -3,6 +3,7 @@
 
 mod access;
 mod args;
+mod failure;
 mod init;
 #[cfg(feature = "cloud")]
 mod live;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use args::{Args, Command, StateCommand};
+pub use failure::Failure;
 use ui::{Environment, Ui};
 
 /// The exit codes of the contract.
@@ -32,40 +34,6 @@ pub enum Exit {
     Usage = 64,
     /// The run was interrupted.
     Interrupted = 130,
-}
-
-/// Why a command ended early.
-#[derive(Debug)]
-pub struct Failure {
-    message: Option<String>,
-}
-
-impl Failure {
-    fn new(message: impl Into<String>) -> Self {
-        Self { message: Some(message.into()) }
-    }
-
-    /// Everything has been told already; what is left is how many problems there were.
-    fn told(problems: usize) -> Self {
-        Self {
-            message: match problems {
-                0 => None,
-                1 => Some("1 problem: nothing was read or written remotely".into()),
-                n => Some(format!("{n} problems: nothing was read or written remotely")),
-            },
-        }
-    }
-
-    /// Everything has been told already.
-    fn silent() -> Self {
-        Self { message: None }
-    }
-}
-
-impl From<crate::backend::BackendError> for Failure {
-    fn from(error: crate::backend::BackendError) -> Self {
-        Self::new(error.to_string())
-    }
 }
 
 type Ended = Result<Exit, Failure>;
@@ -84,12 +52,7 @@ pub fn main() -> ExitCode {
     let environment = Environment::read();
     logging(&environment);
     let ui = Ui::new(args.color, args.verbose, &environment);
-    let exit = run(&ui, &args, &environment).unwrap_or_else(|failure| {
-        if let Some(message) = failure.message {
-            ui.error(&message);
-        }
-        Exit::Error
-    });
+    let exit = run(&ui, &args, &environment).unwrap_or_else(|failure| failure.show(&ui));
     let exit = if ui.lost() { Exit::Error } else { exit };
     ExitCode::from(exit as u8)
 }

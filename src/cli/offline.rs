@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::args::{Args, Format, GraphFormat, ProblemFormat, Schema};
-use super::project::{Checked, Known, Project, forbidding};
+use super::project::{Checked, Project, forbidding};
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, state, today};
 use crate::access::World;
 use crate::address::Address;
 use crate::diagnostic::Diagnostic;
+use crate::engine::Known;
 use crate::plan::{Bodies, PlanFile};
 use crate::render;
 use crate::report::{self, wire};
-use crate::spec::{Facts, Spec};
+use crate::spec::Spec;
 use crate::state::State;
 
 pub(super) fn validate(ui: &Ui, args: &Args, format: ProblemFormat) -> Ended {
@@ -56,9 +57,8 @@ fn validate_for_people(ui: &Ui, args: &Args) -> Ended {
 /// The world that the spec alone would make.
 pub(super) fn world(ui: &Ui, args: &Args) -> Result<World, Failure> {
     let project = Project::open(ui, &args.file, args.state.as_deref())?;
-    let facts = Facts::placeholders(&project.spec);
-    let compiled = project.compile(ui, &project.spec, &facts)?;
-    Ok(World::new(&project.spec, &facts, Bodies::desired(&compiled.desired).facets(&crate::provider::kinds())))
+    let compiled = project.assume(ui)?;
+    Ok(World::new(&project.spec, &compiled.facts, Bodies::desired(&compiled.desired).facets(&crate::provider::kinds())))
 }
 
 pub(super) fn graph(ui: &Ui, args: &Args, format: GraphFormat) -> Ended {

@@ -1,23 +1,20 @@
 //! From files to a plan: the stages in their order.
 
-use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Failure;
 use super::ui::Ui;
-use crate::access::{self, Chains};
-use crate::address::Address;
-use crate::backend::{Stored, StoredVersion};
+use crate::access;
 use crate::check::{self, Lints};
-use crate::desired::{self, Desired};
+use crate::desired;
 use crate::diagnostic::{Code, Diagnostic};
+use crate::engine::{Assumed, Compiled, assume};
 use crate::provider;
 use crate::report::wire;
 use crate::spec::node::MAX_FILE_BYTES;
 use crate::spec::{Facts, SourceFile, Spec, load};
-use crate::state::{Entry, Lineage, State, fold};
 
 const DEFAULT_FILE: &str = "bailiwick.yaml";
 
@@ -33,14 +30,6 @@ pub struct Project {
     pub lints: Lints,
 }
 
-/// A spec compiled with some facts.
-pub struct Compiled {
-    /// The grants, resolved.
-    pub chains: Chains,
-    /// Everything that should exist.
-    pub desired: Desired,
-}
-
 impl Project {
     /// Reads the spec's files and tells every problem.
     pub fn open(ui: &Ui, given: &[PathBuf], state: Option<&Path>) -> Result<Self, Failure> {
@@ -50,9 +39,9 @@ impl Project {
         }
         let wrong = problems.iter().filter(|p| p.forbids()).count();
         if wrong > 0 {
-            return Err(Failure::told(wrong));
+            return Err(Failure::shown(wrong));
         }
-        let spec = spec.ok_or_else(|| Failure::told(0))?;
+        let spec = spec.ok_or_else(|| Failure::shown(0))?;
         if let (Some(backend), Some(_)) = (&spec.backend, state) {
             return Err(Failure::new(format!(
                 "the spec keeps its state in {backend}: omit --state, or remove `backend` from the spec"
@@ -65,46 +54,20 @@ impl Project {
         Ok(Self { spec, files, state_folder, lints: Lints::default() })
     }
 
-    /// Compiles with facts. Problems and unaccepted errors among the findings are told.
-    pub fn compile(&self, ui: &Ui, spec: &Spec, facts: &Facts) -> Result<Compiled, Failure> {
-        compiled(spec, facts).map_err(|problems| {
+    /// Compiles with stand-ins for what only a read could tell. Problems are shown.
+    pub fn assume(&self, ui: &Ui) -> Result<Compiled<Assumed>, Failure> {
+        assume(&self.spec, &provider::kinds()).map_err(|problems| {
             ui.problems(&problems, &self.files);
-            Failure::told(problems.len())
+            Failure::shown(problems.len())
         })
     }
 
-    /// Everything that should exist, whatever problems there are.
-    #[must_use]
-    #[expect(clippy::unused_self, reason = "callers ask the project, which chooses the kinds")]
-    pub fn desired(&self, spec: &Spec, facts: &Facts) -> Desired {
-        desired::build(spec, facts, &access::lower(spec), &provider::kinds()).0
-    }
-
-    /// Compiles with stand-ins for what only a look could tell, and tells every finding. Nothing is read or written.
-    pub fn check_offline(&self, ui: &Ui, today: &str) -> Result<(Compiled, Vec<Diagnostic>), Failure> {
-        let facts = Facts::placeholders(&self.spec);
-        let compiled = self.compile(ui, &self.spec, &facts)?;
-        let findings = judged(&self.spec, &facts, &compiled, &self.lints, today);
+    /// The same with the findings that need no read. Nothing is read or written.
+    pub fn check_offline(&self, ui: &Ui, today: &str) -> Result<(Compiled<Assumed>, Vec<Diagnostic>), Failure> {
+        let compiled = self.assume(ui)?;
+        let findings = compiled.findings(&self.spec, today, &self.lints, &provider::kinds());
         Ok((compiled, findings))
     }
-}
-
-fn compiled(spec: &Spec, facts: &Facts) -> Result<Compiled, Vec<Diagnostic>> {
-    let chains = access::lower(spec);
-    let (desired, mut problems) = desired::build(spec, facts, &chains, &provider::kinds());
-    problems.extend(cycle(&desired));
-    problems.sort_by(|a, b| a.source.cmp(&b.source));
-    if problems.is_empty() { Ok(Compiled { chains, desired }) } else { Err(problems) }
-}
-
-/// The findings about a compiled spec, as far as they need no look.
-fn judged(spec: &Spec, facts: &Facts, compiled: &Compiled, lints: &Lints, today: &str) -> Vec<Diagnostic> {
-    let Compiled { chains, desired } = compiled;
-    let context =
-        check::Context { spec, facts, chains, desired, snapshot: None, diff: None, lints, kinds: &provider::kinds() };
-    let mut findings = check::unknown_places(spec, desired);
-    findings.extend(check::run(&context, today));
-    findings
 }
 
 /// The files of a spec, and what loading them gave.
@@ -149,11 +112,11 @@ impl Checked {
         let Some(spec) = spec else { return Self { project: None, counts: None, problems } };
         let mut counts = None;
         if !problems.iter().any(Diagnostic::forbids) {
-            let facts = Facts::placeholders(&spec);
-            match compiled(&spec, &facts) {
+            let kinds = provider::kinds();
+            match assume(&spec, &kinds) {
                 Ok(compiled) => {
                     counts = Some((compiled.desired.resources.len(), compiled.chains.all().len()));
-                    problems.extend(judged(&spec, &facts, &compiled, &Lints::default(), today));
+                    problems.extend(compiled.findings(&spec, today, &Lints::default(), &kinds));
                 }
                 Err(found) => problems.extend(found),
             }
@@ -168,46 +131,6 @@ impl Checked {
     pub fn published(self) -> wire::WireProblems {
         let (resources, grants) = self.counts.unzip();
         wire::WireProblems { project: self.project, resources, grants, ..wire::problems(&self.problems) }
-    }
-}
-
-/// The state as it is known: what was stored, and what the journal of a cut-off run tells.
-pub struct Known {
-    /// The state.
-    pub state: State,
-    /// The version that was stored.
-    pub version: StoredVersion,
-    /// The addresses whose last step may or may not have been done.
-    pub unknown: Vec<String>,
-    /// Whether a journal told anything that is not stored yet.
-    pub recovered: bool,
-}
-
-impl Known {
-    /// What is known from what is stored. A journal of an earlier state has been stored already and counts no more.
-    ///
-    /// # Errors
-    /// When the journal continues another state than the one that is stored.
-    pub fn of(stored: Stored, project: &str) -> Result<Self, Failure> {
-        let entries = stored.journal.entries;
-        let base = stored.state.unwrap_or_else(|| {
-            let lineage = entries.first().map_or_else(super::lineage, |e| Lineage(e.state.0.clone()));
-            State::new(project, lineage)
-        });
-        let current = (base.lineage.0.clone(), base.serial);
-        if let Some(entry) = entries.iter().find(|e| e.state.0 != current.0 || e.state.1 > current.1) {
-            return Err(Failure::new(format!(
-                "the journal continues state {} of lineage {}, but what is stored is state {} of lineage {}; nothing was \
-                 written\n  put back the state that the journal continues; or remove the journal, and find with `bailiwick \
-                 state rebuild` what its run made",
-                entry.state.1, entry.state.0, current.1, current.0
-            )));
-        }
-        let entries: Vec<Entry> = entries.into_iter().filter(|e| e.state == current).collect();
-        let recovered = !entries.is_empty();
-        let (state, unknown) = fold(base, &entries);
-        let unknown = unknown.iter().map(ToString::to_string).collect();
-        Ok(Self { state, version: stored.version, unknown, recovered })
     }
 }
 
@@ -234,28 +157,6 @@ fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
     };
     let findings = check::run(&context, "");
     problems.into_iter().chain(findings).filter(|p| p.code.is_judged_early()).collect()
-}
-
-/// A circle of references, with its path.
-fn cycle(desired: &Desired) -> Option<Diagnostic> {
-    let places: HashMap<&Address, usize> = desired.resources.keys().zip(0..).collect();
-    let mut graph = crate::graph::Graph::new(places.len());
-    for (then, resource) in desired.resources.values().enumerate() {
-        for first in resource.wish.references.iter().filter_map(|r| places.get(&r.to)) {
-            graph.edge(*first, then);
-        }
-    }
-    let circle = graph.order().err()?.0;
-    let circle: Vec<&Address> = circle.into_iter().filter_map(|place| desired.resources.keys().nth(place)).collect();
-    let mut path: Vec<String> = circle.iter().map(ToString::to_string).collect();
-    // An edge leads from what is needed to what needs it; people read it the other way round.
-    path.reverse();
-    let source = circle.first().and_then(|a| desired.resources.get(*a)).and_then(|r| r.wish.source.clone());
-    Some(
-        Diagnostic::new(Code::Cycle, format!("these need each other in a circle: {}", path.join(" -> ")))
-            .at(source)
-            .help("take one of the references out"),
-    )
 }
 
 /// Reads files and folders in order. What cannot be read is a problem like any other.

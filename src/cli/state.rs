@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::args::{Args, StateCommand};
-use super::project::{Known, Project};
+use super::project::Project;
 use super::ui::{Environment, Ui};
 use super::{Ended, Exit, Failure, now};
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, Listener, LockGuard, LockInfo};
+use crate::engine::Known;
 use crate::provider;
 use crate::render;
 use crate::session::{self, Session};
@@ -100,9 +101,7 @@ const GIVE_BACK: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// The state as it is known.
 pub(super) async fn known(backend: &dyn Backend, project: &str) -> Result<Known, Failure> {
-    Known::of(backend.load().await?, project).map_err(|failure| Failure {
-        message: failure.message.map(|message| format!("{}: {message}", backend.place())),
-    })
+    Ok(Known::load(backend, project, super::lineage).await?)
 }
 
 /// What goes on while something is computed.

@@ -12,10 +12,11 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::Engine;
+use super::pipeline::{Cleared, Known};
 use super::principal::Made;
 use crate::access::{self, Instance};
 use crate::address::Address;
-use crate::backend::{Backend, BackendError, StoredVersion};
+use crate::backend::{Backend, BackendError};
 use crate::document::{Difference, Digest, Document, is_policy};
 use crate::event::{Event, Outcome, Outcomes};
 use crate::iam::{Policy, Principal, Selector};
@@ -28,6 +29,8 @@ use crate::state::{Entry, Happening, Owned, State, fold};
 /// A plan that was carried out, as far as it went.
 #[derive(Debug)]
 pub struct Executed {
+    /// The plan.
+    pub plan: Plan,
     /// How every step ended.
     pub outcomes: Outcomes,
     /// The state afterwards, as saved.
@@ -68,30 +71,29 @@ struct Run<'a> {
 }
 
 impl Engine<'_> {
-    /// Carries the plan out and saves the state. `now` tells the time for the journal; `stop` turns true when nothing new
-    /// shall be started.
+    /// Carries a cleared plan out and saves the state. `now` tells the time for the journal; `stop` turns true when nothing
+    /// new shall be started.
     pub async fn execute(
         &self,
-        plan: &Plan,
-        state: State,
-        version: &StoredVersion,
+        cleared: Cleared,
         backend: &dyn Backend,
         now: &(dyn Fn() -> String + Send + Sync),
         stop: watch::Receiver<bool>,
     ) -> Executed {
+        let (plan, Known { state, version, .. }) = cleared.into_parts();
         let lineage = state.lineage.0.clone();
         let serial = state.serial;
         let run = Run {
             engine: self,
             backend,
             state: (&lineage, serial),
-            gone: self.principals_taken_away(plan),
+            gone: self.principals_taken_away(&plan),
             now,
             stop,
             entries: Mutex::default(),
             made: Mutex::default(),
         };
-        let (outcomes, mut broken) = run.all(plan).await;
+        let (outcomes, mut broken) = run.all(&plan).await;
         let entries = run.entries.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut state = state;
         // What was done comes after what was merely seen: the old one of a renamed thing may be gone now.
@@ -102,13 +104,13 @@ impl Engine<'_> {
         after.serial += 1;
         env!("CARGO_PKG_VERSION").clone_into(&mut after.tool_version);
         if broken.is_none() {
-            broken = backend.save(&after, version).await.err();
+            broken = backend.save(&after, &version).await.err();
         }
         let unknown = still_unknown(&outcomes, entries, (&lineage, after.serial));
         if broken.is_none() && !unknown.is_empty() {
             broken = backend.append(&unknown).await.err();
         }
-        Executed { outcomes, state: after, broken }
+        Executed { plan, outcomes, state: after, broken }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Joins the pure stages with the outside: facts, observe, execute.
 
 mod execute;
+pub mod pipeline;
 mod principal;
+mod recover;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,17 +12,20 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 
 pub use execute::Executed;
+pub use pipeline::{
+    Assumed, Cleared, Compiled, Intent, Known, ObservedWorld, Planned, Resolved, Stopped, Task, Terms, assume,
+    fits_spec,
+};
 
-use crate::access::Chains;
 use crate::address::{Address, Scope};
-use crate::desired::{self, Desired};
+use crate::desired::Desired;
 use crate::diagnostic::Diagnostic;
 use crate::diff::{self, Diff};
 use crate::event::{Event, Sink};
 use crate::kind::Kinds;
 use crate::kind::Marked;
 use crate::live::{AnyLive, Fields, Observed, Provider, ReadError, Target};
-use crate::plan::{self, Plan, PlanError};
+use crate::plan::{self, Plan};
 use crate::session::{Session, SessionError};
 use crate::snapshot::{Seen, Snapshot};
 use crate::spec::{Facts, Spec};
@@ -110,12 +115,6 @@ impl Engine<'_> {
             problems.extend(wrong);
         }
         if problems.is_empty() { Ok(facts) } else { Err(problems) }
-    }
-
-    /// What every kind wants.
-    #[must_use]
-    pub fn desired(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> (Desired, Vec<Diagnostic>) {
-        desired::build(spec, facts, chains, &self.kinds())
     }
 
     /// Looks at everything that is desired or owned, batch by batch, batches at once.
@@ -243,14 +242,6 @@ impl Engine<'_> {
         let snapshot = self.observe(&desired, state).await;
         let diff = diff::compute(&desired, &snapshot, state, &self.kinds());
         Prepared { desired, snapshot, diff }
-    }
-
-    /// The plan of what was prepared.
-    ///
-    /// # Errors
-    /// Everything that stands in the way.
-    pub fn plan(&self, prepared: &Prepared, state: &State, spec: &Spec) -> Result<Plan, Vec<PlanError>> {
-        plan::build(&prepared.diff, state, Some(spec.digest()), &self.kinds())
     }
 }
 

@@ -270,7 +270,7 @@ pub struct WireMoved {
 
 /// A plan and what was learned while it was made.
 #[derive(Debug, Default)]
-pub struct Planned<'a> {
+pub struct PlanDetails<'a> {
     /// The changes of access.
     pub changes: &'a [WireAccessChange],
     /// The findings.
@@ -287,8 +287,8 @@ pub struct Planned<'a> {
 
 /// The published form of a plan.
 #[must_use]
-pub fn plan(plan: &Plan, planned: Planned<'_>) -> WirePlan {
-    let Planned { changes, findings, refusals, interrupted, lost, requests } = planned;
+pub fn plan(plan: &Plan, planned: PlanDetails<'_>) -> WirePlan {
+    let PlanDetails { changes, findings, refusals, interrupted, lost, requests } = planned;
     WirePlan {
         format_version: PLAN_FILE_FORMAT.to_owned(),
         project: plan.project.clone(),

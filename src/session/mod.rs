@@ -46,7 +46,7 @@ pub enum SessionError {
     },
     /// The caller could not be identified.
     #[error(
-        "cannot tell who the caller is in {}: {why}\n  nothing was read or written: check the credentials, region and \
+        "cannot tell who the caller is in {}: {why}\n  nothing was read or written: check its credentials, region and \
          endpoint",
         scope.place()
     )]

@@ -299,21 +299,18 @@ impl<'a> Walk<'a> {
             node.value = Value::Text { text: n.to_string(), plain: false };
             return;
         }
-        let mut expected: Vec<&str> = Vec::new();
-        for name in types.iter().filter(|name| **name != "null") {
-            let word = match *name {
+        let expected: Vec<&str> = types
+            .iter()
+            .filter(|t| **t != "null")
+            .map(|t| match *t {
                 "object" => "a map",
                 "array" => "a list",
                 "boolean" => "true or false",
                 "integer" => "a whole number",
                 "number" => "a number",
                 _ => "text",
-            };
-            // A schema with alternatives may name a type once for each.
-            if !expected.contains(&word) {
-                expected.push(word);
-            }
-        }
+            })
+            .collect();
         self.problems.push(
             Diagnostic::new(
                 Code::WrongType,

@@ -766,7 +766,7 @@ fn an_account_or_cluster_that_cannot_be_reached_is_one_error() {
         ran.says(&[
             "cannot tell who the caller is in account `platform`: ",
             "Connection refused",
-            "nothing was read or written: check the credentials, region and endpoint",
+            "nothing was read or written: check the account's credentials, region and endpoint",
         ]);
     }
     world.spec(&in_folder().replace("context: prod", "context: unreachable"));

@@ -306,8 +306,9 @@ mod properties {
     /// The published plan without the places in the files.
     async fn plan_json(project: &Project, spec: &Spec) -> Result<String, TestCaseError> {
         let planned = project.plan(spec).await.map_err(|errors| TestCaseError::fail(errors.join("\n")))?;
-        let changes = planned.changes(spec);
-        let learned = wire::Planned { changes: &changes, findings: &planned.findings, ..wire::Planned::default() };
+        let changes = crate::run::changes(&planned);
+        let learned =
+            wire::PlanDetails { changes: &changes, findings: &planned.findings, ..wire::PlanDetails::default() };
         let plan = wire::plan(&planned.plan, learned);
         let mut json = serde_json::to_value(plan).unwrap();
         for list in ["steps", "findings"] {
@@ -774,7 +775,7 @@ grants:
             assert!(project.apply_until_killed(&spec(SERVING), &killed).await);
             project.backend.tear(torn);
             let planned = plan(&project, SERVING).await;
-            assert!(!planned.unknown.is_empty() || torn > 0);
+            assert!(!planned.known.unknown.is_empty() || torn > 0);
             project.apply_all(&spec(SERVING)).await;
             project.assert_settled(&spec(SERVING)).await;
             project.destroy(&spec(SERVING)).await;
@@ -844,7 +845,7 @@ grants:
     }
 
     fn refusals(planned: &Planned, allowed: &Guard) -> Vec<String> {
-        guard(&planned.plan, planned.state.resources.len(), allowed, &bailiwick::provider::kinds())
+        guard(&planned.plan, planned.known.state.resources.len(), allowed, &bailiwick::provider::kinds())
             .iter()
             .map(bailiwick::report::words::refusal)
             .collect()
@@ -1109,7 +1110,7 @@ grants:
         let address: Address = "aws.iam.role.loader".parse().unwrap();
         assert!(applied.state.resources.contains_key(&address), "the state is saved, and knows of it");
         let planned = plan(&project, SERVING).await;
-        assert_eq!(planned.unknown, [address]);
+        assert_eq!(planned.known.unknown, [address]);
         assert!(!steps(&planned.plan).contains(&"create aws.iam.role.loader".to_owned()), "it was done");
         project.apply_all(&spec).await;
         project.assert_settled(&spec).await;
@@ -1123,7 +1124,7 @@ grants:
         let applied = project.apply(&spec(SERVING)).await;
         let undone = applied.undone();
         assert!(matches!(undone["aws.s3.bucket.weights"], Outcome::Unknown { .. }), "{undone:?}");
-        assert_eq!(plan(&project, SERVING).await.unknown, ["aws.s3.bucket.weights".parse().unwrap()]);
+        assert_eq!(plan(&project, SERVING).await.known.unknown, ["aws.s3.bucket.weights".parse().unwrap()]);
         project.cloud.mend();
         project.cloud.lose_answer("aws.s3.bucket.weights");
         project.apply_all(&spec(SERVING)).await;

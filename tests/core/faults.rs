@@ -132,7 +132,6 @@ fn project(seed: u64, specs: &[&Spec]) -> Project {
     }
     let mut project = Project::new(PROJECT, cloud);
     project.limits.steps = 1 + usize::try_from(seed % 8).unwrap();
-    project.checks = false;
     project.clock = jumping_clock(seed);
     project
 }

@@ -74,13 +74,13 @@ struct Seen {
     markdown: Option<String>,
 }
 
-fn seen(planned: &Planned, spec: &Spec) -> Seen {
-    let changes = planned.changes(spec);
-    let learned = wire::Planned {
+fn seen(planned: &Planned) -> Seen {
+    let changes = crate::run::changes(planned);
+    let learned = wire::PlanDetails {
         changes: &changes,
         findings: &planned.findings,
-        interrupted: planned.unknown.iter().map(ToString::to_string).collect(),
-        ..wire::Planned::default()
+        interrupted: planned.known.unknown.iter().map(ToString::to_string).collect(),
+        ..wire::PlanDetails::default()
     };
     let wire = wire::plan(&planned.plan, learned);
     let mut report = report::plan(&wire, true);
@@ -147,7 +147,7 @@ async fn case(folder: &Path) -> Seen {
         }
     }
     match project.plan(&spec).await {
-        Ok(planned) => seen(&planned, &spec),
+        Ok(planned) => seen(&planned),
         Err(errors) => Seen { text: errors.join("\n") + "\n", json: None, markdown: None },
     }
 }

@@ -17,12 +17,13 @@ use std::time::Duration;
 
 use bailiwick::access;
 use bailiwick::address::{Address, Region, Scope};
+use bailiwick::diagnostic::Diagnostic;
 use bailiwick::document::{Digest, Document, is_policy};
 use bailiwick::iam::{Policy, Principal, Selector, Statement, Version};
 use bailiwick::kind::{Action, AnyKind};
-use bailiwick::live::{Answers, AnyLive, Observed, ReadError, Target, WriteError};
+use bailiwick::live::{self, Answers, AnyLive, Observed, Provider, ReadError, Target, WriteError};
 use bailiwick::provider::{self, PROJECT_TAG};
-use bailiwick::session::Session;
+use bailiwick::session::{Session, SessionError};
 use bailiwick::spec::{Facts, Spec};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, watch};
@@ -1412,5 +1413,15 @@ impl World {
         thing.applied = fields.into_keys().collect();
         self.things.insert(id.clone(), thing);
         Ok(())
+    }
+}
+
+impl Provider for Cloud {
+    fn identify<'a>(&'a self, _cloud: &'a Session) -> live::Boxed<'a, Vec<SessionError>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    fn facts<'a>(&'a self, _cloud: &'a Session, spec: &'a Spec) -> live::Boxed<'a, (Facts, Vec<Diagnostic>)> {
+        Box::pin(std::future::ready((Cloud::facts(self, spec), Vec::new())))
     }
 }

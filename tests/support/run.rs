@@ -6,21 +6,19 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bailiwick::access::{self, World};
 use bailiwick::address::Address;
 use bailiwick::backend::{Backend, BackendError, LockGuard, LockInfo, Stored, StoredVersion};
-use bailiwick::check;
-use bailiwick::diagnostic::Diagnostic;
-use bailiwick::diff::{self, Drift};
+use bailiwick::check::Lints;
 use bailiwick::document::Digest;
-use bailiwick::engine::{Engine, Executed, Limits, Prepared};
+pub use bailiwick::engine::Planned;
+use bailiwick::engine::{Engine, Executed, Intent, Known, Limits, Stopped, Task, Terms};
 use bailiwick::event::{Event, Outcome, Outcomes, Sink};
-use bailiwick::live::AnyLive;
-use bailiwick::plan::{ActionKind, Bodies, Plan, StepId, Which};
+use bailiwick::live::Provider;
+use bailiwick::plan::{ActionKind, Guard, Plan, StepId, Which};
 use bailiwick::report::wire;
 use bailiwick::session::{Environment, Session};
-use bailiwick::spec::{Facts, SourceFile, Spec, load};
-use bailiwick::state::{Entry, Journal, Lineage, State, fold};
+use bailiwick::spec::{SourceFile, Spec, load};
+use bailiwick::state::{Entry, Journal, Lineage, State};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -280,35 +278,17 @@ pub struct Project {
     pub cloud: Cloud,
     pub backend: MemoryBackend,
     pub limits: Limits,
-    /// Whether findings are worked out, which takes most of the time of a plan.
-    pub checks: bool,
+    /// What was found in policies before.
+    lints: Lints,
     /// Tells the time for the journal.
     pub clock: Arc<dyn Fn() -> String + Send + Sync>,
     heard: Arc<Heard>,
 }
 
-/// A plan and what it was made from.
-pub struct Planned {
-    pub plan: Plan,
-    pub findings: Vec<Diagnostic>,
-    pub drift: Vec<Drift>,
-    pub unknown: Vec<Address>,
-    pub state: State,
-    pub version: StoredVersion,
-    pub facts: Facts,
-    pub prepared: Prepared,
-}
-
-impl Planned {
-    /// Who gains and who loses what. `spec` gives the names; what is destroyed has those that it had.
-    #[must_use]
-    pub fn changes(&self, spec: &Spec) -> Vec<wire::WireAccessChange> {
-        let kinds = bailiwick::provider::kinds();
-        let before = Bodies::seen(&self.prepared.diff);
-        let world = |bodies: &Bodies| World::new(spec, &self.facts, bodies.facets(&kinds));
-        let changes = access::diff(&world(&before), &world(&before.after(&self.plan, &kinds)));
-        changes.iter().map(wire::access_change).collect()
-    }
+/// The published changes of access of a plan.
+#[must_use]
+pub fn changes(planned: &Planned) -> Vec<wire::WireAccessChange> {
+    planned.changes.iter().map(wire::access_change).collect()
 }
 
 /// A plan that was carried out.
@@ -345,6 +325,14 @@ pub fn steps(plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(|s| format!("{} {}", s.action(), name_of(&s.id))).collect()
 }
 
+/// Terms that allow all that a plan does.
+fn anything(planned: &Planned) -> Terms {
+    let allow_delete = planned.plan.steps.iter().map(|step| step.id.address.clone()).collect();
+    let guard = Guard { allow_deletes: Some(usize::MAX), allow_delete, ..Guard::default() };
+    let allowed = planned.findings.iter().map(|finding| finding.code).collect();
+    Terms { guard, allowed, partial: true, digest: None }
+}
+
 fn noon() -> String {
     "2026-01-01T12:00:00Z".to_owned()
 }
@@ -365,14 +353,15 @@ impl Project {
             pause: Duration::from_secs(1),
         };
         let backend = MemoryBackend::new(name);
-        Self { cloud, backend, limits, checks: true, clock: Arc::new(noon), heard: Arc::default() }
+        let (clock, lints) = (Arc::new(noon), Lints::default());
+        Self { cloud, backend, limits, lints, clock, heard: Arc::default() }
     }
 
     /// The same project, of which somebody else takes care at the same time.
     #[must_use]
     pub fn beside(&self) -> Self {
         let (cloud, backend, clock) = (self.cloud.clone(), self.backend.clone(), self.clock.clone());
-        Self { cloud, backend, limits: self.limits, checks: self.checks, clock, heard: Arc::default() }
+        Self { cloud, backend, limits: self.limits, lints: Lints::default(), clock, heard: Arc::default() }
     }
 
     /// What was heard since the last time.
@@ -385,59 +374,49 @@ impl Project {
         Session::new(spec, Environment::default())
     }
 
-    fn engine<'a>(&'a self, register: &'a [Box<dyn AnyLive>], session: &'a Session) -> Engine<'a> {
-        Engine { register, providers: &[], session, limits: self.limits, sink: self.heard.as_ref() }
+    /// Does something with an engine on the in-memory cloud.
+    async fn with_engine<T>(&self, spec: &Spec, work: impl AsyncFnOnce(Engine<'_>) -> T) -> T {
+        let (register, session) = (self.cloud.register(), Self::session(spec));
+        let providers: [Box<dyn Provider>; 1] = [Box::new(self.cloud.clone())];
+        let (limits, sink) = (self.limits, self.heard.as_ref());
+        work(Engine { register: &register, providers: &providers, session: &session, limits, sink }).await
     }
 
-    /// The state with what the journal of a cut-off run tells, as every command reads it.
+    async fn known(&self) -> Known {
+        Known::load(&self.backend, &self.backend.project, || Lineage("lineage".into())).await.unwrap()
+    }
+
+    /// The state with what the journal of an interrupted run adds, as every command reads it.
     pub async fn state(&self) -> (State, StoredVersion, Vec<Address>) {
-        let stored = self.backend.load().await.unwrap();
-        let base = stored.state.unwrap_or_else(|| State::new(&self.backend.project, Lineage("lineage".into())));
-        let entries: Vec<Entry> = stored
-            .journal
-            .entries
-            .into_iter()
-            .filter(|e| e.state == (base.lineage.0.clone(), base.serial) || base.serial == 0)
-            .collect();
-        let (state, unknown) = fold(base, &entries);
-        (state, stored.version, unknown)
+        let Known { state, version, unknown, .. } = self.known().await;
+        (state, version, unknown)
     }
 
-    /// Looks and plans.
+    /// Reads and plans.
     ///
     /// # Errors
     /// What stands in the way of a plan.
     pub async fn plan(&self, spec: &Spec) -> Result<Planned, Vec<String>> {
-        let register = self.cloud.register();
-        let session = Self::session(spec);
-        let engine = self.engine(&register, &session);
-        let facts = self.cloud.facts(spec);
-        let chains = access::lower(spec);
-        let (desired, problems) = engine.desired(spec, &facts, &chains);
-        if !problems.is_empty() {
-            return Err(problems.iter().map(|p| format!("{}: {}", p.code, p.message)).collect());
-        }
-        let (state, version, unknown) = self.state().await;
-        let prepared = engine.prepare(desired, &state).await;
-        let plan = engine
-            .plan(&prepared, &state, spec)
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        let context = check::Context {
-            spec,
-            facts: &facts,
-            chains: &chains,
-            desired: &prepared.desired,
-            snapshot: Some(&prepared.snapshot),
-            diff: Some(&prepared.diff),
-            lints: &check::Lints::default(),
-            kinds: &engine.kinds(),
-        };
-        let findings = if self.checks { check::run(&context, "2026-01-01") } else { Vec::new() };
-        let drift = diff::drift(&prepared.diff, &engine.kinds());
-        Ok(Planned { plan, findings, drift, unknown, state, version, facts, prepared })
+        self.plan_to(spec, Intent::Apply).await
     }
 
-    /// Carries a plan out.
+    async fn plan_to(&self, spec: &Spec, intent: Intent) -> Result<Planned, Vec<String>> {
+        let task = Task::new(spec, intent, "2026-01-01", &self.lints);
+        let planned = self
+            .with_engine(spec, async |engine| {
+                let compiled = engine.compile(&task).await?;
+                let observed = engine.observe_all(&task, compiled, self.known().await).await?;
+                engine.plan(&task, observed, &BTreeSet::new()).await
+            })
+            .await;
+        planned.map_err(|stopped| match stopped {
+            Stopped::Spec(problems) => problems.iter().map(|p| format!("{}: {}", p.code, p.message)).collect(),
+            Stopped::Unplannable(errors) => errors.iter().map(ToString::to_string).collect(),
+            other => vec![format!("{other:?}")],
+        })
+    }
+
+    /// Carries a plan out, whatever it deletes and whatever was found.
     ///
     /// # Errors
     /// When the journal or the state could not be written.
@@ -448,20 +427,17 @@ impl Project {
         stop: watch::Receiver<bool>,
     ) -> Result<Applied, BackendError> {
         let _ = self.heard();
-        let register = self.cloud.register();
-        let session = Self::session(spec);
-        let engine = self.engine(&register, &session);
-        let Planned { plan, state, version, .. } = planned;
-        let Executed { outcomes, state, broken } =
-            engine.execute(&plan, state, &version, &self.backend, &*self.clock, stop).await;
+        let terms = anything(&planned);
+        let cleared = planned.clear(&terms, &bailiwick::provider::kinds()).unwrap_or_else(|why| panic!("{why:?}"));
+        let executed =
+            self.with_engine(spec, async |engine| engine.execute(cleared, &self.backend, &*self.clock, stop).await);
+        let Executed { plan, outcomes, state, broken } = executed.await;
         broken.map_or(Ok(Applied { plan, outcomes, state }), Err)
     }
 
-    /// What moved of all that a plan touches.
+    /// What changed of all that a plan touches.
     pub async fn moved(&self, spec: &Spec, plan: &Plan) -> Vec<String> {
-        let register = self.cloud.register();
-        let session = Self::session(spec);
-        self.engine(&register, &session).moved(plan).await
+        self.with_engine(spec, async |engine| engine.moved(plan).await).await
     }
 
     /// Plans and applies.
@@ -505,7 +481,10 @@ impl Project {
     /// # Panics
     /// When something is not.
     pub async fn destroy(&self, spec: &Spec) -> Applied {
-        self.apply_all(&spec.emptied()).await
+        let planned = self.plan_to(spec, Intent::Destroy).await.unwrap_or_else(|why| panic!("{}", why.join("\n")));
+        let applied = self.execute(spec, planned, unstoppable()).await.unwrap();
+        assert_eq!(applied.undone(), BTreeMap::new());
+        applied
     }
 
     /// There is nothing to do.
@@ -518,7 +497,7 @@ impl Project {
             planned.plan.steps.iter().map(|s| format!("{} {}: {:?}", s.action(), name_of(&s.id), s.reasons)).collect();
         assert_eq!(told, Vec::<String>::new(), "a second plan is not empty");
         assert_eq!(planned.drift, Vec::new());
-        assert_eq!(planned.unknown, Vec::<Address>::new());
+        assert_eq!(planned.known.unknown, Vec::<Address>::new());
     }
 
     /// No step came before what it waits for, as the events and the cloud tell it.

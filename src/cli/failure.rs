@@ -1,0 +1,205 @@
+//! Why a command ended early: its kind decides the exit code, and what to do about it is separate from what is wrong.
+
+use std::collections::BTreeMap;
+
+use super::Exit;
+use super::ui::Ui;
+use crate::backend::BackendError;
+use crate::engine::Stopped;
+use crate::plan::PlanError;
+use crate::report::words;
+use crate::spec::SourceFile;
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// What was asked for is wrong, refused or failed.
+    Failed,
+    /// The command line is wrong.
+    Usage,
+}
+
+impl FailureKind {
+    /// The exit code.
+    #[must_use]
+    pub fn exit(self) -> Exit {
+        match self {
+            Self::Failed => Exit::Error,
+            Self::Usage => Exit::Usage,
+        }
+    }
+}
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub struct Failure {
+    kind: FailureKind,
+    /// What is wrong; nothing if it has been shown already.
+    messages: Vec<String>,
+    /// What to do about it.
+    hints: Vec<String>,
+}
+
+impl Failure {
+    /// A failure for one reason.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Failed, messages: vec![message.into()], hints: Vec::new() }
+    }
+
+    /// The command line is wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Usage, ..Self::new(message) }
+    }
+
+    /// A failure for several reasons.
+    pub fn all(messages: Vec<String>) -> Self {
+        Self { kind: FailureKind::Failed, messages, hints: Vec::new() }
+    }
+
+    /// Everything has been shown already; what is left is how many problems there were.
+    pub fn shown(problems: usize) -> Self {
+        match problems {
+            0 => Self::silent(),
+            1 => Self::new("1 problem: nothing was read or written remotely"),
+            n => Self::new(format!("{n} problems: nothing was read or written remotely")),
+        }
+    }
+
+    /// Everything has been shown already.
+    pub fn silent() -> Self {
+        Self::all(Vec::new())
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Shows it, and returns the exit code.
+    pub fn show(self, ui: &Ui) -> Exit {
+        let Self { kind, messages, hints } = self;
+        let last = messages.len().saturating_sub(1);
+        for (n, message) in messages.into_iter().enumerate() {
+            let hints = if n == last { hints.as_slice() } else { &[] };
+            let lines = std::iter::once(message).chain(hints.iter().map(|hint| format!("  help: {hint}")));
+            ui.error(&lines.collect::<Vec<_>>().join("\n"));
+        }
+        kind.exit()
+    }
+
+    /// Why a run did not go on. Problems of the spec are shown with their lines.
+    pub fn stopped(stopped: Stopped, ui: &Ui, files: &[SourceFile]) -> Self {
+        match stopped {
+            Stopped::Spec(problems) => {
+                ui.problems(&problems, files);
+                Self::shown(problems.len())
+            }
+            Stopped::Facts(problems) => {
+                ui.problems(&problems, files);
+                Self::new("the spec cannot be compiled without these facts; nothing was written")
+            }
+            other => Self::from(other),
+        }
+    }
+}
+
+impl From<BackendError> for Failure {
+    fn from(error: BackendError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Spec(problems) | Stopped::Facts(problems) => Self::shown(problems.len()),
+            Stopped::Callers(errors) => Self::all(errors.iter().map(ToString::to_string).collect()),
+            Stopped::Backend(error) => Self::from(error),
+            Stopped::OtherJournal { place, journal, state } => Self::new(format!(
+                "{place}: the journal continues state {} of lineage {}, but state {} of lineage {} is stored; nothing was \
+                 written",
+                journal.1, journal.0, state.1, state.0
+            ))
+            .hint(
+                "restore the state that the journal continues; or remove the journal, and find with `bailiwick state \
+                 rebuild` what its run created",
+            ),
+            Stopped::Unplannable(errors) => {
+                let reasons = unplannable(&errors).join("\n  ");
+                Self::new(format!("no plan can be made; nothing was written:\n  {reasons}"))
+            }
+            Stopped::UnknownTargets(targets) => {
+                let unknown = targets.iter().map(|t| format!("`{t}` is neither in the spec nor in the state"));
+                Self::new(unknown.collect::<Vec<_>>().join("; "))
+            }
+            Stopped::Lost { project, addresses } => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                Self::new(words::lost(&project, &addresses).unwrap_or_default())
+            }
+            Stopped::Refused { refusals, findings } => {
+                let reasons: Vec<String> = refusals.iter().map(words::refusal).collect();
+                let reasons = match (reasons.is_empty(), findings) {
+                    (false, _) => reasons.join("; "),
+                    (true, 1) => "a finding forbids it".to_owned(),
+                    (true, n) => format!("{n} findings forbid it"),
+                };
+                Self::new(format!("this cannot be applied: {reasons}; nothing was written"))
+            }
+            Stopped::Partial(left_out) => {
+                let lines = left_out.iter().map(|(address, why)| format!("{address}: {}", words::left_out(why)));
+                let lines = lines.collect::<Vec<_>>().join("\n  ");
+                Self::new(format!("a cluster does not answer, so the plan is partial; nothing was written:\n  {lines}"))
+                    .hint("pass --partial to continue without it")
+            }
+            Stopped::OtherDigest { expected, found } => {
+                Self::new(format!("the plan has the digest {found}, not {expected}: nothing was written"))
+            }
+            Stopped::OtherProject { plan, spec } => Self::new(format!(
+                "the plan is for project `{plan}`, and the spec is for `{spec}`; nothing was written"
+            ))
+            .hint(format!("name the spec of `{plan}` with -f, or create a new plan")),
+            Stopped::SpecChanged => {
+                Self::new("the spec changed since the plan was created; nothing was written").hint(NEW_PLAN)
+            }
+            Stopped::OtherLineage { plan, state, place } => Self::new(format!(
+                "the plan was created from a state of lineage {plan}, but the state in {place} has lineage {state}; nothing \
+                 was written"
+            ))
+            .hint("name the location of that state (--state, or `backend` in the spec), or create a new plan"),
+            Stopped::StateChanged => {
+                Self::new("the state changed since the plan was created; nothing was written").hint(NEW_PLAN)
+            }
+            Stopped::Changed(changed) => Self::new(format!(
+                "resources changed since the plan was created; nothing was written:\n  {}",
+                changed.join("\n  ")
+            ))
+            .hint(NEW_PLAN),
+            Stopped::Unread(unread) => {
+                let lines: Vec<String> = unread.iter().map(|(address, why)| format!("{address}: {why}")).collect();
+                Self::new(format!("cannot read everything that the answer depends on:\n  {}", lines.join("\n  ")))
+            }
+        }
+    }
+}
+
+const NEW_PLAN: &str = "create a new plan with `bailiwick plan --out FILE`";
+
+/// Why no plan can be made: what cannot be read for the same reason is shown once.
+fn unplannable(errors: &[PlanError]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut unreadable: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for error in errors {
+        match error {
+            PlanError::Unreadable { address, why } => unreadable.entry(why).or_default().push(address.to_string()),
+            other => lines.push(other.to_string()),
+        }
+    }
+    lines.extend(unreadable.into_iter().map(|(why, addresses)| match addresses.as_slice() {
+        [one] => format!("{one}: {why}"),
+        [first, rest @ ..] => format!("{first} and {} more: {why}", rest.len()),
+        [] => why.to_owned(),
+    }));
+    lines
+}

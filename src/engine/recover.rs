@@ -1,0 +1,35 @@
+//! Recovers a lost state from the ownership tags of what the spec names, and finds what left the spec before that.
+
+use std::collections::BTreeSet;
+
+use super::Engine;
+use super::pipeline::{Compiled, Known, Resolved};
+use crate::address::Address;
+use crate::desired::Desired;
+use crate::diff::{self, Reclaimed};
+use crate::spec::Spec;
+use crate::state::State;
+
+impl Engine<'_> {
+    /// Finds what is ours of what a spec names, and of what it does not name any more. `adopted` existed before it was
+    /// managed, which tags do not tell.
+    pub async fn recover(
+        &self,
+        spec: &Spec,
+        compiled: &Compiled<Resolved>,
+        known: &Known,
+        adopted: &BTreeSet<Address>,
+    ) -> Reclaimed {
+        let (desired, state, kinds) = (&compiled.desired, &known.state, self.kinds());
+        let nothing = || State::new(&state.project, state.lineage.clone());
+        let snapshot = self.observe(desired, &nothing()).await;
+        let mut found = diff::reclaim(desired, &snapshot, state, adopted, &kinds);
+        let (marked, unlisted) = self.marked(spec).await;
+        let left = diff::left(spec, desired, state, &marked, &kinds);
+        let as_if_known = State { resources: left.things.clone(), ..nothing() };
+        let snapshot = self.observe(&Desired::default(), &as_if_known).await;
+        found.unlisted = unlisted;
+        found.add_left(left, &snapshot, state, adopted, &kinds);
+        found
+    }
+}
