@@ -402,6 +402,14 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[WireFinding], verbose: 
 /// What was found of a lost state, beside what is still in it.
 #[must_use]
 pub fn reclaimed(state: &State, found: &Reclaimed, orphans: bool) -> Report {
+    Report {
+        headline: reclaimed_headline(state, found),
+        sections: reclaimed_sections(found, orphans),
+        footer: reclaimed_footer(found, orphans),
+    }
+}
+
+fn reclaimed_sections(found: &Reclaimed, orphans: bool) -> Vec<Section> {
     let row = |mark, address: &Address, place: String, notes: Vec<String>| Row {
         mark,
         title: address.to_string(),
@@ -457,7 +465,10 @@ pub fn reclaimed(state: &State, found: &Reclaimed, orphans: bool) -> Report {
         ("Could not be searched for what left the spec", unlisted.collect()),
     ];
     let sections = sections.into_iter().filter(|(_, rows)| !rows.is_empty());
-    let sections = sections.map(|(title, rows)| Section { title: title.into(), rows }).collect();
+    sections.map(|(title, rows)| Section { title: title.into(), rows }).collect()
+}
+
+fn reclaimed_headline(state: &State, found: &Reclaimed) -> String {
     let (n, unread, absent) = (found.ours.len(), found.unreadable.len(), found.absent.len());
     // A run that was cut off leaves entries of which nobody knows yet whether they are there.
     let known = state.resources.values().filter(|owned| owned.body.is_some()).count();
@@ -470,8 +481,12 @@ pub fn reclaimed(state: &State, found: &Reclaimed, orphans: bool) -> Report {
     if unread > 0 {
         headline = format!("{headline}, {unread} could not be looked at");
     }
+    headline
+}
+
+fn reclaimed_footer(found: &Reclaimed, orphans: bool) -> Vec<String> {
     let mut footer = Vec::new();
-    let left = found.left.len();
+    let (n, left) = (found.ours.len(), found.left.len());
     if left > 0 && !orphans {
         footer.push(format!(
             "{left} left the spec before the state was lost, or belong to another spec of this project. If nobody needs them, \
@@ -484,7 +499,7 @@ pub fn reclaimed(state: &State, found: &Reclaimed, orphans: bool) -> Report {
                 .into(),
         );
     }
-    Report { headline, sections, footer }
+    footer
 }
 
 /// The end report of an apply; `command` does what is left.

@@ -42,7 +42,7 @@ pub(crate) struct AssociationBody {
 }
 
 /// A service account whose pods get their role from EKS Pod Identity.
-pub(super) struct Account<'a> {
+pub(super) struct BoundAccount<'a> {
     key: &'a str,
     pub(super) spec: &'a ServiceAccountSpec,
     role_key: &'a str,
@@ -50,13 +50,13 @@ pub(super) struct Account<'a> {
 }
 
 /// The service accounts with Pod Identity and a role.
-pub(super) fn accounts<'a>(spec: &'a Spec, chains: &'a Chains) -> Vec<Account<'a>> {
+pub(super) fn accounts<'a>(spec: &'a Spec, chains: &'a Chains) -> Vec<BoundAccount<'a>> {
     spec.service_accounts
         .iter()
         .filter(|(_, account)| account.identity(spec) == Identity::PodIdentity)
         .filter_map(|(key, account)| {
             let role_key = access::role_key(spec, key);
-            Some(Account { key, spec: account, role_key, role: chains.roles().get(role_key)? })
+            Some(BoundAccount { key, spec: account, role_key, role: chains.roles().get(role_key)? })
         })
         .collect()
 }
