@@ -36,6 +36,7 @@ mod faults;
 mod floors;
 mod formats;
 mod iam_cases;
+mod older_formats;
 mod plan_cases;
 mod problems;
 mod providers;

@@ -1,0 +1,194 @@
+//! States, journals and plans that an older version wrote are still read. `tests/formats/README.md` says how the files
+//! were made.
+
+use std::fs;
+
+use bailiwick::address::Address;
+use bailiwick::plan::{PlanFile, PlanFileError};
+use bailiwick::spec::OnDestroy;
+use bailiwick::state::{Entry, FORMAT, Happening, Journal, Lineage, Owned, State, StateError, fold};
+use serde_json::Value;
+
+use crate::source::root;
+
+const PROJECT: &str = "serving";
+
+fn text(name: &str) -> String {
+    fs::read_to_string(root().join("tests/formats/1").join(name)).unwrap()
+}
+
+fn state(name: &str) -> State {
+    State::parse(&text(name), PROJECT).unwrap()
+}
+
+fn journal(name: &str) -> Vec<Entry> {
+    let journal = Journal::parse(text(name).as_bytes()).unwrap();
+    assert_eq!((journal.torn, journal.sound), (false, text(name).len()));
+    journal.entries
+}
+
+fn line(title: &str, owned: &Owned) -> String {
+    let notes = [
+        ("adopted", owned.adopted),
+        ("protected", owned.protect),
+        ("kept", owned.on_destroy == OnDestroy::Keep),
+        ("not read yet", owned.body.is_none()),
+    ];
+    let notes: String = notes.iter().filter(|(_, is)| *is).map(|(note, _)| format!(", {note}")).collect();
+    format!("{title}: {}{notes}\n", owned.physical_id)
+}
+
+/// A state for a reader, one line an object, the deposed ones last.
+fn listed(state: &State) -> String {
+    let current = state.resources.iter().map(|(address, owned)| line(&address.to_string(), owned));
+    let deposed = state.deposed.iter().flat_map(|(address, objects)| {
+        objects.iter().map(move |deposed| line(&format!("deposed {address}"), &deposed.object))
+    });
+    current.chain(deposed).collect()
+}
+
+/// What format 2 writes of a state is read as the same state.
+fn survives(state: &State) {
+    let written = state.to_text().unwrap();
+    let json: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(json["format"], 2);
+    assert!(!written.contains("\"former\""), "{written}");
+    assert_eq!(State::parse(&written, PROJECT).unwrap(), *state);
+}
+
+/// An object is what the file says, field by field.
+fn is_as_written(owned: &Owned, said: &Value) {
+    let field = |name: &str| said.get(name).cloned().unwrap_or_default();
+    let text = |name: &str| field(name).as_str().map(ToOwned::to_owned);
+    let scope = said["scope"].get("account").or_else(|| said["scope"].get("cluster")).unwrap();
+    let key = scope.get("account").or_else(|| scope.get("cluster")).unwrap();
+    assert_eq!(owned.scope.key, key.as_str().unwrap(), "{said}");
+    assert_eq!(owned.scope.location.as_deref(), scope["region"].as_str());
+    assert_eq!(Some(&owned.physical_id), text("physical_id").as_ref());
+    assert_eq!(owned.body.as_ref().map(|body| body.tree().clone()).unwrap_or_default(), field("body"));
+    assert_eq!(owned.fingerprint.as_ref().map(ToString::to_string), text("fingerprint"));
+    assert_eq!(owned.unique_id, text("unique_id"));
+    let needs: Vec<String> = owned.references.iter().map(|reference| reference.to.to_string()).collect();
+    let said: Vec<String> = (field("references").as_array().into_iter().flatten())
+        .map(|reference| reference["to"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(needs, said);
+}
+
+const APPLIED: &str = "\
+aws.eks.addon.prod/eks-pod-identity-agent: prod-eks/eks-pod-identity-agent
+aws.eks.pod_identity_association.trainer: prod-eks/serving/trainer
+aws.iam.oidc_provider.prod: arn:aws:iam::111111111111:oidc-provider/oidc.eks.us-west-2.amazonaws.com/id/47C8F324A653C4C203F932C2CB4B4B96
+aws.iam.role.loader: model-loader
+aws.iam.role.trainer: serving-trainer
+aws.iam.role_policy.loader/bailiwick-access: model-loader/bailiwick-access
+aws.iam.role_policy.trainer/bailiwick-access: serving-trainer/bailiwick-access
+aws.iam.role_policy_attachment.loader/CloudWatchAgentServerPolicy: model-loader/arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy
+aws.kms.key.made: alias/made, kept
+aws.kms.key_policy.made: alias/made
+aws.s3.bucket.found: found-weights, adopted, kept
+aws.s3.bucket.made: made-weights, protected
+aws.s3.bucket_policy.found: found-weights
+aws.s3.bucket_policy.made: made-weights
+kubernetes.namespace.prod/serving: serving
+kubernetes.service_account.loader: serving/loader
+kubernetes.service_account.trainer: serving/trainer
+";
+
+/// The same once the role `loader` has its new name: its parts have it too, and the old role is still there.
+fn renamed() -> String {
+    APPLIED.replace(": model-loader", ": weights-reader") + "deposed aws.iam.role.loader: model-loader\n"
+}
+
+#[test]
+fn a_state_of_format_1_is_read_as_it_was_written() {
+    let applied = state("applied.state.json");
+    assert_eq!((applied.serial, applied.fence, applied.tool_version.as_str()), (1, 0, "0.1.0"));
+    assert_eq!(listed(&applied), APPLIED);
+    let deposed = state("deposed.state.json");
+    assert_eq!(deposed.lineage, applied.lineage);
+    assert_eq!(listed(&deposed), renamed());
+    for (name, state) in [("applied.state.json", &applied), ("deposed.state.json", &deposed)] {
+        let said: Value = serde_json::from_str(&text(name)).unwrap();
+        let said = said["resources"].as_object().unwrap();
+        assert_eq!(said.len(), state.resources.len());
+        for (address, said) in said {
+            let address: Address = address.parse().unwrap();
+            is_as_written(&state.resources[&address], said);
+            let before = state.deposed.get(&address).map_or(&[][..], Vec::as_slice);
+            assert_eq!(before.len(), usize::from(said.get("former").is_some()));
+            for deposed in before {
+                is_as_written(&deposed.object, &said["former"]);
+            }
+        }
+        survives(state);
+    }
+}
+
+#[test]
+fn an_edited_state_of_format_1_is_rejected() {
+    let edited = text("applied.state.json").replace("found-weights", "other-weights");
+    assert!(matches!(State::parse(&edited, PROJECT), Err(StateError::Edited { .. })));
+    let other = State::parse(&text("applied.state.json"), "training");
+    assert!(matches!(other, Err(StateError::OtherProject { found, .. }) if found == PROJECT));
+}
+
+#[test]
+fn a_journal_of_format_1_tells_what_an_interrupted_apply_did() {
+    let (created, unknown) = fold(State::new(PROJECT, Lineage::default()), &journal("created.journal"));
+    // The key's policy and the bucket's wait for the bucket, whose creation was interrupted.
+    let expected: String = APPLIED
+        .split_inclusive('\n')
+        .filter(|line| !line.contains("key_policy.made") && !line.contains("bucket_policy.made"))
+        .map(|line| line.replace("made-weights, protected", "made-weights, protected, not read yet"))
+        .collect();
+    assert_eq!(listed(&created), expected);
+    assert_eq!(unknown, [Address::new("aws.s3.bucket", "made")]);
+    survives(&created);
+
+    let (after, unknown) = fold(state("applied.state.json"), &journal("renamed.journal"));
+    assert_eq!(listed(&after), renamed());
+    assert_eq!(unknown, [Address::new("aws.iam.role", "loader")]);
+    survives(&after);
+}
+
+#[test]
+fn a_torn_journal_of_format_1_tells_all_but_its_last_line() {
+    let whole = text("renamed.journal");
+    let last = whole.trim_end().rfind('\n').unwrap() + 1;
+    let torn = Journal::parse(&whole.as_bytes()[..whole.len() - 9]).unwrap();
+    assert_eq!((torn.torn, torn.sound), (true, last));
+    let entries = journal("renamed.journal");
+    assert_eq!(torn.entries, entries[..entries.len() - 1]);
+    let (state, unknown) = fold(state("applied.state.json"), &torn.entries);
+    assert_eq!((listed(&state), unknown), (renamed(), vec![]));
+}
+
+/// What the next run writes behind the lines of an older one.
+#[test]
+fn a_journal_of_format_1_goes_on_in_format_2() {
+    let older = journal("renamed.journal");
+    let before = state("applied.state.json");
+    let (known, _) = fold(before.clone(), &older);
+    let role = Address::new("aws.iam.role", "loader");
+    let [deposed] = known.deposed[&role].as_slice() else { panic!("one role is deposed") };
+    let entry = |happening, about| {
+        let state = (before.lineage.0.as_str(), before.serial);
+        Entry::new(state, "2030-01-01T00:00:00Z".into(), role.clone(), happening).about(about)
+    };
+    let begin = Happening::Begin { action: bailiwick::state::ActionKind::Delete, creates: None, deposes: vec![] };
+    let end = Happening::End { owned: None, deposes: vec![] };
+    let newer =
+        [entry(begin, Some(deposed.key.clone())), entry(end, Some(deposed.key.clone()))].map(|e| e.line().unwrap());
+    let both = Journal::parse((text("renamed.journal") + &newer.concat()).as_bytes()).unwrap();
+    assert_eq!(both.entries.len(), older.len() + 2);
+    assert!(both.entries.iter().all(|entry| entry.v == FORMAT), "older entries count as entries of this format");
+    let (state, _) = fold(before, &both.entries);
+    assert_eq!(listed(&state), APPLIED.replace(": model-loader", ": weights-reader"));
+    survives(&state);
+}
+
+#[test]
+fn a_plan_of_format_1_is_known_as_such() {
+    assert_eq!(PlanFile::parse(&text("plan.json")), Err(PlanFileError::OtherFormat("1.0".into())));
+}
