@@ -779,3 +779,13 @@ fn an_account_or_cluster_that_cannot_be_reached_is_one_error() {
     world.bailiwick(&["plan", "--out", "a.plan", "--partial"]).exits(0);
     one_error(&world, &["apply", "a.plan"], &["a cluster does not answer", "say --partial"]);
 }
+
+#[test]
+fn a_saved_plan_of_format_1_is_not_applied_and_a_new_one_is_asked_for() {
+    let world = seeded(include_str!("../formats/spec.yaml"));
+    world.write("plan.json", include_str!("../formats/1/plan.json"));
+    let ran = world.bailiwick(&["apply", "plan.json", "--yes"]).exits(1);
+    ran.says(&["`plan.json`", "format 1.0", "bailiwick plan --out plan.json"]);
+    assert_eq!(world.aws.writes(), 0);
+    assert!(!world.folder().join("state/serving.json").exists());
+}
