@@ -353,7 +353,7 @@ mod properties {
             if address.kind().as_str() == "aws.iam.policy" {
                 body["document"] = json!({"Version": "2012-10-17", "Statement": []});
             }
-            let id = Id::new(address.kind().as_str(), &resource.wish.scope, &resource.wish.physical_id);
+            let id = world.id(address.kind().as_str(), &resource.wish.scope, &resource.wish.physical_id);
             // What the spec relies on was made before.
             if world.ids().any(|other| *other == id) {
                 continue;
@@ -1438,7 +1438,7 @@ service_accounts:
     async fn an_access_entry_of_others_is_adopted_released_and_never_replaced() {
         let (project, spec) = of_bailiwick(ACCESS);
         let scope = spec.account_scope("a");
-        let theirs = Id::new("aws.eks.access_entry", &scope, OWN);
+        let theirs = project.cloud.world().id("aws.eks.access_entry", &scope, OWN);
         let body = json!({ "username": "arn:aws:sts::111111111111:assumed-role/bailiwick/{{SessionName}}",
             "groups": [], "tags": { "team": "theirs" } });
         project.cloud.world().have(theirs.clone(), &body);

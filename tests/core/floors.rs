@@ -6,7 +6,7 @@ use std::fs;
 use proc_macro2::TokenTree;
 
 use crate::mentions::{Mention, each_token, mentions};
-use crate::source::{Source, line, root, sources};
+use crate::source::{Source, doubles, line, root, sources};
 
 /// Module, floor, and its row inside the floor. Inside floor 2 a module imports from earlier rows only; elsewhere what
 /// a module may import of its own floor is in `SIDEWAYS`.
@@ -450,4 +450,39 @@ fn every_kind_is_one_file_and_one_line() {
         }
     }
     assert!(kinds > 0);
+}
+
+/// Whether a source declares a module of a name, in whatever module of its own.
+fn declares(source: &Source, name: &str) -> bool {
+    let mut before = String::new();
+    let mut found = false;
+    each_token(source.tokens(), &mut |token| {
+        let text = token.to_string();
+        found |= before == "mod" && text == name;
+        before = text;
+    });
+    found
+}
+
+#[test]
+fn every_kind_has_its_double_beside_it_and_the_library_has_none() {
+    let register = fs::read_to_string(root().join("tests/support/doubles.rs")).unwrap();
+    let doubles: Vec<String> = doubles().into_iter().map(|double| double.place).collect();
+    let all = sources("src");
+    let beside = |source: &Source| {
+        let stem = source.place.trim_end_matches("/mod.rs").trim_end_matches(".rs");
+        format!("{stem}/double.rs")
+    };
+    let kinds =
+        sources("src/provider").into_iter().filter(|source| source.text.contains("const ABOUT: &'static About"));
+    for kind in kinds {
+        assert!(doubles.contains(&beside(&kind)), "{} has no double", kind.place);
+    }
+    for double in &doubles {
+        assert!(all.iter().any(|source| beside(source) == *double), "{double} is beside no module");
+        assert_eq!(register.matches(&format!("\"../../{double}\"")).count(), 1, "{double} is registered once");
+    }
+    let compiled = all.iter().filter(|source| declares(source, "double")).map(|source| &source.place);
+    assert_eq!(compiled.collect::<Vec<_>>(), Vec::<&String>::new());
+    assert!(declares(&Source::new("src/a.rs", "mod b { #[cfg(x)] pub(crate) mod double; }"), "double"));
 }

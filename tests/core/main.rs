@@ -12,6 +12,10 @@
 
 #[path = "../support/census.rs"]
 mod census;
+#[path = "../support/double.rs"]
+mod double;
+#[path = "../support/doubles.rs"]
+mod doubles;
 #[path = "../support/memory.rs"]
 mod memory;
 #[path = "../support/mentions.rs"]

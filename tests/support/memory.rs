@@ -6,6 +6,9 @@
 //! is in use cannot be deleted. Whatever the services would refuse because a step came before what it waits for is
 //! recorded as a violation, besides being refused.
 //!
+//! What is particular to a kind is in its [`Double`], beside the kind: here is what all services do alike, and what goes
+//! wrong in them.
+//!
 //! It counts, and it can be told to fail: reads that are denied, writes that fail or are too early, somebody else's change
 //! in between, a run that is stopped or killed after some writes.
 
@@ -15,38 +18,21 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bailiwick::access;
-use bailiwick::address::{Address, Region, Scope};
+use bailiwick::access::{Facet, Instance};
+use bailiwick::address::{AccountId, Address, Region, Scope};
 use bailiwick::diagnostic::Diagnostic;
 use bailiwick::document::{Digest, Document, is_policy};
-use bailiwick::iam::{Policy, Principal, Selector, Statement, Version};
-use bailiwick::kind::{Action, AnyKind};
+use bailiwick::iam::{Arn, is_account_id};
+use bailiwick::kind::{Action, AnyKind, Home, OwnedBy, UNIQUE_ID};
 use bailiwick::live::{self, Answers, AnyLive, Observed, Provider, ReadError, Target, WriteError};
-use bailiwick::provider::{self, PROJECT_TAG};
+use bailiwick::provider;
 use bailiwick::session::{Session, SessionError};
-use bailiwick::spec::{Facts, Spec};
-use serde_json::{Map, Value, json};
+use bailiwick::spec::{Facts, KeySpec, Spec};
+use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 
-const ROLE: &str = "aws.iam.role";
-const ROLE_POLICY: &str = "aws.iam.role_policy";
-const POLICY: &str = "aws.iam.policy";
-const ATTACHMENT: &str = "aws.iam.role_policy_attachment";
-const OIDC_PROVIDER: &str = "aws.iam.oidc_provider";
-const BUCKET: &str = "aws.s3.bucket";
-const BUCKET_POLICY: &str = "aws.s3.bucket_policy";
-const KEY: &str = "aws.kms.key";
-const KEY_POLICY: &str = "aws.kms.key_policy";
-const ADDON: &str = "aws.eks.addon";
-const ACCESS_ENTRY: &str = "aws.eks.access_entry";
-const ASSOCIATION: &str = "aws.eks.pod_identity_association";
-const NAMESPACE: &str = "kubernetes.namespace";
-const SERVICE_ACCOUNT: &str = "kubernetes.service_account";
-
-/// The label or annotation that names the owning project.
-const MARK: &str = "bailiwick.dev/project";
-/// What the tags that mark ownership begin with.
-const TAGS: &str = "bailiwick:";
+use crate::double::{Call, Double, MARK, Sight, TAGS, canonical, object, rename_principals, roles_in, unique_id};
+use crate::doubles;
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -60,23 +46,15 @@ pub struct Id {
 }
 
 impl Id {
-    /// The thing that a target of a scope means.
+    /// What another kind calls by a name in the same place.
     #[must_use]
-    pub fn new(kind: &str, scope: &Scope, name: &str) -> Self {
-        let place = match scope {
-            Scope { location: Some(region), .. } if !kind.starts_with("aws.iam.") && !kind.starts_with("aws.s3.") => {
-                format!("{}/{region}", scope.owner())
-            }
-            _ => scope.owner().to_owned(),
-        };
-        Self { kind: kind.to_owned(), place, name: name.to_owned() }
-    }
-
-    fn sibling(&self, kind: &str, name: &str) -> Self {
+    pub fn sibling(&self, kind: &str, name: &str) -> Self {
         Self { kind: kind.to_owned(), place: self.place.clone(), name: name.to_owned() }
     }
 
-    fn account(&self) -> &str {
+    /// The id of the account.
+    #[must_use]
+    pub fn account(&self) -> &str {
         self.place.split('/').next().unwrap_or_default()
     }
 }
@@ -89,15 +67,15 @@ impl std::fmt::Display for Id {
 
 /// One thing that exists.
 #[derive(Clone, Debug)]
-struct Thing {
-    /// What it is; of a bucket's or key's policy, the document with everybody's statements.
-    body: Value,
+pub struct Thing {
+    /// What it is; of a shared document, the document with everybody's statements.
+    pub body: Value,
     /// Which one it is: one that is made anew under the same name is another.
-    uid: u64,
+    pub uid: u64,
     /// The roles that its policy names, by ARN, as they were when it was written.
     named: BTreeMap<String, u64>,
     /// Of a Kubernetes object: the fields that we applied.
-    applied: BTreeSet<String>,
+    pub applied: BTreeSet<String>,
 }
 
 /// How often the cloud was asked.
@@ -177,9 +155,19 @@ struct Faults {
     kill: Option<(usize, Cut, Arc<Notify>)>,
 }
 
+/// A kind as this world has it.
+#[derive(Clone, Copy)]
+struct Service {
+    kind: &'static dyn AnyKind,
+    double: &'static dyn Double,
+}
+
 /// Everything that exists, and what happened to it.
 #[derive(Default)]
 pub struct World {
+    services: BTreeMap<&'static str, Service>,
+    /// Where requests went, by place.
+    scopes: BTreeMap<String, Scope>,
     things: BTreeMap<Id, Thing>,
     before: BTreeMap<Id, Option<Thing>>,
     next: u64,
@@ -197,7 +185,7 @@ pub struct World {
 }
 
 /// A handle on the world, which the kinds share.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Cloud {
     world: Arc<Mutex<World>>,
     /// Makes calls take their time, each another one, so that they end in another order than they began.
@@ -208,25 +196,46 @@ pub struct Cloud {
     pub callers: BTreeMap<String, String>,
 }
 
+impl Default for Cloud {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Cloud {
-    /// An empty world whose calls return at once.
+    /// An empty world whose calls return at once, with every registered kind.
+    ///
+    /// # Panics
+    /// When a kind has no double.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        let cloud = Self { world: Arc::default(), seed: 0, facts: None, callers: BTreeMap::new() };
+        for kind in provider::kinds().all() {
+            let name = kind.about().name;
+            let double = doubles::ALL.iter().find(|double| double.kind() == name);
+            cloud.add(kind, *double.unwrap_or_else(|| panic!("{name} has no double in tests/support/doubles.rs")));
+        }
+        cloud
+    }
+
+    /// A kind more, with its double.
+    pub fn add(&self, kind: &'static dyn AnyKind, double: &'static dyn Double) {
+        self.world().services.insert(double.kind(), Service { kind, double });
     }
 
     /// An empty world whose calls take up to some milliseconds, in an order that depends on the seed. For paused time.
     #[must_use]
     pub fn with_delays(seed: u64) -> Self {
-        Self { seed: seed.max(1), ..Self::default() }
+        Self { seed: seed.max(1), ..Self::new() }
     }
 
-    /// Both halves of every registered kind, with this world behind them.
+    /// Both halves of every kind, with this world behind them.
     #[must_use]
     pub fn register(&self) -> Vec<Box<dyn AnyLive>> {
-        provider::kinds()
-            .all()
-            .map(|kind| Box::new(Remembered { kind, cloud: self.clone() }) as Box<dyn AnyLive>)
+        let services = self.world().services.clone();
+        services
+            .into_values()
+            .map(|Service { kind, .. }| Box::new(Remembered { kind, cloud: self.clone() }) as Box<dyn AnyLive>)
             .collect()
     }
 
@@ -331,87 +340,49 @@ impl Cloud {
         }
         let world = self.world();
         let mut facts = Facts { callers: self.callers.clone(), ..Facts::placeholders(spec) };
-        facts.key_arns = spec
-            .keys
-            .iter()
-            .filter_map(|(name, key)| {
-                let id = Id::new(KEY, &spec.regional_scope(&key.account, key.region(spec)), &key.alias_name());
-                world.things.contains_key(&id).then(|| (name.clone(), key_arn(&id)))
-            })
-            .collect();
+        let arn = |key: &KeySpec| {
+            let scope = spec.regional_scope(&key.account, key.region(spec));
+            let (account, region) = (scope.owner(), scope.location.as_deref().unwrap_or_default());
+            let partition = Region(region.into()).partition();
+            world.resolve(&format!("arn:{partition}:kms:{region}:{account}:{}", key.alias_name()))
+        };
+        facts.key_arns = spec.keys.iter().filter_map(|(name, key)| Some((name.clone(), arn(key)?))).collect();
         facts
     }
 
-    /// Makes what a spec relies on and does not make itself: buckets, roles and keys of others, namespaces, service
-    /// accounts of which only the annotation is ours, and OIDC providers. What exists already is left alone.
+    /// Makes what a spec relies on and does not make itself. What exists already is left alone.
     pub fn prepare(&self, spec: &Spec) {
-        let mut world = self.world();
-        for bucket in spec.buckets.values().filter(|b| !b.managed) {
-            let scope = spec.regional_scope(&bucket.account, bucket.region(spec));
-            world.have(Id::new(BUCKET, &scope, &bucket.name), &json!({ "region": bucket.region(spec).0 }));
-        }
-        for key in spec.keys.values().filter(|k| !k.managed) {
-            let scope = spec.regional_scope(&key.account, key.region(spec));
-            world.have(Id::new(KEY, &scope, &key.alias_name()), &json!({}));
-        }
-        for role in spec.roles.values().filter(|r| !r.managed) {
-            let trust = json!({"Version": "2012-10-17", "Statement": []});
-            let body = json!({"path": role.path, "trust": trust});
-            world.have(Id::new(ROLE, &spec.account_scope(&role.account), &role.name), &body);
-        }
-        for account in spec.service_accounts.values() {
-            let scope = Scope::cluster(account.cluster.as_str());
-            if !account.create_namespace {
-                world.have(Id::new(NAMESPACE, &scope, &account.namespace), &json!({}));
-            }
-            if account.manage != bailiwick::spec::Manage::Object {
-                let name = format!("{}/{}", account.namespace, account.name);
-                world.have(Id::new(NAMESPACE, &scope, &account.namespace), &json!({}));
-                world.have(Id::new(SERVICE_ACCOUNT, &scope, &name), &json!({"labels": {"app": "theirs"}}));
-            }
-        }
         let facts = Facts::placeholders(spec);
-        for (name, cluster) in &spec.clusters {
-            if cluster.oidc_provider == bailiwick::spec::Management::Existing
-                && let Some(host) = facts.issuer_host(name)
-            {
-                for account in spec.accounts.keys() {
-                    let arn = spec.iam_arn(account, &format!("oidc-provider/{host}"));
-                    let body = json!({"url": host, "client_ids": {"sts.amazonaws.com": true}});
-                    world.have(Id::new(OIDC_PROVIDER, &spec.account_scope(account), &arn), &body);
-                }
+        let mut world = self.world();
+        let services: Vec<Service> = world.services.values().copied().collect();
+        for Service { double, .. } in services {
+            for (scope, name, body) in double.relied_on(spec, &facts) {
+                let id = world.id(double.kind(), &scope, &name);
+                world.have(id, &body);
             }
         }
     }
-}
-
-/// The id of the key behind an alias does not change, so that worlds can be compared.
-fn key_arn(id: &Id) -> String {
-    let (account, region) = id.place.split_once('/').unwrap_or_default();
-    let digest = Digest::of(format!("{} {}", id.place, id.name).as_bytes());
-    format!("arn:{}:kms:{region}:{account}:key/{}", Region(region.into()).partition(), digest.short(12))
-}
-
-/// What tells one key behind an alias from the next.
-fn key_id(key: &Thing) -> String {
-    format!("key-{}", key.uid)
-}
-
-fn unique_id(uid: u64) -> String {
-    format!("AROA{uid:0>17}")
-}
-
-fn role_arn(id: &Id, thing: &Thing) -> String {
-    let path = thing.body.get("path").and_then(Value::as_str).unwrap_or("/");
-    format!("arn:aws:iam::{}:role{path}{}", id.account(), id.name)
-}
-
-fn own_prefix() -> &'static str {
-    "Bailiwick"
 }
 
 /// Looking and changing by hand.
 impl World {
+    /// What a kind calls by a name in a scope.
+    #[must_use]
+    pub fn id(&self, kind: &str, scope: &Scope, name: &str) -> Id {
+        let home = self.services.get(kind).map(|service| service.kind.about().home);
+        let place = match (&scope.location, home) {
+            (Some(location), None | Some(Home::Location)) => format!("{}/{location}", scope.owner()),
+            _ => scope.owner().to_owned(),
+        };
+        Id { kind: kind.to_owned(), place, name: name.to_owned() }
+    }
+
+    /// Something that exists.
+    #[must_use]
+    pub fn get(&self, id: &Id) -> Option<&Thing> {
+        self.things.get(id)
+    }
+
     /// How often it was asked.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -484,17 +455,17 @@ impl World {
     /// Removes a thing by hand, with what cannot be without it.
     pub fn remove(&mut self, id: &Id) {
         self.things.remove(id);
-        match id.kind.as_str() {
-            BUCKET => drop(self.things.remove(&id.sibling(BUCKET_POLICY, &id.name))),
-            KEY => drop(self.things.remove(&id.sibling(KEY_POLICY, &id.name))),
-            ROLE => {
-                let parts = format!("{}/", id.name);
-                self.things.retain(|other, _| {
-                    let part = [ROLE_POLICY, ATTACHMENT].contains(&other.kind.as_str());
-                    !(part && other.place == id.place && other.name.starts_with(&parts))
-                });
+        let inside = format!("{}/", id.name);
+        for Service { kind, double } in self.services.values() {
+            match kind.about().owned_by {
+                OwnedBy::Statements { on, .. } if on == id.kind => {
+                    self.things.remove(&id.sibling(double.kind(), &id.name));
+                }
+                OwnedBy::Whole { of, .. } if of == id.kind => self.things.retain(|part, _| {
+                    part.kind != double.kind() || part.place != id.place || !part.name.starts_with(&inside)
+                }),
+                _ => {}
             }
-            _ => {}
         }
     }
 
@@ -518,11 +489,7 @@ impl World {
     /// Everything that bears a mark of ours, one line each.
     #[must_use]
     pub fn marked(&self) -> BTreeSet<String> {
-        self.things
-            .iter()
-            .filter(|(id, thing)| is_marked(&id.kind, &thing.body))
-            .map(|(id, _)| id.to_string())
-            .collect()
+        self.things.iter().filter(|(id, thing)| self.is_ours(id, thing)).map(|(id, _)| id.to_string()).collect()
     }
 
     /// Everything as text, for comparing worlds.
@@ -531,40 +498,157 @@ impl World {
         self.things.iter().map(|(id, thing)| (id.to_string(), self.current(thing))).collect()
     }
 
-    fn insert(&mut self, id: Id, body: Value) {
+    /// Another one than any before.
+    pub fn fresh(&mut self, id: &Id, body: Value) -> Thing {
         self.next += 1;
-        self.births.insert(self.next, self.counts.writes);
-        let body = whole(&id, body);
-        let thing = Thing { named: self.named(&body), body, uid: self.next, applied: BTreeSet::new() };
-        match id.kind.as_str() {
-            BUCKET => {
-                self.insert(id.sibling(BUCKET_POLICY, &id.name), json!({"Version": "2012-10-17", "Statement": []}));
+        let body = self.whole(id, body);
+        Thing { named: self.named(&body), body, uid: self.next, applied: BTreeSet::new() }
+    }
+
+    /// Puts a thing where it is found from then on.
+    pub fn put(&mut self, id: &Id, thing: Thing) {
+        let thing = Thing { named: self.named(&thing.body), ..thing };
+        self.things.insert(id.clone(), thing);
+    }
+
+    fn insert(&mut self, id: Id, body: Value) {
+        let thing = self.fresh(&id, body);
+        self.births.insert(thing.uid, self.counts.writes);
+        let services: Vec<Service> = self.services.values().copied().collect();
+        for Service { kind, double } in services {
+            if matches!(kind.about().owned_by, OwnedBy::Statements { on, .. } if on == id.kind) {
+                self.insert(id.sibling(double.kind(), &id.name), double.original(&id));
             }
-            KEY => {
-                let root = json!({
-                    "Sid": "Enable IAM User Permissions", "Effect": "Allow", "Action": "kms:*", "Resource": "*",
-                    "Principal": {"AWS": format!("arn:aws:iam::{}:root", id.account())},
-                });
-                self.insert(
-                    id.sibling(KEY_POLICY, &id.name),
-                    json!({"Version": "2012-10-17", "Id": "key-default-1", "Statement": [root]}),
-                );
-            }
-            _ => {}
         }
         self.things.insert(id, thing);
     }
 
-    fn role_by_arn(&self, arn: &str) -> Option<&Thing> {
-        let name = arn.rsplit('/').next()?;
-        let account = arn.split(':').nth(4)?;
-        let id = Id { kind: ROLE.into(), place: account.into(), name: name.into() };
-        self.things.get_key_value(&id).filter(|(id, thing)| role_arn(id, thing) == arn).map(|(_, thing)| thing)
+    fn service(&self, kind: &str) -> Service {
+        *self.services.get(kind).unwrap_or_else(|| panic!("{kind} is not a kind of this world"))
+    }
+
+    /// A body with the defaults that the service shows for whatever is not set.
+    fn whole(&self, id: &Id, mut body: Value) -> Value {
+        self.service(&id.kind).double.complete(id, &mut body);
+        body
+    }
+
+    /// Where a thing lives. The key of an account that was never asked for is not known.
+    fn scope(&self, id: &Id) -> Scope {
+        self.scopes.get(&id.place).cloned().unwrap_or_else(|| match id.place.split_once('/') {
+            None if !is_account_id(&id.place) => Scope::cluster(id.place.as_str()),
+            split => {
+                let (account, region) = split.unwrap_or((&id.place, ""));
+                Scope::account(account, AccountId(account.into()), Region(region.into()))
+            }
+        })
+    }
+
+    /// What a thing says about access, as far as a read of it shows.
+    fn facet<T>(&self, id: &Id, thing: &Thing, read: impl FnOnce(&Facet<'_>) -> T) -> T {
+        let Service { kind, double } = self.service(&id.kind);
+        let sight = Sight { project: "", id, thing, body: thing.body.clone() };
+        let shown = double.shown(self, &sight).map_or(Value::Null, |(shown, _)| shown);
+        let (scope, body) = (self.scope(id), Document::from(shown));
+        read(&kind.facet(Instance { scope: &scope, physical_id: &id.name, body: &body }))
+    }
+
+    /// The names by which others refer to a thing.
+    #[must_use]
+    pub fn names(&self, id: &Id, thing: &Thing) -> Vec<String> {
+        self.facet(id, thing, |facet| self.service(&id.kind).double.names(id, facet))
+    }
+
+    /// The name that reads show of what a name refers to, if that exists.
+    #[must_use]
+    pub fn resolve(&self, name: &str) -> Option<String> {
+        self.things.iter().find_map(|(id, thing)| {
+            let names = self.names(id, thing);
+            names.iter().any(|known| known == name).then(|| names.first().cloned())?
+        })
+    }
+
+    /// What a principal's ARN names, if that exists.
+    #[must_use]
+    pub fn principal(&self, arn: &str) -> Option<&Thing> {
+        let parsed: Arn = arn.parse().ok()?;
+        let account = parsed.account.clone();
+        self.services.values().find_map(|Service { kind, double }| {
+            let id = Id { kind: double.kind().into(), place: account.clone(), name: kind.principal(&parsed)? };
+            let thing = self.things.get(&id)?;
+            self.names(&id, thing).iter().any(|name| name == arn).then_some(thing)
+        })
     }
 
     /// The roles that the policies of a body name, as they are now.
     fn named(&self, body: &Value) -> BTreeMap<String, u64> {
-        principals(body).into_iter().filter_map(|arn| Some((arn.clone(), self.role_by_arn(&arn)?.uid))).collect()
+        roles_in(body).into_iter().filter_map(|arn| Some((arn.clone(), self.principal(&arn)?.uid))).collect()
+    }
+
+    fn is_ours(&self, id: &Id, thing: &Thing) -> bool {
+        self.service(&id.kind).double.is_ours(&thing.body)
+    }
+
+    /// What refers to a thing; of things that policies name, only what means this one and not one before it.
+    #[must_use]
+    pub fn user_of(&self, id: &Id, ours_only: bool) -> Option<Id> {
+        let thing = self.things.get(id)?;
+        let names = self.names(id, thing);
+        let refers = |other: &Id, user: &Thing| {
+            let used = self.facet(other, user, |f| self.service(&other.kind).double.uses(other, &user.body, f));
+            let means = |name: &String| user.named.get(name).is_none_or(|uid| *uid == thing.uid);
+            used.iter().any(|name| names.contains(name) && means(name))
+        };
+        let mut users = self.things.iter().filter(|(_, user)| !names.is_empty() && user.uid != thing.uid);
+        users
+            .find(|(other, user)| (!ours_only || self.is_ours(other, user)) && refers(other, user))
+            .map(|(user, _)| user.clone())
+    }
+
+    /// The parts of a thing that nobody can tag.
+    #[must_use]
+    pub fn parts_of(&self, whole: &Id) -> Vec<Id> {
+        let inside = format!("{}/", whole.name);
+        let is_part = |kind: &str| {
+            let owned_by = &self.service(kind).kind.about().owned_by;
+            matches!(owned_by, OwnedBy::Whole { of, .. } if *of == whole.kind)
+        };
+        let parts = self.things.keys().filter(|id| id.place == whole.place && id.name.starts_with(&inside));
+        parts.filter(|id| is_part(&id.kind)).cloned().collect()
+    }
+
+    /// What a thing that nobody can tag is a part of, if that exists.
+    #[must_use]
+    pub fn whole_of(&self, part: &Id) -> Option<Id> {
+        let OwnedBy::Whole { of, .. } = self.service(&part.kind).kind.about().owned_by else { return None };
+        let whole = part.sibling(of, part.name.split('/').next().unwrap_or_default());
+        self.things.contains_key(&whole).then_some(whole)
+    }
+
+    /// The shared documents that a thing carries.
+    #[must_use]
+    pub fn documents_of(&self, carrier: &Id) -> Vec<(Id, bool)> {
+        let documents = self.services.values().filter_map(|Service { kind, double }| {
+            let on = matches!(kind.about().owned_by, OwnedBy::Statements { on, .. } if on == carrier.kind);
+            let id = carrier.sibling(double.kind(), &carrier.name);
+            let thing = self.things.get(&id).filter(|_| on)?;
+            Some((id.clone(), self.is_ours(&id, thing)))
+        });
+        documents.collect()
+    }
+
+    /// The id of what carries a shared document, if the service gives it one.
+    #[must_use]
+    pub fn carrier_id(&self, document: &Id) -> Option<String> {
+        let OwnedBy::Statements { on, .. } = self.service(&document.kind).kind.about().owned_by else { return None };
+        let carrier = self.things.get(&document.sibling(on, &document.name))?;
+        self.service(on).double.unique_id(carrier.uid)
+    }
+
+    /// Whether a bucket holds objects.
+    #[must_use]
+    pub fn is_full(&self, bucket: &str) -> bool {
+        self.full.contains(bucket)
     }
 
     /// A body as it reads now: a role that is gone, or was made anew, shows by the id that it had.
@@ -574,31 +658,37 @@ impl World {
         let gone: BTreeMap<&String, String> = thing
             .named
             .iter()
-            .filter(|(arn, uid)| self.role_by_arn(arn).is_none_or(|role| role.uid != **uid))
+            .filter(|(arn, uid)| self.principal(arn).is_none_or(|role| role.uid != **uid))
             .map(|(arn, uid)| (arn, unique_id(*uid)))
             .collect();
         let mut body = thing.body.clone();
         if !gone.is_empty() {
             rename_principals(&mut body, &gone);
-            if let Some(trust) = body.get_mut("trust") {
-                *trust = canonical(trust);
+            for policy in body.as_object_mut().into_iter().flat_map(Map::values_mut).filter(|field| is_policy(field)) {
+                *policy = canonical(policy);
             }
         }
         body
     }
 
-    /// It goes while something of ours still needs it.
-    fn still_needed(&mut self, address: &Address, user: Option<Id>) {
-        if let Some(user) = user {
+    /// Removes a thing, even while something of ours still needs it: that is a violation.
+    pub fn delete_needed(&mut self, call: &Call<'_>) {
+        self.still_needed(call);
+        self.remove(call.id);
+    }
+
+    /// Records that something of ours still needs what goes.
+    pub fn still_needed(&mut self, call: &Call<'_>) {
+        if let Some(user) = self.user_of(call.id, true) {
             let what = format!("it is deleted while {user} still needs it");
-            self.violations.push(Violation { address: address.clone(), what, needed_by: Some(user) });
+            self.violations.push(Violation { address: call.address.clone(), what, needed_by: Some(user) });
         }
     }
 
     /// What a service says that knows no role of this ARN, or not yet.
-    fn unknown_principal(&mut self, address: &Address, arn: &str) -> Option<WriteError> {
+    pub fn unknown_principal(&mut self, address: &Address, arn: &str) -> Option<WriteError> {
         let (what, why) = (format!("write {address}"), "MalformedPolicy: Invalid principal in policy".to_owned());
-        let Some(role) = self.role_by_arn(arn) else {
+        let Some(role) = self.principal(arn).cloned() else {
             self.violation(address, &format!("it names the role {arn}, which does not exist"));
             return Some(WriteError::UnknownPrincipal { what, why });
         };
@@ -607,158 +697,10 @@ impl World {
             .then_some(WriteError::UnknownPrincipal { what, why })
     }
 
-    fn violation(&mut self, address: &Address, what: &str) -> WriteError {
+    /// Records that a write came before what it waits for, and refuses it.
+    pub fn violation(&mut self, address: &Address, what: &str) -> WriteError {
         self.violations.push(Violation { address: address.clone(), what: what.to_owned(), needed_by: None });
         WriteError::Failed { what: format!("write {address}"), why: what.to_owned() }
-    }
-}
-
-fn object(value: &mut Value) -> &mut Map<String, Value> {
-    if !value.is_object() {
-        *value = json!({});
-    }
-    match value {
-        Value::Object(map) => map,
-        _ => unreachable!("it was made an object"),
-    }
-}
-
-fn canonical(policy: &Value) -> Value {
-    Policy::from_value(policy).map_or_else(|_| policy.clone(), |p| p.to_value())
-}
-
-/// A body with the defaults that the service shows for whatever is not set.
-fn whole(id: &Id, mut body: Value) -> Value {
-    let default = |body: &mut Value, key: &str, value: Value| {
-        object(body).entry(key).or_insert(value);
-    };
-    let leaf = id.name.rsplit('/').next().unwrap_or_default().to_owned();
-    match id.kind.as_str() {
-        ROLE => {
-            default(&mut body, "name", id.name.clone().into());
-            default(&mut body, "path", "/".into());
-            default(&mut body, "max_session_duration", 3600.into());
-            default(&mut body, "tags", json!({}));
-            let trust = body.get("trust").map_or_else(|| json!({"Version": "2012-10-17", "Statement": []}), canonical);
-            body["trust"] = trust;
-        }
-        POLICY => {
-            default(&mut body, "name", leaf.into());
-            default(&mut body, "path", "/".into());
-            default(&mut body, "tags", json!({}));
-        }
-        OIDC_PROVIDER => {
-            default(&mut body, "client_ids", json!({}));
-            default(&mut body, "tags", json!({}));
-        }
-        BUCKET => {
-            default(&mut body, "name", id.name.clone().into());
-            default(&mut body, "public_access_block", true.into());
-            default(&mut body, "ownership", "bucket_owner_enforced".into());
-            default(&mut body, "versioning", false.into());
-            default(&mut body, "encryption", json!({"sse": "AES256"}));
-            default(&mut body, "lifecycle", json!({}));
-            default(&mut body, "tags", json!({}));
-        }
-        KEY => {
-            default(&mut body, "alias", id.name.clone().into());
-            default(&mut body, "state", "Enabled".into());
-            default(&mut body, "description", "".into());
-            default(&mut body, "rotation", false.into());
-            default(&mut body, "tags", json!({}));
-        }
-        ADDON => default(&mut body, "tags", json!({})),
-        ASSOCIATION => {
-            default(&mut body, "target_role_arn", "".into());
-            default(&mut body, "disable_session_tags", false.into());
-            default(&mut body, "tags", json!({}));
-        }
-        ACCESS_ENTRY => {
-            let (cluster, principal) = id.name.split_once('/').unwrap_or_default();
-            default(&mut body, "cluster", cluster.into());
-            default(&mut body, "principal_arn", principal.into());
-            default(&mut body, "type", "STANDARD".into());
-            default(&mut body, "username", principal.into());
-            default(&mut body, "groups", json!([]));
-            default(&mut body, "policies", json!([]));
-            default(&mut body, "tags", json!({}));
-        }
-        NAMESPACE => {
-            default(&mut body, "name", id.name.clone().into());
-            default(&mut body, "labels", json!({}));
-        }
-        SERVICE_ACCOUNT => {
-            default(&mut body, "annotations", json!({}));
-            default(&mut body, "labels", json!({}));
-        }
-        _ => {}
-    }
-    body
-}
-
-/// The policies in a body: itself, or a field of it.
-fn policies(body: &mut Value) -> Vec<&mut Value> {
-    if is_policy(body) {
-        return vec![body];
-    }
-    match body {
-        Value::Object(map) => map.iter_mut().filter(|(_, v)| is_policy(v)).map(|(_, v)| v).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// The `AWS` principals of every statement, to be read or changed.
-fn each_principal(body: &mut Value, mut each: impl FnMut(&Value, &mut String)) {
-    for policy in policies(body) {
-        for statement in policy.get_mut("Statement").and_then(Value::as_array_mut).into_iter().flatten() {
-            let sid = statement.get("Sid").cloned().unwrap_or_default();
-            match statement.pointer_mut("/Principal/AWS") {
-                Some(Value::String(one)) => each(&sid, one),
-                Some(Value::Array(many)) => {
-                    for value in many {
-                        if let Value::String(one) = value {
-                            each(&sid, one);
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-fn principals(body: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    each_principal(&mut body.clone(), |_, arn| {
-        if arn.contains(":role/") {
-            found.insert(arn.clone());
-        }
-    });
-    found
-}
-
-fn rename_principals(body: &mut Value, names: &BTreeMap<&String, String>) {
-    each_principal(body, |_, arn| {
-        if let Some(name) = names.get(arn) {
-            *arn = name.clone();
-        }
-    });
-}
-
-fn is_marked(kind: &str, body: &Value) -> bool {
-    let keys = |field: &str| body.get(field).and_then(Value::as_object).into_iter().flatten().map(|(k, _)| k.as_str());
-    match kind {
-        BUCKET_POLICY | KEY_POLICY => body
-            .get("Statement")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .any(|s| s.get("Sid").and_then(Value::as_str).is_some_and(|sid| sid.starts_with(own_prefix()))),
-        ROLE_POLICY => body.get("name").and_then(Value::as_str) == Some(access::INLINE_NAME),
-        NAMESPACE | SERVICE_ACCOUNT => keys("labels").chain(keys("annotations")).any(|k| k == MARK),
-        // What will be gone in some days is nobody's any more.
-        KEY if body.get("state").is_some_and(|state| state == "PendingDeletion") => false,
-        _ => keys("tags").any(|k| k.starts_with(TAGS)),
     }
 }
 
@@ -836,7 +778,8 @@ impl AnyLive for Remembered {
             self.cloud.delay(&target.address.to_string()).await;
             let (result, cut) = {
                 let mut world = self.cloud.world();
-                let id = Id::new(self.kind.about().name, scope, &target.physical_id);
+                let id = world.id(self.kind.about().name, scope, &target.physical_id);
+                world.scopes.insert(id.place.clone(), scope.clone());
                 let hangs = world.faults.hang.take_if(|address| *address == target.address.to_string()).is_some();
                 let (result, cut) = world.call(cloud.project(), &id, target, action);
                 (result, if hangs { Some(Arc::default()) } else { cut })
@@ -862,7 +805,8 @@ impl World {
         if self.faults.denied.contains(&target.address.to_string()) {
             return Err(ReadError::Denied { what: target.address.to_string(), why: "403: AccessDenied".into() });
         }
-        let id = Id::new(kind, scope, &target.physical_id);
+        let id = self.id(kind, scope, &target.physical_id);
+        self.scopes.insert(id.place.clone(), scope.clone());
         let stale = match self.faults.stale.get_mut(&target.address.to_string()) {
             Some(left) if *left > 0 && self.before.contains_key(&id) => {
                 *left -= 1;
@@ -878,59 +822,12 @@ impl World {
         };
         let thing = if stale { self.before.get(&id).and_then(Option::as_ref) } else { self.things.get(&id) };
         let Some(thing) = thing else { return Ok(Observed::Absent) };
+        let double = self.service(kind).double;
         let mut body = self.current(thing);
-        match kind {
-            ROLE => body["unique_id"] = unique_id(thing.uid).into(),
-            KEY => body["unique_id"] = key_id(thing).into(),
-            ACCESS_ENTRY => body["unique_id"] = format!("entry-{}", thing.uid).into(),
-            _ => {}
+        if let Some(unique) = double.unique_id(thing.uid) {
+            body[UNIQUE_ID] = unique.into();
         }
-        let tag = |field: &str, name: &str| {
-            body.get(field).and_then(|tags| tags.get(name)).and_then(Value::as_str).map(ToOwned::to_owned)
-        };
-        let (body, owner) = match kind {
-            BUCKET_POLICY | KEY_POLICY => {
-                let empty = body["Statement"].as_array().is_none_or(Vec::is_empty);
-                let whole = if empty {
-                    Policy::new(Version::V2012, [])
-                } else {
-                    Policy::from_value(&body)
-                        .map_err(|why| ReadError::Failed { what: id.to_string(), why: format!("{why:?}") })?
-                };
-                let (ours, foreign) = whole.split(|statement| access::own_sid(project, statement));
-                let version = if ours.is_empty() { Version::V2012 } else { ours.version() };
-                let statements = Policy::new(version, ours.statements().iter().cloned());
-                let mut shown = json!({ "statements": statements.to_value() });
-                if !foreign.is_empty() {
-                    shown["foreign"] = foreign.to_value();
-                }
-                if let Some(key) = self.things.get(&id.sibling(KEY, &id.name)).filter(|_| kind == KEY_POLICY) {
-                    shown["unique_id"] = key_id(key).into();
-                }
-                (shown, (!ours.is_empty()).then(|| project.to_owned()))
-            }
-            ROLE_POLICY | ATTACHMENT => (body, None),
-            NAMESPACE => {
-                let owner = tag("labels", MARK);
-                (body, owner)
-            }
-            SERVICE_ACCOUNT => {
-                let mark = tag("annotations", MARK);
-                let (namespace, name) = id.name.split_once('/').unwrap_or_default();
-                let mut annotations = body.get("annotations").cloned().unwrap_or_default();
-                object(&mut annotations).remove(MARK);
-                let shown = json!({
-                    "namespace": namespace, "name": name, "annotations": annotations, "labels": body["labels"],
-                    "object": mark.as_deref() == Some(project),
-                });
-                let ours = !thing.applied.is_empty();
-                (shown, mark.or_else(|| ours.then(|| project.to_owned())))
-            }
-            _ => {
-                let owner = tag("tags", PROJECT_TAG);
-                (body, owner)
-            }
-        };
+        let (body, owner) = double.shown(self, &Sight { project, id: &id, thing, body })?;
         Ok(Observed::Present { body: Document::from(body), owner })
     }
 
@@ -972,7 +869,8 @@ impl World {
         } else {
             self.writes.push(format!("{verb} {address}"));
             let before = self.things.get(id).cloned();
-            let done = self.perform(project, id, &target.address, action);
+            let call = Call { project, id, address: &target.address };
+            let done = self.service(&id.kind).double.write(self, &call, action);
             self.before.insert(id.clone(), before);
             if done.is_ok() && self.faults.storm.as_mut().is_some_and(|storm| storm.strikes(storm.stale)) {
                 self.late.insert(id.clone(), 1 + n % 3);
@@ -994,74 +892,55 @@ impl World {
         (result, cut.map(|(.., told)| told))
     }
 
-    fn perform(
-        &mut self,
-        project: &str,
-        id: &Id,
-        address: &Address,
-        action: &Action<Document>,
-    ) -> Result<(), WriteError> {
-        match (id.kind.as_str(), action) {
-            (BUCKET_POLICY | KEY_POLICY, _) => self.write_shared(project, id, address, action),
-            (SERVICE_ACCOUNT, _) => self.write_service_account(project, id, address, action),
-            (_, Action::Create { after }) => self.create(project, id, address, &after.tree()),
-            (_, Action::Update { before, after, .. }) => {
-                let Some(thing) = self.things.get(id).cloned() else {
-                    return Err(self.violation(address, "it is updated and does not exist"));
+    /// Creates, updates, releases or deletes a body under a name.
+    pub fn write(&mut self, kind: &str, call: &Call<'_>, action: &Action<Document>) -> Result<(), WriteError> {
+        match action {
+            Action::Create { after } => self.create(call, &after.tree()),
+            Action::Update { before, after, .. } => {
+                let Some(thing) = self.things.get(call.id).cloned() else {
+                    return Err(self.violation(call.address, "it is updated and does not exist"));
                 };
-                self.update(id, address, thing, &before.tree(), &after.tree())
+                self.update(call, thing, &before.tree(), &after.tree())
             }
-            (_, Action::Release { .. }) => {
-                if let Some(thing) = self.things.get_mut(id) {
-                    for field in ["tags", "labels"] {
-                        if let Some(Value::Object(tags)) = thing.body.get_mut(field) {
-                            tags.retain(|key, _| !key.starts_with(TAGS) && key != MARK);
+            Action::Release { .. } => {
+                if let Some(thing) = self.things.get_mut(call.id) {
+                    for field in self.services[kind].double.shared_fields() {
+                        if let Some(Value::Object(entries)) = thing.body.get_mut(*field) {
+                            entries.retain(|key, _| !key.starts_with(TAGS) && key != MARK);
                         }
                     }
                 }
                 Ok(())
             }
-            (_, Action::Delete { .. }) => self.delete(id, address),
+            Action::Delete { .. } if !self.things.contains_key(call.id) => Ok(()),
+            Action::Delete { .. } => self.services[kind].double.delete(self, call),
         }
     }
 
-    fn create(&mut self, project: &str, id: &Id, address: &Address, after: &Value) -> Result<(), WriteError> {
-        if let Some(thing) = self.things.get(id).cloned() {
-            let owner = thing.body.pointer("/tags/bailiwick:project").and_then(Value::as_str);
-            let labelled = thing.body.get("labels").and_then(|l| l.get(MARK)).and_then(Value::as_str);
-            let untagged = [ROLE_POLICY, ATTACHMENT].contains(&id.kind.as_str());
-            let elsewhere = id.kind == ROLE && thing.body.get("path") != after.get("path");
-            if elsewhere || !(untagged || owner.or(labelled) == Some(project)) {
+    fn create(&mut self, call: &Call<'_>, after: &Value) -> Result<(), WriteError> {
+        let double = self.service(&call.id.kind).double;
+        if let Some(thing) = self.things.get(call.id).cloned() {
+            if !double.takes(call.project, &thing.body, after) {
                 return Err(WriteError::Conflict {
-                    what: format!("create {address}"),
+                    what: format!("create {}", call.address),
                     holder: "somebody else".into(),
                     why: "it exists already".into(),
                 });
             }
             let before =
                 Document::claimed(&Document::from(thing.body.clone()), Some(&Document::from(after.clone())), None);
-            return self.update(id, address, thing, &before.tree(), after);
+            return self.update(call, thing, &before.tree(), after);
         }
-        if id.kind == BUCKET && self.things.keys().any(|other| other.kind == BUCKET && other.name == id.name) {
-            return Err(WriteError::Failed {
-                what: format!("create {address}"),
-                why: "BucketAlreadyExists: in another account".into(),
-            });
-        }
-        let body = self.checked(id, address, after)?;
-        self.insert(id.clone(), body);
+        let mut body = after.clone();
+        double.check(self, call, &mut body)?;
+        self.insert(call.id.clone(), body);
         Ok(())
     }
 
-    fn update(
-        &mut self,
-        id: &Id,
-        address: &Address,
-        mut thing: Thing,
-        before: &Value,
-        after: &Value,
-    ) -> Result<(), WriteError> {
-        let after = self.checked(id, address, after)?;
+    fn update(&mut self, call: &Call<'_>, mut thing: Thing, before: &Value, after: &Value) -> Result<(), WriteError> {
+        let double = self.service(&call.id.kind).double;
+        let mut after = after.clone();
+        double.check(self, call, &mut after)?;
         let empty = Map::new();
         let (before, after) = (before.as_object().unwrap_or(&empty), after.as_object().unwrap_or(&empty));
         let live = object(&mut thing.body);
@@ -1069,7 +948,7 @@ impl World {
             match (after.get(key), live.get_mut(key)) {
                 // Others have entries there too.
                 (Some(Value::Object(new)), Some(Value::Object(old)))
-                    if ["tags", "labels", "client_ids"].contains(&key.as_str()) =>
+                    if double.shared_fields().contains(&key.as_str()) =>
                 {
                     let gone = before.get(key).and_then(Value::as_object).unwrap_or(&empty);
                     old.retain(|name, _| !gone.contains_key(name) || new.contains_key(name));
@@ -1083,336 +962,23 @@ impl World {
                 }
             }
         }
-        thing.body = whole(id, thing.body);
-        thing.named = self.named(&thing.body);
-        self.things.insert(id.clone(), thing);
+        thing.body = self.whole(call.id, thing.body);
+        self.put(call.id, thing);
         Ok(())
     }
 
-    /// Whether everything that a body names exists; a key's alias is resolved to the key.
-    fn checked(&mut self, id: &Id, address: &Address, after: &Value) -> Result<Value, WriteError> {
-        let mut body = after.clone();
-        let text = |name: &str| after.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let mut needs: Vec<(String, bool)> = Vec::new();
-        let mut has = |what: String, there: bool| needs.push((what, there));
-        match id.kind.as_str() {
-            ROLE => {
-                for arn in principals(after) {
-                    if let Some(error) = self.unknown_principal(address, &arn) {
-                        return Err(error);
-                    }
-                }
-                let trust = Policy::from_value(&after["trust"]).map_err(|e| WriteError::Failed {
-                    what: format!("write {address}"),
-                    why: format!("MalformedPolicyDocument: {e:?}"),
-                })?;
-                let federated = trust.statements().iter().filter_map(Statement::principal).flat_map(Selector::values);
-                for principal in federated {
-                    if let Principal::Federated(arn) = principal {
-                        let there = self.things.contains_key(&id.sibling(OIDC_PROVIDER, arn));
-                        has(format!("OIDC provider {arn}"), there);
-                    }
-                }
-                let boundary = text("permissions_boundary");
-                if boundary.contains(&format!("::{}:", id.account())) {
-                    has(format!("boundary {boundary}"), self.things.contains_key(&id.sibling(POLICY, &boundary)));
-                }
-            }
-            ROLE_POLICY | ATTACHMENT => {
-                let role = id.name.split('/').next().unwrap_or_default();
-                has(format!("role {role}"), self.things.contains_key(&id.sibling(ROLE, role)));
-                let arn = text("policy_arn");
-                if arn.contains(&format!("::{}:", id.account())) {
-                    has(format!("policy {arn}"), self.things.contains_key(&id.sibling(POLICY, &arn)));
-                }
-            }
-            ACCESS_ENTRY => {
-                let arn = text("principal_arn");
-                if arn.contains(":role/")
-                    && let Some(error) = self.unknown_principal(address, &arn)
-                {
-                    return Err(error);
-                }
-            }
-            ASSOCIATION => {
-                for arn in [text("role_arn"), text("target_role_arn")].iter().filter(|arn| !arn.is_empty()) {
-                    if let Some(error) = self.unknown_principal(address, arn) {
-                        return Err(error);
-                    }
-                }
-            }
-            BUCKET => {
-                if let Some(Value::String(key)) = body.pointer_mut("/encryption/kms_key")
-                    && let Some((place, alias)) = key.split_once(":alias/")
-                {
-                    let parts: Vec<&str> = place.split(':').collect();
-                    let alias = Id {
-                        kind: KEY.into(),
-                        place: format!("{}/{}", parts.get(4).unwrap_or(&""), parts.get(3).unwrap_or(&"")),
-                        name: format!("alias/{alias}"),
-                    };
-                    has(format!("{alias}"), self.things.contains_key(&alias));
-                    *key = key_arn(&alias);
-                }
-            }
-            _ => {}
+    /// Refuses a write whose body names something that does not exist.
+    pub fn must_have(&mut self, call: &Call<'_>, what: &str, exists: bool) -> Result<(), WriteError> {
+        if exists {
+            Ok(())
+        } else {
+            Err(self.violation(call.address, &format!("it is written before there is the {what}")))
         }
-        for (what, there) in needs {
-            if !there {
-                return Err(self.violation(address, &format!("it is written before there is the {what}")));
-            }
-        }
-        Ok(body)
     }
 
-    fn delete(&mut self, id: &Id, address: &Address) -> Result<(), WriteError> {
-        let Some(thing) = self.things.get(id).cloned() else { return Ok(()) };
-        let refused = |why: &str| WriteError::Failed { what: format!("delete {address}"), why: why.to_owned() };
-        match id.kind.as_str() {
-            ROLE => {
-                if let Some(part) = self.parts_of(id).first() {
-                    let what = format!("DeleteConflict: the role still has {part}");
-                    return Err(self.violation(address, &what));
-                }
-                let arn = role_arn(id, &thing);
-                let user = self.named_by_us(&arn, &thing);
-                self.still_needed(address, user);
-            }
-            POLICY => {
-                let user = self.things.iter().find(|(other, attached)| {
-                    (other.kind == ATTACHMENT
-                        && other.place == id.place
-                        && other.name.ends_with(&format!("/{}", id.name)))
-                        || attached.body.get("permissions_boundary").and_then(Value::as_str) == Some(&id.name)
-                });
-                if let Some((user, _)) = user {
-                    let what = format!("DeleteConflict: {user} still uses the policy");
-                    return Err(self.violation(address, &what));
-                }
-            }
-            OIDC_PROVIDER => {
-                let user = self.ours(ROLE, |_, role| role.body["trust"].to_string().contains(&id.name));
-                self.still_needed(address, user);
-            }
-            BUCKET => {
-                if self.full.contains(&id.name) {
-                    return Err(refused("BucketNotEmpty"));
-                }
-                let policy = id.sibling(BUCKET_POLICY, &id.name);
-                if self.things.get(&policy).is_some_and(|p| is_marked(BUCKET_POLICY, &p.body)) {
-                    return Err(self.violation(address, "it is deleted before our part of its policy"));
-                }
-            }
-            KEY => {
-                let arn = key_arn(id);
-                let key = |bucket: &Thing| bucket.body.pointer("/encryption/kms_key").cloned();
-                let user = self.ours(BUCKET, |_, bucket| key(bucket) == Some(Value::from(arn.as_str())));
-                self.still_needed(address, user);
-                if let Some(key) = self.things.get_mut(id) {
-                    key.body["state"] = "PendingDeletion".into();
-                }
-                return Ok(());
-            }
-            ADDON => {
-                let cluster = format!("{}/", id.name.split('/').next().unwrap_or_default());
-                let user = self.ours(ASSOCIATION, |a, _| a.place == id.place && a.name.starts_with(&cluster));
-                self.still_needed(address, user);
-            }
-            NAMESPACE => {
-                let inside = format!("{}/", id.name);
-                let user = self
-                    .things
-                    .iter()
-                    .find(|(other, _)| {
-                        other.kind == SERVICE_ACCOUNT && other.place == id.place && other.name.starts_with(&inside)
-                    })
-                    .map(|(other, thing)| (other.to_string(), is_marked(SERVICE_ACCOUNT, &thing.body)));
-                match user {
-                    Some((user, true)) => {
-                        return Err(self.violation(address, &format!("it is deleted while {user} is in it")));
-                    }
-                    Some((user, false)) => return Err(refused(&format!("it still holds {user}"))),
-                    None => {}
-                }
-            }
-            _ => {}
-        }
-        self.remove(id);
-        Ok(())
-    }
-
-    fn parts_of(&self, role: &Id) -> Vec<String> {
-        let inside = format!("{}/", role.name);
-        self.things
-            .keys()
-            .filter(|id| [ROLE_POLICY, ATTACHMENT].contains(&id.kind.as_str()))
-            .filter(|id| id.place == role.place && id.name.starts_with(&inside))
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    /// Something of ours of a kind.
-    fn ours(&self, kind: &str, which: impl Fn(&Id, &Thing) -> bool) -> Option<Id> {
-        let mut ours = self.things.iter().filter(|(id, thing)| id.kind == kind && is_marked(kind, &thing.body));
-        ours.find(|(id, thing)| which(id, thing)).map(|(id, _)| id.clone())
-    }
-
-    /// Something of ours that names a role.
-    fn named_by_us(&self, arn: &str, role: &Thing) -> Option<Id> {
-        self.things
-            .iter()
-            .filter(|(id, thing)| is_marked(&id.kind, &thing.body))
-            .find(|(id, thing)| match id.kind.as_str() {
-                BUCKET_POLICY | KEY_POLICY => {
-                    let mut found = false;
-                    each_principal(&mut thing.body.clone(), |sid, principal| {
-                        found |= sid.as_str().is_some_and(|s| s.starts_with(own_prefix())) && principal == arn;
-                    });
-                    found && thing.named.get(arn) == Some(&role.uid)
-                }
-                ROLE => thing.named.get(arn) == Some(&role.uid),
-                ACCESS_ENTRY => thing.body["principal_arn"].as_str() == Some(arn),
-                ASSOCIATION => ["role_arn", "target_role_arn"].iter().any(|f| thing.body[*f].as_str() == Some(arn)),
-                SERVICE_ACCOUNT => thing.body["annotations"].to_string().contains(&format!("\"{arn}\"")),
-                _ => false,
-            })
-            .map(|(id, _)| id.clone())
-    }
-
-    fn write_shared(
-        &mut self,
-        project: &str,
-        id: &Id,
-        address: &Address,
-        action: &Action<Document>,
-    ) -> Result<(), WriteError> {
-        let Some(mut thing) = self.things.get(id).cloned() else {
-            return match action {
-                Action::Delete { .. } | Action::Release { .. } => Ok(()),
-                _ => Err(self.violation(address, "its policy is written before it exists")),
-            };
-        };
-        let flag = |body: &Document| body.tree().get("exclusive").and_then(Value::as_bool).unwrap_or(false);
-        let (ours, exclusive) = match action {
-            Action::Create { after } | Action::Update { after, .. } => {
-                let ours = after.tree().pointer("/statements/Statement").and_then(Value::as_array).cloned();
-                (ours.unwrap_or_default(), flag(after))
-            }
-            Action::Delete { before } | Action::Release { before } => (Vec::new(), flag(before)),
-        };
-        let prefix = access::sid_prefix(project);
-        let is_own = |s: &Value| s.get("Sid").and_then(Value::as_str).is_some_and(|sid| sid.starts_with(&prefix));
-        let mut kept = thing.body["Statement"].as_array().cloned().unwrap_or_default();
-        kept.retain(|statement| !exclusive && !is_own(statement));
-        if id.kind == KEY_POLICY && kept.is_empty() {
-            let why = "nobody could change the key any more".to_owned();
-            return Err(WriteError::Failed { what: format!("write {address}"), why });
-        }
-        kept.extend(ours);
-        let body = json!({ "Statement": kept });
-        for arn in principals(&body) {
-            if let Some(error) = self.unknown_principal(address, &arn) {
-                return Err(error);
-            }
-        }
-        thing.body["Statement"] = body["Statement"].clone();
-        thing.named = self.named(&thing.body);
-        self.things.insert(id.clone(), thing);
-        Ok(())
-    }
-
-    /// Server-side apply under our name, never by force.
-    fn write_service_account(
-        &mut self,
-        project: &str,
-        id: &Id,
-        address: &Address,
-        action: &Action<Document>,
-    ) -> Result<(), WriteError> {
-        let (namespace, _) = id.name.split_once('/').unwrap_or_default();
-        let mark = |thing: &Thing| thing.body["annotations"].get(MARK).and_then(Value::as_str).map(ToOwned::to_owned);
-        let live = self.things.get(id).cloned();
-        let wanted = match (action, &live) {
-            (Action::Create { after }, None) if after.tree()["object"] == json!(false) => {
-                return Err(WriteError::Failed {
-                    what: format!("annotate {address}"),
-                    why: "it does not exist".into(),
-                });
-            }
-            (Action::Update { .. }, None) => return Err(self.violation(address, "it is updated and does not exist")),
-            (Action::Create { after }, Some(thing))
-                if after.tree()["object"] == json!(true) && mark(thing).as_deref() != Some(project) =>
-            {
-                return Err(WriteError::Conflict {
-                    what: format!("create {address}"),
-                    holder: "somebody else".into(),
-                    why: "it was made after the plan was made".into(),
-                });
-            }
-            (Action::Create { after } | Action::Update { after, .. }, _) => Some(&after.tree()),
-            (Action::Delete { .. } | Action::Release { .. }, None) => return Ok(()),
-            (Action::Release { .. }, Some(_)) => None,
-            (Action::Delete { before }, Some(thing)) => {
-                let others = ["annotations", "labels"].iter().any(|field| {
-                    let keys = thing.body[*field].as_object().into_iter().flatten();
-                    keys.map(|(key, _)| format!("{field}/{key}")).any(|key| !thing.applied.contains(&key))
-                });
-                let ours = before.tree()["object"] == json!(true) && mark(thing).as_deref() == Some(project);
-                if ours && !others {
-                    self.things.remove(id);
-                    return Ok(());
-                }
-                None
-            }
-        };
-        let mut fields: BTreeMap<String, Value> = BTreeMap::new();
-        if let Some(wanted) = wanted {
-            for field in ["annotations", "labels"] {
-                for (key, value) in wanted[field].as_object().into_iter().flatten() {
-                    if key == "eks.amazonaws.com/role-arn"
-                        && value.as_str().is_some_and(|arn| self.role_by_arn(arn).is_none())
-                    {
-                        return Err(
-                            self.violation(address, &format!("it names the role {value}, which does not exist"))
-                        );
-                    }
-                    fields.insert(format!("{field}/{key}"), value.clone());
-                }
-            }
-            if wanted["object"] == json!(true) {
-                fields.insert(format!("annotations/{MARK}"), project.into());
-            }
-            let home = Id { kind: NAMESPACE.into(), place: id.place.clone(), name: namespace.to_owned() };
-            if live.is_none() && !self.things.contains_key(&home) {
-                return Err(self.violation(address, &format!("its namespace `{namespace}` does not exist")));
-            }
-        }
-        let mut thing = live.unwrap_or_else(|| {
-            self.next += 1;
-            Thing { body: whole(id, json!({})), uid: self.next, named: BTreeMap::new(), applied: BTreeSet::new() }
-        });
-        for (field, value) in &fields {
-            let (map, key) = field.split_once('/').unwrap_or_default();
-            let held = thing.body[map].get(key).filter(|held| *held != value);
-            if held.is_some() && !thing.applied.contains(field) {
-                return Err(WriteError::Conflict {
-                    what: format!("apply {address}"),
-                    holder: "kubectl-edit".into(),
-                    why: format!(".metadata.{map}.{key}"),
-                });
-            }
-        }
-        for field in thing.applied.iter().filter(|field| !fields.contains_key(*field)) {
-            let (map, key) = field.split_once('/').unwrap_or_default();
-            object(&mut thing.body[map]).remove(key);
-        }
-        for (field, value) in &fields {
-            let (map, key) = field.split_once('/').unwrap_or_default();
-            object(&mut thing.body[map]).insert(key.to_owned(), value.clone());
-        }
-        thing.applied = fields.into_keys().collect();
-        self.things.insert(id.clone(), thing);
-        Ok(())
+    /// Refuses a write that names a role which its service does not know, or not yet.
+    pub fn must_know(&mut self, call: &Call<'_>, arn: &str) -> Result<(), WriteError> {
+        self.unknown_principal(call.address, arn).map_or(Ok(()), Err)
     }
 }
 

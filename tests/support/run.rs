@@ -22,7 +22,7 @@ use bailiwick::state::{Entry, Journal, Lineage, State};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::memory::{Cloud, Id};
+use super::memory::{self, Cloud, Id};
 
 /// The spec of some files, which must have no problems.
 ///
@@ -524,7 +524,7 @@ impl Project {
         let wrong: Vec<String> = world
             .violations()
             .iter()
-            .filter(|v| v.needed_by.as_ref().is_none_or(|user| too_early(plan, &v.address, user, &done_before)))
+            .filter(|v| v.needed_by.as_ref().is_none_or(|user| too_early(&world, plan, &v.address, user, &done_before)))
             .map(|v| format!("{}: {}", v.address, v.what))
             .collect();
         assert_eq!(wrong, Vec::<String>::new());
@@ -533,12 +533,18 @@ impl Project {
 
 /// Whether a thing went before what still needed it was taken away or written anew, as the plan means to. What is made
 /// anew in place must go before anything can name the new one.
-fn too_early(plan: &Plan, address: &Address, user: &Id, done_before: &BTreeMap<StepId, Vec<StepId>>) -> bool {
+fn too_early(
+    world: &memory::World,
+    plan: &Plan,
+    address: &Address,
+    user: &Id,
+    done_before: &BTreeMap<StepId, Vec<StepId>>,
+) -> bool {
     plan.steps.iter().filter(|s| s.id.address == *address && s.deletes()).any(|gone| {
         let in_place = gone.id.which == Which::Replaced;
         let done = done_before.get(&gone.id);
         let users = plan.steps.iter().filter(|s| s.action() != ActionKind::Create);
-        let mut users = users.filter(|s| Id::new(s.id.address.kind().as_str(), &s.scope, &s.physical_id) == *user);
+        let mut users = users.filter(|s| world.id(s.id.address.kind().as_str(), &s.scope, &s.physical_id) == *user);
         !in_place && users.any(|s| done.is_some_and(|done| !done.contains(&s.id)))
     })
 }

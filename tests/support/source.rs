@@ -44,8 +44,21 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Rust file below a folder of the package, sorted.
+/// Every Rust file below a folder of the package, sorted. Under `src/` without the doubles: they belong to the tests.
 pub fn sources(folder: &str) -> Vec<Source> {
+    files(folder).into_iter().filter(|source| !is_double(source)).collect()
+}
+
+/// The doubles of kinds, which stand beside their kinds.
+pub fn doubles() -> Vec<Source> {
+    files("src").into_iter().filter(is_double).collect()
+}
+
+fn is_double(source: &Source) -> bool {
+    source.place.starts_with("src/provider/") && source.place.ends_with("/double.rs")
+}
+
+fn files(folder: &str) -> Vec<Source> {
     fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
