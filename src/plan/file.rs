@@ -31,7 +31,7 @@ pub enum PlanFileError {
     /// The text is not a plan file.
     #[error("this is not a saved plan: {0}")]
     Damaged(String),
-    /// A later version of the program wrote it.
+    /// An older or a later version of the program wrote it.
     #[error("the plan has format {0}, and this version reads {PLAN_FILE_FORMAT}")]
     OtherFormat(String),
     /// The plan does not fit its digest.
