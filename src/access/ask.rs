@@ -1,12 +1,14 @@
-//! One question at a time: may somebody do something, through which hops, and where does the chain break.
+//! One question at a time: may somebody do something, through which chain, and where does the chain break.
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::world::{
-    Bucket, Fix, Grant, Hop, Key, Missing, Route, Unread, Who, World, statement_name, unknown_identity, unsettled,
+use super::terms::{
+    AllowedBy, Break, Broken, ChainCaller, ChainStep, Denial, Grantee, PolicyOf, PolicyRef, Requirement, StatementRef,
 };
+use super::world::{Bucket, Fix, Grant, Key, Missing, Role, Route, Unread, Who, World, unknown_identity, unsettled};
 use crate::iam::catalogue::ServiceEntry;
 use crate::iam::{
     Arn, Attached, ContextValue, Decision, DecisionOutcome, Effect, Layer, Policy, Principal, Request, Selector,
@@ -47,7 +49,7 @@ pub enum AskError {
 }
 
 /// What comes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It is allowed.
@@ -61,18 +63,19 @@ pub enum Verdict {
 }
 
 /// An answer with the chain behind.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
-    /// Who, for a reader.
-    pub who: String,
+    /// Who.
+    pub who: Grantee,
     /// What comes out.
     pub verdict: Verdict,
-    /// Whether it is somebody that the spec does not have.
-    pub foreign: bool,
-    /// The chain, up to the hop that fails.
-    pub hops: Vec<Hop>,
+    /// The chain, as far as it holds.
+    pub chain: Vec<ChainStep>,
+    /// Where the chain breaks, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Broken>,
     /// What a verdict depends on.
-    pub conditions: BTreeSet<String>,
+    pub conditions: BTreeSet<Requirement>,
     /// Why the verdict is unknown: what decides and has not been read.
     pub unread: BTreeSet<Unread>,
 }
@@ -150,18 +153,18 @@ fn works_on(action: &str, kind: &str) -> bool {
         .is_some_and(|(service, action)| service.types_of(action).any(|t| t.name == kind))
 }
 
-/// What one principal's policies say about a request, in two hops: its own policies and those of the resource.
+/// What one principal's policies say about a request: its own policies and those of the resource.
 struct Judged {
-    hops: Vec<Hop>,
+    chain: Vec<ChainStep>,
+    broken: Option<Broken>,
     verdict: Verdict,
-    conditions: BTreeSet<String>,
+    conditions: BTreeSet<Requirement>,
     unread: BTreeSet<Unread>,
 }
 
 /// A resource with what is known of its policy.
 struct Resource<'a> {
-    /// The policy for a reader.
-    name: &'a str,
+    of: PolicyRef,
     policy: &'a Policy,
     /// The account that has it; empty if that is not known.
     account: &'a str,
@@ -178,7 +181,7 @@ fn nothing() -> Policy {
 }
 
 impl World {
-    /// Whether somebody may do something, with the chain or the hop at which it ends.
+    /// Whether somebody may do something, with the chain and where it breaks.
     ///
     /// # Errors
     /// When the question makes no sense: no such action, or an object action on a whole bucket.
@@ -246,20 +249,11 @@ impl World {
         {
             return Err(AskError::NoObject(action.to_owned()));
         }
-        let foreign = match who {
-            Who::Named(Principal::Account(id)) => !self.has_account(id),
-            Who::Named(_) | Who::Subject { .. } => true,
-            Who::Pod(_) | Who::Role(_) => false,
+        let (routes, broken) = match self.routes(who) {
+            Ok(routes) => (routes, None),
+            Err(broken) => (Vec::new(), Some(broken)),
         };
-        let told = |verdict, hops, conditions, unread| Answer {
-            who: self.name(who),
-            verdict,
-            foreign,
-            hops,
-            conditions,
-            unread,
-        };
-        let (routes, broken) = self.routes(who);
+        let who_of = self.grantee(who);
         let mut best: Option<Answer> = None;
         for route in &routes {
             let judged = self.judge(route, action, target);
@@ -272,19 +266,24 @@ impl World {
                 verdict = Verdict::Unknown;
                 unread.extend(route.unread.iter().cloned());
             }
-            let hops = route.hops.iter().cloned().chain(judged.hops).collect();
-            let answer = told(verdict, hops, &route.conditions | &judged.conditions, unread);
+            let chain = route.chain.iter().cloned().chain(judged.chain).collect();
+            let conditions = &route.conditions | &judged.conditions;
+            let answer = Answer { who: who_of.clone(), verdict, chain, broken: judged.broken, conditions, unread };
             let better = best.as_ref().is_none_or(|best| (answer.verdict as u8) < best.verdict as u8);
             if better {
                 best = Some(answer);
             }
         }
-        let mut answer = best.unwrap_or_else(|| told(Verdict::Denied, broken, BTreeSet::new(), BTreeSet::new()));
+        let mut answer = best.unwrap_or_else(|| {
+            let (chain, broken) = broken.map_or((Vec::new(), None), |(chain, broken)| (chain, Some(broken)));
+            let (conditions, unread) = (BTreeSet::new(), BTreeSet::new());
+            Answer { who: who_of, verdict: Verdict::Denied, chain, broken, conditions, unread }
+        });
         // In words of the spec, where it has them; what denies explicitly or bounds the role, no grant lets through.
         if let (Who::Pod(pod), Target::Data { bucket, key }) = (who, target)
             && let (Some(to), Some(bucket)) = (self.key_of(pod), self.buckets.get(bucket))
             && let Some(Fix::Allow { action: denied, missing, grant, .. }) =
-                answer.hops.last_mut().and_then(|hop| hop.fix.as_mut())
+                answer.broken.as_mut().map(|broken| &mut broken.fix)
             && denied == action
             && !missing.iter().any(|missing| matches!(missing, Missing::Boundary { .. }))
         {
@@ -317,20 +316,21 @@ impl World {
         request.context.set("s3:prefix", prefix);
         let foreign = !route.principal.contains(&format!("::{}:", bucket.account));
         if bucket.blocked && bucket.public && foreign {
-            let what = format!("bucket {} blocks public policies, and its policy is public", bucket.name);
             let fix = Fix::NamePrincipals { bucket: bucket.name.clone() };
             return Judged {
-                hops: vec![Hop::bad(what, fix)],
+                chain: Vec::new(),
+                broken: Some(Broken { why: Break::PublicBlocked { bucket: bucket.name.clone() }, fix }),
                 verdict: Verdict::Denied,
                 conditions: BTreeSet::new(),
                 unread: BTreeSet::new(),
             };
         }
-        let (label, nothing) = (format!("the policy of bucket {}", bucket.name), nothing());
+        let nothing = nothing();
         let unread = bucket.policy.is_none().then(|| Unread::BucketPolicy { bucket: bucket.name.clone() });
         let policy = bucket.policy.as_ref().unwrap_or(&nothing);
-        let mut judged =
-            self.decide(route, &request, Resource { name: &label, policy, account: &bucket.account, unread });
+        let of = PolicyRef::from(PolicyOf::Bucket { bucket: bucket.name.clone(), assumed: false });
+        let of = of.at(bucket.policy_address.clone());
+        let mut judged = self.decide(route, &request, Resource { of, policy, account: &bucket.account, unread });
         let key_actions: &[&str] = match action {
             "s3:GetObject" | "s3:GetObjectVersion" => &["kms:Decrypt"],
             "s3:PutObject" => &["kms:GenerateDataKey", "kms:Decrypt"],
@@ -341,7 +341,8 @@ impl World {
         {
             for action in key_actions {
                 let used = self.judge_key(route, action, key);
-                judged.hops.extend(used.hops);
+                judged.chain.extend(used.chain);
+                judged.broken = used.broken;
                 judged.conditions.extend(used.conditions);
                 judged.unread.extend(used.unread);
                 judged.verdict = worse(judged.verdict, used.verdict);
@@ -359,10 +360,10 @@ impl World {
             .context
             .set("kms:ViaService", ContextValue::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
         request.context.set("kms:ResourceAliases", ContextValue::Many(vec![key.alias.clone()]));
-        let label = format!("the policy of key {}", key.alias);
         // The usual key policy lets its account decide; without having read it, that is not known.
         let unread = (!key.whole).then(|| Unread::KeyPolicy { alias: key.alias.clone() });
-        self.decide(route, &request, Resource { name: &label, policy: &key.policy, account: &key.account, unread })
+        let of = key.policy_ref();
+        self.decide(route, &request, Resource { of, policy: &key.policy, account: &key.account, unread })
     }
 
     fn judge_arn(&self, route: &Route, action: &str, arn: &str) -> Judged {
@@ -374,26 +375,18 @@ impl World {
         if let Some(role) = self.roles.get(arn)
             && let Some(trust) = &role.trust
         {
-            let label = format!("the trust of role {}", role.name);
-            return self.decide(
-                route,
-                &request,
-                Resource { name: &label, policy: trust, account: &owner, unread: None },
-            );
+            let of = role.trust_ref();
+            return self.decide(route, &request, Resource { of, policy: trust, account: &owner, unread: None });
         }
         if let Some(resource) = self.resources.get(arn) {
-            let label = format!("the policy of {arn}");
             let request = route.request(action, arn, &resource.account);
+            let of = PolicyRef::from(PolicyOf::Resource { arn: arn.to_owned() }).at(Some(resource.address.clone()));
             let account = &resource.account;
-            return self.decide(
-                route,
-                &request,
-                Resource { name: &label, policy: &resource.policy, account, unread: None },
-            );
+            return self.decide(route, &request, Resource { of, policy: &resource.policy, account, unread: None });
         }
-        let (label, nothing) = (format!("the policy of {arn}"), nothing());
+        let (of, nothing) = (PolicyOf::Resource { arn: arn.to_owned() }.into(), nothing());
         let unread = policy_of(action, arn);
-        self.decide(route, &request, Resource { name: &label, policy: &nothing, account: &owner, unread })
+        self.decide(route, &request, Resource { of, policy: &nothing, account: &owner, unread })
     }
 
     /// A bucket that the world does not have: the caller's own policies are all that is known.
@@ -405,6 +398,7 @@ impl World {
             arn: format!("arn:{partition}:s3:::{bucket}"),
             account: String::new(),
             policy: None,
+            policy_address: None,
             blocked: false,
             key: None,
             public: false,
@@ -421,7 +415,9 @@ impl World {
     /// Decides by what is known, and then as if what has not been read allowed everything: where the two differ, the
     /// answer is unknown.
     fn decide(&self, route: &Route, request: &Request, resource: Resource<'_>) -> Judged {
-        let Resource { name, policy, account: owner, unread } = resource;
+        let Resource { of, policy, account: owner, unread } = resource;
+        let label = of.label();
+        let name = label.as_str();
         let role = route.role.as_ref().and_then(|arn| self.roles.get(arn));
         let (full, nothing) = (unknown_identity(), nothing());
         let mut known = self.policies(route, Some(Attached { name, policy }), &nothing);
@@ -431,8 +427,10 @@ impl World {
             None => gaps.push(Unread::CallerPolicies { principal: route.principal.clone() }),
         }
         let boundaries = known.boundaries.clone();
+        let unread_boundary = PolicyRef::from(PolicyOf::Boundary { arn: None }).label();
+        let unread_identity = PolicyRef::from(PolicyOf::Caller).label();
         if gaps.iter().any(|gap| matches!(gap, Unread::Boundary { .. })) {
-            known.boundaries.push(Attached { name: "a permissions boundary", policy: &nothing });
+            known.boundaries.push(Attached { name: &unread_boundary, policy: &nothing });
         }
         let decision = evaluate(request, &known);
         let anybody = Statement::allow(["*"], ["*"]).to(Selector::of([Principal::Everyone]));
@@ -443,7 +441,7 @@ impl World {
                 match gap {
                     Unread::Boundary { .. } => set.boundaries.clone_from(&boundaries),
                     Unread::RolePolicies { .. } | Unread::ManagedPolicy { .. } | Unread::CallerPolicies { .. } => {
-                        set.identity.push(Attached { name: "policies that are not known here", policy: &full });
+                        set.identity.push(Attached { name: &unread_identity, policy: &full });
                     }
                     _ => set.resource = Some(Attached { name, policy: &open }),
                 }
@@ -453,7 +451,8 @@ impl World {
         let verdict = verdict_of(decision.outcome);
         let best = at_most(&gaps);
         let is_open = verdict == Verdict::Denied && verdict_of(best.outcome) != Verdict::Denied;
-        let mut hops = self.allowing(route, request, name, &decision);
+        let caller = caller(route, role);
+        let chain = allowing(&caller, request, &decision);
         if is_open {
             // What alone could turn the answer, or else all that could together.
             let alone: BTreeSet<Unread> = gaps
@@ -462,35 +461,37 @@ impl World {
                 .cloned()
                 .collect();
             let unread = if alone.is_empty() { gaps.into_iter().collect() } else { alone };
-            return Judged { hops, verdict: Verdict::Unknown, conditions: BTreeSet::new(), unread };
+            let (verdict, conditions) = (Verdict::Unknown, BTreeSet::new());
+            return Judged { chain, broken: None, verdict, conditions, unread };
         }
-        if verdict == Verdict::Denied {
+        let broken = (verdict == Verdict::Denied).then(|| {
             // The reason is what denies it whatever has not been read.
-            let caller = role.map_or_else(|| route.principal.clone(), |role| format!("role {}", role.name));
-            hops.push(Hop::bad(
-                format!("{} on {} is denied: {}", request.action, request.resource, best.reason()),
-                fix(&best, &caller, route, request, name, owner),
-            ));
-        }
-        Judged { hops, verdict, conditions: unsettled(&decision), unread: BTreeSet::new() }
+            let (action, resource) = (request.action.clone(), request.resource.clone());
+            let why = Break::Denied { action, resource, denial: Denial::of(&best) };
+            Broken { why, fix: fix(&best, &caller, request, &of, owner) }
+        });
+        Judged { chain, broken, verdict, conditions: unsettled(&decision), unread: BTreeSet::new() }
     }
+}
 
-    /// The statements that allow a request, a hop for each layer.
-    fn allowing(&self, route: &Route, request: &Request, name: &str, decision: &Decision<'_>) -> Vec<Hop> {
-        let role = route.role.as_ref().and_then(|arn| self.roles.get(arn));
-        let caller = role.map_or_else(|| route.principal.clone(), |role| format!("role {}", role.name));
-        let action = &request.action;
-        let hop = |layer: Layer| {
-            let allows = decision.matched.iter().find(|a| a.layer == layer && a.statement.effect() == Effect::Allow)?;
-            let whose = match layer {
-                Layer::Identity => format!("{caller} allows {action}"),
-                Layer::Boundary => format!("the permissions boundary of {caller} allows {action}"),
-                _ => format!("{name} allows {action} to it"),
-            };
-            Some(Hop::good(whose, Some(statement_name(allows.policy, allows.statement))))
-        };
-        [Layer::Identity, Layer::Boundary, Layer::Resource].into_iter().filter_map(hop).collect()
-    }
+/// Whose requests a route makes.
+fn caller(route: &Route, role: Option<&Role>) -> ChainCaller {
+    ChainCaller { principal: route.principal.clone(), role: role.map(|role| role.name.clone()) }
+}
+
+/// The statements that allow a request, a step for each layer.
+fn allowing(caller: &ChainCaller, request: &Request, decision: &Decision<'_>) -> Vec<ChainStep> {
+    let step = |(layer, by): (Layer, AllowedBy)| {
+        let allows = decision.matched.iter().find(|a| a.layer == layer && a.statement.effect() == Effect::Allow)?;
+        let (caller, action, statement) = (caller.clone(), request.action.clone(), StatementRef::applied(allows));
+        Some(ChainStep::Allows { layer: by, caller, action, statement })
+    };
+    let layers = [
+        (Layer::Identity, AllowedBy::Identity),
+        (Layer::Boundary, AllowedBy::Boundary),
+        (Layer::Resource, AllowedBy::Resource),
+    ];
+    layers.into_iter().filter_map(step).collect()
 }
 
 fn verdict_of(outcome: DecisionOutcome) -> Verdict {
@@ -515,24 +516,24 @@ fn worse(a: Verdict, b: Verdict) -> Verdict {
 }
 
 /// The smallest change that would let a denied request through.
-fn fix(decision: &Decision<'_>, caller: &str, route: &Route, request: &Request, resource: &str, owner: &str) -> Fix {
+fn fix(decision: &Decision<'_>, caller: &ChainCaller, request: &Request, resource: &PolicyRef, owner: &str) -> Fix {
     if decision.outcome == DecisionOutcome::ExplicitlyDenied {
-        let statement = decision.deciding().next().map(|applied| statement_name(applied.policy, applied.statement));
+        let statement = decision.deciding().next().map(StatementRef::applied);
         return Fix::Narrow { statement };
     }
     let allows =
         |layer: Layer| decision.matched.iter().any(|a| a.layer == layer && a.statement.effect() == Effect::Allow);
-    let foreign = !owner.is_empty() && !route.principal.contains(&format!("::{owner}:"));
+    let foreign = !owner.is_empty() && !caller.principal.contains(&format!("::{owner}:"));
     let resource_decides = foreign || decision.layer == Some(Layer::Resource);
     let mut missing = Vec::new();
     if decision.layer == Some(Layer::Boundary) {
-        missing.push(Missing::Boundary { caller: caller.to_owned() });
+        missing.push(Missing::Boundary { caller: caller.clone() });
     } else {
         if resource_decides && !allows(Layer::Resource) {
-            missing.push(Missing::Resource { name: resource.to_owned(), principal: route.principal.clone() });
+            missing.push(Missing::Resource { of: resource.clone(), principal: caller.principal.clone() });
         }
         if (foreign || !resource_decides) && !allows(Layer::Identity) {
-            missing.push(Missing::Identity { caller: caller.to_owned() });
+            missing.push(Missing::Identity { caller: caller.clone() });
         }
     }
     Fix::Allow { action: request.action.clone(), resource: request.resource.clone(), missing, grant: None }

@@ -9,14 +9,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::LazyLock;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::index::{Buckets, buckets_of};
-use super::world::{Bucket, Hop, Key, Role, Route, Unread, Who, World, unknown_identity};
+use super::terms::{
+    ChainStep, DataPlace, Exception, Grantee, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef,
+};
+use super::world::{Bucket, Key, Role, Route, Unread, Who, World, unknown_identity};
 use crate::iam::catalogue::{self, AccessLevel, ServiceEntry};
 use crate::iam::{
-    AccessRegion, Area, Atom, Attached, ContextValue, Pattern, Policy, PolicySet, Principal, Reach, Request,
-    RequestContext, Selector, Source, Statement, Test, reach,
+    AccessRegion, Area, Attached, ContextValue, Pattern, Policy, PolicySet, Principal, Reach, Request, RequestContext,
+    Selector, Source, Statement, Test, reach,
 };
 
 /// Whether access comes or goes.
@@ -95,24 +99,28 @@ impl fmt::Display for Crossing {
 }
 
 /// One gain or loss.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct AccessChange {
-    /// Whether access comes or goes.
+    /// Whether access is gained or lost.
     pub change: Direction,
-    /// Who, for a reader.
-    pub who: String,
+    /// Who.
+    pub who: Grantee,
     /// What the actions do.
-    pub what: Group,
-    /// On which data: `bucket/prefix*`, a key, a role, or an ARN pattern.
-    pub place: String,
-    /// What of it is left out.
-    pub except: Vec<String>,
+    pub access: BTreeSet<Group>,
     /// The actions behind.
+    #[serde(default)]
     pub actions: Vec<String>,
+    /// On what.
+    #[serde(rename = "where")]
+    pub place: DataPlace,
+    /// What is left out.
+    #[serde(default)]
+    pub except: Vec<Exception>,
     /// What must hold besides.
-    pub conditions: Vec<String>,
-    /// The chain: association or annotation, role, statements.
-    pub via: Vec<String>,
+    #[serde(default)]
+    pub conditions: Vec<Requirement>,
+    /// The chain: association or annotation, roles, statements.
+    pub via: Vec<ChainStep>,
     /// The boundaries that it crosses.
     pub crosses: Vec<Crossing>,
 }
@@ -152,11 +160,12 @@ pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
         .flat_map(Selector::values)
         .collect();
     let side = Side { world: &world, route: None };
+    let [given, callers] = [PolicyOf::Given, PolicyOf::Caller].map(|of| PolicyRef::from(of).label());
     if principals.is_empty() {
-        let who = Who::Named(Principal::Aws("whoever it is attached to".into()));
+        let who = Who::Attached;
         let of = |policy| {
             let request = Request::new("arn:aws:iam::000000000000:role/x", "*", "*");
-            let identity = vec![Attached { name: "the policy", policy }];
+            let identity = vec![Attached { name: &given, policy }];
             reach(&open(request), &PolicySet { identity, ..PolicySet::default() })
         };
         changes.anywhere(&who, side, side, &of(before), &of(after));
@@ -168,9 +177,9 @@ pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
             _ => text.to_owned(),
         };
         let of = |policy| {
-            let mut set = PolicySet { resource: Some(Attached { name: "the policy", policy }), ..PolicySet::default() };
+            let mut set = PolicySet { resource: Some(Attached { name: &given, policy }), ..PolicySet::default() };
             // An account's administrators have everything of their own account; what counts is what they are given.
-            set.identity = vec![Attached { name: "its own policies", policy: &unknown }];
+            set.identity = vec![Attached { name: &callers, policy: &unknown }];
             let mut request = Request::new(&caller, "*", "*");
             request.resource_account = Some("000000000000".into());
             reach(&open(request), &set)
@@ -187,7 +196,7 @@ fn open(mut request: Request) -> Request {
 }
 
 /// Rows that differ in their actions alone are one.
-type RowKey = (Direction, String, Group, String, Vec<String>, Vec<String>, Vec<String>, Vec<Crossing>);
+type RowKey = (Grantee, Direction, DataPlace, Group, Vec<Exception>, Vec<Requirement>, Vec<ChainStep>, Vec<Crossing>);
 
 /// A prefix that lists may ask for, or none, and what the two sides may list by it.
 type Asked<'p> = (Option<&'p Pattern>, Reach, Reach);
@@ -205,27 +214,24 @@ struct Side<'a> {
 
 impl Changes {
     fn sorted(self) -> Vec<AccessChange> {
-        let mut changes: Vec<AccessChange> = self
-            .found
+        self.found
             .into_iter()
-            .map(|((change, who, what, place, except, conditions, via, crosses), actions)| AccessChange {
+            .map(|((who, change, place, group, except, conditions, via, crosses), actions)| AccessChange {
                 change,
                 who,
-                what,
+                access: [group].into(),
+                actions: actions.into_iter().collect(),
                 place,
                 except,
-                actions: actions.into_iter().collect(),
                 conditions,
                 via,
                 crosses,
             })
-            .collect();
-        changes.sort_by(|a, b| (&a.who, a.change, &a.place, a.what).cmp(&(&b.who, b.change, &b.place, b.what)));
-        changes
+            .collect()
     }
 
     fn of(&mut self, who: &Who, before: &World, after: &World) {
-        let (old, new) = (before.routes(who).0, after.routes(who).0);
+        let (old, new) = (before.routes(who).unwrap_or_default(), after.routes(who).unwrap_or_default());
         let slots: BTreeSet<&str> = old.iter().chain(&new).map(|route| route.slot.as_str()).collect();
         for slot in slots {
             let find = |routes: &'_ [Route]| routes.iter().position(|route| route.slot == slot);
@@ -277,18 +283,21 @@ impl Changes {
         let objects = format!("{}/*", bucket.arn);
         let (old_reach, new_reach) = (before.bucket_reach(old, None), after.bucket_reach(new, None));
         let crosses = |side: Side| side.crossings(who, &bucket.account);
+        let account = after.world.account(&bucket.account);
         let place = |pattern: &Pattern| {
-            let text = pattern.to_string();
-            text.strip_prefix(&format!("{}/", bucket.arn))
-                .map_or_else(|| text.clone(), |key| format!("{}/{key}", bucket.name))
+            let arn = pattern.to_string();
+            match arn.strip_prefix(&format!("{}/", bucket.arn)) {
+                Some(key) => PlaceKind::objects(&bucket.name, account.clone(), key),
+                None => PlaceKind::Resource { arn },
+            }
         };
         let all = Area::on(Pattern::new(&objects));
         let (old_objects, new_objects) = (old_reach.within(&all), new_reach.within(&all));
         self.regions(who, before, after, &old_objects, &new_objects, &OBJECT_ACTIONS, &place, &crosses);
         let itself = Area::on(Pattern::literal(&bucket.arn));
         let (old_reach, new_reach) = (old_reach.within(&itself), new_reach.within(&itself));
-        let name = |_: &Pattern| bucket.name.clone();
-        self.regions(who, before, after, &old_reach, &new_reach, &BUCKET_ACTIONS, &name, &crosses);
+        let whole = |_: &Pattern| PlaceKind::Bucket { bucket: bucket.name.clone(), account: account.clone() };
+        self.regions(who, before, after, &old_reach, &new_reach, &BUCKET_ACTIONS, &whole, &crosses);
         self.lists(who, (before, old, old_reach), (after, new, new_reach));
     }
 
@@ -335,6 +344,7 @@ impl Changes {
             asked.iter().map(|(pattern, old, new)| (*pattern, old.within(&lists), new.within(&lists))).collect();
         let prefixes = || asked.iter().filter_map(|(pattern, ..)| *pattern);
         let crosses = |side: Side| side.crossings(who, &bucket.account);
+        let account = after.world.account(&bucket.account);
         for direction in [Direction::Gain, Direction::Loss] {
             let ordered = |(_, old, new): &'_ Asked| {
                 let (one, other) = if direction == Direction::Gain { (new, old) } else { (old, new) };
@@ -356,9 +366,10 @@ impl Changes {
                 if !*moved || told {
                     continue;
                 }
-                let place = |pattern: Option<&Pattern>| match pattern {
-                    Some(pattern) => format!("{}/{pattern}", bucket.name),
-                    None => format!("{} (HeadBucket, and lists without prefix)", bucket.name),
+                let place = |pattern: Option<&Pattern>| PlaceKind::Listing {
+                    bucket: bucket.name.clone(),
+                    pattern: pattern.map(ToString::to_string),
+                    account: account.clone(),
                 };
                 let mut left: Vec<&Pattern> = all()
                     .filter(|(_, moved)| !**moved)
@@ -367,9 +378,9 @@ impl Changes {
                     .collect();
                 let inner = left.clone();
                 left.retain(|p| !inner.iter().any(|wide| wide != p && wide.includes(p)));
-                let mut except: Vec<String> = left.into_iter().map(|p| place(Some(p))).collect();
+                let mut except: Vec<Exception> = left.into_iter().map(|p| Exception::place(place(Some(p)))).collect();
                 if pattern.is_some_and(|p| *p == Pattern::any()) && !without {
-                    except.push(place(None));
+                    except.push(Exception::place(place(None)));
                 }
                 let (one, other) =
                     if direction == Direction::Gain { (new_reach, old_reach) } else { (old_reach, new_reach) };
@@ -384,7 +395,11 @@ impl Changes {
         if is_owner(who, &key.account) {
             return;
         }
-        let place = |_: &Pattern| format!("key {}", key.alias);
+        let place = |_: &Pattern| PlaceKind::Key {
+            alias: key.alias.clone(),
+            arn: key.arn.clone(),
+            account: after.world.account(&key.account),
+        };
         let crosses = |side: Side| side.crossings(who, &key.account);
         let (old_reach, new_reach) = (before.key_reach(old), after.key_reach(new));
         self.regions(who, before, after, &old_reach, &new_reach, &KEY_ACTIONS, &place, &crosses);
@@ -404,7 +419,8 @@ impl Changes {
             (Some(role), None) => (Direction::Loss, before, role),
             _ => return,
         };
-        let place = format!("role {} of account {}", role.name, side.world.account_name(&role.account));
+        let account = side.world.account(&role.account);
+        let place = PlaceKind::Role { role_arn: role.arn.clone(), name: role.name.clone(), account };
         let crosses = side.crossings(who, &role.account);
         self.add(
             direction,
@@ -449,14 +465,14 @@ impl Changes {
         let spelled: Vec<(String, BTreeSet<Group>)> = actions
             .iter()
             .map(|action| {
-                let text = catalogue::spelling(&action.to_string()).into_owned();
+                let text = spelled_as(action);
                 let groups = groups_of(&text, &but);
                 (text, groups)
             })
             .collect();
-        let mut except: Vec<String> = left_out.iter().map(ToString::to_string).collect();
-        except.extend(but.iter().map(|action| catalogue::spelling(&action.to_string()).into_owned()));
-        except.extend(region.except.iter().map(|area| described(area, &actions, &resources)));
+        let mut except: Vec<Exception> = left_out.iter().map(|p| Exception::place(resource_of(p))).collect();
+        except.extend(but.iter().map(|action| Exception { actions: vec![spelled_as(action)], ..Exception::default() }));
+        except.extend(region.except.iter().map(|area| self::left_out(area, &actions, &resources)));
         except.sort();
         except.dedup();
         for resource in resources {
@@ -470,8 +486,8 @@ impl Changes {
                     .filter(|(_, groups)| groups.contains(&group))
                     .map(|(text, _)| text.clone())
                     .collect();
-                let place = resource.to_string();
-                let conditions = worded(&region.area);
+                let place = resource_of(&resource);
+                let conditions = requirements(&region.area);
                 let crosses = Vec::new();
                 self.add(
                     direction,
@@ -506,7 +522,7 @@ impl Changes {
                     side,
                     who,
                     Group::Unknown,
-                    unread_text(&policy),
+                    PlaceKind::Unread { unread: policy },
                     Vec::new(),
                     BTreeSet::new(),
                     &[],
@@ -527,7 +543,7 @@ impl Changes {
         old: &Reach,
         new: &Reach,
         actions: &[String],
-        place: &dyn Fn(&Pattern) -> String,
+        place: &dyn Fn(&Pattern) -> PlaceKind,
         crosses: &dyn Fn(Side<'s>) -> Vec<Crossing>,
     ) {
         self.one_way(Direction::Gain, who, before, after, new, old, actions, place, &[], crosses);
@@ -545,8 +561,8 @@ impl Changes {
         one: &Reach,
         other: &Reach,
         actions: &[String],
-        place: &dyn Fn(&Pattern) -> String,
-        without: &[String],
+        place: &dyn Fn(&Pattern) -> PlaceKind,
+        without: &[Exception],
         crosses: &dyn Fn(Side<'s>) -> Vec<Crossing>,
     ) {
         if one.minus(other).is_empty() {
@@ -563,21 +579,22 @@ impl Changes {
                     groups.entry(group_of(action)).or_default().insert(action.clone());
                 }
                 for plain in plain(&region) {
-                    let mut except: Vec<String> = plain.except.iter().map(place).collect();
+                    let mut except: Vec<Exception> =
+                        plain.except.iter().map(|pattern| Exception::place(place(pattern))).collect();
                     except.extend(without.iter().cloned());
                     except.extend(plain.sometimes.iter().map(|area| {
                         let (of, but) = area.resources();
-                        let list = |patterns: &[Pattern]| patterns.iter().map(place).collect::<Vec<_>>().join(", ");
-                        let but = if but.is_empty() { String::new() } else { format!(" (less {})", list(&but)) };
-                        format!("{}{but}{}", list(&of), condition_suffix(area))
+                        let all = |patterns: &[Pattern]| patterns.iter().map(|p| place(p).into()).collect();
+                        let conditions = requirements(area).into_iter().collect();
+                        Exception { places: all(&of), actions: Vec::new(), but: all(&but), conditions }
                     }));
                     except.sort();
                     except.dedup();
-                    let mut places: Vec<String> = plain.of.iter().map(place).collect();
+                    let mut places: Vec<PlaceKind> = plain.of.iter().map(place).collect();
                     places.dedup();
                     for place in places {
                         for (group, actions) in &groups {
-                            let conditions = worded(&region.area);
+                            let conditions = requirements(&region.area);
                             let (sources, crosses) = (region.area.sources(), crosses(side));
                             let (place, except, actions) = (place.clone(), except.clone(), actions.clone());
                             self.add(
@@ -597,9 +614,9 @@ impl Changes {
         side: Side,
         who: &Who,
         group: Group,
-        place: String,
-        except: Vec<String>,
-        mut conditions: BTreeSet<String>,
+        place: PlaceKind,
+        except: Vec<Exception>,
+        mut conditions: BTreeSet<Requirement>,
         sources: &[Source],
         crosses: Vec<Crossing>,
         actions: impl IntoIterator<Item = String>,
@@ -607,45 +624,17 @@ impl Changes {
         let mut via = Vec::new();
         if let Some(route) = side.route {
             conditions.extend(route.conditions.iter().cloned());
-            via.extend(route.hops.iter().map(hop_text));
+            via.extend(route.chain.iter().cloned());
         }
         for source in sources {
-            let statement = match &source.sid {
-                Some(sid) => format!("statement `{sid}` of {}", source.policy),
-                None => format!("statement {} of {}", source.position, source.policy),
-            };
+            let statement = ChainStep::Statement { statement: StatementRef::source(source) };
             if !via.contains(&statement) {
                 via.push(statement);
             }
         }
-        let key =
-            (direction, side.world.name(who), group, place, except, conditions.into_iter().collect(), via, crosses);
+        let (who, conditions) = (side.world.grantee(who), conditions.into_iter().collect());
+        let key = (who, direction, place.into(), group, except, conditions, via, crosses);
         self.found.entry(key).or_default().extend(actions);
-    }
-}
-
-/// A policy that nobody has read as the object of a gain.
-fn unread_text(unread: &Unread) -> String {
-    match unread {
-        Unread::RolePolicies { role } => format!("what the policies of role {role} allow, which is not managed here"),
-        Unread::Boundary { arn } => {
-            format!("less than is told here: permissions boundary {arn}, whose contents are not known here")
-        }
-        Unread::ManagedPolicy { arn } | Unread::ResourcePolicy { arn } => {
-            format!("what policy {arn} allows, whose contents are not known here")
-        }
-        Unread::BucketPolicy { bucket } => format!("what the policy of bucket {bucket} allows"),
-        Unread::KeyPolicy { alias } => format!("what the policy of key {alias} allows"),
-        Unread::TrustPolicy { role } => format!("whom role {role} trusts"),
-        Unread::CallerPolicies { principal } => format!("what the policies of {principal} allow"),
-        Unread::AccountPolicies { account } => format!("what the policies of account {account} allow"),
-    }
-}
-
-fn hop_text(hop: &Hop) -> String {
-    match &hop.statement {
-        Some(statement) => format!("{} ({statement})", hop.what),
-        None => hop.what.clone(),
     }
 }
 
@@ -742,7 +731,7 @@ impl<'a> Side<'a> {
         request.context.set("s3:prefix", prefix);
         let unknown = unknown_identity();
         let assumed = bucket.assumed_policy(route);
-        let label = bucket.label();
+        let label = bucket.policy_ref().label();
         let resource = Attached { name: &label, policy: bucket.policy.as_ref().unwrap_or(&assumed) };
         let set = self.world.policies(route, Some(resource), &unknown);
         reach(&request, &set)
@@ -757,7 +746,7 @@ impl<'a> Side<'a> {
             .set("kms:ViaService", ContextValue::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
         request.context.set("kms:ResourceAliases", ContextValue::Many(vec![key.alias.clone()]));
         let unknown = unknown_identity();
-        let label = format!("the policy of key {}", key.alias);
+        let label = key.policy_ref().label();
         let set = self.world.policies(route, Some(Attached { name: &label, policy: &key.policy }), &unknown);
         reach(&request, &set).within(&Area::on(Pattern::literal(&key.arn)))
     }
@@ -999,30 +988,32 @@ fn groups_of(action: &str, but: &[Pattern]) -> BTreeSet<Group> {
     if groups.is_empty() { [Group::Write].into() } else { groups }
 }
 
-/// The open conditions of an area in words.
-fn worded(area: &Area) -> BTreeSet<String> {
-    let when = area.when().iter().map(Atom::to_string);
-    when.chain(area.unless().iter().map(|atom| format!("not: {atom}"))).collect()
+/// The open conditions of an area.
+fn requirements(area: &Area) -> BTreeSet<Requirement> {
+    let when = area.when().iter().map(|atom| Requirement::of(atom, false));
+    when.chain(area.unless().iter().map(|atom| Requirement::of(atom, true))).collect()
 }
 
-fn condition_suffix(area: &Area) -> String {
-    let words: Vec<String> = worded(area).into_iter().collect();
-    if words.is_empty() { String::new() } else { format!(" if {}", words.join(" and ")) }
+fn resource_of(pattern: &Pattern) -> PlaceKind {
+    PlaceKind::Resource { arn: pattern.to_string() }
 }
 
-/// An area that is left out, in words: its resources, and its actions unless it has all of them.
-fn described(area: &Area, actions: &[Pattern], resources: &[Pattern]) -> String {
-    let list = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+/// An action, or a pattern of actions, as AWS spells it.
+fn spelled_as(action: &Pattern) -> String {
+    catalogue::spelling(&action.to_string()).into_owned()
+}
+
+/// An area that is left out: its resources, and its actions unless it has all of them.
+fn left_out(area: &Area, actions: &[Pattern], resources: &[Pattern]) -> Exception {
     let (own, _) = area.actions();
     let (of, but) = area.resources();
     let all_actions = actions.iter().all(|action| own.iter().any(|wide| wide.includes(action)));
     let all_resources = resources.iter().all(|resource| of.iter().any(|wide| wide.includes(resource)));
-    let spelled: Vec<String> = own.iter().map(|action| catalogue::spelling(&action.to_string()).into_owned()).collect();
-    let but = if but.is_empty() { String::new() } else { format!(" (less {})", list(&but)) };
-    let what = match (all_actions, all_resources) {
-        (true, _) => list(&of),
-        (false, true) => spelled.join(", "),
-        (false, false) => format!("{} on {}", spelled.join(", "), list(&of)),
-    };
-    format!("{what}{but}{}", condition_suffix(area))
+    let places = |patterns: &[Pattern]| patterns.iter().map(|p| resource_of(p).into()).collect();
+    Exception {
+        places: if all_resources && !all_actions { Vec::new() } else { places(&of) },
+        actions: if all_actions { Vec::new() } else { own.iter().map(spelled_as).collect() },
+        but: places(&but),
+        conditions: requirements(area).into_iter().collect(),
+    }
 }

@@ -14,6 +14,7 @@ mod index;
 mod lockout;
 mod pack;
 mod resource;
+mod terms;
 mod trust;
 mod world;
 
@@ -30,8 +31,12 @@ pub use identity::{identity_statements, render_for_owner};
 pub use lockout::lockout;
 pub use pack::{INLINE_NAME, PackError, Packed, pack, packed, spilled};
 pub use resource::{bucket_statements, key_statements, own_sid, sid_prefix};
+pub use terms::{
+    AccountRef, AllowedBy, Break, Broken, ChainCaller, ChainRole, ChainStep, DataPlace, Denial, DeniedBy, Exception,
+    Grantee, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef, Trusted,
+};
 pub use trust::{role_trust, trusted_roles};
-pub use world::{Fix, Grant, Hop, Missing, Pod, Unread, Who, World};
+pub use world::{Fix, Grant, Missing, Pod, Unread, Who, World};
 
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::document::Digest;

@@ -5,12 +5,18 @@
 //! managed policy, is kept as unknown and told, and never taken for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::facet::{Carrier, Facet, PodBinding, PolicyText, ResourcePolicy, RoleRef};
 use super::index::Index;
 use super::role_key;
+use super::terms::{
+    AccountRef, Break, Broken, ChainCaller, ChainRole, ChainStep, Denial, Grantee, PolicyOf, PolicyRef, Requirement,
+    StatementRef, Trusted,
+};
 use crate::address::{Address, Region};
 use crate::iam::{
     Arn, Attached, Check, Condition, ContextValue, Decision, DecisionOutcome, Effect, Layer, Policy, PolicyKind,
@@ -46,9 +52,11 @@ pub enum Who {
         /// The subject, wildcards allowed.
         subject: Option<String>,
     },
+    /// Whoever a policy without principals is attached to.
+    Attached,
 }
 
-/// A policy and how a reader is told of it.
+/// A policy and its name for the IAM engine: the label of a [`PolicyRef`].
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Held {
     pub label: String,
@@ -63,6 +71,8 @@ pub(super) struct Role {
     pub name: String,
     /// Its key in the spec, by which commands name it.
     pub key: String,
+    /// Its address, if the world has more of it than its name.
+    pub address: Option<String>,
     /// Who may assume it; nothing if that is not known.
     pub trust: Option<Policy>,
     pub identity: Vec<Held>,
@@ -72,7 +82,7 @@ pub(super) struct Role {
 }
 
 /// Something that decides about access and has not been read.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Unread {
     /// The policy of a bucket.
@@ -132,6 +142,8 @@ pub(super) struct Bucket {
     pub account: String,
     /// Its policy; nothing if it is not known.
     pub policy: Option<Policy>,
+    /// The address of its policy, if its policy is a resource of its own.
+    pub policy_address: Option<String>,
     /// Whether Block Public Access is on.
     pub blocked: bool,
     /// The spec's key for the KMS key that new objects are encrypted with.
@@ -148,6 +160,8 @@ pub(super) struct Key {
     pub account: String,
     pub region: Region,
     pub policy: Policy,
+    /// The address of its policy, if its policy is a resource of its own.
+    pub policy_address: Option<String>,
     /// Whether all of the policy is known, and not only our statements.
     pub whole: bool,
 }
@@ -159,6 +173,8 @@ pub(super) struct PolicyHolder {
     pub account: String,
     /// Our statements and those of others, as far as they have been read.
     pub policy: Policy,
+    /// The address of the policy.
+    pub address: String,
 }
 
 /// How a service account's pods get a role.
@@ -203,23 +219,8 @@ pub struct World {
     pub(super) index: Index,
 }
 
-/// One link of the chain from somebody to data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Hop {
-    /// What links.
-    pub what: String,
-    /// The statement that lets it, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub statement: Option<String>,
-    /// Whether it holds.
-    pub holds: bool,
-    /// The smallest change that would make it hold.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<Fix>,
-}
-
 /// The smallest change that would let a denied request through.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fix {
     /// Give the service account a role, by association or annotation.
@@ -270,7 +271,7 @@ pub enum Fix {
     /// Narrow the statement that denies it.
     Narrow {
         /// The statement, if it is known.
-        statement: Option<String>,
+        statement: Option<StatementRef>,
     },
     /// Allow the action wherever it is missing.
     Allow {
@@ -287,30 +288,30 @@ pub enum Fix {
 }
 
 /// Where an action is not allowed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "policy", rename_all = "snake_case")]
 pub enum Missing {
     /// In the policy of the resource.
     Resource {
-        /// The policy for a reader.
-        name: String,
+        /// The policy.
+        of: PolicyRef,
         /// Who is to be named in it.
         principal: String,
     },
     /// In the policies of the caller.
     Identity {
-        /// The caller for a reader.
-        caller: String,
+        /// The caller.
+        caller: ChainCaller,
     },
     /// In the permissions boundary of the caller.
     Boundary {
-        /// The caller for a reader.
-        caller: String,
+        /// The caller.
+        caller: ChainCaller,
     },
 }
 
 /// A grant as a spec has it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Grant {
     /// The service account's key in the spec.
     pub to: String,
@@ -322,16 +323,6 @@ pub struct Grant {
     pub action: String,
 }
 
-impl Hop {
-    pub(super) fn good(what: impl Into<String>, statement: Option<String>) -> Self {
-        Self { what: what.into(), statement, holds: true, fix: None }
-    }
-
-    pub(super) fn bad(what: impl Into<String>, fix: Fix) -> Self {
-        Self { what: what.into(), statement: None, holds: false, fix: Some(fix) }
-    }
-}
-
 /// Credentials that somebody can get.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Route {
@@ -341,14 +332,17 @@ pub(super) struct Route {
     pub principal: String,
     /// The role, by ARN, if it is one of the world.
     pub role: Option<String>,
-    pub hops: Vec<Hop>,
-    /// What must hold on the way, in words.
-    pub conditions: BTreeSet<String>,
+    pub chain: Vec<ChainStep>,
+    /// What must hold on the way.
+    pub conditions: BTreeSet<Requirement>,
     /// What is known of every request, besides the principal.
     pub context: Vec<(String, String)>,
     /// What decides on the way and has not been read.
     pub unread: BTreeSet<Unread>,
 }
+
+/// A chain that does not reach its end: what of it holds, and what does not.
+pub(super) type BrokenChain = (Vec<ChainStep>, Broken);
 
 /// How far role chaining is followed.
 const MOST_ROLES: usize = 4;
@@ -373,7 +367,7 @@ impl World {
             if let Facet::Role { arn, role: name, trust, boundary } = facet {
                 arns.insert(name.clone(), arn.clone());
                 let trust = trust.and_then(PolicyText::parse);
-                let role = Role::new(address.name(), arn, name, trust);
+                let role = Role::new(address, arn, name, trust);
                 world.roles.insert(arn.clone(), role.bounded(boundary.as_deref(), &policies));
             }
         }
@@ -385,13 +379,15 @@ impl World {
                 Facet::InlinePolicy { role, name, document } => {
                     let role = arns.get(&role).and_then(|arn| world.roles.get_mut(arn));
                     if let (Some(role), Some(policy)) = (role, document.and_then(PolicyText::parse)) {
-                        role.identity.push(Held { label: format!("inline policy {name}"), policy });
+                        let of = PolicyOf::Inline { name };
+                        let label = PolicyRef::from(of).at(Some(address.to_string())).label();
+                        role.identity.push(Held { label, policy });
                     }
                 }
                 Facet::Attachment { role, policy: arn } => {
                     let role = arns.get(&role).and_then(|arn| world.roles.get_mut(arn));
                     if let Some(role) = role {
-                        role.attach(&arn, policies.get(arn.as_str()));
+                        role.attach(address, &arn, policies.get(arn.as_str()));
                     }
                 }
                 Facet::Resource(policy) => documents.push((address, policy)),
@@ -407,8 +403,17 @@ impl World {
                     let key = spec.buckets.get(address.name()).and_then(|b| kms_key(b.encryption.as_ref()));
                     let policy = Some(Policy::new(Version::V2012, []));
                     let (name, entry) = (name.to_owned(), address.name().to_owned());
-                    let bucket =
-                        Bucket { name: name.clone(), entry, arn, account, policy, blocked, key, public: false };
+                    let bucket = Bucket {
+                        name: name.clone(),
+                        entry,
+                        arn,
+                        account,
+                        policy,
+                        policy_address: None,
+                        blocked,
+                        key,
+                        public: false,
+                    };
                     world.buckets.insert(name, bucket);
                 }
             }
@@ -435,17 +440,23 @@ impl World {
                     let policy = policy.whole();
                     bucket.public = is_public(&policy, bucket);
                     bucket.policy = Some(policy);
+                    bucket.policy_address = Some(address.to_string());
                 }
             }
             Carrier::Key(_) => {
                 if let Some(key) = self.keys.get_mut(address.name()) {
                     key.policy = policy.whole();
                     key.whole = policy.others.is_some();
+                    key.policy_address = Some(address.to_string());
                 }
             }
             Carrier::Other(arn) => {
-                let resource =
-                    PolicyHolder { arn: arn.clone(), account: policy.account.clone(), policy: policy.whole() };
+                let resource = PolicyHolder {
+                    arn: arn.clone(),
+                    account: policy.account.clone(),
+                    policy: policy.whole(),
+                    address: address.to_string(),
+                };
                 self.resources.insert(arn.clone(), resource);
             }
         }
@@ -483,6 +494,7 @@ impl World {
                 arn: bucket.arn(spec),
                 account: spec.account_id(&bucket.account).0,
                 policy: None,
+                policy_address: None,
                 blocked: false,
                 key: kms_key(bucket.encryption.as_ref()),
                 public: false,
@@ -496,6 +508,7 @@ impl World {
                 account: spec.account_id(&role.account).0,
                 name: role.name.clone(),
                 key: key.clone(),
+                address: None,
                 trust: None,
                 identity: Vec::new(),
                 boundary: Vec::new(),
@@ -521,50 +534,59 @@ impl World {
         }
     }
 
-    /// An account for a reader: its key in the spec and its id.
+    /// An account with its key in the spec.
+    pub(super) fn account(&self, id: &str) -> AccountRef {
+        let account = self.accounts.get(id).cloned();
+        let foreign = account.is_none() && !id.is_empty() && !self.accounts.is_empty();
+        AccountRef { account, account_id: (!id.is_empty()).then(|| id.to_owned()), foreign }
+    }
+
+    /// Somebody, with what the world knows of them.
     #[must_use]
-    pub fn account_name(&self, id: &str) -> String {
-        match self.accounts.get(id) {
-            Some(key) => format!("{key} ({id})"),
-            None if id.is_empty() => "an unknown account".to_owned(),
-            None if self.accounts.is_empty() => id.to_owned(),
-            None => format!("{id} (not in the spec)"),
+    pub fn grantee(&self, who: &Who) -> Grantee {
+        match who {
+            Who::Pod(Pod { cluster, namespace, name }) => Grantee::ServiceAccount {
+                cluster: Some(cluster.clone()),
+                issuer: None,
+                namespace: namespace.clone(),
+                name: name.clone(),
+                foreign: false,
+            },
+            Who::Role(arn) => match self.roles.get(arn) {
+                Some(role) => Grantee::Role {
+                    role_arn: arn.clone(),
+                    name: role.name.clone(),
+                    account: self.account(&role.account),
+                },
+                None => Grantee::Principal { arn: arn.clone(), foreign: false },
+            },
+            Who::Named(Principal::Everyone | Principal::AnyAws) => Grantee::Anyone,
+            Who::Named(Principal::Account(id)) => Grantee::Account { account: self.account(id) },
+            Who::Named(Principal::Service(name)) => Grantee::Service { name: name.to_string() },
+            Who::Named(Principal::CanonicalUser(id)) => Grantee::CanonicalUser { id: id.to_string() },
+            Who::Named(Principal::Aws(arn) | Principal::Federated(arn)) => {
+                Grantee::Principal { arn: arn.to_string(), foreign: !self.accounts.is_empty() }
+            }
+            Who::Attached => Grantee::Attached,
+            Who::Subject { provider, subject } => self.subject(provider, subject.as_deref()),
         }
     }
 
-    /// Whether the spec has an account of this id.
-    pub(super) fn has_account(&self, id: &str) -> bool {
-        self.accounts.contains_key(id)
-    }
-
-    /// Somebody, for a reader.
-    #[must_use]
-    pub fn name(&self, who: &Who) -> String {
-        match who {
-            Who::Pod(pod) => format!("service account {}/{} of cluster {}", pod.namespace, pod.name, pod.cluster),
-            Who::Role(arn) => match self.roles.get(arn) {
-                Some(role) => format!("role {} of account {}", role.name, self.account_name(&role.account)),
-                None => format!("role {arn}"),
+    /// The identities of a provider. A subject may be that of a service account.
+    fn subject(&self, provider: &str, subject: Option<&str>) -> Grantee {
+        let issuer = provider.split_once(":oidc-provider/").map_or(provider, |(_, host)| host);
+        let cluster = self.clusters.iter().find(|(_, c)| c.host.as_deref() == Some(issuer)).map(|(key, _)| key.clone());
+        let account = subject.and_then(|subject| subject.strip_prefix("system:serviceaccount:")?.split_once(':'));
+        match account {
+            Some((namespace, name)) => Grantee::ServiceAccount {
+                issuer: cluster.is_none().then(|| issuer.to_owned()),
+                cluster,
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                foreign: true,
             },
-            Who::Named(Principal::Everyone | Principal::AnyAws) => "anyone".to_owned(),
-            Who::Named(Principal::Account(id)) => format!("account {}", self.account_name(id)),
-            Who::Named(Principal::Service(name)) => format!("service {name}"),
-            Who::Named(Principal::CanonicalUser(id)) => format!("canonical user {id}"),
-            Who::Named(Principal::Aws(arn) | Principal::Federated(arn)) if !self.accounts.is_empty() => {
-                format!("{arn} (not in the spec)")
-            }
-            Who::Named(Principal::Aws(arn) | Principal::Federated(arn)) => arn.to_string(),
-            Who::Subject { provider, subject } => {
-                let issuer = provider.split_once(":oidc-provider/").map_or(provider.as_str(), |(_, host)| host);
-                let cluster = self.clusters.iter().find(|(_, c)| c.host.as_deref() == Some(issuer));
-                let of = cluster.map_or_else(|| issuer.to_owned(), |(key, _)| format!("cluster {key}"));
-                match subject.as_deref().map(|s| (s, s.strip_prefix("system:serviceaccount:"))) {
-                    Some((_, Some(account))) => {
-                        format!("service account {} of {of} (not in the spec)", account.replacen(':', "/", 1))
-                    }
-                    Some((subject, None)) => format!("{subject} of {of}"),
-                    None => format!("every identity of {of}"),
-                }
+            None => {
+                Grantee::WebIdentity { provider: provider.to_owned(), cluster, subject: subject.map(str::to_owned) }
             }
         }
     }
@@ -672,17 +694,15 @@ impl World {
             Who::Role(arn) => arn.parse::<Arn>().ok().map(|arn| arn.account),
             Who::Named(principal) => principal.account().map(str::to_owned),
             Who::Subject { provider, .. } => provider.parse::<Arn>().ok().map(|arn| arn.account),
+            Who::Attached => None,
         }
     }
 
-    /// Every way in which somebody gets credentials, role chaining included. The last element says, if there is none,
-    /// at which hop the way ends.
-    pub(super) fn routes(&self, who: &Who) -> (Vec<Route>, Vec<Hop>) {
+    /// Every way in which somebody gets credentials, role chaining included; or how far the chain goes and where it breaks.
+    pub(super) fn routes(&self, who: &Who) -> Result<Vec<Route>, BrokenChain> {
         let first = match who {
-            Who::Pod(pod) => match self.pod(pod) {
-                Ok(route) => route,
-                Err(hops) => return (Vec::new(), hops),
-            },
+            Who::Attached => return Ok(Vec::new()),
+            Who::Pod(pod) => self.pod(pod)?,
             Who::Role(arn) => self.route("own", arn, Vec::new()),
             Who::Named(principal) => {
                 let (_, text) = principal.entry();
@@ -703,7 +723,7 @@ impl World {
                         Some(route)
                     })
                     .collect();
-                return (routes, Vec::new());
+                return Ok(routes);
             }
         };
         let mut routes = vec![first];
@@ -711,7 +731,7 @@ impl World {
         let mut at = 0;
         while let Some(route) = routes.get(at).cloned() {
             at += 1;
-            if route.hops.len() > MOST_ROLES + 2 {
+            if route.chain.len() > MOST_ROLES + 2 {
                 continue;
             }
             // Users, services and sessions are few; what may mean them is not looked up.
@@ -729,16 +749,16 @@ impl World {
                 }
             }
         }
-        (routes, Vec::new())
+        Ok(routes)
     }
 
     /// A route that ends as a principal.
-    fn route(&self, slot: &str, principal: &str, hops: Vec<Hop>) -> Route {
+    fn route(&self, slot: &str, principal: &str, chain: Vec<ChainStep>) -> Route {
         Route {
             slot: slot.to_owned(),
             principal: principal.to_owned(),
             role: self.roles.contains_key(principal).then(|| principal.to_owned()),
-            hops,
+            chain,
             conditions: BTreeSet::new(),
             context: Vec::new(),
             unread: BTreeSet::new(),
@@ -772,7 +792,8 @@ impl World {
                 .then(|| (statement_of(&decision), unsettled(&decision)))
         };
         let unknown = unknown_identity();
-        let set = self.policies(route, role.trust.as_ref().map(|policy| Attached { name: "trust", policy }), &unknown);
+        let label = role.trust_label();
+        let set = self.policies(route, role.trust.as_ref().map(|policy| Attached { name: &label, policy }), &unknown);
         let request = route.request("sts:AssumeRole", &role.arn, &role.account);
         let (statement, conditions) = decision_of(&request, &set)?;
         let mut unread = route.unread.clone();
@@ -780,9 +801,9 @@ impl World {
         if route.role.is_none() && decision_of(&request, &by_trust_alone).is_none() {
             unread.insert(Unread::CallerPolicies { principal: route.principal.clone() });
         }
-        let mut hops = route.hops.clone();
-        hops.push(Hop::good(format!("may assume role {}", role.name), statement));
-        let mut next = self.route(&role.arn, &role.arn, hops);
+        let mut chain = route.chain.clone();
+        chain.push(ChainStep::Assumes { role: role.link(), statement });
+        let mut next = self.route(&role.arn, &role.arn, chain);
         next.conditions = &route.conditions | &conditions;
         next.unread = unread;
         Some(next)
@@ -792,79 +813,72 @@ impl World {
     ///
     /// A web identity token comes before Pod Identity in the credential chains of the SDKs.
     /// Source: EKS User Guide, "Using a supported AWS SDK" of EKS Pod Identities.
-    fn pod(&self, pod: &Pod) -> Result<Route, Vec<Hop>> {
+    fn pod(&self, pod: &Pod) -> Result<Route, BrokenChain> {
         let ways = self.pods.get(pod);
-        let own = format!("{}/{}", pod.namespace, pod.name);
         if let Some(arn) = ways.and_then(|ways| ways.annotation.as_deref()) {
-            return self.annotated(pod, &own, arn);
+            return self.annotated(pod, arn);
         }
         if let Some(association) = ways.and_then(|ways| ways.association.as_ref()) {
-            return self.associated(pod, &own, association);
+            return self.associated(pod, association);
         }
-        Err(vec![Hop::bad(
-            format!("service account {own} has neither a Pod Identity association nor the role annotation"),
-            Fix::GiveRole,
-        )])
+        let why = Break::NoRole { namespace: pod.namespace.clone(), name: pod.name.clone() };
+        Err((Vec::new(), Broken { why, fix: Fix::GiveRole }))
     }
 
-    fn annotated(&self, pod: &Pod, own: &str, arn: &str) -> Result<Route, Vec<Hop>> {
-        let mut hops = vec![Hop::good(format!("service account {own} is annotated with role {arn}"), None)];
-        let fail = |mut hops: Vec<Hop>, hop: Hop| {
-            hops.push(hop);
-            Err(hops)
-        };
+    fn annotated(&self, pod: &Pod, arn: &str) -> Result<Route, BrokenChain> {
+        let Pod { namespace, name, .. } = pod.clone();
+        let mut chain = vec![ChainStep::Annotation { namespace, name, role_arn: arn.to_owned() }];
+        let fail = |chain: Vec<ChainStep>, why: Break, fix: Fix| Err((chain, Broken { why, fix }));
         let Some(role) = self.roles.get(arn) else {
-            let fix = Fix::CreateRole { role_arn: arn.to_owned() };
-            return fail(hops, Hop::bad(format!("role {arn} does not exist"), fix));
+            let why = Break::RoleMissing { role_arn: arn.to_owned(), target: false };
+            return fail(chain, why, Fix::CreateRole { role_arn: arn.to_owned() });
         };
         let subject = format!("system:serviceaccount:{}:{}", pod.namespace, pod.name);
         let host = self.clusters.get(&pod.cluster).and_then(|c| c.host.clone());
         let Some(host) = host.or_else(|| role.trust.as_ref().and_then(|trust| issuer_of(trust, &subject))) else {
-            let what = format!("the OIDC issuer of cluster {} is not known", pod.cluster);
-            return fail(hops, Hop::bad(what, Fix::ReadCluster { cluster: pod.cluster.clone() }));
+            let cluster = pod.cluster.clone();
+            let why = Break::IssuerUnknown { cluster: cluster.clone() };
+            return fail(chain, why, Fix::ReadCluster { cluster });
         };
         let exists = self.clusters.get(&pod.cluster).is_some_and(|c| c.provided);
         if !exists && !self.providers.contains(&(role.account.clone(), host.clone())) {
-            let what = format!("account {} has no OIDC provider for {host}", self.account_name(&role.account));
-            let fix = Fix::CreateProvider { issuer: host, account: role.account.clone() };
-            return fail(hops, Hop::bad(what, fix));
+            let why = Break::ProviderMissing { issuer: host.clone(), account: self.account(&role.account) };
+            return fail(chain, why, Fix::CreateProvider { issuer: host, account: role.account.clone() });
         }
         let Some(trust) = &role.trust else {
-            hops.push(Hop::good(
-                format!("the trust of role {} is not managed here and taken for granted", role.name),
-                None,
-            ));
-            return Ok(self.route("pod", arn, hops).on_trust(role));
+            chain.push(ChainStep::TrustAssumed { role: role.link() });
+            return Ok(self.route("pod", arn, chain).on_trust(role));
         };
         let partition = arn.split(':').nth(1).unwrap_or("aws");
         let provider = format!("arn:{partition}:iam::{}:oidc-provider/{host}", role.account);
-        let mut request = Request::new(&provider, "sts:AssumeRoleWithWebIdentity", arn);
+        let action = "sts:AssumeRoleWithWebIdentity";
+        let mut request = Request::new(&provider, action, arn);
         request.context = RequestContext::open()
             .with(&format!("{host}:sub"), &subject)
             .with(&format!("{host}:aud"), "sts.amazonaws.com");
-        let set = PolicySet { resource: Some(Attached { name: "trust", policy: trust }), ..PolicySet::default() };
+        let label = role.trust_label();
+        let set = PolicySet { resource: Some(Attached { name: &label, policy: trust }), ..PolicySet::default() };
         let decision = evaluate(&request, &set);
+        let trusted = Trusted::ServiceAccount;
         if !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
-            let what =
-                format!("the trust of role {} does not let {subject} assume it: {}", role.name, decision.reason());
-            return fail(hops, Hop::bad(what, Fix::TrustSubject { provider, issuer: host, subject }));
+            let (role, action, denial) = (role.link(), action.to_owned(), Denial::of(&decision));
+            let why = Break::NotTrusted { role, subject: subject.clone(), trusted, action, denial };
+            return fail(chain, why, Fix::TrustSubject { provider, issuer: host, subject });
         }
-        hops.push(Hop::good(format!("role {} trusts it", role.name), statement_of(&decision)));
-        let mut route = self.route("pod", arn, hops);
+        chain.push(ChainStep::Trusts { role: role.link(), trusted, statement: statement_of(&decision) });
+        let mut route = self.route("pod", arn, chain);
         route.conditions = unsettled(&decision);
         Ok(route)
     }
 
-    fn associated(&self, pod: &Pod, own: &str, association: &Association) -> Result<Route, Vec<Hop>> {
-        let mut hops =
-            vec![Hop::good(format!("Pod Identity association of {own} with role {}", association.role), None)];
-        let fail = |mut hops: Vec<Hop>, hop: Hop| {
-            hops.push(hop);
-            Err(hops)
-        };
+    fn associated(&self, pod: &Pod, association: &Association) -> Result<Route, BrokenChain> {
+        let Pod { namespace, name, .. } = pod.clone();
+        let mut chain = vec![ChainStep::Association { namespace, name, role_arn: association.role.clone() }];
+        let fail = |chain: Vec<ChainStep>, why: Break, fix: Fix| Err((chain, Broken { why, fix }));
         let Some(role) = self.roles.get(&association.role) else {
-            let what = format!("role {} does not exist", association.role);
-            return fail(hops, Hop::bad(what, Fix::CreateRole { role_arn: association.role.clone() }));
+            let role_arn = association.role.clone();
+            let why = Break::RoleMissing { role_arn: role_arn.clone(), target: false };
+            return fail(chain, why, Fix::CreateRole { role_arn });
         };
         let cluster = self.clusters.get(&pod.cluster);
         let tags: Vec<(String, String)> = if association.tagged {
@@ -904,60 +918,58 @@ impl World {
         };
         let mut found = BTreeSet::new();
         let Some(trust) = &role.trust else {
-            hops.push(Hop::good(
-                format!("the trust of role {} is not managed here and taken for granted", role.name),
-                None,
-            ));
-            return Ok(self.tagged("pod", &role.arn, hops, &tags).on_trust(role));
+            chain.push(ChainStep::TrustAssumed { role: role.link() });
+            return Ok(self.tagged("pod", &role.arn, chain, &tags).on_trust(role));
         };
-        let set = PolicySet { resource: Some(Attached { name: "trust", policy: trust }), ..PolicySet::default() };
+        let label = role.trust_label();
+        let set = PolicySet { resource: Some(Attached { name: &label, policy: trust }), ..PolicySet::default() };
         for action in ["sts:AssumeRole", "sts:TagSession"] {
             let request = asked("pods.eks.amazonaws.com", action, role);
             let decision = evaluate(&request, &set);
             if !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
-                let what = format!(
-                    "the trust of role {} does not let EKS do {action} for {own}: {}",
-                    role.name,
-                    decision.reason()
-                );
-                return fail(hops, Hop::bad(what, Fix::TrustPodIdentity { role_arn: role.arn.clone() }));
+                let why = Break::NotTrusted {
+                    role: role.link(),
+                    subject: format!("{}/{}", pod.namespace, pod.name),
+                    trusted: Trusted::PodIdentity,
+                    action: action.to_owned(),
+                    denial: Denial::of(&decision),
+                };
+                return fail(chain, why, Fix::TrustPodIdentity { role_arn: role.arn.clone() });
             }
             found.extend(unsettled(&decision));
             if action == "sts:AssumeRole" {
-                hops.push(Hop::good(format!("role {} trusts EKS", role.name), statement_of(&decision)));
+                let (role, statement) = (role.link(), statement_of(&decision));
+                chain.push(ChainStep::Trusts { role, trusted: Trusted::PodIdentity, statement });
             }
         }
-        let mut route = self.tagged("pod", &role.arn, hops.clone(), &tags);
+        let mut route = self.tagged("pod", &role.arn, chain.clone(), &tags);
         route.conditions = found;
         let Some(target) = &association.target else { return Ok(route) };
         let Some(target_role) = self.roles.get(target) else {
-            let fix = Fix::CreateRole { role_arn: target.clone() };
-            return fail(hops, Hop::bad(format!("target role {target} does not exist"), fix));
+            let why = Break::RoleMissing { role_arn: target.clone(), target: true };
+            return fail(chain, why, Fix::CreateRole { role_arn: target.clone() });
         };
         let unknown = unknown_identity();
-        let set = self.policies(
-            &route,
-            target_role.trust.as_ref().map(|policy| Attached { name: "trust", policy }),
-            &unknown,
-        );
+        let label = target_role.trust_label();
+        let trust = target_role.trust.as_ref().map(|policy| Attached { name: &label, policy });
+        let set = self.policies(&route, trust, &unknown);
         let request = asked(&role.arn, "sts:AssumeRole", target_role);
         let decision = evaluate(&request, &set);
         let settled = target_role.trust.is_none();
         if !settled && !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
-            let what =
-                format!("role {} may not assume target role {}: {}", role.name, target_role.name, decision.reason());
             let fix = Fix::AllowTarget { role_arn: role.arn.clone(), target: target.clone() };
-            return fail(hops, Hop::bad(what, fix));
+            let (role, target) = (role.link(), target_role.link());
+            return fail(chain, Break::TargetDenied { role, target, denial: Denial::of(&decision) }, fix);
         }
-        hops.push(Hop::good(format!("EKS assumes target role {} with it", target_role.name), statement_of(&decision)));
-        let mut route = self.tagged("pod", target, hops, &tags);
+        chain.push(ChainStep::AssumesTarget { role: target_role.link(), statement: statement_of(&decision) });
+        let mut route = self.tagged("pod", target, chain, &tags);
         route.conditions = unsettled(&decision);
         Ok(route)
     }
 
     /// A route whose session carries tags.
-    fn tagged(&self, slot: &str, principal: &str, hops: Vec<Hop>, tags: &[(String, String)]) -> Route {
-        let mut route = self.route(slot, principal, hops);
+    fn tagged(&self, slot: &str, principal: &str, chain: Vec<ChainStep>, tags: &[(String, String)]) -> Route {
+        let mut route = self.route(slot, principal, chain);
         route.context = tags.iter().map(|(key, value)| (format!("aws:PrincipalTag/{key}"), value.clone())).collect();
         route
     }
@@ -1019,7 +1031,7 @@ impl World {
         PolicySet {
             identity: match role {
                 Some(role) => held(&role.identity),
-                None => vec![Attached { name: "its own policies, which are not known here", policy: unknown }],
+                None => vec![Attached { name: &CALLER, policy: unknown }],
             },
             boundaries: role.map(|role| held(&role.boundary)).unwrap_or_default(),
             resource,
@@ -1037,12 +1049,17 @@ impl Bucket {
         Policy::new(Version::V2012, (foreign && route.role.is_some()).then_some(statement))
     }
 
-    /// The policy for a reader.
-    pub(super) fn label(&self) -> String {
-        match self.policy {
-            Some(_) => format!("the policy of bucket {}", self.name),
-            None => format!("the policy of bucket {}, which is not managed here and taken for granted", self.name),
-        }
+    /// Its policy.
+    pub(super) fn policy_ref(&self) -> PolicyRef {
+        let of = PolicyOf::Bucket { bucket: self.name.clone(), assumed: self.policy.is_none() };
+        PolicyRef::from(of).at(self.policy_address.clone())
+    }
+}
+
+impl Key {
+    /// Its policy.
+    pub(super) fn policy_ref(&self) -> PolicyRef {
+        PolicyRef::from(PolicyOf::Key { alias: self.alias.clone() }).at(self.policy_address.clone())
     }
 }
 
@@ -1066,19 +1083,23 @@ impl Route {
     }
 }
 
+/// The name of the caller's own policies where nobody has read them.
+static CALLER: LazyLock<String> = LazyLock::new(|| PolicyRef::from(PolicyOf::Caller).label());
+
 /// What a principal may do whose own policies nobody has read: at most everything.
 pub(super) fn unknown_identity() -> Policy {
     Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])])
 }
 
 impl Role {
-    fn new(key: &str, arn: &str, role: &RoleRef, trust: Option<Policy>) -> Self {
+    fn new(address: &Address, arn: &str, role: &RoleRef, trust: Option<Policy>) -> Self {
         let RoleRef { account, name } = role.clone();
         Self {
             arn: arn.to_owned(),
             account,
             name,
-            key: key.to_owned(),
+            key: address.name().to_owned(),
+            address: Some(address.to_string()),
             trust,
             identity: Vec::new(),
             boundary: Vec::new(),
@@ -1086,12 +1107,27 @@ impl Role {
         }
     }
 
+    /// Its trust policy.
+    pub(super) fn trust_ref(&self) -> PolicyRef {
+        PolicyRef::from(PolicyOf::Trust { role: self.name.clone() }).at(self.address.clone())
+    }
+
+    fn trust_label(&self) -> String {
+        self.trust_ref().label()
+    }
+
+    /// As a step of a chain names it.
+    fn link(&self) -> ChainRole {
+        ChainRole { role_arn: self.arn.clone(), role: self.name.clone() }
+    }
+
     /// The same role under a permissions boundary.
     fn bounded(mut self, boundary: Option<&str>, policies: &BTreeMap<&str, Policy>) -> Self {
         let Some(arn) = boundary else { return self };
         match policies.get(arn) {
             Some(policy) => {
-                self.boundary = vec![Held { label: format!("permissions boundary {arn}"), policy: policy.clone() }];
+                let label = PolicyRef::from(PolicyOf::Boundary { arn: Some(arn.to_owned()) }).label();
+                self.boundary = vec![Held { label, policy: policy.clone() }];
             }
             None => {
                 self.unknown.insert(Unread::Boundary { arn: arn.to_owned() });
@@ -1101,10 +1137,11 @@ impl Role {
     }
 
     /// Gives the role a managed policy, which the world may not have.
-    fn attach(&mut self, arn: &str, policy: Option<&Policy>) {
+    fn attach(&mut self, address: &Address, arn: &str, policy: Option<&Policy>) {
         match policy {
             Some(policy) => {
-                let label = format!("managed policy {}", arn.rsplit('/').next().unwrap_or(arn));
+                let of = PolicyOf::Managed { arn: arn.to_owned() };
+                let label = PolicyRef::from(of).at(Some(address.to_string())).label();
                 self.identity.push(Held { label, policy: policy.clone() });
             }
             None => {
@@ -1129,6 +1166,7 @@ fn key(spec: &Spec, facts: &Facts, name: &str, key: &crate::spec::KeySpec) -> Ke
         arn: facts.key_arns.get(name).cloned().unwrap_or_else(made),
         alias: key.alias_name(),
         policy: Policy::new(Version::V2012, []),
+        policy_address: None,
         whole: false,
         account,
         region,
@@ -1144,13 +1182,13 @@ fn is_public(policy: &Policy, bucket: &Bucket) -> bool {
     lint(&policy.to_string(), &subject).iter().any(|finding| finding.check == Check::ResourcePublic)
 }
 
-/// The conditions of a statement in words, without those on some keys.
-fn conditions(statement: &Statement, without: impl Fn(&str) -> bool) -> BTreeSet<String> {
+/// The conditions of a statement, without those on some keys.
+fn conditions(statement: &Statement, without: impl Fn(&str) -> bool) -> BTreeSet<Requirement> {
     statement
         .conditions()
         .iter()
         .filter(|c| !without(&c.key().as_str().to_ascii_lowercase()))
-        .map(|c| crate::iam::Atom::Condition(c.clone()).to_string())
+        .map(|condition| Requirement::condition(condition, false))
         .collect()
 }
 
@@ -1161,26 +1199,18 @@ fn issuer_of(trust: &Policy, subject: &str) -> Option<String> {
     named.find_map(|c| c.key().as_str().strip_suffix(":sub").map(str::to_owned))
 }
 
-fn assumes(role: &Role, statement: &Statement) -> Hop {
-    Hop::good(format!("may assume role {}", role.name), Some(statement_name("trust", statement)))
-}
-
-/// A statement for a reader.
-pub(super) fn statement_name(policy: &str, statement: &Statement) -> String {
-    match statement.sid() {
-        Some(sid) => format!("statement `{sid}` of {policy}"),
-        None => format!("statement {} of {policy}", statement.position()),
-    }
+fn assumes(role: &Role, statement: &Statement) -> ChainStep {
+    ChainStep::Assumes { role: role.link(), statement: Some(StatementRef::new(role.trust_ref(), statement)) }
 }
 
 /// The statement by which a resource lets somebody in, or else one of the caller's.
-pub(super) fn statement_of(decision: &Decision<'_>) -> Option<String> {
+pub(super) fn statement_of(decision: &Decision<'_>) -> Option<StatementRef> {
     let allows = || decision.matched.iter().filter(|a| a.statement.effect() == Effect::Allow);
     let applied = allows().find(|a| a.layer == Layer::Resource).or_else(|| allows().next())?;
-    Some(statement_name(applied.policy, applied.statement))
+    Some(StatementRef::applied(applied))
 }
 
-/// What a decision depends on, in words.
-pub(super) fn unsettled(decision: &Decision<'_>) -> BTreeSet<String> {
-    decision.conditions.iter().map(|c| crate::iam::Atom::Condition((*c).clone()).to_string()).collect()
+/// What a decision depends on.
+pub(super) fn unsettled(decision: &Decision<'_>) -> BTreeSet<Requirement> {
+    decision.conditions.iter().map(|condition| Requirement::condition(condition, false)).collect()
 }

@@ -1,7 +1,5 @@
 //! `can` and `who-can`: who may do what on which data, and through which chain.
 
-use serde_json::json;
-
 use super::args::ApplyFormat as Format;
 use super::ui::Ui;
 use super::{Ended, Exit, Failure};
@@ -9,6 +7,7 @@ use crate::access::{Target, Verdict, Who, World};
 use crate::diagnostic::did_you_mean;
 use crate::render;
 use crate::report;
+use crate::report::wire::{ACCESS_FORMAT, WireCan, WireWhoCan};
 
 /// What is asked, and how the answer is printed.
 #[derive(Clone, Debug, clap::Args)]
@@ -54,15 +53,21 @@ pub(super) fn can(ui: &Ui, world: &World, asked: &Can) -> Ended {
     let who = somebody(world, &asked.who)?;
     let target = Target::parse(&asked.place).map_err(|e| Failure::new(e.to_string()))?;
     let answer = world.can(&who, &asked.action, &target).map_err(|e| Failure::new(e.to_string()))?;
+    let verdict = answer.verdict;
     match asked.world.format {
         Format::Json => {
-            ui.result(&render::json(&json!({ "action": asked.action, "where": asked.place, "answer": answer })));
+            ui.result(&render::json(&WireCan {
+                format_version: ACCESS_FORMAT.to_owned(),
+                action: asked.action.clone(),
+                place: asked.place.clone(),
+                answer,
+            }));
         }
         Format::Text => {
             ui.result(&render::terminal(&report::answer(&answer, &asked.action, &asked.place), ui.palette()));
         }
     }
-    Ok(exit(answer.verdict))
+    Ok(exit(verdict))
 }
 
 /// "Allowed only if" counts as not allowed.
@@ -77,17 +82,22 @@ fn exit(verdict: Verdict) -> Exit {
 pub(super) fn who_can(ui: &Ui, world: &World, asked: &WhoCan) -> Ended {
     let target = Target::parse(&asked.place).map_err(|e| Failure::new(e.to_string()))?;
     let answers = world.who_can(&asked.action, &target).map_err(|e| Failure::new(e.to_string()))?;
+    let verdict = answers.verdict();
     match asked.world.format {
         Format::Json => {
-            ui.result(&render::json(&json!({
-                "action": asked.action, "where": asked.place, "who": answers.who, "others": answers.others,
-            })));
+            ui.result(&render::json(&WireWhoCan {
+                format_version: ACCESS_FORMAT.to_owned(),
+                action: asked.action.clone(),
+                place: asked.place.clone(),
+                who: answers.who,
+                others: answers.others,
+            }));
         }
         Format::Text => {
             ui.result(&render::terminal(&report::answers(&answers, &asked.action, &asked.place), ui.palette()));
         }
     }
-    Ok(exit(answers.verdict()))
+    Ok(exit(verdict))
 }
 
 fn somebody(world: &World, text: &str) -> Result<Who, Failure> {
@@ -104,12 +114,12 @@ mod tests {
     use crate::access::{self, World};
     use crate::plan::Bodies;
     use crate::render::{Palette, markdown, terminal};
-    use crate::report::{Report, access_section, wire};
+    use crate::report::{Report, access_section};
     use crate::spec::{Facts, SourceFile, load};
 
     /// What the first plan of an example says about access.
     #[test]
-    fn the_first_plan_of_the_kserve_example_tells_what_its_pods_gain() {
+    fn the_first_plan_of_the_kserve_example_shows_what_its_pods_gain() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kserve-cross-account");
         let file = |name: &str| SourceFile {
             name: name.into(),
@@ -123,25 +133,24 @@ mod tests {
         let (desired, problems) = crate::desired::build(&spec, &facts, &access::lower(&spec), &kinds);
         assert_eq!(problems, []);
         let after = World::new(&spec, &facts, Bodies::desired(&desired).facets(&kinds));
-        let changes: Vec<_> =
-            access::diff(&World::new(&spec, &facts, []), &after).iter().map(wire::access_change).collect();
+        let changes = access::diff(&World::new(&spec, &facts, []), &after);
         let sections = access_section(&changes, true).into_iter().collect();
         let report = Report { headline: String::new(), sections, footer: Vec::new() };
         assert!(markdown(&report).contains("\n**Access**\n\n- ⚠️ service account kserve/model-loader-sa"));
         assert_eq!(
             terminal(&report, Palette::default()).trim_start(),
             "Access
-  ! service account kserve/model-loader-sa of cluster serving gains [CROSSES
+  ! service account kserve/model-loader-sa in cluster serving gains [CROSSES
     ACCOUNTS]
       via service account kserve/model-loader-sa is annotated with role
       arn:aws:iam::111111111111:role/kserve-model-loader-prod, role
-      kserve-model-loader-prod trusts it (statement 1 of trust)
+      kserve-model-loader-prod trusts it (statement 1 of its trust policy)
       read (s3:GetBucketLocation) on acme-model-weights-prod: statement
       `Bailiwick90fdef02Locate` of the policy of bucket acme-model-weights-prod,
       statement `Locate` of inline policy bailiwick-access
       list (s3:ListBucket) on acme-model-weights-prod (HeadBucket, and lists
-      without prefix): statement `Bailiwick90fdef02Head` of the policy of bucket
-      acme-model-weights-prod, statement `Head` of inline policy
+      without a prefix): statement `Bailiwick90fdef02Head` of the policy of
+      bucket acme-model-weights-prod, statement `Head` of inline policy
       bailiwick-access
       list (s3:ListBucket) on acme-model-weights-prod/Mistral-7B-v0.1,
       acme-model-weights-prod/Mistral-7B-v0.1/*: statement

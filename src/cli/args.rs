@@ -103,6 +103,8 @@ pub enum Schema {
     State,
     /// Of `drift --format json`.
     Drift,
+    /// Of `can --format json` and `who-can --format json`.
+    Access,
     /// Of `validate --format json`.
     Problems,
 }

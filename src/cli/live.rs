@@ -305,9 +305,8 @@ impl Work<'_> {
 
     /// The published form of a plan, of which every report is made.
     fn published(&self, planned: &Planned, refusals: &[Refusal]) -> wire::WirePlan {
-        let changes: Vec<_> = planned.changes.iter().map(wire::access_change).collect();
         let learned = wire::PlanDetails {
-            changes: &changes,
+            changes: &planned.changes,
             findings: &planned.findings,
             refusals,
             interrupted: planned.known.unknown.iter().map(ToString::to_string).collect(),

@@ -150,6 +150,7 @@ pub fn schema_of(schema: Schema) -> serde_json::Value {
         Schema::Plan => schemars::schema_for!(wire::WirePlan).to_value(),
         Schema::State => schemars::schema_for!(State).to_value(),
         Schema::Drift => schemars::schema_for!(wire::WireDrift).to_value(),
+        Schema::Access => schemars::schema_for!(wire::WireAccess).to_value(),
         Schema::Problems => schemars::schema_for!(wire::WireProblems).to_value(),
     }
 }

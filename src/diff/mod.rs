@@ -130,17 +130,43 @@ pub struct DeposedDiff {
     pub released: bool,
 }
 
-/// What moved outside since the last apply.
+/// What drifted since the last apply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drift {
-    /// What moved.
+    /// The resource.
     pub address: Address,
     /// How much it matters.
     pub class: DriftClass,
     /// Where, and from what to what: `before` is what was applied, `after` what is live.
     pub differences: Vec<Difference>,
-    /// What happened, in words.
-    pub note: String,
+    /// What happened.
+    pub what: Drifted,
+}
+
+/// How a resource drifted.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum Drifted {
+    /// It no longer exists.
+    DeletedOutside,
+    /// It exists, and our part of it is gone.
+    PartDeleted,
+    /// Fields of ours differ.
+    ChangedOutside,
+    /// Another one has its name.
+    RecreatedOutside {
+        /// The id of ours.
+        was: String,
+        /// The id of the one that exists now.
+        is: String,
+    },
+    /// A part that is not ours changed.
+    ForeignChange,
+    /// It cannot be read.
+    Unreadable {
+        /// Why.
+        why: String,
+    },
 }
 
 /// How much a drift matters.
@@ -437,40 +463,35 @@ pub fn drift(diff: &Diff, kinds: &Kinds<'_>) -> Vec<Drift> {
 }
 
 fn drifted(resource: &ResourceDiff, kinds: &Kinds<'_>) -> Option<Drift> {
-    let made = |class, differences, note: &str| {
-        Some(Drift { address: resource.address.clone(), class, differences, note: note.to_owned() })
-    };
+    let made = |class, differences, what| Some(Drift { address: resource.address.clone(), class, differences, what });
     let owned = resource.owned.as_ref()?;
     let last = owned.body.as_ref()?;
     let kind = kinds.get(resource.address.kind());
     // What this version does not know may decide about access.
     let class_of = |field: &str| DriftClass::from(kind.map_or(FieldClass::Access, |kind| kind.about().class(field)));
     match &resource.seen {
-        Seen::Unreadable { why, .. } => made(DriftClass::Unreadable, Vec::new(), why),
+        Seen::Unreadable { why, .. } => {
+            made(DriftClass::Unreadable, Vec::new(), Drifted::Unreadable { why: why.clone() })
+        }
         Seen::Absent => {
             let class = kind.map_or(FieldClass::Access, |kind| kind.about().presence);
-            made(class.into(), Vec::new(), "it was removed outside")
+            made(class.into(), Vec::new(), Drifted::DeletedOutside)
         }
         Seen::Present { body, .. } => {
             let live = kind?.claimed(body, Some(last), Some(last));
             if live.is_null() {
-                return made(DriftClass::Access, Vec::new(), "our part of it was removed outside");
+                return made(DriftClass::Access, Vec::new(), Drifted::PartDeleted);
             }
             let differences = Document::differences(last, &live);
-            if let Some((known, found)) = another(owned.unique_id.as_deref(), &resource.seen) {
-                let note = format!("another one has its name: it was `{known}`, and is `{found}` now");
-                return made(DriftClass::Access, differences, &note);
+            if let Some((was, is)) = another(owned.unique_id.as_deref(), &resource.seen) {
+                return made(DriftClass::Access, differences, Drifted::RecreatedOutside { was, is });
             }
             if differences.is_empty() {
                 let same = owned.fingerprint.as_ref().is_none_or(|f| *f == body.digest());
-                return if same {
-                    None
-                } else {
-                    made(DriftClass::Foreign, Vec::new(), "something that is not ours changed in it")
-                };
+                return if same { None } else { made(DriftClass::Foreign, Vec::new(), Drifted::ForeignChange) };
             }
             let class = differences.iter().map(|d| class_of(d.path.field())).max().unwrap_or(DriftClass::Managed);
-            made(class, differences, "it was changed outside")
+            made(class, differences, Drifted::ChangedOutside)
         }
     }
 }

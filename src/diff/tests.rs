@@ -218,5 +218,5 @@ fn another_thing_under_a_name_of_ours_is_a_drift_of_access() {
     let diff = compute(&desired("x", "old"), &seen("x", Some(Document::from(live)), "p"), &state, &kinds());
     let [drift] = drift(&diff, &kinds()).try_into().unwrap();
     assert_eq!(drift.class, DriftClass::Access);
-    assert_eq!(drift.note, "another one has its name: it was `1`, and is `2` now");
+    assert_eq!(drift.what, Drifted::RecreatedOutside { was: "1".into(), is: "2".into() });
 }

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::wire::WireAccessChange;
 use super::{Mark, Report, Row, Section, words};
-use crate::access::{Answer, Answers, Crossing, Direction, Group, Hop, Unread, Verdict};
+use crate::access::{AccessChange, Answer, Answers, ChainStep, Crossing, DataPlace, Direction, Group, Unread, Verdict};
 
 /// The section of gains and losses. With steps and no change of access it says so.
 #[must_use]
-pub fn section(changes: &[WireAccessChange], has_steps: bool) -> Option<Section> {
+pub fn section(changes: &[AccessChange], has_steps: bool) -> Option<Section> {
     if changes.is_empty() {
         let row = note("no access changes".to_owned());
         return has_steps.then(|| Section { title: "Access".into(), rows: vec![row] });
@@ -22,7 +21,7 @@ fn note(title: String) -> Row {
 
 /// One row for everybody who gains and one for everybody who loses; under it the chain that all of it has in common, and
 /// then what, where, and by which statements.
-fn rows(changes: &[WireAccessChange]) -> Vec<Row> {
+fn rows(changes: &[AccessChange]) -> Vec<Row> {
     changes
         .chunk_by(|a, b| (&a.who, &a.change) == (&b.who, &b.change))
         .filter_map(|of_one| {
@@ -36,11 +35,11 @@ fn rows(changes: &[WireAccessChange]) -> Vec<Row> {
             };
             let is_loud = mark == Mark::Add && !boundaries.is_empty();
             let crossed = loud(&boundaries).map(|words| format!(" [{words}]")).unwrap_or_default();
-            let mut row = note(format!("{} {verb}{crossed}", first.who));
+            let mut row = note(format!("{} {verb}{crossed}", words::grantee(&first.who)));
             row.mark = if is_loud { Mark::Warn } else { mark };
             let chain = first.via.get(..common).unwrap_or_default();
             if !chain.is_empty() {
-                row.notes.push(format!("via {}", chain.join(", ")));
+                row.notes.push(format!("via {}", steps(chain)));
             }
             row.notes.extend(merged(of_one, common));
             Some(row)
@@ -48,18 +47,30 @@ fn rows(changes: &[WireAccessChange]) -> Vec<Row> {
         .collect()
 }
 
-/// How many hops two chains begin with alike.
-fn common(one: &[String], other: &[String]) -> usize {
+/// A chain, with the statements behind its steps.
+fn steps(chain: &[ChainStep]) -> String {
+    chain.iter().map(step).collect::<Vec<_>>().join(", ")
+}
+
+fn step(step: &ChainStep) -> String {
+    match words::step(step) {
+        (what, Some(statement)) => format!("{what} ({statement})"),
+        (what, None) => what,
+    }
+}
+
+/// How many steps two chains begin with alike.
+fn common(one: &[ChainStep], other: &[ChainStep]) -> usize {
     one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }
 
 /// The lines of one row. Changes that differ in their place alone share a line.
-fn merged(changes: &[WireAccessChange], common: usize) -> Vec<String> {
-    let mut lines: Vec<(&WireAccessChange, Vec<&str>)> = Vec::new();
+fn merged(changes: &[AccessChange], common: usize) -> Vec<String> {
+    let mut lines: Vec<(&AccessChange, Vec<&DataPlace>)> = Vec::new();
     for change in changes {
         let same = lines.iter_mut().find(|(first, _)| {
-            (&first.what, &first.actions, &first.except, &first.conditions, &first.via)
-                == (&change.what, &change.actions, &change.except, &change.conditions, &change.via)
+            (&first.access, &first.actions, &first.except, &first.conditions, &first.via)
+                == (&change.access, &change.actions, &change.except, &change.conditions, &change.via)
         });
         match same {
             Some((_, places)) => places.push(&change.place),
@@ -70,22 +81,27 @@ fn merged(changes: &[WireAccessChange], common: usize) -> Vec<String> {
 }
 
 /// `read (s3:GetObject) on bucket/prefix*, except ..., if ..., by ...`.
-fn line(change: &WireAccessChange, places: &[&str], common: usize) -> String {
-    let mut text = change.what.to_string();
+fn line(change: &AccessChange, places: &[&DataPlace], common: usize) -> String {
+    let groups: Vec<String> = change.access.iter().map(ToString::to_string).collect();
+    let mut text = groups.join(", ");
     if !change.actions.is_empty() {
         text = format!("{text} ({})", some(&change.actions));
     }
-    text = match change.what {
-        Group::Unknown => places.join(", "),
-        _ => format!("{text} on {}", places.join(", ")),
+    let places: Vec<String> = places.iter().map(|place| words::place(place)).collect();
+    text = if change.access.contains(&Group::Unknown) {
+        places.join(", ")
+    } else {
+        format!("{text} on {}", places.join(", "))
     };
-    for (word, list, join) in [("except", &change.except, ", "), ("if", &change.conditions, " and ")] {
+    let except: Vec<String> = change.except.iter().map(words::exception).collect();
+    let conditions: Vec<String> = change.conditions.iter().map(words::requirement).collect();
+    for (word, list, join) in [("except", except, ", "), ("if", conditions, " and ")] {
         if !list.is_empty() {
             text = format!("{text}, {word} {}", list.join(join));
         }
     }
     let rest = change.via.get(common..).unwrap_or_default();
-    if rest.is_empty() { text } else { format!("{text}: {}", rest.join(", ")) }
+    if rest.is_empty() { text } else { format!("{text}: {}", steps(rest)) }
 }
 
 /// The actions as far as anybody reads them; JSON has all.
@@ -111,22 +127,31 @@ fn loud(crosses: &BTreeSet<Crossing>) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-fn hop_row(hop: &Hop) -> Row {
-    let mut notes: Vec<String> = hop.statement.iter().cloned().collect();
-    notes.extend(hop.fix.iter().map(|fix| format!("to fix: {}", words::fix(fix))));
-    Row { mark: if hop.holds { Mark::Good } else { Mark::Bad }, notes, ..note(hop.what.clone()) }
+/// The chain as far as it holds, and where it breaks.
+fn chain_rows(answer: &Answer) -> Vec<Row> {
+    let holds = answer.chain.iter().map(|step| {
+        let (what, statement) = words::step(step);
+        Row { mark: Mark::Good, notes: statement.into_iter().collect(), ..note(what) }
+    });
+    let broken = answer.broken.iter().map(|broken| {
+        let notes = vec![format!("to fix: {}", words::fix(&broken.fix))];
+        Row { mark: Mark::Bad, notes, ..note(words::broken(&broken.why)) }
+    });
+    holds.chain(broken).collect()
 }
 
 fn conditions_section(answer: &Answer) -> Option<Section> {
-    let rows: Vec<Row> = answer.conditions.iter().map(|c| Row { mark: Mark::Warn, ..note(c.clone()) }).collect();
+    let rows: Vec<Row> =
+        answer.conditions.iter().map(|c| Row { mark: Mark::Warn, ..note(words::requirement(c)) }).collect();
     (!rows.is_empty()).then(|| Section { title: "If".into(), rows })
 }
 
 /// The report of one answer.
 #[must_use]
 pub fn answer(answer: &Answer, action: &str, place: &str) -> Report {
-    let headline = format!("{}: {action} on {place} for {}", words::verdict(answer.verdict), answer.who);
-    let mut rows: Vec<Row> = answer.hops.iter().map(hop_row).collect();
+    let who = words::grantee(&answer.who);
+    let headline = format!("{}: {action} on {place} for {who}", words::verdict(answer.verdict));
+    let mut rows = chain_rows(answer);
     rows.extend(answer.unread.iter().map(|unread| Row { mark: Mark::Warn, ..note(words::unread(unread)) }));
     let mut sections = vec![Section { title: "Chain".into(), rows }];
     sections.extend(conditions_section(answer));
@@ -149,13 +174,13 @@ pub fn answers(answers: &Answers, action: &str, place: &str) -> Report {
         }
     }
     // Whoever is not known for the same reasons shares a row.
-    let mut unknown: BTreeMap<&BTreeSet<Unread>, Vec<&str>> = BTreeMap::new();
+    let mut unknown: BTreeMap<&BTreeSet<Unread>, Vec<String>> = BTreeMap::new();
     for answer in of(Verdict::Unknown) {
-        unknown.entry(&answer.unread).or_default().push(&answer.who);
+        unknown.entry(&answer.unread).or_default().push(words::grantee(&answer.who));
     }
     let others: BTreeSet<Unread> = answers.others.iter().cloned().collect();
     if !others.is_empty() {
-        unknown.entry(&others).or_default().push("anyone else");
+        unknown.entry(&others).or_default().push("anyone else".to_owned());
     }
     if !unknown.is_empty() {
         let count = of(Verdict::Unknown).count();
@@ -164,7 +189,7 @@ pub fn answers(answers: &Answers, action: &str, place: &str) -> Report {
             (n, true) => format!("unknown for {}", principals(n)),
             (n, false) => format!("unknown for {} and anyone else", principals(n)),
         });
-        let row = |(reasons, who): (&BTreeSet<Unread>, Vec<&str>)| {
+        let row = |(reasons, who): (&BTreeSet<Unread>, Vec<String>)| {
             let notes = reasons.iter().map(words::unread).collect();
             Row { mark: Mark::Warn, notes, ..note(who.join(", ")) }
         };
@@ -182,39 +207,45 @@ fn principals(count: usize) -> String {
 
 /// One principal with the chain that gives it access.
 fn chain_row(answer: &Answer, mark: Mark) -> Row {
-    let (mark, foreign) = if answer.foreign { (Mark::Warn, ", not in the spec") } else { (mark, "") };
-    let mut notes: Vec<String> = answer
-        .hops
-        .iter()
-        .map(|hop| match &hop.statement {
-            Some(statement) => format!("{} ({statement})", hop.what),
-            None => hop.what.clone(),
-        })
-        .collect();
-    notes.extend(answer.conditions.iter().map(|condition| format!("if {condition}")));
-    Row { mark, notes, ..note(format!("{}{foreign}", answer.who)) }
+    let mark = if answer.who.is_foreign() { Mark::Warn } else { mark };
+    let mut notes: Vec<String> = answer.chain.iter().map(step).collect();
+    notes.extend(answer.conditions.iter().map(|condition| format!("if {}", words::requirement(condition))));
+    Row { mark, notes, ..note(words::grantee(&answer.who)) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{AccountRef, ChainRole, Grantee, PlaceKind, PolicyOf, PolicyRef, StatementRef};
 
-    fn change(who: &str, what: Group, place: &str, change: Direction, crosses: &[Crossing]) -> WireAccessChange {
+    fn change(name: &str, what: Group, pattern: &str, change: Direction, crosses: &[Crossing]) -> AccessChange {
         let action = if what == Group::Read { "s3:GetObject" } else { "s3:ListBucket" };
-        WireAccessChange {
-            who: who.into(),
-            what,
+        let (bucket, account) = ("b".to_owned(), AccountRef::default());
+        let pattern = pattern.to_owned();
+        let policy = PolicyRef { of: PolicyOf::Inline { name: "access".into() }, address: None };
+        AccessChange {
+            who: Grantee::ServiceAccount {
+                cluster: Some("c".into()),
+                issuer: None,
+                namespace: "n".into(),
+                name: name.into(),
+                foreign: false,
+            },
+            access: [what].into(),
             actions: vec![action.into()],
-            place: place.into(),
+            place: PlaceKind::Objects { bucket, pattern, prefix: None, account }.into(),
             except: Vec::new(),
             conditions: Vec::new(),
             change,
-            via: vec!["role r".into(), format!("statement `{what}` of access")],
+            via: vec![
+                ChainStep::TrustAssumed { role: ChainRole { role_arn: "arn:r".into(), role: "r".into() } },
+                ChainStep::Statement { statement: StatementRef { sid: Some(what.to_string()), position: 1, policy } },
+            ],
             crosses: crosses.to_vec(),
         }
     }
 
-    fn told(changes: &[WireAccessChange]) -> String {
+    fn told(changes: &[AccessChange]) -> String {
         let rows = section(changes, true).map(|section| section.rows).unwrap_or_default();
         let lines = rows.into_iter().map(|row| format!("{:?} {}\n  {}\n", row.mark, row.title, row.notes.join("\n  ")));
         lines.collect()
@@ -223,19 +254,19 @@ mod tests {
     #[test]
     fn gains_and_losses_are_told_by_who() {
         let changes = [
-            change("service account n/a", Group::List, "b/x", Direction::Gain, &[Crossing::Account]),
-            change("service account n/a", Group::List, "b/x/*", Direction::Gain, &[Crossing::Account]),
-            change("service account n/a", Group::Read, "b/x/*", Direction::Gain, &[Crossing::Account]),
-            change("service account n/b", Group::Read, "b/*", Direction::Loss, &[]),
+            change("a", Group::List, "x", Direction::Gain, &[Crossing::Account]),
+            change("a", Group::List, "x/*", Direction::Gain, &[Crossing::Account]),
+            change("a", Group::Read, "x/*", Direction::Gain, &[Crossing::Account]),
+            change("b", Group::Read, "*", Direction::Loss, &[]),
         ];
         assert_eq!(
             told(&changes),
-            "Warn service account n/a gains [CROSSES ACCOUNTS]
-  via role r
-  list (s3:ListBucket) on b/x, b/x/*: statement `list` of access
-  read (s3:GetObject) on b/x/*: statement `read` of access
-Remove service account n/b loses
-  via role r, statement `read` of access
+            "Warn service account n/a in cluster c gains [CROSSES ACCOUNTS]
+  via role r is managed elsewhere and assumed to trust it
+  list (s3:ListBucket) on b/x, b/x/*: statement `list` of inline policy access
+  read (s3:GetObject) on b/x/*: statement `read` of inline policy access
+Remove service account n/b in cluster c loses
+  via role r is managed elsewhere and assumed to trust it, statement `read` of inline policy access
   read (s3:GetObject) on b/*
 "
         );

@@ -354,18 +354,13 @@ fn principals(value: &Value) -> String {
     }
 }
 
-/// The report of what moved, and of what the policies mean that are live.
+/// The report of what drifted, and of what the policies mean that are live.
 #[must_use]
 pub fn drift(project: &str, drift: &[Drift], findings: &[WireFinding], verbose: bool) -> Report {
     let mut sections = Vec::new();
-    let classes = [
-        (DriftClass::Unreadable, "Could not be looked at"),
-        (DriftClass::Access, "Access moved"),
-        (DriftClass::Managed, "Settings moved"),
-        (DriftClass::Cosmetic, "Names and tags moved"),
-        (DriftClass::Foreign, "Moved, but not ours"),
-    ];
-    for (class, title) in classes {
+    let classes =
+        [DriftClass::Unreadable, DriftClass::Access, DriftClass::Managed, DriftClass::Cosmetic, DriftClass::Foreign];
+    for class in classes {
         let rows: Vec<Row> = drift
             .iter()
             .filter(|d| d.class == class)
@@ -377,7 +372,7 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[WireFinding], verbose: 
                 },
                 title: d.address.to_string(),
                 place: String::new(),
-                notes: vec![d.note.clone()],
+                notes: vec![words::drifted(&d.what)],
                 details: d
                     .differences
                     .iter()
@@ -386,15 +381,14 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[WireFinding], verbose: 
             })
             .collect();
         if !rows.is_empty() {
-            sections.push(Section { title: title.into(), rows });
+            sections.push(Section { title: words::drift_class(class).into(), rows });
         }
     }
     sections.extend(findings_section(findings, verbose));
-    let headline = if drift.is_empty() {
-        format!("{project}: nothing moved since the last apply")
-    } else {
-        let n = drift.len();
-        format!("{project}: {n} {} moved since the last apply", if n == 1 { "thing" } else { "things" })
+    let headline = match drift.len() {
+        0 => format!("{project}: no drift since the last apply"),
+        1 => format!("{project}: 1 resource drifted since the last apply"),
+        n => format!("{project}: {n} resources drifted since the last apply"),
     };
     Report { headline, sections, footer: Vec::new() }
 }

@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{AccessChange, Crossing, Direction, Group};
+use crate::access::{AccessChange, Answer, Unread};
 use crate::address::Scope;
 use crate::diagnostic::{Diagnostic, Severity, SourceRef};
-use crate::diff::{Drift, DriftClass};
+use crate::diff::{Drift, DriftClass, Drifted};
 use crate::document::{Digest, Document, FieldPath};
 use crate::plan::{ActionKind, LeftOut, PLAN_FILE_FORMAT, Plan, Reason, Refusal, Step, Summary};
 
 /// The version of the drift JSON.
-pub const DRIFT_FORMAT: &str = "1.0";
+pub const DRIFT_FORMAT: &str = "2.0";
+
+/// The version of the JSON of `can` and `who-can`.
+pub const ACCESS_FORMAT: &str = "1.0";
 
 /// The version of the problems JSON.
 pub const PROBLEMS_FORMAT: &str = "1.0";
@@ -47,7 +50,7 @@ pub struct WirePlan {
     /// The steps, each after those that it waits for.
     pub steps: Vec<WireStep>,
     /// Who gains and who loses which access.
-    pub access_changes: Vec<WireAccessChange>,
+    pub access_changes: Vec<AccessChange>,
     /// What the rules have to say.
     pub findings: Vec<WireFinding>,
     /// Why the plan cannot be applied.
@@ -107,33 +110,6 @@ pub struct WireStep {
     pub after_steps: Vec<String>,
     /// Where the spec asks for it.
     pub source: Option<SourceRef>,
-}
-
-/// A gain or loss of access.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WireAccessChange {
-    /// Who.
-    pub who: String,
-    /// What the actions do.
-    pub what: Group,
-    /// The actions behind.
-    #[serde(default)]
-    pub actions: Vec<String>,
-    /// On which data: `bucket/prefix*`, a key, a role, or an ARN pattern.
-    #[serde(rename = "where")]
-    pub place: String,
-    /// What of it is left out.
-    #[serde(default)]
-    pub except: Vec<String>,
-    /// What must hold besides.
-    #[serde(default)]
-    pub conditions: Vec<String>,
-    /// Whether access is gained or lost.
-    pub change: Direction,
-    /// Through what.
-    pub via: Vec<String>,
-    /// Which boundaries it crosses.
-    pub crosses: Vec<Crossing>,
 }
 
 /// A finding.
@@ -234,7 +210,7 @@ pub struct WireRequests {
     pub throttled: u64,
 }
 
-/// What moved, as `drift --format json` prints it.
+/// What drifted, as `drift --format json` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "Bailiwick drift")]
 pub struct WireDrift {
@@ -242,7 +218,7 @@ pub struct WireDrift {
     pub format_version: String,
     /// The project.
     pub project: String,
-    /// One entry for each field that moved.
+    /// One entry for each field that drifted.
     pub drift: Vec<WireMoved>,
     /// How many entries of each class.
     pub summary: BTreeMap<String, usize>,
@@ -251,10 +227,10 @@ pub struct WireDrift {
     pub findings: Vec<WireFinding>,
 }
 
-/// One field that moved.
+/// One field that drifted, or one resource.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireMoved {
-    /// What moved.
+    /// The resource.
     pub address: String,
     /// How much it matters.
     pub class: DriftClass,
@@ -264,15 +240,57 @@ pub struct WireMoved {
     pub expected: Option<serde_json::Value>,
     /// What is live.
     pub live: Option<serde_json::Value>,
-    /// What happened, in words.
-    pub note: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: Drifted,
+}
+
+/// The answer of `can` or `who-can`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(title = "Bailiwick access")]
+pub enum WireAccess {
+    /// Of `can`.
+    Can(WireCan),
+    /// Of `who-can`.
+    WhoCan(WireWhoCan),
+}
+
+/// What somebody can do, as `can --format json` prints it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireCan {
+    /// The version of this format.
+    pub format_version: String,
+    /// The action that was asked about.
+    pub action: String,
+    /// The place that was asked about.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// Who can do something, as `who-can --format json` prints it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireWhoCan {
+    /// The version of this format.
+    pub format_version: String,
+    /// The action that was asked about.
+    pub action: String,
+    /// The place that was asked about.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// Everybody to whom it is not denied.
+    pub who: Vec<Answer>,
+    /// What has not been read and may let in anybody else.
+    pub others: Option<Unread>,
 }
 
 /// A plan and what was learned while it was made.
 #[derive(Debug, Default)]
 pub struct PlanDetails<'a> {
     /// The changes of access.
-    pub changes: &'a [WireAccessChange],
+    pub changes: &'a [AccessChange],
     /// The findings.
     pub findings: &'a [Diagnostic],
     /// Why the plan cannot be applied.
@@ -332,22 +350,6 @@ fn step(step: &Step) -> WireStep {
         changed: step.changed().to_vec(),
         after_steps: step.waits_for.iter().map(ToString::to_string).collect(),
         source: step.source.clone(),
-    }
-}
-
-/// The published form of a change of access.
-#[must_use]
-pub fn access_change(change: &AccessChange) -> WireAccessChange {
-    WireAccessChange {
-        who: change.who.clone(),
-        what: change.what,
-        actions: change.actions.clone(),
-        place: change.place.clone(),
-        except: change.except.clone(),
-        conditions: change.conditions.clone(),
-        change: change.change,
-        via: change.via.clone(),
-        crosses: change.crosses.clone(),
     }
 }
 
@@ -418,7 +420,7 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[Diagnostic]) -> WireDri
             field,
             expected,
             live,
-            note: entry.note.clone(),
+            what: entry.what.clone(),
         };
         if entry.differences.is_empty() {
             moved.push(one(None, None, None));

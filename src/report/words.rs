@@ -1,6 +1,10 @@
 //! What types say in English. Nothing else depends on these texts.
 
-use crate::access::{Direction, Fix, Grant, Missing, Unread, Verdict};
+use crate::access::{
+    AccountRef, AllowedBy, Break, ChainCaller, ChainStep, DataPlace, Denial, DeniedBy, Direction, Exception, Fix,
+    Grant, Grantee, Missing, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef, Trusted, Unread, Verdict,
+};
+use crate::diff::{DriftClass, Drifted};
 use crate::document::FieldPath;
 use crate::plan::{LeftOut, Reason, Refusal};
 
@@ -103,7 +107,9 @@ pub fn fix(fix: &Fix) -> String {
         Fix::NamePrincipals { bucket } => {
             format!("name the principals in the policy of bucket {bucket} instead of everyone")
         }
-        Fix::Narrow { statement: Some(statement) } => format!("narrow {statement} so that it leaves the request out"),
+        Fix::Narrow { statement: Some(statement) } => {
+            format!("narrow {} so that it leaves the request out", self::statement(statement))
+        }
         Fix::Narrow { statement: None } => "narrow the statement that denies it".to_owned(),
         Fix::Allow { action, resource, missing, grant } => {
             let places: Vec<String> = missing.iter().map(missing_in).collect();
@@ -118,9 +124,9 @@ pub fn fix(fix: &Fix) -> String {
 
 fn missing_in(missing: &Missing) -> String {
     match missing {
-        Missing::Resource { name, principal } => format!("to {principal} in {name}"),
-        Missing::Identity { caller } => format!("in the policies of {caller}"),
-        Missing::Boundary { caller } => format!("in the permissions boundary of {caller}"),
+        Missing::Resource { of, principal } => format!("to {principal} in {}", policy(of)),
+        Missing::Identity { caller } => format!("in the policies of {}", self::caller(caller)),
+        Missing::Boundary { caller } => format!("in the permissions boundary of {}", self::caller(caller)),
     }
 }
 
@@ -136,6 +142,300 @@ fn grant(grant: &Grant) -> String {
     };
     let prefix = serde_json::Value::from(prefix.as_str());
     format!("{{ to: {to}, bucket: {bucket}, prefix: {prefix}, access: {access} }}")
+}
+
+/// An account: its key in the spec and its id.
+fn account(account: &AccountRef) -> String {
+    match account {
+        AccountRef { account: Some(key), account_id: Some(id), .. } => format!("{key} ({id})"),
+        AccountRef { account: Some(key), account_id: None, .. } => key.clone(),
+        AccountRef { account: None, account_id: Some(id), foreign: true } => format!("{id} (not in the spec)"),
+        AccountRef { account: None, account_id: Some(id), foreign: false } => id.clone(),
+        AccountRef { account: None, account_id: None, .. } => "unknown".to_owned(),
+    }
+}
+
+/// Who has access.
+#[must_use]
+pub fn grantee(who: &Grantee) -> String {
+    let foreign = |foreign: bool| if foreign { " (not in the spec)" } else { "" };
+    match who {
+        Grantee::ServiceAccount { cluster, issuer, namespace, name, foreign: is_foreign } => {
+            let of = match (cluster, issuer) {
+                (Some(cluster), _) => format!(" in cluster {cluster}"),
+                (None, Some(issuer)) => format!(" of issuer {issuer}"),
+                (None, None) => String::new(),
+            };
+            format!("service account {namespace}/{name}{of}{}", foreign(*is_foreign))
+        }
+        Grantee::Role { name, account, .. } => format!("role {name} in account {}", self::account(account)),
+        Grantee::Account { account } => format!("account {}", self::account(account)),
+        Grantee::Principal { arn, foreign: is_foreign } => format!("{arn}{}", foreign(*is_foreign)),
+        Grantee::Service { name } => format!("service {name}"),
+        Grantee::CanonicalUser { id } => format!("canonical user {id}"),
+        Grantee::WebIdentity { provider, cluster, subject } => {
+            let issuer = provider.split_once(":oidc-provider/").map_or(provider.as_str(), |(_, host)| host);
+            let of = match cluster {
+                Some(cluster) => format!("cluster {cluster}"),
+                None => format!("issuer {issuer}"),
+            };
+            match subject {
+                Some(subject) => format!("{subject} of {of}"),
+                None => format!("every identity of {of}"),
+            }
+        }
+        Grantee::Anyone => "anyone".to_owned(),
+        Grantee::Attached => "every principal that it is attached to".to_owned(),
+        Grantee::Words { text } => text.clone(),
+    }
+}
+
+/// What access is to.
+#[must_use]
+pub fn place(place: &DataPlace) -> String {
+    match &place.on {
+        PlaceKind::Bucket { bucket, .. } => bucket.clone(),
+        PlaceKind::Listing { bucket, pattern: Some(pattern), .. } | PlaceKind::Objects { bucket, pattern, .. } => {
+            format!("{bucket}/{pattern}")
+        }
+        PlaceKind::Listing { bucket, pattern: None, .. } => {
+            format!("{bucket} (HeadBucket, and lists without a prefix)")
+        }
+        PlaceKind::Key { alias, .. } => format!("key {alias}"),
+        PlaceKind::Role { name, account, .. } => format!("role {name} in account {}", self::account(account)),
+        PlaceKind::Resource { arn } => arn.clone(),
+        PlaceKind::Unread { unread } => unread_access(unread),
+        PlaceKind::Words { text } => text.clone(),
+    }
+}
+
+/// What somebody gains or loses through a policy that has not been read.
+fn unread_access(unread: &Unread) -> String {
+    match unread {
+        Unread::RolePolicies { role } => format!("what the policies of role {role} allow, which is not managed here"),
+        Unread::Boundary { arn } => {
+            format!("only what permissions boundary {arn} allows too, whose contents are not known here")
+        }
+        Unread::ManagedPolicy { arn } | Unread::ResourcePolicy { arn } => {
+            format!("what policy {arn} allows, whose contents are not known here")
+        }
+        Unread::BucketPolicy { bucket } => format!("what the policy of bucket {bucket} allows"),
+        Unread::KeyPolicy { alias } => format!("what the policy of key {alias} allows"),
+        Unread::TrustPolicy { role } => format!("what the trust policy of role {role} allows"),
+        Unread::CallerPolicies { principal } => format!("what the policies of {principal} allow"),
+        Unread::AccountPolicies { account } => format!("what the policies of account {account} allow"),
+    }
+}
+
+fn places(places: &[DataPlace]) -> String {
+    places.iter().map(place).collect::<Vec<_>>().join(", ")
+}
+
+/// What is left out of a change of access.
+#[must_use]
+pub fn exception(exception: &Exception) -> String {
+    let Exception { places, actions, but, conditions } = exception;
+    let what = match (actions.is_empty(), places.is_empty()) {
+        (true, _) => self::places(places),
+        (false, true) => actions.join(", "),
+        (false, false) => format!("{} on {}", actions.join(", "), self::places(places)),
+    };
+    let but = if but.is_empty() { String::new() } else { format!(" (but not {})", self::places(but)) };
+    let conditions: Vec<String> = conditions.iter().map(requirement).collect();
+    let when = if conditions.is_empty() { String::new() } else { format!(" if {}", conditions.join(" and ")) };
+    format!("{what}{but}{when}")
+}
+
+/// What access depends on.
+#[must_use]
+pub fn requirement(requirement: &Requirement) -> String {
+    let (text, negated) = match requirement {
+        Requirement::Condition { operator, key, values, negated } => {
+            let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
+            (format!("{key} {operator} {}", values.join(", ")), *negated)
+        }
+        Requirement::Resource { pattern, negated } => (format!("the resource matches `{pattern}`"), *negated),
+        Requirement::NotPrincipal { policy, negated } => {
+            (format!("NotPrincipal of {} applies", self::policy(policy)), *negated)
+        }
+        Requirement::Words { text } => (text.clone(), false),
+    };
+    if negated { format!("not: {text}") } else { text }
+}
+
+/// A policy.
+fn policy(policy: &PolicyRef) -> String {
+    match &policy.of {
+        PolicyOf::Inline { name } => format!("inline policy {name}"),
+        PolicyOf::Managed { arn } => format!("managed policy {}", arn.rsplit('/').next().unwrap_or(arn)),
+        PolicyOf::Boundary { arn: Some(arn) } => format!("permissions boundary {arn}"),
+        PolicyOf::Boundary { arn: None } => "a permissions boundary".to_owned(),
+        PolicyOf::Bucket { bucket, assumed: false } => format!("the policy of bucket {bucket}"),
+        PolicyOf::Bucket { bucket, assumed: true } => {
+            format!("the policy of bucket {bucket}, which is managed elsewhere and assumed to allow it")
+        }
+        PolicyOf::Key { alias } => format!("the policy of key {alias}"),
+        PolicyOf::Trust { role } => format!("the trust policy of role {role}"),
+        PolicyOf::Resource { arn } => format!("the policy of {arn}"),
+        PolicyOf::Caller => "its own policies, which are not known here".to_owned(),
+        PolicyOf::Given => "the policy".to_owned(),
+    }
+}
+
+/// A statement of a policy.
+fn statement(statement: &StatementRef) -> String {
+    of_policy(statement, &policy(&statement.policy))
+}
+
+fn of_policy(statement: &StatementRef, policy: &str) -> String {
+    match &statement.sid {
+        Some(sid) => format!("statement `{sid}` of {policy}"),
+        None => format!("statement {} of {policy}", statement.position),
+    }
+}
+
+/// The statement that trusts somebody, beside the role that it is about.
+fn trusting(role: &str, statement: Option<&StatementRef>) -> Option<String> {
+    let statement = statement?;
+    Some(match &statement.policy.of {
+        PolicyOf::Trust { role: own } if own == role => of_policy(statement, "its trust policy"),
+        _ => self::statement(statement),
+    })
+}
+
+/// A step of a chain, and the statement behind it.
+#[must_use]
+pub fn step(step: &ChainStep) -> (String, Option<String>) {
+    match step {
+        ChainStep::Annotation { namespace, name, role_arn } => {
+            (format!("service account {namespace}/{name} is annotated with role {role_arn}"), None)
+        }
+        ChainStep::Association { namespace, name, role_arn } => {
+            (format!("EKS Pod Identity associates service account {namespace}/{name} with role {role_arn}"), None)
+        }
+        ChainStep::Trusts { role, trusted, statement } => {
+            let whom = match trusted {
+                Trusted::ServiceAccount => "it",
+                Trusted::PodIdentity => "EKS Pod Identity",
+            };
+            (format!("role {} trusts {whom}", role.role), trusting(&role.role, statement.as_ref()))
+        }
+        ChainStep::TrustAssumed { role } => {
+            (format!("role {} is managed elsewhere and assumed to trust it", role.role), None)
+        }
+        ChainStep::AssumesTarget { role, statement } => (
+            format!("EKS Pod Identity assumes target role {} with it", role.role),
+            trusting(&role.role, statement.as_ref()),
+        ),
+        ChainStep::Assumes { role, statement } => {
+            (format!("it can assume role {}", role.role), trusting(&role.role, statement.as_ref()))
+        }
+        ChainStep::Allows { layer, caller, action, statement } => {
+            let what = match layer {
+                AllowedBy::Identity => format!("the policies of {} allow {action}", self::caller(caller)),
+                AllowedBy::Boundary => {
+                    format!("the permissions boundary of {} allows {action}", self::caller(caller))
+                }
+                AllowedBy::Resource => format!("{} allows it {action}", policy(&statement.policy)),
+            };
+            (what, Some(self::statement(statement)))
+        }
+        ChainStep::Statement { statement } => (self::statement(statement), None),
+        ChainStep::Words { text } => (text.clone(), None),
+    }
+}
+
+fn caller(caller: &ChainCaller) -> String {
+    match &caller.role {
+        Some(role) => format!("role {role}"),
+        None => caller.principal.clone(),
+    }
+}
+
+/// Where a chain breaks.
+#[must_use]
+pub fn broken(why: &Break) -> String {
+    match why {
+        Break::NoRole { namespace, name } => {
+            format!("service account {namespace}/{name} has neither a Pod Identity association nor the role annotation")
+        }
+        Break::RoleMissing { role_arn, target: false } => format!("role {role_arn} does not exist"),
+        Break::RoleMissing { role_arn, target: true } => format!("target role {role_arn} does not exist"),
+        Break::IssuerUnknown { cluster } => format!("the OIDC issuer of cluster {cluster} is unknown"),
+        Break::ProviderMissing { issuer, account } => {
+            format!("account {} has no OIDC provider for {issuer}", self::account(account))
+        }
+        Break::NotTrusted { role, subject, trusted: Trusted::ServiceAccount, denial, .. } => {
+            format!("the trust policy of role {} does not let {subject} assume it: {}", role.role, self::denial(denial))
+        }
+        Break::NotTrusted { role, subject, trusted: Trusted::PodIdentity, action, denial } => format!(
+            "the trust policy of role {} does not allow {action} to EKS Pod Identity for {subject}: {}",
+            role.role,
+            self::denial(denial)
+        ),
+        Break::TargetDenied { role, target, denial } => {
+            format!("role {} cannot assume target role {}: {}", role.role, target.role, self::denial(denial))
+        }
+        Break::PublicBlocked { bucket } => format!("bucket {bucket} blocks public policies, and its policy is public"),
+        Break::Denied { action, resource, denial } => {
+            format!("{action} on {resource} is denied: {}", self::denial(denial))
+        }
+    }
+}
+
+fn denial(denial: &Denial) -> String {
+    match denial {
+        Denial::Explicit { statement: Some(statement) } => format!("{} denies it", self::statement(statement)),
+        Denial::Explicit { statement: None } => "a statement denies it".to_owned(),
+        Denial::NotAllowed { layer } => {
+            let layer = match layer {
+                Some(DeniedBy::Identity) => "the identity-based policies",
+                Some(DeniedBy::Resource) => "the resource policy",
+                Some(DeniedBy::Boundary) => "the permissions boundary",
+                Some(DeniedBy::Session) => "the session policy",
+                Some(DeniedBy::ServiceControl) => "the service control policies",
+                Some(DeniedBy::ResourceControl) => "the resource control policies",
+                Some(DeniedBy::Endpoint) => "the VPC endpoint policy",
+                None => "the policies",
+            };
+            format!("nothing in {layer} allows it")
+        }
+        Denial::OtherAccount => "the resource belongs to another account, and its policy does not allow it".to_owned(),
+        Denial::NotDelegated => {
+            "the policy of the key or role neither names the caller nor lets its account decide".to_owned()
+        }
+        Denial::FederatedUser => {
+            "a federated user without a session policy has only what resource policies grant to the session".to_owned()
+        }
+        Denial::PolicyUnknown => "the policy of the key or role is unknown".to_owned(),
+    }
+}
+
+/// How a resource drifted.
+#[must_use]
+pub fn drifted(what: &Drifted) -> String {
+    match what {
+        Drifted::DeletedOutside => "deleted outside Bailiwick".to_owned(),
+        Drifted::PartDeleted => "our part of it was deleted outside Bailiwick".to_owned(),
+        Drifted::ChangedOutside => "changed outside Bailiwick".to_owned(),
+        Drifted::RecreatedOutside { was, is } => {
+            format!("recreated outside Bailiwick: its id was `{was}` and is now `{is}`")
+        }
+        Drifted::ForeignChange => "a part that is not ours changed".to_owned(),
+        Drifted::Unreadable { why } => why.clone(),
+    }
+}
+
+/// The title of the section of a class of drift.
+#[must_use]
+pub fn drift_class(class: DriftClass) -> &'static str {
+    match class {
+        DriftClass::Unreadable => "Cannot be read",
+        DriftClass::Access => "Access drifted",
+        DriftClass::Managed => "Settings drifted",
+        DriftClass::Cosmetic => "Names and tags drifted",
+        DriftClass::Foreign => "Changed by others",
+    }
 }
 
 /// Why a step is in a plan.

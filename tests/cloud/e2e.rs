@@ -197,7 +197,7 @@ fn a_statement_removed_by_hand_is_drift_of_access_and_apply_heals_it() {
     follows("drift", &drift);
     assert_eq!(drift["summary"], json!({ "access": 1 }));
     assert_eq!(drift["drift"][0]["address"], "aws.s3.bucket_policy.weights");
-    world.bailiwick(&["drift"]).exits(2).shows(&["Access moved", "aws.s3.bucket_policy.weights", "removed outside"]);
+    world.bailiwick(&["drift"]).exits(2).shows(&["Access drifted", "aws.s3.bucket_policy.weights", "deleted outside"]);
 
     let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).json();
     assert_eq!(addresses(&plan), ["aws.s3.bucket_policy.weights"]);
@@ -241,7 +241,7 @@ fn statements_of_others_may_come_and_go() {
     let policy = json!({ "Version": "2012-10-17", "Statement": statements });
     world.aws.put_bucket_policy(MODELS, "acme-weights", &policy);
 
-    world.bailiwick(&["drift"]).exits(0).shows(&["Moved, but not ours"]);
+    world.bailiwick(&["drift"]).exits(0).shows(&["Changed by others"]);
     world.bailiwick(&["drift", "--fail-on", "foreign"]).exits(2);
     world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0);
     world.apply();

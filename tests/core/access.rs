@@ -5,6 +5,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::schema::follows;
+
 /// Every example, as the files that make its spec.
 const EXAMPLES: [&[&str]; 6] = [
     &["kserve-cross-account/base.yaml", "kserve-cross-account/dev.yaml"],
@@ -126,23 +128,35 @@ fn can_tells_by_its_exit_code_and_shows_the_chain() {
         assert_eq!(output.status.code(), Some(code), "{who} {action} {place}: {output:?}");
     }
     let output = run(&kserve(), &["can", "model-loader", "s3:GetObject", inside, "--format", "json"]);
-    let answer = &json(&output)["answer"];
-    let hops: Vec<(bool, &str)> = answer["hops"]
+    let document = json(&output);
+    assert_eq!(document["format_version"], "1.0");
+    follows("access", &document);
+    let steps: Vec<String> = document["answer"]["chain"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|hop| (hop["holds"].as_bool().unwrap(), hop["statement"].as_str().unwrap_or_default()))
+        .map(|step| {
+            let (statement, policy) = (&step["statement"], &step["statement"]["policy"]);
+            let name = statement["sid"].as_str().map_or_else(|| statement["position"].to_string(), str::to_owned);
+            format!("{} {name} {} {}", step["kind"], policy["kind"], policy["address"]).replace('"', "")
+        })
         .collect();
     assert_eq!(
-        hops,
+        steps,
         [
-            (true, ""),
-            (true, "statement 1 of trust"),
-            (true, "statement `Read` of inline policy bailiwick-access"),
-            (true, "statement `Bailiwick90fdef02ReadMistral7BV01433d` of the policy of bucket acme-model-weights-prod"),
-            (true, "statement `Keys` of inline policy bailiwick-access"),
-            (true, "statement `Bailiwick90fdef02Decrypt` of the policy of key alias/model-weights-prod"),
+            "annotation null null null",
+            "trusts 1 trust aws.iam.role.loader",
+            "allows Read inline aws.iam.role_policy.loader/bailiwick-access",
+            "allows Bailiwick90fdef02ReadMistral7BV01433d bucket aws.s3.bucket_policy.weights",
+            "allows Keys inline aws.iam.role_policy.loader/bailiwick-access",
+            "allows Bailiwick90fdef02Decrypt key aws.kms.key_policy.weights",
         ]
+    );
+    assert_eq!(
+        document["answer"]["who"],
+        serde_json::json!({
+            "kind": "service_account", "cluster": "serving", "namespace": "kserve", "name": "model-loader-sa",
+        })
     );
 }
 
@@ -150,9 +164,20 @@ fn can_tells_by_its_exit_code_and_shows_the_chain() {
 fn a_denial_says_what_would_mend_it() {
     let place = "s3://acme-model-weights-prod/other/model.bin";
     let output = run(&kserve(), &["can", "model-loader", "s3:GetObject", place, "--format", "json"]);
-    let hops = json(&output)["answer"]["hops"].as_array().unwrap().clone();
+    let document = json(&output);
+    follows("access", &document);
+    let broken = &document["answer"]["broken"];
     assert_eq!(
-        hops.last().unwrap()["fix"],
+        broken["why"],
+        serde_json::json!({
+            "code": "denied",
+            "action": "s3:GetObject",
+            "resource": "arn:aws:s3:::acme-model-weights-prod/other/model.bin",
+            "denial": { "code": "other_account" },
+        })
+    );
+    assert_eq!(
+        broken["fix"],
         serde_json::json!({
             "kind": "allow",
             "action": "s3:GetObject",
@@ -160,10 +185,18 @@ fn a_denial_says_what_would_mend_it() {
             "missing": [
                 {
                     "policy": "resource",
-                    "name": "the policy of bucket acme-model-weights-prod",
+                    "of": {
+                        "kind": "bucket", "bucket": "acme-model-weights-prod", "address": "aws.s3.bucket_policy.weights",
+                    },
                     "principal": "arn:aws:iam::111111111111:role/kserve-model-loader-prod",
                 },
-                { "policy": "identity", "caller": "role kserve-model-loader-prod" },
+                {
+                    "policy": "identity",
+                    "caller": {
+                        "principal": "arn:aws:iam::111111111111:role/kserve-model-loader-prod",
+                        "role": "kserve-model-loader-prod",
+                    },
+                },
             ],
             "grant": { "to": "model-loader", "bucket": "weights", "prefix": "other/", "action": "s3:GetObject" },
         })
@@ -193,25 +226,23 @@ fn who_can_lists_everybody_with_the_chain() {
     let files = [example("many-teams")];
     let names = |action: &str, place: &str| -> Vec<String> {
         let output = run(&files, &["who-can", action, place, "--format", "json"]);
-        let who = json(&output)["who"].as_array().unwrap().clone();
+        let document = json(&output);
+        follows("access", &document);
+        let who = document["who"].as_array().unwrap().clone();
         let names = who.iter().map(|answer| {
-            assert_eq!(answer["foreign"], false);
-            assert!(answer["hops"].as_array().unwrap().len() >= 3);
-            answer["who"].as_str().unwrap().to_owned()
+            let who = &answer["who"];
+            assert_eq!((&who["kind"], &who["cluster"]), (&"service_account".into(), &"training".into()));
+            assert_eq!(who.get("foreign"), None);
+            assert!(answer["chain"].as_array().unwrap().len() >= 3);
+            format!("{}/{}", who["namespace"].as_str().unwrap(), who["name"].as_str().unwrap())
         });
         assert_eq!(output.status.code(), Some(if who.is_empty() { 2 } else { 0 }));
         names.collect()
     };
-    assert_eq!(
-        names("s3:GetObject", "s3://acme-datasets/chat/a"),
-        ["service account chat-training/trainer of cluster training"]
-    );
+    assert_eq!(names("s3:GetObject", "s3://acme-datasets/chat/a"), ["chat-training/trainer"]);
     assert_eq!(
         names("s3:GetObject", "s3://acme-checkpoints/chat/a"),
-        [
-            "service account chat-training/trainer of cluster training",
-            "service account evaluation/evaluator of cluster training",
-        ]
+        ["chat-training/trainer", "evaluation/evaluator"]
     );
     assert_eq!(names("s3:DeleteObject", "s3://acme-weights/chat/a"), Vec::<String>::new());
 }
@@ -258,7 +289,7 @@ fn who_can_names_whom_it_cannot_judge_and_why() {
             Some(0),
             "s3:GetObject on s3://acme-own/x/1: allowed for 1 principal, unknown for 1 principal
 Unknown
-  ! role ops of account platform (111111111111)
+  ! role ops in account platform (111111111111)
       the contents of policy arn:aws:iam::aws:policy/AmazonS3FullAccess are not
       known here
 "
@@ -276,10 +307,10 @@ Unknown
             Some(1),
             "s3:GetObject on s3://acme-theirs/x/1: unknown for 3 principals and anyone else
 Unknown
-  ! service account n/b of cluster c, account platform (111111111111), anyone
+  ! service account n/b in cluster c, account platform (111111111111), anyone
     else
       the policy of bucket acme-theirs is not known here
-  ! role ops of account platform (111111111111)
+  ! role ops in account platform (111111111111)
       the policy of bucket acme-theirs is not known here
       the contents of policy arn:aws:iam::aws:policy/AmazonS3FullAccess are not
       known here
@@ -367,14 +398,21 @@ fn a_change_of_a_plain_policy_is_told_as_patterns() {
     let narrow = READ.replace("b/*", "b/a/*");
     let (code, shown) = policy(&["diff", "--format", "json"], &[READ, &narrow]);
     let changes: Value = serde_json::from_str(&shown).unwrap();
-    let rows: Vec<[&Value; 3]> = changes["access_changes"]
+    let rows: Vec<[&Value; 4]> = changes["access_changes"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|row| [&row["change"], &row["where"], &row["except"][0]])
+        .map(|row| [&row["who"], &row["change"], &row["where"], &row["except"]])
         .collect();
     assert_eq!(code, Some(2));
-    assert_eq!(rows, [["loss", "arn:aws:s3:::b/*", "arn:aws:s3:::b/a/*"].map(Value::from).each_ref()]);
+    let place = |arn: &str| serde_json::json!({ "kind": "resource", "arn": arn, "service": "s3" });
+    let expected = [
+        serde_json::json!({ "kind": "attached" }),
+        "loss".into(),
+        place("arn:aws:s3:::b/*"),
+        serde_json::json!([{ "places": [place("arn:aws:s3:::b/a/*")] }]),
+    ];
+    assert_eq!(rows, [expected.each_ref()]);
     assert_eq!(policy(&["diff"], &[READ, READ]), (Some(0), "no access changes\n".to_owned()));
     assert_eq!(policy(&["diff"], &[READ]).0, Some(1));
 }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bailiwick::access::AccessChange;
 use bailiwick::address::Address;
 use bailiwick::backend::{Backend, BackendError, LockGuard, LockInfo, Stored, StoredVersion};
 use bailiwick::check::Lints;
@@ -15,7 +16,6 @@ use bailiwick::engine::{Engine, Executed, Intent, Known, Limits, Stopped, Task, 
 use bailiwick::event::{Event, Outcome, Outcomes, Sink};
 use bailiwick::live::Provider;
 use bailiwick::plan::{ActionKind, Guard, Plan, StepId, Which};
-use bailiwick::report::wire;
 use bailiwick::session::{Environment, Session};
 use bailiwick::spec::{SourceFile, Spec, load};
 use bailiwick::state::{Entry, Journal, Lineage, State};
@@ -287,8 +287,8 @@ pub struct Project {
 
 /// The published changes of access of a plan.
 #[must_use]
-pub fn changes(planned: &Planned) -> Vec<wire::WireAccessChange> {
-    planned.changes.iter().map(wire::access_change).collect()
+pub fn changes(planned: &Planned) -> Vec<AccessChange> {
+    planned.changes.clone()
 }
 
 /// A plan that was carried out.

@@ -20,7 +20,7 @@ use crate::iam::{
     Statement, Subject, equivalent, evaluate, lint, measure_text, validate,
 };
 use crate::render;
-use crate::report::{Detail, Mark, Report, Row, Section, access_section, policy_lines, wire};
+use crate::report::{Detail, Mark, Report, Row, Section, access_section, policy_lines};
 
 /// No policy that AWS takes is larger.
 const LARGEST: u64 = 16 << 20;
@@ -431,7 +431,7 @@ fn run_diff(ui: &Ui, files: &[PathBuf], format: Format) -> Ended {
         return Err(Failure::new("give a policy before and after: `bailiwick policy diff BEFORE AFTER`"));
     };
     let (old, new) = (read_policy(before)?, read_policy(after)?);
-    let changes: Vec<_> = access::between_policies(&old, &new).iter().map(wire::access_change).collect();
+    let changes = access::between_policies(&old, &new);
     match format {
         Format::Json => ui.result(&format!("{:#}\n", serde_json::json!({ "access_changes": changes }))),
         Format::Text => {

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 
-use crate::access::{self, AccessChange, Direction, Instance, Target, Verdict, World, diff};
+use crate::access::{self, AccessChange, DataPlace, Direction, Instance, PlaceKind, Target, Verdict, World, diff};
 use crate::address::{AccountId, Address, Region, Scope};
 use crate::document::Document;
 use crate::iam::{Pattern, Policy};
 use crate::provider::kinds;
+use crate::report::words;
 use crate::spec::{Facts, Identity, ROLE_ANNOTATION, SourceFile, Spec, load};
 
 const HEAD: &str = "version: 1
@@ -120,16 +121,20 @@ fn told(changes: &[AccessChange]) -> String {
     for c in changes {
         let mut more = String::new();
         if !c.except.is_empty() {
-            write!(more, " except {}", c.except.join(", ")).unwrap();
+            let except: Vec<String> = c.except.iter().map(words::exception).collect();
+            write!(more, " except {}", except.join(", ")).unwrap();
         }
         if !c.conditions.is_empty() {
-            write!(more, " if {}", c.conditions.join(" and ")).unwrap();
+            let conditions: Vec<String> = c.conditions.iter().map(words::requirement).collect();
+            write!(more, " if {}", conditions.join(" and ")).unwrap();
         }
         if !c.crosses.is_empty() {
             write!(more, " crosses {}", c.crosses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
                 .unwrap();
         }
-        writeln!(text, "{} {} {} [{}] on {}{more}", c.who, c.change, c.what, c.actions.join(" "), c.place).unwrap();
+        let access: Vec<String> = c.access.iter().map(ToString::to_string).collect();
+        let (who, place) = (words::grantee(&c.who), words::place(&c.place));
+        writeln!(text, "{who} {} {} [{}] on {place}{more}", c.change, access.join(" "), c.actions.join(" ")).unwrap();
     }
     text
 }
@@ -159,11 +164,11 @@ fn a_first_grant_is_a_gain_of_what_it_says() {
     let grants = granted("grants:\n  - { to: loader, bucket: weights, prefix: llama/, access: read }\n");
     assert_eq!(
         changed(DATA, &grants),
-        "service account kserve/loader-sa of cluster prod gain read [s3:GetBucketLocation] on acme-weights crosses account
-service account kserve/loader-sa of cluster prod gain list [s3:ListBucket] on acme-weights/llama crosses account
-service account kserve/loader-sa of cluster prod gain read [s3:GetObject] on acme-weights/llama/* crosses account
-service account kserve/loader-sa of cluster prod gain list [s3:ListBucket] on acme-weights/llama/* crosses account
-service account kserve/loader-sa of cluster prod gain read [kms:Decrypt] on key alias/weights crosses account
+        "service account kserve/loader-sa in cluster prod gain read [s3:GetBucketLocation] on acme-weights crosses account
+service account kserve/loader-sa in cluster prod gain list [s3:ListBucket] on acme-weights/llama crosses account
+service account kserve/loader-sa in cluster prod gain list [s3:ListBucket] on acme-weights/llama/* crosses account
+service account kserve/loader-sa in cluster prod gain read [s3:GetObject] on acme-weights/llama/* crosses account
+service account kserve/loader-sa in cluster prod gain read [kms:Decrypt] on key alias/weights crosses account
 "
     );
 }
@@ -183,14 +188,14 @@ fn a_narrower_prefix_loses_all_but_what_stays() {
     let narrow = granted("grants:\n  - { to: trainer, bucket: logs, prefix: a/, access: read }\n");
     assert_eq!(
         changed(&wide, &narrow),
-        "service account train/trainer-sa of cluster train loss read [s3:GetObject] on acme-logs/* except acme-logs/a/*
-service account train/trainer-sa of cluster train loss list [s3:ListBucket] on acme-logs/* except acme-logs/a, acme-logs/a/*
+        "service account train/trainer-sa in cluster train loss list [s3:ListBucket] on acme-logs/* except acme-logs/a, acme-logs/a/*
+service account train/trainer-sa in cluster train loss read [s3:GetObject] on acme-logs/* except acme-logs/a/*
 "
     );
     assert_eq!(
         changed(&narrow, &wide),
-        "service account train/trainer-sa of cluster train gain read [s3:GetObject] on acme-logs/* except acme-logs/a/*
-service account train/trainer-sa of cluster train gain list [s3:ListBucket] on acme-logs/* except acme-logs/a, acme-logs/a/*
+        "service account train/trainer-sa in cluster train gain list [s3:ListBucket] on acme-logs/* except acme-logs/a, acme-logs/a/*
+service account train/trainer-sa in cluster train gain read [s3:GetObject] on acme-logs/* except acme-logs/a/*
 "
     );
 }
@@ -212,13 +217,17 @@ fn a_role_in_the_other_account_is_told_through_the_pods() {
         let (none, some) = (spec(DATA), spec(&chained));
         diff(&made(&none).world(&some), &made(&some).world(&some))
     };
-    let via: Vec<&str> = rows[0].via.iter().map(String::as_str).collect();
+    let step = |step| match words::step(step) {
+        (what, Some(statement)) => format!("{what} ({statement})"),
+        (what, None) => what,
+    };
+    let via: Vec<String> = rows[0].via.iter().map(step).collect();
     assert_eq!(
         via,
         [
-            "Pod Identity association of train/trainer-sa with role arn:aws:iam::111111111111:role/p-trainer",
-            "role p-trainer trusts EKS (statement 1 of trust)",
-            "EKS assumes target role p-trainer-models with it (statement 1 of trust)",
+            "EKS Pod Identity associates service account train/trainer-sa with role arn:aws:iam::111111111111:role/p-trainer",
+            "role p-trainer trusts EKS Pod Identity (statement 1 of its trust policy)",
+            "EKS Pod Identity assumes target role p-trainer-models with it (statement 1 of its trust policy)",
             "statement `Locate` of inline policy access",
         ]
     );
@@ -236,7 +245,7 @@ fn opening_a_trust_is_told_with_all_that_it_opens() {
     assert_eq!(
         changed(&closed, &open),
         "account 999999999999 (not in the spec) gain read [s3:GetObject] on acme-logs/a/* crosses account
-account 999999999999 (not in the spec) gain assume [sts:AssumeRole] on role own of account platform (111111111111) crosses account
+account 999999999999 (not in the spec) gain assume [sts:AssumeRole] on role own in account platform (111111111111) crosses account
 "
     );
 }
@@ -247,7 +256,7 @@ fn what_nobody_has_read_is_told_as_unknown() {
     let two = one.replace("name: own,", "name: own, policies: [ \"arn:aws:iam::aws:policy/AmazonS3FullAccess\" ],");
     assert_eq!(
         changed(&one, &two),
-        "role own of account platform (111111111111) gain unknown [] on what policy arn:aws:iam::aws:policy/AmazonS3FullAccess allows, whose contents are not known here
+        "role own in account platform (111111111111) gain unknown [] on what policy arn:aws:iam::aws:policy/AmazonS3FullAccess allows, whose contents are not known here
 service ec2.amazonaws.com gain unknown [] on what policy arn:aws:iam::aws:policy/AmazonS3FullAccess allows, whose contents are not known here
 "
     );
@@ -276,11 +285,11 @@ fn services_beyond_the_data_are_told_by_their_patterns() {
     let two = one.replace("name: own,", "name: own, inline: { x: { Version: \"2012-10-17\", Statement: [ { Effect: Allow, Action: [ \"dynamodb:getitem\", \"iam:PassRole\", \"s3:GetObject\" ], Resource: \"*\" } ] } },");
     assert_eq!(
         changed(&one, &two),
-        "account platform (111111111111) gain read [dynamodb:GetItem s3:GetObject] on *
+        "role own in account platform (111111111111) gain read [s3:GetObject] on acme-logs/*
+role own in account platform (111111111111) gain read [dynamodb:GetItem s3:GetObject] on *
+role own in account platform (111111111111) gain write [iam:PassRole] on *
+account platform (111111111111) gain read [dynamodb:GetItem s3:GetObject] on *
 account platform (111111111111) gain write [iam:PassRole] on *
-role own of account platform (111111111111) gain read [dynamodb:GetItem s3:GetObject] on *
-role own of account platform (111111111111) gain write [iam:PassRole] on *
-role own of account platform (111111111111) gain read [s3:GetObject] on acme-logs/*
 "
     );
 }
@@ -291,25 +300,29 @@ fn conditions_stay_in_the_answer() {
     let two = one.replace("name: own,", "name: own, inline: { x: { Version: \"2012-10-17\", Statement: [ { Effect: Allow, Action: \"s3:GetObject\", Resource: \"arn:aws:s3:::acme-logs/*\", Condition: { IpAddress: { \"aws:SourceIp\": 203.0.113.0/24 } } }, { Effect: Deny, Action: \"s3:*\", Resource: \"arn:aws:s3:::acme-logs/secret/*\" } ] } },");
     assert_eq!(
         changed(&one, &two).lines().next().unwrap(),
-        "role own of account platform (111111111111) gain read [s3:GetObject] on acme-logs/* except acme-logs/secret/* if aws:SourceIp IpAddress `203.0.113.0/24`"
+        "role own in account platform (111111111111) gain read [s3:GetObject] on acme-logs/* except acme-logs/secret/* if aws:SourceIp IpAddress `203.0.113.0/24`"
     );
 }
 
 /// Whether the rows of one direction cover a request on the bucket.
 fn covered(changes: &[AccessChange], direction: Direction, action: &str, key: Option<&str>) -> bool {
     let is_list = action == "s3:ListBucket";
-    let matches = |place: &str| match (place.strip_prefix("acme-logs/"), key) {
-        (Some(pattern), Some(key)) => Pattern::new(pattern).matches(key),
+    let pattern = |place: &DataPlace| match &place.on {
+        PlaceKind::Objects { pattern, .. } | PlaceKind::Listing { pattern: Some(pattern), .. } => Some(pattern.clone()),
+        _ => None,
+    };
+    let matches = |place: &DataPlace| match (pattern(place), key) {
+        (Some(pattern), Some(key)) => Pattern::new(&pattern).matches(key),
         // A list without prefix is one of everything.
         (Some(pattern), None) => is_list && pattern == "*",
-        (None, None) => place.starts_with("acme-logs"),
+        (None, None) => true,
         (None, Some(_)) => false,
     };
     changes.iter().filter(|c| c.change == direction && c.actions.iter().any(|a| a == action)).any(|c| {
-        assert_eq!(c.conditions, Vec::<String>::new());
+        assert_eq!(c.conditions, []);
         matches(&c.place)
-            && !c.except.iter().any(|place| match (place.strip_prefix("acme-logs/"), key) {
-                (Some(pattern), Some(key)) => Pattern::new(pattern).matches(key),
+            && !c.except.iter().flat_map(|exception| &exception.places).any(|place| match (pattern(place), key) {
+                (Some(pattern), Some(key)) => Pattern::new(&pattern).matches(key),
                 (None, None) => true,
                 _ => false,
             })
@@ -320,8 +333,9 @@ fn covered(changes: &[AccessChange], direction: Direction, action: &str, key: Op
 fn check_rows(spec: &Spec, before: &World, after: &World) {
     let changes = diff(before, after);
     let who = after.find("trainer").unwrap();
+    let is_in = |place: &DataPlace| words::place(place).starts_with("acme-logs");
     let rows: Vec<AccessChange> =
-        changes.into_iter().filter(|c| c.who == after.name(&who) && c.place.starts_with("acme-logs")).collect();
+        changes.into_iter().filter(|c| c.who == after.grantee(&who) && is_in(&c.place)).collect();
     let keys = ["a", "a/", "a/x", "a/b", "a/b/", "a/b/c", "a/bc", "b", "b/", "b/x", "x/a/", "c*d", "c-d"];
     let bucket = |key: &str| Target::Data { bucket: "acme-logs".into(), key: key.into() };
     let mut asked: Vec<(&str, Option<&str>)> = Vec::new();
