@@ -11,7 +11,7 @@ use crate::access::World;
 use crate::address::Address;
 use crate::diagnostic::Diagnostic;
 use crate::engine::Known;
-use crate::plan::{Bodies, PlanFile};
+use crate::plan::{self, Bodies, PlanFile, SavedReport};
 use crate::render;
 use crate::report::{self, wire};
 use crate::spec::Spec;
@@ -91,17 +91,22 @@ pub(super) fn graph(ui: &Ui, args: &Args, format: GraphFormat) -> Ended {
     Ok(Exit::Ok)
 }
 
-/// Reads a saved plan.
-pub(super) fn plan_file(path: &Path) -> Result<PlanFile, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
+fn plan_text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|e| {
         let path = path.display();
         Failure::new(format!(
             "cannot read the plan `{path}`: {e}; nothing was written\n  name a file that `bailiwick plan --out` has saved"
         ))
-    })?;
-    PlanFile::parse(&text).map_err(|e| {
+    })
+}
+
+/// Reads a saved plan, to apply it.
+pub(super) fn plan_file(path: &Path) -> Result<PlanFile, Failure> {
+    PlanFile::parse(&plan_text(path)?).map_err(|e| {
         let path = path.display();
-        Failure::new(format!("`{path}`: {e}; nothing was written\n  make it anew with `bailiwick plan --out {path}`"))
+        Failure::new(format!(
+            "`{path}`: {e}; nothing was written\n  create a new plan with `bailiwick plan --out {path}`"
+        ))
     })
 }
 
@@ -120,11 +125,14 @@ pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format, en
         ui.result(&text);
         return Ok(Exit::Ok);
     };
-    let file = plan_file(path)?;
+    let saved = plan::published(&plan_text(path)?).map_err(|e| {
+        let path = path.display();
+        Failure::new(format!("`{path}`: {e}\n  create a new plan with `bailiwick plan --out {path}`"))
+    })?;
     let text = match format {
-        Format::Json => render::json(&file.report),
+        Format::Json => render::json(&saved.report),
         Format::Text | Format::Markdown => {
-            let plan = published(path, &file)?;
+            let plan = published(path, &saved)?;
             let mut report = report::plan(&plan, ui.verbose());
             report.footer.push(report::how_to_apply(&plan, path));
             if format == Format::Text { render::terminal(&report, ui.palette()) } else { render::markdown(&report) }
@@ -135,8 +143,12 @@ pub(super) fn show(ui: &Ui, args: &Args, plan: Option<&Path>, format: Format, en
 }
 
 /// The published form of a saved plan.
-fn published(path: &Path, file: &PlanFile) -> Result<wire::WirePlan, Failure> {
-    file.report.read().map_err(|e| {
+fn published(path: &Path, saved: &SavedReport) -> Result<wire::WirePlan, Failure> {
+    let plan = match saved.format_version.as_str() {
+        plan::SHOWN_FORMAT => report::wire_1::read(&saved.report),
+        _ => saved.report.read(),
+    };
+    plan.map_err(|e| {
         let path = path.display();
         Failure::new(format!("`{path}`: cannot read the report in it: {e}"))
     })

@@ -8,6 +8,9 @@ use crate::document::{Digest, Document};
 /// The version of the format of plan files and plan JSON.
 pub const PLAN_FILE_FORMAT: &str = "2.0";
 
+/// The version whose files can still be shown, and no longer be applied.
+pub const SHOWN_FORMAT: &str = "1.0";
+
 /// A plan as it is saved: all that executing it needs, and the published JSON for readers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanFile {
@@ -32,7 +35,7 @@ pub enum PlanFileError {
     #[error("this is not a saved plan: {0}")]
     Damaged(String),
     /// An older or a later version of the program wrote it.
-    #[error("the plan has format {0}, and this version reads {PLAN_FILE_FORMAT}")]
+    #[error("the plan has format {0}, and this version of Bailiwick applies {PLAN_FILE_FORMAT}")]
     OtherFormat(String),
     /// The plan does not fit its digest.
     #[error("the plan was edited: its digest is {found}, the file says {said}")]
@@ -63,18 +66,11 @@ impl PlanFile {
     /// # Errors
     /// When it is damaged, of another format, or was edited.
     pub fn parse(text: &str) -> Result<Self, PlanFileError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format_version: Option<String>,
+        let format = format_of(text)?;
+        if format != PLAN_FILE_FORMAT {
+            return Err(PlanFileError::OtherFormat(format));
         }
         let damaged = |e: serde_json::Error| PlanFileError::Damaged(e.to_string());
-        match serde_json::from_str(text).map_err(damaged)? {
-            Format { format_version: Some(known) } if known == PLAN_FILE_FORMAT => {}
-            Format { format_version: Some(other) } => return Err(PlanFileError::OtherFormat(other)),
-            Format { format_version: None } => {
-                return Err(PlanFileError::Damaged("it has no `format_version`".into()));
-            }
-        }
         let file: Self = serde_json::from_str(text).map_err(damaged)?;
         let found = file.plan.digest();
         if found != file.plan_digest {
@@ -86,4 +82,42 @@ impl PlanFile {
         }
         Ok(file)
     }
+}
+
+fn format_of(text: &str) -> Result<String, PlanFileError> {
+    #[derive(Deserialize)]
+    struct Format {
+        format_version: Option<String>,
+    }
+    let Format { format_version } = serde_json::from_str(text).map_err(|e| PlanFileError::Damaged(e.to_string()))?;
+    format_version.ok_or_else(|| PlanFileError::Damaged("it has no `format_version`".into()))
+}
+
+/// The published JSON of a saved plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedReport {
+    /// The version of its format.
+    pub format_version: String,
+    /// The JSON.
+    pub report: Document,
+}
+
+/// The published JSON in the text of a plan file, for readers. Files of format 1.0 have it too.
+///
+/// # Errors
+/// As [`PlanFile::parse`].
+pub fn published(text: &str) -> Result<SavedReport, PlanFileError> {
+    #[derive(Deserialize)]
+    struct Published {
+        report: Document,
+        report_digest: Digest,
+    }
+    let format_version = format_of(text)?;
+    if format_version != SHOWN_FORMAT {
+        return PlanFile::parse(text).map(|file| SavedReport { format_version, report: file.report });
+    }
+    let Published { report, report_digest: said } =
+        serde_json::from_str(text).map_err(|e| PlanFileError::Damaged(e.to_string()))?;
+    let found = report.digest();
+    if found == said { Ok(SavedReport { format_version, report }) } else { Err(PlanFileError::Edited { found, said }) }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 pub mod wire;
+pub mod wire_1;
 pub mod words;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use crate::diagnostic::Severity;
 use crate::diff::{Drift, DriftClass, Reclaimed};
 use crate::document::is_policy;
 use crate::event::{Outcome, Outcomes};
-use crate::plan::{ActionKind, Plan, Summary};
+use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Plan, Summary};
 use crate::state::{Owned, State};
 use wire::{WireFinding, WirePlan, WireStep};
 
@@ -184,6 +185,12 @@ pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
 /// How to apply a saved plan.
 #[must_use]
 pub fn how_to_apply(plan: &WirePlan, path: &Path) -> String {
+    if plan.format_version != PLAN_FILE_FORMAT {
+        let (format, path) = (&plan.format_version, path.display());
+        return format!(
+            "This plan has format {format} and cannot be applied: create a new plan with `bailiwick plan --out {path}`"
+        );
+    }
     let partial = if plan.left_out.is_empty() { "" } else { " --partial" };
     format!("Saved: apply exactly this with `bailiwick apply {}{partial}`", path.display())
 }

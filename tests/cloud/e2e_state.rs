@@ -674,12 +674,12 @@ fn a_plan_that_does_not_belong_here_is_refused_with_what_to_do() {
         world.write("b.plan", text);
         one_error(&world, &["apply", "b.plan"], texts);
     };
-    let anew = "nothing was written make it anew with `bailiwick plan --out b.plan`";
+    let anew = "nothing was written create a new plan with `bailiwick plan --out b.plan`";
     refused("", &["`b.plan`: this is not a saved plan: EOF", anew]);
     refused(&in_folder(), &["this is not a saved plan", anew]);
     refused(&good[..good.len() - 20], &["this is not a saved plan", anew]);
     refused(&good.replace("pods-job", "pods-jobs"), &["the plan was edited", anew]);
-    refused(&good.replace("\"format_version\":\"1.0\"", "\"format_version\":\"2.0\""), &["has format 2.0", anew]);
+    refused(&good.replace("\"format_version\":\"2.0\"", "\"format_version\":\"1.0\""), &["has format 1.0", anew]);
     one_error(
         &world,
         &["apply", "nowhere.plan"],

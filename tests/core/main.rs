@@ -47,3 +47,4 @@ mod providers;
 mod ratchets;
 mod repository;
 mod schemas;
+mod show;
