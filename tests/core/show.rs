@@ -121,3 +121,20 @@ fn a_plan_of_format_1_that_was_edited_is_not_shown() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("`a.plan`: the plan was edited"), "{told}");
 }
+
+#[test]
+fn a_plan_that_format_1_wrote_is_shown_with_its_access() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/1/plan.json");
+    let output = run(&["show", file.to_str().unwrap()], &std::env::temp_dir());
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let first: Vec<&str> = shown.lines().take(4).collect();
+    assert_eq!(
+        first,
+        [
+            "serving: 16 to create, 1 to adopt, 0 unchanged",
+            "",
+            "Access",
+            "  ! service account serving/loader of cluster prod gains [CROSSES ACCOUNTS]",
+        ]
+    );
+}
