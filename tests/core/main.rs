@@ -32,6 +32,8 @@ mod seeds;
 mod source;
 #[path = "../support/specs.rs"]
 mod specs;
+#[path = "../support/words.rs"]
+mod words;
 
 mod access;
 mod backends;

@@ -4,7 +4,8 @@
 use bailiwick::provider;
 
 use crate::census::{Census, Offender};
-use crate::source::{Source, sources};
+use crate::source::{Source, documents, sources};
+use crate::words::{Phrases, REJECTED};
 
 /// A count, what it may be today, and what it is meant to become.
 struct Ratchet {
@@ -27,6 +28,7 @@ const LONG_FUNCTIONS: Ratchet = ratchet("LONG_FUNCTIONS", "functions of more tha
 const MANY_PARAMETERS: Ratchet = ratchet("MANY_PARAMETERS", "functions with more than 6 parameters", 3, 0, line!());
 const LONG_FILES: Ratchet = ratchet("LONG_FILES", "files of more than 800 lines", 3, 0, line!());
 const SHARED_NAMES: Ratchet = ratchet("SHARED_NAMES", "type names with more than one definition", 14, 12, line!());
+const PHRASES: Ratchet = ratchet("PHRASES", "rejected phrases in texts for people", 106, 0, line!());
 
 impl Ratchet {
     /// The line that `--nocapture` prints, or what has to be done.
@@ -55,6 +57,12 @@ fn counts_only_fall() {
     let names: Vec<&str> = kinds.all().map(|kind| kind.about().name).collect();
     assert!(!names.is_empty());
     let census = Census::of(sources("src"));
+    let mut phrases = census.phrases(REJECTED);
+    for (place, text) in documents() {
+        let found = REJECTED.find(&text).into_iter();
+        phrases
+            .extend(found.map(|(line, what)| Offender { place: format!("{place}:{line}"), what: format!("{what:?}") }));
+    }
     let held = [
         KIND_NAMES.hold(&census.kind_names(&names)),
         FIELD_READS.hold(&census.field_reads()),
@@ -62,6 +70,7 @@ fn counts_only_fall() {
         MANY_PARAMETERS.hold(&census.many_parameters()),
         LONG_FILES.hold(&census.long_files()),
         SHARED_NAMES.hold(&census.shared_names()),
+        PHRASES.hold(&phrases),
     ];
     for line in &held {
         println!("{}", line.as_ref().unwrap_or_else(|e| e));
@@ -243,4 +252,21 @@ fn shared_names_are_counted() {
     ];
     let expected = ["a.rs:1: `Key`, also src/b/c.rs:1, src/provider/d.rs:1", "a.rs:2: `Role`, also src/b/c.rs:2"];
     assert_eq!(offenders(&sources, Census::shared_names), expected);
+}
+
+#[test]
+fn rejected_phrases_are_counted() {
+    const PHRASES: Phrases = Phrases { rejected: &["is no", "anew"], allowed: &["there is no"] };
+    let text = r#"
+/// It is no name.
+#[error("`{0}` is no name: make it Anew, there is no other")]
+struct E; // anew
+fn f() { format!("it is \
+    no number"); ["renew", "anewer", "this is. No", "is `no`"]; }
+#[cfg(test)]
+mod tests { const TEXT: &str = "anew"; }
+"#;
+    let expected = [r#"a.rs:3: "is no""#, r#"a.rs:3: "anew""#, r#"a.rs:5: "is no""#];
+    assert_eq!(offenders(&[("src/a.rs", text)], |census| census.phrases(PHRASES)), expected);
+    assert_eq!(PHRASES.find("It *is\n  no* name,\n\n(anew)."), [(1, "is no"), (4, "anew")]);
 }

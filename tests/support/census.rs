@@ -8,6 +8,7 @@ use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 
 use crate::source::{Source, is_documentation, is_ident, is_path_separator, is_punct, line, text_of};
+use crate::words::Phrases;
 
 const LONGEST_FUNCTION: usize = 60;
 const MOST_PARAMETERS: usize = 6;
@@ -177,6 +178,21 @@ impl Census {
                 what: format!("`{name}`, also {}", places[1..].join(", ")),
             })
             .collect()
+    }
+
+    /// Rejected phrases in string literals; one for each.
+    pub fn phrases(&self, phrases: Phrases) -> Vec<Offender> {
+        let mut found = Vec::new();
+        for file in &self.files {
+            file.each(&mut |trees, at| {
+                let Some(text) = text_of(&trees[at]) else { return };
+                let text = text.lines().collect::<Vec<_>>().join(" ");
+                for (_, phrase) in phrases.find(&text) {
+                    found.push(file.offender(line(&trees[at]), format!("{phrase:?}")));
+                }
+            });
+        }
+        found
     }
 
     fn functions(&self, mut judge: impl FnMut(&Function) -> Option<String>) -> Vec<Offender> {

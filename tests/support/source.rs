@@ -76,6 +76,19 @@ fn files(folder: &str) -> Vec<Source> {
     files.iter().map(|file| Source::new(&place(file), fs::read_to_string(file).unwrap())).collect()
 }
 
+/// The README and the pages of `docs/`: the path and the text of each.
+pub fn documents() -> Vec<(String, String)> {
+    let mut places = vec!["README.md".to_owned()];
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") {
+            places.push(format!("docs/{name}"));
+        }
+    }
+    places.sort();
+    places.into_iter().map(|place| (place.clone(), fs::read_to_string(root().join(&place)).unwrap())).collect()
+}
+
 /// Whether the tokens begin with `#[doc ...]` or `#![doc ...]`, which is also what comments of documentation become.
 pub fn is_documentation(trees: &[TokenTree]) -> bool {
     attribute(trees).is_some_and(|(group, _)| is_ident(group.first(), "doc"))
