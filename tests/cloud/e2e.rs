@@ -734,7 +734,7 @@ fn a_cluster_that_does_not_answer_leaves_the_rest_of_the_plan() {
     plan.shows(&["4 to create, 1 to adopt, 0 unchanged, 1 left out", "Left out: this plan is partial"]).says(&[
         "kubernetes.service_account.loader",
         "--partial",
-        "it was not saved",
+        "nothing was written",
     ]);
     world.bailiwick(&["apply", "--yes"]).exits(1).says(&["nothing was written", "--partial"]);
     assert_eq!(world.aws.writes(), 0);
@@ -749,7 +749,7 @@ fn a_cluster_that_does_not_answer_leaves_the_rest_of_the_plan() {
     world.spec(&SERVING.replace("context: prod", &format!("context: {UNREACHABLE}")));
     world
         .bailiwick(&["destroy", "--yes", "--partial"])
-        .shows(&["left out", "it depends on kubernetes.service_account.loader"]);
+        .shows(&["left out", "depends on kubernetes.service_account.loader"]);
     assert_eq!(world.aws.roles(PLATFORM), ["serving-loader"]);
     world.spec(SERVING);
     world.bailiwick(&["destroy", "--yes"]).exits(0);
@@ -854,14 +854,14 @@ fn a_saved_plan_is_applied_exactly() {
     let planned: Vec<&Value> = report["steps"].as_array().unwrap().iter().map(|s| &s["address"]).collect();
     assert_eq!(in_order, planned);
     world.settled();
-    refused(&world, "the state changed since the plan was made");
+    refused(&world, "the state changed since the plan was created");
 }
 
 #[test]
 fn a_saved_plan_is_refused_after_a_change_of_the_spec() {
     let world = saved();
     world.spec(&SERVING.replace("mistral/", "llama/"));
-    refused(&world, "the spec changed since the plan was made");
+    refused(&world, "the spec changed since the plan was created");
     world.spec(&format!("# Only a comment.\n{SERVING}"));
     world.bailiwick(&["apply", "plan.json"]).exits(0);
 }
@@ -920,10 +920,10 @@ fn a_target_brings_what_it_needs_and_nothing_else() {
 #[test]
 fn nobody_to_ask_is_no_consent() {
     let world = world(SERVING);
-    world.bailiwick(&["apply"]).exits(1).says(&["there is nobody to ask", "--yes"]);
+    world.bailiwick(&["apply"]).exits(1).says(&["cannot prompt for confirmation", "--yes"]);
     assert_eq!(world.aws.writes(), 0);
     world.apply();
-    world.bailiwick(&["destroy"]).exits(1).says(&["there is nobody to ask"]);
+    world.bailiwick(&["destroy"]).exits(1).says(&["cannot prompt for confirmation"]);
     world.bailiwick(&["apply"]).exits(0).shows(&["nothing to do"]);
 }
 

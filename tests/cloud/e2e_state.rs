@@ -508,7 +508,7 @@ fn a_state_that_is_of_no_use_stops_everything_and_is_not_overwritten() {
         (good.replace("pods-job", "pods-jobs"), "was edited or damaged"),
         (good[..good.len() / 2].to_owned(), "the state is damaged"),
         (String::new(), "the state is damaged: it is empty"),
-        (good.replace("\"format\": 1", "\"format\": 9"), "use the newer bailiwick that wrote it"),
+        (good.replace("\"format\": 2", "\"format\": 9"), "use the newer bailiwick that wrote it"),
         (good.replace("\"project\": \"pods\"", "\"project\": \"other\""), "belongs to project `other`, not to `pods`"),
     ];
     for (text, expected) in cases {
@@ -553,7 +553,7 @@ fn a_journal_of_another_state_is_not_forgotten() {
     world.write("state/pods.json", &first);
     refused(
         &world,
-        &["the journal continues state 2 of lineage", "but what is stored is state 1", "nothing was written"],
+        &["the journal continues state 2 of lineage", "but state 1", "nothing was written"],
     );
 }
 
@@ -679,7 +679,7 @@ fn a_plan_that_does_not_belong_here_is_refused_with_what_to_do() {
     refused(&in_folder(), &["this is not a saved plan", anew]);
     refused(&good[..good.len() - 20], &["this is not a saved plan", anew]);
     refused(&good.replace("pods-job", "pods-jobs"), &["the plan was edited", anew]);
-    refused(&good.replace("\"format_version\":\"2.0\"", "\"format_version\":\"1.0\""), &["has format 1.0", anew]);
+    refused(&good.replace("\"format_version\":\"2.0\"", "\"format_version\":\"3.0\""), &["has format 3.0", anew]);
     one_error(
         &world,
         &["apply", "nowhere.plan"],
@@ -688,7 +688,7 @@ fn a_plan_that_does_not_belong_here_is_refused_with_what_to_do() {
     one_error(&world, &["apply", "."], &["cannot read the plan `.`: Is a directory"]);
 
     world.spec(&in_folder().replace("project: pods", "project: other"));
-    let texts = ["`a.plan` is a plan for project `pods`, and the spec is for `other`; nothing was written", "with -f"];
+    let texts = ["the plan is for project `pods`, and the spec is for `other`; nothing was written", "with -f"];
     one_error(&world, &["apply", "a.plan"], &texts);
     world.spec(&in_folder());
 
@@ -698,7 +698,7 @@ fn a_plan_that_does_not_belong_here_is_refused_with_what_to_do() {
     world.bailiwick(&["plan", "--out", "a.plan"]).exits(0);
     std::fs::rename(world.folder().join("state"), world.folder().join("first")).unwrap();
     world.bailiwick(&["state", "rebuild", "--yes"]).exits(0);
-    let texts = ["the plan was made from a state of lineage ", "that in state/pods.json has lineage ", "--state"];
+    let texts = ["the plan was created from a state of lineage ", "the state in state/pods.json has lineage ", "--state"];
     one_error(&world, &["apply", "a.plan"], &texts);
     world.bailiwick(&["--state", "first", "apply", "a.plan"]).exits(0);
 }
@@ -720,11 +720,11 @@ fn a_state_or_journal_that_does_not_belong_here_is_refused_with_what_to_do() {
     let state = "state/pods.json";
     let other = good.replace("\"project\": \"pods\"", "\"project\": \"other\"");
     refused(state, &other, &["state/pods.json: the state belongs to project `other`, not to `pods`", "--state", "-f"]);
-    let newer = good.replace("\"format\": 1", "\"format\": 2");
+    let newer = good.replace("\"format\": 2", "\"format\": 3");
     refused(
         state,
         &newer,
-        &["state/pods.json: the state has format 2", "use the newer bailiwick", "nothing was overwritten"],
+        &["state/pods.json: the state has format 3", "use the newer bailiwick", "nothing was overwritten"],
     );
     refused(state, &good[..good.len() / 2], &["state/pods.json: the state is damaged", "`bailiwick state rebuild`"]);
     refused(state, &good.replace("pods-job", "x"), &["was edited or damaged", "take its `digest` line out"]);
@@ -741,7 +741,7 @@ fn a_state_or_journal_that_does_not_belong_here_is_refused_with_what_to_do() {
         bailiwick::state::Entry::new((lineage, 1), "2026-01-01T00:00:00Z".into(), address, happening).line().unwrap()
     };
     let journal = "state/pods.journal";
-    let rebuild = "`bailiwick state rebuild` what its run made";
+    let rebuild = "`bailiwick state rebuild`";
     let (ours, another) = (line(&lineage), line("another"));
     refused(journal, &another, &["the journal continues state 1 of lineage another", "nothing was written", rebuild]);
     let damaged = format!("{}{ours}", ours.replace("create", "delete"));
