@@ -126,8 +126,7 @@ fn measure(resources: usize) {
     clock.stage("access that everything gives", ());
     println!("  = {} access changes", changes.len());
     drop((diff, before, after));
-    let changes: Vec<_> = changes.iter().map(wire::access_change).collect();
-    let published = wire::plan(&plan, wire::Planned { changes: &changes, ..wire::Planned::default() });
+    let published = wire::plan(&plan, wire::PlanDetails { changes: &changes, ..wire::PlanDetails::default() });
     let report = report::plan(&published, false);
     let text = clock.stage("report and render as text", render::terminal(&report, Palette::default()));
     let markdown = clock.stage("render as markdown", render::markdown(&report));

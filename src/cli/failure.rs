@@ -52,11 +52,13 @@ impl Failure {
     }
 
     /// A failure for several reasons.
+    #[must_use]
     pub fn all(messages: Vec<String>) -> Self {
         Self { kind: FailureKind::Failed, messages, hints: Vec::new() }
     }
 
     /// Everything has been shown already; what is left is how many problems there were.
+    #[must_use]
     pub fn shown(problems: usize) -> Self {
         match problems {
             0 => Self::silent(),
@@ -66,6 +68,7 @@ impl Failure {
     }
 
     /// Everything has been shown already.
+    #[must_use]
     pub fn silent() -> Self {
         Self::all(Vec::new())
     }
@@ -78,6 +81,7 @@ impl Failure {
     }
 
     /// Shows it, and returns the exit code.
+    #[must_use]
     pub fn show(self, ui: &Ui) -> Exit {
         let Self { kind, messages, hints } = self;
         let last = messages.len().saturating_sub(1);
@@ -90,6 +94,7 @@ impl Failure {
     }
 
     /// Why a run did not go on. Problems of the spec are shown with their lines.
+    #[must_use]
     pub fn stopped(stopped: Stopped, ui: &Ui, files: &[SourceFile]) -> Self {
         match stopped {
             Stopped::Spec(problems) => {

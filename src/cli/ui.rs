@@ -237,7 +237,7 @@ impl Sink for Ui {
             Event::Observed { count } => self.advance(count, String::new()),
             Event::Started { step, action } => {
                 if self.verbose {
-                    self.tell(&format!("  {action} {} ...", step));
+                    self.tell(&format!("  {action} {step} ..."));
                 }
             }
             Event::Waiting { step, awaited, pause } => {

@@ -203,6 +203,7 @@ impl Diff {
     }
 
     /// What an address named until now, if the spec gives it another name or place.
+    #[must_use]
     pub fn deposed_now(&self, address: &Address) -> Option<&DeposedDiff> {
         self.deposed.iter().find(|deposed| deposed.now && deposed.address == *address)
     }

@@ -426,10 +426,11 @@ impl Run<'_> {
         };
         let action = match (&step.change, &seen) {
             (Change::Create { after, .. }, _) => Action::Create { after: after.clone() },
-            (Change::Update { before, after, changed, .. }, _)
-            | (Change::Adopt { after, differs: Some(Differs { before, changed }), .. }, _) => {
-                Action::Update { before: before.clone(), after: after.clone(), changed: changed.clone() }
-            }
+            (
+                Change::Update { before, after, changed, .. }
+                | Change::Adopt { after, differs: Some(Differs { before, changed }), .. },
+                _,
+            ) => Action::Update { before: before.clone(), after: after.clone(), changed: changed.clone() },
             (Change::Delete { before, .. }, Some(body)) => Action::Delete { before: shown(body, before.as_ref()) },
             (Change::Release { before, .. }, Some(body)) => Action::Release { before: shown(body, before.as_ref()) },
             (Change::Delete { .. } | Change::Release { .. }, None)

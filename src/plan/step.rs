@@ -246,8 +246,7 @@ impl Step {
     pub fn before(&self) -> Option<&Document> {
         match &self.change {
             Change::Create { .. } | Change::Record { .. } => None,
-            Change::Update { before, .. } => Some(before),
-            Change::Adopt { differs: Some(Differs { before, .. }), .. } => Some(before),
+            Change::Update { before, .. } | Change::Adopt { differs: Some(Differs { before, .. }), .. } => Some(before),
             Change::Adopt { after, differs: None, .. } => Some(after),
             Change::Delete { before, .. } | Change::Release { before, .. } => before.as_ref(),
         }

@@ -251,7 +251,7 @@ pub struct WireMoved {
 #[schemars(title = "Bailiwick access")]
 pub enum WireAccess {
     /// Of `can`.
-    Can(WireCan),
+    Can(Box<WireCan>),
     /// Of `who-can`.
     WhoCan(WireWhoCan),
 }

@@ -123,11 +123,10 @@ impl From<StepV1> for WireStep {
     fn from(step: StepV1) -> Self {
         let deletes = format!("{}#delete", step.address);
         let (id, action, replaces) = match (step.action, step.phase) {
-            (ActionV1::Replace, Some(PhaseV1::Delete)) => (deletes, ActionKind::Delete, None),
+            (ActionV1::Replace | ActionV1::Delete, Some(PhaseV1::Delete)) => (deletes, ActionKind::Delete, None),
             (ActionV1::Replace, _) => (step.address.clone(), ActionKind::Create, Some(deletes)),
             (ActionV1::Create, _) => (step.address.clone(), ActionKind::Create, None),
             (ActionV1::Update, _) => (step.address.clone(), ActionKind::Update, None),
-            (ActionV1::Delete, Some(PhaseV1::Delete)) => (deletes, ActionKind::Delete, None),
             (ActionV1::Delete, _) => (step.address.clone(), ActionKind::Delete, None),
             (ActionV1::Adopt, _) => (step.address.clone(), ActionKind::Adopt, None),
             (ActionV1::Forget, _) if step.before.is_some() => (step.address.clone(), ActionKind::Release, None),

@@ -202,17 +202,18 @@ impl From<&str> for BadLine {
     }
 }
 
+/// What every version writes.
+#[derive(Deserialize)]
+struct Versioned {
+    v: u32,
+}
+
 fn read_line(line: &[u8]) -> Result<Entry, BadLine> {
     let text = std::str::from_utf8(line).map_err(|e| e.to_string())?;
     let text = text.strip_suffix('\n').ok_or("it has no end")?;
     let (json, checksum) = text.rsplit_once('\t').ok_or("it has no checksum")?;
     if Digest::of(json.as_bytes()).short(CHECKSUM) != checksum {
         return Err("its checksum is wrong".into());
-    }
-    /// What every version writes.
-    #[derive(Deserialize)]
-    struct Versioned {
-        v: u32,
     }
     let Versioned { v } = serde_json::from_str(json).map_err(|e| e.to_string())?;
     let entry = match v {

@@ -551,10 +551,7 @@ fn a_journal_of_another_state_is_not_forgotten() {
     world.write("state/pods.journal", &entry.line().unwrap());
     world.bailiwick(&["state", "list"]).exits(0);
     world.write("state/pods.json", &first);
-    refused(
-        &world,
-        &["the journal continues state 2 of lineage", "but state 1", "nothing was written"],
-    );
+    refused(&world, &["the journal continues state 2 of lineage", "but state 1", "nothing was written"]);
 }
 
 #[test]
@@ -698,7 +695,8 @@ fn a_plan_that_does_not_belong_here_is_refused_with_what_to_do() {
     world.bailiwick(&["plan", "--out", "a.plan"]).exits(0);
     std::fs::rename(world.folder().join("state"), world.folder().join("first")).unwrap();
     world.bailiwick(&["state", "rebuild", "--yes"]).exits(0);
-    let texts = ["the plan was created from a state of lineage ", "the state in state/pods.json has lineage ", "--state"];
+    let texts =
+        ["the plan was created from a state of lineage ", "the state in state/pods.json has lineage ", "--state"];
     one_error(&world, &["apply", "a.plan"], &texts);
     world.bailiwick(&["--state", "first", "apply", "a.plan"]).exits(0);
 }

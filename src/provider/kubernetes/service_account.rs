@@ -73,8 +73,11 @@ impl Kind for ServiceAccount {
         let ours = before.map(Document::tree).unwrap_or_default();
         for field in ["annotations", "labels"] {
             let keys = ours.get(field).and_then(Value::as_object).into_iter().flat_map(Map::keys);
-            let live = tree.get_mut(field).and_then(Value::as_object_mut);
-            live.into_iter().for_each(|live| keys.clone().for_each(|key| drop(live.remove(key))));
+            if let Some(live) = tree.get_mut(field).and_then(Value::as_object_mut) {
+                for key in keys {
+                    live.remove(key);
+                }
+            }
         }
         tree.into()
     }
