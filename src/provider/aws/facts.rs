@@ -53,7 +53,7 @@ pub(super) async fn read(cloud: &Session, spec: &Spec) -> (Facts, Vec<Diagnostic
 fn key(encryption: &Encryption) -> Option<&String> {
     match encryption {
         Encryption::Kms(kms) => Some(&kms.kms_key),
-        _ => None,
+        Encryption::Simple(_) => None,
     }
 }
 
