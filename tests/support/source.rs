@@ -81,7 +81,7 @@ pub fn documents() -> Vec<(String, String)> {
     let mut places = vec!["README.md".to_owned()];
     for entry in fs::read_dir(root().join("docs")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        if name.ends_with(".md") {
+        if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
             places.push(format!("docs/{name}"));
         }
     }
