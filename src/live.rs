@@ -96,21 +96,21 @@ pub enum Observed<B> {
     },
 }
 
-/// Why something could not be looked at.
+/// Why something could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// The API answered that we may not look.
+    /// The API denied the read.
     #[error("not allowed to read {what}: {why}")]
     Denied {
         /// What was to be read.
         what: String,
-        /// The API's words.
+        /// The API's message.
         why: String,
     },
     /// There is no client.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// Nobody answered.
+    /// The request got no response.
     #[error("cannot read {what}: {why}")]
     Unreachable {
         /// What was to be read.
@@ -123,7 +123,7 @@ pub enum ReadError {
     Failed {
         /// What was to be read.
         what: String,
-        /// The API's words.
+        /// The API's message.
         why: String,
     },
 }
@@ -131,22 +131,22 @@ pub enum ReadError {
 /// Why a step failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// The API answered that we may not write.
+    /// The API denied the write.
     #[error("not allowed to {what}: {why}")]
     Denied {
         /// What was to be done.
         what: String,
-        /// The API's words.
+        /// The API's message.
         why: String,
     },
     /// Something that was just made is not known everywhere yet: worth trying again.
-    #[error("{what} waits for {awaited}: {why}")]
+    #[error("cannot {what} yet: waiting for {awaited}: {why}")]
     NotYet {
         /// What was to be done.
         what: String,
         /// What is awaited.
         awaited: String,
-        /// The API's words.
+        /// The API's message.
         why: String,
     },
     /// The service does not know a principal that the document names. It may have been made a moment ago, or not exist at
@@ -155,7 +155,7 @@ pub enum WriteError {
     UnknownPrincipal {
         /// What was to be done.
         what: String,
-        /// The API's words.
+        /// The API's message.
         why: String,
     },
     /// It would do harm, or cannot succeed: nothing was changed.
@@ -167,15 +167,15 @@ pub enum WriteError {
         why: String,
     },
     /// There was no answer: whether anything was changed is unknown.
-    #[error("cannot tell whether it did {what}: {why}")]
+    #[error("no response to the request to {what}, so its result is unknown: {why}")]
     Unanswered {
         /// What was to be done.
         what: String,
         /// What kept the request from being answered.
         why: String,
     },
-    /// Somebody else holds what we want to change.
-    #[error("{what} conflicts with {holder}: {why}")]
+    /// Another owner or field manager holds what the step changes.
+    #[error("cannot {what}: it conflicts with {holder}: {why}")]
     Conflict {
         /// What was to be done.
         what: String,
@@ -195,7 +195,7 @@ pub enum WriteError {
     Failed {
         /// What was to be done.
         what: String,
-        /// The API's words.
+        /// The API's message.
         why: String,
     },
 }
@@ -206,7 +206,7 @@ impl WriteError {
     pub fn awaiting_others(self, held: &[String]) -> Self {
         match self {
             Self::NotYet { what, why, .. } if !held.is_empty() => {
-                Self::NotYet { what, awaited: format!("others to take away {}", held.join(", ")), why }
+                Self::NotYet { what, awaited: format!("others to remove {}", held.join(", ")), why }
             }
             other => other,
         }

@@ -296,7 +296,7 @@ impl Run<'_> {
             match self.look(step, &target).await {
                 Seen::Absent => {}
                 Seen::Unreadable { why, .. } => {
-                    return (failed(format!("it cannot be looked at again: {why}"), true), None);
+                    return (failed(format!("cannot read it again: {why}"), true), None);
                 }
                 seen @ Seen::Present { .. } => return (failed(moved(step, live, &seen), true), None),
             }
@@ -317,7 +317,7 @@ impl Run<'_> {
             let deposes = step.deposes().cloned().into_iter().collect();
             let begin = Happening::Begin { action: step.action(), creates: step.owned(None).map(Box::new), deposes };
             if let Err(error) = self.journal(step, begin).await {
-                return (failed(format!("it was not tried: {error}"), true), Some(error));
+                return (failed(format!("not attempted: {error}"), true), Some(error));
             }
             let target = Target { unique_id: checked.seen.as_ref().and_then(unique_id), ..target };
             found = match self.written(step, live, &target, &checked).await {
@@ -340,7 +340,7 @@ impl Run<'_> {
             Ok(()) => (Outcome::Done, None),
             // It was done, and the next run must find that out by itself.
             Err(error) => {
-                (Outcome::Unknown { why: format!("it was done, but that could not be recorded: {error}") }, Some(error))
+                (Outcome::Unknown { why: format!("done, but Bailiwick could not record it: {error}") }, Some(error))
             }
         }
     }
@@ -385,11 +385,11 @@ impl Run<'_> {
             .unwrap_or_else(|| Seen::Unreadable { why: "there was no answer".into(), unreachable: false })
     }
 
-    /// Looks again before writing, and refuses if anything moved since the plan was made.
+    /// Reads again before writing, and fails if anything changed since the plan was made.
     async fn checked(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<Option<Checked>, String> {
         let seen = self.look(step, target).await;
         if let Seen::Unreadable { why, .. } = &seen {
-            return Err(format!("it cannot be looked at again: {why}"));
+            return Err(format!("cannot read it again: {why}"));
         }
         // It is gone already, as the step wants.
         if seen == Seen::Absent && step.lets_go() {
@@ -403,7 +403,7 @@ impl Run<'_> {
                 return Ok(None);
             }
             return Err(format!(
-                "`{}` is `{found}` now, and was `{known}`; nothing was written: make the plan anew",
+                "`{}` is now `{found}` instead of `{known}`; nothing was written: create a new plan",
                 step.physical_id
             ));
         }
@@ -523,14 +523,11 @@ impl Run<'_> {
                     if let Err(error) = self.backend.vouch().await {
                         return Err(WriteError::Failed {
                             what,
-                            why: format!("{why}, and it was not tried again: {error}"),
+                            why: format!("{why}, and Bailiwick did not retry: {error}"),
                         });
                     }
                     if let Some(moved) = self.moved_meanwhile(step, live, target, &before).await {
-                        return Err(WriteError::Failed {
-                            what,
-                            why: format!("{why}; while it was waited for, {moved}"),
-                        });
+                        return Err(WriteError::Failed { what, why: format!("{why}; during the wait, {moved}") });
                     }
                     waited += pause;
                     pause = (pause * 2).min(limits.pause * 8);
@@ -540,12 +537,12 @@ impl Run<'_> {
         }
     }
 
-    /// What somebody else did to a step's thing since it was looked at, if anything.
+    /// What another process changed in the step's resource since it was last read, if anything.
     async fn moved_meanwhile(&self, step: &Step, live: &dyn AnyLive, target: &Target, before: &Seen) -> Option<String> {
         let now = self.look(step, target).await;
         match (before, &now) {
             (Seen::Unreadable { why, .. }, _) | (_, Seen::Unreadable { why, .. }) => {
-                Some(format!("it could not be looked at: {why}"))
+                Some(format!("it could not be read: {why}"))
             }
             _ if before.fingerprint() == now.fingerprint() || self.names_what_was_taken_away(step, live, &now) => None,
             _ => Some(moved(step, live, &now)),
@@ -580,19 +577,19 @@ impl Run<'_> {
             if let (Some(known), Some(found)) = (&target.unique_id, seen.unique_id())
                 && *known != found
             {
-                return Err(format!("`{}` is `{found}` now, and what was written to is `{known}`", step.physical_id));
+                return Err(format!("`{}` is now `{found}`, but Bailiwick wrote to `{known}`", step.physical_id));
             }
             problem = match (&seen, step.after()) {
                 (Seen::Unreadable { why, .. }, _) => {
-                    return Err(format!("it was written, but cannot be read back: {why}"));
+                    return Err(format!("written, but cannot be read back: {why}"));
                 }
                 (Seen::Absent, _) if step.deletes() => return Ok(ReadBack::default()),
                 (_, _) if matches!(step.change, Change::Release { .. }) => return Ok(ReadBack::default()),
                 (Seen::Present { body, .. }, _) if step.deletes() && nothing_of_ours(step, live, body) => {
                     return Ok(ReadBack::default());
                 }
-                (Seen::Present { .. }, _) if step.deletes() => "it was deleted, but is still there".to_owned(),
-                (Seen::Absent, _) => "it was written, but is not there".to_owned(),
+                (Seen::Present { .. }, _) if step.deletes() => "deleted, but it still exists".to_owned(),
+                (Seen::Absent, _) => "written, but it does not exist".to_owned(),
                 (Seen::Present { body, .. }, Some(after)) => {
                     let shown = live.claimed(body, Some(after), step.before());
                     if live.settled(after, &shown) {
@@ -609,7 +606,7 @@ impl Run<'_> {
                     }
                     let differences = Document::differences(&shown, after);
                     let paths: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
-                    format!("it was written, but reads back differently: {}", paths.join(", "))
+                    format!("written, but reads back differently: {}", paths.join(", "))
                 }
                 (Seen::Present { .. }, None) => {
                     return Ok(ReadBack { fingerprint: seen.fingerprint(), ..ReadBack::default() });
@@ -677,16 +674,16 @@ fn orphaned(before: &Value, shown: &Value) -> Option<BTreeSet<Principal>> {
     same.then(|| known.difference(&found).cloned().collect())
 }
 
-/// Says what moved since the plan was made.
+/// Describes what changed since the plan was made.
 pub(super) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
-    let advice = "nothing was written: make the plan anew";
+    let advice = "nothing was written: create a new plan";
     let observed = step.observed();
     match (seen, observed) {
         (Seen::Present { owner: Some(owner), .. }, None) => {
-            format!("it exists now, and belongs to `{owner}`; {advice}")
+            format!("it now exists and belongs to `{owner}`; {advice}")
         }
-        (Seen::Present { .. }, None) => format!("it exists now, and did not when the plan was made; {advice}"),
-        (Seen::Absent, _) => format!("it is gone since the plan was made; {advice}"),
+        (Seen::Present { .. }, None) => format!("it now exists, but did not when the plan was made; {advice}"),
+        (Seen::Absent, _) => format!("it was deleted after the plan was made; {advice}"),
         (Seen::Present { body, .. }, Some(_)) => {
             // What was seen in all tells also what moved in the part that is not ours.
             let is_whole = |before: &&Document| observed.is_some_and(|observed| observed.digest == before.digest());
@@ -700,8 +697,9 @@ pub(super) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
                 }
             };
             let told: Vec<String> = Document::differences(&known, &now).iter().map(told).collect();
-            let what = if told.is_empty() { "a part of it that is not ours".to_owned() } else { told.join("; ") };
-            format!("it changed since the plan was made ({what}); {advice}")
+            let what =
+                if told.is_empty() { "a part that Bailiwick does not manage".to_owned() } else { told.join("; ") };
+            format!("it changed after the plan was made ({what}); {advice}")
         }
         (Seen::Unreadable { why, .. }, _) => why.clone(),
     }

@@ -35,10 +35,10 @@ pub enum PlanFileError {
     #[error("this is not a saved plan: {0}")]
     Damaged(String),
     /// An older or a later version of the program wrote it.
-    #[error("the plan has format {0}, and this version of Bailiwick applies {PLAN_FILE_FORMAT}")]
+    #[error("the plan has format {0}, but this version of Bailiwick applies format {PLAN_FILE_FORMAT}")]
     OtherFormat(String),
     /// The plan does not fit its digest.
-    #[error("the plan was edited: its digest is {found}, the file says {said}")]
+    #[error("the plan was edited: its digest is {found}, but the file records {said}")]
     Edited {
         /// The digest of the plan in the file.
         found: Digest,

@@ -95,10 +95,10 @@ impl Serialize for Unplaced<'_> {
     }
 }
 
-/// Why no plan could be made. All reasons of a run are told together.
+/// Why no plan could be made. A run reports all of them together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// Something could not be looked at.
+    /// A resource could not be read.
     #[error("{address}: {why}")]
     Unreadable {
         /// What.
@@ -114,9 +114,9 @@ pub enum PlanError {
         /// Whose.
         owner: String,
     },
-    /// Somebody pointed its alias at another thing.
+    /// Its alias now points to another object.
     #[error(
-        "{address}: `{physical_id}` points to `{found}` now, and what is ours is `{known}`: nothing is written to `{found}`. Point `{physical_id}` back to `{known}`; or, if `{found}` shall be managed from now on, let go of `{known}` with `bailiwick state rm {address}`, so that the next plan adopts `{found}`"
+        "{address}: `{physical_id}` now points to `{found}` instead of `{known}`, and Bailiwick writes nothing to `{found}`: point `{physical_id}` back to `{known}`, or release `{known}` with `bailiwick state rm {address}`, so that the next plan adopts `{found}`"
     )]
     Another {
         /// What.
@@ -128,7 +128,7 @@ pub enum PlanError {
         /// The id of the other.
         found: String,
     },
-    /// A thing that is never replaced would have to be.
+    /// The change needs a replacement, which this kind does not allow.
     #[error(
         "{address} cannot be replaced: {fields} of `{physical_id}` cannot be changed, and what it holds would be lost"
     )]
@@ -140,9 +140,9 @@ pub enum PlanError {
         /// What differs.
         fields: String,
     },
-    /// What somebody else made would have to go to make room.
+    /// An object that the project did not create is in the way.
     #[error(
-        "{address} cannot be adopted: `{physical_id}` exists, is not ours, and differs from the spec in what cannot be changed ({fields}): make the spec agree with it, or choose another name"
+        "{address} cannot be adopted: `{physical_id}` exists, is not managed by this project, and differs from the spec in fields that cannot be changed ({fields}): change the spec to match it, or choose another name"
     )]
     NotOurs {
         /// What.
@@ -153,7 +153,7 @@ pub enum PlanError {
         fields: String,
     },
     /// Steps wait for each other.
-    #[error("these wait for each other in a circle: {0}")]
+    #[error("dependency cycle: {0}")]
     Cycle(String),
 }
 

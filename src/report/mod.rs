@@ -520,16 +520,16 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
             Some(Outcome::Done) => done += 1,
             Some(Outcome::Failed { why, certain }) => {
                 failed += 1;
-                let doubt = if *certain { "" } else { " (it is looked at again in the next run)" };
+                let doubt = if *certain { "" } else { " (the next run checks it again)" };
                 rows.push(row(Mark::Bad, format!("failed: {why}{doubt}")));
             }
             Some(Outcome::Unknown { why }) => {
                 unknown += 1;
-                rows.push(row(Mark::Warn, format!("unknown: {why} (it is looked at again in the next run)")));
+                rows.push(row(Mark::Warn, format!("unknown: {why} (the next run checks it again)")));
             }
             Some(Outcome::Skipped { because }) => {
                 skipped += 1;
-                rows.push(row(Mark::Warn, format!("skipped: it waits for {because}")));
+                rows.push(row(Mark::Warn, format!("skipped: depends on {because}, which was not applied")));
             }
             Some(Outcome::NotStarted { why }) => {
                 left += 1;
@@ -549,7 +549,7 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
     }
     let mut footer = Vec::new();
     if failed + unknown + skipped + left > 0 {
-        footer.push(format!("The next `bailiwick {command}` does what is left."));
+        footer.push(format!("Run `bailiwick {command}` again to complete the remaining steps."));
     }
     let sections = if rows.is_empty() { Vec::new() } else { vec![Section { title: "Not done".into(), rows }] };
     Report { headline, sections, footer }

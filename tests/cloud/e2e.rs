@@ -180,7 +180,10 @@ fn a_namespace_is_made_if_asked_and_goes_only_when_empty() {
     assert!(world.kube.has_namespace(&world.namespace));
     world.kube.annotate(&world.namespace, "somebody-elses", "kubectl", &json!({}));
     let kept = world.bailiwick(&["destroy", "--yes"]).exits(1);
-    kept.shows(&["it still holds service account `somebody-elses`", "The next `bailiwick destroy` does what is left."]);
+    kept.shows(&[
+        "it still holds service account `somebody-elses`",
+        "Run `bailiwick destroy` again to complete the remaining steps.",
+    ]);
     assert!(world.kube.has_namespace(&world.namespace));
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new(), "the rest goes on");
 }
@@ -436,7 +439,7 @@ fn a_key_that_our_alias_was_moved_to_is_never_touched() {
     let point_to = |key: &Value| kms("UpdateAlias", &json!({ "AliasName": "alias/weights", "TargetKeyId": key })).ok();
     point_to(&theirs);
     let (ours_id, theirs_id) = (ours.as_str().unwrap(), theirs.as_str().unwrap());
-    let told = format!("`alias/weights` points to `{theirs_id}` now, and what is ours is `{ours_id}`");
+    let told = format!("`alias/weights` now points to `{theirs_id}` instead of `{ours_id}`");
     world.bailiwick(&["plan"]).exits(1).says(&[&told, "bailiwick state rm aws.kms.key.weights"]);
     world.bailiwick(&["destroy", "--yes", "--allow-delete", "aws.kms.key.weights"]).exits(1).says(&[&told]);
     let key = kms("DescribeKey", &json!({ "KeyId": theirs })).json()["KeyMetadata"].clone();
@@ -790,7 +793,11 @@ fn a_failed_step_stops_what_waits_for_it_and_nothing_else() {
     let gate = refusing(&world, "Action=CreateRole&");
     world.through(&gate);
     let ran = world.bailiwick(&["apply", "--yes"]).exits(1);
-    let ran = ran.shows(&["2 done, 1 failed, 3 skipped", "not today", "skipped: it waits for aws.iam.role.loader"]);
+    let ran = ran.shows(&[
+        "2 done, 1 failed, 3 skipped",
+        "not today",
+        "skipped: depends on aws.iam.role.loader, which was not applied",
+    ]);
     ran.says(&["create aws.iam.oidc_provider.serving: done".replace("serving", "prod").as_str()]);
     assert_eq!(bucket_statements(&world), [foreign()], "the role that it would name does not exist");
     world.without_gate();
@@ -1096,7 +1103,7 @@ fn a_principal_that_is_gone_is_named_at_once() {
     let ran = ran.shows(&[
         "1 failed",
         &format!("`{shown}`: it is the id of a role or user that was deleted, and no service takes it back"),
-        "The next `bailiwick apply` does what is left.",
+        "Run `bailiwick apply` again to complete the remaining steps.",
     ]);
     assert!(!ran.stderr.contains("waits"), "{}", ran.stderr);
     let writes = world.aws.count("s3", &["PutBucketPolicy"]);

@@ -134,9 +134,9 @@ fn a_broken_lock_stops_the_run_that_held_it() {
         " done, ",
         "1 unknown, ",
         "create aws.iam.role.job",
-        "unknown: it was done, but that could not be recorded: the lock",
-        "skipped: it waits for aws.iam.role.job",
-        "The next `bailiwick apply` does what is left.",
+        "unknown: done, but Bailiwick could not record it: the lock",
+        "skipped: depends on aws.iam.role.job, which was not applied",
+        "Run `bailiwick apply` again to complete the remaining steps.",
     ]);
 
     world.without_gate();
@@ -165,9 +165,9 @@ fn a_call_that_is_repeated_until_something_is_known_is_not_repeated_without_the_
     let stopped = run.end().exits(1).says(&["is no longer ours"]);
     stopped.shows(&[
         "create aws.iam.role_policy.job/bailiwick-access",
-        "and it was not tried again: the lock",
+        "and Bailiwick did not retry: the lock",
         "it was broken with `state unlock`",
-        "The next `bailiwick apply` does what is left.",
+        "Run `bailiwick apply` again to complete the remaining steps.",
     ]);
     assert_eq!(world.aws.inline_policies(PLATFORM, "pods-job").len(), 0, "nothing is written without the lock");
     world.without_gate();
@@ -250,7 +250,7 @@ fn a_run_that_ci_cancels_while_aws_hangs_ends_before_it_is_killed_and_saves() {
     let ran = run.cancel().exits(130);
     ran.shows(&[
         "unknown: the run was interrupted before an answer came",
-        "The next `bailiwick apply` does what is left.",
+        "Run `bailiwick apply` again to complete the remaining steps.",
     ]);
     recovers(world, gate, false);
 }

@@ -461,7 +461,7 @@ grants:
             Some(Outcome::Failed { why, certain: true }) => why.clone(),
             other => panic!("{other:?}"),
         };
-        assert!(why.starts_with("it cannot be looked at again: not allowed to read"), "{why}");
+        assert!(why.starts_with("cannot read it again: not allowed to read"), "{why}");
         assert!(project.cloud.world().has("kubernetes.service_account", "kserve/loader"));
         assert!(project.cloud.world().counts().writes > writes, "the rest goes on");
     }
@@ -604,8 +604,8 @@ grants:
         assert_eq!(errors.len(), 1);
         assert!(
             errors[0].starts_with(
-                "aws.iam.role.loader cannot be adopted: `kserve-loader` exists, is not ours, and differs from the spec in \
-                 what cannot be changed (path"
+                "aws.iam.role.loader cannot be adopted: `kserve-loader` exists, is not managed by this project, and \
+                 differs from the spec in fields that cannot be changed (path"
             ),
             "{errors:?}"
         );
@@ -800,7 +800,7 @@ grants:
         assert_eq!(
             project.moved(&spec, &file.plan).await,
             [
-                "aws.iam.role.loader: it exists now, and did not when the plan was made; nothing was written: make the plan anew"
+                "aws.iam.role.loader: it now exists, but did not when the plan was made; nothing was written: create a new plan"
             ]
         );
         project.cloud.world().remove(&role);
@@ -835,7 +835,7 @@ grants:
         assert_eq!(
             why,
             &format!(
-                "it changed since the plan was made (foreign + {}); nothing was written: make the plan anew",
+                "it changed after the plan was made (foreign + {}); nothing was written: create a new plan",
                 foreign_statement()
             )
         );
@@ -1017,7 +1017,7 @@ grants:
             take_alias(&mut project.cloud.world(), &key, alike);
             let before = project.cloud.world().dump();
             let told = |address: &str| {
-                let start = format!("{address}: `alias/model-weights` points to `key-");
+                let start = format!("{address}: `alias/model-weights` now points to `key-");
                 move |error: &String| error.starts_with(&start)
             };
             for spec in [spec(SERVING), spec(SERVING).emptied()] {
@@ -1039,7 +1039,7 @@ grants:
         take_alias(&mut project.cloud.world(), &key, false);
         let Err(errors) = project.plan(&spec(&theirs)).await else { panic!("there is a plan") };
         let [error] = errors.as_slice() else { panic!("{errors:?}") };
-        assert!(error.starts_with("aws.kms.key_policy.weights: `alias/model-weights` points to `key-"), "{error}");
+        assert!(error.starts_with("aws.kms.key_policy.weights: `alias/model-weights` now points to `key-"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -1061,7 +1061,7 @@ grants:
             let undone = applied.undone();
             let failed = undone.iter().find(|(name, _)| name.starts_with("aws.kms.key.weights"));
             let Some((_, Outcome::Failed { why, certain: true })) = failed else { panic!("{undone:?}") };
-            assert!(why.contains("`alias/model-weights` is `key-") && why.contains("nothing was written"), "{why}");
+            assert!(why.contains("`alias/model-weights` is now `key-") && why.contains("nothing was written"), "{why}");
             assert_eq!(show(&project, "aws.kms.key", "alias/model-weights"), before);
         }
     }
@@ -1163,7 +1163,7 @@ grants:
         let Some(Outcome::Failed { why, .. }) = undone.get("aws.s3.bucket_policy.weights") else {
             panic!("{undone:?}")
         };
-        assert!(why.contains("while it was waited for, it") && why.contains("make the plan anew"), "{why}");
+        assert!(why.contains("during the wait, it") && why.contains("create a new plan"), "{why}");
         assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"], json!([foreign_statement()]));
         project.apply_all(&spec).await;
         project.assert_settled(&spec).await;

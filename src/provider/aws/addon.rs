@@ -142,7 +142,7 @@ mod live {
                     let (set, remove) = tag_changes(&before.tags, &after.tags);
                     let arn = arn(&eks, id).await?.ok_or_else(|| WriteError::Failed {
                         what: format!("tag add-on `{id}`"),
-                        why: "it is gone since the plan was made: plan again".into(),
+                        why: "it was deleted after the plan was made: create a new plan".into(),
                     })?;
                     if !set.is_empty() {
                         eks.tag_resource()
@@ -236,7 +236,7 @@ mod live {
         }
         Err(WriteError::Conflict {
             what: what(),
-            holder: owner.map_or_else(|| "somebody else".into(), |project| format!("project `{project}`")),
+            holder: owner.map_or_else(|| "another owner".into(), |project| format!("project `{project}`")),
             why: "it was installed after the plan was made: plan again to adopt it".into(),
         })
     }
@@ -521,7 +521,7 @@ mod live {
             let (done, _) = write(&[exists, foreign], Action::Create { after: wanted() }).await;
             assert_eq!(
                 done.unwrap_err().to_string(),
-                "create add-on `prod-eks/eks-pod-identity-agent` conflicts with somebody else: it was installed after the plan was made: plan again to adopt it"
+                "cannot create add-on `prod-eks/eks-pod-identity-agent`: it conflicts with another owner: it was installed after the plan was made: plan again to adopt it"
             );
         }
 

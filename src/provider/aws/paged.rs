@@ -272,7 +272,7 @@ async fn what_keeps_a_role_or_a_policy_is_named_from_every_page() {
         let before = json!({ "name": "x", "path": "/", "trust": trust, "tags": {} });
         assert_eq!(
             delete::<Role>(&list, "x", before).await.0,
-            "delete role `x` waits for others to take away policy `arn:aws:iam::aws:policy/a`, policy `arn:aws:iam::aws:policy/b`, \
+            "cannot delete role `x` yet: waiting for others to remove policy `arn:aws:iam::aws:policy/a`, policy `arn:aws:iam::aws:policy/b`, \
              policy `arn:aws:iam::aws:policy/c`, inline policy `i`, inline policy `j`, instance profile `m`, instance profile `n`, \
              instance profile `o`: DeleteConflict: in use"
         );
@@ -298,7 +298,7 @@ async fn what_keeps_a_role_or_a_policy_is_named_from_every_page() {
         let (said, requests) = delete::<ManagedPolicy>(&list, "arn:aws:iam::111111111111:policy/t", before).await;
         assert_eq!(
             said,
-            "delete policy `arn:aws:iam::111111111111:policy/t` waits for others to take away the attachment to role `role`, \
+            "cannot delete policy `arn:aws:iam::111111111111:policy/t` yet: waiting for others to remove the attachment to role `role`, \
              the attachment to user `user`, the attachment to group `group`: DeleteConflict: in use"
         );
         let deleted: Vec<&str> =

@@ -221,7 +221,7 @@ mod live {
                 Action::Update { before, after, .. } => {
                     let found = find(&eks, &target.physical_id).await?.ok_or_else(|| WriteError::Failed {
                         what: what("update"),
-                        why: "it is gone since the plan was made: plan again".into(),
+                        why: "it was deleted after the plan was made: create a new plan".into(),
                     })?;
                     update(&eks, &target.physical_id, &found, before, after).await
                 }
@@ -619,7 +619,7 @@ mod live {
             let (done, _) = write(&[exists, ONE, DESCRIBED], Action::Create { after: foreign }).await;
             assert_eq!(
                 done.unwrap_err().to_string(),
-                "create pod identity association `prod-eks/kserve/loader` conflicts with project `p`: it made one for the same service account"
+                "cannot create pod identity association `prod-eks/kserve/loader`: it conflicts with project `p`: it made one for the same service account"
             );
         }
 

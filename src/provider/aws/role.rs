@@ -622,7 +622,7 @@ mod live {
             };
             assert_eq!(
                 awaited,
-                "others to take away policy `arn:aws:iam::111111111111:policy/theirs`, inline policy `by-hand`"
+                "others to remove policy `arn:aws:iam::111111111111:policy/theirs`, inline policy `by-hand`"
             );
         }
 

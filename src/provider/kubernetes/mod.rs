@@ -356,13 +356,13 @@ mod api {
             let role = ".metadata.annotations.eks.amazonaws.com/role-arn";
             check(
                 json!({"code": 409, "reason": "Conflict", "message": "Apply failed", "details": {"causes": [cause("kubectl-edit", role)]}}),
-                &format!("apply x conflicts with \"kubectl-edit\" using v1: {role}; {ADVICE}"),
+                &format!("cannot apply x: it conflicts with \"kubectl-edit\" using v1: {role}; {ADVICE}"),
             );
             let causes = [cause("kubectl-edit", role), cause("helm", ".metadata.labels.a")];
             check(
                 json!({"code": 409, "reason": "Conflict", "details": {"causes": causes}}),
                 &format!(
-                    "apply x conflicts with \"helm\" using v1 and \"kubectl-edit\" using v1: .metadata.labels.a (\"helm\" using v1), {role} (\"kubectl-edit\" using v1); {ADVICE}"
+                    "cannot apply x: it conflicts with \"helm\" using v1 and \"kubectl-edit\" using v1: .metadata.labels.a (\"helm\" using v1), {role} (\"kubectl-edit\" using v1); {ADVICE}"
                 ),
             );
         }
@@ -377,15 +377,15 @@ mod api {
             check(
                 json!({"code": 403, "reason": "Forbidden", "message": "being terminated",
                     "details": {"causes": [{"reason": "NamespaceTerminating", "message": "m", "field": "metadata.namespace"}]}}),
-                "apply x waits for the old namespace to be gone: being terminated (403)",
+                "cannot apply x yet: waiting for the old namespace to be gone: being terminated (403)",
             );
             check(
                 json!({"code": 429, "reason": "TooManyRequests", "message": "slow down"}),
-                "apply x waits for the API server to have time: slow down (429)",
+                "cannot apply x yet: waiting for the API server to have time: slow down (429)",
             );
             check(
                 json!({"code": 409, "reason": "Conflict", "message": "uid differs"}),
-                "apply x conflicts with another change of the same object: uid differs (409)",
+                "cannot apply x: it conflicts with another change of the same object: uid differs (409)",
             );
         }
 

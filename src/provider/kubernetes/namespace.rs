@@ -168,12 +168,12 @@ mod live {
                 (Action::Create { .. }, Some(live)) if !ours(&live.metadata) => Err(WriteError::Conflict {
                     what: what("create"),
                     holder: owner(cloud, &live.metadata)
-                        .map_or_else(|| "somebody else".into(), |project| format!("project `{project}`")),
+                        .map_or_else(|| "another owner".into(), |project| format!("project `{project}`")),
                     why: "it was made after the plan was made: plan again to adopt it".into(),
                 }),
                 (Action::Update { .. }, None) => Err(WriteError::Failed {
                     what: what("label"),
-                    why: "it is gone since the plan was made: plan again".into(),
+                    why: "it was deleted after the plan was made: create a new plan".into(),
                 }),
                 (Action::Create { after }, live) => {
                     let configuration = configuration(name, live.as_ref().map(|l| &l.metadata), Some(after));
@@ -362,7 +362,7 @@ mod live {
             assert!(matches!(write(&[LEAVING], create()).await.0, Err(WriteError::NotYet { .. })));
             assert_eq!(
                 write(&[THEIRS], create()).await.0.unwrap_err().to_string(),
-                "create namespace `kserve` conflicts with somebody else: it was made after the plan was made: plan again to adopt it"
+                "cannot create namespace `kserve`: it conflicts with another owner: it was made after the plan was made: plan again to adopt it"
             );
         }
 

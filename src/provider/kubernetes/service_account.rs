@@ -232,7 +232,7 @@ mod live {
                 }),
                 (Action::Update { .. }, None) => Err(WriteError::Failed {
                     what: what("update"),
-                    why: "it is gone since the plan was made: plan again".into(),
+                    why: "it was deleted after the plan was made: create a new plan".into(),
                 }),
                 (Action::Create { .. } | Action::Update { .. }, Some(live)) if is_leaving(&live) => {
                     Err(WriteError::NotYet {
@@ -247,7 +247,7 @@ mod live {
                     Err(WriteError::Conflict {
                         what: what("create"),
                         holder: owner(project, &live)
-                            .map_or_else(|| "somebody else".into(), |project| format!("project `{project}`")),
+                            .map_or_else(|| "another owner".into(), |project| format!("project `{project}`")),
                         why: "it was made after the plan was made: plan again to adopt it".into(),
                     })
                 }
@@ -344,7 +344,7 @@ mod live {
             before.keys().find(|key| !after.contains_key(*key) && done.contains_key(*key)).map(|key| (field, key))
         })?;
         let managers = other_managers(done, &["f:metadata", &format!("f:{field}"), &format!("f:{key}")]);
-        let holder = if managers.is_empty() { "somebody else".to_owned() } else { managers.join(" and ") };
+        let holder = if managers.is_empty() { "another field manager".to_owned() } else { managers.join(" and ") };
         Some(format!(
             ".metadata.{field}.{key} is no longer wanted, but stays, because {holder} wrote it too: remove it there"
         ))
@@ -558,7 +558,7 @@ mod live {
             assert_eq!(
                 write(&[THEIRS, conflict], action).await.0.unwrap_err().to_string(),
                 format!(
-                    "update service account `kserve/loader` conflicts with \"kubectl-edit\" using v1: \
+                    "cannot update service account `kserve/loader`: it conflicts with \"kubectl-edit\" using v1: \
                      .metadata.annotations.eks.amazonaws.com/role-arn; {ADVICE}"
                 )
             );

@@ -112,7 +112,7 @@ fn wanted(
         (Action::Update { .. }, None) => Err(world.violation(call.address, "it is updated and does not exist")),
         (Action::Create { after }, Some(thing)) if is_whole(after) && !is_marked(thing) => Err(WriteError::Conflict {
             what: format!("create {}", call.address),
-            holder: "somebody else".into(),
+            holder: "another owner".into(),
             why: "it was made after the plan was made".into(),
         }),
         (Action::Create { after } | Action::Update { after, .. }, _) => Ok(Some(after.tree().clone())),
