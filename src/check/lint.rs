@@ -5,6 +5,7 @@
 //! names are not foreign, a document of which only our part is known is not judged as a whole, a permissions boundary
 //! gives nothing, and what others wrote cannot be mended by our spec.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -69,6 +70,8 @@ struct JudgedDocument<'a> {
 /// Policies that are in force together.
 struct PolicyGroup<'a> {
     kind: PolicyKind,
+    /// The id of the account that they belong to, where it is known.
+    account: Option<Cow<'a, str>>,
     /// Whether all of the documents is known.
     whole: bool,
     documents: Vec<JudgedDocument<'a>>,
@@ -111,9 +114,10 @@ fn groups<'a>(context: &Context<'a>) -> Vec<PolicyGroup<'a>> {
         let kind = if boundaries.contains(*arn) { PolicyKind::Boundary } else { PolicyKind::Identity };
         groups.push(PolicyGroup::of_one(kind, policy, *own));
     }
-    for (inline, managed) in identity.into_values() {
+    for (role, (inline, managed)) in identity {
         let documents = inline.into_iter().chain(managed).collect();
-        groups.push(PolicyGroup { kind: PolicyKind::Identity, whole: true, documents });
+        let account = Some(role.account.into());
+        groups.push(PolicyGroup { kind: PolicyKind::Identity, account, whole: true, documents });
     }
     groups.extend(trusts);
     groups.extend(resources);
@@ -129,10 +133,6 @@ fn managed_policies<'a>(facets: &[(&'a Resource, Facet<'a>)]) -> BTreeMap<&'a st
             _ => None,
         })
         .collect()
-}
-
-fn account_of(resource: &Resource) -> Option<&str> {
-    resource.wish.scope.owner.as_deref()
 }
 
 impl<'a> Looked<'a> {
@@ -155,7 +155,8 @@ impl<'a> Looked<'a> {
 impl<'a> PolicyGroup<'a> {
     /// A policy that is in force alone, and of which everything is known.
     fn of_one(kind: PolicyKind, resource: &'a Resource, own: PolicyText<'a>) -> Self {
-        Self { kind, whole: true, documents: vec![JudgedDocument { resource, own, others: None }] }
+        let account = resource.wish.scope.owner.as_deref().map(Cow::Borrowed);
+        Self { kind, account, whole: true, documents: vec![JudgedDocument { resource, own, others: None }] }
     }
 
     /// The policy of a resource together with the statements of others in it.
@@ -163,7 +164,9 @@ impl<'a> PolicyGroup<'a> {
         let whole = policy.exclusive || context.seen(resource).is_some();
         let others = context.others(resource, policy);
         let documents = policy.ours.into_iter().map(|own| JudgedDocument { resource, own, others: others.clone() });
-        Self { kind: policy.kind, whole, documents: documents.collect() }
+        // Its kind says who owns it: a scope need not be an account.
+        let account = Some(policy.account.clone().into());
+        Self { kind: policy.kind, account, whole, documents: documents.collect() }
     }
 
     fn findings(&self, context: &Context<'_>) -> Vec<Diagnostic> {
@@ -175,7 +178,7 @@ impl<'a> PolicyGroup<'a> {
         let account = &first.wish.scope.key;
         let applying = context.spec.accounts.get(account).and_then(|a| a.role_chain().pop()).map(|step| step.role);
         let subject = Subject {
-            account: account_of(first),
+            account: self.account.as_deref(),
             bucket: (self.kind == PolicyKind::Bucket).then_some(first.wish.physical_id.as_str()),
             applying: applying.as_deref(),
             ..Subject::of(self.kind)
