@@ -16,6 +16,8 @@ mod census;
 mod double;
 #[path = "../support/doubles.rs"]
 mod doubles;
+#[path = "../support/ledger_double.rs"]
+mod ledger_double;
 #[path = "../support/memory.rs"]
 mod memory;
 #[path = "../support/mentions.rs"]
@@ -42,6 +44,7 @@ mod faults;
 mod floors;
 mod formats;
 mod iam_cases;
+mod made_up_kind;
 mod older_formats;
 mod plan_cases;
 mod problems;
