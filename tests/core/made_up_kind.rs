@@ -239,9 +239,12 @@ async fn it_is_planned_applied_settled_and_destroyed() {
     assert!(destroyed.state.resources.is_empty());
 }
 
+/// A field, what somebody else does to it, and what that means.
+type Case = (&'static str, fn(&mut Value), DriftClass);
+
 #[tokio::test]
 async fn a_drift_has_the_class_that_its_field_declares() {
-    let cases: [(&str, fn(&mut Value), DriftClass); 4] = [
+    let cases: [Case; 4] = [
         ("label", |body| body["label"] = "Other".into(), DriftClass::Cosmetic),
         ("retention", |body| body["retention"] = 1.into(), DriftClass::Managed),
         ("statements", |body| body["Statement"][1]["Action"] = "sqs:*".into(), DriftClass::Access),
