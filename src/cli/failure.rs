@@ -2,13 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use super::Exit;
 use super::ui::Ui;
 use crate::backend::BackendError;
 use crate::engine::Stopped;
 use crate::plan::PlanError;
 use crate::report::words;
 use crate::spec::SourceFile;
+
+/// The exit codes of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Well.
+    Ok = 0,
+    /// Something is wrong, failed, or was refused.
+    Error = 1,
+    /// There is a difference, and the caller asked to be told so.
+    Differs = 2,
+    /// The command line is wrong (`EX_USAGE` of sysexits).
+    Usage = 64,
+    /// The run was interrupted.
+    Interrupted = 130,
+}
+
+/// How a command ended.
+pub type Ended = Result<Exit, Failure>;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +88,13 @@ impl Failure {
     #[must_use]
     pub fn silent() -> Self {
         Self::all(Vec::new())
+    }
+
+    /// What only a build with clients can do.
+    #[cfg(not(feature = "cloud"))]
+    #[must_use]
+    pub fn without_cloud() -> Self {
+        Self::new("this build has no AWS and Kubernetes support: it can validate, graph and show")
     }
 
     /// The same with what to do about it.

@@ -1,42 +1,39 @@
 //! Arguments, prompts, exit codes, streams: the only place that prints or reads the environment.
 #![cfg_attr(not(feature = "cloud"), expect(dead_code, reason = "only plan, apply and drift use parts of it"))]
 
-mod access;
 mod args;
+mod commands;
+#[cfg(feature = "cloud")]
+mod execute;
 mod failure;
-mod init;
 #[cfg(feature = "cloud")]
 mod live;
-mod offline;
-mod policy;
+mod options;
 mod project;
-mod state;
+mod run;
+mod saved;
 mod ui;
+mod world;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, Parser};
 
-use args::{Args, Command, StateCommand};
-pub use failure::Failure;
+use args::Globals;
+use commands::Command;
+pub use failure::{Exit, Failure};
+use run::Invocation;
 use ui::{Environment, Ui};
 
-/// The exit codes of the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// Well.
-    Ok = 0,
-    /// Something is wrong, failed, or was refused.
-    Error = 1,
-    /// There is a difference, and the caller asked to be told so.
-    Differs = 2,
-    /// The command line is wrong (`EX_USAGE` of sysexits).
-    Usage = 64,
-    /// The run was interrupted.
-    Interrupted = 130,
+/// Declarative plan and apply for access to data: who may read which prefix of which bucket, through which role.
+#[derive(Debug, Parser)]
+#[command(name = "bailiwick", version, about, propagate_version = false, max_term_width = 100)]
+struct Args {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
 }
-
-type Ended = Result<Exit, Failure>;
 
 /// Runs the program on the process's own arguments.
 #[must_use]
@@ -51,42 +48,11 @@ pub fn main() -> ExitCode {
     };
     let environment = Environment::read();
     logging(&environment);
-    let ui = Ui::new(args.color, args.verbose, &environment);
-    let exit = run(&ui, &args, &environment).unwrap_or_else(|failure| failure.show(&ui));
+    let ui = Ui::new(args.globals.color, args.globals.verbose, &environment);
+    let invocation = Invocation { ui: &ui, globals: &args.globals, environment: &environment };
+    let exit = args.command.run(&invocation, Args::command()).unwrap_or_else(|failure| failure.show(&ui));
     let exit = if ui.lost() { Exit::Error } else { exit };
     ExitCode::from(exit as u8)
-}
-
-fn run(ui: &Ui, args: &Args, environment: &Environment) -> Ended {
-    match &args.command {
-        Command::Init(answers) => init::run(ui, answers),
-        Command::Validate { format } => offline::validate(ui, args, *format),
-        Command::Graph { format } => offline::graph(ui, args, *format),
-        Command::Show { plan, format } => offline::show(ui, args, plan.as_deref(), *format, environment),
-        Command::State { command } if !matches!(command, StateCommand::Rebuild { .. }) => {
-            state::run(ui, args, command, environment)
-        }
-        Command::Can(asked) if !asked.world.live => access::can(ui, &offline::world(ui, args)?, asked),
-        Command::WhoCan(asked) if !asked.world.live => access::who_can(ui, &offline::world(ui, args)?, asked),
-        Command::Policy { command } => policy::run(ui, command),
-        Command::Schema { schema } => Ok(offline::schema(ui, *schema)),
-        Command::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(*shell, &mut Args::command(), "bailiwick", &mut text);
-            ui.result(&String::from_utf8_lossy(&text));
-            Ok(Exit::Ok)
-        }
-        Command::Man => {
-            let mut text = Vec::new();
-            clap_mangen::Man::new(Args::command()).render(&mut text).map_err(|e| Failure::new(e.to_string()))?;
-            ui.result(&String::from_utf8_lossy(&text));
-            Ok(Exit::Ok)
-        }
-        #[cfg(feature = "cloud")]
-        live => live::run(ui, args, live, environment),
-        #[cfg(not(feature = "cloud"))]
-        _ => Err(Failure::new("this build has no AWS and Kubernetes support: it can validate, graph and show")),
-    }
 }
 
 /// Logs go to stderr and only if asked for: at `trace` the SDK prints whole requests.
@@ -95,18 +61,4 @@ fn logging(environment: &Environment) {
         let filter = tracing_subscriber::EnvFilter::new(filter);
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     }
-}
-
-/// Today as YYYY-MM-DD, and now as RFC 3339: the only clock.
-fn today() -> String {
-    jiff::Zoned::now().date().to_string()
-}
-
-fn now() -> String {
-    jiff::Timestamp::now().to_string()
-}
-
-/// A new history of states.
-fn lineage() -> crate::state::Lineage {
-    crate::state::Lineage((0..32).map(|_| fastrand::digit(16)).collect())
 }

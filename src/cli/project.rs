@@ -4,7 +4,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Failure;
+use super::args::Globals;
+use super::failure::Failure;
 use super::ui::Ui;
 use crate::access;
 use crate::check::{self, Lints};
@@ -32,7 +33,8 @@ pub struct Project {
 
 impl Project {
     /// Reads the spec's files and tells every problem.
-    pub fn open(ui: &Ui, given: &[PathBuf], state: Option<&Path>) -> Result<Self, Failure> {
+    pub fn open(ui: &Ui, globals: &Globals) -> Result<Self, Failure> {
+        let (given, state) = (globals.file.as_slice(), globals.state.as_deref());
         let Loaded { files, spec, problems } = Loaded::from(given);
         if !problems.is_empty() {
             ui.problems(&problems, &files);

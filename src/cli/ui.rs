@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Failure;
 use super::args::Colour;
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Outcome, Sink};
@@ -176,18 +175,6 @@ impl Ui {
     pub async fn ask_while_listening(&self, question: &str) -> Option<String> {
         let _ = write!(std::io::stderr().lock(), "{question} ");
         tokio::task::spawn_blocking(read_answer).await.ok().flatten()
-    }
-
-    /// Asks for a yes, unless it was given already.
-    pub async fn agrees(&self, yes: bool, question: &str) -> Result<bool, Failure> {
-        if yes {
-            return Ok(true);
-        }
-        if !self.can_ask() {
-            return Err(Failure::new("there is nobody to ask: say --yes; nothing was written"));
-        }
-        let answer = self.ask_while_listening(&format!("\n{question} Only `yes` is taken for an answer:")).await;
-        Ok(answer.as_deref() == Some("yes"))
     }
 
     fn start(&self, total: usize, what: &'static str) {

@@ -1299,11 +1299,11 @@ fn graphs_are_text_for_their_tools() {
 }
 
 #[test]
-fn a_starter_spec_is_sound_and_overwrites_nothing() {
+fn a_starter_spec_is_valid_and_overwrites_nothing() {
     let world = World::new();
     let init = |arguments: &[&str]| world.bailiwick(&[&["init"], arguments].concat());
     init(&[]).exits(0).says(&["wrote bailiwick.yaml"]);
-    world.bailiwick(&["validate"]).exits(0).shows(&["model-serving: sound"]);
+    world.bailiwick(&["validate"]).exits(0).shows(&["model-serving: valid"]);
     let written = world.read("bailiwick.yaml");
     init(&["--project", "other"]).exits(1).says(&["`bailiwick.yaml` exists", "--force"]);
     assert_eq!(world.read("bailiwick.yaml"), written);
@@ -1329,7 +1329,7 @@ fn a_starter_spec_is_sound_and_overwrites_nothing() {
         "--force",
     ];
     init(&answers).exits(0);
-    world.bailiwick(&["validate"]).exits(0).shows(&["chat: sound"]);
+    world.bailiwick(&["validate"]).exits(0).shows(&["chat: valid"]);
     let spec = world.read("bailiwick.yaml");
     assert!(
         ["\"222222222222\"", "eu-central-1", "\"acme-chat\"", "\"v1/\"", "\"vllm\""].iter().all(|t| spec.contains(t)),

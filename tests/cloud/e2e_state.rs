@@ -118,9 +118,12 @@ fn a_broken_lock_stops_the_run_that_held_it() {
     world.through(&gate);
     let mut first = world.start(&["apply", "--yes"]);
     gate.wait(&mut first);
-    world.bailiwick(&["state", "unlock"]).exits(1).says(&["is held by bailiwick apply on ", "there is nobody to ask"]);
+    world
+        .bailiwick(&["state", "unlock"])
+        .exits(1)
+        .says(&["is held by bailiwick apply on ", "cannot prompt for confirmation"]);
     assert_ne!(object(&world, LOCK)["released"], true);
-    world.bailiwick(&["state", "unlock", "--yes"]).exits(0).says(&["broke the lock of bailiwick apply on "]);
+    world.bailiwick(&["state", "unlock", "--yes"]).exits(0).says(&["released the lock of bailiwick apply on "]);
     first.wait_for("the lock of the state is lost: it was broken with `state unlock`");
     gate.release();
     let stopped = first.end().exits(1);
@@ -336,7 +339,7 @@ fn a_lost_state_is_made_anew_from_the_marks() {
         for command in ["apply", "destroy"] {
             world.bailiwick(&[command, "--yes"]).exits(1).says(&[hint, "rebuild it with `bailiwick state rebuild`"]);
         }
-        world.bailiwick(&["state", "rebuild"]).exits(1).says(&["there is nobody to ask"]);
+        world.bailiwick(&["state", "rebuild"]).exits(1).says(&["cannot prompt for confirmation"]);
         let rebuilt = world.bailiwick(&["state", "rebuild", "--yes"]).exits(0);
         rebuilt.shows(&[
             "to take into the state, 0 in it already, 0 not there",

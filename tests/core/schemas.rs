@@ -69,7 +69,7 @@ fn merged(files: &[PathBuf]) -> Value {
 }
 
 #[test]
-fn every_example_follows_the_schema_of_specs_and_is_sound() {
+fn every_example_follows_the_schema_of_specs_and_is_valid() {
     let mut seen = 0;
     let listed = fs::read_dir(repository().join("examples")).unwrap().map(|entry| entry.unwrap().path());
     for example in listed.filter(|path| path.is_dir()) {
@@ -77,7 +77,7 @@ fn every_example_follows_the_schema_of_specs_and_is_sound() {
             follows("spec", &merged(&files));
             let named: Vec<&str> = files.iter().flat_map(|file| ["-f", file.to_str().unwrap()]).collect();
             let told = bailiwick(&[&named[..], &["validate"]].concat(), &example);
-            assert!(told.contains(": sound, "), "{told}");
+            assert!(told.contains(": valid ("), "{told}");
             seen += 1;
         }
     }

@@ -10,10 +10,11 @@ use clap::{Args, Subcommand};
 
 use self::kinds::{PolicyType, kind_of, unit};
 use self::stream::{Decided, NamedPolicy, Policies, Question, answer_all};
-use super::args::{ApplyFormat as Format, ProblemFormat};
-use super::ui::Ui;
-use super::{Ended, Exit, Failure};
 use crate::access;
+use crate::cli::failure::{Ended, Exit, Failure};
+use crate::cli::options::{ApplyFormat as Format, ProblemFormat};
+use crate::cli::run::Invocation;
+use crate::cli::ui::Ui;
 use crate::diagnostic::{Diagnostic, SourceRef};
 use crate::iam::{
     ContextValue, DecisionOutcome, Effect, Finding, LintSeverity, ParseError, Policy, Request, RequestContext,
@@ -25,14 +26,33 @@ use crate::report::{Detail, Mark, Report, Row, Section, access_section, policy_l
 /// No policy that AWS takes is larger.
 const LARGEST: u64 = 16 << 20;
 
+/// Check, compare, print and evaluate plain policy documents.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bailiwick policy check bucket-policy.json --type bucket
+  bailiwick policy diff before.json after.json
+  bailiwick policy equal a.json b.json")]
+pub struct PolicyArgs {
+    #[command(subcommand)]
+    command: PolicyCommand,
+}
+
+impl PolicyArgs {
+    /// Answers the question.
+    pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
+        run(invocation.ui, &self.command)
+    }
+}
+
 /// What to ask about policy documents.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Say what AWS would refuse, what is dangerous, and how large they are.
+    /// Show what AWS would reject, what is dangerous, and how large each policy is.
     ///
-    /// Exits with 0 if there is nothing to say, 2 if there are findings above info, 1 if AWS would refuse a document.
+    /// Exits with 0 if there is nothing to report, 2 if there are findings above info, 1 if AWS would reject a document.
     Check(CheckArgs),
-    /// Say whether two policies mean the same, and if not, why.
+    /// Compare the meaning of two policies, and show why they differ.
     ///
     /// Exits with 0 if they do, 2 if not, 1 if one cannot be read.
     Equal(Equal),
@@ -44,11 +64,11 @@ pub enum PolicyCommand {
         #[arg(long)]
         compact: bool,
     },
-    /// Decide a request by the policies that bear on it.
+    /// Evaluate a request against the policies that apply to it.
     ///
     /// Exits with 0 if it is allowed, 2 if not, 1 if something cannot be read.
     Eval(Box<Eval>),
-    /// Say what a change of a policy gives and takes, exactly.
+    /// Show exactly what access a change of a policy grants and removes.
     ///
     /// Exits with 0 if access stays as it is, 2 if not, 1 if a policy cannot be read.
     Diff {
@@ -156,7 +176,7 @@ fn kind(text: &str) -> Result<PolicyType, String> {
         .ok_or_else(|| format!("the types are {}", PolicyType::names().collect::<Vec<_>>().join(", ")))
 }
 
-pub(super) fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
+fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
     match command {
         PolicyCommand::Check(check) if check.jsonl => stream(ui, Question::Check(check.kind), one(&check.file)?),
         PolicyCommand::Equal(equal) if equal.jsonl => stream(ui, Question::Equal, one(&equal.file)?),

@@ -1,0 +1,92 @@
+//! `apply`: carries out a saved plan, or plans, asks and applies.
+
+use std::path::PathBuf;
+
+#[cfg(feature = "cloud")]
+use crate::cli::execute::Applying;
+use crate::cli::failure::Ended;
+#[cfg(not(feature = "cloud"))]
+use crate::cli::failure::Failure;
+#[cfg(feature = "cloud")]
+use crate::cli::live::{LiveRun, Work};
+use crate::cli::options::{Allow, ApplyFormat};
+use crate::cli::run::Invocation;
+#[cfg(feature = "cloud")]
+use crate::cli::run::{addresses, lock_info, locked};
+#[cfg(feature = "cloud")]
+use crate::cli::saved::plan_file;
+#[cfg(feature = "cloud")]
+use crate::engine::{Intent, Terms, fits_spec};
+
+/// Apply a saved plan; or create a plan, ask for confirmation, and apply it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bailiwick apply
+  bailiwick apply plan.json
+  bailiwick apply --yes --allow-deletes 2")]
+pub struct ApplyArgs {
+    /// A plan saved with `plan --out`.
+    plan: Option<PathBuf>,
+    /// Do not ask for confirmation.
+    #[arg(long)]
+    yes: bool,
+    /// Apply only if the plan has this digest.
+    #[arg(long, value_name = "DIGEST")]
+    expect_digest: Option<String>,
+    /// How to print what was done.
+    #[arg(long, value_enum, default_value_t = ApplyFormat::Text)]
+    format: ApplyFormat,
+    /// Apply only this address and what it needs; may be repeated.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "plan")]
+    target: Vec<String>,
+    #[command(flatten)]
+    allow: Allow,
+}
+
+#[cfg(not(feature = "cloud"))]
+impl ApplyArgs {
+    /// Only builds with clients apply.
+    #[expect(clippy::unused_self, reason = "has the signature of the function in builds with clients")]
+    pub fn run(&self, _: &Invocation<'_>) -> Ended {
+        Err(Failure::without_cloud())
+    }
+}
+
+#[cfg(feature = "cloud")]
+impl ApplyArgs {
+    /// Applies.
+    pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
+        let allowed = self.allow.findings(invocation.ui);
+        let live = LiveRun { invocation, intent: Intent::Apply, allowed, keeps_lock: true };
+        live.run(async |work| {
+            if self.plan.is_none() {
+                work.check()?;
+            }
+            let terms = work.terms(&self.allow, self.expect_digest.as_deref())?;
+            let how = Applying { command: "apply", format: self.format };
+            match &self.plan {
+                Some(file) => apply_file(work, &how, file, &terms).await,
+                None => work.apply(&how, &addresses(&self.target)?, self.yes, &terms).await,
+            }
+        })
+    }
+}
+
+#[cfg(feature = "cloud")]
+async fn apply_file(work: &Work<'_>, how: &Applying<'_>, path: &std::path::Path, terms: &Terms) -> Ended {
+    let plan = plan_file(path)?.plan;
+    let task = work.task();
+    terms.expects(&plan)?;
+    fits_spec(&task, &plan)?;
+    let backend = &*work.backend().await?;
+    let applying = async {
+        let known = work.known(backend).await?;
+        let cleared = work.engine().clear_saved(&task, plan, known, terms, &backend.place()).await;
+        let cleared = cleared.map_err(|stopped| work.stopped(stopped))?;
+        work.ui.finish();
+        work.execute(how, cleared, backend).await
+    };
+    let lock = lock_info(how.command, work.environment);
+    locked(work.ui, backend, lock, work.unless_interrupted(Box::pin(applying))).await
+}

@@ -1,0 +1,69 @@
+//! `can`: whether a principal may do something, and through which chain.
+
+use crate::access::{Target, Who, World};
+use crate::cli::failure::{Ended, Failure};
+use crate::cli::options::ApplyFormat as Format;
+use crate::cli::run::Invocation;
+use crate::cli::world::{WorldArgs, exit};
+use crate::diagnostic::did_you_mean;
+use crate::render;
+use crate::report;
+use crate::report::wire::{ACCESS_FORMAT, WireCan};
+
+/// Show whether a principal is allowed to do something, and the chain that allows it or where it breaks.
+///
+/// Exits with 0 if it is allowed, 2 if it is denied or depends on conditions, 1 if it cannot be known.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bailiwick can trainer s3:GetObject s3://acme-datasets/train/part-0
+  bailiwick can ml/trainer-sa s3:PutObject s3://acme-checkpoints/run-1/model --live")]
+pub struct CanArgs {
+    /// Who: a service account or role by its key in the spec, `namespace/name`, or an ARN.
+    who: String,
+    /// The action, for example `s3:GetObject`.
+    action: String,
+    /// On what: `s3://bucket/key`, or an ARN. For lists the key is the prefix.
+    #[arg(value_name = "WHERE")]
+    place: String,
+    #[command(flatten)]
+    world: WorldArgs,
+}
+
+impl CanArgs {
+    /// Answers whether it is allowed.
+    pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
+        self.world.answer(invocation, |world| {
+            let who = somebody(world, &self.who)?;
+            let target = Target::parse(&self.place).map_err(|e| Failure::new(e.to_string()))?;
+            let answer = world.can(&who, &self.action, &target).map_err(|e| Failure::new(e.to_string()))?;
+            let verdict = answer.verdict;
+            match self.world.format {
+                Format::Json => {
+                    invocation.ui.result(&render::json(&WireCan {
+                        format_version: ACCESS_FORMAT.to_owned(),
+                        action: self.action.clone(),
+                        place: self.place.clone(),
+                        answer,
+                    }));
+                }
+                Format::Text => {
+                    invocation.ui.result(&render::terminal(
+                        &report::answer(&answer, &self.action, &self.place),
+                        invocation.ui.palette(),
+                    ));
+                }
+            }
+            Ok(exit(verdict))
+        })
+    }
+}
+
+fn somebody(world: &World, text: &str) -> Result<Who, Failure> {
+    world.find(text).ok_or_else(|| {
+        let near = did_you_mean(text, world.known_names()).map(|near| format!(": did you mean `{near}`?"));
+        let help =
+            near.unwrap_or_else(|| ": name a service account or role of the spec, `namespace/name`, or an ARN".into());
+        Failure::new(format!("there is no `{text}`{help}"))
+    })
+}

@@ -1,0 +1,106 @@
+//! `drift`: what changed outside since the last apply.
+
+use clap::ValueEnum;
+
+#[cfg(feature = "cloud")]
+use crate::backend::StoredVersion;
+#[cfg(feature = "cloud")]
+use crate::cli::failure::Exit;
+use crate::cli::failure::{Ended, Failure};
+#[cfg(feature = "cloud")]
+use crate::cli::live::{LiveRun, Work};
+use crate::cli::options::Format;
+use crate::cli::run::Invocation;
+#[cfg(feature = "cloud")]
+use crate::diagnostic::Diagnostic;
+#[cfg(feature = "cloud")]
+use crate::diff::{Drift, DriftClass};
+#[cfg(feature = "cloud")]
+use crate::engine::Intent;
+
+/// Show drift since the last apply.
+///
+/// Exits with 0 if nothing of the class drifted, 2 if something did, 1 if something cannot be read.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bailiwick drift
+  bailiwick drift --fail-on access
+  bailiwick drift --format json")]
+pub struct DriftArgs {
+    /// How to print drift.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Exit with 2 only from this class on.
+    #[arg(long, value_enum, value_name = "CLASS", default_value_t = Class::Cosmetic)]
+    fail_on: Class,
+}
+
+/// The least class of drift that the exit code reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Class {
+    /// Who can reach what.
+    Access,
+    /// Settings, and access.
+    Managed,
+    /// Names and tags, settings, and access.
+    Cosmetic,
+    /// Everything, other people's parts of shared documents included.
+    Foreign,
+}
+
+#[cfg(not(feature = "cloud"))]
+impl DriftArgs {
+    /// Only builds with clients read what is live.
+    #[expect(clippy::unused_self, reason = "has the signature of the function in builds with clients")]
+    pub fn run(self, _: &Invocation<'_>) -> Ended {
+        Err(Failure::without_cloud())
+    }
+}
+
+#[cfg(feature = "cloud")]
+impl DriftArgs {
+    /// Shows it.
+    pub fn run(self, invocation: &Invocation<'_>) -> Ended {
+        let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: false };
+        live.run(async |work| {
+            let (drift, findings) = drift(work).await?;
+            work.tell_drift(&drift, &findings, self.format)?;
+            let unreadable = drift.iter().any(|d| d.class == DriftClass::Unreadable);
+            let drifted = drift.iter().any(|d| d.class >= least(self.fail_on));
+            Ok(if unreadable {
+                Exit::Error
+            } else if drifted {
+                Exit::Differs
+            } else {
+                Exit::Ok
+            })
+        })
+    }
+}
+
+#[cfg(feature = "cloud")]
+async fn drift(work: &Work<'_>) -> Result<(Vec<Drift>, Vec<Diagnostic>), Failure> {
+    let backend = work.backend().await?;
+    let known = work.known(&*backend).await?;
+    if known.version == StoredVersion::None && known.state.resources.is_empty() {
+        let place = backend.place();
+        work.ui.tell(&format!(
+            "there is no state at {place}: nothing was applied yet, or the state was lost; `bailiwick state rebuild` \
+             restores it"
+        ));
+    }
+    let drift = work.engine().drift(&work.task(), &known).await.map_err(|stopped| work.stopped(stopped));
+    work.ui.finish();
+    drift
+}
+
+#[cfg(feature = "cloud")]
+fn least(class: Class) -> DriftClass {
+    match class {
+        Class::Access => DriftClass::Access,
+        Class::Managed => DriftClass::Managed,
+        Class::Cosmetic => DriftClass::Cosmetic,
+        Class::Foreign => DriftClass::Foreign,
+    }
+}

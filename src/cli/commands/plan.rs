@@ -1,0 +1,219 @@
+//! `plan`: what an apply would do.
+
+#[cfg(feature = "cloud")]
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+#[cfg(feature = "cloud")]
+use crate::cli::failure::Exit;
+use crate::cli::failure::{Ended, Failure};
+#[cfg(feature = "cloud")]
+use crate::cli::live::{LiveRun, Work};
+use crate::cli::options::Allow;
+#[cfg(feature = "cloud")]
+use crate::cli::options::Format;
+#[cfg(feature = "cloud")]
+use crate::cli::project::{Checked, forbidding};
+use crate::cli::run::Invocation;
+#[cfg(feature = "cloud")]
+use crate::cli::run::{addresses, today};
+#[cfg(feature = "cloud")]
+use crate::cli::saved::save_plan;
+#[cfg(feature = "cloud")]
+use crate::document::Document;
+#[cfg(feature = "cloud")]
+use crate::engine::{Intent, Terms};
+#[cfg(feature = "cloud")]
+use crate::plan::PlanFile;
+#[cfg(feature = "cloud")]
+use crate::render;
+#[cfg(feature = "cloud")]
+use crate::report::words;
+
+/// Show what apply would do.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bailiwick plan
+  bailiwick plan --out plan.json
+  bailiwick plan --format markdown --detailed-exitcode")]
+pub struct PlanArgs {
+    /// Save the plan to a file, for `apply FILE`.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How to print the plan.
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    format: PlanFormat,
+    /// Exit with 2 if there is something to do.
+    #[arg(long)]
+    detailed_exitcode: bool,
+    /// Plan only this address and what it needs; may be repeated.
+    #[arg(long, value_name = "ADDRESS")]
+    target: Vec<String>,
+    /// Show only what drifted, and propose nothing.
+    #[arg(long)]
+    refresh_only: bool,
+    #[command(flatten)]
+    allow: Allow,
+}
+
+/// How to print a plan that was just made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// For a terminal.
+    Text,
+    /// For programs.
+    Json,
+    /// For a pull request.
+    Markdown,
+    /// The findings, for code scanning (SARIF 2.1.0).
+    Sarif,
+}
+
+#[cfg(not(feature = "cloud"))]
+impl PlanArgs {
+    /// Only builds with clients plan.
+    #[expect(clippy::unused_self, reason = "has the signature of the function in builds with clients")]
+    pub fn run(&self, _: &Invocation<'_>) -> Ended {
+        Err(Failure::without_cloud())
+    }
+}
+
+#[cfg(feature = "cloud")]
+impl PlanArgs {
+    /// Plans.
+    pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
+        let ui = invocation.ui;
+        let allowed = self.allow.findings(ui);
+        if self.format == PlanFormat::Sarif {
+            let checked = Checked::of(&invocation.globals.file, &today());
+            let wrong = forbidding(&checked.problems, &allowed);
+            if wrong > 0 {
+                ui.sarif(&checked.problems);
+                return Err(Failure::shown(wrong));
+            }
+        }
+        let live = LiveRun { invocation, intent: Intent::Apply, allowed, keeps_lock: false };
+        live.run(async |work| {
+            work.check()?;
+            let terms = work.terms(&self.allow, None)?;
+            if self.refresh_only {
+                return refresh_only(work, self.format).await;
+            }
+            plan(work, self, &terms).await
+        })
+    }
+}
+
+#[cfg(feature = "cloud")]
+async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
+    let mut planned = work.planned(&*work.backend().await?, &addresses(&asked.target)?).await?;
+    let engine = work.engine();
+    let kinds = engine.kinds();
+    let published = work.published(&planned, &planned.refusals(terms, &kinds));
+    let document = || Document::of(&published).map_err(|e| Failure::new(e.to_string()));
+    let applicable = planned.check(terms, &kinds).map_err(Failure::from);
+    // What is reported as saved was saved.
+    let saved = match (&asked.out, &applicable) {
+        (Some(path), Ok(())) => {
+            let file = PlanFile::new(planned.plan, document()?);
+            let saved = save_plan(path, &file);
+            planned.plan = file.plan;
+            saved
+        }
+        _ => Ok(()),
+    };
+    let report = || work.report(&published, asked.out.as_deref().filter(|_| applicable.is_ok() && saved.is_ok()));
+    match asked.format {
+        PlanFormat::Json => {
+            // What is at the end of a report is shown beside it.
+            let hint = words::lost(&published.project, &published.lost);
+            hint.into_iter().chain(work.notes()).for_each(|line| work.ui.tell(&line));
+            work.ui.result(&render::json(&document()?));
+        }
+        PlanFormat::Text => work.ui.result(&render::terminal(&report(), work.ui.palette())),
+        PlanFormat::Markdown => work.ui.result(&render::markdown(&report())),
+        PlanFormat::Sarif => work.ui.sarif(&planned.findings),
+    }
+    applicable?;
+    saved?;
+    Ok(if asked.detailed_exitcode && !planned.plan.is_empty() { Exit::Differs } else { Exit::Ok })
+}
+
+/// Shows what drifted, and proposes nothing.
+#[cfg(feature = "cloud")]
+async fn refresh_only(work: &Work<'_>, format: PlanFormat) -> Ended {
+    let planned = work.planned(&*work.backend().await?, &BTreeSet::new()).await?;
+    let format = match format {
+        PlanFormat::Text => Format::Text,
+        PlanFormat::Json => Format::Json,
+        PlanFormat::Markdown => Format::Markdown,
+        PlanFormat::Sarif => {
+            work.ui.sarif(&planned.findings);
+            return Ok(Exit::Ok);
+        }
+    };
+    work.tell_drift(&planned.drift, &planned.findings, format)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::access::{self, World};
+    use crate::plan::Bodies;
+    use crate::render::{Palette, markdown, terminal};
+    use crate::report::{Report, access_section};
+    use crate::spec::{Facts, SourceFile, load};
+
+    /// What the first plan of an example says about access.
+    #[test]
+    fn the_first_plan_of_the_kserve_example_shows_what_its_pods_gain() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kserve-cross-account");
+        let file = |name: &str| SourceFile {
+            name: name.into(),
+            text: std::fs::read_to_string(folder.join(name)).unwrap().into(),
+        };
+        let (spec, problems) = load(&[file("base.yaml"), file("prod.yaml")]);
+        assert_eq!(problems, []);
+        let spec = spec.unwrap();
+        let facts = Facts::placeholders(&spec);
+        let kinds = crate::provider::kinds();
+        let (desired, problems) = crate::desired::build(&spec, &facts, &access::lower(&spec), &kinds);
+        assert_eq!(problems, []);
+        let after = World::new(&spec, &facts, Bodies::desired(&desired).facets(&kinds));
+        let changes = access::diff(&World::new(&spec, &facts, []), &after);
+        let sections = access_section(&changes, true).into_iter().collect();
+        let report = Report { headline: String::new(), sections, footer: Vec::new() };
+        assert!(markdown(&report).contains("\n**Access**\n\n- ⚠️ service account kserve/model-loader-sa"));
+        assert_eq!(
+            terminal(&report, Palette::default()).trim_start(),
+            "Access
+  ! service account kserve/model-loader-sa in cluster serving gains [CROSSES
+    ACCOUNTS]
+      via service account kserve/model-loader-sa is annotated with role
+      arn:aws:iam::111111111111:role/kserve-model-loader-prod, role
+      kserve-model-loader-prod trusts it (statement 1 of its trust policy)
+      read (s3:GetBucketLocation) on acme-model-weights-prod: statement
+      `Bailiwick90fdef02Locate` of the policy of bucket acme-model-weights-prod,
+      statement `Locate` of inline policy bailiwick-access
+      list (s3:ListBucket) on acme-model-weights-prod (HeadBucket, and lists
+      without a prefix): statement `Bailiwick90fdef02Head` of the policy of
+      bucket acme-model-weights-prod, statement `Head` of inline policy
+      bailiwick-access
+      list (s3:ListBucket) on acme-model-weights-prod/Mistral-7B-v0.1,
+      acme-model-weights-prod/Mistral-7B-v0.1/*: statement
+      `Bailiwick90fdef02ListMistral7BV01433d` of the policy of bucket
+      acme-model-weights-prod, statement `List` of inline policy
+      bailiwick-access
+      read (s3:GetObject) on acme-model-weights-prod/Mistral-7B-v0.1/*:
+      statement `Bailiwick90fdef02ReadMistral7BV01433d` of the policy of bucket
+      acme-model-weights-prod, statement `Read` of inline policy
+      bailiwick-access
+      read (kms:Decrypt) on key alias/model-weights-prod: statement
+      `Bailiwick90fdef02Decrypt` of the policy of key alias/model-weights-prod,
+      statement `Keys` of inline policy bailiwick-access
+"
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! `show`: a saved plan, or the state.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::failure::{Ended, Exit, Failure};
+use crate::cli::options::Format;
+use crate::cli::run::{Invocation, Meanwhile, block_on, home, known, list, session};
+use crate::cli::saved::plan_text;
+use crate::engine::Known;
+use crate::plan::{self, SavedReport};
+use crate::render;
+use crate::report::{self, wire};
+
+/// Show a saved plan, or the state.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bailiwick show
+  bailiwick show plan.json --format markdown")]
+pub struct ShowArgs {
+    /// A plan saved with `plan --out`.
+    plan: Option<PathBuf>,
+    /// How to print a plan.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl ShowArgs {
+    /// Shows it.
+    pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
+        let Invocation { ui, environment, .. } = *invocation;
+        let Some(path) = &self.plan else {
+            let project = invocation.project()?;
+            let session = session(&project, environment);
+            let Known { state, .. } = block_on(Meanwhile::Nothing, async {
+                let backend = home(ui, &project, &session).await?;
+                known(&*backend, &project.spec.project).await
+            })?;
+            let text = match self.format {
+                Format::Json => state.to_text().map_err(|e| Failure::new(e.to_string()))?,
+                _ => list(&state),
+            };
+            ui.result(&text);
+            return Ok(Exit::Ok);
+        };
+        let saved = plan::published(&plan_text(path)?).map_err(|e| {
+            let path = path.display();
+            Failure::new(format!("`{path}`: {e}\n  create a new plan with `bailiwick plan --out {path}`"))
+        })?;
+        let text = match self.format {
+            Format::Json => render::json(&saved.report),
+            Format::Text | Format::Markdown => {
+                let plan = published(path, &saved)?;
+                let mut report = report::plan(&plan, ui.verbose());
+                report.footer.push(report::how_to_apply(&plan, path));
+                if self.format == Format::Text {
+                    render::terminal(&report, ui.palette())
+                } else {
+                    render::markdown(&report)
+                }
+            }
+        };
+        ui.result(&text);
+        Ok(Exit::Ok)
+    }
+}
+
+/// The published form of a saved plan.
+fn published(path: &Path, saved: &SavedReport) -> Result<wire::WirePlan, Failure> {
+    let plan = match saved.format_version.as_str() {
+        plan::SHOWN_FORMAT => report::wire_1::read(&saved.report),
+        _ => saved.report.read(),
+    };
+    plan.map_err(|e| {
+        let path = path.display();
+        Failure::new(format!("`{path}`: cannot read the report in it: {e}"))
+    })
+}

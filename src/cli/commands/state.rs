@@ -1,0 +1,241 @@
+//! `state`: shows the state, or fixes it.
+
+#[cfg(feature = "cloud")]
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::Subcommand;
+
+use crate::address::Address;
+use crate::backend::Backend;
+use crate::cli::failure::{Ended, Exit, Failure};
+#[cfg(feature = "cloud")]
+use crate::cli::live::{LiveRun, Work};
+use crate::cli::project::Project;
+use crate::cli::run::{Invocation, Meanwhile, agrees, block_on, home, known, list, lock_info, locked, session};
+#[cfg(feature = "cloud")]
+use crate::cli::run::{addresses, lineage};
+use crate::cli::ui::{Environment, Ui};
+#[cfg(feature = "cloud")]
+use crate::engine::Intent;
+use crate::engine::Known;
+use crate::render;
+#[cfg(feature = "cloud")]
+use crate::report;
+use crate::state::State;
+
+/// Show the state, or fix it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bailiwick state list
+  bailiwick state unlock
+  bailiwick state rebuild --orphans")]
+pub struct StateArgs {
+    #[command(subcommand)]
+    command: StateCommand,
+}
+
+/// What to do with the state.
+#[derive(Clone, Debug, Subcommand)]
+pub enum StateCommand {
+    /// List the resources.
+    List,
+    /// Show one entry.
+    Show {
+        /// Its address.
+        address: String,
+    },
+    /// Remove one entry from the state. The resource itself stays.
+    Rm {
+        /// Its address.
+        address: String,
+    },
+    /// Change the address of an entry after you renamed its key in the spec.
+    Mv {
+        /// The old address.
+        from: String,
+        /// The new address.
+        to: String,
+    },
+    /// Release a stale lock and show who held it.
+    Unlock {
+        /// Do not ask for confirmation.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Rebuild a lost state from the ownership tags on the resources of the spec. Writes nothing but the state.
+    Rebuild {
+        /// Do not ask for confirmation.
+        #[arg(long)]
+        yes: bool,
+        /// This resource predates the project: release it later instead of deleting it; may be repeated.
+        #[arg(long, value_name = "ADDRESS")]
+        adopted: Vec<String>,
+        /// Also recover resources that carry this project's tag but are not in the spec: the next plan deletes them.
+        #[arg(long)]
+        orphans: bool,
+    },
+}
+
+impl StateArgs {
+    /// Shows or fixes the state.
+    pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
+        if let StateCommand::Rebuild { yes, adopted, orphans } = &self.command {
+            return rebuild(invocation, *yes, adopted, *orphans);
+        }
+        let Invocation { ui, environment, .. } = *invocation;
+        let project = invocation.project()?;
+        let session = session(&project, environment);
+        block_on(Meanwhile::LockIsKept, async {
+            let backend = home(ui, &project, &session).await?;
+            Mending { ui, project: &project, backend: &*backend, environment }.run(&self.command).await
+        })
+    }
+}
+
+#[cfg(not(feature = "cloud"))]
+fn rebuild(_: &Invocation<'_>, _: bool, _: &[String], _: bool) -> Ended {
+    Err(Failure::without_cloud())
+}
+
+#[cfg(feature = "cloud")]
+fn rebuild(invocation: &Invocation<'_>, yes: bool, adopted: &[String], orphans: bool) -> Ended {
+    let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: true };
+    live.run(async |work| {
+        work.check()?;
+        rebuild_live(work, yes, &addresses(adopted)?, orphans).await
+    })
+}
+
+/// Rebuilds the state from the ownership tags of what the spec names.
+#[cfg(feature = "cloud")]
+async fn rebuild_live(work: &Work<'_>, yes: bool, adopted: &BTreeSet<Address>, orphans: bool) -> Ended {
+    let backend = &*work.backend().await?;
+    let rebuilding = async {
+        let (engine, task) = (work.engine(), work.task());
+        let compiled = engine.compile(&task).await.map_err(|stopped| work.stopped(stopped))?;
+        let mut stored = backend.load().await?;
+        if stored.state.is_none() && stored.journal.entries.iter().any(|e| e.state.1 > 0) {
+            work.ui.tell("there is a journal without its state: only tags tell what its run created");
+            stored.journal = crate::state::Journal::default();
+        }
+        let known = Known::of(stored, &work.project.spec.project, lineage)?;
+        let found = engine.recover(&work.project.spec, &compiled, &known, adopted).await;
+        work.ui.finish();
+        let is_known = |a: &&Address| compiled.desired.resources.contains_key(*a) || found.left.contains_key(*a);
+        if let Some(unknown) = adopted.iter().find(|a| !is_known(a)) {
+            return Err(Failure::new(format!("`{unknown}` is not in the spec, and nothing carries its tag")));
+        }
+        let report = report::reclaimed(&known.state, &found, orphans);
+        work.ui.result(&render::terminal(&report, work.ui.palette()));
+        let unreadable = !found.unreadable.is_empty() || (orphans && !found.unlisted.is_empty());
+        let orphans = if orphans { found.left } else { BTreeMap::new() };
+        if found.ours.is_empty() && orphans.is_empty() {
+            return Ok(if unreadable { Exit::Error } else { Exit::Ok });
+        }
+        if !agrees(work.ui, yes, "Write this state? Nothing else is written.").await? {
+            return Err(Failure::new("not written"));
+        }
+        let Known { mut state, version, .. } = known;
+        state.resources.extend(found.ours);
+        state.resources.extend(orphans);
+        state.serial += 1;
+        work.executing.set(true);
+        backend.save(&state, &version).await?;
+        Ok(if unreadable { Exit::Error } else { Exit::Ok })
+    };
+    let lock = lock_info("state rebuild", work.environment);
+    locked(work.ui, backend, lock, work.unless_interrupted(Box::pin(rebuilding))).await
+}
+
+struct Mending<'a> {
+    ui: &'a Ui,
+    project: &'a Project,
+    backend: &'a dyn Backend,
+    environment: &'a Environment,
+}
+
+impl Mending<'_> {
+    async fn run(&self, command: &StateCommand) -> Ended {
+        match command {
+            StateCommand::List => self.ui.result(&list(&self.known().await?.state)),
+            StateCommand::Show { address: text } => {
+                let Known { state, .. } = self.known().await?;
+                let owned = state.resources.get(&address(text)?).ok_or_else(|| missing(text))?;
+                let value = serde_json::to_value(owned).map_err(|e| Failure::new(e.to_string()))?;
+                self.ui.result(&render::json(&value));
+            }
+            StateCommand::Rm { address: text } => {
+                let wanted = address(text)?;
+                let remove =
+                    |state: &mut State| state.resources.remove(&wanted).map(|_| ()).ok_or_else(|| missing(text));
+                self.edit("state rm", remove).await?;
+                self.ui.tell(&format!("{wanted} is no longer in the state; the resource itself was not changed"));
+            }
+            StateCommand::Mv { from, to } => {
+                let (old, new) = (address(from)?, address(to)?);
+                if old.kind() != new.kind() {
+                    return Err(Failure::new(format!("{old} and {new} are of different kinds")));
+                }
+                self.edit("state mv", |state| {
+                    if state.resources.contains_key(&new) {
+                        return Err(Failure::new(format!("the state has {new} already")));
+                    }
+                    let owned = state.resources.remove(&old).ok_or_else(|| missing(from))?;
+                    state.resources.insert(new.clone(), owned);
+                    for owned in state.resources.values_mut() {
+                        for reference in owned.references.iter_mut().filter(|r| r.to == old) {
+                            reference.to = new.clone();
+                        }
+                    }
+                    Ok(())
+                })
+                .await?;
+                self.ui.tell(&format!("{old} is now {new}"));
+            }
+            StateCommand::Unlock { yes } => return self.unlock(*yes).await,
+            // Works on live resources.
+            StateCommand::Rebuild { .. } => return Err(Failure::silent()),
+        }
+        Ok(Exit::Ok)
+    }
+
+    async fn known(&self) -> Result<Known, Failure> {
+        known(self.backend, &self.project.spec.project).await
+    }
+
+    /// Changes the stored state under its lock.
+    async fn edit(&self, command: &str, change: impl FnOnce(&mut State) -> Result<(), Failure>) -> Result<(), Failure> {
+        locked(self.ui, self.backend, lock_info(command, self.environment), async {
+            let Known { mut state, version, .. } = self.known().await?;
+            change(&mut state)?;
+            state.serial += 1;
+            self.backend.save(&state, &version).await.map(|_| ()).map_err(Failure::from)
+        })
+        .await
+    }
+
+    async fn unlock(&self, yes: bool) -> Ended {
+        let place = self.backend.place();
+        let Some(holder) = self.backend.holder().await? else {
+            self.ui.tell(&format!("nobody holds the lock of {place}"));
+            return Ok(Exit::Ok);
+        };
+        self.ui.tell(&render::inert(&format!("the lock of {place} is held by {holder}")));
+        self.ui.tell("if that run is still at work, it stops before its next write, and leaves the rest undone");
+        if !agrees(self.ui, yes, "Release this lock?").await? {
+            return Err(Failure::new("not released"));
+        }
+        self.backend.unlock(&holder).await?;
+        self.ui.tell(&render::inert(&format!("released the lock of {holder}")));
+        Ok(Exit::Ok)
+    }
+}
+
+fn address(text: &str) -> Result<Address, Failure> {
+    text.parse::<Address>().map_err(|e| Failure::new(e.to_string()))
+}
+
+fn missing(text: &str) -> Failure {
+    Failure::new(format!("the state has no `{text}`: see `bailiwick state list`"))
+}

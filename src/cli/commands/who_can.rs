@@ -1,0 +1,57 @@
+//! `who-can`: every principal that may do something, each with its chain.
+
+use crate::access::Target;
+use crate::cli::failure::{Ended, Failure};
+use crate::cli::options::ApplyFormat as Format;
+use crate::cli::run::Invocation;
+use crate::cli::world::{WorldArgs, exit};
+use crate::render;
+use crate::report;
+use crate::report::wire::{ACCESS_FORMAT, WireWhoCan};
+
+/// List who is allowed to do something, each with the chain that allows it.
+///
+/// Exits with 0 if somebody is allowed, 2 if nobody is, 1 if it cannot be known.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bailiwick who-can s3:GetObject s3://acme-datasets/train/part-0
+  bailiwick who-can s3:DeleteObject s3://acme-checkpoints/ --live --format json")]
+pub struct WhoCanArgs {
+    /// The action, for example `s3:GetObject`.
+    action: String,
+    /// On what: `s3://bucket/key`, or an ARN. For lists the key is the prefix.
+    #[arg(value_name = "WHERE")]
+    place: String,
+    #[command(flatten)]
+    world: WorldArgs,
+}
+
+impl WhoCanArgs {
+    /// Lists who is allowed.
+    pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
+        self.world.answer(invocation, |world| {
+            let target = Target::parse(&self.place).map_err(|e| Failure::new(e.to_string()))?;
+            let answers = world.who_can(&self.action, &target).map_err(|e| Failure::new(e.to_string()))?;
+            let verdict = answers.verdict();
+            match self.world.format {
+                Format::Json => {
+                    invocation.ui.result(&render::json(&WireWhoCan {
+                        format_version: ACCESS_FORMAT.to_owned(),
+                        action: self.action.clone(),
+                        place: self.place.clone(),
+                        who: answers.who,
+                        others: answers.others,
+                    }));
+                }
+                Format::Text => {
+                    invocation.ui.result(&render::terminal(
+                        &report::answers(&answers, &self.action, &self.place),
+                        invocation.ui.palette(),
+                    ));
+                }
+            }
+            Ok(exit(verdict))
+        })
+    }
+}

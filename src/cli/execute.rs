@@ -1,0 +1,116 @@
+//! What `apply` and `destroy` share: confirming a plan, and carrying it out.
+
+use std::collections::BTreeSet;
+
+use super::failure::{Ended, Exit, Failure};
+use super::live::Work;
+use super::options::ApplyFormat;
+use super::run::{lock_info, locked, now};
+use crate::address::Address;
+use crate::backend::Backend;
+use crate::engine::{Cleared, Terms};
+use crate::event::Outcome;
+use crate::plan::Plan;
+use crate::render;
+use crate::report;
+
+/// Which command applies, and how it prints what was done.
+pub struct Applying<'a> {
+    /// The command.
+    pub command: &'a str,
+    /// The format of the report.
+    pub format: ApplyFormat,
+}
+
+impl Work<'_> {
+    /// Plans, asks and applies.
+    pub async fn apply(&self, how: &Applying<'_>, targets: &BTreeSet<Address>, yes: bool, terms: &Terms) -> Ended {
+        let backend = &*self.backend().await?;
+        let work = async {
+            let planned = self.planned(backend, targets).await?;
+            let engine = self.engine();
+            let kinds = engine.kinds();
+            let published = self.published(&planned, &planned.refusals(terms, &kinds));
+            let report = render::terminal(&self.report(&published, None), self.ui.palette());
+            match how.format {
+                ApplyFormat::Text => self.ui.result(&report),
+                ApplyFormat::Json => self.ui.tell(&report),
+            }
+            let cleared = planned.clear(terms, &kinds)?;
+            if !cleared.plan().is_empty() {
+                self.confirm(yes).await?;
+            }
+            self.execute(how, cleared, backend).await
+        };
+        let lock = lock_info(how.command, self.environment);
+        locked(self.ui, backend, lock, self.unless_interrupted(Box::pin(work))).await
+    }
+
+    async fn confirm(&self, yes: bool) -> Result<(), Failure> {
+        if yes {
+            return Ok(());
+        }
+        if !self.ui.can_ask() {
+            return Err(Failure::new("cannot prompt for confirmation; nothing was written")
+                .hint("pass --yes, or apply a saved plan"));
+        }
+        let answer = self.ui.ask_while_listening("\nApply this plan? Type `yes` to confirm:").await;
+        if answer.as_deref() == Some("yes") { Ok(()) } else { Err(Failure::new("not applied: nothing was written")) }
+    }
+
+    /// Carries out a plan that was cleared.
+    pub async fn execute(&self, how: &Applying<'_>, cleared: Cleared, backend: &dyn Backend) -> Ended {
+        if cleared.is_idle() {
+            if how.format == ApplyFormat::Json {
+                self.ui.result(&applied_json(cleared.plan(), &crate::event::Outcomes::new()));
+            }
+            return Ok(Exit::Ok);
+        }
+        self.ui.applying(cleared.plan().steps.len());
+        self.executing.set(true);
+        let executed = self.engine().execute(cleared, backend, &now, self.stop.clone()).await;
+        self.ui.finish();
+        match how.format {
+            ApplyFormat::Json => self.ui.result(&applied_json(&executed.plan, &executed.outcomes)),
+            ApplyFormat::Text => {
+                let report = report::applied(how.command, &executed.plan, &executed.outcomes);
+                self.ui.result(&format!("\n{}", render::terminal(&report, self.ui.palette())));
+            }
+        }
+        let all = executed.outcomes.values().all(|o| *o == Outcome::Done);
+        if let Some(error) = executed.broken {
+            let next = format!(
+                "the journal records what was done: run `bailiwick {}` again to complete the remaining steps",
+                how.command
+            );
+            return Err(Failure::new(error.to_string()).hint(next));
+        }
+        Ok(match (*self.stop.borrow(), all) {
+            (true, false) => Exit::Interrupted,
+            (_, true) => Exit::Ok,
+            (false, false) => Exit::Error,
+        })
+    }
+}
+
+fn applied_json(plan: &Plan, outcomes: &crate::event::Outcomes) -> String {
+    let steps: Vec<_> = plan
+        .steps
+        .iter()
+        .map(|step| {
+            let (outcome, why) = match outcomes.get(&step.id) {
+                Some(Outcome::Done) => ("done", None),
+                Some(Outcome::Failed { why, .. }) => ("failed", Some(why.clone())),
+                Some(Outcome::Unknown { why }) => ("unknown", Some(why.clone())),
+                Some(Outcome::Skipped { because }) => ("skipped", Some(format!("it waits for {because}"))),
+                Some(Outcome::NotStarted { why }) => ("not_started", Some(why.clone())),
+                Some(Outcome::Interrupted) | None => ("interrupted", None),
+            };
+            serde_json::json!({ "id": step.id, "address": step.id.address, "action": step.action(), "outcome": outcome, "why": why })
+        })
+        .collect();
+    let value = serde_json::json!({
+        "format_version": "1.0", "project": plan.project, "plan_digest": plan.digest(), "steps": steps,
+    });
+    render::json(&value)
+}

@@ -1,0 +1,190 @@
+//! What a run works with: the clock, the session, and the state under its lock.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::args::Globals;
+use super::failure::Failure;
+use super::project::Project;
+use super::ui::{Environment, Ui};
+use crate::address::Address;
+use crate::backend::{Backend, FileBackend, Listener, LockGuard, LockInfo};
+use crate::engine::Known;
+use crate::provider;
+use crate::render;
+use crate::session::{self, Session};
+use crate::spec::{BackendSpec, S3BackendSpec};
+use crate::state::{Lineage, State};
+
+/// One run of the program: what every command is given.
+#[derive(Clone, Copy)]
+pub struct Invocation<'a> {
+    /// The streams.
+    pub ui: &'a Ui,
+    /// The options that every command takes.
+    pub globals: &'a Globals,
+    /// What is read of the environment.
+    pub environment: &'a Environment,
+}
+
+impl Invocation<'_> {
+    /// The project of the spec. Problems are shown.
+    pub fn project(&self) -> Result<Project, Failure> {
+        Project::open(self.ui, self.globals)
+    }
+}
+
+/// Today as YYYY-MM-DD.
+pub fn today() -> String {
+    jiff::Zoned::now().date().to_string()
+}
+
+/// Now as RFC 3339.
+pub fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+/// A new history of states.
+pub fn lineage() -> Lineage {
+    Lineage((0..32).map(|_| fastrand::digit(16)).collect())
+}
+
+/// The addresses of a command line.
+pub fn addresses(texts: &[String]) -> Result<BTreeSet<Address>, Failure> {
+    texts.iter().map(|t| t.parse().map_err(|e: crate::address::AddressError| Failure::usage(e.to_string()))).collect()
+}
+
+/// Asks for a yes, unless it was given already.
+pub async fn agrees(ui: &Ui, yes: bool, question: &str) -> Result<bool, Failure> {
+    if yes {
+        return Ok(true);
+    }
+    if !ui.can_ask() {
+        return Err(Failure::new("cannot prompt for confirmation; nothing was written").hint("pass --yes"));
+    }
+    let answer = ui.ask_while_listening(&format!("\n{question} Type `yes` to confirm:")).await;
+    Ok(answer.as_deref() == Some("yes"))
+}
+
+/// Clients for the accounts and clusters of a project.
+pub fn session(project: &Project, environment: &Environment) -> Session {
+    let endpoints = environment.s3_endpoint.then_some(provider::S3).into_iter().collect();
+    let settings = session::Environment { endpoints, concurrency: None };
+    Session::new(&project.spec, settings)
+}
+
+/// The home of a project's state: a folder, or what the spec names.
+pub async fn home(ui: &Ui, project: &Project, session: &Session) -> Result<Box<dyn Backend>, Failure> {
+    let Some(backend) = &project.spec.backend else {
+        return Ok(Box::new(FileBackend::new(project.state_folder.clone(), &project.spec.project)));
+    };
+    let ui = ui.clone();
+    let listener: Listener = Arc::new(move |news| ui.tell(&render::inert(&news.to_string())));
+    match backend {
+        BackendSpec::S3(s3) => bucket(project, session, s3, listener).await,
+    }
+}
+
+#[cfg(feature = "cloud")]
+async fn bucket(
+    project: &Project,
+    session: &Session,
+    s3: &S3BackendSpec,
+    listener: Listener,
+) -> Result<Box<dyn Backend>, Failure> {
+    use crate::backend::{BackendError, ObjectBackend, S3Objects, Settings};
+    let scope = project.spec.regional_scope(&s3.account, s3.region(&project.spec));
+    let client = provider::s3_client(session, &scope).await.map_err(BackendError::from)?;
+    let objects = S3Objects::open(&client, &project.spec, s3);
+    let settings = Settings { lease: s3.lease(), keep: s3.keep(), listener };
+    Ok(Box::new(ObjectBackend::new(Arc::new(objects), &project.spec.project, settings)))
+}
+
+#[cfg(not(feature = "cloud"))]
+#[expect(clippy::unused_async, reason = "has the signature of the function in builds with clients")]
+async fn bucket(
+    _project: &Project,
+    _session: &Session,
+    s3: &S3BackendSpec,
+    _listener: Listener,
+) -> Result<Box<dyn Backend>, Failure> {
+    Err(Failure::new(format!("this build has no AWS support: it cannot reach the state in `{}`", s3.bucket)))
+}
+
+/// Who we are, for those who find the lock taken.
+pub fn lock_info(command: &str, environment: &Environment) -> LockInfo {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "this machine".into());
+    let by = environment.user.as_ref().map(|user| format!(" by {user}")).unwrap_or_default();
+    LockInfo {
+        holder: format!("bailiwick {command}{by}"),
+        host: host.trim().to_owned(),
+        pid: std::process::id(),
+        since: now(),
+        run: environment.run.clone(),
+        id: lineage().0,
+    }
+}
+
+/// Does something under the lock, and gives the lock back however it ends.
+pub async fn locked<T>(
+    ui: &Ui,
+    backend: &dyn Backend,
+    info: LockInfo,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let lock = backend.lock(info).await?;
+    let done = work.await;
+    give_back(ui, lock).await;
+    done
+}
+
+/// What was done is done: that the lock stays until its lease ends is no failure of the run.
+async fn give_back(ui: &Ui, lock: Box<dyn LockGuard>) {
+    let given = tokio::time::timeout(GIVE_BACK, lock.release()).await;
+    if let Ok(Err(why)) = given {
+        ui.tell(&render::inert(&format!("the lock was not given back, and ends with its lease: {why}")));
+    }
+}
+
+/// An interrupted run has little time left.
+const GIVE_BACK: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// The state as it is known.
+pub async fn known(backend: &dyn Backend, project: &str) -> Result<Known, Failure> {
+    Ok(Known::load(backend, project, lineage).await?)
+}
+
+/// What goes on while something is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meanwhile {
+    /// Nothing: all is done on one thread, which answers need not be handed over to.
+    Nothing,
+    /// A lock is kept, however long the computing takes.
+    LockIsKept,
+}
+
+/// Runs something that waits.
+pub fn block_on<T>(meanwhile: Meanwhile, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut runtime = match meanwhile {
+        Meanwhile::Nothing => tokio::runtime::Builder::new_current_thread(),
+        Meanwhile::LockIsKept => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime.worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::new(e.to_string()))?;
+    let done = runtime.block_on(future);
+    // Whoever still waits for an answer at the prompt is not waited for.
+    runtime.shutdown_background();
+    done
+}
+
+/// Lists a state: one line for each resource.
+pub fn list(state: &State) -> String {
+    let mut text = String::new();
+    for (address, owned) in &state.resources {
+        let mark = if owned.adopted { " (adopted)" } else { "" };
+        let unknown = if owned.body.is_none() { " (unknown: a run was cut off)" } else { "" };
+        let _ = writeln!(text, "{address}  {}{mark}{unknown}", owned.physical_id);
+    }
+    render::inert(&text)
+}

@@ -1,0 +1,38 @@
+//! Files of saved plans.
+
+use std::path::{Path, PathBuf};
+
+use super::failure::Failure;
+use crate::plan::PlanFile;
+
+/// The text of a saved plan.
+pub fn plan_text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|e| {
+        let path = path.display();
+        Failure::new(format!(
+            "cannot read the plan `{path}`: {e}; nothing was written\n  name a file that `bailiwick plan --out` has saved"
+        ))
+    })
+}
+
+/// Reads a saved plan, to apply it.
+pub fn plan_file(path: &Path) -> Result<PlanFile, Failure> {
+    PlanFile::parse(&plan_text(path)?).map_err(|e| {
+        let path = path.display();
+        Failure::new(format!(
+            "`{path}`: {e}; nothing was written\n  create a new plan with `bailiwick plan --out {path}`"
+        ))
+    })
+}
+
+/// Saves through a temporary file, so that nobody reads half a plan.
+pub fn save_plan(path: &Path, file: &PlanFile) -> Result<(), Failure> {
+    let failed = |why: String| Failure::new(format!("cannot write `{}`: {why}", path.display()));
+    let folder =
+        path.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+    let mut temporary =
+        std::io::BufWriter::new(tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(e.to_string()))?);
+    serde_json::to_writer(&mut temporary, file).map_err(|e| failed(e.to_string()))?;
+    let temporary = temporary.into_inner().map_err(|e| failed(e.to_string()))?;
+    temporary.persist(path).map(|_| ()).map_err(|e| failed(e.to_string()))
+}

@@ -1,0 +1,63 @@
+//! The world that `can` and `who-can` ask: of the spec alone, or live.
+
+use super::failure::{Ended, Exit, Failure};
+#[cfg(feature = "cloud")]
+use super::live::LiveRun;
+use super::options::ApplyFormat as Format;
+use super::run::Invocation;
+use crate::access::{Verdict, World};
+#[cfg(feature = "cloud")]
+use crate::engine::Intent;
+use crate::plan::Bodies;
+use crate::provider;
+
+/// Which world is asked.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct WorldArgs {
+    /// Ask about the spec alone (the default). Reads nothing remotely.
+    #[arg(long, conflicts_with = "live")]
+    pub spec: bool,
+    /// Ask about the live resources of the spec and the state.
+    #[arg(long)]
+    pub live: bool,
+    /// How to print the answer.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+impl WorldArgs {
+    /// Answers a question about the world.
+    pub fn answer(self, invocation: &Invocation<'_>, question: impl Fn(&World) -> Ended) -> Ended {
+        if self.live { live(invocation, question) } else { question(&planned(invocation)?) }
+    }
+}
+
+/// The world that the spec alone would make.
+fn planned(invocation: &Invocation<'_>) -> Result<World, Failure> {
+    let project = invocation.project()?;
+    let compiled = project.assume(invocation.ui)?;
+    Ok(World::new(&project.spec, &compiled.facts, Bodies::desired(&compiled.desired).facets(&provider::kinds())))
+}
+
+#[cfg(feature = "cloud")]
+fn live(invocation: &Invocation<'_>, question: impl Fn(&World) -> Ended) -> Ended {
+    let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: false };
+    live.run(async |work| {
+        work.check()?;
+        question(&work.world().await?)
+    })
+}
+
+#[cfg(not(feature = "cloud"))]
+fn live(_: &Invocation<'_>, _: impl Fn(&World) -> Ended) -> Ended {
+    Err(Failure::without_cloud())
+}
+
+/// "Allowed only if" counts as not allowed.
+pub fn exit(verdict: Verdict) -> Exit {
+    match verdict {
+        Verdict::Allowed => Exit::Ok,
+        Verdict::Depends | Verdict::Denied => Exit::Differs,
+        Verdict::Unknown => Exit::Error,
+    }
+}
