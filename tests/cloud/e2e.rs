@@ -1082,7 +1082,7 @@ fn a_disk_that_is_full_stops_the_run_before_the_next_call_and_nothing_is_lost() 
     world.bailiwick(&["plan"]).exits(0);
     // No file may grow beyond two blocks of 512 bytes: the journal takes one entry, perhaps two.
     let full = world.shell("trap '' XFSZ; ulimit -f 2; exec bailiwick apply --yes").exits(1);
-    full.says(&["serving.journal", "File too large", "the next `bailiwick apply` reads it"]);
+    full.says(&["serving.journal", "File too large", "the journal records what was done: run `bailiwick apply` again"]);
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new(), "what cannot be recorded is not done");
     world.apply();
     world.settled();
@@ -1223,7 +1223,7 @@ fn usage_errors_are_told_apart() {
         assert_eq!(ran.stderr, "");
         assert!(ran.stdout.contains("bailiwick"));
     }
-    world.bailiwick(&["plan", "--target", "nonsense"]).exits(1).says(&["`nonsense`"]);
+    world.bailiwick(&["plan", "--target", "nonsense"]).exits(64).says(&["`nonsense`"]);
     world.bailiwick(&["-f", "nowhere.yaml", "plan"]).exits(1).says(&["nowhere.yaml"]);
 }
 

@@ -130,7 +130,7 @@ fn a_broken_lock_stops_the_run_that_held_it() {
     let stopped = stopped.says(&[
         "is no longer ours",
         "it was broken with `state unlock`",
-        "what was done is in the journal: the next `bailiwick apply` reads it and does the rest",
+        "the journal records what was done: run `bailiwick apply` again to complete the remaining steps",
     ]);
     stopped.shows(&[
         "pods: ",
@@ -334,7 +334,7 @@ fn a_lost_state_is_made_anew_from_the_marks() {
         let hint = "there is no state, but aws.eks.addon.prod/eks-pod-identity-agent and 5 more carry the ownership tag of project `pods`";
         world.bailiwick(&["plan"]).exits(0).shows(&[hint, "`bailiwick state rebuild`"]);
         world.bailiwick(&["plan", "--format", "json"]).exits(0).says(&[hint]);
-        world.bailiwick(&["drift"]).exits(0).says(&["there is no state", "or it was lost"]);
+        world.bailiwick(&["drift"]).exits(0).says(&["there is no state", "or the state was lost"]);
         let sent = writes(&world);
         for command in ["apply", "destroy"] {
             world.bailiwick(&[command, "--yes"]).exits(1).says(&[hint, "rebuild it with `bailiwick state rebuild`"]);
@@ -767,7 +767,7 @@ fn an_account_or_cluster_that_cannot_be_reached_is_one_error() {
         ran.says(&[
             "cannot tell who the caller is in account `platform`: ",
             "Connection refused",
-            "nothing was read or written: check the account's credentials, region and endpoint",
+            "nothing was read or written: check its credentials, region and endpoint",
         ]);
     }
     world.spec(&in_folder().replace("context: prod", "context: unreachable"));
