@@ -877,7 +877,7 @@ fn a_saved_plan_is_refused_after_a_change_of_the_spec() {
 fn a_saved_plan_is_refused_after_a_change_of_the_world() {
     let world = saved();
     world.aws.seed(&json!({ "roles": [{ "account": PLATFORM, "name": "serving-loader" }] }));
-    refused(&world, "aws.iam.role.loader: it exists now");
+    refused(&world, "aws.iam.role.loader: it now exists");
     world.aws.iam(PLATFORM, "DeleteRole", &[("RoleName", "serving-loader")]).ok();
     let policy = json!({ "Version": "2012-10-17", "Statement": [] });
     world.aws.s3(MODELS, "DELETE /acme-weights?policy", &policy.to_string()).ok();
