@@ -1101,7 +1101,7 @@ class Requests(Case):
         for service, operation, arguments in (
             ("iam", "simulate_principal_policy", {"PolicySourceArn": "arn:aws:iam::1:role/x" + "x" * 9,
                                                   "ActionNames": ["s3:GetObject"]}),
-            ("eks", "list_access_entries", {"clusterName": "prod"}),
+            ("eks", "list_insights", {"clusterName": "prod"}),
             ("kms", "get_parameters_for_import", {"KeyId": "k", "WrappingAlgorithm": "RSAES_OAEP_SHA_1",
                                                   "WrappingKeySpec": "RSA_2048"}),
             ("accessanalyzer", "list_analyzers", {}),
