@@ -84,7 +84,7 @@ pub(super) async fn holder(objects: &dyn Objects, key: &str) -> Result<Option<Lo
 /// Stands for whoever wrote something that is no lock.
 fn unreadable(tag: String) -> LockInfo {
     LockInfo {
-        holder: "somebody whose lock cannot be read".into(),
+        holder: "an unknown holder (unreadable lock)".into(),
         host: "an unknown machine".into(),
         id: tag,
         ..LockInfo::default()
@@ -390,10 +390,10 @@ impl Lease {
 fn taken(found: &Found) -> String {
     match found {
         Found::Record(record, _) if record.broken => "it was broken with `state unlock`".to_owned(),
-        Found::Record(record, _) if record.released => "it was given back".to_owned(),
+        Found::Record(record, _) if record.released => "it was released".to_owned(),
         Found::Record(record, _) => format!("it was taken over by {}", record.info),
-        Found::Nothing => "somebody removed it".to_owned(),
-        Found::Damaged(..) => "somebody overwrote it".to_owned(),
+        Found::Nothing => "another process deleted it".to_owned(),
+        Found::Damaged(..) => "another process overwrote it".to_owned(),
     }
 }
 

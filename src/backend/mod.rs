@@ -142,12 +142,19 @@ fn unusable(path: &str, why: StateError, kept: usize, last: Option<String>) -> B
     let mut advice = match (&why, last) {
         (StateError::Newer { .. }, _) => "nothing was overwritten".to_owned(),
         (StateError::OtherProject { found, .. }, _) => {
-            format!("nothing was overwritten: name the home of this project's state (--state, or `backend` in the spec), or the spec of `{found}` with -f")
+            format!(
+                "nothing was overwritten: name the home of this project's state (--state, or `backend` in the spec), or the spec of `{found}` with -f"
+            )
         }
         (_, Some(last)) => {
-            format!("nothing was overwritten; {kept} earlier states are kept, the last of them in {last}: copy it over {path} to go back to it")
+            format!(
+                "nothing was overwritten; {kept} earlier states are kept, the last of them in {last}: copy it over {path} to go back to it"
+            )
         }
-        (_, None) => "nothing was overwritten, and no earlier state is kept: move it away, and make it anew with `bailiwick state rebuild`".to_owned(),
+        (_, None) => {
+            "nothing was overwritten, and no earlier state is kept: move it away, and run `bailiwick state rebuild`"
+                .to_owned()
+        }
     };
     if edited {
         advice.push_str("; if the edit was meant, take its `digest` line out");
@@ -202,7 +209,7 @@ pub enum LockNews {
         /// How long it takes at most to see that they do not.
         at_most: Duration,
     },
-    /// It was taken from somebody who gave no sign of life during a whole lease.
+    /// It was taken over: its holder did not renew it for a whole lease.
     TakenOver {
         /// From whom.
         from: LockInfo,
@@ -225,7 +232,7 @@ impl fmt::Display for LockNews {
                 )
             }
             Self::TakenOver { from } => {
-                write!(f, "took the lock over from {from}: it gave no sign of life for its whole lease")
+                write!(f, "took over the expired lock held by {from}")
             }
             Self::Lost { why } => write!(f, "the lock of the state is lost: {why}; nothing more is started"),
         }

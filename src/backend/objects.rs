@@ -182,7 +182,7 @@ impl ObjectBackend {
             }
             last = Some(version);
         }
-        let why = "it is written by somebody else all the time: try again when their run is done".to_owned();
+        let why = "other runs keep writing it: try again when they are done".to_owned();
         Err(BackendError::Store { what: format!("read {}", self.locate(STATE)), why })
     }
 

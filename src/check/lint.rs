@@ -1,5 +1,5 @@
-//! What the policies of a plan mean: every trust, identity, bucket and key policy that the spec asks for is looked at,
-//! and with a snapshot the statements of others in documents that are shared with them.
+//! Findings about what the policies of a plan mean: every desired trust, identity, bucket and key policy, and, with a
+//! snapshot, the statements of others in shared documents.
 //!
 //! The codes are those of [`crate::iam::Check`]. What a single document cannot tell, the spec does: accounts that it
 //! names are not foreign, a document of which only our part is known is not judged as a whole, a permissions boundary

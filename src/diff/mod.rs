@@ -54,9 +54,9 @@ pub enum Verdict {
         before: Document,
         /// Where it differs.
         differences: Vec<Difference>,
-        /// Whether it must be made anew.
+        /// Whether it must be replaced.
         replace: bool,
-        /// Whether the spec asks for something new.
+        /// Whether the spec changed since the last apply.
         intent: bool,
         /// Whether somebody changed it outside.
         drift: bool,
@@ -313,7 +313,7 @@ fn deposed(resources: &BTreeMap<Address, ResourceDiff>, state: &State, kinds: &K
 }
 
 /// The id that the state knows of what a name means. What is in the state under the same name and is referred to is the
-/// whole of which this is a part: a key, of which this is the policy. It may have been made anew since.
+/// whole of which this is a part: a key, of which this is the policy. It may have been recreated since.
 fn known_id<'a>(state: &'a State, wanted: Option<&Resource>, owned: Option<&'a Owned>) -> Option<&'a str> {
     let (scope, physical_id) = match wanted {
         Some(wanted) => (&wanted.wish.scope, &wanted.wish.physical_id),

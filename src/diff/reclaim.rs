@@ -1,4 +1,4 @@
-//! What of a spec is ours already, told by the marks on it: how a lost state is made anew.
+//! Rebuilds a lost state: which desired resources are ours already, by their ownership tags.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

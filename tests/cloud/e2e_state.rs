@@ -230,7 +230,12 @@ fn recovers(mut world: World, gate: Gate, is_locked: bool) {
     }
     world.bailiwick(&["plan"]).exits(0).shows(&["Left by an interrupted run", "aws.iam.role.job"]);
     let next = world.apply();
-    assert_eq!(next.stderr.contains("took the lock over from bailiwick apply on "), is_locked, "{}", next.stderr);
+    assert_eq!(
+        next.stderr.contains("took over the expired lock held by bailiwick apply on "),
+        is_locked,
+        "{}",
+        next.stderr
+    );
     world.settled();
     assert_eq!(world.aws.roles(PLATFORM), ["pods-job"]);
     let associations = world.aws.eks(PLATFORM, "GET /clusters/prod-eks/pod-identity-associations", &json!({})).json();
@@ -295,7 +300,7 @@ fn the_lock_of_a_run_that_was_killed_is_taken_over_after_its_lease() {
     gate.release();
     world.without_gate();
     let next = world.apply();
-    next.says(&["watching for up to 4 s", "took the lock over from bailiwick apply on "]);
+    next.says(&["watching for up to 4 s", "took over the expired lock held by bailiwick apply on "]);
     world.settled();
     assert_eq!(object(&world, LOCK)["fence"], 2);
 }
