@@ -383,28 +383,7 @@ mod cases {
     use serde_json::{Value, json};
 
     use crate::memory::{Cloud, Cut, Id, World};
-    use crate::run::{Planned, Project, name_of, spec, steps};
-
-    /// Two accounts, IRSA and Pod Identity, a managed key, a bucket abroad.
-    const SERVING: &str = r#"
-version: 1
-project: p
-accounts:
-  platform: { id: "111111111111", region: us-west-2 }
-  models: { id: "222222222222", region: us-west-2 }
-clusters:
-  prod: { account: platform, name: prod-eks, identity: irsa }
-keys:
-  weights: { account: models, alias: model-weights, managed: true }
-buckets:
-  weights: { account: models, name: acme-weights, encryption: { kms_key: weights }, on_destroy: delete }
-roles:
-  loader: { account: platform, name: kserve-loader }
-service_accounts:
-  loader: { cluster: prod, namespace: kserve, name: loader, create_namespace: true, role: loader }
-grants:
-  - { to: loader, bucket: weights, prefix: m/, access: read }
-"#;
+    use crate::run::{Planned, Project, SERVING, name_of, spec, steps};
 
     async fn applied(text: &str) -> Project {
         let project = Project::new("p", Cloud::new());

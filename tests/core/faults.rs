@@ -12,7 +12,7 @@ use bailiwick::backend::{Backend as _, LockInfo};
 use bailiwick::spec::Spec;
 
 use crate::memory::{Cloud, Cut, Id, Storm};
-use crate::run::{Death, Project, Trouble, plant, spec};
+use crate::run::{Death, Project, SERVING, Trouble, plant, spec};
 use crate::seeds::{Table, for_each_seed, number};
 use crate::specs::{Chance, PROJECT, draft_of};
 
@@ -201,27 +201,6 @@ fn a_thousand_disturbed_runs_converge() {
     let from = number("FAULTS_FROM", 0);
     for_each_seed("in memory", &table, from..from + number("FAULTS_RUNS", 1000), |seed| run_of(seed, &table));
 }
-
-/// Two accounts, IRSA, a managed key, a policy of its own.
-const SERVING: &str = r#"
-version: 1
-project: p
-accounts:
-  platform: { id: "111111111111", region: us-west-2 }
-  models: { id: "222222222222", region: us-west-2 }
-clusters:
-  prod: { account: platform, name: prod-eks, identity: irsa }
-keys:
-  weights: { account: models, alias: model-weights, managed: true }
-buckets:
-  weights: { account: models, name: acme-weights, encryption: { kms_key: weights }, on_destroy: delete }
-roles:
-  loader: { account: platform, name: kserve-loader }
-service_accounts:
-  loader: { cluster: prod, namespace: kserve, name: loader, create_namespace: true, role: loader }
-grants:
-  - { to: loader, bucket: weights, prefix: m/, access: read }
-"#;
 
 /// Dies at every time that anything is stored, before, in the middle and after, while one spec takes another's place.
 fn dies_at_every_boundary(table: &Table, before: Option<&Spec>, after: &Spec) {

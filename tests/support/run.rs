@@ -24,6 +24,27 @@ use tokio::sync::watch;
 
 use super::memory::{self, Cloud, Id};
 
+/// Two accounts, IRSA, a managed key, and a bucket in the other account.
+pub const SERVING: &str = r#"
+version: 1
+project: p
+accounts:
+  platform: { id: "111111111111", region: us-west-2 }
+  models: { id: "222222222222", region: us-west-2 }
+clusters:
+  prod: { account: platform, name: prod-eks, identity: irsa }
+keys:
+  weights: { account: models, alias: model-weights, managed: true }
+buckets:
+  weights: { account: models, name: acme-weights, encryption: { kms_key: weights }, on_destroy: delete }
+roles:
+  loader: { account: platform, name: kserve-loader }
+service_accounts:
+  loader: { cluster: prod, namespace: kserve, name: loader, create_namespace: true, role: loader }
+grants:
+  - { to: loader, bucket: weights, prefix: m/, access: read }
+"#;
+
 /// The spec of some files, which must have no problems.
 ///
 /// # Panics
