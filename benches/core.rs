@@ -76,18 +76,18 @@ fn applied(desired: &Desired) -> (Snapshot, State) {
     let mut snapshot = Snapshot::default();
     let mut state = State::new("bench", Lineage("l".into()));
     for (address, resource) in &desired.resources {
-        let wish = &resource.wish;
-        let seen = Seen::Present { body: wish.body.clone(), owner: Some("bench".into()) };
+        let wanted = &resource;
+        let seen = Seen::Present { body: wanted.body.clone(), owner: Some("bench".into()) };
         let owned = Owned {
-            scope: wish.scope.clone(),
-            physical_id: wish.physical_id.clone(),
+            scope: wanted.scope.clone(),
+            physical_id: wanted.physical_id.clone(),
             adopted: false,
-            body: Some(wish.body.clone()),
+            body: Some(wanted.body.clone()),
             fingerprint: seen.fingerprint(),
             unique_id: None,
-            references: wish.references.clone(),
-            on_destroy: wish.on_destroy,
-            protect: wish.protect,
+            references: wanted.references.clone(),
+            on_destroy: wanted.on_destroy,
+            protect: wanted.protect,
         };
         snapshot.seen.insert(address.clone(), seen);
         state.resources.insert(address.clone(), owned);

@@ -13,7 +13,7 @@ use crate::spec::{Facts, Spec};
 /// Everything that should exist, by address.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
-    /// The wishes.
+    /// The resources.
     pub resources: BTreeMap<Address, Arc<Resource>>,
     /// What exists elsewhere, as entries with `managed: false` say: what Bailiwick once created of it stays.
     pub unmanaged: BTreeSet<ObjectIdentity<'static>>,
@@ -58,9 +58,9 @@ impl<'a> ObjectIdentity<'a> {
     }
 }
 
-/// Asks every kind, and reports two wishes for one real object and references that lead nowhere.
+/// Asks every kind, and reports two resources that are one real object, and references that lead nowhere.
 ///
-/// A namespace that several service accounts ask for is one wish: the same address with the same body counts once.
+/// A namespace that several service accounts ask for is one wanted: the same address with the same body counts once.
 #[must_use]
 pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> (Desired, Vec<Diagnostic>) {
     let mut desired = Desired::default();
@@ -74,13 +74,13 @@ pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> 
         desired.unmanaged.extend(unmanaged.iter().map(identity));
         for resource in resources {
             if let Some(other) = desired.resources.get(&resource.address) {
-                if other.wish.body != resource.wish.body {
+                if other.body != resource.body {
                     problems.push(
                         Diagnostic::new(
                             Code::SameAddress,
                             format!("{} is asked for twice, differently", resource.address),
                         )
-                        .at(resource.wish.source.clone())
+                        .at(resource.source.clone())
                         .help("make the entries agree"),
                     );
                 }
@@ -91,27 +91,27 @@ pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> 
     }
     let mut real: HashMap<ObjectIdentity<'_>, &Address> = HashMap::with_capacity(desired.resources.len());
     for resource in desired.resources.values() {
-        let (address, wish) = (&resource.address, &resource.wish);
-        let identity = ObjectIdentity::new(kinds, address.kind(), &wish.scope, &wish.physical_id);
+        let (address, wanted) = (&resource.address, &resource);
+        let identity = ObjectIdentity::new(kinds, address.kind(), &wanted.scope, &wanted.physical_id);
         if let Some(other) = real.insert(identity, address) {
             problems.push(
                 Diagnostic::new(
                     Code::SameObject,
-                    format!("{other} and {address} are the same object: `{}`", wish.physical_id),
+                    format!("{other} and {address} are the same object: `{}`", wanted.physical_id),
                 )
-                .at(wish.source.clone())
+                .at(wanted.source.clone())
                 .help("one real object has one entry"),
             );
         }
     }
     for resource in desired.resources.values() {
-        for reference in resource.wish.references.iter().filter(|r| !desired.resources.contains_key(&r.to)) {
+        for reference in resource.references.iter().filter(|r| !desired.resources.contains_key(&r.to)) {
             problems.push(
                 Diagnostic::new(
                     Code::DanglingReference,
                     format!("{} needs {}, which nothing asks for", resource.address, reference.to),
                 )
-                .at(resource.wish.source.clone()),
+                .at(resource.source.clone()),
             );
         }
     }

@@ -127,13 +127,13 @@ impl Document {
     /// A key that is in neither belongs to somebody else (a foreign tag, a setting that the spec leaves alone). Lists,
     /// scalars and policies are taken whole.
     #[must_use]
-    pub fn claimed(live: &Self, desired: Option<&Self>, last: Option<&Self>) -> Self {
+    pub fn managed_fields(live: &Self, desired: Option<&Self>, last: Option<&Self>) -> Self {
         // What is as desired is ours as a whole.
         if desired == Some(live) {
             return live.clone();
         }
         let tree = |document: Option<&Self>| document.map(Self::tree);
-        Self::from(claimed(&live.tree(), tree(desired).as_ref(), tree(last).as_ref()))
+        Self::from(managed_fields(&live.tree(), tree(desired).as_ref(), tree(last).as_ref()))
     }
 
     /// What is there after a write: what others have in `live`, without what was ours `before`, with `after` over it.
@@ -295,7 +295,7 @@ pub fn is_policy(value: &Value) -> bool {
     value.as_object().is_some_and(|map| map.contains_key("Statement"))
 }
 
-fn claimed(live: &Value, desired: Option<&Value>, last: Option<&Value>) -> Value {
+fn managed_fields(live: &Value, desired: Option<&Value>, last: Option<&Value>) -> Value {
     let (desired, last) = (desired.and_then(Value::as_object), last.and_then(Value::as_object));
     let Value::Object(entries) = live else { return live.clone() };
     if is_policy(live) || (desired.is_none() && last.is_none()) {
@@ -304,7 +304,7 @@ fn claimed(live: &Value, desired: Option<&Value>, last: Option<&Value>) -> Value
     let ours = entries.iter().filter_map(|(key, value)| {
         match (desired.and_then(|d| d.get(key)), last.and_then(|l| l.get(key))) {
             (None, None) => None,
-            (desired, last) => Some((key.clone(), claimed(value, desired, last))),
+            (desired, last) => Some((key.clone(), managed_fields(value, desired, last))),
         }
     });
     Value::Object(ours.collect())
@@ -463,7 +463,10 @@ mod tests {
     fn check_claimed(live: Value, desired: Value, last: Value, expected: Value) {
         let doc = |v: Value| if v.is_null() { None } else { Some(Document::from(v)) };
         let (desired, last) = (doc(desired), doc(last));
-        assert_eq!(Document::claimed(&Document::from(live), desired.as_ref(), last.as_ref()), Document::from(expected));
+        assert_eq!(
+            Document::managed_fields(&Document::from(live), desired.as_ref(), last.as_ref()),
+            Document::from(expected)
+        );
     }
 
     /// Any JSON, with keys that sort differently as text and as they are escaped.

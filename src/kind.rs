@@ -59,7 +59,7 @@ pub enum NamedBy {
 
 /// An object that carries a project's ownership tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Marked {
+pub struct Tagged {
     /// Where it is.
     pub scope: Scope,
     /// The address that its tag gives, or a made-up one.
@@ -107,7 +107,7 @@ pub enum OwnedBy {
         /// The kind of that object.
         of: &'static str,
         /// The parts of that object which may be ours. `tagged` are all objects that carry the project's tag.
-        parts: for<'a> fn(Whole<'a>, tagged: &[Marked]) -> Vec<Part>,
+        parts: for<'a> fn(Whole<'a>, tagged: &[Tagged]) -> Vec<Part>,
     },
 }
 
@@ -273,7 +273,7 @@ pub trait Kind: Send + Sync + 'static {
     fn scopes(spec: &Spec) -> BTreeSet<Scope>;
 
     /// Wishes for everything of this kind that the spec asks for.
-    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<Self::Body>);
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, resources: &mut DesiredResources<Self::Body>);
 
     /// What an object of this kind says about access. Worlds, lints, quotas and lock-outs read nothing else of it.
     #[must_use]
@@ -295,8 +295,8 @@ pub trait Kind: Send + Sync + 'static {
     /// What of the live body is ours to judge. By default: the fields that are desired or were applied last time.
     /// `null` means that nothing of it is, which counts as absent: what is desired is created, and nothing is deleted.
     #[must_use]
-    fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
-        Document::claimed(live, desired, last)
+    fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+        Document::managed_fields(live, desired, last)
     }
 
     /// What is there after a write: what others have in the live body, with ours over it.
@@ -320,21 +320,21 @@ pub trait Kind: Send + Sync + 'static {
     /// What takes one write at a time: kinds that write to one bucket or one role call it alike. By default nothing but
     /// the thing itself does.
     #[must_use]
-    fn turn(_physical_id: &str) -> Option<String> {
+    fn serialization_group(_physical_id: &str) -> Option<String> {
         None
     }
 
     /// Whether what reads back after a write is what was written. By default: if nothing differs but fields that were
     /// reset. A kind whose API resolves what it is given, such as an alias, says so here.
     #[must_use]
-    fn settled(written: &Document, shown: &Document) -> bool {
+    fn converged(written: &Document, shown: &Document) -> bool {
         Document::differences(written, shown)
             .iter()
             .all(|d| d.before.is_none() && Self::ABOUT.is(d.path.as_str(), Mutability::Resets))
     }
 }
 
-/// How one wished-for thing depends on another.
+/// How a resource depends on another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Reference {
     /// What must exist first.
@@ -345,9 +345,9 @@ pub struct Reference {
     pub part: bool,
 }
 
-/// One thing that should exist.
+/// One resource that should exist, as its kind describes it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wish<B> {
+pub struct DesiredResource<B> {
     /// The part of its address after the kind.
     pub name: String,
     /// Where it lives.
@@ -366,8 +366,8 @@ pub struct Wish<B> {
     pub source: Option<SourceRef>,
 }
 
-impl<B> Wish<B> {
-    /// A wish that is deleted when it is no longer desired, depends on nothing and is not protected.
+impl<B> DesiredResource<B> {
+    /// A resource that is deleted when it is no longer desired, depends on nothing and is not protected.
     #[must_use]
     pub fn new(name: impl Into<String>, scope: Scope, physical_id: impl Into<String>, body: B) -> Self {
         Self {
@@ -382,24 +382,24 @@ impl<B> Wish<B> {
         }
     }
 
-    /// The same, after another thing.
+    /// The same, which needs another resource to exist first.
     #[must_use]
     pub fn after<K: Kind>(mut self, name: &str) -> Self {
         self.references.push(Reference { to: Address::new(K::NAME, name), part: false });
         self
     }
 
-    /// The same, as a part of another thing.
+    /// The same, as a part of another resource.
     #[must_use]
     pub fn part_of<K: Kind>(mut self, name: &str) -> Self {
         self.references.push(Reference { to: Address::new(K::NAME, name), part: true });
         self
     }
 
-    /// The same with another form of its body.
-    fn with_body<C>(self, body: C) -> Wish<C> {
-        let Self { name, scope, physical_id, body: _, references, on_destroy, protect, source } = self;
-        Wish { name, scope, physical_id, body, references, on_destroy, protect, source }
+    /// The same under its full address, with its body as a document.
+    fn erased(self, address: Address, body: Document) -> Resource {
+        let Self { name: _, scope, physical_id, body: _, references, on_destroy, protect, source } = self;
+        Resource { address, scope, physical_id, body, references, on_destroy, protect, source }
     }
 
     /// The same, with its place in the spec.
@@ -410,24 +410,24 @@ impl<B> Wish<B> {
     }
 }
 
-/// Collects the wishes of one kind, and what it has to say about the spec.
+/// Collects the desired resources of one kind, and what is wrong with them.
 #[derive(Debug)]
-pub struct Wanted<B> {
-    wishes: Vec<Wish<B>>,
+pub struct DesiredResources<B> {
+    resources: Vec<DesiredResource<B>>,
     unmanaged: Vec<(Scope, String)>,
     problems: Vec<Diagnostic>,
 }
 
-impl<B> Default for Wanted<B> {
+impl<B> Default for DesiredResources<B> {
     fn default() -> Self {
-        Self { wishes: Vec::new(), unmanaged: Vec::new(), problems: Vec::new() }
+        Self { resources: Vec::new(), unmanaged: Vec::new(), problems: Vec::new() }
     }
 }
 
-impl<B> Wanted<B> {
-    /// Adds a wish.
-    pub fn add(&mut self, wish: Wish<B>) {
-        self.wishes.push(wish);
+impl<B> DesiredResources<B> {
+    /// Adds a resource.
+    pub fn add(&mut self, resource: DesiredResource<B>) {
+        self.resources.push(resource);
     }
 
     /// Names an object that exists elsewhere (`managed: false`): what we once created of it stays.
@@ -435,7 +435,7 @@ impl<B> Wanted<B> {
         self.unmanaged.push((scope, physical_id.into()));
     }
 
-    /// Reports something that makes the wish impossible.
+    /// Reports something that makes the resource impossible.
     pub fn problem(&mut self, problem: Diagnostic) {
         self.problems.push(problem);
     }
@@ -497,20 +497,38 @@ impl<B> Action<B> {
     }
 }
 
-/// A wish of any kind, with its body as a document.
+/// A desired resource of any kind, with its body as a document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resource {
     /// Its name.
     pub address: Address,
-    /// Everything else.
-    pub wish: Wish<Document>,
+    /// Where it lives.
+    pub scope: Scope,
+    /// The name by which its API knows it.
+    pub physical_id: String,
+    /// What it should be.
+    pub body: Document,
+    /// What must exist first.
+    pub references: Vec<Reference>,
+    /// What happens when it is no longer desired.
+    pub on_destroy: OnDestroy,
+    /// Whether plans that delete or replace it are refused.
+    pub protect: bool,
+    /// Where the spec asks for it.
+    pub source: Option<SourceRef>,
 }
 
 impl Resource {
+    /// A resource that is deleted when it is no longer desired, depends on nothing and is not protected.
+    #[must_use]
+    pub fn new(address: Address, scope: Scope, physical_id: impl Into<String>, body: Document) -> Self {
+        DesiredResource::new("", scope, physical_id, ()).erased(address, body)
+    }
+
     /// The desired object.
     #[must_use]
     pub fn object(&self) -> Instance<'_> {
-        Instance { scope: &self.wish.scope, physical_id: &self.wish.physical_id, body: &self.wish.body }
+        Instance { scope: &self.scope, physical_id: &self.physical_id, body: &self.body }
     }
 }
 
@@ -545,12 +563,12 @@ pub trait AnyKind: Send + Sync {
     fn remainder(&self, live: &Document, before: Option<&Document>) -> Option<Document>;
     /// As [`Kind::released`].
     fn released(&self, live: &Document, before: Option<&Document>) -> Document;
-    /// As [`Kind::claimed`].
-    fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document;
-    /// As [`Kind::turn`].
-    fn turn(&self, physical_id: &str) -> Option<String>;
-    /// As [`Kind::settled`].
-    fn settled(&self, written: &Document, shown: &Document) -> bool;
+    /// As [`Kind::managed_fields`].
+    fn managed_fields(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document;
+    /// As [`Kind::serialization_group`].
+    fn serialization_group(&self, physical_id: &str) -> Option<String>;
+    /// As [`Kind::converged`].
+    fn converged(&self, written: &Document, shown: &Document) -> bool;
 }
 
 /// A kind without its type.
@@ -571,17 +589,17 @@ impl<K: Kind> AnyKind for Erased<K> {
     }
 
     fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> Desires {
-        let mut want = Wanted::default();
-        K::desire(spec, facts, chains, &mut want);
-        let Wanted { wishes, unmanaged, problems } = want;
-        let mut asked = Desires { resources: Vec::with_capacity(wishes.len()), unmanaged, problems };
-        for wish in wishes {
-            let address = Address::new(K::NAME, wish.name.clone());
-            match Document::of(&wish.body) {
-                Ok(body) => asked.resources.push(Resource { address, wish: wish.with_body(body) }),
+        let mut resources = DesiredResources::default();
+        K::desire(spec, facts, chains, &mut resources);
+        let DesiredResources { resources, unmanaged, problems } = resources;
+        let mut asked = Desires { resources: Vec::with_capacity(resources.len()), unmanaged, problems };
+        for resource in resources {
+            let address = Address::new(K::NAME, resource.name.clone());
+            match Document::of(&resource.body) {
+                Ok(body) => asked.resources.push(resource.erased(address, body)),
                 Err(error) => asked.problems.push(
                     Diagnostic::new(Code::BodyNotSerialisable, format!("{address} has no document form: {error}"))
-                        .at(wish.source),
+                        .at(resource.source),
                 ),
             }
         }
@@ -612,16 +630,16 @@ impl<K: Kind> AnyKind for Erased<K> {
         K::released(live, before)
     }
 
-    fn claimed(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
-        K::claimed(live, desired, last)
+    fn managed_fields(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+        K::managed_fields(live, desired, last)
     }
 
-    fn turn(&self, physical_id: &str) -> Option<String> {
-        K::turn(physical_id)
+    fn serialization_group(&self, physical_id: &str) -> Option<String> {
+        K::serialization_group(physical_id)
     }
 
-    fn settled(&self, written: &Document, shown: &Document) -> bool {
-        K::settled(written, shown)
+    fn converged(&self, written: &Document, shown: &Document) -> bool {
+        K::converged(written, shown)
     }
 }
 

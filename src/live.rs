@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::address::{Address, Scope};
 use crate::diagnostic::Diagnostic;
 use crate::document::{Document, is_policy};
-use crate::kind::Marked;
+use crate::kind::Tagged;
 use crate::kind::{Action, AnyKind, Erased, Kind};
 use crate::session::{Session, SessionError};
 use crate::spec::{Facts, Spec};
@@ -225,7 +225,7 @@ pub trait Live: Kind {
     /// Finds in lists what carries the mark of the session's project in a scope, whatever the spec says. Nothing, for kinds
     /// that cannot be marked.
     #[must_use]
-    fn marked(_cloud: &Session, _scope: &Scope) -> impl Future<Output = Result<Vec<Marked>, ReadError>> + Send {
+    fn tagged(_cloud: &Session, _scope: &Scope) -> impl Future<Output = Result<Vec<Tagged>, ReadError>> + Send {
         std::future::ready(Ok(Vec::new()))
     }
 
@@ -277,7 +277,7 @@ pub trait AnyLive: Send + Sync {
         false
     }
     /// As [`Live::marked`].
-    fn marked<'a>(&'a self, _cloud: &'a Session, _scope: &'a Scope) -> Boxed<'a, Result<Vec<Marked>, ReadError>> {
+    fn tagged<'a>(&'a self, _cloud: &'a Session, _scope: &'a Scope) -> Boxed<'a, Result<Vec<Tagged>, ReadError>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
     /// As [`Live::announce`].
@@ -316,8 +316,8 @@ impl<K: Live> AnyLive for Erased<K> {
         K::TAKES_LAST
     }
 
-    fn marked<'a>(&'a self, cloud: &'a Session, scope: &'a Scope) -> Boxed<'a, Result<Vec<Marked>, ReadError>> {
-        Box::pin(K::marked(cloud, scope))
+    fn tagged<'a>(&'a self, cloud: &'a Session, scope: &'a Scope) -> Boxed<'a, Result<Vec<Tagged>, ReadError>> {
+        Box::pin(K::tagged(cloud, scope))
     }
 
     fn announce(&self, cloud: &Session, scope: &Scope, targets: &[Target]) {

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
     use crate::address::Address;
     use crate::document::Document;
-    use crate::kind::{Resource, Wish};
+    use crate::kind::Resource;
     use crate::spec::{SourceFile, load};
 
     /// What is said about one acceptance: place, code, message and help.
@@ -51,9 +51,9 @@ accept:
         );
         let (spec, mut problems) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
         let spec = spec.unwrap();
-        let wish = Wish::new("loader", spec.account_scope("a"), "loader", Document::from(serde_json::json!({})));
         let address: Address = "aws.iam.role.loader".parse().unwrap();
-        let role = Resource { address: address.clone(), wish };
+        let role =
+            Resource::new(address.clone(), spec.account_scope("a"), "loader", Document::from(serde_json::json!({})));
         let desired = Desired { resources: [(address, role.into())].into(), ..Desired::default() };
         problems.extend(unknown_places(&spec, &desired));
         let lines = problems.iter().map(|p| {

@@ -29,7 +29,7 @@ impl PlanRule for Attachments {
                     format!("{} managed policies would be attached to one role; IAM takes {MOST}", attached.len()),
                 )
                 .about(&first.address)
-                .at(first.wish.source.clone())
+                .at(first.source.clone())
                 .help("attach fewer policies, or divide the grants over several roles"),
             );
         }

@@ -148,14 +148,14 @@ impl<'a> Looked<'a> {
         let address = &self.resource.address;
         let written = statement.zip(context.kinds.get(address.kind()));
         let written = written.and_then(|(s, kind)| kind.written(context.spec, address.name(), s, element));
-        written.or_else(|| self.resource.wish.source.clone())
+        written.or_else(|| self.resource.source.clone())
     }
 }
 
 impl<'a> PolicyGroup<'a> {
     /// A policy that is in force alone, and of which everything is known.
     fn of_one(kind: PolicyKind, resource: &'a Resource, own: PolicyText<'a>) -> Self {
-        let account = resource.wish.scope.owner.as_deref().map(Cow::Borrowed);
+        let account = resource.scope.owner.as_deref().map(Cow::Borrowed);
         Self { kind, account, whole: true, documents: vec![JudgedDocument { resource, own, others: None }] }
     }
 
@@ -175,11 +175,11 @@ impl<'a> PolicyGroup<'a> {
         let texts = self.documents.iter().map(|held| held.own.sent(held.others.as_ref()));
         let texts: Vec<_> = texts.map(Option::unwrap_or_default).collect();
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        let account = &first.wish.scope.key;
+        let account = &first.scope.key;
         let applying = context.spec.accounts.get(account).and_then(|a| a.role_chain().pop()).map(|step| step.role);
         let subject = Subject {
             account: self.account.as_deref(),
-            bucket: (self.kind == PolicyKind::Bucket).then_some(first.wish.physical_id.as_str()),
+            bucket: (self.kind == PolicyKind::Bucket).then_some(first.physical_id.as_str()),
             applying: applying.as_deref(),
             ..Subject::of(self.kind)
         };

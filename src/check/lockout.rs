@@ -22,12 +22,12 @@ impl PlanRule for Lockout {
 
 fn policies(context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
     for resource in context.desired.resources.values() {
-        let account = &resource.wish.scope.key;
+        let account = &resource.scope.key;
         let (Facet::Resource(wanted), Some(Facet::Resource(live))) = (context.facet(resource), context.seen(resource))
         else {
             continue;
         };
-        let physical_id = resource.wish.physical_id.as_str();
+        let physical_id = resource.physical_id.as_str();
         let becomes = becomes(&wanted, live);
         let told = context.facts.callers.get(account).zip(becomes);
         let Some(why) = told.and_then(|(caller, policy)| lockout(&wanted, caller, &policy)) else { continue };
@@ -37,7 +37,7 @@ fn policies(context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
                 format!("the policy of `{physical_id}` would lock out whoever applies it: {why}"),
             )
             .about(&resource.address)
-            .at(resource.wish.source.clone())
+            .at(resource.source.clone())
             .help(
                 "change that policy first, so that it leaves out the identity that applies: afterwards nobody but the \
                  account's root user could, and of a key nobody at all",
@@ -51,7 +51,7 @@ fn lost_cluster(context: &Context<'_>, change: &ResourceDiff) -> Option<Diagnost
     let owned = change.owned.as_ref();
     let desired = change.desired.as_deref();
     let (scope, physical_id) = match (desired, owned) {
-        (Some(desired), _) => (&desired.wish.scope, &desired.wish.physical_id),
+        (Some(desired), _) => (&desired.scope, &desired.physical_id),
         (None, owned) => owned.map(|owned| (&owned.scope, &owned.physical_id))?,
     };
     let caller = context.facts.callers.get(&scope.key)?;
@@ -64,7 +64,7 @@ fn lost_cluster(context: &Context<'_>, change: &ResourceDiff) -> Option<Diagnost
     let lost = lost(context, change, &live)?;
     let cluster = &live.cluster;
     let message = format!("`{}`, who applies it, would lose access to cluster `{cluster}`: {lost}", live.principal);
-    let source = desired.and_then(|desired| desired.wish.source.clone());
+    let source = desired.and_then(|desired| desired.source.clone());
     Some(Diagnostic::new(Code::Lockout, message).about(&change.address).at(source).help(
         "apply this change with another identity, or pass --allow lockout if this one no longer needs the cluster",
     ))

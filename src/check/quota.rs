@@ -43,7 +43,7 @@ impl PlanRule for Quota {
             if used > quota {
                 findings.push(over(
                     &resource.address,
-                    resource.wish.source.as_ref(),
+                    resource.source.as_ref(),
                     "the role's inline policies together",
                     used,
                     quota,
@@ -64,7 +64,7 @@ fn one(
     let size = measure_text(place, &text);
     if size.is_over() {
         let what = if others.is_some() { "the policy, with the statements of others," } else { "the policy" };
-        findings.push(over(&resource.address, resource.wish.source.as_ref(), what, size.used, size.quota));
+        findings.push(over(&resource.address, resource.source.as_ref(), what, size.used, size.quota));
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! "Somebody changed it" and "you changed the spec" are different reasons, and both may be true at once.
 
-mod left;
-mod reclaim;
+mod orphans;
+mod recover;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use left::{Left, left};
-pub use reclaim::{Reclaimed, reclaim};
+pub use orphans::{Orphans, orphans};
+pub use recover::{Recovered, recover};
 
 use crate::address::Address;
 use crate::desired::{Desired, ObjectIdentity};
@@ -259,7 +259,9 @@ pub fn compute(desired: &Desired, snapshot: &Snapshot, state: &State, kinds: &Ki
                         && about.is_some_and(|about| matches!(about.owned_by, OwnedBy::Tags));
                     let last = owned.body.as_ref();
                     let before = match (&seen, kind) {
-                        (Seen::Present { body, .. }, Some(kind)) if marked => Some(kind.claimed(body, last, last)),
+                        (Seen::Present { body, .. }, Some(kind)) if marked => {
+                            Some(kind.managed_fields(body, last, last))
+                        }
                         _ => None,
                     };
                     Verdict::Forget { why: NotDeleted::ManagedElsewhere, before }
@@ -284,7 +286,7 @@ pub fn compute(desired: &Desired, snapshot: &Snapshot, state: &State, kinds: &Ki
 
 /// The deposed object that is what the spec names at its address.
 fn deposed_as<'s>(state: &'s State, wanted: &Resource) -> Option<&'s Owned> {
-    let key = DeposedKey::of(&wanted.wish.scope, &wanted.wish.physical_id);
+    let key = DeposedKey::of(&wanted.scope, &wanted.physical_id);
     let known = state.deposed.get(&wanted.address)?;
     known.iter().find(|deposed| deposed.key == key).map(|deposed| &deposed.object)
 }
@@ -297,7 +299,7 @@ fn deposed(resources: &BTreeMap<Address, ResourceDiff>, state: &State, kinds: &K
     let now = now.iter().map(|(address, deposed)| (*address, deposed, true));
     let named_again = |address: &Address, deposed: &Deposed| {
         let wanted = resources.get(address).and_then(|r| r.desired.as_ref());
-        wanted.is_some_and(|w| DeposedKey::of(&w.wish.scope, &w.wish.physical_id) == deposed.key)
+        wanted.is_some_and(|w| DeposedKey::of(&w.scope, &w.physical_id) == deposed.key)
     };
     let mut all: Vec<DeposedDiff> = earlier
         .chain(now)
@@ -316,10 +318,10 @@ fn deposed(resources: &BTreeMap<Address, ResourceDiff>, state: &State, kinds: &K
 /// whole of which this is a part: a key, of which this is the policy. It may have been recreated since.
 fn known_id<'a>(state: &'a State, wanted: Option<&Resource>, owned: Option<&'a Owned>) -> Option<&'a str> {
     let (scope, physical_id) = match wanted {
-        Some(wanted) => (&wanted.wish.scope, &wanted.wish.physical_id),
+        Some(wanted) => (&wanted.scope, &wanted.physical_id),
         None => owned.map(|o| (&o.scope, &o.physical_id))?,
     };
-    let references = wanted.iter().flat_map(|w| &w.wish.references).chain(owned.iter().flat_map(|o| &o.references));
+    let references = wanted.iter().flat_map(|w| &w.references).chain(owned.iter().flat_map(|o| &o.references));
     let whole = references
         .filter_map(|r| state.resources.get(&r.to))
         .find(|whole| whole.scope == *scope && whole.physical_id == *physical_id);
@@ -368,7 +370,7 @@ fn identity_of<'a>(address: &'a Address, owned: &'a Owned, kinds: &Kinds<'_>) ->
 }
 
 fn identity_of_wish<'a>(wanted: &'a Resource, kinds: &Kinds<'_>) -> ObjectIdentity<'a> {
-    ObjectIdentity::new(kinds, wanted.address.kind(), &wanted.wish.scope, &wanted.wish.physical_id)
+    ObjectIdentity::new(kinds, wanted.address.kind(), &wanted.scope, &wanted.physical_id)
 }
 
 /// Objects whose key was renamed in the spec: the new address, and the old one under which the state knows the same object.
@@ -396,7 +398,7 @@ fn renamed<'a>(desired: &'a Desired, state: &'a State, kinds: &Kinds<'_>) -> BTr
 /// Whether the spec now means another object under the same address: another name, account or cluster.
 fn moved(wanted: &Resource, owned: &Owned, kinds: &Kinds<'_>) -> bool {
     identity_of_wish(wanted, kinds) != identity_of(&wanted.address, owned, kinds)
-        || wanted.wish.physical_id != owned.physical_id
+        || wanted.physical_id != owned.physical_id
 }
 
 fn judge(
@@ -411,7 +413,7 @@ fn judge(
     };
     let last = owned.and_then(|o| o.body.as_ref());
     let shared_only = matches!(seen, Seen::Present { body, .. }
-        if kind.claimed(body, wanted.map(|w| &w.wish.body), last).is_null());
+        if kind.managed_fields(body, wanted.map(|w| &w.body), last).is_null());
     // A document that others share may be there without anything of ours in it: for us that is "not there".
     let seen = if shared_only { &Seen::Absent } else { seen };
     match (wanted, owned, seen) {
@@ -422,8 +424,8 @@ fn judge(
             Verdict::Foreign { owner: other.clone() }
         }
         (Some(wanted), _, Seen::Present { body, owner }) => {
-            let before = kind.claimed(body, Some(&wanted.wish.body), last);
-            let differences = Document::differences(&before, &wanted.wish.body);
+            let before = kind.managed_fields(body, Some(&wanted.body), last);
+            let differences = Document::differences(&before, &wanted.body);
             // An interrupted creation counts as ours if it carries our mark.
             let ours = owned.is_some_and(|o| o.body.is_some()) || owner.as_deref() == Some(project);
             if differences.is_empty() {
@@ -432,8 +434,9 @@ fn judge(
             let about = kind.about();
             let replace = differences.iter().any(|d| about.is(d.path.field(), Mutability::Fixed));
             Verdict::Change {
-                drift: last.is_some_and(|l| !Document::differences(&kind.claimed(body, Some(l), None), l).is_empty()),
-                intent: last.is_none_or(|l| l != &wanted.wish.body),
+                drift: last
+                    .is_some_and(|l| !Document::differences(&kind.managed_fields(body, Some(l), None), l).is_empty()),
+                intent: last.is_none_or(|l| l != &wanted.body),
                 // What somebody else made is not taken away to make room for what the spec wants.
                 adopt: !ours
                     || (replace && owned.is_some_and(|o| o.adopted) && kind.about().release == Release::Forget),
@@ -447,11 +450,11 @@ fn judge(
                 return Verdict::Forget { why: NotDeleted::OwnedByAnother, before: None };
             }
             if owned.on_destroy == OnDestroy::Keep {
-                let before = Some(kind.claimed(body, last, last));
+                let before = Some(kind.managed_fields(body, last, last));
                 return Verdict::Forget { why: NotDeleted::Kept, before };
             }
             let adopted = owned.adopted && kind.about().release == Release::Forget;
-            Verdict::Delete { before: kind.claimed(body, last, last), adopted }
+            Verdict::Delete { before: kind.managed_fields(body, last, last), adopted }
         }
         (None, None, Seen::Present { .. }) => Verdict::Keep,
     }
@@ -479,7 +482,7 @@ fn drifted(resource: &ResourceDiff, kinds: &Kinds<'_>) -> Option<Drift> {
             made(class.into(), Vec::new(), Drifted::DeletedOutside)
         }
         Seen::Present { body, .. } => {
-            let live = kind?.claimed(body, Some(last), Some(last));
+            let live = kind?.managed_fields(body, Some(last), Some(last));
             if live.is_null() {
                 return made(DriftClass::Access, Vec::new(), Drifted::PartDeleted);
             }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::access::{Chains, Facet, Instance};
 use crate::address::{AccountId, Region, Scope};
-use crate::kind::{About, Erased, Kind, Reference, Wanted, Wish};
+use crate::kind::{About, DesiredResources, Erased, Kind, Reference};
 use crate::spec::{Facts, Spec};
 use crate::state::Lineage;
 use serde_json::json;
@@ -22,7 +22,7 @@ impl Kind for Role {
         Facet::None
     }
 
-    fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut Wanted<Self::Body>) {}
+    fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut DesiredResources<Self::Body>) {}
 }
 
 fn kinds() -> Kinds<'static> {
@@ -45,8 +45,8 @@ fn owned(key: &str, trust: &str) -> (Address, Owned) {
 
 fn desired(key: &str, trust: &str) -> Desired {
     let address = Address::new(KIND, key);
-    let wish = Wish::new(key, scope(), "r", body(trust));
-    Desired { resources: [(address.clone(), Arc::new(Resource { address, wish }))].into(), ..Desired::default() }
+    let resource = Resource::new(address.clone(), scope(), "r", body(trust));
+    Desired { resources: [(address, Arc::new(resource))].into(), ..Desired::default() }
 }
 
 fn seen(key: &str, body: Option<Document>, owner: &str) -> Snapshot {
@@ -129,7 +129,7 @@ impl Kind for Key {
         Facet::None
     }
 
-    fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut Wanted<Self::Body>) {}
+    fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut DesiredResources<Self::Body>) {}
 }
 
 /// The policy of a key behind an alias.
@@ -147,7 +147,7 @@ impl Kind for KeyPolicy {
         Facet::None
     }
 
-    fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut Wanted<Self::Body>) {}
+    fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut DesiredResources<Self::Body>) {}
 }
 
 fn with_id(address: (Address, Owned), id: &str) -> (Address, Owned) {
@@ -170,9 +170,9 @@ fn verdicts(kinds: &[(&'static str, Option<&str>, &str, Option<&str>)], wanted: 
         live["unique_id"] = (*found).into();
         let seen = Seen::Present { body: Document::from(live), owner: owner.map(Into::into) };
         snapshot.seen.insert(address.clone(), seen);
-        let wish = Wish { references, ..Wish::new("x", scope(), "r", body("old")) };
+        let resource = Resource { references, ..Resource::new(address.clone(), scope(), "r", body("old")) };
         if wanted {
-            all.resources.insert(address.clone(), Arc::new(Resource { address, wish }));
+            all.resources.insert(address, Arc::new(resource));
         }
     }
     let diff = compute(&all, &snapshot, &state, &self::kinds());

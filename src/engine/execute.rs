@@ -165,7 +165,7 @@ impl Run<'_> {
         loop {
             while broken.is_none() && !*self.stop.borrow() && running.len() < self.engine.limits.steps {
                 let free = ready.iter().find_map(|(place, step)| {
-                    let turn = self.turn(step);
+                    let turn = self.serialization_group(step);
                     let taken = turn.is_some() && under_way.values().any(|other| *other == turn);
                     (!taken).then_some((*place, turn))
                 });
@@ -226,8 +226,8 @@ impl Run<'_> {
     }
 
     /// What a step keeps to itself while it runs: services refuse overlapping writes to one bucket or role.
-    fn turn(&self, step: &Step) -> Option<String> {
-        let turn = self.engine.live(step.id.address.kind().as_str())?.turn(&step.physical_id)?;
+    fn serialization_group(&self, step: &Step) -> Option<String> {
+        let turn = self.engine.live(step.id.address.kind().as_str())?.serialization_group(&step.physical_id)?;
         Some(format!("{} {turn}", step.scope.owner()))
     }
 
@@ -421,7 +421,7 @@ impl Run<'_> {
         };
         // What is there now of what was ours when it was last known.
         let shown = |body: &Document, before: Option<&Document>| match before {
-            Some(known) => live.claimed(body, Some(known), Some(known)),
+            Some(known) => live.managed_fields(body, Some(known), Some(known)),
             None => body.clone(),
         };
         let action = match (&step.change, &seen) {
@@ -469,7 +469,7 @@ impl Run<'_> {
         if self.gone.is_empty() {
             return false;
         }
-        let shown = live.claimed(body, Some(before), Some(before));
+        let shown = live.managed_fields(body, Some(before), Some(before));
         let differences = Document::differences(before, &shown);
         !differences.is_empty()
             && differences.iter().all(|d| {
@@ -591,9 +591,9 @@ impl Run<'_> {
                 (Seen::Present { .. }, _) if step.deletes() => "deleted, but it still exists".to_owned(),
                 (Seen::Absent, _) => "written, but it does not exist".to_owned(),
                 (Seen::Present { body, .. }, Some(after)) => {
-                    let shown = live.claimed(body, Some(after), step.before());
-                    if live.settled(after, &shown) {
-                        let known = live.claimed(body, Some(after), None);
+                    let shown = live.managed_fields(body, Some(after), step.before());
+                    if live.converged(after, &shown) {
+                        let known = live.managed_fields(body, Some(after), None);
                         let fields = Fields::of([after]);
                         let (fingerprint, unique_id) = if fields == target.fields {
                             (seen.fingerprint(), seen.unique_id())
@@ -630,14 +630,15 @@ fn ended(step: &Step, owned: Option<Box<Owned>>) -> Happening {
 
 /// Whether a document that others share holds nothing of ours.
 fn nothing_of_ours(step: &Step, live: &dyn AnyLive, body: &Document) -> bool {
-    live.claimed(body, step.after(), step.before()).is_null()
+    live.managed_fields(body, step.after(), step.before()).is_null()
 }
 
 /// Whether something that was absent when the plan was made came along with an earlier step of this run: a new bucket or
 /// key has a policy from the start. It must not hold anything of ours yet, unless nothing is what it shall hold.
 fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
-    let as_wanted =
-        |body: &Document| step.after().is_some_and(|after| live.settled(after, &live.claimed(body, Some(after), None)));
+    let as_wanted = |body: &Document| {
+        step.after().is_some_and(|after| live.converged(after, &live.managed_fields(body, Some(after), None)))
+    };
     step.creates()
         && match seen {
             Seen::Present { body, owner } => nothing_of_ours(step, live, body) || (owner.is_none() && as_wanted(body)),
@@ -692,7 +693,7 @@ pub(super) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
                 Some(known) => (known.clone(), body.clone()),
                 None => {
                     let known = step.before().or(step.after()).cloned().unwrap_or_default();
-                    let ours = live.claimed(body, Some(&known), Some(&known));
+                    let ours = live.managed_fields(body, Some(&known), Some(&known));
                     (known, ours)
                 }
             };

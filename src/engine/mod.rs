@@ -23,7 +23,7 @@ use crate::diagnostic::Diagnostic;
 use crate::diff::{self, Diff};
 use crate::event::{Event, Sink};
 use crate::kind::Kinds;
-use crate::kind::Marked;
+use crate::kind::Tagged;
 use crate::live::{AnyLive, Fields, Observed, Provider, ReadError, Target};
 use crate::plan::{self, Plan};
 use crate::session::{Session, SessionError};
@@ -124,12 +124,12 @@ impl Engine<'_> {
         for address in addresses {
             let (wanted, owned) = (desired.resources.get(address), state.resources.get(address));
             let (scope, physical_id) = match (wanted, owned) {
-                (Some(wanted), _) => (&wanted.wish.scope, &wanted.wish.physical_id),
+                (Some(wanted), _) => (&wanted.scope, &wanted.physical_id),
                 (None, Some(owned)) => (&owned.scope, &owned.physical_id),
                 (None, None) => continue,
             };
             let kind = address.kind().as_str();
-            let (body, last) = (wanted.map(|w| &w.wish.body), owned.and_then(|o| o.body.as_ref()));
+            let (body, last) = (wanted.map(|w| &w.body), owned.and_then(|o| o.body.as_ref()));
             let batch = batches.entry((kind, scope)).or_default();
             let fields = Fields::of(body.into_iter().chain(last)).shared(batch.last().map(|t: &Target| &t.fields));
             // What was applied under another name says nothing of this thing.
@@ -165,10 +165,10 @@ impl Engine<'_> {
 
     /// Finds what carries the project's mark in the accounts, regions and clusters that the spec names; and what could not
     /// be listed.
-    pub async fn marked(&self, spec: &Spec) -> (Vec<Marked>, BTreeMap<String, String>) {
+    pub async fn tagged(&self, spec: &Spec) -> (Vec<Tagged>, BTreeMap<String, String>) {
         let lists = self.register.iter().flat_map(|live| {
             let list = async move |scope: Scope| {
-                let listed = live.marked(self.session, &scope).await;
+                let listed = live.tagged(self.session, &scope).await;
                 (live.about().name, scope, listed)
             };
             live.scopes(spec).into_iter().map(list)

@@ -17,7 +17,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::diff::{self, Drift};
 use crate::document::Digest;
 use crate::graph::Graph;
-use crate::kind::{Kinds, Resource, Wish};
+use crate::kind::{Kinds, Resource};
 use crate::plan::{self, Bodies, Guard, LeftOut, Plan, PlanError, Refusal};
 use crate::session::SessionError;
 use crate::snapshot::Seen;
@@ -240,7 +240,7 @@ fn cycle(desired: &Desired) -> Option<Diagnostic> {
     let places: HashMap<&Address, usize> = desired.resources.keys().zip(0..).collect();
     let mut graph = Graph::new(places.len());
     for (then, resource) in desired.resources.values().enumerate() {
-        for first in resource.wish.references.iter().filter_map(|r| places.get(&r.to)) {
+        for first in resource.references.iter().filter_map(|r| places.get(&r.to)) {
             graph.edge(*first, then);
         }
     }
@@ -249,7 +249,7 @@ fn cycle(desired: &Desired) -> Option<Diagnostic> {
     let mut path: Vec<String> = cycle.iter().map(ToString::to_string).collect();
     // An edge leads from what is needed to what needs it; people read it the other way round.
     path.reverse();
-    let source = cycle.first().and_then(|a| desired.resources.get(*a)).and_then(|r| r.wish.source.clone());
+    let source = cycle.first().and_then(|a| desired.resources.get(*a)).and_then(|r| r.source.clone());
     let message = format!("dependency cycle: {}", path.join(" -> "));
     Some(Diagnostic::new(Code::Cycle, message).at(source).help("remove one of the references"))
 }
@@ -434,13 +434,13 @@ impl Engine<'_> {
             let facts = self.facts(task.spec).await.unwrap_or_default();
             let named = named(task.spec, &facts, &kinds);
             let snapshot = self.observe(&named, &known.state).await;
-            let found = diff::reclaim(&named, &snapshot, &known.state, &BTreeSet::new(), &kinds);
+            let found = diff::recover(&named, &snapshot, &known.state, &BTreeSet::new(), &kinds);
             not_lost(&known.state, found.ours.into_keys().collect())?;
         }
         let prepared = self.prepare(desired, &known.state).await;
         let lost = if known.state.resources.is_empty() {
             let Prepared { desired, snapshot, .. } = &prepared;
-            diff::reclaim(desired, snapshot, &known.state, &BTreeSet::new(), &kinds).ours
+            diff::recover(desired, snapshot, &known.state, &BTreeSet::new(), &kinds).ours
         } else {
             BTreeMap::new()
         };
@@ -588,7 +588,7 @@ fn named(spec: &Spec, facts: &Facts, kinds: &Kinds<'_>) -> Desired {
 fn protect(plan: &mut Plan, spec: &Spec, kinds: &Kinds<'_>) {
     let named = named(spec, &Facts::placeholders(spec), kinds);
     for step in &mut plan.steps {
-        step.protect |= named.resources.get(&step.id.address).is_some_and(|r| r.wish.protect);
+        step.protect |= named.resources.get(&step.id.address).is_some_and(|r| r.protect);
     }
 }
 
@@ -610,10 +610,10 @@ fn live_findings(task: &Task<'_>, prepared: &Prepared, kinds: &Kinds<'_>) -> Vec
     let mut desired = Desired::default();
     for resource in prepared.diff.resources.values() {
         let (Some(owned), Seen::Present { body, .. }) = (&resource.owned, &resource.seen) else { continue };
-        let source = sources.resources.get(&resource.address).and_then(|r| r.wish.source.clone());
-        let wish = Wish::new(resource.address.name(), owned.scope.clone(), &owned.physical_id, body.clone());
+        let source = sources.resources.get(&resource.address).and_then(|r| r.source.clone());
         let address = resource.address.clone();
-        desired.resources.insert(address.clone(), Arc::new(Resource { address, wish: wish.at(source) }));
+        let live = Resource::new(address.clone(), owned.scope.clone(), &owned.physical_id, body.clone());
+        desired.resources.insert(address, Arc::new(Resource { source, ..live }));
     }
     let context = check::Context {
         spec: task.spec,

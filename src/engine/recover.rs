@@ -6,7 +6,7 @@ use super::Engine;
 use super::pipeline::{Compiled, Known, Resolved};
 use crate::address::Address;
 use crate::desired::Desired;
-use crate::diff::{self, Reclaimed};
+use crate::diff::{self, Recovered};
 use crate::spec::Spec;
 use crate::state::State;
 
@@ -19,17 +19,17 @@ impl Engine<'_> {
         compiled: &Compiled<Resolved>,
         known: &Known,
         adopted: &BTreeSet<Address>,
-    ) -> Reclaimed {
+    ) -> Recovered {
         let (desired, state, kinds) = (&compiled.desired, &known.state, self.kinds());
         let nothing = || State::new(&state.project, state.lineage.clone());
         let snapshot = self.observe(desired, &nothing()).await;
-        let mut found = diff::reclaim(desired, &snapshot, state, adopted, &kinds);
-        let (marked, unlisted) = self.marked(spec).await;
-        let left = diff::left(spec, desired, state, &marked, &kinds);
-        let as_if_known = State { resources: left.things.clone(), ..nothing() };
+        let mut found = diff::recover(desired, &snapshot, state, adopted, &kinds);
+        let (marked, unlisted) = self.tagged(spec).await;
+        let orphans = diff::orphans(spec, desired, state, &marked, &kinds);
+        let as_if_known = State { resources: orphans.objects.clone(), ..nothing() };
         let snapshot = self.observe(&Desired::default(), &as_if_known).await;
         found.unlisted = unlisted;
-        found.add_left(left, &snapshot, state, adopted, &kinds);
+        found.add_orphans(orphans, &snapshot, state, adopted, &kinds);
         found
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn irreplaceable(diff: &Diff, kinds: &Kinds<'_>) -> Vec<PlanError> {
         let Verdict::Change { replace: true, differences, adopt, .. } = &resource.verdict else { return None };
         let fields: Vec<&str> = differences.iter().map(|d| d.path.as_str()).collect();
         let (address, fields) = (resource.address.clone(), fields.join(", "));
-        let physical_id = resource.desired.as_ref()?.wish.physical_id.clone();
+        let physical_id = resource.desired.as_ref()?.physical_id.clone();
         match kinds.about(address.kind()).map(|about| about.on_loss) {
             Some(OnLoss::Irreplaceable) => Some(PlanError::Irreplaceable { address, physical_id, fields }),
             _ => adopt.then_some(PlanError::NotOurs { address, physical_id, fields }),
@@ -58,7 +58,7 @@ pub(super) fn irreplaceable(diff: &Diff, kinds: &Kinds<'_>) -> Vec<PlanError> {
 
 /// All references of a resource: those that are desired, and those that it had when it was last applied.
 fn references<'d>(resource: &'d ResourceDiff, diff: &'d Diff) -> impl Iterator<Item = &'d Reference> {
-    let desired = resource.desired.iter().flat_map(|d| &d.wish.references);
+    let desired = resource.desired.iter().flat_map(|d| &d.references);
     desired.chain(known_references(resource, diff))
 }
 
@@ -74,7 +74,7 @@ pub(super) fn deposed(deposed: &DeposedDiff, diff: &Diff) -> Step {
     let DeposedDiff { address, key, object, now, released } = deposed;
     let desired = diff.resources.get(address).and_then(|r| r.desired.as_ref());
     let reason = match desired {
-        Some(wanted) if *now => renamed(object, &wanted.wish),
+        Some(wanted) if *now => renamed(object, wanted),
         _ => Reason::StillDeposed { physical_id: object.physical_id.clone() },
     };
     let (before, expect) = (object.body.clone(), Expect::Unread { unique_id: object.unique_id.clone() });
@@ -88,12 +88,12 @@ pub(super) fn deposed(deposed: &DeposedDiff, diff: &Diff) -> Step {
         references: object.references.clone(),
         on_destroy: object.on_destroy,
         protect: object.protect,
-        source: desired.and_then(|d| d.wish.source.clone()),
+        source: desired.and_then(|d| d.source.clone()),
     }
 }
 
 /// How an object differs from what its address named before.
-fn renamed(before: &Owned, wanted: &crate::kind::Wish<Document>) -> Reason {
+fn renamed(before: &Owned, wanted: &crate::kind::Resource) -> Reason {
     if before.physical_id == wanted.physical_id {
         Reason::Moved { from: before.scope.clone() }
     } else {
@@ -186,15 +186,15 @@ pub(super) fn draft(
 }
 
 fn physical_id(resource: &ResourceDiff) -> String {
-    let desired = resource.desired.as_ref().map(|d| &d.wish.physical_id);
+    let desired = resource.desired.as_ref().map(|d| &d.physical_id);
     desired.or(resource.owned.as_ref().map(|o| &o.physical_id)).cloned().unwrap_or_default()
 }
 
 /// The step about what the address names. Nothing if neither the spec nor the state says what that is.
 fn step(resource: &ResourceDiff, change: Change, reasons: Vec<Reason>) -> Vec<Step> {
-    let (wish, owned) = (resource.desired.as_ref().map(|d| &d.wish), resource.owned.as_ref());
-    let Some(scope) = wish.map(|w| &w.scope).or(owned.map(|o| &o.scope)) else { return Vec::new() };
-    let references = wish.map(|w| &w.references).or(owned.map(|o| &o.references));
+    let (wanted, owned) = (resource.desired.as_ref().map(AsRef::as_ref), resource.owned.as_ref());
+    let Some(scope) = wanted.map(|w| &w.scope).or(owned.map(|o| &o.scope)) else { return Vec::new() };
+    let references = wanted.map(|w| &w.references).or(owned.map(|o| &o.references));
     vec![Step {
         id: StepId::current(resource.address.clone()),
         scope: scope.clone(),
@@ -203,9 +203,9 @@ fn step(resource: &ResourceDiff, change: Change, reasons: Vec<Reason>) -> Vec<St
         reasons,
         waits_for: Vec::new(),
         references: references.cloned().unwrap_or_default(),
-        on_destroy: wish.map(|w| w.on_destroy).or(owned.map(|o| o.on_destroy)).unwrap_or_default(),
-        protect: wish.map(|w| w.protect).or(owned.map(|o| o.protect)).unwrap_or_default(),
-        source: wish.and_then(|w| w.source.clone()),
+        on_destroy: wanted.map(|w| w.on_destroy).or(owned.map(|o| o.on_destroy)).unwrap_or_default(),
+        protect: wanted.map(|w| w.protect).or(owned.map(|o| o.protect)).unwrap_or_default(),
+        source: wanted.and_then(|w| w.source.clone()),
     }]
 }
 
@@ -220,19 +220,19 @@ fn created(resource: &ResourceDiff, diff: &Diff, removed_outside: bool) -> Draft
     let Some(wanted) = &resource.desired else { return Drafted::Nothing };
     let replaced = diff.deposed_now(&resource.address);
     let reason = match replaced {
-        Some(deposed) => renamed(&deposed.object, &wanted.wish),
+        Some(deposed) => renamed(&deposed.object, wanted),
         None if removed_outside => Reason::DeletedOutside,
         None => Reason::NewInSpec,
     };
     let replaces =
         replaced.map(|deposed| StepId { address: deposed.address.clone(), which: Which::Deposed(deposed.key.clone()) });
-    let (after, found, deposes) = (wanted.wish.body.clone(), observed(resource, None), resource.deposes.clone());
+    let (after, found, deposes) = (wanted.body.clone(), observed(resource, None), resource.deposes.clone());
     Drafted::Steps(step(resource, Change::Create { after, found, replaces, deposes }, vec![reason]))
 }
 
 /// The change that writes what is there again, so that it names what was replaced.
 fn rewritten(resource: &ResourceDiff) -> Option<Change> {
-    let after = &resource.desired.as_ref()?.wish.body;
+    let after = &resource.desired.as_ref()?.body;
     Some(Change::Update {
         before: after.clone(),
         after: after.clone(),
@@ -244,7 +244,7 @@ fn rewritten(resource: &ResourceDiff) -> Option<Change> {
 
 /// The change that takes over what exists as it is desired.
 fn adopted(resource: &ResourceDiff) -> Option<Change> {
-    let after = resource.desired.as_ref()?.wish.body.clone();
+    let after = resource.desired.as_ref()?.body.clone();
     // A run that was interrupted while it adopted has left our tag on what is somebody else's.
     let adopted = resource.owned.as_ref().map_or(!has_owner(resource), |owned| owned.adopted);
     let found = observed(resource, Some(&after))?;
@@ -255,7 +255,7 @@ fn adopted(resource: &ResourceDiff) -> Option<Change> {
 fn changed(resource: &ResourceDiff, differs: Differs, adopt: bool, (intent, drift): (bool, bool)) -> Drafted {
     let Some(wanted) = &resource.desired else { return Drafted::Nothing };
     let Some(found) = observed(resource, Some(&differs.before)) else { return Drafted::Nothing };
-    let after = wanted.wish.body.clone();
+    let after = wanted.body.clone();
     let was_adopted = resource.owned.as_ref().is_some_and(|o| o.adopted);
     if adopt || resource.deposes.is_some() {
         let (adopted, deposes) = (adopt || was_adopted, resource.deposes.clone());
@@ -281,7 +281,7 @@ fn has_owner(resource: &ResourceDiff) -> bool {
 fn replacement(resource: &ResourceDiff, reason: Reason) -> Drafted {
     let Some(wanted) = &resource.desired else { return Drafted::Nothing };
     let old = StepId { address: resource.address.clone(), which: Which::Replaced };
-    let (after, replaces) = (wanted.wish.body.clone(), Some(old.clone()));
+    let (after, replaces) = (wanted.body.clone(), Some(old.clone()));
     let create = Change::Create { after, found: None, replaces, deposes: resource.deposes.clone() };
     let mut steps = step(resource, create, vec![reason.clone()]);
     let live = match &resource.seen {
@@ -307,16 +307,16 @@ fn replacement(resource: &ResourceDiff, reason: Reason) -> Drafted {
 /// The state's entry for an object that stays, if it is described differently now: under another address, with other
 /// dependencies, or after a part of it changed that is not ours.
 fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
-    let (wish, owned) = (&resource.desired.as_ref()?.wish, resource.owned.as_ref()?);
+    let (wanted, owned) = (&resource.desired.as_ref()?, resource.owned.as_ref()?);
     let anew = Owned {
-        scope: wish.scope.clone(),
-        physical_id: wish.physical_id.clone(),
-        body: Some(wish.body.clone()),
+        scope: wanted.scope.clone(),
+        physical_id: wanted.physical_id.clone(),
+        body: Some(wanted.body.clone()),
         fingerprint: resource.seen.fingerprint(),
         unique_id: resource.seen.unique_id(),
-        references: wish.references.clone(),
-        on_destroy: wish.on_destroy,
-        protect: wish.protect,
+        references: wanted.references.clone(),
+        on_destroy: wanted.on_destroy,
+        protect: wanted.protect,
         adopted: owned.adopted,
     };
     (resource.moved_from.is_some() || anew != *owned).then_some(anew)

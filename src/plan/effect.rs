@@ -23,7 +23,7 @@ impl Bodies {
     /// Everything that a spec wants.
     #[must_use]
     pub fn desired(desired: &Desired) -> Self {
-        let body = |r: &crate::kind::Resource| (r.wish.scope.clone(), r.wish.physical_id.clone(), r.wish.body.clone());
+        let body = |r: &crate::kind::Resource| (r.scope.clone(), r.physical_id.clone(), r.body.clone());
         Self(desired.resources.iter().map(|(address, resource)| ((address.clone(), None), body(resource))).collect())
     }
 
@@ -35,7 +35,7 @@ impl Bodies {
             let Seen::Present { body, .. } = &resource.seen else { return None };
             let (scope, physical_id) = match (&resource.owned, &resource.desired) {
                 (Some(owned), _) => (owned.scope.clone(), owned.physical_id.clone()),
-                (None, Some(desired)) => (desired.wish.scope.clone(), desired.wish.physical_id.clone()),
+                (None, Some(desired)) => (desired.scope.clone(), desired.physical_id.clone()),
                 (None, None) => return None,
             };
             Some(((resource.address.clone(), None), (scope, physical_id, body.clone())))

@@ -278,7 +278,7 @@ fn summary(steps: &[Step], unchanged: usize) -> Summary {
 
 /// Whether nobody answers where a thing lives. An account that does not answer stops everything; a cluster only what is in it.
 fn is_unreachable(resource: &ResourceDiff) -> bool {
-    let scope = resource.desired.as_ref().map(|d| &d.wish.scope).or(resource.owned.as_ref().map(|o| &o.scope));
+    let scope = resource.desired.as_ref().map(|d| &d.scope).or(resource.owned.as_ref().map(|o| &o.scope));
     scope.is_some_and(|scope| scope.as_cluster().is_some())
         && matches!(resource.seen, crate::snapshot::Seen::Unreadable { unreachable: true, .. })
 }

@@ -100,7 +100,7 @@ fn graph(diff: &Diff, steps: &[Step], first: &BTreeSet<Address>) -> Graph {
     let is_in_place = |place: usize| steps.get(place).is_some_and(in_place);
     for resource in diff.resources.values() {
         let address = &resource.address;
-        for reference in resource.desired.iter().flat_map(|d| &d.wish.references) {
+        for reference in resource.desired.iter().flat_map(|d| &d.references) {
             for first in places.makes(&reference.to) {
                 for then in places.makes(address) {
                     graph.edge(first, then);

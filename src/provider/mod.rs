@@ -1,13 +1,13 @@
 //! The kinds, one file each, and their register.
 
 mod aws;
+#[cfg(test)]
+mod desired;
 mod kubernetes;
 #[cfg(all(test, feature = "cloud"))]
 mod recorded;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod wished;
 
 pub use aws::STATE_BUCKET;
 #[cfg(feature = "cloud")]

@@ -14,7 +14,7 @@ pub use access::{answer, answers, section as access_section};
 
 use crate::address::{Address, Scope};
 use crate::diagnostic::Severity;
-use crate::diff::{Drift, DriftClass, Reclaimed};
+use crate::diff::{Drift, DriftClass, Recovered};
 use crate::document::is_policy;
 use crate::event::{Outcome, Outcomes};
 use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Plan, Summary};
@@ -402,7 +402,7 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[WireFinding], verbose: 
 
 /// What was found of a lost state, beside what is still in it.
 #[must_use]
-pub fn reclaimed(state: &State, found: &Reclaimed, orphans: bool) -> Report {
+pub fn recovered(state: &State, found: &Recovered, orphans: bool) -> Report {
     Report {
         headline: reclaimed_headline(state, found),
         sections: reclaimed_sections(found, orphans),
@@ -410,7 +410,7 @@ pub fn reclaimed(state: &State, found: &Reclaimed, orphans: bool) -> Report {
     }
 }
 
-fn reclaimed_sections(found: &Reclaimed, orphans: bool) -> Vec<Section> {
+fn reclaimed_sections(found: &Recovered, orphans: bool) -> Vec<Section> {
     let row = |mark, address: &Address, place: String, notes: Vec<String>| Row {
         mark,
         title: address.to_string(),
@@ -444,7 +444,7 @@ fn reclaimed_sections(found: &Reclaimed, orphans: bool) -> Vec<Section> {
         (true, true) => "it existed before: the next plan releases it".to_owned(),
         (true, false) => "the next plan takes it away".to_owned(),
     };
-    let left = found.left.iter().map(|(address, owned)| {
+    let left = found.orphans.iter().map(|(address, owned)| {
         row(Mark::Warn, address, place(&owned.scope), vec![format!("`{}`: {}", owned.physical_id, fate(owned))])
     });
     let clashing = found.clashing.iter().map(|thing| {
@@ -469,7 +469,7 @@ fn reclaimed_sections(found: &Reclaimed, orphans: bool) -> Vec<Section> {
     sections.map(|(title, rows)| Section { title: title.into(), rows }).collect()
 }
 
-fn reclaimed_headline(state: &State, found: &Reclaimed) -> String {
+fn reclaimed_headline(state: &State, found: &Recovered) -> String {
     let (n, unread, absent) = (found.ours.len(), found.unreadable.len(), found.absent.len());
     // A run that was cut off leaves entries of which nobody knows yet whether they are there.
     let known = state.resources.values().filter(|owned| owned.body.is_some()).count();
@@ -485,9 +485,9 @@ fn reclaimed_headline(state: &State, found: &Reclaimed) -> String {
     headline
 }
 
-fn reclaimed_footer(found: &Reclaimed, orphans: bool) -> Vec<String> {
+fn reclaimed_footer(found: &Recovered, orphans: bool) -> Vec<String> {
     let mut footer = Vec::new();
-    let (n, left) = (found.ours.len(), found.left.len());
+    let (n, left) = (found.ours.len(), found.orphans.len());
     if left > 0 && !orphans {
         footer.push(format!(
             "{left} left the spec before the state was lost, or belong to another spec of this project. If nobody needs them, \
@@ -569,7 +569,7 @@ mod tests {
             state.resources.insert(Address::new("aws.iam.role", name), owned);
         }
         assert_eq!(
-            reclaimed(&state, &Reclaimed::default(), false).headline,
+            recovered(&state, &Recovered::default(), false).headline,
             "p: 0 to take into the state, 1 in it already, 0 not there, 1 of a run that was cut off, which the next plan \
              looks at"
         );

@@ -71,7 +71,7 @@ fn a_spec_gives_roles_access_to_a_cluster_and_takes_it_away() {
         "+ aws.eks.access_entry.prod/111111111111/role/bailiwick",
     ]);
     world.apply();
-    world.settled();
+    world.converged();
     let (found, policies) = entry(&world, DEPLOYER).unwrap();
     assert_eq!(found["kubernetesGroups"], json!(["writers"]));
     assert_eq!(found["username"], "arn:aws:sts::111111111111:assumed-role/deployer/{{SessionName}}");
@@ -86,12 +86,12 @@ fn a_spec_gives_roles_access_to_a_cluster_and_takes_it_away() {
         (Some("aws.eks.access_entry.prod/deployer"), Some("access"), Some("policies"))
     );
     world.apply();
-    world.settled();
+    world.converged();
     assert_eq!(entry(&world, DEPLOYER).unwrap().1, policies);
 
     world.spec(&ACCESS.replace(DEPLOYERS_ENTRY, ""));
     world.apply();
-    world.settled();
+    world.converged();
     assert_eq!(entry(&world, DEPLOYER), None);
 }
 
@@ -111,7 +111,7 @@ fn an_entry_of_others_is_adopted_and_released() {
     let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).json();
     assert_eq!(plan["summary"]["adopt"], 1);
     world.apply();
-    world.settled();
+    world.converged();
     world.aws.pages_of(1000);
     let (found, policies) = entry(&world, own).unwrap();
     assert_eq!(policies.as_object().unwrap().len(), 2);
@@ -119,7 +119,7 @@ fn an_entry_of_others_is_adopted_and_released() {
 
     world.spec(&ACCESS.replace(OWN_ENTRY, ""));
     world.apply();
-    world.settled();
+    world.converged();
     let (found, after) = entry(&world, own).unwrap();
     assert_eq!((found["tags"].clone(), after), (json!({ "owner": "them" }), policies));
 }
@@ -137,7 +137,7 @@ fn a_cluster_without_access_entries_is_an_error_before_anything_is_written() {
     let mode = json!({ "accessConfig": { "authenticationMode": "API_AND_CONFIG_MAP" } });
     world.aws.eks(PLATFORM, "POST /clusters/prod-eks/update-config", &mode).ok();
     world.apply();
-    world.settled();
+    world.converged();
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn apply_makes_what_the_spec_says_and_destroy_leaves_what_others_have() {
 
     world.apply().shows(&["serving: 6 done"]);
     world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0).shows(&["serving: nothing to do, 6 unchanged"]);
-    world.settled();
+    world.converged();
 
     assert_eq!(world.kube.annotations(&world.namespace, "loader")[ROLE_ANNOTATION], LOADER_ROLE);
     let trust = world.aws.trust(PLATFORM, "serving-loader").to_string();
@@ -206,7 +206,7 @@ fn a_statement_removed_by_hand_is_drift_of_access_and_apply_heals_it() {
     assert_eq!(addresses(&plan), ["aws.s3.bucket_policy.weights"]);
     world.apply();
     assert_eq!(sorted(bucket_statements(&world)), sorted(before));
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_statement_changed_by_hand_is_shown_against_what_was_applied() {
     let narrow = "arn:aws:s3:::acme-weights/mistral/*";
     assert!(moved["expected"].to_string().contains(narrow) && !moved["live"].to_string().contains(narrow), "{moved:#}");
     world.apply();
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn statements_of_others_may_come_and_go() {
     world.bailiwick(&["drift", "--fail-on", "foreign"]).exits(2);
     world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0);
     world.apply();
-    world.settled();
+    world.converged();
     world.bailiwick(&["destroy", "--yes"]).exits(0);
     assert_eq!(bucket_statements(&world), [another]);
 }
@@ -268,7 +268,7 @@ fn what_was_removed_by_hand_is_made_again() {
     assert_eq!(moved, expected);
     world.apply();
     assert_eq!(world.aws.roles(PLATFORM), ["serving-loader"]);
-    world.settled();
+    world.converged();
 }
 
 fn sorted(mut statements: Vec<Value>) -> Vec<Value> {
@@ -294,7 +294,7 @@ fn a_service_account_of_others_is_adopted_and_not_deleted() {
     let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).json();
     assert_eq!(plan["summary"]["adopt"], 2, "the bucket and the service account");
     world.apply();
-    world.settled();
+    world.converged();
     assert_eq!(world.kube.annotations(&world.namespace, "loader")[ROLE_ANNOTATION], LOADER_ROLE);
     world.bailiwick(&["destroy", "--yes"]).exits(0);
     let left = world.kube.annotations(&world.namespace, "loader");
@@ -308,7 +308,7 @@ fn only_the_annotation_is_ours_where_the_spec_says_so() {
     world.bailiwick(&["apply", "--yes"]).exits(1).shows(&["does not exist", "manage: object"]);
     world.kube.annotate(&world.namespace, "loader", "helm", &json!({ "helm.sh/chart": "loader" }));
     world.apply();
-    world.settled();
+    world.converged();
     assert_eq!(world.kube.annotations(&world.namespace, "loader").len(), 2);
     world.bailiwick(&["destroy", "--yes"]).exits(0);
     assert_eq!(world.kube.annotations(&world.namespace, "loader").len(), 1);
@@ -335,7 +335,7 @@ fn an_association_of_others_is_adopted() {
     let step = steps.iter().find(|s| s["kind"] == "aws.eks.pod_identity_association").unwrap();
     assert_eq!((step["action"].as_str(), step["changed"][0].as_str()), (Some("adopt"), Some("role_arn")));
     world.apply();
-    world.settled();
+    world.converged();
     let now = world.aws.eks(PLATFORM, &format!("GET {at}/{id}"), &Value::Null).json();
     assert_eq!(now["association"]["roleArn"], "arn:aws:iam::111111111111:role/pods-job");
 }
@@ -360,7 +360,7 @@ fn another_account_can_be_reached_through_a_role_there() {
         .replace("data: { account: platform,", "data: { account: models,")
         .replace("access: read_write }", "access: read_write, mode: assume_role }");
     let world = applied(&spec);
-    world.settled();
+    world.converged();
     let [role] = &world.aws.roles(MODELS)[..] else { panic!("{:?}", world.aws.roles(MODELS)) };
     let target = format!("arn:aws:iam::{MODELS}:role/{role}");
     let at = "/clusters/prod-eks/pod-identity-associations";
@@ -388,7 +388,7 @@ fn a_key_of_ours_is_made_and_kept() {
         "keys:\n  weights: { account: models, alias: weights, managed: true, rotation: true }\nservice_accounts:",
     );
     let world = applied(&spec);
-    world.settled();
+    world.converged();
     let alias = json!({ "KeyId": "alias/weights" });
     let key = world.aws.kms(MODELS, "DescribeKey", &alias).json()["KeyMetadata"].clone();
     let arn = key["Arn"].as_str().unwrap();
@@ -446,7 +446,7 @@ fn a_key_that_our_alias_was_moved_to_is_never_touched() {
     assert_eq!(key["KeyState"], "Enabled");
     assert_eq!(kms("ListResourceTags", &json!({ "KeyId": theirs })).json()["Tags"], json!([]));
     point_to(&ours);
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -460,7 +460,7 @@ fn what_does_not_fit_into_an_inline_policy_goes_into_managed_ones() {
     // The grant for the whole bucket would make the others superfluous.
     let world = world(&spec.replace("  - { to: job, bucket: data, prefix: \"\", access: read_write }\n", ""));
     world.apply();
-    world.settled();
+    world.converged();
     let managed = world.aws.managed_policies(PLATFORM);
     assert!(!managed.is_empty(), "everything fits");
     let attached = world.aws.iam(PLATFORM, "ListAttachedRolePolicies", &[("RoleName", "pods-job")]).ok();
@@ -469,7 +469,7 @@ fn what_does_not_fit_into_an_inline_policy_goes_into_managed_ones() {
     world.spec(POD);
     world.bailiwick(&["apply", "--yes", "--allow-deletes", "20"]).exits(0);
     assert_eq!(world.aws.managed_policies(PLATFORM), Vec::<String>::new());
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -577,7 +577,7 @@ fn pages_of_every_size_say_the_same() {
         let world = world(&estate(3));
         world.aws.pages_of(most);
         world.apply();
-        world.settled();
+        world.converged();
         assert!(world.aws.count("iam", &["GetAccountAuthorizationDetails"]) > 1);
         world.bailiwick(&["destroy", "--yes"]).exits(0);
         assert_eq!(world.aws.roles(PLATFORM).iter().filter(|name| name.starts_with('u')).count(), 0);
@@ -605,7 +605,7 @@ fn pages_of_every_size_of_a_cluster_say_the_same_and_so_do_lists_that_grow_too_o
             return;
         }
         world.apply();
-        world.settled();
+        world.converged();
         // What somebody else put there is on the second page, after the one that every namespace has.
         let attic = format!("{}-attic", world.namespace);
         world.kube.annotate(&attic, "theirs", "kubectl", &json!({ "a": "1" }));
@@ -802,7 +802,7 @@ fn a_failed_step_stops_what_waits_for_it_and_nothing_else() {
     assert_eq!(bucket_statements(&world), [foreign()], "the role that it would name does not exist");
     world.without_gate();
     world.apply().shows(&["4 done"]);
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -819,7 +819,7 @@ fn a_role_that_is_not_known_everywhere_yet_is_waited_for() {
     });
     world.through(&gate);
     world.apply().says(&["aws.s3.bucket_policy.weights waits"]);
-    world.settled();
+    world.converged();
 }
 
 // ---- Saved plans
@@ -860,7 +860,7 @@ fn a_saved_plan_is_applied_exactly() {
     let in_order: Vec<&Value> = done["steps"].as_array().unwrap().iter().map(|s| &s["address"]).collect();
     let planned: Vec<&Value> = report["steps"].as_array().unwrap().iter().map(|s| &s["address"]).collect();
     assert_eq!(in_order, planned);
-    world.settled();
+    world.converged();
     refused(&world, "the state changed since the plan was created");
 }
 
@@ -919,7 +919,7 @@ fn a_target_brings_what_it_needs_and_nothing_else() {
     let unknown = world.bailiwick(&["plan", "--target", "aws.iam.role.nobody"]).exits(1);
     unknown.says(&["`aws.iam.role.nobody` is neither in the spec nor in the state"]);
     world.apply();
-    world.settled();
+    world.converged();
 }
 
 // ---- Runs that meet, and runs that end
@@ -946,7 +946,7 @@ fn the_second_of_two_applies_is_told_who_is_at_work() {
     world.bailiwick(&["state", "rm", "aws.s3.bucket.weights"]).exits(1).says(&["is locked by"]);
     gate.release();
     first.end().exits(0);
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -966,7 +966,7 @@ fn an_interrupt_finishes_what_is_under_way_and_starts_nothing_more() {
 
     let next = world.apply();
     assert!(!next.stdout.contains("+ aws.iam.role.loader"), "it is known:\n{}", next.stdout);
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -1014,7 +1014,7 @@ fn a_run_that_was_killed_is_understood_by_the_next() {
     let plan = world.bailiwick(&["plan"]).exits(0);
     plan.shows(&["Left by an interrupted run", "aws.iam.role.loader"]);
     world.apply();
-    world.settled();
+    world.converged();
     world.bailiwick(&["destroy", "--yes"]).exits(0);
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
 }
@@ -1033,7 +1033,7 @@ fn a_second_interrupt_ends_at_once() {
     world.without_gate();
     world.bailiwick(&["plan"]).exits(0).shows(&["Left by an interrupted run"]);
     world.apply();
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -1055,7 +1055,7 @@ fn a_call_that_hangs_does_not_hold_up_an_interrupt_and_the_next_run_knows_of_it(
     }
     world.bailiwick(&["plan"]).exits(0).shows(&["Left by an interrupted run", "aws.iam.role.loader"]);
     world.apply();
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -1073,7 +1073,7 @@ fn an_interrupt_before_anything_is_written_ends_at_once_and_leaves_no_lock() {
     world.without_gate();
     assert_eq!(world.aws.writes(), 0);
     world.apply();
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -1085,7 +1085,7 @@ fn a_disk_that_is_full_stops_the_run_before_the_next_call_and_nothing_is_lost() 
     full.says(&["serving.journal", "File too large", "the journal records what was done: run `bailiwick apply` again"]);
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new(), "what cannot be recorded is not done");
     world.apply();
-    world.settled();
+    world.converged();
     world.bailiwick(&["destroy", "--yes"]).exits(0);
     assert_eq!(bucket_statements(&world), [foreign()]);
 }
@@ -1118,7 +1118,7 @@ fn a_principal_that_is_gone_is_named_at_once() {
     }] }),
     );
     world.apply().shows(&["1 done"]);
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -1153,7 +1153,7 @@ fn aws_that_is_late_busy_and_loses_answers_is_only_slower() {
     let applied = world.aws.rules_applied()["counts"].clone();
     assert!(applied["new_principals"].as_u64() > Some(0), "{applied}");
     world.aws.rules(&json!({ "canonical": true, "page": 1 }));
-    world.settled();
+    world.converged();
     assert!(bucket_statements(&world).contains(&foreign()));
     world.bailiwick(&["destroy", "--yes"]).exits(0);
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
@@ -1246,7 +1246,7 @@ fn the_state_can_be_looked_at_and_mended() {
     let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).json();
     assert_eq!((addresses(&plan), plan["summary"]["adopt"].as_u64()), (vec!["aws.iam.role.loader"], Some(1)));
     world.apply();
-    world.settled();
+    world.converged();
     let role = world.bailiwick(&["state", "show", "aws.iam.role.loader"]).exits(0).json();
     assert_eq!(role["adopted"], Value::Null, "it carries our mark: it goes with destroy");
 
@@ -1258,7 +1258,7 @@ fn the_state_can_be_looked_at_and_mended() {
     world.bailiwick(&["state", "list"]).exits(0).shows(&["aws.s3.bucket.models"]);
     world.spec(&SERVING.replace("weights: {", "models: {").replace("bucket: weights", "bucket: models"));
     world.apply();
-    world.settled();
+    world.converged();
     assert!(bucket_statements(&world).len() > 1, "the grants are still there");
 }
 
@@ -1269,12 +1269,12 @@ fn an_entry_with_a_new_name_loses_nothing() {
     let spec = SERVING.replace("weights: {", "models: {").replace("bucket: weights", "bucket: models");
     world.spec(&spec);
     world.apply();
-    world.settled();
+    world.converged();
     assert_eq!(sorted(bucket_statements(&world)), sorted(before));
     // The name of a derived role comes from the key: another role, for the same service account.
     world.spec(&spec.replace("loader: {", "model-loader: {").replace("to: loader", "to: model-loader"));
     world.apply();
-    world.settled();
+    world.converged();
     assert_eq!(world.aws.roles(PLATFORM), ["serving-model-loader"]);
     assert!(world.kube.annotations(&world.namespace, "loader")[ROLE_ANNOTATION].ends_with("/serving-model-loader"));
 }

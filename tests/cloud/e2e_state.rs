@@ -59,7 +59,7 @@ fn writes(world: &World) -> u64 {
 fn everything_that_uses_the_state_works_with_a_bucket() {
     let world = seeded(SPEC);
     world.apply();
-    world.settled();
+    world.converged();
     assert!(!world.folder().join("state").exists(), "nothing is left on this machine");
     let state = object(&world, STATE);
     assert_eq!((state["project"].as_str(), state["serial"].as_u64()), (Some("pods"), Some(1)));
@@ -108,7 +108,7 @@ fn the_second_of_two_applies_is_told_who_is_at_work() {
     assert_eq!(object(&world, LOCK)["holder"], "bailiwick apply by alice");
     gate.release();
     first.end().exits(0);
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_broken_lock_stops_the_run_that_held_it() {
 
     world.without_gate();
     world.apply();
-    world.settled();
+    world.converged();
     assert_eq!(world.aws.roles(PLATFORM), ["pods-job"]);
     world.bailiwick(&["state", "unlock", "--yes"]).exits(0).says(&["nobody holds the lock"]);
 }
@@ -175,7 +175,7 @@ fn a_call_that_is_repeated_until_something_is_known_is_not_repeated_without_the_
     assert_eq!(world.aws.inline_policies(PLATFORM, "pods-job").len(), 0, "nothing is written without the lock");
     world.without_gate();
     world.apply();
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_run_whose_lock_cannot_be_renewed_stops_and_tells_what_is_done_and_what_is_l
     assert!(ended("done").contains(&"aws.s3.bucket.data".to_owned()), "{report:#}");
     world.without_gate();
     world.apply();
-    world.settled();
+    world.converged();
 }
 
 /// Holds the first request that makes a role, and all that come after it but those for the lock: AWS hangs, and the
@@ -236,7 +236,7 @@ fn recovers(mut world: World, gate: Gate, is_locked: bool) {
         "{}",
         next.stderr
     );
-    world.settled();
+    world.converged();
     assert_eq!(world.aws.roles(PLATFORM), ["pods-job"]);
     let associations = world.aws.eks(PLATFORM, "GET /clusters/prod-eks/pod-identity-associations", &json!({})).json();
     assert_eq!(
@@ -301,7 +301,7 @@ fn the_lock_of_a_run_that_was_killed_is_taken_over_after_its_lease() {
     world.without_gate();
     let next = world.apply();
     next.says(&["watching for up to 4 s", "took over the expired lock held by bailiwick apply on "]);
-    world.settled();
+    world.converged();
     assert_eq!(object(&world, LOCK)["fence"], 2);
 }
 
@@ -320,7 +320,7 @@ fn an_interrupted_run_saves_and_gives_the_lock_back() {
     assert!(object(&world, STATE)["resources"].get("aws.iam.role.job").is_some());
     world.without_gate();
     world.apply();
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn a_lost_state_is_made_anew_from_the_marks() {
         assert_eq!(writes(&world), sent, "nothing but the state is written");
 
         world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0).shows(&["nothing to do"]);
-        world.settled();
+        world.converged();
         world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["0 to take into the state"]);
         world.bailiwick(&["destroy", "--yes"]).exits(0);
         assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
@@ -406,14 +406,14 @@ fn what_left_the_spec_before_the_state_was_lost_is_named_and_taken_back_only_if_
     rebuilt
         .shows(&["Carries the mark of this project, but is not in the spec", "--orphans", "10 left the spec"])
         .shows(&names);
-    world.settled();
+    world.converged();
     let sent = writes(&world);
     world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(0).shows(&["the next plan takes it away"]);
     assert_eq!(writes(&world), sent, "nothing but the state is written");
     let plan = world.bailiwick(&["plan", "--allow-deletes", "20"]).exits(0);
     plan.shows(&["- aws.iam.role.old", "- aws.iam.role.trainer", "- kubernetes.service_account.prod/attic/old"]);
     world.bailiwick(&["apply", "--yes", "--allow-deletes", "20"]).exits(0);
-    world.settled();
+    world.converged();
     let mut roles = world.aws.roles(PLATFORM);
     roles.sort();
     assert_eq!(roles, ["pods-job", "theirs", "unmarked"]);
@@ -455,7 +455,7 @@ fn what_was_adopted_is_named_when_the_state_is_made_anew() {
     let unknown = world.bailiwick(&["state", "rebuild", "--yes", "--adopted", "aws.iam.role.nobody"]).exits(1);
     unknown.says(&["`aws.iam.role.nobody` is not in the spec"]);
     world.bailiwick(&["state", "rebuild", "--yes", "--adopted", "aws.iam.role.job"]).exits(0);
-    world.settled();
+    world.converged();
     world.bailiwick(&["destroy", "--yes"]).exits(0);
     assert_eq!(world.aws.roles(PLATFORM), ["pods-job"], "it is released, not deleted");
 }
@@ -477,7 +477,7 @@ fn what_could_not_be_looked_at_is_told_and_not_taken() {
     assert!(state["resources"].get("aws.s3.bucket.data").is_none(), "{state:#}");
     world.without_gate();
     world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["1 to take into the state"]);
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -532,7 +532,7 @@ fn a_state_that_is_of_no_use_stops_everything_and_is_not_overwritten() {
     );
     world.aws.s3(PLATFORM, &format!("PUT {STATE}"), &good).ok();
     world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["1 to take into the state"]);
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -578,7 +578,7 @@ fn where_the_journal_cannot_be_written_no_call_is_made() {
     assert_eq!(writes(&world), 0);
     world.without_gate();
     world.apply();
-    world.settled();
+    world.converged();
 }
 
 #[test]
@@ -654,7 +654,7 @@ fn where_the_state_s_folder_cannot_be_written_nothing_is_done() {
     bound_by_permissions(&world, "plan").exits(0);
     mode(0o755);
     world.apply();
-    world.settled();
+    world.converged();
 }
 
 fn errors(ran: &Ran) -> usize {
@@ -757,7 +757,7 @@ fn a_state_or_journal_that_does_not_belong_here_is_refused_with_what_to_do() {
         &["state/pods.journal: line 1 of the journal is damaged", "nothing was written", rebuild],
     );
     std::fs::remove_file(world.folder().join(journal)).unwrap();
-    world.settled();
+    world.converged();
 }
 
 #[test]

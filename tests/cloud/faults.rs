@@ -103,7 +103,7 @@ fn run_of(seed: u64, table: &Table) {
     }
     world.aws.rules(&json!({ "canonical": true, "page": 1, "overlap": true }));
     world.apply();
-    world.settled();
+    world.converged();
     assert!(statements(&world).contains(&foreign()));
     assert_eq!(world.aws.roles(PLATFORM), ["serving-job", "serving-loader", "trainer"], "no more and no fewer");
     assert_eq!(world.aws.managed_policies(PLATFORM), ["reports"]);

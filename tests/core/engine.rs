@@ -58,7 +58,7 @@ mod properties {
     }
 
     /// What of the world is claimed by what a spec asks for, by address.
-    async fn claimed(project: &Project, spec: &Spec) -> BTreeMap<String, Value> {
+    async fn managed_fields(project: &Project, spec: &Spec) -> BTreeMap<String, Value> {
         let register = project.cloud.register();
         let session = bailiwick::session::Session::new(spec, bailiwick::session::Environment::default());
         let engine = bailiwick::engine::Engine {
@@ -78,7 +78,7 @@ mod properties {
                 let kind = engine.kinds().get(address.kind()).unwrap();
                 let shown = match snapshot.at(address) {
                     bailiwick::snapshot::Seen::Present { body, .. } => {
-                        kind.claimed(&body, Some(&resource.wish.body), None).tree()
+                        kind.managed_fields(&body, Some(&resource.body), None).tree()
                     }
                     other => json!(format!("{other:?}")),
                 };
@@ -97,7 +97,7 @@ mod properties {
                 let project = project(seed, &[&spec]);
                 let applied = project.apply_all(&spec).await;
                 project.assert_order(&applied.plan);
-                project.assert_settled(&spec).await;
+                project.assert_converged(&spec).await;
             });
         }
 
@@ -117,7 +117,7 @@ mod properties {
                 let destroyed = project.destroy(&spec).await;
                 project.assert_order(&destroyed.plan);
                 let world = project.cloud.world();
-                prop_assert_eq!(world.marked(), BTreeSet::new());
+                prop_assert_eq!(world.tagged(), BTreeSet::new());
                 prop_assert!(destroyed.state.resources.is_empty());
                 let after = world.dump();
                 for (id, body) in &before {
@@ -201,7 +201,7 @@ mod properties {
                 let rest = project.apply_all(&spec).await;
                 prop_assert_eq!(rest.plan.steps.iter().map(|s| name_of(&s.id)).collect::<BTreeSet<_>>(), behind);
                 project.assert_order(&rest.plan);
-                project.assert_settled(&spec).await;
+                project.assert_converged(&spec).await;
                 Ok(())
             })?;
         }
@@ -223,7 +223,7 @@ mod properties {
                     let _ = project.heard();
                     let applied = project.apply_all(spec).await;
                     project.assert_order(&applied.plan);
-                    project.assert_settled(spec).await;
+                    project.assert_converged(spec).await;
                 }
                 project.destroy(&second).await;
                 prop_assert_eq!(left_marked(&project, &second), BTreeSet::new());
@@ -251,7 +251,7 @@ mod properties {
                     let rest_of: BTreeSet<String> = rest.plan.steps.iter().map(|s| s.id.address.to_string()).collect();
                     prop_assert_eq!(rest_of, undone);
                     project.assert_order(&rest.plan);
-                    project.assert_settled(spec).await;
+                    project.assert_converged(spec).await;
                 }
                 Ok(())
             })?;
@@ -269,10 +269,10 @@ mod properties {
                 let _ = changed.heard();
                 let applied = changed.apply_all(&second).await;
                 changed.assert_order(&applied.plan);
-                changed.assert_settled(&second).await;
+                changed.assert_converged(&second).await;
                 let scratch = project_of(1);
                 scratch.apply_all(&second).await;
-                prop_assert_eq!(claimed(&changed, &second).await, claimed(&scratch, &second).await);
+                prop_assert_eq!(managed_fields(&changed, &second).await, managed_fields(&scratch, &second).await);
                 prop_assert_eq!(left_marked(&changed, &second), left_marked(&scratch, &second));
                 let (changed, scratch) = (changed.cloud.world(), scratch.cloud.world());
                 let (changed, scratch) = (changed.dump(), scratch.dump());
@@ -295,7 +295,7 @@ mod properties {
             let mut buckets = spec.buckets.values().filter(|b| !b.managed);
             buckets.any(|b| id == format!("aws.s3.bucket_policy {} in {}", b.name, spec.accounts[&b.account].id))
         };
-        project.cloud.world().marked().into_iter().filter(|id| !handed_over(id)).collect()
+        project.cloud.world().tagged().into_iter().filter(|id| !handed_over(id)).collect()
     }
 
     /// What a step's name is about, whichever half of a replacement it is.
@@ -339,7 +339,7 @@ mod properties {
         for (n, (address, resource)) in desired.resources.iter().enumerate() {
             let Some(kept) = fields.get(address.kind().as_str()) else { continue };
             // A role that is released keeps its boundary, which then cannot be deleted.
-            let bound = resource.wish.body.tree().get("permissions_boundary").is_some();
+            let bound = resource.body.tree().get("permissions_boundary").is_some();
             if bound || chosen >> (n % 64) & 1 == 0 {
                 continue;
             }
@@ -348,12 +348,12 @@ mod properties {
                 body = json!({ "labels": { "made-by": "theirs" } });
             }
             for field in *kept {
-                body[*field] = resource.wish.body.tree()[*field].clone();
+                body[*field] = resource.body.tree()[*field].clone();
             }
             if address.kind().as_str() == "aws.iam.policy" {
                 body["document"] = json!({"Version": "2012-10-17", "Statement": []});
             }
-            let id = world.id(address.kind().as_str(), &resource.wish.scope, &resource.wish.physical_id);
+            let id = world.id(address.kind().as_str(), &resource.scope, &resource.physical_id);
             // What the spec relies on was made before.
             if world.ids().any(|other| *other == id) {
                 continue;
@@ -498,7 +498,7 @@ mod cases {
             assert_eq!(steps(&planned.plan), [format!("update {address}")]);
             assert_eq!(planned.plan.steps[0].reasons, [Reason::ChangedOutside]);
             project.apply_all(&spec(SERVING)).await;
-            project.assert_settled(&spec(SERVING)).await;
+            project.assert_converged(&spec(SERVING)).await;
         }
     }
 
@@ -514,7 +514,7 @@ mod cases {
         assert_eq!(drift(&planned), [("aws.s3.bucket_policy.weights".to_owned(), DriftClass::Access)]);
         assert_eq!(steps(&planned.plan), ["create aws.s3.bucket_policy.weights"]);
         project.apply_all(&spec(SERVING)).await;
-        project.assert_settled(&spec(SERVING)).await;
+        project.assert_converged(&spec(SERVING)).await;
         assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"][0], foreign_statement());
     }
 
@@ -531,7 +531,7 @@ mod cases {
         }
         for prefix in ["m/", "n/", "\"\""] {
             project.apply_all(&spec_of(prefix)).await;
-            project.assert_settled(&spec_of(prefix)).await;
+            project.assert_converged(&spec_of(prefix)).await;
             let statements = show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"].clone();
             assert_eq!(statements[0], foreign_statement());
             assert!(statements.as_array().unwrap().len() > 1);
@@ -551,7 +551,7 @@ mod cases {
         let planned = plan(&project, &text).await;
         assert_eq!(drift(&planned), [("aws.s3.bucket_policy.weights".to_owned(), DriftClass::Access)]);
         project.apply_all(&spec(&text)).await;
-        project.assert_settled(&spec(&text)).await;
+        project.assert_converged(&spec(&text)).await;
         assert!(!show(&project, "aws.s3.bucket_policy", "acme-weights").to_string().contains("Tls"));
     }
 
@@ -626,9 +626,9 @@ mod cases {
             "delete aws.iam.role.loader#deposed",
         );
         assert!(!project.cloud.world().has("aws.iam.role", "kserve-loader"));
-        project.assert_settled(&renamed).await;
+        project.assert_converged(&renamed).await;
         project.destroy(&renamed).await;
-        assert_eq!(project.cloud.world().marked(), BTreeSet::new());
+        assert_eq!(project.cloud.world().tagged(), BTreeSet::new());
     }
 
     #[tokio::test(start_paused = true)]
@@ -648,7 +648,7 @@ mod cases {
         assert_eq!(rest.steps(), ["delete aws.iam.role.loader#deposed"]);
         assert_eq!(rest.plan.steps[0].reasons, [Reason::StillDeposed { physical_id: "kserve-loader".into() }]);
         assert!(!project.cloud.world().has("aws.iam.role", "kserve-loader"));
-        project.assert_settled(&renamed).await;
+        project.assert_converged(&renamed).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -669,7 +669,7 @@ mod cases {
         let steps = applied.steps();
         assert_before(&steps, "adopt aws.iam.role.loader", "release aws.iam.role.loader#deposed");
         assert_eq!(project.cloud.world().show(&old)["tags"], json!({ "team": "theirs" }));
-        project.assert_settled(&renamed).await;
+        project.assert_converged(&renamed).await;
         project.destroy(&renamed).await;
         assert_eq!(project.cloud.world().show(&new)["tags"], json!({ "team": "theirs too" }));
     }
@@ -682,7 +682,7 @@ mod cases {
         let planned = project.plan(&renamed).await.unwrap();
         assert_eq!(project.moved(&renamed, &planned.plan).await, Vec::<String>::new(), "a saved plan can be applied");
         project.apply_all(&renamed).await;
-        project.assert_settled(&renamed).await;
+        project.assert_converged(&renamed).await;
         assert_eq!(show(&project, "aws.s3.bucket", "acme-weights")["tags"], json!({}));
         assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"], json!([]));
     }
@@ -705,7 +705,7 @@ mod cases {
         let changed = project.apply_all(&spec(&after)).await;
         let at = |step: &str| changed.steps().iter().position(|s| s == step);
         assert!(at("delete aws.iam.role.loader#delete") < at("update aws.s3.bucket_policy.weights"));
-        project.assert_settled(&spec(&after)).await;
+        project.assert_converged(&spec(&after)).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -727,7 +727,7 @@ mod cases {
         }
         assert_before(&steps, "delete aws.iam.role.loader#delete", "create aws.iam.role.loader");
         assert_before(&steps, "create aws.iam.role.loader", "update aws.s3.bucket_policy.weights");
-        project.assert_settled(&moved).await;
+        project.assert_converged(&moved).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -743,7 +743,7 @@ mod cases {
         assert_before(&steps, "create aws.iam.role.loader", "update aws.s3.bucket_policy.weights");
         assert_before(&steps, "create aws.iam.role.loader", "update aws.kms.key_policy.weights");
         assert!(!show(&project, "aws.s3.bucket_policy", "acme-weights").to_string().contains("AROA"));
-        project.assert_settled(&spec(SERVING)).await;
+        project.assert_converged(&spec(SERVING)).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -756,9 +756,9 @@ mod cases {
             let planned = plan(&project, SERVING).await;
             assert!(!planned.known.unknown.is_empty() || torn > 0);
             project.apply_all(&spec(SERVING)).await;
-            project.assert_settled(&spec(SERVING)).await;
+            project.assert_converged(&spec(SERVING)).await;
             project.destroy(&spec(SERVING)).await;
-            assert_eq!(project.cloud.world().marked(), BTreeSet::new());
+            assert_eq!(project.cloud.world().tagged(), BTreeSet::new());
         }
     }
 
@@ -819,7 +819,7 @@ mod cases {
             )
         );
         project.apply_all(&changed).await;
-        project.assert_settled(&changed).await;
+        project.assert_converged(&changed).await;
         assert!(project.cloud.world().show(&policy).to_string().contains("Tls"));
     }
 
@@ -873,7 +873,7 @@ mod cases {
             })
             .collect();
         assert_eq!(pauses, [1, 2, 4].map(Duration::from_secs));
-        project.assert_settled(&spec(SERVING)).await;
+        project.assert_converged(&spec(SERVING)).await;
     }
 
     fn awaited(project: &Project) -> BTreeSet<String> {
@@ -892,7 +892,7 @@ mod cases {
             awaited(&project),
             BTreeSet::from([format!("`{LOADER}`, which this run made, to be known everywhere")])
         );
-        project.assert_settled(&spec(SERVING)).await;
+        project.assert_converged(&spec(SERVING)).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -977,7 +977,7 @@ mod cases {
         assert_eq!(reason("aws.s3.bucket_policy.weights"), fixed);
         assert_eq!(reason("aws.kms.key_policy.weights"), fixed);
         project.apply_all(&spec(SERVING)).await;
-        project.assert_settled(&spec(SERVING)).await;
+        project.assert_converged(&spec(SERVING)).await;
         assert_ne!(project.state().await.0.resources[&address].unique_id, Some(known));
     }
 
@@ -1063,7 +1063,7 @@ mod cases {
         let planned = plan(&project, SERVING).await;
         assert!(steps(&planned.plan).contains(&"adopt aws.iam.role.loader".to_owned()), "{:?}", steps(&planned.plan));
         project.apply_all(&spec(SERVING)).await;
-        project.assert_settled(&spec(SERVING)).await;
+        project.assert_converged(&spec(SERVING)).await;
         project.destroy(&spec(SERVING)).await;
         assert!(project.cloud.world().has("aws.iam.role", "kserve-loader"), "only our marks on it go");
     }
@@ -1092,7 +1092,7 @@ mod cases {
         assert_eq!(planned.known.unknown, [address]);
         assert!(!steps(&planned.plan).contains(&"create aws.iam.role.loader".to_owned()), "it was done");
         project.apply_all(&spec).await;
-        project.assert_settled(&spec).await;
+        project.assert_converged(&spec).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -1107,7 +1107,7 @@ mod cases {
         project.cloud.mend();
         project.cloud.lose_answer("aws.s3.bucket.weights");
         project.apply_all(&spec(SERVING)).await;
-        project.assert_settled(&spec(SERVING)).await;
+        project.assert_converged(&spec(SERVING)).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -1122,7 +1122,7 @@ mod cases {
         assert!(why.ends_with("NoSuchEntity (waited 63 s)"), "{why}");
         project.cloud.mend();
         project.apply_all(&spec(SERVING)).await;
-        project.assert_settled(&spec(SERVING)).await;
+        project.assert_converged(&spec(SERVING)).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -1145,7 +1145,7 @@ mod cases {
         assert!(why.contains("during the wait, it") && why.contains("create a new plan"), "{why}");
         assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"], json!([foreign_statement()]));
         project.apply_all(&spec).await;
-        project.assert_settled(&spec).await;
+        project.assert_converged(&spec).await;
         assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"][0], foreign_statement());
     }
 
@@ -1156,7 +1156,7 @@ mod cases {
             project.cloud.stale(address, 3);
         }
         project.apply_all(&spec(SERVING)).await;
-        project.assert_settled(&spec(SERVING)).await;
+        project.assert_converged(&spec(SERVING)).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -1268,7 +1268,7 @@ mod cases {
             project.apply_all(&reset).await.steps(),
             ["update aws.iam.role.r", "update aws.kms.key.k", "update aws.s3.bucket.b"]
         );
-        project.assert_settled(&reset).await;
+        project.assert_converged(&reset).await;
         let world = project.cloud.world();
         let bucket = world.show(&world.find("aws.s3.bucket", "acme-b"));
         assert_eq!((&bucket["versioning"], &bucket["encryption"]["sse"]), (&false.into(), &"AES256".into()));
@@ -1283,10 +1283,10 @@ mod cases {
         project.apply_all(&with).await;
         let without = spec(&bucket(""));
         assert_eq!(project.apply_all(&without).await.steps(), ["delete aws.kms.key.k"]);
-        project.assert_settled(&without).await;
+        project.assert_converged(&without).await;
         // Who wants it again gets it back.
         assert_eq!(project.apply_all(&with).await.steps(), ["update aws.kms.key.k"]);
-        project.assert_settled(&with).await;
+        project.assert_converged(&with).await;
         let world = project.cloud.world();
         assert_eq!(world.show(&world.find("aws.kms.key", "alias/k"))["state"], "Enabled");
     }
@@ -1314,7 +1314,7 @@ mod cases {
             let killed = project.cloud.kill_at(1, cut);
             assert!(project.apply_until_killed(&renamed, &killed).await);
             project.apply_all(&renamed).await;
-            project.assert_settled(&renamed).await;
+            project.assert_converged(&renamed).await;
             assert!(!project.cloud.world().has("aws.iam.role", "kserve-loader"), "the old one goes");
             project.destroy(&renamed).await;
             assert_eq!(project.cloud.world().show(&new)["tags"], json!({ "team": "theirs" }));
@@ -1342,7 +1342,7 @@ mod cases {
         let spec = spec(&bucket(", policy: exclusive"));
         let project = Project::new("p", Cloud::new());
         project.apply_all(&spec).await;
-        project.assert_settled(&spec).await;
+        project.assert_converged(&spec).await;
         project.destroy(&spec).await;
         assert_eq!(project.cloud.world().ids().count(), 0);
     }
@@ -1389,7 +1389,7 @@ service_accounts:
     async fn an_access_entry_that_others_change_is_drift_of_access_and_its_extra_policies_go() {
         let (project, spec) = of_bailiwick(ACCESS);
         let applied = project.apply_all(&spec).await;
-        project.assert_settled(&spec).await;
+        project.assert_converged(&spec).await;
         let order: Vec<String> = applied.steps();
         let place = |what: &str| order.iter().position(|step| step.contains(what)).unwrap();
         assert!(place(OWN_ADDRESS) < place("kubernetes.namespace"), "{order:?}");
@@ -1407,10 +1407,10 @@ service_accounts:
             .collect();
         assert_eq!(moved, ["aws.eks.access_entry.c/deployer Access policies"]);
         project.apply_all(&spec).await;
-        project.assert_settled(&spec).await;
+        project.assert_converged(&spec).await;
         project.destroy(&spec).await;
         assert!(!project.cloud.world().has("aws.eks.access_entry", DEPLOYER));
-        assert_eq!(project.cloud.world().marked(), BTreeSet::new());
+        assert_eq!(project.cloud.world().tagged(), BTreeSet::new());
     }
 
     #[tokio::test(start_paused = true)]
@@ -1422,7 +1422,7 @@ service_accounts:
             "groups": [], "tags": { "team": "theirs" } });
         project.cloud.world().have(theirs.clone(), &body);
         project.apply_all(&spec).await;
-        project.assert_settled(&spec).await;
+        project.assert_converged(&spec).await;
         assert_eq!(project.cloud.world().show(&theirs)["groups"], json!(["own"]));
         project.destroy(&spec).await;
         let left = project.cloud.world().show(&theirs);
@@ -1443,7 +1443,7 @@ service_accounts:
         let steps = applied.steps();
         let entries: Vec<&String> = steps.iter().filter(|s| s.contains("access_entry")).collect();
         assert_eq!(entries.len(), 2, "{steps:?}");
-        project.assert_settled(&moved).await;
+        project.assert_converged(&moved).await;
         assert!(project.cloud.world().has("aws.eks.access_entry", "c/arn:aws:iam::111111111111:role/team/deployer"));
         assert!(!project.cloud.world().has("aws.eks.access_entry", DEPLOYER));
     }

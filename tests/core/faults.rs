@@ -54,7 +54,7 @@ async fn recover(project: &Project, spec: &Spec) {
     }
     let _lock = project.backend.lock(me("the next run")).await.expect("a dead run holds no lock");
     project.apply_all(spec).await;
-    project.assert_settled(spec).await;
+    project.assert_converged(spec).await;
     let (state, ..) = project.state().await;
     let twice: BTreeMap<String, usize> =
         state.resources.iter().fold(BTreeMap::new(), |mut counts, (address, owned)| {
@@ -138,7 +138,7 @@ fn project(seed: u64, specs: &[&Spec]) -> Project {
 
 /// Everything that bears our mark.
 fn ours(project: &Project) -> BTreeSet<String> {
-    project.cloud.world().marked()
+    project.cloud.world().tagged()
 }
 
 /// A run: some applies that go wrong, a change of the spec, more of them, and the end.

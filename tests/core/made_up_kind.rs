@@ -8,12 +8,13 @@ use bailiwick::access::{
     Carrier, Chains, Facet, Instance, PolicyText, ResourcePolicy, Target, Verdict, Who, sid_prefix,
 };
 use bailiwick::address::{Address, Family, Scope};
-use bailiwick::diff::{Drift, DriftClass, Reclaimed};
+use bailiwick::diff::{Drift, DriftClass, Recovered};
 use bailiwick::document::Document;
 use bailiwick::engine::{Engine, Intent, Known, Task};
 use bailiwick::iam::{Policy, PolicyKind, PolicyPlace, Principal, Selector, Statement, Version};
 use bailiwick::kind::{
-    About, Api, BodyField, Erased, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish,
+    About, Api, BodyField, DesiredResource, DesiredResources, Erased, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy,
+    Release,
 };
 use bailiwick::live::Provider;
 use bailiwick::render::{Palette, dot, json, markdown, mermaid, terminal};
@@ -107,12 +108,12 @@ impl Kind for LedgerPolicy {
         BTreeSet::from([scope()])
     }
 
-    fn desire(_spec: &Spec, _facts: &Facts, _chains: &Chains, want: &mut Wanted<Body>) {
+    fn desire(_spec: &Spec, _facts: &Facts, _chains: &Chains, want: &mut DesiredResources<Body>) {
         for row in ROWS.with_borrow(Clone::clone) {
             let statements = Policy::new(Version::V2012, row.statements);
             let body =
                 Body { statements, tier: row.tier.into(), retention: row.retention, label: row.label, foreign: None };
-            want.add(Wish::new(row.key, scope(), row.ledger, body));
+            want.add(DesiredResource::new(row.key, scope(), row.ledger, body));
         }
     }
 
@@ -131,11 +132,11 @@ impl Kind for LedgerPolicy {
         })
     }
 
-    fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+    fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         if has_none_of_ours(live) {
             return Document::from(Value::Null);
         }
-        let mut claimed = Document::claimed(live, desired, last).tree();
+        let mut claimed = Document::managed_fields(live, desired, last).tree();
         claimed.as_object_mut().unwrap().remove("foreign");
         claimed.into()
     }
@@ -227,7 +228,7 @@ async fn it_is_planned_applied_settled_and_destroyed() {
     want(&[row()]);
     assert_eq!(steps(&planned(&project, &spec).await.plan), ["create store.ledger_policy.orders"]);
     project.apply_all(&spec).await;
-    project.assert_settled(&spec).await;
+    project.assert_converged(&spec).await;
     let live = project.cloud.world().show(&id);
     assert_eq!(live["Statement"], json!([theirs(), reader().to_value()]));
     assert_eq!((&live["tier"], &live["retention"], &live["label"]), (&json!("gold"), &json!(30), &json!("Orders")));
@@ -235,7 +236,7 @@ async fn it_is_planned_applied_settled_and_destroyed() {
     let destroyed = project.destroy(&spec).await;
     assert_eq!(destroyed.steps(), ["delete store.ledger_policy.orders"]);
     assert_eq!(project.cloud.world().show(&id), json!({ "Version": "2012-10-17", "Statement": [theirs()] }));
-    assert_eq!(project.cloud.world().marked(), BTreeSet::new());
+    assert_eq!(project.cloud.world().tagged(), BTreeSet::new());
     assert!(destroyed.state.resources.is_empty());
 }
 
@@ -273,14 +274,14 @@ async fn another_key_moves_it_and_a_fixed_field_replaces_it() {
         ["store.ledger_policy.sales"]
     );
     assert_eq!(project.cloud.world().writes().len(), before, "a new key is no write");
-    project.assert_settled(&spec).await;
+    project.assert_converged(&spec).await;
     want(&[Row { key: "sales".into(), tier: "silver", ..row() }]);
     let replaced = project.apply_all(&spec).await;
     assert_eq!(replaced.steps().len(), 2, "{:?}", replaced.steps());
     assert!(replaced.plan.steps.iter().any(|step| step.replaces().is_some()));
     let live = project.cloud.world().show(&id);
     assert_eq!((&live["tier"], &live["Statement"][0]), (&json!("silver"), &theirs()));
-    project.assert_settled(&spec).await;
+    project.assert_converged(&spec).await;
 }
 
 #[tokio::test]
@@ -289,7 +290,7 @@ async fn a_field_that_is_no_longer_desired_is_reset() {
     want(&[Row { retention: None, ..row() }]);
     assert_eq!(project.apply_all(&spec).await.steps(), ["update store.ledger_policy.orders"]);
     assert_eq!(project.cloud.world().show(&id).get("retention"), None);
-    project.assert_settled(&spec).await;
+    project.assert_converged(&spec).await;
 }
 
 #[tokio::test]
@@ -331,7 +332,7 @@ async fn questions_about_access_see_it() {
 }
 
 /// What is found of a project whose state is lost.
-async fn rebuilt(project: &Project, spec: &Spec) -> Reclaimed {
+async fn rebuilt(project: &Project, spec: &Spec) -> Recovered {
     let lints = bailiwick::check::Lints::default();
     let task = Task::new(spec, Intent::Apply, "2026-01-01", &lints);
     let (state, version, unknown) = self::project().state().await;
@@ -352,7 +353,7 @@ async fn a_lost_state_is_rebuilt_from_its_statements() {
     LEDGERS.with_borrow_mut(|all| all.push(("orders".into(), "orders".into())));
     want(&[]);
     let found = rebuilt(&project, &spec).await;
-    assert_eq!((found.ours.len(), found.left.keys().collect::<Vec<_>>()), (0, vec![&address("orders")]));
+    assert_eq!((found.ours.len(), found.orphans.keys().collect::<Vec<_>>()), (0, vec![&address("orders")]));
 }
 
 #[tokio::test]
@@ -380,8 +381,8 @@ async fn it_is_printed_in_every_form_and_hostile_names_stay_text() {
         assert!(graph.contains("store.ledger_policy") && !graph.contains('\u{1b}'), "{graph}");
     }
     project.apply_all(&spec).await;
-    project.assert_settled(&spec).await;
+    project.assert_converged(&spec).await;
     want(&[]);
     project.destroy(&spec).await;
-    assert_eq!(project.cloud.world().marked(), BTreeSet::new());
+    assert_eq!(project.cloud.world().tagged(), BTreeSet::new());
 }

@@ -899,7 +899,7 @@ impl World {
 
     /// Asserts that there is nothing to do and nothing moved.
     #[track_caller]
-    pub fn settled(&self) {
+    pub fn converged(&self) {
         self.bailiwick(&["plan", "--detailed-exitcode"]).exits(0);
         self.bailiwick(&["drift", "--fail-on", "foreign"]).exits(0);
     }

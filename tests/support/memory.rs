@@ -488,7 +488,7 @@ impl World {
 
     /// Everything that bears a mark of ours, one line each.
     #[must_use]
-    pub fn marked(&self) -> BTreeSet<String> {
+    pub fn tagged(&self) -> BTreeSet<String> {
         self.things.iter().filter(|(id, thing)| self.is_ours(id, thing)).map(|(id, _)| id.to_string()).collect()
     }
 
@@ -770,7 +770,7 @@ impl AnyLive for Remembered {
         action: &'a Action<Document>,
     ) -> Boxed<'a, Result<(), WriteError>> {
         Box::pin(async move {
-            let turn = self.kind.turn(&target.physical_id).map(|turn| format!("{scope} {turn}"));
+            let turn = self.kind.serialization_group(&target.physical_id).map(|turn| format!("{scope} {turn}"));
             let _busy = match Busy::begin(&self.cloud, turn, &target.address) {
                 Ok(busy) => busy,
                 Err(error) => return Err(error),
@@ -927,8 +927,11 @@ impl World {
                     why: "it exists already".into(),
                 });
             }
-            let before =
-                Document::claimed(&Document::from(thing.body.clone()), Some(&Document::from(after.clone())), None);
+            let before = Document::managed_fields(
+                &Document::from(thing.body.clone()),
+                Some(&Document::from(after.clone())),
+                None,
+            );
             return self.update(call, thing, &before.tree(), after);
         }
         let mut body = after.clone();

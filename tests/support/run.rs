@@ -512,7 +512,7 @@ impl Project {
     ///
     /// # Panics
     /// When there is.
-    pub async fn assert_settled(&self, spec: &Spec) {
+    pub async fn assert_converged(&self, spec: &Spec) {
         let planned = self.plan(spec).await.unwrap_or_else(|errors| panic!("no plan: {}", errors.join("\n")));
         let told: Vec<String> =
             planned.plan.steps.iter().map(|s| format!("{} {}: {:?}", s.action(), name_of(&s.id), s.reasons)).collect();

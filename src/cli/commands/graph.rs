@@ -42,7 +42,7 @@ impl GraphArgs {
             .resources
             .values()
             .map(|r| {
-                let mut needs: Vec<Address> = r.wish.references.iter().map(|x| x.to.clone()).collect();
+                let mut needs: Vec<Address> = r.references.iter().map(|x| x.to.clone()).collect();
                 needs.sort();
                 needs.dedup();
                 (r.address.clone(), needs)

@@ -122,14 +122,14 @@ async fn rebuild_live(work: &Work<'_>, yes: bool, adopted: &BTreeSet<Address>, o
         let known = Known::of(stored, &work.project.spec.project, lineage)?;
         let found = engine.recover(&work.project.spec, &compiled, &known, adopted).await;
         work.ui.finish();
-        let is_known = |a: &&Address| compiled.desired.resources.contains_key(*a) || found.left.contains_key(*a);
+        let is_known = |a: &&Address| compiled.desired.resources.contains_key(*a) || found.orphans.contains_key(*a);
         if let Some(unknown) = adopted.iter().find(|a| !is_known(a)) {
             return Err(Failure::new(format!("`{unknown}` is not in the spec, and nothing carries its tag")));
         }
-        let report = report::reclaimed(&known.state, &found, orphans);
+        let report = report::recovered(&known.state, &found, orphans);
         work.ui.result(&render::terminal(&report, work.ui.palette()));
         let unreadable = !found.unreadable.is_empty() || (orphans && !found.unlisted.is_empty());
-        let orphans = if orphans { found.left } else { BTreeMap::new() };
+        let orphans = if orphans { found.orphans } else { BTreeMap::new() };
         if found.ours.is_empty() && orphans.is_empty() {
             return Ok(if unreadable { Exit::Error } else { Exit::Ok });
         }

@@ -9,7 +9,9 @@ use super::role::Role;
 use crate::access::{Chains, ClusterAccess, ClusterRight, Facet, Instance, is_session_of};
 use crate::address::Scope;
 use crate::iam::Arn;
-use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+};
 use crate::provider::tags;
 use crate::spec::{AccessPolicySpec, ClusterAccessSpec, Facts, Spec};
 
@@ -110,12 +112,17 @@ fn name(cluster: &str, entry: &ClusterAccessSpec, principal_arn: &str) -> String
     }
 }
 
-/// A wish for an object in a cluster, after the entry through which whoever applies reaches the cluster, if the spec has
+/// A resource for an object in a cluster, after the entry through which whoever applies reaches the cluster, if the spec has
 /// one: the object is created when the entry is there, and deleted while it is still there.
-pub(in crate::provider) fn reached_through<B>(wish: Wish<B>, spec: &Spec, facts: &Facts, cluster: &str) -> Wish<B> {
+pub(in crate::provider) fn reached_through<B>(
+    resource: DesiredResource<B>,
+    spec: &Spec,
+    facts: &Facts,
+    cluster: &str,
+) -> DesiredResource<B> {
     match of_caller(spec, facts, cluster) {
-        Some(name) => wish.after::<AccessEntry>(&name),
-        None => wish,
+        Some(name) => resource.after::<AccessEntry>(&name),
+        None => resource,
     }
 }
 
@@ -169,7 +176,7 @@ impl Kind for AccessEntry {
         })
     }
 
-    fn desire(spec: &Spec, _facts: &Facts, _chains: &Chains, want: &mut Wanted<AccessEntryBody>) {
+    fn desire(spec: &Spec, _facts: &Facts, _chains: &Chains, resources: &mut DesiredResources<AccessEntryBody>) {
         for (key, cluster) in &spec.clusters {
             let region = spec.cluster_region(cluster);
             for (n, entry) in cluster.access.iter().enumerate() {
@@ -190,7 +197,7 @@ impl Kind for AccessEntry {
                 };
                 let physical_id = format!("{}/{}", body.cluster, body.principal_arn);
                 let scope = spec.regional_scope(&cluster.account, region.clone());
-                let mut wish = Wish::new(name, scope, physical_id, body).at(spec.source(&[
+                let mut resource = DesiredResource::new(name, scope, physical_id, body).at(spec.source(&[
                     "clusters",
                     key,
                     "access",
@@ -198,9 +205,9 @@ impl Kind for AccessEntry {
                 ]));
                 if let Some(role) = entry.role.as_ref().filter(|role| spec.roles.get(*role).is_some_and(|r| r.managed))
                 {
-                    wish = wish.after::<Role>(role);
+                    resource = resource.after::<Role>(role);
                 }
-                want.add(wish);
+                resources.add(resource);
             }
         }
     }
@@ -217,7 +224,7 @@ mod live {
 
     use super::{AccessEntry, AccessEntryBody, AccessPolicy, AccessScope};
     use crate::address::Scope;
-    use crate::kind::{Action, Kind as _, Marked};
+    use crate::kind::{Action, Kind as _, Tagged};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
     use crate::provider::aws::{code, each, eks, marked_by, read_error, tag_changes, write_error};
@@ -226,7 +233,7 @@ mod live {
     const NOT_FOUND: Option<&str> = Some("ResourceNotFoundException");
 
     impl Live for AccessEntry {
-        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+        async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let eks = eks::client(cloud, scope).await?;
             let mut found = Vec::new();
             for cluster in &eks::clusters_of(cloud, scope) {
@@ -814,7 +821,7 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::wished::{spec, wished};
+    use crate::provider::desired::{desired, spec};
 
     const SPEC: &str = r#"
 clusters:
@@ -835,10 +842,10 @@ roles:
 "#;
 
     #[test]
-    fn each_entry_of_a_cluster_is_wished_for_with_its_groups_and_policies_in_order() {
+    fn each_entry_of_a_cluster_is_desired_with_its_groups_and_policies_in_order() {
         let spec = spec(SPEC);
         assert_eq!(
-            wished::<AccessEntry>(&spec, &Facts::placeholders(&spec)),
+            desired::<AccessEntry>(&spec, &Facts::placeholders(&spec)),
             concat!(
                 "prod/deployer in a: prod-eks/arn:aws:iam::111111111111:role/team/deployer\n",
                 r#"  {"cluster":"prod-eks","groups":["readers","writers"],"policies":["#,
@@ -870,8 +877,8 @@ roles:
         let after = |caller: &str| {
             let mut facts = Facts::placeholders(&spec);
             facts.callers.insert("a".into(), caller.into());
-            let both = wished::<crate::provider::kubernetes::namespace::Namespace>(&spec, &facts)
-                + &wished::<crate::provider::kubernetes::service_account::ServiceAccount>(&spec, &facts);
+            let both = desired::<crate::provider::kubernetes::namespace::Namespace>(&spec, &facts)
+                + &desired::<crate::provider::kubernetes::service_account::ServiceAccount>(&spec, &facts);
             both.lines().filter(|line| line.starts_with("  after aws.eks")).map(str::to_owned).collect::<Vec<_>>()
         };
         let deployer = "  after aws.eks.access_entry.prod/deployer";

@@ -8,7 +8,9 @@ use super::family::{EKS, regional_scopes};
 use super::pod_identity_association::accounts;
 use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
-use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+};
 use crate::provider::tags;
 use crate::spec::{Facts, Management, Spec};
 
@@ -61,7 +63,7 @@ impl Kind for Addon {
         Facet::None
     }
 
-    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<AddonBody>) {
+    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, resources: &mut DesiredResources<AddonBody>) {
         let needed: BTreeSet<String> = accounts(spec, chains).into_iter().map(|a| a.spec.cluster.clone()).collect();
         for key in needed {
             let (Some(cluster), Some(name)) = (spec.clusters.get(&key), managed_agent(spec, &key)) else { continue };
@@ -72,7 +74,7 @@ impl Kind for Addon {
                 tags: tags(spec, Self::NAME, &name, &BTreeMap::new()),
             };
             let physical_id = format!("{}/{AGENT}", cluster.name);
-            want.add(Wish::new(name, scope, physical_id, body).at(spec.source(&["clusters", &key])));
+            resources.add(DesiredResource::new(name, scope, physical_id, body).at(spec.source(&["clusters", &key])));
         }
     }
 }
@@ -86,7 +88,7 @@ mod live {
 
     use super::{AGENT, Addon, AddonBody};
     use crate::address::Scope;
-    use crate::kind::Marked;
+    use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
@@ -99,7 +101,7 @@ mod live {
     }
 
     impl Live for Addon {
-        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+        async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let eks = eks::client(cloud, scope).await?;
             let mut found = Vec::new();
             for cluster in eks::clusters_of(cloud, scope) {
@@ -630,28 +632,28 @@ mod live {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pod_identity_association::tests::{SPEC, wishes};
+    use super::super::pod_identity_association::tests::{SPEC, desired};
     use super::*;
 
     #[test]
     fn the_agent_is_wanted_once_where_pod_identity_is_used() {
-        let (agents, problems) = wishes::<Addon>(SPEC);
+        let (agents, problems) = desired::<Addon>(SPEC);
         assert_eq!(problems, []);
-        let seen: Vec<_> = agents.iter().map(|r| (r.address.to_string(), r.wish.physical_id.as_str())).collect();
+        let seen: Vec<_> = agents.iter().map(|r| (r.address.to_string(), r.physical_id.as_str())).collect();
         assert_eq!(seen, [("aws.eks.addon.prod/eks-pod-identity-agent".to_owned(), "prod-eks/eks-pod-identity-agent")]);
         assert_eq!(
-            agents[0].wish.body.tree(),
+            agents[0].body.tree(),
             serde_json::json!({"cluster": "prod-eks", "name": "eks-pod-identity-agent", "tags": {
                 "bailiwick:project": "p", "bailiwick:address": "aws.eks.addon.prod/eks-pod-identity-agent"}})
         );
-        assert!(agents[0].wish.scope.to_string().contains("eu-west-1"), "{}", agents[0].wish.scope);
+        assert!(agents[0].scope.to_string().contains("eu-west-1"), "{}", agents[0].scope);
     }
 
     #[test]
     fn an_existing_agent_and_unused_pod_identity_want_nothing() {
         assert!(
-            wishes::<Addon>(&SPEC.replace("pod_identity_agent: managed", "pod_identity_agent: existing")).0.is_empty()
+            desired::<Addon>(&SPEC.replace("pod_identity_agent: managed", "pod_identity_agent: existing")).0.is_empty()
         );
-        assert!(wishes::<Addon>(&SPEC.replace("identity: pod_identity", "identity: irsa")).0.is_empty());
+        assert!(desired::<Addon>(&SPEC.replace("identity: pod_identity", "identity: irsa")).0.is_empty());
     }
 }

@@ -11,7 +11,8 @@ use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::{Difference, Document};
 use crate::kind::{
-    About, BodyField, FieldClass, Home, Kind, Mutability, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, Mutability, NamedBy, OnLoss, OwnedBy,
+    Release,
 };
 use crate::provider::tags;
 use crate::spec::{Encryption, Facts, LifecycleRule, Ownership, SimpleEncryption, Spec, Unmanaged};
@@ -134,7 +135,7 @@ impl Kind for Bucket {
     }
 
     /// An alias is resolved to its key when it is written: the bucket then names the key.
-    fn settled(written: &Document, shown: &Document) -> bool {
+    fn converged(written: &Document, shown: &Document) -> bool {
         let key = |d: &Document| d.tree().pointer("/encryption/kms_key").and_then(|k| k.as_str()).map(str::to_owned);
         let resolved =
             key(written).is_some_and(|w| w.contains(":alias/")) && key(shown).is_some_and(|s| s.contains(":key/"));
@@ -143,14 +144,14 @@ impl Kind for Bucket {
         differences.iter().all(|d| reset(d) || (resolved && d.path.field() == "encryption"))
     }
 
-    fn turn(physical_id: &str) -> Option<String> {
+    fn serialization_group(physical_id: &str) -> Option<String> {
         Some(format!("bucket/{physical_id}"))
     }
 
-    fn desire(spec: &Spec, facts: &Facts, _chains: &Chains, want: &mut Wanted<BucketBody>) {
+    fn desire(spec: &Spec, facts: &Facts, _chains: &Chains, resources: &mut DesiredResources<BucketBody>) {
         for entry in spec.unmanaged() {
             let Unmanaged::Bucket(bucket) = entry else { continue };
-            want.unmanaged(spec.regional_scope(&bucket.account, bucket.region(spec)), &bucket.name);
+            resources.unmanaged(spec.regional_scope(&bucket.account, bucket.region(spec)), &bucket.name);
         }
         for (key, bucket) in spec.buckets.iter().filter(|(_, b)| b.managed) {
             let encryption = match &bucket.encryption {
@@ -158,7 +159,7 @@ impl Kind for Bucket {
                 Some(Encryption::Simple(SimpleEncryption::Aes256)) => Some(DefaultEncryption::aes256()),
                 Some(Encryption::Kms(kms)) => {
                     let Some(arn) = desired_key(spec, facts, &kms.kms_key) else {
-                        want.problem(
+                        resources.problem(
                             Diagnostic::new(
                                 Code::KeyNotFound,
                                 format!(
@@ -189,22 +190,23 @@ impl Kind for Bucket {
                     .map(|rules| rules.iter().map(|rule| (rule.id.clone(), Rule::from(rule))).collect()),
                 tags: tags(spec, Self::NAME, key, &bucket.tags),
             };
-            let mut wish = Wish::new(key, spec.regional_scope(&bucket.account, region), &bucket.name, body)
-                .at(spec.source(&["buckets", key]));
-            wish.on_destroy = bucket.on_destroy;
-            wish.protect = bucket.protect;
+            let mut resource =
+                DesiredResource::new(key, spec.regional_scope(&bucket.account, region), &bucket.name, body)
+                    .at(spec.source(&["buckets", key]));
+            resource.on_destroy = bucket.on_destroy;
+            resource.protect = bucket.protect;
             if let Some(Encryption::Kms(kms)) = &bucket.encryption
                 && spec.keys.get(&kms.kms_key).is_some_and(|k| k.managed)
             {
-                wish = wish.after::<Key>(&kms.kms_key);
+                resource = resource.after::<Key>(&kms.kms_key);
             }
-            want.add(wish);
+            resources.add(resource);
         }
     }
 
     /// As usual by field, but encryption and lifecycle, which S3 replaces whole, are claimed whole or not at all.
-    fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
-        let claimed = Document::claimed(live, desired, last);
+    fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+        let claimed = Document::managed_fields(live, desired, last);
         if claimed == *live {
             return claimed;
         }
@@ -251,7 +253,7 @@ mod live {
 
     use super::{Bucket, BucketBody, DefaultEncryption, Rule};
     use crate::address::Scope;
-    use crate::kind::Marked;
+    use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Fields, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
@@ -317,7 +319,7 @@ mod live {
 
     impl Live for Bucket {
         /// The buckets of the scope's region. One whose tags may not be read is somebody else's.
-        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+        async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let s3 = s3::client(cloud, scope).await?;
             let mut pages = s3.list_buckets().max_buckets(PAGE).into_paginator().send();
             let mut names = Vec::new();
@@ -1401,8 +1403,11 @@ mod tests {
     fn check_encryption(managed_key: bool, key_arn: Option<&str>) -> (serde_json::Value, Vec<String>) {
         let (found, problems) = desire("encryption: { kms_key: weights }", managed_key, key_arn);
         assert_eq!(problems, [""; 0]);
-        let wish = &found[0].wish;
-        (wish.body.tree()["encryption"]["kms_key"].clone(), wish.references.iter().map(|r| r.to.to_string()).collect())
+        let resource = &found[0];
+        (
+            resource.body.tree()["encryption"]["kms_key"].clone(),
+            resource.references.iter().map(|r| r.to.to_string()).collect(),
+        )
     }
 
     #[test]
@@ -1410,12 +1415,12 @@ mod tests {
         let (found, _) = desire("on_destroy: delete, protect: true", false, None);
         let [bucket] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(
-            bucket.wish.body.tree(),
+            bucket.body.tree(),
             json!({"name": "acme-weights", "region": "us-east-1", "public_access_block": true, "tags": {
                 "bailiwick:project": "p", "bailiwick:address": "aws.s3.bucket.weights"
             }})
         );
-        assert_eq!((bucket.wish.on_destroy, bucket.wish.protect), (OnDestroy::Delete, true));
+        assert_eq!((bucket.on_destroy, bucket.protect), (OnDestroy::Delete, true));
     }
 
     #[test]
@@ -1439,7 +1444,7 @@ mod tests {
         last: serde_json::Value,
     ) -> serde_json::Value {
         let claimed =
-            Bucket::claimed(&Document::from(live), Some(&Document::from(desired)), Some(&Document::from(last)));
+            Bucket::managed_fields(&Document::from(live), Some(&Document::from(desired)), Some(&Document::from(last)));
         claimed.tree()
     }
 

@@ -13,7 +13,9 @@ use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
 use crate::iam::{PolicyKind, PolicyPlace, measure};
-use crate::kind::{About, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{
+    About, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+};
 use crate::spec::{Facts, PolicyOwnership, Spec, Unmanaged};
 
 /// The policy of a bucket.
@@ -41,14 +43,14 @@ impl Kind for BucketPolicy {
         Facet::Resource(shared_document::facet(object.body, carrier(object.scope, object.physical_id)))
     }
 
-    fn turn(physical_id: &str) -> Option<String> {
+    fn serialization_group(physical_id: &str) -> Option<String> {
         Some(format!("bucket/{physical_id}"))
     }
 
-    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<SharedDocument>) {
+    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, resources: &mut DesiredResources<SharedDocument>) {
         for entry in spec.unmanaged() {
             let Unmanaged::Bucket(bucket) = entry else { continue };
-            want.unmanaged(spec.regional_scope(&bucket.account, bucket.region(spec)), &bucket.name);
+            resources.unmanaged(spec.regional_scope(&bucket.account, bucket.region(spec)), &bucket.name);
         }
         for (key, bucket) in spec.buckets.iter().filter(|(_, b)| b.managed) {
             let statements = access::bucket_statements(spec, chains, key);
@@ -61,7 +63,7 @@ impl Kind for BucketPolicy {
             let body = SharedDocument::of(statements, exclusive);
             let size = measure(PolicyPlace::BucketPolicy, &body.statements);
             if size.is_over() {
-                want.problem(
+                resources.problem(
                     Diagnostic::new(
                         Code::PolicyOverQuota,
                         format!(
@@ -74,19 +76,23 @@ impl Kind for BucketPolicy {
                 );
                 continue;
             }
-            let mut wish =
-                Wish::new(key, spec.regional_scope(&bucket.account, bucket.region(spec)), &bucket.name, body)
-                    .at(source)
-                    .after::<Bucket>(key);
+            let mut resource = DesiredResource::new(
+                key,
+                spec.regional_scope(&bucket.account, bucket.region(spec)),
+                &bucket.name,
+                body,
+            )
+            .at(source)
+            .after::<Bucket>(key);
             for role in roles {
-                wish = wish.after::<Role>(role);
+                resource = resource.after::<Role>(role);
             }
-            want.add(wish);
+            resources.add(resource);
         }
     }
 
-    fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
-        shared_document::claimed(live, desired, last)
+    fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+        shared_document::managed_fields(live, desired, last)
     }
 
     fn overlaid(live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document {
@@ -415,7 +421,7 @@ mod tests {
         assert!(access::own_sid("p", &body(false).statements.statements()[0]));
     }
 
-    fn wishes(buckets: &str) -> Vec<crate::kind::Resource> {
+    fn desired(buckets: &str) -> Vec<crate::kind::Resource> {
         let text = format!(
             "version: 1\nproject: p\naccounts:\n  a: {{ id: \"111111111111\", region: us-east-1 }}\n  b: {{ id: \"222222222222\", region: us-west-2 }}\n\
              clusters:\n  c: {{ account: b, name: c, identity: pod_identity }}\n\
@@ -435,32 +441,32 @@ mod tests {
 
     #[test]
     fn a_bucket_of_another_account_gets_statements_after_itself_and_the_roles() {
-        let found = wishes("  weights: { account: a, name: acme-weights }\n");
+        let found = desired("  weights: { account: a, name: acme-weights }\n");
         let [policy] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(
-            policy.wish.references.iter().map(|r| r.to.to_string()).collect::<Vec<_>>(),
+            policy.references.iter().map(|r| r.to.to_string()).collect::<Vec<_>>(),
             ["aws.s3.bucket.weights", "aws.iam.role.loader"]
         );
-        assert_eq!(policy.wish.physical_id, "acme-weights");
-        assert!(policy.wish.body.tree().get("exclusive").is_none());
-        assert!(policy.wish.body.to_string().contains("arn:aws:iam::222222222222:role/p-loader"));
+        assert_eq!(policy.physical_id, "acme-weights");
+        assert!(policy.body.tree().get("exclusive").is_none());
+        assert!(policy.body.to_string().contains("arn:aws:iam::222222222222:role/p-loader"));
     }
 
     #[test]
     fn a_bucket_of_others_and_one_that_nobody_is_granted_get_no_policy() {
-        let found = wishes(
+        let found = desired(
             "  weights: { account: a, name: acme-weights, managed: false }\n  logs: { account: a, name: acme-logs }\n",
         );
         assert_eq!(found, []);
     }
 
     #[test]
-    fn an_exclusive_policy_is_wished_for_even_if_it_is_empty() {
-        let found = wishes(
+    fn an_exclusive_policy_is_desired_even_if_it_is_empty() {
+        let found = desired(
             "  weights: { account: b, name: acme-weights }\n  logs: { account: a, name: acme-logs, policy: exclusive }\n",
         );
         let [policy] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(policy.address.to_string(), "aws.s3.bucket_policy.logs");
-        assert_eq!(policy.wish.body.tree()["statements"]["Statement"], serde_json::json!([]));
+        assert_eq!(policy.body.tree()["statements"]["Statement"], serde_json::json!([]));
     }
 }

@@ -9,7 +9,9 @@ use super::family::{KMS, regional_scopes};
 use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::document::Document;
-use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+};
 use crate::provider::tags;
 use crate::spec::{Facts, Spec, Unmanaged};
 
@@ -75,10 +77,10 @@ impl Kind for Key {
         Facet::None
     }
 
-    fn desire(spec: &Spec, _facts: &Facts, _chains: &Chains, want: &mut Wanted<KeyBody>) {
+    fn desire(spec: &Spec, _facts: &Facts, _chains: &Chains, resources: &mut DesiredResources<KeyBody>) {
         for entry in spec.unmanaged() {
             let Unmanaged::Key(key) = entry else { continue };
-            want.unmanaged(spec.regional_scope(&key.account, key.region(spec)), key.alias_name());
+            resources.unmanaged(spec.regional_scope(&key.account, key.region(spec)), key.alias_name());
         }
         for (name, key) in spec.keys.iter().filter(|(_, k)| k.managed) {
             let body = KeyBody {
@@ -90,19 +92,20 @@ impl Kind for Key {
                 unique_id: None,
             };
             let scope = spec.regional_scope(&key.account, key.region(spec));
-            let mut wish = Wish::new(name, scope, key.alias_name(), body).at(spec.source(&["keys", name]));
-            wish.on_destroy = key.on_destroy;
-            wish.protect = key.protect;
-            want.add(wish);
+            let mut resource =
+                DesiredResource::new(name, scope, key.alias_name(), body).at(spec.source(&["keys", name]));
+            resource.on_destroy = key.on_destroy;
+            resource.protect = key.protect;
+            resources.add(resource);
         }
     }
 
     /// Of a key that is on its way out nothing is left to delete: `null`, which is as good as absent.
-    fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+    fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         if desired.is_none() && live.field::<String>("state").as_deref() == Some(PENDING_DELETION) {
             return Document::from(Value::Null);
         }
-        Document::claimed(live, desired, last)
+        Document::managed_fields(live, desired, last)
     }
 }
 
@@ -118,7 +121,7 @@ mod live {
 
     use super::{ENABLED, Key, KeyBody, PENDING_DELETION};
     use crate::address::Scope;
-    use crate::kind::Marked;
+    use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::{code, each, kms, marked_by, read_error, tag_changes, write_error};
@@ -206,7 +209,7 @@ mod live {
 
     impl Live for Key {
         /// Keys are known by their aliases. One whose tags may not be read is somebody else's.
-        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+        async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let kms = kms::client(cloud, scope).await?;
             let mut pages = kms.list_aliases().into_paginator().items().send();
             let mut found = Vec::new();
@@ -752,7 +755,7 @@ mod tests {
     use crate::spec::{OnDestroy, SourceFile, load};
 
     #[test]
-    fn only_managed_keys_are_wished_for_with_what_the_spec_sets() {
+    fn only_managed_keys_are_desired_with_what_the_spec_sets() {
         let text = "version: 1\nproject: p\naccounts:\n  a: { id: \"111111111111\", region: us-east-1 }\nkeys:\n  \
             ours: { account: a, alias: weights, managed: true, region: us-west-2, rotation: true, on_destroy: delete, protect: true, tags: { team: ml } }\n  \
             theirs: { account: a, alias: logs }\n";
@@ -764,20 +767,20 @@ mod tests {
         assert_eq!(problems, []);
         let [key] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(
-            key.wish.body.tree(),
+            key.body.tree(),
             serde_json::json!({"alias": "alias/weights", "state": "Enabled", "rotation": true, "tags": {
                 "team": "ml", "bailiwick:project": "p", "bailiwick:address": "aws.kms.key.ours"
             }})
         );
-        assert_eq!(key.wish.scope.to_string(), "account `a` (111111111111, us-west-2)");
-        assert_eq!((key.wish.on_destroy, key.wish.protect), (OnDestroy::Delete, true));
+        assert_eq!(key.scope.to_string(), "account `a` (111111111111, us-west-2)");
+        assert_eq!((key.on_destroy, key.protect), (OnDestroy::Delete, true));
     }
 
     #[test]
     fn a_key_on_its_way_out_is_gone_unless_it_is_wanted() {
         let live = Document::from(serde_json::json!({"alias": "alias/a", "state": "PendingDeletion", "tags": {}}));
-        let wish = Document::from(serde_json::json!({"alias": "alias/a", "state": "Enabled", "tags": {}}));
-        assert_eq!(Key::claimed(&live, None, Some(&wish)), Document::from(Value::Null));
-        assert_eq!(Key::claimed(&live, Some(&wish), None).tree()["state"], "PendingDeletion");
+        let resource = Document::from(serde_json::json!({"alias": "alias/a", "state": "Enabled", "tags": {}}));
+        assert_eq!(Key::managed_fields(&live, None, Some(&resource)), Document::from(Value::Null));
+        assert_eq!(Key::managed_fields(&live, Some(&resource), None).tree()["state"], "PendingDeletion");
     }
 }

@@ -15,7 +15,9 @@ use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
 use crate::iam::{PolicyKind, PolicyPlace, measure};
-use crate::kind::{About, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{
+    About, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+};
 use crate::spec::{Facts, KeySpec, Spec};
 
 /// The policy of a KMS key.
@@ -43,7 +45,7 @@ impl Kind for KeyPolicy {
         Facet::Resource(shared_document::facet(object.body, carrier(object.scope, object.physical_id)))
     }
 
-    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<SharedDocument>) {
+    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, resources: &mut DesiredResources<SharedDocument>) {
         for (name, key) in &spec.keys {
             let statements = access::key_statements(spec, chains, name);
             if statements.is_empty() {
@@ -54,7 +56,7 @@ impl Kind for KeyPolicy {
             let body = SharedDocument::of(statements, false);
             let size = measure(PolicyPlace::KeyPolicy, &body.statements);
             if size.is_over() {
-                want.problem(
+                resources.problem(
                     Diagnostic::new(
                         Code::PolicyOverQuota,
                         format!(
@@ -70,19 +72,19 @@ impl Kind for KeyPolicy {
                 continue;
             }
             let scope = spec.regional_scope(&key.account, key.region(spec));
-            let mut wish = Wish::new(name, scope, key.alias_name(), body).at(source);
+            let mut resource = DesiredResource::new(name, scope, key.alias_name(), body).at(source);
             if key.managed {
-                wish = wish.after::<Key>(name);
+                resource = resource.after::<Key>(name);
             }
             for role in roles {
-                wish = wish.after::<Role>(role);
+                resource = resource.after::<Role>(role);
             }
-            want.add(wish);
+            resources.add(resource);
         }
     }
 
-    fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
-        shared_document::claimed(live, desired, last)
+    fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+        shared_document::managed_fields(live, desired, last)
     }
 
     fn overlaid(live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document {
@@ -436,9 +438,9 @@ mod tests {
             crate::kind::AnyKind::desire(&erased, &spec, &Facts::default(), &access::lower(&spec));
         assert_eq!(problems, []);
         let [policy] = found.as_slice() else { panic!("{found:?}") };
-        assert_eq!(policy.wish.physical_id, "alias/weights");
-        let references = policy.wish.references.iter().map(|r| r.to.to_string()).collect();
-        (references, policy.wish.body.tree()["statements"]["Statement"][0]["Principal"].clone())
+        assert_eq!(policy.physical_id, "alias/weights");
+        let references = policy.references.iter().map(|r| r.to.to_string()).collect();
+        (references, policy.body.tree()["statements"]["Statement"][0]["Principal"].clone())
     }
 
     #[test]

@@ -74,7 +74,7 @@ mod sdk {
 
     use crate::address::{Address, Scope};
     use crate::iam::Policy;
-    use crate::kind::Marked;
+    use crate::kind::Tagged;
     use crate::live::{Answers, Observed, ReadError, Target, WriteError};
     use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
     use crate::session::{CONCURRENCY, answer, is_throttle};
@@ -173,14 +173,14 @@ mod sdk {
         kind: &'static str,
         scope: &Scope,
         physical_id: &str,
-    ) -> Option<Marked> {
+    ) -> Option<Tagged> {
         if tags.get(PROJECT_TAG).map(String::as_str) != Some(project) {
             return None;
         }
         let said = tags.get(ADDRESS_TAG).and_then(|text| text.parse::<Address>().ok());
         let address = said.filter(|address| address.kind().as_str() == kind);
         let address = address.unwrap_or_else(|| Address::new(kind, physical_id));
-        Some(Marked { scope: scope.clone(), address, physical_id: physical_id.to_owned() })
+        Some(Tagged { scope: scope.clone(), address, physical_id: physical_id.to_owned() })
     }
 
     /// Asks for every target, many at once: as many as there are places for requests under way.

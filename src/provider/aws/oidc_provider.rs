@@ -13,7 +13,9 @@ use crate::access::{Chains, Facet, Instance, Origin};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::iam::Arn;
-use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, Management, Spec};
 
@@ -66,14 +68,14 @@ impl Kind for OidcProvider {
         matches!(arn.resource_type(), Some(("oidc-provider", _))).then(|| arn.to_string())
     }
 
-    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<OidcProviderBody>) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, resources: &mut DesiredResources<OidcProviderBody>) {
         let mut unknown = BTreeSet::new();
         for (cluster, account) in trusted(spec, chains) {
             let Some(name) = managed_name(spec, cluster, account) else { continue };
             let source = spec.source(&["clusters", cluster]);
             let Some(host) = facts.issuer_host(cluster) else {
                 if unknown.insert(cluster) {
-                    want.problem(
+                    resources.problem(
                         Diagnostic::new(
                             Code::UnknownIssuer,
                             format!("the OIDC issuer of cluster `{cluster}` is not known, and its OIDC provider is named by it"),
@@ -90,7 +92,7 @@ impl Kind for OidcProvider {
                 tags: tags(spec, Self::NAME, &name, &BTreeMap::new()),
             };
             let arn = spec.iam_arn(account, &format!("oidc-provider/{host}"));
-            want.add(Wish::new(name, spec.account_scope(account), arn, body).at(source));
+            resources.add(DesiredResource::new(name, spec.account_scope(account), arn, body).at(source));
         }
     }
 }
@@ -126,7 +128,7 @@ mod live {
 
     use super::{OidcProvider, OidcProviderBody};
     use crate::address::Scope;
-    use crate::kind::Marked;
+    use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
@@ -136,7 +138,7 @@ mod live {
     use crate::session::Session;
 
     impl Live for OidcProvider {
-        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+        async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let iam = iam::client(cloud, scope).await?;
             let listed = iam.list_open_id_connect_providers().send().await;
             let listed = listed.map_err(|error| read_error("the OIDC providers of the account", &error))?;
@@ -485,7 +487,7 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::wished::{spec, wished};
+    use crate::provider::desired::{desired, spec};
 
     const TEXT: &str = "
 clusters:
@@ -515,7 +517,7 @@ service_accounts:
             )
         };
         assert_eq!(
-            wished::<OidcProvider>(&spec, &facts),
+            desired::<OidcProvider>(&spec, &facts),
             format!(
                 "mine in a: arn:aws:iam::111111111111:oidc-provider/{host}\n  {}\n\
                  mine/b in b: arn:aws:iam::222222222222:oidc-provider/{host}\n  {}\n",
@@ -528,7 +530,7 @@ service_accounts:
     #[test]
     fn an_unknown_issuer_is_one_problem_of_its_cluster() {
         assert_eq!(
-            wished::<OidcProvider>(&spec(TEXT), &Facts::default()),
+            desired::<OidcProvider>(&spec(TEXT), &Facts::default()),
             "error unknown-issuer at t.yaml:8:3: the OIDC issuer of cluster `mine` is not known, and its OIDC provider is named by it\n"
         );
     }
@@ -538,6 +540,6 @@ service_accounts:
         use crate::document::Document;
         let live = Document::from(serde_json::json!({"client_ids": {"sts.amazonaws.com": true, "kubernetes": true}}));
         let desired = Document::from(serde_json::json!({"client_ids": {"sts.amazonaws.com": true}}));
-        assert_eq!(OidcProvider::claimed(&live, Some(&desired), None), desired);
+        assert_eq!(OidcProvider::managed_fields(&live, Some(&desired), None), desired);
     }
 }

@@ -62,9 +62,9 @@ fn role(name: &str) -> String {
 }
 
 /// The physical ids of what carries the mark of the project.
-async fn marked<K: Live>(exchanges: &[Exchange]) -> Vec<String> {
+async fn tagged<K: Live>(exchanges: &[Exchange]) -> Vec<String> {
     let server = Recorded::start(exchanges).await;
-    let found = K::marked(&server.session(), &scope()).await.unwrap();
+    let found = K::tagged(&server.session(), &scope()).await.unwrap();
     found.into_iter().map(|marked| marked.physical_id).collect()
 }
 
@@ -96,7 +96,7 @@ async fn marked_roles_are_found_on_every_page() {
         let list = paged("Action=GetAccountAuthorizationDetails", "roles", &pages, |entries, next| {
             iam("GetAccountAuthorizationDetails", &members("RoleDetailList", entries, role), next)
         });
-        assert_eq!(marked::<Role>(&list).await, ["a", "b", "c"]);
+        assert_eq!(tagged::<Role>(&list).await, ["a", "b", "c"]);
     }
 }
 
@@ -112,7 +112,7 @@ async fn marked_policies_are_found_on_every_page_and_one_that_went_meanwhile_is_
         });
         list.extend([gone, policy]);
         assert_eq!(
-            marked::<ManagedPolicy>(&list).await,
+            tagged::<ManagedPolicy>(&list).await,
             ["arn:aws:iam::111111111111:policy/a", "arn:aws:iam::111111111111:policy/c"]
         );
     }
@@ -156,7 +156,7 @@ async fn marked_buckets_are_found_on_every_page_and_one_that_went_meanwhile_is_p
     for pages in sizes(&["a-a", "gone", "c-c"]) {
         let mut list = buckets(&pages);
         list.extend([("HEAD /gone/", 404, ""), ("HEAD /", 200, ""), ("?tagging", 200, BUCKET_TAGS)]);
-        assert_eq!(marked::<Bucket>(&list).await, ["a-a", "c-c"]);
+        assert_eq!(tagged::<Bucket>(&list).await, ["a-a", "c-c"]);
     }
 }
 
@@ -190,7 +190,7 @@ async fn marked_keys_are_found_on_every_page_and_one_that_went_meanwhile_is_pass
         let mut list = vec![(r#""KeyId":"id-gone""#, 400, NO_KEY)];
         list.extend(aliases(pages));
         list.extend(tags(&tag_pages));
-        assert_eq!(marked::<Key>(&list).await, ["alias/a", "alias/c"]);
+        assert_eq!(tagged::<Key>(&list).await, ["alias/a", "alias/c"]);
     }
 }
 

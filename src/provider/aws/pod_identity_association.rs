@@ -9,7 +9,9 @@ use super::family::{EKS, owner, regional_scopes};
 use super::role::Role;
 use crate::access::{self, Chains, Facet, Instance, PodBinding};
 use crate::address::Scope;
-use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, ServiceAccountSpec, Spec};
 
@@ -101,7 +103,7 @@ impl Kind for PodIdentityAssociation {
         })
     }
 
-    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, want: &mut Wanted<AssociationBody>) {
+    fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, resources: &mut DesiredResources<AssociationBody>) {
         for account in accounts(spec, chains) {
             let Some(cluster) = spec.clusters.get(&account.spec.cluster) else { continue };
             // `spec::load` has refused grants that would need two targets.
@@ -122,20 +124,20 @@ impl Kind for PodIdentityAssociation {
             };
             let scope = spec.regional_scope(&cluster.account, spec.cluster_region(cluster));
             let physical_id = format!("{}/{}/{}", body.cluster, body.namespace, body.service_account);
-            let mut wish =
-                Wish::new(account.key, scope, physical_id, body).at(spec.source(&["service_accounts", account.key]));
+            let mut resource = DesiredResource::new(account.key, scope, physical_id, body)
+                .at(spec.source(&["service_accounts", account.key]));
             if account.role.managed {
-                wish = wish.after::<Role>(account.role_key);
+                resource = resource.after::<Role>(account.role_key);
             }
             if let Some((key, role)) = target
                 && role.managed
             {
-                wish = wish.after::<Role>(key);
+                resource = resource.after::<Role>(key);
             }
             if let Some(agent) = addon::managed_agent(spec, &account.spec.cluster) {
-                wish = wish.after::<Addon>(&agent);
+                resource = resource.after::<Addon>(&agent);
             }
-            want.add(wish);
+            resources.add(resource);
         }
     }
 }
@@ -149,7 +151,7 @@ mod live {
 
     use super::{AssociationBody, PodIdentityAssociation};
     use crate::address::Scope;
-    use crate::kind::Marked;
+    use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
@@ -157,7 +159,7 @@ mod live {
     use crate::session::Session;
 
     impl Live for PodIdentityAssociation {
-        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+        async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let eks = eks::client(cloud, scope).await?;
             let mut found = Vec::new();
             for cluster in &eks::clusters_of(cloud, scope) {
@@ -721,7 +723,7 @@ grants:
 "#;
 
     /// What a kind wants from a spec.
-    pub(in crate::provider::aws) fn wishes<K: Kind>(text: &str) -> (Vec<Resource>, Vec<Diagnostic>) {
+    pub(in crate::provider::aws) fn desired<K: Kind>(text: &str) -> (Vec<Resource>, Vec<Diagnostic>) {
         let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
         assert_eq!(problems, []);
         let spec = spec.unwrap();
@@ -732,12 +734,12 @@ grants:
 
     #[test]
     fn service_accounts_with_pod_identity_and_a_role_are_associated() {
-        let (found, problems) = wishes::<PodIdentityAssociation>(SPEC);
+        let (found, problems) = desired::<PodIdentityAssociation>(SPEC);
         assert_eq!(problems, []);
-        let names: Vec<_> = found.iter().map(|r| (r.address.name(), r.wish.physical_id.as_str())).collect();
+        let names: Vec<_> = found.iter().map(|r| (r.address.name(), r.physical_id.as_str())).collect();
         assert_eq!(names, [("chained", "prod-eks/kserve/chained-sa"), ("named", "prod-eks/kserve/named-sa")]);
         assert_eq!(
-            found[0].wish.body.tree(),
+            found[0].body.tree(),
             json!({
                 "cluster": "prod-eks", "namespace": "kserve", "service_account": "chained-sa",
                 "role_arn": "arn:aws:iam::111111111111:role/p-chained",
@@ -746,22 +748,22 @@ grants:
                 "tags": {"bailiwick:project": "p", "bailiwick:address": "aws.eks.pod_identity_association.chained"},
             })
         );
-        assert_eq!(found[1].wish.body.tree()["target_role_arn"], "");
-        assert_eq!(found[1].wish.body.tree()["disable_session_tags"], true);
+        assert_eq!(found[1].body.tree()["target_role_arn"], "");
+        assert_eq!(found[1].body.tree()["disable_session_tags"], true);
     }
 
     #[test]
     fn an_association_comes_after_the_roles_and_the_agent_that_are_managed() {
-        let (found, _) = wishes::<PodIdentityAssociation>(SPEC);
-        let after = |n: usize| -> Vec<String> { found[n].wish.references.iter().map(|r| r.to.to_string()).collect() };
+        let (found, _) = desired::<PodIdentityAssociation>(SPEC);
+        let after = |n: usize| -> Vec<String> { found[n].references.iter().map(|r| r.to.to_string()).collect() };
         assert_eq!(
             after(0),
             ["aws.iam.role.chained", "aws.iam.role.chained/models", "aws.eks.addon.prod/eks-pod-identity-agent"]
         );
         assert_eq!(after(1), ["aws.eks.addon.prod/eks-pod-identity-agent"]);
-        let (found, _) = wishes::<PodIdentityAssociation>(
+        let (found, _) = desired::<PodIdentityAssociation>(
             &SPEC.replace("pod_identity_agent: managed", "pod_identity_agent: existing"),
         );
-        assert_eq!(found[1].wish.references, []);
+        assert_eq!(found[1].references, []);
     }
 }

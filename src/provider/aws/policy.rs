@@ -12,7 +12,9 @@ use crate::address::Scope;
 use crate::diagnostic::SourceRef;
 use crate::document::Document;
 use crate::iam::{Policy, Statement};
-use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+};
 use crate::provider::tags;
 use crate::spec::{Facts, Spec};
 
@@ -69,7 +71,7 @@ impl Kind for ManagedPolicy {
         raw.place(spec, &["policies", name, "document"], statement, element)
     }
 
-    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<ManagedPolicyBody>) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, resources: &mut DesiredResources<ManagedPolicyBody>) {
         for (key, policy) in &spec.policies {
             // A document that does not parse has been reported when the spec was loaded.
             let Ok(document) = policy.document.parse() else { continue };
@@ -81,7 +83,8 @@ impl Kind for ManagedPolicy {
                 tags: tags(spec, Self::NAME, key, &policy.tags),
             };
             let source = spec.source(&["policies", key]);
-            want.add(Wish::new(key, spec.account_scope(&policy.account), policy.arn(spec), body).at(source));
+            resources
+                .add(DesiredResource::new(key, spec.account_scope(&policy.account), policy.arn(spec), body).at(source));
         }
         for (key, role) in chains.roles().iter().filter(|(_, role)| role.managed) {
             let spilled = access::spilled(spec, facts, chains, key);
@@ -94,14 +97,17 @@ impl Kind for ManagedPolicy {
                     tags: tags(spec, Self::NAME, &overflow.name, &BTreeMap::new()),
                 };
                 let source = super::role_policy::first_grant(spec, chains, key);
-                want.add(Wish::new(overflow.name, spec.account_scope(&role.account), overflow.arn, body).at(source));
+                resources.add(
+                    DesiredResource::new(overflow.name, spec.account_scope(&role.account), overflow.arn, body)
+                        .at(source),
+                );
             }
         }
     }
 
     /// A description cannot be changed, so that one which the spec no longer gives stays without being ours.
-    fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
-        let ours = Document::claimed(live, desired, last);
+    fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+        let ours = Document::managed_fields(live, desired, last);
         let is_given = |document: &Document| document.field::<serde_json::Value>("description").is_some();
         if desired.is_none_or(is_given) || !is_given(&ours) {
             return ours;
@@ -143,7 +149,7 @@ mod live {
 
     use super::{ManagedPolicy, ManagedPolicyBody};
     use crate::address::{Address, Scope};
-    use crate::kind::Marked;
+    use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
@@ -160,7 +166,7 @@ mod live {
         /// No list tells the tags of policies.
         const TAKES_LAST: bool = true;
         /// A request for every policy of the account: no list tells their tags.
-        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+        async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let iam = iam::client(cloud, scope).await?;
             let mut pages = iam.list_policies().scope(PolicyScopeType::Local).into_paginator().items().send();
             let mut arns = Vec::new();
@@ -707,10 +713,10 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::wished::{grants, spec, wished};
+    use crate::provider::desired::{desired, grants, spec};
 
     #[test]
-    fn policies_are_wished_for_as_written() {
+    fn policies_are_desired_as_written() {
         let spec = spec(
             r#"
 policies:
@@ -724,7 +730,7 @@ policies:
 "#,
         );
         assert_eq!(
-            wished::<ManagedPolicy>(&spec, &Facts::default()),
+            desired::<ManagedPolicy>(&spec, &Facts::default()),
             concat!(
                 "team in b: arn:aws:iam::222222222222:policy/ml/Team\n",
                 r#"  {"description":"For all","document":{"Statement":[{"Action":"s3:GetObject","Effect":"Allow","Resource":"*"}],"Version":"2012-10-17"},"#,
@@ -736,8 +742,8 @@ policies:
 
     #[test]
     fn grants_that_do_not_fit_inline_overflow_into_policies() {
-        let wishes = wished::<ManagedPolicy>(&spec(&grants(250)), &Facts::default());
-        let names: Vec<&str> = wishes.lines().filter(|l| !l.starts_with(' ')).collect();
+        let resources = desired::<ManagedPolicy>(&spec(&grants(250)), &Facts::default());
+        let names: Vec<&str> = resources.lines().filter(|l| !l.starts_with(' ')).collect();
         assert!(names.len() > 1, "{names:?}");
         for (name, n) in names.into_iter().zip(1..) {
             assert_eq!(
@@ -745,7 +751,7 @@ policies:
                 format!("loader/access-{n} in a: arn:aws:iam::111111111111:policy/p-loader-bailiwick-access-{n}")
             );
         }
-        assert_eq!(wished::<ManagedPolicy>(&spec(&grants(10)), &Facts::default()), "");
+        assert_eq!(desired::<ManagedPolicy>(&spec(&grants(10)), &Facts::default()), "");
     }
 
     #[test]
@@ -754,7 +760,7 @@ policies:
         let live = Document::from(json!({"description": "x", "path": "/"}));
         let with = Document::from(json!({"description": "y", "path": "/"}));
         let without = Document::from(json!({"path": "/"}));
-        assert_eq!(ManagedPolicy::claimed(&live, Some(&with), None), live);
-        assert_eq!(ManagedPolicy::claimed(&live, Some(&without), Some(&with)), without);
+        assert_eq!(ManagedPolicy::managed_fields(&live, Some(&with), None), live);
+        assert_eq!(ManagedPolicy::managed_fields(&live, Some(&without), Some(&with)), without);
     }
 }

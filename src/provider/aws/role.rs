@@ -11,7 +11,9 @@ use crate::access::{self, Chains, Facet, Instance, Origin, PolicyText, RoleRef};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::iam::{Arn, Policy, Principal, Selector, Statement};
-use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, Spec, TrustSpec, Unmanaged};
 
@@ -101,14 +103,14 @@ impl Kind for Role {
         (kind == "role").then(|| path.rsplit('/').next().unwrap_or(path).to_owned())
     }
 
-    fn turn(physical_id: &str) -> Option<String> {
+    fn serialization_group(physical_id: &str) -> Option<String> {
         Some(format!("role/{}", physical_id.split('/').next().unwrap_or(physical_id)))
     }
 
-    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<RoleBody>) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, resources: &mut DesiredResources<RoleBody>) {
         for entry in spec.unmanaged() {
             let Unmanaged::Role(role) = entry else { continue };
-            want.unmanaged(spec.account_scope(&role.account), &role.name);
+            resources.unmanaged(spec.account_scope(&role.account), &role.name);
         }
         let everyone = chains.roles();
         for (key, role) in everyone.iter().filter(|(_, r)| r.managed) {
@@ -119,7 +121,7 @@ impl Kind for Role {
             };
             let trust = access::role_trust(spec, facts, chains, key);
             if trust.is_empty() {
-                want.problem(
+                resources.problem(
                     Diagnostic::new(
                         Code::NobodyTrusted,
                         format!("nobody may assume the role `{key}`: its trust policy would be empty"),
@@ -142,22 +144,23 @@ impl Kind for Role {
                 trust,
                 unique_id: None,
             };
-            let mut wish = Wish::new(key, spec.account_scope(&role.account), &role.name, body).at(source);
-            wish.protect = entry.is_some_and(|e| e.protect);
+            let mut resource =
+                DesiredResource::new(key, spec.account_scope(&role.account), &role.name, body).at(source);
+            resource.protect = entry.is_some_and(|e| e.protect);
             for trusted in access::trusted_roles(spec, key, role) {
                 if everyone.get(&trusted).is_some_and(|r| r.managed) {
-                    wish = wish.after::<Self>(&trusted);
+                    resource = resource.after::<Self>(&trusted);
                 }
             }
             if let Some(boundary) = entry.and_then(|e| e.permissions_boundary.as_ref())
                 && spec.policies.contains_key(boundary)
             {
-                wish = wish.after::<ManagedPolicy>(boundary);
+                resource = resource.after::<ManagedPolicy>(boundary);
             }
             for provider in providers(spec, role) {
-                wish = wish.after::<OidcProvider>(&provider);
+                resource = resource.after::<OidcProvider>(&provider);
             }
-            want.add(wish);
+            resources.add(resource);
         }
     }
 }
@@ -200,7 +203,7 @@ mod live {
 
     use super::{Role, RoleBody};
     use crate::address::Scope;
-    use crate::kind::Marked;
+    use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::iam::{Described, IamWants, Known};
@@ -211,7 +214,7 @@ mod live {
     use crate::session::Session;
 
     impl Live for Role {
-        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+        async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let iam = iam::client(cloud, scope).await?;
             let mut found = Vec::new();
             // Of the lists of roles this one has their tags.

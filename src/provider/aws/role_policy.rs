@@ -12,7 +12,8 @@ use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::iam::{Policy, Statement};
 use crate::kind::{
-    About, BodyField, FieldClass, Home, Kind, Marked, NamedBy, OnLoss, OwnedBy, Part, Release, Wanted, Whole, Wish,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Part,
+    Release, Tagged, Whole,
 };
 use crate::spec::{Facts, Spec};
 
@@ -62,28 +63,28 @@ impl Kind for RolePolicy {
         raw.place(spec, &["roles", role, "inline", inline], statement, element)
     }
 
-    fn turn(physical_id: &str) -> Option<String> {
+    fn serialization_group(physical_id: &str) -> Option<String> {
         Some(format!("role/{}", physical_id.split('/').next().unwrap_or(physical_id)))
     }
 
-    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<RolePolicyBody>) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, resources: &mut DesiredResources<RolePolicyBody>) {
         for (key, role) in chains.roles().iter().filter(|(_, role)| role.managed) {
-            let wish = |name: &str, document: Policy| {
+            let resource = |name: &str, document: Policy| {
                 let body = RolePolicyBody { role: role.name.clone(), name: name.to_owned(), document };
                 let physical_id = format!("{}/{name}", role.name);
-                Wish::new(format!("{key}/{name}"), spec.account_scope(&role.account), physical_id, body)
+                DesiredResource::new(format!("{key}/{name}"), spec.account_scope(&role.account), physical_id, body)
                     .part_of::<Role>(key)
             };
             for (name, raw) in spec.roles.get(key).into_iter().flat_map(|r| &r.inline) {
                 // A document that does not parse has been reported when the spec was loaded.
                 let Ok(document) = raw.parse() else { continue };
-                want.add(wish(name, document).at(spec.source(&["roles", key, "inline", name])));
+                resources.add(resource(name, document).at(spec.source(&["roles", key, "inline", name])));
             }
             let source = first_grant(spec, chains, key);
             let packed = match access::packed(spec, facts, chains, key) {
                 Ok(packed) => packed,
                 Err(error) => {
-                    want.problem(
+                    resources.problem(
                         Diagnostic::new(
                             Code::PolicyOverQuota,
                             format!("the grants of role `{key}` are too large: {error}"),
@@ -98,20 +99,21 @@ impl Kind for RolePolicy {
                 }
             };
             if let Some(document) = packed.inline {
-                let mut wish = wish(INLINE_NAME, document).at(source);
+                let mut resource = resource(INLINE_NAME, document).at(source);
                 // What moves to a managed policy leaves the inline one when that is attached, so that no access is lost
                 // meanwhile.
                 for (_, overflow) in packed.managed.iter().zip(super::policy::overflow(spec, key, role)) {
-                    wish = wish.after::<RolePolicyAttachment>(&super::role_policy_attachment::name(key, &overflow.arn));
+                    resource = resource
+                        .after::<RolePolicyAttachment>(&super::role_policy_attachment::name(key, &overflow.arn));
                 }
-                want.add(wish);
+                resources.add(resource);
             }
         }
     }
 }
 
 /// The inline policy with which Bailiwick gives a role its access.
-fn inline_of(role: Whole<'_>, _tagged: &[Marked]) -> Vec<Part> {
+fn inline_of(role: Whole<'_>, _tagged: &[Tagged]) -> Vec<Part> {
     let (name, physical_id) =
         (format!("{}/{INLINE_NAME}", role.address.name()), format!("{}/{INLINE_NAME}", role.physical_id));
     vec![Part { name, physical_id, needs: None }]
@@ -309,7 +311,7 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::wished::{grants, spec, wished};
+    use crate::provider::desired::{desired, grants, spec};
 
     #[test]
     fn a_role_has_its_own_policies_and_one_for_its_grants() {
@@ -335,7 +337,7 @@ grants:
 "#,
         );
         assert_eq!(
-            wished::<RolePolicy>(&spec, &Facts::default()),
+            desired::<RolePolicy>(&spec, &Facts::default()),
             r#"loader/own in a: kserve/own
   {"document":{"Statement":[{"Action":"s3:ListAllMyBuckets","Effect":"Allow","Resource":"*"}],"Version":"2012-10-17"},"name":"own","role":"kserve"}
   part of aws.iam.role.loader
@@ -361,7 +363,7 @@ grants:
 ",
         );
         assert_eq!(
-            wished::<RolePolicy>(&spec, &Facts::default()),
+            desired::<RolePolicy>(&spec, &Facts::default()),
             r#"one/bailiwick-access in a: p-one/bailiwick-access
   {"document":{"Statement":[{"Action":["sts:AssumeRole","sts:TagSession"],"Effect":"Allow","Resource":"arn:aws:iam::222222222222:role/p-one-b","Sid":"AssumeTarget"}],"Version":"2012-10-17"},"name":"bailiwick-access","role":"p-one"}
   part of aws.iam.role.one
@@ -374,9 +376,9 @@ one/b/bailiwick-access in b: p-one-b/bailiwick-access
 
     #[test]
     fn the_inline_policy_waits_for_what_moved_to_managed_ones() {
-        let wishes = wished::<RolePolicy>(&spec(&grants(250)), &Facts::default());
-        let after: Vec<&str> = wishes.lines().filter(|l| l.starts_with("  after ")).collect();
-        assert!(!after.is_empty(), "{wishes}");
+        let resources = desired::<RolePolicy>(&spec(&grants(250)), &Facts::default());
+        let after: Vec<&str> = resources.lines().filter(|l| l.starts_with("  after ")).collect();
+        assert!(!after.is_empty(), "{resources}");
         for (line, n) in after.into_iter().zip(1..) {
             assert_eq!(line, format!("  after aws.iam.role_policy_attachment.loader/p-loader-bailiwick-access-{n}"));
         }
@@ -388,7 +390,7 @@ one/b/bailiwick-access in b: p-one-b/bailiwick-access
         let error = access::packed(&spec, &Facts::default(), &access::lower(&spec), "loader").unwrap_err();
         assert_eq!((error.inline, error.managed, error.each), (10_240, 10, 6_144));
         assert_eq!(
-            wished::<RolePolicy>(&spec, &Facts::default()),
+            desired::<RolePolicy>(&spec, &Facts::default()),
             format!("error policy-over-quota at t.yaml:13:5: the grants of role `loader` are too large: {error}\n")
         );
     }

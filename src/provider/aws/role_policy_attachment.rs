@@ -10,7 +10,8 @@ use super::role::Role;
 use crate::access::{self, Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::kind::{
-    About, BodyField, FieldClass, Home, Kind, Marked, NamedBy, OnLoss, OwnedBy, Part, Release, Wanted, Whole, Wish,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Part,
+    Release, Tagged, Whole,
 };
 use crate::spec::{Facts, Spec};
 
@@ -49,42 +50,42 @@ impl Kind for RolePolicyAttachment {
         Facet::Attachment { role: role_in(object, "role"), policy }
     }
 
-    fn turn(physical_id: &str) -> Option<String> {
+    fn serialization_group(physical_id: &str) -> Option<String> {
         Some(format!("role/{}", physical_id.split('/').next().unwrap_or(physical_id)))
     }
 
-    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<RolePolicyAttachmentBody>) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, resources: &mut DesiredResources<RolePolicyAttachmentBody>) {
         let ours: BTreeMap<String, &String> = spec.policies.iter().map(|(key, p)| (p.arn(spec), key)).collect();
         for (key, role) in chains.roles().iter().filter(|(_, role)| role.managed) {
-            let wish = |arn: String| {
+            let resource = |arn: String| {
                 let physical_id = format!("{}/{arn}", role.name);
                 let name = name(key, &arn);
                 let body = RolePolicyAttachmentBody { role: role.name.clone(), policy_arn: arn };
-                Wish::new(name, spec.account_scope(&role.account), physical_id, body).part_of::<Role>(key)
+                DesiredResource::new(name, spec.account_scope(&role.account), physical_id, body).part_of::<Role>(key)
             };
             let attached = spec.roles.get(key).map(|r| r.policies.as_slice()).unwrap_or_default();
             for (n, reference) in attached.iter().enumerate() {
                 let arn = spec.policies.get(reference).map_or_else(|| reference.clone(), |p| p.arn(spec));
                 let policy = ours.get(&arn);
-                let mut wish = wish(arn).at(spec.source(&["roles", key, "policies", &n.to_string()]));
+                let mut resource = resource(arn).at(spec.source(&["roles", key, "policies", &n.to_string()]));
                 if let Some(policy) = policy {
-                    wish = wish.after::<ManagedPolicy>(policy);
+                    resource = resource.after::<ManagedPolicy>(policy);
                 }
-                want.add(wish);
+                resources.add(resource);
             }
             let spilled = access::spilled(spec, facts, chains, key);
             for (_, overflow) in spilled.iter().zip(super::policy::overflow(spec, key, role)) {
                 let source = super::role_policy::first_grant(spec, chains, key);
-                want.add(wish(overflow.arn).after::<ManagedPolicy>(&overflow.name).at(source));
+                resources.add(resource(overflow.arn).after::<ManagedPolicy>(&overflow.name).at(source));
             }
         }
     }
 }
 
 /// Our policies on our role. What else a role has may have been attached by others.
-fn attached_to(role: Whole<'_>, tagged: &[Marked]) -> Vec<Part> {
+fn attached_to(role: Whole<'_>, tagged: &[Tagged]) -> Vec<Part> {
     let policies = tagged.iter().filter(|m| m.address.kind().as_str() == ManagedPolicy::NAME && m.scope == *role.scope);
-    let part = |policy: &Marked| {
+    let part = |policy: &Tagged| {
         let arn = &policy.physical_id;
         Part {
             name: name(role.address.name(), arn),
@@ -333,7 +334,7 @@ mod live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::wished::{grants, spec, wished};
+    use crate::provider::desired::{desired, grants, spec};
 
     #[test]
     fn policies_are_attached_by_arn_and_after_our_own() {
@@ -352,7 +353,7 @@ roles:
 "
         ));
         assert_eq!(
-            wished::<RolePolicyAttachment>(&spec, &Facts::default()),
+            desired::<RolePolicyAttachment>(&spec, &Facts::default()),
             r#"loader/Team in a: kserve/arn:aws:iam::111111111111:policy/ml/Team
   {"policy_arn":"arn:aws:iam::111111111111:policy/ml/Team","role":"kserve"}
   part of aws.iam.role.loader
@@ -370,8 +371,8 @@ loader/X in a: kserve/arn:aws:iam::aws:policy/service-role/X
 
     #[test]
     fn what_overflows_is_attached_after_its_policy() {
-        let wishes = wished::<RolePolicyAttachment>(&spec(&grants(250)), &Facts::default());
-        let first: Vec<&str> = wishes.lines().take(4).collect();
+        let resources = desired::<RolePolicyAttachment>(&spec(&grants(250)), &Facts::default());
+        let first: Vec<&str> = resources.lines().take(4).collect();
         assert_eq!(
             first,
             [

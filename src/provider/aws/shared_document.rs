@@ -189,7 +189,7 @@ pub(super) fn remainder(live: &Document, before: Option<&Document>) -> Option<Do
 }
 
 /// What of a live document is ours to judge; `null` if nothing is.
-pub(super) fn claimed(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
+pub(super) fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
     let member = |document: &Document, name: &str| document.field::<Value>(name);
     let exclusive = desired.or(last).and_then(|d| member(d, "exclusive")) == Some(Value::Bool(true));
     let foreign = member(live, "foreign").filter(|_| exclusive);
@@ -327,15 +327,15 @@ mod tests {
     fn check_claimed(live: Option<&str>, desired: Option<&SharedDocument>, last: Option<&SharedDocument>) -> Value {
         let live = Document::of(&SharedDocument::read(PROJECT, live).unwrap()).unwrap();
         let (desired, last) = (desired.map(|d| Document::of(d).unwrap()), last.map(|d| Document::of(d).unwrap()));
-        claimed(&live, desired.as_ref(), last.as_ref()).tree()
+        managed_fields(&live, desired.as_ref(), last.as_ref()).tree()
     }
 
     #[test]
     fn a_document_without_ours_counts_as_absent() {
-        let wish = SharedDocument::of(vec![ours("b")], false);
-        assert_eq!(check_claimed(Some(&live("2012-10-17", &[])), Some(&wish), None), Value::Null);
-        assert_eq!(check_claimed(None, Some(&wish), None), Value::Null);
-        assert_eq!(check_claimed(Some(&live("2012-10-17", &[])), None, Some(&wish)), Value::Null);
+        let resource = SharedDocument::of(vec![ours("b")], false);
+        assert_eq!(check_claimed(Some(&live("2012-10-17", &[])), Some(&resource), None), Value::Null);
+        assert_eq!(check_claimed(None, Some(&resource), None), Value::Null);
+        assert_eq!(check_claimed(Some(&live("2012-10-17", &[])), None, Some(&resource)), Value::Null);
         let exclusive = SharedDocument::of(vec![ours("b")], true);
         assert_eq!(check_claimed(None, Some(&exclusive), None), Value::Null);
     }

@@ -436,7 +436,7 @@ mod tests {
     }
 
     /// What a kind wants from such a spec.
-    pub(super) fn wishes<K: Kind>(accounts: &str) -> (Vec<Resource>, Vec<Diagnostic>) {
+    pub(super) fn desired<K: Kind>(accounts: &str) -> (Vec<Resource>, Vec<Diagnostic>) {
         let spec = spec(accounts);
         let facts = Facts::placeholders(&spec);
         let asked = Erased::<K>::NEW.desire(&spec, &facts, &access::lower(&spec));

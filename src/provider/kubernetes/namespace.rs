@@ -8,7 +8,9 @@ use super::service_account::is_object_desired;
 use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
 use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
-use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+};
 use crate::provider::aws::access_entry;
 use crate::spec::{Facts, Spec};
 
@@ -70,7 +72,7 @@ impl Kind for Namespace {
         Facet::None
     }
 
-    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<NamespaceBody>) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, resources: &mut DesiredResources<NamespaceBody>) {
         for ((cluster, namespace), key) in desired(spec, chains) {
             let body = NamespaceBody {
                 name: namespace.to_owned(),
@@ -78,8 +80,8 @@ impl Kind for Namespace {
             };
             let scope = Scope::cluster(cluster);
             let source = spec.source(&["service_accounts", key, "create_namespace"]);
-            let wish = Wish::new(name(cluster, namespace), scope, namespace, body).at(source);
-            want.add(access_entry::reached_through(wish, spec, facts, cluster));
+            let resource = DesiredResource::new(name(cluster, namespace), scope, namespace, body).at(source);
+            resources.add(access_entry::reached_through(resource, spec, facts, cluster));
         }
     }
 }
@@ -97,13 +99,13 @@ mod live {
     use super::super::{Cluster, PROJECT_MARK, is_leaving};
     use super::{Namespace, NamespaceBody, label_value};
     use crate::address::{Address, Scope};
-    use crate::kind::Marked;
+    use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::session::Session;
 
     impl Live for Namespace {
-        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+        async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let cluster = &Cluster::reach(cloud, scope).await?;
             let api: Api<Object> = Api::all(cluster.client());
             let all = cluster.list(&api, None, "the namespaces of the cluster").await?;
@@ -112,7 +114,7 @@ mod live {
                 .map(|object| object.metadata)
                 .filter(|meta| !is_leaving(meta) && owner(cloud, meta).as_deref() == Some(cloud.project()));
             let place = scope.as_cluster().unwrap_or_default();
-            let found = ours.filter_map(|meta| meta.name).map(|name| Marked {
+            let found = ours.filter_map(|meta| meta.name).map(|name| Tagged {
                 scope: scope.clone(),
                 address: Address::new(Self::NAME, super::name(place, &name)),
                 physical_id: name,
@@ -448,12 +450,12 @@ mod live {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::wishes;
+    use super::super::tests::desired;
     use super::*;
 
     #[test]
     fn one_namespace_for_all_service_accounts_that_ask_for_it() {
-        let (found, problems) = wishes::<Namespace>(
+        let (found, problems) = desired::<Namespace>(
             "  one: { cluster: prod, namespace: kserve, name: one, create_namespace: true }\n  \
              two: { cluster: prod, namespace: kserve, name: two, create_namespace: true }\n  \
              three: { cluster: prod, namespace: other, name: three }\n  \
@@ -461,10 +463,10 @@ mod tests {
              idle: { cluster: prod, namespace: empty, name: idle, create_namespace: true }\n",
         );
         assert_eq!(problems, []);
-        let seen: Vec<_> = found.iter().map(|r| (r.address.to_string(), r.wish.physical_id.as_str())).collect();
+        let seen: Vec<_> = found.iter().map(|r| (r.address.to_string(), r.physical_id.as_str())).collect();
         assert_eq!(seen, [("kubernetes.namespace.prod/kserve".to_owned(), "kserve")]);
         assert_eq!(
-            found[0].wish.body.tree(),
+            found[0].body.tree(),
             serde_json::json!({"name": "kserve", "labels": {"bailiwick.dev/project": "p"}})
         );
     }

@@ -40,9 +40,9 @@ fn scope() -> Scope {
 }
 
 /// The names of what carries the mark of the project.
-async fn marked<K: Live>(exchanges: &[Exchange]) -> Vec<String> {
+async fn tagged<K: Live>(exchanges: &[Exchange]) -> Vec<String> {
     let server = Recorded::start(exchanges).await;
-    let found = K::marked(&server.cluster_session(), &scope()).await.unwrap();
+    let found = K::tagged(&server.cluster_session(), &scope()).await.unwrap();
     found.into_iter().map(|marked| marked.physical_id).collect()
 }
 
@@ -62,9 +62,9 @@ async fn seen(server: &Recorded) -> Vec<String> {
 #[tokio::test]
 async fn marked_objects_are_found_on_every_page() {
     for pages in sizes(&["a", "b", "c"]) {
-        assert_eq!(marked::<Namespace>(&list("GET /api/v1/namespaces?", &pages)).await, ["a", "b", "c"]);
+        assert_eq!(tagged::<Namespace>(&list("GET /api/v1/namespaces?", &pages)).await, ["a", "b", "c"]);
         let accounts = list("GET /api/v1/serviceaccounts?", &pages);
-        assert_eq!(marked::<ServiceAccount>(&accounts).await, ["n/a", "n/b", "n/c"]);
+        assert_eq!(tagged::<ServiceAccount>(&accounts).await, ["n/a", "n/b", "n/c"]);
     }
 }
 

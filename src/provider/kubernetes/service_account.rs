@@ -11,7 +11,9 @@ use crate::access::{self, Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
-use crate::kind::{About, BodyField, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release, Wanted, Wish};
+use crate::kind::{
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+};
 use crate::provider::aws::access_entry;
 use crate::provider::aws::role::Role;
 use crate::spec::{Facts, Identity, Manage, ROLE_ANNOTATION, Spec};
@@ -93,13 +95,13 @@ impl Kind for ServiceAccount {
         }
     }
 
-    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, want: &mut Wanted<ServiceAccountBody>) {
+    fn desire(spec: &Spec, facts: &Facts, chains: &Chains, resources: &mut DesiredResources<ServiceAccountBody>) {
         let namespaces = namespace::desired(spec, chains);
         for (key, account) in spec.service_accounts.iter().filter(|(_, a)| a.manage != Manage::None) {
             let role_key = access::role_key(spec, key);
             let Some(role) = chains.roles().get(role_key) else { continue };
             if account.annotations.contains_key(PROJECT_MARK) {
-                want.problem(
+                resources.problem(
                     Diagnostic::new(Code::WrongValue, format!("`{PROJECT_MARK}` marks what this project owns"))
                         .at(spec.source(&["service_accounts", key, "annotations", PROJECT_MARK]))
                         .help("remove it here"),
@@ -118,15 +120,16 @@ impl Kind for ServiceAccount {
             }
             let scope = Scope::cluster(account.cluster.as_str());
             let physical_id = format!("{}/{}", account.namespace, account.name);
-            let mut wish = Wish::new(key, scope, physical_id, body).at(spec.source(&["service_accounts", key]));
-            wish.protect = account.protect;
+            let mut resource =
+                DesiredResource::new(key, scope, physical_id, body).at(spec.source(&["service_accounts", key]));
+            resource.protect = account.protect;
             if role.managed && account.identity(spec) == Identity::Irsa {
-                wish = wish.after::<Role>(role_key);
+                resource = resource.after::<Role>(role_key);
             }
             if namespaces.contains_key(&(account.cluster.as_str(), account.namespace.as_str())) {
-                wish = wish.after::<Namespace>(&namespace::name(&account.cluster, &account.namespace));
+                resource = resource.after::<Namespace>(&namespace::name(&account.cluster, &account.namespace));
             }
-            want.add(access_entry::reached_through(wish, spec, facts, &account.cluster));
+            resources.add(access_entry::reached_through(resource, spec, facts, &account.cluster));
         }
     }
 }
@@ -144,7 +147,7 @@ mod live {
     use super::super::{Cluster, PROJECT_MARK, is_leaving, is_managed, other_managers};
     use super::{ServiceAccount, ServiceAccountBody};
     use crate::address::{Address, Scope};
-    use crate::kind::Marked;
+    use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::session::Session;
@@ -154,7 +157,7 @@ mod live {
 
     impl Live for ServiceAccount {
         /// The mark does not tell the key that it had in the spec: its place takes that one's place in the address.
-        async fn marked(cloud: &Session, scope: &Scope) -> Result<Vec<Marked>, ReadError> {
+        async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let Some(key) = scope.as_cluster() else { return Ok(Vec::new()) };
             let cluster = &Cluster::reach(cloud, scope).await?;
             let api: Api<Object> = Api::all(cluster.client());
@@ -162,7 +165,7 @@ mod live {
             let ours = all.into_iter().map(|object| object.metadata);
             let ours = ours.filter(|meta| !is_leaving(meta) && is_marked(cloud.project(), meta));
             let found = ours.filter_map(|meta| Some(format!("{}/{}", meta.namespace?, meta.name?)));
-            let found = found.map(|physical_id| Marked {
+            let found = found.map(|physical_id| Tagged {
                 scope: scope.clone(),
                 address: Address::new(Self::NAME, format!("{key}/{physical_id}")),
                 physical_id,
@@ -632,7 +635,7 @@ mod live {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::{spec, wishes};
+    use super::super::tests::{desired, spec};
     use super::*;
 
     const ACCOUNTS: &str = concat!(
@@ -647,11 +650,11 @@ mod tests {
 
     #[test]
     fn objects_and_annotations_are_wanted_where_there_is_something_to_say() {
-        let (found, problems) = wishes::<ServiceAccount>(ACCOUNTS);
+        let (found, problems) = desired::<ServiceAccount>(ACCOUNTS);
         assert_eq!(problems, []);
-        let seen: Vec<_> = found.iter().map(|r| (r.address.name(), r.wish.physical_id.as_str())).collect();
+        let seen: Vec<_> = found.iter().map(|r| (r.address.name(), r.physical_id.as_str())).collect();
         assert_eq!(seen, [("agent", "kserve/agent-sa"), ("irsa", "kserve/irsa-sa"), ("shared", "theirs/shared-sa")]);
-        let bodies: Vec<_> = found.iter().map(|r| r.wish.body.tree()).collect();
+        let bodies: Vec<_> = found.iter().map(|r| r.body.tree()).collect();
         let role =
             |name: &str| json!({"eks.amazonaws.com/role-arn": format!("arn:aws:iam::111111111111:role/p-{name}")});
         assert_eq!(
@@ -662,13 +665,13 @@ mod tests {
                 json!({"namespace": "theirs", "name": "shared-sa", "annotations": role("shared"), "labels": {}, "object": false}),
             ]
         );
-        assert_eq!(found.iter().map(|r| r.wish.protect).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(found.iter().map(|r| r.protect).collect::<Vec<_>>(), [false, true, false]);
     }
 
     #[test]
     fn a_service_account_comes_after_its_namespace_and_the_role_that_it_names() {
-        let (found, _) = wishes::<ServiceAccount>(ACCOUNTS);
-        let after = |n: usize| -> Vec<String> { found[n].wish.references.iter().map(|r| r.to.to_string()).collect() };
+        let (found, _) = desired::<ServiceAccount>(ACCOUNTS);
+        let after = |n: usize| -> Vec<String> { found[n].references.iter().map(|r| r.to.to_string()).collect() };
         assert_eq!(after(0), ["kubernetes.namespace.prod/kserve"]);
         assert_eq!(after(1), ["aws.iam.role.irsa", "kubernetes.namespace.prod/kserve"]);
         assert_eq!(after(2), ["aws.iam.role.shared"]);
@@ -676,7 +679,7 @@ mod tests {
 
     #[test]
     fn the_mark_cannot_be_set_by_hand() {
-        let (found, problems) = wishes::<ServiceAccount>(
+        let (found, problems) = desired::<ServiceAccount>(
             "  one: { cluster: prod, namespace: kserve, name: one, annotations: { bailiwick.dev/project: x } }\n",
         );
         assert!(found.is_empty());

@@ -8,7 +8,7 @@ use crate::check::{self, Context, Lints};
 use crate::desired::Desired;
 use crate::diagnostic::Diagnostic;
 use crate::document::Document;
-use crate::kind::{Resource, Wish};
+use crate::kind::Resource;
 use crate::provider::kinds;
 use crate::snapshot::{Seen, Snapshot};
 use crate::spec::{Facts, SourceFile, Spec, load};
@@ -24,8 +24,7 @@ fn spec(text: &str) -> Spec {
 fn resource(address: &str, physical_id: &str, body: serde_json::Value) -> Resource {
     let address: Address = address.parse().unwrap();
     let scope = Scope::account("a", AccountId("111111111111".into()), Region("us-west-2".into()));
-    let wish = Wish::new(address.name(), scope, physical_id, Document::from(body));
-    Resource { address, wish }
+    Resource::new(address, scope, physical_id, Document::from(body))
 }
 
 fn told(findings: &[Diagnostic]) -> String {
@@ -84,7 +83,7 @@ const TRUST: &str = r#"roles:
 fn role(spec: &Spec) -> Resource {
     let trust = crate::access::role_trust(spec, &Facts::placeholders(spec), &lower(spec), "loader");
     let mut role = resource("aws.iam.role.loader", "kserve-model-loader", serde_json::json!({ "trust": trust }));
-    role.wish.source = spec.source(&["roles", "loader"]);
+    role.source = spec.source(&["roles", "loader"]);
     role
 }
 

@@ -8,35 +8,35 @@ use std::fmt::Write as _;
 use crate::access::lower;
 use crate::address::{AccountId, Region, Scope};
 use crate::desired::{self, Desired};
-use crate::diff::left;
-use crate::kind::{AnyKind, FieldClass, Marked, OwnedBy};
+use crate::diff::orphans;
+use crate::kind::{AnyKind, FieldClass, OwnedBy, Tagged};
 use crate::spec::{Facts, SourceFile, load};
 use crate::state::{Lineage, Owned, State};
 
-fn marked(address: &str, physical_id: &str) -> Marked {
+fn tagged(address: &str, physical_id: &str) -> Tagged {
     let (account, region) = ("a".to_owned(), Region("us-west-2".into()));
     let scope = Scope::account(account, AccountId("1".repeat(12)), region);
-    Marked { scope, address: address.parse().unwrap(), physical_id: physical_id.into() }
+    Tagged { scope, address: address.parse().unwrap(), physical_id: physical_id.into() }
 }
 
 /// What is taken for left beside a role `x` that the state knows as `role-x`.
-fn found(things: &[Marked]) -> (Vec<String>, Vec<String>) {
+fn found(things: &[Tagged]) -> (Vec<String>, Vec<String>) {
     let text = "version: 1\nproject: p\naccounts: { a: { id: \"111111111111\", region: us-west-2 } }\n";
     let (spec, problems) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
     assert_eq!(problems, []);
     let mut state = State::new("p", Lineage::default());
-    let known = marked("aws.iam.role.x", "role-x");
+    let known = tagged("aws.iam.role.x", "role-x");
     state.resources.insert(known.address, Owned::new(known.scope, known.physical_id, None));
-    let left = left(&spec.unwrap(), &Desired::default(), &state, things, &super::kinds());
-    let ids = left.things.iter().map(|(address, owned)| format!("{address} = {}", owned.physical_id)).collect();
-    (ids, left.clashing.iter().map(|thing| thing.physical_id.clone()).collect())
+    let found = orphans(&spec.unwrap(), &Desired::default(), &state, things, &super::kinds());
+    let ids = found.objects.iter().map(|(address, owned)| format!("{address} = {}", owned.physical_id)).collect();
+    (ids, found.clashing.iter().map(|thing| thing.physical_id.clone()).collect())
 }
 
 #[test]
 fn what_is_known_under_whatever_name_is_not_left_and_no_address_is_given_twice() {
-    assert_eq!(found(&[marked("aws.iam.role.renamed", "Role-X")]), (vec![], vec![]));
-    assert_eq!(found(&[marked("aws.iam.role.x", "another")]), (vec![], vec!["another".to_owned()]));
-    let (ids, clashing) = found(&[marked("aws.s3.bucket.b", "one"), marked("aws.s3.bucket.b", "two")]);
+    assert_eq!(found(&[tagged("aws.iam.role.renamed", "Role-X")]), (vec![], vec![]));
+    assert_eq!(found(&[tagged("aws.iam.role.x", "another")]), (vec![], vec!["another".to_owned()]));
+    let (ids, clashing) = found(&[tagged("aws.s3.bucket.b", "one"), tagged("aws.s3.bucket.b", "two")]);
     assert_eq!(ids, ["aws.s3.bucket.b = one", "aws.s3.bucket_policy.b = one"]);
     assert_eq!(clashing, ["two"]);
 }
@@ -45,7 +45,7 @@ fn what_is_known_under_whatever_name_is_not_left_and_no_address_is_given_twice()
 fn a_role_may_have_our_inline_policy_and_our_managed_ones() {
     let policy = "arn:aws:iam::111111111111:policy/reports";
     assert_eq!(
-        found(&[marked("aws.iam.policy.reports", policy), marked("aws.iam.role.r", "role-r")]).0,
+        found(&[tagged("aws.iam.policy.reports", policy), tagged("aws.iam.role.r", "role-r")]).0,
         [
             format!("aws.iam.policy.reports = {policy}"),
             "aws.iam.role.r = role-r".into(),
@@ -107,7 +107,7 @@ fn every_field_of_every_body_is_declared_by_its_kind() {
     assert_eq!(problems, []);
     for about in kinds.all().map(AnyKind::about) {
         let bodies = desired.resources.values().filter(|r| r.address.kind().as_str() == about.name);
-        let bodies: Vec<_> = bodies.map(|r| r.wish.body.tree()).collect();
+        let bodies: Vec<_> = bodies.map(|r| r.body.tree()).collect();
         assert!(!bodies.is_empty(), "the spec asks for no {}", about.name);
         for field in bodies.iter().flat_map(|body| body.as_object().unwrap().keys()) {
             assert!(about.declared(field).is_some(), "{} does not declare `{field}`", about.name);

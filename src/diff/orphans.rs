@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::reclaim::{Reclaimed, is_part};
+use super::recover::{Recovered, is_part};
 use crate::address::{Address, Scope};
 use crate::desired::{Desired, ObjectIdentity};
-use crate::kind::Marked;
+use crate::kind::Tagged;
 use crate::kind::{About, AnyKind, Kinds, OnLoss, OwnedBy, Part, Reference, Whole};
 use crate::snapshot::{Seen, Snapshot, unique_id};
 use crate::spec::{OnDestroy, Spec};
@@ -13,38 +13,40 @@ use crate::state::{Owned, State};
 
 /// What was found beside the spec, before anybody has looked at it.
 #[derive(Clone, Debug, Default)]
-pub struct Left {
+pub struct Orphans {
     /// Things with our mark, and what they may have that cannot be marked.
-    pub things: BTreeMap<Address, Owned>,
+    pub objects: BTreeMap<Address, Owned>,
     /// Things whose mark gives the address of another one.
-    pub clashing: Vec<Marked>,
+    pub clashing: Vec<Tagged>,
 }
 
 /// Sorts out what neither the spec nor the state knows of the objects that carry our tag, and adds what may be ours in
 /// documents that others share and in parts of objects, which cannot be tagged.
 #[must_use]
-pub fn left(spec: &Spec, desired: &Desired, state: &State, marked: &[Marked], kinds: &Kinds<'_>) -> Left {
-    let wished = desired.resources.values().map(|r| (&r.address, &r.wish.scope, r.wish.physical_id.as_str()));
+pub fn orphans(spec: &Spec, desired: &Desired, state: &State, marked: &[Tagged], kinds: &Kinds<'_>) -> Orphans {
+    let desired_ids = desired.resources.values().map(|r| (&r.address, &r.scope, r.physical_id.as_str()));
     let stored = state.resources.iter();
     let deposed = state.deposed.iter().flat_map(|(address, all)| all.iter().map(move |d| (address, &d.object)));
     let owned = stored.chain(deposed).map(|(address, owned)| (address, &owned.scope, owned.physical_id.as_str()));
-    let known = wished.clone().chain(owned);
+    let known = desired_ids.clone().chain(owned);
     let mut seen: BTreeSet<ObjectIdentity> =
         known.map(|(address, scope, id)| ObjectIdentity::new(kinds, address.kind(), scope, id)).collect();
     let mut wholes: Vec<Whole> =
-        wished.map(|(address, scope, physical_id)| Whole { address, scope, physical_id }).collect();
-    let mut found = Left::default();
+        desired_ids.map(|(address, scope, physical_id)| Whole { address, scope, physical_id }).collect();
+    let mut found = Orphans::default();
     let taken = |address: &Address| desired.resources.contains_key(address) || state.resources.contains_key(address);
     for tagged in marked {
         if !seen.insert(ObjectIdentity::new(kinds, tagged.address.kind(), &tagged.scope, &tagged.physical_id)) {
             continue;
         }
-        if taken(&tagged.address) || found.things.contains_key(&tagged.address) {
+        if taken(&tagged.address) || found.objects.contains_key(&tagged.address) {
             found.clashing.push(tagged.clone());
             continue;
         }
         wholes.push(Whole { address: &tagged.address, scope: &tagged.scope, physical_id: &tagged.physical_id });
-        found.things.insert(tagged.address.clone(), stub(tagged.scope.clone(), tagged.physical_id.clone(), Vec::new()));
+        found
+            .objects
+            .insert(tagged.address.clone(), stub(tagged.scope.clone(), tagged.physical_id.clone(), Vec::new()));
     }
     let unmanaged = unmanaged(spec, kinds);
     wholes.extend(unmanaged.iter().map(|(address, scope, id)| Whole { address, scope, physical_id: id }));
@@ -66,7 +68,7 @@ pub fn left(spec: &Spec, desired: &Desired, state: &State, marked: &[Marked], ki
                 let of = Reference { to: whole.address.clone(), part };
                 let needs = candidate.needs.map(|to| Reference { to, part: false });
                 let references = std::iter::once(of).chain(needs).collect();
-                found.things.insert(address, stub(whole.scope.clone(), candidate.physical_id, references));
+                found.objects.insert(address, stub(whole.scope.clone(), candidate.physical_id, references));
             }
         }
     }
@@ -74,7 +76,7 @@ pub fn left(spec: &Spec, desired: &Desired, state: &State, marked: &[Marked], ki
 }
 
 /// What of a kind an object may carry. A shared document has the name and the id of the object that carries it.
-fn candidates(about: &About, whole: Whole<'_>, marked: &[Marked]) -> Vec<Part> {
+fn candidates(about: &About, whole: Whole<'_>, marked: &[Tagged]) -> Vec<Part> {
     match about.owned_by {
         OwnedBy::Tags => Vec::new(),
         OwnedBy::Statements { .. } => {
@@ -101,19 +103,19 @@ fn stub(scope: Scope, physical_id: String, references: Vec<Reference>) -> Owned 
     Owned { references, ..Owned::new(scope, physical_id, None) }
 }
 
-impl Reclaimed {
-    /// Adds what a look at the things that were left shows to be ours.
-    pub fn add_left(
+impl Recovered {
+    /// Adds what a look at the objects that were left shows to be ours.
+    pub fn add_orphans(
         &mut self,
-        left: Left,
+        orphans: Orphans,
         snapshot: &Snapshot,
         state: &State,
         adopted: &BTreeSet<Address>,
         kinds: &Kinds<'_>,
     ) {
-        self.clashing.extend(left.clashing);
+        self.clashing.extend(orphans.clashing);
         let (parts, wholes): (Vec<_>, Vec<_>) =
-            left.things.into_iter().partition(|(address, _)| is_part(kinds, address.kind()));
+            orphans.objects.into_iter().partition(|(address, _)| is_part(kinds, address.kind()));
         for (address, stub) in wholes.into_iter().chain(parts) {
             let (body, owner) = match snapshot.at(&address) {
                 Seen::Absent => continue,
@@ -126,7 +128,7 @@ impl Reclaimed {
             let Some(kind) = kinds.get(address.kind()) else { continue };
             let about = kind.about();
             let of_ours = |to: &Address| {
-                state.resources.contains_key(to) || self.ours.contains_key(to) || self.left.contains_key(to)
+                state.resources.contains_key(to) || self.ours.contains_key(to) || self.orphans.contains_key(to)
             };
             let ours = match owner {
                 Some(owner) => owner == state.project,
@@ -136,7 +138,7 @@ impl Reclaimed {
                     OwnedBy::Whole { .. } => stub.references.iter().any(|r| of_ours(&r.to)),
                 },
             };
-            let body_of_ours = kind.claimed(&body, None, None);
+            let body_of_ours = kind.managed_fields(&body, None, None);
             if !ours || body_of_ours.is_null() {
                 continue;
             }
@@ -150,12 +152,12 @@ impl Reclaimed {
                 body: Some(body_of_ours),
                 ..stub
             };
-            self.left.insert(address, owned);
+            self.orphans.insert(address, owned);
         }
         // What a thing is ordered after must be known too.
         let known: BTreeSet<Address> =
-            state.resources.keys().chain(self.ours.keys()).chain(self.left.keys()).cloned().collect();
-        for owned in self.left.values_mut() {
+            state.resources.keys().chain(self.ours.keys()).chain(self.orphans.keys()).cloned().collect();
+        for owned in self.orphans.values_mut() {
             owned.references.retain(|r| known.contains(&r.to));
         }
     }

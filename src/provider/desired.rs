@@ -1,4 +1,4 @@
-//! What a kind wishes for from a spec, as text, for the pure tests of kinds.
+//! What a kind desires of a spec, as text, for the pure tests of kinds.
 
 use std::fmt::Write as _;
 
@@ -30,16 +30,15 @@ pub(super) fn grants(count: usize) -> String {
     text
 }
 
-/// The wishes and problems of one kind: name, account and physical id; the body; references.
-pub(super) fn wished<K: Kind>(spec: &Spec, facts: &Facts) -> String {
+/// The desired resources and problems of one kind: name, account and physical id; the body; references.
+pub(super) fn desired<K: Kind>(spec: &Spec, facts: &Facts) -> String {
     let Desires { resources, problems, .. } = Erased::<K>::NEW.desire(spec, facts, &lower(spec));
     let mut text = String::new();
     for resource in resources {
-        let wish = &resource.wish;
-        let account = &wish.scope.key;
-        writeln!(text, "{} in {account}: {}", wish.name, wish.physical_id).unwrap();
-        writeln!(text, "  {}", wish.body).unwrap();
-        for reference in &wish.references {
+        let account = &resource.scope.key;
+        writeln!(text, "{} in {account}: {}", resource.address.name(), resource.physical_id).unwrap();
+        writeln!(text, "  {}", resource.body).unwrap();
+        for reference in &resource.references {
             writeln!(text, "  {} {}", if reference.part { "part of" } else { "after" }, reference.to).unwrap();
         }
     }

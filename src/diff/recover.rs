@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::address::{Address, KindName};
 use crate::desired::Desired;
-use crate::kind::Marked;
+use crate::kind::Tagged;
 use crate::kind::{Kinds, OwnedBy, Resource};
 use crate::snapshot::{Seen, Snapshot, unique_id};
 use crate::state::{Owned, State};
 
 /// What looking for marks gave. What the state knows already is in none of these.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reclaimed {
+pub struct Recovered {
     /// Things that carry this project's mark.
     pub ours: BTreeMap<Address, Owned>,
     /// Things of another project, and which.
@@ -24,9 +24,9 @@ pub struct Reclaimed {
     /// Things that are not there.
     pub absent: BTreeSet<Address>,
     /// Things that carry this project's mark, or are parts of what does, and are not in the spec.
-    pub left: BTreeMap<Address, Owned>,
-    /// Such things whose mark gives the address of another one.
-    pub clashing: Vec<Marked>,
+    pub orphans: BTreeMap<Address, Owned>,
+    /// Such objects whose mark gives the address of another one.
+    pub clashing: Vec<Tagged>,
     /// What could not be listed, or not be looked at, on the search for them, and why.
     pub unlisted: BTreeMap<String, String>,
 }
@@ -39,14 +39,14 @@ pub(super) fn is_part(kinds: &Kinds<'_>, kind: &KindName) -> bool {
 /// Looks for the marks of a state's project on what is desired. Whether something existed before it was marked, marks do
 /// not tell: `adopted` does.
 #[must_use]
-pub fn reclaim(
+pub fn recover(
     desired: &Desired,
     snapshot: &Snapshot,
     state: &State,
     adopted: &BTreeSet<Address>,
     kinds: &Kinds<'_>,
-) -> Reclaimed {
-    let mut found = Reclaimed::default();
+) -> Recovered {
+    let mut found = Recovered::default();
     let unknown = || desired.resources.values().filter(|r| !state.resources.contains_key(&r.address));
     let is_part = |r: &&Arc<Resource>| is_part(kinds, r.address.kind());
     // Parts come after what they are parts of.
@@ -72,28 +72,27 @@ pub fn reclaim(
             Some(_) => true,
             None => match kind.about().owned_by {
                 OwnedBy::Tags => false,
-                OwnedBy::Statements { .. } => !kind.claimed(&body, None, None).is_null(),
+                OwnedBy::Statements { .. } => !kind.managed_fields(&body, None, None).is_null(),
                 OwnedBy::Whole { of, .. } => {
-                    let mut whole =
-                        resource.wish.references.iter().map(|r| &r.to).filter(|to| to.kind().as_str() == of);
+                    let mut whole = resource.references.iter().map(|r| &r.to).filter(|to| to.kind().as_str() == of);
                     whole.any(|to| state.resources.contains_key(to) || found.ours.contains_key(to))
                 }
             },
         };
         if ours {
             let (fingerprint, unique_id) = (Some(body.digest()), unique_id(&body));
-            let body = Some(kind.claimed(&body, Some(&resource.wish.body), None));
-            let wish = &resource.wish;
+            let body = Some(kind.managed_fields(&body, Some(&resource.body), None));
+            let wanted = &resource;
             let owned = Owned {
-                scope: wish.scope.clone(),
-                physical_id: wish.physical_id.clone(),
+                scope: wanted.scope.clone(),
+                physical_id: wanted.physical_id.clone(),
                 adopted: adopted.contains(&address),
                 body,
                 fingerprint,
                 unique_id,
-                references: wish.references.clone(),
-                on_destroy: wish.on_destroy,
-                protect: wish.protect,
+                references: wanted.references.clone(),
+                on_destroy: wanted.on_destroy,
+                protect: wanted.protect,
             };
             found.ours.insert(address, owned);
         } else {
