@@ -2,31 +2,31 @@
 
 use crate::double::Double;
 
-#[path = "../../src/provider/aws/access_entry/double.rs"]
+#[path = "../../src/provider/aws/eks/access_entry/double.rs"]
 pub mod access_entry;
-#[path = "../../src/provider/aws/addon/double.rs"]
+#[path = "../../src/provider/aws/eks/addon/double.rs"]
 pub mod addon;
-#[path = "../../src/provider/aws/bucket/double.rs"]
+#[path = "../../src/provider/aws/s3/bucket/double.rs"]
 pub mod bucket;
-#[path = "../../src/provider/aws/bucket_policy/double.rs"]
+#[path = "../../src/provider/aws/s3/bucket_policy/double.rs"]
 pub mod bucket_policy;
-#[path = "../../src/provider/aws/key/double.rs"]
+#[path = "../../src/provider/aws/kms/key/double.rs"]
 pub mod key;
-#[path = "../../src/provider/aws/key_policy/double.rs"]
+#[path = "../../src/provider/aws/kms/key_policy/double.rs"]
 pub mod key_policy;
 #[path = "../../src/provider/kubernetes/namespace/double.rs"]
 pub mod namespace;
-#[path = "../../src/provider/aws/oidc_provider/double.rs"]
+#[path = "../../src/provider/aws/iam/oidc_provider/double.rs"]
 pub mod oidc_provider;
-#[path = "../../src/provider/aws/pod_identity_association/double.rs"]
+#[path = "../../src/provider/aws/eks/pod_identity_association/double.rs"]
 pub mod pod_identity_association;
-#[path = "../../src/provider/aws/policy/double.rs"]
+#[path = "../../src/provider/aws/iam/policy/double.rs"]
 pub mod policy;
-#[path = "../../src/provider/aws/role/double.rs"]
+#[path = "../../src/provider/aws/iam/role/double.rs"]
 pub mod role;
-#[path = "../../src/provider/aws/role_policy/double.rs"]
+#[path = "../../src/provider/aws/iam/role_policy/double.rs"]
 pub mod role_policy;
-#[path = "../../src/provider/aws/role_policy_attachment/double.rs"]
+#[path = "../../src/provider/aws/iam/role_policy_attachment/double.rs"]
 pub mod role_policy_attachment;
 #[path = "../../src/provider/kubernetes/service_account/double.rs"]
 pub mod service_account;

@@ -1,33 +1,15 @@
 //! Kinds of AWS, and what their I/O halves share: how answers of the SDK become our errors.
 
-pub(super) mod access_entry;
 #[cfg(feature = "cloud")]
 mod account;
-pub(super) mod addon;
-#[cfg(all(test, feature = "cloud"))]
-mod at_once;
-pub(super) mod bucket;
-pub(super) mod bucket_policy;
-#[cfg(feature = "cloud")]
-mod eks;
+pub(super) mod eks;
 #[cfg(feature = "cloud")]
 mod facts;
 mod family;
-#[cfg(feature = "cloud")]
-mod iam;
-pub(super) mod key;
-pub(super) mod key_policy;
-#[cfg(feature = "cloud")]
-mod kms;
-pub(super) mod oidc_provider;
+pub(super) mod iam;
+pub(super) mod kms;
 #[cfg(all(test, feature = "cloud"))]
 mod paged;
-pub(super) mod pod_identity_association;
-pub(super) mod policy;
-pub(super) mod role;
-pub(super) mod role_policy;
-pub(super) mod role_policy_attachment;
-#[cfg(feature = "cloud")]
 pub(super) mod s3;
 mod shared_document;
 
@@ -45,7 +27,7 @@ use crate::session::{Session, SessionError};
 use crate::spec::{Facts, Spec};
 
 /// The kind of the objects that hold a state in a bucket.
-pub const STATE_BUCKET: &str = <bucket::Bucket as crate::kind::Kind>::NAME;
+pub const STATE_BUCKET: &str = <s3::bucket::Bucket as crate::kind::Kind>::NAME;
 
 /// Accounts of AWS.
 #[cfg(feature = "cloud")]

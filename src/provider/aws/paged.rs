@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::addon::Addon;
-use super::bucket::Bucket;
-use super::key::Key;
-use super::pod_identity_association::PodIdentityAssociation;
-use super::policy::ManagedPolicy;
-use super::role::Role;
-use super::role_policy_attachment::RolePolicyAttachment;
+use super::eks::addon::Addon;
+use super::eks::pod_identity_association::PodIdentityAssociation;
+use super::iam::policy::ManagedPolicy;
+use super::iam::role::Role;
+use super::iam::role_policy_attachment::RolePolicyAttachment;
+use super::kms::key::Key;
+use super::s3::bucket::Bucket;
 use crate::address::Address;
 use crate::document::Document;
 use crate::kind::{Action, Erased, Kind};

@@ -11,7 +11,7 @@ use crate::address::Scope;
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
-use crate::provider::aws::access_entry;
+use crate::provider::aws::eks::access_entry;
 use crate::spec::{Facts, Spec};
 
 /// A namespace.

@@ -14,8 +14,8 @@ use crate::document::Document;
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
-use crate::provider::aws::access_entry;
-use crate::provider::aws::role::Role;
+use crate::provider::aws::eks::access_entry;
+use crate::provider::aws::iam::role::Role;
 use crate::spec::{Facts, Identity, Manage, ROLE_ANNOTATION, Spec};
 
 /// A Kubernetes service account.

@@ -1,7 +1,18 @@
-//! IAM: its client, and what several of its kinds read at once.
+//! IAM: its kinds, its client, and what several of its kinds read at once.
 
+#[cfg(all(test, feature = "cloud"))]
+mod at_once;
+#[cfg(feature = "cloud")]
 mod client;
+#[cfg(feature = "cloud")]
 mod index;
+pub(in crate::provider) mod oidc_provider;
+pub(in crate::provider) mod policy;
+pub(in crate::provider) mod role;
+pub(in crate::provider) mod role_policy;
+pub(in crate::provider) mod role_policy_attachment;
 
+#[cfg(feature = "cloud")]
 pub(super) use client::client;
+#[cfg(feature = "cloud")]
 pub(super) use index::{Described, IamWants, Known, index, want};

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{S3, owner, regional_scopes};
-use super::key::Key;
 use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
@@ -14,6 +12,8 @@ use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, Mutability, NamedBy, OnLoss, OwnedBy,
     Release,
 };
+use crate::provider::aws::family::{S3, owner, regional_scopes};
+use crate::provider::aws::kms::key::Key;
 use crate::provider::tags;
 use crate::spec::{Encryption, Facts, LifecycleRule, Ownership, SimpleEncryption, Spec, Unmanaged};
 
@@ -257,7 +257,7 @@ mod live {
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Fields, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::key::describe;
+    use crate::provider::aws::kms::key::describe;
     use crate::provider::aws::{code, each, kms, marked_by, read_error, s3, status, write_error};
     use crate::session::Session;
     use crate::spec::Ownership;

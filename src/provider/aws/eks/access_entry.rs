@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{EKS, regional_scopes};
-use super::role::Role;
 use crate::access::{Chains, ClusterAccess, ClusterRight, Facet, Instance, is_session_of};
 use crate::address::Scope;
 use crate::iam::Arn;
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
+use crate::provider::aws::family::{EKS, regional_scopes};
+use crate::provider::aws::iam::role::Role;
 use crate::provider::tags;
 use crate::spec::{AccessPolicySpec, ClusterAccessSpec, Facts, Spec};
 

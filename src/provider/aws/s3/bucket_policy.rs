@@ -5,9 +5,6 @@
 use std::collections::BTreeSet;
 
 use super::bucket::Bucket;
-use super::family::{S3, owner, regional_scopes};
-use super::role::Role;
-use super::shared_document::{self, SharedDocument, managed_principals};
 use crate::access::{self, Carrier, Chains, Facet, Instance, ResourcePolicy};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
@@ -16,6 +13,9 @@ use crate::iam::{PolicyKind, PolicyPlace, measure};
 use crate::kind::{
     About, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
+use crate::provider::aws::family::{S3, owner, regional_scopes};
+use crate::provider::aws::iam::role::Role;
+use crate::provider::aws::shared_document::{self, SharedDocument, managed_principals};
 use crate::spec::{Facts, PolicyOwnership, Spec, Unmanaged};
 
 /// The policy of a bucket.
@@ -123,12 +123,12 @@ fn carrier<'b>(scope: &Scope, bucket: &'b str) -> ResourcePolicy<'b> {
 #[cfg(feature = "cloud")]
 mod live {
     use super::super::bucket::expected_owner;
-    use super::super::shared_document::refuse_lockout;
     use super::{BucketPolicy, SharedDocument};
     use crate::address::Scope;
     use crate::iam::{PolicyPlace, measure_text};
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::provider::aws::shared_document::refuse_lockout;
     use crate::provider::aws::{code, each, read_error, s3, status, write_error};
     use crate::session::Session;
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{IAM, account_scopes, role_in};
 use super::policy::ManagedPolicy;
 use super::role::Role;
 use crate::access::{self, Chains, Facet, Instance};
@@ -13,6 +12,7 @@ use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Part,
     Release, Tagged, Whole,
 };
+use crate::provider::aws::family::{IAM, account_scopes, role_in};
 use crate::spec::{Facts, Spec};
 
 /// A managed policy attached to a role.

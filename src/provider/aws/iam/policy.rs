@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{IAM, account_scopes};
 use crate::access::{self, Chains, Facet, Instance, PolicyText};
 use crate::address::Scope;
 use crate::diagnostic::SourceRef;
@@ -15,6 +14,7 @@ use crate::iam::{Policy, Statement};
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
+use crate::provider::aws::family::{IAM, account_scopes};
 use crate::provider::tags;
 use crate::spec::{Facts, Spec};
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{IAM, account_scopes, owner};
 use super::oidc_provider::OidcProvider;
 use super::policy::ManagedPolicy;
 use crate::access::{self, Chains, Facet, Instance, Origin, PolicyText, RoleRef};
@@ -14,6 +13,7 @@ use crate::iam::{Arn, Policy, Principal, Selector, Statement};
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
+use crate::provider::aws::family::{IAM, account_scopes, owner};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, Spec, TrustSpec, Unmanaged};
 

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{IAM, account_scopes, owner};
 use crate::access::{Chains, Facet, Instance, Origin};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
@@ -16,6 +15,7 @@ use crate::iam::Arn;
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
+use crate::provider::aws::family::{IAM, account_scopes, owner};
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, Management, Spec};
 

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::family::{KMS, regional_scopes};
 use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::document::Document;
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
+use crate::provider::aws::family::{KMS, regional_scopes};
 use crate::provider::tags;
 use crate::spec::{Facts, Spec, Unmanaged};
 
@@ -110,7 +110,7 @@ impl Kind for Key {
 }
 
 #[cfg(feature = "cloud")]
-pub(super) use live::{describe, refuse_another};
+pub(in crate::provider::aws) use live::{describe, refuse_another};
 
 #[cfg(feature = "cloud")]
 mod live {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{IAM, account_scopes, role_in};
 use super::role::Role;
 use super::role_policy_attachment::RolePolicyAttachment;
 use crate::access::{self, Chains, Facet, INLINE_NAME, Instance, PolicyText};
@@ -15,6 +14,7 @@ use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Part,
     Release, Tagged, Whole,
 };
+use crate::provider::aws::family::{IAM, account_scopes, role_in};
 use crate::spec::{Facts, Spec};
 
 /// An inline policy of a role.

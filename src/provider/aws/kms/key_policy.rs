@@ -6,10 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::family::{KMS, owner, regional_scopes};
 use super::key::Key;
-use super::role::Role;
-use super::shared_document::{self, SharedDocument, managed_principals};
 use crate::access::{self, Carrier, Chains, Facet, Instance, ResourcePolicy};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
@@ -18,6 +15,9 @@ use crate::iam::{PolicyKind, PolicyPlace, measure};
 use crate::kind::{
     About, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
+use crate::provider::aws::family::{KMS, owner, regional_scopes};
+use crate::provider::aws::iam::role::Role;
+use crate::provider::aws::shared_document::{self, SharedDocument, managed_principals};
 use crate::spec::{Facts, KeySpec, Spec};
 
 /// The policy of a KMS key.
@@ -123,7 +123,7 @@ fn keys(spec: &Spec) -> Vec<(String, Scope, String)> {
 #[cfg(feature = "cloud")]
 mod live {
     use super::super::key::{describe, refuse_another};
-    use super::super::shared_document::refuse_lockout;
+    use crate::provider::aws::shared_document::refuse_lockout;
     use aws_sdk_kms::types::KeyMetadata;
 
     use super::{KeyPolicy, SharedDocument};

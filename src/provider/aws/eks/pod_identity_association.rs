@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::addon::{self, Addon};
-use super::family::{EKS, owner, regional_scopes};
-use super::role::Role;
 use crate::access::{self, Chains, Facet, Instance, PodBinding};
 use crate::address::Scope;
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
+use crate::provider::aws::family::{EKS, owner, regional_scopes};
+use crate::provider::aws::iam::role::Role;
 use crate::provider::tags;
 use crate::spec::{Facts, Identity, ServiceAccountSpec, Spec};
 

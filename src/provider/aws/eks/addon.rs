@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{EKS, regional_scopes};
 use super::pod_identity_association::accounts;
 use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
+use crate::provider::aws::family::{EKS, regional_scopes};
 use crate::provider::tags;
 use crate::spec::{Facts, Management, Spec};
 
