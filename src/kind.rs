@@ -292,6 +292,13 @@ pub trait Kind: Send + Sync + 'static {
         None
     }
 
+    /// What else an object of this kind needs, as its place and its physical id show. It orders orphans, of which nothing
+    /// else is known. By default nothing.
+    #[must_use]
+    fn needs(_scope: &Scope, _physical_id: &str) -> Option<Address> {
+        None
+    }
+
     /// What of the live body is ours to judge. By default: the fields that are desired or were applied last time.
     /// `null` means that nothing of it is, which counts as absent: what is desired is created, and nothing is deleted.
     #[must_use]
@@ -557,6 +564,8 @@ pub trait AnyKind: Send + Sync {
     fn written(&self, spec: &Spec, name: &str, statement: &Statement, element: &str) -> Option<SourceRef>;
     /// As [`Kind::principal`].
     fn principal(&self, arn: &Arn) -> Option<String>;
+    /// As [`Kind::needs`].
+    fn needs(&self, scope: &Scope, physical_id: &str) -> Option<Address>;
     /// As [`Kind::overlaid`].
     fn overlaid(&self, live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document;
     /// As [`Kind::remainder`].
@@ -616,6 +625,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn principal(&self, arn: &Arn) -> Option<String> {
         K::principal(arn)
+    }
+
+    fn needs(&self, scope: &Scope, physical_id: &str) -> Option<Address> {
+        K::needs(scope, physical_id)
     }
 
     fn overlaid(&self, live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document {

@@ -44,9 +44,10 @@ pub fn orphans(spec: &Spec, desired: &Desired, state: &State, marked: &[Tagged],
             continue;
         }
         wholes.push(Whole { address: &tagged.address, scope: &tagged.scope, physical_id: &tagged.physical_id });
-        found
-            .objects
-            .insert(tagged.address.clone(), stub(tagged.scope.clone(), tagged.physical_id.clone(), Vec::new()));
+        let needs = kinds.get(tagged.address.kind()).and_then(|kind| kind.needs(&tagged.scope, &tagged.physical_id));
+        let references = needs.map(|to| Reference { to, part: false }).into_iter().collect();
+        let object = stub(tagged.scope.clone(), tagged.physical_id.clone(), references);
+        found.objects.insert(tagged.address.clone(), object);
     }
     let unmanaged = unmanaged(spec, kinds);
     wholes.extend(unmanaged.iter().map(|(address, scope, id)| Whole { address, scope, physical_id: id }));

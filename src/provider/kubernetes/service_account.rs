@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::namespace::{self, Namespace};
 use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
 use crate::access::{self, Chains, Facet, Instance};
-use crate::address::Scope;
+use crate::address::{Address, Scope};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
 use crate::kind::{
@@ -67,6 +67,12 @@ impl Kind for ServiceAccount {
 
     fn scopes(spec: &Spec) -> BTreeSet<Scope> {
         cluster_scopes(spec)
+    }
+
+    /// The namespace that it is in, so that the namespace is not deleted before it.
+    fn needs(scope: &Scope, physical_id: &str) -> Option<Address> {
+        let (namespace, _) = physical_id.split_once('/')?;
+        Some(Address::new(Namespace::NAME, namespace::name(scope.as_cluster()?, namespace)))
     }
 
     /// Without our annotations and labels, as removing them leaves it.

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use crate::access::lower;
 use crate::address::{AccountId, Region, Scope};
 use crate::desired::{self, Desired};
-use crate::diff::orphans;
-use crate::kind::{AnyKind, FieldClass, OwnedBy, Tagged};
+use crate::diff::{Orphans, orphans};
+use crate::kind::{AnyKind, FieldClass, OwnedBy, Reference, Tagged};
 use crate::spec::{Facts, SourceFile, load};
 use crate::state::{Lineage, Owned, State};
 
@@ -19,17 +19,22 @@ fn tagged(address: &str, physical_id: &str) -> Tagged {
     Tagged { scope, address: address.parse().unwrap(), physical_id: physical_id.into() }
 }
 
-/// What is taken for left beside a role `x` that the state knows as `role-x`.
-fn found(things: &[Tagged]) -> (Vec<String>, Vec<String>) {
+/// The orphans among tagged objects, where the state knows a role `x` as `role-x`.
+fn orphans_of(found: &[Tagged]) -> Orphans {
     let text = "version: 1\nproject: p\naccounts: { a: { id: \"111111111111\", region: us-west-2 } }\n";
     let (spec, problems) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
     assert_eq!(problems, []);
     let mut state = State::new("p", Lineage::default());
     let known = tagged("aws.iam.role.x", "role-x");
     state.resources.insert(known.address, Owned::new(known.scope, known.physical_id, None));
-    let found = orphans(&spec.unwrap(), &Desired::default(), &state, things, &super::kinds());
+    orphans(&spec.unwrap(), &Desired::default(), &state, found, &super::kinds())
+}
+
+/// The same as text, and the ids of those whose address is taken.
+fn found(tagged: &[Tagged]) -> (Vec<String>, Vec<String>) {
+    let found = orphans_of(tagged);
     let ids = found.objects.iter().map(|(address, owned)| format!("{address} = {}", owned.physical_id)).collect();
-    (ids, found.clashing.iter().map(|thing| thing.physical_id.clone()).collect())
+    (ids, found.clashing.iter().map(|tagged| tagged.physical_id.clone()).collect())
 }
 
 #[test]
@@ -53,6 +58,20 @@ fn a_role_may_have_our_inline_policy_and_our_managed_ones() {
             format!("aws.iam.role_policy_attachment.r/reports = role-r/{policy}"),
         ]
     );
+}
+
+#[test]
+fn an_orphaned_service_account_is_deleted_before_its_namespace() {
+    let in_cluster = |address: &str, physical_id: &str| {
+        let (scope, address) = (Scope::cluster("prod"), address.parse().unwrap());
+        Tagged { scope, address, physical_id: physical_id.into() }
+    };
+    let namespace = in_cluster("kubernetes.namespace.prod/attic", "attic");
+    let account = in_cluster("kubernetes.service_account.prod/attic/old", "attic/old");
+    let found = orphans_of(&[namespace.clone(), account.clone()]).objects;
+    let references = |tagged: &Tagged| found[&tagged.address].references.clone();
+    assert_eq!(references(&account), [Reference { to: namespace.address.clone(), part: false }]);
+    assert_eq!(references(&namespace), []);
 }
 
 /// A spec that asks for something of every kind, with everything that a body can have.
