@@ -236,7 +236,7 @@ impl Work<'_> {
     }
 
     /// Shows drift with its findings.
-    pub fn tell_drift(&self, drift: &[Drift], findings: &[Diagnostic], format: Format) -> Ended {
+    pub fn show_drift(&self, drift: &[Drift], findings: &[Diagnostic], format: Format) -> Ended {
         let published: Vec<_> = findings.iter().map(wire::finding).collect();
         let report = report::drift(&self.project.spec.project, drift, &published, self.ui.verbose());
         self.ui.result(&match format {

@@ -392,10 +392,13 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[WireFinding], verbose: 
         }
     }
     sections.extend(findings_section(findings, verbose));
-    let headline = match drift.len() {
-        0 => format!("{project}: no drift since the last apply"),
-        1 => format!("{project}: 1 resource drifted since the last apply"),
-        n => format!("{project}: {n} resources drifted since the last apply"),
+    let unread = drift.iter().filter(|d| d.class == DriftClass::Unreadable).count();
+    let resources = |n: usize| format!("{n} resource{}", if n == 1 { "" } else { "s" });
+    let headline = match (drift.len() - unread, unread) {
+        (0, 0) => format!("{project}: no drift since the last apply"),
+        (n, 0) => format!("{project}: {} drifted since the last apply", resources(n)),
+        (0, m) => format!("{project}: unknown whether anything drifted: {} could not be read", resources(m)),
+        (n, m) => format!("{project}: {} drifted since the last apply, and {m} could not be read", resources(n)),
     };
     Report { headline, sections, footer: Vec::new() }
 }

@@ -339,7 +339,10 @@ fn a_lost_state_is_made_anew_from_the_marks() {
         let hint = "there is no state, but aws.eks.addon.prod/eks-pod-identity-agent and 5 more carry the ownership tag of project `pods`";
         world.bailiwick(&["plan"]).exits(0).shows(&[hint, "`bailiwick state rebuild`"]);
         world.bailiwick(&["plan", "--format", "json"]).exits(0).says(&[hint]);
-        world.bailiwick(&["drift"]).exits(0).says(&["there is no state", "or the state was lost"]);
+        for command in [&["drift"][..], &["plan", "--refresh-only"]] {
+            let drift = world.bailiwick(command).exits(1);
+            drift.says(&["cannot tell what drifted: there is no state at", "`bailiwick state rebuild`"]);
+        }
         let sent = writes(&world);
         for command in ["apply", "destroy"] {
             world.bailiwick(&[command, "--yes"]).exits(1).says(&[hint, "rebuild it with `bailiwick state rebuild`"]);

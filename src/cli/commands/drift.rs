@@ -64,11 +64,10 @@ impl DriftArgs {
     pub fn run(self, invocation: &Invocation<'_>) -> Ended {
         let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: false };
         live.run(async |work| {
-            let (drift, findings) = drift(work).await?;
-            work.tell_drift(&drift, &findings, self.format)?;
-            let unreadable = drift.iter().any(|d| d.class == DriftClass::Unreadable);
+            let (drift, findings) = read(work).await?;
+            work.show_drift(&drift, &findings, self.format)?;
             let drifted = drift.iter().any(|d| d.class >= least(self.fail_on));
-            Ok(if unreadable {
+            Ok(if is_incomplete(&drift) {
                 Exit::Error
             } else if drifted {
                 Exit::Differs
@@ -79,20 +78,29 @@ impl DriftArgs {
     }
 }
 
+/// Reads what drifted since the last apply, and what the live policies mean.
+///
+/// # Errors
+/// When there is no state to compare with, or a caller is not who the spec names.
 #[cfg(feature = "cloud")]
-async fn drift(work: &Work<'_>) -> Result<(Vec<Drift>, Vec<Diagnostic>), Failure> {
+pub async fn read(work: &Work<'_>) -> Result<(Vec<Drift>, Vec<Diagnostic>), Failure> {
     let backend = work.backend().await?;
     let known = work.known(&*backend).await?;
     if known.version == StoredVersion::None && known.state.resources.is_empty() {
         let place = backend.place();
-        work.ui.tell(&format!(
-            "there is no state at {place}: nothing was applied yet, or the state was lost; `bailiwick state rebuild` \
-             restores it"
+        return Err(Failure::new(format!("cannot tell what drifted: there is no state at {place}")).hint(
+            "run `bailiwick apply` if nothing was applied yet, or `bailiwick state rebuild` if the state was lost",
         ));
     }
     let drift = work.engine().drift(&work.task(), &known).await.map_err(|stopped| work.stopped(stopped));
     work.ui.finish();
     drift
+}
+
+/// Whether something could not be read, so that more may have drifted.
+#[cfg(feature = "cloud")]
+pub fn is_incomplete(drift: &[Drift]) -> bool {
+    drift.iter().any(|d| d.class == DriftClass::Unreadable)
 }
 
 #[cfg(feature = "cloud")]

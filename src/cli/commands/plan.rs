@@ -1,11 +1,11 @@
 //! `plan`: what an apply would do.
 
-#[cfg(feature = "cloud")]
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+#[cfg(feature = "cloud")]
+use super::drift;
 #[cfg(feature = "cloud")]
 use crate::cli::failure::Exit;
 use crate::cli::failure::{Ended, Failure};
@@ -46,14 +46,14 @@ pub struct PlanArgs {
     /// How to print the plan.
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
     format: PlanFormat,
-    /// Exit with 2 if there is something to do.
+    /// Exit with 2 if there is something to do, or with --refresh-only if something drifted.
     #[arg(long)]
     detailed_exitcode: bool,
     /// Plan only this address and what it needs; may be repeated.
     #[arg(long, value_name = "ADDRESS")]
     target: Vec<String>,
     /// Show only what drifted, and propose nothing.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["out", "target"])]
     refresh_only: bool,
     #[command(flatten)]
     allow: Allow,
@@ -100,7 +100,7 @@ impl PlanArgs {
             work.check()?;
             let terms = work.terms(&self.allow, None)?;
             if self.refresh_only {
-                return refresh_only(work, self.format).await;
+                return refresh_only(work, self).await;
             }
             plan(work, self, &terms).await
         })
@@ -144,18 +144,25 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
 
 /// Shows what drifted, and proposes nothing.
 #[cfg(feature = "cloud")]
-async fn refresh_only(work: &Work<'_>, format: PlanFormat) -> Ended {
-    let planned = work.planned(&*work.backend().await?, &BTreeSet::new()).await?;
-    let format = match format {
+async fn refresh_only(work: &Work<'_>, asked: &PlanArgs) -> Ended {
+    let (drift, findings) = drift::read(work).await?;
+    let exit = match drift.as_slice() {
+        drift if drift::is_incomplete(drift) => Exit::Error,
+        [] => Exit::Ok,
+        _ if asked.detailed_exitcode => Exit::Differs,
+        _ => Exit::Ok,
+    };
+    let format = match asked.format {
         PlanFormat::Text => Format::Text,
         PlanFormat::Json => Format::Json,
         PlanFormat::Markdown => Format::Markdown,
         PlanFormat::Sarif => {
-            work.ui.sarif(&planned.findings);
-            return Ok(Exit::Ok);
+            work.ui.sarif(&findings);
+            return Ok(exit);
         }
     };
-    work.tell_drift(&planned.drift, &planned.findings, format)
+    work.show_drift(&drift, &findings, format)?;
+    Ok(exit)
 }
 
 #[cfg(test)]
