@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub use orphans::{Orphans, orphans};
 pub use recover::{Recovered, recover};
 
-use crate::address::Address;
+use crate::address::{Address, Scope};
 use crate::desired::{Desired, ObjectIdentity};
 use crate::document::{Difference, Document};
 use crate::kind::{AnyKind, FieldClass, Kinds, Mutability, NamedBy, OwnedBy, Release, Resource};
@@ -82,6 +82,8 @@ pub enum Verdict {
         /// The other project.
         owner: String,
     },
+    /// It is to go, but only an interrupted creation names it, and it carries no ownership tag: it may belong to others.
+    MaybeForeign,
     /// Its name is an alias that points to another thing now.
     Another {
         /// The id of ours.
@@ -113,6 +115,16 @@ pub struct ResourceDiff {
     pub verdict: Verdict,
     /// The address under which the state knows it, if its key was renamed in the spec.
     pub moved_from: Option<Address>,
+}
+
+impl ResourceDiff {
+    /// Where the object that was observed is, and the name by which its API knows it: what the spec names there, or what the
+    /// state knows. Nothing if neither names it.
+    #[must_use]
+    pub fn place(&self) -> Option<(&Scope, &str)> {
+        let desired = self.desired.as_ref().map(|desired| (&desired.scope, desired.physical_id.as_str()));
+        desired.or_else(|| self.owned.as_ref().map(|owned| (&owned.scope, owned.physical_id.as_str())))
+    }
 }
 
 /// An object that an address named before, and that is still to go.
@@ -197,15 +209,18 @@ pub struct Diff {
 }
 
 impl Diff {
-    /// What an address named before.
-    pub fn deposed_at<'d>(&'d self, address: &'d Address) -> impl Iterator<Item = &'d DeposedDiff> {
-        self.deposed.iter().filter(move |deposed| deposed.address == *address)
+    /// The deposed objects of an address.
+    pub fn deposed_at<'d>(&'d self, address: &Address) -> impl Iterator<Item = &'d DeposedDiff> + use<'d> {
+        let start = self.deposed.partition_point(|deposed| deposed.address < *address);
+        let from = self.deposed.get(start..).unwrap_or_default();
+        let length = from.partition_point(|deposed| deposed.address == *address);
+        from.iter().take(length)
     }
 
-    /// What an address named until now, if the spec gives it another name or place.
+    /// The object that the spec deposes now, because it gives its address another name or place.
     #[must_use]
     pub fn deposed_now(&self, address: &Address) -> Option<&DeposedDiff> {
-        self.deposed.iter().find(|deposed| deposed.now && deposed.address == *address)
+        self.deposed_at(address).find(|deposed| deposed.now)
     }
 }
 
@@ -213,75 +228,116 @@ impl Diff {
 #[must_use]
 pub fn compute(desired: &Desired, snapshot: &Snapshot, state: &State, kinds: &Kinds<'_>) -> Diff {
     let renamed = renamed(desired, state, kinds);
+    let old_keys: BTreeSet<&Address> = renamed.values().copied().collect();
     let addresses: BTreeSet<&Address> = desired.resources.keys().chain(state.resources.keys()).collect();
-    let resources = addresses
-        .into_iter()
-        .map(|address| {
-            let wanted = desired.resources.get(address);
-            let moved_from = renamed.get(address).copied().filter(|_| !state.resources.contains_key(address));
-            let known = state.resources.get(moved_from.unwrap_or(address));
-            if wanted.is_none() && renamed.values().any(|old| *old == address) {
-                let why = NotDeleted::NewKey;
-                let diff = ResourceDiff {
-                    address: address.clone(),
-                    desired: None,
-                    owned: known.cloned(),
-                    deposes: None,
-                    seen: Seen::Absent,
-                    verdict: Verdict::Forget { why, before: None },
-                    moved_from: None,
-                };
-                return (address.clone(), diff);
-            }
-            let seen = snapshot.at(address);
-            let kind = kinds.get(address.kind());
-            let about = kind.map(AnyKind::about);
-            let now = matches!((wanted, known), (Some(wanted), Some(known)) if moved(wanted, known, kinds));
-            let another = another(known_id(state, wanted.map(AsRef::as_ref), known.filter(|_| !now)), &seen);
-            // What is named again is not deposed any more.
-            let named_again = || wanted.and_then(|wanted| deposed_as(state, wanted));
-            let mut owned = known.filter(|_| !now).or_else(named_again).cloned();
-            let verdict = match (owned.as_mut(), another) {
-                (_, Some((known, found))) if about.is_some_and(|about| about.named_by == NamedBy::Alias) => {
-                    Verdict::Another { known, found }
-                }
-                // By the rules of adoption: what is there was there before.
-                (Some(owned), _) if is_taken(desired, snapshot, state, (address, owned), kinds) => {
-                    owned.adopted = true;
-                    let anew = Owned { body: None, ..owned.clone() };
-                    match (wanted, &seen) {
-                        (None, Seen::Present { .. }) => Verdict::Forget { why: NotDeleted::Taken, before: None },
-                        _ => judge(wanted.map(AsRef::as_ref), Some(&anew), &seen, kind, &state.project),
-                    }
-                }
-                (Some(owned), _) if wanted.is_none() && is_unmanaged(desired, state, (address, owned), kinds) => {
-                    let marked = exists_elsewhere(desired, address, owned, kinds)
-                        && about.is_some_and(|about| matches!(about.owned_by, OwnedBy::Tags));
-                    let last = owned.body.as_ref();
-                    let before = match (&seen, kind) {
-                        (Seen::Present { body, .. }, Some(kind)) if marked => {
-                            Some(kind.managed_fields(body, last, last))
-                        }
-                        _ => None,
-                    };
-                    Verdict::Forget { why: NotDeleted::ManagedElsewhere, before }
-                }
-                (owned, _) => judge(wanted.map(AsRef::as_ref), owned.as_deref(), &seen, kind, &state.project),
-            };
-            let diff = ResourceDiff {
-                address: address.clone(),
-                desired: wanted.cloned(),
-                owned,
-                deposes: known.filter(|_| now).cloned().map(Box::new),
-                seen,
-                verdict,
-                moved_from: moved_from.cloned(),
-            };
-            (address.clone(), diff)
-        })
-        .collect();
+    let compared = addresses.into_iter().map(|address| {
+        let moved_from = renamed.get(address).copied().filter(|_| !state.resources.contains_key(address));
+        let comparison = Comparison {
+            desired,
+            snapshot,
+            state,
+            kinds,
+            address,
+            wanted: desired.resources.get(address),
+            known: state.resources.get(moved_from.unwrap_or(address)),
+        };
+        let diff = if comparison.wanted.is_none() && old_keys.contains(address) {
+            comparison.under_another_key()
+        } else {
+            comparison.resource(moved_from)
+        };
+        (address.clone(), diff)
+    });
+    let resources = compared.collect();
     let deposed = deposed(&resources, state, kinds);
     Diff { resources, deposed }
+}
+
+/// What is compared, and one address of it.
+struct Comparison<'a> {
+    desired: &'a Desired,
+    snapshot: &'a Snapshot,
+    state: &'a State,
+    kinds: &'a Kinds<'a>,
+    address: &'a Address,
+    /// What the spec names there.
+    wanted: Option<&'a Arc<Resource>>,
+    /// What the state knows of it, if only under the key that it had in the spec before.
+    known: Option<&'a Owned>,
+}
+
+impl Comparison<'_> {
+    /// The old address of an object that the spec knows under another key now.
+    fn under_another_key(&self) -> ResourceDiff {
+        ResourceDiff {
+            address: self.address.clone(),
+            desired: None,
+            owned: self.known.cloned(),
+            deposes: None,
+            seen: Seen::Absent,
+            verdict: Verdict::Forget { why: NotDeleted::NewKey, before: None },
+            moved_from: None,
+        }
+    }
+
+    fn resource(&self, moved_from: Option<&Address>) -> ResourceDiff {
+        let Self { snapshot, state, kinds, address, wanted, known, .. } = *self;
+        let seen = snapshot.at(address);
+        let now = matches!((wanted, known), (Some(wanted), Some(known)) if moved(wanted, known, kinds));
+        // What is named again is not deposed any more.
+        let named_again = || wanted.and_then(|wanted| deposed_as(state, wanted));
+        let mut owned = known.filter(|_| !now).or_else(named_again).cloned();
+        let expected_id = known_id(state, wanted.map(AsRef::as_ref), known.filter(|_| !now));
+        let verdict = self.verdict(owned.as_mut(), &seen, another(expected_id, &seen));
+        ResourceDiff {
+            address: address.clone(),
+            desired: wanted.cloned(),
+            owned,
+            deposes: known.filter(|_| now).cloned().map(Box::new),
+            seen,
+            verdict,
+            moved_from: moved_from.cloned(),
+        }
+    }
+
+    /// What must become of an object. `another` are the id that is known of it and the one that was found, if they differ.
+    fn verdict(&self, owned: Option<&mut Owned>, seen: &Seen, another: Option<(String, String)>) -> Verdict {
+        let Self { desired, snapshot, state, kinds, address, wanted, .. } = *self;
+        let wanted = wanted.map(AsRef::as_ref);
+        let kind = kinds.get(address.kind());
+        let about = kind.map(AnyKind::about);
+        match (owned, another) {
+            (_, Some((known, found))) if about.is_some_and(|about| about.named_by == NamedBy::Alias) => {
+                Verdict::Another { known, found }
+            }
+            // By the rules of adoption: what is there was there before.
+            (Some(owned), _) if is_taken(desired, snapshot, state, (address, owned), kinds) => {
+                owned.adopted = true;
+                let unknown = Owned { body: None, ..owned.clone() };
+                match (wanted, seen) {
+                    (None, Seen::Present { .. }) => Verdict::Forget { why: NotDeleted::Taken, before: None },
+                    _ => judge(wanted, Some(&unknown), seen, kind, &state.project),
+                }
+            }
+            (Some(owned), _) if wanted.is_none() && is_unmanaged(desired, state, (address, owned), kinds) => {
+                self.unmanaged(owned, seen, kind)
+            }
+            (owned, _) => judge(wanted, owned.as_deref(), seen, kind, &state.project),
+        }
+    }
+
+    /// What becomes of an object that the spec says is managed elsewhere: our tags on it go.
+    fn unmanaged(&self, owned: &Owned, seen: &Seen, kind: Option<&dyn AnyKind>) -> Verdict {
+        let tagged = |kind: &&dyn AnyKind| matches!(kind.about().owned_by, OwnedBy::Tags);
+        let may_be_tagged = exists_elsewhere(self.desired, self.address, owned, self.kinds);
+        let last = owned.body.as_ref();
+        let before = match (seen, kind.filter(tagged).filter(|_| may_be_tagged)) {
+            (Seen::Unreadable { why, .. }, Some(_)) => return Verdict::Unreadable { why: why.clone() },
+            (Seen::Present { body, .. }, Some(kind)) => Some(kind.managed_fields(body, last, last)),
+            _ => None,
+        };
+        Verdict::Forget { why: NotDeleted::ManagedElsewhere, before }
+    }
 }
 
 /// The deposed object that is what the spec names at its address.
@@ -454,6 +510,10 @@ fn judge(
                 return Verdict::Forget { why: NotDeleted::Kept, before };
             }
             let adopted = owned.adopted && kind.about().release == Release::Forget;
+            let created = last.is_some() || owner.is_some() || !matches!(kind.about().owned_by, OwnedBy::Tags);
+            if !created && !adopted {
+                return Verdict::MaybeForeign;
+            }
             Verdict::Delete { before: kind.managed_fields(body, last, last), adopted }
         }
         (None, None, Seen::Present { .. }) => Verdict::Keep,
@@ -469,14 +529,19 @@ pub fn drift(diff: &Diff, kinds: &Kinds<'_>) -> Vec<Drift> {
 fn drifted(resource: &ResourceDiff, kinds: &Kinds<'_>) -> Option<Drift> {
     let made = |class, differences, what| Some(Drift { address: resource.address.clone(), class, differences, what });
     let owned = resource.owned.as_ref()?;
+    // The address that the spec gives it now shows what became of it.
+    if matches!(resource.verdict, Verdict::Forget { why: NotDeleted::NewKey, .. }) {
+        return None;
+    }
+    if let Seen::Unreadable { why, .. } = &resource.seen {
+        return made(DriftClass::Unreadable, Vec::new(), Drifted::Unreadable { why: why.clone() });
+    }
     let last = owned.body.as_ref()?;
     let kind = kinds.get(resource.address.kind());
     // What this version does not know may decide about access.
     let class_of = |field: &str| DriftClass::from(kind.map_or(FieldClass::Access, |kind| kind.about().class(field)));
     match &resource.seen {
-        Seen::Unreadable { why, .. } => {
-            made(DriftClass::Unreadable, Vec::new(), Drifted::Unreadable { why: why.clone() })
-        }
+        Seen::Unreadable { .. } => None,
         Seen::Absent => {
             let class = kind.map_or(FieldClass::Access, |kind| kind.about().presence);
             made(class.into(), Vec::new(), Drifted::DeletedOutside)

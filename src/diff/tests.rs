@@ -220,3 +220,68 @@ fn another_thing_under_a_name_of_ours_is_a_drift_of_access() {
     assert_eq!(drift.class, DriftClass::Access);
     assert_eq!(drift.what, Drifted::RecreatedOutside { was: "1".into(), is: "2".into() });
 }
+
+fn unreadable(key: &str) -> Snapshot {
+    let seen = Seen::Unreadable { why: "403".into(), unreachable: false };
+    Snapshot { seen: [(Address::new(KIND, key), seen)].into() }
+}
+
+#[test]
+fn an_object_that_may_carry_our_tags_is_not_forgotten_unread() {
+    let mut elsewhere = Desired::default();
+    let kind = Address::new(KIND, "x");
+    elsewhere.unmanaged.insert(ObjectIdentity::new(&kinds(), kind.kind(), &scope(), "r").into_owned());
+    let found = verdict(&elsewhere, &unreadable("x"), Some(owned("x", "old")), "x");
+    assert_eq!(found, Verdict::Unreadable { why: "403".into() });
+}
+
+#[test]
+fn an_interrupted_creation_without_our_tag_is_not_deleted() {
+    let interrupted = || Some((Address::new(KIND, "x"), Owned { body: None, ..owned("x", "old").1 }));
+    let live = |owner: Option<&str>| {
+        let seen = Seen::Present { body: body("old"), owner: owner.map(Into::into) };
+        Snapshot { seen: [(Address::new(KIND, "x"), seen)].into() }
+    };
+    let nothing = Desired::default();
+    assert_eq!(verdict(&nothing, &live(None), interrupted(), "x"), Verdict::MaybeForeign);
+    assert!(matches!(verdict(&nothing, &live(Some("p")), interrupted(), "x"), Verdict::Delete { .. }));
+    assert!(matches!(verdict(&nothing, &live(None), Some(owned("x", "old")), "x"), Verdict::Delete { .. }));
+}
+
+fn drift_of(desired: &Desired, snapshot: &Snapshot, known: (Address, Owned)) -> Vec<Drift> {
+    let mut state = State::new("p", Lineage::default());
+    state.resources.extend([known]);
+    drift(&compute(desired, snapshot, &state, &kinds()), &kinds())
+}
+
+#[test]
+fn a_renamed_key_is_no_drift() {
+    let live = seen("y", Some(body("old")), "p");
+    assert_eq!(drift_of(&desired("y", "old"), &live, owned("x", "old")), []);
+}
+
+#[test]
+fn an_interrupted_creation_that_cannot_be_read_is_reported_as_unreadable() {
+    let (address, known) = owned("x", "old");
+    let [found] =
+        drift_of(&Desired::default(), &unreadable("x"), (address, Owned { body: None, ..known })).try_into().unwrap();
+    assert_eq!((found.class, found.what), (DriftClass::Unreadable, Drifted::Unreadable { why: "403".into() }));
+}
+
+#[test]
+fn deposed_objects_are_found_by_their_address() {
+    let deposed = |name: &str, id: &str, now| DeposedDiff {
+        address: Address::new(KIND, name),
+        key: DeposedKey::of(&scope(), id),
+        object: Owned::new(scope(), id, None),
+        now,
+        released: false,
+    };
+    let all = [deposed("a", "1", false), deposed("b", "2", false), deposed("b", "3", true), deposed("c", "4", false)];
+    let diff = Diff { deposed: all.to_vec(), ..Diff::default() };
+    let at =
+        |name| diff.deposed_at(&Address::new(KIND, name)).map(|d| d.object.physical_id.as_str()).collect::<Vec<_>>();
+    assert_eq!((at("a"), at("b"), at("c"), at("d")), (vec!["1"], vec!["2", "3"], vec!["4"], vec![]));
+    let now = |name| diff.deposed_now(&Address::new(KIND, name)).map(|d| d.object.physical_id.as_str());
+    assert_eq!((now("a"), now("b")), (None, Some("3")));
+}

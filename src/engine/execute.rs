@@ -24,7 +24,7 @@ use crate::kind::{Action, AnyKind, NamedBy};
 use crate::live::{AnyLive, Fields, Target, WriteError};
 use crate::plan::{Change, Differs, Expect, Plan, StateRecord, Step, StepId};
 use crate::snapshot::{Seen, unique_id};
-use crate::state::{Entry, Happening, Owned, State, fold};
+use crate::state::{DeposedKey, Entry, Happening, Owned, State, fold};
 
 /// A plan that was carried out, as far as it went.
 #[derive(Debug)]
@@ -125,13 +125,14 @@ impl Engine<'_> {
     }
 }
 
-/// The beginnings of steps of which nobody knows how they ended: the next run reads them as after a crash.
+/// The beginnings of the steps whose end is unknown: the next run reads them as after a crash.
 fn still_unknown(outcomes: &Outcomes, entries: Vec<Entry>, state: (&str, u64)) -> Vec<Entry> {
-    let unknown: BTreeSet<&Address> =
-        outcomes.iter().filter(|(_, o)| matches!(o, Outcome::Unknown { .. })).map(|(id, _)| &id.address).collect();
+    let unknown = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Unknown { .. }));
+    let unknown: BTreeSet<(&Address, Option<&DeposedKey>)> =
+        unknown.map(|(id, _)| (&id.address, id.deposed())).collect();
     let begun = entries.into_iter().filter(|e| matches!(e.happening, Happening::Begin { .. }));
     begun
-        .filter(|entry| unknown.contains(&entry.address))
+        .filter(|entry| unknown.contains(&(&entry.address, entry.deposed.as_ref())))
         .map(|entry| Entry { state: (state.0.to_owned(), state.1), ..entry })
         .collect()
 }
@@ -722,4 +723,33 @@ fn told(difference: &Difference) -> String {
     }
     let value = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
     format!("{} {} -> {}", difference.path, value(&difference.before), value(&difference.after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Scope;
+    use crate::plan::Which;
+    use crate::state::ActionKind;
+
+    #[test]
+    fn only_the_steps_whose_end_is_unknown_are_open_for_the_next_run() {
+        let address: Address = "aws.iam.role.r".parse().unwrap();
+        let key = DeposedKey::of(&Scope::cluster("c"), "old");
+        let begun = |deposed: Option<&DeposedKey>| {
+            let begin = Happening::Begin { action: ActionKind::Delete, creates: None, deposes: Vec::new() };
+            Entry::new(("l", 1), "now".into(), address.clone(), begin).about(deposed.cloned())
+        };
+        let outcomes: Outcomes = [
+            (StepId::current(address.clone()), Outcome::Done),
+            (
+                StepId { address: address.clone(), which: Which::Deposed(key.clone()) },
+                Outcome::Unknown { why: "no answer".into() },
+            ),
+        ]
+        .into();
+        let open = still_unknown(&outcomes, vec![begun(None), begun(Some(&key))], ("l", 2));
+        let open: Vec<_> = open.into_iter().map(|entry| (entry.deposed, entry.state)).collect();
+        assert_eq!(open, [(Some(key), ("l".to_owned(), 2))]);
+    }
 }

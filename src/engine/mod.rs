@@ -206,7 +206,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Looks again at everything that a plan touches, and says what moved since it was made.
+    /// Reads everything that a plan touches again, and reports what changed since the plan was made. What cannot be read
+    /// may have changed, so that it counts.
     pub async fn moved(&self, plan: &Plan) -> Vec<String> {
         let mut batches = Batches::new();
         let mut steps: BTreeMap<(&Address, &str), &plan::Step> = BTreeMap::new();
@@ -226,11 +227,10 @@ impl Engine<'_> {
         while let Some((targets, seen)) = looking.next().await {
             for (target, seen) in targets.iter().zip(seen) {
                 let Some(step) = steps.get(&(&target.address, target.physical_id.as_str())) else { continue };
-                match self.live(step.id.address.kind().as_str()) {
-                    Some(live) if seen.fingerprint().as_ref() != step.observed().map(|observed| &observed.digest) => {
-                        moved.insert(format!("{}: {}", step.id.address, execute::moved(step, live, &seen)));
-                    }
-                    _ => {}
+                let Some(live) = self.live(step.id.address.kind().as_str()) else { continue };
+                let unread = matches!(seen, Seen::Unreadable { .. });
+                if unread || seen.fingerprint().as_ref() != step.observed().map(|observed| &observed.digest) {
+                    moved.insert(format!("{}: {}", step.id.address, execute::moved(step, live, &seen)));
                 }
             }
         }

@@ -112,13 +112,15 @@ pub(super) fn draft(
     kinds: &Kinds<'_>,
 ) -> Result<Drafted, PlanError> {
     let address = || resource.address.clone();
+    let physical_id = || resource.place().map(|(_, id)| id.to_owned()).unwrap_or_default();
     let is_part = replacing.parts.contains(&resource.address);
     let one = |change: Change, reasons: Vec<Reason>| Ok(Drafted::Steps(step(resource, change, reasons)));
     match &resource.verdict {
         Verdict::Unreadable { why } => Err(PlanError::Unreadable { address: address(), why: why.clone() }),
         Verdict::Foreign { owner } => Err(PlanError::Foreign { address: address(), owner: owner.clone() }),
+        Verdict::MaybeForeign => Err(PlanError::MaybeForeign { address: address(), physical_id: physical_id() }),
         Verdict::Another { known, found } => {
-            let (physical_id, known, found) = (physical_id(resource), known.clone(), found.clone());
+            let (physical_id, known, found) = (physical_id(), known.clone(), found.clone());
             Err(PlanError::Another { address: address(), physical_id, known, found })
         }
         Verdict::Keep | Verdict::Change { replace: false, .. } if is_part => {
@@ -185,20 +187,15 @@ pub(super) fn draft(
     }
 }
 
-fn physical_id(resource: &ResourceDiff) -> String {
-    let desired = resource.desired.as_ref().map(|d| &d.physical_id);
-    desired.or(resource.owned.as_ref().map(|o| &o.physical_id)).cloned().unwrap_or_default()
-}
-
 /// The step about what the address names. Nothing if neither the spec nor the state says what that is.
 fn step(resource: &ResourceDiff, change: Change, reasons: Vec<Reason>) -> Vec<Step> {
     let (wanted, owned) = (resource.desired.as_ref().map(AsRef::as_ref), resource.owned.as_ref());
-    let Some(scope) = wanted.map(|w| &w.scope).or(owned.map(|o| &o.scope)) else { return Vec::new() };
+    let Some((scope, physical_id)) = resource.place() else { return Vec::new() };
     let references = wanted.map(|w| &w.references).or(owned.map(|o| &o.references));
     vec![Step {
         id: StepId::current(resource.address.clone()),
         scope: scope.clone(),
-        physical_id: physical_id(resource),
+        physical_id: physical_id.to_owned(),
         change,
         reasons,
         waits_for: Vec::new(),

@@ -33,12 +33,8 @@ impl Bodies {
     pub fn seen(diff: &Diff) -> Self {
         let seen = diff.resources.values().filter_map(|resource| {
             let Seen::Present { body, .. } = &resource.seen else { return None };
-            let (scope, physical_id) = match (&resource.owned, &resource.desired) {
-                (Some(owned), _) => (owned.scope.clone(), owned.physical_id.clone()),
-                (None, Some(desired)) => (desired.scope.clone(), desired.physical_id.clone()),
-                (None, None) => return None,
-            };
-            Some(((resource.address.clone(), None), (scope, physical_id, body.clone())))
+            let (scope, physical_id) = resource.place()?;
+            Some(((resource.address.clone(), None), (scope.clone(), physical_id.to_owned(), body.clone())))
         });
         let deposed = diff.deposed.iter().filter_map(|deposed| {
             let DeposedDiff { address, key, object, .. } = deposed;

@@ -114,6 +114,16 @@ pub enum PlanError {
         /// Whose.
         owner: String,
     },
+    /// It is to go, and nothing shows whose it is.
+    #[error(
+        "{address}: an interrupted run may have created `{physical_id}`, which carries no ownership tag of this project, so that it may belong to others: delete it yourself if it is yours, or run `bailiwick state rm {address}` if it is not"
+    )]
+    MaybeForeign {
+        /// What.
+        address: Address,
+        /// Its name.
+        physical_id: String,
+    },
     /// Its alias now points to another object.
     #[error(
         "{address}: `{physical_id}` now points to `{found}` instead of `{known}`, and Bailiwick writes nothing to `{found}`: point `{physical_id}` back to `{known}`, or release `{known}` with `bailiwick state rm {address}`, so that the next plan adopts `{found}`"
@@ -278,8 +288,7 @@ fn summary(steps: &[Step], unchanged: usize) -> Summary {
 
 /// Whether nobody answers where a thing lives. An account that does not answer stops everything; a cluster only what is in it.
 fn is_unreachable(resource: &ResourceDiff) -> bool {
-    let scope = resource.desired.as_ref().map(|d| &d.scope).or(resource.owned.as_ref().map(|o| &o.scope));
-    scope.is_some_and(|scope| scope.as_cluster().is_some())
+    resource.place().is_some_and(|(scope, _)| scope.as_cluster().is_some())
         && matches!(resource.seen, crate::snapshot::Seen::Unreadable { unreachable: true, .. })
 }
 

@@ -416,6 +416,23 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_account_with_another_key_in_the_spec_takes_nothing_from_others() {
+        let project = applied(SERVING).await;
+        let theirs = json!({"Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::333333333333:root"},
+            "Action": "s3:GetObject", "Resource": "arn:aws:s3:::acme-weights/*"});
+        {
+            let mut world = project.cloud.world();
+            let policy = world.find("aws.s3.bucket_policy", "acme-weights");
+            world.add_statement(&policy, theirs);
+        }
+        let renamed = SERVING.replace("models: { id", "data: { id").replace("account: models", "account: data");
+        let planned = plan(&project, &renamed.replace("prefix: m/", "prefix: n/")).await;
+        let losers: Vec<String> =
+            planned.changes.iter().map(|change| format!("{:?} {:?}", change.change, change.who)).collect();
+        assert!(!losers.is_empty() && losers.iter().all(|row| !row.contains("333333333333")), "{losers:#?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_may_not_be_read_is_not_taken_for_absent() {
         let spec = spec(SERVING);
         let project = Project::new("p", Cloud::new());
@@ -783,6 +800,13 @@ mod cases {
             ]
         );
         project.cloud.world().remove(&role);
+        // What cannot be read may have changed.
+        project.cloud.deny_read("aws.iam.role.loader");
+        assert_eq!(
+            project.moved(&spec, &file.plan).await,
+            ["aws.iam.role.loader: not allowed to read aws.iam.role.loader: 403: AccessDenied"]
+        );
+        project.cloud.mend();
         // The state moved: it is not overwritten.
         let planned = plan(&project, SERVING).await;
         project.apply_all(&spec).await;
