@@ -76,12 +76,9 @@ pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> 
             if let Some(other) = desired.resources.get(&resource.address) {
                 if other.body != resource.body {
                     problems.push(
-                        Diagnostic::new(
-                            Code::SameAddress,
-                            format!("{} is asked for twice, differently", resource.address),
-                        )
-                        .at(resource.source.clone())
-                        .help("make the entries agree"),
+                        Diagnostic::new(Code::SameAddress, format!("conflicting definitions of {}", resource.address))
+                            .at(resource.source.clone())
+                            .help("make the entries agree"),
                     );
                 }
                 continue;
@@ -100,7 +97,7 @@ pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> 
                     format!("{other} and {address} are the same object: `{}`", wanted.physical_id),
                 )
                 .at(wanted.source.clone())
-                .help("one real object has one entry"),
+                .help("keep one entry for each object"),
             );
         }
     }
@@ -109,7 +106,7 @@ pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> 
             problems.push(
                 Diagnostic::new(
                     Code::DanglingReference,
-                    format!("{} needs {}, which nothing asks for", resource.address, reference.to),
+                    format!("{} depends on {}, which the spec does not declare", resource.address, reference.to),
                 )
                 .at(resource.source.clone()),
             );

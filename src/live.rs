@@ -166,7 +166,7 @@ pub enum WriteError {
         /// Why not, and what to do.
         why: String,
     },
-    /// There was no answer: whether anything was changed is unknown.
+    /// There was no response: whether anything was changed is unknown.
     #[error("no response to the request to {what}, so its result is unknown: {why}")]
     Unanswered {
         /// What was to be done.

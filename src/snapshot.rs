@@ -75,6 +75,6 @@ impl Snapshot {
         self.seen
             .get(address)
             .cloned()
-            .unwrap_or_else(|| Seen::Unreadable { why: "it was not looked at".into(), unreachable: false })
+            .unwrap_or_else(|| Seen::Unreadable { why: "it was not read".into(), unreachable: false })
     }
 }

@@ -134,7 +134,7 @@ fn known_action(action: &str) -> Result<String, AskError> {
         return fail(format!(": write it with its service, as in `s3:{action}`"));
     };
     let Some(service) = ServiceEntry::of(prefix) else {
-        return fail(format!(": `{prefix}` is no service"));
+        return fail(format!(": unknown service `{prefix}`"));
     };
     match service.action(name) {
         Some(known) => Ok(format!("{}:{}", service.prefix, known.name)),

@@ -83,7 +83,7 @@ impl FileBackend {
         let path = self.path("json");
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_symlink() => fs::canonicalize(&path).map_err(|why| {
-                io(&path, std::io::Error::new(why.kind(), format!("it is a link that leads nowhere: {why}")))
+                io(&path, std::io::Error::new(why.kind(), format!("it is a broken symbolic link: {why}")))
             }),
             _ => Ok(path),
         }
@@ -144,8 +144,8 @@ impl FileBackend {
         tried.map(|_| ()).map_err(|why| BackendError::Advised {
             why: Box::new(io(&self.folder, why)),
             advice:
-                "the state and its journal cannot be written there, so nothing was: let this user write to it, or name \
-                     another folder with --state"
+                "nothing was written: Bailiwick cannot write the state and its journal there; make it writable for \
+                 this user, or choose another folder with --state"
                     .to_owned(),
         })
     }
@@ -157,7 +157,7 @@ impl FileBackend {
     /// Refuses to write once the lock that was taken has been broken.
     fn still_locked(&self, inner: &OpenFiles) -> Result<(), BackendError> {
         if inner.locked.is_some() && inner.locked != self.lock_id() {
-            let (path, why) = (self.path("lock").display().to_string(), "it was broken with `state unlock`".to_owned());
+            let (path, why) = (self.path("lock").display().to_string(), "`state unlock` released it".to_owned());
             return Err(BackendError::Lost { path, why });
         }
         Ok(())
@@ -283,7 +283,7 @@ fn locked_by(file: &mut File) -> std::io::Result<Option<LockInfo>> {
             let mut text = String::new();
             file.read_to_string(&mut text)?;
             let unknown = || LockInfo {
-                holder: "somebody".into(),
+                holder: "an unknown process".into(),
                 host: "this machine".into(),
                 since: "a moment ago".into(),
                 ..LockInfo::default()
@@ -455,14 +455,11 @@ mod tests {
         write(&folder, "p.json.1", &ours.to_text().unwrap());
         write(&folder, "p.json.2", &ours.to_text().unwrap());
         let why = refused(&folder).await;
-        assert!(
-            why.contains("2 earlier states are kept, the last of them in") && why.contains("p.json.1: copy"),
-            "{why}"
-        );
+        assert!(why.contains("2 earlier states are kept, the latest in") && why.contains("p.json.1: copy"), "{why}");
     }
 
     #[tokio::test]
-    async fn a_folder_in_place_of_the_state_and_a_link_that_leads_nowhere_are_told() {
+    async fn a_folder_in_place_of_the_state_and_a_broken_symbolic_link_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("state/p.json")).unwrap();
         let why = refused(&folder).await;
@@ -470,7 +467,7 @@ mod tests {
         fs::remove_dir(folder.path().join("state/p.json")).unwrap();
         std::os::unix::fs::symlink("gone.json", folder.path().join("state/p.json")).unwrap();
         let why = refused(&folder).await;
-        assert!(why.contains("it is a link that leads nowhere"), "{why}");
+        assert!(why.contains("it is a broken symbolic link"), "{why}");
     }
 
     #[tokio::test]

@@ -389,7 +389,7 @@ impl Lease {
 
 fn taken(found: &Found) -> String {
     match found {
-        Found::Record(record, _) if record.broken => "it was broken with `state unlock`".to_owned(),
+        Found::Record(record, _) if record.broken => "`state unlock` released it".to_owned(),
         Found::Record(record, _) if record.released => "it was released".to_owned(),
         Found::Record(record, _) => format!("it was taken over by {}", record.info),
         Found::Nothing => "another process deleted it".to_owned(),

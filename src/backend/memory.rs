@@ -61,7 +61,7 @@ impl Objects for MemoryObjects {
         Box::pin(async move {
             let mut contents = self.contents();
             let Some(object) = contents.objects.get(from).cloned() else {
-                return Err(BackendError::Store { what: format!("copy {from}"), why: "it is not there".into() });
+                return Err(BackendError::Store { what: format!("copy {from}"), why: "it does not exist".into() });
             };
             contents.write(to, object.bytes);
             Ok(())

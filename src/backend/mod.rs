@@ -101,13 +101,13 @@ pub enum BackendError {
     /// The caller is not who the spec says.
     #[error(transparent)]
     Session(#[from] crate::session::SessionError),
-    /// Somebody else wrote the state since it was read.
-    #[error("{path} was changed by somebody else since it was read: nothing was overwritten")]
+    /// Another process wrote the state since it was read.
+    #[error("another process changed {path} since it was read: nothing was overwritten")]
     Moved {
         /// Which file.
         path: String,
     },
-    /// Somebody else holds the lock.
+    /// Another process holds the lock.
     #[error("{path} is locked by {by}: wait until it is done")]
     Locked {
         /// Which file.
@@ -115,8 +115,8 @@ pub enum BackendError {
         /// Who.
         by: Box<LockInfo>,
     },
-    /// The lock is no longer ours: somebody took it over or broke it, or it ran out.
-    #[error("the lock {path} is no longer ours: {why}; nothing more was started")]
+    /// This process lost the lock: another one took it over or released it, or its lease expired.
+    #[error("lost the lock {path}: {why}; nothing more was started")]
     Lost {
         /// Which lock.
         path: String,
@@ -143,21 +143,21 @@ fn unusable(path: &str, why: StateError, kept: usize, last: Option<String>) -> B
         (StateError::Newer { .. }, _) => "nothing was overwritten".to_owned(),
         (StateError::OtherProject { found, .. }, _) => {
             format!(
-                "nothing was overwritten: name the home of this project's state (--state, or `backend` in the spec), or the spec of `{found}` with -f"
+                "nothing was overwritten: set the location of this project's state (--state, or `backend` in the \
+                 spec), or pass the spec of `{found}` with -f"
             )
         }
         (_, Some(last)) => {
-            format!(
-                "nothing was overwritten; {kept} earlier states are kept, the last of them in {last}: copy it over {path} to go back to it"
-            )
+            let kept = if kept == 1 { "1 earlier state is".to_owned() } else { format!("{kept} earlier states are") };
+            format!("nothing was overwritten; {kept} kept, the latest in {last}: copy it over {path} to restore it")
         }
         (_, None) => {
-            "nothing was overwritten, and no earlier state is kept: move it away, and run `bailiwick state rebuild`"
+            "nothing was overwritten, and no earlier state is kept: move it aside and run `bailiwick state rebuild`"
                 .to_owned()
         }
     };
     if edited {
-        advice.push_str("; if the edit was meant, take its `digest` line out");
+        advice.push_str("; if the edit was intentional, remove its `digest` line");
     }
     let error = BackendError::State { path: path.to_owned(), why };
     BackendError::Advised { why: Box::new(error), advice }
@@ -168,8 +168,8 @@ fn unusable_journal(path: String, why: JournalError) -> BackendError {
     let advice = match why {
         JournalError::Newer { .. } => "nothing was written",
         JournalError::Damaged { .. } | JournalError::Missing { .. } => {
-            "nothing was written: put it back as it was; or move it away, and find with `bailiwick state rebuild` what its \
-             run made"
+            "nothing was written: restore it, or move it aside and run `bailiwick state rebuild` to find what its run \
+             created"
         }
     };
     let why = Box::new(BackendError::Journal { path, why });
@@ -214,7 +214,7 @@ pub enum LockNews {
         /// From whom.
         from: LockInfo,
     },
-    /// It is no longer ours.
+    /// This process no longer holds it.
     Lost {
         /// What happened to it.
         why: String,
@@ -234,7 +234,7 @@ impl fmt::Display for LockNews {
             Self::TakenOver { from } => {
                 write!(f, "took over the expired lock held by {from}")
             }
-            Self::Lost { why } => write!(f, "the lock of the state is lost: {why}; nothing more is started"),
+            Self::Lost { why } => write!(f, "lost the lock of the state: {why}; nothing more is started"),
         }
     }
 }

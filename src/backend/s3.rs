@@ -63,11 +63,12 @@ impl S3Objects {
         let bucket = &self.bucket;
         let advice = match code(error) {
             Some("NoSuchBucket") => format!(
-                "nothing was written there: the bucket of the state is made by hand; make `{bucket}`, or name another under `backend`"
+                "nothing was written: `{bucket}` does not exist, and Bailiwick does not create the bucket of its own \
+                 state; create it, or set another one under `backend`"
             ),
             Some("AccessDenied") => format!(
-                "nothing was written there: `{bucket}` must belong to the account that `backend` names, and give the caller \
-                 s3:ListBucket, and s3:GetObject, s3:PutObject and s3:DeleteObject below the prefix"
+                "nothing was written: `{bucket}` must belong to the account under `backend`, and the caller needs \
+                 s3:ListBucket on it, and s3:GetObject, s3:PutObject and s3:DeleteObject below the prefix"
             ),
             _ => return store,
         };

@@ -26,11 +26,11 @@ impl PlanRule for Attachments {
             findings.push(
                 Diagnostic::new(
                     Code::TooManyAttachments,
-                    format!("{} managed policies would be attached to one role; IAM takes {MOST}", attached.len()),
+                    format!("{} managed policies would be attached to one role; IAM allows {MOST}", attached.len()),
                 )
                 .about(&first.address)
                 .at(first.source.clone())
-                .help("attach fewer policies, or divide the grants over several roles"),
+                .help("attach fewer policies, or split the grants over several roles"),
             );
         }
     }

@@ -200,8 +200,8 @@ impl<'a> PolicyGroup<'a> {
         let severity = if foreign { severity.min(Severity::Warning) } else { severity };
         let detail = if found.detail.is_empty() { String::new() } else { format!(": {}", found.detail) };
         let whose = match (statement.and_then(Statement::sid), foreign) {
-            (Some(sid), true) => format!(" (statement `{sid}` of others)"),
-            (None, true) => " (a statement of others)".to_owned(),
+            (Some(sid), true) => format!(" (statement `{sid}`, not managed by Bailiwick)"),
+            (None, true) => " (a statement that Bailiwick does not manage)".to_owned(),
             (Some(sid), false) => format!(" (statement `{sid}`)"),
             (None, false) => String::new(),
         };

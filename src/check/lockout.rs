@@ -34,13 +34,13 @@ fn policies(context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
         findings.push(
             Diagnostic::new(
                 Code::Lockout,
-                format!("the policy of `{physical_id}` would lock out whoever applies it: {why}"),
+                format!("the policy of `{physical_id}` would lock out the identity that applies it: {why}"),
             )
             .about(&resource.address)
             .at(resource.source.clone())
             .help(
-                "change that policy first, so that it leaves out the identity that applies: afterwards nobody but the \
-                 account's root user could, and of a key nobody at all",
+                "exclude that identity from the policy first; otherwise only the account's root user can change a \
+                 bucket policy afterwards, and a key policy cannot be changed at all",
             ),
         );
     }
@@ -63,7 +63,8 @@ fn lost_cluster(context: &Context<'_>, change: &ResourceDiff) -> Option<Diagnost
     }
     let lost = lost(context, change, &live)?;
     let cluster = &live.cluster;
-    let message = format!("`{}`, who applies it, would lose access to cluster `{cluster}`: {lost}", live.principal);
+    let message =
+        format!("`{}`, which applies this plan, would lose access to cluster `{cluster}`: {lost}", live.principal);
     let source = desired.and_then(|desired| desired.source.clone());
     Some(Diagnostic::new(Code::Lockout, message).about(&change.address).at(source).help(
         "apply this change with another identity, or pass --allow lockout if this one no longer needs the cluster",

@@ -93,7 +93,7 @@ fn judged(
     for finding in &mut findings {
         let accept = acceptance(context.spec, finding);
         if let Some(ended) = accept.filter(|a| a.until.as_str() < today) {
-            let ended = format!("the acceptance ended on {}", ended.until);
+            let ended = format!("the `accept` entry expired on {}", ended.until);
             finding.help = Some(finding.help.take().map_or(ended.clone(), |help| format!("{help}; {ended}")));
         } else {
             finding.accepted = accept.map(|a| a.reason.clone());

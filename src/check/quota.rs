@@ -72,5 +72,5 @@ fn over(address: &Address, source: Option<&SourceRef>, what: &str, used: usize, 
     Diagnostic::new(Code::PolicyOverQuota, format!("{address}: {what} needs {used} of {quota} characters"))
         .about(address)
         .at(source.cloned())
-        .help("grant shorter or fewer prefixes, or divide the grants over several roles")
+        .help("grant shorter or fewer prefixes, or split the grants over several roles")
 }

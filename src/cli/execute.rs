@@ -102,7 +102,8 @@ fn applied_json(plan: &Plan, outcomes: &crate::event::Outcomes) -> String {
                 Some(Outcome::Done) => ("done", None),
                 Some(Outcome::Failed { why, .. }) => ("failed", Some(why.clone())),
                 Some(Outcome::Unknown { why }) => ("unknown", Some(why.clone())),
-                Some(Outcome::Skipped { because }) => ("skipped", Some(format!("it waits for {because}"))),
+                Some(Outcome::Skipped { because }) => ("skipped", Some(format!("depends on {because}, which was not \
+                    applied"))),
                 Some(Outcome::NotStarted { why }) => ("not_started", Some(why.clone())),
                 Some(Outcome::Interrupted) | None => ("interrupted", None),
             };

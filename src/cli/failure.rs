@@ -152,12 +152,12 @@ impl From<Stopped> for Failure {
                 journal.1, journal.0, state.1, state.0
             ))
             .hint(
-                "restore the state that the journal continues; or remove the journal, and find with `bailiwick state \
-                 rebuild` what its run created",
+                "restore the state that the journal continues, or remove the journal and run `bailiwick state \
+                 rebuild` to find what its run created",
             ),
             Stopped::Unplannable(errors) => {
                 let reasons = unplannable(&errors).join("\n  ");
-                Self::new(format!("no plan can be made; nothing was written:\n  {reasons}"))
+                Self::new(format!("cannot create a plan; nothing was written:\n  {reasons}"))
             }
             Stopped::UnknownTargets(targets) => {
                 let unknown = targets.iter().map(|t| format!("`{t}` is neither in the spec nor in the state"));
@@ -171,15 +171,16 @@ impl From<Stopped> for Failure {
                 let reasons: Vec<String> = refusals.iter().map(words::refusal).collect();
                 let reasons = match (reasons.is_empty(), findings) {
                     (false, _) => reasons.join("; "),
-                    (true, 1) => "a finding forbids it".to_owned(),
-                    (true, n) => format!("{n} findings forbid it"),
+                    (true, 1) => "a finding blocks it".to_owned(),
+                    (true, n) => format!("{n} findings block it"),
                 };
                 Self::new(format!("this cannot be applied: {reasons}; nothing was written"))
             }
             Stopped::Partial(left_out) => {
                 let lines = left_out.iter().map(|(address, why)| format!("{address}: {}", words::left_out(why)));
                 let lines = lines.collect::<Vec<_>>().join("\n  ");
-                Self::new(format!("a cluster does not answer, so the plan is partial; nothing was written:\n  {lines}"))
+                Self::new(format!("a cluster does not respond, so the plan is partial; nothing was written:\n  \
+                    {lines}"))
                     .hint("pass --partial to continue without it")
             }
             Stopped::OtherDigest { expected, found } => {
@@ -188,7 +189,7 @@ impl From<Stopped> for Failure {
             Stopped::OtherProject { plan, spec } => Self::new(format!(
                 "the plan is for project `{plan}`, and the spec is for `{spec}`; nothing was written"
             ))
-            .hint(format!("name the spec of `{plan}` with -f, or create a new plan")),
+            .hint(format!("pass the spec of `{plan}` with -f, or create a new plan")),
             Stopped::SpecChanged => {
                 Self::new("the spec changed since the plan was created; nothing was written").hint(NEW_PLAN)
             }
@@ -196,7 +197,7 @@ impl From<Stopped> for Failure {
                 "the plan was created from a state of lineage {plan}, but the state in {place} has lineage {state}; nothing \
                  was written"
             ))
-            .hint("name the location of that state (--state, or `backend` in the spec), or create a new plan"),
+            .hint("set the location of that state (--state, or `backend` in the spec), or create a new plan"),
             Stopped::StateChanged => {
                 Self::new("the state changed since the plan was created; nothing was written").hint(NEW_PLAN)
             }

@@ -257,7 +257,7 @@ fn waits(counts: &Counts) -> String {
         let throttled = counts.throttled.get(service).map(|n| format!(", {n} throttled")).unwrap_or_default();
         format!("{} {:.1} s{throttled}", service.0, waited.as_secs_f64())
     });
-    format!("Waited for answers, added up: {}", each.collect::<Vec<_>>().join("; "))
+    format!("Total time waiting for responses: {}", each.collect::<Vec<_>>().join("; "))
 }
 
 /// How long an interrupted run may take to record where it stands. Those who interrupt wait 10 s and then kill.
@@ -280,12 +280,12 @@ async fn interrupts(ui: &Ui, stop: watch::Sender<bool>, executing: &Cell<bool>) 
     next().await;
     let _ = stop.send(true);
     if executing.get() {
-        ui.tell("interrupted: what is under way is finished, nothing more is started; once more ends at once");
+        ui.tell("interrupted: finishing the calls in progress, starting no more; interrupt again to exit immediately");
     }
     tokio::select! {
         () = next() => {}
         () = tokio::time::sleep(MOST_AFTER_INTERRUPT) => {
-            ui.tell("it could not be recorded in time how the run ended; what was done is in the journal");
+            ui.tell("could not record the end of the run in time; the journal contains what was done");
         }
     }
     std::process::exit(Exit::Interrupted as i32);

@@ -219,7 +219,7 @@ fn read_file(path: &Path) -> Result<SourceFile, Diagnostic> {
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(Diagnostic::new(Code::FileTooLarge, format!("`{name}` has more than {MAX_FILE_BYTES} bytes"))
-            .help("a spec is text that people read; split it into several files"));
+            .help("split the spec into several files"));
     }
     // Bytes that are not UTF-8 are told with their place, like everything else that is wrong with the text.
     let text = String::from_utf8_lossy(&bytes);

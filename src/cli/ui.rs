@@ -228,7 +228,7 @@ impl Sink for Ui {
                 }
             }
             Event::Waiting { step, awaited, pause } => {
-                let text = format!("  {} waits {} s for {awaited}", step, pause.as_secs_f32().ceil());
+                let text = format!("  {}: waiting {} s for {awaited}", step, pause.as_secs_f32().ceil());
                 self.tell(&render::inert(&text));
             }
             Event::Ended { step, action, outcome } => {
@@ -237,7 +237,9 @@ impl Sink for Ui {
                     Outcome::Done => format!("  {action} {name}: done"),
                     Outcome::Failed { why, .. } => format!("  {action} {name}: failed: {why}"),
                     Outcome::Unknown { why } => format!("  {action} {name}: unknown: {why}"),
-                    Outcome::Skipped { because } => format!("  {action} {name}: skipped, it waits for {because}"),
+                    Outcome::Skipped { because } => {
+                        format!("  {action} {name}: skipped: depends on {because}, which was not applied")
+                    }
                     Outcome::Interrupted | Outcome::NotStarted { .. } => format!("  {action} {name}: not started"),
                 };
                 self.tell(&render::inert(&line));

@@ -225,7 +225,7 @@ codes! {
         }
         DuplicateEntry = "duplicate-entry", Problem, Error {
             title: "Entry listed twice",
-            meaning: "A list names the same thing more than once.",
+            meaning: "A list names the same entry more than once.",
             fix: "Keep one of the two.",
         }
         SameObject = "same-object", Problem, Error {
@@ -275,7 +275,8 @@ codes! {
         }
         AwsManagedKey = "aws-managed-key", Problem, Error {
             title: "Key is managed by AWS",
-            meaning: "Nobody can change the key policy of an AWS managed key such as `aws/s3`, so its data cannot be shared across accounts.",
+            meaning: "The key policy of an AWS managed key such as `aws/s3` cannot be changed, so its data cannot be \
+                shared across accounts.",
             fix: "Use a customer managed key.",
         }
         StateInDoomedBucket = "state-in-doomed-bucket", Problem, Error {
@@ -428,7 +429,8 @@ codes! {
         }
         AnnotateServiceAccount = "annotate-service-account", Finding, Warning {
             title: "Service account must be annotated by its owner",
-            meaning: "The service account has `manage: none`. Its pods do not get the role until somebody annotates it.",
+            meaning: "The service account has `manage: none`. Its pods do not get the role until its owner annotates \
+                it.",
             fix: "Run the commands in the message, or set `manage: annotation`.",
         }
         PrefixWithoutSlash = "prefix-without-slash", Finding, Warning {

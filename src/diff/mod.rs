@@ -172,7 +172,7 @@ pub enum Drifted {
         /// The id of the one that exists now.
         is: String,
     },
-    /// A part that is not ours changed.
+    /// A part that Bailiwick does not manage changed.
     ForeignChange,
     /// It cannot be read.
     Unreadable {

@@ -207,7 +207,7 @@ impl Run<'_> {
         drop(running);
         for step in under_way.into_keys().filter_map(|name| steps.get(name)) {
             let outcome = if self.has_begun(step) {
-                let why = "the run was interrupted before an answer came".to_owned();
+                let why = "the run was interrupted before the response arrived".to_owned();
                 let entry = Happening::Failed { why: why.clone(), certain: false };
                 broken = broken.or(self.journal(step, entry).await.err());
                 Outcome::Unknown { why }
@@ -383,7 +383,7 @@ impl Run<'_> {
         let seen = self.engine.look(self.engine.session, kind, &step.scope, std::slice::from_ref(target)).await;
         seen.into_iter()
             .next()
-            .unwrap_or_else(|| Seen::Unreadable { why: "there was no answer".into(), unreachable: false })
+            .unwrap_or_else(|| Seen::Unreadable { why: "there was no response".into(), unreachable: false })
     }
 
     /// Reads again before writing, and fails if anything changed since the plan was made.

@@ -75,14 +75,14 @@ impl Engine<'_> {
         let hopeless = |why: &str| Standing::Hopeless(why.to_owned());
         let nobody_to_ask = |account: &str| {
             Standing::Hopeless(format!(
-                "whether it exists cannot be seen from here, because the spec has no account {account}: make sure that \
-                 it does, and try again"
+                "Bailiwick cannot check whether it exists, because account {account} is not in the spec: make sure \
+                 that it exists, and try again"
             ))
         };
         if principal.is_orphan_id() {
             return hopeless(
-                "it is the id of a role or user that was deleted, and no service takes it back: take it out of the \
-                 policy, or put an ARN in its place",
+                "it is the id of a deleted role or user, which no service accepts: remove it from the policy, or \
+                 replace it with an ARN",
             );
         }
         match principal {
@@ -92,7 +92,7 @@ impl Engine<'_> {
                 let Ok(arn) = text.parse::<Arn>() else { return hopeless("it is not an ARN") };
                 let kind = self.register.iter().find_map(|live| Some((live.as_ref(), live.principal(&arn)?)));
                 let Some((live, physical_id)) = kind else {
-                    return hopeless("whether it exists cannot be seen from here: make sure that it does");
+                    return hopeless("Bailiwick cannot check whether it exists: make sure that it does");
                 };
                 if made.contains(text.as_ref()) {
                     return Standing::Made;
@@ -105,8 +105,8 @@ impl Engine<'_> {
                     None => nobody_to_ask(&arn.account),
                 }
             }
-            Principal::Service(_) => hopeless("it is no service that may be named there"),
-            Principal::CanonicalUser(_) => hopeless("whether it exists cannot be seen from here"),
+            Principal::Service(_) => hopeless("the policy cannot name this service"),
+            Principal::CanonicalUser(_) => hopeless("Bailiwick cannot check whether it exists"),
             Principal::Everyone | Principal::AnyAws => Standing::There,
         }
     }
@@ -121,16 +121,16 @@ impl Engine<'_> {
                 let object = Instance { scope, physical_id: &target.physical_id, body: &body };
                 match live.facet(object).principal() {
                     Some(other) if other != arn => {
-                        Standing::Hopeless(format!("what has that name in {place} is `{other}`"))
+                        Standing::Hopeless(format!("in {place}, that name belongs to `{other}`"))
                     }
                     _ => Standing::There,
                 }
             }
             Some(Seen::Absent) => Standing::Hopeless(format!("it does not exist in {place}")),
             Some(Seen::Unreadable { why, .. }) => {
-                Standing::Hopeless(format!("whether it exists in {place} cannot be told: {why}"))
+                Standing::Hopeless(format!("cannot check whether it exists in {place}: {why}"))
             }
-            None => Standing::Hopeless("there was no answer".to_owned()),
+            None => Standing::Hopeless("there was no response".to_owned()),
         }
     }
 }

@@ -151,7 +151,7 @@ impl Checker<'_> {
             return;
         }
         if let Some((offset, char)) = text.char_indices().find(|(_, char)| *char > '\u{ff}') {
-            let message = format!("IAM takes no `{char}`: write it as an escape, `\\u` and four digits");
+            let message = format!("IAM rejects `{char}`: write it as an escape, `\\u` and four digits");
             self.add(&Path::ROOT, Some(offset), message);
         }
     }
@@ -279,7 +279,8 @@ impl Checker<'_> {
         };
         for (text, offset) in texts {
             if self.kind == PolicyKind::Rcp && text == "*" {
-                let message = "`*` alone is no action in a resource control policy; name the service as in `s3:*`";
+                let message =
+                    "`*` alone is not a valid action in a resource control policy; name the service, as in `s3:*`";
                 self.add(path, offset, message);
             }
             let sts = text.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("sts:"));
@@ -378,7 +379,7 @@ fn resource_problem(text: &str) -> Option<String> {
         return Some(format!("`{partition}` in `{text}` is not a partition; they are `{}`", PARTITIONS.join("`, `")));
     }
     let Some(rest) = rest else {
-        return Some(format!("`{text}` does not say of which service it is"));
+        return Some(format!("`{text}` does not name its service"));
     };
     let (service, rest) = rest.split_once(':').unwrap_or((rest, ""));
     if service.is_empty() {
@@ -396,7 +397,7 @@ fn resource_problem(text: &str) -> Option<String> {
                 && !IAM_PATHS.iter().any(|start| resource.starts_with(start)) =>
         {
             Some(format!(
-                "`{resource}` in `{text}` is no IAM resource; it is `*` or starts with `{}`",
+                "`{resource}` in `{text}` is not an IAM resource; write `*`, or start with `{}`",
                 IAM_PATHS.join("`, `")
             ))
         }
@@ -541,7 +542,7 @@ mod tests {
         };
         assert_eq!(errors("é"), [""; 0]);
         assert_eq!(errors(r"\u6f22"), [""; 0]);
-        assert_eq!(errors("漢"), [r"1:75: IAM takes no `漢`: write it as an escape, `\u` and four digits"]);
+        assert_eq!(errors("漢"), [r"1:75: IAM rejects `漢`: write it as an escape, `\u` and four digits"]);
     }
 
     #[test]

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn clauses_become_sentences() {
-        assert_eq!(sentence("everybody has access"), "Everybody has access.");
+        assert_eq!(sentence("everyone has access"), "Everyone has access.");
         assert_eq!(sentence("aws:SourceIp is a public address"), "aws:SourceIp is a public address.");
         assert_eq!(sentence("Add the key."), "Add the key.");
     }

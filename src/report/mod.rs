@@ -54,7 +54,7 @@ pub enum Mark {
     Remove,
     /// Something that becomes ours.
     Adopt,
-    /// Something that is no longer ours.
+    /// A resource that Bailiwick no longer manages.
     Forget,
     /// Done well.
     Good,
@@ -407,13 +407,13 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[WireFinding], verbose: 
 #[must_use]
 pub fn recovered(state: &State, found: &Recovered, orphans: bool) -> Report {
     Report {
-        headline: reclaimed_headline(state, found),
-        sections: reclaimed_sections(found, orphans),
-        footer: reclaimed_footer(found, orphans),
+        headline: recovered_headline(state, found),
+        sections: recovered_sections(found, orphans),
+        footer: recovered_footer(found, orphans),
     }
 }
 
-fn reclaimed_sections(found: &Recovered, orphans: bool) -> Vec<Section> {
+fn recovered_sections(found: &Recovered, orphans: bool) -> Vec<Section> {
     let row = |mark, address: &Address, place: String, notes: Vec<String>| Row {
         mark,
         title: address.to_string(),
@@ -423,7 +423,7 @@ fn reclaimed_sections(found: &Recovered, orphans: bool) -> Vec<Section> {
     };
     let ours = found.ours.iter().map(|(address, owned)| {
         let stays = if owned.adopted {
-            vec!["it existed before, and is released and not deleted later".into()]
+            vec!["it predates this project: destroy releases it and does not delete it".into()]
         } else {
             Vec::new()
         };
@@ -437,22 +437,22 @@ fn reclaimed_sections(found: &Recovered, orphans: bool) -> Vec<Section> {
             Mark::Note,
             address,
             String::new(),
-            vec!["it is there without a mark of ours: the next plan tells what becomes of it".into()],
+            vec!["it exists without an ownership tag: the next plan shows whether it can be adopted".into()],
         )
     });
     let unreadable =
         found.unreadable.iter().map(|(address, why)| row(Mark::Warn, address, String::new(), vec![why.clone()]));
     let fate = |owned: &Owned| match (orphans, owned.adopted) {
-        (false, _) => "it is left alone".to_owned(),
-        (true, true) => "it existed before: the next plan releases it".to_owned(),
-        (true, false) => "the next plan takes it away".to_owned(),
+        (false, _) => "not added to the state".to_owned(),
+        (true, true) => "it predates this project: the next plan releases it".to_owned(),
+        (true, false) => "the next plan removes it".to_owned(),
     };
     let left = found.orphans.iter().map(|(address, owned)| {
         row(Mark::Warn, address, place(&owned.scope), vec![format!("`{}`: {}", owned.physical_id, fate(owned))])
     });
-    let clashing = found.clashing.iter().map(|thing| {
-        let why = format!("`{}`: its mark gives the address of another thing: take it away by hand", thing.physical_id);
-        row(Mark::Warn, &thing.address, place(&thing.scope), vec![why])
+    let clashing = found.clashing.iter().map(|resource| {
+        let why = format!("`{}`: its tag names another resource: delete it or the tag", resource.physical_id);
+        row(Mark::Warn, &resource.address, place(&resource.scope), vec![why])
     });
     let unlisted = found.unlisted.iter().map(|(what, why)| Row {
         mark: Mark::Warn,
@@ -462,44 +462,43 @@ fn reclaimed_sections(found: &Recovered, orphans: bool) -> Vec<Section> {
         details: Vec::new(),
     });
     let sections: [(&str, Vec<Row>); 5] = [
-        ("Carries the mark of this project", ours.collect()),
-        ("Could not be looked at", unreadable.collect()),
-        ("Not taken", foreign.chain(unmarked).collect()),
-        ("Carries the mark of this project, but is not in the spec", left.chain(clashing).collect()),
-        ("Could not be searched for what left the spec", unlisted.collect()),
+        ("Carries the ownership tag of this project", ours.collect()),
+        ("Cannot be read", unreadable.collect()),
+        ("Not added to the state", foreign.chain(unmarked).collect()),
+        ("Orphaned: carries the ownership tag of this project, but is not in the spec", left.chain(clashing).collect()),
+        ("Cannot be searched for orphaned resources", unlisted.collect()),
     ];
     let sections = sections.into_iter().filter(|(_, rows)| !rows.is_empty());
     sections.map(|(title, rows)| Section { title: title.into(), rows }).collect()
 }
 
-fn reclaimed_headline(state: &State, found: &Recovered) -> String {
+fn recovered_headline(state: &State, found: &Recovered) -> String {
     let (n, unread, absent) = (found.ours.len(), found.unreadable.len(), found.absent.len());
-    // A run that was cut off leaves entries of which nobody knows yet whether they are there.
+    // An interrupted run leaves entries that may or may not exist.
     let known = state.resources.values().filter(|owned| owned.body.is_some()).count();
-    let cut_off = state.resources.len() - known;
+    let interrupted = state.resources.len() - known;
     let project = &state.project;
-    let mut headline = format!("{project}: {n} to take into the state, {known} in it already, {absent} not there");
-    if cut_off > 0 {
-        headline = format!("{headline}, {cut_off} of a run that was cut off, which the next plan looks at");
+    let mut headline = format!("{project}: {n} to add to the state, {known} already in it, {absent} absent");
+    if interrupted > 0 {
+        headline = format!("{headline}, {interrupted} of an interrupted run, which the next plan reads again");
     }
     if unread > 0 {
-        headline = format!("{headline}, {unread} could not be looked at");
+        headline = format!("{headline}, {unread} unreadable");
     }
     headline
 }
 
-fn reclaimed_footer(found: &Recovered, orphans: bool) -> Vec<String> {
+fn recovered_footer(found: &Recovered, orphans: bool) -> Vec<String> {
     let mut footer = Vec::new();
     let (n, left) = (found.ours.len(), found.orphans.len());
     if left > 0 && !orphans {
         footer.push(format!(
-            "{left} left the spec before the state was lost, or belong to another spec of this project. If nobody needs them, \
-             --orphans takes them into the state, and the next plan shows how it takes them away."
+            "Orphaned: {left}. They were removed from the spec before the state was lost, or belong to another spec of this project. If they are not needed, --orphans adds them to the state, and the next plan shows how it removes them."
         ));
     }
     if n > 0 || (left > 0 && orphans) {
         footer.push(
-            "Marks do not tell what existed before the project: name it with --adopted ADDRESS, or destroy deletes it."
+            "Ownership tags do not record what predates the project: name it with --adopted ADDRESS, or destroy deletes it."
                 .into(),
         );
     }
@@ -565,7 +564,7 @@ mod tests {
     use crate::state::Lineage;
 
     #[test]
-    fn what_a_cut_off_run_left_open_is_not_told_as_known() {
+    fn resources_of_an_interrupted_run_are_not_reported_as_known() {
         let mut state = State::new("p", Lineage("l".into()));
         for (name, body) in [("done", Some(Document::default())), ("open", None)] {
             let owned = Owned::new(Scope::cluster("c"), name, body);
@@ -573,8 +572,7 @@ mod tests {
         }
         assert_eq!(
             recovered(&state, &Recovered::default(), false).headline,
-            "p: 0 to take into the state, 1 in it already, 0 not there, 1 of a run that was cut off, which the next plan \
-             looks at"
+            "p: 0 to add to the state, 1 already in it, 0 absent, 1 of an interrupted run, which the next plan reads again"
         );
     }
 }

@@ -108,14 +108,14 @@ pub fn fix(fix: &Fix) -> String {
             format!("name the principals in the policy of bucket {bucket} instead of everyone")
         }
         Fix::Narrow { statement: Some(statement) } => {
-            format!("narrow {} so that it leaves the request out", self::statement(statement))
+            format!("narrow {} so that it excludes the request", self::statement(statement))
         }
         Fix::Narrow { statement: None } => "narrow the statement that denies it".to_owned(),
         Fix::Allow { action, resource, missing, grant } => {
             let places: Vec<String> = missing.iter().map(missing_in).collect();
             let by_hand = format!("allow {action} on {resource} {}", places.join(", and "));
             match grant {
-                Some(grant) => format!("add under `grants`: {}; or by hand, {by_hand}", self::grant(grant)),
+                Some(grant) => format!("add under `grants`: {}; or {by_hand}", self::grant(grant)),
                 None => by_hand,
             }
         }
@@ -421,7 +421,7 @@ pub fn drifted(what: &Drifted) -> String {
         Drifted::RecreatedOutside { was, is } => {
             format!("recreated outside Bailiwick: its id was `{was}` and is now `{is}`")
         }
-        Drifted::ForeignChange => "a part that is not ours changed".to_owned(),
+        Drifted::ForeignChange => "a part that Bailiwick does not manage changed".to_owned(),
         Drifted::Unreadable { why } => why.clone(),
     }
 }

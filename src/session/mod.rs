@@ -46,7 +46,7 @@ pub enum SessionError {
     },
     /// The caller could not be identified.
     #[error(
-        "cannot tell who the caller is in {}: {why}\n  nothing was read or written: check its credentials, region and \
+        "cannot identify the caller in {}: {why}\n  nothing was read or written: check its credentials, region and \
          endpoint",
         scope.place()
     )]
@@ -57,7 +57,9 @@ pub enum SessionError {
         why: String,
     },
     /// The spec has no such account or cluster.
-    #[error("`{name}` is not in the spec, but the state has things there: put it back until they are destroyed")]
+    #[error(
+        "`{name}` is not in the spec, but the state has resources there: keep it in the spec until they are destroyed"
+    )]
     Unknown {
         /// The key that is missing.
         name: String,
@@ -71,7 +73,7 @@ pub enum SessionError {
         why: String,
     },
     /// Requests cannot be sent at all, or what all others need was not answered.
-    #[error("cannot look into {}: {why}", scope.place())]
+    #[error("cannot read {}: {why}", scope.place())]
     Unreadable {
         /// Where.
         scope: Box<Scope>,
@@ -285,7 +287,7 @@ mod tests {
             wrong.to_string(),
             "store `s` is tenant-7 in the spec, but the credentials belong to tenant-8 (ops): nothing was read or written"
         );
-        assert_eq!(SessionError::unreadable(&store, "no route").to_string(), "cannot look into store `s`: no route");
+        assert_eq!(SessionError::unreadable(&store, "no route").to_string(), "cannot read store `s`: no route");
         assert_eq!(
             SessionError::unreachable(&Scope::cluster("c"), "no route").to_string(),
             "cannot reach cluster `c`: no route"

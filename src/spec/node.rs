@@ -122,7 +122,7 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
     }
     if let Some((offset, found)) = text.char_indices().find(|(_, c)| NOT_TEXT.contains(c)) {
         let what = if found == '\0' { "a NUL byte" } else { "bytes that are not UTF-8" };
-        return Err(Diagnostic::new(Code::YamlSyntax, format!("`{file}` holds {what}: this is not text"))
+        return Err(Diagnostic::new(Code::YamlSyntax, format!("`{file}` is not text: it contains {what}"))
             .at(Some(place(file, text, offset, found.len_utf8())))
             .help("save it as YAML text in UTF-8"));
     }
@@ -149,7 +149,7 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
             let place = error.location().and_then(|l| source(file, text, &l)).or_else(start);
             Err(Diagnostic::new(Code::YamlSyntax, complaint(&error))
                 .at(place)
-                .help("mend the YAML here; nothing else of this file was read"))
+                .help("fix the YAML here; the rest of the file was not checked"))
         }
     }
 }
@@ -160,11 +160,11 @@ fn complaint(error: &Error) -> String {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => complaint(error),
         Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => too_deep(),
         Error::Budget { breach: BudgetBreach::RecordedAnchorEvents { .. }, .. } => {
-            format!("the anchors hold more than {MAX_ANCHORED} values when their aliases are written out")
+            format!("the aliases of the anchors expand to more than {MAX_ANCHORED} values")
         }
-        Error::Budget { .. } => format!("the file holds more than {MAX_NODES} values when its aliases are written out"),
-        Error::RecursiveReferencesRequireWeakTypes { .. } => "an anchor holds an alias of itself".to_owned(),
-        Error::MultipleDocuments { .. } => "a second document begins here: a spec file holds one".to_owned(),
+        Error::Budget { .. } => format!("the aliases of the file expand to more than {MAX_NODES} values"),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => "an anchor contains an alias of itself".to_owned(),
+        Error::MultipleDocuments { .. } => "a second document begins here: a spec file contains one".to_owned(),
         other => {
             let message = other.render_with_formatter(&UserMessageFormatter);
             // The scanner has a limit of its own, above ours, for brackets.
@@ -267,10 +267,10 @@ pub fn refuse_duplicates(node: &mut Node, problems: &mut Vec<Diagnostic>) {
             for (key, _) in entries.iter() {
                 if let Some(first) = seen.get(&key.text) {
                     problems.push(
-                        Diagnostic::new(Code::DuplicateKey, format!("the key `{}` stands twice in one map", key.text))
+                        Diagnostic::new(Code::DuplicateKey, format!("duplicate key `{}`", key.text))
                             .at(Some(key.source.clone()))
                             .label(format!("first written in line {}", first.line))
-                            .help("remove one of the two: it is not guessed which one is meant"),
+                            .help("remove one of the two"),
                     );
                 } else {
                     seen.insert(key.text.clone(), key.source.clone());
@@ -465,7 +465,7 @@ mod tests {
         }
         let problem = parse(&"bomb.yaml".into(), &text).unwrap_err();
         assert_eq!(problem.code, Code::YamlSyntax);
-        assert_eq!(problem.message, "the anchors hold more than 50000 values when their aliases are written out");
+        assert_eq!(problem.message, "the aliases of the anchors expand to more than 50000 values");
     }
 
     fn refused(text: &str) -> String {
@@ -480,22 +480,22 @@ mod tests {
             ["a: 1\n---\nb: 1\n", "a: &a { b: *a }\n", &deep, &brackets, "a: 1\nb: x\0y\n", "\u{e4}: \u{fffd}\n"];
         assert_eq!(
             texts.map(refused).concat(),
-            "s.yaml:3:1 yaml-syntax: a second document begins here: a spec file holds one
+            "s.yaml:3:1 yaml-syntax: a second document begins here: a spec file contains one
   underlined: ``
-  help: mend the YAML here; nothing else of this file was read
-s.yaml:1:12 yaml-syntax: an anchor holds an alias of itself
+  help: fix the YAML here; the rest of the file was not checked
+s.yaml:1:12 yaml-syntax: an anchor contains an alias of itself
   underlined: `*a`
-  help: mend the YAML here; nothing else of this file was read
+  help: fix the YAML here; the rest of the file was not checked
 s.yaml:33:33 yaml-syntax: this is nested deeper than 32 levels
   underlined: ``
-  help: mend the YAML here; nothing else of this file was read
+  help: fix the YAML here; the rest of the file was not checked
 s.yaml:1:256 yaml-syntax: this is nested deeper than 32 levels
   underlined: ``
-  help: mend the YAML here; nothing else of this file was read
-s.yaml:2:5 yaml-syntax: `s.yaml` holds a NUL byte: this is not text
+  help: fix the YAML here; the rest of the file was not checked
+s.yaml:2:5 yaml-syntax: `s.yaml` is not text: it contains a NUL byte
   underlined: `\0`
   help: save it as YAML text in UTF-8
-s.yaml:1:4 yaml-syntax: `s.yaml` holds bytes that are not UTF-8: this is not text
+s.yaml:1:4 yaml-syntax: `s.yaml` is not text: it contains bytes that are not UTF-8
   underlined: `\u{fffd}`
   help: save it as YAML text in UTF-8
 "

@@ -10,7 +10,7 @@ use crate::diagnostic::{Code, Diagnostic, SourceRef, did_you_mean};
 
 /// Stands where the spec says nothing usable, so that the rest can still be checked. Whatever speaks of it is a
 /// consequence and not a problem of its own.
-pub(super) const MENDED: &str = "\u{1}mended";
+pub(super) const MENDED: &str = "\u{1}stand-in";
 
 /// Every deviation of `node` from `schema`. What deviates is taken out or replaced by a stand-in, so that the rest fits
 /// the schema afterwards.
@@ -258,7 +258,7 @@ impl<'a> Walk<'a> {
             self.problems.push(unquoted(node, text, what));
         } else if text.len() != 12 || !text.bytes().all(|b| b.is_ascii_digit()) {
             self.problems.push(
-                Diagnostic::new(Code::InvalidAccountId, format!("{what} is `{text}`, which is no AWS account id"))
+                Diagnostic::new(Code::InvalidAccountId, format!("{what} is `{text}`, which is not an AWS account id"))
                     .at(Some(node.source.clone()))
                     .help("an account id has 12 digits, leading zeros included"),
             );

@@ -168,7 +168,7 @@ pub enum StateError {
         found: u64,
     },
     /// Its text is not what was written.
-    #[error("the state was edited or damaged: what it holds has the digest {found}, and it says {said}")]
+    #[error("the state was edited or damaged: its digest is {found}, but it records {said}")]
     Edited {
         /// The digest of what it holds.
         found: Digest,

@@ -548,8 +548,7 @@ fn a_plan_of_many_units_asks_for_lists_and_for_what_the_spec_names() {
     }
     world.aws.forget_requests();
     let plan = world.bailiwick(&["--verbose", "plan", "--detailed-exitcode"]).exits(0);
-    plan.shows(&["IAM of account `platform`: the details of the account are read, in about 1 requests; \
-         each thing by itself would take 60"]);
+    plan.shows(&["IAM of account `platform`: reading the details of the account (requests: about 1 instead of 60)"]);
     let counts = |expected: &[(&str, u64)]| expected.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
     let iam: std::collections::BTreeMap<String, u64> =
         counts(&[("GetAccountAuthorizationDetails", 1), ("GetAccountSummary", 1), ("GetOpenIDConnectProvider", 1)]);
@@ -664,7 +663,7 @@ fn who_may_not_read_the_whole_account_plans_all_the_same_and_says_so() {
     });
     world.through(&gate);
     let plan = world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0);
-    let told = "each thing is read by itself, because iam:GetAccountAuthorizationDetails was refused";
+    let told = "reading roles and policies one by one, because iam:GetAccountAuthorizationDetails was refused";
     plan.shows(&[told]);
     let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).says(&[told]);
     assert_eq!(plan.json()["requests"]["by_service"]["sts"], 4, "two accounts, whose roles are assumed");
@@ -1045,7 +1044,7 @@ fn a_call_that_hangs_does_not_hold_up_an_interrupt_and_the_next_run_knows_of_it(
     gate.wait(&mut run);
     run.signal("INT");
     let ran = run.end().exits(130);
-    ran.shows(&["1 unknown,", "unknown: the run was interrupted before an answer came", "not started"]);
+    ran.shows(&["1 unknown,", "unknown: the run was interrupted before the response arrived", "not started"]);
     assert!(world.state("serving")["resources"]["aws.iam.role.loader"].is_object(), "it is saved that it may be there");
     // The request was sent, and arrives.
     gate.release();

@@ -84,7 +84,11 @@ fn a_bucket_of_the_state_that_is_not_there_is_told_with_what_to_do() {
     let world = seeded(&SPEC.replace("bucket: acme-state", "bucket: acme-gone"));
     for command in [&["plan"][..], &["apply", "--yes"], &["drift"], &["state", "rebuild", "--yes"]] {
         let ran = world.bailiwick(command).exits(1);
-        ran.says(&["NoSuchBucket", "nothing was written there", "make `acme-gone`, or name another under `backend`"]);
+        ran.says(&[
+            "NoSuchBucket",
+            "nothing was written: `acme-gone` does not exist",
+            "create it, or set another one under `backend`",
+        ]);
     }
     assert_eq!(writes(&world), 0);
 }
@@ -124,12 +128,12 @@ fn a_broken_lock_stops_the_run_that_held_it() {
         .says(&["is held by bailiwick apply on ", "cannot prompt for confirmation"]);
     assert_ne!(object(&world, LOCK)["released"], true);
     world.bailiwick(&["state", "unlock", "--yes"]).exits(0).says(&["released the lock of bailiwick apply on "]);
-    first.wait_for("the lock of the state is lost: it was broken with `state unlock`");
+    first.wait_for("lost the lock of the state: `state unlock` released it");
     gate.release();
     let stopped = first.end().exits(1);
     let stopped = stopped.says(&[
-        "is no longer ours",
-        "it was broken with `state unlock`",
+        "lost the lock ",
+        "`state unlock` released it",
         "the journal records what was done: run `bailiwick apply` again to complete the remaining steps",
     ]);
     stopped.shows(&[
@@ -165,11 +169,11 @@ fn a_call_that_is_repeated_until_something_is_known_is_not_repeated_without_the_
     run.wait_for("waits 2 s for");
     world.bailiwick(&["state", "unlock", "--yes"]).exits(0);
     broken.store(true, Ordering::Relaxed);
-    let stopped = run.end().exits(1).says(&["is no longer ours"]);
+    let stopped = run.end().exits(1).says(&["lost the lock "]);
     stopped.shows(&[
         "create aws.iam.role_policy.job/bailiwick-access",
         "and Bailiwick did not retry: the lock",
-        "it was broken with `state unlock`",
+        "`state unlock` released it",
         "Run `bailiwick apply` again to complete the remaining steps.",
     ]);
     assert_eq!(world.aws.inline_policies(PLATFORM, "pods-job").len(), 0, "nothing is written without the lock");
@@ -194,9 +198,9 @@ fn a_run_whose_lock_cannot_be_renewed_stops_and_tells_what_is_done_and_what_is_l
     world.through(&gate);
     let mut run = world.start(&["apply", "--yes", "--format", "json"]);
     gate.wait(&mut run);
-    run.wait_for("the lock of the state is lost: it could not be renewed for 4 s");
+    run.wait_for("lost the lock of the state: it could not be renewed for 4 s");
     gate.release();
-    let stopped = run.end().exits(1).says(&["is no longer ours: it could not be renewed for 4 s"]);
+    let stopped = run.end().exits(1).says(&["lost the lock ", ": it could not be renewed for 4 s"]);
     let report = stopped.json();
     let ended = |outcome: &str| {
         let steps = report["steps"].as_array().unwrap().iter();
@@ -257,7 +261,7 @@ fn a_run_that_ci_cancels_while_aws_hangs_ends_before_it_is_killed_and_saves() {
     gate.wait(&mut run);
     let ran = run.cancel().exits(130);
     ran.shows(&[
-        "unknown: the run was interrupted before an answer came",
+        "unknown: the run was interrupted before the response arrived",
         "Run `bailiwick apply` again to complete the remaining steps.",
     ]);
     recovers(world, gate, false);
@@ -349,16 +353,12 @@ fn a_lost_state_is_made_anew_from_the_marks() {
         }
         world.bailiwick(&["state", "rebuild"]).exits(1).says(&["cannot prompt for confirmation"]);
         let rebuilt = world.bailiwick(&["state", "rebuild", "--yes"]).exits(0);
-        rebuilt.shows(&[
-            "to take into the state, 0 in it already, 0 not there",
-            "aws.iam.role.job",
-            "aws.s3.bucket.data",
-        ]);
+        rebuilt.shows(&["to add to the state, 0 already in it, 0 absent", "aws.iam.role.job", "aws.s3.bucket.data"]);
         assert_eq!(writes(&world), sent, "nothing but the state is written");
 
         world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0).shows(&["nothing to do"]);
         world.converged();
-        world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["0 to take into the state"]);
+        world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["0 to add to the state"]);
         world.bailiwick(&["destroy", "--yes"]).exits(0);
         assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
         assert!(world.kube.service_account(&world.namespace, "job").is_none());
@@ -406,12 +406,10 @@ fn what_left_the_spec_before_the_state_was_lost_is_named_and_taken_back_only_if_
     ];
     let rebuilt = world.bailiwick(&["state", "rebuild", "--yes"]).exits(0);
     assert!(!rebuilt.stdout.contains("theirs") && !rebuilt.stdout.contains("unmarked"), "{}", rebuilt.stdout);
-    rebuilt
-        .shows(&["Carries the mark of this project, but is not in the spec", "--orphans", "10 left the spec"])
-        .shows(&names);
+    rebuilt.shows(&["Orphaned: carries the ownership tag", "--orphans", "Orphaned: 10."]).shows(&names);
     world.converged();
     let sent = writes(&world);
-    world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(0).shows(&["the next plan takes it away"]);
+    world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(0).shows(&["the next plan removes it"]);
     assert_eq!(writes(&world), sent, "nothing but the state is written");
     let plan = world.bailiwick(&["plan", "--allow-deletes", "20"]).exits(0);
     plan.shows(&["- aws.iam.role.old", "- aws.iam.role.trainer", "- kubernetes.service_account.prod/attic/old"]);
@@ -423,7 +421,7 @@ fn what_left_the_spec_before_the_state_was_lost_is_named_and_taken_back_only_if_
     assert_eq!(world.aws.managed_policies(PLATFORM), Vec::<String>::new());
     assert!(!world.kube.has_namespace("attic"));
     assert!(world.aws.s3(PLATFORM, "GET /", "").ok().contains("acme-attic"), "what holds data stays");
-    world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(0).shows(&["0 to take into the state"]);
+    world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(0).shows(&["0 to add to the state"]);
 }
 
 #[test]
@@ -441,11 +439,11 @@ fn rebuilding_takes_nothing_of_another_project_and_nothing_without_a_mark() {
     world.spec(&in_folder());
     let rebuilt = world.bailiwick(&["state", "rebuild", "--yes"]).exits(0);
     rebuilt.shows(&[
-        "pods: 0 to take into the state",
+        "pods: 0 to add to the state",
         "aws.iam.role.job",
         "it belongs to project `other`",
         "aws.s3.bucket.data",
-        "it is there without a mark of ours",
+        "it exists without an ownership tag",
     ]);
     assert!(!world.folder().join("state/pods.json").exists());
 }
@@ -474,12 +472,12 @@ fn what_could_not_be_looked_at_is_told_and_not_taken() {
     });
     world.through(&gate);
     let partly = world.bailiwick(&["state", "rebuild", "--yes"]).exits(1);
-    partly.shows(&["could not be looked at", "aws.s3.bucket.data"]);
+    partly.shows(&["unreadable", "aws.s3.bucket.data"]);
     let state = world.state("pods");
     assert!(state["resources"].get("aws.iam.role.job").is_some(), "{state:#}");
     assert!(state["resources"].get("aws.s3.bucket.data").is_none(), "{state:#}");
     world.without_gate();
-    world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["1 to take into the state"]);
+    world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["1 to add to the state"]);
     world.converged();
 }
 
@@ -529,12 +527,9 @@ fn a_state_that_is_of_no_use_stops_everything_and_is_not_overwritten() {
     }
     assert_eq!(writes(&world), sent);
     world.aws.s3(PLATFORM, &format!("PUT {STATE}"), "{").ok();
-    refused(
-        &world,
-        &["1 earlier states are kept, the last of them in s3://acme-state/team/prod/pods/earlier/0000000001-"],
-    );
+    refused(&world, &["1 earlier state is kept, the latest in s3://acme-state/team/prod/pods/earlier/0000000001-"]);
     world.aws.s3(PLATFORM, &format!("PUT {STATE}"), &good).ok();
-    world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["1 to take into the state"]);
+    world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&["1 to add to the state"]);
     world.converged();
 }
 
@@ -773,7 +768,7 @@ fn an_account_or_cluster_that_cannot_be_reached_is_one_error() {
         let ran = world.started(command).end().exits(1);
         assert_eq!(errors(&ran), 1, "one error:\n{}", ran.stderr);
         ran.says(&[
-            "cannot tell who the caller is in account `platform`: ",
+            "cannot identify the caller in account `platform`: ",
             "Connection refused",
             "nothing was read or written: check its credentials, region and endpoint",
         ]);

@@ -161,7 +161,7 @@ fn can_tells_by_its_exit_code_and_shows_the_chain() {
 }
 
 #[test]
-fn a_denial_says_what_would_mend_it() {
+fn a_denial_shows_its_fix() {
     let place = "s3://acme-model-weights-prod/other/model.bin";
     let output = run(&kserve(), &["can", "model-loader", "s3:GetObject", place, "--format", "json"]);
     let document = json(&output);
@@ -206,7 +206,7 @@ fn a_denial_says_what_would_mend_it() {
     let fix = text.split_once("to fix: ").map(|(_, fix)| fix.split_whitespace().collect::<Vec<_>>().join(" "));
     assert_eq!(
         fix.unwrap(),
-        "add under `grants`: { to: model-loader, bucket: weights, prefix: \"other/\", access: read }; or by hand, \
+        "add under `grants`: { to: model-loader, bucket: weights, prefix: \"other/\", access: read }; or \
          allow s3:GetObject on arn:aws:s3:::acme-model-weights-prod/other/model.bin \
          to arn:aws:iam::111111111111:role/kserve-model-loader-prod in the policy of bucket acme-model-weights-prod, \
          and in the policies of role kserve-model-loader-prod"
@@ -214,7 +214,7 @@ fn a_denial_says_what_would_mend_it() {
 }
 
 #[test]
-fn the_grant_that_mends_a_denial_does() {
+fn the_suggested_grant_fixes_the_denial() {
     let grant = written("grants: [ { to: model-loader, bucket: weights, prefix: \"other/\", access: read } ]\n");
     let files: Vec<PathBuf> = kserve().into_iter().chain([grant.path().to_owned()]).collect();
     let place = "s3://acme-model-weights-prod/other/model.bin";
@@ -380,7 +380,7 @@ fn plain_policies_are_checked_compared_and_shown() {
     let twice = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["S3:getobject","s3:GetObject"],"Resource":["arn:aws:s3:::b/*"]}}"#;
     let wide = READ.replace("s3:GetObject", "s3:*").replace("arn:aws:s3:::b/*", "*");
     let refused = READ.replace("Allow", "allow");
-    assert_eq!(policy(&["equal"], &[READ, twice]), (Some(0), "the policies mean the same\n".to_owned()));
+    assert_eq!(policy(&["equal"], &[READ, twice]), (Some(0), "the policies are equivalent\n".to_owned()));
     let (code, shown) = policy(&["equal"], &[READ, &wide]);
     assert_eq!((code, shown.contains("allow s3:*")), (Some(2), true), "{shown}");
     assert_eq!(policy(&["equal"], &[READ, &refused]).0, Some(1));

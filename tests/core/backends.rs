@@ -107,7 +107,7 @@ async fn whoever_lost_the_lock_writes_nothing_more() {
     assert_eq!(found.journal.entries, [begin(0, "x")]);
 
     let lost = first.append(&[begin(0, "y")]).await.err().unwrap().to_string();
-    assert!(lost.contains("is no longer ours"), "{lost}");
+    assert!(lost.contains("lost the lock "), "{lost}");
     assert!(matches!(first.save(&state(1, &["x"]), &stored.version).await, Err(BackendError::Lost { .. })));
     second.append(&[end(0, "x")]).await.unwrap();
     second.save(&state(1, &["x", "z"]), &found.version).await.unwrap();
@@ -205,7 +205,7 @@ async fn ten_earlier_states_are_kept_and_named_when_the_state_is_damaged() {
 
     store.objects.put("p/state.json", b"{\"format\": 1".to_vec(), Precondition::Always).await.unwrap();
     let refused = store.backend().load().await.err().unwrap().to_string();
-    let named = format!("10 earlier states are kept, the last of them in memory:{}", earlier.last().unwrap());
+    let named = format!("10 earlier states are kept, the latest in memory:{}", earlier.last().unwrap());
     assert!(refused.contains("the state is damaged") && refused.contains(&named), "{refused}");
 }
 

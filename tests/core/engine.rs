@@ -973,8 +973,8 @@ mod cases {
         };
         assert_eq!(
             why,
-            "cannot write it: Invalid principal in policy; `AROAEXAMPLEEXAMPLE12`: it is the id of a role or user that \
-             was deleted, and no service takes it back: take it out of the policy, or put an ARN in its place"
+            "cannot write it: Invalid principal in policy; `AROAEXAMPLEEXAMPLE12`: it is the id of a deleted role or \
+             user, which no service accepts: remove it from the policy, or replace it with an ARN"
         );
     }
 
@@ -1477,8 +1477,8 @@ service_accounts:
         let (project, first) = of_bailiwick(ACCESS);
         let check = async |text: &str, expected: Option<&str>| {
             let planned = project.plan(&spec(text)).await.unwrap();
-            let who =
-                "`arn:aws:iam::111111111111:role/ops/bailiwick`, who applies it, would lose access to cluster `c`";
+            let who = "`arn:aws:iam::111111111111:role/ops/bailiwick`, which applies this plan, would lose access to \
+                cluster `c`";
             let expected: Vec<String> =
                 expected.map(|lost| format!("{OWN_ADDRESS}: {who}: {lost}")).into_iter().collect();
             assert_eq!(lockouts(&planned), expected);

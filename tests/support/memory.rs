@@ -864,7 +864,7 @@ impl World {
         } else if self.faults.storm.as_mut().is_some_and(|storm| storm.strikes(storm.failed)) {
             Err(WriteError::Failed { what: format!("write {address}"), why: "InternalError".into() })
         } else if self.faults.storm.as_mut().is_some_and(|storm| storm.strikes(storm.throttled)) {
-            let awaited = "the service to take requests again".to_owned();
+            let awaited = "the service to accept requests again".to_owned();
             Err(WriteError::NotYet { what: format!("write {address}"), awaited, why: "Throttling".into() })
         } else {
             self.writes.push(format!("{verb} {address}"));

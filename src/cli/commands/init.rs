@@ -89,7 +89,7 @@ impl InitArgs {
         }
         let failed = |e: std::io::Error| match e.kind() {
             std::io::ErrorKind::AlreadyExists => Failure::new(format!(
-                "`{}` exists: nothing was written; pass --force to overwrite it",
+                "`{}` already exists: nothing was written; pass --force to overwrite it",
                 self.out.display()
             )),
             _ => Failure::new(format!("cannot write `{}`: {e}", self.out.display())),

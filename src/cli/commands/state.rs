@@ -116,7 +116,7 @@ async fn rebuild_live(work: &Work<'_>, yes: bool, adopted: &BTreeSet<Address>, o
         let compiled = engine.compile(&task).await.map_err(|stopped| work.stopped(stopped))?;
         let mut stored = backend.load().await?;
         if stored.state.is_none() && stored.journal.entries.iter().any(|e| e.state.1 > 0) {
-            work.ui.tell("there is a journal without its state: only tags tell what its run created");
+            work.ui.tell("found a journal without its state: only ownership tags show what its run created");
             stored.journal = crate::state::Journal::default();
         }
         let known = Known::of(stored, &work.project.spec.project, lineage)?;
@@ -124,7 +124,9 @@ async fn rebuild_live(work: &Work<'_>, yes: bool, adopted: &BTreeSet<Address>, o
         work.ui.finish();
         let is_known = |a: &&Address| compiled.desired.resources.contains_key(*a) || found.orphans.contains_key(*a);
         if let Some(unknown) = adopted.iter().find(|a| !is_known(a)) {
-            return Err(Failure::new(format!("`{unknown}` is not in the spec, and nothing carries its tag")));
+            return Err(Failure::new(format!(
+                "`{unknown}` is not in the spec, and no resource carries its ownership tag"
+            )));
         }
         let report = report::recovered(&known.state, &found, orphans);
         work.ui.result(&render::terminal(&report, work.ui.palette()));
@@ -170,7 +172,7 @@ impl Mending<'_> {
                 let remove =
                     |state: &mut State| state.resources.remove(&wanted).map(|_| ()).ok_or_else(|| missing(text));
                 self.edit("state rm", remove).await?;
-                self.ui.tell(&format!("{wanted} is no longer in the state; the resource itself was not changed"));
+                self.ui.tell(&format!("removed {wanted} from the state; the resource itself was not changed"));
             }
             StateCommand::Mv { from, to } => {
                 let (old, new) = (address(from)?, address(to)?);
@@ -179,7 +181,7 @@ impl Mending<'_> {
                 }
                 self.edit("state mv", |state| {
                     if state.resources.contains_key(&new) {
-                        return Err(Failure::new(format!("the state has {new} already")));
+                        return Err(Failure::new(format!("the state already has {new}")));
                     }
                     let owned = state.resources.remove(&old).ok_or_else(|| missing(from))?;
                     state.resources.insert(new.clone(), owned);
@@ -191,7 +193,7 @@ impl Mending<'_> {
                     Ok(())
                 })
                 .await?;
-                self.ui.tell(&format!("{old} is now {new}"));
+                self.ui.tell(&format!("moved {old} to {new}"));
             }
             StateCommand::Unlock { yes } => return self.unlock(*yes).await,
             // Works on live resources.
@@ -218,11 +220,11 @@ impl Mending<'_> {
     async fn unlock(&self, yes: bool) -> Ended {
         let place = self.backend.place();
         let Some(holder) = self.backend.holder().await? else {
-            self.ui.tell(&format!("nobody holds the lock of {place}"));
+            self.ui.tell(&format!("{place} is not locked"));
             return Ok(Exit::Ok);
         };
-        self.ui.tell(&render::inert(&format!("the lock of {place} is held by {holder}")));
-        self.ui.tell("if that run is still at work, it stops before its next write, and leaves the rest undone");
+        self.ui.tell(&render::inert(&format!("{place} is locked by {holder}")));
+        self.ui.tell("if that run is still active, it stops before its next write");
         if !agrees(self.ui, yes, "Release this lock?").await? {
             return Err(Failure::new("not released"));
         }

@@ -108,7 +108,7 @@ const CHECKS: &[CheckDefinition] = &[
         "trust-oidc-no-sub",
         LintSeverity::Critical,
         "OIDC trust without a subject",
-        "every identity of the provider may assume the role",
+        "every identity of the provider can assume the role",
         "require the provider's `:sub` with StringEquals",
     ),
     // AA "Confirm audience claim type".
@@ -117,7 +117,7 @@ const CHECKS: &[CheckDefinition] = &[
         "trust-oidc-no-aud",
         LintSeverity::Medium,
         "OIDC trust without an audience",
-        "tokens that the provider issued for others are taken too",
+        "tokens that the provider issued for other audiences are accepted too",
         "require the provider's `:aud` with StringEquals, usually `sts.amazonaws.com`",
     ),
     // AA "Specific github repo and branch recommended".
@@ -144,7 +144,7 @@ const CHECKS: &[CheckDefinition] = &[
         "trust-oidc-weak-operator",
         LintSeverity::High,
         "Weak operator for the OIDC subject",
-        "the `:sub` is tested by an operator that also holds without it or for others",
+        "the operator on `:sub` also matches if the key is absent, or matches other subjects",
         "use StringEquals or StringLike without ForAllValues, IfExists or negation",
     ),
     // AA "Missing github repo condition key".
@@ -153,7 +153,7 @@ const CHECKS: &[CheckDefinition] = &[
         "trust-github-no-sub",
         LintSeverity::Critical,
         "GitHub trust without a repository",
-        "every repository on GitHub may assume the role",
+        "every repository on GitHub can assume the role",
         "require `token.actions.githubusercontent.com:sub`, for example `repo:acme/app:ref:refs/heads/main`",
     ),
     // AA "Role trust policy unsupported wildcard in principal".
@@ -161,8 +161,8 @@ const CHECKS: &[CheckDefinition] = &[
         Check::TrustWildcardPrincipal,
         "trust-wildcard-principal",
         LintSeverity::Critical,
-        "Role is open to everybody",
-        "anybody may assume the role",
+        "Role is open to everyone",
+        "anyone can assume the role",
         "name the principals, or require `aws:PrincipalOrgID`",
     ),
     // IAM User Guide, "Access to AWS accounts owned by third parties" (the confused deputy).
@@ -171,7 +171,7 @@ const CHECKS: &[CheckDefinition] = &[
         "trust-cross-account-root",
         LintSeverity::Medium,
         "Trust in a whole foreign account",
-        "every principal that a foreign account chooses may assume the role",
+        "every principal that a foreign account chooses can assume the role",
         "name the foreign role, or require sts:ExternalId, MFA or the organisation",
     ),
     // AA "Mismatched action for principal".
@@ -190,7 +190,7 @@ const CHECKS: &[CheckDefinition] = &[
         LintSeverity::Error,
         "Element not allowed in a trust policy",
         "a trust policy has no such element",
-        "remove Resource and NotResource; turn NotPrincipal into Principal",
+        "remove Resource and NotResource; replace NotPrincipal with Principal",
     ),
     // AA "Restrict access to service principal"; IAM User Guide, "The confused deputy problem".
     about(
@@ -198,7 +198,7 @@ const CHECKS: &[CheckDefinition] = &[
         "service-principal-no-source",
         LintSeverity::Medium,
         "Service is trusted for every source",
-        "the service may act for anybody's resources",
+        "the service can act on behalf of anyone's resources",
         "require aws:SourceArn or aws:SourceAccount",
     ),
     // AA "Invalid role reference", "Invalid user reference"; IAM User Guide, "AWS JSON policy elements: Principal".
@@ -216,15 +216,15 @@ const CHECKS: &[CheckDefinition] = &[
         "resource-public",
         LintSeverity::Critical,
         "Resource is public",
-        "everybody has access",
+        "everyone has access",
         "name the principals, or add a condition with fixed values such as aws:PrincipalOrgID",
     ),
     about(
         Check::ResourcePublicWrite,
         "resource-public-write",
         LintSeverity::Critical,
-        "Resource can be changed by everybody",
-        "everybody may change the resource",
+        "Resource can be changed by everyone",
+        "everyone can change the resource",
         "name the principals, or add a condition with fixed values such as aws:PrincipalOrgID",
     ),
     // AA "Allow with NotPrincipal".
@@ -233,8 +233,8 @@ const CHECKS: &[CheckDefinition] = &[
         "resource-allow-notprincipal",
         LintSeverity::High,
         "Allow with NotPrincipal",
-        "everybody but the ones listed has access, anonymous callers too",
-        "name the principals that are to have access",
+        "everyone except the listed principals has access, including anonymous callers",
+        "name the principals that need access",
     ),
     about(
         Check::ResourceCrossAccount,
@@ -242,7 +242,7 @@ const CHECKS: &[CheckDefinition] = &[
         LintSeverity::Low,
         "Access for another account",
         "another account has access",
-        "confirm that it is meant to",
+        "check that this is intended",
     ),
     // S3 User Guide, "Security best practices for Amazon S3", encryption of data in transit.
     about(
@@ -251,7 +251,7 @@ const CHECKS: &[CheckDefinition] = &[
         LintSeverity::Medium,
         "Bucket accepts requests without TLS",
         "requests without TLS are not denied",
-        "deny s3:* to everybody where aws:SecureTransport is false",
+        "deny s3:* to everyone where aws:SecureTransport is false",
     ),
     // KMS Developer Guide, "Key policies": the key can become unmanageable; S3 User Guide, bucket policies.
     about(
@@ -259,16 +259,16 @@ const CHECKS: &[CheckDefinition] = &[
         "resource-lockout",
         LintSeverity::High,
         "Policy locks out its administrators",
-        "nobody but the root user can change the policy any more",
-        "leave the administrators out of the Deny, or let the account change the policy",
+        "only the root user can still change the policy",
+        "exclude the administrators from the Deny, or let the account change the policy",
     ),
     // KMS Developer Guide, "Key policies in AWS KMS".
     about(
         Check::KmsWildcardPrincipal,
         "kms-wildcard-principal",
         LintSeverity::Critical,
-        "Key is open to everybody",
-        "the key is open to everybody",
+        "Key is open to everyone",
+        "the key is open to everyone",
         "name the principals, or require kms:CallerAccount",
     ),
     // AA "Unsupported resource ARN in policy".
@@ -277,7 +277,7 @@ const CHECKS: &[CheckDefinition] = &[
         "resource-other-arn",
         LintSeverity::Error,
         "Statement is about another resource",
-        "the statement is about another resource than the one it is attached to",
+        "the statement names a resource other than the one that it is attached to",
         "write the ARN of this resource",
     ),
     // IAM User Guide, "Security best practices in IAM", least privilege.
@@ -303,7 +303,7 @@ const CHECKS: &[CheckDefinition] = &[
         "identity-privilege-escalation",
         LintSeverity::High,
         "Privilege escalation",
-        "these actions together lead to more rights",
+        "together, these actions let a principal extend its own permissions",
         "remove one of them, or allow it on single resources",
     ),
     // AA "Pass role with star in resource".
@@ -329,7 +329,7 @@ const CHECKS: &[CheckDefinition] = &[
         "identity-allow-not-element",
         LintSeverity::Medium,
         "Allow with NotAction or NotResource",
-        "everything but what is listed is allowed, future services too",
+        "everything that is not listed is allowed, including future services",
         "list what is allowed",
     ),
     about(
@@ -371,7 +371,7 @@ const CHECKS: &[CheckDefinition] = &[
         "condition-wildcard-without-like",
         LintSeverity::Medium,
         "Wildcard without a Like operator",
-        "wildcards mean nothing under this operator",
+        "this operator compares wildcards as plain text",
         "use StringLike, or write the value in full",
     ),
     // AA "Private IP address".
@@ -415,7 +415,7 @@ const CHECKS: &[CheckDefinition] = &[
         "syntax-error",
         LintSeverity::Error,
         "Syntax error",
-        "AWS refuses the document",
+        "AWS rejects the document",
         "correct the element",
     ),
     // AA "Invalid action".
@@ -424,8 +424,8 @@ const CHECKS: &[CheckDefinition] = &[
         "action-unknown",
         LintSeverity::Warning,
         "Unknown action",
-        "there is no such action",
-        "look for a slip of the pen in the name",
+        "the action does not exist",
+        "check the spelling of the action",
     ),
     // Service Authorization Reference, resource types of the action.
     about(
@@ -433,8 +433,8 @@ const CHECKS: &[CheckDefinition] = &[
         "resource-mismatch",
         LintSeverity::Warning,
         "Resource does not fit the action",
-        "no resource of the statement is of the type that the action works on",
-        "write the ARN of the type that the action takes, or `*`",
+        "no resource of the statement has a type that the action supports",
+        "write an ARN of a type that the action supports, or `*`",
     ),
     // AA "Variable unsupported in version".
     about(
@@ -442,7 +442,7 @@ const CHECKS: &[CheckDefinition] = &[
         "variable-without-version",
         LintSeverity::Error,
         "Policy variable in an old version",
-        "policy variables are plain text in this version",
+        "this policy version treats variables as plain text",
         "write `\"Version\": \"2012-10-17\"`",
     ),
     // AA "Policy size exceeds ... quota".
@@ -451,8 +451,8 @@ const CHECKS: &[CheckDefinition] = &[
         "size-quota",
         LintSeverity::Error,
         "Document is over the size quota",
-        "the policy is larger than its place takes",
-        "use wildcards, join statements, or divide the policy",
+        "the policy is larger than AWS allows",
+        "use wildcards, merge statements, or split the policy",
     ),
     // AA "Redundant action", "Redundant resource", "Redundant statement".
     about(
@@ -460,7 +460,7 @@ const CHECKS: &[CheckDefinition] = &[
         "redundant",
         LintSeverity::Info,
         "Redundant element",
-        "it is covered by another one",
+        "another element already covers it",
         "remove it",
     ),
 ];

@@ -113,7 +113,7 @@ pub fn lint_together(texts: &[&str], subject: &Subject) -> Vec<Finding> {
         findings.size(text);
         for (number, element, value) in parse::repetitions(text) {
             findings.statement = Some((number, None));
-            findings.add(Check::Redundant, element, format!("`{value}` is there twice"));
+            findings.add(Check::Redundant, element, format!("`{value}` is listed twice"));
             findings.statement = None;
         }
         if text.len() <= MOST_BYTES {
@@ -212,7 +212,11 @@ impl Findings<'_> {
 
     fn size(&mut self, text: &str) {
         if text.len() > MOST_BYTES {
-            self.add(Check::SizeQuota, "", format!("{} bytes, and no place takes {MOST_BYTES}", text.len()));
+            self.add(
+                Check::SizeQuota,
+                "",
+                format!("{} bytes, but no policy may be larger than {MOST_BYTES}", text.len()),
+            );
             return;
         }
         let Some(place) = self.subject.place() else {

@@ -127,7 +127,7 @@ fn other_resource(statement: &Statement, findings: &mut Findings) {
         };
         let element = if resource.inverted { "NotResource" } else { "Resource" };
         if !about && !text.contains("${") {
-            findings.add(Check::ResourceOtherArn, element, format!("`{text}` is not of `{bucket}`"));
+            findings.add(Check::ResourceOtherArn, element, format!("`{text}` is not in `{bucket}`"));
         }
     }
 }
@@ -143,7 +143,7 @@ pub(super) fn check_policy(policy: &Policy, findings: &mut Findings) {
     for statement in policy.statements() {
         if let Some(action) = locks_out(statement) {
             findings.at(statement);
-            findings.add(Check::ResourceLockout, "Principal", format!("`{action}` is denied to everybody"));
+            findings.add(Check::ResourceLockout, "Principal", format!("`{action}` is denied to everyone"));
             findings.statement = None;
         }
     }
@@ -248,7 +248,7 @@ fn unmanageable_key(policy: &Policy, findings: &mut Findings) {
             })
     });
     if !can_change {
-        findings.add(Check::ResourceLockout, "", "nobody may call `kms:PutKeyPolicy`");
+        findings.add(Check::ResourceLockout, "", "no principal can call `kms:PutKeyPolicy`");
     }
 }
 

@@ -360,10 +360,9 @@ fn the_whole_document() {
     let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert_eq!(
         shown,
-        [
-            "error variable-without-version: statement 1 `x`, Resource: policy variables are plain text in this version: \
-          `arn:aws:s3:::b/${aws:username}/*`"
-        ]
+        ["error variable-without-version: statement 1 `x`, Resource: this policy version treats variables as plain \
+             text: \
+          `arn:aws:s3:::b/${aws:username}/*`"]
     );
     assert_eq!(lint("{", &subject(PolicyKind::Identity))[0].check, Check::SyntaxError);
     let long = json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:GetObject",

@@ -66,7 +66,7 @@ fn missing(key: &KeySpec, answer: Result<Option<String>, SessionError>) -> Optio
                 Code::KeyNotFound,
                 format!("there is no key `{}` in account `{}`", key.alias_name(), key.account),
             )
-            .help("name an alias that exists, or add `managed: true` to have the key made"),
+            .help("use an existing alias, or add `managed: true` so that Bailiwick creates the key"),
         ),
         Err(error) => Some(Diagnostic::new(Code::KeyUnreadable, error.to_string())),
     }

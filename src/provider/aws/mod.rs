@@ -121,9 +121,9 @@ mod sdk {
                 | "ConcurrentModificationException"
                 | "ConditionalRequestConflict"
                 | "DeleteConflict",
-            ) => WriteError::NotYet { what, awaited: "another change of the same object to settle".into(), why },
+            ) => WriteError::NotYet { what, awaited: "another change of the same object to finish".into(), why },
             code if code.is_some_and(is_throttle) => {
-                WriteError::NotYet { what, awaited: "the service to take requests again".into(), why }
+                WriteError::NotYet { what, awaited: "the service to accept requests again".into(), why }
             }
             _ if is_denied(error) => WriteError::Denied { what, why },
             _ => WriteError::Failed { what, why },

@@ -152,7 +152,7 @@ pub(super) async fn refuse_lockout(
 ) -> Result<(), WriteError> {
     let refused = |why: String| WriteError::Refused {
         what: what.to_owned(),
-        why: format!("{why}: nothing was written; change that policy first, so that it leaves out the caller"),
+        why: format!("{why}: nothing was written; change that policy first, so that it excludes the caller"),
     };
     let caller = super::account::caller(cloud, scope).await?;
     let policy = parse(text).map_err(refused)?;

@@ -258,11 +258,13 @@ mod api {
             return field_conflict(what, status);
         }
         if causes.iter().any(|cause| cause.reason == "NamespaceTerminating") {
-            return WriteError::NotYet { what, awaited: "the old namespace to be gone".into(), why };
+            return WriteError::NotYet { what, awaited: "the old namespace to be deleted".into(), why };
         }
         match status.code {
             409 => WriteError::Conflict { what, holder: "another change of the same object".into(), why },
-            429 | 503 | 504 => WriteError::NotYet { what, awaited: "the API server to have time".into(), why },
+            429 | 503 | 504 => {
+                WriteError::NotYet { what, awaited: "the API server to accept requests again".into(), why }
+            }
             _ if is_denied(status) => WriteError::Denied { what, why },
             _ => WriteError::Failed { what, why },
         }
@@ -377,11 +379,11 @@ mod api {
             check(
                 json!({"code": 403, "reason": "Forbidden", "message": "being terminated",
                     "details": {"causes": [{"reason": "NamespaceTerminating", "message": "m", "field": "metadata.namespace"}]}}),
-                "cannot apply x yet: waiting for the old namespace to be gone: being terminated (403)",
+                "cannot apply x yet: waiting for the old namespace to be deleted: being terminated (403)",
             );
             check(
                 json!({"code": 429, "reason": "TooManyRequests", "message": "slow down"}),
-                "cannot apply x yet: waiting for the API server to have time: slow down (429)",
+                "cannot apply x yet: waiting for the API server to accept requests again: slow down (429)",
             );
             check(
                 json!({"code": 409, "reason": "Conflict", "message": "uid differs"}),

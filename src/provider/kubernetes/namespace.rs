@@ -163,7 +163,7 @@ mod live {
                 (Action::Create { .. } | Action::Update { .. }, Some(live)) if is_leaving(&live.metadata) => {
                     Err(WriteError::NotYet {
                         what: what("create"),
-                        awaited: "the old namespace to be gone".into(),
+                        awaited: "the old namespace to be deleted".into(),
                         why: "it is being deleted".into(),
                     })
                 }
@@ -171,11 +171,11 @@ mod live {
                     what: what("create"),
                     holder: owner(cloud, &live.metadata)
                         .map_or_else(|| "another owner".into(), |project| format!("project `{project}`")),
-                    why: "it was made after the plan was made: plan again to adopt it".into(),
+                    why: "it was created after the plan: create a new plan to adopt it".into(),
                 }),
                 (Action::Update { .. }, None) => Err(WriteError::Failed {
                     what: what("label"),
-                    why: "it was deleted after the plan was made: create a new plan".into(),
+                    why: "it was deleted after the plan: create a new plan".into(),
                 }),
                 (Action::Create { after }, live) => {
                     let configuration = configuration(name, live.as_ref().map(|l| &l.metadata), Some(after));
@@ -194,8 +194,8 @@ mod live {
                 (Action::Delete { .. }, Some(live)) if !ours(&live.metadata) => Err(WriteError::Failed {
                     what: what("delete"),
                     why: format!(
-                        "it is kept, because it lost its label `{PROJECT_MARK}` and may be somebody else's by now: \
-                         delete it by hand, or forget it with `bailiwick state rm {}`",
+                        "it is kept, because it lost its label `{PROJECT_MARK}` and may belong to another owner now: \
+                         delete it with kubectl, or forget it with `bailiwick state rm {}`",
                         target.address
                     ),
                 }),
@@ -364,7 +364,8 @@ mod live {
             assert!(matches!(write(&[LEAVING], create()).await.0, Err(WriteError::NotYet { .. })));
             assert_eq!(
                 write(&[THEIRS], create()).await.0.unwrap_err().to_string(),
-                "cannot create namespace `kserve`: it conflicts with another owner: it was made after the plan was made: plan again to adopt it"
+                "cannot create namespace `kserve`: it conflicts with another owner: it was created after the plan: \
+                 create a new plan to adopt it"
             );
         }
 
@@ -440,8 +441,9 @@ mod live {
             let (done, requests) = write(&[THEIRS, PATCHED], Action::Delete { before: wanted() }).await;
             assert_eq!(
                 done.unwrap_err().to_string(),
-                "cannot delete namespace `kserve`: it is kept, because it lost its label `bailiwick.dev/project` and may be \
-                 somebody else's by now: delete it by hand, or forget it with `bailiwick state rm kubernetes.namespace.prod/kserve`"
+                "cannot delete namespace `kserve`: it is kept, because it lost its label `bailiwick.dev/project` and \
+                 may belong to another owner now: delete it with kubectl, or forget it with `bailiwick state rm \
+                 kubernetes.namespace.prod/kserve`"
             );
             assert_eq!(requests, [GET]);
         }

@@ -108,9 +108,12 @@ impl Kind for ServiceAccount {
             let Some(role) = chains.roles().get(role_key) else { continue };
             if account.annotations.contains_key(PROJECT_MARK) {
                 resources.problem(
-                    Diagnostic::new(Code::WrongValue, format!("`{PROJECT_MARK}` marks what this project owns"))
-                        .at(spec.source(&["service_accounts", key, "annotations", PROJECT_MARK]))
-                        .help("remove it here"),
+                    Diagnostic::new(
+                        Code::WrongValue,
+                        format!("`{PROJECT_MARK}` is reserved: it records which project owns the object"),
+                    )
+                    .at(spec.source(&["service_accounts", key, "annotations", PROJECT_MARK]))
+                    .help("remove it here"),
                 );
                 continue;
             }
@@ -241,12 +244,12 @@ mod live {
                 }),
                 (Action::Update { .. }, None) => Err(WriteError::Failed {
                     what: what("update"),
-                    why: "it was deleted after the plan was made: create a new plan".into(),
+                    why: "it was deleted after the plan: create a new plan".into(),
                 }),
                 (Action::Create { .. } | Action::Update { .. }, Some(live)) if is_leaving(&live) => {
                     Err(WriteError::NotYet {
                         what: what("create"),
-                        awaited: "the old one to be gone".into(),
+                        awaited: "the old one to be deleted".into(),
                         why: "it is being deleted".into(),
                     })
                 }
@@ -257,7 +260,7 @@ mod live {
                         what: what("create"),
                         holder: owner(project, &live)
                             .map_or_else(|| "another owner".into(), |project| format!("project `{project}`")),
-                        why: "it was made after the plan was made: plan again to adopt it".into(),
+                        why: "it was created after the plan: create a new plan to adopt it".into(),
                     })
                 }
                 (Action::Create { after }, live) => {
@@ -355,7 +358,8 @@ mod live {
         let managers = other_managers(done, &["f:metadata", &format!("f:{field}"), &format!("f:{key}")]);
         let holder = if managers.is_empty() { "another field manager".to_owned() } else { managers.join(" and ") };
         Some(format!(
-            ".metadata.{field}.{key} is no longer wanted, but stays, because {holder} wrote it too: remove it there"
+            ".metadata.{field}.{key} was removed from the spec, but stays, because {holder} wrote it too: remove it \
+             there"
         ))
     }
 
@@ -591,8 +595,8 @@ mod live {
             );
             assert_eq!(
                 write(&[OURS, held], update()).await.0.unwrap_err().to_string(),
-                "cannot update service account `kserve/loader`: .metadata.annotations.eks.amazonaws.com/role-arn is no longer \
-                 wanted, but stays, because kubectl-annotate wrote it too: remove it there"
+                "cannot update service account `kserve/loader`: .metadata.annotations.eks.amazonaws.com/role-arn was \
+                 removed from the spec, but stays, because kubectl-annotate wrote it too: remove it there"
             );
         }
 

@@ -93,9 +93,9 @@ fn a_trust_without_subject_is_an_error_where_it_is_written() {
     let findings = check(&spec, vec![role(&spec)], None);
     assert_eq!(
         told(&findings),
-        "error trust-oidc-no-sub 19:15 aws.iam.role.loader: every identity of the provider may assume the role: \
+        "error trust-oidc-no-sub 19:15 aws.iam.role.loader: every identity of the provider can assume the role: \
          no condition on `oidc.eks.us-west-2.amazonaws.com/id/AAAA:sub`\n\
-         warning service-principal-no-source 11:9 aws.iam.role.loader: the service may act for anybody's resources: \
+         warning service-principal-no-source 11:9 aws.iam.role.loader: the service can act on behalf of anyone's resources: \
          `ec2.amazonaws.com`\n"
     );
 }
@@ -118,7 +118,7 @@ fn a_finding_is_accepted_at_its_entry_or_any_above_it_until_the_day() {
             findings.iter().filter(|f| f.code.as_str() == "trust-oidc-no-sub").map(|f| f.accepted.as_deref()).collect();
         assert_eq!(reasons, [accepted.then_some("known")], "{at} {until}");
         let help = findings.iter().find(|f| f.code.as_str() == "trust-oidc-no-sub").and_then(|f| f.help.clone());
-        let ended = help.unwrap_or_default().ends_with("; the acceptance ended on 2026-05-31");
+        let ended = help.unwrap_or_default().ends_with("; the `accept` entry expired on 2026-05-31");
         assert_eq!(ended, until == "2026-05-31", "{at} {until}");
     }
 }
@@ -130,9 +130,9 @@ fn entries_of_a_trust_are_pointed_at() {
     );
     assert_eq!(
         told(&check(&spec, vec![role(&spec)], None)),
-        "warning trust-cross-account-root 11:9 aws.iam.role.loader: every principal that a foreign account chooses may assume the role: `222222222222`
-warning trust-cross-account-root 12:9 aws.iam.role.loader: every principal that a foreign account chooses may assume the role: `999999999999`
-warning service-principal-no-source 13:9 aws.iam.role.loader: the service may act for anybody's resources: `lambda.amazonaws.com`
+        "warning trust-cross-account-root 11:9 aws.iam.role.loader: every principal that a foreign account chooses can assume the role: `222222222222`
+warning trust-cross-account-root 12:9 aws.iam.role.loader: every principal that a foreign account chooses can assume the role: `999999999999`
+warning service-principal-no-source 13:9 aws.iam.role.loader: the service can act on behalf of anyone's resources: `lambda.amazonaws.com`
 "
     );
 }
@@ -170,7 +170,7 @@ fn statements_of_others_are_told_and_do_not_forbid() {
     let snapshot = Snapshot { seen: [(policy().address, seen)].into() };
     assert_eq!(
         told(&check(&spec, vec![policy()], Some(&snapshot))),
-        "warning resource-public  aws.s3.bucket_policy.data: everybody has access (statement `Open` of others)
+        "warning resource-public  aws.s3.bucket_policy.data: everyone has access (statement `Open`, not managed by Bailiwick)
 info s3-no-tls-deny  aws.s3.bucket_policy.data: requests without TLS are not denied
 "
     );

@@ -67,7 +67,7 @@ impl PolicyType {
             }
             (_, Some(PolicyPlace::QueuePolicy)) => vec![(PolicyPlace::QueuePolicy, "a queue policy")],
             (_, Some(PolicyPlace::TablePolicy)) => vec![(PolicyPlace::TablePolicy, "a table policy")],
-            (_, Some(PolicyPlace::WekaPolicy)) => vec![(PolicyPlace::WekaPolicy, "a policy of WEKA")],
+            (_, Some(PolicyPlace::WekaPolicy)) => vec![(PolicyPlace::WekaPolicy, "a WEKA policy")],
             (PolicyKind::Identity, _) => vec![
                 (PolicyPlace::ManagedPolicy, "a managed policy"),
                 (PolicyPlace::RoleInlineTotal, "all inline policies of a role"),
@@ -76,10 +76,7 @@ impl PolicyType {
             ],
             (PolicyKind::Session, _) => vec![(PolicyPlace::SessionPolicy, "a session policy")],
             (PolicyKind::Bucket, _) => {
-                vec![
-                    (PolicyPlace::BucketPolicy, "a bucket policy"),
-                    (PolicyPlace::WekaPolicy, "a bucket policy of WEKA"),
-                ]
+                vec![(PolicyPlace::BucketPolicy, "a bucket policy"), (PolicyPlace::WekaPolicy, "a WEKA bucket policy")]
             }
             (PolicyKind::Key, _) => vec![(PolicyPlace::KeyPolicy, "a key policy")],
             (PolicyKind::Trust, _) => vec![(PolicyPlace::RoleTrust, "a trust policy")],

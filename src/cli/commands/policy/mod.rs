@@ -213,13 +213,13 @@ fn stream(ui: &Ui, question: Question, file: Option<&Path>) -> Ended {
     };
     match told {
         Ok(told) if told.unusable > 0 => {
-            ui.tell(&format!("{} of {} lines could not be used", told.unusable, told.lines));
+            ui.tell(&format!("{} of {} lines were invalid", told.unusable, told.lines));
             Ok(Exit::Ok)
         }
         Ok(_) => Ok(Exit::Ok),
         // A reader that went away is no error.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
-        Err(error) => Err(Failure::new(format!("the stream broke off: {error}"))),
+        Err(error) => Err(Failure::new(format!("the stream ended early: {error}"))),
     }
 }
 
@@ -231,7 +231,7 @@ fn read_text(path: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         if std::io::stdin().is_terminal() {
-            return Err(Failure::new("stdin is a terminal: give a file, or pipe a policy"));
+            return Err(Failure::new("stdin is a terminal: pass a file, or pipe a policy"));
         }
         std::io::stdin().lock().take(LARGEST).read_to_string(&mut text)
     } else {
@@ -239,7 +239,7 @@ fn read_text(path: &Path) -> Result<String, Failure> {
     };
     read.map_err(|e| unreadable(path, &e))?;
     if text.len() as u64 == LARGEST {
-        return Err(Failure::new(format!("`{}` has {LARGEST} bytes or more: that is no policy", path.display())));
+        return Err(Failure::new(format!("`{}` is not a policy: it has {LARGEST} bytes or more", path.display())));
     }
     Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), ToOwned::to_owned))
 }
@@ -328,7 +328,7 @@ fn checked_report(documents: &[CheckedDocument]) -> Report {
     let findings: usize = documents.iter().map(|d| d.findings.len()).sum();
     let plural = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
     let headline = if findings == 0 {
-        format!("{}: nothing to say", plural(documents.len(), "policy").replace("policys", "policies"))
+        format!("{}: no findings", plural(documents.len(), "policy").replace("policys", "policies"))
     } else {
         let of = plural(documents.len(), "policy").replace("policys", "policies");
         format!("{} in {of}", plural(findings, "finding"))
@@ -337,7 +337,7 @@ fn checked_report(documents: &[CheckedDocument]) -> Report {
 }
 
 fn checked_section(document: &CheckedDocument) -> Section {
-    let guessed = if document.guessed { ", by the look of it; --type tells" } else { "" };
+    let guessed = if document.guessed { ", guessed: set it with --type" } else { "" };
     let mut rows: Vec<Row> = document.findings.iter().map(|f| finding_row(&document.file, f)).collect();
     for (place, name) in document.kind.places() {
         let size = measure_text(place, &document.text);
@@ -421,7 +421,7 @@ fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
     };
     let (a, b) = (read_policy(left)?, read_policy(right)?);
     if equivalent(&a, &b) {
-        ui.result("the policies mean the same\n");
+        ui.result("the policies are equivalent\n");
         return Ok(Exit::Ok);
     }
     let sections = [(left, &a, &b), (right, &b, &a)]
@@ -429,14 +429,14 @@ fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
         .map(|(path, own, other)| (path, alone(own, other)))
         .filter(|(_, statements)| !statements.is_empty())
         .map(|(path, statements)| Section {
-            title: format!("Said by {} alone", path.display()),
+            title: format!("Only in {}", path.display()),
             rows: statements.into_iter().map(statement_row).collect(),
         })
         .collect();
     let mut footer = Vec::new();
     if a.version() != b.version() {
         footer.push(format!(
-            "Their versions are {} and {}: `${{...}}` is a variable from 2012-10-17 on only.",
+            "The versions are {} and {}: `${{...}}` is a variable only since 2012-10-17.",
             a.version().as_str(),
             b.version().as_str()
         ));
@@ -448,7 +448,7 @@ fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
 
 fn run_diff(ui: &Ui, files: &[PathBuf], format: Format) -> Ended {
     let [before, after] = files else {
-        return Err(Failure::new("give a policy before and after: `bailiwick policy diff BEFORE AFTER`"));
+        return Err(Failure::new("pass two policies: `bailiwick policy diff BEFORE AFTER`"));
     };
     let (old, new) = (read_policy(before)?, read_policy(after)?);
     let changes = access::between_policies(&old, &new);
@@ -457,8 +457,8 @@ fn run_diff(ui: &Ui, files: &[PathBuf], format: Format) -> Ended {
         Format::Text => {
             let headline = match changes.len() {
                 0 => "no access changes".to_owned(),
-                1 => "1 change of access".to_owned(),
-                n => format!("{n} changes of access"),
+                1 => "1 access change".to_owned(),
+                n => format!("{n} access changes"),
             };
             let sections = access_section(&changes, false).into_iter().collect();
             ui.result(&render::terminal(&Report { headline, sections, footer: Vec::new() }, ui.palette()));
@@ -494,7 +494,7 @@ fn statement_row(statement: &Statement) -> Row {
 /// The request that the options describe.
 fn request_of(eval: &Eval) -> Result<Request, Failure> {
     let (Some(principal), Some(action), Some(resource)) = (&eval.principal, &eval.action, &eval.resource) else {
-        return Err(Failure::new("--principal, --action and --resource make a request; --jsonl takes many"));
+        return Err(Failure::new("pass --principal, --action and --resource for one request, or --jsonl for many"));
     };
     let mut request = Request::new(principal, action, resource);
     request.resource_account.clone_from(&eval.resource_account);

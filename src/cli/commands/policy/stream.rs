@@ -446,7 +446,7 @@ fn checked<'a>(
     let kind = match (asked.policy_type.as_deref(), otherwise) {
         (Some(name), _) => PolicyType::named(name).ok_or_else(|| {
             format!(
-                "`{name}` is no type of policy; the types are {}",
+                "unknown policy type `{name}`; the types are {}",
                 PolicyType::names().collect::<Vec<_>>().join(", ")
             )
         })?,
@@ -592,13 +592,13 @@ mod tests {
     }
 
     #[test]
-    fn a_check_sees_what_only_the_text_tells() {
+    fn a_check_finds_errors_that_only_the_text_shows() {
         let twice = r#"{"id":1,"policy_type":"identity","document":{"Version":"2012-10-17","Version":"2012-10-17","Statement":[]}}"#;
         let unknown = r#"{"id":2,"policy_type":"poem","document":{}}"#;
         let (output, told) = answers(Question::Check(None), &format!("{twice}\n{unknown}\n"));
         let lines: Vec<&str> = output.lines().collect();
         assert!(lines[0].starts_with(r#"{"id":1,"valid":false,"findings":["syntax-error"],"error":"#), "{output}");
-        assert!(lines[1].starts_with(r#"{"id":2,"error":"`poem` is no type of policy"#), "{output}");
+        assert!(lines[1].starts_with(r#"{"id":2,"error":"unknown policy type `poem`"#), "{output}");
         assert_eq!(told.unusable, 1);
     }
 

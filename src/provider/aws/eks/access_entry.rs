@@ -423,7 +423,7 @@ mod live {
             return Err(WriteError::Conflict {
                 what: what(),
                 holder: owner.map_or_else(|| "an entry of others".into(), |project| format!("project `{project}`")),
-                why: "it was created after the plan was made: plan again to adopt it".into(),
+                why: "it was created after the plan: create a new plan to adopt it".into(),
             });
         }
         // Tags of others stay.
@@ -454,7 +454,7 @@ mod live {
         if !set.is_empty() {
             let arn = arn(eks, id).await?.ok_or_else(|| WriteError::Failed {
                 what: format!("tag access entry `{id}`"),
-                why: "it was deleted after the plan was made: plan again".into(),
+                why: "it was deleted after the plan: create a new plan".into(),
             })?;
             eks.tag_resource()
                 .resource_arn(arn)

@@ -144,7 +144,7 @@ mod live {
                     let (set, remove) = tag_changes(&before.tags, &after.tags);
                     let arn = arn(&eks, id).await?.ok_or_else(|| WriteError::Failed {
                         what: format!("tag add-on `{id}`"),
-                        why: "it was deleted after the plan was made: create a new plan".into(),
+                        why: "it was deleted after the plan: create a new plan".into(),
                     })?;
                     if !set.is_empty() {
                         eks.tag_resource()
@@ -228,7 +228,7 @@ mod live {
         let Some(found) = find(eks, id).await? else {
             return Err(WriteError::NotYet {
                 what: what(),
-                awaited: "another change of the cluster to settle".into(),
+                awaited: "another change of the cluster to finish".into(),
                 why: error.to_string(),
             });
         };
@@ -239,7 +239,7 @@ mod live {
         Err(WriteError::Conflict {
             what: what(),
             holder: owner.map_or_else(|| "another owner".into(), |project| format!("project `{project}`")),
-            why: "it was installed after the plan was made: plan again to adopt it".into(),
+            why: "it was installed after the plan: create a new plan to adopt it".into(),
         })
     }
 
@@ -523,7 +523,8 @@ mod live {
             let (done, _) = write(&[exists, foreign], Action::Create { after: wanted() }).await;
             assert_eq!(
                 done.unwrap_err().to_string(),
-                "cannot create add-on `prod-eks/eks-pod-identity-agent`: it conflicts with another owner: it was installed after the plan was made: plan again to adopt it"
+                "cannot create add-on `prod-eks/eks-pod-identity-agent`: it conflicts with another owner: it was \
+                 installed after the plan: create a new plan to adopt it"
             );
         }
 

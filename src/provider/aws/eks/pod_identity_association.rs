@@ -223,7 +223,7 @@ mod live {
                 Action::Update { before, after, .. } => {
                     let found = find(&eks, &target.physical_id).await?.ok_or_else(|| WriteError::Failed {
                         what: what("update"),
-                        why: "it was deleted after the plan was made: create a new plan".into(),
+                        why: "it was deleted after the plan: create a new plan".into(),
                     })?;
                     update(&eks, &target.physical_id, &found, before, after).await
                 }

@@ -200,10 +200,7 @@ async fn a_few_things_are_read_by_themselves() {
     let notes = cloud.notes();
     assert_eq!(
         notes.iter().map(|note| (note.text.as_str(), note.important)).collect::<Vec<_>>(),
-        [(
-            "IAM of account `a`: each thing is read by itself, in about 6 requests; the details of the account would take 10",
-            false
-        )]
+        [("IAM of account `a`: reading roles and policies one by one (requests: about 6 instead of 10)", false)]
     );
 }
 
@@ -224,7 +221,8 @@ async fn who_may_not_read_the_account_reads_what_it_may_and_says_so() {
         assert!(lines.iter().all(|line| line.ends_with(" absent")), "{lines:?}");
         assert_eq!(asked(&server).iter().filter(|line| line.ends_with(" a") || line.ends_with(" b")).count(), 6);
         let why = format!(
-            "IAM of account `a`: each thing is read by itself, because iam:{operation} was refused: AccessDenied: no"
+            "IAM of account `a`: reading roles and policies one by one, because iam:{operation} was refused: \
+             AccessDenied: no"
         );
         let notes = cloud.notes();
         assert!(notes.iter().any(|note| note.text == why && note.important), "{notes:?}");

@@ -80,12 +80,12 @@ impl fmt::Display for Choice {
         match self.way {
             Way::Singly => write!(
                 f,
-                "each thing is read by itself, in about {} requests; the details of the account would take {}",
+                "reading roles and policies one by one (requests: about {} instead of {})",
                 self.single, self.at_once
             ),
             Way::AtOnce { .. } => write!(
                 f,
-                "the details of the account are read, in about {} requests; each thing by itself would take {}",
+                "reading the details of the account (requests: about {} instead of {})",
                 self.at_once, self.single
             ),
         }
@@ -226,7 +226,7 @@ async fn read_index(cloud: &Session, scope: &Scope, wants: &IamWants) -> Read {
         Ok(index) => Ok(index.map(Arc::new)),
         Err(Refusal::No(why)) => {
             let account = &scope.key;
-            let text = format!("IAM of account `{account}`: each thing is read by itself, because {why}");
+            let text = format!("IAM of account `{account}`: reading roles and policies one by one, because {why}");
             cloud.note(text, true);
             Ok(None)
         }
@@ -265,7 +265,7 @@ async fn read_cheapest(
                 Ok(page) => index.keep_described(wants, page.roles()),
                 Err(Refusal::No(why)) => {
                     let text = format!(
-                        "IAM of account `{account}`: roles with a description are read by themselves, because {why}"
+                        "IAM of account `{account}`: reading roles with a description one by one, because {why}"
                     );
                     cloud.note(text, true);
                     break;

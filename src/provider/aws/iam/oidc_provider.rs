@@ -78,10 +78,13 @@ impl Kind for OidcProvider {
                     resources.problem(
                         Diagnostic::new(
                             Code::UnknownIssuer,
-                            format!("the OIDC issuer of cluster `{cluster}` is not known, and its OIDC provider is named by it"),
+                            format!(
+                                "the OIDC issuer of cluster `{cluster}` is unknown, and its OIDC provider is \
+                                named after it"
+                            ),
                         )
                         .at(source)
-                        .help("the cluster must exist, and eks:DescribeCluster on it must be allowed"),
+                        .help("check that the cluster exists, and allow eks:DescribeCluster on it"),
                     );
                 }
                 continue;
@@ -531,7 +534,8 @@ service_accounts:
     fn an_unknown_issuer_is_one_problem_of_its_cluster() {
         assert_eq!(
             desired::<OidcProvider>(&spec(TEXT), &Facts::default()),
-            "error unknown-issuer at t.yaml:8:3: the OIDC issuer of cluster `mine` is not known, and its OIDC provider is named by it\n"
+            "error unknown-issuer at t.yaml:8:3: the OIDC issuer of cluster `mine` is unknown, and its OIDC provider \
+             is named after it\n"
         );
     }
 

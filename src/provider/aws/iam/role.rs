@@ -124,7 +124,7 @@ impl Kind for Role {
                 resources.problem(
                     Diagnostic::new(
                         Code::NobodyTrusted,
-                        format!("nobody may assume the role `{key}`: its trust policy would be empty"),
+                        format!("no principal can assume the role `{key}`: its trust policy would be empty"),
                     )
                     .at(source)
                     .help("name it in a service account's `role`, or add an entry under `trust`"),
@@ -379,7 +379,7 @@ mod live {
             }
             _ => Err(WriteError::Conflict {
                 what: what(),
-                holder: "a role of that name that somebody else made".into(),
+                holder: "an existing role that this project does not own".into(),
                 why: crate::session::answer(&error),
             }),
         }

@@ -91,8 +91,8 @@ impl Kind for RolePolicy {
                         )
                         .at(source)
                         .help(
-                            "grant prefixes that many grants have in common, give some of the grants to another \
-                             service account with a role of its own, or take away other policies of the role",
+                            "merge grants under common prefixes, move some grants to another service account with its \
+                             own role, or remove other policies of the role",
                         ),
                     );
                     continue;

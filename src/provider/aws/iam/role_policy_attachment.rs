@@ -161,7 +161,7 @@ mod live {
                         Some(Err(error)) => Err(error.clone()),
                         None => Err(ReadError::Failed {
                             what: format!("the policies of role `{role}`"),
-                            why: "nobody asked for them".into(),
+                            why: "they were not requested".into(),
                         }),
                     }
                 })

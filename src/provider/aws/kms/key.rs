@@ -277,7 +277,7 @@ mod live {
                 (Action::Update { before, after, .. }, Some(key)) => update(&kms, &key, before, after, action).await,
                 (Action::Update { .. }, None) => Err(WriteError::Failed {
                     what: format!("update key `{alias}`"),
-                    why: "the alias points to no key any more".into(),
+                    why: "the alias no longer points to a key".into(),
                 }),
                 (Action::Delete { .. } | Action::Release { .. }, None) => Ok(()),
                 (Action::Release { before }, Some(key)) => {
@@ -319,13 +319,13 @@ mod live {
                 .await
                 .map_err(|error| match write_error(format!("create key `{alias}`"), &error) {
                     WriteError::Unanswered { what, why } => {
-                        WriteError::NotYet { what, awaited: "a look at whether the key was made".into(), why }
+                        WriteError::NotYet { what, awaited: "a check whether the key was created".into(), why }
                     }
                     other => other,
                 })?;
             made.key_metadata.ok_or_else(|| WriteError::Failed {
                 what: format!("create key `{alias}`"),
-                why: "KMS named no key in its answer".into(),
+                why: "KMS returned no key".into(),
             })?
         };
         match kms.create_alias().alias_name(alias).target_key_id(key.key_id()).send().await {

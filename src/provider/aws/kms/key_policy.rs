@@ -204,8 +204,8 @@ mod live {
             }
             let (Some(text), 1..) = (document.text, document.foreign) else {
                 return Err(failed(
-                    "the policy holds no statement but ours, so that nobody could change the key any more: nothing \
-                     was written; add a statement that lets the key's account manage it"
+                    "the policy would contain only Bailiwick's statements, and the key could never be changed again: \
+                     nothing was written; add a statement that lets the key's account manage it"
                         .into(),
                 ));
             };

@@ -163,12 +163,12 @@ impl Kind for Bucket {
                             Diagnostic::new(
                                 Code::KeyNotFound,
                                 format!(
-                                    "bucket `{}` is to be encrypted with the key `{}`, which does not exist",
+                                    "cannot encrypt bucket `{}` with KMS key `{}`, which does not exist",
                                     bucket.name, kms.kms_key
                                 ),
                             )
                             .at(spec.source(&["buckets", key, "encryption"]))
-                            .help("make the key and its alias first, or add `managed: true` to it"),
+                            .help("create the key and its alias first, or add `managed: true` to it"),
                         );
                         continue;
                     };
@@ -1434,7 +1434,7 @@ mod tests {
         assert_eq!(found, []);
         assert_eq!(
             problems,
-            ["key-not-found: bucket `acme-weights` is to be encrypted with the key `weights`, which does not exist"]
+            ["key-not-found: cannot encrypt bucket `acme-weights` with KMS key `weights`, which does not exist"]
         );
     }
 
