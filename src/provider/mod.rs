@@ -9,16 +9,13 @@ mod recorded;
 #[cfg(test)]
 mod tests;
 
-pub use aws::STATE_BUCKET;
 #[cfg(feature = "cloud")]
 pub use aws::s3::client as s3_client;
-
-use std::collections::BTreeMap;
+pub use aws::{ADDRESS_TAG, PROJECT_TAG, STATE_BUCKET};
 
 use crate::kind::{AnyKind, Api, Erased, Kinds};
 #[cfg(feature = "cloud")]
 use crate::live::{AnyLive, Provider};
-use crate::spec::Spec;
 
 /// The API of buckets, for which the environment may set an endpoint.
 pub const S3: Api = aws::S3;
@@ -65,16 +62,3 @@ register![
     kubernetes::namespace::Namespace,
     kubernetes::service_account::ServiceAccount,
 ];
-
-/// The tag that names the owning project.
-pub const PROJECT_TAG: &str = "bailiwick:project";
-/// The tag that names the address.
-pub const ADDRESS_TAG: &str = "bailiwick:address";
-
-/// The tags of a thing of ours: the spec's, and those that mark ownership.
-fn tags(spec: &Spec, kind: &str, name: &str, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut tags = own.clone();
-    tags.insert(PROJECT_TAG.into(), spec.project.clone());
-    tags.insert(ADDRESS_TAG.into(), format!("{kind}.{name}"));
-    tags
-}

@@ -12,7 +12,7 @@ use crate::kind::{
 };
 use crate::provider::aws::family::{EKS, regional_scopes};
 use crate::provider::aws::iam::role::Role;
-use crate::provider::tags;
+use crate::provider::aws::tags::desired_tags;
 use crate::spec::{AccessPolicySpec, ClusterAccessSpec, Facts, Spec};
 
 /// An EKS access entry. All its groups and policies are ours while it is desired. An entry that existed before keeps
@@ -191,7 +191,7 @@ impl Kind for AccessEntry {
                     username: username(&principal_arn),
                     groups: groups.into_iter().cloned().collect(),
                     policies: policies.into_iter().collect(),
-                    tags: tags(spec, Self::NAME, &name, &BTreeMap::new()),
+                    tags: desired_tags(spec, Self::NAME, &name, &BTreeMap::new()),
                     unique_id: None,
                     principal_arn,
                 };
@@ -226,17 +226,20 @@ mod live {
     use crate::address::Scope;
     use crate::kind::{Action, Kind as _, Tagged};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::{code, each, eks, marked_by, read_error, tag_changes, write_error};
+    use crate::provider::aws::batch::each;
+    use crate::provider::aws::eks::client::client;
+    use crate::provider::aws::eks::cluster::clusters_of;
+    use crate::provider::aws::errors::{code, read_error, write_error};
+    use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::Session;
 
     const NOT_FOUND: Option<&str> = Some("ResourceNotFoundException");
 
     impl Live for AccessEntry {
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
-            let eks = eks::client(cloud, scope).await?;
+            let eks = client(cloud, scope).await?;
             let mut found = Vec::new();
-            for cluster in &eks::clusters_of(cloud, scope) {
+            for cluster in &clusters_of(cloud, scope) {
                 for principal in principals(&eks, cluster).await? {
                     let id = format!("{cluster}/{principal}");
                     let Some(entry) = describe(&eks, &id).await? else { continue };
@@ -252,7 +255,7 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<AccessEntryBody>, ReadError> {
-            let eks = eks::client(cloud, scope).await?;
+            let eks = client(cloud, scope).await?;
             let eks = &eks;
             Ok(each(targets, |target| async move {
                 Ok(find(eks, &target.physical_id).await?.map_or(Observed::Absent, present))
@@ -266,7 +269,7 @@ mod live {
             target: &Target,
             action: &Action<AccessEntryBody>,
         ) -> Result<(), WriteError> {
-            let eks = eks::client(cloud, scope).await?;
+            let eks = client(cloud, scope).await?;
             let id = target.physical_id.as_str();
             match action {
                 Action::Create { after } => create(&eks, id, after).await,
@@ -277,10 +280,7 @@ mod live {
                     create(&eks, id, after).await
                 }
                 Action::Update { before, after, .. } => update(&eks, id, before, after).await,
-                Action::Release { before } => {
-                    let marks = before.tags.keys().filter(|key| key.starts_with("bailiwick:")).cloned().collect();
-                    untag(&eks, id, marks).await
-                }
+                Action::Release { before } => untag(&eks, id, ownership_tags(&before.tags)).await,
                 Action::Delete { .. } => delete(&eks, id).await,
             }
         }
@@ -654,7 +654,7 @@ mod live {
             list.extend([("role%2Fgone HTTP", MISSING.0, MISSING.1), CLUSTER, ("access-entries/arn", 200, tagged)]);
             let server = Recorded::start(&list).await;
             let session = server.session();
-            let mut found = principals(&eks::client(&session, &scope()).await.unwrap(), "prod-eks").await.unwrap();
+            let mut found = principals(&client(&session, &scope()).await.unwrap(), "prod-eks").await.unwrap();
             found.sort();
             assert_eq!(found, ["a", "b", "gone"].map(|name| format!("arn:aws:iam::111111111111:role/{name}")));
         }

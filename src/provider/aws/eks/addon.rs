@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::pod_identity_association::accounts;
+use super::bound_account::bound_accounts;
 use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
 use crate::provider::aws::family::{EKS, regional_scopes};
-use crate::provider::tags;
+use crate::provider::aws::tags::desired_tags;
 use crate::spec::{Facts, Management, Spec};
 
 /// The name of the agent's add-on.
@@ -64,14 +64,15 @@ impl Kind for Addon {
     }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, resources: &mut DesiredResources<AddonBody>) {
-        let needed: BTreeSet<String> = accounts(spec, chains).into_iter().map(|a| a.spec.cluster.clone()).collect();
+        let needed: BTreeSet<String> =
+            bound_accounts(spec, chains).into_iter().map(|a| a.spec.cluster.clone()).collect();
         for key in needed {
             let (Some(cluster), Some(name)) = (spec.clusters.get(&key), managed_agent(spec, &key)) else { continue };
             let scope = spec.regional_scope(&cluster.account, spec.cluster_region(cluster));
             let body = AddonBody {
                 cluster: cluster.name.clone(),
                 name: AGENT.to_owned(),
-                tags: tags(spec, Self::NAME, &name, &BTreeMap::new()),
+                tags: desired_tags(spec, Self::NAME, &name, &BTreeMap::new()),
             };
             let physical_id = format!("{}/{AGENT}", cluster.name);
             resources.add(DesiredResource::new(name, scope, physical_id, body).at(spec.source(&["clusters", &key])));
@@ -91,8 +92,11 @@ mod live {
     use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::{code, each, eks, marked_by, read_error, tag_changes, write_error};
+    use crate::provider::aws::batch::each;
+    use crate::provider::aws::eks::client::client;
+    use crate::provider::aws::eks::cluster::clusters_of;
+    use crate::provider::aws::errors::{code, read_error, write_error};
+    use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::Session;
 
     /// The pauses between two looks at an add-on that is being installed or removed: less than two minutes in all.
@@ -102,9 +106,9 @@ mod live {
 
     impl Live for Addon {
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
-            let eks = eks::client(cloud, scope).await?;
+            let eks = client(cloud, scope).await?;
             let mut found = Vec::new();
-            for cluster in eks::clusters_of(cloud, scope) {
+            for cluster in clusters_of(cloud, scope) {
                 let physical_id = format!("{cluster}/{AGENT}");
                 if let Some(Observed::Present { body, .. }) = find(&eks, &physical_id).await?.as_ref().map(body) {
                     found.extend(marked_by(&body.tags, cloud.project(), Self::NAME, scope, &physical_id));
@@ -114,7 +118,7 @@ mod live {
         }
 
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<AddonBody>, ReadError> {
-            let eks = eks::client(cloud, scope).await?;
+            let eks = client(cloud, scope).await?;
             let eks = &eks;
             Ok(each(targets, |target| async move {
                 let found = find(eks, &target.physical_id).await?;
@@ -133,7 +137,7 @@ mod live {
             target: &Target,
             action: &Action<AddonBody>,
         ) -> Result<(), WriteError> {
-            let eks = eks::client(cloud, scope).await?;
+            let eks = client(cloud, scope).await?;
             let id = target.physical_id.as_str();
             match action {
                 Action::Create { after } => {
@@ -157,10 +161,7 @@ mod live {
                     untag(&eks, id, &arn, remove).await
                 }
                 Action::Release { before } => match arn(&eks, id).await? {
-                    Some(arn) => {
-                        let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
-                        untag(&eks, id, &arn, marks).await
-                    }
+                    Some(arn) => untag(&eks, id, &arn, ownership_tags(&before.tags)).await,
                     None => Ok(()),
                 },
                 Action::Delete { .. } => {
@@ -590,7 +591,7 @@ mod live {
                 r#"{"associations":[{"namespace":"logs","serviceAccount":"shipper","associationId":"a-1"}]}"#,
             );
             let server = Recorded::start(&[others]).await;
-            let eks = eks::client(&server.session(), &scope()).await.unwrap();
+            let eks = client(&server.session(), &scope()).await.unwrap();
             let pauses = std::iter::repeat_n(Duration::ZERO, 1);
             assert_eq!(
                 delete(&eks, &target().physical_id, pauses).await.unwrap_err().to_string(),

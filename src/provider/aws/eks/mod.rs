@@ -2,6 +2,7 @@
 
 pub(in crate::provider) mod access_entry;
 pub(in crate::provider) mod addon;
+mod bound_account;
 #[cfg(feature = "cloud")]
 mod client;
 #[cfg(feature = "cloud")]
@@ -11,8 +12,6 @@ pub(in crate::provider) mod pod_identity_association;
 mod token;
 
 #[cfg(feature = "cloud")]
-pub(super) use client::client;
-#[cfg(feature = "cloud")]
 pub(in crate::provider) use cluster::access;
 #[cfg(feature = "cloud")]
-pub(super) use cluster::{clusters_of, issuer};
+pub(super) use cluster::issuer;

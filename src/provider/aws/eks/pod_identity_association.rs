@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::addon::{self, Addon};
-use crate::access::{self, Chains, Facet, Instance, PodBinding};
+use super::bound_account::bound_accounts;
+use crate::access::{Chains, Facet, Instance, PodBinding};
 use crate::address::Scope;
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
 use crate::provider::aws::family::{EKS, owner, regional_scopes};
 use crate::provider::aws::iam::role::Role;
-use crate::provider::tags;
-use crate::spec::{Facts, Identity, ServiceAccountSpec, Spec};
+use crate::provider::aws::tags::desired_tags;
+use crate::spec::{Facts, Spec};
 
 /// An EKS Pod Identity association. It is nothing but access, so all of it is ours.
 pub(crate) struct PodIdentityAssociation;
@@ -41,26 +42,6 @@ pub(crate) struct AssociationBody {
     /// The id that EKS gave it. Never desired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_id: Option<String>,
-}
-
-/// A service account whose pods get their role from EKS Pod Identity.
-pub(super) struct BoundAccount<'a> {
-    key: &'a str,
-    pub(super) spec: &'a ServiceAccountSpec,
-    role_key: &'a str,
-    role: &'a access::Role,
-}
-
-/// The service accounts with Pod Identity and a role.
-pub(super) fn accounts<'a>(spec: &'a Spec, chains: &'a Chains) -> Vec<BoundAccount<'a>> {
-    spec.service_accounts
-        .iter()
-        .filter(|(_, account)| account.identity(spec) == Identity::PodIdentity)
-        .filter_map(|(key, account)| {
-            let role_key = access::role_key(spec, key);
-            Some(BoundAccount { key, spec: account, role_key, role: chains.roles().get(role_key)? })
-        })
-        .collect()
 }
 
 impl Kind for PodIdentityAssociation {
@@ -104,7 +85,7 @@ impl Kind for PodIdentityAssociation {
     }
 
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, resources: &mut DesiredResources<AssociationBody>) {
-        for account in accounts(spec, chains) {
+        for account in bound_accounts(spec, chains) {
             let Some(cluster) = spec.clusters.get(&account.spec.cluster) else { continue };
             // `spec::load` has refused grants that would need two targets.
             let target = chains
@@ -119,7 +100,7 @@ impl Kind for PodIdentityAssociation {
                 role_arn: account.role.arn.clone(),
                 target_role_arn: target.map(|(_, role)| role.arn.clone()).unwrap_or_default(),
                 disable_session_tags: account.spec.disable_session_tags,
-                tags: tags(spec, Self::NAME, account.key, &BTreeMap::new()),
+                tags: desired_tags(spec, Self::NAME, account.key, &BTreeMap::new()),
                 unique_id: None,
             };
             let scope = spec.regional_scope(&cluster.account, spec.cluster_region(cluster));
@@ -154,15 +135,18 @@ mod live {
     use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::{code, each, eks, marked_by, read_error, tag_changes, write_error};
+    use crate::provider::aws::batch::each;
+    use crate::provider::aws::eks::client::client;
+    use crate::provider::aws::eks::cluster::clusters_of;
+    use crate::provider::aws::errors::{code, read_error, write_error};
+    use crate::provider::aws::tags::{PROJECT_TAG, marked_by, tag_changes};
     use crate::session::Session;
 
     impl Live for PodIdentityAssociation {
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
-            let eks = eks::client(cloud, scope).await?;
+            let eks = client(cloud, scope).await?;
             let mut found = Vec::new();
-            for cluster in &eks::clusters_of(cloud, scope) {
+            for cluster in &clusters_of(cloud, scope) {
                 for ((namespace, name), id) in ids(&eks, cluster, None).await?.unwrap_or_default().ids {
                     let physical_id = format!("{cluster}/{namespace}/{name}");
                     let Some(there) = describe(&eks, cluster, &id, &physical_id).await? else { continue };
@@ -180,7 +164,7 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<AssociationBody>, ReadError> {
-            let eks = eks::client(cloud, scope).await?;
+            let eks = client(cloud, scope).await?;
             let mut clusters: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
             for target in targets {
                 let (cluster, namespace, name) = parts(&target.physical_id);
@@ -216,7 +200,7 @@ mod live {
             target: &Target,
             action: &Action<AssociationBody>,
         ) -> Result<(), WriteError> {
-            let eks = eks::client(cloud, scope).await?;
+            let eks = client(cloud, scope).await?;
             let what = |verb: &str| format!("{verb} pod identity association `{}`", target.physical_id);
             match action {
                 Action::Create { after } => create(&eks, &target.physical_id, after).await,
@@ -697,6 +681,7 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::access;
     use crate::diagnostic::Diagnostic;
     use crate::kind::{AnyKind, Erased, Resource};
     use crate::spec::{SourceFile, load};

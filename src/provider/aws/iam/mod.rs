@@ -5,14 +5,14 @@ mod at_once;
 #[cfg(feature = "cloud")]
 mod client;
 #[cfg(feature = "cloud")]
+mod document;
+#[cfg(feature = "cloud")]
 mod index;
 pub(in crate::provider) mod oidc_provider;
+mod overflow;
 pub(in crate::provider) mod policy;
 pub(in crate::provider) mod role;
 pub(in crate::provider) mod role_policy;
 pub(in crate::provider) mod role_policy_attachment;
-
 #[cfg(feature = "cloud")]
-pub(super) use client::client;
-#[cfg(feature = "cloud")]
-pub(super) use index::{Described, IamWants, Known, index, want};
+mod tags;

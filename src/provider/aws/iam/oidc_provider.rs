@@ -16,7 +16,7 @@ use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
 use crate::provider::aws::family::{IAM, account_scopes, owner};
-use crate::provider::tags;
+use crate::provider::aws::tags::desired_tags;
 use crate::spec::{Facts, Identity, Management, Spec};
 
 /// The audience of the tokens that pods exchange for credentials.
@@ -92,7 +92,7 @@ impl Kind for OidcProvider {
             let body = OidcProviderBody {
                 url: host.to_owned(),
                 client_ids: BTreeMap::from([(AUDIENCE.to_owned(), true)]),
-                tags: tags(spec, Self::NAME, &name, &BTreeMap::new()),
+                tags: desired_tags(spec, Self::NAME, &name, &BTreeMap::new()),
             };
             let arn = spec.iam_arn(account, &format!("oidc-provider/{host}"));
             resources.add(DesiredResource::new(name, spec.account_scope(account), arn, body).at(source));
@@ -134,15 +134,16 @@ mod live {
     use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::{
-        code, each, iam, iam_tags, marked_by, read_error, tag_changes, tag_map, write_error, write_error_awaiting,
-    };
+    use crate::provider::aws::batch::each;
+    use crate::provider::aws::errors::{code, read_error, write_error, write_error_awaiting};
+    use crate::provider::aws::iam::client::client;
+    use crate::provider::aws::iam::tags::{iam_tags, tag_map};
+    use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::Session;
 
     impl Live for OidcProvider {
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
-            let iam = iam::client(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
             let listed = iam.list_open_id_connect_providers().send().await;
             let listed = listed.map_err(|error| read_error("the OIDC providers of the account", &error))?;
             let mut found = Vec::new();
@@ -159,7 +160,7 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<OidcProviderBody>, ReadError> {
-            let iam = iam::client(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
             let iam = &iam;
             Ok(each(targets, |target| read(iam, &target.physical_id)).await)
         }
@@ -170,15 +171,12 @@ mod live {
             target: &Target,
             action: &Action<OidcProviderBody>,
         ) -> Result<(), WriteError> {
-            let iam = iam::client(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
             let arn = target.physical_id.as_str();
             match action {
                 Action::Create { after } => create(&iam, cloud.project(), arn, after).await,
                 Action::Update { before, after, .. } => update(&iam, arn, before, after).await,
-                Action::Release { before } => {
-                    let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
-                    untag(&iam, arn, marks).await
-                }
+                Action::Release { before } => untag(&iam, arn, ownership_tags(&before.tags)).await,
                 Action::Delete { .. } => {
                     match iam.delete_open_id_connect_provider().open_id_connect_provider_arn(arn).send().await {
                         Ok(_) => Ok(()),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::overflow::{first_grant, overflow};
 use crate::access::{self, Chains, Facet, Instance, PolicyText};
 use crate::address::Scope;
 use crate::diagnostic::SourceRef;
@@ -15,7 +16,7 @@ use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
 use crate::provider::aws::family::{IAM, account_scopes};
-use crate::provider::tags;
+use crate::provider::aws::tags::desired_tags;
 use crate::spec::{Facts, Spec};
 
 /// A customer managed policy.
@@ -80,7 +81,7 @@ impl Kind for ManagedPolicy {
                 path: policy.path.clone(),
                 description: policy.description.clone(),
                 document,
-                tags: tags(spec, Self::NAME, key, &policy.tags),
+                tags: desired_tags(spec, Self::NAME, key, &policy.tags),
             };
             let source = spec.source(&["policies", key]);
             resources
@@ -94,9 +95,9 @@ impl Kind for ManagedPolicy {
                     path: "/".into(),
                     description: None,
                     document,
-                    tags: tags(spec, Self::NAME, &overflow.name, &BTreeMap::new()),
+                    tags: desired_tags(spec, Self::NAME, &overflow.name, &BTreeMap::new()),
                 };
-                let source = super::role_policy::first_grant(spec, chains, key);
+                let source = first_grant(spec, chains, key);
                 resources.add(
                     DesiredResource::new(overflow.name, spec.account_scope(&role.account), overflow.arn, body)
                         .at(source),
@@ -120,29 +121,6 @@ impl Kind for ManagedPolicy {
     }
 }
 
-/// A managed policy for what of a role's grants does not fit inline.
-pub(super) struct Overflow {
-    /// The part of its address after the kind.
-    pub(super) name: String,
-    /// Its name in IAM.
-    pub(super) iam_name: String,
-    /// Its ARN.
-    pub(super) arn: String,
-}
-
-/// The names for a role's overflow policies, one after the other without end.
-pub(super) fn overflow(spec: &Spec, key: &str, role: &access::Role) -> impl Iterator<Item = Overflow> {
-    (1..).map(move |n: usize| {
-        // A role name has at most 64 characters, so that this is within the 128 of a policy name.
-        let iam_name = format!("{}-{}-{n}", role.name, access::INLINE_NAME);
-        Overflow {
-            name: format!("{key}/access-{n}"),
-            arn: spec.iam_arn(&role.account, &format!("policy/{iam_name}")),
-            iam_name,
-        }
-    })
-}
-
 #[cfg(feature = "cloud")]
 mod live {
     use aws_sdk_iam::types::{ManagedPolicyDetail, PolicyScopeType};
@@ -152,11 +130,13 @@ mod live {
     use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::iam::{IamWants, Known};
-    use crate::provider::aws::{
-        code, each, iam, iam_tags, marked_by, policy_text, read_error, tag_changes, tag_map, write_error,
-    };
+    use crate::provider::aws::batch::each;
+    use crate::provider::aws::errors::{code, read_error, write_error};
+    use crate::provider::aws::iam::client::client;
+    use crate::provider::aws::iam::document::policy_text;
+    use crate::provider::aws::iam::index::{IamWants, Known, index, want};
+    use crate::provider::aws::iam::tags::{iam_tags, tag_map};
+    use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::{OnlyIfRefused, Session};
 
     /// Source: IAM User Guide, "IAM and AWS STS quotas", versions of a managed policy.
@@ -167,7 +147,7 @@ mod live {
         const TAKES_LAST: bool = true;
         /// A request for every policy of the account: no list tells their tags.
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
-            let iam = iam::client(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
             let mut pages = iam.list_policies().scope(PolicyScopeType::Local).into_paginator().items().send();
             let mut arns = Vec::new();
             while let Some(policy) = pages.next().await {
@@ -201,7 +181,7 @@ mod live {
                 beside: targets.iter().filter(|target| target.last.is_none()).count(),
                 ..IamWants::default()
             };
-            iam::want(cloud, scope, wants);
+            want(cloud, scope, wants);
         }
 
         /// A policy that is in everything else as it was applied last, and as the spec wants it, is taken to have the
@@ -212,8 +192,8 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<ManagedPolicyBody>, ReadError> {
-            let iam = iam::client(cloud, scope).await?;
-            let index = iam::index(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
+            let index = index(cloud, scope).await?;
             let (iam, index) = (&iam, index.as_deref());
             Ok(each(targets, |target| async move {
                 let seen = match index.map(|index| index.policy(&target.physical_id)) {
@@ -235,15 +215,12 @@ mod live {
             target: &Target,
             action: &Action<ManagedPolicyBody>,
         ) -> Result<(), WriteError> {
-            let iam = iam::client(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
             let arn = target.physical_id.as_str();
             match action {
                 Action::Create { after } => create(&iam, cloud.project(), arn, after).await,
                 Action::Update { before, after, .. } => update(&iam, arn, before, after).await,
-                Action::Release { before } => {
-                    let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
-                    untag(&iam, arn, marks).await
-                }
+                Action::Release { before } => untag(&iam, arn, ownership_tags(&before.tags)).await,
                 Action::Delete { .. } => delete(&iam, arn).await,
             }
         }

@@ -14,7 +14,7 @@ use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
 use crate::provider::aws::family::{IAM, account_scopes, owner};
-use crate::provider::tags;
+use crate::provider::aws::tags::desired_tags;
 use crate::spec::{Facts, Identity, Spec, TrustSpec, Unmanaged};
 
 /// An IAM role.
@@ -140,7 +140,7 @@ impl Kind for Role {
                 permissions_boundary: entry
                     .and_then(|e| e.permissions_boundary.as_ref())
                     .map(|boundary| spec.policies.get(boundary).map_or_else(|| boundary.clone(), |p| p.arn(spec))),
-                tags: tags(spec, Self::NAME, key, entry.map_or(&no_tags, |e| &e.tags)),
+                tags: desired_tags(spec, Self::NAME, key, entry.map_or(&no_tags, |e| &e.tags)),
                 trust,
                 unique_id: None,
             };
@@ -206,16 +206,18 @@ mod live {
     use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::iam::{Described, IamWants, Known};
-    use crate::provider::aws::{
-        code, each, iam, iam_tags, marked_by, policy_text, read_error, tag_changes, tag_map, write_error,
-    };
-    use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
+    use crate::provider::aws::batch::each;
+    use crate::provider::aws::errors::{code, read_error, write_error};
+    use crate::provider::aws::iam::client::client;
+    use crate::provider::aws::iam::document::policy_text;
+    use crate::provider::aws::iam::index::{Described, IamWants, Known, index, want};
+    use crate::provider::aws::iam::tags::{iam_tags, tag_map};
+    use crate::provider::aws::tags::{ADDRESS_TAG, PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::Session;
 
     impl Live for Role {
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
-            let iam = iam::client(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
             let mut found = Vec::new();
             // Of the lists of roles this one has their tags.
             let asked = iam.get_account_authorization_details().filter(EntityType::Role).max_items(1000);
@@ -235,12 +237,12 @@ mod live {
                 targets.iter().filter(wanted).map(|target| target.physical_id.clone()).collect()
             };
             let (roles, described) = (names(&|_| true), names(&|target| is_described(target)));
-            iam::want(cloud, scope, IamWants { roles, described, reads: targets.len(), ..IamWants::default() });
+            want(cloud, scope, IamWants { roles, described, reads: targets.len(), ..IamWants::default() });
         }
 
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<RoleBody>, ReadError> {
-            let iam = iam::client(cloud, scope).await?;
-            let index = iam::index(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
+            let index = index(cloud, scope).await?;
             let (iam, index) = (&iam, index.as_deref());
             Ok(each(targets, |target| async move {
                 match index.map(|index| (index, index.role(&target.physical_id))) {
@@ -262,15 +264,12 @@ mod live {
             target: &Target,
             action: &Action<RoleBody>,
         ) -> Result<(), WriteError> {
-            let iam = iam::client(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
             let name = target.physical_id.as_str();
             match action {
                 Action::Create { after } => create(&iam, after).await,
                 Action::Update { before, after, .. } => update(&iam, name, before, after, action).await,
-                Action::Release { before } => {
-                    let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
-                    untag(&iam, name, marks).await
-                }
+                Action::Release { before } => untag(&iam, name, ownership_tags(&before.tags)).await,
                 Action::Delete { .. } => delete(&iam, name).await,
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::overflow::{attachment_name, first_grant, overflow};
 use super::role::Role;
 use super::role_policy_attachment::RolePolicyAttachment;
 use crate::access::{self, Chains, Facet, INLINE_NAME, Instance, PolicyText};
@@ -102,9 +103,8 @@ impl Kind for RolePolicy {
                 let mut resource = resource(INLINE_NAME, document).at(source);
                 // What moves to a managed policy leaves the inline one when that is attached, so that no access is lost
                 // meanwhile.
-                for (_, overflow) in packed.managed.iter().zip(super::policy::overflow(spec, key, role)) {
-                    resource = resource
-                        .after::<RolePolicyAttachment>(&super::role_policy_attachment::name(key, &overflow.arn));
+                for (_, overflow) in packed.managed.iter().zip(overflow(spec, key, role)) {
+                    resource = resource.after::<RolePolicyAttachment>(&attachment_name(key, &overflow.arn));
                 }
                 resources.add(resource);
             }
@@ -119,26 +119,23 @@ fn inline_of(role: Whole<'_>, _tagged: &[Tagged]) -> Vec<Part> {
     vec![Part { name, physical_id, needs: None }]
 }
 
-/// Where the first grant that a role serves is written.
-pub(super) fn first_grant(spec: &Spec, chains: &Chains, role: &str) -> Option<SourceRef> {
-    let chain = chains.through(role).next()?;
-    spec.source(&["grants", &chain.grant.to_string()])
-}
-
 #[cfg(feature = "cloud")]
 mod live {
     use super::{RolePolicy, RolePolicyBody};
     use crate::address::Scope;
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::iam::{IamWants, Known};
-    use crate::provider::aws::{code, each, iam, policy_text, read_error, write_error, write_error_awaiting};
+    use crate::provider::aws::batch::each;
+    use crate::provider::aws::errors::{code, read_error, write_error, write_error_awaiting};
+    use crate::provider::aws::iam::client::client;
+    use crate::provider::aws::iam::document::policy_text;
+    use crate::provider::aws::iam::index::{IamWants, Known, index, want};
     use crate::session::Session;
 
     impl Live for RolePolicy {
         fn announce(cloud: &Session, scope: &Scope, targets: &[Target]) {
             let roles = targets.iter().map(|target| parts(target).0.to_owned()).collect();
-            iam::want(cloud, scope, IamWants { roles, reads: targets.len(), ..IamWants::default() });
+            want(cloud, scope, IamWants { roles, reads: targets.len(), ..IamWants::default() });
         }
 
         async fn observe(
@@ -146,8 +143,8 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<RolePolicyBody>, ReadError> {
-            let iam = iam::client(cloud, scope).await?;
-            let index = iam::index(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
+            let index = index(cloud, scope).await?;
             let (iam, index) = (&iam, index.as_deref());
             Ok(each(targets, |target| async move {
                 let (role, name) = parts(target);
@@ -170,7 +167,7 @@ mod live {
             target: &Target,
             action: &Action<RolePolicyBody>,
         ) -> Result<(), WriteError> {
-            let iam = iam::client(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
             let (role, name) = parts(target);
             match action {
                 Action::Create { after } | Action::Update { after, .. } => iam

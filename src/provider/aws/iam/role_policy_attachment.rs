@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::overflow::{attachment_name, first_grant, overflow};
 use super::policy::ManagedPolicy;
 use super::role::Role;
 use crate::access::{self, Chains, Facet, Instance};
@@ -59,7 +60,7 @@ impl Kind for RolePolicyAttachment {
         for (key, role) in chains.roles().iter().filter(|(_, role)| role.managed) {
             let resource = |arn: String| {
                 let physical_id = format!("{}/{arn}", role.name);
-                let name = name(key, &arn);
+                let name = attachment_name(key, &arn);
                 let body = RolePolicyAttachmentBody { role: role.name.clone(), policy_arn: arn };
                 DesiredResource::new(name, spec.account_scope(&role.account), physical_id, body).part_of::<Role>(key)
             };
@@ -74,8 +75,8 @@ impl Kind for RolePolicyAttachment {
                 resources.add(resource);
             }
             let spilled = access::spilled(spec, facts, chains, key);
-            for (_, overflow) in spilled.iter().zip(super::policy::overflow(spec, key, role)) {
-                let source = super::role_policy::first_grant(spec, chains, key);
+            for (_, overflow) in spilled.iter().zip(overflow(spec, key, role)) {
+                let source = first_grant(spec, chains, key);
                 resources.add(resource(overflow.arn).after::<ManagedPolicy>(&overflow.name).at(source));
             }
         }
@@ -88,17 +89,12 @@ fn attached_to(role: Whole<'_>, tagged: &[Tagged]) -> Vec<Part> {
     let part = |policy: &Tagged| {
         let arn = &policy.physical_id;
         Part {
-            name: name(role.address.name(), arn),
+            name: attachment_name(role.address.name(), arn),
             physical_id: format!("{}/{arn}", role.physical_id),
             needs: Some(policy.address.clone()),
         }
     };
     policies.map(part).collect()
-}
-
-/// The part of the address after the kind: the role's key and the policy's name, which ends its ARN.
-pub(super) fn name(role: &str, arn: &str) -> String {
-    format!("{role}/{}", arn.rsplit('/').next().unwrap_or(arn))
 }
 
 #[cfg(feature = "cloud")]
@@ -109,14 +105,16 @@ mod live {
     use crate::address::Scope;
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::iam::{IamWants, Known};
-    use crate::provider::aws::{code, each, iam, read_error, write_error, write_error_awaiting};
+    use crate::provider::aws::batch::each;
+    use crate::provider::aws::errors::{code, read_error, write_error, write_error_awaiting};
+    use crate::provider::aws::iam::client::client;
+    use crate::provider::aws::iam::index::{IamWants, Known, index, want};
     use crate::session::Session;
 
     impl Live for RolePolicyAttachment {
         fn announce(cloud: &Session, scope: &Scope, targets: &[Target]) {
             let roles: BTreeSet<String> = targets.iter().map(|target| parts(target).0.to_owned()).collect();
-            iam::want(cloud, scope, IamWants { reads: roles.len(), roles, ..IamWants::default() });
+            want(cloud, scope, IamWants { reads: roles.len(), roles, ..IamWants::default() });
         }
 
         async fn observe(
@@ -124,8 +122,8 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<RolePolicyAttachmentBody>, ReadError> {
-            let iam = iam::client(cloud, scope).await?;
-            let index = iam::index(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
+            let index = index(cloud, scope).await?;
             let (iam, index) = (&iam, index.as_deref());
             let roles: Vec<Target> = targets
                 .iter()
@@ -174,7 +172,7 @@ mod live {
             target: &Target,
             action: &Action<RolePolicyAttachmentBody>,
         ) -> Result<(), WriteError> {
-            let iam = iam::client(cloud, scope).await?;
+            let iam = client(cloud, scope).await?;
             let (role, arn) = parts(target);
             match action {
                 Action::Create { .. } | Action::Update { .. } => {

@@ -1,7 +1,12 @@
 //! The keys that aliases name.
 
+use aws_sdk_kms::Client;
+use aws_sdk_kms::types::KeyMetadata;
+
 use super::client::client;
 use crate::address::Scope;
+use crate::live::{ReadError, Target, WriteError};
+use crate::provider::aws::errors::{code, read_error};
 use crate::session::{Session, SessionError, answer};
 
 /// The ARN of the key that an alias names; nothing if there is no such alias. Not being allowed to look is not "not there".
@@ -22,5 +27,30 @@ pub(in crate::provider::aws) async fn key_arn(
         Err(error) => {
             Err(SessionError::unreadable(scope, format!("KMS does not describe `{alias}`: {}", answer(&error))))
         }
+    }
+}
+
+/// The key that an alias (its name or ARN) points to.
+pub(in crate::provider::aws) async fn describe(kms: &Client, alias: &str) -> Result<Option<KeyMetadata>, ReadError> {
+    match kms.describe_key().key_id(alias).send().await {
+        Ok(answer) => Ok(answer.key_metadata),
+        Err(error) if code(&error) == Some("NotFoundException") => Ok(None),
+        Err(error) => Err(read_error(format!("key `{alias}`"), &error)),
+    }
+}
+
+/// Refuses a key that the alias has come to point to since it was looked at.
+pub(in crate::provider::aws) fn refuse_another(
+    target: &Target,
+    key: &KeyMetadata,
+    what: impl FnOnce() -> String,
+) -> Result<(), WriteError> {
+    match &target.unique_id {
+        Some(known) if known != key.key_id() => Err(WriteError::Conflict {
+            what: what(),
+            holder: key.arn().unwrap_or(key.key_id()).to_owned(),
+            why: format!("the alias points to it now, and not to `{known}` as before: nothing was written"),
+        }),
+        _ => Ok(()),
     }
 }

@@ -12,7 +12,7 @@ use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
 use crate::provider::aws::family::{KMS, regional_scopes};
-use crate::provider::tags;
+use crate::provider::aws::tags::desired_tags;
 use crate::spec::{Facts, Spec, Unmanaged};
 
 /// A KMS key.
@@ -88,7 +88,7 @@ impl Kind for Key {
                 state: ENABLED.into(),
                 description: key.description.clone(),
                 rotation: key.rotation,
-                tags: tags(spec, Self::NAME, name, &key.tags),
+                tags: desired_tags(spec, Self::NAME, name, &key.tags),
                 unique_id: None,
             };
             let scope = spec.regional_scope(&key.account, key.region(spec));
@@ -110,9 +110,6 @@ impl Kind for Key {
 }
 
 #[cfg(feature = "cloud")]
-pub(in crate::provider::aws) use live::{describe, refuse_another};
-
-#[cfg(feature = "cloud")]
 mod live {
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -124,40 +121,15 @@ mod live {
     use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::{code, each, kms, marked_by, read_error, tag_changes, write_error};
-    use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
+    use crate::provider::aws::batch::each;
+    use crate::provider::aws::errors::{code, read_error, write_error};
+    use crate::provider::aws::kms::alias::{describe, refuse_another};
+    use crate::provider::aws::kms::client::client;
+    use crate::provider::aws::tags::{ADDRESS_TAG, PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::{OnlyIfRefused, Session};
 
     /// How long a key that is deleted can still be saved: the most that KMS allows.
     const DAYS_TO_DELETION: i32 = 30;
-
-    /// The key that an alias (its name or ARN) points to.
-    pub(in crate::provider::aws) async fn describe(
-        kms: &Client,
-        alias: &str,
-    ) -> Result<Option<KeyMetadata>, ReadError> {
-        match kms.describe_key().key_id(alias).send().await {
-            Ok(answer) => Ok(answer.key_metadata),
-            Err(error) if code(&error) == Some("NotFoundException") => Ok(None),
-            Err(error) => Err(read_error(format!("key `{alias}`"), &error)),
-        }
-    }
-
-    /// Refuses a key that the alias has come to point to since it was looked at.
-    pub(in crate::provider::aws) fn refuse_another(
-        target: &Target,
-        key: &KeyMetadata,
-        what: impl FnOnce() -> String,
-    ) -> Result<(), WriteError> {
-        match &target.unique_id {
-            Some(known) if known != key.key_id() => Err(WriteError::Conflict {
-                what: what(),
-                holder: key.arn().unwrap_or(key.key_id()).to_owned(),
-                why: format!("the alias points to it now, and not to `{known}` as before: nothing was written"),
-            }),
-            _ => Ok(()),
-        }
-    }
 
     /// The tags of a key from a list. None, if it is gone since, or is somebody else's: a key that we made we can read.
     async fn listed_tags(kms: &Client, id: &str) -> Result<Option<BTreeMap<String, String>>, ReadError> {
@@ -210,7 +182,7 @@ mod live {
     impl Live for Key {
         /// Keys are known by their aliases. One whose tags may not be read is somebody else's.
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
-            let kms = kms::client(cloud, scope).await?;
+            let kms = client(cloud, scope).await?;
             let mut pages = kms.list_aliases().into_paginator().items().send();
             let mut found = Vec::new();
             while let Some(alias) = pages.next().await {
@@ -227,7 +199,7 @@ mod live {
         }
 
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<KeyBody>, ReadError> {
-            let kms = kms::client(cloud, scope).await?;
+            let kms = client(cloud, scope).await?;
             let kms = &kms;
             Ok(each(targets, |target| async move {
                 let alias = target.physical_id.as_str();
@@ -254,7 +226,7 @@ mod live {
             target: &Target,
             action: &Action<KeyBody>,
         ) -> Result<(), WriteError> {
-            let kms = kms::client(cloud, scope).await?;
+            let kms = client(cloud, scope).await?;
             let alias = target.physical_id.as_str();
             let found = describe(&kms, alias).await?;
             if let Some(key) = &found {
@@ -281,8 +253,7 @@ mod live {
                 }),
                 (Action::Delete { .. } | Action::Release { .. }, None) => Ok(()),
                 (Action::Release { before }, Some(key)) => {
-                    let marks = before.tags.keys().filter(|k| k.starts_with("bailiwick:")).cloned().collect();
-                    untag(&kms, key.key_id(), marks).await
+                    untag(&kms, key.key_id(), ownership_tags(&before.tags)).await
                 }
                 (Action::Delete { .. }, Some(key)) => schedule_deletion(&kms, alias, &key).await,
             }

@@ -122,7 +122,6 @@ fn keys(spec: &Spec) -> Vec<(String, Scope, String)> {
 
 #[cfg(feature = "cloud")]
 mod live {
-    use super::super::key::{describe, refuse_another};
     use crate::provider::aws::shared_document::refuse_lockout;
     use aws_sdk_kms::types::KeyMetadata;
 
@@ -131,7 +130,10 @@ mod live {
     use crate::iam::{PolicyPlace, measure_text};
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::aws::{code, each, kms, read_error, write_error};
+    use crate::provider::aws::batch::each;
+    use crate::provider::aws::errors::{code, read_error, write_error};
+    use crate::provider::aws::kms::alias::{describe, refuse_another};
+    use crate::provider::aws::kms::client::client;
     use crate::session::Session;
 
     /// The only policy that a key can have.
@@ -159,7 +161,7 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<SharedDocument>, ReadError> {
-            let kms = kms::client(cloud, scope).await?;
+            let kms = client(cloud, scope).await?;
             let kms = &kms;
             Ok(each(targets, |target| async move {
                 let alias = target.physical_id.as_str();
@@ -178,7 +180,7 @@ mod live {
             target: &Target,
             action: &Action<SharedDocument>,
         ) -> Result<(), WriteError> {
-            let kms = kms::client(cloud, scope).await?;
+            let kms = client(cloud, scope).await?;
             let alias = target.physical_id.as_str();
             let what = format!("write the policy of key `{alias}`");
             let failed = |why: String| WriteError::Refused { what: what.clone(), why };

@@ -8,6 +8,6 @@ pub(in crate::provider) mod key;
 pub(in crate::provider) mod key_policy;
 
 #[cfg(feature = "cloud")]
-pub(super) use alias::key_arn;
+pub(super) use alias::{describe, key_arn};
 #[cfg(feature = "cloud")]
 pub(super) use client::client;

@@ -14,7 +14,7 @@ use crate::kind::{
 };
 use crate::provider::aws::family::{S3, owner, regional_scopes};
 use crate::provider::aws::kms::key::Key;
-use crate::provider::tags;
+use crate::provider::aws::tags::desired_tags;
 use crate::spec::{Encryption, Facts, LifecycleRule, Ownership, SimpleEncryption, Spec, Unmanaged};
 
 /// An S3 bucket.
@@ -188,7 +188,7 @@ impl Kind for Bucket {
                     .lifecycle
                     .as_ref()
                     .map(|rules| rules.iter().map(|rule| (rule.id.clone(), Rule::from(rule))).collect()),
-                tags: tags(spec, Self::NAME, key, &bucket.tags),
+                tags: desired_tags(spec, Self::NAME, key, &bucket.tags),
             };
             let mut resource =
                 DesiredResource::new(key, spec.regional_scope(&bucket.account, region), &bucket.name, body)
@@ -232,9 +232,6 @@ fn desired_key(spec: &Spec, facts: &Facts, name: &str) -> Option<String> {
 }
 
 #[cfg(feature = "cloud")]
-pub(super) use live::expected_owner;
-
-#[cfg(feature = "cloud")]
 mod live {
     use std::collections::BTreeMap;
 
@@ -256,9 +253,11 @@ mod live {
     use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Fields, Live, Observed, ReadError, Target, WriteError};
-    use crate::provider::PROJECT_TAG;
-    use crate::provider::aws::kms::key::describe;
-    use crate::provider::aws::{code, each, kms, marked_by, read_error, s3, status, write_error};
+    use crate::provider::aws::batch::each;
+    use crate::provider::aws::errors::{code, read_error, status, write_error};
+    use crate::provider::aws::kms;
+    use crate::provider::aws::s3::client::{client, expected_owner};
+    use crate::provider::aws::tags::{PROJECT_TAG, is_ownership_tag, marked_by};
     use crate::session::Session;
     use crate::spec::Ownership;
 
@@ -266,11 +265,6 @@ mod live {
     const REGION_HEADER: &str = "x-amz-bucket-region";
     /// The region whose name S3 does not accept as a location constraint.
     const FIRST_REGION: &str = "us-east-1";
-
-    /// The account that a bucket must belong to: names are global, and a bucket of that name may be somebody else's.
-    pub(in crate::provider::aws) fn expected_owner(scope: &Scope) -> Option<String> {
-        scope.as_aws().map(|aws| aws.id.to_owned())
-    }
 
     /// One bucket and the client that reaches it.
     struct Remote<'a> {
@@ -320,7 +314,7 @@ mod live {
     impl Live for Bucket {
         /// The buckets of the scope's region. One whose tags may not be read is somebody else's.
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
-            let s3 = s3::client(cloud, scope).await?;
+            let s3 = client(cloud, scope).await?;
             let mut pages = s3.list_buckets().max_buckets(PAGE).into_paginator().send();
             let mut names = Vec::new();
             while let Some(page) = pages.next().await {
@@ -345,7 +339,7 @@ mod live {
         }
 
         async fn observe(cloud: &Session, scope: &Scope, targets: &[Target]) -> Result<Answers<BucketBody>, ReadError> {
-            let s3 = s3::client(cloud, scope).await?;
+            let s3 = client(cloud, scope).await?;
             let (s3, regions) = (&s3, &regions(&s3, targets.len()).await);
             Ok(each(targets, |target| async move {
                 let region = regions.get(&target.physical_id).map(String::as_str);
@@ -364,7 +358,7 @@ mod live {
             target: &Target,
             action: &Action<BucketBody>,
         ) -> Result<(), WriteError> {
-            let s3 = s3::client(cloud, scope).await?;
+            let s3 = client(cloud, scope).await?;
             let bucket = Remote { s3: &s3, scope, name: &target.physical_id };
             let mut action = action.clone();
             if action.touches("encryption")
@@ -395,7 +389,7 @@ mod live {
             return Ok(key.to_owned());
         }
         let kms = kms::client(cloud, scope).await?;
-        match describe(&kms, key).await?.and_then(|metadata| metadata.arn) {
+        match kms::describe(&kms, key).await?.and_then(|metadata| metadata.arn) {
             Some(arn) => Ok(arn),
             None => Err(WriteError::NotYet {
                 what: "encrypt the bucket".into(),
@@ -831,7 +825,7 @@ mod live {
                 Err(Stop::Error(error)) => return Err(error.into()),
             };
             let all = tags.len();
-            tags.retain(|key, _| !key.starts_with("bailiwick:"));
+            tags.retain(|key, _| !is_ownership_tag(key));
             if tags.len() == all { Ok(()) } else { self.put_tag_set(&tags).await }
         }
 
@@ -964,8 +958,8 @@ mod live {
         use super::*;
         use crate::address::Address;
         use crate::kind::Kind;
+        use crate::provider::aws::tags::{ADDRESS_TAG, PROJECT_TAG};
         use crate::provider::recorded::{Recorded, scope};
-        use crate::provider::{ADDRESS_TAG, PROJECT_TAG};
 
         const HEAD: (&str, u16, &str) = ("HEAD /acme-weights/ ", 200, "");
         const NO_TAGS: (&str, u16, &str) =

@@ -122,14 +122,15 @@ fn carrier<'b>(scope: &Scope, bucket: &'b str) -> ResourcePolicy<'b> {
 
 #[cfg(feature = "cloud")]
 mod live {
-    use super::super::bucket::expected_owner;
     use super::{BucketPolicy, SharedDocument};
     use crate::address::Scope;
     use crate::iam::{PolicyPlace, measure_text};
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::provider::aws::batch::each;
+    use crate::provider::aws::errors::{code, read_error, status, write_error};
+    use crate::provider::aws::s3::client::{client, expected_owner};
     use crate::provider::aws::shared_document::refuse_lockout;
-    use crate::provider::aws::{code, each, read_error, s3, status, write_error};
     use crate::session::Session;
 
     /// The text of the live policy.
@@ -172,7 +173,7 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<SharedDocument>, ReadError> {
-            let s3 = s3::client(cloud, scope).await?;
+            let s3 = client(cloud, scope).await?;
             let s3 = &s3;
             Ok(each(targets, |target| async move {
                 let bucket = target.physical_id.as_str();
@@ -193,7 +194,7 @@ mod live {
             target: &Target,
             action: &Action<SharedDocument>,
         ) -> Result<(), WriteError> {
-            let s3 = s3::client(cloud, scope).await?;
+            let s3 = client(cloud, scope).await?;
             let bucket = target.physical_id.as_str();
             let what = format!("write the policy of bucket `{bucket}`");
             let text = fetch(&s3, scope, bucket).await?;

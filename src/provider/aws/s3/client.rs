@@ -22,3 +22,8 @@ pub async fn client(cloud: &Session, scope: &Scope) -> Result<Client, SessionErr
     };
     account::client(cloud, scope, (S3, RATES), build).await
 }
+
+/// The account that a bucket must belong to: names are global, and a bucket of that name may be somebody else's.
+pub(super) fn expected_owner(scope: &Scope) -> Option<String> {
+    scope.as_aws().map(|aws| aws.id.to_owned())
+}

@@ -1,0 +1,93 @@
+//! What the errors of the SDK mean for a reader and for a writer.
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::live::{ReadError, WriteError};
+use crate::session::{answer, is_throttle};
+
+/// The error code of an answer, if the service gave one.
+pub(super) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
+    error.as_service_error().and_then(ProvideErrorMetadata::code)
+}
+
+/// The HTTP status of an answer, if there was one.
+pub(super) fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
+    error.raw_response().map(|r| r.status().as_u16())
+}
+
+/// Whether an answer says that the caller may not. KMS says so with status 400.
+fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    match code(error) {
+        Some("AccessDenied" | "AccessDeniedException") => true,
+        code => status(error) == Some(403) && !code.is_some_and(is_throttle),
+    }
+}
+
+/// What an answer means for a reader. The caller has dealt with "not there" before.
+pub(super) fn read_error<E>(what: impl Into<String>, error: &SdkError<E, HttpResponse>) -> ReadError
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+{
+    let (what, why) = (what.into(), answer(error));
+    if is_denied(error) { ReadError::Denied { what, why } } else { ReadError::Failed { what, why } }
+}
+
+/// What an answer means for a writer; `what` completes "cannot ...".
+///
+/// Two writes to one object may overlap, which is worth trying again. A principal that is not known may have been made
+/// a moment ago or not exist: that is for the caller to find out.
+pub(super) fn write_error<E>(what: impl Into<String>, error: &SdkError<E, HttpResponse>) -> WriteError
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+{
+    let (what, why) = (what.into(), answer(error));
+    let message = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default().to_lowercase();
+    if matches!(error, SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_)) {
+        return WriteError::Unanswered { what, why };
+    }
+    match code(error) {
+        Some("MalformedPolicy" | "MalformedPolicyDocument" | "MalformedPolicyDocumentException")
+            if message.contains("invalid principal") || message.contains("principal in policy") =>
+        {
+            WriteError::UnknownPrincipal { what, why }
+        }
+        Some("InvalidParameterException")
+            if message.contains("invalid principal")
+                || message.contains("role") && (message.contains("not exist") || message.contains("trust policy")) =>
+        {
+            WriteError::UnknownPrincipal { what, why }
+        }
+        Some(
+            "OperationAborted"
+            | "ConcurrentModification"
+            | "ConcurrentModificationException"
+            | "ConditionalRequestConflict"
+            | "DeleteConflict",
+        ) => WriteError::NotYet { what, awaited: "another change of the same object to finish".into(), why },
+        code if code.is_some_and(is_throttle) => {
+            WriteError::NotYet { what, awaited: "the service to accept requests again".into(), why }
+        }
+        _ if is_denied(error) => WriteError::Denied { what, why },
+        _ => WriteError::Failed { what, why },
+    }
+}
+
+/// The same, where one more code only says that something else is not there yet.
+pub(super) fn write_error_awaiting<E>(
+    what: impl Into<String>,
+    error: &SdkError<E, HttpResponse>,
+    not_yet: &str,
+    awaited: &str,
+) -> WriteError
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+{
+    match write_error(what, error) {
+        WriteError::Failed { what, why } if code(error) == Some(not_yet) => {
+            WriteError::NotYet { what, awaited: awaited.to_owned(), why }
+        }
+        other => other,
+    }
+}

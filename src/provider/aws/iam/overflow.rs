@@ -1,0 +1,39 @@
+//! The managed policies for what of a role's grants does not fit inline: their names, and where they come from.
+
+use crate::access::{self, Chains};
+use crate::diagnostic::SourceRef;
+use crate::spec::Spec;
+
+/// A managed policy for what of a role's grants does not fit inline.
+pub(super) struct Overflow {
+    /// The part of its address after the kind.
+    pub(super) name: String,
+    /// Its name in IAM.
+    pub(super) iam_name: String,
+    /// Its ARN.
+    pub(super) arn: String,
+}
+
+/// The names for a role's overflow policies, one after the other without end.
+pub(super) fn overflow(spec: &Spec, key: &str, role: &access::Role) -> impl Iterator<Item = Overflow> {
+    (1..).map(move |n: usize| {
+        // A role name has at most 64 characters, so that this is within the 128 of a policy name.
+        let iam_name = format!("{}-{}-{n}", role.name, access::INLINE_NAME);
+        Overflow {
+            name: format!("{key}/access-{n}"),
+            arn: spec.iam_arn(&role.account, &format!("policy/{iam_name}")),
+            iam_name,
+        }
+    })
+}
+
+/// The part of an attachment's address after the kind: the role's key and the policy's name, which ends its ARN.
+pub(super) fn attachment_name(role: &str, arn: &str) -> String {
+    format!("{role}/{}", arn.rsplit('/').next().unwrap_or(arn))
+}
+
+/// Where the first grant that a role serves is written.
+pub(super) fn first_grant(spec: &Spec, chains: &Chains, role: &str) -> Option<SourceRef> {
+    let chain = chains.through(role).next()?;
+    spec.source(&["grants", &chain.grant.to_string()])
+}
