@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::objects::{Objects, Precondition};
+use super::object_store::{Objects, Precondition};
 use super::{BackendError, BackendFuture, Listener, LockGuard, LockInfo, LockNews};
 
 /// The version of the lock's format.

@@ -3,6 +3,7 @@
 mod file;
 mod lease;
 mod memory;
+mod object_store;
 mod objects;
 #[cfg(feature = "cloud")]
 mod s3;
@@ -17,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 pub use file::FileBackend;
 pub use memory::MemoryObjects;
-pub use objects::{Object, ObjectBackend, Objects, Precondition, Settings};
+pub use object_store::{Object, Objects, Precondition};
+pub use objects::{ObjectBackend, Settings};
 #[cfg(feature = "cloud")]
 pub use s3::S3Objects;
 
