@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Mark, Report, Row, Section, words};
+use super::model::{Mark, Report, Row, Section};
+use super::words;
 use crate::access::{AccessChange, Answer, Answers, ChainStep, Crossing, DataPlace, Direction, Group, Unread, Verdict};
 
 /// The section of gains and losses. With steps and no change of access it says so.

@@ -1,6 +1,7 @@
-//! The view model: everything that a reader may be shown, already decided. Renderers only lay it out.
+//! Reports: everything that a reader may be shown, already decided. Renderers only lay it out.
 
 mod access;
+mod model;
 pub mod wire;
 pub mod wire_1;
 pub mod words;
@@ -11,6 +12,7 @@ use std::path::Path;
 use serde_json::Value;
 
 pub use access::{answer, answers, section as access_section};
+pub use model::{Detail, Mark, Report, Row, Section};
 
 use crate::address::{Address, Scope};
 use crate::diagnostic::Severity;
@@ -20,96 +22,6 @@ use crate::event::{Outcome, Outcomes};
 use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Plan, Summary};
 use crate::state::{Owned, State};
 use wire::{WireFinding, WirePlan, WireStep};
-
-/// A report: a headline, sections, and a last line.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Report {
-    /// What it comes down to.
-    pub headline: String,
-    /// What there is to read.
-    pub sections: Vec<Section>,
-    /// What to do next.
-    pub footer: Vec<String>,
-}
-
-/// A part of a report.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Section {
-    /// Its title.
-    pub title: String,
-    /// Its rows.
-    pub rows: Vec<Row>,
-}
-
-/// How a row is marked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
-    /// Something new.
-    Add,
-    /// Something that changes.
-    Change,
-    /// Something made anew.
-    Replace,
-    /// Something that goes.
-    Remove,
-    /// Something that becomes ours.
-    Adopt,
-    /// A resource that Bailiwick no longer manages.
-    Forget,
-    /// Done well.
-    Good,
-    /// Not done.
-    Bad,
-    /// Worth a look.
-    Warn,
-    /// Worth knowing.
-    Note,
-}
-
-/// One row: a mark, a title, where it is, and details below.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// How it is marked.
-    pub mark: Mark,
-    /// What it is about.
-    pub title: String,
-    /// Where it is.
-    pub place: String,
-    /// Sentences.
-    pub notes: Vec<String>,
-    /// Fields and how they change.
-    pub details: Vec<Detail>,
-}
-
-/// A field of a thing, shown.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Detail {
-    /// A field with a short value.
-    Value {
-        /// The path.
-        path: String,
-        /// The value before, if it changes.
-        before: Option<String>,
-        /// The value after; absent when it goes.
-        after: Option<String>,
-    },
-    /// A document, line by line in words.
-    Lines {
-        /// The path.
-        path: String,
-        /// The lines.
-        lines: Vec<String>,
-    },
-    /// Two texts, to be shown as a difference.
-    Diff {
-        /// The path.
-        path: String,
-        /// The text before.
-        before: String,
-        /// The text after.
-        after: String,
-    },
-}
 
 /// How a plan is counted, in words: `3 to create, 1 to update, 2 unchanged`.
 #[must_use]
