@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::service_account::is_object_desired;
-use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
+use super::family::{KUBERNETES, PROJECT_MARK, cluster_scopes, is_object_desired};
 use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::kind::{
@@ -96,7 +95,8 @@ mod live {
     use kube::core::ObjectMeta;
     use serde_json::{Value, json};
 
-    use super::super::{Cluster, PROJECT_MARK, is_leaving};
+    use super::super::api::{Cluster, is_leaving};
+    use super::super::family::PROJECT_MARK;
     use super::{Namespace, NamespaceBody, label_value};
     use crate::address::{Address, Scope};
     use crate::kind::Tagged;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::family::{KUBERNETES, PROJECT_MARK, cluster_scopes};
 use super::namespace::{self, Namespace};
-use super::{KUBERNETES, PROJECT_MARK, cluster_scopes};
 use crate::access::{self, Chains, Facet, Instance};
 use crate::address::{Address, Scope};
 use crate::diagnostic::{Code, Diagnostic};
@@ -37,12 +37,6 @@ pub(crate) struct ServiceAccountBody {
     /// Whether the object is marked as ours, and not only fields of it.
     #[serde(default)]
     pub object: bool,
-}
-
-/// Whether the spec wants the object of a service account to exist.
-pub(super) fn is_object_desired(spec: &Spec, chains: &Chains, key: &str) -> bool {
-    spec.service_accounts.get(key).is_some_and(|account| account.manage == Manage::Object)
-        && chains.roles().contains_key(access::role_key(spec, key))
 }
 
 impl Kind for ServiceAccount {
@@ -153,7 +147,8 @@ mod live {
     use kube::core::ObjectMeta;
     use serde_json::{Value, json};
 
-    use super::super::{Cluster, PROJECT_MARK, is_leaving, is_managed, other_managers};
+    use super::super::api::{Cluster, is_leaving, is_managed, other_managers};
+    use super::super::family::PROJECT_MARK;
     use super::{ServiceAccount, ServiceAccountBody};
     use crate::address::{Address, Scope};
     use crate::kind::Tagged;
@@ -365,7 +360,7 @@ mod live {
 
     #[cfg(test)]
     mod tests {
-        use super::super::super::ADVICE;
+        use super::super::super::api::ADVICE;
         use super::super::super::tests::lines;
         use super::*;
         use crate::address::Address;
