@@ -20,8 +20,11 @@ use crate::access;
 use crate::access::{Chains, PolicyText, ResourcePolicy};
 #[cfg(feature = "cloud")]
 use crate::address::Scope;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
-use crate::iam::{Policy, Principal, Selector, Statement, Version};
+#[cfg(feature = "cloud")]
+use crate::iam::measure_text;
+use crate::iam::{Policy, PolicyPlace, Principal, Selector, Statement, Version, measure};
 use crate::kind::BodyField;
 #[cfg(feature = "cloud")]
 use crate::live::WriteError;
@@ -138,25 +141,41 @@ impl SharedDocument {
     }
 }
 
-/// Refuses a document that would shut out the identity that writes it.
+/// The problem with statements of ours that are larger than a whole document may be. `need` says who needs what.
+pub(super) fn over_quota(place: PolicyPlace, document: &SharedDocument, need: &str) -> Option<Diagnostic> {
+    let size = measure(place, &document.statements);
+    let message = format!("{need} of {} bytes: at most {} are allowed", size.used, size.quota);
+    size.is_over().then(|| Diagnostic::new(Code::PolicyOverQuota, message))
+}
+
+/// Refuses to write a document that is too large with the statements of others, or that would shut out the identity that
+/// writes it.
 ///
 /// # Errors
-/// What that identity could not do any more.
+/// Its size, or what that identity could not do any more.
 #[cfg(feature = "cloud")]
-pub(super) async fn refuse_lockout(
+pub(super) async fn refuse_unsafe(
     cloud: &Session,
     scope: &Scope,
     resource: &ResourcePolicy<'_>,
     what: &str,
-    text: &str,
+    (text, foreign): (&str, usize),
 ) -> Result<(), WriteError> {
-    let refused = |why: String| WriteError::Refused {
-        what: what.to_owned(),
-        why: format!("{why}: nothing was written; change that policy first, so that it excludes the caller"),
+    let refused = |why: String| WriteError::Refused { what: what.to_owned(), why };
+    let size = measure_text(resource.place, text);
+    if size.is_over() {
+        return Err(refused(format!(
+            "it would have {} bytes with the {foreign} statements of others, and at most {} are allowed: nothing was \
+             written",
+            size.used, size.quota
+        )));
+    }
+    let locked_out = |why: String| {
+        refused(format!("{why}: nothing was written; change that policy first, so that it excludes the caller"))
     };
     let caller = super::account::caller(cloud, scope).await?;
-    let policy = parse(text).map_err(refused)?;
-    access::lockout(resource, &caller, &policy).map_or(Ok(()), |why| Err(refused(why)))
+    let policy = parse(text).map_err(locked_out)?;
+    access::lockout(resource, &caller, &policy).map_or(Ok(()), |why| Err(locked_out(why)))
 }
 
 /// What a shared document says about access.

@@ -229,6 +229,7 @@ mod live {
     use crate::provider::aws::batch::each;
     use crate::provider::aws::eks::client::client;
     use crate::provider::aws::eks::cluster::clusters_of;
+    use crate::provider::aws::eks::tags::{tag, untag};
     use crate::provider::aws::errors::{code, read_error, write_error};
     use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::Session;
@@ -280,7 +281,7 @@ mod live {
                     create(&eks, id, after).await
                 }
                 Action::Update { before, after, .. } => update(&eks, id, before, after).await,
-                Action::Release { before } => untag(&eks, id, ownership_tags(&before.tags)).await,
+                Action::Release { before } => remove_tags(&eks, id, ownership_tags(&before.tags)).await,
                 Action::Delete { .. } => delete(&eks, id).await,
             }
         }
@@ -456,14 +457,9 @@ mod live {
                 what: format!("tag access entry `{id}`"),
                 why: "it was deleted after the plan: create a new plan".into(),
             })?;
-            eks.tag_resource()
-                .resource_arn(arn)
-                .set_tags(Some(set.into_iter().collect()))
-                .send()
-                .await
-                .map_err(|e| write_error(format!("tag access entry `{id}`"), &e))?;
+            tag(eks, &arn, set, &format!("tag access entry `{id}`")).await?;
         }
-        untag(eks, id, remove).await
+        remove_tags(eks, id, remove).await
     }
 
     /// Associates the policies that are new or have another scope, and then removes those that are not wanted. A policy
@@ -510,16 +506,12 @@ mod live {
         Ok(describe(eks, id).await?.and_then(|entry| entry.access_entry_arn))
     }
 
-    async fn untag(eks: &Client, id: &str, keys: Vec<String>) -> Result<(), WriteError> {
+    async fn remove_tags(eks: &Client, id: &str, keys: Vec<String>) -> Result<(), WriteError> {
         if keys.is_empty() {
             return Ok(());
         }
         let Some(arn) = arn(eks, id).await? else { return Ok(()) };
-        match eks.untag_resource().resource_arn(arn).set_tag_keys(Some(keys)).send().await {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(code(&error), Some("NotFoundException" | "ResourceNotFoundException")) => Ok(()),
-            Err(error) => Err(write_error(format!("untag access entry `{id}`"), &error)),
-        }
+        untag(eks, &arn, keys, &format!("untag access entry `{id}`")).await
     }
 
     async fn delete(eks: &Client, id: &str) -> Result<(), WriteError> {

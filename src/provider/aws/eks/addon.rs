@@ -95,6 +95,7 @@ mod live {
     use crate::provider::aws::batch::each;
     use crate::provider::aws::eks::client::client;
     use crate::provider::aws::eks::cluster::clusters_of;
+    use crate::provider::aws::eks::tags::{tag, untag};
     use crate::provider::aws::errors::{code, read_error, write_error};
     use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::Session;
@@ -150,18 +151,11 @@ mod live {
                         what: format!("tag add-on `{id}`"),
                         why: "it was deleted after the plan: create a new plan".into(),
                     })?;
-                    if !set.is_empty() {
-                        eks.tag_resource()
-                            .resource_arn(&arn)
-                            .set_tags(Some(set.into_iter().collect()))
-                            .send()
-                            .await
-                            .map_err(|e| write_error(format!("tag add-on `{id}`"), &e))?;
-                    }
-                    untag(&eks, id, &arn, remove).await
+                    tag(&eks, &arn, set, &format!("tag add-on `{id}`")).await?;
+                    untag(&eks, &arn, remove, &format!("untag add-on `{id}`")).await
                 }
                 Action::Release { before } => match arn(&eks, id).await? {
-                    Some(arn) => untag(&eks, id, &arn, ownership_tags(&before.tags)).await,
+                    Some(arn) => untag(&eks, &arn, ownership_tags(&before.tags), &format!("untag add-on `{id}`")).await,
                     None => Ok(()),
                 },
                 Action::Delete { .. } => {
@@ -242,17 +236,6 @@ mod live {
             holder: owner.map_or_else(|| "another owner".into(), |project| format!("project `{project}`")),
             why: "it was installed after the plan: create a new plan to adopt it".into(),
         })
-    }
-
-    async fn untag(eks: &aws_sdk_eks::Client, id: &str, arn: &str, keys: Vec<String>) -> Result<(), WriteError> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        match eks.untag_resource().resource_arn(arn).set_tag_keys(Some(keys)).send().await {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(code(&error), Some("NotFoundException" | "ResourceNotFoundException")) => Ok(()),
-            Err(error) => Err(write_error(format!("untag add-on `{id}`"), &error)),
-        }
     }
 
     /// Removes the agent, unless pods of others still get their credentials from it.

@@ -9,6 +9,8 @@ mod client;
 mod cluster;
 pub(in crate::provider) mod pod_identity_association;
 #[cfg(feature = "cloud")]
+mod tags;
+#[cfg(feature = "cloud")]
 mod token;
 
 #[cfg(feature = "cloud")]

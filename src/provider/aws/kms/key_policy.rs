@@ -9,9 +9,8 @@ use std::collections::BTreeSet;
 use super::key::Key;
 use crate::access::{self, Carrier, Chains, Facet, Instance, ResourcePolicy};
 use crate::address::Scope;
-use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
-use crate::iam::{PolicyKind, PolicyPlace, measure};
+use crate::iam::{PolicyKind, PolicyPlace};
 use crate::kind::{
     About, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
@@ -54,21 +53,9 @@ impl Kind for KeyPolicy {
             let source = spec.source(&["keys", name]);
             let roles = managed_principals(chains, &statements);
             let body = SharedDocument::of(statements, false);
-            let size = measure(PolicyPlace::KeyPolicy, &body.statements);
-            if size.is_over() {
-                resources.problem(
-                    Diagnostic::new(
-                        Code::PolicyOverQuota,
-                        format!(
-                            "the grants on buckets under key `{}` need a key policy of {} bytes: at most {} are allowed",
-                            key.alias_name(),
-                            size.used,
-                            size.quota
-                        ),
-                    )
-                    .at(source)
-                    .help("let pods share a role, or use `mode: assume_role`"),
-                );
+            let need = format!("the grants on buckets under key `{}` need a key policy", key.alias_name());
+            if let Some(problem) = shared_document::over_quota(PolicyPlace::KeyPolicy, &body, &need) {
+                resources.problem(problem.at(source).help("let pods share a role, or use `mode: assume_role`"));
                 continue;
             }
             let scope = spec.regional_scope(&key.account, key.region(spec));
@@ -122,12 +109,11 @@ fn keys(spec: &Spec) -> Vec<(String, Scope, String)> {
 
 #[cfg(feature = "cloud")]
 mod live {
-    use crate::provider::aws::shared_document::refuse_lockout;
+    use crate::provider::aws::shared_document::refuse_unsafe;
     use aws_sdk_kms::types::KeyMetadata;
 
     use super::{KeyPolicy, SharedDocument};
     use crate::address::Scope;
-    use crate::iam::{PolicyPlace, measure_text};
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::batch::each;
@@ -211,15 +197,8 @@ mod live {
                         .into(),
                 ));
             };
-            let size = measure_text(PolicyPlace::KeyPolicy, &text);
-            if size.is_over() {
-                return Err(failed(format!(
-                    "it would have {} bytes with the {} statements of others, and at most {} are allowed: nothing was \
-                     written",
-                    size.used, document.foreign, size.quota
-                )));
-            }
-            refuse_lockout(cloud, scope, &super::carrier(scope, alias), &what, &text).await?;
+            let document = (text.as_str(), document.foreign);
+            refuse_unsafe(cloud, scope, &super::carrier(scope, alias), &what, document).await?;
             kms.put_key_policy()
                 .key_id(key.key_id())
                 .policy_name(POLICY_NAME)

@@ -7,9 +7,8 @@ use std::collections::BTreeSet;
 use super::bucket::Bucket;
 use crate::access::{self, Carrier, Chains, Facet, Instance, ResourcePolicy};
 use crate::address::Scope;
-use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
-use crate::iam::{PolicyKind, PolicyPlace, measure};
+use crate::iam::{PolicyKind, PolicyPlace};
 use crate::kind::{
     About, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
@@ -61,19 +60,10 @@ impl Kind for BucketPolicy {
             let source = spec.source(&["buckets", key]);
             let roles = managed_principals(chains, &statements);
             let body = SharedDocument::of(statements, exclusive);
-            let size = measure(PolicyPlace::BucketPolicy, &body.statements);
-            if size.is_over() {
-                resources.problem(
-                    Diagnostic::new(
-                        Code::PolicyOverQuota,
-                        format!(
-                            "the grants on bucket `{}` need a bucket policy of {} bytes: at most {} are allowed",
-                            bucket.name, size.used, size.quota
-                        ),
-                    )
-                    .at(source)
-                    .help("grant fewer, wider prefixes, let pods share a role, or use `mode: assume_role`"),
-                );
+            let need = format!("the grants on bucket `{}` need a bucket policy", bucket.name);
+            if let Some(problem) = shared_document::over_quota(PolicyPlace::BucketPolicy, &body, &need) {
+                let help = "grant fewer, wider prefixes, let pods share a role, or use `mode: assume_role`";
+                resources.problem(problem.at(source).help(help));
                 continue;
             }
             let mut resource = DesiredResource::new(
@@ -124,13 +114,12 @@ fn carrier<'b>(scope: &Scope, bucket: &'b str) -> ResourcePolicy<'b> {
 mod live {
     use super::{BucketPolicy, SharedDocument};
     use crate::address::Scope;
-    use crate::iam::{PolicyPlace, measure_text};
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::batch::each;
     use crate::provider::aws::errors::{code, read_error, status, write_error};
     use crate::provider::aws::s3::client::{client, expected_owner};
-    use crate::provider::aws::shared_document::refuse_lockout;
+    use crate::provider::aws::shared_document::{Rewritten, refuse_unsafe};
     use crate::session::Session;
 
     /// The text of the live policy.
@@ -222,35 +211,28 @@ mod live {
             if !document.changed {
                 return Ok(());
             }
-            let owner = expected_owner(scope);
-            let Some(text) = document.text else {
-                let request = s3.delete_bucket_policy().bucket(bucket).set_expected_bucket_owner(owner);
-                return match request.send().await {
-                    Ok(_) => Ok(()),
-                    Err(error) if matches!(code(&error), Some("NoSuchBucketPolicy" | "NoSuchBucket")) => Ok(()),
-                    Err(error) => Err(write_error(format!("delete the policy of bucket `{bucket}`"), &error)),
-                };
+            let Rewritten { text: Some(text), foreign, .. } = document else {
+                return delete(&s3, scope, bucket).await;
             };
-            let size = measure_text(PolicyPlace::BucketPolicy, &text);
-            if size.is_over() {
-                return Err(WriteError::Refused {
-                    what,
-                    why: format!(
-                        "it would have {} bytes with the {} statements of others, and at most {} are allowed: \
-                         nothing was written",
-                        size.used, document.foreign, size.quota
-                    ),
-                });
-            }
-            refuse_lockout(cloud, scope, &super::carrier(scope, bucket), &what, &text).await?;
+            refuse_unsafe(cloud, scope, &super::carrier(scope, bucket), &what, (&text, foreign)).await?;
             s3.put_bucket_policy()
                 .bucket(bucket)
-                .set_expected_bucket_owner(owner)
+                .set_expected_bucket_owner(expected_owner(scope))
                 .policy(text)
                 .send()
                 .await
                 .map(|_| ())
                 .map_err(|error| write_error(what, &error))
+        }
+    }
+
+    /// Deletes a policy in which no statement is left.
+    async fn delete(s3: &aws_sdk_s3::Client, scope: &Scope, bucket: &str) -> Result<(), WriteError> {
+        let request = s3.delete_bucket_policy().bucket(bucket).set_expected_bucket_owner(expected_owner(scope));
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(code(&error), Some("NoSuchBucketPolicy" | "NoSuchBucket")) => Ok(()),
+            Err(error) => Err(write_error(format!("delete the policy of bucket `{bucket}`"), &error)),
         }
     }
 

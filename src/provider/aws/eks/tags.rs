@@ -1,0 +1,29 @@
+//! Tags of the resources of EKS.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_eks::Client;
+
+use crate::live::WriteError;
+use crate::provider::aws::errors::{code, write_error};
+
+/// Sets tags of a resource, unless there are none to set. `what` completes "cannot ...".
+pub(super) async fn tag(eks: &Client, arn: &str, tags: BTreeMap<String, String>, what: &str) -> Result<(), WriteError> {
+    if tags.is_empty() {
+        return Ok(());
+    }
+    let request = eks.tag_resource().resource_arn(arn).set_tags(Some(tags.into_iter().collect()));
+    request.send().await.map(|_| ()).map_err(|error| write_error(what, &error))
+}
+
+/// Removes tags of a resource, unless there are none to remove. A resource that is gone has none.
+pub(super) async fn untag(eks: &Client, arn: &str, keys: Vec<String>, what: &str) -> Result<(), WriteError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    match eks.untag_resource().resource_arn(arn).set_tag_keys(Some(keys)).send().await {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(code(&error), Some("NotFoundException" | "ResourceNotFoundException")) => Ok(()),
+        Err(error) => Err(write_error(what, &error)),
+    }
+}
