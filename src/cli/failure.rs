@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::ui::Ui;
 use crate::backend::BackendError;
 use crate::engine::Stopped;
-use crate::plan::PlanError;
+use crate::plan::{PlanError, Refusal};
 use crate::report::words;
 use crate::spec::SourceFile;
 
@@ -72,6 +72,11 @@ impl Failure {
     #[must_use]
     pub fn all(messages: Vec<String>) -> Self {
         Self { kind: FailureKind::Failed, messages, hints: Vec::new() }
+    }
+
+    /// A failure with a line for each thing that it is about.
+    fn listed(message: &str, lines: &[String]) -> Self {
+        Self::new(format!("{message}:\n  {}", lines.join("\n  ")))
     }
 
     /// Everything has been shown already; what is left is how many problems there were.
@@ -146,18 +151,9 @@ impl From<Stopped> for Failure {
             Stopped::Spec(problems) | Stopped::Facts(problems) => Self::shown(problems.len()),
             Stopped::Callers(errors) => Self::all(errors.iter().map(ToString::to_string).collect()),
             Stopped::Backend(error) => Self::from(error),
-            Stopped::OtherJournal { place, journal, state } => Self::new(format!(
-                "{place}: the journal continues state {} of lineage {}, but state {} of lineage {} is stored; nothing was \
-                 written",
-                journal.1, journal.0, state.1, state.0
-            ))
-            .hint(
-                "restore the state that the journal continues, or remove the journal and run `bailiwick state \
-                 rebuild` to find what its run created",
-            ),
+            Stopped::OtherJournal { place, journal, state } => other_journal(&place, &journal, &state),
             Stopped::Unplannable(errors) => {
-                let reasons = unplannable(&errors).join("\n  ");
-                Self::new(format!("cannot create a plan; nothing was written:\n  {reasons}"))
+                Self::listed("cannot create a plan; nothing was written", &unplannable(&errors))
             }
             Stopped::UnknownTargets(targets) => {
                 let unknown = targets.iter().map(|t| format!("`{t}` is neither in the spec nor in the state"));
@@ -167,20 +163,10 @@ impl From<Stopped> for Failure {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 Self::new(words::lost(&project, &addresses).unwrap_or_default())
             }
-            Stopped::Refused { refusals, findings } => {
-                let reasons: Vec<String> = refusals.iter().map(words::refusal).collect();
-                let reasons = match (reasons.is_empty(), findings) {
-                    (false, _) => reasons.join("; "),
-                    (true, 1) => "a finding blocks it".to_owned(),
-                    (true, n) => format!("{n} findings block it"),
-                };
-                Self::new(format!("this cannot be applied: {reasons}; nothing was written"))
-            }
+            Stopped::Refused { refusals, findings } => refused(&refusals, findings),
             Stopped::Partial(left_out) => {
                 let lines = left_out.iter().map(|(address, why)| format!("{address}: {}", words::left_out(why)));
-                let lines = lines.collect::<Vec<_>>().join("\n  ");
-                Self::new(format!("a cluster does not respond, so the plan is partial; nothing was written:\n  \
-                    {lines}"))
+                Self::listed("a cluster does not respond, so the plan is partial; nothing was written", &lines.collect::<Vec<_>>())
                     .hint("pass --partial to continue without it")
             }
             Stopped::OtherDigest { expected, found } => {
@@ -201,20 +187,42 @@ impl From<Stopped> for Failure {
             Stopped::StateChanged => {
                 Self::new("the state changed since the plan was created; nothing was written").hint(NEW_PLAN)
             }
-            Stopped::Changed(changed) => Self::new(format!(
-                "resources changed since the plan was created; nothing was written:\n  {}",
-                changed.join("\n  ")
-            ))
-            .hint(NEW_PLAN),
+            Stopped::Changed(changed) => {
+                Self::listed("resources changed since the plan was created; nothing was written", &changed)
+                    .hint(NEW_PLAN)
+            }
             Stopped::Unread(unread) => {
-                let lines: Vec<String> = unread.iter().map(|(address, why)| format!("{address}: {why}")).collect();
-                Self::new(format!("cannot read everything that the answer depends on:\n  {}", lines.join("\n  ")))
+                let lines = unread.iter().map(|(address, why)| format!("{address}: {why}"));
+                Self::listed("cannot read everything that the answer depends on", &lines.collect::<Vec<_>>())
             }
         }
     }
 }
 
 const NEW_PLAN: &str = "create a new plan with `bailiwick plan --out FILE`";
+
+/// A journal that belongs to another state than the stored one: lineage and serial of each.
+fn other_journal(place: &str, journal: &(String, u64), state: &(String, u64)) -> Failure {
+    Failure::new(format!(
+        "{place}: the journal continues state {} of lineage {}, but state {} of lineage {} is stored; nothing was written",
+        journal.1, journal.0, state.1, state.0
+    ))
+    .hint(
+        "restore the state that the journal continues, or remove the journal and run `bailiwick state rebuild` to find \
+         what its run created",
+    )
+}
+
+/// What the guard says against a plan, or else how many findings do.
+fn refused(refusals: &[Refusal], findings: usize) -> Failure {
+    let reasons: Vec<String> = refusals.iter().map(words::refusal).collect();
+    let reasons = match (reasons.is_empty(), findings) {
+        (false, _) => reasons.join("; "),
+        (true, 1) => "a finding blocks it".to_owned(),
+        (true, n) => format!("{n} findings block it"),
+    };
+    Failure::new(format!("this cannot be applied: {reasons}; nothing was written"))
+}
 
 /// Why no plan can be made: what cannot be read for the same reason is shown once.
 fn unplannable(errors: &[PlanError]) -> Vec<String> {

@@ -105,6 +105,14 @@ async fn connect(cloud: &Session, scope: &Scope, spec: &AccountSpec) -> Result<A
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
         .build_https();
     let door = cloud.door(&spec.id.0, STS, STS_RATES);
+    let config = through_chain(own_config(spec, &door, &http).await, spec).await;
+    let caller = identified(&config, door, scope, spec).await?;
+    let config = config.into_builder().retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS)).build();
+    Ok(Account { config, caller, http })
+}
+
+/// The configuration with the credentials from which the spec starts.
+async fn own_config(spec: &AccountSpec, door: &Door, http: &SharedHttpClient) -> SdkConfig {
     let region = aws_config::Region::new(spec.region.0.clone());
     // An attempt's time is taken where it begins, after its turn has come.
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
@@ -121,20 +129,23 @@ async fn connect(cloud: &Session, scope: &Scope, spec: &AccountSpec) -> Result<A
     }
     if let Some(profile) = &spec.profile {
         // The default chain would look into the environment first, and elsewhere if there is no such profile.
-        let config = ProviderConfig::without_region()
-            .with_region(Some(region.clone()))
-            .with_http_client(door.client(http.clone()));
+        let config =
+            ProviderConfig::without_region().with_region(Some(region)).with_http_client(door.client(http.clone()));
         let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&config).build();
         loader = loader.profile_name(profile).credentials_provider(credentials);
     }
     if let Some(endpoint) = &spec.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    let mut config = loader.load().await;
+    loader.load().await
+}
+
+/// The configuration with the credentials of the last role of the chain.
+async fn through_chain(mut config: SdkConfig, spec: &AccountSpec) -> SdkConfig {
     for step in spec.role_chain() {
         let mut provider = AssumeRoleProvider::builder(&step.role)
             .session_name(step.session_name.as_deref().unwrap_or(SESSION_NAME))
-            .region(region.clone())
+            .region(aws_config::Region::new(spec.region.0.clone()))
             .configure(&config);
         if let Some(external_id) = &step.external_id {
             provider = provider.external_id(external_id);
@@ -145,21 +156,20 @@ async fn connect(cloud: &Session, scope: &Scope, spec: &AccountSpec) -> Result<A
             .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(provider))
             .build();
     }
-    let sts = aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(&config).interceptor(door).build());
+    config
+}
+
+/// The ARN of the caller, who must be of the account that the spec names.
+async fn identified(config: &SdkConfig, door: Door, scope: &Scope, spec: &AccountSpec) -> Result<String, SessionError> {
+    let sts = aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(config).interceptor(door).build());
     let caller = sts.get_caller_identity().send().await.map_err(|error| {
         let why = answer(&error);
         let why = spec.profile.as_ref().map_or(why.clone(), |profile| format!("with profile `{profile}`: {why}"));
         SessionError::NoIdentity { scope: Box::new(scope.clone()), why }
     })?;
-    let found = caller.account().unwrap_or_default();
+    let (found, arn) = (caller.account().unwrap_or_default(), caller.arn().unwrap_or_default().to_owned());
     if found != spec.id.0 {
-        return Err(SessionError::WrongOwner {
-            scope: Box::new(scope.clone()),
-            found: found.to_owned(),
-            caller: caller.arn().unwrap_or_default().to_owned(),
-        });
+        return Err(SessionError::WrongOwner { scope: Box::new(scope.clone()), found: found.to_owned(), caller: arn });
     }
-    let config = config.into_builder().retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS)).build();
-    let caller = caller.arn().unwrap_or_default().to_owned();
-    Ok(Account { config, caller, http })
+    Ok(arn)
 }

@@ -227,67 +227,104 @@ mod live {
             let cluster = Cluster::reach(cloud, scope).await?;
             let (namespace, name) = parts(&target.physical_id);
             let api: Api<Object> = Api::namespaced(cluster.client(), namespace);
-            let project = cloud.project();
-            let what = |verb: &str| format!("{verb} service account `{}`", target.physical_id);
-            let live = cluster.get(&api, name, &format!("service account `{}`", target.physical_id)).await?;
-            match (action, live.map(|object| object.metadata)) {
-                (Action::Create { after }, None) if !after.object => Err(WriteError::Failed {
-                    what: what("annotate"),
-                    why: "it does not exist, and `manage: annotation` does not create it: create it with the tool \
-                          that owns it, or write `manage: object`"
-                        .into(),
-                }),
-                (Action::Update { .. }, None) => Err(WriteError::Failed {
-                    what: what("update"),
-                    why: "it was deleted after the plan: create a new plan".into(),
-                }),
+            let account = RemoteAccount { cluster, api, project: cloud.project(), namespace, name };
+            match (action, account.read().await?) {
                 (Action::Create { .. } | Action::Update { .. }, Some(live)) if is_leaving(&live) => {
                     Err(WriteError::NotYet {
-                        what: what("create"),
+                        what: account.what("create"),
                         awaited: "the old one to be deleted".into(),
                         why: "it is being deleted".into(),
                     })
                 }
-                (Action::Create { after }, Some(live))
-                    if after.object && owner(project, &live).as_deref() != Some(project) =>
-                {
-                    Err(WriteError::Conflict {
-                        what: what("create"),
-                        holder: owner(project, &live)
-                            .map_or_else(|| "another owner".into(), |project| format!("project `{project}`")),
-                        why: "it was created after the plan: create a new plan to adopt it".into(),
-                    })
-                }
-                (Action::Create { after }, live) => {
-                    let configuration = configuration(project, namespace, name, live.as_ref(), Some(after));
-                    let done = cluster.apply(&api, name, &configuration, what("create")).await;
-                    done.map(|_| ()).map_err(|error| match error {
-                        WriteError::Failed { what, why } if why.starts_with("namespaces ") => WriteError::Failed {
-                            what,
-                            why: format!("{why}: create it, or write `create_namespace: true`"),
-                        },
-                        other => other,
-                    })
-                }
-                (Action::Update { before, after, .. }, Some(live)) => {
-                    let configuration = configuration(project, namespace, name, Some(&live), Some(after));
-                    let done = cluster.apply(&api, name, &configuration, what("update")).await?;
-                    left_over(&done.metadata, before, after)
-                        .map_or(Ok(()), |why| Err(WriteError::Failed { what: what("update"), why }))
-                }
+                (Action::Create { after }, live) => account.create(after, live.as_ref()).await,
+                (Action::Update { before, after, .. }, live) => account.update(before, after, live.as_ref()).await,
                 (Action::Delete { .. } | Action::Release { .. }, None) => Ok(()),
                 (Action::Delete { .. } | Action::Release { .. }, Some(live)) if is_leaving(&live) => Ok(()),
-                // What others have written on it since is reason enough to leave it to them.
-                (Action::Delete { before }, Some(live))
-                    if before.object && is_marked(project, &live) && other_managers(&live, &[]).is_empty() =>
-                {
-                    cluster.delete(&api, &live, what("delete")).await
-                }
-                (Action::Delete { .. } | Action::Release { .. }, Some(live)) => {
-                    let configuration = configuration(project, namespace, name, Some(&live), None);
-                    cluster.apply(&api, name, &configuration, what("release")).await.map(|_| ())
-                }
+                (Action::Delete { before }, Some(live)) if before.object => account.delete(&live).await,
+                (Action::Delete { .. } | Action::Release { .. }, Some(live)) => account.release(&live).await,
             }
+        }
+    }
+
+    /// One service account and the API that reaches it.
+    struct RemoteAccount<'a> {
+        cluster: Cluster<'a>,
+        api: Api<Object>,
+        project: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+    }
+
+    impl RemoteAccount<'_> {
+        fn what(&self, verb: &str) -> String {
+            format!("{verb} service account `{}/{}`", self.namespace, self.name)
+        }
+
+        fn configuration(&self, live: Option<&ObjectMeta>, body: Option<&ServiceAccountBody>) -> Value {
+            configuration(self.project, self.namespace, self.name, live, body)
+        }
+
+        async fn read(&self) -> Result<Option<ObjectMeta>, ReadError> {
+            let what = format!("service account `{}/{}`", self.namespace, self.name);
+            Ok(self.cluster.get(&self.api, self.name, &what).await?.map(|object| object.metadata))
+        }
+
+        async fn create(&self, after: &ServiceAccountBody, live: Option<&ObjectMeta>) -> Result<(), WriteError> {
+            match live {
+                None if !after.object => {
+                    return Err(WriteError::Failed {
+                        what: self.what("annotate"),
+                        why: "it does not exist, and `manage: annotation` does not create it: create it with the tool \
+                              that owns it, or write `manage: object`"
+                            .into(),
+                    });
+                }
+                Some(live) if after.object && owner(self.project, live).as_deref() != Some(self.project) => {
+                    return Err(WriteError::Conflict {
+                        what: self.what("create"),
+                        holder: owner(self.project, live)
+                            .map_or_else(|| "another owner".into(), |project| format!("project `{project}`")),
+                        why: "it was created after the plan: create a new plan to adopt it".into(),
+                    });
+                }
+                _ => {}
+            }
+            let configuration = self.configuration(live, Some(after));
+            let done = self.cluster.apply(&self.api, self.name, &configuration, self.what("create")).await;
+            done.map(|_| ()).map_err(|error| match error {
+                WriteError::Failed { what, why } if why.starts_with("namespaces ") => {
+                    WriteError::Failed { what, why: format!("{why}: create it, or write `create_namespace: true`") }
+                }
+                other => other,
+            })
+        }
+
+        async fn update(
+            &self,
+            before: &ServiceAccountBody,
+            after: &ServiceAccountBody,
+            live: Option<&ObjectMeta>,
+        ) -> Result<(), WriteError> {
+            let failed = |why: String| WriteError::Failed { what: self.what("update"), why };
+            if live.is_none() {
+                return Err(failed("it was deleted after the plan: create a new plan".into()));
+            }
+            let configuration = self.configuration(live, Some(after));
+            let done = self.cluster.apply(&self.api, self.name, &configuration, self.what("update")).await?;
+            left_over(&done.metadata, before, after).map_or(Ok(()), |why| Err(failed(why)))
+        }
+
+        /// Deletes an object of ours. What others have written on it since is reason enough to leave it to them.
+        async fn delete(&self, live: &ObjectMeta) -> Result<(), WriteError> {
+            if is_marked(self.project, live) && other_managers(live, &[]).is_empty() {
+                return self.cluster.delete(&self.api, live, self.what("delete")).await;
+            }
+            self.release(live).await
+        }
+
+        async fn release(&self, live: &ObjectMeta) -> Result<(), WriteError> {
+            let configuration = self.configuration(Some(live), None);
+            self.cluster.apply(&self.api, self.name, &configuration, self.what("release")).await.map(|_| ())
         }
     }
 

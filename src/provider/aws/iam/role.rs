@@ -215,6 +215,11 @@ mod live {
     use crate::provider::aws::tags::{ADDRESS_TAG, PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::Session;
 
+    /// The session length of a role that was created without one, in seconds.
+    ///
+    /// Source: IAM API Reference, `CreateRole`, `MaxSessionDuration`.
+    const SHORTEST_SESSION: i32 = 3600;
+
     impl Live for Role {
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let iam = client(cloud, scope).await?;
@@ -448,49 +453,10 @@ mod live {
         }
         untag(iam, name, remove).await?;
         if action.touches("description") || action.touches("max_session_duration") {
-            // UpdateRole resets what it is not given, so both are always sent.
-            let live = iam.get_role().role_name(name).send().await.map_err(|e| read_error(what("role"), &e))?;
-            let live = live.role();
-            let description = after.description.clone().or_else(|| {
-                if action.touches("description") {
-                    Some(String::new())
-                } else {
-                    live.and_then(|r| r.description().map(ToOwned::to_owned))
-                }
-            });
-            let duration = after.max_session_duration.or_else(|| {
-                if action.touches("max_session_duration") {
-                    Some(3600)
-                } else {
-                    live.and_then(aws_sdk_iam::types::Role::max_session_duration)
-                }
-            });
-            iam.update_role()
-                .role_name(name)
-                .set_description(description)
-                .set_max_session_duration(duration)
-                .send()
-                .await
-                .map_err(|e| write_error(what("description and session length"), &e))?;
+            update_settings(iam, name, after, action).await?;
         }
         if action.touches("permissions_boundary") {
-            match &after.permissions_boundary {
-                Some(arn) => {
-                    iam.put_role_permissions_boundary()
-                        .role_name(name)
-                        .permissions_boundary(arn)
-                        .send()
-                        .await
-                        .map_err(|e| write_error(what("permissions boundary"), &e))?;
-                }
-                None => {
-                    iam.delete_role_permissions_boundary()
-                        .role_name(name)
-                        .send()
-                        .await
-                        .map_err(|e| write_error(what("permissions boundary"), &e))?;
-                }
-            }
+            update_boundary(iam, name, after).await?;
         }
         if action.touches("trust") {
             iam.update_assume_role_policy()
@@ -501,6 +467,50 @@ mod live {
                 .map_err(|e| write_error(what("trust policy"), &e))?;
         }
         Ok(())
+    }
+
+    /// Writes description and session length: `UpdateRole` resets what it is not given, so both are always sent.
+    async fn update_settings(
+        iam: &aws_sdk_iam::Client,
+        name: &str,
+        after: &RoleBody,
+        action: &Action<RoleBody>,
+    ) -> Result<(), WriteError> {
+        let answer = iam.get_role().role_name(name).send().await;
+        let answer = answer.map_err(|e| read_error(format!("update the role of role `{name}`"), &e))?;
+        let live = answer.role();
+        let description = match &after.description {
+            None if action.touches("description") => Some(String::new()),
+            None => live.and_then(|role| role.description().map(ToOwned::to_owned)),
+            given => given.clone(),
+        };
+        let duration = match after.max_session_duration {
+            None if action.touches("max_session_duration") => Some(SHORTEST_SESSION),
+            None => live.and_then(aws_sdk_iam::types::Role::max_session_duration),
+            given => given,
+        };
+        iam.update_role()
+            .role_name(name)
+            .set_description(description)
+            .set_max_session_duration(duration)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|e| write_error(format!("update the description and session length of role `{name}`"), &e))
+    }
+
+    async fn update_boundary(iam: &aws_sdk_iam::Client, name: &str, after: &RoleBody) -> Result<(), WriteError> {
+        let what = || format!("update the permissions boundary of role `{name}`");
+        match &after.permissions_boundary {
+            Some(arn) => {
+                let request = iam.put_role_permissions_boundary().role_name(name).permissions_boundary(arn);
+                request.send().await.map(|_| ()).map_err(|e| write_error(what(), &e))
+            }
+            None => {
+                let request = iam.delete_role_permissions_boundary().role_name(name);
+                request.send().await.map(|_| ()).map_err(|e| write_error(what(), &e))
+            }
+        }
     }
 
     #[cfg(test)]
