@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, PlanRule};
+use super::context::{Context, PlanRule};
 use crate::access::{Facet, RoleRef};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::kind::Resource;

@@ -6,34 +6,13 @@
 //! gives nothing, and what others wrote cannot be mended by our spec.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::rc::Rc;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Context, PlanRule};
+use super::context::{Context, PlanRule};
 use crate::access::{Facet, PolicyText, ResourcePolicy, RoleRef};
 use crate::diagnostic::{Code, CodeGroup, Diagnostic, Severity, SourceRef};
-use crate::document::Digest;
-use crate::iam::{self, Check, Policy, PolicyKind, Statement, Subject, lint_together};
+use crate::iam::{self, Check, Policy, PolicyKind, Statement, Subject};
 use crate::kind::Resource;
-
-/// What was found in policies, so that those that are checked again when the world has been looked at are not judged again.
-#[derive(Debug, Default)]
-pub struct Lints(RefCell<HashMap<Digest, Rc<[iam::Finding]>>>);
-
-impl Lints {
-    /// How many groups of policies have been judged.
-    #[cfg(test)]
-    pub(crate) fn judged(&self) -> usize {
-        self.0.borrow().len()
-    }
-
-    /// As [`lint_together`].
-    fn of(&self, texts: &[&str], subject: &Subject<'_>) -> Rc<[iam::Finding]> {
-        let key = Digest::of(format!("{texts:?} {subject:?}").as_bytes());
-        self.0.borrow_mut().entry(key).or_insert_with(|| lint_together(texts, subject).into()).clone()
-    }
-}
 
 /// Looks at every policy.
 pub(super) struct Lint;

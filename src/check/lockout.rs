@@ -1,7 +1,7 @@
 //! `lockout`: a change after which the identity that applies it could not correct it any more: a bucket or key policy that
 //! it could not write, or a cluster that it could not reach.
 
-use super::{Context, PlanRule};
+use super::context::{Context, PlanRule};
 use crate::access::{ClusterAccess, Facet, Instance, PolicyText, ResourcePolicy, is_session_of, lockout};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::diff::{ResourceDiff, Verdict};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, PlanRule};
+use super::context::{Context, PlanRule};
 use crate::access::{Facet, PolicyText, RoleRef};
 use crate::address::Address;
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
