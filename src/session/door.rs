@@ -20,7 +20,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tokio::time::Instant;
 
 use super::answers::{asks_to_slow_down, error_code, is_throttle, retry_after};
-use super::{Intent, Pace, Requests};
+use super::{Pace, RequestIntent, Requests};
 use crate::kind::Api;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -80,10 +80,10 @@ impl HttpConnector for PacedConnector {
 }
 
 /// Whether a request changes anything, by what its protocol says of the operation.
-fn intent(request: &HttpRequest) -> Intent {
+fn intent(request: &HttpRequest) -> RequestIntent {
     let operation = match (request.headers().get("x-amz-target"), request.method()) {
         (Some(target), _) => target.rsplit('.').next().unwrap_or_default(),
-        (None, "GET" | "HEAD") => return Intent::Read,
+        (None, "GET" | "HEAD") => return RequestIntent::Read,
         (None, _) => {
             let form = request.body().bytes().and_then(|body| std::str::from_utf8(body).ok()).unwrap_or_default();
             form.strip_prefix("Action=").unwrap_or_default()
@@ -92,9 +92,9 @@ fn intent(request: &HttpRequest) -> Intent {
     intent_of(operation)
 }
 
-fn intent_of(operation: &str) -> Intent {
+fn intent_of(operation: &str) -> RequestIntent {
     let reads = ["Get", "List", "Describe", "Head", "AssumeRole"];
-    if reads.iter().any(|verb| operation.starts_with(verb)) { Intent::Read } else { Intent::Write }
+    if reads.iter().any(|verb| operation.starts_with(verb)) { RequestIntent::Read } else { RequestIntent::Write }
 }
 
 /// The error code of an answer, if its body has been read.
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     /// How a request is taken: its method, target header and body.
-    fn check(method: &str, target: Option<&'static str>, body: &'static str, expected: Intent) {
+    fn check(method: &str, target: Option<&'static str>, body: &'static str, expected: RequestIntent) {
         let mut request = HttpRequest::new(body.into());
         request.set_method(method).unwrap();
         if let Some(target) = target {
@@ -190,15 +190,15 @@ mod tests {
 
     #[test]
     fn reads_and_writes_are_told_apart_in_every_protocol() {
-        check("GET", None, "", Intent::Read);
-        check("HEAD", None, "", Intent::Read);
-        check("PUT", None, "<Tagging/>", Intent::Write);
-        check("DELETE", None, "", Intent::Write);
-        check("POST", None, "Action=GetRole&Version=2010-05-08&RoleName=x", Intent::Read);
-        check("POST", None, "Action=AssumeRole&RoleArn=x", Intent::Read);
-        check("POST", None, "Action=CreateRole&RoleName=Get", Intent::Write);
-        check("POST", Some("TrentService.DescribeKey"), "{}", Intent::Read);
-        check("POST", Some("TrentService.ScheduleKeyDeletion"), "{}", Intent::Write);
-        check("POST", None, r#"{"roleArn": "x"}"#, Intent::Write);
+        check("GET", None, "", RequestIntent::Read);
+        check("HEAD", None, "", RequestIntent::Read);
+        check("PUT", None, "<Tagging/>", RequestIntent::Write);
+        check("DELETE", None, "", RequestIntent::Write);
+        check("POST", None, "Action=GetRole&Version=2010-05-08&RoleName=x", RequestIntent::Read);
+        check("POST", None, "Action=AssumeRole&RoleArn=x", RequestIntent::Read);
+        check("POST", None, "Action=CreateRole&RoleName=Get", RequestIntent::Write);
+        check("POST", Some("TrentService.DescribeKey"), "{}", RequestIntent::Read);
+        check("POST", Some("TrentService.ScheduleKeyDeletion"), "{}", RequestIntent::Write);
+        check("POST", None, r#"{"roleArn": "x"}"#, RequestIntent::Write);
     }
 }

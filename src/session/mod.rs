@@ -20,7 +20,7 @@ use tokio::time::Instant;
 pub use answers::is_throttle;
 #[cfg(feature = "cloud")]
 pub use door::{Door, OnlyIfRefused, answer, code_of};
-pub use pace::{CONCURRENCY, Counts, Intent, Pace, Rates, Requests};
+pub use pace::{CONCURRENCY, Counts, Pace, Rates, RequestIntent, Requests};
 
 use crate::address::Scope;
 use crate::kind::Api;

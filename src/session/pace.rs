@@ -30,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
 /// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intent {
+pub enum RequestIntent {
     /// It changes nothing.
     Read,
     /// It changes something.
@@ -85,15 +85,15 @@ impl Pace {
         }
     }
 
-    fn lane(&self, intent: Intent) -> &Lane {
+    fn lane(&self, intent: RequestIntent) -> &Lane {
         match intent {
-            Intent::Read => &self.reads,
-            Intent::Write => &self.writes,
+            RequestIntent::Read => &self.reads,
+            RequestIntent::Write => &self.writes,
         }
     }
 
     /// Waits until a request may be sent.
-    pub async fn enter(&self, intent: Intent) -> Permit<'_> {
+    pub async fn enter(&self, intent: RequestIntent) -> Permit<'_> {
         let lane = self.lane(intent);
         let _turn = lane.turn.lock().await;
         loop {
@@ -105,7 +105,7 @@ impl Pace {
     }
 
     /// The service said "slow down", and perhaps for how long to keep quiet.
-    pub fn slow_down(&self, intent: Intent, after: Option<Duration>) {
+    pub fn slow_down(&self, intent: RequestIntent, after: Option<Duration>) {
         self.lane(intent).bucket().slow_down(Instant::now(), after);
     }
 }
@@ -310,7 +310,7 @@ mod tests {
     }
 
     /// Takers of one intent, all at once, and when each may send.
-    async fn entered(pace: &Pace, intent: Intent, takers: usize) -> Vec<f64> {
+    async fn entered(pace: &Pace, intent: RequestIntent, takers: usize) -> Vec<f64> {
         let begun = Instant::now();
         let each = (0..takers).map(|_| async {
             let _place = pace.enter(intent).await;
@@ -324,9 +324,9 @@ mod tests {
         let pace = Pace::new(Rates { reads: 2.0, writes: 1.0 }, 16, Instant::now());
         let throttled = async {
             tokio::time::sleep(seconds(0.7)).await;
-            pace.slow_down(Intent::Read, Some(seconds(10.0)));
+            pace.slow_down(RequestIntent::Read, Some(seconds(10.0)));
         };
-        let (sent, ()) = futures_util::future::join(entered(&pace, Intent::Read, 8), throttled).await;
+        let (sent, ()) = futures_util::future::join(entered(&pace, RequestIntent::Read, 8), throttled).await;
         assert_eq!(sent.iter().filter(|at| **at < 0.7).count(), 2, "{sent:?}");
         assert_eq!(sent.iter().filter(|at| (0.7..10.7).contains(*at)).count(), 0, "{sent:?}");
         assert_eq!(sent.iter().filter(|at| (10.7..11.2).contains(*at)).count(), 0, "nothing was saved up: {sent:?}");
@@ -335,9 +335,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_does_not_wait_for_reads_that_wait() {
         let pace = Pace::new(Rates { reads: 1.0, writes: 1000.0 }, 4, Instant::now());
-        pace.slow_down(Intent::Read, Some(seconds(15.0)));
+        pace.slow_down(RequestIntent::Read, Some(seconds(15.0)));
         let (reads, writes) =
-            futures_util::future::join(entered(&pace, Intent::Read, 8), entered(&pace, Intent::Write, 8)).await;
+            futures_util::future::join(entered(&pace, RequestIntent::Read, 8), entered(&pace, RequestIntent::Write, 8))
+                .await;
         assert!(reads.iter().all(|at| *at > 15.0), "{reads:?}");
         assert!(writes.iter().all(|at| *at < 0.1), "{writes:?}");
     }
@@ -364,11 +365,11 @@ mod tests {
         let begun = Instant::now();
         let pace = Pace::new(Rates { reads: 2.0, writes: 1000.0 }, 4, begun);
         for _ in 0..20 {
-            pace.enter(Intent::Write).await;
+            pace.enter(RequestIntent::Write).await;
         }
         assert!(begun.elapsed() < seconds(0.1));
         for _ in 0..5 {
-            pace.enter(Intent::Read).await;
+            pace.enter(RequestIntent::Read).await;
         }
         assert!(begun.elapsed() >= seconds(1.9));
     }
@@ -376,9 +377,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn there_are_only_so_many_places() {
         let pace = Pace::new(Rates { reads: 1000.0, writes: 1000.0 }, 2, Instant::now());
-        let (one, _two) = (pace.enter(Intent::Read).await, pace.enter(Intent::Write).await);
-        assert!(tokio::time::timeout(seconds(60.0), pace.enter(Intent::Read)).await.is_err());
+        let (one, _two) = (pace.enter(RequestIntent::Read).await, pace.enter(RequestIntent::Write).await);
+        assert!(tokio::time::timeout(seconds(60.0), pace.enter(RequestIntent::Read)).await.is_err());
         drop(one);
-        assert!(tokio::time::timeout(seconds(1.0), pace.enter(Intent::Read)).await.is_ok());
+        assert!(tokio::time::timeout(seconds(1.0), pace.enter(RequestIntent::Read)).await.is_ok());
     }
 }

@@ -17,7 +17,7 @@ use super::client::client;
 use super::family::KUBERNETES;
 use crate::address::Scope;
 use crate::live::{ReadError, WriteError};
-use crate::session::{Intent, Rates, Session, SessionError};
+use crate::session::{Rates, RequestIntent, Session, SessionError};
 
 /// The name under which the API server remembers which fields are ours.
 ///
@@ -30,13 +30,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const PAGE: u32 = 500;
 
 /// A cluster that can be asked.
-pub(super) struct Cluster<'a> {
+pub(super) struct ClusterApi<'a> {
     cloud: &'a Session,
     scope: String,
     client: Client,
 }
 
-impl<'a> Cluster<'a> {
+impl<'a> ClusterApi<'a> {
     /// The cluster of a scope.
     pub(super) async fn reach(cloud: &'a Session, scope: &Scope) -> Result<Self, SessionError> {
         let Some(cluster) = scope.as_cluster() else {
@@ -51,7 +51,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// Sends one request, counted and at the cluster's pace.
-    async fn call<T>(&self, intent: Intent, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    async fn call<T>(&self, intent: RequestIntent, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
         let pace = self.cloud.pace(&self.scope, KUBERNETES, RATES);
         let _place = pace.enter(intent).await;
         let requests = self.cloud.requests();
@@ -77,7 +77,7 @@ impl<'a> Cluster<'a> {
     {
         let mut most = FIRST_PAUSE;
         for _ in 1..ATTEMPTS {
-            match self.call(Intent::Read, request()).await {
+            match self.call(RequestIntent::Read, request()).await {
                 Err(Error::Api(status)) if matches!(status.code, 429 | 503 | 504) => {
                     tokio::time::sleep(most.mul_f64(fastrand::f64())).await;
                     most *= 2;
@@ -85,7 +85,7 @@ impl<'a> Cluster<'a> {
                 answer => return answer,
             }
         }
-        self.call(Intent::Read, request()).await
+        self.call(RequestIntent::Read, request()).await
     }
 
     /// Reads an object, or nothing if there is none of that name.
@@ -141,7 +141,9 @@ impl<'a> Cluster<'a> {
     {
         let params = PatchParams::apply(FIELD_MANAGER);
         let patch = Patch::Apply(configuration);
-        self.call(Intent::Write, api.patch(name, &params, &patch)).await.map_err(|error| write_error(what, &error))
+        self.call(RequestIntent::Write, api.patch(name, &params, &patch))
+            .await
+            .map_err(|error| write_error(what, &error))
     }
 
     /// Deletes an object if it is still the one that was looked at. Gone is fine.
@@ -157,7 +159,7 @@ impl<'a> Cluster<'a> {
         let name = meta.name.as_deref().unwrap_or_default();
         let same = Preconditions { uid: meta.uid.clone(), resource_version: None };
         let params = DeleteParams::default().preconditions(same);
-        match self.call(Intent::Write, api.delete(name, &params)).await {
+        match self.call(RequestIntent::Write, api.delete(name, &params)).await {
             Ok(_) => Ok(()),
             Err(error) if is_missing(&error, name) => Ok(()),
             Err(error) => Err(write_error(what, &error)),

@@ -95,7 +95,7 @@ mod live {
     use kube::core::ObjectMeta;
     use serde_json::{Value, json};
 
-    use super::super::api::{Cluster, is_leaving};
+    use super::super::api::{ClusterApi, is_leaving};
     use super::super::family::PROJECT_MARK;
     use super::{Namespace, NamespaceBody, label_value};
     use crate::address::{Address, Scope};
@@ -106,7 +106,7 @@ mod live {
 
     impl Live for Namespace {
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
-            let cluster = &Cluster::reach(cloud, scope).await?;
+            let cluster = &ClusterApi::reach(cloud, scope).await?;
             let api: Api<Object> = Api::all(cluster.client());
             let all = cluster.list(&api, None, "the namespaces of the cluster").await?;
             let ours = all
@@ -127,7 +127,7 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<NamespaceBody>, ReadError> {
-            let cluster = &Cluster::reach(cloud, scope).await?;
+            let cluster = &ClusterApi::reach(cloud, scope).await?;
             let api: &Api<Object> = &Api::all(cluster.client());
             Ok(join_all(targets.iter().map(|target| async move {
                 let name = target.physical_id.as_str();
@@ -153,7 +153,7 @@ mod live {
             target: &Target,
             action: &Action<NamespaceBody>,
         ) -> Result<(), WriteError> {
-            let cluster = Cluster::reach(cloud, scope).await?;
+            let cluster = ClusterApi::reach(cloud, scope).await?;
             let api: Api<Object> = Api::all(cluster.client());
             let name = target.physical_id.as_str();
             let what = |verb: &str| format!("{verb} namespace `{name}`");
@@ -225,7 +225,7 @@ mod live {
     }
 
     /// Refuses to delete a namespace in which something lives: it would be deleted too.
-    async fn keep_if_used(cluster: &Cluster<'_>, namespace: &str) -> Result<(), WriteError> {
+    async fn keep_if_used(cluster: &ClusterApi<'_>, namespace: &str) -> Result<(), WriteError> {
         let found = [
             others::<Pod>(cluster, namespace, "pod", &[]).await?,
             others::<Deployment>(cluster, namespace, "deployment", &[]).await?,
@@ -245,7 +245,7 @@ mod live {
 
     /// Some of the objects of a type in a namespace, besides those that Kubernetes makes in each.
     async fn others<K>(
-        cluster: &Cluster<'_>,
+        cluster: &ClusterApi<'_>,
         namespace: &str,
         what: &str,
         expected: &[&str],

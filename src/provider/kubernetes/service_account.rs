@@ -147,7 +147,7 @@ mod live {
     use kube::core::ObjectMeta;
     use serde_json::{Value, json};
 
-    use super::super::api::{Cluster, is_leaving, is_managed, other_managers};
+    use super::super::api::{ClusterApi, is_leaving, is_managed, other_managers};
     use super::super::family::PROJECT_MARK;
     use super::{ServiceAccount, ServiceAccountBody};
     use crate::address::{Address, Scope};
@@ -163,7 +163,7 @@ mod live {
         /// The mark does not tell the key that it had in the spec: its place takes that one's place in the address.
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let Some(key) = scope.as_cluster() else { return Ok(Vec::new()) };
-            let cluster = &Cluster::reach(cloud, scope).await?;
+            let cluster = &ClusterApi::reach(cloud, scope).await?;
             let api: Api<Object> = Api::all(cluster.client());
             let all = cluster.list(&api, None, "the service accounts of the cluster").await?;
             let ours = all.into_iter().map(|object| object.metadata);
@@ -182,7 +182,7 @@ mod live {
             scope: &Scope,
             targets: &[Target],
         ) -> Result<Answers<ServiceAccountBody>, ReadError> {
-            let cluster = &Cluster::reach(cloud, scope).await?;
+            let cluster = &ClusterApi::reach(cloud, scope).await?;
             let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
             for target in targets {
                 *counts.entry(parts(&target.physical_id).0).or_default() += 1;
@@ -224,7 +224,7 @@ mod live {
             target: &Target,
             action: &Action<ServiceAccountBody>,
         ) -> Result<(), WriteError> {
-            let cluster = Cluster::reach(cloud, scope).await?;
+            let cluster = ClusterApi::reach(cloud, scope).await?;
             let (namespace, name) = parts(&target.physical_id);
             let api: Api<Object> = Api::namespaced(cluster.client(), namespace);
             let account = RemoteAccount { cluster, api, project: cloud.project(), namespace, name };
@@ -248,7 +248,7 @@ mod live {
 
     /// One service account and the API that reaches it.
     struct RemoteAccount<'a> {
-        cluster: Cluster<'a>,
+        cluster: ClusterApi<'a>,
         api: Api<Object>,
         project: &'a str,
         namespace: &'a str,

@@ -94,7 +94,7 @@ impl fmt::Display for Choice {
 
 /// What the index knows of a thing.
 #[derive(Debug)]
-pub(in crate::provider::aws) enum Known<T> {
+pub(in crate::provider::aws) enum Indexed<T> {
     /// It is there.
     Present(T),
     /// It is not there.
@@ -117,17 +117,17 @@ pub(in crate::provider::aws) struct IamIndex {
 }
 
 impl IamIndex {
-    fn known<'i, T>(&self, found: Option<&'i T>, name: &str) -> Known<&'i T> {
+    fn known<'i, T>(&self, found: Option<&'i T>, name: &str) -> Indexed<&'i T> {
         match found {
-            Some(found) => Known::Present(found),
-            None if self.unsure.contains(name) => Known::Unsure,
-            None => Known::Absent,
+            Some(found) => Indexed::Present(found),
+            None if self.unsure.contains(name) => Indexed::Unsure,
+            None => Indexed::Absent,
         }
     }
 
     /// A role with its policies.
     #[must_use]
-    pub fn role(&self, name: &str) -> Known<&RoleDetail> {
+    pub fn role(&self, name: &str) -> Indexed<&RoleDetail> {
         self.known(self.roles.get(name), name)
     }
 
@@ -139,7 +139,7 @@ impl IamIndex {
 
     /// A customer managed policy with its default version, but without its tags.
     #[must_use]
-    pub fn policy(&self, arn: &str) -> Known<&ManagedPolicyDetail> {
+    pub fn policy(&self, arn: &str) -> Indexed<&ManagedPolicyDetail> {
         self.known(self.policies.get(arn), arn)
     }
 
@@ -181,14 +181,14 @@ struct SharedRead {
 }
 
 /// Why the details of an account cannot be had.
-enum Refusal {
+enum Unavailable {
     /// They cannot be read, but single things perhaps can.
     No(String),
     /// Nothing can be read now.
     Fatal(String),
 }
 
-fn refusal<E>(what: &str, error: &SdkError<E, HttpResponse>) -> Refusal
+fn refusal<E>(what: &str, error: &SdkError<E, HttpResponse>) -> Unavailable
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
 {
@@ -198,9 +198,9 @@ where
     let why = format!("{what} {verb}: {}", answer(error));
     // A thousand single reads would not fare better where one request is throttled or not answered.
     if code.is_none_or(is_throttle) || matches!(status, Some(500 | 502..=599)) {
-        Refusal::Fatal(why)
+        Unavailable::Fatal(why)
     } else {
-        Refusal::No(why)
+        Unavailable::No(why)
     }
 }
 
@@ -224,13 +224,13 @@ async fn read_index(cloud: &Session, scope: &Scope, wants: &IamWants) -> Read {
     let iam = client(cloud, scope).await?;
     match read_cheapest(cloud, &iam, &scope.key, wants).await {
         Ok(index) => Ok(index.map(Arc::new)),
-        Err(Refusal::No(why)) => {
+        Err(Unavailable::No(why)) => {
             let account = &scope.key;
             let text = format!("IAM of account `{account}`: reading roles and policies one by one, because {why}");
             cloud.note(text, true);
             Ok(None)
         }
-        Err(Refusal::Fatal(why)) => Err(SessionError::unreadable(scope, why)),
+        Err(Unavailable::Fatal(why)) => Err(SessionError::unreadable(scope, why)),
     }
 }
 
@@ -239,7 +239,7 @@ async fn read_cheapest(
     iam: &aws_sdk_iam::Client,
     account: &str,
     wants: &IamWants,
-) -> Result<Option<IamIndex>, Refusal> {
+) -> Result<Option<IamIndex>, Unavailable> {
     let summary = iam.get_account_summary().send().await;
     let summary = summary.map_err(|error| refusal("iam:GetAccountSummary", &error))?;
     let count = |key| {
@@ -263,7 +263,7 @@ async fn read_cheapest(
         while let Some(page) = pages.next().await {
             match page.map_err(|error| refusal("iam:ListRoles", &error)) {
                 Ok(page) => index.keep_described(wants, page.roles()),
-                Err(Refusal::No(why)) => {
+                Err(Unavailable::No(why)) => {
                     let text = format!(
                         "IAM of account `{account}`: reading roles with a description one by one, because {why}"
                     );
@@ -278,7 +278,7 @@ async fn read_cheapest(
 }
 
 /// Reads the details of an account to the end, and tells how many pages they had.
-async fn details(iam: &aws_sdk_iam::Client, wants: &IamWants, index: &mut IamIndex) -> Result<usize, Refusal> {
+async fn details(iam: &aws_sdk_iam::Client, wants: &IamWants, index: &mut IamIndex) -> Result<usize, Unavailable> {
     let mut pages = iam
         .get_account_authorization_details()
         .filter(EntityType::Role)
@@ -291,7 +291,7 @@ async fn details(iam: &aws_sdk_iam::Client, wants: &IamWants, index: &mut IamInd
         let page = page.map_err(|error| refusal("iam:GetAccountAuthorizationDetails", &error))?;
         // What is not in a list that breaks off may exist all the same.
         if page.is_truncated && page.marker.as_deref().is_none_or(str::is_empty) {
-            return Err(Refusal::No("iam:GetAccountAuthorizationDetails has more and does not say where".into()));
+            return Err(Unavailable::No("iam:GetAccountAuthorizationDetails has more and does not say where".into()));
         }
         index.keep(wants, page.role_detail_list.unwrap_or_default(), page.policies.unwrap_or_default());
         count += 1;

@@ -134,7 +134,7 @@ mod live {
     use crate::provider::aws::errors::{code, read_error, write_error};
     use crate::provider::aws::iam::client::client;
     use crate::provider::aws::iam::document::policy_text;
-    use crate::provider::aws::iam::index::{IamWants, Known, index, want};
+    use crate::provider::aws::iam::index::{IamWants, Indexed, index, want};
     use crate::provider::aws::iam::tags::{iam_tags, tag_map};
     use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::{OnlyIfRefused, Session};
@@ -197,12 +197,12 @@ mod live {
             let (iam, index) = (&iam, index.as_deref());
             Ok(each(targets, |target| async move {
                 let seen = match index.map(|index| index.policy(&target.physical_id)) {
-                    Some(Known::Absent) => return Ok(Observed::Absent),
-                    Some(Known::Present(detail)) => match as_applied(detail, target) {
+                    Some(Indexed::Absent) => return Ok(Observed::Absent),
+                    Some(Indexed::Present(detail)) => match as_applied(detail, target) {
                         Some(body) => Observed::Present { owner: body.tags.get(PROJECT_TAG).cloned(), body },
                         None => read(iam, &target.physical_id, document(detail)).await?,
                     },
-                    Some(Known::Unsure) | None => read(iam, &target.physical_id, None).await?,
+                    Some(Indexed::Unsure) | None => read(iam, &target.physical_id, None).await?,
                 };
                 Ok(asked(seen, target))
             })

@@ -210,7 +210,7 @@ mod live {
     use crate::provider::aws::errors::{code, read_error, write_error};
     use crate::provider::aws::iam::client::client;
     use crate::provider::aws::iam::document::policy_text;
-    use crate::provider::aws::iam::index::{Described, IamWants, Known, index, want};
+    use crate::provider::aws::iam::index::{Described, IamWants, Indexed, index, want};
     use crate::provider::aws::iam::tags::{iam_tags, tag_map};
     use crate::provider::aws::tags::{ADDRESS_TAG, PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::Session;
@@ -251,13 +251,13 @@ mod live {
             let (iam, index) = (&iam, index.as_deref());
             Ok(each(targets, |target| async move {
                 match index.map(|index| (index, index.role(&target.physical_id))) {
-                    Some((_, Known::Absent)) => Ok(Observed::Absent),
-                    Some((_, Known::Present(detail))) if !is_described(target) => of_detail(detail, (None, None)),
-                    Some((index, Known::Present(detail))) => match index.described(&target.physical_id) {
+                    Some((_, Indexed::Absent)) => Ok(Observed::Absent),
+                    Some((_, Indexed::Present(detail))) if !is_described(target) => of_detail(detail, (None, None)),
+                    Some((index, Indexed::Present(detail))) => match index.described(&target.physical_id) {
                         Some(described) => of_detail(detail, described).map(|seen| asked(seen, target)),
                         None => read(iam, target).await,
                     },
-                    Some((_, Known::Unsure)) | None => read(iam, target).await,
+                    Some((_, Indexed::Unsure)) | None => read(iam, target).await,
                 }
             })
             .await)

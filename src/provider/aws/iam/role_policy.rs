@@ -129,7 +129,7 @@ mod live {
     use crate::provider::aws::errors::{code, read_error, write_error, write_error_awaiting};
     use crate::provider::aws::iam::client::client;
     use crate::provider::aws::iam::document::policy_text;
-    use crate::provider::aws::iam::index::{IamWants, Known, index, want};
+    use crate::provider::aws::iam::index::{IamWants, Indexed, index, want};
     use crate::session::Session;
 
     impl Live for RolePolicy {
@@ -149,13 +149,13 @@ mod live {
             Ok(each(targets, |target| async move {
                 let (role, name) = parts(target);
                 match index.map(|index| index.role(role)) {
-                    Some(Known::Absent) => Ok(Observed::Absent),
-                    Some(Known::Present(detail)) => {
+                    Some(Indexed::Absent) => Ok(Observed::Absent),
+                    Some(Indexed::Present(detail)) => {
                         let found = detail.role_policy_list().iter().find(|policy| policy.policy_name() == Some(name));
                         let document = found.map(|policy| policy.policy_document().unwrap_or_default());
                         document.map_or(Ok(Observed::Absent), |document| present(target, document))
                     }
-                    Some(Known::Unsure) | None => read(iam, target).await,
+                    Some(Indexed::Unsure) | None => read(iam, target).await,
                 }
             })
             .await)

@@ -108,7 +108,7 @@ mod live {
     use crate::provider::aws::batch::each;
     use crate::provider::aws::errors::{code, read_error, write_error, write_error_awaiting};
     use crate::provider::aws::iam::client::client;
-    use crate::provider::aws::iam::index::{IamWants, Known, index, want};
+    use crate::provider::aws::iam::index::{IamWants, Indexed, index, want};
     use crate::session::Session;
 
     impl Live for RolePolicyAttachment {
@@ -134,13 +134,13 @@ mod live {
                 .collect();
             let lists = each(&roles, |role| async move {
                 match index.map(|index| index.role(&role.physical_id)) {
-                    Some(Known::Absent) => Ok(Observed::Absent),
-                    Some(Known::Present(detail)) => {
+                    Some(Indexed::Absent) => Ok(Observed::Absent),
+                    Some(Indexed::Present(detail)) => {
                         let attached = detail.attached_managed_policies().iter();
                         let body = attached.filter_map(|p| p.policy_arn().map(ToOwned::to_owned)).collect();
                         Ok(Observed::Present { body, owner: None })
                     }
-                    Some(Known::Unsure) | None => attached(iam, &role.physical_id).await,
+                    Some(Indexed::Unsure) | None => attached(iam, &role.physical_id).await,
                 }
             })
             .await;
