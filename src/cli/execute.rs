@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::failure::{Ended, Exit, Failure};
 use super::live::Work;
-use super::options::ApplyFormat;
-use super::run::{lock_info, locked, now};
+use super::options::TextOrJson;
+use super::run::{agrees, lock_info, locked, now};
 use crate::address::Address;
 use crate::backend::Backend;
 use crate::engine::{Cleared, Terms};
@@ -19,7 +19,7 @@ pub struct Applying<'a> {
     /// The command.
     pub command: &'a str,
     /// The format of the report.
-    pub format: ApplyFormat,
+    pub format: TextOrJson,
 }
 
 impl Work<'_> {
@@ -33,12 +33,15 @@ impl Work<'_> {
             let published = self.published(&planned, &planned.refusals(terms, &kinds));
             let report = render::terminal(&self.report(&published, None), self.ui.palette());
             match how.format {
-                ApplyFormat::Text => self.ui.result(&report),
-                ApplyFormat::Json => self.ui.tell(&report),
+                TextOrJson::Text => self.ui.result(&report),
+                TextOrJson::Json => self.ui.tell(&report),
             }
             let cleared = planned.clear(terms, &kinds)?;
             if !cleared.plan().is_empty() {
-                self.confirm(yes).await?;
+                let instead = "pass --yes, or apply a saved plan";
+                if !agrees(self.ui, yes, "Apply this plan?", instead).await? {
+                    return Err(Failure::new("not applied: nothing was written"));
+                }
             }
             self.execute(how, cleared, backend).await
         };
@@ -46,22 +49,10 @@ impl Work<'_> {
         locked(self.ui, backend, lock, self.unless_interrupted(Box::pin(work))).await
     }
 
-    async fn confirm(&self, yes: bool) -> Result<(), Failure> {
-        if yes {
-            return Ok(());
-        }
-        if !self.ui.can_ask() {
-            return Err(Failure::new("cannot prompt for confirmation; nothing was written")
-                .hint("pass --yes, or apply a saved plan"));
-        }
-        let answer = self.ui.ask_while_listening("\nApply this plan? Type `yes` to confirm:").await;
-        if answer.as_deref() == Some("yes") { Ok(()) } else { Err(Failure::new("not applied: nothing was written")) }
-    }
-
     /// Carries out a plan that was cleared.
     pub async fn execute(&self, how: &Applying<'_>, cleared: Cleared, backend: &dyn Backend) -> Ended {
         if cleared.is_idle() {
-            if how.format == ApplyFormat::Json {
+            if how.format == TextOrJson::Json {
                 self.ui.result(&applied_json(cleared.plan(), &crate::event::Outcomes::new()));
             }
             return Ok(Exit::Ok);
@@ -71,8 +62,8 @@ impl Work<'_> {
         let executed = self.engine().execute(cleared, backend, &now, self.stop.clone()).await;
         self.ui.finish();
         match how.format {
-            ApplyFormat::Json => self.ui.result(&applied_json(&executed.plan, &executed.outcomes)),
-            ApplyFormat::Text => {
+            TextOrJson::Json => self.ui.result(&applied_json(&executed.plan, &executed.outcomes)),
+            TextOrJson::Text => {
                 let report = report::applied(how.command, &executed.plan, &executed.outcomes);
                 self.ui.result(&format!("\n{}", render::terminal(&report, self.ui.palette())));
             }

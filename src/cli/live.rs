@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::failure::{Ended, Exit, Failure};
-use super::options::{Allow, Format};
+use super::options::{Allow, ReportFormat};
 use super::project::Project;
 use super::run::{Invocation, Meanwhile, addresses, block_on, home, known, session, today};
-use super::ui::{Environment, Ui};
+use super::ui::{ProcessEnvironment, Ui};
 use crate::access::World;
 use crate::address::Address;
 use crate::backend::Backend;
@@ -81,7 +81,7 @@ pub struct Work<'a> {
     /// What shall become of what the spec describes.
     pub intent: Intent,
     pub ui: &'a Ui,
-    pub environment: &'a Environment,
+    pub environment: &'a ProcessEnvironment,
     pub project: &'a Project,
     pub session: &'a Session,
     pub register: &'a [Box<dyn AnyLive>],
@@ -236,16 +236,16 @@ impl Work<'_> {
     }
 
     /// Shows drift with its findings.
-    pub fn show_drift(&self, drift: &[Drift], findings: &[Diagnostic], format: Format) -> Ended {
+    pub fn show_drift(&self, drift: &[Drift], findings: &[Diagnostic], format: ReportFormat) -> Ended {
         let published: Vec<_> = findings.iter().map(wire::finding).collect();
         let report = report::drift(&self.project.spec.project, drift, &published, self.ui.verbose());
         self.ui.result(&match format {
-            Format::Json => {
+            ReportFormat::Json => {
                 let wire = wire::drift(&self.project.spec.project, drift, findings);
                 render::json(&serde_json::to_value(wire).map_err(|e| Failure::new(e.to_string()))?)
             }
-            Format::Text => render::terminal(&report, self.ui.palette()),
-            Format::Markdown => render::markdown(&report),
+            ReportFormat::Text => render::terminal(&report, self.ui.palette()),
+            ReportFormat::Markdown => render::markdown(&report),
         });
         Ok(Exit::Ok)
     }

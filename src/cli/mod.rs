@@ -23,7 +23,7 @@ use args::Globals;
 use commands::Command;
 pub use failure::{Exit, Failure};
 use run::Invocation;
-use ui::{Environment, Ui};
+use ui::{ProcessEnvironment, Ui};
 
 /// Declarative plan and apply for access to data: who may read which prefix of which bucket, through which role.
 #[derive(Debug, Parser)]
@@ -46,7 +46,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(exit as u8);
         }
     };
-    let environment = Environment::read();
+    let environment = ProcessEnvironment::read();
     logging(&environment);
     let ui = Ui::new(args.globals.color, args.globals.verbose, &environment);
     let invocation = Invocation { ui: &ui, globals: &args.globals, environment: &environment };
@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Logs go to stderr and only if asked for: at `trace` the SDK prints whole requests.
-fn logging(environment: &Environment) {
+fn logging(environment: &ProcessEnvironment) {
     if let Some(filter) = &environment.log {
         let filter = tracing_subscriber::EnvFilter::new(filter);
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();

@@ -7,7 +7,7 @@ use crate::diagnostic::{Code, NamedCode};
 
 /// How to print a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum ReportFormat {
     /// For a terminal.
     Text,
     /// For programs.
@@ -18,7 +18,7 @@ pub enum Format {
 
 /// How to print what was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ApplyFormat {
+pub enum TextOrJson {
     /// For a terminal.
     Text,
     /// For programs.

@@ -97,7 +97,7 @@ fn or_default(given: &[PathBuf]) -> &[PathBuf] {
 }
 
 /// Everything that can be found wrong with a spec offline.
-pub struct Checked {
+pub struct CheckedSpec {
     /// The project, if the spec tells it.
     pub project: Option<String>,
     /// The number of resources and grants, if the spec compiles.
@@ -106,7 +106,7 @@ pub struct Checked {
     pub problems: Vec<Diagnostic>,
 }
 
-impl Checked {
+impl CheckedSpec {
     /// Checks the spec of some files. `today` decides which acceptances still hold.
     #[must_use]
     pub fn of(given: &[PathBuf], today: &str) -> Self {
@@ -134,12 +134,6 @@ impl Checked {
         let (resources, grants) = self.counts.unzip();
         wire::WireProblems { project: self.project, resources, grants, ..wire::problems(&self.problems) }
     }
-}
-
-/// Findings that forbid going on: errors that neither the spec accepts nor the command line allows.
-#[must_use]
-pub fn forbidding(findings: &[Diagnostic], allowed: &[Code]) -> usize {
-    findings.iter().filter(|f| f.forbids() && !allowed.contains(&f.code)).count()
 }
 
 /// What is too large for AWS, as far as a spec with other problems lets it be told: all problems belong into one run.

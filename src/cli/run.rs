@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::args::Globals;
 use super::failure::Failure;
 use super::project::Project;
-use super::ui::{Environment, Ui};
+use super::ui::{ProcessEnvironment, Ui};
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, Listener, LockGuard, LockInfo};
 use crate::engine::Known;
@@ -25,7 +25,7 @@ pub struct Invocation<'a> {
     /// The options that every command takes.
     pub globals: &'a Globals,
     /// What is read of the environment.
-    pub environment: &'a Environment,
+    pub environment: &'a ProcessEnvironment,
 }
 
 impl Invocation<'_> {
@@ -55,20 +55,20 @@ pub fn addresses(texts: &[String]) -> Result<BTreeSet<Address>, Failure> {
     texts.iter().map(|t| t.parse().map_err(|e: crate::address::AddressError| Failure::usage(e.to_string()))).collect()
 }
 
-/// Asks for a yes, unless it was given already.
-pub async fn agrees(ui: &Ui, yes: bool, question: &str) -> Result<bool, Failure> {
+/// Asks for a yes, unless it was given already. Where nobody can be asked, `instead` says how to give it.
+pub async fn agrees(ui: &Ui, yes: bool, question: &str, instead: &str) -> Result<bool, Failure> {
     if yes {
         return Ok(true);
     }
     if !ui.can_ask() {
-        return Err(Failure::new("cannot prompt for confirmation; nothing was written").hint("pass --yes"));
+        return Err(Failure::new("cannot prompt for confirmation; nothing was written").hint(instead));
     }
     let answer = ui.ask_while_listening(&format!("\n{question} Type `yes` to confirm:")).await;
     Ok(answer.as_deref() == Some("yes"))
 }
 
 /// Clients for the accounts and clusters of a project.
-pub fn session(project: &Project, environment: &Environment) -> Session {
+pub fn session(project: &Project, environment: &ProcessEnvironment) -> Session {
     let endpoints = environment.s3_endpoint.then_some(provider::S3).into_iter().collect();
     let settings = session::Environment { endpoints, concurrency: None };
     Session::new(&project.spec, settings)
@@ -113,7 +113,7 @@ async fn bucket(
 }
 
 /// Who we are, for those who find the lock taken.
-pub fn lock_info(command: &str, environment: &Environment) -> LockInfo {
+pub fn lock_info(command: &str, environment: &ProcessEnvironment) -> LockInfo {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "this machine".into());
     let by = environment.user.as_ref().map(|user| format!(" by {user}")).unwrap_or_default();
     LockInfo {

@@ -14,7 +14,7 @@ use crate::spec::SourceFile;
 
 /// What this program reads of its environment.
 #[derive(Clone, Debug)]
-pub struct Environment {
+pub struct ProcessEnvironment {
     /// No prompts, plain progress.
     pub ci: bool,
     no_color: bool,
@@ -28,7 +28,7 @@ pub struct Environment {
     pub run: Option<String>,
 }
 
-impl Environment {
+impl ProcessEnvironment {
     /// Reads it.
     #[must_use]
     pub fn read() -> Self {
@@ -71,7 +71,7 @@ pub struct Ui {
 impl Ui {
     /// The streams as the command line and the environment want them.
     #[must_use]
-    pub fn new(colour: Colour, verbose: bool, environment: &Environment) -> Self {
+    pub fn new(colour: Colour, verbose: bool, environment: &ProcessEnvironment) -> Self {
         let palette = |terminal: bool| Palette {
             colour: match colour {
                 Colour::Always => true,

@@ -3,7 +3,7 @@
 use super::failure::{Ended, Exit, Failure};
 #[cfg(feature = "cloud")]
 use super::live::LiveRun;
-use super::options::ApplyFormat as Format;
+use super::options::TextOrJson;
 use super::run::Invocation;
 use crate::access::{Verdict, World};
 #[cfg(feature = "cloud")]
@@ -21,8 +21,8 @@ pub struct WorldArgs {
     #[arg(long)]
     pub live: bool,
     /// How to print the answer.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
+    pub format: TextOrJson,
 }
 
 impl WorldArgs {

@@ -9,7 +9,7 @@ use crate::cli::failure::Ended;
 use crate::cli::failure::Failure;
 #[cfg(feature = "cloud")]
 use crate::cli::live::{LiveRun, Work};
-use crate::cli::options::{Allow, ApplyFormat};
+use crate::cli::options::{Allow, TextOrJson};
 use crate::cli::run::Invocation;
 #[cfg(feature = "cloud")]
 use crate::cli::run::{addresses, lock_info, locked};
@@ -35,8 +35,8 @@ pub struct ApplyArgs {
     #[arg(long, value_name = "DIGEST")]
     expect_digest: Option<String>,
     /// How to print what was done.
-    #[arg(long, value_enum, default_value_t = ApplyFormat::Text)]
-    format: ApplyFormat,
+    #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
+    format: TextOrJson,
     /// Apply only this address and what it needs; may be repeated.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "plan")]
     target: Vec<String>,

@@ -2,7 +2,7 @@
 
 use crate::access::{Target, Who, World};
 use crate::cli::failure::{Ended, Failure};
-use crate::cli::options::ApplyFormat as Format;
+use crate::cli::options::TextOrJson;
 use crate::cli::run::Invocation;
 use crate::cli::world::{WorldArgs, exit};
 use crate::diagnostic::did_you_mean;
@@ -39,7 +39,7 @@ impl CanArgs {
             let answer = world.can(&who, &self.action, &target).map_err(|e| Failure::new(e.to_string()))?;
             let verdict = answer.verdict;
             match self.world.format {
-                Format::Json => {
+                TextOrJson::Json => {
                     invocation.ui.result(&render::json(&WireCan {
                         format_version: ACCESS_FORMAT.to_owned(),
                         action: self.action.clone(),
@@ -47,7 +47,7 @@ impl CanArgs {
                         answer,
                     }));
                 }
-                Format::Text => {
+                TextOrJson::Text => {
                     invocation.ui.result(&render::terminal(
                         &report::answer(&answer, &self.action, &self.place),
                         invocation.ui.palette(),

@@ -10,7 +10,7 @@ use crate::cli::failure::Ended;
 use crate::cli::failure::Failure;
 #[cfg(feature = "cloud")]
 use crate::cli::live::LiveRun;
-use crate::cli::options::{Allow, ApplyFormat};
+use crate::cli::options::{Allow, TextOrJson};
 use crate::cli::run::Invocation;
 #[cfg(feature = "cloud")]
 use crate::engine::Intent;
@@ -26,8 +26,8 @@ pub struct DestroyArgs {
     #[arg(long)]
     yes: bool,
     /// How to print what was done.
-    #[arg(long, value_enum, default_value_t = ApplyFormat::Text)]
-    format: ApplyFormat,
+    #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
+    format: TextOrJson,
     #[command(flatten)]
     allow: Allow,
 }

@@ -9,7 +9,7 @@ use crate::cli::failure::Exit;
 use crate::cli::failure::{Ended, Failure};
 #[cfg(feature = "cloud")]
 use crate::cli::live::{LiveRun, Work};
-use crate::cli::options::Format;
+use crate::cli::options::ReportFormat;
 use crate::cli::run::Invocation;
 #[cfg(feature = "cloud")]
 use crate::diagnostic::Diagnostic;
@@ -29,8 +29,8 @@ Examples:
   bailiwick drift --format json")]
 pub struct DriftArgs {
     /// How to print drift.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
     /// Exit with 2 only from this class on.
     #[arg(long, value_enum, value_name = "CLASS", default_value_t = Class::Cosmetic)]
     fail_on: Class,

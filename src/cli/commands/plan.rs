@@ -13,9 +13,9 @@ use crate::cli::failure::{Ended, Failure};
 use crate::cli::live::{LiveRun, Work};
 use crate::cli::options::Allow;
 #[cfg(feature = "cloud")]
-use crate::cli::options::Format;
+use crate::cli::options::ReportFormat;
 #[cfg(feature = "cloud")]
-use crate::cli::project::{Checked, forbidding};
+use crate::cli::project::CheckedSpec;
 use crate::cli::run::Invocation;
 #[cfg(feature = "cloud")]
 use crate::cli::run::{addresses, today};
@@ -88,8 +88,9 @@ impl PlanArgs {
         let ui = invocation.ui;
         let allowed = self.allow.findings(ui);
         if self.format == PlanFormat::Sarif {
-            let checked = Checked::of(&invocation.globals.file, &today());
-            let wrong = forbidding(&checked.problems, &allowed);
+            let checked = CheckedSpec::of(&invocation.globals.file, &today());
+            let terms = Terms { allowed: allowed.clone(), ..Terms::default() };
+            let wrong = terms.forbidding(&checked.problems);
             if wrong > 0 {
                 ui.sarif(&checked.problems);
                 return Err(Failure::shown(wrong));
@@ -153,9 +154,9 @@ async fn refresh_only(work: &Work<'_>, asked: &PlanArgs) -> Ended {
         _ => Exit::Ok,
     };
     let format = match asked.format {
-        PlanFormat::Text => Format::Text,
-        PlanFormat::Json => Format::Json,
-        PlanFormat::Markdown => Format::Markdown,
+        PlanFormat::Text => ReportFormat::Text,
+        PlanFormat::Json => ReportFormat::Json,
+        PlanFormat::Markdown => ReportFormat::Markdown,
         PlanFormat::Sarif => {
             work.ui.sarif(&findings);
             return Ok(exit);

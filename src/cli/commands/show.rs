@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::failure::{Ended, Exit, Failure};
-use crate::cli::options::Format;
+use crate::cli::options::ReportFormat;
 use crate::cli::run::{Invocation, Meanwhile, block_on, home, known, list, session};
 use crate::cli::saved::plan_text;
 use crate::engine::Known;
@@ -21,8 +21,8 @@ pub struct ShowArgs {
     /// A plan saved with `plan --out`.
     plan: Option<PathBuf>,
     /// How to print a plan.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
 }
 
 impl ShowArgs {
@@ -37,7 +37,7 @@ impl ShowArgs {
                 known(&*backend, &project.spec.project).await
             })?;
             let text = match self.format {
-                Format::Json => state.to_text().map_err(|e| Failure::new(e.to_string()))?,
+                ReportFormat::Json => state.to_text().map_err(|e| Failure::new(e.to_string()))?,
                 _ => list(&state),
             };
             ui.result(&text);
@@ -48,12 +48,12 @@ impl ShowArgs {
             Failure::new(format!("`{path}`: {e}\n  create a new plan with `bailiwick plan --out {path}`"))
         })?;
         let text = match self.format {
-            Format::Json => render::json(&saved.report),
-            Format::Text | Format::Markdown => {
+            ReportFormat::Json => render::json(&saved.report),
+            ReportFormat::Text | ReportFormat::Markdown => {
                 let plan = published(path, &saved)?;
                 let mut report = report::plan(&plan, ui.verbose());
                 report.footer.push(report::how_to_apply(&plan, path));
-                if self.format == Format::Text {
+                if self.format == ReportFormat::Text {
                     render::terminal(&report, ui.palette())
                 } else {
                     render::markdown(&report)

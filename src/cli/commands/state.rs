@@ -14,7 +14,7 @@ use crate::cli::project::Project;
 use crate::cli::run::{Invocation, Meanwhile, agrees, block_on, home, known, list, lock_info, locked, session};
 #[cfg(feature = "cloud")]
 use crate::cli::run::{addresses, lineage};
-use crate::cli::ui::{Environment, Ui};
+use crate::cli::ui::{ProcessEnvironment, Ui};
 #[cfg(feature = "cloud")]
 use crate::engine::Intent;
 use crate::engine::Known;
@@ -135,7 +135,7 @@ async fn rebuild_live(work: &Work<'_>, yes: bool, adopted: &BTreeSet<Address>, o
         if found.ours.is_empty() && orphans.is_empty() {
             return Ok(if unreadable { Exit::Error } else { Exit::Ok });
         }
-        if !agrees(work.ui, yes, "Write this state? Nothing else is written.").await? {
+        if !agrees(work.ui, yes, "Write this state? Nothing else is written.", "pass --yes").await? {
             return Err(Failure::new("not written"));
         }
         let Known { mut state, version, .. } = known;
@@ -154,7 +154,7 @@ struct Mending<'a> {
     ui: &'a Ui,
     project: &'a Project,
     backend: &'a dyn Backend,
-    environment: &'a Environment,
+    environment: &'a ProcessEnvironment,
 }
 
 impl Mending<'_> {
@@ -225,7 +225,7 @@ impl Mending<'_> {
         };
         self.ui.tell(&render::inert(&format!("{place} is locked by {holder}")));
         self.ui.tell("if that run is still active, it stops before its next write");
-        if !agrees(self.ui, yes, "Release this lock?").await? {
+        if !agrees(self.ui, yes, "Release this lock?", "pass --yes").await? {
             return Err(Failure::new("not released"));
         }
         self.backend.unlock(&holder).await?;

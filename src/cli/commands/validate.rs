@@ -2,9 +2,10 @@
 
 use crate::cli::failure::{Ended, Exit};
 use crate::cli::options::ProblemFormat;
-use crate::cli::project::{Checked, forbidding};
+use crate::cli::project::CheckedSpec;
 use crate::cli::run::{Invocation, today};
 use crate::diagnostic::Diagnostic;
+use crate::engine::Terms;
 use crate::render;
 use crate::report::{self, wire};
 
@@ -29,8 +30,8 @@ impl ValidateArgs {
         if self.format == ProblemFormat::Text {
             return for_people(invocation);
         }
-        let checked = Checked::of(&invocation.globals.file, &today());
-        let wrong = forbidding(&checked.problems, &[]);
+        let checked = CheckedSpec::of(&invocation.globals.file, &today());
+        let wrong = Terms::default().forbidding(&checked.problems);
         if self.format == ProblemFormat::Sarif {
             invocation.ui.sarif(&checked.problems);
         } else {

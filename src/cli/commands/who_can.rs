@@ -2,7 +2,7 @@
 
 use crate::access::Target;
 use crate::cli::failure::{Ended, Failure};
-use crate::cli::options::ApplyFormat as Format;
+use crate::cli::options::TextOrJson;
 use crate::cli::run::Invocation;
 use crate::cli::world::{WorldArgs, exit};
 use crate::render;
@@ -35,7 +35,7 @@ impl WhoCanArgs {
             let answers = world.who_can(&self.action, &target).map_err(|e| Failure::new(e.to_string()))?;
             let verdict = answers.verdict();
             match self.world.format {
-                Format::Json => {
+                TextOrJson::Json => {
                     invocation.ui.result(&render::json(&WireWhoCan {
                         format_version: ACCESS_FORMAT.to_owned(),
                         action: self.action.clone(),
@@ -44,7 +44,7 @@ impl WhoCanArgs {
                         others: answers.others,
                     }));
                 }
-                Format::Text => {
+                TextOrJson::Text => {
                     invocation.ui.result(&render::terminal(
                         &report::answers(&answers, &self.action, &self.place),
                         invocation.ui.palette(),

@@ -12,7 +12,7 @@ use self::kinds::{PolicyType, kind_of, unit};
 use self::stream::{Decided, NamedPolicy, Policies, Question, answer_all};
 use crate::access;
 use crate::cli::failure::{Ended, Exit, Failure};
-use crate::cli::options::{ApplyFormat as Format, ProblemFormat};
+use crate::cli::options::{ProblemFormat, TextOrJson};
 use crate::cli::run::Invocation;
 use crate::cli::ui::Ui;
 use crate::diagnostic::{Diagnostic, SourceRef};
@@ -79,8 +79,8 @@ pub enum PolicyCommand {
         #[arg(long)]
         jsonl: bool,
         /// How to print it.
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
+        format: TextOrJson,
     },
 }
 
@@ -167,8 +167,8 @@ pub struct Eval {
     #[arg(long, value_name = "FILE")]
     endpoint: Vec<PathBuf>,
     /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
+    format: TextOrJson,
 }
 
 fn kind(text: &str) -> Result<PolicyType, String> {
@@ -446,15 +446,15 @@ fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
     Ok(Exit::Differs)
 }
 
-fn run_diff(ui: &Ui, files: &[PathBuf], format: Format) -> Ended {
+fn run_diff(ui: &Ui, files: &[PathBuf], format: TextOrJson) -> Ended {
     let [before, after] = files else {
         return Err(Failure::new("pass two policies: `bailiwick policy diff BEFORE AFTER`"));
     };
     let (old, new) = (read_policy(before)?, read_policy(after)?);
     let changes = access::between_policies(&old, &new);
     match format {
-        Format::Json => ui.result(&format!("{:#}\n", serde_json::json!({ "access_changes": changes }))),
-        Format::Text => {
+        TextOrJson::Json => ui.result(&format!("{:#}\n", serde_json::json!({ "access_changes": changes }))),
+        TextOrJson::Text => {
             let headline = match changes.len() {
                 0 => "no access changes".to_owned(),
                 1 => "1 access change".to_owned(),
@@ -542,11 +542,11 @@ fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
     let set = policies.set();
     let decision = evaluate(&request, &set);
     match eval.format {
-        Format::Json => {
+        TextOrJson::Json => {
             let value = serde_json::to_value(Decided::new(None, &decision)).map_err(|e| Failure::new(e.to_string()))?;
             ui.result(&crate::render::json(&value));
         }
-        Format::Text => {
+        TextOrJson::Text => {
             let rows = decision.deciding().map(|applied| Row {
                 place: format!("{}, {}", applied.policy, applied.layer.as_str().replace('_', " ")),
                 ..statement_row(applied.statement)
