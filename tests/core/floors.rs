@@ -5,6 +5,7 @@ use std::fs;
 
 use proc_macro2::TokenTree;
 
+use crate::imports::Imports;
 use crate::mentions::{Mention, each_token, mentions};
 use crate::source::{Source, doubles, line, root, sources};
 
@@ -261,6 +262,63 @@ fn nothing_waits_below_floor_four() {
 fn only_the_command_line_reads_the_environment_and_the_clock() {
     let wrong: Vec<String> = sources("src").iter().filter(|s| s.top() != "cli").flat_map(surroundings).collect();
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// The modules in which files import each other, and why they do.
+const CIRCLES: [(&str, &str); 6] = [
+    ("access", "answers name parts of the world, and the world answers"),
+    ("engine", "the steps of a run are methods of the engine, which takes them"),
+    ("iam", "a policy, its parts and their meaning are one language"),
+    ("plan", "drafting and ordering refuse with the errors of the plan that they serve"),
+    ("spec", "a section names the whole spec, which is made of its sections"),
+    ("state", "older formats become the state, which is read by way of them"),
+];
+
+#[test]
+fn no_file_imports_one_of_its_module_that_imports_it_back() {
+    let imports = Imports::of(sources("src"));
+    let circles = imports.circles();
+    let is_named = |circle: &[&str]| CIRCLES.iter().any(|(module, _)| circle[0].starts_with(&format!("src/{module}/")));
+    let wrong: Vec<String> =
+        circles.iter().filter(|circle| !is_named(circle)).map(|circle| circle.join(", ")).collect();
+    assert!(wrong.is_empty(), "these import each other:\n{}", wrong.join("\n"));
+    for (module, _) in CIRCLES {
+        let has = circles.iter().any(|circle| circle[0].starts_with(&format!("src/{module}/")));
+        assert!(has, "`{module}` has no circle any more: take it out of CIRCLES");
+    }
+}
+
+#[test]
+fn a_circle_is_found_through_re_exports_and_module_names() {
+    let circles = |sources: &[(&str, &str)]| -> Vec<String> {
+        let sources = sources.iter().map(|(place, text)| Source::new(place, *text)).collect();
+        Imports::of(sources).circles().into_iter().map(|circle| circle.join(" ")).collect()
+    };
+    let face = ("src/plan/mod.rs", "mod a; mod b; pub use a::A; pub(crate) use b::{B as C};");
+    let (a, b) = ("src/plan/a.rs", "src/plan/b.rs");
+    let both = ["src/plan/a.rs src/plan/b.rs"];
+    for (one, other) in [
+        ("use super::b::B;", "use super::a::A;"),
+        ("use crate::plan::C;", "fn f() { super::A::new() }"),
+        ("use super::b; fn f() { b::B::new() }", "use crate::{plan::{a as x}}; fn f(x: super::a::A) {}"),
+        ("mod live { use super::super::b::B; }", "use super::A;"),
+    ] {
+        assert_eq!(circles(&[face, (a, one), (b, other)]), both, "{one} {other}");
+    }
+    for (one, other) in [
+        ("use super::b::B;", ""),
+        ("use super::b::B;", "#[cfg(test)] mod tests { use super::super::a::A; }"),
+        ("use super::b::B;", "pub(in crate::plan::a) fn f() {} /// [`super::a::A`]\nfn g() {}"),
+        ("use crate::plan; fn f() { plan::C }", "use crate::state::a::A;"),
+    ] {
+        assert_eq!(circles(&[face, (a, one), (b, other)]), [""; 0], "{one} {other}");
+    }
+    let parent = ("src/plan/mod.rs", "mod a; pub struct Plan; fn f() { a::A::new() }");
+    assert_eq!(circles(&[parent, (a, "use super::Plan;")]), ["src/plan/mod.rs src/plan/a.rs"]);
+    assert_eq!(
+        circles(&[("src/plan/mod.rs", "mod a; pub struct Plan; pub use a::A;"), (a, "use super::Plan;")]),
+        [""; 0]
+    );
 }
 
 #[test]

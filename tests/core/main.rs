@@ -16,6 +16,8 @@ mod census;
 mod double;
 #[path = "../support/doubles.rs"]
 mod doubles;
+#[path = "../support/imports.rs"]
+mod imports;
 #[path = "../support/ledger_double.rs"]
 mod ledger_double;
 #[path = "../support/memory.rs"]

@@ -63,6 +63,16 @@ impl Census {
         Self { files }
     }
 
+    /// The sources, with blank lines where their tests were.
+    pub fn into_sources_without_tests(self) -> Vec<Source> {
+        let without = |file: File| {
+            let lines = file.source.text.lines().zip(1..);
+            let text = lines.map(|(line, n)| if file.is_test(n) { "\n".to_owned() } else { format!("{line}\n") });
+            Source { text: text.collect(), ..file.source }
+        };
+        self.files.into_iter().map(without).collect()
+    }
+
     fn outside_providers(&self) -> impl Iterator<Item = &File> {
         self.files.iter().filter(|file| file.source.top() != "provider")
     }
