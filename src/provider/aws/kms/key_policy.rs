@@ -348,7 +348,7 @@ mod live {
             for action in [Action::Create { after: body() }, Action::Delete { before: body() }] {
                 let (done, sent) = check_write(std::slice::from_ref(&old), action).await;
                 let Err(WriteError::Refused { why, .. }) = done else { panic!("{done:?}") };
-                assert!(why.contains("no statement but ours"), "{why}");
+                assert!(why.contains("contain only Bailiwick's statements"), "{why}");
                 assert_eq!(sent, [Value::Null; 0]);
             }
         }
