@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::address::{Address, KindName};
 use crate::desired::Desired;
-use crate::kind::Tagged;
-use crate::kind::{Kinds, OwnedBy, Resource};
+use crate::document::Document;
+use crate::kind::{AnyKind, Kinds, OwnedBy, Resource, Tagged};
 use crate::snapshot::{Seen, Snapshot, unique_id};
 use crate::state::{Owned, State};
 
@@ -80,24 +80,26 @@ pub fn recover(
             },
         };
         if ours {
-            let (fingerprint, unique_id) = (Some(body.digest()), unique_id(&body));
-            let body = Some(kind.managed_fields(&body, Some(&resource.body), None));
-            let wanted = &resource;
-            let owned = Owned {
-                scope: wanted.scope.clone(),
-                physical_id: wanted.physical_id.clone(),
-                adopted: adopted.contains(&address),
-                body,
-                fingerprint,
-                unique_id,
-                references: wanted.references.clone(),
-                on_destroy: wanted.on_destroy,
-                protect: wanted.protect,
-            };
+            let owned = as_desired(resource, &body, kind, adopted.contains(&address));
             found.ours.insert(address, owned);
         } else {
             found.unmarked.insert(address);
         }
     }
     found
+}
+
+/// What the state records of an object of ours, of which the spec says everything but how it looks now.
+fn as_desired(resource: &Resource, live: &Document, kind: &dyn AnyKind, adopted: bool) -> Owned {
+    Owned {
+        scope: resource.scope.clone(),
+        physical_id: resource.physical_id.clone(),
+        adopted,
+        body: Some(kind.managed_fields(live, Some(&resource.body), None)),
+        fingerprint: Some(live.digest()),
+        unique_id: unique_id(live),
+        references: resource.references.clone(),
+        on_destroy: resource.on_destroy,
+        protect: resource.protect,
+    }
 }

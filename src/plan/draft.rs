@@ -154,37 +154,41 @@ pub(super) fn draft(
                 Differs { before: before.clone(), changed: differences.iter().map(|d| d.path.clone()).collect() };
             Ok(changed(resource, differs, *adopt, (*intent, *drift)))
         }
-        Verdict::Delete { before, adopted } => {
-            let Some(found) = observed(resource, Some(before)) else { return Ok(Drafted::Nothing) };
-            let (before, expect) = (Some(before.clone()), Expect::Observed(found));
-            if *adopted {
-                let reasons = vec![Reason::RemovedFromSpec, Reason::ExistedBefore];
-                one(Change::Release { before, expect }, reasons)
-            } else {
-                one(Change::Delete { before, expect }, vec![Reason::RemovedFromSpec])
-            }
-        }
-        Verdict::Forget { why, before } => {
-            let reason = match why {
-                NotDeleted::Gone => Reason::Gone,
-                NotDeleted::Taken => Reason::Taken,
-                NotDeleted::OwnedByAnother => Reason::OwnedByAnother,
-                NotDeleted::ManagedElsewhere => Reason::ManagedElsewhere,
-                NotDeleted::Kept => Reason::Kept,
-                NotDeleted::NewKey => Reason::NewKey,
-            };
-            let change = match (before, observed(resource, before.as_ref())) {
-                (Some(before), Some(found)) => {
-                    Change::Release { before: Some(before.clone()), expect: Expect::Observed(found) }
-                }
-                _ if *why == NotDeleted::Gone && resource.seen == Seen::Absent => {
-                    Change::Record { record: StateRecord::Gone }
-                }
-                _ => Change::Record { record: StateRecord::Forget },
-            };
-            one(change, vec![reason])
-        }
+        Verdict::Delete { before, adopted } => Ok(deleted(resource, before, *adopted)),
+        Verdict::Forget { why, before } => Ok(forgotten(resource, why, before.as_ref())),
     }
+}
+
+/// The step that deletes an object, or releases one that existed before.
+fn deleted(resource: &ResourceDiff, before: &Document, adopted: bool) -> Drafted {
+    let Some(found) = observed(resource, Some(before)) else { return Drafted::Nothing };
+    let (before, expect) = (Some(before.clone()), Expect::Observed(found));
+    let (change, reasons) = if adopted {
+        (Change::Release { before, expect }, vec![Reason::RemovedFromSpec, Reason::ExistedBefore])
+    } else {
+        (Change::Delete { before, expect }, vec![Reason::RemovedFromSpec])
+    };
+    Drafted::Steps(step(resource, change, reasons))
+}
+
+/// The step that takes an object out of the state, with our ownership tags on it if it has any.
+fn forgotten(resource: &ResourceDiff, why: &NotDeleted, before: Option<&Document>) -> Drafted {
+    let reason = match why {
+        NotDeleted::Gone => Reason::Gone,
+        NotDeleted::Taken => Reason::Taken,
+        NotDeleted::OwnedByAnother => Reason::OwnedByAnother,
+        NotDeleted::ManagedElsewhere => Reason::ManagedElsewhere,
+        NotDeleted::Kept => Reason::Kept,
+        NotDeleted::NewKey => Reason::NewKey,
+    };
+    let change = match (before, observed(resource, before)) {
+        (Some(before), Some(found)) => {
+            Change::Release { before: Some(before.clone()), expect: Expect::Observed(found) }
+        }
+        _ if *why == NotDeleted::Gone && resource.seen == Seen::Absent => Change::Record { record: StateRecord::Gone },
+        _ => Change::Record { record: StateRecord::Forget },
+    };
+    Drafted::Steps(step(resource, change, vec![reason]))
 }
 
 /// The step about what the address names. Nothing if neither the spec nor the state says what that is.

@@ -4,25 +4,30 @@
 //! wrote. A failed step skips what waits for it; the rest goes on. When the run is stopped, what is under way has some
 //! seconds to end; what has not ended then is recorded as unknown.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod changed;
+mod schedule;
+mod wait;
+
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use serde_json::Value;
 use tokio::sync::watch;
+
+pub(super) use changed::moved;
+use schedule::Schedule;
 
 use super::Engine;
 use super::pipeline::{Cleared, Known};
 use super::principal::Made;
-use crate::access::{self, Instance};
+use crate::access::Instance;
 use crate::address::Address;
 use crate::backend::{Backend, BackendError};
-use crate::document::{Difference, Digest, Document, is_policy};
+use crate::document::{Digest, Document};
 use crate::event::{Event, Outcome, Outcomes};
-use crate::iam::{Policy, Principal, Selector};
 use crate::kind::{Action, AnyKind, NamedBy};
 use crate::live::{AnyLive, Fields, Target, WriteError};
-use crate::plan::{Change, Differs, Expect, Plan, StateRecord, Step, StepId};
+use crate::plan::{Change, Differs, Expect, Plan, StateRecord, Step};
 use crate::snapshot::{Seen, unique_id};
 use crate::state::{DeposedKey, Entry, Happening, Owned, State, fold};
 
@@ -140,43 +145,16 @@ fn still_unknown(outcomes: &Outcomes, entries: Vec<Entry>, state: (&str, u64)) -
 impl Run<'_> {
     /// Runs all steps. Returns how each ended, and the error that broke the journal, if one did.
     async fn all(&self, plan: &Plan) -> (Outcomes, Option<BackendError>) {
-        let mut outcomes = Outcomes::new();
-        let mut broken = None;
-        let steps: BTreeMap<&StepId, &Step> = plan.steps.iter().map(|s| (&s.id, s)).collect();
-        let mut waiting: BTreeMap<&StepId, BTreeSet<&StepId>> = plan
-            .steps
-            .iter()
-            .map(|s| (&s.id, s.waits_for.iter().filter(|w| steps.contains_key(w)).collect()))
-            .collect();
-        let mut following: BTreeMap<&StepId, Vec<&StepId>> = BTreeMap::new();
-        for (name, waits) in &waiting {
-            for before in waits {
-                following.entry(before).or_default().push(name);
-            }
-        }
-        let places: BTreeMap<&StepId, usize> = plan.steps.iter().map(|s| &s.id).zip(0..).collect();
-        // What may start, in the order of the plan.
-        let mut ready: BTreeMap<usize, &Step> =
-            plan.steps.iter().enumerate().filter(|(_, s)| waiting.get(&s.id).is_some_and(BTreeSet::is_empty)).collect();
-        let mut made: BTreeSet<&Address> = BTreeSet::new();
+        let (mut outcomes, mut broken) = (Outcomes::new(), None);
+        let mut schedule = Schedule::of(plan);
         let mut running = FuturesUnordered::new();
-        let mut under_way: BTreeMap<&StepId, Option<String>> = BTreeMap::new();
         let out_of_time = self.out_of_time();
         tokio::pin!(out_of_time);
         loop {
             while broken.is_none() && !*self.stop.borrow() && running.len() < self.engine.limits.steps {
-                let free = ready.iter().find_map(|(place, step)| {
-                    let turn = self.serialization_group(step);
-                    let taken = turn.is_some() && under_way.values().any(|other| *other == turn);
-                    (!taken).then_some((*place, turn))
-                });
-                let Some((step, turn)) = free.and_then(|(place, turn)| Some((ready.remove(&place)?, turn))) else {
-                    break;
-                };
-                waiting.remove(&step.id);
-                under_way.insert(&step.id, turn);
+                let Some(step) = schedule.start(|step| self.serialization_group(step)) else { break };
                 self.engine.sink.take(Event::Started { step: step.id.clone(), action: step.action() });
-                let fresh = step.creates() && step.references.iter().any(|r| r.part && made.contains(&r.to));
+                let fresh = schedule.is_fresh(step);
                 running.push(async move { (step, self.step(step, fresh).await) });
             }
             let ended = tokio::select! {
@@ -185,38 +163,27 @@ impl Run<'_> {
                 () = &mut out_of_time, if !running.is_empty() => None,
             };
             let Some((step, (outcome, error))) = ended else { break };
-            under_way.remove(&step.id);
             broken = broken.or(error);
-            self.end(step, outcome.clone(), &mut outcomes);
-            if outcome != Outcome::Done {
-                self.skip(&step.id, &steps, &mut waiting, &mut outcomes);
-                continue;
-            }
-            if step.creates() {
-                made.insert(&step.id.address);
-            }
-            for next in following.get(&step.id).into_iter().flatten() {
-                let Some(left) = waiting.get_mut(next) else { continue };
-                left.remove(&step.id);
-                if left.is_empty() {
-                    ready.extend(places.get(next).copied().zip(steps.get(next).copied()));
+            let done = outcome == Outcome::Done;
+            self.end(step, outcome, &mut outcomes);
+            if done {
+                schedule.done(step);
+            } else {
+                for skipped in schedule.failed(step) {
+                    let because = step.id.address.clone();
+                    self.end(skipped, Outcome::Skipped { because }, &mut outcomes);
                 }
             }
         }
-        // A call whose answer nobody waits for any more is given up before anything is said about it.
+        // A call that nothing awaits any more is given up before its outcome is reported.
         drop(running);
-        for step in under_way.into_keys().filter_map(|name| steps.get(name)) {
-            let outcome = if self.has_begun(step) {
-                let why = "the run was interrupted before the response arrived".to_owned();
-                let entry = Happening::Failed { why: why.clone(), certain: false };
-                broken = broken.or(self.journal(step, entry).await.err());
-                Outcome::Unknown { why }
-            } else {
-                Outcome::Interrupted
-            };
+        let (given_up, not_started) = schedule.unfinished();
+        for step in given_up {
+            let (outcome, error) = self.given_up(step).await;
+            broken = broken.or(error);
             self.end(step, outcome, &mut outcomes);
         }
-        for step in waiting.into_keys().filter_map(|name| steps.get(name)) {
+        for step in not_started {
             let outcome = match &broken {
                 Some(error) if !*self.stop.borrow() => Outcome::NotStarted { why: error.to_string() },
                 _ => Outcome::Interrupted,
@@ -226,10 +193,21 @@ impl Run<'_> {
         (outcomes, broken)
     }
 
-    /// What a step keeps to itself while it runs: services refuse overlapping writes to one bucket or role.
+    /// How a step ends whose answer the run no longer waits for, and the error of the journal, if it broke.
+    async fn given_up(&self, step: &Step) -> (Outcome, Option<BackendError>) {
+        if !self.has_begun(step) {
+            return (Outcome::Interrupted, None);
+        }
+        let why = "the run was interrupted before the response arrived".to_owned();
+        let entry = Happening::Failed { why: why.clone(), certain: false };
+        let error = self.journal(step, entry).await.err();
+        (Outcome::Unknown { why }, error)
+    }
+
+    /// The steps of one group run one after the other: services refuse overlapping writes to one bucket or role.
     fn serialization_group(&self, step: &Step) -> Option<String> {
-        let turn = self.engine.live(step.id.address.kind().as_str())?.serialization_group(&step.physical_id)?;
-        Some(format!("{} {turn}", step.scope.owner()))
+        let group = self.engine.live(step.id.address.kind().as_str())?.serialization_group(&step.physical_id)?;
+        Some(format!("{} {group}", step.scope.owner()))
     }
 
     fn has_begun(&self, step: &Step) -> bool {
@@ -258,27 +236,6 @@ impl Run<'_> {
         outcomes.insert(step.id.clone(), outcome);
     }
 
-    /// Skips everything that waits for a step that was not done.
-    fn skip<'p>(
-        &self,
-        failed: &StepId,
-        steps: &BTreeMap<&'p StepId, &'p Step>,
-        waiting: &mut BTreeMap<&'p StepId, BTreeSet<&'p StepId>>,
-        outcomes: &mut Outcomes,
-    ) {
-        let mut open: Vec<(StepId, Address)> = vec![(failed.clone(), failed.address.clone())];
-        while let Some((name, because)) = open.pop() {
-            let skipped: Vec<&StepId> = waiting.iter().filter(|(_, w)| w.contains(&name)).map(|(n, _)| *n).collect();
-            for next in skipped {
-                waiting.remove(next);
-                if let Some(step) = steps.get(next) {
-                    self.end(step, Outcome::Skipped { because: because.clone() }, outcomes);
-                }
-                open.push((next.clone(), because.clone()));
-            }
-        }
-    }
-
     /// One step. Returns how it ended, and the error of the journal, if it broke. `fresh`: it is a part of what this run
     /// has just made, so that it cannot have been there before.
     async fn step(&self, step: &Step, fresh: bool) -> (Outcome, Option<BackendError>) {
@@ -292,15 +249,10 @@ impl Run<'_> {
             body: step.after().cloned(),
             unique_id: step.observed().and_then(|observed| observed.whole.as_ref()).and_then(unique_id),
         };
-        // What was not there when the plan was made may have been made a moment before.
-        if matches!(step.change, Change::Record { record: StateRecord::Gone }) {
-            match self.look(step, &target).await {
-                Seen::Absent => {}
-                Seen::Unreadable { why, .. } => {
-                    return (failed(format!("cannot read it again: {why}"), true), None);
-                }
-                seen @ Seen::Present { .. } => return (failed(moved(step, live, &seen), true), None),
-            }
+        if matches!(step.change, Change::Record { record: StateRecord::Gone })
+            && let Err(why) = self.still_gone(step, live, &target).await
+        {
+            return (failed(why, true), None);
         }
         if step.writes() {
             let checked = match (step.after(), fresh) {
@@ -343,6 +295,15 @@ impl Run<'_> {
             Err(error) => {
                 (Outcome::Unknown { why: format!("done, but Bailiwick could not record it: {error}") }, Some(error))
             }
+        }
+    }
+
+    /// Reads again what did not exist when the plan was made: it may have been created a moment before.
+    async fn still_gone(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<(), String> {
+        match self.look(step, target).await {
+            Seen::Absent => Ok(()),
+            Seen::Unreadable { why, .. } => Err(format!("cannot read it again: {why}")),
+            seen @ Seen::Present { .. } => Err(moved(step, live, &seen)),
         }
     }
 
@@ -461,103 +422,6 @@ impl Run<'_> {
         whole.next().and_then(|owned| owned.unique_id.clone())
     }
 
-    /// Whether nothing moved but that the thing names roles which this run takes away, if only to make them anew: policies
-    /// show a role that is gone by the unique id that it had.
-    ///
-    /// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
-    fn names_what_was_taken_away(&self, step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
-        let (Seen::Present { body, .. }, Change::Update { before, .. }) = (seen, &step.change) else { return false };
-        if self.gone.is_empty() {
-            return false;
-        }
-        let shown = live.managed_fields(body, Some(before), Some(before));
-        let differences = Document::differences(before, &shown);
-        !differences.is_empty()
-            && differences.iter().all(|d| {
-                let lost = d.before.as_ref().zip(d.after.as_ref()).and_then(|(before, shown)| orphaned(before, shown));
-                lost.is_some_and(|lost| lost.iter().all(|principal| self.takes_away(principal)))
-            })
-    }
-
-    fn takes_away(&self, principal: &Principal) -> bool {
-        matches!(principal, Principal::Aws(arn) if self.gone.contains(arn.as_ref()))
-    }
-
-    /// Calls the API, and again as long as something that was just made is not known everywhere and nobody else touches the
-    /// thing meanwhile.
-    async fn write(
-        &self,
-        step: &Step,
-        live: &dyn AnyLive,
-        target: &Target,
-        checked: &Checked,
-    ) -> Result<(), WriteError> {
-        let limits = self.engine.limits;
-        let mut waited = std::time::Duration::ZERO;
-        let mut pause = limits.pause;
-        loop {
-            let mut written = live.write(self.engine.session, &step.scope, target, &checked.action).await;
-            if let Err(WriteError::UnknownPrincipal { what, why }) = written {
-                let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let names = |body: Option<&Document>| body.map(|body| live.facet(object(step, body)).names());
-                let (wanted, shown) = (names(step.after()), names(checked.seen.as_ref()));
-                let refused = self.engine.refused_principals(
-                    what,
-                    why,
-                    wanted.unwrap_or_default(),
-                    shown.unwrap_or_default(),
-                    &made,
-                );
-                written = Err(refused.await);
-            }
-            match written {
-                Err(WriteError::NotYet { what, awaited, why }) => {
-                    if waited >= limits.patience || *self.stop.borrow() {
-                        let why = format!("{why} (waited {} s)", waited.as_secs());
-                        return Err(WriteError::NotYet { what, awaited, why });
-                    }
-                    // What was refused may have been the last of several calls.
-                    let before = self.look(step, target).await;
-                    self.engine.sink.take(Event::Waiting { step: step.id.clone(), awaited, pause });
-                    self.sleep(pause).await;
-                    // The entry that announced the call is as old as the wait: the lock may be somebody else's by now.
-                    if let Err(error) = self.backend.vouch().await {
-                        return Err(WriteError::Failed {
-                            what,
-                            why: format!("{why}, and Bailiwick did not retry: {error}"),
-                        });
-                    }
-                    if let Some(moved) = self.moved_meanwhile(step, live, target, &before).await {
-                        return Err(WriteError::Failed { what, why: format!("{why}; during the wait, {moved}") });
-                    }
-                    waited += pause;
-                    pause = (pause * 2).min(limits.pause * 8);
-                }
-                other => return other,
-            }
-        }
-    }
-
-    /// What another process changed in the step's resource since it was last read, if anything.
-    async fn moved_meanwhile(&self, step: &Step, live: &dyn AnyLive, target: &Target, before: &Seen) -> Option<String> {
-        let now = self.look(step, target).await;
-        match (before, &now) {
-            (Seen::Unreadable { why, .. }, _) | (_, Seen::Unreadable { why, .. }) => {
-                Some(format!("it could not be read: {why}"))
-            }
-            _ if before.fingerprint() == now.fingerprint() || self.names_what_was_taken_away(step, live, &now) => None,
-            _ => Some(moved(step, live, &now)),
-        }
-    }
-
-    /// Waits, but not longer than until the run is stopped.
-    async fn sleep(&self, pause: std::time::Duration) {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = self.stopped() => {}
-        }
-    }
-
     /// Reads what was written until it shows, and returns the fingerprint of what is there now.
     async fn read_back(
         &self,
@@ -657,79 +521,11 @@ fn principal(step: &Step, kind: &dyn AnyKind, body: &Document) -> Option<String>
     kind.facet(object(step, body)).principal().map(str::to_owned)
 }
 
-/// The principals of which one policy shows nothing but unique ids that belong to nobody any more, where another names
-/// them. Nothing if the policies differ in anything else.
-fn orphaned(before: &Value, shown: &Value) -> Option<BTreeSet<Principal>> {
-    let (before, shown) = (Policy::from_value(before).ok()?, Policy::from_value(shown).ok()?);
-    let principals = |policy| -> BTreeSet<Principal> { access::principals(policy).into_iter().collect() };
-    let (known, found) = (principals(&before), principals(&shown));
-    let others = |policy: &Policy| -> Vec<Value> {
-        let mut statements: Vec<Value> = policy
-            .statements()
-            .iter()
-            .map(|statement| statement.clone().to(Selector::of([Principal::Everyone])).to_value())
-            .collect();
-        statements.sort_by_key(ToString::to_string);
-        statements
-    };
-    let same = others(&before) == others(&shown) && found.iter().all(|p| known.contains(p) || p.is_orphan_id());
-    same.then(|| known.difference(&found).cloned().collect())
-}
-
-/// Describes what changed since the plan was made.
-pub(super) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
-    let advice = "nothing was written: create a new plan";
-    let observed = step.observed();
-    match (seen, observed) {
-        (Seen::Present { owner: Some(owner), .. }, None) => {
-            format!("it now exists and belongs to `{owner}`; {advice}")
-        }
-        (Seen::Present { .. }, None) => format!("it now exists, but did not when the plan was made; {advice}"),
-        (Seen::Absent, _) => format!("it was deleted after the plan was made; {advice}"),
-        (Seen::Present { body, .. }, Some(_)) => {
-            // What was seen in all tells also what moved in the part that is not ours.
-            let is_whole = |before: &&Document| observed.is_some_and(|observed| observed.digest == before.digest());
-            let whole = step.before().filter(is_whole);
-            let (known, now) = match observed.and_then(|observed| observed.whole.as_ref()).or(whole) {
-                Some(known) => (known.clone(), body.clone()),
-                None => {
-                    let known = step.before().or(step.after()).cloned().unwrap_or_default();
-                    let ours = live.managed_fields(body, Some(&known), Some(&known));
-                    (known, ours)
-                }
-            };
-            let told: Vec<String> = Document::differences(&known, &now).iter().map(told).collect();
-            let what =
-                if told.is_empty() { "a part that Bailiwick does not manage".to_owned() } else { told.join("; ") };
-            format!("it changed after the plan was made ({what}); {advice}")
-        }
-        (Seen::Unreadable { why, .. }, _) => why.clone(),
-    }
-}
-
-/// A difference in words: of policies statement by statement.
-fn told(difference: &Difference) -> String {
-    let statements = |value: &Option<Value>| -> Vec<String> {
-        let value = value.as_ref().filter(|v| is_policy(v)).and_then(|v| v.get("Statement"));
-        let list = value.and_then(Value::as_array);
-        list.into_iter().flatten().map(ToString::to_string).collect()
-    };
-    let (before, after) = (statements(&difference.before), statements(&difference.after));
-    let gone = before.iter().filter(|s| !after.contains(s)).map(|s| format!("- {s}"));
-    let new = after.iter().filter(|s| !before.contains(s)).map(|s| format!("+ {s}"));
-    let changes: Vec<String> = gone.chain(new).collect();
-    if !changes.is_empty() {
-        return format!("{} {}", difference.path, changes.join(" "));
-    }
-    let value = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
-    format!("{} {} -> {}", difference.path, value(&difference.before), value(&difference.after))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::address::Scope;
-    use crate::plan::Which;
+    use crate::plan::{StepId, Which};
     use crate::state::ActionKind;
 
     #[test]

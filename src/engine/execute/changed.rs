@@ -1,0 +1,105 @@
+//! What changed between the plan and the step, and what of it this very run explains.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Run;
+use crate::access;
+use crate::document::{Difference, Document, is_policy};
+use crate::iam::{Policy, Principal, Selector};
+use crate::live::AnyLive;
+use crate::plan::{Change, Step};
+use crate::snapshot::Seen;
+
+impl Run<'_> {
+    /// Whether nothing moved but that the thing names roles which this run takes away, if only to make them anew: policies
+    /// show a role that is gone by the unique id that it had.
+    ///
+    /// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
+    pub(super) fn names_what_was_taken_away(&self, step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
+        let (Seen::Present { body, .. }, Change::Update { before, .. }) = (seen, &step.change) else { return false };
+        if self.gone.is_empty() {
+            return false;
+        }
+        let shown = live.managed_fields(body, Some(before), Some(before));
+        let differences = Document::differences(before, &shown);
+        !differences.is_empty()
+            && differences.iter().all(|d| {
+                let lost = d.before.as_ref().zip(d.after.as_ref()).and_then(|(before, shown)| orphaned(before, shown));
+                lost.is_some_and(|lost| lost.iter().all(|principal| self.takes_away(principal)))
+            })
+    }
+
+    fn takes_away(&self, principal: &Principal) -> bool {
+        matches!(principal, Principal::Aws(arn) if self.gone.contains(arn.as_ref()))
+    }
+}
+
+/// The principals of which one policy shows nothing but unique ids that belong to nobody any more, where another names
+/// them. Nothing if the policies differ in anything else.
+fn orphaned(before: &Value, shown: &Value) -> Option<BTreeSet<Principal>> {
+    let (before, shown) = (Policy::from_value(before).ok()?, Policy::from_value(shown).ok()?);
+    let principals = |policy| -> BTreeSet<Principal> { access::principals(policy).into_iter().collect() };
+    let (known, found) = (principals(&before), principals(&shown));
+    let others = |policy: &Policy| -> Vec<Value> {
+        let mut statements: Vec<Value> = policy
+            .statements()
+            .iter()
+            .map(|statement| statement.clone().to(Selector::of([Principal::Everyone])).to_value())
+            .collect();
+        statements.sort_by_key(ToString::to_string);
+        statements
+    };
+    let same = others(&before) == others(&shown) && found.iter().all(|p| known.contains(p) || p.is_orphan_id());
+    same.then(|| known.difference(&found).cloned().collect())
+}
+
+/// Describes what changed since the plan was made.
+pub(in crate::engine) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
+    let advice = "nothing was written: create a new plan";
+    let observed = step.observed();
+    match (seen, observed) {
+        (Seen::Present { owner: Some(owner), .. }, None) => {
+            format!("it now exists and belongs to `{owner}`; {advice}")
+        }
+        (Seen::Present { .. }, None) => format!("it now exists, but did not when the plan was made; {advice}"),
+        (Seen::Absent, _) => format!("it was deleted after the plan was made; {advice}"),
+        (Seen::Present { body, .. }, Some(_)) => {
+            // What was seen in all tells also what moved in the part that is not ours.
+            let is_whole = |before: &&Document| observed.is_some_and(|observed| observed.digest == before.digest());
+            let whole = step.before().filter(is_whole);
+            let (known, now) = match observed.and_then(|observed| observed.whole.as_ref()).or(whole) {
+                Some(known) => (known.clone(), body.clone()),
+                None => {
+                    let known = step.before().or(step.after()).cloned().unwrap_or_default();
+                    let ours = live.managed_fields(body, Some(&known), Some(&known));
+                    (known, ours)
+                }
+            };
+            let told: Vec<String> = Document::differences(&known, &now).iter().map(told).collect();
+            let what =
+                if told.is_empty() { "a part that Bailiwick does not manage".to_owned() } else { told.join("; ") };
+            format!("it changed after the plan was made ({what}); {advice}")
+        }
+        (Seen::Unreadable { why, .. }, _) => why.clone(),
+    }
+}
+
+/// A difference in words: of policies statement by statement.
+fn told(difference: &Difference) -> String {
+    let statements = |value: &Option<Value>| -> Vec<String> {
+        let value = value.as_ref().filter(|v| is_policy(v)).and_then(|v| v.get("Statement"));
+        let list = value.and_then(Value::as_array);
+        list.into_iter().flatten().map(ToString::to_string).collect()
+    };
+    let (before, after) = (statements(&difference.before), statements(&difference.after));
+    let gone = before.iter().filter(|s| !after.contains(s)).map(|s| format!("- {s}"));
+    let new = after.iter().filter(|s| !before.contains(s)).map(|s| format!("+ {s}"));
+    let changes: Vec<String> = gone.chain(new).collect();
+    if !changes.is_empty() {
+        return format!("{} {}", difference.path, changes.join(" "));
+    }
+    let value = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    format!("{} {} -> {}", difference.path, value(&difference.before), value(&difference.after))
+}

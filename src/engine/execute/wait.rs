@@ -1,0 +1,88 @@
+//! Writes, and waits for what the API does not know yet.
+
+use std::sync::PoisonError;
+
+use super::changed::moved;
+use super::{Checked, Run, object};
+use crate::document::Document;
+use crate::event::Event;
+use crate::live::{AnyLive, Target, WriteError};
+use crate::plan::Step;
+use crate::snapshot::Seen;
+
+impl Run<'_> {
+    /// Calls the API, and again as long as something that was just made is not known everywhere and nobody else touches the
+    /// thing meanwhile.
+    pub(super) async fn write(
+        &self,
+        step: &Step,
+        live: &dyn AnyLive,
+        target: &Target,
+        checked: &Checked,
+    ) -> Result<(), WriteError> {
+        let limits = self.engine.limits;
+        let mut waited = std::time::Duration::ZERO;
+        let mut pause = limits.pause;
+        loop {
+            let mut written = live.write(self.engine.session, &step.scope, target, &checked.action).await;
+            if let Err(WriteError::UnknownPrincipal { what, why }) = written {
+                let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let names = |body: Option<&Document>| body.map(|body| live.facet(object(step, body)).names());
+                let (wanted, shown) = (names(step.after()), names(checked.seen.as_ref()));
+                let refused = self.engine.refused_principals(
+                    what,
+                    why,
+                    wanted.unwrap_or_default(),
+                    shown.unwrap_or_default(),
+                    &made,
+                );
+                written = Err(refused.await);
+            }
+            match written {
+                Err(WriteError::NotYet { what, awaited, why }) => {
+                    if waited >= limits.patience || *self.stop.borrow() {
+                        let why = format!("{why} (waited {} s)", waited.as_secs());
+                        return Err(WriteError::NotYet { what, awaited, why });
+                    }
+                    // What was refused may have been the last of several calls.
+                    let before = self.look(step, target).await;
+                    self.engine.sink.take(Event::Waiting { step: step.id.clone(), awaited, pause });
+                    self.sleep(pause).await;
+                    // The entry that announced the call is as old as the wait: the lock may be somebody else's by now.
+                    if let Err(error) = self.backend.vouch().await {
+                        return Err(WriteError::Failed {
+                            what,
+                            why: format!("{why}, and Bailiwick did not retry: {error}"),
+                        });
+                    }
+                    if let Some(moved) = self.moved_meanwhile(step, live, target, &before).await {
+                        return Err(WriteError::Failed { what, why: format!("{why}; during the wait, {moved}") });
+                    }
+                    waited += pause;
+                    pause = (pause * 2).min(limits.pause * 8);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// What another process changed in the step's resource since it was last read, if anything.
+    async fn moved_meanwhile(&self, step: &Step, live: &dyn AnyLive, target: &Target, before: &Seen) -> Option<String> {
+        let now = self.look(step, target).await;
+        match (before, &now) {
+            (Seen::Unreadable { why, .. }, _) | (_, Seen::Unreadable { why, .. }) => {
+                Some(format!("it could not be read: {why}"))
+            }
+            _ if before.fingerprint() == now.fingerprint() || self.names_what_was_taken_away(step, live, &now) => None,
+            _ => Some(moved(step, live, &now)),
+        }
+    }
+
+    /// Waits, but not longer than until the run is stopped.
+    async fn sleep(&self, pause: std::time::Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.stopped() => {}
+        }
+    }
+}
