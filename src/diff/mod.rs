@@ -502,22 +502,32 @@ fn judge(
             }
         }
         (None, Some(owned), Seen::Present { body, owner }) => {
-            if owner.as_deref().is_some_and(|o| o != project) {
-                return Verdict::Forget { why: NotDeleted::OwnedByAnother, before: None };
-            }
-            if owned.on_destroy == OnDestroy::Keep {
-                let before = Some(kind.managed_fields(body, last, last));
-                return Verdict::Forget { why: NotDeleted::Kept, before };
-            }
-            let adopted = owned.adopted && kind.about().release == Release::Forget;
-            let created = last.is_some() || owner.is_some() || !matches!(kind.about().owned_by, OwnedBy::Tags);
-            if !created && !adopted {
-                return Verdict::MaybeForeign;
-            }
-            Verdict::Delete { before: kind.managed_fields(body, last, last), adopted }
+            no_longer_desired(kind, owned, body, owner.as_deref(), project)
         }
         (None, None, Seen::Present { .. }) => Verdict::Keep,
     }
+}
+
+/// What becomes of an object of ours that the spec no longer names.
+fn no_longer_desired(
+    kind: &dyn AnyKind,
+    owned: &Owned,
+    live: &Document,
+    owner: Option<&str>,
+    project: &str,
+) -> Verdict {
+    if owner.is_some_and(|owner| owner != project) {
+        return Verdict::Forget { why: NotDeleted::OwnedByAnother, before: None };
+    }
+    let last = owned.body.as_ref();
+    let before = kind.managed_fields(live, last, last);
+    if owned.on_destroy == OnDestroy::Keep {
+        return Verdict::Forget { why: NotDeleted::Kept, before: Some(before) };
+    }
+    let about = kind.about();
+    let adopted = owned.adopted && about.release == Release::Forget;
+    let is_ours = last.is_some() || owner.is_some() || !matches!(about.owned_by, OwnedBy::Tags);
+    if is_ours || adopted { Verdict::Delete { before, adopted } } else { Verdict::MaybeForeign }
 }
 
 /// What moved outside since the last apply, in the order of addresses.
