@@ -91,3 +91,19 @@ where
         other => other,
     }
 }
+
+/// Whether something was removed. What is gone already, which one of these codes says, need not be removed.
+pub(super) fn removed<T, E>(
+    what: impl Into<String>,
+    gone: &[&str],
+    sent: Result<T, SdkError<E, HttpResponse>>,
+) -> Result<(), WriteError>
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+{
+    match sent {
+        Ok(_) => Ok(()),
+        Err(error) if code(&error).is_some_and(|code| gone.contains(&code)) => Ok(()),
+        Err(error) => Err(write_error(what, &error)),
+    }
+}

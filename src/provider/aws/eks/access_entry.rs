@@ -230,7 +230,7 @@ mod live {
     use crate::provider::aws::eks::client::client;
     use crate::provider::aws::eks::cluster::clusters_of;
     use crate::provider::aws::eks::tags::{tag, untag};
-    use crate::provider::aws::errors::{code, read_error, write_error};
+    use crate::provider::aws::errors::{code, read_error, removed, write_error};
     use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::Session;
 
@@ -516,11 +516,11 @@ mod live {
 
     async fn delete(eks: &Client, id: &str) -> Result<(), WriteError> {
         let (cluster, principal) = parts(id);
-        match eks.delete_access_entry().cluster_name(cluster).principal_arn(principal).send().await {
-            Ok(_) => Ok(()),
-            Err(error) if code(&error) == NOT_FOUND => Ok(()),
-            Err(error) => Err(write_error(format!("delete access entry `{id}`"), &error)),
-        }
+        removed(
+            format!("delete access entry `{id}`"),
+            &["ResourceNotFoundException"],
+            eks.delete_access_entry().cluster_name(cluster).principal_arn(principal).send().await,
+        )
     }
 
     #[cfg(test)]

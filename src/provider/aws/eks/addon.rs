@@ -96,7 +96,7 @@ mod live {
     use crate::provider::aws::eks::client::client;
     use crate::provider::aws::eks::cluster::clusters_of;
     use crate::provider::aws::eks::tags::{tag, untag};
-    use crate::provider::aws::errors::{code, read_error, write_error};
+    use crate::provider::aws::errors::{code, read_error, removed, write_error};
     use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
     use crate::session::Session;
 
@@ -264,11 +264,11 @@ mod live {
                 ),
             });
         }
-        match eks.delete_addon().cluster_name(cluster).addon_name(name).send().await {
-            Ok(_) => Ok(()),
-            Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(()),
-            Err(error) => Err(write_error(what(), &error)),
-        }
+        removed(
+            what(),
+            &["ResourceNotFoundException"],
+            eks.delete_addon().cluster_name(cluster).addon_name(name).send().await,
+        )
     }
 
     /// How many of the service accounts that need the agent are named.

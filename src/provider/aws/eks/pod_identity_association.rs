@@ -138,7 +138,7 @@ mod live {
     use crate::provider::aws::batch::each;
     use crate::provider::aws::eks::client::client;
     use crate::provider::aws::eks::cluster::clusters_of;
-    use crate::provider::aws::errors::{code, read_error, write_error};
+    use crate::provider::aws::errors::{code, read_error, removed, write_error};
     use crate::provider::aws::tags::{PROJECT_TAG, marked_by, tag_changes};
     use crate::session::Session;
 
@@ -215,11 +215,11 @@ mod live {
                     let (cluster, namespace, name) = parts(&target.physical_id);
                     let Some(listed) = ids(&eks, cluster, Some((namespace, name))).await? else { return Ok(()) };
                     let Some(id) = listed.ids.get(&(namespace.to_owned(), name.to_owned())) else { return Ok(()) };
-                    match eks.delete_pod_identity_association().cluster_name(cluster).association_id(id).send().await {
-                        Ok(_) => Ok(()),
-                        Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(()),
-                        Err(error) => Err(write_error(what("delete"), &error)),
-                    }
+                    removed(
+                        what("delete"),
+                        &["ResourceNotFoundException"],
+                        eks.delete_pod_identity_association().cluster_name(cluster).association_id(id).send().await,
+                    )
                 }
             }
         }

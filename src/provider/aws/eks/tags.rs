@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_eks::Client;
 
 use crate::live::WriteError;
-use crate::provider::aws::errors::{code, write_error};
+use crate::provider::aws::errors::{removed, write_error};
 
 /// Sets tags of a resource, unless there are none to set. `what` completes "cannot ...".
 pub(super) async fn tag(eks: &Client, arn: &str, tags: BTreeMap<String, String>, what: &str) -> Result<(), WriteError> {
@@ -21,9 +21,9 @@ pub(super) async fn untag(eks: &Client, arn: &str, keys: Vec<String>, what: &str
     if keys.is_empty() {
         return Ok(());
     }
-    match eks.untag_resource().resource_arn(arn).set_tag_keys(Some(keys)).send().await {
-        Ok(_) => Ok(()),
-        Err(error) if matches!(code(&error), Some("NotFoundException" | "ResourceNotFoundException")) => Ok(()),
-        Err(error) => Err(write_error(what, &error)),
-    }
+    removed(
+        what,
+        &["NotFoundException", "ResourceNotFoundException"],
+        eks.untag_resource().resource_arn(arn).set_tag_keys(Some(keys)).send().await,
+    )
 }

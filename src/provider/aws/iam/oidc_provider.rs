@@ -135,7 +135,7 @@ mod live {
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::batch::each;
-    use crate::provider::aws::errors::{code, read_error, write_error, write_error_awaiting};
+    use crate::provider::aws::errors::{code, read_error, removed, write_error, write_error_awaiting};
     use crate::provider::aws::iam::client::client;
     use crate::provider::aws::iam::tags::{iam_tags, tag_map};
     use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
@@ -177,13 +177,11 @@ mod live {
                 Action::Create { after } => create(&iam, cloud.project(), arn, after).await,
                 Action::Update { before, after, .. } => update(&iam, arn, before, after).await,
                 Action::Release { before } => untag(&iam, arn, ownership_tags(&before.tags)).await,
-                Action::Delete { .. } => {
-                    match iam.delete_open_id_connect_provider().open_id_connect_provider_arn(arn).send().await {
-                        Ok(_) => Ok(()),
-                        Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
-                        Err(error) => Err(write_error(format!("delete OIDC provider `{arn}`"), &error)),
-                    }
-                }
+                Action::Delete { .. } => removed(
+                    format!("delete OIDC provider `{arn}`"),
+                    &["NoSuchEntity"],
+                    iam.delete_open_id_connect_provider().open_id_connect_provider_arn(arn).send().await,
+                ),
             }
         }
     }
@@ -308,11 +306,7 @@ mod live {
             .set_tag_keys(Some(keys))
             .send()
             .await;
-        match sent {
-            Ok(_) => Ok(()),
-            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
-            Err(error) => Err(write_error(format!("untag OIDC provider `{arn}`"), &error)),
-        }
+        removed(format!("untag OIDC provider `{arn}`"), &["NoSuchEntity"], sent)
     }
 
     #[cfg(test)]

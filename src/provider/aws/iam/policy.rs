@@ -131,7 +131,7 @@ mod live {
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::batch::each;
-    use crate::provider::aws::errors::{code, read_error, write_error};
+    use crate::provider::aws::errors::{code, read_error, removed, write_error};
     use crate::provider::aws::iam::client::client;
     use crate::provider::aws::iam::document::policy_text;
     use crate::provider::aws::iam::index::{IamWants, Indexed, index, want};
@@ -402,22 +402,22 @@ mod live {
     }
 
     async fn delete_version(iam: &aws_sdk_iam::Client, arn: &str, version: &str) -> Result<(), WriteError> {
-        match iam.delete_policy_version().policy_arn(arn).version_id(version).send().await {
-            Ok(_) => Ok(()),
-            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
-            Err(error) => Err(write_error(format!("delete version {version} of policy `{arn}`"), &error)),
-        }
+        removed(
+            format!("delete version {version} of policy `{arn}`"),
+            &["NoSuchEntity"],
+            iam.delete_policy_version().policy_arn(arn).version_id(version).send().await,
+        )
     }
 
     async fn untag(iam: &aws_sdk_iam::Client, arn: &str, keys: Vec<String>) -> Result<(), WriteError> {
         if keys.is_empty() {
             return Ok(());
         }
-        match iam.untag_policy().policy_arn(arn).set_tag_keys(Some(keys)).send().await {
-            Ok(_) => Ok(()),
-            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
-            Err(error) => Err(write_error(format!("untag policy `{arn}`"), &error)),
-        }
+        removed(
+            format!("untag policy `{arn}`"),
+            &["NoSuchEntity"],
+            iam.untag_policy().policy_arn(arn).set_tag_keys(Some(keys)).send().await,
+        )
     }
 
     #[cfg(test)]

@@ -207,7 +207,7 @@ mod live {
     use crate::kind::{Action, Kind as _};
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::batch::each;
-    use crate::provider::aws::errors::{code, read_error, write_error};
+    use crate::provider::aws::errors::{code, read_error, removed, write_error};
     use crate::provider::aws::iam::client::client;
     use crate::provider::aws::iam::document::policy_text;
     use crate::provider::aws::iam::index::{Described, IamWants, Indexed, index, want};
@@ -426,11 +426,11 @@ mod live {
         if keys.is_empty() {
             return Ok(());
         }
-        match iam.untag_role().role_name(name).set_tag_keys(Some(keys)).send().await {
-            Ok(_) => Ok(()),
-            Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
-            Err(error) => Err(write_error(format!("untag role `{name}`"), &error)),
-        }
+        removed(
+            format!("untag role `{name}`"),
+            &["NoSuchEntity"],
+            iam.untag_role().role_name(name).set_tag_keys(Some(keys)).send().await,
+        )
     }
 
     /// Writes field by field, the trust last: until then the role is what it was.

@@ -106,7 +106,7 @@ mod live {
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::batch::each;
-    use crate::provider::aws::errors::{code, read_error, write_error, write_error_awaiting};
+    use crate::provider::aws::errors::{code, read_error, removed, write_error_awaiting};
     use crate::provider::aws::iam::client::client;
     use crate::provider::aws::iam::index::{IamWants, Indexed, index, want};
     use crate::session::Session;
@@ -181,13 +181,11 @@ mod live {
                         write_error_awaiting(what, &error, "NoSuchEntity", "the role and the policy to be known")
                     })
                 }
-                Action::Delete { .. } | Action::Release { .. } => {
-                    match iam.detach_role_policy().role_name(role).policy_arn(arn).send().await {
-                        Ok(_) => Ok(()),
-                        Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
-                        Err(error) => Err(write_error(format!("detach `{arn}` from role `{role}`"), &error)),
-                    }
-                }
+                Action::Delete { .. } | Action::Release { .. } => removed(
+                    format!("detach `{arn}` from role `{role}`"),
+                    &["NoSuchEntity"],
+                    iam.detach_role_policy().role_name(role).policy_arn(arn).send().await,
+                ),
             }
         }
     }

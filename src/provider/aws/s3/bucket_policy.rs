@@ -117,7 +117,7 @@ mod live {
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::batch::each;
-    use crate::provider::aws::errors::{code, read_error, status, write_error};
+    use crate::provider::aws::errors::{code, read_error, removed, status, write_error};
     use crate::provider::aws::s3::client::{client, expected_owner};
     use crate::provider::aws::shared_document::{Rewritten, refuse_unsafe};
     use crate::session::Session;
@@ -229,11 +229,11 @@ mod live {
     /// Deletes a policy in which no statement is left.
     async fn delete(s3: &aws_sdk_s3::Client, scope: &Scope, bucket: &str) -> Result<(), WriteError> {
         let request = s3.delete_bucket_policy().bucket(bucket).set_expected_bucket_owner(expected_owner(scope));
-        match request.send().await {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(code(&error), Some("NoSuchBucketPolicy" | "NoSuchBucket")) => Ok(()),
-            Err(error) => Err(write_error(format!("delete the policy of bucket `{bucket}`"), &error)),
-        }
+        removed(
+            format!("delete the policy of bucket `{bucket}`"),
+            &["NoSuchBucketPolicy", "NoSuchBucket"],
+            request.send().await,
+        )
     }
 
     #[cfg(test)]
