@@ -21,14 +21,14 @@ pub enum Event {
     },
     /// A step has begun.
     Started {
-        /// Which.
+        /// The step.
         step: StepId,
         /// What it does.
         action: ActionKind,
     },
     /// A step waits for something outside before it tries again.
     Waiting {
-        /// Which.
+        /// The step.
         step: StepId,
         /// What it waits for.
         awaited: String,
@@ -37,7 +37,7 @@ pub enum Event {
     },
     /// A step has ended.
     Ended {
-        /// Which.
+        /// The step.
         step: StepId,
         /// What it did.
         action: ActionKind,

@@ -73,7 +73,7 @@ pub struct Tagged {
 pub struct Whole<'a> {
     /// Its address.
     pub address: &'a Address,
-    /// Where it lives.
+    /// Its account, region or cluster.
     pub scope: &'a Scope,
     /// The name by which its API knows it.
     pub physical_id: &'a str,
@@ -128,11 +128,11 @@ pub enum OnLoss {
 /// What it means that a field, or a whole object, was changed outside Bailiwick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FieldClass {
-    /// Names and descriptions only.
+    /// Names, descriptions and tags.
     Cosmetic,
     /// A setting that decides nobody's access.
     Setting,
-    /// Who can reach what.
+    /// Access.
     Access,
 }
 
@@ -347,7 +347,7 @@ pub struct Reference {
     /// What must exist first.
     #[schemars(with = "String")]
     pub to: Address,
-    /// Whether this is a part of the other thing, which cannot outlive it.
+    /// Whether this is a part of the other resource and cannot outlive it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub part: bool,
 }
@@ -357,7 +357,7 @@ pub struct Reference {
 pub struct DesiredResource<B> {
     /// The part of its address after the kind.
     pub name: String,
-    /// Where it lives.
+    /// Its account, region or cluster.
     pub scope: Scope,
     /// The name by which its API knows it: a role name, a bucket name, an ARN, `cluster/namespace/name`.
     pub physical_id: String,
@@ -369,7 +369,7 @@ pub struct DesiredResource<B> {
     pub on_destroy: OnDestroy,
     /// Whether plans that delete or replace it are refused.
     pub protect: bool,
-    /// Where the spec asks for it.
+    /// The place in the spec.
     pub source: Option<SourceRef>,
 }
 
@@ -453,14 +453,14 @@ impl<B> DesiredResources<B> {
 pub enum Action<B> {
     /// Make it.
     Create {
-        /// What it shall be.
+        /// The desired body.
         after: B,
     },
     /// Change it in place.
     Update {
-        /// What it is, as far as it is ours.
+        /// The managed fields as they are now.
         before: B,
-        /// What it shall be.
+        /// The desired body.
         after: B,
         /// The paths that differ.
         changed: Vec<FieldPath>,
@@ -509,7 +509,7 @@ impl<B> Action<B> {
 pub struct Resource {
     /// Its name.
     pub address: Address,
-    /// Where it lives.
+    /// Its account, region or cluster.
     pub scope: Scope,
     /// The name by which its API knows it.
     pub physical_id: String,
@@ -521,7 +521,7 @@ pub struct Resource {
     pub on_destroy: OnDestroy,
     /// Whether plans that delete or replace it are refused.
     pub protect: bool,
-    /// Where the spec asks for it.
+    /// The place in the spec.
     pub source: Option<SourceRef>,
 }
 

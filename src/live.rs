@@ -115,7 +115,7 @@ pub enum ReadError {
     Unreachable {
         /// What was to be read.
         what: String,
-        /// What kept the request from being answered.
+        /// Why there was no response.
         why: String,
     },
     /// Anything else.
@@ -171,7 +171,7 @@ pub enum WriteError {
     Unanswered {
         /// What was to be done.
         what: String,
-        /// What kept the request from being answered.
+        /// Why there was no response.
         why: String,
     },
     /// Another owner or field manager holds what the step changes.

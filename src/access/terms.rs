@@ -336,7 +336,7 @@ pub enum PolicyOf {
     },
     /// A permissions boundary.
     Boundary {
-        /// Its ARN; nothing if it stands for one that has not been read.
+        /// Its ARN; absent for one that has not been read.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         arn: Option<String>,
     },
@@ -344,7 +344,7 @@ pub enum PolicyOf {
     Bucket {
         /// The bucket's name.
         bucket: String,
-        /// Whether somebody else manages the policy, and what it must allow is taken for granted.
+        /// Whether the policy is managed elsewhere and assumed to allow what is necessary.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         assumed: bool,
     },
@@ -437,7 +437,7 @@ pub struct ChainCaller {
     pub role: Option<String>,
 }
 
-/// One step of the chain from somebody to data. It holds.
+/// One step of the chain from a principal to data. It holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ChainStep {

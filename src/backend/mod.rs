@@ -128,7 +128,7 @@ pub enum BackendError {
     /// Another error, and how to get out of it.
     #[error("{why}\n  {advice}")]
     Advised {
-        /// What is wrong.
+        /// The problem.
         why: Box<BackendError>,
         /// What to do.
         advice: String,

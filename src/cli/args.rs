@@ -8,16 +8,16 @@ use clap::ValueEnum;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Globals {
     /// When to color the output.
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, help_heading = "Global options")]
     pub color: Colour,
-    /// Show more: requests by service, and how long they waited.
-    #[arg(long, short, global = true)]
+    /// Show more detail: informational findings, requests by service, and waiting times.
+    #[arg(long, short, global = true, help_heading = "Global options")]
     pub verbose: bool,
-    /// A spec file, or a folder of *.yaml files. Later files override earlier ones; may be repeated.
-    #[arg(long = "file", short, global = true, value_name = "SPEC")]
+    /// A spec file, or a folder of *.yaml files; may be repeated. Later files override earlier ones.
+    #[arg(long = "file", short, global = true, value_name = "SPEC", help_heading = "Global options")]
     pub file: Vec<PathBuf>,
-    /// The folder of the state, unless the spec has a `backend`; `state` beside the spec by default.
-    #[arg(long, global = true, value_name = "DIR")]
+    /// The folder of the state, if the spec has no `backend`. By default, `state` next to the spec.
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     pub state: Option<PathBuf>,
 }
 

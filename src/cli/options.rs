@@ -39,16 +39,16 @@ pub enum ProblemFormat {
 /// What the command line allows.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Allow {
-    /// Allow so many deletions and replacements.
+    /// Allow up to N deletions and replacements.
     #[arg(long, value_name = "N")]
     pub allow_deletes: Option<usize>,
-    /// Allow this key to be scheduled for deletion; may be repeated.
+    /// Allow the deletion of this KMS key; may be repeated.
     #[arg(long, value_name = "ADDRESS")]
     pub allow_delete: Vec<String>,
     /// Continue despite errors with this code, such as `trust-oidc-no-sub`; may be repeated.
     #[arg(long = "allow", value_name = "CODE", value_parser = allowed_code)]
     pub codes: Vec<AllowedCode>,
-    /// Leave out what is in a cluster that does not answer, and what depends on it.
+    /// Leave out resources in clusters that do not respond, and everything that depends on them.
     #[arg(long)]
     pub partial: bool,
 }

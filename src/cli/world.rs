@@ -14,10 +14,10 @@ use crate::provider;
 /// Which world is asked.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct WorldArgs {
-    /// Ask about the spec alone (the default). Reads nothing remotely.
+    /// Use the spec alone and read nothing remotely (the default).
     #[arg(long, conflicts_with = "live")]
     pub spec: bool,
-    /// Ask about the live resources of the spec and the state.
+    /// Use the live resources of the spec and the state.
     #[arg(long)]
     pub live: bool,
     /// How to print the answer.

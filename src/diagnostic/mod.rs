@@ -15,15 +15,15 @@ pub(crate) use shown::shown;
 
 use crate::address::Address;
 
-/// How much a diagnostic or finding matters.
+/// How severe a diagnostic or finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing.
+    /// Good to know.
     Info,
-    /// Probably not what was meant.
+    /// Probably a mistake.
     Warning,
-    /// Must be mended or accepted before anything is applied.
+    /// Must be fixed or accepted before anything is applied.
     Error,
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for SourceRef {
 pub struct Diagnostic {
     /// The stable code.
     pub code: Code,
-    /// How much it matters.
+    /// The severity.
     pub severity: Severity,
     /// What is wrong, lowercase, input in backticks.
     pub message: String,

@@ -22,7 +22,7 @@ use crate::state::{Deposed, DeposedKey, Owned, State};
 /// Why an object that we own is no longer managed, and not deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotDeleted {
-    /// It is gone already.
+    /// It no longer exists.
     Gone,
     /// It is gone already, and another one was created under its name, without our ownership tags.
     Taken,
@@ -60,7 +60,7 @@ pub enum Verdict {
         intent: bool,
         /// Whether somebody changed it outside.
         drift: bool,
-        /// Whether it existed before it was managed.
+        /// Whether it predates the project.
         adopt: bool,
     },
     /// It must go.
@@ -86,12 +86,12 @@ pub enum Verdict {
     MaybeForeign,
     /// Its name is an alias that points to another thing now.
     Another {
-        /// The id of ours.
+        /// The id of the object that Bailiwick managed.
         known: String,
         /// The id of the other.
         found: String,
     },
-    /// It could not be looked at.
+    /// It could not be read.
     Unreadable {
         /// Why.
         why: String,
@@ -147,7 +147,7 @@ pub struct DeposedDiff {
 pub struct Drift {
     /// The resource.
     pub address: Address,
-    /// How much it matters.
+    /// The severity.
     pub class: DriftClass,
     /// Where, and from what to what: `before` is what was applied, `after` what is live.
     pub differences: Vec<Difference>,
@@ -161,15 +161,15 @@ pub struct Drift {
 pub enum Drifted {
     /// It no longer exists.
     DeletedOutside,
-    /// It exists, and our part of it is gone.
+    /// It exists, but the part that Bailiwick manages was deleted.
     PartDeleted,
-    /// Fields of ours differ.
+    /// Managed fields differ.
     ChangedOutside,
-    /// Another one has its name.
+    /// It was deleted and recreated under the same name.
     RecreatedOutside {
-        /// The id of ours.
+        /// The id of the object that Bailiwick managed.
         was: String,
-        /// The id of the one that exists now.
+        /// The id of the current object.
         is: String,
     },
     /// A part that Bailiwick does not manage changed.
@@ -181,21 +181,21 @@ pub enum Drifted {
     },
 }
 
-/// How much a drift matters.
+/// How important drift is.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum DriftClass {
-    /// Something that is not ours moved in a thing that we share.
+    /// A part of a shared document that Bailiwick does not manage drifted.
     Foreign,
-    /// Names and descriptions only.
+    /// Names, descriptions and tags.
     Cosmetic,
-    /// A setting of ours.
+    /// A managed setting.
     Managed,
-    /// Who can reach what.
+    /// Access.
     Access,
-    /// It could not be looked at.
+    /// It could not be read.
     Unreadable,
 }
 

@@ -50,19 +50,19 @@ impl std::fmt::Display for Taken {
 pub enum Refusal {
     /// A protected resource would be deleted or replaced.
     Protected {
-        /// What.
+        /// The resource.
         #[schemars(with = "String")]
         address: Address,
-        /// How it would go.
+        /// Whether it would be deleted or replaced.
         action: Taken,
     },
-    /// Data would be lost with an object that is not named.
+    /// Deleting an object would lose data, and no option names it.
     #[serde(rename = "data-loss")]
     Unnamed {
         /// The object.
         #[schemars(with = "String")]
         address: Address,
-        /// What nobody can do afterwards.
+        /// What is impossible afterwards.
         loss: String,
     },
     /// The bucket that holds the state would be deleted.
@@ -72,14 +72,14 @@ pub enum Refusal {
         #[schemars(with = "String")]
         address: Address,
     },
-    /// The plan would delete or replace more than a share of what is managed.
+    /// The plan would delete or replace too large a share of the managed resources.
     #[serde(rename = "too-many-deletes")]
     TooMany {
-        /// How many would go.
+        /// How many would be deleted or replaced.
         going: usize,
-        /// How many there are.
+        /// How many resources are managed.
         managed: usize,
-        /// How many may go.
+        /// How many may be deleted or replaced.
         most: usize,
     },
 }

@@ -29,22 +29,22 @@ use crate::kind::Kinds;
 use crate::state::{Owned, State};
 use draft::{Drafted, Replacing};
 
-/// How many of what.
+/// The number of resources by action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Summary {
-    /// Things to be made.
+    /// Resources to create.
     pub create: usize,
-    /// Things to be changed in place.
+    /// Resources to update in place.
     pub update: usize,
-    /// Things to be made anew.
+    /// Resources to replace.
     pub replace: usize,
-    /// Things to be deleted.
+    /// Resources to delete.
     pub delete: usize,
-    /// Things that exist and become ours.
+    /// Resources to adopt.
     pub adopt: usize,
-    /// Things that are no longer ours.
+    /// Resources to forget.
     pub forget: usize,
-    /// Things that stay as they are.
+    /// Unchanged resources.
     pub unchanged: usize,
 }
 
@@ -52,14 +52,14 @@ pub struct Summary {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum LeftOut {
-    /// Its cluster does not answer.
+    /// Its cluster does not respond.
     Unreachable {
-        /// What kept the request from being answered.
+        /// Why there was no response.
         why: String,
     },
-    /// It depends on something that is left out, or that needs it.
+    /// It depends on a resource that is left out, or such a resource depends on it.
     DependsOn {
-        /// On what.
+        /// The resource.
         #[schemars(with = "String")]
         address: Address,
     },
@@ -76,12 +76,12 @@ pub struct Plan {
     pub state: (String, u64),
     /// The steps.
     pub steps: Vec<Step>,
-    /// How many of what.
+    /// The number of resources by action.
     pub summary: Summary,
-    /// What stays as it is, but is described anew in the state.
+    /// What stays as it is, but is recorded again in the state.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refreshed: BTreeMap<Address, Owned>,
-    /// What is left out because a cluster does not answer: the plan is partial if there is any.
+    /// What is left out because a cluster does not respond. The plan is partial if this list is not empty.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<Address, LeftOut>,
 }
@@ -101,7 +101,7 @@ pub enum PlanError {
     /// A resource could not be read.
     #[error("{address}: {why}")]
     Unreadable {
-        /// What.
+        /// The resource.
         address: Address,
         /// Why.
         why: String,
@@ -109,7 +109,7 @@ pub enum PlanError {
     /// Another project owns it.
     #[error("{address} exists and belongs to project `{owner}` (tag bailiwick:project)")]
     Foreign {
-        /// What.
+        /// The resource.
         address: Address,
         /// Whose.
         owner: String,
@@ -119,7 +119,7 @@ pub enum PlanError {
         "{address}: an interrupted run may have created `{physical_id}`, which carries no ownership tag of this project, so that it may belong to others: delete it yourself if it is yours, or run `bailiwick state rm {address}` if it is not"
     )]
     MaybeForeign {
-        /// What.
+        /// The resource.
         address: Address,
         /// Its name.
         physical_id: String,
@@ -129,11 +129,11 @@ pub enum PlanError {
         "{address}: `{physical_id}` now points to `{found}` instead of `{known}`, and Bailiwick writes nothing to `{found}`: point `{physical_id}` back to `{known}`, or release `{known}` with `bailiwick state rm {address}`, so that the next plan adopts `{found}`"
     )]
     Another {
-        /// What.
+        /// The resource.
         address: Address,
         /// The alias.
         physical_id: String,
-        /// The id of ours.
+        /// The id of the object that Bailiwick managed.
         known: String,
         /// The id of the other.
         found: String,
@@ -143,7 +143,7 @@ pub enum PlanError {
         "{address} cannot be replaced: {fields} of `{physical_id}` cannot be changed, and what it holds would be lost"
     )]
     Irreplaceable {
-        /// What.
+        /// The resource.
         address: Address,
         /// Its name.
         physical_id: String,
@@ -155,7 +155,7 @@ pub enum PlanError {
         "{address} cannot be adopted: `{physical_id}` exists, is not managed by this project, and differs from the spec in fields that cannot be changed ({fields}): change the spec to match it, or choose another name"
     )]
     NotOurs {
-        /// What.
+        /// The resource.
         address: Address,
         /// Its name.
         physical_id: String,

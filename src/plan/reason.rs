@@ -9,11 +9,11 @@ use crate::document::FieldPath;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Reason {
-    /// The spec asks for an object that does not exist.
+    /// The object is in the spec and does not exist.
     NewInSpec,
     /// The object was deleted outside Bailiwick.
     DeletedOutside,
-    /// The object exists as the spec asks for it.
+    /// The object exists as the spec describes it.
     ExistsAsDesired,
     /// The object exists and differs from the spec.
     ExistsDifferently,
@@ -23,50 +23,50 @@ pub enum Reason {
     ChangedOutside,
     /// Fields that cannot be changed in place differ.
     Fixed {
-        /// Which.
+        /// The fields.
         fields: Vec<FieldPath>,
     },
     /// The object that it is a part of is replaced.
     WholeReplaced,
-    /// An object that it names is replaced.
+    /// An object that it refers to is replaced.
     ReferenceReplaced,
     /// The spec gives the object another name.
     Renamed {
         /// The name by which its API knew it.
         from: String,
     },
-    /// The spec puts the object somewhere else.
+    /// The spec moves the object to another place.
     Moved {
-        /// Where it was.
+        /// The previous place.
         #[schemars(with = "serde_json::Value")]
         from: Scope,
     },
-    /// Another object took its place, and an earlier run did not get to deleting it.
+    /// Another object replaced it, and an earlier run ended before it deleted it.
     StillDeposed {
         /// The name by which its API knows it.
         physical_id: String,
     },
-    /// The spec no longer asks for it.
+    /// It was removed from the spec.
     RemovedFromSpec,
-    /// It existed before it was managed, so that only our ownership tags are removed.
+    /// It predates this project, so only the ownership tags are removed.
     ExistedBefore,
-    /// Its `on_destroy` is `keep`, so that only our ownership tags are removed.
+    /// Its `on_destroy` is `keep`, so only the ownership tags are removed.
     Kept,
     /// The spec says that it is managed elsewhere (`managed: false`).
     ManagedElsewhere,
     /// Another project owns it now.
     OwnedByAnother,
-    /// It is gone already.
+    /// It no longer exists.
     Gone,
-    /// It is gone already, and another one was created under its name outside Bailiwick.
+    /// It no longer exists, and another one was created under its name outside Bailiwick.
     Taken,
     /// It is managed under another key.
     NewKey,
-    /// Its policy shows the id of a principal that is gone.
+    /// Its policy names the id of a deleted principal.
     NamesGone {
         /// The id.
         id: String,
-        /// The address that had the id, if it was ours.
+        /// The address that had the id, if this project managed it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "Option<String>")]
         was: Option<Address>,

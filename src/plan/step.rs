@@ -132,12 +132,12 @@ pub enum StateRecord {
 pub enum Change {
     /// Creates what does not exist, or our part of a document that exists without it.
     Create {
-        /// What it shall be.
+        /// The desired body.
         after: Document,
         /// The document that exists already; nothing if the object must not exist.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         found: Option<Observation>,
-        /// The step that takes away what this one replaces.
+        /// The step that deletes what this one replaces.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaces: Option<StepId>,
         /// What the address named before, which is deposed once this is created.
@@ -148,19 +148,19 @@ pub enum Change {
     Update {
         /// What it is, as far as it is ours to judge.
         before: Document,
-        /// What it shall be.
+        /// The desired body.
         after: Document,
         /// The paths that differ.
         changed: Vec<FieldPath>,
         /// What was observed.
         found: Observation,
-        /// Whether it existed before it was managed.
+        /// Whether it predates the project.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         adopted: bool,
     },
     /// Takes an existing object into the state, and changes it where it differs.
     Adopt {
-        /// What it shall be.
+        /// The desired body.
         after: Document,
         /// How it differs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -222,7 +222,7 @@ pub struct Step {
     /// Whether it is protected, for the state and the guard.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protect: bool,
-    /// Where the spec asks for it.
+    /// The place in the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceRef>,
 }
@@ -294,7 +294,7 @@ impl Step {
         )
     }
 
-    /// The step that takes away what this one replaces.
+    /// The step that deletes what this one replaces.
     #[must_use]
     pub fn replaces(&self) -> Option<&StepId> {
         match &self.change {

@@ -21,10 +21,10 @@ pub const ACCESS_FORMAT: &str = "1.0";
 /// The version of the problems JSON.
 pub const PROBLEMS_FORMAT: &str = "1.0";
 
-/// Something that a partial plan leaves out.
+/// A resource that a partial plan leaves out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireLeftOut {
-    /// What.
+    /// The resource.
     pub address: String,
     /// Why.
     #[serde(flatten)]
@@ -45,13 +45,13 @@ pub struct WirePlan {
     pub spec_digest: Option<Digest>,
     /// The digest of the plan, for `apply --expect-digest`.
     pub plan_digest: Digest,
-    /// How many of what.
+    /// The number of resources by action.
     pub summary: Summary,
-    /// The steps, each after those that it waits for.
+    /// The steps, each after its dependencies.
     pub steps: Vec<WireStep>,
     /// Who gains and who loses which access.
     pub access_changes: Vec<AccessChange>,
-    /// What the rules have to say.
+    /// The findings.
     pub findings: Vec<WireFinding>,
     /// Why the plan cannot be applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -62,7 +62,7 @@ pub struct WirePlan {
     /// The addresses that carry an ownership tag of the project although there is no state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
-    /// What is left out because a cluster does not answer: the plan is partial if there is any.
+    /// What is left out because a cluster does not respond. The plan is partial if this list is not empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<WireLeftOut>,
     /// How many requests the plan took.
@@ -75,13 +75,13 @@ pub struct WireStep {
     /// Its name in the plan: the address, or the address with `#delete` or `#<key>` for what a replacement deletes and for
     /// what the address named before.
     pub id: String,
-    /// What it is about.
+    /// The resource that it is about.
     pub address: String,
     /// The kind.
     pub kind: String,
     /// What it does.
     pub action: ActionKind,
-    /// The step that takes away what this one replaces.
+    /// The step that deletes what this one replaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
     /// Why. Explanations only.
@@ -98,17 +98,17 @@ pub struct WireStep {
     /// The cluster's key in the spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The name by which the API knows the thing.
+    /// The name by which the API knows the resource.
     pub physical_id: String,
-    /// What it is, as far as it is ours.
+    /// The managed fields as they are now.
     pub before: Option<Document>,
-    /// What it shall be.
+    /// The desired body.
     pub after: Option<Document>,
     /// The paths that differ.
     pub changed: Vec<FieldPath>,
-    /// The ids of the steps that must be done before.
+    /// The ids of the steps that this one depends on.
     pub after_steps: Vec<String>,
-    /// Where the spec asks for it.
+    /// The place in the spec.
     pub source: Option<SourceRef>,
 }
 
@@ -117,11 +117,11 @@ pub struct WireStep {
 pub struct WireFinding {
     /// The stable code.
     pub code: String,
-    /// How much it matters.
+    /// The severity.
     pub severity: Severity,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// What it is about.
+    /// The resource that it is about.
     pub address: Option<String>,
     /// Where in the spec.
     pub source: Option<SourceRef>,
@@ -132,7 +132,7 @@ pub struct WireFinding {
     pub accepted: Option<String>,
 }
 
-/// All that is wrong with a spec, as `validate --format json` prints it.
+/// The problems of a spec, as `validate --format json` prints them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "Bailiwick problems")]
 pub struct WireProblems {
@@ -140,7 +140,7 @@ pub struct WireProblems {
     pub format_version: String,
     /// Whether Bailiwick can plan with the spec: it has no error that is not accepted.
     pub valid: bool,
-    /// The project; null if the spec is too wrong to tell.
+    /// The project; null if the spec cannot be read far enough.
     pub project: Option<String>,
     /// The number of resources; null unless the spec compiles.
     pub resources: Option<usize>,
@@ -170,9 +170,9 @@ pub struct WireCounts {
 pub struct WireProblem {
     /// The stable code; docs/findings.md describes it.
     pub code: String,
-    /// How much it matters.
+    /// The severity.
     pub severity: Severity,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
     /// The file, as it was named on the command line.
     pub file: Option<String>,
@@ -180,7 +180,7 @@ pub struct WireProblem {
     pub line: Option<u32>,
     /// The column, counted from 1 in characters.
     pub column: Option<u32>,
-    /// The place just behind the marked text.
+    /// The end of the text: the place just behind it.
     pub end: Option<WireEnd>,
     /// How to fix it.
     pub help: Option<String>,
@@ -190,7 +190,7 @@ pub struct WireProblem {
     pub accepted: Option<String>,
 }
 
-/// The place just behind a marked text.
+/// The end of a text: the place just behind it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireEnd {
     /// The line, counted from 1.
@@ -206,7 +206,7 @@ pub struct WireRequests {
     pub total: u64,
     /// By service.
     pub by_service: BTreeMap<String, u64>,
-    /// Answers that said "slow down".
+    /// Throttled requests.
     pub throttled: u64,
 }
 
@@ -222,7 +222,7 @@ pub struct WireDrift {
     pub drift: Vec<WireMoved>,
     /// How many entries of each class.
     pub summary: BTreeMap<String, usize>,
-    /// What the policies mean that are live.
+    /// Findings about the live policies.
     #[serde(default)]
     pub findings: Vec<WireFinding>,
 }
@@ -232,9 +232,9 @@ pub struct WireDrift {
 pub struct WireMoved {
     /// The resource.
     pub address: String,
-    /// How much it matters.
+    /// The severity.
     pub class: DriftClass,
-    /// Which field; nothing if all of it did.
+    /// The field; absent for the whole resource.
     pub field: Option<FieldPath>,
     /// What was applied last.
     pub expected: Option<serde_json::Value>,
@@ -256,7 +256,7 @@ pub enum WireAccess {
     WhoCan(WireWhoCan),
 }
 
-/// What somebody can do, as `can --format json` prints it.
+/// Whether a principal can do something, as `can --format json` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireCan {
     /// The version of this format.

@@ -108,7 +108,7 @@ pub struct Environment {
 /// Something about how things are read that a person may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// What.
+    /// The resource.
     pub text: String,
     /// Whether it stands in the way of reading well, and is worth saying without being asked.
     pub important: bool,
@@ -152,7 +152,7 @@ impl Session {
         Self { shared: self.shared.clone(), observed: Store::default() }
     }
 
-    /// The project, which marks everything that it owns.
+    /// The name of the project. All ownership tags carry it.
     #[must_use]
     pub fn project(&self) -> &str {
         &self.shared.spec.project

@@ -184,7 +184,7 @@ pub struct Counts {
     pub waited: BTreeMap<Api, Duration>,
     /// The time from the first request to the last answer.
     pub elapsed: Duration,
-    /// Answers that said "slow down".
+    /// Throttled requests.
     pub throttled: BTreeMap<Api, u64>,
 }
 

@@ -31,13 +31,13 @@ pub struct AccountSpec {
     /// One endpoint for every service of this account, for private endpoints and emulators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// How many requests a second the services of this account are sent at most. What is not given here leaves room for
-    /// everybody else in an account of usual size, and slows down when a service asks for it.
+    /// The highest request rates by service, in requests per second. The defaults stay below the account's rate limits,
+    /// and Bailiwick slows down when a service throttles it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pace: Option<PaceSpec>,
 }
 
-/// Requests a second by service.
+/// Requests per second, by service.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PaceSpec {
@@ -73,15 +73,15 @@ impl PaceSpec {
     }
 }
 
-/// Requests a second of one service, at most.
+/// The highest request rates of one service, in requests per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RatesSpec {
-    /// Requests that change nothing.
+    /// Reading requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub reads: Option<u32>,
-    /// Requests that change something.
+    /// Writing requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub writes: Option<u32>,

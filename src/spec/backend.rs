@@ -11,7 +11,7 @@ use super::{OnDestroy, Spec};
 use crate::address::Region;
 use crate::diagnostic::Code;
 
-/// Where the state lives.
+/// Where the state is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendSpec {
@@ -42,7 +42,7 @@ impl fmt::Display for BackendSpec {
 pub struct S3BackendSpec {
     /// The bucket's name.
     pub bucket: String,
-    /// Everything is kept below this, in a folder with the project's name.
+    /// The prefix of all objects; below it is a folder with the project's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// The bucket's owner, and the credentials to reach it: a key under `accounts`.
@@ -50,7 +50,7 @@ pub struct S3BackendSpec {
     /// The bucket's region, the account's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
-    /// After how many seconds without a sign of life a lock counts as abandoned; 60 if absent.
+    /// After how many seconds without renewal a lock counts as abandoned; 60 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 3600))]
     pub lease_seconds: Option<u32>,

@@ -10,7 +10,7 @@ use super::{OnDestroy, Spec, is_true, yes};
 use crate::address::Region;
 use crate::diagnostic::Code;
 
-/// An S3 bucket. A setting that is absent here is left alone.
+/// An S3 bucket. Bailiwick does not change a setting that is absent here.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BucketSpec {
@@ -40,10 +40,10 @@ pub struct BucketSpec {
     /// Lifecycle rules, each with a unique id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<Vec<LifecycleRule>>,
-    /// Tags, besides those that mark ownership. Tags of others are left alone.
+    /// Tags, besides the ownership tags. Others' tags survive.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// `statements`: other people's policy statements survive. `exclusive`: the policy holds nothing but ours.
+    /// `statements`: others' policy statements survive. `exclusive`: the policy contains only Bailiwick's statements.
     #[serde(default)]
     pub policy: PolicyOwnership,
     /// Write bucket policy statements for roles of the bucket's own account too. Across accounts they are always written.
@@ -73,10 +73,10 @@ pub enum Ownership {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyOwnership {
-    /// Ours by their Sid; everybody else's survive.
+    /// Bailiwick manages its own statements, by Sid; others' statements survive.
     #[default]
     Statements,
-    /// Ours only.
+    /// Bailiwick manages the whole policy.
     Exclusive,
 }
 
@@ -90,7 +90,7 @@ pub enum Encryption {
     Kms(KmsEncryption),
 }
 
-/// Encryption without a key of one's own.
+/// Encryption with keys that S3 manages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SimpleEncryption {
     /// SSE-S3.

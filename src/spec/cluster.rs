@@ -19,20 +19,20 @@ pub struct ClusterSpec {
     pub region: Option<Region>,
     /// The cluster's name in EKS.
     pub name: String,
-    /// A kubeconfig context. Without it the EKS API gives the endpoint and a token is made in process;
-    /// `in-cluster` takes the pod's own service account.
+    /// A kubeconfig context, or `in-cluster` for the pod's own service account. Without it, Bailiwick asks EKS for the
+    /// endpoint and creates a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
     /// How pods get credentials unless their service account says otherwise.
     #[serde(default)]
     pub identity: Identity,
-    /// Whether the IAM OIDC provider (for IRSA) is made by this spec.
+    /// Whether this spec creates the IAM OIDC provider (for IRSA).
     #[serde(default)]
     pub oidc_provider: Management,
-    /// Whether the EKS Pod Identity Agent add-on is installed by this spec.
+    /// Whether this spec installs the EKS Pod Identity Agent add-on.
     #[serde(default)]
     pub pod_identity_agent: Management,
-    /// IAM roles and users with access to the cluster's Kubernetes API. Entries of others are left alone.
+    /// IAM roles and users with access to the cluster's Kubernetes API. Others' entries survive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub access: Vec<ClusterAccessSpec>,
 }
@@ -48,14 +48,14 @@ pub enum Identity {
     Irsa,
 }
 
-/// Whether something is made by this spec or exists already.
+/// Whether this spec creates a resource, or it exists already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Management {
-    /// Made and kept by this spec.
+    /// Created and managed by this spec.
     #[default]
     Managed,
-    /// Exists elsewhere; only relied upon.
+    /// Exists already; Bailiwick only uses it.
     Existing,
 }
 

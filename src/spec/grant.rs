@@ -8,18 +8,18 @@ use super::check::SpecProblems;
 use crate::diagnostic::Code;
 use crate::spec::cluster::Identity;
 
-/// "This service account may do this with that prefix of that bucket."
+/// Access for a service account to a prefix of a bucket.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantSpec {
-    /// Who: a key under `service_accounts`.
+    /// The service account: a key under `service_accounts`.
     pub to: String,
-    /// Which bucket: a key under `buckets`.
+    /// The bucket: a key under `buckets`.
     pub bucket: String,
-    /// Which keys: all that start with this. The whole bucket must be asked for with `prefix: ""`.
+    /// The prefix of the keys. For the whole bucket, write `prefix: ""`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// What may be done.
+    /// The access.
     pub access: Access,
     /// How the bucket's account is reached.
     #[serde(default)]

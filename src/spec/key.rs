@@ -21,7 +21,7 @@ pub struct KeySpec {
     pub region: Option<Region>,
     /// The alias, with or without `alias/`.
     pub alias: String,
-    /// Whether the key itself is made and kept by this spec.
+    /// Whether this spec creates and manages the key itself.
     #[serde(default)]
     pub managed: bool,
     /// Yearly rotation of the key material, for a managed key.
@@ -30,7 +30,7 @@ pub struct KeySpec {
     /// What the key is for, for a managed key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Tags of a managed key, besides those that mark ownership.
+    /// Tags of a managed key, besides the ownership tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// What `destroy` does with a managed key: `keep`, or `delete` (schedules deletion in 30 days, and only if the key's

@@ -41,7 +41,7 @@ use crate::document::Digest;
 use node::{Node, Value};
 use places::Places;
 
-/// What a team wants: accounts, clusters, data, identities, and who may do what.
+/// The spec of a project: accounts, clusters, data, identities, and who can do what.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Bailiwick spec")]
@@ -49,9 +49,9 @@ pub struct Spec {
     /// The version of this format: 1.
     #[schemars(range(min = 1, max = 1))]
     pub version: u32,
-    /// The project, which marks everything that it owns.
+    /// The name of the project. All ownership tags carry it.
     pub project: String,
-    /// Where the state lives; a folder beside the spec if absent.
+    /// Where the state is stored; a folder next to the spec if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<BackendSpec>,
     /// AWS accounts.
@@ -87,7 +87,7 @@ pub struct Spec {
     places: Places,
 }
 
-/// A finding that is accepted for some time.
+/// A finding that is accepted until a given day.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptSpec {
@@ -101,7 +101,7 @@ pub struct AcceptSpec {
     pub until: String,
 }
 
-/// What `destroy`, or leaving the spec, does to a thing that holds data.
+/// What happens to a resource that holds data when it is destroyed or removed from the spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDestroy {

@@ -35,7 +35,7 @@ pub struct RoleSpec {
     /// The permissions boundary: a policy ARN, or a key under `policies`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions_boundary: Option<String>,
-    /// Who may assume the role, besides the service accounts that name it.
+    /// Who can assume the role, besides the service accounts that name it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust: Vec<TrustSpec>,
     /// Managed policies to attach: policy ARNs, or keys under `policies`.
@@ -44,7 +44,7 @@ pub struct RoleSpec {
     /// Inline policies by name, as raw documents.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inline: BTreeMap<String, RawPolicy>,
-    /// Tags, besides those that mark ownership.
+    /// Tags, besides the ownership tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// Refuse every plan that would delete or replace the role.
@@ -52,7 +52,7 @@ pub struct RoleSpec {
     pub protect: bool,
 }
 
-/// Somebody who may assume a role.
+/// A principal that can assume a role.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrustSpec {
@@ -115,7 +115,7 @@ pub struct PolicySpec {
     pub description: Option<String>,
     /// The raw document.
     pub document: RawPolicy,
-    /// Tags, besides those that mark ownership.
+    /// Tags, besides the ownership tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
 }

@@ -26,7 +26,7 @@ pub struct ServiceAccountSpec {
     /// How its pods get credentials, if other than the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// How much of the Kubernetes object is ours.
+    /// How much of the Kubernetes object Bailiwick manages.
     #[serde(default)]
     pub manage: Manage,
     /// Create the namespace if it does not exist.
@@ -46,14 +46,14 @@ pub struct ServiceAccountSpec {
     pub protect: bool,
 }
 
-/// How much of a Kubernetes object is ours.
+/// How much of a Kubernetes object Bailiwick manages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Manage {
-    /// The object is created if it is missing, and deleted again if we created it.
+    /// Bailiwick creates the object if it is missing, and deletes it later if it created it.
     #[default]
     Object,
-    /// The object exists; only our fields on it are ours.
+    /// The object exists, and Bailiwick manages only its own annotations on it.
     Annotation,
     /// No access to the cluster: a finding prints what to annotate.
     None,

@@ -22,7 +22,7 @@ pub struct Entry {
     pub state: (String, u64),
     /// When, as the caller says (RFC 3339).
     pub at: String,
-    /// What it is about.
+    /// The resource that it is about.
     pub address: Address,
     /// Which of the objects that the address named before, if it is about one of those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,7 +41,7 @@ pub enum ActionKind {
     Update,
     /// It deletes the object, or our part of it.
     Delete,
-    /// It takes an existing object into the state, and changes it where it differs.
+    /// It adopts an existing object into the state, and changes it where it differs from the spec.
     Adopt,
     /// It removes our ownership tags and leaves the object.
     Release,
@@ -115,7 +115,7 @@ pub enum JournalError {
     Damaged {
         /// The line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The problem.
         why: String,
     },
     /// A part of it is not there.

@@ -42,20 +42,20 @@ pub struct State {
     /// The fencing number of the lock under which it was written; 0 where locks have none.
     #[serde(default, skip_serializing)]
     pub fence: u64,
-    /// The digest of everything else but the fencing number, by which an edited file is recognised. Only in the text.
+    /// The digest of everything except the fencing number, which reveals an edited file. Only in the text.
     #[serde(default, skip_serializing)]
     pub digest: Option<Digest>,
-    /// What is owned, by address.
+    /// The owned resources, by address.
     #[schemars(with = "BTreeMap<String, Owned>")]
     pub resources: BTreeMap<Address, Owned>,
-    /// What an address named before and is still to go, the newest first.
+    /// Deposed objects that are still to be deleted, the newest first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "BTreeMap<String, Vec<Deposed>>")]
     pub deposed: BTreeMap<Address, Vec<Deposed>>,
 }
 
-/// The name of a deposed object among those of its address: eight hex digits of the digest of where it lives and of its
-/// physical id, so that it is the same in every run.
+/// The name of a deposed object among those of its address: eight hex digits of the digest of its scope and physical
+/// id, so that it is the same in every run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct DeposedKey(String);
@@ -102,29 +102,29 @@ impl Deposed {
     }
 }
 
-/// One thing that is owned.
+/// A resource that the project owns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Owned {
-    /// Where it lives.
+    /// Its account, region or cluster.
     #[schemars(with = "serde_json::Value")]
     pub scope: Scope,
     /// The name by which its API knows it.
     pub physical_id: String,
-    /// Whether it existed before it was managed.
+    /// Whether it predates the project.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
-    /// The last applied body. Absent after an interrupted creation, until it is looked at.
+    /// The last applied body. Absent after an interrupted creation, until it is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Document>,
-    /// The digest of all that was seen after the last write, other people's parts included.
+    /// The digest of everything that was read after the last write, including others' parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Digest>,
-    /// The id that the service gave it and never gives again, if it has one: it is told by it from
-    /// another one of that name, and a policy shows a role that is gone by it.
+    /// The id that the service gave it and never reuses, if it has one. It distinguishes the resource from a later one
+    /// of the same name, and policies name deleted roles by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_id: Option<String>,
-    /// What it depends on, for deleting in the right order.
+    /// Its dependencies, for the order of deletions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<Reference>,
     /// What happens when it is no longer desired.

@@ -32,6 +32,8 @@ struct File {
     tests: Vec<RangeInclusive<usize>>,
     functions: Vec<Function>,
     types: Vec<(String, usize)>,
+    /// The paragraphs of help, each with its line.
+    help: Vec<(usize, String)>,
 }
 
 struct Function {
@@ -53,8 +55,9 @@ impl Census {
         for source in sources {
             let mut reader = Reader { module: source.module.clone(), ..Reader::default() };
             reader.visit_file(&source.tree());
-            only_for_tests.extend(reader.modules);
-            files.push(File { source, tests: reader.tests, functions: reader.functions, types: reader.types });
+            only_for_tests.append(&mut reader.modules);
+            let Reader { tests, functions, types, help, .. } = reader;
+            files.push(File { source, tests, functions, types, help });
         }
         files.retain(|file| {
             let module = &file.source.module;
@@ -190,7 +193,7 @@ impl Census {
             .collect()
     }
 
-    /// Rejected phrases in string literals; one for each.
+    /// Rejected phrases in string literals, and in the comments that clap prints as help; one for each.
     pub fn phrases(&self, phrases: Phrases) -> Vec<Offender> {
         let mut found = Vec::new();
         for file in &self.files {
@@ -201,6 +204,11 @@ impl Census {
                     found.push(file.offender(line(&trees[at]), format!("{phrase:?}")));
                 }
             });
+            for (number, text) in &file.help {
+                found.extend(
+                    phrases.find(text).into_iter().map(|(_, phrase)| file.offender(*number, format!("{phrase:?}"))),
+                );
+            }
         }
         found
     }
@@ -337,6 +345,7 @@ struct Reader {
     modules: Vec<Vec<String>>,
     functions: Vec<Function>,
     types: Vec<(String, usize)>,
+    help: Vec<(usize, String)>,
     /// The type or trait whose items are being read, and whether its methods are as public as a trait.
     owner: Option<(String, bool)>,
 }
@@ -363,6 +372,36 @@ fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
         }
         meta => meta.path().segments.last().is_some_and(|name| name.ident == "test"),
     })
+}
+
+/// Whether an attribute derives a trait with which clap makes help of comments.
+fn derives_help(attribute: &syn::Attribute) -> bool {
+    let syn::Meta::List(list) = &attribute.meta else { return false };
+    let clap =
+        |tree: TokenTree| ["Args", "Parser", "Subcommand", "ValueEnum"].iter().any(|name| is_ident(Some(&tree), name));
+    list.path.is_ident("derive") && list.tokens.clone().into_iter().any(clap)
+}
+
+/// The comments of documentation, each with its first line.
+#[derive(Default)]
+struct Comments(Vec<(usize, String)>);
+
+impl<'ast> Visit<'ast> for Comments {
+    fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
+        let syn::Meta::NameValue(value) = &attribute.meta else { return };
+        let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) = &value.value else { return };
+        if !value.path.is_ident("doc") {
+            return;
+        }
+        let line = attribute.span().start().line;
+        match self.0.last_mut() {
+            Some((first, before)) if *first + before.lines().count() == line => {
+                before.push('\n');
+                before.push_str(&text.value());
+            }
+            _ => self.0.push((line, text.value())),
+        }
+    }
 }
 
 fn attributes(item: &syn::Item) -> &[syn::Attribute] {
@@ -417,6 +456,11 @@ impl<'ast> Visit<'ast> for Reader {
                 self.modules.push(self.module.iter().cloned().chain([module.ident.to_string()]).collect());
             }
             return;
+        }
+        if attributes(item).iter().any(derives_help) {
+            let mut comments = Comments::default();
+            comments.visit_item(item);
+            self.help.append(&mut comments.0);
         }
         match item {
             syn::Item::Enum(x) => self.a_type(&x.ident),

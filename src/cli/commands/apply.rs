@@ -18,7 +18,7 @@ use crate::cli::saved::plan_file;
 #[cfg(feature = "cloud")]
 use crate::engine::{Intent, Terms, fits_spec};
 
-/// Apply a saved plan; or create a plan, ask for confirmation, and apply it.
+/// Apply a saved plan, or create a plan, prompt for confirmation, and apply it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -37,7 +37,7 @@ pub struct ApplyArgs {
     /// How to print what was done.
     #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
     format: TextOrJson,
-    /// Apply only this address and what it needs; may be repeated.
+    /// Apply only this address and its dependencies; may be repeated.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "plan")]
     target: Vec<String>,
     #[command(flatten)]

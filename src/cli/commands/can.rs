@@ -12,18 +12,18 @@ use crate::report::wire::{ACCESS_FORMAT, WireCan};
 
 /// Show whether a principal is allowed to do something, and the chain that allows it or where it breaks.
 ///
-/// Exits with 0 if it is allowed, 2 if it is denied or depends on conditions, 1 if it cannot be known.
+/// Exits with 0 if it is allowed, 2 if it is denied or depends on conditions, and 1 if the answer is unknown.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   bailiwick can trainer s3:GetObject s3://acme-datasets/train/part-0
   bailiwick can ml/trainer-sa s3:PutObject s3://acme-checkpoints/run-1/model --live")]
 pub struct CanArgs {
-    /// Who: a service account or role by its key in the spec, `namespace/name`, or an ARN.
+    /// A service account or role of the spec, `namespace/name`, or an ARN.
     who: String,
     /// The action, for example `s3:GetObject`.
     action: String,
-    /// On what: `s3://bucket/key`, or an ARN. For lists the key is the prefix.
+    /// The resource: `s3://bucket/key`, or an ARN. For `s3:ListBucket`, the key is the prefix.
     #[arg(value_name = "WHERE")]
     place: String,
     #[command(flatten)]

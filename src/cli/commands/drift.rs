@@ -20,7 +20,7 @@ use crate::engine::Intent;
 
 /// Show drift since the last apply.
 ///
-/// Exits with 0 if nothing of the class drifted, 2 if something did, 1 if something cannot be read.
+/// Exits with 0 without drift, 2 with drift (see --fail-on), and 1 if something cannot be read.
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -31,7 +31,7 @@ pub struct DriftArgs {
     /// How to print drift.
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     format: ReportFormat,
-    /// Exit with 2 only from this class on.
+    /// Exit with 2 only for drift of this class, or of a more important one.
     #[arg(long, value_enum, value_name = "CLASS", default_value_t = Class::Cosmetic)]
     fail_on: Class,
 }
@@ -39,13 +39,13 @@ pub struct DriftArgs {
 /// The least class of drift that the exit code reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Class {
-    /// Who can reach what.
+    /// Access.
     Access,
     /// Settings, and access.
     Managed,
     /// Names and tags, settings, and access.
     Cosmetic,
-    /// Everything, other people's parts of shared documents included.
+    /// Everything, including others' statements in shared documents.
     Foreign,
 }
 

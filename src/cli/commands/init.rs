@@ -10,14 +10,14 @@ use crate::spec::{SourceFile, load};
 
 /// Write a commented starter spec.
 ///
-/// At a terminal, Bailiwick asks for what the options leave out.
+/// At a terminal, Bailiwick prompts for values that no option sets.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   bailiwick init
   bailiwick init --project chat --bucket acme-model-weights --prefix models/ --out chat.yaml")]
 pub struct InitArgs {
-    /// The project.
+    /// The name of the project.
     #[arg(long)]
     project: Option<String>,
     /// The account of the cluster, 12 digits.
@@ -29,10 +29,10 @@ pub struct InitArgs {
     /// The cluster's name in EKS.
     #[arg(long)]
     cluster: Option<String>,
-    /// The bucket.
+    /// The name of the bucket.
     #[arg(long)]
     bucket: Option<String>,
-    /// The account of the bucket, if it is another one.
+    /// The account of the bucket, if it differs from the cluster's.
     #[arg(long, value_name = "ID")]
     bucket_account: Option<String>,
     /// The prefix to grant.
@@ -44,7 +44,7 @@ pub struct InitArgs {
     /// The name of the service account.
     #[arg(long, value_name = "NAME")]
     service_account: Option<String>,
-    /// Where to write it.
+    /// The file to write.
     #[arg(long, value_name = "FILE", default_value = "bailiwick.yaml")]
     out: PathBuf,
     /// Overwrite the file if it exists.

@@ -46,13 +46,13 @@ pub struct PlanArgs {
     /// How to print the plan.
     #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
     format: PlanFormat,
-    /// Exit with 2 if there is something to do, or with --refresh-only if something drifted.
+    /// Exit with 2 if there are changes, or with --refresh-only if there is drift.
     #[arg(long)]
     detailed_exitcode: bool,
-    /// Plan only this address and what it needs; may be repeated.
+    /// Plan only this address and its dependencies; may be repeated.
     #[arg(long, value_name = "ADDRESS")]
     target: Vec<String>,
-    /// Show only what drifted, and propose nothing.
+    /// Show drift only, and propose no changes.
     #[arg(long, conflicts_with_all = ["out", "target"])]
     refresh_only: bool,
     #[command(flatten)]

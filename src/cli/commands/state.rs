@@ -23,7 +23,7 @@ use crate::render;
 use crate::report;
 use crate::state::State;
 
-/// Show the state, or fix it.
+/// Show, change, unlock or rebuild the state.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,19 +38,35 @@ pub struct StateArgs {
 /// What to do with the state.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StateCommand {
-    /// List the resources.
+    /// List the resources in the state.
+    #[command(after_help = "\
+Examples:
+  bailiwick state list
+  bailiwick state list -f prod/")]
     List,
-    /// Show one entry.
+    /// Show one resource as the state records it.
+    #[command(after_help = "\
+Examples:
+  bailiwick state show aws.iam.role.loader
+  bailiwick state show aws.s3.bucket.weights -f prod/")]
     Show {
-        /// Its address.
+        /// The address of the resource.
         address: String,
     },
-    /// Remove one entry from the state. The resource itself stays.
+    /// Remove a resource from the state. The resource itself stays.
+    #[command(after_help = "\
+Examples:
+  bailiwick state rm aws.iam.role.loader
+  bailiwick state rm aws.kms.key.weights")]
     Rm {
-        /// Its address.
+        /// The address of the resource.
         address: String,
     },
-    /// Change the address of an entry after you renamed its key in the spec.
+    /// Change the address of a resource after you renamed its key in the spec.
+    #[command(after_help = "\
+Examples:
+  bailiwick state mv aws.iam.role.loader aws.iam.role.model-loader
+  bailiwick state mv aws.s3.bucket.data aws.s3.bucket.datasets")]
     Mv {
         /// The old address.
         from: String,
@@ -58,12 +74,21 @@ pub enum StateCommand {
         to: String,
     },
     /// Release a stale lock and show who held it.
+    #[command(after_help = "\
+Examples:
+  bailiwick state unlock
+  bailiwick state unlock --yes")]
     Unlock {
         /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
     },
-    /// Rebuild a lost state from the ownership tags on the resources of the spec. Writes nothing but the state.
+    /// Rebuild a lost state from ownership tags. Writes nothing but the state.
+    #[command(after_help = "\
+Examples:
+  bailiwick state rebuild
+  bailiwick state rebuild --adopted aws.s3.bucket.weights
+  bailiwick state rebuild --orphans")]
     Rebuild {
         /// Do not ask for confirmation.
         #[arg(long)]
@@ -78,7 +103,7 @@ pub enum StateCommand {
 }
 
 impl StateArgs {
-    /// Shows or fixes the state.
+    /// Shows or changes the state.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         if let StateCommand::Rebuild { yes, adopted, orphans } = &self.command {
             return rebuild(invocation, *yes, adopted, *orphans);

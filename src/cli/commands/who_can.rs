@@ -11,7 +11,7 @@ use crate::report::wire::{ACCESS_FORMAT, WireWhoCan};
 
 /// List who is allowed to do something, each with the chain that allows it.
 ///
-/// Exits with 0 if somebody is allowed, 2 if nobody is, 1 if it cannot be known.
+/// Exits with 0 if at least one principal is allowed, 2 if none is, and 1 if that is unknown.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -20,7 +20,7 @@ Examples:
 pub struct WhoCanArgs {
     /// The action, for example `s3:GetObject`.
     action: String,
-    /// On what: `s3://bucket/key`, or an ARN. For lists the key is the prefix.
+    /// The resource: `s3://bucket/key`, or an ARN. For `s3:ListBucket`, the key is the prefix.
     #[arg(value_name = "WHERE")]
     place: String,
     #[command(flatten)]

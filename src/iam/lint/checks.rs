@@ -5,7 +5,7 @@
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LintSeverity {
-    /// Worth knowing.
+    /// Good to know.
     Info,
     Low,
     /// It does not do what it seems to do.

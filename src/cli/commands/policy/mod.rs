@@ -50,35 +50,57 @@ impl PolicyArgs {
 pub enum PolicyCommand {
     /// Show what AWS would reject, what is dangerous, and how large each policy is.
     ///
-    /// Exits with 0 if there is nothing to report, 2 if there are findings above info, 1 if AWS would reject a document.
+    /// Exits with 0 without findings above info, 2 with such findings, and 1 if AWS would reject a document.
+    #[command(after_help = "\
+Examples:
+  bailiwick policy check bucket-policy.json --type bucket
+  bailiwick policy check --format sarif policies/*.json > findings.sarif
+  bailiwick policy check --jsonl < cases.jsonl")]
     Check(CheckArgs),
     /// Compare the meaning of two policies, and show why they differ.
     ///
-    /// Exits with 0 if they do, 2 if not, 1 if one cannot be read.
+    /// Exits with 0 if they are equivalent, 2 if not, and 1 if one cannot be read.
+    #[command(after_help = "\
+Examples:
+  bailiwick policy equal a.json b.json
+  bailiwick policy equal --jsonl < pairs.jsonl")]
     Equal(Equal),
     /// Print a policy in canonical form.
+    #[command(after_help = "\
+Examples:
+  bailiwick policy fmt policy.json
+  aws s3api get-bucket-policy --bucket acme-data --query Policy --output text | bailiwick policy fmt -")]
     Fmt {
         /// The policy; `-` is stdin.
         file: PathBuf,
-        /// On one line.
+        /// Print on one line.
         #[arg(long)]
         compact: bool,
     },
     /// Evaluate a request against the policies that apply to it.
     ///
-    /// Exits with 0 if it is allowed, 2 if not, 1 if something cannot be read.
+    /// Exits with 0 if it is allowed, 2 if not, and 1 if something cannot be read.
+    #[command(after_help = "\
+Examples:
+  bailiwick policy eval --principal arn:aws:iam::111111111111:role/trainer --action s3:GetObject \\
+    --resource arn:aws:s3:::acme-data/train/part-0 --identity role.json
+  bailiwick policy eval --jsonl < requests.jsonl")]
     Eval(Box<Eval>),
     /// Show exactly what access a change of a policy grants and removes.
     ///
-    /// Exits with 0 if access stays as it is, 2 if not, 1 if a policy cannot be read.
+    /// Exits with 0 if access stays the same, 2 if it changes, and 1 if a policy cannot be read.
+    #[command(after_help = "\
+Examples:
+  bailiwick policy diff before.json after.json
+  bailiwick policy diff before.json after.json --format json")]
     Diff {
-        /// The policy before and after. With --jsonl one file of JSON lines, stdin if absent.
+        /// The policy before and after. With --jsonl, one file of JSON lines; stdin by default.
         #[arg(required_unless_present = "jsonl")]
         file: Vec<PathBuf>,
-        /// Take JSON lines with the policies before and after and requests to ask: which are gained, which are lost.
+        /// Read JSON lines with policies before and after, and requests; report which requests are gained and lost.
         #[arg(long)]
         jsonl: bool,
-        /// How to print it.
+        /// How to print the result.
         #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
         format: TextOrJson,
     },
@@ -87,22 +109,22 @@ pub enum PolicyCommand {
 /// What to check.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Policies; `-` is stdin. With --jsonl one file of JSON lines, stdin if absent.
+    /// Policy files; `-` is stdin. With --jsonl, one file of JSON lines; stdin by default.
     #[arg(required_unless_present = "jsonl")]
     file: Vec<PathBuf>,
-    /// Take JSON lines: one case in, one answer out.
+    /// Read JSON lines: one case in, one answer out.
     #[arg(long)]
     jsonl: bool,
-    /// What the policies are attached to. Guessed from each document if absent. With --jsonl it is that of lines without `policy_type`.
+    /// The type of the policies, by default inferred from each document. With --jsonl, for lines without `policy_type`.
     #[arg(long = "type", value_name = "TYPE", value_parser = kind)]
     kind: Option<PolicyType>,
-    /// The account that the policies belong to, by which others are foreign.
+    /// The account that owns the policies. Other accounts count as foreign.
     #[arg(long, value_name = "ID")]
     account: Option<String>,
     /// The bucket that a bucket policy is attached to.
     #[arg(long, value_name = "NAME")]
     bucket: Option<String>,
-    /// How to print it.
+    /// How to print the result.
     #[arg(long, value_enum, default_value_t = ProblemFormat::Text)]
     format: ProblemFormat,
 }
@@ -110,10 +132,10 @@ pub struct CheckArgs {
 /// What to compare.
 #[derive(Debug, Args)]
 pub struct Equal {
-    /// Two policies. With --jsonl one file of JSON lines, stdin if absent.
+    /// Two policy files. With --jsonl, one file of JSON lines; stdin by default.
     #[arg(required_unless_present = "jsonl")]
     file: Vec<PathBuf>,
-    /// Take JSON lines: one pair in, one answer out.
+    /// Read JSON lines: one pair in, one answer out.
     #[arg(long)]
     jsonl: bool,
 }
@@ -121,13 +143,13 @@ pub struct Equal {
 /// What to decide.
 #[derive(Debug, Args)]
 pub struct Eval {
-    /// JSON lines; stdin if absent.
+    /// A file of JSON lines; stdin by default.
     #[arg(requires = "jsonl")]
     file: Option<PathBuf>,
-    /// Take JSON lines: one case in, one decision out.
+    /// Read JSON lines: one case in, one decision out.
     #[arg(long)]
     jsonl: bool,
-    /// Who asks: an ARN, a service such as `ec2.amazonaws.com`, or `*` for anybody.
+    /// The caller: an ARN, a service such as `ec2.amazonaws.com`, or `*` for anyone.
     #[arg(long, value_name = "ARN", required_unless_present = "jsonl")]
     principal: Option<String>,
     /// The action, for example `s3:GetObject`.
@@ -136,16 +158,16 @@ pub struct Eval {
     /// The ARN of the resource.
     #[arg(long, value_name = "ARN", required_unless_present = "jsonl")]
     resource: Option<String>,
-    /// The account that owns the resource, if its ARN does not say.
+    /// The account that owns the resource, if its ARN does not contain it.
     #[arg(long, value_name = "ID")]
     resource_account: Option<String>,
-    /// A condition key with its value; repeat it for a key with several.
+    /// A condition key and its value; may be repeated, also for several values of one key.
     #[arg(long, value_name = "KEY=VALUE")]
     context: Vec<String>,
-    /// A condition key that may have any value, or `*` for all that --context does not set.
+    /// A condition key that may have any value, or `*` for all keys that --context does not set.
     #[arg(long, value_name = "KEY")]
     varies: Vec<String>,
-    /// A policy of the caller's.
+    /// An identity-based policy of the caller; may be repeated.
     #[arg(long, value_name = "FILE")]
     identity: Vec<PathBuf>,
     /// The policy of the bucket, key or other resource, or the trust policy of the role.
@@ -154,19 +176,19 @@ pub struct Eval {
     /// The caller's permissions boundary.
     #[arg(long, value_name = "FILE")]
     boundary: Vec<PathBuf>,
-    /// A session policy.
+    /// A session policy; may be repeated.
     #[arg(long, value_name = "FILE")]
     session: Vec<PathBuf>,
-    /// A service control policy; each is a level of its own, the root first.
+    /// A service control policy; repeat it for each level, from the root down.
     #[arg(long, value_name = "FILE")]
     scp: Vec<PathBuf>,
-    /// A resource control policy; each is a level of its own, the root first.
+    /// A resource control policy; repeat it for each level, from the root down.
     #[arg(long, value_name = "FILE")]
     rcp: Vec<PathBuf>,
-    /// The policy of the VPC endpoint.
+    /// A VPC endpoint policy; may be repeated.
     #[arg(long, value_name = "FILE")]
     endpoint: Vec<PathBuf>,
-    /// How to print it.
+    /// How to print the result.
     #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
     format: TextOrJson,
 }
