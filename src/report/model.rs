@@ -27,7 +27,7 @@ pub enum Mark {
     Add,
     /// Something that changes.
     Change,
-    /// Something made anew.
+    /// Something replaced.
     Replace,
     /// Something that goes.
     Remove,
@@ -39,7 +39,7 @@ pub enum Mark {
     Good,
     /// Not done.
     Bad,
-    /// Worth a look.
+    /// Needs attention.
     Warn,
     /// Worth knowing.
     Note,

@@ -34,7 +34,7 @@ impl CanArgs {
     /// Answers whether it is allowed.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         self.world.answer(invocation, |world| {
-            let who = somebody(world, &self.who)?;
+            let who = principal(world, &self.who)?;
             let target = Target::parse(&self.place).map_err(|e| Failure::new(e.to_string()))?;
             let answer = world.can(&who, &self.action, &target).map_err(|e| Failure::new(e.to_string()))?;
             let verdict = answer.verdict;
@@ -59,11 +59,11 @@ impl CanArgs {
     }
 }
 
-fn somebody(world: &World, text: &str) -> Result<Who, Failure> {
+fn principal(world: &World, text: &str) -> Result<Who, Failure> {
     world.find(text).ok_or_else(|| {
-        let near = did_you_mean(text, world.known_names()).map(|near| format!(": did you mean `{near}`?"));
+        let near = did_you_mean(text, world.known_names()).map(|near| format!("did you mean `{near}`?"));
         let help =
-            near.unwrap_or_else(|| ": name a service account or role of the spec, `namespace/name`, or an ARN".into());
-        Failure::new(format!("there is no `{text}`{help}"))
+            near.unwrap_or_else(|| "pass a service account or role of the spec, `namespace/name`, or an ARN".into());
+        Failure::new(format!("unknown principal `{text}`")).hint(help)
     })
 }

@@ -100,7 +100,7 @@ impl InitArgs {
             options.create_new(true);
         }
         options.open(&self.out).and_then(|mut f| f.write_all(text.as_bytes())).map_err(failed)?;
-        ui.tell(&format!("wrote {}; next: bailiwick validate, then bailiwick plan", self.out.display()));
+        ui.tell(&format!("wrote {}; next, run `bailiwick validate` and `bailiwick plan`", self.out.display()));
         Ok(Exit::Ok)
     }
 }
