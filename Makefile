@@ -84,7 +84,7 @@ test-rgw: emulators ## Run the backend tests on a real Ceph RADOS Gateway (Debia
 
 .PHONY: schemas
 schemas: build ## Regenerate the JSON Schemas
-	for s in spec plan state drift access problems; do \
+	for s in spec plan state drift access problems apply; do \
 	    "$(CARGO_TARGET_DIR)/debug/bailiwick" schema $$s > schemas/$$s.schema.json; \
 	done
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::address::Address;
 use crate::plan::{ActionKind, StepId};
 
@@ -53,6 +55,8 @@ pub enum Outcome {
     Done,
     /// It failed, and why.
     Failed {
+        /// What kind of failure it is.
+        kind: FailureKind,
         /// Why.
         why: String,
         /// Whether it is certain that nothing was changed.
@@ -75,6 +79,36 @@ pub enum Outcome {
         /// What kept the run from going on.
         why: String,
     },
+}
+
+/// What kept a step from being done, for programs: the reason in words is for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The API denied it.
+    Denied,
+    /// It would take access from the identity that applies.
+    LockedOut,
+    /// A quota of the service would be exceeded.
+    OverQuota,
+    /// No response, or no client for the place.
+    Unreachable,
+    /// Another owner or field manager holds what the step changes.
+    Conflict,
+    /// The resource changed after the plan was made.
+    Changed,
+    /// Something that was just created did not become known in time.
+    NotYet,
+    /// The document names a principal that does not exist.
+    UnknownPrincipal,
+    /// What must be known before the write could not be read.
+    Unreadable,
+    /// It cannot succeed or would do harm, so that nothing was sent.
+    Refused,
+    /// The start of the step could not be recorded, so that nothing was sent.
+    NotRecorded,
+    /// Anything else.
+    Other,
 }
 
 /// How every step ended.

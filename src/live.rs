@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::address::{Address, Scope};
 use crate::diagnostic::Diagnostic;
 use crate::document::{Document, is_policy};
+use crate::event::FailureKind;
 use crate::kind::Tagged;
 use crate::kind::{Action, AnyKind, Erased, Kind};
 use crate::session::{Session, SessionError};
@@ -174,6 +175,30 @@ pub enum WriteError {
         /// Why there was no response.
         why: String,
     },
+    /// It would take access from the identity that writes: nothing was changed.
+    #[error("cannot {what}: {why}")]
+    LockedOut {
+        /// What was to be done.
+        what: String,
+        /// What that identity could not do any more, and what to do.
+        why: String,
+    },
+    /// A quota of the service is exceeded, or would be.
+    #[error("cannot {what}: {why}")]
+    OverQuota {
+        /// What was to be done.
+        what: String,
+        /// Which quota.
+        why: String,
+    },
+    /// Another process changed it while the step waited.
+    #[error("cannot {what}: {why}")]
+    Changed {
+        /// What was to be done.
+        what: String,
+        /// What changed.
+        why: String,
+    },
     /// Another owner or field manager holds what the step changes.
     #[error("cannot {what}: it conflicts with {holder}: {why}")]
     Conflict {
@@ -200,7 +225,54 @@ pub enum WriteError {
     },
 }
 
+impl ReadError {
+    /// What kind of failure it is for a step that needs the answer.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Denied { .. } => FailureKind::Denied,
+            Self::Session(_) | Self::Unreachable { .. } => FailureKind::Unreachable,
+            Self::Failed { .. } => FailureKind::Unreadable,
+        }
+    }
+}
+
 impl WriteError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Denied { .. } => FailureKind::Denied,
+            Self::NotYet { .. } => FailureKind::NotYet,
+            Self::UnknownPrincipal { .. } => FailureKind::UnknownPrincipal,
+            Self::Refused { .. } => FailureKind::Refused,
+            Self::LockedOut { .. } => FailureKind::LockedOut,
+            Self::OverQuota { .. } => FailureKind::OverQuota,
+            Self::Changed { .. } => FailureKind::Changed,
+            Self::Unanswered { .. } | Self::Session(_) => FailureKind::Unreachable,
+            Self::Conflict { .. } => FailureKind::Conflict,
+            Self::Read(error) => error.kind(),
+            Self::Failed { .. } => FailureKind::Other,
+        }
+    }
+
+    /// Whether it is certain that nothing was changed. A kind may make several calls: that the last one was denied says
+    /// nothing of those before it.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Self::Conflict { .. } | Self::Session(_) | Self::Refused { .. } | Self::LockedOut { .. } => true,
+            Self::Denied { .. }
+            | Self::NotYet { .. }
+            | Self::UnknownPrincipal { .. }
+            | Self::OverQuota { .. }
+            | Self::Changed { .. }
+            | Self::Unanswered { .. }
+            | Self::Read(_)
+            | Self::Failed { .. } => false,
+        }
+    }
+
     /// The same, where what is waited for is that others take something away. Nothing changes if nothing is known of it.
     #[must_use]
     pub fn awaiting_others(self, held: &[String]) -> Self {

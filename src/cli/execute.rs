@@ -9,7 +9,7 @@ use super::run::{agrees, lock_info, locked, now};
 use crate::address::Address;
 use crate::backend::Backend;
 use crate::engine::{Cleared, Terms};
-use crate::event::Outcome;
+use crate::event::{Outcome, Outcomes};
 use crate::plan::Plan;
 use crate::render;
 use crate::report;
@@ -53,7 +53,7 @@ impl Work<'_> {
     pub async fn execute(&self, how: &Applying<'_>, cleared: Cleared, backend: &dyn Backend) -> Ended {
         if cleared.is_idle() {
             if how.format == TextOrJson::Json {
-                self.ui.result(&applied_json(cleared.plan(), &crate::event::Outcomes::new()));
+                self.ui.result(&applied_json(cleared.plan(), &Outcomes::new())?);
             }
             return Ok(Exit::Ok);
         }
@@ -62,7 +62,7 @@ impl Work<'_> {
         let executed = self.engine().execute(cleared, backend, &now, self.stop.clone()).await;
         self.ui.finish();
         match how.format {
-            TextOrJson::Json => self.ui.result(&applied_json(&executed.plan, &executed.outcomes)),
+            TextOrJson::Json => self.ui.result(&applied_json(&executed.plan, &executed.outcomes)?),
             TextOrJson::Text => {
                 let report = report::applied(how.command, &executed.plan, &executed.outcomes);
                 self.ui.result(&format!("\n{}", render::terminal(&report, self.ui.palette())));
@@ -84,25 +84,7 @@ impl Work<'_> {
     }
 }
 
-fn applied_json(plan: &Plan, outcomes: &crate::event::Outcomes) -> String {
-    let steps: Vec<_> = plan
-        .steps
-        .iter()
-        .map(|step| {
-            let (outcome, why) = match outcomes.get(&step.id) {
-                Some(Outcome::Done) => ("done", None),
-                Some(Outcome::Failed { why, .. }) => ("failed", Some(why.clone())),
-                Some(Outcome::Unknown { why }) => ("unknown", Some(why.clone())),
-                Some(Outcome::Skipped { because }) => ("skipped", Some(format!("depends on {because}, which was not \
-                    applied"))),
-                Some(Outcome::NotStarted { why }) => ("not_started", Some(why.clone())),
-                Some(Outcome::Interrupted) | None => ("interrupted", None),
-            };
-            serde_json::json!({ "id": step.id, "address": step.id.address, "action": step.action(), "outcome": outcome, "why": why })
-        })
-        .collect();
-    let value = serde_json::json!({
-        "format_version": "1.0", "project": plan.project, "plan_digest": plan.digest(), "steps": steps,
-    });
-    render::json(&value)
+fn applied_json(plan: &Plan, outcomes: &Outcomes) -> Result<String, Failure> {
+    let value = serde_json::to_value(report::applied::applied(plan, outcomes));
+    value.map(|value| render::json(&value)).map_err(|error| Failure::new(error.to_string()))
 }

@@ -363,4 +363,4 @@ fn in_order<T>(mut things: Vec<T>, order: &[usize]) -> Vec<T> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

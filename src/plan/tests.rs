@@ -3,7 +3,7 @@ use crate::address::{AccountId, Region, Scope};
 use crate::spec::OnDestroy;
 
 /// A step about the role of a name.
-pub(super) fn step(name: &str, change: Change) -> Step {
+pub(crate) fn step(name: &str, change: Change) -> Step {
     Step {
         id: StepId::current(Address::new("aws.iam.role", name)),
         scope: Scope::account("a", AccountId("1".repeat(12)), Region("us-east-1".into())),
@@ -19,7 +19,7 @@ pub(super) fn step(name: &str, change: Change) -> Step {
 }
 
 /// The deletion of what was observed, or else not read.
-pub(super) fn deleted(before: Option<Document>, found: Option<&Observation>) -> Change {
+pub(crate) fn deleted(before: Option<Document>, found: Option<&Observation>) -> Change {
     let expect = found.cloned().map_or(Expect::Unread { unique_id: None }, Expect::Observed);
     Change::Delete { before, expect }
 }

@@ -1,6 +1,7 @@
 //! Reports: everything that a reader may be shown, already decided. Renderers only lay it out.
 
 mod access;
+pub mod applied;
 mod model;
 pub mod wire;
 pub mod wire_1;
@@ -432,7 +433,7 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
         };
         match outcomes.get(&step.id) {
             Some(Outcome::Done) => done += 1,
-            Some(Outcome::Failed { why, certain }) => {
+            Some(Outcome::Failed { kind: _, why, certain }) => {
                 failed += 1;
                 let doubt = if *certain { "" } else { " (the next run checks it again)" };
                 rows.push(row(Mark::Bad, format!("failed: {why}{doubt}")));

@@ -852,6 +852,7 @@ fn a_saved_plan_is_applied_exactly() {
     assert_eq!(report["plan_digest"], world.bailiwick(&["plan", "--format", "json"]).exits(0).json()["plan_digest"]);
     world.bailiwick(&["show", "plan.json"]).exits(0).shows(&["5 to create, 1 to adopt", "aws.iam.role.loader"]);
     let done = world.bailiwick(&["apply", "plan.json", "--format", "json"]).exits(0).json();
+    follows("apply", &done);
     let outcomes: Vec<&str> =
         done["steps"].as_array().unwrap().iter().map(|s| s["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["done"; 6]);

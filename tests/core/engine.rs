@@ -454,7 +454,7 @@ mod cases {
         project.cloud.deny_read("kubernetes.service_account.loader");
         let done = project.execute(&spec, planned, tokio::sync::watch::channel(false).1).await.unwrap();
         let why = match done.undone().get("kubernetes.service_account.loader") {
-            Some(Outcome::Failed { why, certain: true }) => why.clone(),
+            Some(Outcome::Failed { why, certain: true, .. }) => why.clone(),
             other => panic!("{other:?}"),
         };
         assert!(why.starts_with("cannot read it again: not allowed to read"), "{why}");
@@ -832,7 +832,7 @@ mod cases {
         project.limits.steps = 1;
         let applied = project.apply(&changed).await;
         let undone = applied.undone();
-        let Some(Outcome::Failed { why, certain: true }) = undone.get("aws.s3.bucket_policy.weights") else {
+        let Some(Outcome::Failed { why, certain: true, .. }) = undone.get("aws.s3.bucket_policy.weights") else {
             panic!("{undone:?}")
         };
         assert_eq!(
@@ -1063,7 +1063,7 @@ mod cases {
             let applied = project.execute(&wanted, planned, stopped).await.unwrap();
             let undone = applied.undone();
             let failed = undone.iter().find(|(name, _)| name.starts_with("aws.kms.key.weights"));
-            let Some((_, Outcome::Failed { why, certain: true })) = failed else { panic!("{undone:?}") };
+            let Some((_, Outcome::Failed { why, certain: true, .. })) = failed else { panic!("{undone:?}") };
             assert!(why.contains("`alias/model-weights` is now `key-") && why.contains("nothing was written"), "{why}");
             assert_eq!(show(&project, "aws.kms.key", "alias/model-weights"), before);
         }
@@ -1195,7 +1195,7 @@ mod cases {
         }
         let applied = project.apply(&spec).await;
         let undone = applied.undone();
-        let Some(Outcome::Failed { why, certain: true }) = undone.get("kubernetes.service_account.loader") else {
+        let Some(Outcome::Failed { why, certain: true, .. }) = undone.get("kubernetes.service_account.loader") else {
             panic!("{undone:?}")
         };
         assert!(why.contains("conflicts with kubectl-edit: .metadata.annotations.eks.amazonaws.com/role-arn"), "{why}");

@@ -20,7 +20,7 @@ fn bailiwick(arguments: &[&str], folder: &Path) -> String {
 
 #[test]
 fn schemas_are_fresh() {
-    for name in ["spec", "plan", "state", "drift", "access", "problems"] {
+    for name in ["spec", "plan", "state", "drift", "access", "problems", "apply"] {
         let generated = bailiwick(&["schema", name], repository());
         let path = repository().join(format!("schemas/{name}.schema.json"));
         if std::env::var_os("BLESS").is_some() {

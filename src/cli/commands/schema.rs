@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use crate::cli::failure::Exit;
 use crate::cli::run::Invocation;
 use crate::render;
-use crate::report::wire;
+use crate::report::{self, wire};
 use crate::spec::Spec;
 use crate::state::State;
 
@@ -36,6 +36,8 @@ pub enum Schema {
     Access,
     /// Of `validate --format json`.
     Problems,
+    /// Of `apply --format json` and `destroy --format json`.
+    Apply,
 }
 
 impl SchemaArgs {
@@ -54,6 +56,7 @@ fn schema_of(schema: Schema) -> serde_json::Value {
         Schema::State => schemars::schema_for!(State).to_value(),
         Schema::Drift => schemars::schema_for!(wire::WireDrift).to_value(),
         Schema::Access => schemars::schema_for!(wire::WireAccess).to_value(),
+        Schema::Apply => schemars::schema_for!(report::applied::WireApplied).to_value(),
         Schema::Problems => schemars::schema_for!(wire::WireProblems).to_value(),
     }
 }

@@ -24,7 +24,7 @@ use crate::access::Instance;
 use crate::address::Address;
 use crate::backend::{Backend, BackendError};
 use crate::document::{Digest, Document};
-use crate::event::{Event, Outcome, Outcomes};
+use crate::event::{Event, FailureKind, Outcome, Outcomes};
 use crate::kind::{Action, AnyKind, NamedBy};
 use crate::live::{AnyLive, Fields, Target, WriteError};
 use crate::plan::{Change, Differs, Expect, Plan, StateRecord, Step};
@@ -239,9 +239,9 @@ impl Run<'_> {
     /// One step. Returns how it ended, and the error of the journal, if it broke. `fresh`: it is a part of what this run
     /// has just made, so that it cannot have been there before.
     async fn step(&self, step: &Step, fresh: bool) -> (Outcome, Option<BackendError>) {
-        let failed = |why: String, certain| Outcome::Failed { why, certain };
+        let failed = |(kind, why): (FailureKind, String)| Outcome::Failed { kind, why, certain: true };
         let Some(live) = self.engine.live(step.id.address.kind().as_str()) else {
-            return (failed("this version of bailiwick does not know this kind".into(), true), None);
+            return (failed((FailureKind::Other, "this version of bailiwick does not know this kind".into())), None);
         };
         let target = target(step);
         let mut found = ReadBack {
@@ -252,7 +252,7 @@ impl Run<'_> {
         if matches!(step.change, Change::Record { record: StateRecord::Gone })
             && let Err(why) = self.still_gone(step, live, &target).await
         {
-            return (failed(why, true), None);
+            return (failed(why), None);
         }
         if step.writes() {
             let checked = match (step.after(), fresh) {
@@ -265,12 +265,12 @@ impl Run<'_> {
                 Ok(Some(checked)) => checked,
                 // It is gone already, as the step wanted.
                 Ok(None) => return (Outcome::Done, self.journal(step, ended(step, None)).await.err()),
-                Err(why) => return (failed(why, true), None),
+                Err(why) => return (failed(why), None),
             };
             let deposes = step.deposes().cloned().into_iter().collect();
             let begin = Happening::Begin { action: step.action(), creates: step.owned(None).map(Box::new), deposes };
             if let Err(error) = self.journal(step, begin).await {
-                return (failed(format!("not attempted: {error}"), true), Some(error));
+                return (failed((FailureKind::NotRecorded, format!("not attempted: {error}"))), Some(error));
             }
             let target = Target { unique_id: checked.seen.as_ref().and_then(unique_id), ..target };
             found = match self.written(step, live, &target, &checked).await {
@@ -299,11 +299,11 @@ impl Run<'_> {
     }
 
     /// Reads again what did not exist when the plan was made: it may have been created a moment before.
-    async fn still_gone(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<(), String> {
+    async fn still_gone(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<(), NotChecked> {
         match self.look(step, target).await {
             Seen::Absent => Ok(()),
-            Seen::Unreadable { why, .. } => Err(format!("cannot read it again: {why}")),
-            seen @ Seen::Present { .. } => Err(moved(step, live, &seen)),
+            Seen::Unreadable { why, unreachable } => Err(unread(&why, unreachable)),
+            seen @ Seen::Present { .. } => Err((FailureKind::Changed, moved(step, live, &seen))),
         }
     }
 
@@ -323,10 +323,8 @@ impl Run<'_> {
                 self.read_back(step, live, target, 1).await.map_err(|_| unknown(error.to_string()))
             }
             Err(error) => {
-                // A kind may make several calls: that the last one was denied says nothing of those before it.
-                let certain =
-                    matches!(error, WriteError::Conflict { .. } | WriteError::Session(_) | WriteError::Refused { .. });
-                Err(Outcome::Failed { why: error.to_string(), certain })
+                let (kind, certain) = (error.kind(), error.is_certain());
+                Err(Outcome::Failed { kind, why: error.to_string(), certain })
             }
         }
     }
@@ -348,10 +346,10 @@ impl Run<'_> {
     }
 
     /// Reads again before writing, and fails if anything changed since the plan was made.
-    async fn checked(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<Option<Checked>, String> {
+    async fn checked(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<Option<Checked>, NotChecked> {
         let seen = self.look(step, target).await;
-        if let Seen::Unreadable { why, .. } = &seen {
-            return Err(format!("cannot read it again: {why}"));
+        if let Seen::Unreadable { why, unreachable } = &seen {
+            return Err(unread(why, *unreachable));
         }
         // It is gone already, as the step wants.
         if seen == Seen::Absent && step.lets_go() {
@@ -364,10 +362,11 @@ impl Run<'_> {
             if step.is_unread() && live.about().named_by == NamedBy::Name {
                 return Ok(None);
             }
-            return Err(format!(
+            let why = format!(
                 "`{}` is now `{found}` instead of `{known}`; nothing was written: create a new plan",
                 step.physical_id
-            ));
+            );
+            return Err((FailureKind::Changed, why));
         }
         // What the address named before was not looked at when the plan was made.
         if !step.is_unread()
@@ -375,7 +374,7 @@ impl Run<'_> {
             && !brought_along(step, live, &seen)
             && !self.names_what_was_taken_away(step, live, &seen)
         {
-            return Err(moved(step, live, &seen));
+            return Err((FailureKind::Changed, moved(step, live, &seen)));
         }
         let seen = match seen {
             Seen::Present { body, .. } => Some(body),
@@ -480,6 +479,15 @@ impl Run<'_> {
         }
         Err(problem)
     }
+}
+
+/// Why a step was not begun.
+type NotChecked = (FailureKind, String);
+
+/// Why a step was not begun that could not read its resource again.
+fn unread(why: &str, unreachable: bool) -> NotChecked {
+    let kind = if unreachable { FailureKind::Unreachable } else { FailureKind::Unreadable };
+    (kind, format!("cannot read it again: {why}"))
 }
 
 /// What a step touches, and what of it the step or the plan has looked at.

@@ -56,7 +56,7 @@ impl Run<'_> {
                         });
                     }
                     if let Some(moved) = self.moved_meanwhile(step, live, target, &before).await {
-                        return Err(WriteError::Failed { what, why: format!("{why}; during the wait, {moved}") });
+                        return Err(WriteError::Changed { what, why: format!("{why}; during the wait, {moved}") });
                     }
                     waited += pause;
                     pause = (pause * 2).min(limits.pause * 8);

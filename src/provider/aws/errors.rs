@@ -69,10 +69,27 @@ where
         code if code.is_some_and(is_throttle) => {
             WriteError::NotYet { what, awaited: "the service to accept requests again".into(), why }
         }
+        // KMS refuses a policy that its writer could not change again (KMS API Reference, PutKeyPolicy).
+        Some("MalformedPolicyDocumentException") if message.contains("update the key policy in the future") => {
+            WriteError::LockedOut { what, why }
+        }
+        Some(code) if QUOTAS.contains(&code) => WriteError::OverQuota { what, why },
         _ if is_denied(error) => WriteError::Denied { what, why },
         _ => WriteError::Failed { what, why },
     }
 }
+
+/// The codes by which services say that a quota is exceeded.
+///
+/// Source: the lists of errors in the API references of IAM, KMS, EKS and S3.
+const QUOTAS: [&str; 6] = [
+    "LimitExceeded",
+    "LimitExceededException",
+    "ResourceLimitExceededException",
+    "TooManyBuckets",
+    "PolicySizeLimitExceeded",
+    "EntityTooLarge",
+];
 
 /// The same, where one more code only says that something else is not there yet.
 pub(super) fn write_error_awaiting<E>(

@@ -161,17 +161,18 @@ pub(super) async fn refuse_unsafe(
     what: &str,
     (text, foreign): (&str, usize),
 ) -> Result<(), WriteError> {
-    let refused = |why: String| WriteError::Refused { what: what.to_owned(), why };
     let size = measure_text(resource.place, text);
     if size.is_over() {
-        return Err(refused(format!(
+        let why = format!(
             "it would have {} bytes with the {foreign} statements of others, and at most {} are allowed: nothing was \
              written",
             size.used, size.quota
-        )));
+        );
+        return Err(WriteError::OverQuota { what: what.to_owned(), why });
     }
     let locked_out = |why: String| {
-        refused(format!("{why}: nothing was written; change that policy first, so that it excludes the caller"))
+        let why = format!("{why}: nothing was written; change that policy first, so that it excludes the caller");
+        WriteError::LockedOut { what: what.to_owned(), why }
     };
     let caller = super::account::caller(cloud, scope).await?;
     let policy = parse(text).map_err(locked_out)?;

@@ -1,0 +1,121 @@
+//! How an apply ended, as JSON.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::address::Address;
+use crate::document::Digest;
+use crate::event::{FailureKind, Outcome, Outcomes};
+use crate::plan::{ActionKind, Plan};
+
+/// The version of this JSON.
+pub const APPLIED_FORMAT: &str = "1.0";
+
+/// How each step of an apply ended, as `apply --format json` and `destroy --format json` print it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "Bailiwick apply")]
+pub struct WireApplied {
+    /// The version of this format.
+    pub format_version: String,
+    /// The project.
+    pub project: String,
+    /// The digest of the plan that was applied.
+    #[schemars(with = "String")]
+    pub plan_digest: Digest,
+    /// The steps, in the order of the plan.
+    pub steps: Vec<WireEnded>,
+}
+
+/// How one step ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireEnded {
+    /// The step's name in the plan.
+    pub id: String,
+    /// The resource.
+    #[schemars(with = "String")]
+    pub address: Address,
+    /// What the step does.
+    pub action: ActionKind,
+    /// How it ended.
+    pub outcome: WireOutcome,
+    /// What kind of failure it is, if the step failed.
+    pub failure: Option<FailureKind>,
+    /// What was not applied, if the step was skipped because it depends on that.
+    #[schemars(with = "Option<String>")]
+    pub depends_on: Option<Address>,
+    /// Why it was not done, for people.
+    pub why: Option<String>,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WireOutcome {
+    /// It was done.
+    Done,
+    /// It failed.
+    Failed,
+    /// It began, and whether it was done is unknown: the next run reads the resource again.
+    Unknown,
+    /// It depends on a step that was not done.
+    Skipped,
+    /// The run could not record it, and started nothing more.
+    NotStarted,
+    /// The run was interrupted before it.
+    Interrupted,
+}
+
+/// The published form of how a plan was carried out. A step without an outcome was not started.
+#[must_use]
+pub fn applied(plan: &Plan, outcomes: &Outcomes) -> WireApplied {
+    let steps = plan.steps.iter().map(|step| {
+        let (outcome, failure, depends_on, why) = match outcomes.get(&step.id) {
+            Some(Outcome::Done) => (WireOutcome::Done, None, None, None),
+            Some(Outcome::Failed { kind, why, certain: _ }) => {
+                (WireOutcome::Failed, Some(*kind), None, Some(why.clone()))
+            }
+            Some(Outcome::Unknown { why }) => (WireOutcome::Unknown, None, None, Some(why.clone())),
+            Some(Outcome::Skipped { because }) => {
+                let why = format!("depends on {because}, which was not applied");
+                (WireOutcome::Skipped, None, Some(because.clone()), Some(why))
+            }
+            Some(Outcome::NotStarted { why }) => (WireOutcome::NotStarted, None, None, Some(why.clone())),
+            Some(Outcome::Interrupted) | None => (WireOutcome::Interrupted, None, None, None),
+        };
+        let (id, address) = (step.id.to_string(), step.id.address.clone());
+        WireEnded { id, address, action: step.action(), outcome, failure, depends_on, why }
+    });
+    WireApplied {
+        format_version: APPLIED_FORMAT.into(),
+        project: plan.project.clone(),
+        plan_digest: plan.digest(),
+        steps: steps.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::{deleted, step};
+
+    #[test]
+    fn every_way_to_end_can_be_told_apart_without_reading_english() {
+        let plan =
+            Plan { steps: ["a", "b", "c", "d"].map(|name| step(name, deleted(None, None))).into(), ..Plan::default() };
+        let because = plan.steps[1].id.address.clone();
+        let why = || "403".to_owned();
+        let ended = [
+            Outcome::Done,
+            Outcome::Failed { kind: FailureKind::LockedOut, why: why(), certain: true },
+            Outcome::Skipped { because },
+        ];
+        let outcomes = plan.steps.iter().map(|step| step.id.clone()).zip(ended).collect();
+        let json = serde_json::to_value(applied(&plan, &outcomes)).unwrap();
+        let brief = json["steps"].as_array().unwrap().iter().map(|s| {
+            let text = |field: &str| s[field].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {}", text("outcome"), text("failure"), text("depends_on"))
+        });
+        let expected = ["done - -", "failed locked_out -", "skipped - aws.iam.role.b", "interrupted - -"];
+        assert_eq!(brief.collect::<Vec<_>>(), expected);
+    }
+}
