@@ -45,7 +45,7 @@ impl Work<'_> {
             }
             self.execute(how, cleared, backend).await
         };
-        let lock = lock_info(how.command, self.environment);
+        let lock = lock_info(how.command, self.ui, self.environment);
         locked(self.ui, backend, lock, self.unless_interrupted(Box::pin(work))).await
     }
 
@@ -59,7 +59,7 @@ impl Work<'_> {
         }
         self.ui.applying(cleared.plan().steps.len());
         self.executing.set(true);
-        let executed = self.engine().execute(cleared, backend, &now, self.stop.clone()).await;
+        let executed = self.engine().execute(cleared, backend, &|| now(self.ui.host()), self.stop.clone()).await;
         self.ui.finish();
         match how.format {
             TextOrJson::Json => self.ui.result(&applied_json(&executed.plan, &executed.outcomes)?),

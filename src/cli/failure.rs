@@ -96,7 +96,6 @@ impl Failure {
     }
 
     /// What only a build with clients can do.
-    #[cfg(not(feature = "cloud"))]
     #[must_use]
     pub fn without_cloud() -> Self {
         Self::new("this build has no AWS and Kubernetes support: it can validate, graph and show")

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use super::failure::{Ended, Exit, Failure};
+use super::host::{Clouds, Interrupts, Meanwhile};
 use super::options::{Allow, ReportFormat};
 use super::project::Project;
-use super::run::{Invocation, Meanwhile, addresses, block_on, home, known, session, today};
+use super::run::{Invocation, addresses, home, known, session, today};
 use super::ui::{ProcessEnvironment, Ui};
 use crate::access::World;
 use crate::address::Address;
@@ -43,9 +45,10 @@ impl LiveRun<'_> {
     pub fn run(self, command: impl AsyncFnOnce(&Work<'_>) -> Ended) -> Ended {
         let Self { invocation, intent, allowed, keeps_lock } = self;
         let Invocation { ui, environment, .. } = *invocation;
+        let host = ui.host();
+        let Clouds { register, providers } = host.clouds().ok_or_else(Failure::without_cloud)?;
         let project = invocation.project()?;
         let session = session(&project, environment);
-        let (register, providers) = (provider::live(), provider::providers());
         let (sender, stop) = watch::channel(false);
         let executing = Cell::new(false);
         let work = Work {
@@ -57,12 +60,12 @@ impl LiveRun<'_> {
             register: &register,
             providers: &providers,
             allowed: &allowed,
-            today: today(),
+            today: today(host),
             stop,
             executing: &executing,
         };
         let meanwhile = if keeps_lock { Meanwhile::LockIsKept } else { Meanwhile::Nothing };
-        block_on(meanwhile, async {
+        let until_interrupted = async {
             let running = Box::pin(command(&work));
             let running = async {
                 // A lock is released before the run ends.
@@ -70,9 +73,10 @@ impl LiveRun<'_> {
             };
             tokio::select! {
                 ended = running => ended,
-                exit = interrupts(ui, sender, &executing) => Ok(exit),
+                exit = interrupted(ui, host.interrupts(), sender, &executing) => Ok(exit),
             }
-        })
+        };
+        host.block_on(meanwhile, Box::pin(until_interrupted))
     }
 }
 
@@ -263,30 +267,26 @@ fn waits(counts: &Counts) -> String {
 /// How long an interrupted run may take to record where it stands. Those who interrupt wait 10 s and then kill.
 const MOST_AFTER_INTERRUPT: Duration = Duration::from_millis(7_500);
 
-/// The first interrupt starts nothing new; the second, and the end of the time that is left, end the process: the journal
+/// The first interrupt starts nothing new; the second, and the end of the time that is left, end the run: the journal
 /// holds what was under way.
-async fn interrupts(ui: &Ui, stop: watch::Sender<bool>, executing: &Cell<bool>) -> Exit {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+async fn interrupted(ui: &Ui, mut next: Interrupts, stop: watch::Sender<bool>, executing: &Cell<bool>) -> Exit {
+    if next.next().await.is_none() {
         return std::future::pending().await;
-    };
-    let mut next = async || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    next().await;
+    }
     let _ = stop.send(true);
     if executing.get() {
         ui.tell("interrupted: finishing the calls in progress, starting no more; interrupt again to exit immediately");
     }
+    let again = async {
+        if next.next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
-        () = next() => {}
+        () = again => {}
         () = tokio::time::sleep(MOST_AFTER_INTERRUPT) => {
             ui.tell("could not record the end of the run in time; the journal contains what was done");
         }
     }
-    std::process::exit(Exit::Interrupted as i32);
+    Exit::Interrupted
 }

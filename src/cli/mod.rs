@@ -1,12 +1,10 @@
 //! Arguments, prompts, exit codes, streams: the only place that prints or reads the environment.
-#![cfg_attr(not(feature = "cloud"), expect(dead_code, reason = "only plan, apply and drift use parts of it"))]
 
 mod args;
 mod commands;
-#[cfg(feature = "cloud")]
 mod execute;
 mod failure;
-#[cfg(feature = "cloud")]
+pub mod host;
 mod live;
 mod options;
 mod project;
@@ -15,15 +13,19 @@ mod saved;
 mod ui;
 mod world;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser};
 
 use args::Globals;
 use commands::Command;
 pub use failure::{Exit, Failure};
+use host::{Host, Output};
 use run::Invocation;
-use ui::{ProcessEnvironment, Ui};
+pub use ui::ProcessEnvironment;
+use ui::Ui;
 
 /// Declarative plan and apply for access to data: who may read which prefix of which bucket, through which role.
 #[derive(Debug, Parser)]
@@ -38,21 +40,31 @@ struct Args {
 /// Runs the program on the process's own arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    logging(&ProcessEnvironment::read());
+    let host: Arc<dyn Host> = Arc::new(host::Process);
+    ExitCode::from(run(std::env::args_os(), &host) as u8)
+}
+
+/// Runs the program on a command line, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, host: &Arc<dyn Host>) -> Exit {
+    let environment = host.environment();
+    let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
-        Err(error) => {
-            let _ = error.print();
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            return ExitCode::from(exit as u8);
-        }
+        Err(error) => return misunderstood(&error, &**host, &environment),
     };
-    let environment = ProcessEnvironment::read();
-    logging(&environment);
-    let ui = Ui::new(args.globals.color, args.globals.verbose, &environment);
+    let ui = Ui::new(args.globals.color, args.globals.verbose, host, &environment);
     let invocation = Invocation { ui: &ui, globals: &args.globals, environment: &environment };
     let exit = args.command.run(&invocation, Args::command()).unwrap_or_else(|failure| failure.show(&ui));
-    let exit = if ui.lost() { Exit::Error } else { exit };
-    ExitCode::from(exit as u8)
+    if ui.lost() { Exit::Error } else { exit }
+}
+
+/// Shows what is wrong with a command line; or the help, if that is what it asks for.
+fn misunderstood(error: &clap::Error, host: &dyn Host, environment: &ProcessEnvironment) -> Exit {
+    let (output, exit) = if error.use_stderr() { (Output::Err, Exit::Usage) } else { (Output::Out, Exit::Ok) };
+    let text = error.render();
+    let text = if ui::in_colour(output, host, environment) { text.ansi().to_string() } else { text.to_string() };
+    let _ = host.write(output, text.as_bytes());
+    exit
 }
 
 /// Logs go to stderr and only if asked for: at `trace` the SDK prints whole requests.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::args::Globals;
 use super::failure::Failure;
+use super::host::Host;
 use super::ui::Ui;
 use crate::access;
 use crate::check::{self, Lints};
@@ -35,7 +36,7 @@ impl Project {
     /// Reads the spec's files and tells every problem.
     pub fn open(ui: &Ui, globals: &Globals) -> Result<Self, Failure> {
         let (given, state) = (globals.file.as_slice(), globals.state.as_deref());
-        let Loaded { files, spec, problems } = Loaded::from(given);
+        let Loaded { files, spec, problems } = Loaded::from(ui.host(), given);
         if !problems.is_empty() {
             ui.problems(&problems, &files);
         }
@@ -50,7 +51,7 @@ impl Project {
             )));
         }
         let beside = or_default(given).first().map_or(Path::new(""), |first| {
-            if first.is_dir() { first.as_path() } else { first.parent().unwrap_or(Path::new("")) }
+            if ui.host().at(first).is_dir() { first.as_path() } else { first.parent().unwrap_or(Path::new("")) }
         });
         let state_folder = state.map_or_else(|| beside.join("state"), Path::to_path_buf);
         Ok(Self { spec, files, state_folder, lints: Lints::default() })
@@ -80,8 +81,8 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn from(given: &[PathBuf]) -> Self {
-        let (files, mut problems) = read_files(or_default(given));
+    fn from(host: &dyn Host, given: &[PathBuf]) -> Self {
+        let (files, mut problems) = read_files(host, or_default(given));
         let (spec, found) = load(&files);
         problems.extend(found);
         if let Some(spec) = spec.as_ref().filter(|_| problems.iter().any(Diagnostic::forbids)) {
@@ -109,8 +110,8 @@ pub struct CheckedSpec {
 impl CheckedSpec {
     /// Checks the spec of some files. `today` decides which acceptances still hold.
     #[must_use]
-    pub fn of(given: &[PathBuf], today: &str) -> Self {
-        let Loaded { spec, mut problems, .. } = Loaded::from(given);
+    pub fn of(host: &dyn Host, given: &[PathBuf], today: &str) -> Self {
+        let Loaded { spec, mut problems, .. } = Loaded::from(host, given);
         let Some(spec) = spec else { return Self { project: None, counts: None, problems } };
         let mut counts = None;
         if !problems.iter().any(Diagnostic::forbids) {
@@ -156,14 +157,14 @@ fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
 }
 
 /// Reads files and folders in order. What cannot be read is a problem like any other.
-fn read_files(given: &[PathBuf]) -> (Vec<SourceFile>, Vec<Diagnostic>) {
+fn read_files(host: &dyn Host, given: &[PathBuf]) -> (Vec<SourceFile>, Vec<Diagnostic>) {
     let mut files = Vec::new();
     let mut problems = Vec::new();
     for path in given {
-        match expand(path) {
+        match expand(host, path) {
             Ok(found) => {
                 for path in found {
-                    match read_file(&path) {
+                    match read_file(host, &path) {
                         Ok(file) => files.push(file),
                         Err(problem) => problems.push(problem),
                     }
@@ -175,18 +176,18 @@ fn read_files(given: &[PathBuf]) -> (Vec<SourceFile>, Vec<Diagnostic>) {
     (files, problems)
 }
 
-fn expand(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
-    if !path.is_dir() {
+fn expand(host: &dyn Host, path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
+    if !host.at(path).is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }
     let failed = |why: std::io::Error| {
         Diagnostic::new(Code::UnreadableFile, format!("cannot read the folder `{}`: {why}", path.display()))
     };
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let entry = entry.map_err(failed)?.path();
+    for entry in std::fs::read_dir(host.at(path)).map_err(failed)? {
+        let entry = path.join(entry.map_err(failed)?.file_name());
         let entry = entry.strip_prefix(".").map(Path::to_path_buf).unwrap_or(entry);
-        if entry.extension().is_some_and(|e| e == "yaml") && entry.is_file() {
+        if entry.extension().is_some_and(|e| e == "yaml") && host.at(&entry).is_file() {
             found.push(entry);
         }
     }
@@ -197,18 +198,19 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     Ok(found)
 }
 
-fn read_file(path: &Path) -> Result<SourceFile, Diagnostic> {
+fn read_file(host: &dyn Host, path: &Path) -> Result<SourceFile, Diagnostic> {
     let name: Arc<str> = path.display().to_string().into();
+    let path = host.at(path);
     let failed = |why: String| {
         Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}"))
             .help("name the spec with -f, or write one with `bailiwick init`")
     };
     // A pipe that nobody writes to would be waited for, for ever.
-    let found = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?;
+    let found = std::fs::metadata(&path).map_err(|e| failed(e.to_string()))?;
     if !found.is_file() {
         return Err(failed("it is not a regular file".into()));
     }
-    let file = std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
+    let file = std::fs::File::open(&path).map_err(|e| failed(e.to_string()))?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::args::Globals;
 use super::failure::Failure;
+use super::host::Host;
 use super::project::Project;
 use super::ui::{ProcessEnvironment, Ui};
 use crate::address::Address;
@@ -36,13 +37,13 @@ impl Invocation<'_> {
 }
 
 /// Today as YYYY-MM-DD.
-pub fn today() -> String {
-    jiff::Zoned::now().date().to_string()
+pub fn today(host: &dyn Host) -> String {
+    host.now().date().to_string()
 }
 
 /// Now as RFC 3339.
-pub fn now() -> String {
-    jiff::Timestamp::now().to_string()
+pub fn now(host: &dyn Host) -> String {
+    host.now().timestamp().to_string()
 }
 
 /// A new history of states.
@@ -77,7 +78,7 @@ pub fn session(project: &Project, environment: &ProcessEnvironment) -> Session {
 /// The home of a project's state: a folder, or what the spec names.
 pub async fn home(ui: &Ui, project: &Project, session: &Session) -> Result<Box<dyn Backend>, Failure> {
     let Some(backend) = &project.spec.backend else {
-        return Ok(Box::new(FileBackend::new(project.state_folder.clone(), &project.spec.project)));
+        return Ok(Box::new(FileBackend::new(ui.host().at(&project.state_folder), &project.spec.project)));
     };
     let ui = ui.clone();
     let listener: Listener = Arc::new(move |news| ui.tell(&render::inert(&news.to_string())));
@@ -113,14 +114,14 @@ async fn bucket(
 }
 
 /// Who we are, for those who find the lock taken.
-pub fn lock_info(command: &str, environment: &ProcessEnvironment) -> LockInfo {
+pub fn lock_info(command: &str, ui: &Ui, environment: &ProcessEnvironment) -> LockInfo {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "this machine".into());
     let by = environment.user.as_ref().map(|user| format!(" by {user}")).unwrap_or_default();
     LockInfo {
         holder: format!("bailiwick {command}{by}"),
         host: host.trim().to_owned(),
         pid: std::process::id(),
-        since: now(),
+        since: now(ui.host()),
         run: environment.run.clone(),
         id: lineage().0,
     }
@@ -153,29 +154,6 @@ const GIVE_BACK: std::time::Duration = std::time::Duration::from_secs(3);
 /// The state as it is known.
 pub async fn known(backend: &dyn Backend, project: &str) -> Result<Known, Failure> {
     Ok(Known::load(backend, project, lineage).await?)
-}
-
-/// What goes on while something is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meanwhile {
-    /// Nothing: all is done on one thread, which answers need not be handed over to.
-    Nothing,
-    /// A lock is kept, however long the computing takes.
-    LockIsKept,
-}
-
-/// Runs something that waits.
-pub fn block_on<T>(meanwhile: Meanwhile, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let mut runtime = match meanwhile {
-        Meanwhile::Nothing => tokio::runtime::Builder::new_current_thread(),
-        Meanwhile::LockIsKept => tokio::runtime::Builder::new_multi_thread(),
-    };
-    let runtime = runtime.worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::new(e.to_string()))?;
-    let done = runtime.block_on(future);
-    // Whoever still waits for an answer at the prompt is not waited for.
-    runtime.shutdown_background();
-    done
 }
 
 /// Lists a state: one line for each resource.

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
+use super::host::Host;
 use crate::plan::PlanFile;
 
 /// The text of a saved plan.
-pub fn plan_text(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|e| {
+pub fn plan_text(host: &dyn Host, path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(host.at(path)).map_err(|e| {
         let path = path.display();
         Failure::new(format!(
             "cannot read the plan `{path}`: {e}; nothing was written\n  name a file that `bailiwick plan --out` has saved"
@@ -16,8 +17,8 @@ pub fn plan_text(path: &Path) -> Result<String, Failure> {
 }
 
 /// Reads a saved plan, to apply it.
-pub fn plan_file(path: &Path) -> Result<PlanFile, Failure> {
-    PlanFile::parse(&plan_text(path)?).map_err(|e| {
+pub fn plan_file(host: &dyn Host, path: &Path) -> Result<PlanFile, Failure> {
+    PlanFile::parse(&plan_text(host, path)?).map_err(|e| {
         let path = path.display();
         Failure::new(format!(
             "`{path}`: {e}; nothing was written\n  create a new plan with `bailiwick plan --out {path}`"
@@ -26,8 +27,9 @@ pub fn plan_file(path: &Path) -> Result<PlanFile, Failure> {
 }
 
 /// Saves through a temporary file, so that nobody reads half a plan.
-pub fn save_plan(path: &Path, file: &PlanFile) -> Result<(), Failure> {
+pub fn save_plan(host: &dyn Host, path: &Path, file: &PlanFile) -> Result<(), Failure> {
     let failed = |why: String| Failure::new(format!("cannot write `{}`: {why}", path.display()));
+    let path = host.at(path);
     let folder =
         path.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
     let mut temporary =

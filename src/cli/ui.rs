@@ -1,23 +1,25 @@
 //! The streams: results on stdout, everything else on stderr, progress where people look.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Colour;
+use super::host::{Host, Output};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Outcome, Sink};
 use crate::render::{self, Palette};
 use crate::spec::SourceFile;
 
 /// What this program reads of its environment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ProcessEnvironment {
     /// No prompts, plain progress.
     pub ci: bool,
-    no_color: bool,
+    /// No colors, unless asked for.
+    pub no_color: bool,
     /// An endpoint for S3 is set.
     pub s3_endpoint: bool,
     /// The filter for logs.
@@ -60,6 +62,7 @@ const MOST_PROBLEMS: usize = 200;
 /// The streams.
 #[derive(Clone)]
 pub struct Ui {
+    host: Arc<dyn Host>,
     out: Palette,
     err: Palette,
     interactive: bool,
@@ -71,22 +74,30 @@ pub struct Ui {
 impl Ui {
     /// The streams as the command line and the environment want them.
     #[must_use]
-    pub fn new(colour: Colour, verbose: bool, environment: &ProcessEnvironment) -> Self {
-        let palette = |terminal: bool| Palette {
+    pub fn new(colour: Colour, verbose: bool, host: &Arc<dyn Host>, environment: &ProcessEnvironment) -> Self {
+        let palette = |output| Palette {
             colour: match colour {
                 Colour::Always => true,
                 Colour::Never => false,
-                Colour::Auto => terminal && !environment.no_color,
+                Colour::Auto => in_colour(output, &**host, environment),
             },
         };
+        let terminals = host.terminals();
         Self {
-            out: palette(std::io::stdout().is_terminal()),
-            err: palette(std::io::stderr().is_terminal()),
-            interactive: std::io::stderr().is_terminal() && std::io::stdin().is_terminal() && !environment.ci,
+            host: host.clone(),
+            out: palette(Output::Out),
+            err: palette(Output::Err),
+            interactive: terminals.err && terminals.input && !environment.ci,
             verbose,
             bar: Arc::default(),
             lost: Arc::default(),
         }
+    }
+
+    /// What is outside.
+    #[must_use]
+    pub fn host(&self) -> &dyn Host {
+        &*self.host
     }
 
     /// How stdout is coloured.
@@ -109,8 +120,7 @@ impl Ui {
 
     /// A result. A reader that went away is no error; a disk that is full is one.
     pub fn result(&self, text: &str) {
-        let mut out = std::io::stdout().lock();
-        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        if let Err(error) = self.host.write(Output::Out, text.as_bytes())
             && error.kind() != std::io::ErrorKind::BrokenPipe
         {
             self.lost.store(true, Ordering::Relaxed);
@@ -120,7 +130,7 @@ impl Ui {
 
     /// Problems as a SARIF result, with files named relative to the current folder.
     pub fn sarif(&self, problems: &[Diagnostic]) {
-        let here = std::env::current_dir().ok();
+        let here: Option<PathBuf> = std::env::current_dir().map(|current| current.join(self.host.folder())).ok();
         self.result(&render::sarif(problems, here.as_deref()));
     }
 
@@ -132,16 +142,15 @@ impl Ui {
 
     /// Stdout for results that come one after the other.
     #[must_use]
-    #[expect(clippy::unused_self, reason = "whoever prints needs the `Ui`")]
     pub fn stream(&self) -> impl std::io::Write {
-        std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock())
+        std::io::BufWriter::with_capacity(1 << 16, Results(&*self.host))
     }
 
     /// Something for a person.
     pub fn tell(&self, text: &str) {
         let bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
         let print = || {
-            let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
+            let _ = self.host.write(Output::Err, format!("{}\n", text.trim_end_matches('\n')).as_bytes());
         };
         match bar.as_ref() {
             Some(bar) => bar.suspend(print),
@@ -165,15 +174,14 @@ impl Ui {
 
     /// Asks, and returns the answer without spaces around.
     #[must_use]
-    #[expect(clippy::unused_self, reason = "whoever prompts needs the `Ui`")]
     pub fn ask(&self, question: &str) -> Option<String> {
-        let _ = write!(std::io::stderr().lock(), "{question} ");
+        let _ = self.host.write(Output::Err, format!("{question} ").as_bytes());
         read_answer()
     }
 
     /// Asks as [`Ui::ask`] does, and lets an interrupt be heard meanwhile.
     pub async fn ask_while_listening(&self, question: &str) -> Option<String> {
-        let _ = write!(std::io::stderr().lock(), "{question} ");
+        let _ = self.host.write(Output::Err, format!("{question} ").as_bytes());
         tokio::task::spawn_blocking(read_answer).await.ok().flatten()
     }
 
@@ -207,6 +215,29 @@ impl Ui {
             bar.set_message(message);
         }
     }
+}
+
+/// Stdout, for a buffer in front of it.
+struct Results<'a>(&'a dyn Host);
+
+impl std::io::Write for Results<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(Output::Out, bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether a stream is colored unless the command line says otherwise.
+pub fn in_colour(output: Output, host: &dyn Host, environment: &ProcessEnvironment) -> bool {
+    let terminals = host.terminals();
+    let terminal = match output {
+        Output::Out => terminals.out,
+        Output::Err => terminals.err,
+    };
+    terminal && !environment.no_color
 }
 
 fn read_answer() -> Option<String> {

@@ -1,12 +1,10 @@
 //! The world that `can` and `who-can` ask: of the spec alone, or live.
 
 use super::failure::{Ended, Exit, Failure};
-#[cfg(feature = "cloud")]
 use super::live::LiveRun;
 use super::options::TextOrJson;
 use super::run::Invocation;
 use crate::access::{Verdict, World};
-#[cfg(feature = "cloud")]
 use crate::engine::Intent;
 use crate::plan::Bodies;
 use crate::provider;
@@ -39,18 +37,12 @@ fn planned(invocation: &Invocation<'_>) -> Result<World, Failure> {
     Ok(World::new(&project.spec, &compiled.facts, Bodies::desired(&compiled.desired).facets(&provider::kinds())))
 }
 
-#[cfg(feature = "cloud")]
 fn live(invocation: &Invocation<'_>, question: impl Fn(&World) -> Ended) -> Ended {
     let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: false };
     live.run(async |work| {
         work.check()?;
         question(&work.world().await?)
     })
-}
-
-#[cfg(not(feature = "cloud"))]
-fn live(_: &Invocation<'_>, _: impl Fn(&World) -> Ended) -> Ended {
-    Err(Failure::without_cloud())
 }
 
 /// "Allowed only if" counts as not allowed.

@@ -84,7 +84,7 @@ const DOORS: [(&str, &[&str]); 38] = [
     ("k8s_openapi", &["provider"]),
     ("tempfile", &["backend", "cli"]),
     ("tokio", &["session", "provider", "backend", "engine", "cli"]),
-    ("futures_util", &["session", "provider", "backend", "engine"]),
+    ("futures_util", &["session", "provider", "backend", "engine", "cli"]),
     ("fastrand", &["provider", "cli"]),
     ("mimalloc", &["main"]),
     ("clap", &["cli"]),

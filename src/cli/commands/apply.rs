@@ -2,20 +2,13 @@
 
 use std::path::PathBuf;
 
-#[cfg(feature = "cloud")]
 use crate::cli::execute::Applying;
 use crate::cli::failure::Ended;
-#[cfg(not(feature = "cloud"))]
-use crate::cli::failure::Failure;
-#[cfg(feature = "cloud")]
 use crate::cli::live::{LiveRun, Work};
 use crate::cli::options::{Allow, TextOrJson};
 use crate::cli::run::Invocation;
-#[cfg(feature = "cloud")]
 use crate::cli::run::{addresses, lock_info, locked};
-#[cfg(feature = "cloud")]
 use crate::cli::saved::plan_file;
-#[cfg(feature = "cloud")]
 use crate::engine::{Intent, Terms, fits_spec};
 
 /// Apply a saved plan, or create a plan, prompt for confirmation, and apply it.
@@ -44,16 +37,6 @@ pub struct ApplyArgs {
     allow: Allow,
 }
 
-#[cfg(not(feature = "cloud"))]
-impl ApplyArgs {
-    /// Only builds with clients apply.
-    #[expect(clippy::unused_self, reason = "has the signature of the function in builds with clients")]
-    pub fn run(&self, _: &Invocation<'_>) -> Ended {
-        Err(Failure::without_cloud())
-    }
-}
-
-#[cfg(feature = "cloud")]
 impl ApplyArgs {
     /// Applies.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
@@ -73,9 +56,8 @@ impl ApplyArgs {
     }
 }
 
-#[cfg(feature = "cloud")]
 async fn apply_file(work: &Work<'_>, how: &Applying<'_>, path: &std::path::Path, terms: &Terms) -> Ended {
-    let plan = plan_file(path)?.plan;
+    let plan = plan_file(work.ui.host(), path)?.plan;
     let task = work.task();
     terms.expects(&plan)?;
     fits_spec(&task, &plan)?;
@@ -87,6 +69,6 @@ async fn apply_file(work: &Work<'_>, how: &Applying<'_>, path: &std::path::Path,
         work.ui.finish();
         work.execute(how, cleared, backend).await
     };
-    let lock = lock_info(how.command, work.environment);
+    let lock = lock_info(how.command, work.ui, work.environment);
     locked(work.ui, backend, lock, work.unless_interrupted(Box::pin(applying))).await
 }

@@ -1,18 +1,12 @@
 //! `destroy`: deletes everything that the project created.
 
-#[cfg(feature = "cloud")]
 use std::collections::BTreeSet;
 
-#[cfg(feature = "cloud")]
 use crate::cli::execute::Applying;
 use crate::cli::failure::Ended;
-#[cfg(not(feature = "cloud"))]
-use crate::cli::failure::Failure;
-#[cfg(feature = "cloud")]
 use crate::cli::live::LiveRun;
 use crate::cli::options::{Allow, TextOrJson};
 use crate::cli::run::Invocation;
-#[cfg(feature = "cloud")]
 use crate::engine::Intent;
 
 /// Delete everything that this project created, and release what it adopted.
@@ -32,16 +26,6 @@ pub struct DestroyArgs {
     allow: Allow,
 }
 
-#[cfg(not(feature = "cloud"))]
-impl DestroyArgs {
-    /// Only builds with clients destroy.
-    #[expect(clippy::unused_self, reason = "has the signature of the function in builds with clients")]
-    pub fn run(&self, _: &Invocation<'_>) -> Ended {
-        Err(Failure::without_cloud())
-    }
-}
-
-#[cfg(feature = "cloud")]
 impl DestroyArgs {
     /// Destroys.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {

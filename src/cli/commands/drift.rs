@@ -2,20 +2,14 @@
 
 use clap::ValueEnum;
 
-#[cfg(feature = "cloud")]
 use crate::backend::StoredVersion;
-#[cfg(feature = "cloud")]
 use crate::cli::failure::Exit;
 use crate::cli::failure::{Ended, Failure};
-#[cfg(feature = "cloud")]
 use crate::cli::live::{LiveRun, Work};
 use crate::cli::options::ReportFormat;
 use crate::cli::run::Invocation;
-#[cfg(feature = "cloud")]
 use crate::diagnostic::Diagnostic;
-#[cfg(feature = "cloud")]
 use crate::diff::{Drift, DriftClass};
-#[cfg(feature = "cloud")]
 use crate::engine::Intent;
 
 /// Show drift since the last apply.
@@ -49,16 +43,6 @@ pub enum Class {
     Foreign,
 }
 
-#[cfg(not(feature = "cloud"))]
-impl DriftArgs {
-    /// Only builds with clients read what is live.
-    #[expect(clippy::unused_self, reason = "has the signature of the function in builds with clients")]
-    pub fn run(self, _: &Invocation<'_>) -> Ended {
-        Err(Failure::without_cloud())
-    }
-}
-
-#[cfg(feature = "cloud")]
 impl DriftArgs {
     /// Shows it.
     pub fn run(self, invocation: &Invocation<'_>) -> Ended {
@@ -82,7 +66,6 @@ impl DriftArgs {
 ///
 /// # Errors
 /// When there is no state to compare with, or a caller is not who the spec names.
-#[cfg(feature = "cloud")]
 pub async fn read(work: &Work<'_>) -> Result<(Vec<Drift>, Vec<Diagnostic>), Failure> {
     let backend = work.backend().await?;
     let known = work.known(&*backend).await?;
@@ -98,12 +81,10 @@ pub async fn read(work: &Work<'_>) -> Result<(Vec<Drift>, Vec<Diagnostic>), Fail
 }
 
 /// Whether something could not be read, so that more may have drifted.
-#[cfg(feature = "cloud")]
 pub fn is_incomplete(drift: &[Drift]) -> bool {
     drift.iter().any(|d| d.class == DriftClass::Unreadable)
 }
 
-#[cfg(feature = "cloud")]
 fn least(class: Class) -> DriftClass {
     match class {
         Class::Access => DriftClass::Access,

@@ -36,7 +36,7 @@ impl GraphArgs {
     /// Prints it.
     pub fn run(self, invocation: &Invocation<'_>) -> Ended {
         let project = invocation.project()?;
-        let (compiled, _) = project.check_offline(invocation.ui, &today())?;
+        let (compiled, _) = project.check_offline(invocation.ui, &today(invocation.ui.host()))?;
         let edges: BTreeMap<Address, Vec<Address>> = compiled
             .desired
             .resources

@@ -99,7 +99,7 @@ impl InitArgs {
         if !self.force {
             options.create_new(true);
         }
-        options.open(&self.out).and_then(|mut f| f.write_all(text.as_bytes())).map_err(failed)?;
+        options.open(ui.host().at(&self.out)).and_then(|mut f| f.write_all(text.as_bytes())).map_err(failed)?;
         ui.tell(&format!("wrote {}; next, run `bailiwick validate` and `bailiwick plan`", self.out.display()));
         Ok(Exit::Ok)
     }

@@ -4,32 +4,20 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-#[cfg(feature = "cloud")]
 use super::drift;
-#[cfg(feature = "cloud")]
 use crate::cli::failure::Exit;
 use crate::cli::failure::{Ended, Failure};
-#[cfg(feature = "cloud")]
 use crate::cli::live::{LiveRun, Work};
 use crate::cli::options::Allow;
-#[cfg(feature = "cloud")]
 use crate::cli::options::ReportFormat;
-#[cfg(feature = "cloud")]
 use crate::cli::project::CheckedSpec;
 use crate::cli::run::Invocation;
-#[cfg(feature = "cloud")]
 use crate::cli::run::{addresses, today};
-#[cfg(feature = "cloud")]
 use crate::cli::saved::save_plan;
-#[cfg(feature = "cloud")]
 use crate::document::Document;
-#[cfg(feature = "cloud")]
 use crate::engine::{Intent, Terms};
-#[cfg(feature = "cloud")]
 use crate::plan::PlanFile;
-#[cfg(feature = "cloud")]
 use crate::render;
-#[cfg(feature = "cloud")]
 use crate::report::words;
 
 /// Show what apply would do.
@@ -72,23 +60,13 @@ pub enum PlanFormat {
     Sarif,
 }
 
-#[cfg(not(feature = "cloud"))]
-impl PlanArgs {
-    /// Only builds with clients plan.
-    #[expect(clippy::unused_self, reason = "has the signature of the function in builds with clients")]
-    pub fn run(&self, _: &Invocation<'_>) -> Ended {
-        Err(Failure::without_cloud())
-    }
-}
-
-#[cfg(feature = "cloud")]
 impl PlanArgs {
     /// Plans.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         let ui = invocation.ui;
         let allowed = self.allow.findings(ui);
         if self.format == PlanFormat::Sarif {
-            let checked = CheckedSpec::of(&invocation.globals.file, &today());
+            let checked = CheckedSpec::of(ui.host(), &invocation.globals.file, &today(ui.host()));
             let terms = Terms { allowed: allowed.clone(), ..Terms::default() };
             let wrong = terms.forbidding(&checked.problems);
             if wrong > 0 {
@@ -108,7 +86,6 @@ impl PlanArgs {
     }
 }
 
-#[cfg(feature = "cloud")]
 async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
     let mut planned = work.planned(&*work.backend().await?, &addresses(&asked.target)?).await?;
     let engine = work.engine();
@@ -120,7 +97,7 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
     let saved = match (&asked.out, &applicable) {
         (Some(path), Ok(())) => {
             let file = PlanFile::new(planned.plan, document()?);
-            let saved = save_plan(path, &file);
+            let saved = save_plan(work.ui.host(), path, &file);
             planned.plan = file.plan;
             saved
         }
@@ -144,7 +121,6 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
 }
 
 /// Shows what drifted, and proposes nothing.
-#[cfg(feature = "cloud")]
 async fn refresh_only(work: &Work<'_>, asked: &PlanArgs) -> Ended {
     let (drift, findings) = drift::read(work).await?;
     let exit = match drift.as_slice() {

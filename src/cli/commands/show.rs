@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::failure::{Ended, Exit, Failure};
+use crate::cli::host::Meanwhile;
 use crate::cli::options::ReportFormat;
-use crate::cli::run::{Invocation, Meanwhile, block_on, home, known, list, session};
+use crate::cli::run::{Invocation, home, known, list, session};
 use crate::cli::saved::plan_text;
 use crate::engine::Known;
 use crate::plan::{self, SavedReport};
@@ -32,18 +33,18 @@ impl ShowArgs {
         let Some(path) = &self.plan else {
             let project = invocation.project()?;
             let session = session(&project, environment);
-            let Known { state, .. } = block_on(Meanwhile::Nothing, async {
+            let shown = async {
                 let backend = home(ui, &project, &session).await?;
-                known(&*backend, &project.spec.project).await
-            })?;
-            let text = match self.format {
-                ReportFormat::Json => state.to_text().map_err(|e| Failure::new(e.to_string()))?,
-                _ => list(&state),
+                let Known { state, .. } = known(&*backend, &project.spec.project).await?;
+                ui.result(&match self.format {
+                    ReportFormat::Json => state.to_text().map_err(|e| Failure::new(e.to_string()))?,
+                    _ => list(&state),
+                });
+                Ok(Exit::Ok)
             };
-            ui.result(&text);
-            return Ok(Exit::Ok);
+            return ui.host().block_on(Meanwhile::Nothing, Box::pin(shown));
         };
-        let saved = plan::published(&plan_text(path)?).map_err(|e| {
+        let saved = plan::published(&plan_text(ui.host(), path)?).map_err(|e| {
             let path = path.display();
             Failure::new(format!("`{path}`: {e}\n  create a new plan with `bailiwick plan --out {path}`"))
         })?;

@@ -1,6 +1,5 @@
 //! `state`: shows the state, or fixes it.
 
-#[cfg(feature = "cloud")]
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Subcommand;
@@ -8,18 +7,15 @@ use clap::Subcommand;
 use crate::address::Address;
 use crate::backend::Backend;
 use crate::cli::failure::{Ended, Exit, Failure};
-#[cfg(feature = "cloud")]
+use crate::cli::host::Meanwhile;
 use crate::cli::live::{LiveRun, Work};
 use crate::cli::project::Project;
-use crate::cli::run::{Invocation, Meanwhile, agrees, block_on, home, known, list, lock_info, locked, session};
-#[cfg(feature = "cloud")]
+use crate::cli::run::{Invocation, agrees, home, known, list, lock_info, locked, session};
 use crate::cli::run::{addresses, lineage};
 use crate::cli::ui::{ProcessEnvironment, Ui};
-#[cfg(feature = "cloud")]
 use crate::engine::Intent;
 use crate::engine::Known;
 use crate::render;
-#[cfg(feature = "cloud")]
 use crate::report;
 use crate::state::State;
 
@@ -111,19 +107,14 @@ impl StateArgs {
         let Invocation { ui, environment, .. } = *invocation;
         let project = invocation.project()?;
         let session = session(&project, environment);
-        block_on(Meanwhile::LockIsKept, async {
+        let mending = async {
             let backend = home(ui, &project, &session).await?;
             Mending { ui, project: &project, backend: &*backend, environment }.run(&self.command).await
-        })
+        };
+        ui.host().block_on(Meanwhile::LockIsKept, Box::pin(mending))
     }
 }
 
-#[cfg(not(feature = "cloud"))]
-fn rebuild(_: &Invocation<'_>, _: bool, _: &[String], _: bool) -> Ended {
-    Err(Failure::without_cloud())
-}
-
-#[cfg(feature = "cloud")]
 fn rebuild(invocation: &Invocation<'_>, yes: bool, adopted: &[String], orphans: bool) -> Ended {
     let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: true };
     live.run(async |work| {
@@ -133,7 +124,6 @@ fn rebuild(invocation: &Invocation<'_>, yes: bool, adopted: &[String], orphans: 
 }
 
 /// Rebuilds the state from the ownership tags of what the spec names.
-#[cfg(feature = "cloud")]
 async fn rebuild_live(work: &Work<'_>, yes: bool, adopted: &BTreeSet<Address>, orphans: bool) -> Ended {
     let backend = &*work.backend().await?;
     let rebuilding = async {
@@ -171,7 +161,7 @@ async fn rebuild_live(work: &Work<'_>, yes: bool, adopted: &BTreeSet<Address>, o
         backend.save(&state, &version).await?;
         Ok(if unreadable { Exit::Error } else { Exit::Ok })
     };
-    let lock = lock_info("state rebuild", work.environment);
+    let lock = lock_info("state rebuild", work.ui, work.environment);
     locked(work.ui, backend, lock, work.unless_interrupted(Box::pin(rebuilding))).await
 }
 
@@ -233,7 +223,7 @@ impl Mending<'_> {
 
     /// Changes the stored state under its lock.
     async fn edit(&self, command: &str, change: impl FnOnce(&mut State) -> Result<(), Failure>) -> Result<(), Failure> {
-        locked(self.ui, self.backend, lock_info(command, self.environment), async {
+        locked(self.ui, self.backend, lock_info(command, self.ui, self.environment), async {
             let Known { mut state, version, .. } = self.known().await?;
             change(&mut state)?;
             state.serial += 1;

@@ -30,7 +30,8 @@ impl ValidateArgs {
         if self.format == ProblemFormat::Text {
             return for_people(invocation);
         }
-        let checked = CheckedSpec::of(&invocation.globals.file, &today());
+        let host = invocation.ui.host();
+        let checked = CheckedSpec::of(host, &invocation.globals.file, &today(host));
         let wrong = Terms::default().forbidding(&checked.problems);
         if self.format == ProblemFormat::Sarif {
             invocation.ui.sarif(&checked.problems);
@@ -44,7 +45,7 @@ impl ValidateArgs {
 fn for_people(invocation: &Invocation<'_>) -> Ended {
     let ui = invocation.ui;
     let project = invocation.project()?;
-    let (compiled, findings) = project.check_offline(ui, &today())?;
+    let (compiled, findings) = project.check_offline(ui, &today(ui.host()))?;
     let (problems, others): (Vec<_>, Vec<_>) = findings.into_iter().partition(Diagnostic::forbids);
     if !problems.is_empty() {
         ui.problems(&problems, &project.files);

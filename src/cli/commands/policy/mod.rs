@@ -208,7 +208,7 @@ fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
         PolicyCommand::Check(check) => run_check(ui, check),
         PolicyCommand::Equal(equal) => run_equal(ui, equal),
         PolicyCommand::Fmt { file, compact } => {
-            let policy = read_policy(file)?;
+            let policy = read_policy(ui, file)?;
             ui.result(&if *compact { format!("{policy}\n") } else { format!("{policy:#}\n") });
             Ok(Exit::Ok)
         }
@@ -228,7 +228,7 @@ fn stream(ui: &Ui, question: Question, file: Option<&Path>) -> Ended {
     let out = ui.stream();
     let told = match file.filter(|f| *f != Path::new("-")) {
         Some(path) => {
-            let file = std::fs::File::open(path).map_err(|e| unreadable(path, &e))?;
+            let file = std::fs::File::open(ui.host().at(path)).map_err(|e| unreadable(path, &e))?;
             answer_all(question, BufReader::with_capacity(1 << 18, file), out)
         }
         None => answer_all(question, BufReader::with_capacity(1 << 18, std::io::stdin().lock()), out),
@@ -249,7 +249,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(format!("cannot read `{}`: {error}", path.display()))
 }
 
-fn read_text(path: &Path) -> Result<String, Failure> {
+fn read_text(ui: &Ui, path: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         if std::io::stdin().is_terminal() {
@@ -257,7 +257,7 @@ fn read_text(path: &Path) -> Result<String, Failure> {
         }
         std::io::stdin().lock().take(LARGEST).read_to_string(&mut text)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(LARGEST).read_to_string(&mut text))
+        std::fs::File::open(ui.host().at(path)).and_then(|file| file.take(LARGEST).read_to_string(&mut text))
     };
     read.map_err(|e| unreadable(path, &e))?;
     if text.len() as u64 == LARGEST {
@@ -266,8 +266,8 @@ fn read_text(path: &Path) -> Result<String, Failure> {
     Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), ToOwned::to_owned))
 }
 
-fn read_policy(path: &Path) -> Result<Policy, Failure> {
-    let text = read_text(path)?;
+fn read_policy(ui: &Ui, path: &Path) -> Result<Policy, Failure> {
+    let text = read_text(ui, path)?;
     Policy::parse(&text).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|p| placed(path, p)).collect();
         Failure::new(lines.join("\nerror: "))
@@ -293,7 +293,7 @@ struct CheckedDocument {
 fn run_check(ui: &Ui, check: &CheckArgs) -> Ended {
     let mut documents = Vec::new();
     for path in &check.file {
-        let text = read_text(path)?;
+        let text = read_text(ui, path)?;
         let kind = check.kind.unwrap_or_else(|| kind_of(&text));
         let subject = Subject {
             account: check.account.as_deref(),
@@ -441,7 +441,7 @@ fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
     let [left, right] = equal.file.as_slice() else {
         return Err(Failure::new("compare two policies: `bailiwick policy equal A B`"));
     };
-    let (a, b) = (read_policy(left)?, read_policy(right)?);
+    let (a, b) = (read_policy(ui, left)?, read_policy(ui, right)?);
     if equivalent(&a, &b) {
         ui.result("the policies are equivalent\n");
         return Ok(Exit::Ok);
@@ -472,7 +472,7 @@ fn run_diff(ui: &Ui, files: &[PathBuf], format: TextOrJson) -> Ended {
     let [before, after] = files else {
         return Err(Failure::new("pass two policies: `bailiwick policy diff BEFORE AFTER`"));
     };
-    let (old, new) = (read_policy(before)?, read_policy(after)?);
+    let (old, new) = (read_policy(ui, before)?, read_policy(ui, after)?);
     let changes = access::between_policies(&old, &new);
     match format {
         TextOrJson::Json => ui.result(&format!("{:#}\n", serde_json::json!({ "access_changes": changes }))),
@@ -542,9 +542,9 @@ fn request_of(eval: &Eval) -> Result<Request, Failure> {
 }
 
 /// The policies that the options name.
-fn policies_of(eval: &Eval) -> Result<Policies, Failure> {
+fn policies_of(ui: &Ui, eval: &Eval) -> Result<Policies, Failure> {
     let named =
-        |path: &PathBuf| read_policy(path).map(|policy| NamedPolicy { name: path.display().to_string(), policy });
+        |path: &PathBuf| read_policy(ui, path).map(|policy| NamedPolicy { name: path.display().to_string(), policy });
     let list = |paths: &[PathBuf]| paths.iter().map(named).collect::<Result<Vec<_>, _>>();
     let levels = |paths: &[PathBuf]| paths.iter().map(|p| named(p).map(|p| vec![p])).collect::<Result<Vec<_>, _>>();
     Ok(Policies {
@@ -560,7 +560,7 @@ fn policies_of(eval: &Eval) -> Result<Policies, Failure> {
 
 fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
     let request = request_of(eval)?;
-    let policies = policies_of(eval)?;
+    let policies = policies_of(ui, eval)?;
     let set = policies.set();
     let decision = evaluate(&request, &set);
     match eval.format {
