@@ -144,7 +144,7 @@ pub async fn locked<T>(
 async fn give_back(ui: &Ui, lock: Box<dyn LockGuard>) {
     let given = tokio::time::timeout(GIVE_BACK, lock.release()).await;
     if let Ok(Err(why)) = given {
-        ui.tell(&render::inert(&format!("the lock was not released and expires with its lease: {why}")));
+        ui.tell(&render::inert(&format!("the lock was not given back, and ends with its lease: {why}")));
     }
 }
 
@@ -161,7 +161,7 @@ pub fn list(state: &State) -> String {
     let mut text = String::new();
     for (address, owned) in &state.resources {
         let mark = if owned.adopted { " (adopted)" } else { "" };
-        let unknown = if owned.body.is_none() { " (unknown: a run was interrupted)" } else { "" };
+        let unknown = if owned.body.is_none() { " (unknown: a run did not complete its change)" } else { "" };
         let _ = writeln!(text, "{address}  {}{mark}{unknown}", owned.physical_id);
     }
     render::inert(&text)

@@ -179,6 +179,8 @@ pub enum Drifted {
         /// Why.
         why: String,
     },
+    /// A run did not complete its change, so that there is nothing to compare it with.
+    Incomplete,
 }
 
 /// How important drift is.
@@ -546,7 +548,9 @@ fn drifted(resource: &ResourceDiff, kinds: &Kinds<'_>) -> Option<Drift> {
     if let Seen::Unreadable { why, .. } = &resource.seen {
         return made(DriftClass::Unreadable, Vec::new(), Drifted::Unreadable { why: why.clone() });
     }
-    let last = owned.body.as_ref()?;
+    let Some(last) = owned.body.as_ref() else {
+        return made(DriftClass::Unreadable, Vec::new(), Drifted::Incomplete);
+    };
     let kind = kinds.get(resource.address.kind());
     // What this version does not know may decide about access.
     let class_of = |field: &str| DriftClass::from(kind.map_or(FieldClass::Access, |kind| kind.about().class(field)));

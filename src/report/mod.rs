@@ -310,8 +310,8 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[WireFinding], verbose: 
     let headline = match (drift.len() - unread, unread) {
         (0, 0) => format!("{project}: no drift since the last apply"),
         (n, 0) => format!("{project}: {} drifted since the last apply", resources(n)),
-        (0, m) => format!("{project}: unknown whether anything drifted: {} could not be read", resources(m)),
-        (n, m) => format!("{project}: {} drifted since the last apply, and {m} could not be read", resources(n)),
+        (0, m) => format!("{project}: unknown whether anything drifted: {} cannot be compared", resources(m)),
+        (n, m) => format!("{project}: {} drifted since the last apply, and {m} cannot be compared", resources(n)),
     };
     Report { headline, sections, footer: Vec::new() }
 }

@@ -423,6 +423,7 @@ pub fn drifted(what: &Drifted) -> String {
         }
         Drifted::ForeignChange => "a part that Bailiwick does not manage changed".to_owned(),
         Drifted::Unreadable { why } => why.clone(),
+        Drifted::Incomplete => "a run did not complete its change: `bailiwick apply` completes it".to_owned(),
     }
 }
 
@@ -430,7 +431,7 @@ pub fn drifted(what: &Drifted) -> String {
 #[must_use]
 pub fn drift_class(class: DriftClass) -> &'static str {
     match class {
-        DriftClass::Unreadable => "Cannot be read",
+        DriftClass::Unreadable => "Unknown",
         DriftClass::Access => "Access drifted",
         DriftClass::Managed => "Settings drifted",
         DriftClass::Cosmetic => "Names and tags drifted",
