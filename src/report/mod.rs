@@ -224,9 +224,10 @@ fn changed(path: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<Det
     vec![Detail::Value { path: path.to_owned(), before: before.map(short), after: after.map(short) }]
 }
 
+/// A value on one line: a text with line breaks is quoted, so that it cannot pass for lines of the report.
 fn short(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) if !text.contains('\n') => text.clone(),
         other => other.to_string(),
     }
 }

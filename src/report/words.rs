@@ -289,7 +289,8 @@ fn statement(statement: &StatementRef) -> String {
 
 fn of_policy(statement: &StatementRef, policy: &str) -> String {
     match &statement.sid {
-        Some(sid) => format!("statement `{sid}` of {policy}"),
+        // No line break of a name may begin a line of the report.
+        Some(sid) => format!("statement `{}` of {policy}", sid.replace('\n', "\\n")),
         None => format!("statement {} of {policy}", statement.position),
     }
 }
