@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -56,6 +56,7 @@ impl LiveRun<'_> {
             ui,
             environment,
             project: &project,
+            files: &invocation.globals.file,
             session: &session,
             register: &register,
             providers: &providers,
@@ -87,6 +88,8 @@ pub struct Work<'a> {
     pub ui: &'a Ui,
     pub environment: &'a ProcessEnvironment,
     pub project: &'a Project,
+    /// The files that the command line names.
+    pub files: &'a [PathBuf],
     pub session: &'a Session,
     pub register: &'a [Box<dyn AnyLive>],
     pub providers: &'a [Box<dyn Provider>],

@@ -92,6 +92,11 @@ impl Loaded {
     }
 }
 
+/// The first file of a spec, at which problems without a place are shown where each needs one.
+pub fn first_file(given: &[PathBuf]) -> String {
+    or_default(given).first().map(|path| path.display().to_string()).unwrap_or_default()
+}
+
 fn or_default(given: &[PathBuf]) -> &[PathBuf] {
     static DEFAULT: std::sync::LazyLock<[PathBuf; 1]> = std::sync::LazyLock::new(|| [PathBuf::from(DEFAULT_FILE)]);
     if given.is_empty() { &*DEFAULT } else { given }

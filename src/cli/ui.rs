@@ -128,10 +128,11 @@ impl Ui {
         }
     }
 
-    /// Problems as a SARIF result, with files named relative to the current folder.
-    pub fn sarif(&self, problems: &[Diagnostic]) {
+    /// Problems as a SARIF result, with files named relative to the current folder. Those without a place are shown at
+    /// `file`.
+    pub fn sarif(&self, problems: &[Diagnostic], file: &str) {
         let here: Option<PathBuf> = std::env::current_dir().map(|current| current.join(self.host.folder())).ok();
-        self.result(&render::sarif(problems, here.as_deref()));
+        self.result(&render::sarif(problems, file, here.as_deref()));
     }
 
     /// Whether a result could not be written.

@@ -14,13 +14,14 @@ use crate::diagnostic::{Code, Diagnostic, Severity, SourceRef};
 
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
-/// Problems as one run. Files below `root` are named relative to it.
+/// Problems as one run. Files below `root` are named relative to it. Problems without a place are shown at the start of
+/// `file`: code scanning on GitHub rejects a whole log in which one result has no physical location.
 #[must_use]
-pub fn sarif(problems: &[Diagnostic], root: Option<&Path>) -> String {
+pub fn sarif(problems: &[Diagnostic], file: &str, root: Option<&Path>) -> String {
     let used: BTreeSet<Code> = problems.iter().map(|p| p.code).collect();
     let used: Vec<Code> = used.into_iter().collect();
     let rules: Vec<Value> = used.iter().map(|code| rule(*code)).collect();
-    let results: Vec<Value> = problems.iter().map(|p| result(p, &used, root)).collect();
+    let results: Vec<Value> = problems.iter().map(|p| result(p, &used, file, root)).collect();
     text_of(&json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -54,17 +55,16 @@ fn level(severity: Severity) -> &'static str {
     }
 }
 
-fn result(problem: &Diagnostic, rules: &[Code], root: Option<&Path>) -> Value {
+fn result(problem: &Diagnostic, rules: &[Code], file: &str, root: Option<&Path>) -> Value {
     let help = problem.help.as_ref().map(|help| format!("\nhelp: {help}")).unwrap_or_default();
+    let start = || SourceRef::start(file.into(), 1, 1);
+    let source = problem.source.clone().unwrap_or_else(start);
     let mut location = serde_json::Map::new();
-    if let Some(source) = &problem.source {
-        location.insert("physicalLocation".into(), physical(source, root));
-    }
+    location.insert("physicalLocation".into(), physical(&source, root));
     if let Some(address) = &problem.address {
         let name = inert(&address.to_string());
         location.insert("logicalLocations".into(), json!([{ "fullyQualifiedName": name, "kind": "resource" }]));
     }
-    let locations: Vec<_> = Some(location).into_iter().filter(|location| !location.is_empty()).collect();
     // Without any, a viewer cannot tell "not suppressed" from "not known".
     let suppressions = match &problem.accepted {
         Some(why) => json!([{ "kind": "inSource", "status": "accepted", "justification": message(why) }]),
@@ -75,7 +75,7 @@ fn result(problem: &Diagnostic, rules: &[Code], root: Option<&Path>) -> Value {
         "ruleIndex": rules.iter().position(|code| *code == problem.code),
         "level": level(problem.severity),
         "message": { "text": message(&format!("{}{help}", problem.message)) },
-        "locations": locations,
+        "locations": [location],
         "suppressions": suppressions,
     })
 }
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn parsed(problems: &[Diagnostic], root: &str) -> Value {
-        serde_json::from_str(&sarif(problems, Some(Path::new(root)))).unwrap()
+        serde_json::from_str(&sarif(problems, "specs/base.yaml", Some(Path::new(root)))).unwrap()
     }
 
     #[test]
@@ -181,7 +181,10 @@ mod tests {
                 },
                 {
                     "ruleId": "unreadable-file", "ruleIndex": 0, "level": "error", "message": { "text": "gone" },
-                    "locations": [], "suppressions": [],
+                    "locations": [{ "physicalLocation": {
+                        "artifactLocation": { "uri": "specs/base.yaml" }, "region": { "startLine": 1, "startColumn": 1 },
+                    } }],
+                    "suppressions": [],
                 },
             ])
         );
@@ -196,7 +199,7 @@ mod tests {
             1,
         )));
         problem.accepted = Some(hostile.into());
-        let text = sarif(std::slice::from_ref(&problem), None);
+        let text = sarif(std::slice::from_ref(&problem), "s.yaml", None);
         assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{text}");
         let result = &parsed(&[problem], "/")["runs"][0]["results"][0];
         let shown = r"a\u{1b}\[31m\u{202e}b \[x\](http://evil)\u{9b}";

@@ -10,7 +10,7 @@ use crate::cli::failure::{Ended, Failure};
 use crate::cli::live::{LiveRun, Work};
 use crate::cli::options::Allow;
 use crate::cli::options::ReportFormat;
-use crate::cli::project::CheckedSpec;
+use crate::cli::project::{CheckedSpec, first_file};
 use crate::cli::run::Invocation;
 use crate::cli::run::{addresses, today};
 use crate::cli::saved::save_plan;
@@ -70,7 +70,7 @@ impl PlanArgs {
             let terms = Terms { allowed: allowed.clone(), ..Terms::default() };
             let wrong = terms.forbidding(&checked.problems);
             if wrong > 0 {
-                ui.sarif(&checked.problems);
+                ui.sarif(&checked.problems, &first_file(&invocation.globals.file));
                 return Err(Failure::shown(wrong));
             }
         }
@@ -113,7 +113,7 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
         }
         PlanFormat::Text => work.ui.result(&render::terminal(&report(), work.ui.palette())),
         PlanFormat::Markdown => work.ui.result(&render::markdown(&report())),
-        PlanFormat::Sarif => work.ui.sarif(&planned.findings),
+        PlanFormat::Sarif => work.ui.sarif(&planned.findings, &first_file(work.files)),
     }
     applicable?;
     saved?;
@@ -134,7 +134,7 @@ async fn refresh_only(work: &Work<'_>, asked: &PlanArgs) -> Ended {
         PlanFormat::Json => ReportFormat::Json,
         PlanFormat::Markdown => ReportFormat::Markdown,
         PlanFormat::Sarif => {
-            work.ui.sarif(&findings);
+            work.ui.sarif(&findings, &first_file(work.files));
             return Ok(exit);
         }
     };

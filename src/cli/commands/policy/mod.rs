@@ -311,7 +311,10 @@ fn run_check(ui: &Ui, check: &CheckArgs) -> Ended {
         });
     }
     match check.format {
-        ProblemFormat::Sarif => ui.sarif(&documents.iter().flat_map(diagnostics).collect::<Vec<_>>()),
+        ProblemFormat::Sarif => {
+            let file = documents.first().map_or("-", |document| document.file.as_str());
+            ui.sarif(&documents.iter().flat_map(diagnostics).collect::<Vec<_>>(), file);
+        }
         ProblemFormat::Text => ui.result(&render::terminal(&checked_report(&documents), ui.palette())),
         ProblemFormat::Json => {
             let files: Vec<_> = documents.iter().map(checked_json).collect();
