@@ -28,6 +28,8 @@ mod mentions;
 mod promises;
 #[path = "../support/run.rs"]
 mod run;
+#[path = "../support/scenario.rs"]
+mod scenario;
 #[path = "../support/schema.rs"]
 mod schema;
 #[path = "../support/seeds.rs"]
@@ -53,5 +55,6 @@ mod problems;
 mod providers;
 mod ratchets;
 mod repository;
+mod scenarios;
 mod schemas;
 mod show;

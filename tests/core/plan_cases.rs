@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use crate::memory::{Cloud, Id};
 use crate::run::{Planned, Project, spec_of};
+use crate::scenario::merge;
 
 /// What somebody else did to a thing.
 #[derive(Deserialize)]
@@ -46,25 +47,6 @@ fn spec(folder: &Path) -> Spec {
     let files: Vec<(&str, String)> = names.iter().filter_map(|name| Some((*name, read(&folder.join(name))?))).collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     spec_of(&files)
-}
-
-/// Lays a patch over a value (RFC 7396).
-fn merge(value: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *value = patch.clone();
-        return;
-    };
-    if !value.is_object() {
-        *value = Value::Object(serde_json::Map::new());
-    }
-    let value = value.as_object_mut().unwrap();
-    for (key, inner) in patch {
-        if inner.is_null() {
-            value.remove(key);
-        } else {
-            merge(value.entry(key.clone()).or_insert(Value::Null), inner);
-        }
-    }
 }
 
 /// The expectations of a case, as it is now.

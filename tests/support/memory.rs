@@ -23,15 +23,17 @@ use bailiwick::address::{AccountId, Address, Region, Scope};
 use bailiwick::diagnostic::Diagnostic;
 use bailiwick::document::{Digest, Document, is_policy};
 use bailiwick::iam::{Arn, is_account_id};
-use bailiwick::kind::{Action, AnyKind, Home, OwnedBy, UNIQUE_ID};
+use bailiwick::kind::{Action, AnyKind, Home, OwnedBy, Tagged, UNIQUE_ID};
 use bailiwick::live::{self, Answers, AnyLive, Observed, Provider, ReadError, Target, WriteError};
-use bailiwick::provider;
+use bailiwick::provider::{self, ADDRESS_TAG};
 use bailiwick::session::{Session, SessionError};
 use bailiwick::spec::{Facts, KeySpec, Spec};
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 
-use crate::double::{Call, Double, MARK, Sight, TAGS, canonical, object, rename_principals, roles_in, unique_id};
+use crate::double::{
+    Call, Double, MARK, Sight, TAGS, canonical, entry, object, rename_principals, roles_in, unique_id,
+};
 use crate::doubles;
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -143,6 +145,8 @@ type Change = Box<dyn FnOnce(&mut World) + Send>;
 #[derive(Default)]
 struct Faults {
     denied: BTreeSet<String>,
+    /// The places whose requests get no response.
+    silent: BTreeSet<String>,
     failing: BTreeMap<String, WriteError>,
     not_yet: BTreeMap<String, usize>,
     stale: BTreeMap<String, usize>,
@@ -153,6 +157,8 @@ struct Faults {
     changes: BTreeMap<usize, Vec<Change>>,
     stop: Option<(usize, watch::Sender<bool>)>,
     kill: Option<(usize, Cut, Arc<Notify>)>,
+    /// The addresses and places that were refused something.
+    refused: BTreeSet<String>,
 }
 
 /// A kind as this world has it.
@@ -247,6 +253,11 @@ impl Cloud {
     /// Reads at an address are answered with 403 from now on.
     pub fn deny_read(&self, address: &str) {
         self.world().faults.denied.insert(address.to_owned());
+    }
+
+    /// Requests to a place, such as a cluster, get no response from now on.
+    pub fn silence(&self, place: &str) {
+        self.world().faults.silent.insert(place.to_owned());
     }
 
     /// Writes at an address fail from now on.
@@ -479,6 +490,21 @@ impl World {
     /// Adds a statement of somebody else to a bucket's or key's policy.
     pub fn add_statement(&mut self, id: &Id, statement: Value) {
         self.edit(id, |policy| policy["Statement"].as_array_mut().unwrap().push(statement));
+    }
+
+    /// Faults that nothing has met yet.
+    #[must_use]
+    pub fn idle_faults(&self) -> Vec<String> {
+        let Faults { denied, silent, failing, hang, lost, changes, stop, kill, refused, .. } = &self.faults;
+        let refusals = denied.iter().chain(silent).chain(failing.keys()).filter(|met| !refused.contains(*met));
+        let refusals = refusals.map(|met| format!("that of {met}"));
+        let hang = hang.iter().map(|address| format!("the write of {address} that hangs"));
+        let lost = lost.iter().map(|address| format!("the lost answer to writing {address}"));
+        let changes = changes.keys().map(|n| format!("a change before write {n}"));
+        let stop = stop.iter().filter(|(at, _)| self.counts.writes < *at);
+        let stop = stop.map(|(at, _)| format!("the interrupt after write {at}"));
+        let kill = kill.iter().map(|(at, ..)| format!("the crash at write {at}"));
+        refusals.chain(hang).chain(lost).chain(changes).chain(stop).chain(kill).collect()
     }
 
     /// Puts an object into a bucket, so that it cannot be deleted.
@@ -744,6 +770,11 @@ impl AnyLive for Remembered {
         self.kind
     }
 
+    fn tagged<'a>(&'a self, cloud: &'a Session, scope: &'a Scope) -> Boxed<'a, Result<Vec<Tagged>, ReadError>> {
+        let found = self.cloud.world().owned(cloud.project(), self.kind.about().name, scope);
+        Box::pin(std::future::ready(found))
+    }
+
     fn observe<'a>(
         &'a self,
         cloud: &'a Session,
@@ -795,6 +826,29 @@ impl AnyLive for Remembered {
 
 /// What the services do.
 impl World {
+    /// Lists the objects of a kind that carry the mark of a project. Where the mark does not give the address, the place
+    /// and the name do.
+    fn owned(&self, project: &str, kind: &str, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
+        let (double, place) = (self.service(kind).double, self.id(kind, scope, "").place);
+        if self.faults.silent.contains(&place) {
+            return Err(ReadError::Unreachable {
+                what: format!("the list of {kind}"),
+                why: "connection timed out".into(),
+            });
+        }
+        let mut found = Vec::new();
+        for (id, thing) in self.things.iter().filter(|(id, _)| id.kind == kind && id.place == place) {
+            let sight = Sight { project, id, thing, body: self.current(thing) };
+            let (body, owner) = double.shown(self, &sight)?;
+            if owner.as_deref() == Some(project) {
+                let tagged = entry(&body, "tags", ADDRESS_TAG).and_then(|address| address.parse().ok());
+                let address = tagged.unwrap_or_else(|| Address::new(double.kind(), format!("{place}/{}", id.name)));
+                found.push(Tagged { scope: scope.clone(), address, physical_id: id.name.clone() });
+            }
+        }
+        Ok(found)
+    }
+
     fn look(
         &mut self,
         project: &str,
@@ -803,9 +857,17 @@ impl World {
         target: &Target,
     ) -> Result<Observed<Document>, ReadError> {
         if self.faults.denied.contains(&target.address.to_string()) {
+            self.faults.refused.insert(target.address.to_string());
             return Err(ReadError::Denied { what: target.address.to_string(), why: "403: AccessDenied".into() });
         }
         let id = self.id(kind, scope, &target.physical_id);
+        if self.faults.silent.contains(&id.place) {
+            self.faults.refused.insert(id.place.clone());
+            return Err(ReadError::Unreachable {
+                what: target.address.to_string(),
+                why: "connection timed out".into(),
+            });
+        }
         self.scopes.insert(id.place.clone(), scope.clone());
         let stale = match self.faults.stale.get_mut(&target.address.to_string()) {
             Some(left) if *left > 0 && self.before.contains_key(&id) => {
@@ -856,6 +918,7 @@ impl World {
             Action::Delete { .. } => "delete",
         };
         let result = if let Some(error) = self.faults.failing.get(&address) {
+            self.faults.refused.insert(address.clone());
             Err(error.clone())
         } else if let Some(left) = self.faults.not_yet.get_mut(&address).filter(|left| **left > 0) {
             *left -= 1;
