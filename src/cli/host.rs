@@ -6,8 +6,7 @@ use std::pin::Pin;
 
 use futures_util::stream::{self, Stream};
 
-use super::failure::{Ended, Failure};
-use super::ui::ProcessEnvironment;
+use super::environment::ProcessEnvironment;
 use crate::live::{AnyLive, Provider};
 
 /// Where text goes.
@@ -48,7 +47,7 @@ pub enum Meanwhile {
 }
 
 /// Work of a command that waits for answers.
-pub type BlockingWork<'a> = Pin<Box<dyn Future<Output = Ended> + 'a>>;
+pub type BlockingWork<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Interrupts, as they come.
 pub type Interrupts = Pin<Box<dyn Stream<Item = ()>>>;
@@ -79,11 +78,11 @@ pub trait Host: Send + Sync {
     /// Interrupts from now on. Called where [`Host::block_on`] runs.
     fn interrupts(&self) -> Interrupts;
 
-    /// Runs something that waits.
+    /// Runs something that waits, to its end unless the process dies.
     ///
     /// # Errors
-    /// Those of the work, and when it cannot be run.
-    fn block_on(&self, meanwhile: Meanwhile, work: BlockingWork<'_>) -> Ended;
+    /// When it cannot be run.
+    fn block_on(&self, meanwhile: Meanwhile, work: BlockingWork<'_>) -> std::io::Result<()>;
 
     /// Where a path of the command line leads.
     fn at(&self, path: &Path) -> PathBuf {
@@ -147,16 +146,15 @@ impl Host for Process {
         }))
     }
 
-    fn block_on(&self, meanwhile: Meanwhile, work: BlockingWork<'_>) -> Ended {
+    fn block_on(&self, meanwhile: Meanwhile, work: BlockingWork<'_>) -> std::io::Result<()> {
         let mut runtime = match meanwhile {
             Meanwhile::Nothing => tokio::runtime::Builder::new_current_thread(),
             Meanwhile::LockIsKept => tokio::runtime::Builder::new_multi_thread(),
         };
-        let runtime = runtime.worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(|e| Failure::new(e.to_string()))?;
-        let done = runtime.block_on(work);
+        let runtime = runtime.worker_threads(1).enable_all().build()?;
+        runtime.block_on(work);
         // Whoever still waits for an answer at the prompt is not waited for.
         runtime.shutdown_background();
-        done
+        Ok(())
     }
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
+use super::environment::ProcessEnvironment;
 use super::failure::{Ended, Exit, Failure};
 use super::host::{Clouds, Interrupts, Meanwhile};
 use super::options::{Allow, ReportFormat};
 use super::project::Project;
-use super::run::{Invocation, addresses, home, known, session, today};
-use super::ui::{ProcessEnvironment, Ui};
+use super::run::{Invocation, addresses, block_on, home, known, session, today};
+use super::ui::Ui;
 use crate::access::World;
 use crate::address::Address;
 use crate::backend::Backend;
@@ -77,7 +78,7 @@ impl LiveRun<'_> {
                 exit = interrupted(ui, host.interrupts(), sender, &executing) => Ok(exit),
             }
         };
-        host.block_on(meanwhile, Box::pin(until_interrupted))
+        block_on(host, meanwhile, until_interrupted)
     }
 }
 

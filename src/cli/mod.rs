@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod environment;
 mod execute;
 mod failure;
 pub mod host;
@@ -21,10 +22,10 @@ use clap::{CommandFactory as _, Parser};
 
 use args::Globals;
 use commands::Command;
+pub use environment::ProcessEnvironment;
 pub use failure::{Exit, Failure};
 use host::{Host, Output};
 use run::Invocation;
-pub use ui::ProcessEnvironment;
 use ui::Ui;
 
 /// Declarative plan and apply for access to data: who may read which prefix of which bucket, through which role.

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::args::Globals;
-use super::failure::Failure;
-use super::host::Host;
+use super::environment::ProcessEnvironment;
+use super::failure::{Ended, Failure};
+use super::host::{Host, Meanwhile};
 use super::project::Project;
-use super::ui::{ProcessEnvironment, Ui};
+use super::ui::Ui;
 use crate::address::Address;
 use crate::backend::{Backend, FileBackend, Listener, LockGuard, LockInfo};
 use crate::engine::Known;
@@ -144,7 +145,7 @@ pub async fn locked<T>(
 async fn give_back(ui: &Ui, lock: Box<dyn LockGuard>) {
     let given = tokio::time::timeout(GIVE_BACK, lock.release()).await;
     if let Ok(Err(why)) = given {
-        ui.tell(&render::inert(&format!("the lock was not given back, and ends with its lease: {why}")));
+        ui.tell(&render::inert(&format!("the lock was not released and expires with its lease: {why}")));
     }
 }
 
@@ -154,6 +155,14 @@ const GIVE_BACK: std::time::Duration = std::time::Duration::from_secs(3);
 /// The state as it is known.
 pub async fn known(backend: &dyn Backend, project: &str) -> Result<Known, Failure> {
     Ok(Known::load(backend, project, lineage).await?)
+}
+
+/// Runs something that waits.
+pub fn block_on(host: &dyn Host, meanwhile: Meanwhile, work: impl Future<Output = Ended>) -> Ended {
+    let mut ended = None;
+    let run = async { ended = Some(work.await) };
+    host.block_on(meanwhile, Box::pin(run)).map_err(|e| Failure::new(e.to_string()))?;
+    ended.unwrap_or_else(|| Err(Failure::silent()))
 }
 
 /// Lists a state: one line for each resource.

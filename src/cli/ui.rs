@@ -7,54 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Colour;
+use super::environment::ProcessEnvironment;
 use super::host::{Host, Output};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Outcome, Sink};
 use crate::render::{self, Palette};
 use crate::spec::SourceFile;
-
-/// What this program reads of its environment.
-#[derive(Clone, Debug, Default)]
-pub struct ProcessEnvironment {
-    /// No prompts, plain progress.
-    pub ci: bool,
-    /// No colors, unless asked for.
-    pub no_color: bool,
-    /// An endpoint for S3 is set.
-    pub s3_endpoint: bool,
-    /// The filter for logs.
-    pub log: Option<String>,
-    /// Who runs it, for those who find the state locked.
-    pub user: Option<String>,
-    /// The page of the CI run, likewise.
-    pub run: Option<String>,
-}
-
-impl ProcessEnvironment {
-    /// Reads it.
-    #[must_use]
-    pub fn read() -> Self {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
-        let value = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-        Self {
-            ci: set("CI"),
-            no_color: set("NO_COLOR"),
-            s3_endpoint: set("AWS_ENDPOINT_URL") || set("AWS_ENDPOINT_URL_S3"),
-            log: std::env::var("BAILIWICK_LOG").ok(),
-            user: value("USER"),
-            run: run_page(value),
-        }
-    }
-}
-
-/// The page of the CI run: GitHub's, GitLab's, or Jenkins's.
-fn run_page(value: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let github = || {
-        let [server, repository, id] = ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"].map(&value);
-        Some(format!("{}/{}/actions/runs/{}", server?, repository?, id?))
-    };
-    github().or_else(|| value("CI_JOB_URL")).or_else(|| value("BUILD_URL"))
-}
 
 /// More problems than anybody reads are counted, not printed.
 const MOST_PROBLEMS: usize = 200;
@@ -278,30 +236,5 @@ impl Sink for Ui {
                 self.advance(1, String::new());
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::run_page;
-
-    #[test]
-    fn the_page_of_a_ci_run_is_known_on_three_systems() {
-        let page = |set: &[(&str, &str)]| {
-            run_page(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
-        };
-        let github = [
-            ("GITHUB_SERVER_URL", "https://github.example"),
-            ("GITHUB_REPOSITORY", "acme/access"),
-            ("GITHUB_RUN_ID", "7"),
-        ];
-        assert_eq!(page(&github).as_deref(), Some("https://github.example/acme/access/actions/runs/7"));
-        assert_eq!(page(&github[..2]), None);
-        assert_eq!(
-            page(&[("CI_JOB_URL", "https://gitlab.example/j/1")]).as_deref(),
-            Some("https://gitlab.example/j/1")
-        );
-        assert_eq!(page(&[("BUILD_URL", "https://jenkins.example/1")]).as_deref(), Some("https://jenkins.example/1"));
-        assert_eq!(page(&[]), None);
     }
 }

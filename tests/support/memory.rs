@@ -829,7 +829,11 @@ impl World {
     /// Lists the objects of a kind that carry the mark of a project. Where the mark does not give the address, the place
     /// and the name do.
     fn owned(&self, project: &str, kind: &str, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
-        let (double, place) = (self.service(kind).double, self.id(kind, scope, "").place);
+        let Service { kind: pure, double } = self.service(kind);
+        if !matches!(pure.about().owned_by, OwnedBy::Tags) {
+            return Ok(Vec::new());
+        }
+        let place = self.id(kind, scope, "").place;
         if self.faults.silent.contains(&place) {
             return Err(ReadError::Unreachable {
                 what: format!("the list of {kind}"),

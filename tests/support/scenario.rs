@@ -53,8 +53,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bailiwick::cli::host::{Host, Interrupts, Meanwhile, Output, Remote, Terminals, Work};
-use bailiwick::cli::{self, Environment, Exit};
+use bailiwick::cli::host::{BlockingWork, Clouds, Host, Interrupts, Meanwhile, Output, Terminals};
+use bailiwick::cli::{self, Exit, ProcessEnvironment};
 use bailiwick::live::WriteError;
 use bailiwick::spec::{SourceFile, load};
 use futures_util::stream::{self, StreamExt as _};
@@ -133,12 +133,12 @@ fn within<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Host for Surroundings {
-    fn remote(&self) -> Option<Remote> {
-        Some(Remote { register: self.cloud.register(), providers: vec![Box::new(self.cloud.clone())] })
+    fn clouds(&self) -> Option<Clouds> {
+        Some(Clouds { register: self.cloud.register(), providers: vec![Box::new(self.cloud.clone())] })
     }
 
-    fn environment(&self) -> Environment {
-        Environment { ci: true, user: Some("ada".into()), ..Environment::default() }
+    fn environment(&self) -> ProcessEnvironment {
+        ProcessEnvironment { ci: true, user: Some("ada".into()), ..ProcessEnvironment::default() }
     }
 
     fn terminals(&self) -> Terminals {
@@ -166,19 +166,17 @@ impl Host for Surroundings {
         Box::pin(once.chain(stream::pending()))
     }
 
-    fn block_on(&self, _: Meanwhile, work: Work<'_>) -> Result<Exit, cli::Failure> {
+    fn block_on(&self, _: Meanwhile, work: BlockingWork<'_>) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let death = within(&self.death).clone().unwrap_or_default();
         runtime.block_on(async {
             tokio::select! {
                 biased;
-                () = death.notified() => {
-                    *within(&self.died) = true;
-                    Ok(Exit::Error)
-                }
-                ended = work => ended,
+                () = death.notified() => *within(&self.died) = true,
+                () = work => {}
             }
-        })
+        });
+        Ok(())
     }
 }
 

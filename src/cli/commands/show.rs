@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::failure::{Ended, Exit, Failure};
 use crate::cli::host::Meanwhile;
 use crate::cli::options::ReportFormat;
-use crate::cli::run::{Invocation, home, known, list, session};
+use crate::cli::run::{Invocation, block_on, home, known, list, session};
 use crate::cli::saved::plan_text;
 use crate::engine::Known;
 use crate::plan::{self, SavedReport};
@@ -42,7 +42,7 @@ impl ShowArgs {
                 });
                 Ok(Exit::Ok)
             };
-            return ui.host().block_on(Meanwhile::Nothing, Box::pin(shown));
+            return block_on(ui.host(), Meanwhile::Nothing, shown);
         };
         let saved = plan::published(&plan_text(ui.host(), path)?).map_err(|e| {
             let path = path.display();

@@ -6,13 +6,14 @@ use clap::Subcommand;
 
 use crate::address::Address;
 use crate::backend::Backend;
+use crate::cli::environment::ProcessEnvironment;
 use crate::cli::failure::{Ended, Exit, Failure};
 use crate::cli::host::Meanwhile;
 use crate::cli::live::{LiveRun, Work};
 use crate::cli::project::Project;
-use crate::cli::run::{Invocation, agrees, home, known, list, lock_info, locked, session};
+use crate::cli::run::{Invocation, agrees, block_on, home, known, list, lock_info, locked, session};
 use crate::cli::run::{addresses, lineage};
-use crate::cli::ui::{ProcessEnvironment, Ui};
+use crate::cli::ui::Ui;
 use crate::engine::Intent;
 use crate::engine::Known;
 use crate::render;
@@ -111,7 +112,7 @@ impl StateArgs {
             let backend = home(ui, &project, &session).await?;
             Mending { ui, project: &project, backend: &*backend, environment }.run(&self.command).await
         };
-        ui.host().block_on(Meanwhile::LockIsKept, Box::pin(mending))
+        block_on(ui.host(), Meanwhile::LockIsKept, mending)
     }
 }
 
