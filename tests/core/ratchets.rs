@@ -268,7 +268,7 @@ mod tests { const TEXT: &str = "anew"; }
 "#;
     let expected = [r#"a.rs:3: "is no""#, r#"a.rs:3: "anew""#, r#"a.rs:5: "is no""#];
     assert_eq!(offenders(&[("src/a.rs", text)], |census| census.phrases(PHRASES)), expected);
-    let help = r#"
+    let help = r"
 /// It is
 /// no comment that clap prints.
 #[derive(Debug, clap::Args)]
@@ -279,7 +279,7 @@ struct A {
 /// It is no help.
 #[derive(Debug)]
 struct B;
-"#;
+";
     let expected = [r#"a.rs:2: "is no""#, r#"a.rs:6: "anew""#];
     assert_eq!(offenders(&[("src/a.rs", help)], |census| census.phrases(PHRASES)), expected);
     assert_eq!(PHRASES.find("It *is\n  no* name,\n\n(anew)."), [(1, "is no"), (4, "anew")]);
