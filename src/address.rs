@@ -1,7 +1,7 @@
-//! Names every managed thing uniquely.
+//! Names every managed resource uniquely.
 //!
 //! An [`Address`] is `kind.name` as plans print it, for example `aws.iam.role.loader` or
-//! `kubernetes.namespace.prod/kserve`. A [`Scope`] says where the thing lives, which is also the unit in which
+//! `kubernetes.namespace.prod/kserve`. A [`Scope`] says where the resource is, which is also the unit in which
 //! live objects are read.
 
 use std::borrow::Cow;
@@ -35,9 +35,9 @@ impl fmt::Display for KindName {
     }
 }
 
-/// The unique name of one managed thing: its kind and the key by which the spec refers to it.
+/// The unique name of one managed resource: its kind and the key by which the spec refers to it.
 ///
-/// A derived thing carries a second part after a slash: `aws.iam.role_policy.loader/access`. Copies share the text.
+/// A derived resource carries a second part after a slash: `aws.iam.role_policy.loader/access`. Copies share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     kind: KindName,

@@ -75,7 +75,7 @@ impl Document {
         Ok(Self(String::from_utf8(text.into_inner()).unwrap_or_default().into()))
     }
 
-    /// The tree, read anew at every call.
+    /// The tree, parsed again at every call.
     #[must_use]
     pub fn tree(&self) -> Value {
         // The text was written from a tree.
@@ -124,7 +124,7 @@ impl Document {
 
     /// What of `live` is ours to judge: the keys that `desired` names or that we applied `last` time.
     ///
-    /// A key that is in neither belongs to somebody else (a foreign tag, a setting that the spec leaves alone). Lists,
+    /// A key that is in neither is not managed (a foreign tag, a setting that the spec does not name). Lists,
     /// scalars and policies are taken whole.
     #[must_use]
     pub fn managed_fields(live: &Self, desired: Option<&Self>, last: Option<&Self>) -> Self {
@@ -169,7 +169,7 @@ impl Document {
     }
 }
 
-/// Where JSON is written to while [`InOrder`] looks at it.
+/// Where JSON is written to while [`InOrder`] checks it.
 struct Appended<'t>(&'t RefCell<Vec<u8>>);
 
 impl io::Write for Appended<'_> {

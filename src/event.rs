@@ -13,12 +13,12 @@ use crate::plan::{ActionKind, StepId};
 pub enum Event {
     /// Looking has begun.
     Observing {
-        /// How many things are to be looked at.
+        /// How many resources will be observed.
         total: usize,
     },
-    /// A batch has been looked at.
+    /// A batch has been observed.
     Observed {
-        /// How many things.
+        /// How many resources.
         count: usize,
     },
     /// A step has begun.
@@ -64,7 +64,7 @@ pub enum Outcome {
     },
     /// It was begun, and whether it was done is unknown.
     Unknown {
-        /// Why nobody knows.
+        /// Why it is unknown.
         why: String,
     },
     /// It was not tried, because what it waits for was not done.

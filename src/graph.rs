@@ -1,4 +1,4 @@
-//! Orders things by dependency; explains circles.
+//! Orders nodes by dependency; explains cycles.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -6,17 +6,17 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-/// A dependency graph over things by their places in a list, which stands in the order in which they are wanted where
+/// A dependency graph over nodes by their places in a list, which is in the order in which they are wanted where
 /// nothing else decides.
 #[derive(Clone, Debug, Default)]
 pub struct Graph(DiGraph<(), ()>);
 
-/// The places of things that wait for each other in a circle. The first one stands again at the end.
+/// The places of nodes that form a cycle. The first one is repeated at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CycleError(pub Vec<usize>);
 
 impl Graph {
-    /// A graph of so many things, without edges.
+    /// A graph of so many nodes, without edges.
     #[must_use]
     pub fn new(things: usize) -> Self {
         let mut graph = DiGraph::with_capacity(things, things);
@@ -34,7 +34,7 @@ impl Graph {
         }
     }
 
-    /// What a thing waits for directly, in order.
+    /// The direct dependencies of a node, in order.
     #[must_use]
     pub fn before(&self, place: usize) -> Vec<usize> {
         let found = self.0.neighbors_directed(NodeIndex::new(place), Direction::Incoming);
@@ -44,7 +44,7 @@ impl Graph {
         found
     }
 
-    /// All things such that each comes after what it waits for; among the free ones the first of the list.
+    /// All nodes, each after its dependencies; among the free ones the first of the list.
     ///
     /// # Errors
     /// A circle, if there is one.
@@ -68,7 +68,7 @@ impl Graph {
         if order.len() == waiting.len() { Ok(order) } else { Err(self.cycle()) }
     }
 
-    /// A shortest circle through the first thing that is in one.
+    /// A shortest cycle through the first node that is in one.
     fn cycle(&self) -> CycleError {
         let looped = petgraph::algo::tarjan_scc(&self.0)
             .into_iter()

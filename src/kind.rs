@@ -22,7 +22,7 @@ pub trait Body: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + 
 
 impl<T: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + Send + Sync + 'static> Body for T {}
 
-/// The field of a live body that holds the id which the service gave the thing and never gives again. Never desired.
+/// The field of a live body that holds the id that the service gave the resource and never reuses. Never desired.
 pub const UNIQUE_ID: &str = "unique_id";
 
 /// What becomes of an object that existed before it was managed, once it is no longer desired.
@@ -102,7 +102,7 @@ pub enum OwnedBy {
         /// Objects that the spec names without managing them, whose documents may hold statements of ours.
         unmanaged: fn(&Spec) -> Vec<(String, Scope, String)>,
     },
-    /// By the object that it is a part of: nobody can tag it.
+    /// By the object that it is a part of: it cannot be tagged.
     Whole {
         /// The kind of that object.
         of: &'static str,
@@ -120,7 +120,7 @@ pub enum OnLoss {
     Irreplaceable,
     /// Data that it protects would be lost: deleting it must be allowed by name, and a rebuilt state keeps it.
     Named {
-        /// What nobody can do any more, as the end of "afterwards ...".
+        /// What is then impossible, as the end of "afterwards ...".
         loss: &'static str,
     },
 }
@@ -130,7 +130,7 @@ pub enum OnLoss {
 pub enum FieldClass {
     /// Names, descriptions and tags.
     Cosmetic,
-    /// A setting that decides nobody's access.
+    /// A setting that decides no access.
     Setting,
     /// Access.
     Access,
@@ -167,7 +167,7 @@ impl BodyField {
         Self { name, class: FieldClass::Access, mutability: Mutability::InPlace }
     }
 
-    /// A field that decides nobody's access, and changes in place.
+    /// A field that decides no access, and changes in place.
     #[must_use]
     pub const fn setting(name: &'static str) -> Self {
         Self { name, class: FieldClass::Setting, mutability: Mutability::InPlace }
@@ -325,7 +325,7 @@ pub trait Kind: Send + Sync + 'static {
     }
 
     /// What takes one write at a time: kinds that write to one bucket or one role call it alike. By default nothing but
-    /// the thing itself does.
+    /// the resource itself does.
     #[must_use]
     fn serialization_group(_physical_id: &str) -> Option<String> {
         None
@@ -448,7 +448,7 @@ impl<B> DesiredResources<B> {
     }
 }
 
-/// What is to be done to one thing.
+/// What to do with one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action<B> {
     /// Make it.

@@ -14,14 +14,14 @@ use crate::kind::{Action, AnyKind, Erased, Kind};
 use crate::session::{Session, SessionError};
 use crate::spec::{Facts, Spec};
 
-/// One thing to look at: its address, and the name by which its API knows it.
+/// One resource to observe: its address, and the name by which its API knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Our name.
     pub address: Address,
     /// The API's name.
     pub physical_id: String,
-    /// What of it somebody asks for.
+    /// The fields to read.
     pub fields: Fields,
     /// What was applied last, if the spec asks for nothing else and the kind wants to know ([`Live::TAKES_LAST`]).
     pub last: Option<Document>,
@@ -37,11 +37,11 @@ impl Target {
     }
 }
 
-/// The fields of a thing that the spec names or the state owns, by their names in its body. A kind for which a field
+/// The fields of a resource that the spec names or the state owns, by their names in its body. A kind for which a field
 /// costs a request reads only those.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Fields {
-    /// Nothing is known of the thing: all of them.
+    /// Nothing is known of the resource: all of them.
     #[default]
     All,
     /// These, and of a field that holds a map its keys as `field.key`.
@@ -73,7 +73,7 @@ impl Fields {
         }
     }
 
-    /// The same, in the memory of another that is equal: most things of a kind have the same fields.
+    /// The same, in the memory of another that is equal: most resources of a kind have the same fields.
     #[must_use]
     pub fn shared(self, other: Option<&Self>) -> Self {
         match other {
@@ -92,7 +92,7 @@ pub enum Observed<B> {
     Present {
         /// What it is.
         body: B,
-        /// The project that marks it as its own, if any does.
+        /// The project whose ownership tag it carries, if any.
         owner: Option<String>,
     },
 }
@@ -290,11 +290,11 @@ pub type Answers<B> = Vec<Result<Observed<B>, ReadError>>;
 
 /// I/O half: what exists, and how to change it.
 pub trait Live: Kind {
-    /// Whether some of it is in no list, so that a thing of which all lists say that it is as it was applied last counts
+    /// Whether some of it is in no list, so that a resource that all lists show as it was applied last counts
     /// as unchanged.
     const TAKES_LAST: bool = false;
 
-    /// Finds in lists what carries the mark of the session's project in a scope, whatever the spec says. Nothing, for kinds
+    /// Lists what carries the ownership tag of the session's project in a scope, whatever the spec says; nothing for kinds
     /// that cannot be marked.
     #[must_use]
     fn tagged(_cloud: &Session, _scope: &Scope) -> impl Future<Output = Result<Vec<Tagged>, ReadError>> + Send {

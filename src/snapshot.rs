@@ -9,7 +9,7 @@ use crate::document::{Digest, Document};
 #[cfg(doc)]
 use crate::kind::UNIQUE_ID;
 
-/// What looking at one thing gave.
+/// The result of observing one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
     /// It does not exist.
@@ -18,20 +18,20 @@ pub enum Seen {
     Present {
         /// All that was read, other people's parts included.
         body: Document,
-        /// The project that marks it as its own, if any does.
+        /// The project whose ownership tag it carries, if any.
         owner: Option<String>,
     },
-    /// It could not be looked at. That is not the same as absent.
+    /// It could not be read. That is not the same as absent.
     Unreadable {
         /// Why.
         why: String,
-        /// Whether nobody answered at all, so that nothing of that place can be known.
+        /// Whether there was no response at all, so that nothing of that place can be known.
         unreachable: bool,
     },
 }
 
 impl Seen {
-    /// The digest of what was read, by which a later look tells whether anything moved. Nothing for an absent thing.
+    /// The digest of what was read, by which a later read detects changes. Nothing for an absent resource.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Digest> {
         match self {
@@ -40,7 +40,7 @@ impl Seen {
         }
     }
 
-    /// The id that the service gave the thing and never gives again, if it tells one.
+    /// The id that the service gave the resource and never reuses, if it shows one.
     #[must_use]
     pub fn unique_id(&self) -> Option<String> {
         match self {
@@ -50,7 +50,7 @@ impl Seen {
     }
 }
 
-/// The id in a live body that the service gave the thing and never gives again, if it tells one.
+/// The id in a live body that the service gave the resource and never reuses, if it shows one.
 #[must_use]
 pub fn unique_id(body: &Document) -> Option<String> {
     /// What every kind calls the id ([`UNIQUE_ID`]).
@@ -61,7 +61,7 @@ pub fn unique_id(body: &Document) -> Option<String> {
     body.read::<Identified>().ok()?.unique_id
 }
 
-/// Everything that was looked at.
+/// Everything that was observed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// By address.
@@ -69,7 +69,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// What was seen at an address. What was not asked for was not looked at.
+    /// What was observed at an address. Addresses that were not requested count as not read.
     #[must_use]
     pub fn at(&self, address: &Address) -> Seen {
         self.seen

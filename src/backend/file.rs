@@ -126,7 +126,7 @@ impl FileBackend {
             }
             let ours: FileId = file.metadata().map_err(|why| io(&path, why))?.into();
             if self.lock_id() != Some(ours) {
-                // Whoever had it was told to go between our opening and locking it.
+                // `state unlock` released the holder between our opening and locking it.
                 continue;
             }
             file.set_len(0)

@@ -20,7 +20,7 @@ const FORMAT: u32 = 1;
 const BEATS: u32 = 4;
 /// Others look this often in a lease whether it does.
 const LOOKS: u32 = 20;
-/// How often a contested lock is tried for before its holder is told.
+/// How often a contested lock is tried before its holder is reported.
 const TRIES: u32 = 5;
 
 /// What the object holds.
@@ -122,9 +122,9 @@ pub(super) async fn unlock(objects: &dyn Objects, key: &str, from: &LockInfo) ->
 
 /// What a lock was taken from.
 pub(super) enum Before {
-    /// Nobody, or somebody who gave it back.
+    /// No holder, or one that released it.
     Free,
-    /// There was no trace of earlier holders: the fencing number must be looked for elsewhere.
+    /// There was no trace of earlier holders: the fencing number must be found elsewhere.
     Nothing,
     /// Somebody who may still be at work.
     Somebody,
@@ -152,7 +152,7 @@ enum Attempt {
     },
 }
 
-/// Finds out how a lock can be taken. Watches it for a whole lease if somebody holds it.
+/// Finds out how a lock can be taken. Watches it for a whole lease if it is held.
 async fn opening(
     objects: &dyn Objects,
     key: &str,
@@ -212,7 +212,7 @@ struct Now {
 }
 
 impl Lease {
-    /// Takes the lock: at once if nobody holds it, and after a whole lease without a sign of life if somebody does.
+    /// Takes the lock: at once if it is free, and after a whole lease without renewal if it is held.
     pub(super) async fn take(
         objects: Arc<dyn Objects>,
         key: String,
@@ -281,7 +281,7 @@ impl Lease {
         self.error(why)
     }
 
-    /// Whether it is ours as far as can be told without asking.
+    /// Whether this process holds it, as far as it knows without asking the store.
     pub(super) fn held(&self) -> Result<(), BackendError> {
         let (until, lost) = {
             let now = self.now();
@@ -403,7 +403,7 @@ enum Watched {
     Alive(LockInfo),
 }
 
-/// Looks at somebody's lock until it changes, for a whole lease at most.
+/// Watches another holder's lock until it changes, for a whole lease at most.
 async fn watch(objects: &dyn Objects, key: &str, record: &Record, tag: &str) -> Result<Watched, BackendError> {
     let since = Instant::now();
     while since.elapsed() < record.lease() {

@@ -1,4 +1,4 @@
-//! A store of objects in memory, for tests and for trying things out.
+//! A store of objects in memory, for tests and experiments.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

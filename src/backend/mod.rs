@@ -165,7 +165,7 @@ fn unusable(path: &str, why: StateError, kept: usize, last: Option<String>) -> B
     BackendError::Advised { why: Box::new(error), advice }
 }
 
-/// What to do about a journal that cannot be used: what it tells is known to nobody else.
+/// What to do about a journal that cannot be used: only it records those calls.
 fn unusable_journal(path: String, why: JournalError) -> BackendError {
     let advice = match why {
         JournalError::Newer { .. } => "nothing was written",
@@ -262,7 +262,7 @@ pub trait Backend: Send + Sync {
     fn holder(&self) -> BackendFuture<'_, Option<LockInfo>> {
         Box::pin(async { Ok(None) })
     }
-    /// Takes the lock away from this holder and nobody else. It finds out before its next write.
+    /// Releases the lock of exactly this holder, which notices before its next write.
     fn unlock<'a>(&'a self, _holder: &'a LockInfo) -> BackendFuture<'a, ()> {
         Box::pin(async { Ok(()) })
     }

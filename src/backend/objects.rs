@@ -7,7 +7,7 @@
 //! - `lock.json`: the lock, see [`super::lease`];
 //! - `journal/<serial>-<lineage>/<fence>-<n>.jsonl`: journal lines, the batches of one holder numbered from 0.
 //!
-//! Whoever takes a lock from somebody who may still be at work seals the state first: it is written anew with the new
+//! Whoever takes a lock from a holder that may still be active seals the state first: it is rewritten with the new
 //! fencing number, so that the other one can no longer replace the version that it read.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ const JOURNAL: &str = "journal/";
 const EARLIER: &str = "earlier/";
 /// Requests under way at once.
 const AT_ONCE: usize = 16;
-/// How often a load that was overtaken by a save begins anew.
+/// How often a load that was overtaken by a save starts again.
 const LOADS: usize = 4;
 
 /// How a state is kept.
@@ -169,7 +169,7 @@ impl ObjectBackend {
         Ok(Box::new(kept))
     }
 
-    /// Makes sure that nobody who held the lock before can write any more.
+    /// Makes sure that no earlier holder of the lock can still write.
     async fn succeed(&self, lease: &Lease, before: Before, lineage: Lineage) -> Result<(), BackendError> {
         match before {
             Before::Free => return Ok(()),
@@ -190,7 +190,7 @@ impl ObjectBackend {
         Ok(fences.chain(written.map(|s| s.fence)).max().unwrap_or(0))
     }
 
-    /// Writes the state anew under our fencing number, so that nobody else can replace the version that they read.
+    /// Rewrites the state under our fencing number, so that no other holder can replace the version that it read.
     async fn seal(&self, lease: &Lease, lineage: Lineage) -> Result<(), BackendError> {
         for _ in 0..LOADS {
             let (state, condition) = match self.objects.get(&self.key(STATE)).await? {
@@ -229,7 +229,7 @@ impl ObjectBackend {
             queue.tickets
         };
         let mut written = self.journal.lock().await;
-        // While we waited, our lines may have gone with somebody else's.
+        // While we waited, our lines may have been written with another's.
         if written.tickets < ticket {
             self.write_batch(&lease, folder, &mut written).await?;
         }

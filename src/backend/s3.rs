@@ -11,7 +11,7 @@ use super::{BackendError, BackendFuture, Object, Objects, Precondition};
 use crate::session::answer;
 use crate::spec::{S3BackendSpec, Spec};
 
-/// A state of many things takes its time on a slow line.
+/// A large state takes time on a slow connection.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_mins(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_mins(8);
 /// How often a write is tried again that overlapped another one.

@@ -16,7 +16,7 @@ pub enum Exit {
     Ok = 0,
     /// Something is wrong, failed, or was refused.
     Error = 1,
-    /// There is a difference, and the caller asked to be told so.
+    /// There is a difference, and the caller asked for an exit code for it.
     Differs = 2,
     /// The command line is wrong (`EX_USAGE` of sysexits).
     Usage = 64,
@@ -74,7 +74,7 @@ impl Failure {
         Self { kind: FailureKind::Failed, messages, hints: Vec::new() }
     }
 
-    /// A failure with a line for each thing that it is about.
+    /// A failure with a line for each object that it is about.
     fn listed(message: &str, lines: &[String]) -> Self {
         Self::new(format!("{message}:\n  {}", lines.join("\n  ")))
     }

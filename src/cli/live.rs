@@ -221,7 +221,7 @@ impl Work<'_> {
         report
     }
 
-    /// How things were read, as far as somebody wants to know.
+    /// The notes about how resources were read, as verbosely as requested.
     pub fn notes(&self) -> Vec<String> {
         let notes = self.session.notes().into_iter().filter(|note| note.important || self.ui.verbose());
         notes.map(|note| note.text).collect()

@@ -142,7 +142,7 @@ impl CheckedSpec {
     }
 }
 
-/// What is too large for AWS, as far as a spec with other problems lets it be told: all problems belong into one run.
+/// What is too large for AWS, as far as it is known for a spec with other problems: one run reports all problems.
 fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
     let facts = Facts::placeholders(spec);
     let chains = access::lower(spec);
@@ -210,7 +210,7 @@ fn read_file(host: &dyn Host, path: &Path) -> Result<SourceFile, Diagnostic> {
         Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}"))
             .help("name the spec with -f, or write one with `bailiwick init`")
     };
-    // A pipe that nobody writes to would be waited for, for ever.
+    // Reading a pipe without a writer would block forever.
     let found = std::fs::metadata(&path).map_err(|e| failed(e.to_string()))?;
     if !found.is_file() {
         return Err(failed("it is not a regular file".into()));
@@ -222,7 +222,7 @@ fn read_file(host: &dyn Host, path: &Path) -> Result<SourceFile, Diagnostic> {
         return Err(Diagnostic::new(Code::FileTooLarge, format!("`{name}` has more than {MAX_FILE_BYTES} bytes"))
             .help("split the spec into several files"));
     }
-    // Bytes that are not UTF-8 are told with their place, like everything else that is wrong with the text.
+    // Bytes that are not UTF-8 are reported with their place, like everything else that is wrong with the text.
     let text = String::from_utf8_lossy(&bytes);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
     Ok(SourceFile { name, text: text.into() })

@@ -57,7 +57,7 @@ pub fn addresses(texts: &[String]) -> Result<BTreeSet<Address>, Failure> {
     texts.iter().map(|t| t.parse().map_err(|e: crate::address::AddressError| Failure::usage(e.to_string()))).collect()
 }
 
-/// Asks for a yes, unless it was given already. Where nobody can be asked, `instead` says how to give it.
+/// Asks for a yes, unless it was given already. Where prompting is impossible, `instead` says how to give it.
 pub async fn agrees(ui: &Ui, yes: bool, question: &str, instead: &str) -> Result<bool, Failure> {
     if yes {
         return Ok(true);

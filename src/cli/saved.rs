@@ -26,7 +26,7 @@ pub fn plan_file(host: &dyn Host, path: &Path) -> Result<PlanFile, Failure> {
     })
 }
 
-/// Saves through a temporary file, so that nobody reads half a plan.
+/// Saves through a temporary file, so that no reader sees half a plan.
 pub fn save_plan(host: &dyn Host, path: &Path, file: &PlanFile) -> Result<(), Failure> {
     let failed = |why: String| Failure::new(format!("cannot write `{}`: {why}", path.display()));
     let path = host.at(path);

@@ -64,13 +64,13 @@ impl Ui {
         self.out
     }
 
-    /// Whether somebody can be asked.
+    /// Whether Bailiwick can prompt.
     #[must_use]
     pub fn can_ask(&self) -> bool {
         self.interactive
     }
 
-    /// Whether more is to be told.
+    /// Whether to show more detail.
     #[must_use]
     pub fn verbose(&self) -> bool {
         self.verbose

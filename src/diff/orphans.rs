@@ -1,4 +1,4 @@
-//! What carries a project's mark and is not in its spec: what left the spec before the state was lost.
+//! Orphaned resources: those with a project's ownership tag that left its spec before the state was lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,12 +11,12 @@ use crate::snapshot::{Seen, Snapshot, unique_id};
 use crate::spec::{OnDestroy, Spec};
 use crate::state::{Owned, State};
 
-/// What was found beside the spec, before anybody has looked at it.
+/// What was found beside the spec, before it was read.
 #[derive(Clone, Debug, Default)]
 pub struct Orphans {
-    /// Things with our mark, and what they may have that cannot be marked.
+    /// Resources with our tag, and their parts, which cannot be tagged.
     pub objects: BTreeMap<Address, Owned>,
-    /// Things whose mark gives the address of another one.
+    /// Resources whose tag has the address of another one.
     pub clashing: Vec<Tagged>,
 }
 
@@ -99,13 +99,13 @@ fn unmanaged(spec: &Spec, kinds: &Kinds<'_>) -> Vec<(Address, Scope, String)> {
     kinds.all().map(AnyKind::about).flat_map(of).collect()
 }
 
-/// What the state would know of a thing that it has never seen.
+/// What the state would record of a resource that it has never held.
 fn stub(scope: Scope, physical_id: String, references: Vec<Reference>) -> Owned {
     Owned { references, ..Owned::new(scope, physical_id, None) }
 }
 
 impl Recovered {
-    /// Adds what a look at the objects that were left shows to be ours.
+    /// Adds the orphaned objects that turn out to be ours when they are read.
     pub fn add_orphans(
         &mut self,
         orphans: Orphans,
@@ -143,7 +143,7 @@ impl Recovered {
             if !ours || body_of_ours.is_null() {
                 continue;
             }
-            // What holds data stays: marks do not tell what the spec said.
+            // What holds data stays: tags do not record what the spec said.
             let keeps = about.on_loss != OnLoss::Recreate;
             let owned = Owned {
                 adopted: adopted.contains(&address),
@@ -155,7 +155,7 @@ impl Recovered {
             };
             self.orphans.insert(address, owned);
         }
-        // What a thing is ordered after must be known too.
+        // The dependencies of a resource must be known too.
         let known: BTreeSet<Address> =
             state.resources.keys().chain(self.ours.keys()).chain(self.orphans.keys()).cloned().collect();
         for owned in self.orphans.values_mut() {

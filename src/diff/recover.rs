@@ -10,24 +10,24 @@ use crate::kind::{AnyKind, Kinds, OwnedBy, Resource, Tagged};
 use crate::snapshot::{Seen, Snapshot, unique_id};
 use crate::state::{Owned, State};
 
-/// What looking for marks gave. What the state knows already is in none of these.
+/// The result of a search for ownership tags. What the state knows already is in none of these.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
-    /// Things that carry this project's mark.
+    /// Resources with this project's ownership tag.
     pub ours: BTreeMap<Address, Owned>,
     /// Things of another project, and which.
     pub foreign: BTreeMap<Address, String>,
-    /// Things that are there and carry no mark.
+    /// Resources that exist without an ownership tag.
     pub unmarked: BTreeSet<Address>,
-    /// Things that could not be looked at, and why.
+    /// Resources that could not be read, and why.
     pub unreadable: BTreeMap<Address, String>,
     /// Things that are not there.
     pub absent: BTreeSet<Address>,
-    /// Things that carry this project's mark, or are parts of what does, and are not in the spec.
+    /// Resources with this project's ownership tag, or parts of such, that are not in the spec.
     pub orphans: BTreeMap<Address, Owned>,
-    /// Such objects whose mark gives the address of another one.
+    /// Such objects whose tag has the address of another one.
     pub clashing: Vec<Tagged>,
-    /// What could not be listed, or not be looked at, on the search for them, and why.
+    /// What could not be listed or read during the search for them, and why.
     pub unlisted: BTreeMap<String, String>,
 }
 
@@ -36,8 +36,8 @@ pub(super) fn is_part(kinds: &Kinds<'_>, kind: &KindName) -> bool {
     kinds.about(kind).is_some_and(|about| matches!(about.owned_by, OwnedBy::Whole { .. }))
 }
 
-/// Looks for the marks of a state's project on what is desired. Whether something existed before it was marked, marks do
-/// not tell: `adopted` does.
+/// Searches the desired resources for the ownership tags of a state's project. Tags do not record
+/// whether a resource predates them: `adopted` does.
 #[must_use]
 pub fn recover(
     desired: &Desired,

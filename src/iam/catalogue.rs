@@ -198,7 +198,7 @@ fn known_spelling(action: &str) -> Option<Cow<'_, str>> {
     let fixed = name.find(['*', '?'])?;
     let known = service.matching(name).next()?;
     let (head, tail) = (known.name.get(..fixed)?, name.get(fixed..)?);
-    // After a wildcard nobody can say which letter of the name stands there, unless the tail is spelled in full.
+    // After a wildcard, it is unknown which letter of the name is there, unless the tail is spelled in full.
     let tail_at = known.name.len().checked_sub(tail.len() - 1);
     let tail = match tail_at.and_then(|at| known.name.get(at..)) {
         Some(own) if tail.starts_with('*') && tail.get(1..).is_some_and(|t| t.eq_ignore_ascii_case(own)) => {

@@ -18,7 +18,7 @@ use super::policy::{Effect, Policy, Principal, Selector, Statement, Version, sor
 /// resources that another one covers.
 ///
 /// `true` is proved: each statement of one policy is covered, piece by piece, by statements of the other. `false` means
-/// that no such proof was found; policies written so differently that only their combinations agree are told apart.
+/// that no such proof was found; policies written so differently that only their combinations agree count as different.
 #[must_use]
 pub fn equivalent(a: &Policy, b: &Policy) -> bool {
     if a == b || bare(a) == bare(b) {
@@ -280,7 +280,7 @@ fn uncovered<'a>(wide: &'a [Normal], narrow: &'a [Normal]) -> impl Iterator<Item
 const MOST_COMPARISONS: usize = 10_000_000;
 
 /// Whether `wide` applies to every request to which any cell of `narrow` applies. Actions, resources and principals are
-/// covered apart from each other, so that not every combination has to be looked at.
+/// covered apart from each other, so that not every combination has to be checked.
 fn covers_all(wide: &Normal, narrow: &Normal) -> bool {
     let cell = Cell { statement: narrow, at: [None; 3], principal: None, action: None, resource: None };
     let (principals, resources) = (narrow.principal.as_ref(), narrow.resource.as_ref());
@@ -346,7 +346,7 @@ fn covers_inverted<T>(wide: &[T], narrow: &[T], includes: fn(&T, &T) -> bool) ->
 }
 
 /// Principals are compared as written: an Allow to an account, to a role and to everybody differ in more than who they
-/// name, since they are limited by different layers. Only a Deny to everybody covers a Deny to somebody.
+/// name, since they are limited by different layers. Only a Deny to everyone covers a Deny to one principal.
 fn covers_principal(wide: &Normal, cell: &Cell) -> bool {
     match (&wide.principal, &cell.statement.principal) {
         (None, None) => true,

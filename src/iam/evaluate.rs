@@ -122,7 +122,7 @@ pub struct Applied<'a> {
 /// How a statement of a resource policy names the caller. An Allow is limited by different layers for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum CallerMatch {
-    /// Not at all, or the policy names nobody.
+    /// Not at all, or the policy names no principal.
     Unnamed,
     /// The caller's account: the identity-based policies must allow it too.
     Account,
@@ -252,7 +252,7 @@ impl fmt::Display for Decision<'_> {
 
 /// Decides a request by all the policies that bear on it.
 ///
-/// Every statement that applies is looked up, even where an earlier layer has decided, so that the decision can name
+/// Every statement that applies is found, even where an earlier layer has decided, so that the decision can name
 /// them. An explicit Deny wins; then RCPs, SCPs, endpoint policy, resource policy, identity-based policies, permissions
 /// boundary and session policy are asked as the IAM User Guide's flow chart does.
 #[must_use]
@@ -437,7 +437,7 @@ impl<'r> Scene<'r> {
         Truth::all(statement.condition.iter().map(|c| matching::condition(c, policy.version, context)))
     }
 
-    /// Whether a statement is about the caller. Identity-based policies name nobody: they are the caller's.
+    /// Whether a statement is about the caller. Identity-based policies name no principal: they are the caller's.
     pub fn principal(&self, layer: Layer, statement: &Statement) -> (Truth, CallerMatch) {
         match (&statement.principal, layer) {
             (Some(selector), Layer::Resource | Layer::Rcp { .. } | Layer::Endpoint) => {
@@ -448,7 +448,7 @@ impl<'r> Scene<'r> {
                     best.map_or((Truth::No, CallerMatch::Unnamed), |grant| (Truth::Yes, grant))
                 }
             }
-            // A resource policy's statement without principal is about nobody.
+            // A resource policy's statement without a principal applies to no caller.
             (None, Layer::Resource) => (Truth::No, CallerMatch::Unnamed),
             (_, _) => (Truth::Yes, CallerMatch::Unnamed),
         }

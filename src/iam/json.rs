@@ -88,7 +88,7 @@ pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     lines_and_columns(text, &[offset]).into_iter().next().unwrap_or((1, 1))
 }
 
-/// The lines and columns of many byte offsets, in their order, with one look at the text.
+/// The lines and columns of many byte offsets, in their order, in one pass over the text.
 pub(super) fn lines_and_columns(text: &str, offsets: &[usize]) -> Vec<(usize, usize)> {
     let mut order: Vec<(usize, usize)> = offsets.iter().copied().zip(0..).collect();
     order.sort_unstable();

@@ -166,7 +166,7 @@ impl<T> Selector<T> {
         &self.values
     }
 
-    /// Whether a thing is selected, given the test of one value.
+    /// Whether an element is selected, given the test of one value.
     pub(super) fn selects(&self, test: impl FnMut(&T) -> bool) -> bool {
         self.values.iter().any(test) != self.inverted
     }

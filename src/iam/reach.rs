@@ -166,7 +166,7 @@ impl Area {
         }
     }
 
-    /// Whether two areas can have nothing in common, by a look at single patterns.
+    /// Whether two areas can have nothing in common, judged by single patterns.
     fn is_apart_from(&self, other: &Self) -> bool {
         are_apart(&self.actions, &other.actions)
             || are_apart(&self.resources, &other.resources)
@@ -174,7 +174,7 @@ impl Area {
             || self.unless.iter().any(|atom| other.when.contains(atom))
     }
 
-    /// Whether every request of another area is in this one, by a look at single patterns. `false` may be wrong.
+    /// Whether every request of another area is in this one, judged by single patterns. `false` may be wrong.
     fn plainly_covers(&self, other: &Self) -> bool {
         self.when.is_subset(&other.when)
             && self.unless.is_subset(&other.unless)
@@ -193,7 +193,7 @@ fn joined(a: &[Selector<Pattern>], b: &[Selector<Pattern>]) -> Vec<Selector<Patt
     all
 }
 
-/// Whether what all of `narrow` select all of `wide` select too, by a look at single patterns.
+/// Whether what all of `narrow` select all of `wide` select too, judged by single patterns.
 fn plainly_select(wide: &[Selector<Pattern>], narrow: &[Selector<Pattern>]) -> bool {
     let each = |one: &Selector<Pattern>, two: &Selector<Pattern>| match (one.inverted, two.inverted) {
         (false, false) => two.values.iter().all(|y| one.values.iter().any(|x| x.includes(y))),
@@ -391,7 +391,7 @@ impl AccessRegion {
 struct Assumptions<'a> {
     holds: Vec<&'a Atom>,
     fails: Vec<&'a Atom>,
-    /// How many more areas may be looked at.
+    /// How many more areas may be examined.
     steps: usize,
 }
 

@@ -172,7 +172,7 @@ impl Request {
 pub(super) enum Caller<'a> {
     Anonymous,
     Service(&'a str),
-    /// An identity provider on behalf of somebody who has no AWS identity yet.
+    /// An identity provider on behalf of a user who has no AWS identity yet.
     Provider(&'a str),
     Root {
         account: &'a str,

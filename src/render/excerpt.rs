@@ -6,7 +6,7 @@ use super::{Palette, inert};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::spec::SourceFile;
 
-/// Lays diagnostics out, each with `file:line:column`, the line, a mark under it, and advice.
+/// Lays diagnostics out, each with `file:line:column`, the line, an underline, and advice.
 #[must_use]
 pub fn diagnostics(problems: &[Diagnostic], files: &[SourceFile], palette: Palette) -> String {
     problems.iter().map(|p| one(p, files, palette)).collect::<Vec<_>>().join("\n")

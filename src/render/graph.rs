@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::inert;
 use crate::address::Address;
 
-/// The graph in the DOT language: each thing points at what it needs.
+/// The graph in the DOT language: each resource points to its dependencies.
 #[must_use]
 pub fn dot(edges: &BTreeMap<Address, Vec<Address>>) -> String {
     let mut out = String::from("digraph bailiwick {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");

@@ -111,7 +111,7 @@ fn signed(out: &mut String, sign: char, text: &str) {
     }
 }
 
-/// Text in which markdown and HTML have no meaning, and nobody is mentioned.
+/// Text in which markdown and HTML have no meaning, and no user is mentioned.
 fn prose(text: &str) -> String {
     let mut out = String::new();
     for c in inert(text).chars() {

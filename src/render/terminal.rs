@@ -122,7 +122,7 @@ fn write_detail(out: &mut String, detail: &Detail, palette: Palette) {
     }
 }
 
-/// The changed lines of two texts with three lines around them; a gap is told.
+/// The changed lines of two texts with three lines around them; gaps are shown.
 pub(super) fn diff_lines(before: &str, after: &str) -> Vec<(ChangeTag, String)> {
     let diff = TextDiff::from_lines(before, after);
     let mut lines = Vec::new();

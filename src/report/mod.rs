@@ -183,7 +183,7 @@ fn step_row(step: &WireStep) -> Row {
     }
 }
 
-/// The fields of a new thing. Marks of ownership are left out: everything has them.
+/// The fields of a new resource, without ownership tags, which every resource has.
 fn whole(body: &Value) -> Vec<Detail> {
     let mut details = Vec::new();
     for (key, value) in body.as_object().into_iter().flatten() {

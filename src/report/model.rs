@@ -60,7 +60,7 @@ pub struct Row {
     pub details: Vec<Detail>,
 }
 
-/// A field of a thing, shown.
+/// A field of a resource, shown.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Detail {
     /// A field with a short value.

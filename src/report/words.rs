@@ -74,7 +74,7 @@ pub fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Whether somebody gains or loses access.
+/// Whether a principal gains or loses access.
 #[must_use]
 pub fn direction(direction: Direction) -> &'static str {
     match direction {
@@ -209,7 +209,7 @@ pub fn place(place: &DataPlace) -> String {
     }
 }
 
-/// What somebody gains or loses through a policy that has not been read.
+/// What a principal gains or loses through a policy that has not been read.
 fn unread_access(unread: &Unread) -> String {
     match unread {
         Unread::RolePolicies { role } => format!("what the policies of role {role} allow, which is not managed here"),
@@ -295,7 +295,7 @@ fn of_policy(statement: &StatementRef, policy: &str) -> String {
     }
 }
 
-/// The statement that trusts somebody, beside the role that it is about.
+/// The statement that trusts a principal, beside the role that it is about.
 fn trusting(role: &str, statement: Option<&StatementRef>) -> Option<String> {
     let statement = statement?;
     Some(match &statement.policy.of {

@@ -132,7 +132,7 @@ impl Intercept for Door {
     }
 }
 
-/// For operations that do something anew each time that they are sent: they are tried again only when the answer was
+/// For operations that are not idempotent: they are tried again only when the answer was
 /// "slow down", which means that nothing was done.
 #[derive(Clone, Copy, Debug)]
 pub struct OnlyIfRefused;

@@ -105,7 +105,7 @@ pub struct Environment {
     pub concurrency: Option<usize>,
 }
 
-/// Something about how things are read that a person may want to know.
+/// A note for the user about how resources are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// The resource.
@@ -190,7 +190,7 @@ impl Session {
         &self.shared.requests
     }
 
-    /// What was noted about how things were read.
+    /// The notes about how resources were read.
     #[must_use]
     pub fn notes(&self) -> Vec<Note> {
         self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()

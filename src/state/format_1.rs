@@ -128,7 +128,7 @@ impl From<Line> for Entry {
                     "delete" => ActionKind::Delete,
                     "adopt" => ActionKind::Adopt,
                     "forget" => ActionKind::Release,
-                    // A replacement was two steps of this name. What it creates is told by `creates`.
+                    // A replacement was two steps of this name. `creates` holds what it creates.
                     _ => ActionKind::Update,
                 };
                 Happening::Begin { action, creates, deposes }

@@ -136,7 +136,7 @@ pub struct Owned {
 }
 
 impl Owned {
-    /// What was made as described and depends on nothing; without a description, what nobody has looked at yet.
+    /// What was made as described and depends on nothing; without a description, one that has not been read yet.
     #[must_use]
     pub fn new(scope: Scope, physical_id: impl Into<String>, body: Option<Document>) -> Self {
         Self {
@@ -175,7 +175,7 @@ pub enum StateError {
         /// The digest that it gives.
         said: Digest,
     },
-    /// It belongs to somebody else.
+    /// It belongs to another project.
     #[error("the state belongs to project `{found}`, not to `{expected}`")]
     OtherProject {
         /// The project in the state.
@@ -302,7 +302,7 @@ fn digest(fields: &BTreeMap<String, &RawValue>) -> Digest {
     Digest::of_json(told.flat_map(|(name, raw)| [name.as_str(), raw.get()]))
 }
 
-/// A creation that has begun, and of which nobody knows yet whether it ended.
+/// A creation that has begun, and whose outcome is not known yet.
 struct Begun<'e> {
     action: ActionKind,
     creates: Option<&'e Owned>,

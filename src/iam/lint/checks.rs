@@ -1,4 +1,4 @@
-//! The checks: what is looked for, how much it matters, and what to do about it.
+//! The checks: what each finds, how severe it is, and how to fix it.
 //!
 //! Every check names its sources in `CHECKS`. AA is the IAM User Guide's "IAM Access Analyzer policy check reference".
 
@@ -33,7 +33,7 @@ impl LintSeverity {
     }
 }
 
-/// What is looked for. The order is that of the documentation.
+/// What to check. The order is that of the documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Check {
     TrustOidcNoSub,

@@ -31,7 +31,7 @@ pub struct Finding {
     pub element: String,
     /// What exactly was found, where there is more to say than the check's meaning.
     pub detail: String,
-    /// Which of the documents that were looked at together, counted from 0.
+    /// Which of the documents that were checked together, counted from 0.
     pub document: usize,
     /// Line and column from 1.
     pub place: Option<(usize, usize)>,
@@ -55,7 +55,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What is known about the policy that is looked at.
+/// What is known about the policy that is checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     pub kind: PolicyKind,
@@ -92,7 +92,7 @@ impl Subject<'_> {
     }
 }
 
-/// A document that is larger is not looked into: AWS takes it nowhere, and that is the finding.
+/// A larger document is not parsed: AWS rejects it everywhere, and that is the finding.
 const MOST_BYTES: usize = 128 << 10;
 
 /// Looks at one policy document and reports all findings, in the order of statements and checks.
@@ -156,7 +156,7 @@ pub fn lint_together(texts: &[&str], subject: &Subject) -> Vec<Finding> {
     found
 }
 
-/// Collects findings about the statement that is being looked at.
+/// Collects findings about the statement that is being checked.
 struct Findings<'s> {
     subject: &'s Subject<'s>,
     document: usize,

@@ -226,7 +226,7 @@ fn locks_out(statement: &Statement) -> Option<&'static str> {
         .map(|(action, _)| *action)
 }
 
-/// A key policy that lets nobody of any account change it.
+/// A key policy that lets no principal of any account change it.
 ///
 /// Source: KMS Developer Guide, "Key policies": "the key becomes unmanageable".
 fn unmanageable_key(policy: &Policy, findings: &mut Findings) {
