@@ -1,4 +1,4 @@
-//! Why a command ended early: its kind decides the exit code, and what to do about it is separate from what is wrong.
+//! Why a command ended early, with its exit code; what to do about it is separate from what is wrong.
 
 use std::collections::BTreeMap;
 
@@ -27,30 +27,10 @@ pub enum Exit {
 /// How a command ended.
 pub type Ended = Result<Exit, Failure>;
 
-/// What kind of failure it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    /// What was asked for is wrong, refused or failed.
-    Failed,
-    /// The command line is wrong.
-    Usage,
-}
-
-impl FailureKind {
-    /// The exit code.
-    #[must_use]
-    pub fn exit(self) -> Exit {
-        match self {
-            Self::Failed => Exit::Error,
-            Self::Usage => Exit::Usage,
-        }
-    }
-}
-
 /// Why a command ended early.
 #[derive(Debug)]
 pub struct Failure {
-    kind: FailureKind,
+    exit: Exit,
     /// What is wrong; nothing if it has been shown already.
     messages: Vec<String>,
     /// What to do about it.
@@ -60,18 +40,18 @@ pub struct Failure {
 impl Failure {
     /// A failure for one reason.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Failed, messages: vec![message.into()], hints: Vec::new() }
+        Self { exit: Exit::Error, messages: vec![message.into()], hints: Vec::new() }
     }
 
     /// The command line is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Usage, ..Self::new(message) }
+        Self { exit: Exit::Usage, ..Self::new(message) }
     }
 
     /// A failure for several reasons.
     #[must_use]
     pub fn all(messages: Vec<String>) -> Self {
-        Self { kind: FailureKind::Failed, messages, hints: Vec::new() }
+        Self { exit: Exit::Error, messages, hints: Vec::new() }
     }
 
     /// A failure with a line for each object that it is about.
@@ -111,14 +91,14 @@ impl Failure {
     /// Shows it, and returns the exit code.
     #[must_use]
     pub fn show(self, ui: &Ui) -> Exit {
-        let Self { kind, messages, hints } = self;
+        let Self { exit, messages, hints } = self;
         let last = messages.len().saturating_sub(1);
         for (n, message) in messages.into_iter().enumerate() {
             let hints = if n == last { hints.as_slice() } else { &[] };
             let lines = std::iter::once(message).chain(hints.iter().map(|hint| format!("  help: {hint}")));
             ui.error(&lines.collect::<Vec<_>>().join("\n"));
         }
-        kind.exit()
+        exit
     }
 
     /// Why a run did not go on. Problems of the spec are shown with their lines.
