@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::terms::{
     AllowedBy, Break, Broken, ChainCaller, ChainStep, Denial, Grantee, PolicyOf, PolicyRef, Requirement, StatementRef,
 };
-use super::world::{Bucket, Fix, Grant, Key, Missing, Role, Route, Unread, Who, World, unknown_identity, unsettled};
+use super::world::{Bucket, Fix, Grant, Key, Missing, Role, Route, Unread, Who, World, anyone, at_most, unsettled};
 use crate::iam::catalogue::ServiceEntry;
 use crate::iam::{
-    Arn, Attached, ContextValue, Decision, DecisionOutcome, Effect, Layer, Policy, Principal, Request, Selector,
-    Statement, Version, evaluate,
+    Arn, Attached, ContextValue, Decision, DecisionOutcome, Effect, Layer, Policy, Principal, Request, Version,
+    evaluate,
 };
 
 /// What is asked about.
@@ -412,63 +412,44 @@ impl World {
         judged
     }
 
-    /// Decides by what is known, and then as if what has not been read allowed everything: where the two differ, the
-    /// answer is unknown.
+    /// Decides by what is known, and then as if what has not been read allowed everything, or denied it: where these
+    /// differ, the answer is unknown.
     fn decide(&self, route: &Route, request: &Request, resource: Resource<'_>) -> Judged {
         let Resource { of, policy, account: owner, unread } = resource;
         let label = of.label();
         let name = label.as_str();
         let role = route.role.as_ref().and_then(|arn| self.roles.get(arn));
-        let (full, nothing) = (unknown_identity(), nothing());
-        let mut known = self.policies(route, Some(Attached { name, policy }), &nothing);
-        let mut gaps: Vec<Unread> = unread.into_iter().collect();
-        match role {
-            Some(role) => gaps.extend(role.unknown.iter().cloned()),
-            None => gaps.push(Unread::CallerPolicies { principal: route.principal.clone() }),
-        }
-        let boundaries = known.boundaries.clone();
-        let unread_boundary = PolicyRef::from(PolicyOf::Boundary { arn: None }).label();
-        let unread_identity = PolicyRef::from(PolicyOf::Caller).label();
-        if gaps.iter().any(|gap| matches!(gap, Unread::Boundary { .. })) {
-            known.boundaries.push(Attached { name: &unread_boundary, policy: &nothing });
-        }
+        let mut gaps = self.caller_gaps(route);
+        gaps.extend(unread);
+        let known = self.policies(route, Some(Attached { name, policy }));
         let decision = evaluate(request, &known);
-        let anybody = Statement::allow(["*"], ["*"]).to(Selector::of([Principal::Everyone]));
-        let open = policy.merge(&Policy::new(Version::V2012, [anybody]));
-        let at_most = |gaps: &[Unread]| {
-            let mut set = known.clone();
-            for gap in gaps {
-                match gap {
-                    Unread::Boundary { .. } => set.boundaries.clone_from(&boundaries),
-                    Unread::RolePolicies { .. } | Unread::ManagedPolicy { .. } | Unread::CallerPolicies { .. } => {
-                        set.identity.push(Attached { name: &unread_identity, policy: &full });
-                    }
-                    _ => set.resource = Some(Attached { name, policy: &open }),
-                }
-            }
-            evaluate(request, &set)
-        };
         let verdict = verdict_of(decision.outcome);
-        let best = at_most(&gaps);
-        let is_open = verdict == Verdict::Denied && verdict_of(best.outcome) != Verdict::Denied;
         let caller = caller(route, role);
         let chain = allowing(&caller, request, &decision);
-        if is_open {
+        let is_denied = |decision: &Decision| verdict_of(decision.outcome) == Verdict::Denied;
+        let open = policy.merge(&anyone());
+        let best =
+            |gaps: &BTreeSet<Unread>| evaluate(request, &at_most(&known, gaps, Attached { name, policy: &open }));
+        let denial = best(&gaps);
+        let deciding: BTreeSet<Unread> = if verdict != Verdict::Denied {
+            gaps.into_iter().filter(Unread::may_deny).collect()
+        } else if is_denied(&denial) {
+            BTreeSet::new()
+        } else {
             // What alone could turn the answer, or else all that could together.
-            let alone: BTreeSet<Unread> = gaps
-                .iter()
-                .filter(|gap| verdict_of(at_most(std::slice::from_ref(*gap)).outcome) != Verdict::Denied)
-                .cloned()
-                .collect();
-            let unread = if alone.is_empty() { gaps.into_iter().collect() } else { alone };
+            let alone: BTreeSet<Unread> =
+                gaps.iter().filter(|gap| !is_denied(&best(&[(*gap).clone()].into()))).cloned().collect();
+            if alone.is_empty() { gaps } else { alone }
+        };
+        if !deciding.is_empty() {
             let (verdict, conditions) = (Verdict::Unknown, BTreeSet::new());
-            return Judged { chain, broken: None, verdict, conditions, unread };
+            return Judged { chain, broken: None, verdict, conditions, unread: deciding };
         }
         let broken = (verdict == Verdict::Denied).then(|| {
             // The reason is what denies it whatever has not been read.
             let (action, resource) = (request.action.clone(), request.resource.clone());
-            let why = Break::Denied { action, resource, denial: Denial::of(&best) };
-            Broken { why, fix: fix(&best, &caller, request, &of, owner) }
+            let why = Break::Denied { action, resource, denial: Denial::of(&denial) };
+            Broken { why, fix: fix(&denial, &caller, request, &of, owner) }
         });
         Judged { chain, broken, verdict, conditions: unsettled(&decision), unread: BTreeSet::new() }
     }

@@ -16,11 +16,11 @@ use super::index::{Buckets, buckets_of};
 use super::terms::{
     ChainStep, DataPlace, Exception, Grantee, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef,
 };
-use super::world::{Bucket, Key, Role, Route, Unread, Who, World, unknown_identity};
+use super::world::{Bucket, Key, Role, Route, Unread, Who, World};
 use crate::iam::catalogue::{self, AccessLevel, ServiceEntry};
 use crate::iam::{
     AccessRegion, Area, Attached, ContextValue, Pattern, Policy, PolicySet, Principal, Reach, Request, RequestContext,
-    Selector, Source, Statement, Test, reach,
+    Selector, Source, Statement, Test, Version, reach,
 };
 
 /// Whether access comes or goes.
@@ -152,7 +152,7 @@ pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
 pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
     let mut changes = Changes { found: BTreeMap::new() };
     let world = World::default();
-    let unknown = unknown_identity();
+    let unknown = Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])]);
     let principals: BTreeSet<&Principal> = [before, after]
         .into_iter()
         .flat_map(Policy::statements)
@@ -729,11 +729,10 @@ impl<'a> Side<'a> {
         let mut request = route.request("s3:GetObject", &bucket.arn, &bucket.account);
         let prefix = prefix.map_or(ContextValue::Many(Vec::new()), |prefix| ContextValue::One(prefix.to_owned()));
         request.context.set("s3:prefix", prefix);
-        let unknown = unknown_identity();
         let assumed = bucket.assumed_policy(route);
         let label = bucket.policy_ref().label();
         let resource = Attached { name: &label, policy: bucket.policy.as_ref().unwrap_or(&assumed) };
-        let set = self.world.policies(route, Some(resource), &unknown);
+        let set = self.world.policies_at_most(route, Some(resource));
         reach(&request, &set)
     }
 
@@ -745,9 +744,8 @@ impl<'a> Side<'a> {
             .context
             .set("kms:ViaService", ContextValue::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
         request.context.set("kms:ResourceAliases", ContextValue::Many(vec![key.alias.clone()]));
-        let unknown = unknown_identity();
         let label = key.policy_ref().label();
-        let set = self.world.policies(route, Some(Attached { name: &label, policy: &key.policy }), &unknown);
+        let set = self.world.policies_at_most(route, Some(Attached { name: &label, policy: &key.policy }));
         reach(&request, &set).within(&Area::on(Pattern::literal(&key.arn)))
     }
 
@@ -757,9 +755,7 @@ impl<'a> Side<'a> {
             return Reach::default();
         };
         let request = route.request("*", "*", &role.account);
-        let unknown = unknown_identity();
-        let set: PolicySet = self.world.policies(route, None, &unknown);
-        reach(&request, &set)
+        reach(&request, &self.world.policies_at_most(route, None))
     }
 
     /// The values of conditions on `s3:prefix` in the policies that bear on a bucket.

@@ -61,8 +61,12 @@ impl Index {
     ) -> Self {
         let mut index = Self::default();
         for (arn, role) in roles {
-            if let Some(trust) = &role.trust {
-                index.roles.add(arn, trust);
+            match &role.trust {
+                Some(trust) => index.roles.add(arn, trust),
+                // It may let in anyone.
+                None => {
+                    index.roles.open.insert(arn.clone());
+                }
             }
         }
         for (name, bucket) in buckets {

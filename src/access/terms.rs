@@ -566,11 +566,6 @@ pub enum Break {
         /// Whether it is the target role of an association.
         target: bool,
     },
-    /// The OIDC issuer of a cluster is not known.
-    IssuerUnknown {
-        /// The cluster.
-        cluster: String,
-    },
     /// The role's account has no OIDC provider for the cluster.
     ProviderMissing {
         /// The issuer's host.

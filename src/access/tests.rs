@@ -1,6 +1,8 @@
 use super::*;
 use crate::spec::{SourceFile, load};
 
+mod unread;
+
 fn spec(rest: &str) -> Spec {
     let text = format!(
         "version: 1

@@ -130,6 +130,44 @@ pub enum Unread {
         /// The account's id.
         account: String,
     },
+    /// The OIDC issuer of a cluster.
+    Issuer {
+        /// The cluster's key in the spec.
+        cluster: String,
+    },
+    /// The annotations of a service account.
+    Annotations {
+        /// The cluster's key in the spec.
+        cluster: String,
+        /// The namespace.
+        namespace: String,
+        /// The service account's name.
+        name: String,
+    },
+}
+
+impl Unread {
+    /// Whether it may deny what other policies allow. Of a key policy, the statements of others count as not there: they
+    /// are never part of a spec, and all of a policy is known where it was read.
+    pub(super) fn may_deny(&self) -> bool {
+        match self {
+            // Services, identity providers and anonymous callers have no policies of their own.
+            Self::CallerPolicies { principal } => {
+                let arn = principal.parse::<Arn>();
+                arn.is_ok_and(|arn| matches!(arn.resource_type(), Some(("user" | "role" | "assumed-role", _))))
+            }
+            Self::KeyPolicy { .. } => false,
+            Self::BucketPolicy { .. }
+            | Self::ResourcePolicy { .. }
+            | Self::TrustPolicy { .. }
+            | Self::RolePolicies { .. }
+            | Self::ManagedPolicy { .. }
+            | Self::Boundary { .. }
+            | Self::AccountPolicies { .. }
+            | Self::Issuer { .. }
+            | Self::Annotations { .. } => true,
+        }
+    }
 }
 
 /// A bucket.
@@ -181,6 +219,8 @@ pub(super) struct PolicyHolder {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Ways {
     annotation: Option<String>,
+    /// Whether the annotation was not read: whoever manages the service account is asked to write it.
+    assumed: bool,
     association: Option<Association>,
 }
 
@@ -229,11 +269,6 @@ pub enum Fix {
     CreateRole {
         /// The role.
         role_arn: String,
-    },
-    /// Let the issuer of the cluster be read.
-    ReadCluster {
-        /// The cluster's key in the spec.
-        cluster: String,
     },
     /// Create the OIDC provider of the cluster in an account.
     CreateProvider {
@@ -378,10 +413,8 @@ impl World {
                 Facet::None | Facet::Role { .. } | Facet::ManagedPolicy { .. } | Facet::ClusterAccess(_) => {}
                 Facet::InlinePolicy { role, name, document } => {
                     let role = arns.get(&role).and_then(|arn| world.roles.get_mut(arn));
-                    if let (Some(role), Some(policy)) = (role, document.and_then(PolicyText::parse)) {
-                        let of = PolicyOf::Inline { name };
-                        let label = PolicyRef::from(of).at(Some(address.to_string())).label();
-                        role.identity.push(Held { label, policy });
+                    if let Some(role) = role {
+                        role.inline(address, name, document);
                     }
                 }
                 Facet::Attachment { role, policy: arn } => {
@@ -397,7 +430,8 @@ impl World {
                 Facet::PodBinding(binding) => world.bind(binding),
                 Facet::ServiceAccount { cluster, namespace, name, role } => {
                     let pod = Pod { cluster: cluster.to_owned(), namespace, name };
-                    world.pods.entry(pod).or_default().annotation = role;
+                    let ways = world.pods.entry(pod).or_default();
+                    (ways.annotation, ways.assumed) = (role, false);
                 }
                 Facet::Bucket { name, arn, account, blocked } => {
                     let key = spec.buckets.get(address.name()).and_then(|b| kms_key(b.encryption.as_ref()));
@@ -422,14 +456,19 @@ impl World {
         for (address, policy) in documents {
             world.document(address, &policy);
         }
-        world.index = Index::new(&world.roles, &world.buckets, &world.keys, &world.resources);
-        for (pod, ways) in &world.pods {
+        world.index();
+        world
+    }
+
+    /// Indexes the world as it is now.
+    fn index(&mut self) {
+        self.index = Index::new(&self.roles, &self.buckets, &self.keys, &self.resources);
+        for (pod, ways) in &self.pods {
             let association = ways.association.iter().flat_map(|a| std::iter::once(&a.role).chain(&a.target));
             for role in ways.annotation.iter().chain(association) {
-                world.index.behind(role, &pod.cluster);
+                self.index.behind(role, &pod.cluster);
             }
         }
-        world
     }
 
     /// What the policy of a resource says.
@@ -528,7 +567,8 @@ impl World {
             // Whoever manages the object is told to annotate it.
             let role = roles.get(role_key(spec, key));
             if let (Manage::None, Identity::Irsa, Some(role)) = (account.manage, account.identity(spec), role) {
-                self.pods.entry(pod.clone()).or_default().annotation = Some(role.arn.clone());
+                let ways = self.pods.entry(pod.clone()).or_default();
+                (ways.annotation, ways.assumed) = (Some(role.arn.clone()), true);
             }
             self.names.insert(pod, key.clone());
         }
@@ -700,33 +740,21 @@ impl World {
 
     /// Every way in which somebody gets credentials, role chaining included; or how far the chain goes and where it breaks.
     pub(super) fn routes(&self, who: &Who) -> Result<Vec<Route>, BrokenChain> {
-        let first = match who {
-            Who::Attached => return Ok(Vec::new()),
-            Who::Pod(pod) => self.pod(pod)?,
-            Who::Role(arn) => self.route("own", arn, Vec::new()),
-            Who::Named(principal) => {
-                let (_, text) = principal.entry();
-                let principal = match principal {
-                    Principal::Account(id) => format!("arn:aws:iam::{id}:root"),
-                    _ => text.to_owned(),
-                };
-                self.route("own", &principal, Vec::new())
-            }
+        let mut routes = match who {
+            Who::Attached => Vec::new(),
+            Who::Pod(pod) => vec![self.pod(pod)?],
+            Who::Role(arn) => vec![self.route("own", arn, Vec::new())],
+            Who::Named(principal) => vec![self.route("own", &caller_of(principal), Vec::new())],
             Who::Subject { .. } => {
-                let routes = self
-                    .roles
-                    .values()
-                    .filter_map(|role| {
-                        let (_, statement) = self.assumers(role).into_iter().find(|(other, _)| other == who)?;
-                        let mut route = self.route(&role.arn, &role.arn, vec![assumes(role, statement)]);
-                        route.conditions = conditions(statement, |key| key.ends_with(":sub"));
-                        Some(route)
-                    })
-                    .collect();
-                return Ok(routes);
+                let by_trust = |role: &Role| {
+                    let (_, statement) = self.assumers(role).into_iter().find(|(other, _)| other == who)?;
+                    let mut route = self.route(&role.arn, &role.arn, vec![assumes(role, statement)]);
+                    route.conditions = conditions(statement, |key| key.ends_with(":sub"));
+                    Some(route)
+                };
+                self.roles.values().filter_map(by_trust).collect()
             }
         };
-        let mut routes = vec![first];
         let mut known: BTreeSet<String> = routes.iter().map(|r| r.principal.clone()).collect();
         let mut at = 0;
         while let Some(route) = routes.get(at).cloned() {
@@ -765,48 +793,66 @@ impl World {
         }
     }
 
-    /// The route that goes on to a role which trusts the principal of this one.
+    /// The route that goes on to a role which trusts the principal of this one, or whose trust was not read and which the
+    /// principal's own policies let it assume.
     fn chained(&self, who: &Who, route: &Route, role: &Role) -> Option<Route> {
-        let named = role.trust.as_ref()?.statements().iter().any(|statement| {
-            statement.principal().is_some_and(|principals| {
-                principals.values().iter().any(|p| match p {
-                    Principal::Service(_) | Principal::Federated(_) => {
-                        matches!(who, Who::Named(own) if own == p) && route.role.is_none()
-                    }
-                    Principal::CanonicalUser(_) => false,
-                    _ => true,
-                })
-            })
-        });
-        // Everybody and nobody in particular: told as "anyone", not once for each.
-        let is_open = role.trust.as_ref()?.statements().iter().any(|s| {
-            s.principal()
-                .is_some_and(|p| p.values().iter().any(|p| matches!(p, Principal::Everyone | Principal::AnyAws)))
-        });
-        if !named || (is_open && !matches!(who, Who::Named(Principal::Everyone))) {
+        if role.trust.as_ref().is_some_and(|trust| !may_name(trust, who, route)) {
             return None;
         }
-        let decision_of = |request: &Request, policies: &PolicySet<'_>| {
-            let decision = evaluate(request, policies);
-            matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional)
-                .then(|| (statement_of(&decision), unsettled(&decision)))
-        };
-        let unknown = unknown_identity();
-        let label = role.trust_label();
-        let set = self.policies(route, role.trust.as_ref().map(|policy| Attached { name: &label, policy }), &unknown);
         let request = route.request("sts:AssumeRole", &role.arn, &role.account);
-        let (statement, conditions) = decision_of(&request, &set)?;
-        let mut unread = route.unread.clone();
-        let by_trust_alone = PolicySet { identity: Vec::new(), ..set };
-        if route.role.is_none() && decision_of(&request, &by_trust_alone).is_none() {
-            unread.insert(Unread::CallerPolicies { principal: route.principal.clone() });
-        }
+        let (trust, gaps) = match &role.trust {
+            Some(trust) => (trust.clone(), self.caller_gaps(route)),
+            None => (delegating(&route.principal)?, BTreeSet::new()),
+        };
+        let assumed = self.assumed(route, role, &trust, &gaps, &request).ok()?;
         let mut chain = route.chain.clone();
-        chain.push(ChainStep::Assumes { role: role.link(), statement });
+        chain.push(ChainStep::Assumes { role: role.link(), statement: assumed.statement });
         let mut next = self.route(&role.arn, &role.arn, chain);
-        next.conditions = &route.conditions | &conditions;
-        next.unread = unread;
+        next.conditions = &route.conditions | &assumed.conditions;
+        next.unread = &route.unread | &assumed.unread;
         Some(next)
+    }
+
+    /// How the caller of a route assumes a role with this trust policy, if it does. `gaps` are the caller's policies that
+    /// were not read: where they decide, they count as allowing it, and are reported.
+    ///
+    /// # Errors
+    /// Why it is denied, whatever the policies say that were not read.
+    fn assumed(
+        &self,
+        route: &Route,
+        role: &Role,
+        trust: &Policy,
+        gaps: &BTreeSet<Unread>,
+        request: &Request,
+    ) -> Result<RoleStep, Denial> {
+        let is_allowed =
+            |decision: &Decision| matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional);
+        let label = role.trust_label();
+        let trust = Attached { name: &label, policy: trust };
+        let known = self.policies(route, Some(trust));
+        let mut decision = evaluate(request, &known);
+        let is_known = is_allowed(&decision);
+        if !is_known {
+            decision = evaluate(request, &at_most(&known, gaps, trust));
+        }
+        if !is_allowed(&decision) {
+            return Err(Denial::of(&decision));
+        }
+        let mut unread: BTreeSet<Unread> = gaps.iter().filter(|gap| !is_known || gap.may_deny()).cloned().collect();
+        if role.trust.is_none() {
+            unread.insert(Unread::TrustPolicy { role: role.name.clone() });
+        }
+        let statement = role.trust.is_some().then(|| statement_of(&decision)).flatten();
+        Ok(RoleStep { statement, conditions: unsettled(&decision), unread })
+    }
+
+    /// What decides about requests of a route's principal and has not been read.
+    pub(super) fn caller_gaps(&self, route: &Route) -> BTreeSet<Unread> {
+        match route.role.as_ref().and_then(|arn| self.roles.get(arn)) {
+            Some(role) => role.unknown.clone(),
+            None => [Unread::CallerPolicies { principal: route.principal.clone() }].into(),
+        }
     }
 
     /// The credentials of a service account's pods.
@@ -815,8 +861,13 @@ impl World {
     /// Source: EKS User Guide, "Using a supported AWS SDK" of EKS Pod Identities.
     fn pod(&self, pod: &Pod) -> Result<Route, BrokenChain> {
         let ways = self.pods.get(pod);
-        if let Some(arn) = ways.and_then(|ways| ways.annotation.as_deref()) {
-            return self.annotated(pod, arn);
+        if let Some((arn, assumed)) = ways.and_then(|ways| Some((ways.annotation.as_deref()?, ways.assumed))) {
+            let mut route = self.annotated(pod, arn)?;
+            if assumed {
+                let Pod { cluster, namespace, name } = pod.clone();
+                route.unread.insert(Unread::Annotations { cluster, namespace, name });
+            }
+            return Ok(route);
         }
         if let Some(association) = ways.and_then(|ways| ways.association.as_ref()) {
             return self.associated(pod, association);
@@ -836,9 +887,9 @@ impl World {
         let subject = format!("system:serviceaccount:{}:{}", pod.namespace, pod.name);
         let host = self.clusters.get(&pod.cluster).and_then(|c| c.host.clone());
         let Some(host) = host.or_else(|| role.trust.as_ref().and_then(|trust| issuer_of(trust, &subject))) else {
-            let cluster = pod.cluster.clone();
-            let why = Break::IssuerUnknown { cluster: cluster.clone() };
-            return fail(chain, why, Fix::ReadCluster { cluster });
+            let mut route = self.route("pod", arn, chain);
+            route.unread.insert(Unread::Issuer { cluster: pod.cluster.clone() });
+            return Ok(route);
         };
         let exists = self.clusters.get(&pod.cluster).is_some_and(|c| c.provided);
         if !exists && !self.providers.contains(&(role.account.clone(), host.clone())) {
@@ -874,104 +925,79 @@ impl World {
     fn associated(&self, pod: &Pod, association: &Association) -> Result<Route, BrokenChain> {
         let Pod { namespace, name, .. } = pod.clone();
         let mut chain = vec![ChainStep::Association { namespace, name, role_arn: association.role.clone() }];
-        let fail = |chain: Vec<ChainStep>, why: Break, fix: Fix| Err((chain, Broken { why, fix }));
         let Some(role) = self.roles.get(&association.role) else {
             let role_arn = association.role.clone();
             let why = Break::RoleMissing { role_arn: role_arn.clone(), target: false };
-            return fail(chain, why, Fix::CreateRole { role_arn });
+            return Err((chain, Broken { why, fix: Fix::CreateRole { role_arn } }));
         };
-        let cluster = self.clusters.get(&pod.cluster);
-        let tags: Vec<(String, String)> = if association.tagged {
-            let name = cluster.map_or(pod.cluster.as_str(), |c| c.arn.rsplit('/').next().unwrap_or_default());
-            [
-                ("eks-cluster-arn", cluster.map_or("", |c| c.arn.as_str())),
-                ("eks-cluster-name", name),
-                ("kubernetes-namespace", &pod.namespace),
-                ("kubernetes-service-account", &pod.name),
-            ]
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect()
-        } else {
-            Vec::new()
-        };
-        let asked = |principal: &str, action: &str, role: &Role| {
-            let mut request = Request::new(principal, action, &role.arn);
-            request.context = RequestContext::open();
-            if let Some(cluster) = cluster {
-                request.context.set("aws:SourceAccount", ContextValue::One(cluster.account.clone()));
-                request.context.set("aws:SourceArn", ContextValue::One(cluster.arn.clone()));
-                let external = [cluster.arn.split(':').nth(3).unwrap_or_default(), &cluster.account];
-                let name = cluster.arn.rsplit('/').next().unwrap_or_default();
-                let external = format!("{}/{}/{name}/{}/{}", external[0], external[1], pod.namespace, pod.name);
-                request.context.set("sts:ExternalId", ContextValue::One(external));
-            }
-            for (key, value) in &tags {
-                request.context.set(&format!("aws:RequestTag/{key}"), ContextValue::One(value.clone()));
-            }
-            if !association.tagged {
-                for key in ["eks-cluster-arn", "kubernetes-namespace", "kubernetes-service-account"] {
-                    request.context.set(&format!("aws:RequestTag/{key}"), ContextValue::Many(Vec::new()));
+        let sessions = PodSessions::new(self.clusters.get(&pod.cluster), pod, association.tagged);
+        let mut conditions = BTreeSet::new();
+        match &role.trust {
+            None => chain.push(ChainStep::TrustAssumed { role: role.link() }),
+            Some(trust) => match trusts_pod_identity(role, trust, &sessions) {
+                Ok(step) => {
+                    let (trusted, statement) = (Trusted::PodIdentity, step.statement);
+                    chain.push(ChainStep::Trusts { role: role.link(), trusted, statement });
+                    conditions = step.conditions;
                 }
-            }
-            request
-        };
-        let mut found = BTreeSet::new();
-        let Some(trust) = &role.trust else {
-            chain.push(ChainStep::TrustAssumed { role: role.link() });
-            return Ok(self.tagged("pod", &role.arn, chain, &tags).on_trust(role));
-        };
-        let label = role.trust_label();
-        let set = PolicySet { resource: Some(Attached { name: &label, policy: trust }), ..PolicySet::default() };
-        for action in ["sts:AssumeRole", "sts:TagSession"] {
-            let request = asked("pods.eks.amazonaws.com", action, role);
-            let decision = evaluate(&request, &set);
-            if !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
-                let why = Break::NotTrusted {
-                    role: role.link(),
-                    subject: format!("{}/{}", pod.namespace, pod.name),
-                    trusted: Trusted::PodIdentity,
-                    action: action.to_owned(),
-                    denial: Denial::of(&decision),
-                };
-                return fail(chain, why, Fix::TrustPodIdentity { role_arn: role.arn.clone() });
-            }
-            found.extend(unsettled(&decision));
-            if action == "sts:AssumeRole" {
-                let (role, statement) = (role.link(), statement_of(&decision));
-                chain.push(ChainStep::Trusts { role, trusted: Trusted::PodIdentity, statement });
-            }
+                Err((action, denial)) => {
+                    let subject = format!("{}/{}", pod.namespace, pod.name);
+                    let (link, trusted) = (role.link(), Trusted::PodIdentity);
+                    let why = Break::NotTrusted { role: link, subject, trusted, action: action.to_owned(), denial };
+                    let fix = Fix::TrustPodIdentity { role_arn: role.arn.clone() };
+                    return Err((chain, Broken { why, fix }));
+                }
+            },
         }
-        let mut route = self.tagged("pod", &role.arn, chain.clone(), &tags);
-        route.conditions = found;
-        let Some(target) = &association.target else { return Ok(route) };
-        let Some(target_role) = self.roles.get(target) else {
-            let why = Break::RoleMissing { role_arn: target.clone(), target: true };
-            return fail(chain, why, Fix::CreateRole { role_arn: target.clone() });
-        };
-        let unknown = unknown_identity();
-        let label = target_role.trust_label();
-        let trust = target_role.trust.as_ref().map(|policy| Attached { name: &label, policy });
-        let set = self.policies(&route, trust, &unknown);
-        let request = asked(&role.arn, "sts:AssumeRole", target_role);
-        let decision = evaluate(&request, &set);
-        let settled = target_role.trust.is_none();
-        if !settled && !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
-            let fix = Fix::AllowTarget { role_arn: role.arn.clone(), target: target.clone() };
-            let (role, target) = (role.link(), target_role.link());
-            return fail(chain, Break::TargetDenied { role, target, denial: Denial::of(&decision) }, fix);
+        let mut first = self.route("pod", &role.arn, chain);
+        first.context = sessions.principal_tags();
+        first.conditions = conditions;
+        if role.trust.is_none() {
+            first = first.on_trust(role);
         }
-        chain.push(ChainStep::AssumesTarget { role: target_role.link(), statement: statement_of(&decision) });
-        let mut route = self.tagged("pod", target, chain, &tags);
-        route.conditions = unsettled(&decision);
-        Ok(route)
+        match &association.target {
+            Some(target) => self.targeted(first, role, target, &sessions),
+            None => Ok(first),
+        }
     }
 
-    /// A route whose session carries tags.
-    fn tagged(&self, slot: &str, principal: &str, chain: Vec<ChainStep>, tags: &[(String, String)]) -> Route {
-        let mut route = self.route(slot, principal, chain);
-        route.context = tags.iter().map(|(key, value)| (format!("aws:PrincipalTag/{key}"), value.clone())).collect();
-        route
+    /// The route that EKS takes from the first role of an association on to its target role.
+    fn targeted(
+        &self,
+        first: Route,
+        role: &Role,
+        target_arn: &str,
+        sessions: &PodSessions<'_>,
+    ) -> Result<Route, BrokenChain> {
+        let Some(target) = self.roles.get(target_arn) else {
+            let role_arn = target_arn.to_owned();
+            let why = Break::RoleMissing { role_arn: role_arn.clone(), target: true };
+            return Err((first.chain, Broken { why, fix: Fix::CreateRole { role_arn } }));
+        };
+        // Whoever made the association expects the target role to trust the first one.
+        let trust = target.trust.clone().unwrap_or_else(anyone);
+        let gaps = self.caller_gaps(&first);
+        let (conditions, unread) = (first.conditions.clone(), first.unread.clone());
+        let mut step = RoleStep { statement: None, conditions, unread };
+        for action in sessions.target_actions() {
+            let request = sessions.request(&role.arn, action, target);
+            match self.assumed(&first, target, &trust, &gaps, &request) {
+                Ok(assumed) => {
+                    step.statement = step.statement.or(assumed.statement);
+                    step.conditions.extend(assumed.conditions);
+                    step.unread.extend(assumed.unread);
+                }
+                Err(denial) => {
+                    let fix = Fix::AllowTarget { role_arn: role.arn.clone(), target: target.arn.clone() };
+                    let why = Break::TargetDenied { role: role.link(), target: target.link(), denial };
+                    return Err((first.chain, Broken { why, fix }));
+                }
+            }
+        }
+        let mut chain = first.chain;
+        chain.push(ChainStep::AssumesTarget { role: target.link(), statement: step.statement });
+        let route = self.route("pod", target_arn, chain);
+        Ok(Route { conditions: step.conditions, context: first.context, unread: step.unread, ..route })
     }
 
     /// Who may assume a role by its trust, each with the statement, other than pods of the world and EKS for them.
@@ -1019,25 +1045,179 @@ impl World {
         subjects.into_iter().filter(|subject| !is_known(subject)).map(|subject| who(Some(subject))).collect()
     }
 
-    /// The policies that bear on requests of a route.
-    pub(super) fn policies<'a>(
-        &'a self,
-        route: &Route,
-        resource: Option<Attached<'a>>,
-        unknown: &'a Policy,
-    ) -> PolicySet<'a> {
+    /// The policies that bear on requests of a route, as far as they have been read: what was not read allows nothing.
+    pub(super) fn policies<'a>(&'a self, route: &Route, resource: Option<Attached<'a>>) -> PolicySet<'a> {
         let held = |list: &'a [Held]| list.iter().map(|h| Attached { name: &h.label, policy: &h.policy }).collect();
         let role = route.role.as_ref().and_then(|arn| self.roles.get(arn));
-        PolicySet {
-            identity: match role {
-                Some(role) => held(&role.identity),
-                None => vec![Attached { name: &CALLER, policy: unknown }],
-            },
-            boundaries: role.map(|role| held(&role.boundary)).unwrap_or_default(),
-            resource,
-            ..PolicySet::default()
+        let mut set = PolicySet { resource, ..PolicySet::default() };
+        if let Some(role) = role {
+            set.identity = held(&role.identity);
+            set.boundaries = held(&role.boundary);
+            if role.unknown.iter().any(|unread| matches!(unread, Unread::Boundary { .. })) {
+                set.boundaries.push(Attached { name: &UNREAD_BOUNDARY, policy: &NOTHING });
+            }
+        }
+        set
+    }
+
+    /// The same policies as if the caller's that were not read allowed everything.
+    pub(super) fn policies_at_most<'a>(&'a self, route: &Route, resource: Option<Attached<'a>>) -> PolicySet<'a> {
+        let mut set = self.policies(route, resource);
+        if route.role.is_none() {
+            set.identity = vec![Attached { name: &CALLER, policy: &EVERYTHING }];
+        } else {
+            set.boundaries.retain(|boundary| boundary.name != UNREAD_BOUNDARY.as_str());
+        }
+        set
+    }
+}
+
+/// Policies as if these, which were not read, allowed everything. `resource` stands for the policy of the resource.
+pub(super) fn at_most<'a>(known: &PolicySet<'a>, gaps: &BTreeSet<Unread>, resource: Attached<'a>) -> PolicySet<'a> {
+    let mut set = known.clone();
+    for gap in gaps {
+        match gap {
+            Unread::Boundary { .. } => set.boundaries.retain(|b| b.name != UNREAD_BOUNDARY.as_str()),
+            Unread::RolePolicies { .. } | Unread::ManagedPolicy { .. } | Unread::CallerPolicies { .. } => {
+                set.identity.push(Attached { name: &CALLER, policy: &EVERYTHING });
+            }
+            Unread::BucketPolicy { .. }
+            | Unread::KeyPolicy { .. }
+            | Unread::ResourcePolicy { .. }
+            | Unread::TrustPolicy { .. }
+            | Unread::AccountPolicies { .. }
+            | Unread::Issuer { .. }
+            | Unread::Annotations { .. } => set.resource = Some(resource),
         }
     }
+    set
+}
+
+/// A policy that lets in anyone.
+pub(super) fn anyone() -> Policy {
+    Policy::new(Version::V2012, [Statement::allow(["*"], ["*"]).to(Selector::of([Principal::Everyone]))])
+}
+
+/// A trust policy that leaves it to the account of a principal whether the principal may assume the role.
+fn delegating(principal: &str) -> Option<Policy> {
+    let account = principal.parse::<Arn>().ok()?.account;
+    let statement = Statement::allow(["*"], ["*"]).to(Selector::of([Principal::Account(account.into())]));
+    Some(Policy::new(Version::V2012, [statement]))
+}
+
+/// What requests of a principal that a policy names come from.
+pub(super) fn caller_of(principal: &Principal) -> String {
+    match principal {
+        Principal::Account(id) => format!("arn:aws:iam::{id}:root"),
+        other => other.entry().1.to_owned(),
+    }
+}
+
+/// Whether a trust policy may mean the principal of a route.
+fn may_name(trust: &Policy, who: &Who, route: &Route) -> bool {
+    let principals = || trust.statements().iter().filter_map(Statement::principal).flat_map(Selector::values);
+    let is_named = principals().any(|principal| match principal {
+        Principal::Service(_) | Principal::Federated(_) => {
+            matches!(who, Who::Named(own) if own == principal) && route.role.is_none()
+        }
+        Principal::CanonicalUser(_) => false,
+        _ => true,
+    });
+    // Everyone is listed as "anyone", and not once for each principal.
+    let is_open = principals().any(|principal| matches!(principal, Principal::Everyone | Principal::AnyAws));
+    is_named && (!is_open || matches!(who, Who::Named(Principal::Everyone)))
+}
+
+/// A step of a chain by which a caller assumes a role.
+#[derive(Default)]
+struct RoleStep {
+    statement: Option<StatementRef>,
+    conditions: BTreeSet<Requirement>,
+    unread: BTreeSet<Unread>,
+}
+
+/// The sessions that EKS Pod Identity creates for the pods of a service account.
+struct PodSessions<'w> {
+    cluster: Option<&'w Cluster>,
+    pod: &'w Pod,
+    /// Session tags by key.
+    tags: Vec<(&'static str, String)>,
+}
+
+impl<'w> PodSessions<'w> {
+    fn new(cluster: Option<&'w Cluster>, pod: &'w Pod, tagged: bool) -> Self {
+        let mut tags = Vec::new();
+        if tagged {
+            let name = cluster.map_or(pod.cluster.as_str(), |c| c.arn.rsplit('/').next().unwrap_or_default());
+            tags = vec![
+                ("eks-cluster-arn", cluster.map(|c| c.arn.clone()).unwrap_or_default()),
+                ("eks-cluster-name", name.to_owned()),
+                ("kubernetes-namespace", pod.namespace.clone()),
+                ("kubernetes-service-account", pod.name.clone()),
+            ];
+        }
+        Self { cluster, pod, tags }
+    }
+
+    /// What the trust of the target role must allow. Session tags are passed on to it.
+    ///
+    /// Source: EKS User Guide, "Access AWS resources using EKS Pod Identity target IAM roles".
+    fn target_actions(&self) -> &'static [&'static str] {
+        if self.tags.is_empty() { &["sts:AssumeRole"] } else { &["sts:AssumeRole", "sts:TagSession"] }
+    }
+
+    /// The session tags as the keys that policies know them by in requests of the session.
+    fn principal_tags(&self) -> Vec<(String, String)> {
+        self.tags.iter().map(|(key, value)| (format!("aws:PrincipalTag/{key}"), value.clone())).collect()
+    }
+
+    /// The request with which EKS takes a role.
+    fn request(&self, principal: &str, action: &str, role: &Role) -> Request {
+        let mut request = Request::new(principal, action, &role.arn);
+        request.context = RequestContext::open();
+        if let Some(cluster) = self.cluster {
+            request.context.set("aws:SourceAccount", ContextValue::One(cluster.account.clone()));
+            request.context.set("aws:SourceArn", ContextValue::One(cluster.arn.clone()));
+            let region = cluster.arn.split(':').nth(3).unwrap_or_default();
+            let name = cluster.arn.rsplit('/').next().unwrap_or_default();
+            let Pod { namespace, name: service_account, .. } = self.pod;
+            let external_id = format!("{region}/{}/{name}/{namespace}/{service_account}", cluster.account);
+            request.context.set("sts:ExternalId", ContextValue::One(external_id));
+        }
+        for (key, value) in &self.tags {
+            request.context.set(&format!("aws:RequestTag/{key}"), ContextValue::One(value.clone()));
+        }
+        if self.tags.is_empty() {
+            for key in ["eks-cluster-arn", "kubernetes-namespace", "kubernetes-service-account"] {
+                request.context.set(&format!("aws:RequestTag/{key}"), ContextValue::Many(Vec::new()));
+            }
+        }
+        request
+    }
+}
+
+/// By which statement a role trusts EKS Pod Identity, and under which conditions.
+///
+/// # Errors
+/// The action that is denied, and why.
+fn trusts_pod_identity(
+    role: &Role,
+    trust: &Policy,
+    sessions: &PodSessions<'_>,
+) -> Result<RoleStep, (&'static str, Denial)> {
+    let label = role.trust_label();
+    let set = PolicySet { resource: Some(Attached { name: &label, policy: trust }), ..PolicySet::default() };
+    let mut step = RoleStep::default();
+    for action in ["sts:AssumeRole", "sts:TagSession"] {
+        let request = sessions.request("pods.eks.amazonaws.com", action, role);
+        let decision = evaluate(&request, &set);
+        if !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
+            return Err((action, Denial::of(&decision)));
+        }
+        step.conditions.extend(unsettled(&decision));
+        step.statement = step.statement.or_else(|| statement_of(&decision));
+    }
+    Ok(step)
 }
 
 impl Bucket {
@@ -1083,13 +1263,17 @@ impl Route {
     }
 }
 
-/// The name of the caller's own policies where nobody has read them.
+/// The name of the caller's own policies where they have not been read.
 static CALLER: LazyLock<String> = LazyLock::new(|| PolicyRef::from(PolicyOf::Caller).label());
 
-/// What a principal may do whose own policies nobody has read: at most everything.
-pub(super) fn unknown_identity() -> Policy {
-    Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])])
-}
+/// The name of a permissions boundary that has not been read.
+static UNREAD_BOUNDARY: LazyLock<String> = LazyLock::new(|| PolicyRef::from(PolicyOf::Boundary { arn: None }).label());
+
+/// What policies that have not been read allow at most.
+static EVERYTHING: LazyLock<Policy> = LazyLock::new(|| Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])]));
+
+/// What policies that have not been read allow at least.
+static NOTHING: LazyLock<Policy> = LazyLock::new(|| Policy::new(Version::V2012, []));
 
 impl Role {
     fn new(address: &Address, arn: &str, role: &RoleRef, trust: Option<Policy>) -> Self {
@@ -1134,6 +1318,19 @@ impl Role {
             }
         }
         self
+    }
+
+    /// Gives the role an inline policy.
+    fn inline(&mut self, address: &Address, name: String, document: Option<PolicyText<'_>>) {
+        match document.and_then(PolicyText::parse) {
+            Some(policy) => {
+                let label = PolicyRef::from(PolicyOf::Inline { name }).at(Some(address.to_string())).label();
+                self.identity.push(Held { label, policy });
+            }
+            None => {
+                self.unknown.insert(Unread::RolePolicies { role: self.name.clone() });
+            }
+        }
     }
 
     /// Gives the role a managed policy, which the world may not have.

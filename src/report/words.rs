@@ -60,6 +60,10 @@ pub fn unread(unread: &Unread) -> String {
         Unread::AccountPolicies { account } => {
             format!("the policies of the principals of account {account} are not known here")
         }
+        Unread::Issuer { cluster } => format!("the OIDC issuer of cluster {cluster} is not known here"),
+        Unread::Annotations { cluster, namespace, name } => {
+            format!("the annotations of service account {namespace}/{name} in cluster {cluster} are not known here")
+        }
     }
 }
 
@@ -91,7 +95,6 @@ pub fn fix(fix: &Fix) -> String {
             "give it a role: an association (`identity: pod_identity`) or the annotation (`identity: irsa`)".to_owned()
         }
         Fix::CreateRole { role_arn } => format!("create role {role_arn}, or use another one"),
-        Fix::ReadCluster { cluster } => format!("let Bailiwick describe cluster {cluster}"),
         Fix::CreateProvider { issuer, account } => {
             format!("create the provider for {issuer} in account {account} (`oidc_provider: managed`)")
         }
@@ -224,6 +227,10 @@ fn unread_access(unread: &Unread) -> String {
         Unread::TrustPolicy { role } => format!("what the trust policy of role {role} allows"),
         Unread::CallerPolicies { principal } => format!("what the policies of {principal} allow"),
         Unread::AccountPolicies { account } => format!("what the policies of account {account} allow"),
+        Unread::Issuer { cluster } => format!("the roles of service accounts of cluster {cluster}"),
+        Unread::Annotations { cluster, namespace, name } => {
+            format!("the roles that service account {namespace}/{name} in cluster {cluster} is annotated with")
+        }
     }
 }
 
@@ -362,7 +369,6 @@ pub fn broken(why: &Break) -> String {
         }
         Break::RoleMissing { role_arn, target: false } => format!("role {role_arn} does not exist"),
         Break::RoleMissing { role_arn, target: true } => format!("target role {role_arn} does not exist"),
-        Break::IssuerUnknown { cluster } => format!("the OIDC issuer of cluster {cluster} is unknown"),
         Break::ProviderMissing { issuer, account } => {
             format!("account {} has no OIDC provider for {issuer}", self::account(account))
         }

@@ -24,7 +24,7 @@ const fn ratchet(name: &'static str, what: &'static str, ceiling: usize, aim: us
 // The last two numbers of each: the ceiling, which is today's count, and the aim.
 const KIND_NAMES: Ratchet = ratchet("KIND_NAMES", "kind names as text outside provider/", 0, 0, line!());
 const FIELD_READS: Ratchet = ratchet("FIELD_READS", "body fields read by name outside provider/", 0, 0, line!());
-const LONG_FUNCTIONS: Ratchet = ratchet("LONG_FUNCTIONS", "functions of more than 60 lines", 5, 5, line!());
+const LONG_FUNCTIONS: Ratchet = ratchet("LONG_FUNCTIONS", "functions of more than 60 lines", 4, 5, line!());
 const MANY_PARAMETERS: Ratchet = ratchet("MANY_PARAMETERS", "functions with more than 6 parameters", 3, 0, line!());
 const LONG_FILES: Ratchet = ratchet("LONG_FILES", "files of more than 800 lines", 2, 0, line!());
 const SHARED_NAMES: Ratchet = ratchet("SHARED_NAMES", "type names with more than one definition", 7, 7, line!());
