@@ -460,6 +460,49 @@ impl World {
         world
     }
 
+    /// The world of what is live. `read` are the objects that were read just now, and `stored` those that may exist and
+    /// were not: their documents, and all others that are not among `read`, count as not read.
+    #[must_use]
+    pub fn live<'a>(
+        spec: &Spec,
+        facts: &Facts,
+        read: impl IntoIterator<Item = (&'a Address, Facet<'a>)>,
+        stored: impl IntoIterator<Item = (&'a Address, Facet<'a>)>,
+    ) -> Self {
+        let read: Vec<(&Address, Facet)> = read.into_iter().collect();
+        let (mut roles, mut carriers) = (BTreeSet::new(), BTreeSet::new());
+        for (_, facet) in &read {
+            match facet {
+                Facet::Role { arn, .. } => {
+                    roles.insert(arn.clone());
+                }
+                Facet::Resource(policy) => {
+                    carriers.insert((policy.account.clone(), policy.on.to_string()));
+                }
+                _ => {}
+            }
+        }
+        // What was read is last, so that it counts where both name one object.
+        let mut world = Self::new(spec, facts, stored.into_iter().chain(read));
+        for role in world.roles.values_mut().filter(|role| !roles.contains(&role.arn)) {
+            role.trust = None;
+            role.unknown.insert(Unread::RolePolicies { role: role.name.clone() });
+        }
+        let is_read = |account: &str, on: &Carrier| carriers.contains(&(account.to_owned(), on.to_string()));
+        for bucket in world.buckets.values_mut().filter(|b| !is_read(&b.account, &Carrier::Bucket(&b.name))) {
+            (bucket.policy, bucket.public) = (None, false);
+        }
+        for key in world.keys.values_mut() {
+            key.whole = is_read(&key.account, &Carrier::Key(&key.alias));
+            if !key.whole {
+                key.policy = Policy::new(Version::V2012, []);
+            }
+        }
+        world.resources.retain(|arn, resource| is_read(&resource.account, &Carrier::Other(arn.clone())));
+        world.index();
+        world
+    }
+
     /// Indexes the world as it is now.
     fn index(&mut self) {
         self.index = Index::new(&self.roles, &self.buckets, &self.keys, &self.resources);
@@ -482,8 +525,10 @@ impl World {
                     bucket.policy_address = Some(address.to_string());
                 }
             }
-            Carrier::Key(_) => {
-                if let Some(key) = self.keys.get_mut(address.name()) {
+            Carrier::Key(alias) => {
+                // What an address named before may have had another alias.
+                let key = self.keys.get_mut(address.name());
+                if let Some(key) = key.filter(|key| key.alias == *alias && key.account == policy.account) {
                     key.policy = policy.whole();
                     key.whole = policy.others.is_some();
                     key.policy_address = Some(address.to_string());

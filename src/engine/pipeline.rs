@@ -17,7 +17,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::diff::{self, Drift};
 use crate::document::Digest;
 use crate::graph::Graph;
-use crate::kind::{Kinds, Resource};
+use crate::kind::{Kinds, OwnedBy, Resource};
 use crate::plan::{self, Bodies, Guard, LeftOut, Plan, PlanError, Refusal};
 use crate::session::SessionError;
 use crate::snapshot::Seen;
@@ -561,7 +561,24 @@ impl Engine<'_> {
             return Err(Stopped::Unread(unread));
         }
         let kinds = self.kinds();
-        Ok(World::new(task.spec, &facts, Bodies::seen(&prepared.diff).facets(&kinds)))
+        let others = self.documents_of_others(task.spec, &prepared.desired, &known.state).await;
+        let (read, stored) = Bodies::seen(&prepared.diff).divided();
+        let read = read.facets(&kinds).chain(others.facets(&kinds));
+        Ok(World::live(task.spec, &facts, read, stored.facets(&kinds)))
+    }
+
+    /// The documents of what is desired in which nothing of ours is: they decide about access all the same. What cannot
+    /// be read of them is left out.
+    async fn documents_of_others(&self, spec: &Spec, desired: &Desired, state: &State) -> Bodies {
+        let kinds = self.kinds();
+        let mut objects = diff::orphans(spec, desired, state, &[], &kinds).objects;
+        objects.retain(|address, _| {
+            let about = kinds.about(address.kind());
+            about.is_some_and(|about| matches!(about.owned_by, OwnedBy::Statements { .. }))
+        });
+        let known = State { resources: objects, ..State::new(&state.project, state.lineage.clone()) };
+        let snapshot = self.observe(&Desired::default(), &known).await;
+        Bodies::observed(&known.resources, &snapshot)
     }
 }
 

@@ -9,8 +9,8 @@ use crate::desired::Desired;
 use crate::diff::{DeposedDiff, Diff};
 use crate::document::Document;
 use crate::kind::Kinds;
-use crate::snapshot::Seen;
-use crate::state::DeposedKey;
+use crate::snapshot::{Seen, Snapshot};
+use crate::state::{DeposedKey, Owned};
 
 /// An object that exists: where, the name by which its API knows it, and its body.
 type Existing = (Scope, String, Document);
@@ -42,6 +42,24 @@ impl Bodies {
             Some(((address.clone(), Some(key.clone())), existing))
         });
         Self(seen.chain(deposed).collect())
+    }
+
+    /// What was observed of these objects, by address.
+    #[must_use]
+    pub fn observed(objects: &BTreeMap<Address, Owned>, snapshot: &Snapshot) -> Self {
+        let body = |address: &Address, object: &Owned| match snapshot.seen.get(address)? {
+            Seen::Present { body, .. } => Some((object.scope.clone(), object.physical_id.clone(), body.clone())),
+            Seen::Absent | Seen::Unreadable { .. } => None,
+        };
+        let objects = objects.iter();
+        Self(objects.filter_map(|(address, object)| Some(((address.clone(), None), body(address, object)?))).collect())
+    }
+
+    /// What was observed, and what an address named before, which was not.
+    #[must_use]
+    pub fn divided(self) -> (Self, Self) {
+        let (observed, deposed) = self.0.into_iter().partition(|((_, deposed), _)| deposed.is_none());
+        (Self(observed), Self(deposed))
     }
 
     /// The same after the steps of a plan.
@@ -91,7 +109,6 @@ mod tests {
     use super::*;
     use crate::plan::tests::{deleted, step};
     use crate::plan::{Observation, Step, StepId, Which};
-    use crate::state::Owned;
     use serde_json::{Value, json};
 
     fn scope() -> Scope {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bailiwick::access::AccessChange;
+use bailiwick::access::{AccessChange, World};
 use bailiwick::address::Address;
 use bailiwick::backend::{Backend, BackendError, LockGuard, LockInfo, Stored, StoredVersion};
 use bailiwick::check::Lints;
@@ -435,6 +435,16 @@ impl Project {
             Stopped::Unplannable(errors) => errors.iter().map(ToString::to_string).collect(),
             other => vec![format!("{other:?}")],
         })
+    }
+
+    /// The world of what is live.
+    ///
+    /// # Panics
+    /// When something that the spec or the state names cannot be read.
+    pub async fn live_world(&self, spec: &Spec) -> World {
+        let task = Task::new(spec, Intent::Apply, "2026-01-01", &self.lints);
+        let known = self.known().await;
+        self.with_engine(spec, async |engine| engine.world(&task, &known).await.unwrap()).await
     }
 
     /// Carries a plan out, whatever it deletes and whatever was found.

@@ -89,7 +89,7 @@ fn made(spec: &Spec) -> Made {
     for (name, key) in &spec.keys {
         let own = Policy::new(crate::iam::Version::V2012, access::key_statements(spec, &chains, name));
         let account = spec.account_id(&key.account).0;
-        made.put(&format!("aws.kms.key_policy.{name}"), &account, "", json!({ "statements": own }));
+        made.put(&format!("aws.kms.key_policy.{name}"), &account, &key.alias_name(), json!({ "statements": own }));
     }
     for (key, account) in &spec.service_accounts {
         let Some(role) = roles.get(access::role_key(spec, key)) else { continue };
