@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::terms::{
-    AllowedBy, Break, Broken, ChainCaller, ChainStep, Denial, Grantee, PolicyOf, PolicyRef, Requirement, StatementRef,
-};
-use super::world::{Bucket, Fix, Grant, Key, Missing, Role, Route, Unread, Who, World, anyone, at_most, unsettled};
+use super::broken::{Break, Broken, Denial, Fix, Grant, Missing};
+use super::terms::{AllowedBy, ChainCaller, ChainStep, Grantee, PolicyOf, PolicyRef, Requirement, StatementRef};
+use super::unread::Unread;
+use super::world::chains::AccessChain;
+use super::world::policies::{anyone, at_most, caller_gaps, policies, unsettled};
+use super::world::{Who, World, WorldBucket, WorldKey, WorldRole};
 use crate::iam::catalogue::ServiceEntry;
 use crate::iam::{
     Arn, Attached, ContextValue, Decision, DecisionOutcome, Effect, Layer, Policy, Principal, Request, Version,
@@ -17,7 +19,7 @@ use crate::iam::{
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum AccessTarget {
     /// A bucket, and a key or prefix in it.
     Data {
         /// The bucket's name.
@@ -51,7 +53,8 @@ pub enum AskError {
 /// What comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+#[schemars(rename = "Verdict")]
+pub enum AccessVerdict {
     /// It is allowed.
     Allowed,
     /// It is allowed if conditions hold that are not known.
@@ -68,7 +71,7 @@ pub struct Answer {
     /// Who.
     pub who: Grantee,
     /// What comes out.
-    pub verdict: Verdict,
+    pub verdict: AccessVerdict,
     /// The chain, as far as it holds.
     pub chain: Vec<ChainStep>,
     /// Where the chain breaks, if it does.
@@ -82,31 +85,31 @@ pub struct Answer {
 
 /// Everybody to whom something is not denied.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Answers {
+pub struct AccessAnswers {
     /// The principals of the world that are allowed, or allowed on conditions, or of which it is not known.
     pub who: Vec<Answer>,
     /// What has not been read and may let in anybody else.
     pub others: Option<Unread>,
 }
 
-impl Answers {
+impl AccessAnswers {
     /// What comes out for all of them together: allowed if it is for one, else unknown if it is for one.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> AccessVerdict {
         let any = |verdict| self.who.iter().any(|answer| answer.verdict == verdict);
-        if any(Verdict::Allowed) {
-            Verdict::Allowed
-        } else if any(Verdict::Unknown) || self.others.is_some() {
-            Verdict::Unknown
-        } else if any(Verdict::Depends) {
-            Verdict::Depends
+        if any(AccessVerdict::Allowed) {
+            AccessVerdict::Allowed
+        } else if any(AccessVerdict::Unknown) || self.others.is_some() {
+            AccessVerdict::Unknown
+        } else if any(AccessVerdict::Depends) {
+            AccessVerdict::Depends
         } else {
-            Verdict::Denied
+            AccessVerdict::Denied
         }
     }
 }
 
-impl Target {
+impl AccessTarget {
     /// Reads `s3://bucket/key` or an ARN.
     ///
     /// # Errors
@@ -157,13 +160,13 @@ fn works_on(action: &str, kind: &str) -> bool {
 struct Judged {
     chain: Vec<ChainStep>,
     broken: Option<Broken>,
-    verdict: Verdict,
+    verdict: AccessVerdict,
     conditions: BTreeSet<Requirement>,
     unread: BTreeSet<Unread>,
 }
 
 /// A resource with what is known of its policy.
-struct Resource<'a> {
+struct JudgedResource<'a> {
     of: PolicyRef,
     policy: &'a Policy,
     /// The account that has it; empty if that is not known.
@@ -185,7 +188,7 @@ impl World {
     ///
     /// # Errors
     /// When the question makes no sense: no such action, or an object action on a whole bucket.
-    pub fn can(&self, who: &Who, action: &str, target: &Target) -> Result<Answer, AskError> {
+    pub fn can(&self, who: &Who, action: &str, target: &AccessTarget) -> Result<Answer, AskError> {
         let action = known_action(action)?;
         self.answer(who, &action, target)
     }
@@ -194,7 +197,7 @@ impl World {
     ///
     /// # Errors
     /// As [`World::can`].
-    pub fn who_can(&self, action: &str, target: &Target) -> Result<Answers, AskError> {
+    pub fn who_can(&self, action: &str, target: &AccessTarget) -> Result<AccessAnswers, AskError> {
         let action = known_action(action)?;
         let mut who = Vec::new();
         for one in self.everybody() {
@@ -204,29 +207,29 @@ impl World {
                 continue;
             }
             let answer = self.answer(&one, &action, target)?;
-            if answer.verdict != Verdict::Denied {
+            if answer.verdict != AccessVerdict::Denied {
                 who.push(answer);
             }
         }
-        Ok(Answers { who, others: self.others(&action, target) })
+        Ok(AccessAnswers { who, others: self.others(&action, target) })
     }
 
     /// The account that has what is asked about, where that is known.
-    fn owner<'t>(&'t self, target: &'t Target) -> Option<&'t str> {
+    fn owner<'t>(&'t self, target: &'t AccessTarget) -> Option<&'t str> {
         match target {
-            Target::Data { bucket, .. } => self.buckets.get(bucket).map(|bucket| bucket.account.as_str()),
-            Target::Arn(arn) => arn.split(':').nth(4).filter(|account| !account.is_empty()),
+            AccessTarget::Data { bucket, .. } => self.buckets.get(bucket).map(|bucket| bucket.account.as_str()),
+            AccessTarget::Arn(arn) => arn.split(':').nth(4).filter(|account| !account.is_empty()),
         }
     }
 
     /// What has not been read and may let in principals that the world does not have.
-    fn others(&self, action: &str, target: &Target) -> Option<Unread> {
+    fn others(&self, action: &str, target: &AccessTarget) -> Option<Unread> {
         match target {
-            Target::Data { bucket, .. } => {
+            AccessTarget::Data { bucket, .. } => {
                 let known = self.buckets.get(bucket).is_some_and(|bucket| bucket.policy.is_some());
                 (!known).then(|| Unread::BucketPolicy { bucket: bucket.clone() })
             }
-            Target::Arn(arn) => match self.keys.values().find(|key| key.arn == *arn) {
+            AccessTarget::Arn(arn) => match self.keys.values().find(|key| key.arn == *arn) {
                 Some(key) => (!key.whole).then(|| Unread::KeyPolicy { alias: key.alias.clone() }),
                 None if self.roles.get(arn).is_some_and(|role| role.trust.is_some())
                     || self.resources.contains_key(arn) =>
@@ -241,8 +244,8 @@ impl World {
         }
     }
 
-    fn answer(&self, who: &Who, action: &str, target: &Target) -> Result<Answer, AskError> {
-        if let Target::Data { key, .. } = target
+    fn answer(&self, who: &Who, action: &str, target: &AccessTarget) -> Result<Answer, AskError> {
+        if let AccessTarget::Data { key, .. } = target
             && key.is_empty()
             && works_on(action, "object")
             && !works_on(action, "bucket")
@@ -258,12 +261,12 @@ impl World {
         for route in &routes {
             let judged = self.judge(route, action, target);
             let mut verdict = judged.verdict;
-            if verdict == Verdict::Allowed && !route.conditions.is_empty() {
-                verdict = Verdict::Depends;
+            if verdict == AccessVerdict::Allowed && !route.conditions.is_empty() {
+                verdict = AccessVerdict::Depends;
             }
             let mut unread = judged.unread;
-            if verdict != Verdict::Denied && !route.unread.is_empty() {
-                verdict = Verdict::Unknown;
+            if verdict != AccessVerdict::Denied && !route.unread.is_empty() {
+                verdict = AccessVerdict::Unknown;
                 unread.extend(route.unread.iter().cloned());
             }
             let chain = route.chain.iter().cloned().chain(judged.chain).collect();
@@ -277,10 +280,10 @@ impl World {
         let mut answer = best.unwrap_or_else(|| {
             let (chain, broken) = broken.map_or((Vec::new(), None), |(chain, broken)| (chain, Some(broken)));
             let (conditions, unread) = (BTreeSet::new(), BTreeSet::new());
-            Answer { who: who_of, verdict: Verdict::Denied, chain, broken, conditions, unread }
+            Answer { who: who_of, verdict: AccessVerdict::Denied, chain, broken, conditions, unread }
         });
         // In words of the spec, where it has them; what denies explicitly or bounds the role, no grant lets through.
-        if let (Who::Pod(pod), Target::Data { bucket, key }) = (who, target)
+        if let (Who::Pod(pod), AccessTarget::Data { bucket, key }) = (who, target)
             && let (Some(to), Some(bucket)) = (self.key_of(pod), self.buckets.get(bucket))
             && let Some(Fix::Allow { action: denied, missing, grant, .. }) =
                 answer.broken.as_mut().map(|broken| &mut broken.fix)
@@ -294,17 +297,17 @@ impl World {
         Ok(answer)
     }
 
-    fn judge(&self, route: &Route, action: &str, target: &Target) -> Judged {
+    fn judge(&self, route: &AccessChain, action: &str, target: &AccessTarget) -> Judged {
         match target {
-            Target::Data { bucket, key } => match self.buckets.get(bucket) {
+            AccessTarget::Data { bucket, key } => match self.buckets.get(bucket) {
                 Some(bucket) => self.judge_data(route, action, bucket, key),
                 None => self.judge_unknown(route, action, bucket, key),
             },
-            Target::Arn(arn) => self.judge_arn(route, action, arn),
+            AccessTarget::Arn(arn) => self.judge_arn(route, action, arn),
         }
     }
 
-    fn judge_data(&self, route: &Route, action: &str, bucket: &Bucket, key: &str) -> Judged {
+    fn judge_data(&self, route: &AccessChain, action: &str, bucket: &WorldBucket, key: &str) -> Judged {
         let on_object = works_on(action, "object") && !key.is_empty();
         let resource = if on_object { format!("{}/{key}", bucket.arn) } else { bucket.arn.clone() };
         let mut request = route.request(action, &resource, &bucket.account);
@@ -320,7 +323,7 @@ impl World {
             return Judged {
                 chain: Vec::new(),
                 broken: Some(Broken { why: Break::PublicBlocked { bucket: bucket.name.clone() }, fix }),
-                verdict: Verdict::Denied,
+                verdict: AccessVerdict::Denied,
                 conditions: BTreeSet::new(),
                 unread: BTreeSet::new(),
             };
@@ -330,14 +333,14 @@ impl World {
         let policy = bucket.policy.as_ref().unwrap_or(&nothing);
         let of = PolicyRef::from(PolicyOf::Bucket { bucket: bucket.name.clone(), assumed: false });
         let of = of.at(bucket.policy_address.clone());
-        let mut judged = self.decide(route, &request, Resource { of, policy, account: &bucket.account, unread });
+        let mut judged = self.decide(route, &request, JudgedResource { of, policy, account: &bucket.account, unread });
         let key_actions: &[&str] = match action {
             "s3:GetObject" | "s3:GetObjectVersion" => &["kms:Decrypt"],
             "s3:PutObject" => &["kms:GenerateDataKey", "kms:Decrypt"],
             _ => &[],
         };
         if let (true, Some(key)) =
-            (judged.verdict != Verdict::Denied, bucket.key.as_ref().and_then(|k| self.keys.get(k)))
+            (judged.verdict != AccessVerdict::Denied, bucket.key.as_ref().and_then(|k| self.keys.get(k)))
         {
             for action in key_actions {
                 let used = self.judge_key(route, action, key);
@@ -346,7 +349,7 @@ impl World {
                 judged.conditions.extend(used.conditions);
                 judged.unread.extend(used.unread);
                 judged.verdict = worse(judged.verdict, used.verdict);
-                if judged.verdict == Verdict::Denied {
+                if judged.verdict == AccessVerdict::Denied {
                     break;
                 }
             }
@@ -354,7 +357,7 @@ impl World {
         judged
     }
 
-    fn judge_key(&self, route: &Route, action: &str, key: &Key) -> Judged {
+    fn judge_key(&self, route: &AccessChain, action: &str, key: &WorldKey) -> Judged {
         let mut request = route.request(action, &key.arn, &key.account);
         request
             .context
@@ -363,10 +366,10 @@ impl World {
         // The usual key policy lets its account decide; without having read it, that is not known.
         let unread = (!key.whole).then(|| Unread::KeyPolicy { alias: key.alias.clone() });
         let of = key.policy_ref();
-        self.decide(route, &request, Resource { of, policy: &key.policy, account: &key.account, unread })
+        self.decide(route, &request, JudgedResource { of, policy: &key.policy, account: &key.account, unread })
     }
 
-    fn judge_arn(&self, route: &Route, action: &str, arn: &str) -> Judged {
+    fn judge_arn(&self, route: &AccessChain, action: &str, arn: &str) -> Judged {
         if let Some(key) = self.keys.values().find(|key| key.arn == arn) {
             return self.judge_key(route, action, key);
         }
@@ -376,23 +379,27 @@ impl World {
             && let Some(trust) = &role.trust
         {
             let of = role.trust_ref();
-            return self.decide(route, &request, Resource { of, policy: trust, account: &owner, unread: None });
+            return self.decide(route, &request, JudgedResource { of, policy: trust, account: &owner, unread: None });
         }
         if let Some(resource) = self.resources.get(arn) {
             let request = route.request(action, arn, &resource.account);
             let of = PolicyRef::from(PolicyOf::Resource { arn: arn.to_owned() }).at(Some(resource.address.clone()));
             let account = &resource.account;
-            return self.decide(route, &request, Resource { of, policy: &resource.policy, account, unread: None });
+            return self.decide(
+                route,
+                &request,
+                JudgedResource { of, policy: &resource.policy, account, unread: None },
+            );
         }
         let (of, nothing) = (PolicyOf::Resource { arn: arn.to_owned() }.into(), nothing());
         let unread = policy_of(action, arn);
-        self.decide(route, &request, Resource { of, policy: &nothing, account: &owner, unread })
+        self.decide(route, &request, JudgedResource { of, policy: &nothing, account: &owner, unread })
     }
 
     /// A bucket that the world does not have: the caller's own policies are all that is known.
-    fn judge_unknown(&self, route: &Route, action: &str, bucket: &str, key: &str) -> Judged {
+    fn judge_unknown(&self, route: &AccessChain, action: &str, bucket: &str, key: &str) -> Judged {
         let partition = route.principal.split(':').nth(1).unwrap_or("aws");
-        let unread = Bucket {
+        let unread = WorldBucket {
             name: bucket.to_owned(),
             entry: bucket.to_owned(),
             arn: format!("arn:{partition}:s3:::{bucket}"),
@@ -404,9 +411,9 @@ impl World {
             public: false,
         };
         let mut judged = self.judge_data(route, action, &unread, key);
-        if judged.verdict != Verdict::Denied {
+        if judged.verdict != AccessVerdict::Denied {
             // Whose it is decides whether its policy must allow it too.
-            judged.verdict = Verdict::Unknown;
+            judged.verdict = AccessVerdict::Unknown;
             judged.unread.insert(Unread::BucketPolicy { bucket: bucket.to_owned() });
         }
         judged
@@ -414,24 +421,24 @@ impl World {
 
     /// Decides by what is known, and then as if what has not been read allowed everything, or denied it: where these
     /// differ, the answer is unknown.
-    fn decide(&self, route: &Route, request: &Request, resource: Resource<'_>) -> Judged {
-        let Resource { of, policy, account: owner, unread } = resource;
+    fn decide(&self, route: &AccessChain, request: &Request, resource: JudgedResource<'_>) -> Judged {
+        let JudgedResource { of, policy, account: owner, unread } = resource;
         let label = of.label();
         let name = label.as_str();
-        let role = route.role.as_ref().and_then(|arn| self.roles.get(arn));
-        let mut gaps = self.caller_gaps(route);
+        let role = self.role_of(route);
+        let mut gaps = caller_gaps(role, &route.principal);
         gaps.extend(unread);
-        let known = self.policies(route, Some(Attached { name, policy }));
+        let known = policies(role, Some(Attached { name, policy }));
         let decision = evaluate(request, &known);
         let verdict = verdict_of(decision.outcome);
         let caller = caller(route, role);
         let chain = allowing(&caller, request, &decision);
-        let is_denied = |decision: &Decision| verdict_of(decision.outcome) == Verdict::Denied;
+        let is_denied = |decision: &Decision| verdict_of(decision.outcome) == AccessVerdict::Denied;
         let open = policy.merge(&anyone());
         let best =
             |gaps: &BTreeSet<Unread>| evaluate(request, &at_most(&known, gaps, Attached { name, policy: &open }));
         let denial = best(&gaps);
-        let deciding: BTreeSet<Unread> = if verdict != Verdict::Denied {
+        let deciding: BTreeSet<Unread> = if verdict != AccessVerdict::Denied {
             gaps.into_iter().filter(Unread::may_deny).collect()
         } else if is_denied(&denial) {
             BTreeSet::new()
@@ -442,10 +449,10 @@ impl World {
             if alone.is_empty() { gaps } else { alone }
         };
         if !deciding.is_empty() {
-            let (verdict, conditions) = (Verdict::Unknown, BTreeSet::new());
+            let (verdict, conditions) = (AccessVerdict::Unknown, BTreeSet::new());
             return Judged { chain, broken: None, verdict, conditions, unread: deciding };
         }
-        let broken = (verdict == Verdict::Denied).then(|| {
+        let broken = (verdict == AccessVerdict::Denied).then(|| {
             // The reason is what denies it whatever has not been read.
             let (action, resource) = (request.action.clone(), request.resource.clone());
             let why = Break::Denied { action, resource, denial: Denial::of(&denial) };
@@ -456,7 +463,7 @@ impl World {
 }
 
 /// Whose requests a route makes.
-fn caller(route: &Route, role: Option<&Role>) -> ChainCaller {
+fn caller(route: &AccessChain, role: Option<&WorldRole>) -> ChainCaller {
     ChainCaller { principal: route.principal.clone(), role: role.map(|role| role.name.clone()) }
 }
 
@@ -475,11 +482,11 @@ fn allowing(caller: &ChainCaller, request: &Request, decision: &Decision<'_>) ->
     layers.into_iter().filter_map(step).collect()
 }
 
-fn verdict_of(outcome: DecisionOutcome) -> Verdict {
+fn verdict_of(outcome: DecisionOutcome) -> AccessVerdict {
     match outcome {
-        DecisionOutcome::Allowed => Verdict::Allowed,
-        DecisionOutcome::Conditional => Verdict::Depends,
-        DecisionOutcome::ImplicitlyDenied | DecisionOutcome::ExplicitlyDenied => Verdict::Denied,
+        DecisionOutcome::Allowed => AccessVerdict::Allowed,
+        DecisionOutcome::Conditional => AccessVerdict::Depends,
+        DecisionOutcome::ImplicitlyDenied | DecisionOutcome::ExplicitlyDenied => AccessVerdict::Denied,
     }
 }
 
@@ -492,7 +499,7 @@ fn policy_of(action: &str, arn: &str) -> Option<Unread> {
     }
 }
 
-fn worse(a: Verdict, b: Verdict) -> Verdict {
+fn worse(a: AccessVerdict, b: AccessVerdict) -> AccessVerdict {
     if (a as u8) < (b as u8) { b } else { a }
 }
 

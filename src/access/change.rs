@@ -16,7 +16,10 @@ use super::index::{Buckets, buckets_of};
 use super::terms::{
     ChainStep, DataPlace, Exception, Grantee, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef,
 };
-use super::world::{Bucket, Key, Role, Route, Unread, Who, World};
+use super::unread::Unread;
+use super::world::chains::AccessChain;
+use super::world::policies::policies_at_most;
+use super::world::{Who, World, WorldBucket, WorldKey, WorldRole};
 use crate::iam::catalogue::{self, AccessLevel, ServiceEntry};
 use crate::iam::{
     AccessRegion, Area, Attached, ContextValue, Pattern, Policy, PolicySet, Principal, Reach, Request, RequestContext,
@@ -209,7 +212,7 @@ struct Changes {
 #[derive(Clone, Copy)]
 struct Side<'a> {
     world: &'a World,
-    route: Option<&'a Route>,
+    route: Option<&'a AccessChain>,
 }
 
 impl Changes {
@@ -234,7 +237,7 @@ impl Changes {
         let (old, new) = (before.routes(who).unwrap_or_default(), after.routes(who).unwrap_or_default());
         let slots: BTreeSet<&str> = old.iter().chain(&new).map(|route| route.slot.as_str()).collect();
         for slot in slots {
-            let find = |routes: &'_ [Route]| routes.iter().position(|route| route.slot == slot);
+            let find = |routes: &'_ [AccessChain]| routes.iter().position(|route| route.slot == slot);
             let old = find(&old).and_then(|at| old.get(at));
             let new = find(&new).and_then(|at| new.get(at));
             // Access on other terms goes and comes.
@@ -271,12 +274,12 @@ impl Changes {
         }
     }
 
-    fn bucket(&mut self, who: &Who, before: Side, after: Side, old: Option<&Bucket>, new: Option<&Bucket>) {
+    fn bucket(&mut self, who: &Who, before: Side, after: Side, old: Option<&WorldBucket>, new: Option<&WorldBucket>) {
         let Some(bucket) = new.or(old) else { return };
         if is_owner(who, &bucket.account) {
             return;
         }
-        let is_near = |side: Side, bucket: Option<&Bucket>| bucket.is_some_and(|b| may_touch(side, b));
+        let is_near = |side: Side, bucket: Option<&WorldBucket>| bucket.is_some_and(|b| may_touch(side, b));
         if !is_near(before, old) && !is_near(after, new) {
             return;
         }
@@ -307,8 +310,8 @@ impl Changes {
     fn lists(
         &mut self,
         who: &Who,
-        (before, old, old_reach): (Side, Option<&Bucket>, Reach),
-        (after, new, new_reach): (Side, Option<&Bucket>, Reach),
+        (before, old, old_reach): (Side, Option<&WorldBucket>, Reach),
+        (after, new, new_reach): (Side, Option<&WorldBucket>, Reach),
     ) {
         let Some(bucket) = new.or(old) else { return };
         let mut prefixes: Vec<Pattern> =
@@ -337,7 +340,7 @@ impl Changes {
     }
 
     /// The prefixes of one listing action.
-    fn listed(&mut self, who: &Who, before: Side, after: Side, bucket: &Bucket, asked: &[Asked], action: &str) {
+    fn listed(&mut self, who: &Who, before: Side, after: Side, bucket: &WorldBucket, asked: &[Asked], action: &str) {
         let names = [action.to_owned()];
         let lists = Area::of_actions([action]);
         let asked: Vec<Asked> =
@@ -390,7 +393,7 @@ impl Changes {
         }
     }
 
-    fn key(&mut self, who: &Who, before: Side, after: Side, old: Option<&Key>, new: Option<&Key>) {
+    fn key(&mut self, who: &Who, before: Side, after: Side, old: Option<&WorldKey>, new: Option<&WorldKey>) {
         let Some(key) = new.or(old) else { return };
         if is_owner(who, &key.account) {
             return;
@@ -410,7 +413,7 @@ impl Changes {
         if matches!(who, Who::Pod(_)) {
             return;
         }
-        let role = |side: Side| -> Option<Role> {
+        let role = |side: Side| -> Option<WorldRole> {
             let route = side.route.filter(|route| route.slot != "own")?;
             side.world.roles.get(route.role.as_ref()?).cloned()
         };
@@ -658,7 +661,7 @@ fn same_inputs(before: Side, after: Side) -> bool {
 }
 
 /// Whether any policy of the caller's or of the bucket may be about the two of them.
-fn may_touch(side: Side, bucket: &Bucket) -> bool {
+fn may_touch(side: Side, bucket: &WorldBucket) -> bool {
     if side.route.is_none() {
         return false;
     }
@@ -686,7 +689,7 @@ fn may_touch(side: Side, bucket: &Bucket) -> bool {
     }
 }
 
-fn names(policy: &Policy, role: &Role) -> bool {
+fn names(policy: &Policy, role: &WorldRole) -> bool {
     policy.statements().iter().filter_map(|s| s.principal()).any(|principals| {
         principals.is_inverted()
             || principals.values().iter().any(|principal| match principal {
@@ -700,7 +703,7 @@ fn names(policy: &Policy, role: &Role) -> bool {
 
 impl<'a> Side<'a> {
     /// The role of the route, if it is one of the world.
-    fn role(self) -> Option<&'a Role> {
+    fn role(self) -> Option<&'a WorldRole> {
         self.world.roles.get(self.route?.role.as_ref()?)
     }
 
@@ -719,7 +722,7 @@ impl<'a> Side<'a> {
     }
 
     /// What the route gives on a bucket. `prefix` is the `s3:prefix` of a list; nothing where the request has none.
-    fn bucket_reach(self, bucket: Option<&Bucket>, prefix: Option<&str>) -> Reach {
+    fn bucket_reach(self, bucket: Option<&WorldBucket>, prefix: Option<&str>) -> Reach {
         let (Some(bucket), Some(route)) = (bucket, self.route) else { return Reach::default() };
         let foreign = !route.principal.contains(&format!("::{}:", bucket.account));
         // Source: S3 User Guide, "Blocking public access to your Amazon S3 storage", RestrictPublicBuckets.
@@ -729,15 +732,15 @@ impl<'a> Side<'a> {
         let mut request = route.request("s3:GetObject", &bucket.arn, &bucket.account);
         let prefix = prefix.map_or(ContextValue::Many(Vec::new()), |prefix| ContextValue::One(prefix.to_owned()));
         request.context.set("s3:prefix", prefix);
-        let assumed = bucket.assumed_policy(route);
+        let assumed = bucket.assumed_policy(self.role());
         let label = bucket.policy_ref().label();
         let resource = Attached { name: &label, policy: bucket.policy.as_ref().unwrap_or(&assumed) };
-        let set = self.world.policies_at_most(route, Some(resource));
+        let set = policies_at_most(self.role(), Some(resource));
         reach(&request, &set)
     }
 
     /// What the route gives on a key, in requests by way of S3.
-    fn key_reach(self, key: Option<&Key>) -> Reach {
+    fn key_reach(self, key: Option<&WorldKey>) -> Reach {
         let (Some(key), Some(route)) = (key, self.route) else { return Reach::default() };
         let mut request = route.request("kms:Decrypt", &key.arn, &key.account);
         request
@@ -745,7 +748,7 @@ impl<'a> Side<'a> {
             .set("kms:ViaService", ContextValue::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
         request.context.set("kms:ResourceAliases", ContextValue::Many(vec![key.alias.clone()]));
         let label = key.policy_ref().label();
-        let set = self.world.policies_at_most(route, Some(Attached { name: &label, policy: &key.policy }));
+        let set = policies_at_most(self.role(), Some(Attached { name: &label, policy: &key.policy }));
         reach(&request, &set).within(&Area::on(Pattern::literal(&key.arn)))
     }
 
@@ -755,11 +758,11 @@ impl<'a> Side<'a> {
             return Reach::default();
         };
         let request = route.request("*", "*", &role.account);
-        reach(&request, &self.world.policies_at_most(route, None))
+        reach(&request, &policies_at_most(self.role(), None))
     }
 
     /// The values of conditions on `s3:prefix` in the policies that bear on a bucket.
-    fn prefixes(self, bucket: Option<&Bucket>) -> Vec<String> {
+    fn prefixes(self, bucket: Option<&WorldBucket>) -> Vec<String> {
         let role = self.route.and_then(|route| self.world.roles.get(route.role.as_ref()?));
         let own = role.into_iter().flat_map(|role| role.identity.iter().chain(&role.boundary).map(|held| &held.policy));
         let theirs = bucket.and_then(|bucket| bucket.policy.as_ref());
@@ -807,7 +810,7 @@ impl World {
         };
         let bucket = || {
             let text = resource.to_string();
-            let is_in = |bucket: &Bucket| {
+            let is_in = |bucket: &WorldBucket| {
                 *resource == Pattern::literal(&bucket.arn)
                     || Pattern::new(&format!("{}/*", bucket.arn)).includes(resource)
             };

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::world::{Bucket, Key, PolicyHolder, Role};
+use super::world::{PolicyHolder, WorldBucket, WorldKey, WorldRole};
 use crate::iam::{Arn, Policy, Principal, Statement};
 
 /// Names of things, by the principals that their policies name.
@@ -54,9 +54,9 @@ pub(super) struct Index {
 impl Index {
     /// The index of these roles (by ARN), buckets and keys (by name).
     pub(super) fn new(
-        roles: &BTreeMap<String, Role>,
-        buckets: &BTreeMap<String, Bucket>,
-        keys: &BTreeMap<String, Key>,
+        roles: &BTreeMap<String, WorldRole>,
+        buckets: &BTreeMap<String, WorldBucket>,
+        keys: &BTreeMap<String, WorldKey>,
         resources: &BTreeMap<String, PolicyHolder>,
     ) -> Self {
         let mut index = Self::default();
@@ -99,7 +99,7 @@ impl Index {
     }
 
     /// The buckets that a role's policies or the buckets' own may open to it; nothing if that may be any.
-    pub(super) fn buckets_of<'a>(&'a self, role: &'a Role) -> Option<BTreeSet<&'a str>> {
+    pub(super) fn buckets_of<'a>(&'a self, role: &'a WorldRole) -> Option<BTreeSet<&'a str>> {
         let mut found: BTreeSet<&str> = self.buckets.meaning(&role.arn).collect();
         for statement in role.identity.iter().flat_map(|held| held.policy.statements()) {
             let resources = statement.resource().filter(|resources| !resources.is_inverted())?;
@@ -119,7 +119,7 @@ impl Index {
     /// The keys whose policies may let a role in, or leave that to its account. Nothing but a key's own policy opens it.
     ///
     /// Source: KMS Developer Guide, "Key policies in AWS KMS".
-    pub(super) fn keys_of<'a>(&'a self, role: &Role) -> BTreeSet<&'a str> {
+    pub(super) fn keys_of<'a>(&'a self, role: &WorldRole) -> BTreeSet<&'a str> {
         self.keys.meaning(&role.arn).collect()
     }
 }

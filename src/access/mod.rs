@@ -6,6 +6,7 @@
 
 mod actions;
 mod ask;
+mod broken;
 mod change;
 mod cluster;
 mod facet;
@@ -16,6 +17,7 @@ mod pack;
 mod resource;
 mod terms;
 mod trust;
+mod unread;
 mod world;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,7 +25,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 pub use actions::{Actions, pattern_text};
-pub use ask::{Answer, Answers, AskError, Target, Verdict};
+pub use ask::{AccessAnswers, AccessTarget, AccessVerdict, Answer, AskError};
+pub use broken::{Break, Broken, Denial, DeniedBy, Fix, Grant, Missing};
 pub use change::{AccessChange, Crossing, Direction, Group, between_policies, diff};
 pub use cluster::{ClusterAccess, ClusterRight, is_session_of};
 pub use facet::{Carrier, Facet, Instance, PodBinding, PolicyText, ResourcePolicy, RoleRef, principals};
@@ -32,11 +35,12 @@ pub use lockout::lockout;
 pub use pack::{INLINE_NAME, PackError, Packed, pack, packed, spilled};
 pub use resource::{bucket_statements, key_statements, own_sid, sid_prefix};
 pub use terms::{
-    AccountRef, AllowedBy, Break, Broken, ChainCaller, ChainRole, ChainStep, DataPlace, Denial, DeniedBy, Exception,
-    Grantee, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef, Trusted,
+    AccountRef, AllowedBy, ChainCaller, ChainRole, ChainStep, DataPlace, Exception, Grantee, PlaceKind, PolicyOf,
+    PolicyRef, Requirement, StatementRef, Trusted,
 };
 pub use trust::{role_trust, trusted_roles};
-pub use world::{Fix, Grant, Missing, Pod, Unread, Who, World};
+pub use unread::Unread;
+pub use world::{Pod, Who, World};
 
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::document::Digest;

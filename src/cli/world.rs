@@ -4,7 +4,7 @@ use super::failure::{Ended, Exit, Failure};
 use super::live::LiveRun;
 use super::options::TextOrJson;
 use super::run::Invocation;
-use crate::access::{Verdict, World};
+use crate::access::{AccessVerdict, World};
 use crate::engine::Intent;
 use crate::plan::Bodies;
 use crate::provider;
@@ -46,10 +46,10 @@ fn live(invocation: &Invocation<'_>, question: impl Fn(&World) -> Ended) -> Ende
 }
 
 /// "Allowed only if" counts as not allowed.
-pub fn exit(verdict: Verdict) -> Exit {
+pub fn exit(verdict: AccessVerdict) -> Exit {
     match verdict {
-        Verdict::Allowed => Exit::Ok,
-        Verdict::Depends | Verdict::Denied => Exit::Differs,
-        Verdict::Unknown => Exit::Error,
+        AccessVerdict::Allowed => Exit::Ok,
+        AccessVerdict::Depends | AccessVerdict::Denied => Exit::Differs,
+        AccessVerdict::Unknown => Exit::Error,
     }
 }

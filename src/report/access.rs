@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Mark, Report, Row, Section};
 use super::words;
-use crate::access::{AccessChange, Answer, Answers, ChainStep, Crossing, DataPlace, Direction, Group, Unread, Verdict};
+use crate::access::{AccessChange, Answer, AccessAnswers, ChainStep, Crossing, DataPlace, Direction, Group, Unread, AccessVerdict};
 
 /// The section of gains and losses. With steps and no change of access it says so.
 #[must_use]
@@ -161,12 +161,12 @@ pub fn answer(answer: &Answer, action: &str, place: &str) -> Report {
 
 /// The report of everybody to whom something is not denied.
 #[must_use]
-pub fn answers(answers: &Answers, action: &str, place: &str) -> Report {
-    let of = |verdict: Verdict| answers.who.iter().filter(move |answer| answer.verdict == verdict);
+pub fn answers(answers: &AccessAnswers, action: &str, place: &str) -> Report {
+    let of = |verdict: AccessVerdict| answers.who.iter().filter(move |answer| answer.verdict == verdict);
     let mut parts = Vec::new();
     let mut sections = Vec::new();
     for (verdict, mark, title) in
-        [(Verdict::Allowed, Mark::Good, "Allowed"), (Verdict::Depends, Mark::Warn, "Depends on conditions")]
+        [(AccessVerdict::Allowed, Mark::Good, "Allowed"), (AccessVerdict::Depends, Mark::Warn, "Depends on conditions")]
     {
         let rows: Vec<Row> = of(verdict).map(|answer| chain_row(answer, mark)).collect();
         if !rows.is_empty() {
@@ -176,7 +176,7 @@ pub fn answers(answers: &Answers, action: &str, place: &str) -> Report {
     }
     // Whoever is not known for the same reasons shares a row.
     let mut unknown: BTreeMap<&BTreeSet<Unread>, Vec<String>> = BTreeMap::new();
-    for answer in of(Verdict::Unknown) {
+    for answer in of(AccessVerdict::Unknown) {
         unknown.entry(&answer.unread).or_default().push(words::grantee(&answer.who));
     }
     let others: BTreeSet<Unread> = answers.others.iter().cloned().collect();
@@ -184,7 +184,7 @@ pub fn answers(answers: &Answers, action: &str, place: &str) -> Report {
         unknown.entry(&others).or_default().push("anyone else".to_owned());
     }
     if !unknown.is_empty() {
-        let count = of(Verdict::Unknown).count();
+        let count = of(AccessVerdict::Unknown).count();
         parts.push(match (count, others.is_empty()) {
             (0, _) => "unknown for anyone else".to_owned(),
             (n, true) => format!("unknown for {}", principals(n)),

@@ -1,8 +1,9 @@
 //! What types say in English. Nothing else depends on these texts.
 
 use crate::access::{
-    AccountRef, AllowedBy, Break, ChainCaller, ChainStep, DataPlace, Denial, DeniedBy, Direction, Exception, Fix,
-    Grant, Grantee, Missing, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef, Trusted, Unread, Verdict,
+    AccessVerdict, AccountRef, AllowedBy, Break, ChainCaller, ChainStep, DataPlace, Denial, DeniedBy, Direction,
+    Exception, Fix, Grant, Grantee, Missing, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef, Trusted,
+    Unread,
 };
 use crate::diff::{DriftClass, Drifted};
 use crate::document::FieldPath;
@@ -69,12 +70,12 @@ pub fn unread(unread: &Unread) -> String {
 
 /// A verdict as the beginning of a headline.
 #[must_use]
-pub fn verdict(verdict: Verdict) -> &'static str {
+pub fn verdict(verdict: AccessVerdict) -> &'static str {
     match verdict {
-        Verdict::Allowed => "allowed",
-        Verdict::Depends => "depends on conditions",
-        Verdict::Unknown => "unknown",
-        Verdict::Denied => "denied",
+        AccessVerdict::Allowed => "allowed",
+        AccessVerdict::Depends => "depends on conditions",
+        AccessVerdict::Unknown => "unknown",
+        AccessVerdict::Denied => "denied",
     }
 }
 

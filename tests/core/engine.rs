@@ -374,7 +374,7 @@ mod cases {
     use std::collections::{BTreeMap, BTreeSet};
     use std::time::Duration;
 
-    use bailiwick::access::{self, Target, Unread, Verdict};
+    use bailiwick::access::{self, AccessTarget, AccessVerdict, Unread};
     use bailiwick::address::Address;
     use bailiwick::backend::{Backend, BackendError, FileBackend, LockInfo};
     use bailiwick::diff::DriftClass;
@@ -470,7 +470,7 @@ mod cases {
         let project = Project::new("p", Cloud::new());
         project.cloud.prepare(&spec);
         project.apply_all(&spec).await;
-        let place = Target::parse("s3://acme-plain/m/x").unwrap();
+        let place = AccessTarget::parse("s3://acme-plain/m/x").unwrap();
         // Whether the loader may read, whether anyone may, and what was not read of it.
         let answers = async || {
             let world = project.live_world(&spec).await;
@@ -478,32 +478,32 @@ mod cases {
             let all = world.who_can("s3:GetObject", &place).unwrap();
             (loader.verdict, all.verdict(), all.others)
         };
-        assert_eq!(answers().await, (Verdict::Allowed, Verdict::Allowed, None));
+        assert_eq!(answers().await, (AccessVerdict::Allowed, AccessVerdict::Allowed, None));
         let policy = id(&project, "aws.s3.bucket_policy", "acme-plain");
         let statement = |effect: &str, principal: Value| json!({"Effect": effect, "Principal": principal, "Action": "s3:GetObject", "Resource": "arn:aws:s3:::acme-plain/*"});
         let role = json!({"AWS": "arn:aws:iam::111111111111:role/kserve-loader"});
         project.cloud.world().add_statement(&policy, statement("Deny", role));
-        assert_eq!(answers().await, (Verdict::Denied, Verdict::Denied, None));
+        assert_eq!(answers().await, (AccessVerdict::Denied, AccessVerdict::Denied, None));
         project.cloud.world().add_statement(&policy, statement("Allow", json!({"Service": "logs.amazonaws.com"})));
-        assert_eq!(answers().await, (Verdict::Denied, Verdict::Allowed, None));
+        assert_eq!(answers().await, (AccessVerdict::Denied, AccessVerdict::Allowed, None));
         project.cloud.deny_read("aws.s3.bucket_policy.plain");
         let unread = Unread::BucketPolicy { bucket: "acme-plain".into() };
-        assert_eq!(answers().await, (Verdict::Unknown, Verdict::Unknown, Some(unread)));
+        assert_eq!(answers().await, (AccessVerdict::Unknown, AccessVerdict::Unknown, Some(unread)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_live_policy_of_a_key_is_known_as_a_whole() {
         let spec = spec(SERVING);
         let project = applied(SERVING).await;
-        let place = Target::parse("s3://acme-weights/m/x").unwrap();
+        let place = AccessTarget::parse("s3://acme-weights/m/x").unwrap();
         let world = project.live_world(&spec).await;
         let verdict =
             |world: &access::World| world.can(&world.find("loader").unwrap(), "s3:GetObject", &place).unwrap().verdict;
-        assert_eq!(verdict(&world), Verdict::Allowed);
+        assert_eq!(verdict(&world), AccessVerdict::Allowed);
         let policy = id(&project, "aws.kms.key_policy", "alias/model-weights");
         let deny = json!({"Effect": "Deny", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*"});
         project.cloud.world().add_statement(&policy, deny);
-        assert_eq!(verdict(&project.live_world(&spec).await), Verdict::Denied);
+        assert_eq!(verdict(&project.live_world(&spec).await), AccessVerdict::Denied);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bailiwick::access::{
-    Carrier, Chains, Facet, Instance, PolicyText, ResourcePolicy, Target, Verdict, Who, sid_prefix,
+    AccessTarget, AccessVerdict, Carrier, Chains, Facet, Instance, PolicyText, ResourcePolicy, Who, sid_prefix,
 };
 use bailiwick::address::{Address, Family, Scope};
 use bailiwick::diff::{Drift, DriftClass, Recovered};
@@ -320,17 +320,17 @@ async fn questions_about_access_see_it() {
     let (state, version, unknown) = project.state().await;
     let known = Known { state, version, unknown, recovered: false };
     let world = with_engine(&project, &spec, async |engine| engine.world(&task, &known).await).await.unwrap();
-    let target = Target::parse(&arn("orders")).unwrap();
+    let target = AccessTarget::parse(&arn("orders")).unwrap();
     // The policy allows it to users whose own policies were not read, and may deny it.
     let can = |who: &str, action: &str| {
         let answer = world.can(&Who::Named(Principal::aws(who)), action, &target).unwrap();
         (answer.verdict, answer.chain.len())
     };
-    assert_eq!(can(READER, ACTION), (Verdict::Unknown, 1));
-    assert_eq!(can(READER, "sqs:DeleteQueue"), (Verdict::Unknown, 0));
-    assert_eq!(can(OPERATOR, "sqs:SendMessage"), (Verdict::Unknown, 1));
+    assert_eq!(can(READER, ACTION), (AccessVerdict::Unknown, 1));
+    assert_eq!(can(READER, "sqs:DeleteQueue"), (AccessVerdict::Unknown, 0));
+    assert_eq!(can(OPERATOR, "sqs:SendMessage"), (AccessVerdict::Unknown, 1));
     let answers = world.who_can(ACTION, &target).unwrap();
-    assert_eq!(answers.verdict(), Verdict::Unknown);
+    assert_eq!(answers.verdict(), AccessVerdict::Unknown);
     assert!(json(&answers).contains("user/reader"), "{}", json(&answers));
     assert_eq!(answers.others, None);
 }

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::super::{Answer, Break, Carrier, Facet, PodBinding, PolicyText, ResourcePolicy, RoleRef, Target, Verdict};
+use super::super::{
+    AccessTarget, AccessVerdict, Answer, Break, Carrier, Facet, PodBinding, PolicyText, ResourcePolicy, RoleRef,
+};
 use super::super::{Who, World};
 use super::*;
 use crate::address::Address;
@@ -124,7 +126,7 @@ impl Objects {
 }
 
 fn reading(world: &World, who: &str) -> Answer {
-    let target = Target::parse("s3://data/x").unwrap();
+    let target = AccessTarget::parse("s3://data/x").unwrap();
     world.can(&world.find(who).unwrap(), "s3:GetObject", &target).unwrap()
 }
 
@@ -138,10 +140,10 @@ fn said(answer: &Answer) -> String {
         other => format!("{other:?}"),
     });
     let verdict = match answer.verdict {
-        Verdict::Allowed => "allowed",
-        Verdict::Depends => "depends",
-        Verdict::Unknown => "unknown",
-        Verdict::Denied => "denied",
+        AccessVerdict::Allowed => "allowed",
+        AccessVerdict::Depends => "depends",
+        AccessVerdict::Unknown => "unknown",
+        AccessVerdict::Denied => "denied",
     };
     let words = [verdict.to_owned()].into_iter().chain(unread).chain(conditions).chain(broken);
     words.collect::<Vec<_>>().join(" | ")
@@ -276,7 +278,7 @@ fn identities_of_a_provider_go_on_to_the_roles_that_trust_theirs() {
         .bucket(B);
     let world = objects.world();
     let who = Who::Subject { provider, subject: Some("repo".into()) };
-    let answer = world.can(&who, "s3:GetObject", &Target::parse("s3://data/x").unwrap()).unwrap();
+    let answer = world.can(&who, "s3:GetObject", &AccessTarget::parse("s3://data/x").unwrap()).unwrap();
     assert_eq!(said(&answer), "allowed");
 }
 

@@ -1,6 +1,6 @@
 //! `can`: whether a principal may do something, and through which chain.
 
-use crate::access::{Target, Who, World};
+use crate::access::{AccessTarget, Who, World};
 use crate::cli::failure::{Ended, Failure};
 use crate::cli::options::TextOrJson;
 use crate::cli::run::Invocation;
@@ -35,7 +35,7 @@ impl CanArgs {
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         self.world.answer(invocation, |world| {
             let who = principal(world, &self.who)?;
-            let target = Target::parse(&self.place).map_err(|e| Failure::new(e.to_string()))?;
+            let target = AccessTarget::parse(&self.place).map_err(|e| Failure::new(e.to_string()))?;
             let answer = world.can(&who, &self.action, &target).map_err(|e| Failure::new(e.to_string()))?;
             let verdict = answer.verdict;
             match self.world.format {

@@ -1,6 +1,6 @@
 //! `who-can`: every principal that may do something, each with its chain.
 
-use crate::access::Target;
+use crate::access::AccessTarget;
 use crate::cli::failure::{Ended, Failure};
 use crate::cli::options::TextOrJson;
 use crate::cli::run::Invocation;
@@ -31,7 +31,7 @@ impl WhoCanArgs {
     /// Lists who is allowed.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         self.world.answer(invocation, |world| {
-            let target = Target::parse(&self.place).map_err(|e| Failure::new(e.to_string()))?;
+            let target = AccessTarget::parse(&self.place).map_err(|e| Failure::new(e.to_string()))?;
             let answers = world.who_can(&self.action, &target).map_err(|e| Failure::new(e.to_string()))?;
             let verdict = answers.verdict();
             match self.world.format {

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 
-use crate::access::{self, AccessChange, DataPlace, Direction, Instance, PlaceKind, Target, Verdict, World, diff};
+use crate::access::{
+    self, AccessChange, AccessTarget, AccessVerdict, DataPlace, Direction, Instance, PlaceKind, World, diff,
+};
 use crate::address::{AccountId, Address, Region, Scope};
 use crate::document::Document;
 use crate::iam::{Pattern, Policy};
@@ -337,7 +339,7 @@ fn check_rows(spec: &Spec, before: &World, after: &World) {
     let rows: Vec<AccessChange> =
         changes.into_iter().filter(|c| c.who == after.grantee(&who) && is_in(&c.place)).collect();
     let keys = ["a", "a/", "a/x", "a/b", "a/b/", "a/b/c", "a/bc", "b", "b/", "b/x", "x/a/", "c*d", "c-d"];
-    let bucket = |key: &str| Target::Data { bucket: "acme-logs".into(), key: key.into() };
+    let bucket = |key: &str| AccessTarget::Data { bucket: "acme-logs".into(), key: key.into() };
     let mut asked: Vec<(&str, Option<&str>)> = Vec::new();
     for action in ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:GetObjectTagging", "s3:ListBucket"] {
         asked.extend(keys.iter().map(|key| (action, Some(*key))));
@@ -345,7 +347,7 @@ fn check_rows(spec: &Spec, before: &World, after: &World) {
     asked.extend([("s3:ListBucket", None), ("s3:GetBucketLocation", None), ("s3:PutBucketPolicy", None)]);
     for (action, key) in asked {
         let allowed = |world: &World| {
-            world.can(&who, action, &bucket(key.unwrap_or_default())).unwrap().verdict == Verdict::Allowed
+            world.can(&who, action, &bucket(key.unwrap_or_default())).unwrap().verdict == AccessVerdict::Allowed
         };
         let (old, new) = (allowed(before), allowed(after));
         for (direction, moved) in [(Direction::Gain, !old && new), (Direction::Loss, old && !new)] {

@@ -1,0 +1,341 @@
+//! How worlds are built.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Association, Held, Pod, PolicyHolder, World, WorldBucket, WorldCluster, WorldKey, WorldRole};
+use crate::access::facet::{Carrier, Facet, PodBinding, PolicyText, ResourcePolicy, RoleRef};
+use crate::access::index::Index;
+use crate::access::role_key;
+use crate::access::terms::{PolicyOf, PolicyRef};
+use crate::access::unread::Unread;
+use crate::address::Address;
+use crate::iam::{Check, Policy, PolicyKind, Subject, Version, lint};
+use crate::spec::{Encryption, Facts, Identity, Manage, Management, Spec};
+
+impl World {
+    /// The world of these objects. The spec tells what facets cannot: clusters and their issuers, what exists without
+    /// being managed, and the names by which commands refer to objects.
+    #[must_use]
+    pub fn new<'a>(spec: &Spec, facts: &Facts, facets: impl IntoIterator<Item = (&'a Address, Facet<'a>)>) -> Self {
+        let facets: Vec<(&Address, Facet)> = facets.into_iter().collect();
+        let mut world = Self::default();
+        world.unmanaged(spec, facts);
+        let policies: BTreeMap<&str, Policy> = facets
+            .iter()
+            .filter_map(|(_, facet)| match facet {
+                Facet::ManagedPolicy { arn, document } => Some((*arn, document.and_then(PolicyText::parse)?)),
+                _ => None,
+            })
+            .collect();
+        let mut arns: BTreeMap<RoleRef, String> = BTreeMap::new();
+        for (address, facet) in &facets {
+            if let Facet::Role { arn, role: name, trust, boundary } = facet {
+                arns.insert(name.clone(), arn.clone());
+                let trust = trust.and_then(PolicyText::parse);
+                let role = WorldRole::new(address, arn, name, trust);
+                world.roles.insert(arn.clone(), role.bounded(boundary.as_deref(), &policies));
+            }
+        }
+        let mut documents = Vec::new();
+        for (address, facet) in facets {
+            match facet {
+                // What a principal may do inside a cluster is a matter of Kubernetes.
+                Facet::None | Facet::Role { .. } | Facet::ManagedPolicy { .. } | Facet::ClusterAccess(_) => {}
+                Facet::InlinePolicy { role, name, document } => {
+                    let role = arns.get(&role).and_then(|arn| world.roles.get_mut(arn));
+                    if let Some(role) = role {
+                        role.inline(address, name, document);
+                    }
+                }
+                Facet::Attachment { role, policy: arn } => {
+                    let role = arns.get(&role).and_then(|arn| world.roles.get_mut(arn));
+                    if let Some(role) = role {
+                        role.attach(address, &arn, policies.get(arn.as_str()));
+                    }
+                }
+                Facet::Resource(policy) => documents.push((address, policy)),
+                Facet::Provider { account, host, .. } => {
+                    world.providers.insert((account, host));
+                }
+                Facet::PodBinding(binding) => world.bind(binding),
+                Facet::ServiceAccount { cluster, namespace, name, role } => {
+                    let pod = Pod { cluster: cluster.to_owned(), namespace, name };
+                    let ways = world.pods.entry(pod).or_default();
+                    (ways.annotation, ways.assumed) = (role, false);
+                }
+                Facet::Bucket { name, arn, account, blocked } => {
+                    let key = spec.buckets.get(address.name()).and_then(|b| kms_key(b.encryption.as_ref()));
+                    let policy = Some(Policy::new(Version::V2012, []));
+                    let (name, entry) = (name.to_owned(), address.name().to_owned());
+                    let bucket = WorldBucket {
+                        name: name.clone(),
+                        entry,
+                        arn,
+                        account,
+                        policy,
+                        policy_address: None,
+                        blocked,
+                        key,
+                        public: false,
+                    };
+                    world.buckets.insert(name, bucket);
+                }
+            }
+        }
+        // What carries them is known by now.
+        for (address, policy) in documents {
+            world.document(address, &policy);
+        }
+        world.index();
+        world
+    }
+
+    /// The world of what is live. `read` are the objects that were read just now, and `stored` those that may exist and
+    /// were not: their documents, and all others that are not among `read`, count as not read.
+    #[must_use]
+    pub fn live<'a>(
+        spec: &Spec,
+        facts: &Facts,
+        read: impl IntoIterator<Item = (&'a Address, Facet<'a>)>,
+        stored: impl IntoIterator<Item = (&'a Address, Facet<'a>)>,
+    ) -> Self {
+        let read: Vec<(&Address, Facet)> = read.into_iter().collect();
+        let (mut roles, mut carriers) = (BTreeSet::new(), BTreeSet::new());
+        for (_, facet) in &read {
+            match facet {
+                Facet::Role { arn, .. } => {
+                    roles.insert(arn.clone());
+                }
+                Facet::Resource(policy) => {
+                    carriers.insert((policy.account.clone(), policy.on.to_string()));
+                }
+                _ => {}
+            }
+        }
+        // What was read is last, so that it counts where both name one object.
+        let mut world = Self::new(spec, facts, stored.into_iter().chain(read));
+        for role in world.roles.values_mut().filter(|role| !roles.contains(&role.arn)) {
+            role.trust = None;
+            role.unknown.insert(Unread::RolePolicies { role: role.name.clone() });
+        }
+        let is_read = |account: &str, on: &Carrier| carriers.contains(&(account.to_owned(), on.to_string()));
+        for bucket in world.buckets.values_mut().filter(|b| !is_read(&b.account, &Carrier::Bucket(&b.name))) {
+            (bucket.policy, bucket.public) = (None, false);
+        }
+        for key in world.keys.values_mut() {
+            key.whole = is_read(&key.account, &Carrier::Key(&key.alias));
+            if !key.whole {
+                key.policy = Policy::new(Version::V2012, []);
+            }
+        }
+        world.resources.retain(|arn, resource| is_read(&resource.account, &Carrier::Other(arn.clone())));
+        world.index();
+        world
+    }
+
+    /// Indexes the world as it is now.
+    pub(super) fn index(&mut self) {
+        self.index = Index::new(&self.roles, &self.buckets, &self.keys, &self.resources);
+        for (pod, ways) in &self.pods {
+            let association = ways.association.iter().flat_map(|a| std::iter::once(&a.role).chain(&a.target));
+            for role in ways.annotation.iter().chain(association) {
+                self.index.behind(role, &pod.cluster);
+            }
+        }
+    }
+
+    /// What the policy of a resource says.
+    fn document(&mut self, address: &Address, policy: &ResourcePolicy<'_>) {
+        match &policy.on {
+            Carrier::Bucket(name) => {
+                if let Some(bucket) = self.buckets.get_mut(*name) {
+                    let policy = policy.whole();
+                    bucket.public = is_public(&policy, bucket);
+                    bucket.policy = Some(policy);
+                    bucket.policy_address = Some(address.to_string());
+                }
+            }
+            Carrier::Key(alias) => {
+                // What an address named before may have had another alias.
+                let key = self.keys.get_mut(address.name());
+                if let Some(key) = key.filter(|key| key.alias == *alias && key.account == policy.account) {
+                    key.policy = policy.whole();
+                    key.whole = policy.others.is_some();
+                    key.policy_address = Some(address.to_string());
+                }
+            }
+            Carrier::Other(arn) => {
+                let resource = PolicyHolder {
+                    arn: arn.clone(),
+                    account: policy.account.clone(),
+                    policy: policy.whole(),
+                    address: address.to_string(),
+                };
+                self.resources.insert(arn.clone(), resource);
+            }
+        }
+    }
+
+    /// How pods of a service account get a role from EKS Pod Identity. The spec may have a key for the cluster.
+    fn bind(&mut self, binding: PodBinding) {
+        let PodBinding { account, cluster: name, namespace, service_account, role, target, tagged } = binding;
+        let suffix = format!(":cluster/{name}");
+        let cluster = self
+            .clusters
+            .iter()
+            .find(|(_, c)| c.account == account && c.arn.ends_with(&suffix))
+            .map_or(name, |(key, _)| key.clone());
+        let pod = Pod { cluster, namespace, name: service_account };
+        self.pods.entry(pod).or_default().association = Some(Association { role, target, tagged });
+    }
+
+    /// What the spec says of the outside.
+    fn unmanaged(&mut self, spec: &Spec, facts: &Facts) {
+        self.accounts = spec.accounts.iter().map(|(key, account)| (account.id.0.clone(), key.clone())).collect();
+        for (key, cluster) in &spec.clusters {
+            let cluster = WorldCluster {
+                arn: spec.cluster_arn(cluster),
+                account: spec.account_id(&cluster.account).0,
+                host: facts.issuer_host(key).map(str::to_owned),
+                provided: cluster.oidc_provider == Management::Existing,
+            };
+            self.clusters.insert(key.clone(), cluster);
+        }
+        for (key, bucket) in spec.buckets.iter().filter(|(_, b)| !b.managed) {
+            let entry = WorldBucket {
+                name: bucket.name.clone(),
+                entry: key.clone(),
+                arn: bucket.arn(spec),
+                account: spec.account_id(&bucket.account).0,
+                policy: None,
+                policy_address: None,
+                blocked: false,
+                key: kms_key(bucket.encryption.as_ref()),
+                public: false,
+            };
+            self.buckets.insert(bucket.name.clone(), entry);
+        }
+        let roles = crate::access::roles(spec);
+        for (key, role) in roles.iter().filter(|(_, role)| !role.managed) {
+            let entry = WorldRole {
+                arn: role.arn.clone(),
+                account: spec.account_id(&role.account).0,
+                name: role.name.clone(),
+                key: key.clone(),
+                address: None,
+                trust: None,
+                identity: Vec::new(),
+                boundary: Vec::new(),
+                unknown: BTreeSet::from([Unread::RolePolicies { role: role.name.clone() }]),
+            };
+            self.roles.insert(role.arn.clone(), entry);
+        }
+        for (name, key) in &spec.keys {
+            self.keys.insert(name.clone(), self::key(spec, facts, name, key));
+        }
+        for (key, account) in &spec.service_accounts {
+            let pod = Pod {
+                cluster: account.cluster.clone(),
+                namespace: account.namespace.clone(),
+                name: account.name.clone(),
+            };
+            // Whoever manages the object is told to annotate it.
+            let role = roles.get(role_key(spec, key));
+            if let (Manage::None, Identity::Irsa, Some(role)) = (account.manage, account.identity(spec), role) {
+                let ways = self.pods.entry(pod.clone()).or_default();
+                (ways.annotation, ways.assumed) = (Some(role.arn.clone()), true);
+            }
+            self.names.insert(pod, key.clone());
+        }
+    }
+}
+
+fn kms_key(encryption: Option<&Encryption>) -> Option<String> {
+    match encryption {
+        Some(Encryption::Kms(kms)) => Some(kms.kms_key.clone()),
+        _ => None,
+    }
+}
+
+fn key(spec: &Spec, facts: &Facts, name: &str, key: &crate::spec::KeySpec) -> WorldKey {
+    let region = key.region(spec);
+    let account = spec.account_id(&key.account).0;
+    let made = || format!("arn:{}:kms:{region}:{account}:key/{name}", region.partition());
+    WorldKey {
+        arn: facts.key_arns.get(name).cloned().unwrap_or_else(made),
+        alias: key.alias_name(),
+        policy: Policy::new(Version::V2012, []),
+        policy_address: None,
+        whole: false,
+        account,
+        region,
+    }
+}
+
+/// Whether S3 would call the policy public.
+fn is_public(policy: &Policy, bucket: &WorldBucket) -> bool {
+    if policy.is_empty() {
+        return false;
+    }
+    let subject = Subject { bucket: Some(&bucket.name), ..Subject::of(PolicyKind::Bucket) };
+    lint(&policy.to_string(), &subject).iter().any(|finding| finding.check == Check::ResourcePublic)
+}
+
+impl WorldRole {
+    fn new(address: &Address, arn: &str, role: &RoleRef, trust: Option<Policy>) -> Self {
+        let RoleRef { account, name } = role.clone();
+        Self {
+            arn: arn.to_owned(),
+            account,
+            name,
+            key: address.name().to_owned(),
+            address: Some(address.to_string()),
+            trust,
+            identity: Vec::new(),
+            boundary: Vec::new(),
+            unknown: BTreeSet::new(),
+        }
+    }
+
+    /// The same role under a permissions boundary.
+    fn bounded(mut self, boundary: Option<&str>, policies: &BTreeMap<&str, Policy>) -> Self {
+        let Some(arn) = boundary else { return self };
+        match policies.get(arn) {
+            Some(policy) => {
+                let label = PolicyRef::from(PolicyOf::Boundary { arn: Some(arn.to_owned()) }).label();
+                self.boundary = vec![Held { label, policy: policy.clone() }];
+            }
+            None => {
+                self.unknown.insert(Unread::Boundary { arn: arn.to_owned() });
+            }
+        }
+        self
+    }
+
+    /// Gives the role an inline policy.
+    fn inline(&mut self, address: &Address, name: String, document: Option<PolicyText<'_>>) {
+        match document.and_then(PolicyText::parse) {
+            Some(policy) => {
+                let label = PolicyRef::from(PolicyOf::Inline { name }).at(Some(address.to_string())).label();
+                self.identity.push(Held { label, policy });
+            }
+            None => {
+                self.unknown.insert(Unread::RolePolicies { role: self.name.clone() });
+            }
+        }
+    }
+
+    /// Gives the role a managed policy, which the world may not have.
+    fn attach(&mut self, address: &Address, arn: &str, policy: Option<&Policy>) {
+        match policy {
+            Some(policy) => {
+                let of = PolicyOf::Managed { arn: arn.to_owned() };
+                let label = PolicyRef::from(of).at(Some(address.to_string())).label();
+                self.identity.push(Held { label, policy: policy.clone() });
+            }
+            None => {
+                self.unknown.insert(Unread::ManagedPolicy { arn: arn.to_owned() });
+            }
+        }
+    }
+}

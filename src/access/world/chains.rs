@@ -1,0 +1,270 @@
+//! The chains by which somebody gets credentials.
+
+use std::collections::BTreeSet;
+
+use super::policies::{at_most, caller_gaps, policies, statement_of, unsettled};
+use super::{Pod, Who, World, WorldRole};
+use crate::access::broken::{Broken, Denial};
+use crate::access::terms::{ChainStep, Requirement, StatementRef};
+use crate::access::unread::Unread;
+use crate::iam::{
+    Arn, Attached, Condition, ContextValue, Decision, DecisionOutcome, Effect, Policy, Principal, Request,
+    RequestContext, Selector, Statement, Version, evaluate,
+};
+
+/// Credentials that somebody can get.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::access) struct AccessChain {
+    /// What the route is told apart by in another world: the same service account with another role is the same route.
+    pub slot: String,
+    /// The principal of requests.
+    pub principal: String,
+    /// The role, by ARN, if it is one of the world.
+    pub role: Option<String>,
+    pub chain: Vec<ChainStep>,
+    /// What must hold on the way.
+    pub conditions: BTreeSet<Requirement>,
+    /// What is known of every request, besides the principal.
+    pub context: Vec<(String, String)>,
+    /// What decides on the way and has not been read.
+    pub unread: BTreeSet<Unread>,
+}
+
+/// A chain that does not reach its end: what of it holds, and what does not.
+pub(in crate::access) type BrokenChain = (Vec<ChainStep>, Broken);
+
+/// How far role chaining is followed.
+const MOST_ROLES: usize = 4;
+
+impl World {
+    /// Every way in which somebody gets credentials, role chaining included; or how far the chain goes and where it breaks.
+    pub(in crate::access) fn routes(&self, who: &Who) -> Result<Vec<AccessChain>, BrokenChain> {
+        let mut routes = match who {
+            Who::Attached => Vec::new(),
+            Who::Pod(pod) => vec![self.pod(pod)?],
+            Who::Role(arn) => vec![self.route("own", arn, Vec::new())],
+            Who::Named(principal) => vec![self.route("own", &caller_of(principal), Vec::new())],
+            Who::Subject { .. } => {
+                let by_trust = |role: &WorldRole| {
+                    let (_, statement) = self.assumers(role).into_iter().find(|(other, _)| other == who)?;
+                    let mut route = self.route(&role.arn, &role.arn, vec![assumes(role, statement)]);
+                    route.conditions = conditions(statement, |key| key.ends_with(":sub"));
+                    Some(route)
+                };
+                self.roles.values().filter_map(by_trust).collect()
+            }
+        };
+        let mut known: BTreeSet<String> = routes.iter().map(|r| r.principal.clone()).collect();
+        let mut at = 0;
+        while let Some(route) = routes.get(at).cloned() {
+            at += 1;
+            if route.chain.len() > MOST_ROLES + 2 {
+                continue;
+            }
+            // Users, services and sessions are few; what may mean them is not looked up.
+            let candidates: Vec<&WorldRole> = match &route.role {
+                Some(arn) => self.index.trusting(arn).into_iter().filter_map(|arn| self.roles.get(arn)).collect(),
+                None => self.roles.values().collect(),
+            };
+            for role in candidates {
+                if known.contains(&role.arn) {
+                    continue;
+                }
+                if let Some(next) = self.chained(who, &route, role) {
+                    known.insert(role.arn.clone());
+                    routes.push(next);
+                }
+            }
+        }
+        Ok(routes)
+    }
+
+    /// The role that a chain ends as, if it is one of the world.
+    pub(in crate::access) fn role_of(&self, chain: &AccessChain) -> Option<&WorldRole> {
+        self.roles.get(chain.role.as_ref()?)
+    }
+
+    /// A route that ends as a principal.
+    pub(super) fn route(&self, slot: &str, principal: &str, chain: Vec<ChainStep>) -> AccessChain {
+        AccessChain {
+            slot: slot.to_owned(),
+            principal: principal.to_owned(),
+            role: self.roles.contains_key(principal).then(|| principal.to_owned()),
+            chain,
+            conditions: BTreeSet::new(),
+            context: Vec::new(),
+            unread: BTreeSet::new(),
+        }
+    }
+
+    /// The route that goes on to a role which trusts the principal of this one, or whose trust was not read and which the
+    /// principal's own policies let it assume.
+    fn chained(&self, who: &Who, route: &AccessChain, role: &WorldRole) -> Option<AccessChain> {
+        if role.trust.as_ref().is_some_and(|trust| !may_name(trust, who, route)) {
+            return None;
+        }
+        let request = route.request("sts:AssumeRole", &role.arn, &role.account);
+        let (trust, gaps) = match &role.trust {
+            Some(trust) => (trust.clone(), caller_gaps(self.role_of(route), &route.principal)),
+            None => (delegating(&route.principal)?, BTreeSet::new()),
+        };
+        let assumed = self.assumed(route, role, &trust, &gaps, &request).ok()?;
+        let mut chain = route.chain.clone();
+        chain.push(ChainStep::Assumes { role: role.link(), statement: assumed.statement });
+        let mut next = self.route(&role.arn, &role.arn, chain);
+        next.conditions = &route.conditions | &assumed.conditions;
+        next.unread = &route.unread | &assumed.unread;
+        Some(next)
+    }
+
+    /// How the caller of a route assumes a role with this trust policy, if it does. `gaps` are the caller's policies that
+    /// were not read: where they decide, they count as allowing it, and are reported.
+    ///
+    /// # Errors
+    /// Why it is denied, whatever the policies say that were not read.
+    pub(super) fn assumed(
+        &self,
+        route: &AccessChain,
+        role: &WorldRole,
+        trust: &Policy,
+        gaps: &BTreeSet<Unread>,
+        request: &Request,
+    ) -> Result<RoleStep, Denial> {
+        let is_allowed =
+            |decision: &Decision| matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional);
+        let label = role.trust_label();
+        let trust = Attached { name: &label, policy: trust };
+        let known = policies(self.role_of(route), Some(trust));
+        let mut decision = evaluate(request, &known);
+        let is_known = is_allowed(&decision);
+        if !is_known {
+            decision = evaluate(request, &at_most(&known, gaps, trust));
+        }
+        if !is_allowed(&decision) {
+            return Err(Denial::of(&decision));
+        }
+        let mut unread: BTreeSet<Unread> = gaps.iter().filter(|gap| !is_known || gap.may_deny()).cloned().collect();
+        if role.trust.is_none() {
+            unread.insert(Unread::TrustPolicy { role: role.name.clone() });
+        }
+        let statement = role.trust.is_some().then(|| statement_of(&decision)).flatten();
+        Ok(RoleStep { statement, conditions: unsettled(&decision), unread })
+    }
+
+    /// Who may assume a role by its trust, each with the statement, other than pods of the world and EKS for them.
+    pub(super) fn assumers<'r>(&self, role: &'r WorldRole) -> Vec<(Who, &'r Statement)> {
+        let mut found = Vec::new();
+        for statement in role.trust.iter().flat_map(Policy::statements).filter(|s| s.effect() == Effect::Allow) {
+            for principal in statement.principal().into_iter().flat_map(Selector::values) {
+                match principal {
+                    Principal::Service(name) if name.as_ref() == "pods.eks.amazonaws.com" => {}
+                    Principal::Federated(provider) => {
+                        found.extend(self.subjects(provider, statement).into_iter().map(|who| (who, statement)));
+                    }
+                    other => found.push((self.who(other), statement)),
+                }
+            }
+        }
+        found
+    }
+
+    /// The identities of a provider that a trust statement lets in, without the service accounts of the world.
+    pub(super) fn subjects(&self, provider: &str, statement: &Statement) -> Vec<Who> {
+        let issuer = provider.split_once(":oidc-provider/").map_or(provider, |(_, host)| host);
+        let cluster = self.clusters.iter().find(|(_, c)| c.host.as_deref() == Some(issuer)).map(|(key, _)| key);
+        let key = format!("{issuer}:sub");
+        let subjects: Vec<&str> = statement
+            .conditions()
+            .iter()
+            .filter(|c| c.key().as_str().eq_ignore_ascii_case(&key) && !c.operator().test.is_negated())
+            .flat_map(Condition::values)
+            .collect();
+        let who =
+            |subject: Option<&str>| Who::Subject { provider: provider.to_owned(), subject: subject.map(str::to_owned) };
+        if subjects.is_empty() {
+            return vec![who(None)];
+        }
+        let is_known = |subject: &str| {
+            let parts = subject.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+            parts.is_some_and(|(namespace, name)| {
+                cluster.is_some_and(|cluster| {
+                    let pod = Pod { cluster: cluster.clone(), namespace: namespace.to_owned(), name: name.to_owned() };
+                    self.pods.contains_key(&pod) || self.names.contains_key(&pod)
+                })
+            })
+        };
+        subjects.into_iter().filter(|subject| !is_known(subject)).map(|subject| who(Some(subject))).collect()
+    }
+}
+
+impl AccessChain {
+    /// The same route through a role whose trust policy has not been read.
+    pub(super) fn on_trust(mut self, role: &WorldRole) -> Self {
+        self.unread.insert(Unread::TrustPolicy { role: role.name.clone() });
+        self
+    }
+
+    /// A request of a route, in which what is not known may vary. Clients of AWS use TLS.
+    pub(in crate::access) fn request(&self, action: &str, resource: &str, owner: &str) -> Request {
+        let mut request = Request::new(&self.principal, action, resource);
+        request.resource_account = (!owner.is_empty()).then(|| owner.to_owned());
+        request.context =
+            RequestContext::open().with("aws:SecureTransport", "true").with("aws:PrincipalIsAWSService", "false");
+        for (key, value) in &self.context {
+            request.context.set(key, ContextValue::One(value.clone()));
+        }
+        request.with_own_keys()
+    }
+}
+
+/// A trust policy that leaves it to the account of a principal whether the principal may assume the role.
+fn delegating(principal: &str) -> Option<Policy> {
+    let account = principal.parse::<Arn>().ok()?.account;
+    let statement = Statement::allow(["*"], ["*"]).to(Selector::of([Principal::Account(account.into())]));
+    Some(Policy::new(Version::V2012, [statement]))
+}
+
+/// What requests of a principal that a policy names come from.
+pub(in crate::access) fn caller_of(principal: &Principal) -> String {
+    match principal {
+        Principal::Account(id) => format!("arn:aws:iam::{id}:root"),
+        other => other.entry().1.to_owned(),
+    }
+}
+
+/// Whether a trust policy may mean the principal of a route.
+fn may_name(trust: &Policy, who: &Who, route: &AccessChain) -> bool {
+    let principals = || trust.statements().iter().filter_map(Statement::principal).flat_map(Selector::values);
+    let is_named = principals().any(|principal| match principal {
+        Principal::Service(_) | Principal::Federated(_) => {
+            matches!(who, Who::Named(own) if own == principal) && route.role.is_none()
+        }
+        Principal::CanonicalUser(_) => false,
+        _ => true,
+    });
+    // Everyone is listed as "anyone", and not once for each principal.
+    let is_open = principals().any(|principal| matches!(principal, Principal::Everyone | Principal::AnyAws));
+    is_named && (!is_open || matches!(who, Who::Named(Principal::Everyone)))
+}
+
+/// A step of a chain by which a caller assumes a role.
+#[derive(Default)]
+pub(super) struct RoleStep {
+    pub statement: Option<StatementRef>,
+    pub conditions: BTreeSet<Requirement>,
+    pub unread: BTreeSet<Unread>,
+}
+
+/// The conditions of a statement, without those on some keys.
+fn conditions(statement: &Statement, without: impl Fn(&str) -> bool) -> BTreeSet<Requirement> {
+    statement
+        .conditions()
+        .iter()
+        .filter(|c| !without(&c.key().as_str().to_ascii_lowercase()))
+        .map(|condition| Requirement::condition(condition, false))
+        .collect()
+}
+
+fn assumes(role: &WorldRole, statement: &Statement) -> ChainStep {
+    ChainStep::Assumes { role: role.link(), statement: Some(StatementRef::new(role.trust_ref(), statement)) }
+}

@@ -1,0 +1,369 @@
+//! A world: who can become which role, and what each policy says, from documents alone.
+//!
+//! A world is built from the bodies of objects by address, wherever they come from: a spec, what was read live, or what
+//! was read with a plan applied. It holds what those bodies hold. What was not read, such as the contents of an AWS managed
+//! policy, is kept as unread and reported, and never counts as empty.
+
+mod build;
+pub(super) mod chains;
+mod pods;
+pub(super) mod policies;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::index::Index;
+use super::terms::{AccountRef, ChainRole, Grantee, PolicyOf, PolicyRef};
+use super::unread::Unread;
+use crate::address::Region;
+use crate::iam::{Arn, Effect, Policy, Principal, Selector, Statement, Version};
+
+/// A service account of a cluster, whether or not its object exists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pod {
+    /// The cluster's key in the spec, or its name in EKS if the spec has none for it.
+    pub cluster: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The service account's name.
+    pub name: String,
+}
+
+/// Somebody who may have access.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Who {
+    /// The pods of a service account.
+    Pod(Pod),
+    /// A role of the world, by ARN.
+    Role(String),
+    /// A principal that a policy names and that the world does not have.
+    Named(Principal),
+    /// Identities of an OIDC or SAML provider that are no service account of the world: those with a subject of this
+    /// form, or all.
+    Subject {
+        /// The provider's ARN.
+        provider: String,
+        /// The subject, wildcards allowed.
+        subject: Option<String>,
+    },
+    /// Whoever a policy without principals is attached to.
+    Attached,
+}
+
+/// A policy and its name for the IAM engine: the label of a [`PolicyRef`].
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Held {
+    pub label: String,
+    pub policy: Policy,
+}
+
+/// A role.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct WorldRole {
+    pub arn: String,
+    pub account: String,
+    pub name: String,
+    /// Its key in the spec, by which commands name it.
+    pub key: String,
+    /// Its address, if the world has more of it than its name.
+    pub address: Option<String>,
+    /// Who may assume it; nothing if that is not known.
+    pub trust: Option<Policy>,
+    pub identity: Vec<Held>,
+    pub boundary: Vec<Held>,
+    /// What decides about the role's access and has not been read.
+    pub unknown: BTreeSet<Unread>,
+}
+
+/// A bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct WorldBucket {
+    pub name: String,
+    /// Its key in the spec.
+    pub entry: String,
+    pub arn: String,
+    pub account: String,
+    /// Its policy; nothing if it is not known.
+    pub policy: Option<Policy>,
+    /// The address of its policy, if its policy is a resource of its own.
+    pub policy_address: Option<String>,
+    /// Whether Block Public Access is on.
+    pub blocked: bool,
+    /// The spec's key for the KMS key that new objects are encrypted with.
+    pub key: Option<String>,
+    /// Whether the policy opens the bucket to everybody.
+    pub public: bool,
+}
+
+/// A KMS key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct WorldKey {
+    pub arn: String,
+    pub alias: String,
+    pub account: String,
+    pub region: Region,
+    pub policy: Policy,
+    /// The address of its policy, if its policy is a resource of its own.
+    pub policy_address: Option<String>,
+    /// Whether all of the policy is known, and not only our statements.
+    pub whole: bool,
+}
+
+/// Any other resource with a policy of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct PolicyHolder {
+    pub arn: String,
+    pub account: String,
+    /// Our statements and those of others, as far as they have been read.
+    pub policy: Policy,
+    /// The address of the policy.
+    pub address: String,
+}
+
+/// How a service account's pods get a role.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Ways {
+    annotation: Option<String>,
+    /// Whether the annotation was not read: whoever manages the service account is asked to write it.
+    assumed: bool,
+    association: Option<Association>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Association {
+    role: String,
+    target: Option<String>,
+    tagged: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct WorldCluster {
+    arn: String,
+    account: String,
+    host: Option<String>,
+    /// Whether its OIDC providers exist without being ours.
+    provided: bool,
+}
+
+/// Everything that decides about access.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct World {
+    /// Account ids with their keys in the spec.
+    accounts: BTreeMap<String, String>,
+    clusters: BTreeMap<String, WorldCluster>,
+    pub(super) roles: BTreeMap<String, WorldRole>,
+    pub(super) buckets: BTreeMap<String, WorldBucket>,
+    pub(super) keys: BTreeMap<String, WorldKey>,
+    /// Other resources with a policy, by ARN.
+    pub(super) resources: BTreeMap<String, PolicyHolder>,
+    pods: BTreeMap<Pod, Ways>,
+    /// The spec's keys of service accounts.
+    names: BTreeMap<Pod, String>,
+    /// Account id and issuer of each OIDC provider that exists.
+    providers: BTreeSet<(String, String)>,
+    pub(super) index: Index,
+}
+
+impl World {
+    /// An account with its key in the spec.
+    pub(super) fn account(&self, id: &str) -> AccountRef {
+        let account = self.accounts.get(id).cloned();
+        let foreign = account.is_none() && !id.is_empty() && !self.accounts.is_empty();
+        AccountRef { account, account_id: (!id.is_empty()).then(|| id.to_owned()), foreign }
+    }
+
+    /// Somebody, with what the world knows of them.
+    #[must_use]
+    pub fn grantee(&self, who: &Who) -> Grantee {
+        match who {
+            Who::Pod(Pod { cluster, namespace, name }) => Grantee::ServiceAccount {
+                cluster: Some(cluster.clone()),
+                issuer: None,
+                namespace: namespace.clone(),
+                name: name.clone(),
+                foreign: false,
+            },
+            Who::Role(arn) => match self.roles.get(arn) {
+                Some(role) => Grantee::Role {
+                    role_arn: arn.clone(),
+                    name: role.name.clone(),
+                    account: self.account(&role.account),
+                },
+                None => Grantee::Principal { arn: arn.clone(), foreign: false },
+            },
+            Who::Named(Principal::Everyone | Principal::AnyAws) => Grantee::Anyone,
+            Who::Named(Principal::Account(id)) => Grantee::Account { account: self.account(id) },
+            Who::Named(Principal::Service(name)) => Grantee::Service { name: name.to_string() },
+            Who::Named(Principal::CanonicalUser(id)) => Grantee::CanonicalUser { id: id.to_string() },
+            Who::Named(Principal::Aws(arn) | Principal::Federated(arn)) => {
+                Grantee::Principal { arn: arn.to_string(), foreign: !self.accounts.is_empty() }
+            }
+            Who::Attached => Grantee::Attached,
+            Who::Subject { provider, subject } => self.subject(provider, subject.as_deref()),
+        }
+    }
+
+    /// The identities of a provider. A subject may be that of a service account.
+    fn subject(&self, provider: &str, subject: Option<&str>) -> Grantee {
+        let issuer = provider.split_once(":oidc-provider/").map_or(provider, |(_, host)| host);
+        let cluster = self.clusters.iter().find(|(_, c)| c.host.as_deref() == Some(issuer)).map(|(key, _)| key.clone());
+        let account = subject.and_then(|subject| subject.strip_prefix("system:serviceaccount:")?.split_once(':'));
+        match account {
+            Some((namespace, name)) => Grantee::ServiceAccount {
+                issuer: cluster.is_none().then(|| issuer.to_owned()),
+                cluster,
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                foreign: true,
+            },
+            None => {
+                Grantee::WebIdentity { provider: provider.to_owned(), cluster, subject: subject.map(str::to_owned) }
+            }
+        }
+    }
+
+    /// What commands may call somebody by.
+    #[must_use]
+    pub fn find(&self, text: &str) -> Option<Who> {
+        if let Some((pod, _)) = self.names.iter().find(|(_, key)| *key == text) {
+            return Some(Who::Pod(pod.clone()));
+        }
+        let pods: Vec<&Pod> = self
+            .pods
+            .keys()
+            .filter(|pod| {
+                let short = format!("{}/{}", pod.namespace, pod.name);
+                text == short || text == format!("{}/{short}", pod.cluster)
+            })
+            .collect();
+        if let [pod] = pods.as_slice() {
+            return Some(Who::Pod((*pod).clone()));
+        }
+        let role = self.roles.values().find(|role| role.key == text || role.name == text || role.arn == text);
+        if let Some(role) = role {
+            return Some(Who::Role(role.arn.clone()));
+        }
+        match text {
+            "*" | "anyone" => Some(Who::Named(Principal::Everyone)),
+            text if text.starts_with("arn:") || crate::iam::is_account_id(text) => {
+                Some(Who::Named(Principal::aws(text)))
+            }
+            text if text.ends_with(".amazonaws.com") => Some(Who::Named(Principal::Service(text.into()))),
+            _ => None,
+        }
+    }
+
+    /// The key of a service account in the spec.
+    pub(super) fn key_of(&self, pod: &Pod) -> Option<&str> {
+        self.names.get(pod).map(String::as_str)
+    }
+
+    /// The names that [`World::find`] knows, for "did you mean".
+    pub fn known_names(&self) -> impl Iterator<Item = &str> {
+        let roles = self.roles.values().flat_map(|role| [role.key.as_str(), role.name.as_str()]);
+        self.names.values().map(String::as_str).chain(roles)
+    }
+
+    /// Everybody who may have access to something: service accounts, roles, and whom policies name.
+    pub(super) fn everybody(&self) -> BTreeSet<Who> {
+        let mut all: BTreeSet<Who> = self.pods.keys().cloned().map(Who::Pod).collect();
+        all.extend(self.roles.keys().cloned().map(Who::Role));
+        for role in self.roles.values() {
+            all.extend(self.assumers(role).into_iter().map(|(who, _)| who));
+        }
+        let documents =
+            self.buckets.values().filter_map(|b| b.policy.as_ref()).chain(self.keys.values().map(|k| &k.policy));
+        let documents = documents.chain(self.resources.values().map(|r| &r.policy));
+        for statement in documents.flat_map(Policy::statements).filter(|s| s.effect() == Effect::Allow) {
+            match statement.principal() {
+                Some(principals) if principals.is_inverted() => {
+                    all.insert(Who::Named(Principal::Everyone));
+                }
+                Some(principals) => all.extend(principals.values().iter().map(|p| self.who(p))),
+                None => {}
+            }
+        }
+        // An account's own administrators have access to what is its own; that is not told as a grant.
+        all.retain(|who| !matches!(who, Who::Named(Principal::Account(id)) if self.accounts.contains_key(id.as_ref()) && !self.is_granted(id)));
+        all
+    }
+
+    /// Whether some policy gives an account access to what another account has.
+    fn is_granted(&self, id: &str) -> bool {
+        let names = |policy: &Policy| {
+            policy.statements().iter().any(|s| {
+                s.effect() == Effect::Allow
+                    && s.principal().is_some_and(|p| {
+                        p.values().iter().any(|p| matches!(p, Principal::Account(own) if own.as_ref() == id))
+                    })
+            })
+        };
+        self.buckets.values().any(|b| b.account != id && b.policy.as_ref().is_some_and(names))
+            || self.keys.values().any(|k| k.account != id && names(&k.policy))
+            || self.resources.values().any(|r| r.account != id && names(&r.policy))
+            || self.roles.values().any(|r| r.trust.as_ref().is_some_and(names))
+    }
+
+    /// A principal of a policy as somebody of the world.
+    pub(super) fn who(&self, principal: &Principal) -> Who {
+        match principal {
+            Principal::Aws(arn) if self.roles.contains_key(arn.as_ref()) => Who::Role(arn.to_string()),
+            Principal::AnyAws => Who::Named(Principal::Everyone),
+            other => Who::Named(other.clone()),
+        }
+    }
+
+    /// Whether the pods of a service account get this role. Then the role is told through them.
+    pub(super) fn is_behind_pods(&self, arn: &str) -> bool {
+        self.index.clusters_of(arn).is_some()
+    }
+
+    /// The account that somebody belongs to, where that is known.
+    pub(super) fn account_of(&self, who: &Who) -> Option<String> {
+        match who {
+            Who::Pod(pod) => self.clusters.get(&pod.cluster).map(|c| c.account.clone()),
+            Who::Role(arn) => arn.parse::<Arn>().ok().map(|arn| arn.account),
+            Who::Named(principal) => principal.account().map(str::to_owned),
+            Who::Subject { provider, .. } => provider.parse::<Arn>().ok().map(|arn| arn.account),
+            Who::Attached => None,
+        }
+    }
+}
+
+impl WorldBucket {
+    /// What stands for the policy of a bucket that was not read: its owner is taken to let in the roles that the spec has.
+    /// In the bucket's own account a role needs no statement.
+    pub(super) fn assumed_policy(&self, role: Option<&WorldRole>) -> Policy {
+        let role = role.filter(|role| !self.account.is_empty() && !role.arn.contains(&format!("::{}:", self.account)));
+        let to = |role: &WorldRole| Statement::allow(["*"], ["*"]).to(Selector::of([Principal::aws(&role.arn)]));
+        Policy::new(Version::V2012, role.map(to))
+    }
+
+    /// Its policy.
+    pub(super) fn policy_ref(&self) -> PolicyRef {
+        let of = PolicyOf::Bucket { bucket: self.name.clone(), assumed: self.policy.is_none() };
+        PolicyRef::from(of).at(self.policy_address.clone())
+    }
+}
+
+impl WorldKey {
+    /// Its policy.
+    pub(super) fn policy_ref(&self) -> PolicyRef {
+        PolicyRef::from(PolicyOf::Key { alias: self.alias.clone() }).at(self.policy_address.clone())
+    }
+}
+
+impl WorldRole {
+    /// Its trust policy.
+    pub(super) fn trust_ref(&self) -> PolicyRef {
+        PolicyRef::from(PolicyOf::Trust { role: self.name.clone() }).at(self.address.clone())
+    }
+
+    fn trust_label(&self) -> String {
+        self.trust_ref().label()
+    }
+
+    /// As a step of a chain names it.
+    fn link(&self) -> ChainRole {
+        ChainRole { role_arn: self.arn.clone(), role: self.name.clone() }
+    }
+}

@@ -1,0 +1,251 @@
+//! The first steps of chains: how pods get a role.
+
+use std::collections::BTreeSet;
+
+use super::chains::{AccessChain, BrokenChain, RoleStep};
+use super::policies::{anyone, caller_gaps, statement_of, unsettled};
+use super::{Association, Pod, World, WorldCluster, WorldRole};
+use crate::access::broken::{Break, Broken, Denial, Fix};
+use crate::access::terms::{ChainStep, Trusted};
+use crate::access::unread::Unread;
+use crate::iam::{
+    Attached, ContextValue, DecisionOutcome, Policy, PolicySet, Request, RequestContext, Statement, evaluate,
+};
+
+impl World {
+    /// The credentials of a service account's pods.
+    ///
+    /// A web identity token comes before Pod Identity in the credential chains of the SDKs.
+    /// Source: EKS User Guide, "Using a supported AWS SDK" of EKS Pod Identities.
+    pub(super) fn pod(&self, pod: &Pod) -> Result<AccessChain, BrokenChain> {
+        let ways = self.pods.get(pod);
+        if let Some((arn, assumed)) = ways.and_then(|ways| Some((ways.annotation.as_deref()?, ways.assumed))) {
+            let mut route = self.annotated(pod, arn)?;
+            if assumed {
+                let Pod { cluster, namespace, name } = pod.clone();
+                route.unread.insert(Unread::Annotations { cluster, namespace, name });
+            }
+            return Ok(route);
+        }
+        if let Some(association) = ways.and_then(|ways| ways.association.as_ref()) {
+            return self.associated(pod, association);
+        }
+        let why = Break::NoRole { namespace: pod.namespace.clone(), name: pod.name.clone() };
+        Err((Vec::new(), Broken { why, fix: Fix::GiveRole }))
+    }
+
+    fn annotated(&self, pod: &Pod, arn: &str) -> Result<AccessChain, BrokenChain> {
+        let Pod { namespace, name, .. } = pod.clone();
+        let mut chain = vec![ChainStep::Annotation { namespace, name, role_arn: arn.to_owned() }];
+        let fail = |chain: Vec<ChainStep>, why: Break, fix: Fix| Err((chain, Broken { why, fix }));
+        let Some(role) = self.roles.get(arn) else {
+            let why = Break::RoleMissing { role_arn: arn.to_owned(), target: false };
+            return fail(chain, why, Fix::CreateRole { role_arn: arn.to_owned() });
+        };
+        let subject = format!("system:serviceaccount:{}:{}", pod.namespace, pod.name);
+        let host = self.clusters.get(&pod.cluster).and_then(|c| c.host.clone());
+        let Some(host) = host.or_else(|| role.trust.as_ref().and_then(|trust| issuer_of(trust, &subject))) else {
+            let mut route = self.route("pod", arn, chain);
+            route.unread.insert(Unread::Issuer { cluster: pod.cluster.clone() });
+            return Ok(route);
+        };
+        let exists = self.clusters.get(&pod.cluster).is_some_and(|c| c.provided);
+        if !exists && !self.providers.contains(&(role.account.clone(), host.clone())) {
+            let why = Break::ProviderMissing { issuer: host.clone(), account: self.account(&role.account) };
+            return fail(chain, why, Fix::CreateProvider { issuer: host, account: role.account.clone() });
+        }
+        let Some(trust) = &role.trust else {
+            chain.push(ChainStep::TrustAssumed { role: role.link() });
+            return Ok(self.route("pod", arn, chain).on_trust(role));
+        };
+        let partition = arn.split(':').nth(1).unwrap_or("aws");
+        let provider = format!("arn:{partition}:iam::{}:oidc-provider/{host}", role.account);
+        let action = "sts:AssumeRoleWithWebIdentity";
+        let mut request = Request::new(&provider, action, arn);
+        request.context = RequestContext::open()
+            .with(&format!("{host}:sub"), &subject)
+            .with(&format!("{host}:aud"), "sts.amazonaws.com");
+        let label = role.trust_label();
+        let set = PolicySet { resource: Some(Attached { name: &label, policy: trust }), ..PolicySet::default() };
+        let decision = evaluate(&request, &set);
+        let trusted = Trusted::ServiceAccount;
+        if !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
+            let (role, action, denial) = (role.link(), action.to_owned(), Denial::of(&decision));
+            let why = Break::NotTrusted { role, subject: subject.clone(), trusted, action, denial };
+            return fail(chain, why, Fix::TrustSubject { provider, issuer: host, subject });
+        }
+        chain.push(ChainStep::Trusts { role: role.link(), trusted, statement: statement_of(&decision) });
+        let mut route = self.route("pod", arn, chain);
+        route.conditions = unsettled(&decision);
+        Ok(route)
+    }
+
+    fn associated(&self, pod: &Pod, association: &Association) -> Result<AccessChain, BrokenChain> {
+        let Pod { namespace, name, .. } = pod.clone();
+        let mut chain = vec![ChainStep::Association { namespace, name, role_arn: association.role.clone() }];
+        let Some(role) = self.roles.get(&association.role) else {
+            let role_arn = association.role.clone();
+            let why = Break::RoleMissing { role_arn: role_arn.clone(), target: false };
+            return Err((chain, Broken { why, fix: Fix::CreateRole { role_arn } }));
+        };
+        let sessions = PodSessions::new(self.clusters.get(&pod.cluster), pod, association.tagged);
+        let mut conditions = BTreeSet::new();
+        match &role.trust {
+            None => chain.push(ChainStep::TrustAssumed { role: role.link() }),
+            Some(trust) => match trusts_pod_identity(role, trust, &sessions) {
+                Ok(step) => {
+                    let (trusted, statement) = (Trusted::PodIdentity, step.statement);
+                    chain.push(ChainStep::Trusts { role: role.link(), trusted, statement });
+                    conditions = step.conditions;
+                }
+                Err((action, denial)) => {
+                    let subject = format!("{}/{}", pod.namespace, pod.name);
+                    let (link, trusted) = (role.link(), Trusted::PodIdentity);
+                    let why = Break::NotTrusted { role: link, subject, trusted, action: action.to_owned(), denial };
+                    let fix = Fix::TrustPodIdentity { role_arn: role.arn.clone() };
+                    return Err((chain, Broken { why, fix }));
+                }
+            },
+        }
+        let mut first = self.route("pod", &role.arn, chain);
+        first.context = sessions.principal_tags();
+        first.conditions = conditions;
+        if role.trust.is_none() {
+            first = first.on_trust(role);
+        }
+        match &association.target {
+            Some(target) => self.targeted(first, role, target, &sessions),
+            None => Ok(first),
+        }
+    }
+
+    /// The route that EKS takes from the first role of an association on to its target role.
+    fn targeted(
+        &self,
+        first: AccessChain,
+        role: &WorldRole,
+        target_arn: &str,
+        sessions: &PodSessions<'_>,
+    ) -> Result<AccessChain, BrokenChain> {
+        let Some(target) = self.roles.get(target_arn) else {
+            let role_arn = target_arn.to_owned();
+            let why = Break::RoleMissing { role_arn: role_arn.clone(), target: true };
+            return Err((first.chain, Broken { why, fix: Fix::CreateRole { role_arn } }));
+        };
+        // Whoever made the association expects the target role to trust the first one.
+        let trust = target.trust.clone().unwrap_or_else(anyone);
+        let gaps = caller_gaps(Some(role), &role.arn);
+        let (conditions, unread) = (first.conditions.clone(), first.unread.clone());
+        let mut step = RoleStep { statement: None, conditions, unread };
+        for action in sessions.target_actions() {
+            let request = sessions.request(&role.arn, action, target);
+            match self.assumed(&first, target, &trust, &gaps, &request) {
+                Ok(assumed) => {
+                    step.statement = step.statement.or(assumed.statement);
+                    step.conditions.extend(assumed.conditions);
+                    step.unread.extend(assumed.unread);
+                }
+                Err(denial) => {
+                    let fix = Fix::AllowTarget { role_arn: role.arn.clone(), target: target.arn.clone() };
+                    let why = Break::TargetDenied { role: role.link(), target: target.link(), denial };
+                    return Err((first.chain, Broken { why, fix }));
+                }
+            }
+        }
+        let mut chain = first.chain;
+        chain.push(ChainStep::AssumesTarget { role: target.link(), statement: step.statement });
+        let route = self.route("pod", target_arn, chain);
+        Ok(AccessChain { conditions: step.conditions, context: first.context, unread: step.unread, ..route })
+    }
+}
+
+/// The sessions that EKS Pod Identity creates for the pods of a service account.
+struct PodSessions<'w> {
+    cluster: Option<&'w WorldCluster>,
+    pod: &'w Pod,
+    /// Session tags by key.
+    tags: Vec<(&'static str, String)>,
+}
+
+impl<'w> PodSessions<'w> {
+    fn new(cluster: Option<&'w WorldCluster>, pod: &'w Pod, tagged: bool) -> Self {
+        let mut tags = Vec::new();
+        if tagged {
+            let name = cluster.map_or(pod.cluster.as_str(), |c| c.arn.rsplit('/').next().unwrap_or_default());
+            tags = vec![
+                ("eks-cluster-arn", cluster.map(|c| c.arn.clone()).unwrap_or_default()),
+                ("eks-cluster-name", name.to_owned()),
+                ("kubernetes-namespace", pod.namespace.clone()),
+                ("kubernetes-service-account", pod.name.clone()),
+            ];
+        }
+        Self { cluster, pod, tags }
+    }
+
+    /// What the trust of the target role must allow. Session tags are passed on to it.
+    ///
+    /// Source: EKS User Guide, "Access AWS resources using EKS Pod Identity target IAM roles".
+    fn target_actions(&self) -> &'static [&'static str] {
+        if self.tags.is_empty() { &["sts:AssumeRole"] } else { &["sts:AssumeRole", "sts:TagSession"] }
+    }
+
+    /// The session tags as the keys that policies know them by in requests of the session.
+    fn principal_tags(&self) -> Vec<(String, String)> {
+        self.tags.iter().map(|(key, value)| (format!("aws:PrincipalTag/{key}"), value.clone())).collect()
+    }
+
+    /// The request with which EKS takes a role.
+    fn request(&self, principal: &str, action: &str, role: &WorldRole) -> Request {
+        let mut request = Request::new(principal, action, &role.arn);
+        request.context = RequestContext::open();
+        if let Some(cluster) = self.cluster {
+            request.context.set("aws:SourceAccount", ContextValue::One(cluster.account.clone()));
+            request.context.set("aws:SourceArn", ContextValue::One(cluster.arn.clone()));
+            let region = cluster.arn.split(':').nth(3).unwrap_or_default();
+            let name = cluster.arn.rsplit('/').next().unwrap_or_default();
+            let Pod { namespace, name: service_account, .. } = self.pod;
+            let external_id = format!("{region}/{}/{name}/{namespace}/{service_account}", cluster.account);
+            request.context.set("sts:ExternalId", ContextValue::One(external_id));
+        }
+        for (key, value) in &self.tags {
+            request.context.set(&format!("aws:RequestTag/{key}"), ContextValue::One(value.clone()));
+        }
+        if self.tags.is_empty() {
+            for key in ["eks-cluster-arn", "kubernetes-namespace", "kubernetes-service-account"] {
+                request.context.set(&format!("aws:RequestTag/{key}"), ContextValue::Many(Vec::new()));
+            }
+        }
+        request
+    }
+}
+
+/// By which statement a role trusts EKS Pod Identity, and under which conditions.
+///
+/// # Errors
+/// The action that is denied, and why.
+fn trusts_pod_identity(
+    role: &WorldRole,
+    trust: &Policy,
+    sessions: &PodSessions<'_>,
+) -> Result<RoleStep, (&'static str, Denial)> {
+    let label = role.trust_label();
+    let set = PolicySet { resource: Some(Attached { name: &label, policy: trust }), ..PolicySet::default() };
+    let mut step = RoleStep::default();
+    for action in ["sts:AssumeRole", "sts:TagSession"] {
+        let request = sessions.request("pods.eks.amazonaws.com", action, role);
+        let decision = evaluate(&request, &set);
+        if !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
+            return Err((action, Denial::of(&decision)));
+        }
+        step.conditions.extend(unsettled(&decision));
+        step.statement = step.statement.or_else(|| statement_of(&decision));
+    }
+    Ok(step)
+}
+
+/// The issuer whose subject a trust names: of a cluster that the spec does not have any more.
+fn issuer_of(trust: &Policy, subject: &str) -> Option<String> {
+    let conditions = trust.statements().iter().flat_map(Statement::conditions);
+    let mut named = conditions.filter(|c| c.values().any(|value| value == subject));
+    named.find_map(|c| c.key().as_str().strip_suffix(":sub").map(str::to_owned))
+}

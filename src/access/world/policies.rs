@@ -1,0 +1,99 @@
+//! The policies that bear on a request, as far as they were read, and as if the rest allowed everything.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use super::{Held, WorldRole};
+use crate::access::terms::{PolicyOf, PolicyRef, Requirement, StatementRef};
+use crate::access::unread::Unread;
+use crate::iam::{Attached, Decision, Effect, Layer, Policy, PolicySet, Principal, Selector, Statement, Version};
+
+/// The name of the caller's own policies where they have not been read.
+static CALLER: LazyLock<String> = LazyLock::new(|| PolicyRef::from(PolicyOf::Caller).label());
+
+/// The name of a permissions boundary that has not been read.
+static UNREAD_BOUNDARY: LazyLock<String> = LazyLock::new(|| PolicyRef::from(PolicyOf::Boundary { arn: None }).label());
+
+/// What policies that have not been read allow at most.
+static EVERYTHING: LazyLock<Policy> = LazyLock::new(|| Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])]));
+
+/// What policies that have not been read allow at least.
+static NOTHING: LazyLock<Policy> = LazyLock::new(|| Policy::new(Version::V2012, []));
+
+/// What decides about the requests of a principal and was not read. `role` is its role in the world, if it has one.
+pub(in crate::access) fn caller_gaps(role: Option<&WorldRole>, principal: &str) -> BTreeSet<Unread> {
+    match role {
+        Some(role) => role.unknown.clone(),
+        None => [Unread::CallerPolicies { principal: principal.to_owned() }].into(),
+    }
+}
+
+/// The policies that bear on requests of a role, or of anyone else, as far as they were read: the rest allows nothing.
+pub(in crate::access) fn policies<'a>(role: Option<&'a WorldRole>, resource: Option<Attached<'a>>) -> PolicySet<'a> {
+    let held = |list: &'a [Held]| list.iter().map(|h| Attached { name: &h.label, policy: &h.policy }).collect();
+    let mut set = PolicySet { resource, ..PolicySet::default() };
+    if let Some(role) = role {
+        set.identity = held(&role.identity);
+        set.boundaries = held(&role.boundary);
+        if role.unknown.iter().any(|unread| matches!(unread, Unread::Boundary { .. })) {
+            set.boundaries.push(Attached { name: &UNREAD_BOUNDARY, policy: &NOTHING });
+        }
+    }
+    set
+}
+
+/// The same policies as if a boundary that was not read, and the policies of anyone without a role in the world, allowed
+/// everything.
+pub(in crate::access) fn policies_at_most<'a>(
+    role: Option<&'a WorldRole>,
+    resource: Option<Attached<'a>>,
+) -> PolicySet<'a> {
+    let mut set = policies(role, resource);
+    if role.is_none() {
+        set.identity = vec![Attached { name: &CALLER, policy: &EVERYTHING }];
+    }
+    set.boundaries.retain(|boundary| boundary.name != UNREAD_BOUNDARY.as_str());
+    set
+}
+
+/// Policies as if these, which were not read, allowed everything. `resource` stands for the policy of the resource.
+pub(in crate::access) fn at_most<'a>(
+    known: &PolicySet<'a>,
+    gaps: &BTreeSet<Unread>,
+    resource: Attached<'a>,
+) -> PolicySet<'a> {
+    let mut set = known.clone();
+    for gap in gaps {
+        match gap {
+            Unread::Boundary { .. } => set.boundaries.retain(|b| b.name != UNREAD_BOUNDARY.as_str()),
+            Unread::RolePolicies { .. } | Unread::ManagedPolicy { .. } | Unread::CallerPolicies { .. } => {
+                set.identity.push(Attached { name: &CALLER, policy: &EVERYTHING });
+            }
+            Unread::BucketPolicy { .. }
+            | Unread::KeyPolicy { .. }
+            | Unread::ResourcePolicy { .. }
+            | Unread::TrustPolicy { .. }
+            | Unread::AccountPolicies { .. }
+            | Unread::Issuer { .. }
+            | Unread::Annotations { .. } => set.resource = Some(resource),
+        }
+    }
+    set
+}
+
+/// A policy that lets in anyone.
+pub(in crate::access) fn anyone() -> Policy {
+    Policy::new(Version::V2012, [Statement::allow(["*"], ["*"]).to(Selector::of([Principal::Everyone]))])
+}
+
+/// The statement by which a resource lets somebody in, or else one of the caller's.
+pub(in crate::access) fn statement_of(decision: &Decision<'_>) -> Option<StatementRef> {
+    let allows = || decision.matched.iter().filter(|a| a.statement.effect() == Effect::Allow);
+    let applied = allows().find(|a| a.layer == Layer::Resource).or_else(|| allows().next())?;
+    Some(StatementRef::applied(applied))
+}
+
+/// What a decision depends on.
+pub(in crate::access) fn unsettled(decision: &Decision<'_>) -> BTreeSet<Requirement> {
+    decision.conditions.iter().map(|condition| Requirement::condition(condition, false)).collect()
+}
