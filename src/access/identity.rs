@@ -2,77 +2,87 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Chains;
 use super::actions::{Actions, list_prefixes, pattern_text};
-use super::resource::{as_policy, digest_of, object_word};
+use super::chain::Chains;
+use super::resource::{as_policy, bucket_word, object_word, plain};
 use crate::iam::{Condition, Operator, Qualifier, Statement, Test};
 use crate::spec::{Facts, Spec};
 
-fn plain(test: Test) -> Operator {
-    Operator { test, qualifier: None, if_exists: false }
+/// What the grants of one role allow on data, merged.
+#[derive(Default)]
+struct GrantedData {
+    /// Resources by the actions on objects.
+    objects: BTreeMap<BTreeSet<String>, BTreeSet<String>>,
+    /// Buckets by the prefixes that may be listed; all if there are none.
+    lists: BTreeMap<Vec<String>, BTreeSet<String>>,
+    /// Buckets by the actions on a bucket.
+    whole: BTreeMap<BTreeSet<String>, BTreeSet<String>>,
+    /// Buckets that `HeadBucket` may ask about.
+    heads: BTreeSet<String>,
+}
+
+impl GrantedData {
+    fn of(spec: &Spec, chains: &Chains, role: &str) -> Self {
+        let mut data = Self::default();
+        let mut prefixes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for chain in chains.through(role).filter(|c| c.data_role() == role) {
+            let Some(bucket) = spec.buckets.get(&chain.bucket) else { continue };
+            let arn = bucket.arn(spec);
+            let actions = Actions::of(&chain.access);
+            if !actions.object.is_empty() {
+                let resource = format!("{arn}/{}*", pattern_text(&chain.prefix));
+                data.objects.entry(actions.object).or_default().insert(resource);
+            }
+            if actions.list {
+                prefixes.entry(arn.clone()).or_default().extend(list_prefixes(&chain.prefix));
+            }
+            if !actions.bucket.is_empty() {
+                data.whole.entry(actions.bucket).or_default().insert(arn.clone());
+            }
+            if chain.head_bucket {
+                data.heads.insert(arn);
+            }
+        }
+        for (bucket, patterns) in prefixes {
+            // Listing everything needs no condition, and makes those beside it pointless.
+            let patterns = if patterns.contains("*") { Vec::new() } else { patterns.into_iter().collect() };
+            data.lists.entry(patterns).or_default().insert(bucket);
+        }
+        data
+    }
+
+    fn statements(&self) -> Vec<Statement> {
+        let allow = |actions: &BTreeSet<String>, resources: &BTreeSet<String>| {
+            Statement::allow(actions.iter().map(String::as_str), resources.iter().map(String::as_str))
+        };
+        let list = |buckets: &BTreeSet<String>| Statement::allow(["s3:ListBucket"], buckets.iter().map(String::as_str));
+        let mut statements = Vec::new();
+        for (actions, resources) in &self.objects {
+            statements.push(allow(actions, resources).with_sid(&object_word(actions)));
+        }
+        for (n, (patterns, buckets)) in self.lists.iter().enumerate() {
+            let mut statement = list(buckets);
+            if !patterns.is_empty() {
+                let patterns = patterns.iter().map(String::as_str);
+                statement = statement.when(Condition::new(plain(Test::StringLike), "s3:prefix", patterns));
+            }
+            statements.push(statement.with_sid(&numbered("List", n)));
+        }
+        for (actions, buckets) in &self.whole {
+            statements.push(allow(actions, buckets).with_sid(&bucket_word(actions)));
+        }
+        if !self.heads.is_empty() {
+            let null = Condition::new(plain(Test::Null), "s3:prefix", ["true"]);
+            statements.push(list(&self.heads).when(null).with_sid("Head"));
+        }
+        statements
+    }
 }
 
 /// The statements of one role: data of all its grants merged, keys, and the roles that it assumes.
 #[must_use]
 pub fn identity_statements(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Vec<Statement> {
-    let mut objects: BTreeMap<BTreeSet<String>, BTreeSet<String>> = BTreeMap::new();
-    let mut lists: BTreeMap<Vec<String>, BTreeSet<String>> = BTreeMap::new();
-    let mut whole: BTreeMap<BTreeSet<String>, BTreeSet<String>> = BTreeMap::new();
-    let mut heads: BTreeSet<String> = BTreeSet::new();
-    let mut prefixes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for chain in chains.through(role).filter(|c| c.data_role() == role) {
-        let Some(bucket) = spec.buckets.get(&chain.bucket) else { continue };
-        let arn = bucket.arn(spec);
-        let actions = Actions::of(&chain.access);
-        if !actions.object.is_empty() {
-            let resource = format!("{arn}/{}*", pattern_text(&chain.prefix));
-            objects.entry(actions.object).or_default().insert(resource);
-        }
-        if actions.list {
-            prefixes.entry(arn.clone()).or_default().extend(list_prefixes(&chain.prefix));
-        }
-        if !actions.bucket.is_empty() {
-            whole.entry(actions.bucket).or_default().insert(arn.clone());
-        }
-        if chain.head_bucket {
-            heads.insert(arn);
-        }
-    }
-    for (bucket, patterns) in prefixes {
-        // Listing everything needs no condition, and makes those beside it pointless.
-        let patterns = if patterns.contains("*") { Vec::new() } else { patterns.into_iter().collect() };
-        lists.entry(patterns).or_default().insert(bucket);
-    }
-    let mut statements = Vec::new();
-    for (actions, resources) in &objects {
-        let statement = Statement::allow(actions.iter().map(String::as_str), resources.iter().map(String::as_str));
-        statements.push(statement.with_sid(&object_word(actions)));
-    }
-    for (n, (patterns, buckets)) in lists.iter().enumerate() {
-        let mut statement = Statement::allow(["s3:ListBucket"], buckets.iter().map(String::as_str));
-        if !patterns.is_empty() {
-            statement = statement.when(Condition::new(
-                plain(Test::StringLike),
-                "s3:prefix",
-                patterns.iter().map(String::as_str),
-            ));
-        }
-        statements.push(statement.with_sid(&numbered("List", n)));
-    }
-    for (actions, buckets) in &whole {
-        let statement = Statement::allow(actions.iter().map(String::as_str), buckets.iter().map(String::as_str));
-        let sid = if actions.iter().eq(["s3:GetBucketLocation"]) {
-            "Locate".to_owned()
-        } else {
-            format!("Bucket{}", digest_of(actions))
-        };
-        statements.push(statement.with_sid(&sid));
-    }
-    if !heads.is_empty() {
-        let null = Condition::new(plain(Test::Null), "s3:prefix", ["true"]);
-        statements
-            .push(Statement::allow(["s3:ListBucket"], heads.iter().map(String::as_str)).when(null).with_sid("Head"));
-    }
+    let mut statements = GrantedData::of(spec, chains, role).statements();
     statements.extend(key_use(spec, facts, chains, role));
     let targets: BTreeSet<&str> = chains
         .through(role)

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Chains;
 use super::actions::{Actions, list_prefixes, pattern_text};
+use super::chain::Chains;
 use crate::document::Digest;
 use crate::iam::{Condition, Effect, Operator, Policy, Principal, Selector, Statement, Test};
 use crate::spec::Spec;
@@ -21,7 +21,8 @@ pub fn own_sid(project: &str, statement: &Statement) -> bool {
     statement.sid().is_some_and(|sid| sid.starts_with(&prefix))
 }
 
-fn plain(test: Test) -> Operator {
+/// An operator of conditions without `IfExists` and without a qualifier.
+pub(super) fn plain(test: Test) -> Operator {
     Operator { test, qualifier: None, if_exists: false }
 }
 
@@ -98,19 +99,11 @@ pub fn bucket_statements(spec: &Spec, chains: &Chains, bucket: &str) -> Vec<Stat
     }
     for (actions, arns) in &whole {
         let statement = Statement::allow(actions.iter().map(String::as_str), [arn.as_str()]).to(to(arns));
-        let word = if actions.iter().eq(["s3:GetBucketLocation"]) {
-            "Locate".to_owned()
-        } else {
-            format!("Bucket{}", digest_of(actions))
-        };
-        statements.push(named(statement, &word, ""));
+        statements.push(named(statement, &bucket_word(actions), ""));
     }
     if !heads.is_empty() {
-        let statement = Statement::allow(["s3:ListBucket"], [arn.as_str()]).to(to(&heads)).when(Condition::new(
-            Operator { test: Test::Null, qualifier: None, if_exists: false },
-            "s3:prefix",
-            ["true"],
-        ));
+        let null = Condition::new(plain(Test::Null), "s3:prefix", ["true"]);
+        let statement = Statement::allow(["s3:ListBucket"], [arn.as_str()]).to(to(&heads)).when(null);
         statements.push(named(statement, "Head", ""));
     }
     statements
@@ -125,7 +118,16 @@ pub(super) fn object_word(actions: &BTreeSet<String>) -> String {
         .map_or_else(|| format!("Objects{}", digest_of(actions)), |(word, _)| (*word).to_owned())
 }
 
-pub(super) fn digest_of(actions: &BTreeSet<String>) -> String {
+/// A word for a set of actions on buckets.
+pub(super) fn bucket_word(actions: &BTreeSet<String>) -> String {
+    if actions.iter().eq(["s3:GetBucketLocation"]) {
+        "Locate".to_owned()
+    } else {
+        format!("Bucket{}", digest_of(actions))
+    }
+}
+
+fn digest_of(actions: &BTreeSet<String>) -> String {
     let joined: Vec<&str> = actions.iter().map(String::as_str).collect();
     Digest::of(joined.join(",").as_bytes()).short(4).to_owned()
 }

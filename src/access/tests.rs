@@ -1,5 +1,5 @@
 use super::*;
-use crate::spec::{SourceFile, load};
+use crate::spec::{Facts, SourceFile, Spec, load};
 
 mod unread;
 

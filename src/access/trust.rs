@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::resource::as_policy;
-use super::{Chains, Origin, Role};
-use crate::iam::{Condition, Effect, Operator, Policy, Principal, Selector, Statement, Test};
+use super::chain::Chains;
+use super::resource::{as_policy, plain};
+use super::roles::{Origin, ResolvedRole};
+use crate::iam::{Condition, Effect, Policy, Principal, Selector, Statement, Test};
 use crate::spec::{Facts, Identity, ServiceAccountSpec, Spec, TrustSpec};
 
 fn equals(key: &str, value: &str) -> Condition {
-    Condition::new(Operator { test: Test::StringEquals, qualifier: None, if_exists: false }, key, [value])
+    Condition::new(plain(Test::StringEquals), key, [value])
 }
 
 fn statement(actions: &[&str], principal: Principal) -> Statement {
@@ -60,7 +61,7 @@ pub fn role_trust(spec: &Spec, facts: &Facts, chains: &Chains, key: &str) -> Pol
 
 /// The keys of roles that a role's trust names, which must exist before it.
 #[must_use]
-pub fn trusted_roles(spec: &Spec, key: &str, role: &Role) -> Vec<String> {
+pub fn trusted_roles(spec: &Spec, key: &str, role: &ResolvedRole) -> Vec<String> {
     let mut found: Vec<String> = spec
         .roles
         .get(key)
@@ -83,10 +84,13 @@ pub fn trusted_roles(spec: &Spec, key: &str, role: &Role) -> Vec<String> {
 fn web_identity(spec: &Spec, facts: &Facts, account: &str, cluster: &str, subjects: &[String]) -> Option<Statement> {
     let host = facts.issuer_host(cluster)?;
     let provider = spec.iam_arn(account, &format!("oidc-provider/{host}"));
-    let string_equals = Operator { test: Test::StringEquals, qualifier: None, if_exists: false };
     Some(
         statement(&["sts:AssumeRoleWithWebIdentity"], Principal::Federated(provider.as_str().into()))
-            .when(Condition::new(string_equals, format!("{host}:sub").as_str(), subjects.iter().map(String::as_str)))
+            .when(Condition::new(
+                plain(Test::StringEquals),
+                format!("{host}:sub").as_str(),
+                subjects.iter().map(String::as_str),
+            ))
             .when(equals(&format!("{host}:aud"), "sts.amazonaws.com")),
     )
 }
@@ -116,7 +120,7 @@ fn session_tags(spec: &Spec, account: &ServiceAccountSpec) -> Vec<Condition> {
 /// The trust of a target role: the source role alone, and under Pod Identity only on behalf of the service account.
 ///
 /// Source: EKS User Guide, "Access AWS resources using EKS Pod Identity target IAM roles".
-fn target_trust(spec: &Spec, role: &Role, source: Option<&Role>) -> Policy {
+fn target_trust(spec: &Spec, role: &ResolvedRole, source: Option<&ResolvedRole>) -> Policy {
     let Some(source) = source else { return as_policy([]) };
     let mut statements = Vec::new();
     for account in role.service_accounts.iter().filter_map(|name| spec.service_accounts.get(name)) {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Mark, Report, Row, Section};
 use super::words;
-use crate::access::{AccessChange, Answer, AccessAnswers, ChainStep, Crossing, DataPlace, Direction, Group, Unread, AccessVerdict};
+use crate::access::{
+    AccessAnswers, AccessChange, AccessVerdict, Answer, ChainStep, Crossing, DataPlace, Direction, Group, Unread,
+};
 
 /// The section of gains and losses. With steps and no change of access it says so.
 #[must_use]

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Association, Held, Pod, PolicyHolder, World, WorldBucket, WorldCluster, WorldKey, WorldRole};
+use crate::access::chain::kms_key;
 use crate::access::facet::{Carrier, Facet, PodBinding, PolicyText, ResourcePolicy, RoleRef};
 use crate::access::index::Index;
-use crate::access::role_key;
+use crate::access::roles::{role_key, roles};
 use crate::access::terms::{PolicyOf, PolicyRef};
 use crate::access::unread::Unread;
 use crate::address::Address;
 use crate::iam::{Check, Policy, PolicyKind, Subject, Version, lint};
-use crate::spec::{Encryption, Facts, Identity, Manage, Management, Spec};
+use crate::spec::{Facts, Identity, Manage, Management, Spec};
 
 impl World {
     /// The world of these objects. The spec tells what facets cannot: clusters and their issuers, what exists without
@@ -27,15 +28,7 @@ impl World {
                 _ => None,
             })
             .collect();
-        let mut arns: BTreeMap<RoleRef, String> = BTreeMap::new();
-        for (address, facet) in &facets {
-            if let Facet::Role { arn, role: name, trust, boundary } = facet {
-                arns.insert(name.clone(), arn.clone());
-                let trust = trust.and_then(PolicyText::parse);
-                let role = WorldRole::new(address, arn, name, trust);
-                world.roles.insert(arn.clone(), role.bounded(boundary.as_deref(), &policies));
-            }
-        }
+        let arns = world.add_roles(&facets, &policies);
         let mut documents = Vec::new();
         for (address, facet) in facets {
             match facet {
@@ -65,20 +58,18 @@ impl World {
                 }
                 Facet::Bucket { name, arn, account, blocked } => {
                     let key = spec.buckets.get(address.name()).and_then(|b| kms_key(b.encryption.as_ref()));
-                    let policy = Some(Policy::new(Version::V2012, []));
-                    let (name, entry) = (name.to_owned(), address.name().to_owned());
                     let bucket = WorldBucket {
-                        name: name.clone(),
-                        entry,
+                        name: name.to_owned(),
+                        entry: address.name().to_owned(),
                         arn,
                         account,
-                        policy,
+                        policy: Some(Policy::new(Version::V2012, [])),
                         policy_address: None,
                         blocked,
                         key,
                         public: false,
                     };
-                    world.buckets.insert(name, bucket);
+                    world.buckets.insert(name.to_owned(), bucket);
                 }
             }
         }
@@ -88,6 +79,23 @@ impl World {
         }
         world.index();
         world
+    }
+
+    /// Adds roles with their trust and boundary. Gives their ARNs.
+    fn add_roles(
+        &mut self,
+        facets: &[(&Address, Facet<'_>)],
+        policies: &BTreeMap<&str, Policy>,
+    ) -> BTreeMap<RoleRef, String> {
+        let mut arns = BTreeMap::new();
+        for (address, facet) in facets {
+            if let Facet::Role { arn, role: name, trust, boundary } = facet {
+                arns.insert(name.clone(), arn.clone());
+                let role = WorldRole::new(address, arn, name, trust.and_then(PolicyText::parse));
+                self.roles.insert(arn.clone(), role.bounded(boundary.as_deref(), policies));
+            }
+        }
+        arns
     }
 
     /// The world of what is live. `read` are the objects that were read just now, and `stored` those that may exist and
@@ -215,7 +223,7 @@ impl World {
             };
             self.buckets.insert(bucket.name.clone(), entry);
         }
-        let roles = crate::access::roles(spec);
+        let roles = roles(spec);
         for (key, role) in roles.iter().filter(|(_, role)| !role.managed) {
             let entry = WorldRole {
                 arn: role.arn.clone(),
@@ -247,13 +255,6 @@ impl World {
             }
             self.names.insert(pod, key.clone());
         }
-    }
-}
-
-fn kms_key(encryption: Option<&Encryption>) -> Option<String> {
-    match encryption {
-        Some(Encryption::Kms(kms)) => Some(kms.kms_key.clone()),
-        _ => None,
     }
 }
 

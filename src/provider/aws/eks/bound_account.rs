@@ -8,7 +8,7 @@ pub(super) struct BoundAccount<'a> {
     pub(super) key: &'a str,
     pub(super) spec: &'a ServiceAccountSpec,
     pub(super) role_key: &'a str,
-    pub(super) role: &'a access::Role,
+    pub(super) role: &'a access::ResolvedRole,
 }
 
 /// The service accounts with Pod Identity and a role.

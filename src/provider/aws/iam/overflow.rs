@@ -15,7 +15,7 @@ pub(super) struct Overflow {
 }
 
 /// The names for a role's overflow policies, one after the other without end.
-pub(super) fn overflow(spec: &Spec, key: &str, role: &access::Role) -> impl Iterator<Item = Overflow> {
+pub(super) fn overflow(spec: &Spec, key: &str, role: &access::ResolvedRole) -> impl Iterator<Item = Overflow> {
     (1..).map(move |n: usize| {
         // A role name has at most 64 characters, so that this is within the 128 of a policy name.
         let iam_name = format!("{}-{}-{n}", role.name, access::INLINE_NAME);

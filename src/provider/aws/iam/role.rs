@@ -184,7 +184,7 @@ fn trusts(spec: &Spec, trust: &TrustSpec, statement: &Statement) -> bool {
 }
 
 /// The OIDC providers, by name, that a role's trust needs and that the spec manages.
-fn providers(spec: &Spec, role: &access::Role) -> Vec<String> {
+fn providers(spec: &Spec, role: &access::ResolvedRole) -> Vec<String> {
     let mut found: Vec<String> = role
         .service_accounts
         .iter()
