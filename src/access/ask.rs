@@ -9,8 +9,9 @@ use super::broken::{Break, Broken, Denial, Fix, Grant, Missing};
 use super::terms::{AllowedBy, ChainCaller, ChainStep, Grantee, PolicyOf, PolicyRef, Requirement, StatementRef};
 use super::unread::Unread;
 use super::world::chains::AccessChain;
+use super::world::nodes::{WorldBucket, WorldKey, WorldRole};
 use super::world::policies::{anyone, at_most, caller_gaps, policies, unsettled};
-use super::world::{Who, World, WorldBucket, WorldKey, WorldRole};
+use super::world::{Who, World};
 use crate::iam::catalogue::ServiceEntry;
 use crate::iam::{
     Arn, Attached, ContextValue, Decision, DecisionOutcome, Effect, Layer, Policy, Principal, Request, Version,

@@ -18,8 +18,9 @@ use super::terms::{
 };
 use super::unread::Unread;
 use super::world::chains::AccessChain;
+use super::world::nodes::{WorldBucket, WorldKey, WorldRole};
 use super::world::policies::policies_at_most;
-use super::world::{Who, World, WorldBucket, WorldKey, WorldRole};
+use super::world::{Who, World};
 use crate::iam::catalogue::{self, AccessLevel, ServiceEntry};
 use crate::iam::{
     AccessRegion, Area, Attached, ContextValue, Pattern, Policy, PolicySet, Principal, Reach, Request, RequestContext,

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::world::{PolicyHolder, WorldBucket, WorldKey, WorldRole};
+use super::world::nodes::{PolicyHolder, WorldBucket, WorldKey, WorldRole};
 use crate::iam::{Arn, Policy, Principal, Statement};
 
 /// Names of things, by the principals that their policies name.

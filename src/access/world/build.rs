@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Association, Held, Pod, PolicyHolder, World, WorldBucket, WorldCluster, WorldKey, WorldRole};
+use super::nodes::{Held, PolicyHolder, WorldBucket, WorldKey, WorldRole};
+use super::{Association, Pod, World, WorldCluster};
 use crate::access::chain::kms_key;
 use crate::access::facet::{Carrier, Facet, PodBinding, PolicyText, ResourcePolicy, RoleRef};
 use crate::access::index::Index;
@@ -11,7 +12,7 @@ use crate::access::terms::{PolicyOf, PolicyRef};
 use crate::access::unread::Unread;
 use crate::address::Address;
 use crate::iam::{Check, Policy, PolicyKind, Subject, Version, lint};
-use crate::spec::{Facts, Identity, Manage, Management, Spec};
+use crate::spec::{Encryption, Facts, Identity, Manage, Management, Spec};
 
 impl World {
     /// The world of these objects. The spec tells what facets cannot: clusters and their issuers, what exists without
@@ -57,18 +58,9 @@ impl World {
                     (ways.annotation, ways.assumed) = (role, false);
                 }
                 Facet::Bucket { name, arn, account, blocked } => {
-                    let key = spec.buckets.get(address.name()).and_then(|b| kms_key(b.encryption.as_ref()));
-                    let bucket = WorldBucket {
-                        name: name.to_owned(),
-                        entry: address.name().to_owned(),
-                        arn,
-                        account,
-                        policy: Some(Policy::new(Version::V2012, [])),
-                        policy_address: None,
-                        blocked,
-                        key,
-                        public: false,
-                    };
+                    let entry = address.name();
+                    let encryption = spec.buckets.get(entry).and_then(|bucket| bucket.encryption.as_ref());
+                    let bucket = WorldBucket { blocked, ..WorldBucket::new(name, entry, arn, account, encryption) };
                     world.buckets.insert(name.to_owned(), bucket);
                 }
             }
@@ -210,17 +202,9 @@ impl World {
             self.clusters.insert(key.clone(), cluster);
         }
         for (key, bucket) in spec.buckets.iter().filter(|(_, b)| !b.managed) {
-            let entry = WorldBucket {
-                name: bucket.name.clone(),
-                entry: key.clone(),
-                arn: bucket.arn(spec),
-                account: spec.account_id(&bucket.account).0,
-                policy: None,
-                policy_address: None,
-                blocked: false,
-                key: kms_key(bucket.encryption.as_ref()),
-                public: false,
-            };
+            let (arn, account) = (bucket.arn(spec), spec.account_id(&bucket.account).0);
+            let entry = WorldBucket::new(&bucket.name, key, arn, account, bucket.encryption.as_ref());
+            let entry = WorldBucket { policy: None, ..entry };
             self.buckets.insert(bucket.name.clone(), entry);
         }
         let roles = roles(spec);
@@ -280,6 +264,23 @@ fn is_public(policy: &Policy, bucket: &WorldBucket) -> bool {
     }
     let subject = Subject { bucket: Some(&bucket.name), ..Subject::of(PolicyKind::Bucket) };
     lint(&policy.to_string(), &subject).iter().any(|finding| finding.check == Check::ResourcePublic)
+}
+
+impl WorldBucket {
+    /// A bucket without a policy. `entry` is its key in the spec.
+    fn new(name: &str, entry: &str, arn: String, account: String, encryption: Option<&Encryption>) -> Self {
+        Self {
+            name: name.to_owned(),
+            entry: entry.to_owned(),
+            arn,
+            account,
+            policy: Some(Policy::new(Version::V2012, [])),
+            policy_address: None,
+            blocked: false,
+            key: kms_key(encryption),
+            public: false,
+        }
+    }
 }
 
 impl WorldRole {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::nodes::WorldRole;
 use super::policies::{at_most, caller_gaps, policies, statement_of, unsettled};
-use super::{Pod, Who, World, WorldRole};
+use super::{Pod, Who, World};
 use crate::access::broken::{Broken, Denial};
 use crate::access::terms::{ChainStep, Requirement, StatementRef};
 use crate::access::unread::Unread;

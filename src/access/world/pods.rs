@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::chains::{AccessChain, BrokenChain, RoleStep};
+use super::nodes::WorldRole;
 use super::policies::{anyone, caller_gaps, statement_of, unsettled};
-use super::{Association, Pod, World, WorldCluster, WorldRole};
+use super::{Association, Pod, World, WorldCluster};
 use crate::access::broken::{Break, Broken, Denial, Fix};
 use crate::access::terms::{ChainStep, Trusted};
 use crate::access::unread::Unread;

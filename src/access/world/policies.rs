@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use super::{Held, WorldRole};
+use super::nodes::{Held, WorldRole};
 use crate::access::terms::{PolicyOf, PolicyRef, Requirement, StatementRef};
 use crate::access::unread::Unread;
 use crate::iam::{Attached, Decision, Effect, Layer, Policy, PolicySet, Principal, Selector, Statement, Version};
