@@ -253,26 +253,27 @@ impl World {
         {
             return Err(AskError::NoObject(action.to_owned()));
         }
-        let (routes, broken) = match self.routes(who) {
-            Ok(routes) => (routes, None),
+        let (chains, broken) = match self.chains(who) {
+            Ok(chains) => (chains, None),
             Err(broken) => (Vec::new(), Some(broken)),
         };
         let who_of = self.grantee(who);
         let mut best: Option<Answer> = None;
-        for route in &routes {
-            let judged = self.judge(route, action, target);
+        for chain in &chains {
+            let judged = self.judge(chain, action, target);
             let mut verdict = judged.verdict;
-            if verdict == AccessVerdict::Allowed && !route.conditions.is_empty() {
+            if verdict == AccessVerdict::Allowed && !chain.conditions.is_empty() {
                 verdict = AccessVerdict::Depends;
             }
             let mut unread = judged.unread;
-            if verdict != AccessVerdict::Denied && !route.unread.is_empty() {
+            if verdict != AccessVerdict::Denied && !chain.unread.is_empty() {
                 verdict = AccessVerdict::Unknown;
-                unread.extend(route.unread.iter().cloned());
+                unread.extend(chain.unread.iter().cloned());
             }
-            let chain = route.chain.iter().cloned().chain(judged.chain).collect();
-            let conditions = &route.conditions | &judged.conditions;
-            let answer = Answer { who: who_of.clone(), verdict, chain, broken: judged.broken, conditions, unread };
+            let steps = chain.steps.iter().cloned().chain(judged.chain).collect();
+            let conditions = &chain.conditions | &judged.conditions;
+            let (who, broken) = (who_of.clone(), judged.broken);
+            let answer = Answer { who, verdict, chain: steps, broken, conditions, unread };
             let better = best.as_ref().is_none_or(|best| (answer.verdict as u8) < best.verdict as u8);
             if better {
                 best = Some(answer);
@@ -298,27 +299,27 @@ impl World {
         Ok(answer)
     }
 
-    fn judge(&self, route: &AccessChain, action: &str, target: &AccessTarget) -> Judged {
+    fn judge(&self, chain: &AccessChain, action: &str, target: &AccessTarget) -> Judged {
         match target {
             AccessTarget::Data { bucket, key } => match self.buckets.get(bucket) {
-                Some(bucket) => self.judge_data(route, action, bucket, key),
-                None => self.judge_unknown(route, action, bucket, key),
+                Some(bucket) => self.judge_data(chain, action, bucket, key),
+                None => self.judge_unknown(chain, action, bucket, key),
             },
-            AccessTarget::Arn(arn) => self.judge_arn(route, action, arn),
+            AccessTarget::Arn(arn) => self.judge_arn(chain, action, arn),
         }
     }
 
-    fn judge_data(&self, route: &AccessChain, action: &str, bucket: &WorldBucket, key: &str) -> Judged {
+    fn judge_data(&self, chain: &AccessChain, action: &str, bucket: &WorldBucket, key: &str) -> Judged {
         let on_object = works_on(action, "object") && !key.is_empty();
         let resource = if on_object { format!("{}/{key}", bucket.arn) } else { bucket.arn.clone() };
-        let mut request = route.request(action, &resource, &bucket.account);
+        let mut request = chain.request(action, &resource, &bucket.account);
         let prefix = if on_object || key.is_empty() {
             ContextValue::Many(Vec::new())
         } else {
             ContextValue::One(key.to_owned())
         };
         request.context.set("s3:prefix", prefix);
-        let foreign = !route.principal.contains(&format!("::{}:", bucket.account));
+        let foreign = !chain.principal.contains(&format!("::{}:", bucket.account));
         if bucket.blocked && bucket.public && foreign {
             let fix = Fix::NamePrincipals { bucket: bucket.name.clone() };
             return Judged {
@@ -334,7 +335,7 @@ impl World {
         let policy = bucket.policy.as_ref().unwrap_or(&nothing);
         let of = PolicyRef::from(PolicyOf::Bucket { bucket: bucket.name.clone(), assumed: false });
         let of = of.at(bucket.policy_address.clone());
-        let mut judged = self.decide(route, &request, JudgedResource { of, policy, account: &bucket.account, unread });
+        let mut judged = self.decide(chain, &request, JudgedResource { of, policy, account: &bucket.account, unread });
         let key_actions: &[&str] = match action {
             "s3:GetObject" | "s3:GetObjectVersion" => &["kms:Decrypt"],
             "s3:PutObject" => &["kms:GenerateDataKey", "kms:Decrypt"],
@@ -344,7 +345,7 @@ impl World {
             (judged.verdict != AccessVerdict::Denied, bucket.key.as_ref().and_then(|k| self.keys.get(k)))
         {
             for action in key_actions {
-                let used = self.judge_key(route, action, key);
+                let used = self.judge_key(chain, action, key);
                 judged.chain.extend(used.chain);
                 judged.broken = used.broken;
                 judged.conditions.extend(used.conditions);
@@ -358,8 +359,8 @@ impl World {
         judged
     }
 
-    fn judge_key(&self, route: &AccessChain, action: &str, key: &WorldKey) -> Judged {
-        let mut request = route.request(action, &key.arn, &key.account);
+    fn judge_key(&self, chain: &AccessChain, action: &str, key: &WorldKey) -> Judged {
+        let mut request = chain.request(action, &key.arn, &key.account);
         request
             .context
             .set("kms:ViaService", ContextValue::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
@@ -367,39 +368,39 @@ impl World {
         // The usual key policy lets its account decide; without having read it, that is not known.
         let unread = (!key.whole).then(|| Unread::KeyPolicy { alias: key.alias.clone() });
         let of = key.policy_ref();
-        self.decide(route, &request, JudgedResource { of, policy: &key.policy, account: &key.account, unread })
+        self.decide(chain, &request, JudgedResource { of, policy: &key.policy, account: &key.account, unread })
     }
 
-    fn judge_arn(&self, route: &AccessChain, action: &str, arn: &str) -> Judged {
+    fn judge_arn(&self, chain: &AccessChain, action: &str, arn: &str) -> Judged {
         if let Some(key) = self.keys.values().find(|key| key.arn == arn) {
-            return self.judge_key(route, action, key);
+            return self.judge_key(chain, action, key);
         }
         let owner = arn.parse::<Arn>().map(|arn| arn.account).unwrap_or_default();
-        let request = route.request(action, arn, &owner);
+        let request = chain.request(action, arn, &owner);
         if let Some(role) = self.roles.get(arn)
             && let Some(trust) = &role.trust
         {
             let of = role.trust_ref();
-            return self.decide(route, &request, JudgedResource { of, policy: trust, account: &owner, unread: None });
+            return self.decide(chain, &request, JudgedResource { of, policy: trust, account: &owner, unread: None });
         }
         if let Some(resource) = self.resources.get(arn) {
-            let request = route.request(action, arn, &resource.account);
+            let request = chain.request(action, arn, &resource.account);
             let of = PolicyRef::from(PolicyOf::Resource { arn: arn.to_owned() }).at(Some(resource.address.clone()));
             let account = &resource.account;
             return self.decide(
-                route,
+                chain,
                 &request,
                 JudgedResource { of, policy: &resource.policy, account, unread: None },
             );
         }
         let (of, nothing) = (PolicyOf::Resource { arn: arn.to_owned() }.into(), nothing());
         let unread = policy_of(action, arn);
-        self.decide(route, &request, JudgedResource { of, policy: &nothing, account: &owner, unread })
+        self.decide(chain, &request, JudgedResource { of, policy: &nothing, account: &owner, unread })
     }
 
     /// A bucket that the world does not have: the caller's own policies are all that is known.
-    fn judge_unknown(&self, route: &AccessChain, action: &str, bucket: &str, key: &str) -> Judged {
-        let partition = route.principal.split(':').nth(1).unwrap_or("aws");
+    fn judge_unknown(&self, chain: &AccessChain, action: &str, bucket: &str, key: &str) -> Judged {
+        let partition = chain.principal.split(':').nth(1).unwrap_or("aws");
         let unread = WorldBucket {
             name: bucket.to_owned(),
             entry: bucket.to_owned(),
@@ -411,7 +412,7 @@ impl World {
             key: None,
             public: false,
         };
-        let mut judged = self.judge_data(route, action, &unread, key);
+        let mut judged = self.judge_data(chain, action, &unread, key);
         if judged.verdict != AccessVerdict::Denied {
             // Whose it is decides whether its policy must allow it too.
             judged.verdict = AccessVerdict::Unknown;
@@ -422,18 +423,18 @@ impl World {
 
     /// Decides by what is known, and then as if what has not been read allowed everything, or denied it: where these
     /// differ, the answer is unknown.
-    fn decide(&self, route: &AccessChain, request: &Request, resource: JudgedResource<'_>) -> Judged {
+    fn decide(&self, chain: &AccessChain, request: &Request, resource: JudgedResource<'_>) -> Judged {
         let JudgedResource { of, policy, account: owner, unread } = resource;
         let label = of.label();
         let name = label.as_str();
-        let role = self.role_of(route);
-        let mut gaps = caller_gaps(role, &route.principal);
+        let role = self.role_of(chain);
+        let mut gaps = caller_gaps(role, &chain.principal);
         gaps.extend(unread);
         let known = policies(role, Some(Attached { name, policy }));
         let decision = evaluate(request, &known);
         let verdict = verdict_of(decision.outcome);
-        let caller = caller(route, role);
-        let chain = allowing(&caller, request, &decision);
+        let caller = caller(chain, role);
+        let steps = allowing(&caller, request, &decision);
         let is_denied = |decision: &Decision| verdict_of(decision.outcome) == AccessVerdict::Denied;
         let open = policy.merge(&anyone());
         let best =
@@ -451,7 +452,7 @@ impl World {
         };
         if !deciding.is_empty() {
             let (verdict, conditions) = (AccessVerdict::Unknown, BTreeSet::new());
-            return Judged { chain, broken: None, verdict, conditions, unread: deciding };
+            return Judged { chain: steps, broken: None, verdict, conditions, unread: deciding };
         }
         let broken = (verdict == AccessVerdict::Denied).then(|| {
             // The reason is what denies it whatever has not been read.
@@ -459,13 +460,13 @@ impl World {
             let why = Break::Denied { action, resource, denial: Denial::of(&denial) };
             Broken { why, fix: fix(&denial, &caller, request, &of, owner) }
         });
-        Judged { chain, broken, verdict, conditions: unsettled(&decision), unread: BTreeSet::new() }
+        Judged { chain: steps, broken, verdict, conditions: unsettled(&decision), unread: BTreeSet::new() }
     }
 }
 
-/// Whose requests a route makes.
-fn caller(route: &AccessChain, role: Option<&WorldRole>) -> ChainCaller {
-    ChainCaller { principal: route.principal.clone(), role: role.map(|role| role.name.clone()) }
+/// Whose requests a chain makes.
+fn caller(chain: &AccessChain, role: Option<&WorldRole>) -> ChainCaller {
+    ChainCaller { principal: chain.principal.clone(), role: role.map(|role| role.name.clone()) }
 }
 
 /// The statements that allow a request, a step for each layer.

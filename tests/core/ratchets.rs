@@ -24,10 +24,10 @@ const fn ratchet(name: &'static str, what: &'static str, ceiling: usize, aim: us
 // The last two numbers of each: the ceiling, which is today's count, and the aim.
 const KIND_NAMES: Ratchet = ratchet("KIND_NAMES", "kind names as text outside provider/", 0, 0, line!());
 const FIELD_READS: Ratchet = ratchet("FIELD_READS", "body fields read by name outside provider/", 0, 0, line!());
-const LONG_FUNCTIONS: Ratchet = ratchet("LONG_FUNCTIONS", "functions of more than 60 lines", 1, 5, line!());
-const MANY_PARAMETERS: Ratchet = ratchet("MANY_PARAMETERS", "functions with more than 6 parameters", 3, 0, line!());
-const LONG_FILES: Ratchet = ratchet("LONG_FILES", "files of more than 800 lines", 1, 0, line!());
-const SHARED_NAMES: Ratchet = ratchet("SHARED_NAMES", "type names with more than one definition", 0, 7, line!());
+const LONG_FUNCTIONS: Ratchet = ratchet("LONG_FUNCTIONS", "functions of more than 60 lines", 0, 0, line!());
+const MANY_PARAMETERS: Ratchet = ratchet("MANY_PARAMETERS", "functions with more than 6 parameters", 0, 0, line!());
+const LONG_FILES: Ratchet = ratchet("LONG_FILES", "files of more than 800 lines", 0, 0, line!());
+const SHARED_NAMES: Ratchet = ratchet("SHARED_NAMES", "type names with more than one definition", 0, 0, line!());
 const PHRASES: Ratchet = ratchet("PHRASES", "rejected phrases in texts for people", 0, 0, line!());
 
 impl Ratchet {

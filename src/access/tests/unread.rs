@@ -265,6 +265,16 @@ fn a_role_with_an_unread_trust_is_reached_by_whoever_may_assume_it() {
 }
 
 #[test]
+fn a_chain_of_roles_is_followed_to_its_end() {
+    let mut objects = Objects::default().role(A, "r0", Some(POD_IDENTITY)).bucket(A);
+    for n in 1..10 {
+        objects = objects.role(A, &format!("r{n}"), Some(&trusts(&role_arn(A, &format!("r{}", n - 1)))));
+    }
+    let reads = objects.inline(A, "r9", &allow("s3:GetObject", "arn:aws:s3:::data/*"));
+    assert_eq!(reads.reads("r0"), "allowed");
+}
+
+#[test]
 fn identities_of_a_provider_go_on_to_the_roles_that_trust_theirs() {
     let provider = format!("arn:aws:iam::{A}:oidc-provider/ci.example.com");
     let federated = format!(

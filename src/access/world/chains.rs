@@ -16,13 +16,14 @@ use crate::iam::{
 /// Credentials that somebody can get.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::access) struct AccessChain {
-    /// What the route is told apart by in another world: the same service account with another role is the same route.
+    /// What tells the chain from others, and finds it in another world: a service account with another role is the same.
     pub slot: String,
     /// The principal of requests.
     pub principal: String,
     /// The role, by ARN, if it is one of the world.
     pub role: Option<String>,
-    pub chain: Vec<ChainStep>,
+    /// How they are got.
+    pub steps: Vec<ChainStep>,
     /// What must hold on the way.
     pub conditions: BTreeSet<Requirement>,
     /// What is known of every request, besides the principal.
@@ -34,36 +35,30 @@ pub(in crate::access) struct AccessChain {
 /// A chain that does not reach its end: what of it holds, and what does not.
 pub(in crate::access) type BrokenChain = (Vec<ChainStep>, Broken);
 
-/// How far role chaining is followed.
-const MOST_ROLES: usize = 4;
-
 impl World {
     /// Every way in which somebody gets credentials, role chaining included; or how far the chain goes and where it breaks.
-    pub(in crate::access) fn routes(&self, who: &Who) -> Result<Vec<AccessChain>, BrokenChain> {
-        let mut routes = match who {
+    pub(in crate::access) fn chains(&self, who: &Who) -> Result<Vec<AccessChain>, BrokenChain> {
+        let mut chains = match who {
             Who::Attached => Vec::new(),
             Who::Pod(pod) => vec![self.pod(pod)?],
-            Who::Role(arn) => vec![self.route("own", arn, Vec::new())],
-            Who::Named(principal) => vec![self.route("own", &caller_of(principal), Vec::new())],
+            Who::Role(arn) => vec![self.chain_to("own", arn, Vec::new())],
+            Who::Named(principal) => vec![self.chain_to("own", &caller_of(principal), Vec::new())],
             Who::Subject { .. } => {
                 let by_trust = |role: &WorldRole| {
                     let (_, statement) = self.assumers(role).into_iter().find(|(other, _)| other == who)?;
-                    let mut route = self.route(&role.arn, &role.arn, vec![assumes(role, statement)]);
-                    route.conditions = conditions(statement, |key| key.ends_with(":sub"));
-                    Some(route)
+                    let mut chain = self.chain_to(&role.arn, &role.arn, vec![assumes(role, statement)]);
+                    chain.conditions = conditions(statement, |key| key.ends_with(":sub"));
+                    Some(chain)
                 };
                 self.roles.values().filter_map(by_trust).collect()
             }
         };
-        let mut known: BTreeSet<String> = routes.iter().map(|r| r.principal.clone()).collect();
+        let mut known: BTreeSet<String> = chains.iter().map(|r| r.principal.clone()).collect();
         let mut at = 0;
-        while let Some(route) = routes.get(at).cloned() {
+        while let Some(chain) = chains.get(at).cloned() {
             at += 1;
-            if route.chain.len() > MOST_ROLES + 2 {
-                continue;
-            }
             // Users, services and sessions are few; what may mean them is not looked up.
-            let candidates: Vec<&WorldRole> = match &route.role {
+            let candidates: Vec<&WorldRole> = match &chain.role {
                 Some(arn) => self.index.trusting(arn).into_iter().filter_map(|arn| self.roles.get(arn)).collect(),
                 None => self.roles.values().collect(),
             };
@@ -71,13 +66,13 @@ impl World {
                 if known.contains(&role.arn) {
                     continue;
                 }
-                if let Some(next) = self.chained(who, &route, role) {
+                if let Some(next) = self.chained(who, &chain, role) {
                     known.insert(role.arn.clone());
-                    routes.push(next);
+                    chains.push(next);
                 }
             }
         }
-        Ok(routes)
+        Ok(chains)
     }
 
     /// The role that a chain ends as, if it is one of the world.
@@ -85,57 +80,57 @@ impl World {
         self.roles.get(chain.role.as_ref()?)
     }
 
-    /// A route that ends as a principal.
-    pub(super) fn route(&self, slot: &str, principal: &str, chain: Vec<ChainStep>) -> AccessChain {
+    /// A chain that ends as a principal.
+    pub(super) fn chain_to(&self, slot: &str, principal: &str, steps: Vec<ChainStep>) -> AccessChain {
         AccessChain {
             slot: slot.to_owned(),
             principal: principal.to_owned(),
             role: self.roles.contains_key(principal).then(|| principal.to_owned()),
-            chain,
+            steps,
             conditions: BTreeSet::new(),
             context: Vec::new(),
             unread: BTreeSet::new(),
         }
     }
 
-    /// The route that goes on to a role which trusts the principal of this one, or whose trust was not read and which the
+    /// The chain that goes on to a role which trusts the principal of this one, or whose trust was not read and which the
     /// principal's own policies let it assume.
-    fn chained(&self, who: &Who, route: &AccessChain, role: &WorldRole) -> Option<AccessChain> {
-        if role.trust.as_ref().is_some_and(|trust| !may_name(trust, who, route)) {
+    fn chained(&self, who: &Who, chain: &AccessChain, role: &WorldRole) -> Option<AccessChain> {
+        if role.trust.as_ref().is_some_and(|trust| !may_name(trust, who, chain)) {
             return None;
         }
-        let request = route.request("sts:AssumeRole", &role.arn, &role.account);
+        let request = chain.request("sts:AssumeRole", &role.arn, &role.account);
         let (trust, gaps) = match &role.trust {
-            Some(trust) => (trust.clone(), caller_gaps(self.role_of(route), &route.principal)),
-            None => (delegating(&route.principal)?, BTreeSet::new()),
+            Some(trust) => (trust.clone(), caller_gaps(self.role_of(chain), &chain.principal)),
+            None => (delegating(&chain.principal)?, BTreeSet::new()),
         };
-        let assumed = self.assumed(route, role, &trust, &gaps, &request).ok()?;
-        let mut chain = route.chain.clone();
-        chain.push(ChainStep::Assumes { role: role.link(), statement: assumed.statement });
-        let mut next = self.route(&role.arn, &role.arn, chain);
-        next.conditions = &route.conditions | &assumed.conditions;
-        next.unread = &route.unread | &assumed.unread;
+        let assumed = self.assumed(chain, role, &trust, &gaps, &request).ok()?;
+        let mut steps = chain.steps.clone();
+        steps.push(ChainStep::Assumes { role: role.link(), statement: assumed.statement });
+        let mut next = self.chain_to(&role.arn, &role.arn, steps);
+        next.conditions = &chain.conditions | &assumed.conditions;
+        next.unread = &chain.unread | &assumed.unread;
         Some(next)
     }
 
-    /// How the caller of a route assumes a role with this trust policy, if it does. `gaps` are the caller's policies that
+    /// How the caller of a chain assumes a role with this trust policy, if it does. `gaps` are the caller's policies that
     /// were not read: where they decide, they count as allowing it, and are reported.
     ///
     /// # Errors
     /// Why it is denied, whatever the policies say that were not read.
     pub(super) fn assumed(
         &self,
-        route: &AccessChain,
+        chain: &AccessChain,
         role: &WorldRole,
         trust: &Policy,
         gaps: &BTreeSet<Unread>,
         request: &Request,
-    ) -> Result<RoleStep, Denial> {
+    ) -> Result<AssumedStep, Denial> {
         let is_allowed =
             |decision: &Decision| matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional);
         let label = role.trust_label();
         let trust = Attached { name: &label, policy: trust };
-        let known = policies(self.role_of(route), Some(trust));
+        let known = policies(self.role_of(chain), Some(trust));
         let mut decision = evaluate(request, &known);
         let is_known = is_allowed(&decision);
         if !is_known {
@@ -149,7 +144,7 @@ impl World {
             unread.insert(Unread::TrustPolicy { role: role.name.clone() });
         }
         let statement = role.trust.is_some().then(|| statement_of(&decision)).flatten();
-        Ok(RoleStep { statement, conditions: unsettled(&decision), unread })
+        Ok(AssumedStep { statement, conditions: unsettled(&decision), unread })
     }
 
     /// Who may assume a role by its trust, each with the statement, other than pods of the world and EKS for them.
@@ -199,13 +194,13 @@ impl World {
 }
 
 impl AccessChain {
-    /// The same route through a role whose trust policy has not been read.
+    /// The same chain through a role whose trust policy has not been read.
     pub(super) fn on_trust(mut self, role: &WorldRole) -> Self {
         self.unread.insert(Unread::TrustPolicy { role: role.name.clone() });
         self
     }
 
-    /// A request of a route, in which what is not known may vary. Clients of AWS use TLS.
+    /// A request of a chain, in which what is not known may vary. Clients of AWS use TLS.
     pub(in crate::access) fn request(&self, action: &str, resource: &str, owner: &str) -> Request {
         let mut request = Request::new(&self.principal, action, resource);
         request.resource_account = (!owner.is_empty()).then(|| owner.to_owned());
@@ -233,12 +228,12 @@ pub(in crate::access) fn caller_of(principal: &Principal) -> String {
     }
 }
 
-/// Whether a trust policy may mean the principal of a route.
-fn may_name(trust: &Policy, who: &Who, route: &AccessChain) -> bool {
+/// Whether a trust policy may mean the principal of a chain.
+fn may_name(trust: &Policy, who: &Who, chain: &AccessChain) -> bool {
     let principals = || trust.statements().iter().filter_map(Statement::principal).flat_map(Selector::values);
     let is_named = principals().any(|principal| match principal {
         Principal::Service(_) | Principal::Federated(_) => {
-            matches!(who, Who::Named(own) if own == principal) && route.role.is_none()
+            matches!(who, Who::Named(own) if own == principal) && chain.role.is_none()
         }
         Principal::CanonicalUser(_) => false,
         _ => true,
@@ -250,7 +245,7 @@ fn may_name(trust: &Policy, who: &Who, route: &AccessChain) -> bool {
 
 /// A step of a chain by which a caller assumes a role.
 #[derive(Default)]
-pub(super) struct RoleStep {
+pub(super) struct AssumedStep {
     pub statement: Option<StatementRef>,
     pub conditions: BTreeSet<Requirement>,
     pub unread: BTreeSet<Unread>,

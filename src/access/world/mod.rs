@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::nodes::{PolicyHolder, WorldBucket, WorldKey, WorldRole};
 use super::index::Index;
 use super::terms::{AccountRef, Grantee};
-use crate::iam::{Arn, Effect, Policy, Principal, Selector};
+use crate::iam::{Arn, Effect, Policy, Principal};
 
 /// A service account of a cluster, whether or not its object exists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

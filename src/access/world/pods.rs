@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::chains::{AccessChain, BrokenChain, RoleStep};
+use super::chains::{AccessChain, AssumedStep, BrokenChain};
 use super::nodes::WorldRole;
 use super::policies::{anyone, caller_gaps, statement_of, unsettled};
 use super::{Association, Pod, World, WorldCluster};
@@ -21,12 +21,12 @@ impl World {
     pub(super) fn pod(&self, pod: &Pod) -> Result<AccessChain, BrokenChain> {
         let ways = self.pods.get(pod);
         if let Some((arn, assumed)) = ways.and_then(|ways| Some((ways.annotation.as_deref()?, ways.assumed))) {
-            let mut route = self.annotated(pod, arn)?;
+            let mut chain = self.annotated(pod, arn)?;
             if assumed {
                 let Pod { cluster, namespace, name } = pod.clone();
-                route.unread.insert(Unread::Annotations { cluster, namespace, name });
+                chain.unread.insert(Unread::Annotations { cluster, namespace, name });
             }
-            return Ok(route);
+            return Ok(chain);
         }
         if let Some(association) = ways.and_then(|ways| ways.association.as_ref()) {
             return self.associated(pod, association);
@@ -37,27 +37,27 @@ impl World {
 
     fn annotated(&self, pod: &Pod, arn: &str) -> Result<AccessChain, BrokenChain> {
         let Pod { namespace, name, .. } = pod.clone();
-        let mut chain = vec![ChainStep::Annotation { namespace, name, role_arn: arn.to_owned() }];
-        let fail = |chain: Vec<ChainStep>, why: Break, fix: Fix| Err((chain, Broken { why, fix }));
+        let mut steps = vec![ChainStep::Annotation { namespace, name, role_arn: arn.to_owned() }];
+        let fail = |steps: Vec<ChainStep>, why: Break, fix: Fix| Err((steps, Broken { why, fix }));
         let Some(role) = self.roles.get(arn) else {
             let why = Break::RoleMissing { role_arn: arn.to_owned(), target: false };
-            return fail(chain, why, Fix::CreateRole { role_arn: arn.to_owned() });
+            return fail(steps, why, Fix::CreateRole { role_arn: arn.to_owned() });
         };
         let subject = format!("system:serviceaccount:{}:{}", pod.namespace, pod.name);
         let host = self.clusters.get(&pod.cluster).and_then(|c| c.host.clone());
         let Some(host) = host.or_else(|| role.trust.as_ref().and_then(|trust| issuer_of(trust, &subject))) else {
-            let mut route = self.route("pod", arn, chain);
-            route.unread.insert(Unread::Issuer { cluster: pod.cluster.clone() });
-            return Ok(route);
+            let mut chain = self.chain_to("pod", arn, steps);
+            chain.unread.insert(Unread::Issuer { cluster: pod.cluster.clone() });
+            return Ok(chain);
         };
         let exists = self.clusters.get(&pod.cluster).is_some_and(|c| c.provided);
         if !exists && !self.providers.contains(&(role.account.clone(), host.clone())) {
             let why = Break::ProviderMissing { issuer: host.clone(), account: self.account(&role.account) };
-            return fail(chain, why, Fix::CreateProvider { issuer: host, account: role.account.clone() });
+            return fail(steps, why, Fix::CreateProvider { issuer: host, account: role.account.clone() });
         }
         let Some(trust) = &role.trust else {
-            chain.push(ChainStep::TrustAssumed { role: role.link() });
-            return Ok(self.route("pod", arn, chain).on_trust(role));
+            steps.push(ChainStep::TrustAssumed { role: role.link() });
+            return Ok(self.chain_to("pod", arn, steps).on_trust(role));
         };
         let partition = arn.split(':').nth(1).unwrap_or("aws");
         let provider = format!("arn:{partition}:iam::{}:oidc-provider/{host}", role.account);
@@ -73,30 +73,30 @@ impl World {
         if !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
             let (role, action, denial) = (role.link(), action.to_owned(), Denial::of(&decision));
             let why = Break::NotTrusted { role, subject: subject.clone(), trusted, action, denial };
-            return fail(chain, why, Fix::TrustSubject { provider, issuer: host, subject });
+            return fail(steps, why, Fix::TrustSubject { provider, issuer: host, subject });
         }
-        chain.push(ChainStep::Trusts { role: role.link(), trusted, statement: statement_of(&decision) });
-        let mut route = self.route("pod", arn, chain);
-        route.conditions = unsettled(&decision);
-        Ok(route)
+        steps.push(ChainStep::Trusts { role: role.link(), trusted, statement: statement_of(&decision) });
+        let mut chain = self.chain_to("pod", arn, steps);
+        chain.conditions = unsettled(&decision);
+        Ok(chain)
     }
 
     fn associated(&self, pod: &Pod, association: &Association) -> Result<AccessChain, BrokenChain> {
         let Pod { namespace, name, .. } = pod.clone();
-        let mut chain = vec![ChainStep::Association { namespace, name, role_arn: association.role.clone() }];
+        let mut steps = vec![ChainStep::Association { namespace, name, role_arn: association.role.clone() }];
         let Some(role) = self.roles.get(&association.role) else {
             let role_arn = association.role.clone();
             let why = Break::RoleMissing { role_arn: role_arn.clone(), target: false };
-            return Err((chain, Broken { why, fix: Fix::CreateRole { role_arn } }));
+            return Err((steps, Broken { why, fix: Fix::CreateRole { role_arn } }));
         };
         let sessions = PodSessions::new(self.clusters.get(&pod.cluster), pod, association.tagged);
         let mut conditions = BTreeSet::new();
         match &role.trust {
-            None => chain.push(ChainStep::TrustAssumed { role: role.link() }),
+            None => steps.push(ChainStep::TrustAssumed { role: role.link() }),
             Some(trust) => match trusts_pod_identity(role, trust, &sessions) {
                 Ok(step) => {
                     let (trusted, statement) = (Trusted::PodIdentity, step.statement);
-                    chain.push(ChainStep::Trusts { role: role.link(), trusted, statement });
+                    steps.push(ChainStep::Trusts { role: role.link(), trusted, statement });
                     conditions = step.conditions;
                 }
                 Err((action, denial)) => {
@@ -104,11 +104,11 @@ impl World {
                     let (link, trusted) = (role.link(), Trusted::PodIdentity);
                     let why = Break::NotTrusted { role: link, subject, trusted, action: action.to_owned(), denial };
                     let fix = Fix::TrustPodIdentity { role_arn: role.arn.clone() };
-                    return Err((chain, Broken { why, fix }));
+                    return Err((steps, Broken { why, fix }));
                 }
             },
         }
-        let mut first = self.route("pod", &role.arn, chain);
+        let mut first = self.chain_to("pod", &role.arn, steps);
         first.context = sessions.principal_tags();
         first.conditions = conditions;
         if role.trust.is_none() {
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// The route that EKS takes from the first role of an association on to its target role.
+    /// The chain that EKS takes from the first role of an association on to its target role.
     fn targeted(
         &self,
         first: AccessChain,
@@ -131,13 +131,13 @@ impl World {
         let Some(target) = self.roles.get(target_arn) else {
             let role_arn = target_arn.to_owned();
             let why = Break::RoleMissing { role_arn: role_arn.clone(), target: true };
-            return Err((first.chain, Broken { why, fix: Fix::CreateRole { role_arn } }));
+            return Err((first.steps, Broken { why, fix: Fix::CreateRole { role_arn } }));
         };
         // Whoever made the association expects the target role to trust the first one.
         let trust = target.trust.clone().unwrap_or_else(anyone);
         let gaps = caller_gaps(Some(role), &role.arn);
         let (conditions, unread) = (first.conditions.clone(), first.unread.clone());
-        let mut step = RoleStep { statement: None, conditions, unread };
+        let mut step = AssumedStep { statement: None, conditions, unread };
         for action in sessions.target_actions() {
             let request = sessions.request(&role.arn, action, target);
             match self.assumed(&first, target, &trust, &gaps, &request) {
@@ -149,14 +149,14 @@ impl World {
                 Err(denial) => {
                     let fix = Fix::AllowTarget { role_arn: role.arn.clone(), target: target.arn.clone() };
                     let why = Break::TargetDenied { role: role.link(), target: target.link(), denial };
-                    return Err((first.chain, Broken { why, fix }));
+                    return Err((first.steps, Broken { why, fix }));
                 }
             }
         }
-        let mut chain = first.chain;
-        chain.push(ChainStep::AssumesTarget { role: target.link(), statement: step.statement });
-        let route = self.route("pod", target_arn, chain);
-        Ok(AccessChain { conditions: step.conditions, context: first.context, unread: step.unread, ..route })
+        let mut steps = first.steps;
+        steps.push(ChainStep::AssumesTarget { role: target.link(), statement: step.statement });
+        let chain = self.chain_to("pod", target_arn, steps);
+        Ok(AccessChain { conditions: step.conditions, context: first.context, unread: step.unread, ..chain })
     }
 }
 
@@ -228,10 +228,10 @@ fn trusts_pod_identity(
     role: &WorldRole,
     trust: &Policy,
     sessions: &PodSessions<'_>,
-) -> Result<RoleStep, (&'static str, Denial)> {
+) -> Result<AssumedStep, (&'static str, Denial)> {
     let label = role.trust_label();
     let set = PolicySet { resource: Some(Attached { name: &label, policy: trust }), ..PolicySet::default() };
-    let mut step = RoleStep::default();
+    let mut step = AssumedStep::default();
     for action in ["sts:AssumeRole", "sts:TagSession"] {
         let request = sessions.request("pods.eks.amazonaws.com", action, role);
         let decision = evaluate(&request, &set);

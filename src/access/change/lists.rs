@@ -1,0 +1,129 @@
+//! The difference of lists, by the prefixes that may be asked for.
+
+use std::collections::BTreeSet;
+
+use super::reaches::Data;
+use super::rows::{Changes, Direction};
+use super::side::{Side, Sides};
+use crate::access::terms::{Exception, PlaceKind};
+use crate::access::world::nodes::WorldBucket;
+use crate::iam::{Area, Pattern, Reach};
+
+/// A prefix that lists may ask for, or none, and what the two sides may list by it.
+type Asked<'p> = (Option<&'p Pattern>, Reach, Reach);
+
+/// A bucket on one side, with what may be done on the bucket itself without a prefix.
+pub(super) struct ListedBucket<'b> {
+    pub bucket: Option<&'b WorldBucket>,
+    pub reach: Reach,
+}
+
+/// Beyond this many prefixes, overlaps that are no inclusions are not looked for. People write none.
+const MOST_PREFIXES: usize = 32;
+
+/// The actions with which names are listed and whose requests may carry `s3:prefix`.
+pub(super) const LISTS: [&str; 2] = ["ListBucket", "ListBucketVersions"];
+
+impl Changes {
+    /// Which keys may be listed. Each prefix that a policy of either world speaks of is asked for with a text that
+    /// matches it and nothing narrower; with no prefix at all, of which the reach on the bucket itself is known; and with one
+    /// that nobody speaks of.
+    pub(super) fn lists(&mut self, sides: Sides<'_>, old: ListedBucket<'_>, new: ListedBucket<'_>) {
+        let Some(bucket) = new.bucket.or(old.bucket) else { return };
+        let Sides { before, after, .. } = sides;
+        let mut prefixes: Vec<Pattern> = [before.prefixes(old.bucket), after.prefixes(new.bucket)]
+            .concat()
+            .iter()
+            .map(|text| Pattern::new(text))
+            .collect();
+        prefixes.push(Pattern::any());
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        if prefixes.len() <= MOST_PREFIXES {
+            // Where two overlap, both may hold or only one.
+            let meets = prefixes.iter().flat_map(|a| prefixes.iter().flat_map(|b| a.intersection(b)));
+            prefixes = meets.collect::<BTreeSet<_>>().into_iter().collect();
+        }
+        let itself = Area::on(Pattern::literal(&bucket.arn));
+        let asked: Vec<Asked> = prefixes
+            .iter()
+            .map(|pattern| {
+                let text = representative(pattern);
+                let reach_of = |side: Side, bucket| side.bucket_reach(bucket, Some(&text)).within(&itself);
+                (Some(pattern), reach_of(before, old.bucket), reach_of(after, new.bucket))
+            })
+            .chain([(None, old.reach, new.reach)])
+            .collect();
+        for action in LISTS {
+            self.listed(sides, bucket, &asked, &format!("s3:{action}"));
+        }
+    }
+
+    /// The prefixes of one listing action.
+    fn listed(&mut self, sides: Sides<'_>, bucket: &WorldBucket, asked: &[Asked<'_>], action: &str) {
+        let names = [action.to_owned()];
+        let lists = Area::of_actions([action]);
+        let asked: Vec<Asked> =
+            asked.iter().map(|(pattern, old, new)| (*pattern, old.within(&lists), new.within(&lists))).collect();
+        let prefixes = || asked.iter().filter_map(|(pattern, ..)| *pattern);
+        let account = sides.after.world.account(&bucket.account);
+        for direction in [Direction::Gain, Direction::Loss] {
+            let ordered = |(_, old, new): &'_ Asked| {
+                let (one, other) = if direction == Direction::Gain { (new, old) } else { (old, new) };
+                !one.minus(other).is_empty()
+            };
+            let moved: Vec<bool> = asked.iter().map(ordered).collect();
+            let all = || asked.iter().zip(&moved);
+            let without = all().find(|((pattern, ..), _)| pattern.is_none()).is_some_and(|(_, moved)| *moved);
+            for ((pattern, old_reach, new_reach), moved) in all() {
+                // The narrowest pattern around decides: told is what differs from it.
+                let around = pattern.and_then(|pattern| {
+                    all()
+                        .filter_map(|((wide, ..), moved)| Some(((*wide)?, *moved)))
+                        .filter(|(wide, _)| *wide != pattern && wide.includes(pattern))
+                        .min_by_key(|(wide, _)| prefixes().filter(|p| wide.includes(p)).count())
+                });
+                let everything = all().any(|((p, ..), moved)| *moved && p.is_some_and(|p| *p == Pattern::any()));
+                let told = if pattern.is_some() { around.is_some_and(|(_, moved)| moved) } else { everything };
+                if !*moved || told {
+                    continue;
+                }
+                let place = |pattern: Option<&Pattern>| PlaceKind::Listing {
+                    bucket: bucket.name.clone(),
+                    pattern: pattern.map(ToString::to_string),
+                    account: account.clone(),
+                };
+                let mut left: Vec<&Pattern> = all()
+                    .filter(|(_, moved)| !**moved)
+                    .filter_map(|((inner, ..), _)| *inner)
+                    .filter(|inner| pattern.is_some_and(|p| p.includes(inner)))
+                    .collect();
+                let inner = left.clone();
+                left.retain(|p| !inner.iter().any(|wide| wide != p && wide.includes(p)));
+                let mut except: Vec<Exception> = left.into_iter().map(|p| Exception::place(place(Some(p)))).collect();
+                if pattern.is_some_and(|p| *p == Pattern::any()) && !without {
+                    except.push(Exception::place(place(None)));
+                }
+                let (one, other) =
+                    if direction == Direction::Gain { (new_reach, old_reach) } else { (old_reach, new_reach) };
+                let here = |_: &Pattern| place(*pattern);
+                let data = Data { owner: &bucket.account, actions: &names, place: &here, without: &except };
+                self.one_way(direction, sides, one, other, &data);
+            }
+        }
+    }
+}
+
+/// A text that matches a pattern, and none of the narrower ones that people write: its wildcards stand for characters
+/// that no key has.
+fn representative(pattern: &Pattern) -> String {
+    pattern.as_literal().unwrap_or_else(|| {
+        let text = pattern.to_string();
+        text.replace("${*}", "\u{2}")
+            .replace("${?}", "\u{3}")
+            .replace(['*', '?'], "\u{1}")
+            .replace('\u{2}', "*")
+            .replace('\u{3}', "?")
+            .replace("${$}", "$")
+    })
+}

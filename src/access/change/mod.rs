@@ -1,0 +1,137 @@
+//! The difference of access between two worlds: who gains and who loses what on which data, computed on patterns.
+//!
+//! For everybody who can get credentials in either world, what the policies of both worlds allow on each bucket, key and
+//! role is subtracted from one another as areas of actions and resources ([`crate::iam::reach()`]), never as samples.
+//! Conditions that the circumstances leave open stay in the answer. `s3:prefix` is no such condition: it says which keys
+//! may be listed, so that lists are compared by the prefixes that the policies of both worlds speak of.
+
+mod elsewhere;
+mod lists;
+mod reaches;
+mod resources;
+mod rows;
+mod side;
+
+use std::collections::BTreeSet;
+
+pub use rows::{AccessChange, Crossing, Direction, Group};
+
+use self::rows::Changes;
+use self::side::{Side, Sides};
+use super::terms::{PolicyOf, PolicyRef};
+use super::world::chains::{AccessChain, caller_of};
+use super::world::{Who, World};
+use crate::iam::{
+    Attached, Policy, PolicySet, Principal, Request, RequestContext, Selector, Statement, Version, reach,
+};
+
+/// Everything that is gained and lost between two worlds.
+#[must_use]
+pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
+    if before == after {
+        return Vec::new();
+    }
+    let mut changes = Changes::default();
+    let mut everybody = before.everybody();
+    everybody.extend(after.everybody());
+    for who in &everybody {
+        // What a role may do is told for those whose role it is.
+        let told_elsewhere = matches!(who, Who::Role(arn) if before.is_behind_pods(arn) || after.is_behind_pods(arn));
+        if !told_elsewhere {
+            changes.of(who, before, after);
+        }
+    }
+    changes.sorted()
+}
+
+/// What a policy gives after a change that it did not give before, and the other way round, wherever it is attached.
+///
+/// A policy without principals is told for whoever it is attached to; one with principals for each of them, as far as
+/// their own policies allow it.
+#[must_use]
+pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
+    let mut changes = Changes::default();
+    let world = World::default();
+    let unknown = Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])]);
+    let principals: BTreeSet<&Principal> = [before, after]
+        .into_iter()
+        .flat_map(Policy::statements)
+        .filter_map(|statement| statement.principal())
+        .flat_map(Selector::values)
+        .collect();
+    let side = Side { world: &world, chain: None };
+    let [given, callers] = [PolicyOf::Given, PolicyOf::Caller].map(|of| PolicyRef::from(of).label());
+    if principals.is_empty() {
+        let of = |policy| {
+            let request = Request::new("arn:aws:iam::000000000000:role/x", "*", "*");
+            let identity = vec![Attached { name: &given, policy }];
+            reach(&open(request), &PolicySet { identity, ..PolicySet::default() })
+        };
+        let sides = Sides { who: &Who::Attached, before: side, after: side };
+        changes.elsewhere(sides, &of(before), &of(after));
+    }
+    for principal in principals {
+        let caller = caller_of(principal);
+        let of = |policy| {
+            let mut set = PolicySet { resource: Some(Attached { name: &given, policy }), ..PolicySet::default() };
+            // An account's administrators have everything of their own account; what counts is what they are given.
+            set.identity = vec![Attached { name: &callers, policy: &unknown }];
+            let mut request = Request::new(&caller, "*", "*");
+            request.resource_account = Some("000000000000".into());
+            reach(&open(request), &set)
+        };
+        let sides = Sides { who: &Who::Named(principal.clone()), before: side, after: side };
+        changes.elsewhere(sides, &of(before), &of(after));
+    }
+    changes.sorted()
+}
+
+impl Changes {
+    /// What somebody gains and loses between two worlds, chain by chain.
+    fn of(&mut self, who: &Who, before: &World, after: &World) {
+        let (old, new) = (before.chains(who).unwrap_or_default(), after.chains(who).unwrap_or_default());
+        let slots: BTreeSet<&str> = old.iter().chain(&new).map(|chain| chain.slot.as_str()).collect();
+        for slot in slots {
+            let find = |chains: &'_ [AccessChain]| chains.iter().position(|chain| chain.slot == slot);
+            let old = Side { world: before, chain: find(&old).and_then(|at| old.get(at)) };
+            let new = Side { world: after, chain: find(&new).and_then(|at| new.get(at)) };
+            // Access on other terms goes and comes.
+            if let (Some(o), Some(n)) = (old.chain, new.chain)
+                && o.conditions != n.conditions
+            {
+                self.between(Sides { who, before: old, after: Side { chain: None, ..new } });
+                self.between(Sides { who, before: Side { chain: None, ..old }, after: new });
+                continue;
+            }
+            self.between(Sides { who, before: old, after: new });
+        }
+    }
+
+    fn between(&mut self, sides: Sides<'_>) {
+        let Sides { before, after, .. } = sides;
+        let same = sides.have_same_policies();
+        for name in before.buckets().chain(after.buckets()).collect::<BTreeSet<_>>() {
+            let (old, new) = (before.world.buckets.get(name), after.world.buckets.get(name));
+            if !(same && old == new) {
+                self.bucket(sides, old, new);
+            }
+        }
+        for name in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+            let (old, new) = (before.world.keys.get(name), after.world.keys.get(name));
+            if !(same && old == new) {
+                self.key(sides, old, new);
+            }
+        }
+        if !same {
+            self.assumed(sides);
+            self.elsewhere(sides, &before.identity_reach(), &after.identity_reach());
+            self.unread(sides);
+        }
+    }
+}
+
+/// A request of which nothing is known but the caller.
+fn open(mut request: Request) -> Request {
+    request.context = RequestContext::open();
+    request.with_own_keys()
+}
