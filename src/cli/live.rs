@@ -73,9 +73,11 @@ impl LiveRun<'_> {
                 // A lock is released before the run ends.
                 if keeps_lock { running.await } else { work.unless_interrupted(running).await }
             };
+            // An interrupt is heard before what else happened at the same time.
             tokio::select! {
-                ended = running => ended,
+                biased;
                 exit = interrupted(ui, host.interrupts(), sender, &executing) => Ok(exit),
+                ended = running => ended,
             }
         };
         block_on(host, meanwhile, until_interrupted)
