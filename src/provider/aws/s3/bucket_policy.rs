@@ -368,7 +368,7 @@ mod live {
         async fn a_policy_that_would_shut_out_its_writer_is_not_sent() {
             const DENY: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Closed","Effect":"Deny","Principal":"*","Action":"s3:PutBucketPolicy","Resource":"arn:aws:s3:::acme-weights"}]}"#;
             let (done, requests) = check_write((200, DENY), Action::Create { after: body(false) }).await;
-            let Err(WriteError::Refused { why, .. }) = done else { panic!("{done:?}") };
+            let Err(WriteError::LockedOut { why, .. }) = done else { panic!("{done:?}") };
             assert!(why.contains("arn:aws:iam::111111111111:user/t") && why.contains("`Closed`"), "{why}");
             assert_eq!(requests.len(), 1);
         }
@@ -378,7 +378,7 @@ mod live {
             let name = "k".repeat(20_400);
             let text: &'static str = Box::leak(FOREIGN.replace("weights/*", &name).into_boxed_str());
             let (done, requests) = check_write((200, text), Action::Create { after: body(false) }).await;
-            let Err(WriteError::Refused { why, .. }) = done else { panic!("{done:?}") };
+            let Err(WriteError::OverQuota { why, .. }) = done else { panic!("{done:?}") };
             assert!(why.contains("at most 20480 are allowed: nothing was written"), "{why}");
             assert_eq!(requests.len(), 1);
         }
