@@ -147,11 +147,6 @@ impl<T: Ord> Selector<T> {
     pub fn of(values: impl IntoIterator<Item = impl Into<T>>) -> Self {
         Self { inverted: false, values: sorted(values.into_iter().map(Into::into).collect()) }
     }
-
-    /// The `Not...` form: everything but these.
-    pub fn all_but(values: impl IntoIterator<Item = impl Into<T>>) -> Self {
-        Self { inverted: true, values: sorted(values.into_iter().map(Into::into).collect()) }
-    }
 }
 
 impl<T> Selector<T> {

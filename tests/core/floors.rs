@@ -265,8 +265,7 @@ fn only_the_command_line_reads_the_environment_and_the_clock() {
 }
 
 /// The modules in which files import each other, and why they do.
-const CIRCLES: [(&str, &str); 6] = [
-    ("access", "answers name parts of the world, and the world answers"),
+const CIRCLES: [(&str, &str); 5] = [
     ("engine", "the steps of a run are methods of the engine, which takes them"),
     ("iam", "a policy, its parts and their meaning are one language"),
     ("plan", "drafting and ordering refuse with the errors of the plan that they serve"),

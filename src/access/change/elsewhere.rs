@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::changes::{Changes, NewRow};
 use super::reaches::widest;
-use super::rows::{Changes, Direction, Group, NewRow, groups_of, requirements};
+use super::rows::{Direction, Group, groups_of, requirements};
 use super::side::Sides;
 use crate::access::index::{Buckets, buckets_of};
 use crate::access::terms::{Exception, PlaceKind};

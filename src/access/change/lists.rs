@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::changes::Changes;
 use super::reaches::Data;
-use super::rows::{Changes, Direction};
+use super::rows::Direction;
 use super::side::{Side, Sides};
 use crate::access::terms::{Exception, PlaceKind};
 use crate::access::world::nodes::WorldBucket;

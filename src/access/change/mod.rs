@@ -5,6 +5,7 @@
 //! Conditions that the circumstances leave open stay in the answer. `s3:prefix` is no such condition: it says which keys
 //! may be listed, so that lists are compared by the prefixes that the policies of both worlds speak of.
 
+mod changes;
 mod elsewhere;
 mod lists;
 mod reaches;
@@ -16,7 +17,7 @@ use std::collections::BTreeSet;
 
 pub use rows::{AccessChange, Crossing, Direction, Group};
 
-use self::rows::Changes;
+use self::changes::Changes;
 use self::side::{Side, Sides};
 use super::terms::{PolicyOf, PolicyRef};
 use super::world::chains::{AccessChain, caller_of};

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rows::{Changes, Direction, Group, NewRow, group_of, requirements};
+use super::changes::{Changes, NewRow};
+use super::rows::{Direction, Group, group_of, requirements};
 use super::side::Sides;
 use crate::access::terms::{Exception, PlaceKind};
 use crate::iam::{AccessRegion, Area, Pattern, Reach};

@@ -2,9 +2,10 @@
 
 use std::sync::LazyLock;
 
+use super::changes::{Changes, NewRow};
 use super::lists::{LISTS, ListedBucket};
 use super::reaches::Data;
-use super::rows::{Changes, Direction, Group, NewRow};
+use super::rows::{Direction, Group};
 use super::side::{Side, Sides, is_owner, may_touch};
 use crate::access::terms::PlaceKind;
 use crate::access::world::Who;

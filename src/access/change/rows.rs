@@ -1,16 +1,14 @@
 //! The rows of a difference of access, and what they consist of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::side::Side;
-use crate::access::terms::{ChainStep, DataPlace, Exception, Grantee, PlaceKind, Requirement, StatementRef};
-use crate::access::world::Who;
+use crate::access::terms::{ChainStep, DataPlace, Exception, Grantee, Requirement};
 use crate::iam::catalogue::{AccessLevel, ServiceEntry};
-use crate::iam::{Area, Pattern, Source};
+use crate::iam::{Area, Pattern};
 
 /// Whether access comes or goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
@@ -112,72 +110,6 @@ pub struct AccessChange {
     pub via: Vec<ChainStep>,
     /// The boundaries that it crosses.
     pub crosses: Vec<Crossing>,
-}
-
-/// Rows that differ in their actions alone are one.
-type RowKey = (Grantee, Direction, DataPlace, Group, Vec<Exception>, Vec<Requirement>, Vec<ChainStep>, Vec<Crossing>);
-
-#[derive(Default)]
-pub(super) struct Changes {
-    found: BTreeMap<RowKey, BTreeSet<String>>,
-}
-
-/// A row to be added: what is gained or lost, without the chain and its conditions.
-pub(super) struct NewRow<'r> {
-    pub direction: Direction,
-    pub group: Group,
-    pub place: PlaceKind,
-    pub except: Vec<Exception>,
-    pub conditions: BTreeSet<Requirement>,
-    /// The statements behind.
-    pub sources: &'r [Source],
-    pub crosses: Vec<Crossing>,
-    pub actions: BTreeSet<String>,
-}
-
-impl NewRow<'_> {
-    /// A row without exceptions, conditions and statements.
-    pub(super) fn new(direction: Direction, group: Group, place: PlaceKind) -> Self {
-        let (except, conditions, actions) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        Self { direction, group, place, except, conditions, sources: &[], crosses: Vec::new(), actions }
-    }
-}
-
-impl Changes {
-    pub(super) fn sorted(self) -> Vec<AccessChange> {
-        self.found
-            .into_iter()
-            .map(|((who, change, place, group, except, conditions, via, crosses), actions)| AccessChange {
-                change,
-                who,
-                access: [group].into(),
-                actions: actions.into_iter().collect(),
-                place,
-                except,
-                conditions,
-                via,
-                crosses,
-            })
-            .collect()
-    }
-
-    pub(super) fn add(&mut self, who: &Who, side: Side<'_>, row: NewRow<'_>) {
-        let NewRow { direction, group, place, except, mut conditions, sources, crosses, actions } = row;
-        let mut via = Vec::new();
-        if let Some(chain) = side.chain {
-            conditions.extend(chain.conditions.iter().cloned());
-            via.extend(chain.steps.iter().cloned());
-        }
-        for source in sources {
-            let statement = ChainStep::Statement { statement: StatementRef::source(source) };
-            if !via.contains(&statement) {
-                via.push(statement);
-            }
-        }
-        let (who, conditions) = (side.world.grantee(who), conditions.into_iter().collect());
-        let key = (who, direction, place.into(), group, except, conditions, via, crosses);
-        self.found.entry(key).or_default().extend(actions);
-    }
 }
 
 pub(super) fn group_of(action: &str) -> Group {

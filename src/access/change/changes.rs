@@ -1,0 +1,75 @@
+//! Collects the rows of a difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::rows::{AccessChange, Crossing, Direction, Group};
+use super::side::Side;
+use crate::access::terms::{ChainStep, DataPlace, Exception, Grantee, PlaceKind, Requirement, StatementRef};
+use crate::access::world::Who;
+use crate::iam::Source;
+
+/// Rows that differ in their actions alone are one.
+type RowKey = (Grantee, Direction, DataPlace, Group, Vec<Exception>, Vec<Requirement>, Vec<ChainStep>, Vec<Crossing>);
+
+#[derive(Default)]
+pub(super) struct Changes {
+    found: BTreeMap<RowKey, BTreeSet<String>>,
+}
+
+/// A row to be added: what is gained or lost, without the chain and its conditions.
+pub(super) struct NewRow<'r> {
+    pub direction: Direction,
+    pub group: Group,
+    pub place: PlaceKind,
+    pub except: Vec<Exception>,
+    pub conditions: BTreeSet<Requirement>,
+    /// The statements behind.
+    pub sources: &'r [Source],
+    pub crosses: Vec<Crossing>,
+    pub actions: BTreeSet<String>,
+}
+
+impl NewRow<'_> {
+    /// A row without exceptions, conditions and statements.
+    pub(super) fn new(direction: Direction, group: Group, place: PlaceKind) -> Self {
+        let (except, conditions, actions) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        Self { direction, group, place, except, conditions, sources: &[], crosses: Vec::new(), actions }
+    }
+}
+
+impl Changes {
+    pub(super) fn sorted(self) -> Vec<AccessChange> {
+        self.found
+            .into_iter()
+            .map(|((who, change, place, group, except, conditions, via, crosses), actions)| AccessChange {
+                change,
+                who,
+                access: [group].into(),
+                actions: actions.into_iter().collect(),
+                place,
+                except,
+                conditions,
+                via,
+                crosses,
+            })
+            .collect()
+    }
+
+    pub(super) fn add(&mut self, who: &Who, side: Side<'_>, row: NewRow<'_>) {
+        let NewRow { direction, group, place, except, mut conditions, sources, crosses, actions } = row;
+        let mut via = Vec::new();
+        if let Some(chain) = side.chain {
+            conditions.extend(chain.conditions.iter().cloned());
+            via.extend(chain.steps.iter().cloned());
+        }
+        for source in sources {
+            let statement = ChainStep::Statement { statement: StatementRef::source(source) };
+            if !via.contains(&statement) {
+                via.push(statement);
+            }
+        }
+        let (who, conditions) = (side.world.grantee(who), conditions.into_iter().collect());
+        let key = (who, direction, place.into(), group, except, conditions, via, crosses);
+        self.found.entry(key).or_default().extend(actions);
+    }
+}
