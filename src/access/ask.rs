@@ -14,8 +14,7 @@ use super::world::policies::{anyone, at_most, caller_gaps, policies, unsettled};
 use super::world::{Who, World};
 use crate::iam::catalogue::ServiceEntry;
 use crate::iam::{
-    Arn, Attached, ContextValue, Decision, DecisionOutcome, Effect, Layer, Policy, Principal, Request, Version,
-    evaluate,
+    Arn, Attached, Decision, DecisionOutcome, Effect, Layer, Policy, Principal, Request, Version, evaluate,
 };
 
 /// What is asked about.
@@ -312,15 +311,9 @@ impl World {
     fn judge_data(&self, chain: &AccessChain, action: &str, bucket: &WorldBucket, key: &str) -> Judged {
         let on_object = works_on(action, "object") && !key.is_empty();
         let resource = if on_object { format!("{}/{key}", bucket.arn) } else { bucket.arn.clone() };
-        let mut request = chain.request(action, &resource, &bucket.account);
-        let prefix = if on_object || key.is_empty() {
-            ContextValue::Many(Vec::new())
-        } else {
-            ContextValue::One(key.to_owned())
-        };
-        request.context.set("s3:prefix", prefix);
-        let foreign = !chain.principal.contains(&format!("::{}:", bucket.account));
-        if bucket.blocked && bucket.public && foreign {
+        let prefix = (!on_object && !key.is_empty()).then_some(key);
+        let request = chain.bucket_request(action, &resource, bucket, prefix);
+        if chain.is_blocked_from(bucket) {
             let fix = Fix::NamePrincipals { bucket: bucket.name.clone() };
             return Judged {
                 chain: Vec::new(),
@@ -360,11 +353,7 @@ impl World {
     }
 
     fn judge_key(&self, chain: &AccessChain, action: &str, key: &WorldKey) -> Judged {
-        let mut request = chain.request(action, &key.arn, &key.account);
-        request
-            .context
-            .set("kms:ViaService", ContextValue::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
-        request.context.set("kms:ResourceAliases", ContextValue::Many(vec![key.alias.clone()]));
+        let request = chain.key_request(action, key);
         // The usual key policy lets its account decide; without having read it, that is not known.
         let unread = (!key.whole).then(|| Unread::KeyPolicy { alias: key.alias.clone() });
         let of = key.policy_ref();

@@ -5,7 +5,7 @@ use crate::access::world::chains::AccessChain;
 use crate::access::world::nodes::{WorldBucket, WorldKey, WorldRole};
 use crate::access::world::policies::policies_at_most;
 use crate::access::world::{Who, World};
-use crate::iam::{Area, Attached, ContextValue, Pattern, Policy, Principal, Reach, Statement, Test, reach};
+use crate::iam::{Area, Attached, Pattern, Policy, Principal, Reach, Statement, Test, reach};
 
 /// A side of the difference: a world, and a chain in it if there is one there.
 #[derive(Clone, Copy)]
@@ -116,14 +116,10 @@ impl<'a> Side<'a> {
     /// What the chain gives on a bucket. `prefix` is the `s3:prefix` of a list; nothing where the request has none.
     pub(super) fn bucket_reach(self, bucket: Option<&WorldBucket>, prefix: Option<&str>) -> Reach {
         let (Some(bucket), Some(chain)) = (bucket, self.chain) else { return Reach::default() };
-        let foreign = !chain.principal.contains(&format!("::{}:", bucket.account));
-        // Source: S3 User Guide, "Blocking public access to your Amazon S3 storage", RestrictPublicBuckets.
-        if bucket.blocked && bucket.public && foreign {
+        if chain.is_blocked_from(bucket) {
             return Reach::default();
         }
-        let mut request = chain.request("s3:GetObject", &bucket.arn, &bucket.account);
-        let prefix = prefix.map_or(ContextValue::Many(Vec::new()), |prefix| ContextValue::One(prefix.to_owned()));
-        request.context.set("s3:prefix", prefix);
+        let request = chain.bucket_request("s3:GetObject", &bucket.arn, bucket, prefix);
         let assumed = bucket.assumed_policy(self.role());
         let label = bucket.policy_ref().label();
         let resource = Attached { name: &label, policy: bucket.policy.as_ref().unwrap_or(&assumed) };
@@ -134,11 +130,7 @@ impl<'a> Side<'a> {
     /// What the chain gives on a key, in requests by way of S3.
     pub(super) fn key_reach(self, key: Option<&WorldKey>) -> Reach {
         let (Some(key), Some(chain)) = (key, self.chain) else { return Reach::default() };
-        let mut request = chain.request("kms:Decrypt", &key.arn, &key.account);
-        request
-            .context
-            .set("kms:ViaService", ContextValue::One(format!("s3.{}.{}", key.region, key.region.dns_suffix())));
-        request.context.set("kms:ResourceAliases", ContextValue::Many(vec![key.alias.clone()]));
+        let request = chain.key_request("kms:Decrypt", key);
         let label = key.policy_ref().label();
         let set = policies_at_most(self.role(), Some(Attached { name: &label, policy: &key.policy }));
         reach(&request, &set).within(&Area::on(Pattern::literal(&key.arn)))

@@ -365,3 +365,20 @@ fn callers_without_policies_of_their_own_are_allowed_by_the_resource_alone() {
         r#"unknown | CallerPolicies { principal: "arn:aws:iam::111111111111:user/u" }"#
     );
 }
+
+#[test]
+fn a_public_bucket_that_is_blocked_lets_in_services_and_its_own_account_only() {
+    let to = |principal: &str| {
+        format!(
+            r#"{{"Effect":"Allow","Principal":{principal},"Action":"s3:GetObject","Resource":"arn:aws:s3:::data/*"}}"#
+        )
+    };
+    let statements = format!("{},{}", to(r#""*""#), to(r#"{"Service":"logs.amazonaws.com"}"#));
+    let objects = Objects::default().role(A, "own", None).role(B, "other", None).bucket(A);
+    let public = objects.bucket_policy(A, &statements);
+    assert_eq!(public.reads("logs.amazonaws.com"), "allowed");
+    assert_eq!(public.reads("own"), "allowed");
+    for who in ["other", "anyone"] {
+        assert_eq!(public.reads(who), r#"denied | PublicBlocked { bucket: "data" }"#);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::nodes::WorldRole;
+use super::nodes::{WorldBucket, WorldKey, WorldRole};
 use super::policies::{at_most, caller_gaps, policies, statement_of, unsettled};
 use super::{Pod, Who, World};
 use crate::access::broken::{Broken, Denial};
@@ -198,6 +198,38 @@ impl AccessChain {
     pub(super) fn on_trust(mut self, role: &WorldRole) -> Self {
         self.unread.insert(Unread::TrustPolicy { role: role.name.clone() });
         self
+    }
+
+    /// A request on a bucket or on what is in it. `prefix` is the `s3:prefix` of a list; nothing where it has none.
+    pub(in crate::access) fn bucket_request(
+        &self,
+        action: &str,
+        resource: &str,
+        bucket: &WorldBucket,
+        prefix: Option<&str>,
+    ) -> Request {
+        let mut request = self.request(action, resource, &bucket.account);
+        let prefix = prefix.map_or(ContextValue::Many(Vec::new()), |prefix| ContextValue::One(prefix.to_owned()));
+        request.context.set("s3:prefix", prefix);
+        request
+    }
+
+    /// A request on a key by way of S3.
+    pub(in crate::access) fn key_request(&self, action: &str, key: &WorldKey) -> Request {
+        let mut request = self.request(action, &key.arn, &key.account);
+        let service = format!("s3.{}.{}", key.region, key.region.dns_suffix());
+        request.context.set("kms:ViaService", ContextValue::One(service));
+        request.context.set("kms:ResourceAliases", ContextValue::Many(vec![key.alias.clone()]));
+        request
+    }
+
+    /// Whether Block Public Access keeps the caller out: of a public bucket, everyone but services and the callers of the
+    /// bucket's own account.
+    ///
+    /// Source: S3 User Guide, "Blocking public access to your Amazon S3 storage", `RestrictPublicBuckets`.
+    pub(in crate::access) fn is_blocked_from(&self, bucket: &WorldBucket) -> bool {
+        let is_own = self.principal.contains(&format!("::{}:", bucket.account));
+        bucket.blocked && bucket.public && !is_own && !self.principal.ends_with(".amazonaws.com")
     }
 
     /// A request of a chain, in which what is not known may vary. Clients of AWS use TLS.
