@@ -7,11 +7,10 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::ser::Formatter;
 use serde_json::value::RawValue;
@@ -97,15 +96,22 @@ impl Document {
     /// One field, as what it is taken for. Nothing if it is not there or is something else.
     #[must_use]
     pub fn field<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let mut text = serde_json::Deserializer::from_str(&self.0);
-        FieldSeed { name, taken_for: PhantomData }.deserialize(&mut text).ok().flatten()
+        self.find(name)
     }
 
     /// The text of one field, whatever it is. Nothing if it is not there.
     #[must_use]
     pub fn field_text(&self, name: &str) -> Option<&str> {
-        let mut text = serde_json::Deserializer::from_str(&self.0);
-        FieldSeed::<&RawValue> { name, taken_for: PhantomData }.deserialize(&mut text).ok().flatten().map(RawValue::get)
+        self.find::<&RawValue>(name).map(RawValue::get)
+    }
+
+    fn find<'d, T: Deserialize<'d>>(&'d self, name: &str) -> Option<T> {
+        let mut found = None;
+        let seed = FieldSeed { name, found: &mut found };
+        // An error is how the search stops at the field: what follows it is not read.
+        match seed.deserialize(&mut serde_json::Deserializer::from_str(&self.0)) {
+            Ok(()) | Err(_) => found,
+        }
     }
 
     /// The whole, as what it is taken for.
@@ -114,6 +120,12 @@ impl Document {
     /// When it is something else.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.0)
+    }
+
+    /// Some fields, in one pass over the text. Nothing if one of them is something else.
+    #[must_use]
+    pub fn view<'d, T: Deserialize<'d>>(&'d self) -> Option<T> {
+        serde_json::from_str(&self.0).ok()
     }
 
     /// The digest of the canonical text.
@@ -244,37 +256,36 @@ impl Formatter for InOrder<'_> {
     }
 }
 
-/// Looks for one field of a map, and passes over the others.
+/// Searches a map for one field, and ends with an error once it is found.
 struct FieldSeed<'a, T> {
     name: &'a str,
-    taken_for: PhantomData<T>,
+    found: &'a mut Option<T>,
 }
 
 impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for FieldSeed<'_, T> {
-    type Value = Option<T>;
+    type Value = ();
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldSeed<'_, T> {
-    type Value = Option<T>;
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<T>, A::Error> {
-        let mut found = None;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             if key == self.name {
-                found = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
+                *self.found = Some(map.next_value()?);
+                return Err(A::Error::custom("found"));
             }
+            map.next_value::<IgnoredAny>()?;
         }
-        Ok(found)
+        Ok(())
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::cluster::ClusterAccess;
 use crate::address::Scope;
 use crate::document::Document;
@@ -30,6 +32,12 @@ impl<'b> PolicyText<'b> {
     #[must_use]
     pub fn of(body: &'b Document, field: &str) -> Option<Self> {
         body.field_text(field).filter(|text| *text != "null").map(Self)
+    }
+
+    /// The policy of which a body holds this text.
+    #[must_use]
+    pub fn new(text: &'b RawValue) -> Self {
+        Self(text.get())
     }
 
     /// The canonical text.

@@ -32,9 +32,9 @@ pub(super) fn owner(scope: &Scope) -> (&str, &'static str) {
     scope.as_aws().map_or(("", "aws"), |aws| (aws.id, aws.partition()))
 }
 
-/// The role in this account that a field of a body names.
-pub(super) fn role_in(object: Instance<'_>, field: &str) -> RoleRef {
-    RoleRef { account: owner(object.scope).0.to_owned(), name: object.body.field(field).unwrap_or_default() }
+/// The role of a name in the account of an object.
+pub(super) fn role_named(object: Instance<'_>, name: Option<String>) -> RoleRef {
+    RoleRef { account: owner(object.scope).0.to_owned(), name: name.unwrap_or_default() }
 }
 
 #[cfg(test)]

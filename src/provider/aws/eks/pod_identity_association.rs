@@ -72,15 +72,24 @@ impl Kind for PodIdentityAssociation {
     }
 
     fn facet(object: Instance<'_>) -> Facet<'_> {
-        let text = |field: &str| object.body.field::<String>(field).unwrap_or_default();
+        #[derive(Default, Deserialize)]
+        struct AssociationView {
+            cluster: Option<String>,
+            namespace: Option<String>,
+            service_account: Option<String>,
+            role_arn: Option<String>,
+            target_role_arn: Option<String>,
+            disable_session_tags: Option<bool>,
+        }
+        let view: AssociationView = object.body.view().unwrap_or_default();
         Facet::PodBinding(PodBinding {
             account: owner(object.scope).0.to_owned(),
-            cluster: text("cluster"),
-            namespace: text("namespace"),
-            service_account: text("service_account"),
-            role: text("role_arn"),
-            target: Some(text("target_role_arn")).filter(|arn| !arn.is_empty()),
-            tagged: !object.body.field("disable_session_tags").unwrap_or(false),
+            cluster: view.cluster.unwrap_or_default(),
+            namespace: view.namespace.unwrap_or_default(),
+            service_account: view.service_account.unwrap_or_default(),
+            role: view.role_arn.unwrap_or_default(),
+            target: view.target_role_arn.filter(|arn| !arn.is_empty()),
+            tagged: !view.disable_session_tags.unwrap_or(false),
         })
     }
 

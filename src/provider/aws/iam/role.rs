@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::oidc_provider::OidcProvider;
 use super::policy::ManagedPolicy;
@@ -73,15 +74,24 @@ impl Kind for Role {
     }
 
     fn facet(object: Instance<'_>) -> Facet<'_> {
+        #[derive(Default, Deserialize)]
+        struct RoleView<'b> {
+            name: Option<String>,
+            path: Option<String>,
+            permissions_boundary: Option<String>,
+            #[serde(borrow)]
+            trust: Option<&'b RawValue>,
+        }
         let (account, partition) = owner(object.scope);
-        let text = |field: &str| object.body.field::<String>(field).filter(|text| !text.is_empty());
-        let name = text("name").unwrap_or_else(|| object.physical_id.to_owned());
-        let path = text("path").unwrap_or_else(|| "/".to_owned());
+        let RoleView { name, path, permissions_boundary, trust } = object.body.view().unwrap_or_default();
+        let given = |text: &String| !text.is_empty();
+        let name = name.filter(given).unwrap_or_else(|| object.physical_id.to_owned());
+        let path = path.filter(given).unwrap_or_else(|| "/".to_owned());
         Facet::Role {
             arn: format!("arn:{partition}:iam::{account}:role{path}{name}"),
             role: RoleRef { account: account.to_owned(), name },
-            trust: PolicyText::of(object.body, "trust"),
-            boundary: text("permissions_boundary"),
+            trust: trust.map(PolicyText::new),
+            boundary: permissions_boundary.filter(given),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::overflow::{attachment_name, first_grant, overflow};
 use super::role::Role;
@@ -15,7 +16,7 @@ use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Part,
     Release, Tagged, Whole,
 };
-use crate::provider::aws::family::{IAM, account_scopes, role_in};
+use crate::provider::aws::family::{IAM, account_scopes, role_named};
 use crate::spec::{Facts, Spec};
 
 /// An inline policy of a role.
@@ -51,10 +52,18 @@ impl Kind for RolePolicy {
     }
 
     fn facet(object: Instance<'_>) -> Facet<'_> {
+        #[derive(Default, Deserialize)]
+        struct RolePolicyView<'b> {
+            role: Option<String>,
+            name: Option<String>,
+            #[serde(borrow)]
+            document: Option<&'b RawValue>,
+        }
+        let RolePolicyView { role, name, document } = object.body.view().unwrap_or_default();
         Facet::InlinePolicy {
-            role: role_in(object, "role"),
-            name: object.body.field("name").unwrap_or_default(),
-            document: PolicyText::of(object.body, "document"),
+            role: role_named(object, role),
+            name: name.unwrap_or_default(),
+            document: document.map(PolicyText::new),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Part,
     Release, Tagged, Whole,
 };
-use crate::provider::aws::family::{IAM, account_scopes, role_in};
+use crate::provider::aws::family::{IAM, account_scopes, role_named};
 use crate::spec::{Facts, Spec};
 
 /// A managed policy attached to a role.
@@ -47,8 +47,13 @@ impl Kind for RolePolicyAttachment {
     }
 
     fn facet(object: Instance<'_>) -> Facet<'_> {
-        let policy = object.body.field("policy_arn").unwrap_or_default();
-        Facet::Attachment { role: role_in(object, "role"), policy }
+        #[derive(Default, Deserialize)]
+        struct AttachmentView {
+            role: Option<String>,
+            policy_arn: Option<String>,
+        }
+        let AttachmentView { role, policy_arn } = object.body.view().unwrap_or_default();
+        Facet::Attachment { role: role_named(object, role), policy: policy_arn.unwrap_or_default() }
     }
 
     fn serialization_group(physical_id: &str) -> Option<String> {
