@@ -148,7 +148,7 @@ fn access_of_the_identity_that_applies_is_not_taken_away_unasked() {
     for without in [ACCESS.replace(OWN_ENTRY, ""), ACCESS.replace(OWN_ENTRY, &narrower)] {
         world.spec(&without);
         let refused = world.bailiwick(&["apply", "--yes"]).exits(1);
-        refused.shows(&["`arn:aws:iam::111111111111:role/bailiwick`, who applies it", "[lockout]"]);
+        refused.shows(&["`arn:aws:iam::111111111111:role/bailiwick`, which applies this plan", "[lockout]"]);
     }
     world.spec(&ACCESS.replace(DEPLOYERS_ENTRY, ""));
     world.apply();

@@ -817,7 +817,7 @@ fn a_role_that_is_not_known_everywhere_yet_is_waited_for() {
         Verdict::Answer(400, format!("<Error>{why}</Error>"))
     });
     world.through(&gate);
-    world.apply().says(&["aws.s3.bucket_policy.weights waits"]);
+    world.apply().says(&["aws.s3.bucket_policy.weights: waiting"]);
     world.converged();
 }
 
@@ -957,7 +957,7 @@ fn an_interrupt_finishes_what_is_under_way_and_starts_nothing_more() {
     let mut run = world.start(&["apply", "--yes"]);
     gate.wait(&mut run);
     run.signal("INT");
-    run.wait_for("interrupted: what is under way is finished");
+    run.wait_for("interrupted: finishing the calls in progress");
     gate.release();
     let ran = run.end().exits(130);
     ran.shows(&["not started"]).says(&["create aws.iam.role.loader: done"]);
@@ -1102,10 +1102,10 @@ fn a_principal_that_is_gone_is_named_at_once() {
     let ran = world.bailiwick(&["apply", "--yes"]).exits(1);
     let ran = ran.shows(&[
         "1 failed",
-        &format!("`{shown}`: it is the id of a role or user that was deleted, and no service takes it back"),
+        &format!("`{shown}`: it is the id of a deleted role or user, which no service accepts"),
         "Run `bailiwick apply` again to complete the remaining steps.",
     ]);
-    assert!(!ran.stderr.contains("waits"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains(": waiting "), "{}", ran.stderr);
     let writes = world.aws.count("s3", &["PutBucketPolicy"]);
     assert_eq!(writes, 1, "it is not tried again");
     // Its owner mends it, and the next run does the rest.
@@ -1133,7 +1133,12 @@ fn a_policy_that_would_lock_out_whoever_applies_it_is_refused_before_anything_is
     world.aws.forget_requests();
     for command in [["plan"].as_slice(), &["apply", "--yes"]] {
         let ran = world.bailiwick(command).exits(1);
-        ran.shows(&["would lock out whoever applies it", "assumed-role/bailiwick", "s3:PutBucketPolicy", "`Closed`"]);
+        ran.shows(&[
+            "would lock out the identity that applies it",
+            "assumed-role/bailiwick",
+            "s3:PutBucketPolicy",
+            "`Closed`",
+        ]);
     }
     assert_eq!(world.aws.writes(), 0);
 }
@@ -1241,7 +1246,10 @@ fn the_state_can_be_looked_at_and_mended() {
         .exits(1)
         .says(&["the state has no `aws.iam.role.nobody`"]);
 
-    world.bailiwick(&["state", "rm", "aws.iam.role.loader"]).exits(0).says(&["no longer in the state"]);
+    world
+        .bailiwick(&["state", "rm", "aws.iam.role.loader"])
+        .exits(0)
+        .says(&["removed aws.iam.role.loader from the state"]);
     assert_eq!(world.aws.roles(PLATFORM), ["serving-loader"]);
     let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).json();
     assert_eq!((addresses(&plan), plan["summary"]["adopt"].as_u64()), (vec!["aws.iam.role.loader"], Some(1)));
@@ -1305,7 +1313,7 @@ fn a_starter_spec_is_valid_and_overwrites_nothing() {
     init(&[]).exits(0).says(&["wrote bailiwick.yaml"]);
     world.bailiwick(&["validate"]).exits(0).shows(&["model-serving: valid"]);
     let written = world.read("bailiwick.yaml");
-    init(&["--project", "other"]).exits(1).says(&["`bailiwick.yaml` exists", "--force"]);
+    init(&["--project", "other"]).exits(1).says(&["`bailiwick.yaml` already exists", "--force"]);
     assert_eq!(world.read("bailiwick.yaml"), written);
     let answers = [
         "--project",

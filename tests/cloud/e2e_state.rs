@@ -125,7 +125,7 @@ fn a_broken_lock_stops_the_run_that_held_it() {
     world
         .bailiwick(&["state", "unlock"])
         .exits(1)
-        .says(&["is held by bailiwick apply on ", "cannot prompt for confirmation"]);
+        .says(&["is locked by bailiwick apply on ", "cannot prompt for confirmation"]);
     assert_ne!(object(&world, LOCK)["released"], true);
     world.bailiwick(&["state", "unlock", "--yes"]).exits(0).says(&["released the lock of bailiwick apply on "]);
     first.wait_for("lost the lock of the state: `state unlock` released it");
@@ -141,7 +141,7 @@ fn a_broken_lock_stops_the_run_that_held_it() {
         " done, ",
         "1 unknown, ",
         "create aws.iam.role.job",
-        "unknown: done, but Bailiwick could not record it: the lock",
+        "unknown: done, but Bailiwick could not record it: lost the lock",
         "skipped: depends on aws.iam.role.job, which was not applied",
         "Run `bailiwick apply` again to complete the remaining steps.",
     ]);
@@ -166,13 +166,13 @@ fn a_call_that_is_repeated_until_something_is_known_is_not_repeated_without_the_
     });
     world.through(&gate);
     let mut run = world.start(&["apply", "--yes"]);
-    run.wait_for("waits 2 s for");
+    run.wait_for("waiting 2 s for");
     world.bailiwick(&["state", "unlock", "--yes"]).exits(0);
     broken.store(true, Ordering::Relaxed);
     let stopped = run.end().exits(1).says(&["lost the lock "]);
     stopped.shows(&[
         "create aws.iam.role_policy.job/bailiwick-access",
-        "and Bailiwick did not retry: the lock",
+        "and Bailiwick did not retry: lost the lock",
         "`state unlock` released it",
         "Run `bailiwick apply` again to complete the remaining steps.",
     ]);
@@ -274,7 +274,7 @@ fn a_run_that_ci_cancels_while_its_state_hangs_too_ends_before_it_is_killed_and_
     world.through(&gate);
     let mut run = world.start(&["apply", "--yes"]);
     gate.wait(&mut run);
-    run.cancel().exits(130).says(&["interrupted: what is under way is finished"]);
+    run.cancel().exits(130).says(&["interrupted: finishing the calls in progress"]);
     assert!(keys(&world).contains("/journal/"), "what was under way is written down: {}", keys(&world));
     recovers(world, gate, true);
 }
@@ -491,7 +491,7 @@ fn what_may_not_be_searched_is_told_and_is_an_error_only_for_who_asks_for_it() {
         if details { Verdict::Answer(403, denied.into()) } else { Verdict::Pass }
     });
     world.through(&gate);
-    let told = ["Could not be searched for what left the spec", "aws.iam.role in account `platform`", "AccessDenied"];
+    let told = ["Cannot be searched for orphaned resources", "aws.iam.role in account `platform`", "AccessDenied"];
     world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&told);
     world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(1).shows(&told);
 }
@@ -637,7 +637,7 @@ fn where_the_state_s_folder_cannot_be_written_nothing_is_done() {
         let ran = bound_by_permissions(&world, &format!("{command} --yes")).exits(1);
         assert_eq!(errors(&ran), 1, "one error:\n{}", ran.stderr);
         assert_eq!(world.aws.writes(), sent);
-        ran.says(&["state: Permission denied", "the state and its journal cannot be written there", "--state"]);
+        ran.says(&["state: Permission denied", "Bailiwick cannot write the state and its journal there", "--state"]);
     };
     refused("apply");
     mode(0o755);
@@ -731,7 +731,7 @@ fn a_state_or_journal_that_does_not_belong_here_is_refused_with_what_to_do() {
         &["state/pods.json: the state has format 3", "use the newer bailiwick", "nothing was overwritten"],
     );
     refused(state, &good[..good.len() / 2], &["state/pods.json: the state is damaged", "`bailiwick state rebuild`"]);
-    refused(state, &good.replace("pods-job", "x"), &["was edited or damaged", "take its `digest` line out"]);
+    refused(state, &good.replace("pods-job", "x"), &["was edited or damaged", "remove its `digest` line"]);
     world.write(state, &good);
 
     let lineage = serde_json::from_str::<Value>(&good).unwrap()["lineage"].as_str().unwrap().to_owned();
