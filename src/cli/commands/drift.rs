@@ -69,14 +69,14 @@ impl DriftArgs {
 pub async fn read(work: &Work<'_>) -> Result<(Vec<Drift>, Vec<Diagnostic>), Failure> {
     let backend = work.backend().await?;
     let known = work.known(&*backend).await?;
-    if known.version == StoredVersion::None && known.state.resources.is_empty() {
+    let drift = work.engine().drift(&work.task(), &known).await.map_err(|stopped| work.stopped(stopped));
+    work.ui.finish();
+    if drift.is_ok() && known.version == StoredVersion::None && known.state.resources.is_empty() {
         let place = backend.place();
         return Err(Failure::new(format!("cannot tell what drifted: there is no state at {place}")).hint(
             "run `bailiwick apply` if nothing was applied yet, or `bailiwick state rebuild` if the state was lost",
         ));
     }
-    let drift = work.engine().drift(&work.task(), &known).await.map_err(|stopped| work.stopped(stopped));
-    work.ui.finish();
     drift
 }
 
