@@ -777,11 +777,11 @@ fn an_account_or_cluster_that_cannot_be_reached_is_one_error() {
     one_error(
         &world,
         &["apply", "--yes"],
-        &["a cluster does not answer", "nothing was written", "pass --partial", "kubernetes.service_account.job"],
+        &["a cluster does not respond", "nothing was written", "pass --partial", "kubernetes.service_account.job"],
     );
     one_error(&world, &["plan", "--out", "a.plan"], &["the plan is partial; nothing was written", "pass --partial"]);
     world.bailiwick(&["plan", "--out", "a.plan", "--partial"]).exits(0);
-    one_error(&world, &["apply", "a.plan"], &["a cluster does not answer", "pass --partial"]);
+    one_error(&world, &["apply", "a.plan"], &["a cluster does not respond", "pass --partial"]);
 }
 
 #[test]
