@@ -60,7 +60,7 @@ impl<'a> ObjectIdentity<'a> {
 
 /// Asks every kind, and reports two resources that are one real object, and references that lead nowhere.
 ///
-/// A namespace that several service accounts ask for is one wanted: the same address with the same body counts once.
+/// A namespace that several service accounts ask for is one resource: the same address with the same body counts once.
 #[must_use]
 pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> (Desired, Vec<Diagnostic>) {
     let mut desired = Desired::default();
@@ -88,15 +88,15 @@ pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> 
     }
     let mut real: HashMap<ObjectIdentity<'_>, &Address> = HashMap::with_capacity(desired.resources.len());
     for resource in desired.resources.values() {
-        let (address, wanted) = (&resource.address, &resource);
-        let identity = ObjectIdentity::new(kinds, address.kind(), &wanted.scope, &wanted.physical_id);
+        let address = &resource.address;
+        let identity = ObjectIdentity::new(kinds, address.kind(), &resource.scope, &resource.physical_id);
         if let Some(other) = real.insert(identity, address) {
             problems.push(
                 Diagnostic::new(
                     Code::SameObject,
-                    format!("{other} and {address} are the same object: `{}`", wanted.physical_id),
+                    format!("{other} and {address} are the same object: `{}`", resource.physical_id),
                 )
-                .at(wanted.source.clone())
+                .at(resource.source.clone())
                 .help("keep one entry for each object"),
             );
         }

@@ -272,7 +272,7 @@ pub trait Kind: Send + Sync + 'static {
     #[must_use]
     fn scopes(spec: &Spec) -> BTreeSet<Scope>;
 
-    /// Wishes for everything of this kind that the spec asks for.
+    /// Adds the desired resources of this kind.
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, resources: &mut DesiredResources<Self::Body>);
 
     /// What an object of this kind says about access. Worlds, lints, quotas and lock-outs read nothing else of it.

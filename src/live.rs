@@ -23,7 +23,7 @@ pub struct Target {
     pub physical_id: String,
     /// The fields to read.
     pub fields: Fields,
-    /// What was applied last, if the spec asks for nothing else and the kind wants to know ([`Live::TAKES_LAST`]).
+    /// What was applied last, if the spec desires the same and the kind uses it ([`Live::TAKES_LAST`]).
     pub last: Option<Document>,
     /// The id that it must have if it is written to, where the name is only an alias.
     pub unique_id: Option<String>,

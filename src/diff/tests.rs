@@ -195,7 +195,7 @@ fn what_an_alias_of_ours_points_to_now_is_not_ours() {
 #[test]
 fn a_key_policy_is_of_the_key_that_the_state_knows() {
     let found = verdicts(&[(Key::NAME, Some("2"), "2", Some("p")), (KeyPolicy::NAME, Some("1"), "2", Some("p"))], true);
-    assert_eq!(found[KeyPolicy::NAME], Verdict::Keep, "the key was made anew, and its policy not yet written");
+    assert_eq!(found[KeyPolicy::NAME], Verdict::Keep, "the key was recreated, and its policy is not written yet");
     let found = verdicts(&[(Key::NAME, Some("1"), "2", None), (KeyPolicy::NAME, None, "2", None)], true);
     assert_eq!(found[KeyPolicy::NAME], Verdict::Another { known: "1".into(), found: "2".into() });
 }
@@ -205,7 +205,7 @@ fn a_role_that_somebody_made_anew_without_our_mark_is_theirs() {
     let check = |owner, wanted| verdicts(&[(KIND, Some("1"), "2", owner)], wanted).remove(KIND).unwrap();
     assert_eq!(check(None, true), Verdict::Adopt);
     assert_eq!(check(None, false), Verdict::Forget { why: NotDeleted::Taken, before: None });
-    assert_eq!(check(Some("p"), true), Verdict::Keep, "it was made anew with our mark");
+    assert_eq!(check(Some("p"), true), Verdict::Keep, "it was recreated with our ownership tag");
     assert!(matches!(check(Some("p"), false), Verdict::Delete { .. }));
 }
 

@@ -286,7 +286,8 @@ fn summary(steps: &[Step], unchanged: usize) -> Summary {
     summary
 }
 
-/// Whether nobody answers where a thing lives. An account that does not answer stops everything; a cluster only what is in it.
+/// Whether the resource is in a cluster that does not respond. An account that does not respond stops the whole plan; a
+/// cluster stops only what is in it.
 fn is_unreachable(resource: &ResourceDiff) -> bool {
     resource.place().is_some_and(|(scope, _)| scope.as_cluster().is_some())
         && matches!(resource.seen, crate::snapshot::Seen::Unreadable { unreachable: true, .. })

@@ -13,8 +13,8 @@ use crate::plan::{Change, Step};
 use crate::snapshot::Seen;
 
 impl Run<'_> {
-    /// Whether nothing moved but that the thing names roles which this run takes away, if only to make them anew: policies
-    /// show a role that is gone by the unique id that it had.
+    /// Whether the only change is that the document names roles which this run deletes, if only to recreate them: policies
+    /// show a deleted role by the unique id that it had.
     ///
     /// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
     pub(super) fn names_what_was_taken_away(&self, step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {

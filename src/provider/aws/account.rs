@@ -24,7 +24,7 @@ use crate::session::{Door, Rates, Session, SessionError, answer};
 use crate::spec::AccountSpec;
 
 const ATTEMPTS: u32 = 8;
-/// Nobody wants to wait long to hear that there is nobody to ask.
+/// Few, so that a run without reachable credentials ends soon.
 const IDENTITY_ATTEMPTS: u32 = 3;
 /// With all retries and all waiting for a turn.
 const OPERATION_TIMEOUT: Duration = Duration::from_mins(3);

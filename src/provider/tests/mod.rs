@@ -127,7 +127,7 @@ fn every_field_of_every_body_is_declared_by_its_kind() {
     for about in kinds.all().map(AnyKind::about) {
         let bodies = desired.resources.values().filter(|r| r.address.kind().as_str() == about.name);
         let bodies: Vec<_> = bodies.map(|r| r.body.tree()).collect();
-        assert!(!bodies.is_empty(), "the spec asks for no {}", about.name);
+        assert!(!bodies.is_empty(), "the spec has no {}", about.name);
         for field in bodies.iter().flat_map(|body| body.as_object().unwrap().keys()) {
             assert!(about.declared(field).is_some(), "{} does not declare `{field}`", about.name);
         }
