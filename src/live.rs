@@ -188,6 +188,8 @@ pub enum WriteError {
     OverQuota {
         /// What was to be done.
         what: String,
+        /// Whether the service said so. Otherwise nothing was sent.
+        sent: bool,
         /// Which quota.
         why: String,
     },
@@ -262,10 +264,10 @@ impl WriteError {
     pub fn is_certain(&self) -> bool {
         match self {
             Self::Conflict { .. } | Self::Session(_) | Self::Refused { .. } | Self::LockedOut { .. } => true,
+            Self::OverQuota { sent, .. } => !sent,
             Self::Denied { .. }
             | Self::NotYet { .. }
             | Self::UnknownPrincipal { .. }
-            | Self::OverQuota { .. }
             | Self::Changed { .. }
             | Self::Unanswered { .. }
             | Self::Read(_)
@@ -348,7 +350,7 @@ pub trait AnyLive: Send + Sync {
     fn takes_last(&self) -> bool {
         false
     }
-    /// As [`Live::marked`].
+    /// As [`Live::tagged`].
     fn tagged<'a>(&'a self, _cloud: &'a Session, _scope: &'a Scope) -> Boxed<'a, Result<Vec<Tagged>, ReadError>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }

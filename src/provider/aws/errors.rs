@@ -73,7 +73,7 @@ where
         Some("MalformedPolicyDocumentException") if message.contains("update the key policy in the future") => {
             WriteError::LockedOut { what, why }
         }
-        Some(code) if QUOTAS.contains(&code) => WriteError::OverQuota { what, why },
+        Some(code) if QUOTAS.contains(&code) => WriteError::OverQuota { what, sent: true, why },
         _ if is_denied(error) => WriteError::Denied { what, why },
         _ => WriteError::Failed { what, why },
     }
@@ -82,16 +82,10 @@ where
 /// The codes by which services say that a quota is exceeded.
 ///
 /// Source: the lists of errors in the API references of IAM, KMS, EKS and S3.
-const QUOTAS: [&str; 6] = [
-    "LimitExceeded",
-    "LimitExceededException",
-    "ResourceLimitExceededException",
-    "TooManyBuckets",
-    "PolicySizeLimitExceeded",
-    "EntityTooLarge",
-];
+const QUOTAS: [&str; 4] =
+    ["LimitExceeded", "LimitExceededException", "ResourceLimitExceededException", "TooManyBuckets"];
 
-/// The same, where one more code only says that something else is not there yet.
+/// As [`write_error`], where one more code only says that something else does not exist yet.
 pub(super) fn write_error_awaiting<E>(
     what: impl Into<String>,
     error: &SdkError<E, HttpResponse>,

@@ -4,7 +4,7 @@
 //! through a write as the JSON that it was.
 //!
 //! A shared document has no "absent" of its own: a bucket or key that exists has one, if only an empty one. So what is
-//! observed is the whole document, which makes its digest cover foreign statements too, and [`claimed`] says what of it
+//! observed is the whole document, which makes its digest cover foreign statements too, and [`managed_fields`] says what of it
 //! is ours. `null` from there means that nothing is, which is as good as absent: a policy with nothing but foreign
 //! statements leads to a create that merges, not to an adoption. Under `exclusive` foreign statements are claimed as
 //! well, and show as a difference from the desired document, which has none. An exclusive document without statements of
@@ -44,7 +44,7 @@ pub(super) const FIELDS: &[BodyField] = &[
 pub(crate) struct SharedDocument {
     /// Our statements.
     pub(super) statements: Policy,
-    /// Whether nobody else may have statements there. The live document does not tell; [`claimed`] copies it.
+    /// Whether nobody else may have statements there. The live document does not tell; [`managed_fields`] copies it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) exclusive: bool,
     /// What is not ours. Never desired.
@@ -168,14 +168,16 @@ pub(super) async fn refuse_unsafe(
              written",
             size.used, size.quota
         );
-        return Err(WriteError::OverQuota { what: what.to_owned(), why });
+        return Err(WriteError::OverQuota { what: what.to_owned(), sent: false, why });
     }
     let locked_out = |why: String| {
         let why = format!("{why}: nothing was written; change that policy first, so that it excludes the caller");
         WriteError::LockedOut { what: what.to_owned(), why }
     };
     let caller = super::account::caller(cloud, scope).await?;
-    let policy = parse(text).map_err(locked_out)?;
+    let unreadable =
+        |why: String| WriteError::Refused { what: what.to_owned(), why: format!("{why}: nothing was written") };
+    let policy = parse(text).map_err(unreadable)?;
     access::lockout(resource, &caller, &policy).map_or(Ok(()), |why| Err(locked_out(why)))
 }
 

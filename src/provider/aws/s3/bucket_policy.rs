@@ -207,7 +207,7 @@ mod live {
             };
             let document = body
                 .rewrite(cloud.project(), text.policy())
-                .map_err(|why| WriteError::Failed { what: what.clone(), why })?;
+                .map_err(|why| WriteError::Refused { what: what.clone(), why })?;
             if !document.changed {
                 return Ok(());
             }
@@ -378,6 +378,7 @@ mod live {
             let name = "k".repeat(20_400);
             let text: &'static str = Box::leak(FOREIGN.replace("weights/*", &name).into_boxed_str());
             let (done, requests) = check_write((200, text), Action::Create { after: body(false) }).await;
+            assert!(done.as_ref().is_err_and(WriteError::is_certain), "{done:?}");
             let Err(WriteError::OverQuota { why, .. }) = done else { panic!("{done:?}") };
             assert!(why.contains("at most 20480 are allowed: nothing was written"), "{why}");
             assert_eq!(requests.len(), 1);
