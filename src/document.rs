@@ -122,7 +122,8 @@ impl Document {
         serde_json::from_str(&self.0)
     }
 
-    /// Some fields, in one pass over the text. Nothing if one of them is something else.
+    /// Some fields, in one pass over the text. Nothing if the whole is something else. A field that may be something else
+    /// is read with [`lenient`], so that the others stay.
     #[must_use]
     pub fn view<'d, T: Deserialize<'d>>(&'d self) -> Option<T> {
         serde_json::from_str(&self.0).ok()
@@ -254,6 +255,15 @@ impl Formatter for InOrder<'_> {
         self.put_in_order(&entries);
         writer.write_all(b"}")
     }
+}
+
+/// For `deserialize_with`: a field of a [view](Document::view), or nothing if it is not what it is taken for.
+///
+/// # Errors
+/// When the text is not JSON.
+pub fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
+    let text = <&'de RawValue>::deserialize(from)?;
+    Ok(serde_json::from_str(text.get()).ok())
 }
 
 /// Searches a map for one field, and ends with an error once it is found.
@@ -503,6 +513,23 @@ mod tests {
                 leaf => leaf.serialize(serializer),
             }
         }
+    }
+
+    #[test]
+    fn a_field_of_another_type_leaves_the_others_of_a_view() {
+        #[derive(Deserialize)]
+        struct View<'d> {
+            #[serde(default, deserialize_with = "lenient")]
+            path: Option<String>,
+            #[serde(default, deserialize_with = "lenient")]
+            boundary: Option<String>,
+            #[serde(borrow)]
+            trust: Option<&'d RawValue>,
+        }
+        let body = Document::from(json!({ "path": 7, "trust": { "Statement": [] }, "other": true }));
+        let View { path, boundary, trust } = body.view().unwrap();
+        assert_eq!((path, boundary, trust.map(RawValue::get)), (None, None, Some(r#"{"Statement":[]}"#)));
+        assert!(Document::from(json!([1])).view::<View>().is_none());
     }
 
     proptest! {

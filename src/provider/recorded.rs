@@ -42,6 +42,19 @@ pub(super) fn scope() -> Scope {
     Scope::account("a", AccountId("111111111111".into()), Region("us-east-1".into()))
 }
 
+/// Method, path and body of each request, with a random token of the client named T.
+#[cfg(feature = "cloud")]
+pub(super) fn lines(requests: &[String]) -> Vec<String> {
+    let line = |request: &String| {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").replace("?&", "?");
+        let token = body.split("\"clientRequestToken\":\"").nth(1).and_then(|t| t.split('"').next());
+        let body = token.map_or_else(|| body.to_owned(), |token| body.replace(token, "T"));
+        format!("{line} {body}").trim_end().to_owned()
+    };
+    requests.iter().map(line).collect()
+}
+
 impl Recorded {
     /// Answers every request whose text (`METHOD path?query`, a newline, headers, an empty line, body) contains the
     /// first part with the first such answer, and everything else with 501. Who the caller is, it knows. An answer to

@@ -108,7 +108,7 @@ pub struct Environment {
 /// A note for the user about how resources are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// The resource.
+    /// What it says.
     pub text: String,
     /// Whether it stands in the way of reading well, and is worth saying without being asked.
     pub important: bool,

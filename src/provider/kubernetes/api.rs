@@ -224,6 +224,9 @@ pub(super) fn write_error(what: impl Into<String>, error: &Error) -> WriteError 
     if causes.iter().any(|cause| cause.reason == "NamespaceTerminating") {
         return WriteError::NotYet { what, awaited: "the old namespace to be deleted".into(), why };
     }
+    if status.reason == "NotFound" && status.details.as_ref().is_some_and(|details| details.kind == "namespaces") {
+        return WriteError::Failed { what, why: format!("{why}: create it, or write `create_namespace: true`") };
+    }
     match status.code {
         409 => WriteError::Conflict { what, holder: "another change of the same object".into(), why },
         429 | 503 | 504 => WriteError::NotYet { what, awaited: "the API server to accept requests again".into(), why },

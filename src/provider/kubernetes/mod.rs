@@ -46,17 +46,4 @@ mod tests {
         let asked = Erased::<K>::NEW.desire(&spec, &facts, &access::lower(&spec));
         (asked.resources, asked.problems)
     }
-
-    /// Method, path and body of each request.
-    #[cfg(feature = "cloud")]
-    pub(super) fn lines(requests: &[String]) -> Vec<String> {
-        requests
-            .iter()
-            .map(|request| {
-                let (head, body) = request.split_once("\r\n\r\n").unwrap();
-                let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").replace("?&", "?");
-                format!("{line} {body}").trim_end().to_owned()
-            })
-            .collect()
-    }
 }

@@ -266,11 +266,10 @@ mod live {
 
     #[cfg(test)]
     mod tests {
-        use super::super::super::tests::lines;
         use super::*;
         use crate::address::Address;
         use crate::kind::Kind;
-        use crate::provider::recorded::Recorded;
+        use crate::provider::recorded::{Recorded, lines};
 
         type Exchange = (&'static str, u16, &'static str);
 

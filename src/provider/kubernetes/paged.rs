@@ -5,12 +5,11 @@ use serde_json::{Value, json};
 
 use super::namespace::Namespace;
 use super::service_account::ServiceAccount;
-use super::tests::lines;
 use crate::address::{Address, Scope};
 use crate::document::Document;
 use crate::kind::{Action, Erased, Kind as _};
 use crate::live::{AnyLive as _, Live, Observed, Target};
-use crate::provider::recorded::{Exchange, Recorded, paged};
+use crate::provider::recorded::{Exchange, Recorded, lines, paged};
 
 const ACCOUNTS: &str = "GET /api/v1/namespaces/n/serviceaccounts?";
 const EXPIRED: &str = r#"{"kind":"Status","status":"Failure","reason":"Expired","code":410,"message":"too old",

@@ -291,12 +291,7 @@ mod live {
             }
             let configuration = self.configuration(live, Some(after));
             let done = self.cluster.apply(&self.api, self.name, &configuration, self.what("create")).await;
-            done.map(|_| ()).map_err(|error| match error {
-                WriteError::Failed { what, why } if why.starts_with("namespaces ") => {
-                    WriteError::Failed { what, why: format!("{why}: create it, or write `create_namespace: true`") }
-                }
-                other => other,
-            })
+            done.map(|_| ())
         }
 
         async fn update(
@@ -398,11 +393,10 @@ mod live {
     #[cfg(test)]
     mod tests {
         use super::super::super::api::ADVICE;
-        use super::super::super::tests::lines;
         use super::*;
         use crate::address::Address;
         use crate::kind::Kind;
-        use crate::provider::recorded::Recorded;
+        use crate::provider::recorded::{Recorded, lines};
         use crate::spec::ROLE_ANNOTATION;
 
         type Exchange = (&'static str, u16, &'static str);

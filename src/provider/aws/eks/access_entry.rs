@@ -490,14 +490,8 @@ mod live {
         let is_kept = |policy: &&AccessPolicy| after.iter().any(|kept| kept.policy_arn == policy.policy_arn);
         for policy in before.iter().filter(|policy| !is_kept(policy)) {
             let request = eks.disassociate_access_policy().cluster_name(cluster).principal_arn(principal);
-            match request.policy_arn(&policy.policy_arn).send().await {
-                Ok(_) => {}
-                Err(error) if code(&error) == NOT_FOUND => {}
-                Err(error) => {
-                    let what = format!("remove `{}` from access entry `{id}`", policy.policy_arn);
-                    return Err(write_error(what, &error));
-                }
-            }
+            let what = format!("remove `{}` from access entry `{id}`", policy.policy_arn);
+            removed(what, &["ResourceNotFoundException"], request.policy_arn(&policy.policy_arn).send().await)?;
         }
         Ok(())
     }
@@ -579,17 +573,12 @@ mod live {
             Target::new(Address::new(AccessEntry::NAME, "prod/deployer"), ID)
         }
 
-        /// Method, path and body of each request, with the random token named T.
+        /// Method, path and body of each request, with the path of the entry named ENTRY.
         fn lines(server: &Recorded) -> Vec<String> {
-            let requests = server.requests();
-            let line = |request: &String| {
-                let (head, body) = request.split_once("\r\n\r\n").unwrap();
-                let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").replace(ENTRY, "ENTRY");
-                let token = body.split("\"clientRequestToken\":\"").nth(1).and_then(|t| t.split('"').next());
-                let body = token.map_or_else(|| body.to_owned(), |token| body.replace(token, "T"));
-                format!("{line} {body}").trim_end().to_owned()
-            };
-            requests.iter().map(line).collect()
+            crate::provider::recorded::lines(&server.requests())
+                .iter()
+                .map(|line| line.replacen(ENTRY, "ENTRY", 1))
+                .collect()
         }
 
         async fn observe(exchanges: &[Exchange]) -> (Result<Observed<AccessEntryBody>, ReadError>, Vec<String>) {

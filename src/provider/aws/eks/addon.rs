@@ -388,7 +388,7 @@ mod live {
         use super::*;
         use crate::address::Address;
         use crate::kind::Kind;
-        use crate::provider::recorded::{Recorded, scope};
+        use crate::provider::recorded::{Recorded, lines, scope};
 
         const DESCRIBE: &str = "GET /clusters/prod-eks/addons/eks-pod-identity-agent";
         const CLUSTER: (&str, u16, &str) =
@@ -432,20 +432,7 @@ mod live {
         ) -> (Result<(), WriteError>, Vec<String>) {
             let server = Recorded::start(exchanges).await;
             let done = Addon::write(&server.session(), &scope(), &target(), &action).await;
-            (done, lines(&server))
-        }
-
-        /// Method, path and body of each request.
-        fn lines(server: &Recorded) -> Vec<String> {
-            server
-                .requests()
-                .iter()
-                .map(|request| {
-                    let (head, body) = request.split_once("\r\n\r\n").unwrap();
-                    let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1");
-                    format!("{line} {body}").trim_end().to_owned()
-                })
-                .collect()
+            (done, lines(&server.requests()))
         }
 
         #[tokio::test]
@@ -582,7 +569,7 @@ mod live {
                  their credentials from it: remove these associations first"
             );
             let list = "GET /clusters/prod-eks/pod-identity-associations?maxResults=3";
-            assert_eq!(lines(&server), [list, list]);
+            assert_eq!(lines(&server.requests()), [list, list]);
         }
 
         async fn settled(sequence: &[AddonStatus]) -> Result<(), WriteError> {

@@ -8,6 +8,7 @@ use super::addon::{self, Addon};
 use super::bound_account::bound_accounts;
 use crate::access::{Chains, Facet, Instance, PodBinding};
 use crate::address::Scope;
+use crate::document::lenient;
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
 };
@@ -74,11 +75,17 @@ impl Kind for PodIdentityAssociation {
     fn facet(object: Instance<'_>) -> Facet<'_> {
         #[derive(Default, Deserialize)]
         struct AssociationView {
+            #[serde(default, deserialize_with = "lenient")]
             cluster: Option<String>,
+            #[serde(default, deserialize_with = "lenient")]
             namespace: Option<String>,
+            #[serde(default, deserialize_with = "lenient")]
             service_account: Option<String>,
+            #[serde(default, deserialize_with = "lenient")]
             role_arn: Option<String>,
+            #[serde(default, deserialize_with = "lenient")]
             target_role_arn: Option<String>,
+            #[serde(default, deserialize_with = "lenient")]
             disable_session_tags: Option<bool>,
         }
         let view: AssociationView = object.body.view().unwrap_or_default();
@@ -147,6 +154,7 @@ mod live {
     use crate::provider::aws::batch::each;
     use crate::provider::aws::eks::client::client;
     use crate::provider::aws::eks::cluster::clusters_of;
+    use crate::provider::aws::eks::tags::{tag, untag};
     use crate::provider::aws::errors::{code, read_error, removed, write_error};
     use crate::provider::aws::tags::{PROJECT_TAG, marked_by, tag_changes};
     use crate::session::Session;
@@ -424,23 +432,9 @@ mod live {
                 .map_err(|e| write_error(what("role"), &e))?;
         }
         let (set, remove) = tag_changes(&before.tags, &after.tags);
-        if !set.is_empty() {
-            eks.tag_resource()
-                .set_resource_arn(found.association_arn.clone())
-                .set_tags(Some(set.into_iter().collect()))
-                .send()
-                .await
-                .map_err(|e| write_error(what("tags"), &e))?;
-        }
-        if !remove.is_empty() {
-            eks.untag_resource()
-                .set_resource_arn(found.association_arn.clone())
-                .set_tag_keys(Some(remove))
-                .send()
-                .await
-                .map_err(|e| write_error(what("tags"), &e))?;
-        }
-        Ok(())
+        let arn = found.association_arn().unwrap_or_default();
+        tag(eks, arn, set, &what("tags")).await?;
+        untag(eks, arn, remove, &what("tags")).await
     }
 
     #[cfg(test)]
@@ -448,7 +442,7 @@ mod live {
         use super::*;
         use crate::address::Address;
         use crate::kind::Kind;
-        use crate::provider::recorded::{Recorded, scope};
+        use crate::provider::recorded::{Recorded, lines, scope};
 
         type Exchange = (&'static str, u16, &'static str);
 
@@ -487,28 +481,13 @@ mod live {
             }
         }
 
-        /// Method, path and body of each request, with the random token named T.
-        fn lines(server: &Recorded) -> Vec<String> {
-            server
-                .requests()
-                .iter()
-                .map(|request| {
-                    let (head, body) = request.split_once("\r\n\r\n").unwrap();
-                    let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1");
-                    let token = body.split("\"clientRequestToken\":\"").nth(1).and_then(|t| t.split('"').next());
-                    let body = token.map_or_else(|| body.to_owned(), |token| body.replace(token, "T"));
-                    format!("{line} {body}").trim_end().to_owned()
-                })
-                .collect()
-        }
-
         async fn write(
             exchanges: &[Exchange],
             action: Action<AssociationBody>,
         ) -> (Result<(), WriteError>, Vec<String>) {
             let server = Recorded::start(exchanges).await;
             let done = PodIdentityAssociation::write(&server.session(), &scope(), &target("loader"), &action).await;
-            (done, lines(&server))
+            (done, lines(&server.requests()))
         }
 
         #[tokio::test]
@@ -537,7 +516,7 @@ mod live {
             body.tags.insert("team".into(), "ml".into());
             assert_eq!(answers, [Ok(Observed::Absent), Ok(Observed::Present { body, owner: Some("p".into()) })]);
             assert_eq!(
-                lines(&server),
+                lines(&server.requests()),
                 [
                     "GET /clusters/prod-eks/pod-identity-associations",
                     "GET /clusters/prod-eks/pod-identity-associations?nextToken=2",
@@ -553,7 +532,7 @@ mod live {
             let answers =
                 PodIdentityAssociation::observe(&server.session(), &scope(), &[target("loader")]).await.unwrap();
             assert!(matches!(answers.as_slice(), [Ok(Observed::Present { .. })]), "{answers:?}");
-            assert_eq!(lines(&server), [LIST, "GET /clusters/prod-eks/pod-identity-associations/a-1"]);
+            assert_eq!(lines(&server.requests()), [LIST, "GET /clusters/prod-eks/pod-identity-associations/a-1"]);
         }
 
         #[tokio::test]

@@ -7,6 +7,8 @@ mod client;
 #[cfg(feature = "cloud")]
 mod document;
 #[cfg(feature = "cloud")]
+mod held;
+#[cfg(feature = "cloud")]
 mod index;
 pub(in crate::provider) mod oidc_provider;
 mod overflow;

@@ -134,6 +134,7 @@ mod live {
     use crate::provider::aws::errors::{code, read_error, removed, write_error};
     use crate::provider::aws::iam::client::client;
     use crate::provider::aws::iam::document::policy_text;
+    use crate::provider::aws::iam::held::deleted_unless_held;
     use crate::provider::aws::iam::index::{IamWants, Indexed, index, want};
     use crate::provider::aws::iam::tags::{iam_tags, tag_map};
     use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
@@ -360,13 +361,8 @@ mod live {
         for version in other_versions(iam, arn).await? {
             delete_version(iam, arn, &version).await?;
         }
-        let error = match iam.delete_policy().policy_arn(arn).send().await {
-            Ok(_) => return Ok(()),
-            Err(error) if code(&error) == Some("NoSuchEntity") => return Ok(()),
-            Err(error) => error,
-        };
-        let held = if code(&error) == Some("DeleteConflict") { attachments(iam, arn).await } else { Vec::new() };
-        Err(write_error(format!("delete policy `{arn}`"), &error).awaiting_others(&held))
+        let sent = iam.delete_policy().policy_arn(arn).send().await;
+        deleted_unless_held(format!("delete policy `{arn}`"), sent, attachments(iam, arn)).await
     }
 
     /// What a policy is attached to, as far as it can be told: it is only for a message.

@@ -10,6 +10,7 @@ use super::policy::ManagedPolicy;
 use crate::access::{self, Chains, Facet, Instance, Origin, PolicyText, RoleRef};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
+use crate::document::lenient;
 use crate::iam::{Arn, Policy, Principal, Selector, Statement};
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
@@ -76,8 +77,11 @@ impl Kind for Role {
     fn facet(object: Instance<'_>) -> Facet<'_> {
         #[derive(Default, Deserialize)]
         struct RoleView<'b> {
+            #[serde(default, deserialize_with = "lenient")]
             name: Option<String>,
+            #[serde(default, deserialize_with = "lenient")]
             path: Option<String>,
+            #[serde(default, deserialize_with = "lenient")]
             permissions_boundary: Option<String>,
             #[serde(borrow)]
             trust: Option<&'b RawValue>,
@@ -220,6 +224,7 @@ mod live {
     use crate::provider::aws::errors::{code, read_error, removed, write_error};
     use crate::provider::aws::iam::client::client;
     use crate::provider::aws::iam::document::policy_text;
+    use crate::provider::aws::iam::held::deleted_unless_held;
     use crate::provider::aws::iam::index::{Described, IamWants, Indexed, index, want};
     use crate::provider::aws::iam::tags::{iam_tags, tag_map};
     use crate::provider::aws::tags::{ADDRESS_TAG, PROJECT_TAG, marked_by, ownership_tags, tag_changes};
@@ -228,7 +233,7 @@ mod live {
     /// The session length of a role that was created without one, in seconds.
     ///
     /// Source: IAM API Reference, `CreateRole`, `MaxSessionDuration`.
-    const SHORTEST_SESSION: i32 = 3600;
+    const DEFAULT_SESSION: i32 = 3600;
 
     impl Live for Role {
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
@@ -377,8 +382,13 @@ mod live {
             Err(error) if code(&error) == Some("EntityAlreadyExists") => error,
             Err(error) => return Err(write_error(what(), &error)),
         };
-        let found = iam.get_role().role_name(&role.name).send().await.map_err(|e| read_error(what(), &e))?;
-        match found.role().map(|r| body(r, &what())).transpose()? {
+        let found = iam
+            .get_role()
+            .role_name(&role.name)
+            .send()
+            .await
+            .map_err(|e| read_error(format!("role `{}`", role.name), &e))?;
+        match found.role().map(|r| body(r, &format!("role `{}`", role.name))).transpose()? {
             Some(Observed::Present { body, .. }) if marks(&body) == marks(role) && body.path == role.path => {
                 let fields = [
                     ("description", role.description.is_some()),
@@ -399,15 +409,10 @@ mod live {
         }
     }
 
-    /// IAM deletes no role that has policies. What others gave it is named, so that somebody can take it away.
+    /// IAM deletes no role that has policies. What others gave it is named, so that they can remove it.
     async fn delete(iam: &aws_sdk_iam::Client, name: &str) -> Result<(), WriteError> {
-        let error = match iam.delete_role().role_name(name).send().await {
-            Ok(_) => return Ok(()),
-            Err(error) if code(&error) == Some("NoSuchEntity") => return Ok(()),
-            Err(error) => error,
-        };
-        let held = if code(&error) == Some("DeleteConflict") { given(iam, name).await } else { Vec::new() };
-        Err(write_error(format!("delete role `{name}`"), &error).awaiting_others(&held))
+        let sent = iam.delete_role().role_name(name).send().await;
+        deleted_unless_held(format!("delete role `{name}`"), sent, given(iam, name)).await
     }
 
     /// What a role has, as far as it can be told: it is only for a message.
@@ -487,7 +492,7 @@ mod live {
         action: &Action<RoleBody>,
     ) -> Result<(), WriteError> {
         let answer = iam.get_role().role_name(name).send().await;
-        let answer = answer.map_err(|e| read_error(format!("update the role of role `{name}`"), &e))?;
+        let answer = answer.map_err(|e| read_error(format!("role `{name}`"), &e))?;
         let live = answer.role();
         let description = match &after.description {
             None if action.touches("description") => Some(String::new()),
@@ -495,7 +500,7 @@ mod live {
             given => given.clone(),
         };
         let duration = match after.max_session_duration {
-            None if action.touches("max_session_duration") => Some(SHORTEST_SESSION),
+            None if action.touches("max_session_duration") => Some(DEFAULT_SESSION),
             None => live.and_then(aws_sdk_iam::types::Role::max_session_duration),
             given => given,
         };

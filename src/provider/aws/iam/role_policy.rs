@@ -11,6 +11,7 @@ use super::role_policy_attachment::RolePolicyAttachment;
 use crate::access::{self, Chains, Facet, INLINE_NAME, Instance, PolicyText};
 use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
+use crate::document::lenient;
 use crate::iam::{Policy, Statement};
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Part,
@@ -54,7 +55,9 @@ impl Kind for RolePolicy {
     fn facet(object: Instance<'_>) -> Facet<'_> {
         #[derive(Default, Deserialize)]
         struct RolePolicyView<'b> {
+            #[serde(default, deserialize_with = "lenient")]
             role: Option<String>,
+            #[serde(default, deserialize_with = "lenient")]
             name: Option<String>,
             #[serde(borrow)]
             document: Option<&'b RawValue>,
@@ -135,7 +138,7 @@ mod live {
     use crate::kind::Action;
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::batch::each;
-    use crate::provider::aws::errors::{code, read_error, write_error, write_error_awaiting};
+    use crate::provider::aws::errors::{code, read_error, removed, write_error_awaiting};
     use crate::provider::aws::iam::client::client;
     use crate::provider::aws::iam::document::policy_text;
     use crate::provider::aws::iam::index::{IamWants, Indexed, index, want};
@@ -191,15 +194,11 @@ mod live {
                         let what = format!("write inline policy `{}`", target.physical_id);
                         write_error_awaiting(what, &error, "NoSuchEntity", "the role to be known")
                     }),
-                Action::Delete { .. } | Action::Release { .. } => {
-                    match iam.delete_role_policy().role_name(role).policy_name(name).send().await {
-                        Ok(_) => Ok(()),
-                        Err(error) if code(&error) == Some("NoSuchEntity") => Ok(()),
-                        Err(error) => {
-                            Err(write_error(format!("delete inline policy `{}`", target.physical_id), &error))
-                        }
-                    }
-                }
+                Action::Delete { .. } | Action::Release { .. } => removed(
+                    format!("delete inline policy `{}`", target.physical_id),
+                    &["NoSuchEntity"],
+                    iam.delete_role_policy().role_name(role).policy_name(name).send().await,
+                ),
             }
         }
     }

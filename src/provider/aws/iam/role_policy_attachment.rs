@@ -9,6 +9,7 @@ use super::policy::ManagedPolicy;
 use super::role::Role;
 use crate::access::{self, Chains, Facet, Instance};
 use crate::address::Scope;
+use crate::document::lenient;
 use crate::kind::{
     About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Part,
     Release, Tagged, Whole,
@@ -49,7 +50,9 @@ impl Kind for RolePolicyAttachment {
     fn facet(object: Instance<'_>) -> Facet<'_> {
         #[derive(Default, Deserialize)]
         struct AttachmentView {
+            #[serde(default, deserialize_with = "lenient")]
             role: Option<String>,
+            #[serde(default, deserialize_with = "lenient")]
             policy_arn: Option<String>,
         }
         let AttachmentView { role, policy_arn } = object.body.view().unwrap_or_default();

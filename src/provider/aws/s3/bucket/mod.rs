@@ -39,7 +39,7 @@ pub(crate) struct BucketBody {
     /// Whether all four settings of Block Public Access are on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) public_access_block: Option<bool>,
-    /// Instance Ownership.
+    /// Object Ownership.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ownership: Option<Ownership>,
     /// Whether versioning is on.

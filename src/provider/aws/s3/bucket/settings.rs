@@ -17,7 +17,7 @@ use crate::spec::Ownership;
 pub(super) struct Setting {
     /// The field of the body that holds it.
     pub(super) field: &'static str,
-    /// Whether a body says anything that a new bucket does not have.
+    /// Whether a body says what to write. If it does not, a new bucket is as the body says already.
     pub(super) is_set: fn(&BucketBody) -> bool,
     /// Reads it into a body.
     pub(super) read: for<'a> fn(&'a Remote<'_>, &'a mut BucketBody) -> Boxed<'a, Result<(), Stop>>,
