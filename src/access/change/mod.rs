@@ -90,7 +90,13 @@ pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
 impl Changes {
     /// What somebody gains and loses between two worlds, chain by chain.
     fn of(&mut self, who: &Who, before: &World, after: &World) {
-        let (old, new) = (before.chains(who).unwrap_or_default(), after.chains(who).unwrap_or_default());
+        // What only unread policies may allow is no access that comes or goes: they have rows of their own.
+        let known = |world: &World| {
+            let mut chains = world.chains(who).unwrap_or_default();
+            chains.retain(|chain| !chain.open);
+            chains
+        };
+        let (old, new) = (known(before), known(after));
         let slots: BTreeSet<&str> = old.iter().chain(&new).map(|chain| chain.slot.as_str()).collect();
         for slot in slots {
             let find = |chains: &'_ [AccessChain]| chains.iter().position(|chain| chain.slot == slot);

@@ -30,6 +30,8 @@ pub(in crate::access) struct AccessChain {
     pub context: Vec<(String, String)>,
     /// What decides on the way and has not been read.
     pub unread: BTreeSet<Unread>,
+    /// Whether a step holds only if something that was not read allows it.
+    pub open: bool,
 }
 
 /// A chain that does not reach its end: what of it holds, and what does not.
@@ -90,6 +92,7 @@ impl World {
             conditions: BTreeSet::new(),
             context: Vec::new(),
             unread: BTreeSet::new(),
+            open: false,
         }
     }
 
@@ -110,6 +113,7 @@ impl World {
         let mut next = self.chain_to(&role.arn, &role.arn, steps);
         next.conditions = &chain.conditions | &assumed.conditions;
         next.unread = &chain.unread | &assumed.unread;
+        next.open = chain.open || assumed.open || role.trust.is_none();
         Some(next)
     }
 
@@ -144,7 +148,7 @@ impl World {
             unread.insert(Unread::TrustPolicy { role: role.name.clone() });
         }
         let statement = role.trust.is_some().then(|| statement_of(&decision)).flatten();
-        Ok(AssumedStep { statement, conditions: unsettled(&decision), unread })
+        Ok(AssumedStep { statement, conditions: unsettled(&decision), unread, open: !is_known })
     }
 
     /// Who may assume a role by its trust, each with the statement, other than pods of the world and EKS for them.
@@ -281,6 +285,8 @@ pub(super) struct AssumedStep {
     pub statement: Option<StatementRef>,
     pub conditions: BTreeSet<Requirement>,
     pub unread: BTreeSet<Unread>,
+    /// Whether it holds only if something that was not read allows it.
+    pub open: bool,
 }
 
 /// The conditions of a statement, without those on some keys.

@@ -48,6 +48,7 @@ impl World {
         let Some(host) = host.or_else(|| role.trust.as_ref().and_then(|trust| issuer_of(trust, &subject))) else {
             let mut chain = self.chain_to("pod", arn, steps);
             chain.unread.insert(Unread::Issuer { cluster: pod.cluster.clone() });
+            chain.open = true;
             return Ok(chain);
         };
         let exists = self.clusters.get(&pod.cluster).is_some_and(|c| c.provided);
@@ -137,7 +138,7 @@ impl World {
         let trust = target.trust.clone().unwrap_or_else(anyone);
         let gaps = caller_gaps(Some(role), &role.arn);
         let (conditions, unread) = (first.conditions.clone(), first.unread.clone());
-        let mut step = AssumedStep { statement: None, conditions, unread };
+        let mut step = AssumedStep { statement: None, conditions, unread, open: first.open };
         for action in sessions.target_actions() {
             let request = sessions.request(&role.arn, action, target);
             match self.assumed(&first, target, &trust, &gaps, &request) {
@@ -145,6 +146,7 @@ impl World {
                     step.statement = step.statement.or(assumed.statement);
                     step.conditions.extend(assumed.conditions);
                     step.unread.extend(assumed.unread);
+                    step.open |= assumed.open;
                 }
                 Err(denial) => {
                     let fix = Fix::AllowTarget { role_arn: role.arn.clone(), target: target.arn.clone() };
@@ -154,9 +156,10 @@ impl World {
             }
         }
         let mut steps = first.steps;
-        steps.push(ChainStep::AssumesTarget { role: target.link(), statement: step.statement });
+        steps.push(ChainStep::AssumesTarget { role: target.link(), statement: step.statement.take() });
         let chain = self.chain_to("pod", target_arn, steps);
-        Ok(AccessChain { conditions: step.conditions, context: first.context, unread: step.unread, ..chain })
+        let AssumedStep { statement: _, conditions, unread, open } = step;
+        Ok(AccessChain { conditions, context: first.context, unread, open, ..chain })
     }
 }
 

@@ -253,6 +253,31 @@ account 999999999999 (not in the spec) gain assume [sts:AssumeRole] on role own 
 }
 
 #[test]
+fn an_unread_policy_does_not_hide_that_a_chain_comes_or_goes() {
+    let without = granted(
+        "roles:
+  first: { account: platform, name: first, trust: [ { service: ec2.amazonaws.com } ], policies: [ \"arn:aws:iam::aws:policy/ReadOnlyAccess\" ] }
+  second: { account: models, name: second, trust: [ { role: first } ], inline: { x: { Version: \"2012-10-17\", Statement: [ { Effect: Allow, Action: \"s3:GetObject\", Resource: \"arn:aws:s3:::acme-weights/a/*\" } ] } } }
+",
+    );
+    let with = without.replace(
+        "policies: [ \"arn:aws:iam::aws:policy/ReadOnlyAccess\" ]",
+        "policies: [ \"arn:aws:iam::aws:policy/ReadOnlyAccess\" ], inline: { x: { Version: \"2012-10-17\", Statement: [ { Effect: Allow, Action: \"sts:AssumeRole\", Resource: \"arn:aws:iam::222222222222:role/second\" } ] } }",
+    );
+    let rows = |change: &str| {
+        format!(
+            "role first in account platform (111111111111) {change} read [s3:GetObject] on acme-weights/a/* crosses account
+role first in account platform (111111111111) {change} assume [sts:AssumeRole] on role second in account models (222222222222) crosses account
+service ec2.amazonaws.com {change} read [s3:GetObject] on acme-weights/a/*
+service ec2.amazonaws.com {change} assume [sts:AssumeRole] on role second in account models (222222222222)
+"
+        )
+    };
+    assert_eq!(changed(&without, &with), rows("gain"));
+    assert_eq!(changed(&with, &without), rows("loss"));
+}
+
+#[test]
 fn what_nobody_has_read_is_told_as_unknown() {
     let one = granted("roles:\n  own: { account: platform, name: own, trust: [ { service: ec2.amazonaws.com } ] }\n");
     let two = one.replace("name: own,", "name: own, policies: [ \"arn:aws:iam::aws:policy/AmazonS3FullAccess\" ],");
