@@ -424,32 +424,35 @@ impl World {
         let verdict = verdict_of(decision.outcome);
         let caller = caller(chain, role);
         let steps = allowing(&caller, request, &decision);
-        let is_denied = |decision: &Decision| verdict_of(decision.outcome) == AccessVerdict::Denied;
+        let unknown = |unread| {
+            let (verdict, conditions) = (AccessVerdict::Unknown, BTreeSet::new());
+            Judged { chain: steps.clone(), broken: None, verdict, conditions, unread }
+        };
+        if verdict != AccessVerdict::Denied {
+            let deciding: BTreeSet<Unread> = gaps.into_iter().filter(Unread::may_deny).collect();
+            if !deciding.is_empty() {
+                return unknown(deciding);
+            }
+            let conditions = unsettled(&decision);
+            return Judged { chain: steps, broken: None, verdict, conditions, unread: BTreeSet::new() };
+        }
         let open = policy.merge(&anyone());
         let best =
             |gaps: &BTreeSet<Unread>| evaluate(request, &at_most(&known, gaps, Attached { name, policy: &open }));
+        let is_denied = |decision: &Decision| verdict_of(decision.outcome) == AccessVerdict::Denied;
         let denial = best(&gaps);
-        let deciding: BTreeSet<Unread> = if verdict != AccessVerdict::Denied {
-            gaps.into_iter().filter(Unread::may_deny).collect()
-        } else if is_denied(&denial) {
-            BTreeSet::new()
-        } else {
+        if !is_denied(&denial) {
             // What alone could turn the answer, or else all that could together.
             let alone: BTreeSet<Unread> =
                 gaps.iter().filter(|gap| !is_denied(&best(&[(*gap).clone()].into()))).cloned().collect();
-            if alone.is_empty() { gaps } else { alone }
-        };
-        if !deciding.is_empty() {
-            let (verdict, conditions) = (AccessVerdict::Unknown, BTreeSet::new());
-            return Judged { chain: steps, broken: None, verdict, conditions, unread: deciding };
+            return unknown(if alone.is_empty() { gaps } else { alone });
         }
-        let broken = (verdict == AccessVerdict::Denied).then(|| {
-            // The reason is what denies it whatever has not been read.
-            let (action, resource) = (request.action.clone(), request.resource.clone());
-            let why = Break::Denied { action, resource, denial: Denial::of(&denial) };
-            Broken { why, fix: fix(&denial, &caller, request, &of, owner) }
-        });
-        Judged { chain: steps, broken, verdict, conditions: unsettled(&decision), unread: BTreeSet::new() }
+        // The reason is what denies it whatever has not been read.
+        let (action, resource) = (request.action.clone(), request.resource.clone());
+        let why = Break::Denied { action, resource, denial: Denial::of(&denial) };
+        let broken = Some(Broken { why, fix: fix(&denial, &caller, request, &of, owner) });
+        let conditions = unsettled(&decision);
+        Judged { chain: steps, broken, verdict, conditions, unread: BTreeSet::new() }
     }
 }
 

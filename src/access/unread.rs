@@ -78,7 +78,9 @@ impl Unread {
             // Services, identity providers and anonymous callers have no policies of their own.
             Self::CallerPolicies { principal } => {
                 let arn = principal.parse::<Arn>();
-                arn.is_ok_and(|arn| matches!(arn.resource_type(), Some(("user" | "role" | "assumed-role", _))))
+                arn.is_ok_and(|arn| {
+                    matches!(arn.resource_type(), Some(("user" | "role" | "assumed-role" | "federated-user", _)))
+                })
             }
             Self::KeyPolicy { .. } => false,
             Self::BucketPolicy { .. }

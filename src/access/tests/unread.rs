@@ -382,3 +382,32 @@ fn a_public_bucket_that_is_blocked_lets_in_services_and_its_own_account_only() {
         assert_eq!(public.reads(who), r#"denied | PublicBlocked { bucket: "data" }"#);
     }
 }
+
+/// Whether a role that nothing allows to decrypt may use the key `weights`, whose policy was read at an address.
+fn decrypts(address: &str) -> String {
+    let spec = spec("keys:\n  weights: { account: b, alias: weights }\n");
+    let role = Objects::default().role(B, "reader", Some(&trusts(&role_arn(B, "x"))));
+    let key = Facet::Resource(ResourcePolicy {
+        on: Carrier::Key("alias/weights"),
+        arn: format!("arn:aws:kms:us-east-1:{B}:key/x"),
+        account: B.into(),
+        ours: Some(policy(&trusts(&role_arn(B, "nobody")))),
+        others: Some(policy(&trusts(&role_arn(B, "nobody")))),
+        exclusive: false,
+        place: PolicyPlace::KeyPolicy,
+        kind: PolicyKind::Key,
+        must_keep: &[],
+    });
+    let read = role.with(address, key).0;
+    let read = read.iter().map(|(address, facet)| (address, facet.clone()));
+    let world = World::live(&spec, &Facts::placeholders(&spec), read, []);
+    let target = AccessTarget::parse(&world.keys["weights"].arn).unwrap();
+    said(&world.can(&world.find(&role_arn(B, "reader")).unwrap(), "kms:Decrypt", &target).unwrap())
+}
+
+#[test]
+fn a_key_is_read_by_its_own_document_only() {
+    assert_eq!(decrypts("aws.kms.key_policy.weights"), "denied | the request");
+    // The same alias in another region, or under the key's old name in the spec.
+    assert_eq!(decrypts("aws.kms.key_policy.elsewhere"), "unknown | KeyPolicy { alias: \"alias/weights\" }");
+}

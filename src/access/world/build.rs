@@ -100,14 +100,16 @@ impl World {
         stored: impl IntoIterator<Item = (&'a Address, Facet<'a>)>,
     ) -> Self {
         let read: Vec<(&Address, Facet)> = read.into_iter().collect();
-        let (mut roles, mut carriers) = (BTreeSet::new(), BTreeSet::new());
-        for (_, facet) in &read {
+        let (mut roles, mut carriers, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for (address, facet) in &read {
             match facet {
                 Facet::Role { arn, .. } => {
                     roles.insert(arn.clone());
                 }
                 Facet::Resource(policy) => {
                     carriers.insert((policy.account.clone(), policy.on.to_string()));
+                    // An alias names a key in one region only: its entry in the spec is what the document is of.
+                    keys.insert((address.name().to_owned(), policy.account.clone(), policy.on.to_string()));
                 }
                 _ => {}
             }
@@ -115,15 +117,16 @@ impl World {
         // What was read is last, so that it counts where both name one object.
         let mut world = Self::new(spec, facts, stored.into_iter().chain(read));
         for role in world.roles.values_mut().filter(|role| !roles.contains(&role.arn)) {
-            role.trust = None;
+            // What is stored of it may no longer hold, and may deny what its policies allow now.
+            (role.trust, role.identity, role.boundary) = (None, Vec::new(), Vec::new());
             role.unknown.insert(Unread::RolePolicies { role: role.name.clone() });
         }
         let is_read = |account: &str, on: &Carrier| carriers.contains(&(account.to_owned(), on.to_string()));
         for bucket in world.buckets.values_mut().filter(|b| !is_read(&b.account, &Carrier::Bucket(&b.name))) {
             (bucket.policy, bucket.public) = (None, false);
         }
-        for key in world.keys.values_mut() {
-            key.whole = is_read(&key.account, &Carrier::Key(&key.alias));
+        for (name, key) in &mut world.keys {
+            key.whole = keys.contains(&(name.clone(), key.account.clone(), Carrier::Key(&key.alias).to_string()));
             if !key.whole {
                 key.policy = Policy::new(Version::V2012, []);
             }

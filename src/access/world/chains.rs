@@ -233,7 +233,8 @@ impl AccessChain {
     /// Source: S3 User Guide, "Blocking public access to your Amazon S3 storage", `RestrictPublicBuckets`.
     pub(in crate::access) fn is_blocked_from(&self, bucket: &WorldBucket) -> bool {
         let is_own = self.principal.contains(&format!("::{}:", bucket.account));
-        bucket.blocked && bucket.public && !is_own && !self.principal.ends_with(".amazonaws.com")
+        let is_service = [".amazonaws.com", ".amazonaws.com.cn"].iter().any(|suffix| self.principal.ends_with(suffix));
+        bucket.blocked && bucket.public && !is_own && !is_service
     }
 
     /// A request of a chain, in which what is not known may vary. Clients of AWS use TLS.
