@@ -10,12 +10,10 @@ use super::terms::{AllowedBy, ChainCaller, ChainStep, Grantee, PolicyOf, PolicyR
 use super::unread::Unread;
 use super::world::chains::AccessChain;
 use super::world::nodes::{WorldBucket, WorldKey, WorldRole};
-use super::world::policies::{anyone, at_most, caller_gaps, policies, unsettled};
+use super::world::policies::{NOTHING, anyone, at_most, caller_gaps, policies, unsettled};
 use super::world::{Who, World};
 use crate::iam::catalogue::ServiceEntry;
-use crate::iam::{
-    Arn, Attached, Decision, DecisionOutcome, Effect, Layer, Policy, Principal, Request, Version, evaluate,
-};
+use crate::iam::{Arn, Attached, Decision, DecisionOutcome, Effect, Layer, Policy, Principal, Request, evaluate};
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,10 +177,6 @@ struct JudgedResource<'a> {
 /// Source: IAM User Guide, "AWS services that work with IAM".
 const WITHOUT_RESOURCE_POLICIES: [&str; 3] = ["ec2", "eks", "iam"];
 
-fn nothing() -> Policy {
-    Policy::new(Version::V2012, [])
-}
-
 impl World {
     /// Whether somebody may do something, with the chain and where it breaks.
     ///
@@ -323,9 +317,8 @@ impl World {
                 unread: BTreeSet::new(),
             };
         }
-        let nothing = nothing();
         let unread = bucket.policy.is_none().then(|| Unread::BucketPolicy { bucket: bucket.name.clone() });
-        let policy = bucket.policy.as_ref().unwrap_or(&nothing);
+        let policy = bucket.policy.as_ref().unwrap_or(&NOTHING);
         let of = PolicyRef::from(PolicyOf::Bucket { bucket: bucket.name.clone(), assumed: false });
         let of = of.at(bucket.policy_address.clone());
         let mut judged = self.decide(chain, &request, JudgedResource { of, policy, account: &bucket.account, unread });
@@ -382,9 +375,9 @@ impl World {
                 JudgedResource { of, policy: &resource.policy, account, unread: None },
             );
         }
-        let (of, nothing) = (PolicyOf::Resource { arn: arn.to_owned() }.into(), nothing());
+        let of = PolicyOf::Resource { arn: arn.to_owned() }.into();
         let unread = policy_of(action, arn);
-        self.decide(chain, &request, JudgedResource { of, policy: &nothing, account: &owner, unread })
+        self.decide(chain, &request, JudgedResource { of, policy: &NOTHING, account: &owner, unread })
     }
 
     /// A bucket that the world does not have: the caller's own policies are all that is known.
@@ -439,12 +432,11 @@ impl World {
         let open = policy.merge(&anyone());
         let best =
             |gaps: &BTreeSet<Unread>| evaluate(request, &at_most(&known, gaps, Attached { name, policy: &open }));
-        let is_denied = |decision: &Decision| verdict_of(decision.outcome) == AccessVerdict::Denied;
         let denial = best(&gaps);
-        if !is_denied(&denial) {
+        if !denial.is_denied() {
             // What alone could turn the answer, or else all that could together.
             let alone: BTreeSet<Unread> =
-                gaps.iter().filter(|gap| !is_denied(&best(&[(*gap).clone()].into()))).cloned().collect();
+                gaps.iter().filter(|gap| !best(&[(*gap).clone()].into()).is_denied()).cloned().collect();
             return unknown(if alone.is_empty() { gaps } else { alone });
         }
         // The reason is what denies it whatever has not been read.

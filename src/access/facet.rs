@@ -34,7 +34,7 @@ impl<'b> PolicyText<'b> {
         body.field_text(field).filter(|text| *text != "null").map(Self)
     }
 
-    /// The policy of which a body holds this text.
+    /// The policy with this text, which a body holds.
     #[must_use]
     pub fn new(text: &'b RawValue) -> Self {
         Self(text.get())

@@ -2,7 +2,7 @@
 //! and of a key not even that one.
 
 use super::facet::ResourcePolicy;
-use crate::iam::{Attached, DecisionOutcome, Policy, PolicySet, Request, RequestContext, Statement, Version};
+use crate::iam::{Attached, Policy, PolicySet, Request, RequestContext, Statement, Version};
 
 /// Why nobody should write this policy of a resource as `caller`: what it could not do any more. `account` owns the
 /// resource, `arn` names it, and `actions` are what whoever writes it must keep.
@@ -24,8 +24,7 @@ pub fn lockout(resource: &ResourcePolicy<'_>, caller: &str, policy: &Policy) -> 
             ..PolicySet::default()
         };
         let decision = crate::iam::evaluate(&request, &policies);
-        let denied = matches!(decision.outcome, DecisionOutcome::ExplicitlyDenied | DecisionOutcome::ImplicitlyDenied);
-        denied.then(|| {
+        decision.is_denied().then(|| {
             format!("with it `{caller}`, who applies it, could not call {action} any more: {}", decision.reason())
         })
     })

@@ -174,6 +174,15 @@ impl<'a> Decision<'a> {
         self.outcome == DecisionOutcome::Allowed
     }
 
+    /// Whether it is denied, whatever its open conditions turn out to be.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match self.outcome {
+            DecisionOutcome::ExplicitlyDenied | DecisionOutcome::ImplicitlyDenied => true,
+            DecisionOutcome::Allowed | DecisionOutcome::Conditional => false,
+        }
+    }
+
     /// The statements that decided: those that deny, or those that allow where an Allow was needed and found. None for an
     /// implicit denial.
     pub fn deciding(&self) -> impl Iterator<Item = &Applied<'a>> {

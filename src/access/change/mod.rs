@@ -21,10 +21,9 @@ use self::changes::Changes;
 use self::side::{Side, Sides};
 use super::terms::{PolicyOf, PolicyRef};
 use super::world::chains::{AccessChain, caller_of};
+use super::world::policies::{CALLER, EVERYTHING};
 use super::world::{Who, World};
-use crate::iam::{
-    Attached, Policy, PolicySet, Principal, Request, RequestContext, Selector, Statement, Version, reach,
-};
+use crate::iam::{Attached, Policy, PolicySet, Principal, Request, RequestContext, Selector, reach};
 
 /// Everything that is gained and lost between two worlds.
 #[must_use]
@@ -53,7 +52,6 @@ pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
 pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
     let mut changes = Changes::default();
     let world = World::default();
-    let unknown = Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])]);
     let principals: BTreeSet<&Principal> = [before, after]
         .into_iter()
         .flat_map(Policy::statements)
@@ -61,7 +59,7 @@ pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
         .flat_map(Selector::values)
         .collect();
     let side = Side { world: &world, chain: None };
-    let [given, callers] = [PolicyOf::Given, PolicyOf::Caller].map(|of| PolicyRef::from(of).label());
+    let given = PolicyRef::from(PolicyOf::Given).label();
     if principals.is_empty() {
         let of = |policy| {
             let request = Request::new("arn:aws:iam::000000000000:role/x", "*", "*");
@@ -76,7 +74,7 @@ pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
         let of = |policy| {
             let mut set = PolicySet { resource: Some(Attached { name: &given, policy }), ..PolicySet::default() };
             // An account's administrators have everything of their own account; what counts is what they are given.
-            set.identity = vec![Attached { name: &callers, policy: &unknown }];
+            set.identity = vec![Attached { name: &CALLER, policy: &EVERYTHING }];
             let mut request = Request::new(&caller, "*", "*");
             request.resource_account = Some("000000000000".into());
             reach(&open(request), &set)

@@ -9,8 +9,8 @@ use crate::access::broken::{Broken, Denial};
 use crate::access::terms::{ChainStep, Requirement, StatementRef};
 use crate::access::unread::Unread;
 use crate::iam::{
-    Arn, Attached, Condition, ContextValue, Decision, DecisionOutcome, Effect, Policy, Principal, Request,
-    RequestContext, Selector, Statement, Version, evaluate,
+    Arn, Attached, Condition, ContextValue, Effect, Policy, Principal, Request, RequestContext, Selector, Statement,
+    Version, evaluate,
 };
 
 /// Credentials that somebody can get.
@@ -130,17 +130,15 @@ impl World {
         gaps: &BTreeSet<Unread>,
         request: &Request,
     ) -> Result<AssumedStep, Denial> {
-        let is_allowed =
-            |decision: &Decision| matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional);
         let label = role.trust_label();
         let trust = Attached { name: &label, policy: trust };
         let known = policies(self.role_of(chain), Some(trust));
         let mut decision = evaluate(request, &known);
-        let is_known = is_allowed(&decision);
+        let is_known = !decision.is_denied();
         if !is_known {
             decision = evaluate(request, &at_most(&known, gaps, trust));
         }
-        if !is_allowed(&decision) {
+        if decision.is_denied() {
             return Err(Denial::of(&decision));
         }
         let mut unread: BTreeSet<Unread> = gaps.iter().filter(|gap| !is_known || gap.may_deny()).cloned().collect();

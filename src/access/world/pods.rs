@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 
 use super::chains::{AccessChain, AssumedStep, BrokenChain};
 use super::nodes::WorldRole;
-use super::policies::{anyone, caller_gaps, statement_of, unsettled};
+use super::policies::{anyone, caller_gaps, policies, statement_of, unsettled};
 use super::{Association, Pod, World, WorldCluster};
 use crate::access::broken::{Break, Broken, Denial, Fix};
 use crate::access::terms::{ChainStep, Trusted};
 use crate::access::unread::Unread;
-use crate::iam::{
-    Attached, ContextValue, DecisionOutcome, Policy, PolicySet, Request, RequestContext, Statement, evaluate,
-};
+use crate::iam::{Attached, ContextValue, Policy, Request, RequestContext, Statement, evaluate};
 
 impl World {
     /// The credentials of a service account's pods.
@@ -68,10 +66,10 @@ impl World {
             .with(&format!("{host}:sub"), &subject)
             .with(&format!("{host}:aud"), "sts.amazonaws.com");
         let label = role.trust_label();
-        let set = PolicySet { resource: Some(Attached { name: &label, policy: trust }), ..PolicySet::default() };
+        let set = policies(None, Some(Attached { name: &label, policy: trust }));
         let decision = evaluate(&request, &set);
         let trusted = Trusted::ServiceAccount;
-        if !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
+        if decision.is_denied() {
             let (role, action, denial) = (role.link(), action.to_owned(), Denial::of(&decision));
             let why = Break::NotTrusted { role, subject: subject.clone(), trusted, action, denial };
             return fail(steps, why, Fix::TrustSubject { provider, issuer: host, subject });
@@ -233,12 +231,12 @@ fn trusts_pod_identity(
     sessions: &PodSessions<'_>,
 ) -> Result<AssumedStep, (&'static str, Denial)> {
     let label = role.trust_label();
-    let set = PolicySet { resource: Some(Attached { name: &label, policy: trust }), ..PolicySet::default() };
+    let set = policies(None, Some(Attached { name: &label, policy: trust }));
     let mut step = AssumedStep::default();
     for action in ["sts:AssumeRole", "sts:TagSession"] {
         let request = sessions.request("pods.eks.amazonaws.com", action, role);
         let decision = evaluate(&request, &set);
-        if !matches!(decision.outcome, DecisionOutcome::Allowed | DecisionOutcome::Conditional) {
+        if decision.is_denied() {
             return Err((action, Denial::of(&decision)));
         }
         step.conditions.extend(unsettled(&decision));

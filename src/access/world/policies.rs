@@ -9,16 +9,17 @@ use crate::access::unread::Unread;
 use crate::iam::{Attached, Decision, Effect, Layer, Policy, PolicySet, Principal, Selector, Statement, Version};
 
 /// The name of the caller's own policies where they have not been read.
-static CALLER: LazyLock<String> = LazyLock::new(|| PolicyRef::from(PolicyOf::Caller).label());
+pub(in crate::access) static CALLER: LazyLock<String> = LazyLock::new(|| PolicyRef::from(PolicyOf::Caller).label());
 
 /// The name of a permissions boundary that has not been read.
 static UNREAD_BOUNDARY: LazyLock<String> = LazyLock::new(|| PolicyRef::from(PolicyOf::Boundary { arn: None }).label());
 
 /// What policies that have not been read allow at most.
-static EVERYTHING: LazyLock<Policy> = LazyLock::new(|| Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])]));
+pub(in crate::access) static EVERYTHING: LazyLock<Policy> =
+    LazyLock::new(|| Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])]));
 
 /// What policies that have not been read allow at least.
-static NOTHING: LazyLock<Policy> = LazyLock::new(|| Policy::new(Version::V2012, []));
+pub(in crate::access) static NOTHING: LazyLock<Policy> = LazyLock::new(|| Policy::new(Version::V2012, []));
 
 /// What decides about the requests of a principal and was not read. `role` is its role in the world, if it has one.
 pub(in crate::access) fn caller_gaps(role: Option<&WorldRole>, principal: &str) -> BTreeSet<Unread> {
@@ -42,8 +43,8 @@ pub(in crate::access) fn policies<'a>(role: Option<&'a WorldRole>, resource: Opt
     set
 }
 
-/// The same policies as if a boundary that was not read, and the policies of anyone without a role in the world, allowed
-/// everything.
+/// As [`policies`], but as if a boundary that was not read, and the policies of a caller without a role in the world,
+/// allowed everything.
 pub(in crate::access) fn policies_at_most<'a>(
     role: Option<&'a WorldRole>,
     resource: Option<Attached<'a>>,
