@@ -9,8 +9,7 @@ use crate::address::{Address, Scope};
 use crate::diagnostic::Diagnostic;
 use crate::document::{Document, is_policy};
 use crate::event::FailureKind;
-use crate::kind::Tagged;
-use crate::kind::{Action, AnyKind, Erased, Kind};
+use crate::kind::{Action, AnyKind, Erased, Kind, Tagged};
 use crate::session::{Session, SessionError};
 use crate::spec::{Facts, Spec};
 

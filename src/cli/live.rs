@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -24,7 +24,7 @@ use crate::engine::{Engine, Intent, Known, Limits, Planned, Stopped, Task, Terms
 use crate::live::{AnyLive, Provider};
 use crate::plan::{Guard, Refusal};
 use crate::provider;
-use crate::render;
+use crate::render::{self, Palette};
 use crate::report::{self, wire};
 use crate::session::{Counts, Session};
 use crate::spec::BackendSpec;
@@ -57,7 +57,6 @@ impl LiveRun<'_> {
             ui,
             environment,
             project: &project,
-            files: &invocation.globals.file,
             session: &session,
             register: &register,
             providers: &providers,
@@ -91,8 +90,6 @@ pub struct Work<'a> {
     pub ui: &'a Ui,
     pub environment: &'a ProcessEnvironment,
     pub project: &'a Project,
-    /// The files that the command line names.
-    pub files: &'a [PathBuf],
     pub session: &'a Session,
     pub register: &'a [Box<dyn AnyLive>],
     pub providers: &'a [Box<dyn Provider>],
@@ -245,10 +242,19 @@ impl Work<'_> {
         world
     }
 
+    /// Tells a person of drift, where the result has no room for it.
+    pub fn tell_drift(&self, drift: &[Drift], findings: &[Diagnostic]) {
+        self.ui.tell(&render::terminal(&self.drift_report(drift, findings), Palette::default()));
+    }
+
+    fn drift_report(&self, drift: &[Drift], findings: &[Diagnostic]) -> report::Report {
+        let published: Vec<_> = findings.iter().map(wire::finding).collect();
+        report::drift(&self.project.spec.project, drift, &published, self.ui.verbose())
+    }
+
     /// Shows drift with its findings.
     pub fn show_drift(&self, drift: &[Drift], findings: &[Diagnostic], format: ReportFormat) -> Ended {
-        let published: Vec<_> = findings.iter().map(wire::finding).collect();
-        let report = report::drift(&self.project.spec.project, drift, &published, self.ui.verbose());
+        let report = self.drift_report(drift, findings);
         self.ui.result(&match format {
             ReportFormat::Json => {
                 let wire = wire::drift(&self.project.spec.project, drift, findings);

@@ -57,6 +57,12 @@ impl Project {
         Ok(Self { spec, files, state_folder, lints: Lints::default() })
     }
 
+    /// The first file, at which problems without a place are shown where each needs one.
+    #[must_use]
+    pub fn first_file(&self) -> &str {
+        self.files.first().map_or("", |file| &file.name)
+    }
+
     /// Compiles with stand-ins for what only a read could tell. Problems are shown.
     pub fn assume(&self, ui: &Ui) -> Result<Compiled<Assumed>, Failure> {
         assume(&self.spec, &provider::kinds()).map_err(|problems| {
@@ -92,11 +98,6 @@ impl Loaded {
     }
 }
 
-/// The first file of a spec, at which problems without a place are shown where each needs one.
-pub fn first_file(given: &[PathBuf]) -> String {
-    or_default(given).first().map(|path| path.display().to_string()).unwrap_or_default()
-}
-
 fn or_default(given: &[PathBuf]) -> &[PathBuf] {
     static DEFAULT: std::sync::LazyLock<[PathBuf; 1]> = std::sync::LazyLock::new(|| [PathBuf::from(DEFAULT_FILE)]);
     if given.is_empty() { &*DEFAULT } else { given }
@@ -104,6 +105,8 @@ fn or_default(given: &[PathBuf]) -> &[PathBuf] {
 
 /// Everything that can be found wrong with a spec offline.
 pub struct CheckedSpec {
+    /// The first file that was read, or else named: problems without a place are shown there where each needs one.
+    pub first_file: String,
     /// The project, if the spec tells it.
     pub project: Option<String>,
     /// The number of resources and grants, if the spec compiles.
@@ -116,8 +119,10 @@ impl CheckedSpec {
     /// Checks the spec of some files. `today` decides which acceptances still hold.
     #[must_use]
     pub fn of(host: &dyn Host, given: &[PathBuf], today: &str) -> Self {
-        let Loaded { spec, mut problems, .. } = Loaded::from(host, given);
-        let Some(spec) = spec else { return Self { project: None, counts: None, problems } };
+        let Loaded { files, spec, mut problems } = Loaded::from(host, given);
+        let named = || or_default(given).first().map(|path| path.display().to_string());
+        let first_file = files.first().map(|file| file.name.to_string()).or_else(named).unwrap_or_default();
+        let Some(spec) = spec else { return Self { first_file, project: None, counts: None, problems } };
         let mut counts = None;
         if !problems.iter().any(Diagnostic::forbids) {
             let kinds = provider::kinds();
@@ -131,7 +136,7 @@ impl CheckedSpec {
         }
         // A spec without a project has a stand-in that no text holds.
         let project = Some(spec.project).filter(|name| !name.chars().any(char::is_control));
-        Self { project, counts, problems }
+        Self { first_file, project, counts, problems }
     }
 
     /// The published form.

@@ -12,6 +12,7 @@ use super::host::{Host, Output};
 use crate::diagnostic::Diagnostic;
 use crate::event::{Event, Outcome, Sink};
 use crate::render::{self, Palette};
+use crate::report::words;
 use crate::spec::SourceFile;
 
 /// More problems than anybody reads are counted, not printed.
@@ -227,9 +228,7 @@ impl Sink for Ui {
                     Outcome::Done => format!("  {action} {name}: done"),
                     Outcome::Failed { why, .. } => format!("  {action} {name}: failed: {why}"),
                     Outcome::Unknown { why } => format!("  {action} {name}: unknown: {why}"),
-                    Outcome::Skipped { because } => {
-                        format!("  {action} {name}: skipped: depends on {because}, which was not applied")
-                    }
+                    Outcome::Skipped { because } => format!("  {action} {name}: skipped: {}", words::skipped(because)),
                     Outcome::Interrupted | Outcome::NotStarted { .. } => format!("  {action} {name}: not started"),
                 };
                 self.tell(&render::inert(&line));

@@ -74,7 +74,7 @@ pub enum Verdict {
     Forget {
         /// Why nothing is deleted.
         why: NotDeleted,
-        /// What it is, if our marks on it are to go.
+        /// What it is, if our ownership tags on it are to be removed.
         before: Option<Document>,
     },
     /// Another project owns it.
@@ -147,7 +147,7 @@ pub struct DeposedDiff {
 pub struct Drift {
     /// The resource.
     pub address: Address,
-    /// The severity.
+    /// The class of the drift.
     pub class: DriftClass,
     /// Where, and from what to what: `before` is what was applied, `after` what is live.
     pub differences: Vec<Difference>,
@@ -197,7 +197,7 @@ pub enum DriftClass {
     Managed,
     /// Access.
     Access,
-    /// It could not be read.
+    /// It could not be read, or an interrupted run left nothing to compare it with.
     Unreadable,
 }
 
@@ -392,7 +392,7 @@ fn another(known: Option<&str>, seen: &Seen) -> Option<(String, String)> {
     (known != found).then(|| (known.to_owned(), found))
 }
 
-/// Whether an object of that name, or of what this is a part of, was recreated outside and bears no mark of ours.
+/// Whether an object of that name, or of what this is a part of, was recreated outside and lacks our ownership tag.
 fn is_taken(
     desired: &Desired,
     snapshot: &Snapshot,
@@ -427,7 +427,7 @@ fn identity_of<'a>(address: &'a Address, owned: &'a Owned, kinds: &Kinds<'_>) ->
     ObjectIdentity::new(kinds, address.kind(), &owned.scope, &owned.physical_id)
 }
 
-fn identity_of_wish<'a>(wanted: &'a Resource, kinds: &Kinds<'_>) -> ObjectIdentity<'a> {
+fn identity_of_desired<'a>(wanted: &'a Resource, kinds: &Kinds<'_>) -> ObjectIdentity<'a> {
     ObjectIdentity::new(kinds, wanted.address.kind(), &wanted.scope, &wanted.physical_id)
 }
 
@@ -447,7 +447,7 @@ fn renamed<'a>(desired: &'a Desired, state: &'a State, kinds: &Kinds<'_>) -> BTr
         .resources
         .values()
         .filter_map(|r| {
-            let old = orphans.get(&identity_of_wish(r, kinds))?;
+            let old = orphans.get(&identity_of_desired(r, kinds))?;
             Some((&r.address, *old))
         })
         .collect()
@@ -455,7 +455,7 @@ fn renamed<'a>(desired: &'a Desired, state: &'a State, kinds: &Kinds<'_>) -> BTr
 
 /// Whether the spec now means another object under the same address: another name, account or cluster.
 fn moved(wanted: &Resource, owned: &Owned, kinds: &Kinds<'_>) -> bool {
-    identity_of_wish(wanted, kinds) != identity_of(&wanted.address, owned, kinds)
+    identity_of_desired(wanted, kinds) != identity_of(&wanted.address, owned, kinds)
         || wanted.physical_id != owned.physical_id
 }
 
@@ -484,7 +484,7 @@ fn judge(
         (Some(wanted), _, Seen::Present { body, owner }) => {
             let before = kind.managed_fields(body, Some(&wanted.body), last);
             let differences = Document::differences(&before, &wanted.body);
-            // An interrupted creation counts as ours if it carries our mark.
+            // What an interrupted run created counts as ours if it carries our ownership tag.
             let ours = owned.is_some_and(|o| o.body.is_some()) || owner.as_deref() == Some(project);
             if differences.is_empty() {
                 return if owned.is_some_and(|o| o.body.is_some()) { Verdict::Keep } else { Verdict::Adopt };
@@ -532,23 +532,22 @@ fn no_longer_desired(
     if is_ours || adopted { Verdict::Delete { before, adopted } } else { Verdict::MaybeForeign }
 }
 
-/// What moved outside since the last apply, in the order of addresses.
+/// What changed outside since the last apply, in the order of addresses. `unfinished` are the addresses whose last step an
+/// interrupted run may or may not have done: there is nothing to compare them with.
 #[must_use]
-pub fn drift(diff: &Diff, kinds: &Kinds<'_>) -> Vec<Drift> {
-    diff.resources.values().filter_map(|resource| drifted(resource, kinds)).collect()
+pub fn drift(diff: &Diff, unfinished: &[Address], kinds: &Kinds<'_>) -> Vec<Drift> {
+    let drifted =
+        |(address, resource): (&Address, &ResourceDiff)| drifted(resource, unfinished.contains(address), kinds);
+    diff.resources.iter().filter_map(drifted).collect()
 }
 
-fn drifted(resource: &ResourceDiff, kinds: &Kinds<'_>) -> Option<Drift> {
+fn drifted(resource: &ResourceDiff, unfinished: bool, kinds: &Kinds<'_>) -> Option<Drift> {
     let made = |class, differences, what| Some(Drift { address: resource.address.clone(), class, differences, what });
     let owned = resource.owned.as_ref()?;
-    // The address that the spec gives it now shows what became of it.
-    if matches!(resource.verdict, Verdict::Forget { why: NotDeleted::NewKey, .. }) {
-        return None;
-    }
     if let Seen::Unreadable { why, .. } = &resource.seen {
         return made(DriftClass::Unreadable, Vec::new(), Drifted::Unreadable { why: why.clone() });
     }
-    let Some(last) = owned.body.as_ref() else {
+    let Some(last) = owned.body.as_ref().filter(|_| !unfinished) else {
         return made(DriftClass::Unreadable, Vec::new(), Drifted::Incomplete);
     };
     let kind = kinds.get(resource.address.kind());

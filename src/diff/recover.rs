@@ -18,7 +18,7 @@ pub struct Recovered {
     /// Things of another project, and which.
     pub foreign: BTreeMap<Address, String>,
     /// Resources that exist without an ownership tag.
-    pub unmarked: BTreeSet<Address>,
+    pub untagged: BTreeSet<Address>,
     /// Resources that could not be read, and why.
     pub unreadable: BTreeMap<Address, String>,
     /// Things that are not there.
@@ -83,7 +83,7 @@ pub fn recover(
             let owned = as_desired(resource, &body, kind, adopted.contains(&address));
             found.ours.insert(address, owned);
         } else {
-            found.unmarked.insert(address);
+            found.untagged.insert(address);
         }
     }
     found

@@ -216,7 +216,7 @@ fn another_thing_under_a_name_of_ours_is_a_drift_of_access() {
     let mut live = body("old").tree();
     live["unique_id"] = "2".into();
     let diff = compute(&desired("x", "old"), &seen("x", Some(Document::from(live)), "p"), &state, &kinds());
-    let [drift] = drift(&diff, &kinds()).try_into().unwrap();
+    let [drift] = drift(&diff, &[], &kinds()).try_into().unwrap();
     assert_eq!(drift.class, DriftClass::Access);
     assert_eq!(drift.what, Drifted::RecreatedOutside { was: "1".into(), is: "2".into() });
 }
@@ -248,10 +248,21 @@ fn an_interrupted_creation_without_our_tag_is_not_deleted() {
     assert!(matches!(verdict(&nothing, &live(None), Some(owned("x", "old")), "x"), Verdict::Delete { .. }));
 }
 
+#[test]
+fn what_an_interrupted_run_may_have_changed_was_not_changed_outside() {
+    let mut state = State::new("p", Lineage::default());
+    state.resources.extend([owned("x", "old")]);
+    let diff = compute(&desired("x", "new"), &seen("x", Some(body("new")), "p"), &state, &kinds());
+    let what =
+        |unfinished: &[Address]| drift(&diff, unfinished, &kinds()).into_iter().map(|d| d.what).collect::<Vec<_>>();
+    assert_eq!(what(&[]), [Drifted::ChangedOutside]);
+    assert_eq!(what(&[Address::new(KIND, "x")]), [Drifted::Incomplete]);
+}
+
 fn drift_of(desired: &Desired, snapshot: &Snapshot, known: (Address, Owned)) -> Vec<Drift> {
     let mut state = State::new("p", Lineage::default());
     state.resources.extend([known]);
-    drift(&compute(desired, snapshot, &state, &kinds()), &kinds())
+    drift(&compute(desired, snapshot, &state, &kinds()), &[], &kinds())
 }
 
 #[test]

@@ -22,8 +22,7 @@ use crate::desired::Desired;
 use crate::diagnostic::Diagnostic;
 use crate::diff::{self, Diff};
 use crate::event::{Event, Sink};
-use crate::kind::Kinds;
-use crate::kind::Tagged;
+use crate::kind::{Kinds, Tagged};
 use crate::live::{AnyLive, Fields, Observed, Provider, ReadError, Target};
 use crate::plan::{self, Plan};
 use crate::session::{Session, SessionError};
@@ -163,8 +162,8 @@ impl Engine<'_> {
         batches.iter().map(look).collect::<FuturesUnordered<_>>()
     }
 
-    /// Finds what carries the project's mark in the accounts, regions and clusters that the spec names; and what could not
-    /// be listed.
+    /// Lists what carries the project's ownership tag in the accounts, regions and clusters that the spec names, and why
+    /// something could not be listed.
     pub async fn tagged(&self, spec: &Spec) -> (Vec<Tagged>, BTreeMap<String, String>) {
         let lists = self.register.iter().flat_map(|live| {
             let list = async move |scope: Scope| {
@@ -177,7 +176,7 @@ impl Engine<'_> {
         let mut unlisted = BTreeMap::new();
         for (kind, scope, listed) in futures_util::future::join_all(lists).await {
             match listed {
-                Ok(marked) => found.extend(marked),
+                Ok(tagged) => found.extend(tagged),
                 Err(error) => {
                     unlisted.insert(format!("{kind} in {scope}"), error.to_string());
                 }

@@ -289,8 +289,6 @@ pub struct Planned {
     pub findings: Vec<Diagnostic>,
     /// Who gains and who loses which access.
     pub changes: Vec<AccessChange>,
-    /// What drifted since the last apply.
-    pub drift: Vec<Drift>,
     /// The state.
     pub known: Known,
     /// What carries the project's ownership tag although there is no state.
@@ -490,8 +488,7 @@ impl Engine<'_> {
             }
         };
         let changes = changes(task.spec, &facts, &prepared, &plan, &kinds);
-        let drift = diff::drift(&prepared.diff, &kinds);
-        Ok(Planned { plan, findings, changes, drift, known, lost })
+        Ok(Planned { plan, findings, changes, known, lost })
     }
 
     /// Clears a saved plan again: it must fit the spec and the state, and nothing that it touches may have changed since.
@@ -541,7 +538,7 @@ impl Engine<'_> {
         self.callers().await?;
         let prepared = self.prepare(Desired::default(), &known.state).await;
         let kinds = self.kinds();
-        Ok((diff::drift(&prepared.diff, &kinds), live_findings(task, &prepared, &kinds)))
+        Ok((diff::drift(&prepared.diff, &known.unknown, &kinds), live_findings(task, &prepared, &kinds)))
     }
 
     /// The world of what is live of all that is in the spec or the state.

@@ -24,8 +24,8 @@ impl Engine<'_> {
         let nothing = || State::new(&state.project, state.lineage.clone());
         let snapshot = self.observe(desired, &nothing()).await;
         let mut found = diff::recover(desired, &snapshot, state, adopted, &kinds);
-        let (marked, unlisted) = self.tagged(spec).await;
-        let orphans = diff::orphans(spec, desired, state, &marked, &kinds);
+        let (tagged, unlisted) = self.tagged(spec).await;
+        let orphans = diff::orphans(spec, desired, state, &tagged, &kinds);
         let as_if_known = State { resources: orphans.objects.clone(), ..nothing() };
         let snapshot = self.observe(&Desired::default(), &as_if_known).await;
         found.unlisted = unlisted;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::words;
 use crate::address::Address;
 use crate::document::Digest;
 use crate::event::{FailureKind, Outcome, Outcomes};
@@ -76,7 +77,7 @@ pub fn applied(plan: &Plan, outcomes: &Outcomes) -> WireApplied {
             }
             Some(Outcome::Unknown { why }) => (WireOutcome::Unknown, None, None, Some(why.clone())),
             Some(Outcome::Skipped { because }) => {
-                let why = format!("depends on {because}, which was not applied");
+                let why = words::skipped(because);
                 (WireOutcome::Skipped, None, Some(because.clone()), Some(why))
             }
             Some(Outcome::NotStarted { why }) => (WireOutcome::NotStarted, None, None, Some(why.clone())),

@@ -21,6 +21,7 @@ use crate::diff::{Drift, DriftClass, Recovered};
 use crate::document::is_policy;
 use crate::event::{Outcome, Outcomes};
 use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Plan, Summary};
+use crate::spec::OnDestroy;
 use crate::state::{Owned, State};
 use wire::{WireFinding, WirePlan, WireStep};
 
@@ -337,7 +338,7 @@ fn recovered_sections(found: &Recovered, orphans: bool) -> Vec<Section> {
     };
     let ours = found.ours.iter().map(|(address, owned)| {
         let stays = if owned.adopted {
-            vec!["it predates this project: destroy releases it and does not delete it".into()]
+            vec!["it existed before this project: destroy releases it and does not delete it".into()]
         } else {
             Vec::new()
         };
@@ -346,7 +347,7 @@ fn recovered_sections(found: &Recovered, orphans: bool) -> Vec<Section> {
     let foreign = found.foreign.iter().map(|(address, owner)| {
         row(Mark::Bad, address, String::new(), vec![format!("it belongs to project `{owner}`")])
     });
-    let unmarked = found.unmarked.iter().map(|address| {
+    let untagged = found.untagged.iter().map(|address| {
         row(
             Mark::Note,
             address,
@@ -356,10 +357,11 @@ fn recovered_sections(found: &Recovered, orphans: bool) -> Vec<Section> {
     });
     let unreadable =
         found.unreadable.iter().map(|(address, why)| row(Mark::Warn, address, String::new(), vec![why.clone()]));
-    let fate = |owned: &Owned| match (orphans, owned.adopted) {
-        (false, _) => "not added to the state".to_owned(),
-        (true, true) => "it predates this project: the next plan releases it".to_owned(),
-        (true, false) => "the next plan removes it".to_owned(),
+    let fate = |owned: &Owned| match (orphans, owned.on_destroy, owned.adopted) {
+        (false, _, _) => "not added to the state",
+        (true, OnDestroy::Keep, _) => "the next plan keeps it, and removes only its ownership tags",
+        (true, OnDestroy::Delete, true) => "it existed before this project: the next plan releases it",
+        (true, OnDestroy::Delete, false) => "the next plan deletes it",
     };
     let left = found.orphans.iter().map(|(address, owned)| {
         row(Mark::Warn, address, place(&owned.scope), vec![format!("`{}`: {}", owned.physical_id, fate(owned))])
@@ -378,7 +380,7 @@ fn recovered_sections(found: &Recovered, orphans: bool) -> Vec<Section> {
     let sections: [(&str, Vec<Row>); 5] = [
         ("Carries the ownership tag of this project", ours.collect()),
         ("Cannot be read", unreadable.collect()),
-        ("Not added to the state", foreign.chain(unmarked).collect()),
+        ("Not added to the state", foreign.chain(untagged).collect()),
         ("Orphaned: carries the ownership tag of this project, but is not in the spec", left.chain(clashing).collect()),
         ("Cannot be searched for orphaned resources", unlisted.collect()),
     ];
@@ -407,12 +409,14 @@ fn recovered_footer(found: &Recovered, orphans: bool) -> Vec<String> {
     let (n, left) = (found.ours.len(), found.orphans.len());
     if left > 0 && !orphans {
         footer.push(format!(
-            "Orphaned: {left}. They were removed from the spec before the state was lost, or belong to another spec of this project. If they are not needed, --orphans adds them to the state, and the next plan shows how it removes them."
+            "{left} orphaned: removed from the spec before the state was lost, or described by another spec of this project. \
+             If nothing needs them, --orphans adds them to the state, and the next plan shows what becomes of each."
         ));
     }
     if n > 0 || (left > 0 && orphans) {
         footer.push(
-            "Ownership tags do not record what predates the project: name it with --adopted ADDRESS, or destroy deletes it."
+            "Ownership tags do not record which resources existed before this project: name each with --adopted ADDRESS, or \
+             destroy deletes it."
                 .into(),
         );
     }
@@ -445,7 +449,7 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
             }
             Some(Outcome::Skipped { because }) => {
                 skipped += 1;
-                rows.push(row(Mark::Warn, format!("skipped: depends on {because}, which was not applied")));
+                rows.push(row(Mark::Warn, format!("skipped: {}", words::skipped(because))));
             }
             Some(Outcome::NotStarted { why }) => {
                 left += 1;

@@ -232,9 +232,9 @@ pub struct WireDrift {
 pub struct WireMoved {
     /// The resource.
     pub address: String,
-    /// The severity.
+    /// The class of the drift.
     pub class: DriftClass,
-    /// The field; absent for the whole resource.
+    /// The field; null for the whole resource.
     pub field: Option<FieldPath>,
     /// What was applied last.
     pub expected: Option<serde_json::Value>,

@@ -5,6 +5,7 @@ use crate::access::{
     Exception, Fix, Grant, Grantee, Missing, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef, Trusted,
     Unread,
 };
+use crate::address::Address;
 use crate::diff::{DriftClass, Drifted};
 use crate::document::FieldPath;
 use crate::plan::{LeftOut, Reason, Refusal};
@@ -42,6 +43,12 @@ pub fn lost(project: &str, addresses: &[String]) -> Option<String> {
         "there is no state, but {what} {carry} the ownership tag of project `{project}`: the state was lost, or is stored \
          elsewhere\n  restore it, or rebuild it with `bailiwick state rebuild`; until then nothing is written"
     ))
+}
+
+/// Why a step was skipped.
+#[must_use]
+pub fn skipped(because: &Address) -> String {
+    format!("depends on {because}, which was not applied")
 }
 
 /// What has not been read, as a reason for not knowing.
@@ -296,6 +303,10 @@ fn statement(statement: &StatementRef) -> String {
 }
 
 fn of_policy(statement: &StatementRef, policy: &str) -> String {
+    // A policy that is only assumed has no statements to name.
+    if matches!(statement.policy.of, PolicyOf::Bucket { assumed: true, .. }) {
+        return policy.to_owned();
+    }
     match &statement.sid {
         // No line break of a name may begin a line of the report.
         Some(sid) => format!("statement `{}` of {policy}", sid.replace('\n', "\\n")),

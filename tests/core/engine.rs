@@ -384,7 +384,8 @@ mod cases {
     use serde_json::{Value, json};
 
     use crate::memory::{Cloud, Cut, Id, World};
-    use crate::run::{Planned, Project, SERVING, name_of, spec, steps};
+    use crate::run::{Project, SERVING, name_of, spec, steps};
+    use bailiwick::engine::Planned;
 
     async fn applied(text: &str) -> Project {
         let project = Project::new("p", Cloud::new());
@@ -407,8 +408,8 @@ mod cases {
         project.plan(&spec(text)).await.unwrap()
     }
 
-    fn drift(planned: &Planned) -> Vec<(String, DriftClass)> {
-        planned.drift.iter().map(|d| (d.address.to_string(), d.class)).collect()
+    async fn drift(project: &Project, text: &str) -> Vec<(String, DriftClass)> {
+        project.drift(&spec(text)).await.iter().map(|d| (d.address.to_string(), d.class)).collect()
     }
 
     fn foreign_statement() -> Value {
@@ -555,7 +556,7 @@ mod cases {
         for (address, kind, name, pointer, value) in cases {
             edit(kind, name, pointer, value);
             let planned = plan(&project, SERVING).await;
-            assert_eq!(drift(&planned), [(address.to_owned(), DriftClass::Access)]);
+            assert_eq!(drift(&project, SERVING).await, [(address.to_owned(), DriftClass::Access)]);
             assert_eq!(steps(&planned.plan), [format!("update {address}")]);
             assert_eq!(planned.plan.steps[0].reasons, [Reason::ChangedOutside]);
             project.apply_all(&spec(SERVING)).await;
@@ -572,7 +573,7 @@ mod cases {
             world.edit(&policy, |body| body["Statement"] = json!([foreign_statement()]));
         }
         let planned = plan(&project, SERVING).await;
-        assert_eq!(drift(&planned), [("aws.s3.bucket_policy.weights".to_owned(), DriftClass::Access)]);
+        assert_eq!(drift(&project, SERVING).await, [("aws.s3.bucket_policy.weights".to_owned(), DriftClass::Access)]);
         assert_eq!(steps(&planned.plan), ["create aws.s3.bucket_policy.weights"]);
         project.apply_all(&spec(SERVING)).await;
         project.assert_converged(&spec(SERVING)).await;
@@ -609,8 +610,7 @@ mod cases {
         let project = applied(&text).await;
         let policy = id(&project, "aws.s3.bucket_policy", "acme-weights");
         project.cloud.world().add_statement(&policy, foreign_statement());
-        let planned = plan(&project, &text).await;
-        assert_eq!(drift(&planned), [("aws.s3.bucket_policy.weights".to_owned(), DriftClass::Access)]);
+        assert_eq!(drift(&project, &text).await, [("aws.s3.bucket_policy.weights".to_owned(), DriftClass::Access)]);
         project.apply_all(&spec(&text)).await;
         project.assert_converged(&spec(&text)).await;
         assert!(!show(&project, "aws.s3.bucket_policy", "acme-weights").to_string().contains("Tls"));
@@ -1467,9 +1467,9 @@ service_accounts:
             let admin = json!({ "policy_arn": "arn:aws:eks::aws:cluster-access-policy/Admin", "scope": "cluster" });
             world.edit(&entry, |body| body["policies"].as_array_mut().unwrap().push(admin));
         }
-        let planned = project.plan(&spec).await.unwrap();
-        let moved: Vec<String> = planned
-            .drift
+        let moved: Vec<String> = project
+            .drift(&spec)
+            .await
             .iter()
             .map(|d| format!("{} {:?} {}", d.address, d.class, d.differences[0].path.as_str()))
             .collect();

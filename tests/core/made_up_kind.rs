@@ -27,7 +27,8 @@ use serde_json::{Value, json};
 
 use crate::ledger_double;
 use crate::memory::{Cloud, Id};
-use crate::run::{Planned, Project, spec, steps};
+use crate::run::{Project, spec, steps};
+use bailiwick::engine::Planned;
 
 /// A row of the table from which the kind takes what it desires: the format of specs is closed.
 #[derive(Clone)]
@@ -254,7 +255,7 @@ async fn a_drift_has_the_class_that_its_field_declares() {
     for (field, change, class) in cases {
         let (project, id, spec) = applied().await;
         project.cloud.world().edit(&id, change);
-        let drift = planned(&project, &spec).await.drift;
+        let drift = project.drift(&spec).await;
         let found: Vec<_> = drift.iter().map(|Drift { address, class, .. }| (address.to_string(), *class)).collect();
         assert_eq!(found, [("store.ledger_policy.orders".to_owned(), class)], "{field}");
         if class != DriftClass::Foreign {

@@ -25,8 +25,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::memory::{Cloud, Id};
-use crate::run::{Planned, Project, spec_of};
+use crate::run::{Project, spec_of};
 use crate::scenario::merge;
+use bailiwick::engine::Planned;
 
 /// What somebody else did to a thing.
 #[derive(Deserialize)]

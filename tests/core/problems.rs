@@ -159,6 +159,15 @@ fn validate_prints_sarif_for_valid_and_invalid_specs() {
 }
 
 #[test]
+fn sarif_names_files_and_no_folders() {
+    let text = VALID.replace("version: 1\n", "");
+    let results = sarif(&run("a.yaml", &text, &["validate", "--format", "sarif", "-f", "."]));
+    for result in results {
+        assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "a.yaml", "{result}");
+    }
+}
+
+#[test]
 fn policy_check_prints_sarif_with_the_place_in_the_document() {
     let policy = r#"{ "Version": "2012-10-17",
   "Statement": [{ "Sid": "Open", "Effect": "Allow", "Action": "*", "Resource": "*" }] }"#;

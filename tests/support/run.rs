@@ -10,9 +10,9 @@ use bailiwick::access::{AccessChange, World};
 use bailiwick::address::Address;
 use bailiwick::backend::{Backend, BackendError, LockGuard, LockInfo, Stored, StoredVersion};
 use bailiwick::check::Lints;
+pub use bailiwick::diff::Drift;
 use bailiwick::document::Digest;
-pub use bailiwick::engine::Planned;
-use bailiwick::engine::{Engine, Executed, Intent, Known, Limits, Stopped, Task, Terms};
+use bailiwick::engine::{Engine, Executed, Intent, Known, Limits, Planned, Stopped, Task, Terms};
 use bailiwick::event::{Event, Outcome, Outcomes, Sink};
 use bailiwick::live::Provider;
 use bailiwick::plan::{ActionKind, Guard, Plan, StepId, Which};
@@ -437,6 +437,16 @@ impl Project {
         })
     }
 
+    /// What drifted since the last apply.
+    ///
+    /// # Panics
+    /// When a caller is unknown.
+    pub async fn drift(&self, spec: &Spec) -> Vec<Drift> {
+        let task = Task::new(spec, Intent::Apply, "2026-01-01", &self.lints);
+        let known = self.known().await;
+        self.with_engine(spec, async |engine| engine.drift(&task, &known).await.unwrap().0).await
+    }
+
     /// The world of what is live.
     ///
     /// # Panics
@@ -527,7 +537,7 @@ impl Project {
         let told: Vec<String> =
             planned.plan.steps.iter().map(|s| format!("{} {}: {:?}", s.action(), name_of(&s.id), s.reasons)).collect();
         assert_eq!(told, Vec::<String>::new(), "a second plan is not empty");
-        assert_eq!(planned.drift, Vec::new());
+        assert_eq!(self.drift(spec).await, Vec::new());
         assert_eq!(planned.known.unknown, Vec::<Address>::new());
     }
 

@@ -6,8 +6,7 @@ use crate::cli::execute::Applying;
 use crate::cli::failure::Ended;
 use crate::cli::live::{LiveRun, Work};
 use crate::cli::options::{Allow, TextOrJson};
-use crate::cli::run::Invocation;
-use crate::cli::run::{addresses, lock_info, locked};
+use crate::cli::run::{Invocation, addresses, lock_info, locked};
 use crate::cli::saved::plan_file;
 use crate::engine::{Intent, Terms, fits_spec};
 

@@ -3,8 +3,7 @@
 use clap::ValueEnum;
 
 use crate::backend::StoredVersion;
-use crate::cli::failure::Exit;
-use crate::cli::failure::{Ended, Failure};
+use crate::cli::failure::{Ended, Exit, Failure};
 use crate::cli::live::{LiveRun, Work};
 use crate::cli::options::ReportFormat;
 use crate::cli::run::Invocation;

@@ -5,14 +5,11 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::drift;
-use crate::cli::failure::Exit;
-use crate::cli::failure::{Ended, Failure};
+use crate::cli::failure::{Ended, Exit, Failure};
 use crate::cli::live::{LiveRun, Work};
-use crate::cli::options::Allow;
-use crate::cli::options::ReportFormat;
-use crate::cli::project::{CheckedSpec, first_file};
-use crate::cli::run::Invocation;
-use crate::cli::run::{addresses, today};
+use crate::cli::options::{Allow, ReportFormat};
+use crate::cli::project::CheckedSpec;
+use crate::cli::run::{Invocation, addresses, today};
 use crate::cli::saved::save_plan;
 use crate::document::Document;
 use crate::engine::{Intent, Terms};
@@ -70,7 +67,7 @@ impl PlanArgs {
             let terms = Terms { allowed: allowed.clone(), ..Terms::default() };
             let wrong = terms.forbidding(&checked.problems);
             if wrong > 0 {
-                ui.sarif(&checked.problems, &first_file(&invocation.globals.file));
+                ui.sarif(&checked.problems, &checked.first_file);
                 return Err(Failure::shown(wrong));
             }
         }
@@ -113,7 +110,7 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
         }
         PlanFormat::Text => work.ui.result(&render::terminal(&report(), work.ui.palette())),
         PlanFormat::Markdown => work.ui.result(&render::markdown(&report())),
-        PlanFormat::Sarif => work.ui.sarif(&planned.findings, &first_file(work.files)),
+        PlanFormat::Sarif => work.ui.sarif(&planned.findings, work.project.first_file()),
     }
     applicable?;
     saved?;
@@ -134,7 +131,9 @@ async fn refresh_only(work: &Work<'_>, asked: &PlanArgs) -> Ended {
         PlanFormat::Json => ReportFormat::Json,
         PlanFormat::Markdown => ReportFormat::Markdown,
         PlanFormat::Sarif => {
-            work.ui.sarif(&findings, &first_file(work.files));
+            // SARIF has findings only: what drifted is told beside it.
+            work.tell_drift(&drift, &findings);
+            work.ui.sarif(&findings, work.project.first_file());
             return Ok(exit);
         }
     };

@@ -11,11 +11,11 @@ use crate::cli::failure::{Ended, Exit, Failure};
 use crate::cli::host::Meanwhile;
 use crate::cli::live::{LiveRun, Work};
 use crate::cli::project::Project;
-use crate::cli::run::{Invocation, agrees, block_on, home, known, list, lock_info, locked, session};
-use crate::cli::run::{addresses, lineage};
+use crate::cli::run::{
+    Invocation, addresses, agrees, block_on, home, known, lineage, list, lock_info, locked, session,
+};
 use crate::cli::ui::Ui;
-use crate::engine::Intent;
-use crate::engine::Known;
+use crate::engine::{Intent, Known};
 use crate::render;
 use crate::report;
 use crate::state::State;

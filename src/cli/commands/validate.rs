@@ -2,7 +2,7 @@
 
 use crate::cli::failure::{Ended, Exit};
 use crate::cli::options::ProblemFormat;
-use crate::cli::project::{CheckedSpec, first_file};
+use crate::cli::project::CheckedSpec;
 use crate::cli::run::{Invocation, today};
 use crate::diagnostic::Diagnostic;
 use crate::engine::Terms;
@@ -34,7 +34,7 @@ impl ValidateArgs {
         let checked = CheckedSpec::of(host, &invocation.globals.file, &today(host));
         let wrong = Terms::default().forbidding(&checked.problems);
         if self.format == ProblemFormat::Sarif {
-            invocation.ui.sarif(&checked.problems, &first_file(&invocation.globals.file));
+            invocation.ui.sarif(&checked.problems, &checked.first_file);
         } else {
             invocation.ui.result(&render::json(&checked.published()));
         }

@@ -61,11 +61,11 @@ fn role(name: &str) -> String {
     )
 }
 
-/// The physical ids of what carries the mark of the project.
+/// The physical ids of what carries the project's ownership tag.
 async fn tagged<K: Live>(exchanges: &[Exchange]) -> Vec<String> {
     let server = Recorded::start(exchanges).await;
     let found = K::tagged(&server.session(), &scope()).await.unwrap();
-    found.into_iter().map(|marked| marked.physical_id).collect()
+    found.into_iter().map(|tagged| tagged.physical_id).collect()
 }
 
 /// Whether each of some things is there.
@@ -91,7 +91,7 @@ where
 }
 
 #[tokio::test]
-async fn marked_roles_are_found_on_every_page() {
+async fn tagged_roles_are_found_on_every_page() {
     for pages in sizes(&["a", "b", "c"]) {
         let list = paged("Action=GetAccountAuthorizationDetails", "roles", &pages, |entries, next| {
             iam("GetAccountAuthorizationDetails", &members("RoleDetailList", entries, role), next)
@@ -101,7 +101,7 @@ async fn marked_roles_are_found_on_every_page() {
 }
 
 #[tokio::test]
-async fn marked_policies_are_found_on_every_page_and_one_that_went_meanwhile_is_passed_over() {
+async fn tagged_policies_are_found_on_every_page_and_one_that_went_meanwhile_is_passed_over() {
     let policy: Exchange =
         ("Action=GetPolicy", 200, iam("GetPolicy", &format!("<Policy>{TAGS}</Policy>"), None).leak());
     let gone: Exchange = ("PolicyArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Apolicy%2Fgone", 404, MISSING);
@@ -152,7 +152,7 @@ async fn of_many_buckets_one_that_is_in_no_page_is_asked_for_and_one_that_went_m
 }
 
 #[tokio::test]
-async fn marked_buckets_are_found_on_every_page_and_one_that_went_meanwhile_is_passed_over() {
+async fn tagged_buckets_are_found_on_every_page_and_one_that_went_meanwhile_is_passed_over() {
     for pages in sizes(&["a-a", "gone", "c-c"]) {
         let mut list = buckets(&pages);
         list.extend([("HEAD /gone/", 404, ""), ("HEAD /", 200, ""), ("?tagging", 200, BUCKET_TAGS)]);
@@ -185,7 +185,7 @@ fn tags(pages: &[&[&str]]) -> Vec<Exchange> {
 const OURS: [&str; 3] = ["aaa", "bailiwick:address", "bailiwick:project"];
 
 #[tokio::test]
-async fn marked_keys_are_found_on_every_page_and_one_that_went_meanwhile_is_passed_over() {
+async fn tagged_keys_are_found_on_every_page_and_one_that_went_meanwhile_is_passed_over() {
     for (pages, tag_pages) in sizes(&["a", "gone", "c"]).iter().zip(sizes(&OURS)) {
         let mut list = vec![(r#""KeyId":"id-gone""#, 400, NO_KEY)];
         list.extend(aliases(pages));

@@ -13,7 +13,7 @@ pub const PROJECT_TAG: &str = "bailiwick:project";
 /// The tag that names the address.
 pub const ADDRESS_TAG: &str = "bailiwick:address";
 
-/// The tags of a thing of ours: the spec's, and those that mark ownership.
+/// The tags of an object of ours: the spec's, and those that mark ownership.
 pub(super) fn desired_tags(
     spec: &Spec,
     kind: &str,
@@ -38,9 +38,9 @@ pub(super) fn ownership_tags(tags: &BTreeMap<String, String>) -> Vec<String> {
     tags.keys().filter(|key| is_ownership_tag(key)).cloned().collect()
 }
 
-/// A thing by its tags, if they mark it as this project's. What lost the tag of its address gets one of its name.
+/// An object by its tags, if the ownership tag names this project. Without the tag of its address it gets one of its name.
 #[cfg(feature = "cloud")]
-pub(super) fn marked_by(
+pub(super) fn tagged_by(
     tags: &BTreeMap<String, String>,
     project: &str,
     kind: &'static str,

@@ -20,7 +20,7 @@ fn sizes<'a>(entries: &'a [&'a str]) -> [Vec<&'a [&'a str]>; 2] {
     [1, 2].map(|size| std::iter::once([].as_slice()).chain(entries.chunks(size)).collect())
 }
 
-/// A page of objects that carry the mark of the project, as namespaces and as service accounts do.
+/// A page of objects that carry the project's ownership tag, as namespaces and as service accounts do.
 fn page(names: &[&str], next: Option<&str>) -> String {
     let mark = json!({ "bailiwick.dev/project": "p" });
     let items: Vec<Value> = names
@@ -38,11 +38,11 @@ fn scope() -> Scope {
     Scope::cluster("prod")
 }
 
-/// The names of what carries the mark of the project.
+/// The names of what carries the project's ownership tag.
 async fn tagged<K: Live>(exchanges: &[Exchange]) -> Vec<String> {
     let server = Recorded::start(exchanges).await;
     let found = K::tagged(&server.cluster_session(), &scope()).await.unwrap();
-    found.into_iter().map(|marked| marked.physical_id).collect()
+    found.into_iter().map(|tagged| tagged.physical_id).collect()
 }
 
 /// What is seen of four service accounts of one namespace.
@@ -59,7 +59,7 @@ async fn seen(server: &Recorded) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn marked_objects_are_found_on_every_page() {
+async fn tagged_objects_are_found_on_every_page() {
     for pages in sizes(&["a", "b", "c"]) {
         assert_eq!(tagged::<Namespace>(&list("GET /api/v1/namespaces?", &pages)).await, ["a", "b", "c"]);
         let accounts = list("GET /api/v1/serviceaccounts?", &pages);

@@ -231,7 +231,7 @@ mod live {
     use crate::provider::aws::eks::cluster::clusters_of;
     use crate::provider::aws::eks::tags::{tag, untag};
     use crate::provider::aws::errors::{code, read_error, removed, write_error};
-    use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
+    use crate::provider::aws::tags::{PROJECT_TAG, ownership_tags, tag_changes, tagged_by};
     use crate::session::Session;
 
     const NOT_FOUND: Option<&str> = Some("ResourceNotFoundException");
@@ -245,7 +245,7 @@ mod live {
                     let id = format!("{cluster}/{principal}");
                     let Some(entry) = describe(&eks, &id).await? else { continue };
                     let tags = tags_of(&entry);
-                    found.extend(marked_by(&tags, cloud.project(), Self::NAME, scope, &id));
+                    found.extend(tagged_by(&tags, cloud.project(), Self::NAME, scope, &id));
                 }
             }
             Ok(found)
@@ -623,7 +623,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn marked_entries_are_found_on_every_page() {
+        async fn tagged_entries_are_found_on_every_page() {
             let pages: [&[&str]; 3] = [&["a"], &[], &["b", "gone"]];
             let mut list = paged("GET /clusters/prod-eks/access-entries HTTP", "entries", &pages, |names, next| {
                 let arns: Vec<String> =

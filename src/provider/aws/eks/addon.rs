@@ -97,7 +97,7 @@ mod live {
     use crate::provider::aws::eks::cluster::clusters_of;
     use crate::provider::aws::eks::tags::{tag, untag};
     use crate::provider::aws::errors::{code, read_error, removed, write_error};
-    use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
+    use crate::provider::aws::tags::{PROJECT_TAG, ownership_tags, tag_changes, tagged_by};
     use crate::session::Session;
 
     /// The pauses between two looks at an add-on that is being installed or removed: less than two minutes in all.
@@ -112,7 +112,7 @@ mod live {
             for cluster in clusters_of(cloud, scope) {
                 let physical_id = format!("{cluster}/{AGENT}");
                 if let Some(Observed::Present { body, .. }) = find(&eks, &physical_id).await?.as_ref().map(body) {
-                    found.extend(marked_by(&body.tags, cloud.project(), Self::NAME, scope, &physical_id));
+                    found.extend(tagged_by(&body.tags, cloud.project(), Self::NAME, scope, &physical_id));
                 }
             }
             Ok(found)
@@ -206,7 +206,7 @@ mod live {
         Observed::Present { owner: body.tags.get(PROJECT_TAG).cloned(), body }
     }
 
-    /// Asks for the add-on. One that is there already with our mark is what an earlier try asked for.
+    /// Asks for the add-on. One that exists already with our ownership tag is what an earlier attempt created.
     async fn create(eks: &aws_sdk_eks::Client, id: &str, addon: &AddonBody) -> Result<(), WriteError> {
         let what = || format!("create add-on `{id}`");
         let asked = eks

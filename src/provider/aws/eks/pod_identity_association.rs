@@ -156,7 +156,7 @@ mod live {
     use crate::provider::aws::eks::cluster::clusters_of;
     use crate::provider::aws::eks::tags::{tag, untag};
     use crate::provider::aws::errors::{code, read_error, removed, write_error};
-    use crate::provider::aws::tags::{PROJECT_TAG, marked_by, tag_changes};
+    use crate::provider::aws::tags::{PROJECT_TAG, tag_changes, tagged_by};
     use crate::session::Session;
 
     impl Live for PodIdentityAssociation {
@@ -168,7 +168,7 @@ mod live {
                     let physical_id = format!("{cluster}/{namespace}/{name}");
                     let Some(there) = describe(&eks, cluster, &id, &physical_id).await? else { continue };
                     let Observed::Present { body, .. } = body(&there) else { continue };
-                    found.extend(marked_by(&body.tags, cloud.project(), Self::NAME, scope, &physical_id));
+                    found.extend(tagged_by(&body.tags, cloud.project(), Self::NAME, scope, &physical_id));
                 }
             }
             Ok(found)

@@ -138,7 +138,7 @@ mod live {
     use crate::provider::aws::errors::{code, read_error, removed, write_error, write_error_awaiting};
     use crate::provider::aws::iam::client::client;
     use crate::provider::aws::iam::tags::{iam_tags, tag_map};
-    use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
+    use crate::provider::aws::tags::{PROJECT_TAG, ownership_tags, tag_changes, tagged_by};
     use crate::session::Session;
 
     impl Live for OidcProvider {
@@ -149,7 +149,7 @@ mod live {
             let mut found = Vec::new();
             for arn in listed.open_id_connect_provider_list().iter().filter_map(|provider| provider.arn()) {
                 if let Observed::Present { body, .. } = read(&iam, arn).await? {
-                    found.extend(marked_by(&body.tags, cloud.project(), Self::NAME, scope, arn));
+                    found.extend(tagged_by(&body.tags, cloud.project(), Self::NAME, scope, arn));
                 }
             }
             Ok(found)

@@ -137,7 +137,7 @@ mod live {
     use crate::provider::aws::iam::held::deleted_unless_held;
     use crate::provider::aws::iam::index::{IamWants, Indexed, index, want};
     use crate::provider::aws::iam::tags::{iam_tags, tag_map};
-    use crate::provider::aws::tags::{PROJECT_TAG, marked_by, ownership_tags, tag_changes};
+    use crate::provider::aws::tags::{PROJECT_TAG, ownership_tags, tag_changes, tagged_by};
     use crate::session::{OnlyIfRefused, Session};
 
     /// Source: IAM User Guide, "IAM and AWS STS quotas", versions of a managed policy.
@@ -169,7 +169,7 @@ mod live {
             let mut found = Vec::new();
             for (target, tags) in arns.iter().zip(tags.await) {
                 if let Observed::Present { body, .. } = tags? {
-                    found.extend(marked_by(&body, cloud.project(), Self::NAME, scope, &target.physical_id));
+                    found.extend(tagged_by(&body, cloud.project(), Self::NAME, scope, &target.physical_id));
                 }
             }
             Ok(found)

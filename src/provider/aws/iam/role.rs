@@ -227,7 +227,7 @@ mod live {
     use crate::provider::aws::iam::held::deleted_unless_held;
     use crate::provider::aws::iam::index::{Described, IamWants, Indexed, index, want};
     use crate::provider::aws::iam::tags::{iam_tags, tag_map};
-    use crate::provider::aws::tags::{ADDRESS_TAG, PROJECT_TAG, marked_by, ownership_tags, tag_changes};
+    use crate::provider::aws::tags::{ADDRESS_TAG, PROJECT_TAG, ownership_tags, tag_changes, tagged_by};
     use crate::session::Session;
 
     /// The session length of a role that was created without one, in seconds.
@@ -246,7 +246,7 @@ mod live {
                 let page = page.map_err(|error| read_error("the roles of the account", &error))?;
                 found.extend(page.role_detail_list().iter().filter_map(|role| {
                     let tags = tag_map(role.tags());
-                    marked_by(&tags, cloud.project(), Self::NAME, scope, role.role_name().unwrap_or_default())
+                    tagged_by(&tags, cloud.project(), Self::NAME, scope, role.role_name().unwrap_or_default())
                 }));
             }
             Ok(found)
@@ -363,7 +363,8 @@ mod live {
         })
     }
 
-    /// A role of that name that bears our marks was made by a try whose answer was lost: it is brought to what it shall be.
+    /// A role of that name with our ownership tags was created by an attempt whose answer was lost: it is updated to what is
+    /// desired.
     async fn create(iam: &aws_sdk_iam::Client, role: &RoleBody) -> Result<(), WriteError> {
         let what = || format!("create role `{}`", role.name);
         let sent = iam

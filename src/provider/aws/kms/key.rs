@@ -125,7 +125,7 @@ mod live {
     use crate::provider::aws::errors::{code, read_error, write_error};
     use crate::provider::aws::kms::alias::{describe, refuse_another};
     use crate::provider::aws::kms::client::client;
-    use crate::provider::aws::tags::{ADDRESS_TAG, PROJECT_TAG, marked_by, ownership_tags, tag_changes};
+    use crate::provider::aws::tags::{ADDRESS_TAG, PROJECT_TAG, ownership_tags, tag_changes, tagged_by};
     use crate::session::{OnlyIfRefused, Session};
 
     /// How long a key that is deleted can still be saved: the most that KMS allows.
@@ -192,7 +192,7 @@ mod live {
                     continue;
                 }
                 if let Some(tags) = listed_tags(&kms, id).await? {
-                    found.extend(marked_by(&tags, cloud.project(), Self::NAME, scope, name));
+                    found.extend(tagged_by(&tags, cloud.project(), Self::NAME, scope, name));
                 }
             }
             Ok(found)

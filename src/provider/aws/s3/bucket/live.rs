@@ -14,7 +14,7 @@ use crate::provider::aws::batch::each;
 use crate::provider::aws::errors::read_error;
 use crate::provider::aws::kms;
 use crate::provider::aws::s3::client::client;
-use crate::provider::aws::tags::{PROJECT_TAG, is_ownership_tag, marked_by};
+use crate::provider::aws::tags::{PROJECT_TAG, is_ownership_tag, tagged_by};
 use crate::session::Session;
 
 /// From so many buckets on, a list of all that the account has saves a request for each.
@@ -60,7 +60,7 @@ impl Live for Bucket {
                 Err(stop) => Err(stop),
             };
             match tags {
-                Ok(tags) => found.extend(marked_by(&tags, cloud.project(), Self::NAME, scope, name)),
+                Ok(tags) => found.extend(tagged_by(&tags, cloud.project(), Self::NAME, scope, name)),
                 Err(Stop::Gone | Stop::Error(ReadError::Denied { .. })) => {}
                 Err(Stop::Error(error)) => return Err(error),
             }
@@ -159,7 +159,7 @@ impl Remote<'_> {
         Ok(body)
     }
 
-    /// Puts every setting that changes. The mark of ownership comes first, so that a try that is cut off leaves a
+    /// Puts every setting that changes. The ownership tag comes first, so that an interrupted attempt leaves a
     /// bucket that is known to be ours.
     ///
     /// A setting that is no longer claimed goes back to what a new bucket has.
