@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::plan::{ActionKind, StepId};
+use crate::snapshot::ReadFailure;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,6 +110,16 @@ pub enum FailureKind {
     NotRecorded,
     /// Anything else.
     Other,
+}
+
+impl From<ReadFailure> for FailureKind {
+    fn from(cause: ReadFailure) -> Self {
+        match cause {
+            ReadFailure::Denied => Self::Denied,
+            ReadFailure::Unreachable => Self::Unreachable,
+            ReadFailure::Other => Self::Unreadable,
+        }
+    }
 }
 
 /// How every step ended.

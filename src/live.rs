@@ -11,6 +11,7 @@ use crate::document::{Document, is_policy};
 use crate::event::FailureKind;
 use crate::kind::{Action, AnyKind, Erased, Kind, Tagged};
 use crate::session::{Session, SessionError};
+use crate::snapshot::ReadFailure;
 use crate::spec::{Facts, Spec};
 
 /// One resource to observe: its address, and the name by which its API knows it.
@@ -200,6 +201,16 @@ pub enum WriteError {
         /// What changed.
         why: String,
     },
+    /// It could not be read again while the step waited, so that it may have changed.
+    #[error("cannot {what}: {why}")]
+    Unread {
+        /// What was to be done.
+        what: String,
+        /// Why, and what could not be read.
+        why: String,
+        /// What kept it from being read.
+        cause: ReadFailure,
+    },
     /// Another owner or field manager holds what the step changes.
     #[error("cannot {what}: it conflicts with {holder}: {why}")]
     Conflict {
@@ -227,13 +238,13 @@ pub enum WriteError {
 }
 
 impl ReadError {
-    /// What kind of failure it is for a step that needs the answer.
+    /// What kept it from being read, for programs.
     #[must_use]
-    pub fn kind(&self) -> FailureKind {
+    pub fn cause(&self) -> ReadFailure {
         match self {
-            Self::Denied { .. } => FailureKind::Denied,
-            Self::Session(_) | Self::Unreachable { .. } => FailureKind::Unreachable,
-            Self::Failed { .. } => FailureKind::Unreadable,
+            Self::Denied { .. } => ReadFailure::Denied,
+            Self::Unreachable { .. } | Self::Session(SessionError::Unreachable { .. }) => ReadFailure::Unreachable,
+            Self::Session(_) | Self::Failed { .. } => ReadFailure::Other,
         }
     }
 }
@@ -252,7 +263,8 @@ impl WriteError {
             Self::Changed { .. } => FailureKind::Changed,
             Self::Unanswered { .. } | Self::Session(_) => FailureKind::Unreachable,
             Self::Conflict { .. } => FailureKind::Conflict,
-            Self::Read(error) => error.kind(),
+            Self::Read(error) => error.cause().into(),
+            Self::Unread { cause, .. } => (*cause).into(),
             Self::Failed { .. } => FailureKind::Other,
         }
     }
@@ -268,6 +280,7 @@ impl WriteError {
             | Self::NotYet { .. }
             | Self::UnknownPrincipal { .. }
             | Self::Changed { .. }
+            | Self::Unread { .. }
             | Self::Unanswered { .. }
             | Self::Read(_)
             | Self::Failed { .. } => false,

@@ -25,9 +25,20 @@ pub enum Seen {
     Unreadable {
         /// Why.
         why: String,
-        /// Whether there was no response at all, so that nothing of that place can be known.
-        unreachable: bool,
+        /// What kept it from being read, for programs.
+        cause: ReadFailure,
     },
+}
+
+/// What kept something from being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFailure {
+    /// The API denied it.
+    Denied,
+    /// There was no response at all, so that nothing of that place can be known.
+    Unreachable,
+    /// Anything else.
+    Other,
 }
 
 impl Seen {
@@ -75,6 +86,6 @@ impl Snapshot {
         self.seen
             .get(address)
             .cloned()
-            .unwrap_or_else(|| Seen::Unreadable { why: "it was not read".into(), unreachable: false })
+            .unwrap_or_else(|| Seen::Unreadable { why: "it was not read".into(), cause: ReadFailure::Other })
     }
 }

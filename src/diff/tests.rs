@@ -2,6 +2,7 @@ use super::*;
 use crate::access::{Chains, Facet, Instance};
 use crate::address::{AccountId, Region, Scope};
 use crate::kind::{About, DesiredResources, Erased, Kind, Reference};
+use crate::snapshot::ReadFailure;
 use crate::spec::{Facts, Spec};
 use crate::state::Lineage;
 use serde_json::json;
@@ -107,7 +108,7 @@ fn what_the_spec_says_is_managed_elsewhere_is_not_deleted() {
 #[test]
 fn what_cannot_be_looked_at_is_not_absent() {
     let snapshot = Snapshot {
-        seen: [(Address::new(KIND, "x"), Seen::Unreadable { why: "403".into(), unreachable: false })].into(),
+        seen: [(Address::new(KIND, "x"), Seen::Unreadable { why: "403".into(), cause: ReadFailure::Other })].into(),
     };
     for known in [None, Some(owned("x", "old"))] {
         assert_eq!(verdict(&desired("x", "old"), &snapshot, known, "x"), Verdict::Unreadable { why: "403".into() });
@@ -222,7 +223,7 @@ fn another_thing_under_a_name_of_ours_is_a_drift_of_access() {
 }
 
 fn unreadable(key: &str) -> Snapshot {
-    let seen = Seen::Unreadable { why: "403".into(), unreachable: false };
+    let seen = Seen::Unreadable { why: "403".into(), cause: ReadFailure::Other };
     Snapshot { seen: [(Address::new(KIND, key), seen)].into() }
 }
 

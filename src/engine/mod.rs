@@ -26,7 +26,7 @@ use crate::kind::{Kinds, Tagged};
 use crate::live::{AnyLive, Fields, Observed, Provider, ReadError, Target};
 use crate::plan::{self, Plan};
 use crate::session::{Session, SessionError};
-use crate::snapshot::{Seen, Snapshot};
+use crate::snapshot::{ReadFailure, Seen, Snapshot};
 use crate::spec::{Facts, Spec};
 use crate::state::State;
 
@@ -187,7 +187,7 @@ impl Engine<'_> {
 
     /// Looks at one batch. Every target gets an answer.
     async fn look(&self, cloud: &Session, kind: &str, scope: &Scope, targets: &[Target]) -> Vec<Seen> {
-        let unreadable = |why: String| vec![Seen::Unreadable { why, unreachable: false }; targets.len()];
+        let unreadable = |why: String| vec![Seen::Unreadable { why, cause: ReadFailure::Other }; targets.len()];
         let Some(live) = self.live(kind) else {
             return unreadable(format!("this version of bailiwick does not know the kind `{kind}`"));
         };
@@ -245,7 +245,5 @@ impl Engine<'_> {
 }
 
 fn unread(error: &ReadError) -> Seen {
-    let unreachable =
-        matches!(error, ReadError::Unreachable { .. } | ReadError::Session(SessionError::Unreachable { .. }));
-    Seen::Unreadable { why: error.to_string(), unreachable }
+    Seen::Unreadable { why: error.to_string(), cause: error.cause() }
 }

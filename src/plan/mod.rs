@@ -26,6 +26,7 @@ use crate::diff::{Diff, ResourceDiff};
 use crate::document::{Digest, Document};
 use crate::iam::Principal;
 use crate::kind::Kinds;
+use crate::snapshot::{ReadFailure, Seen};
 use crate::state::{Owned, State};
 use draft::{Drafted, Replacing};
 
@@ -290,7 +291,7 @@ fn summary(steps: &[Step], unchanged: usize) -> Summary {
 /// cluster stops only what is in it.
 fn is_unreachable(resource: &ResourceDiff) -> bool {
     resource.place().is_some_and(|(scope, _)| scope.as_cluster().is_some())
-        && matches!(resource.seen, crate::snapshot::Seen::Unreadable { unreachable: true, .. })
+        && matches!(resource.seen, Seen::Unreadable { cause: ReadFailure::Unreachable, .. })
 }
 
 /// The steps that neither need what is left out nor take away what that still needs.

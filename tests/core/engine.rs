@@ -378,14 +378,14 @@ mod cases {
     use bailiwick::address::Address;
     use bailiwick::backend::{Backend, BackendError, FileBackend, LockInfo};
     use bailiwick::diff::DriftClass;
-    use bailiwick::event::{Event, Outcome};
+    use bailiwick::engine::Planned;
+    use bailiwick::event::{Event, FailureKind, Outcome};
     use bailiwick::live::WriteError;
     use bailiwick::plan::{ActionKind, Guard, PlanFile, PlanFileError, Reason, guard};
     use serde_json::{Value, json};
 
     use crate::memory::{Cloud, Cut, Id, World};
-    use crate::run::{Project, SERVING, name_of, spec, steps};
-    use bailiwick::engine::Planned;
+    use crate::run::{Applied, Project, SERVING, name_of, spec, steps};
 
     async fn applied(text: &str) -> Project {
         let project = Project::new("p", Cloud::new());
@@ -1191,6 +1191,27 @@ mod cases {
         project.cloud.mend();
         project.apply_all(&spec(SERVING)).await;
         project.assert_converged(&spec(SERVING)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_denied_read_is_reported_as_denied_before_a_write_and_while_a_step_waits() {
+        let address = "aws.s3.bucket_policy.weights";
+        let kind = |applied: &Applied| match applied.undone().get(address) {
+            Some(Outcome::Failed { kind, .. }) => *kind,
+            other => panic!("{other:?}"),
+        };
+        let (project, spec) = (Project::new("p", Cloud::new()), spec(SERVING));
+        let planned = project.plan(&spec).await.unwrap();
+        project.cloud.deny_read(address);
+        let applied = project.execute(&spec, planned, project.cloud.stop_after(usize::MAX)).await.unwrap();
+        assert_eq!(kind(&applied), FailureKind::Denied);
+        project.cloud.mend();
+        project.cloud.not_yet(address, usize::MAX);
+        let (applied, ()) = tokio::join!(project.apply(&spec), async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            project.cloud.deny_read(address);
+        });
+        assert_eq!(kind(&applied), FailureKind::Denied);
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,7 +28,7 @@ use crate::event::{Event, FailureKind, Outcome, Outcomes};
 use crate::kind::{Action, AnyKind, NamedBy};
 use crate::live::{AnyLive, Fields, Target, WriteError};
 use crate::plan::{Change, Differs, Expect, Plan, StateRecord, Step};
-use crate::snapshot::{Seen, unique_id};
+use crate::snapshot::{ReadFailure, Seen, unique_id};
 use crate::state::{DeposedKey, Entry, Happening, Owned, State, fold};
 
 /// A plan that was carried out, as far as it went.
@@ -302,7 +302,7 @@ impl Run<'_> {
     async fn still_gone(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<(), NotChecked> {
         match self.look(step, target).await {
             Seen::Absent => Ok(()),
-            Seen::Unreadable { why, unreachable } => Err(unread(&why, unreachable)),
+            Seen::Unreadable { why, cause } => Err(unread(&why, cause)),
             seen @ Seen::Present { .. } => Err((FailureKind::Changed, moved(step, live, &seen))),
         }
     }
@@ -342,14 +342,14 @@ impl Run<'_> {
         let seen = self.engine.look(self.engine.session, kind, &step.scope, std::slice::from_ref(target)).await;
         seen.into_iter()
             .next()
-            .unwrap_or_else(|| Seen::Unreadable { why: "there was no response".into(), unreachable: false })
+            .unwrap_or_else(|| Seen::Unreadable { why: "there was no response".into(), cause: ReadFailure::Other })
     }
 
     /// Reads again before writing, and fails if anything changed since the plan was made.
     async fn checked(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<Option<Checked>, NotChecked> {
         let seen = self.look(step, target).await;
-        if let Seen::Unreadable { why, unreachable } = &seen {
-            return Err(unread(why, *unreachable));
+        if let Seen::Unreadable { why, cause } = &seen {
+            return Err(unread(why, *cause));
         }
         // It is gone already, as the step wants.
         if seen == Seen::Absent && step.lets_go() {
@@ -485,9 +485,8 @@ impl Run<'_> {
 type NotChecked = (FailureKind, String);
 
 /// Why a step was not begun that could not read its resource again.
-fn unread(why: &str, unreachable: bool) -> NotChecked {
-    let kind = if unreachable { FailureKind::Unreachable } else { FailureKind::Unreadable };
-    (kind, format!("cannot read it again: {why}"))
+fn unread(why: &str, cause: ReadFailure) -> NotChecked {
+    (cause.into(), format!("cannot read it again: {why}"))
 }
 
 /// What a step touches, and what of it the step or the plan has looked at.

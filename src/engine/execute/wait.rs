@@ -55,8 +55,16 @@ impl Run<'_> {
                             why: format!("{why}, and Bailiwick did not retry: {error}"),
                         });
                     }
-                    if let Some(moved) = self.moved_meanwhile(step, live, target, &before).await {
-                        return Err(WriteError::Changed { what, why: format!("{why}; during the wait, {moved}") });
+                    match (before, self.look(step, target).await) {
+                        (Seen::Unreadable { why: unread, cause }, _) | (_, Seen::Unreadable { why: unread, cause }) => {
+                            let why = format!("{why}; during the wait, it could not be read: {unread}");
+                            return Err(WriteError::Unread { what, why, cause });
+                        }
+                        (before, now) if self.stayed(step, live, &before, &now) => {}
+                        (_, now) => {
+                            let why = format!("{why}; during the wait, {}", moved(step, live, &now));
+                            return Err(WriteError::Changed { what, why });
+                        }
                     }
                     waited += pause;
                     pause = (pause * 2).min(limits.pause * 8);
@@ -66,16 +74,9 @@ impl Run<'_> {
         }
     }
 
-    /// What another process changed in the step's resource since it was last read, if anything.
-    async fn moved_meanwhile(&self, step: &Step, live: &dyn AnyLive, target: &Target, before: &Seen) -> Option<String> {
-        let now = self.look(step, target).await;
-        match (before, &now) {
-            (Seen::Unreadable { why, .. }, _) | (_, Seen::Unreadable { why, .. }) => {
-                Some(format!("it could not be read: {why}"))
-            }
-            _ if before.fingerprint() == now.fingerprint() || self.names_what_was_taken_away(step, live, &now) => None,
-            _ => Some(moved(step, live, &now)),
-        }
+    /// Whether no other process changed the step's resource between two reads.
+    fn stayed(&self, step: &Step, live: &dyn AnyLive, before: &Seen, now: &Seen) -> bool {
+        before.fingerprint() == now.fingerprint() || self.names_what_was_taken_away(step, live, now)
     }
 
     /// Waits, but not longer than until the run is stopped.
