@@ -113,11 +113,11 @@ def main():
                 call("PUT", url, document, account="222222222222")
             return document
 
-        title("What would be done")
+        title("Plan")
         bailiwick("plan", "--out", "plan.json")
         title("Apply exactly that")
         bailiwick("apply", "plan.json")
-        title("Nothing is left to do")
+        title("A second plan has no changes")
         bailiwick("plan", "--detailed-exitcode")
 
         def widen(document):
@@ -125,12 +125,12 @@ def main():
                 if statement["Action"] == "s3:GetObject":
                     statement["Resource"] = f"arn:aws:s3:::{BUCKET}/*"
 
-        title("Somebody opens the whole bucket by hand; a cron job looks")
+        title("Someone widens the bucket policy by hand; drift reports it")
         policy(widen)
         bailiwick("drift", expect=2)
-        title("Apply heals it")
+        title("Apply restores it")
         bailiwick("apply", "--yes")
-        title("Everything that was made is removed; what belongs to others stays")
+        title("Destroy; the statements of others stay")
         bailiwick("destroy", "--yes")
         left = policy()["Statement"]
         if [statement["Sid"] for statement in left] != [FOREIGN["Sid"]]:
