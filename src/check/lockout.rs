@@ -3,10 +3,12 @@
 
 use super::context::{Context, PlanRule};
 use crate::access::{ClusterAccess, Facet, Instance, PolicyText, ResourcePolicy, is_session_of, lockout};
+use crate::address::Address;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::diff::{ResourceDiff, Verdict};
+use crate::diff::{DeposedDiff, ResourceDiff, Verdict};
 use crate::iam::Policy;
 use crate::snapshot::Seen;
+use crate::state::Owned;
 
 /// Judges every document that is to change as it would be, the statements of others included, and every loss of access to
 /// a cluster.
@@ -15,8 +17,10 @@ pub(super) struct Lockout;
 impl PlanRule for Lockout {
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
         policies(context, findings);
-        let changes = context.diff.into_iter().flat_map(|diff| diff.resources.values());
-        findings.extend(changes.filter_map(|change| lost_cluster(context, change)));
+        if let Some(diff) = context.diff {
+            findings.extend(diff.resources.values().filter_map(|change| lost_cluster(context, change)));
+            findings.extend(diff.deposed.iter().filter_map(|deposed| lost_by_deposing(context, deposed)));
+        }
     }
 }
 
@@ -54,27 +58,45 @@ fn lost_cluster(context: &Context<'_>, change: &ResourceDiff) -> Option<Diagnost
         (Some(desired), _) => (&desired.scope, &desired.physical_id),
         (None, owned) => owned.map(|owned| (&owned.scope, &owned.physical_id))?,
     };
-    let caller = context.facts.callers.get(&scope.key)?;
     let Seen::Present { body, .. } = &change.seen else { return None };
-    let live = context.kinds.facet(change.address.kind(), Instance { scope, physical_id, body });
-    let Facet::ClusterAccess(live) = live else { return None };
-    if !is_session_of(caller, &live.principal) {
-        return None;
-    }
+    let live = own_access(context, &change.address, Instance { scope, physical_id, body })?;
     let lost = lost(context, change, &live)?;
-    let cluster = &live.cluster;
-    let message =
-        format!("`{}`, which applies this plan, would lose access to cluster `{cluster}`: {lost}", live.principal);
-    let source = desired.and_then(|desired| desired.source.clone());
-    Some(Diagnostic::new(Code::Lockout, message).about(&change.address).at(source).help(
-        "apply this change with another identity, or pass --allow lockout if this one no longer needs the cluster",
-    ))
+    Some(cluster_lockout(&change.address, &live, &lost).at(desired.and_then(|desired| desired.source.clone())))
 }
+
+/// The deletion of an access entry of the identity that applies, whose address names another one from now on. It is known
+/// from its last apply.
+fn lost_by_deposing(context: &Context<'_>, deposed: &DeposedDiff) -> Option<Diagnostic> {
+    let Owned { scope, physical_id, body, .. } = &deposed.object;
+    let body = body.as_ref().filter(|_| !deposed.released)?;
+    let live = own_access(context, &deposed.address, Instance { scope, physical_id, body })?;
+    let source = context.desired.resources.get(&deposed.address).and_then(|desired| desired.source.clone());
+    Some(cluster_lockout(&deposed.address, &live, DELETED).at(source))
+}
+
+/// The access of an access entry, if it is that of the identity that applies.
+fn own_access(context: &Context<'_>, address: &Address, instance: Instance<'_>) -> Option<ClusterAccess> {
+    let caller = context.facts.callers.get(&instance.scope.key)?;
+    match context.kinds.facet(address.kind(), instance) {
+        Facet::ClusterAccess(access) => is_session_of(caller, &access.principal).then_some(access),
+        _ => None,
+    }
+}
+
+fn cluster_lockout(address: &Address, access: &ClusterAccess, lost: &str) -> Diagnostic {
+    let ClusterAccess { principal, cluster, .. } = access;
+    let message = format!("`{principal}`, which applies this plan, would lose access to cluster `{cluster}`: {lost}");
+    Diagnostic::new(Code::Lockout, message).about(address).help(
+        "apply this change with another identity, or pass --allow lockout if this one no longer needs the cluster",
+    )
+}
+
+const DELETED: &str = "its access entry is deleted";
 
 /// What an access entry loses, in words; nothing if it loses nothing.
 fn lost(context: &Context<'_>, change: &ResourceDiff, live: &ClusterAccess) -> Option<String> {
     match (&change.verdict, change.desired.as_deref()) {
-        (Verdict::Delete { adopted: false, .. }, _) => Some("its access entry is deleted".to_owned()),
+        (Verdict::Delete { adopted: false, .. }, _) => Some(DELETED.to_owned()),
         (Verdict::Change { .. }, Some(desired)) => {
             let Facet::ClusterAccess(wanted) = context.facet(desired) else { return None };
             let lost: Vec<String> = live.lost(&wanted).iter().map(ToString::to_string).collect();
