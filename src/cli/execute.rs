@@ -29,14 +29,13 @@ impl Work<'_> {
         let work = async {
             let planned = self.planned(backend, targets).await?;
             let engine = self.engine();
-            let kinds = engine.kinds();
-            let published = self.published(&planned, &planned.refusals(terms, &kinds));
+            let published = self.published(&planned, &engine.refusals(&planned, terms));
             let report = render::terminal(&self.report(&published, None), self.ui.palette());
             match how.format {
                 TextOrJson::Text => self.ui.result(&report),
                 TextOrJson::Json => self.ui.tell(&report),
             }
-            let cleared = planned.clear(terms, &kinds)?;
+            let cleared = engine.clear(planned, terms)?;
             if !cleared.plan().is_empty() {
                 let instead = "pass --yes, or apply a saved plan";
                 if !agrees(self.ui, yes, "Apply this plan?", instead).await? {

@@ -197,14 +197,14 @@ impl Work<'_> {
     /// The published form of a plan, of which every report is made.
     pub fn published(&self, planned: &Planned, refusals: &[Refusal]) -> wire::WirePlan {
         let learned = wire::PlanDetails {
-            changes: &planned.changes,
-            findings: &planned.findings,
+            changes: planned.changes(),
+            findings: planned.findings(),
             refusals,
-            interrupted: planned.known.unknown.iter().map(ToString::to_string).collect(),
-            lost: planned.lost.iter().map(ToString::to_string).collect(),
+            interrupted: planned.known().unknown.iter().map(ToString::to_string).collect(),
+            lost: planned.lost().iter().map(ToString::to_string).collect(),
             requests: self.requests(),
         };
-        wire::plan(&planned.plan, learned)
+        wire::plan(planned.plan(), learned)
     }
 
     /// The report of a plan, with the file that it was saved to and how this run went.

@@ -18,7 +18,7 @@ use crate::diff::{self, Drift};
 use crate::document::Digest;
 use crate::graph::Graph;
 use crate::kind::{Kinds, OwnedBy, Resource};
-use crate::plan::{self, Bodies, Guard, LeftOut, Plan, PlanError, Refusal};
+use crate::plan::{self, Bodies, Change, Guard, LeftOut, Plan, PlanError, Refusal, Step};
 use crate::session::SessionError;
 use crate::snapshot::Seen;
 use crate::spec::{Facts, Spec};
@@ -268,31 +268,21 @@ impl Compiled<Assumed> {
 
 /// A compiled spec, the state, and everything that was observed of both.
 pub struct ObservedWorld {
-    /// What is known of the outside.
-    pub facts: Facts,
-    /// The grants, resolved.
-    pub chains: Chains,
-    /// What should exist, what was observed, and what must become of it.
-    pub prepared: Prepared,
-    /// The state.
-    pub known: Known,
-    /// What carries the project's ownership tag although there is no state.
-    pub lost: Vec<Address>,
+    facts: Facts,
+    chains: Chains,
+    prepared: Prepared,
+    known: Known,
+    lost: Vec<Address>,
 }
 
 /// A plan, and all that was learned on the way to it. It cannot be executed.
 #[derive(Debug)]
 pub struct Planned {
-    /// The plan.
-    pub plan: Plan,
-    /// The findings.
-    pub findings: Vec<Diagnostic>,
-    /// Who gains and who loses which access.
-    pub changes: Vec<AccessChange>,
-    /// The state.
-    pub known: Known,
-    /// What carries the project's ownership tag although there is no state.
-    pub lost: Vec<Address>,
+    plan: Plan,
+    findings: Vec<Diagnostic>,
+    changes: Vec<AccessChange>,
+    known: Known,
+    lost: Vec<Address>,
 }
 
 /// What the caller allows.
@@ -337,33 +327,40 @@ impl Terms {
 }
 
 impl Planned {
-    /// Everything that must be named before the plan may be executed.
+    /// The plan.
     #[must_use]
-    pub fn refusals(&self, terms: &Terms, kinds: &Kinds<'_>) -> Vec<Refusal> {
-        plan::guard(&self.plan, self.known.state.resources.len(), &terms.guard, kinds)
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
-    /// Whether the guard and the checks let the plan be executed.
-    ///
-    /// # Errors
-    /// The first of the reasons why not.
-    pub fn check(&self, terms: &Terms, kinds: &Kinds<'_>) -> Result<(), Stopped> {
-        let (refusals, findings) = (self.refusals(terms, kinds), terms.forbidding(&self.findings));
-        if !refusals.is_empty() || findings > 0 {
-            return Err(Stopped::Refused { refusals, findings });
-        }
-        terms.hold(&self.plan)
+    /// The plan alone, to be saved or shown.
+    #[must_use]
+    pub fn into_plan(self) -> Plan {
+        self.plan
     }
 
-    /// The plan, to be executed.
-    ///
-    /// # Errors
-    /// What stands in the way. What carries the project's tag without a state is never taken up: adopted, it would never
-    /// be deleted again.
-    pub fn clear(self, terms: &Terms, kinds: &Kinds<'_>) -> Result<Cleared, Stopped> {
-        self.check(terms, kinds)?;
-        not_lost(&self.known.state, self.lost)?;
-        Ok(Cleared { plan: self.plan, known: self.known })
+    /// The findings.
+    #[must_use]
+    pub fn findings(&self) -> &[Diagnostic] {
+        &self.findings
+    }
+
+    /// Who gains and who loses which access.
+    #[must_use]
+    pub fn changes(&self) -> &[AccessChange] {
+        &self.changes
+    }
+
+    /// The state that the plan was made from.
+    #[must_use]
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// The addresses whose objects carry the project's ownership tag although there is no state.
+    #[must_use]
+    pub fn lost(&self) -> &[Address] {
+        &self.lost
     }
 }
 
@@ -372,6 +369,12 @@ fn not_lost(state: &State, lost: Vec<Address>) -> Result<(), Stopped> {
         return Ok(());
     }
     Err(Stopped::Lost { project: state.project.clone(), addresses: lost })
+}
+
+/// The addresses that a plan made without a state takes over as the project's own: the state was lost.
+fn taken_over(plan: &Plan) -> Vec<Address> {
+    let is_ours = |step: &&Step| matches!(step.change, Change::Adopt { adopted: false, .. });
+    plan.steps.iter().filter(is_ours).map(|step| step.id.address.clone()).collect()
 }
 
 /// A plan that the guard and the checks have cleared. Nothing else can be executed, and nothing else makes one.
@@ -491,6 +494,37 @@ impl Engine<'_> {
         Ok(Planned { plan, findings, changes, known, lost })
     }
 
+    /// Lists what the command line must name before a plan may be executed.
+    #[must_use]
+    pub fn refusals(&self, planned: &Planned, terms: &Terms) -> Vec<Refusal> {
+        let Planned { plan, known, .. } = planned;
+        plan::guard(plan, known.state.resources.len(), &terms.guard, &self.kinds())
+    }
+
+    /// Checks whether a plan may be executed.
+    ///
+    /// # Errors
+    /// The first reason why not. An object with the project's tag is never adopted without a state: Bailiwick would never
+    /// delete it again.
+    pub fn check(&self, planned: &Planned, terms: &Terms) -> Result<(), Stopped> {
+        let (refusals, findings) = (self.refusals(planned, terms), terms.forbidding(&planned.findings));
+        if !refusals.is_empty() || findings > 0 {
+            return Err(Stopped::Refused { refusals, findings });
+        }
+        terms.hold(&planned.plan)?;
+        not_lost(&planned.known.state, planned.lost.clone())
+    }
+
+    /// Clears a plan for execution.
+    ///
+    /// # Errors
+    /// As [`Engine::check`].
+    pub fn clear(&self, planned: Planned, terms: &Terms) -> Result<Cleared, Stopped> {
+        self.check(&planned, terms)?;
+        let Planned { plan, known, .. } = planned;
+        Ok(Cleared { plan, known })
+    }
+
     /// Clears a saved plan again: it must fit the spec and the state, and nothing that it touches may have changed since.
     ///
     /// # Errors
@@ -515,6 +549,9 @@ impl Engine<'_> {
         }
         if plan.state.1 != state.serial || !known.unknown.is_empty() {
             return Err(Stopped::StateChanged);
+        }
+        if state.resources.is_empty() {
+            not_lost(state, taken_over(&plan))?;
         }
         terms.hold(&plan)?;
         let refusals = plan::guard(&plan, state.resources.len(), &terms.guard, &self.kinds());

@@ -113,7 +113,7 @@ mod properties {
                 project.apply_all(&spec).await;
                 let planted = plant(&project);
                 let planned = project.plan(&spec).await.unwrap();
-                prop_assert_eq!(steps(&planned.plan), Vec::<String>::new(), "what is foreign is no business of ours");
+                prop_assert_eq!(steps(planned.plan()), Vec::<String>::new(), "what is foreign is no business of ours");
                 let destroyed = project.destroy(&spec).await;
                 project.assert_order(&destroyed.plan);
                 let world = project.cloud.world();
@@ -173,8 +173,8 @@ mod properties {
             run(async {
                 let project = project(seed, &[&spec]);
                 let planned = project.plan(&spec).await.unwrap();
-                prop_assume!(!planned.plan.is_empty());
-                let failing = &planned.plan.steps[which.index(planned.plan.steps.len())];
+                prop_assume!(!planned.plan().is_empty());
+                let failing = &planned.plan().steps[which.index(planned.plan().steps.len())];
                 let address = failing.id.address.to_string();
                 let (what, why) = ("write it".to_owned(), "it is Tuesday".to_owned());
                 project.cloud.fail_write(
@@ -183,7 +183,7 @@ mod properties {
                 );
                 // What waits for it, step by step.
                 let mut behind = BTreeSet::from([failing.id.clone()]);
-                for step in &planned.plan.steps {
+                for step in &planned.plan().steps {
                     if step.waits_for.iter().any(|w| behind.contains(w)) {
                         behind.insert(step.id.clone());
                     }
@@ -308,8 +308,8 @@ mod properties {
         let planned = project.plan(spec).await.map_err(|errors| TestCaseError::fail(errors.join("\n")))?;
         let changes = crate::run::changes(&planned);
         let learned =
-            wire::PlanDetails { changes: &changes, findings: &planned.findings, ..wire::PlanDetails::default() };
-        let plan = wire::plan(&planned.plan, learned);
+            wire::PlanDetails { changes: &changes, findings: planned.findings(), ..wire::PlanDetails::default() };
+        let plan = wire::plan(planned.plan(), learned);
         let mut json = serde_json::to_value(plan).unwrap();
         for list in ["steps", "findings"] {
             for entry in json[list].as_array_mut().unwrap() {
@@ -378,14 +378,14 @@ mod cases {
     use bailiwick::address::Address;
     use bailiwick::backend::{Backend, BackendError, FileBackend, LockInfo};
     use bailiwick::diff::DriftClass;
-    use bailiwick::engine::Planned;
+    use bailiwick::engine::{Planned, Stopped};
     use bailiwick::event::{Event, FailureKind, Outcome};
     use bailiwick::live::WriteError;
     use bailiwick::plan::{ActionKind, Guard, PlanFile, PlanFileError, Reason, guard};
     use serde_json::{Value, json};
 
     use crate::memory::{Cloud, Cut, Id, World};
-    use crate::run::{Applied, Project, SERVING, name_of, spec, steps};
+    use crate::run::{Applied, MemoryBackend, Project, SERVING, name_of, spec, steps};
 
     async fn applied(text: &str) -> Project {
         let project = Project::new("p", Cloud::new());
@@ -430,7 +430,7 @@ mod cases {
         let renamed = SERVING.replace("models: { id", "data: { id").replace("account: models", "account: data");
         let planned = plan(&project, &renamed.replace("prefix: m/", "prefix: n/")).await;
         let losers: Vec<String> =
-            planned.changes.iter().map(|change| format!("{:?} {:?}", change.change, change.who)).collect();
+            planned.changes().iter().map(|change| format!("{:?} {:?}", change.change, change.who)).collect();
         assert!(!losers.is_empty() && losers.iter().all(|row| !row.contains("333333333333")), "{losers:#?}");
     }
 
@@ -557,8 +557,8 @@ mod cases {
             edit(kind, name, pointer, value);
             let planned = plan(&project, SERVING).await;
             assert_eq!(drift(&project, SERVING).await, [(address.to_owned(), DriftClass::Access)]);
-            assert_eq!(steps(&planned.plan), [format!("update {address}")]);
-            assert_eq!(planned.plan.steps[0].reasons, [Reason::ChangedOutside]);
+            assert_eq!(steps(planned.plan()), [format!("update {address}")]);
+            assert_eq!(planned.plan().steps[0].reasons, [Reason::ChangedOutside]);
             project.apply_all(&spec(SERVING)).await;
             project.assert_converged(&spec(SERVING)).await;
         }
@@ -574,7 +574,7 @@ mod cases {
         }
         let planned = plan(&project, SERVING).await;
         assert_eq!(drift(&project, SERVING).await, [("aws.s3.bucket_policy.weights".to_owned(), DriftClass::Access)]);
-        assert_eq!(steps(&planned.plan), ["create aws.s3.bucket_policy.weights"]);
+        assert_eq!(steps(planned.plan()), ["create aws.s3.bucket_policy.weights"]);
         project.apply_all(&spec(SERVING)).await;
         project.assert_converged(&spec(SERVING)).await;
         assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"][0], foreign_statement());
@@ -699,8 +699,8 @@ mod cases {
         let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
         let planned = project.plan(&renamed).await.unwrap();
         // Everything is done but the last step.
-        let most = planned.plan.steps.len() - 1;
-        assert_eq!(steps(&planned.plan)[most], "delete aws.iam.role.loader#deposed");
+        let most = planned.plan().steps.len() - 1;
+        assert_eq!(steps(planned.plan())[most], "delete aws.iam.role.loader#deposed");
         let stop = project.cloud.stop_after(most);
         let applied = project.apply_until(&renamed, stop).await;
         assert_eq!(applied.undone().keys().collect::<Vec<_>>(), ["aws.iam.role.loader#deposed"]);
@@ -741,7 +741,7 @@ mod cases {
         let project = applied(&kept("acme-weights")).await;
         let renamed = spec(&kept("acme-models"));
         let planned = project.plan(&renamed).await.unwrap();
-        assert_eq!(project.moved(&renamed, &planned.plan).await, Vec::<String>::new(), "a saved plan can be applied");
+        assert_eq!(project.moved(&renamed, planned.plan()).await, Vec::<String>::new(), "a saved plan can be applied");
         project.apply_all(&renamed).await;
         project.assert_converged(&renamed).await;
         assert_eq!(show(&project, "aws.s3.bucket", "acme-weights")["tags"], json!({}));
@@ -815,7 +815,7 @@ mod cases {
             assert!(project.apply_until_killed(&spec(SERVING), &killed).await);
             project.backend.tear(torn);
             let planned = plan(&project, SERVING).await;
-            assert!(!planned.known.unknown.is_empty() || torn > 0);
+            assert!(!planned.known().unknown.is_empty() || torn > 0);
             project.apply_all(&spec(SERVING)).await;
             project.assert_converged(&spec(SERVING)).await;
             project.destroy(&spec(SERVING)).await;
@@ -828,8 +828,11 @@ mod cases {
         let project = Project::new("p", Cloud::new());
         let spec = spec(SERVING);
         let text = |planned: &Planned| {
-            serde_json::to_string(&PlanFile::new(planned.plan.clone(), bailiwick::document::Document::from(json!({}))))
-                .unwrap()
+            serde_json::to_string(&PlanFile::new(
+                planned.plan().clone(),
+                bailiwick::document::Document::from(json!({})),
+            ))
+            .unwrap()
         };
         let file = PlanFile::parse(&text(&plan(&project, SERVING).await)).unwrap();
         assert_eq!(file.plan.spec_digest, Some(spec.digest()));
@@ -854,7 +857,7 @@ mod cases {
         // The state moved: it is not overwritten.
         let planned = plan(&project, SERVING).await;
         project.apply_all(&spec).await;
-        assert_ne!(planned.plan.state.1, project.state().await.0.serial);
+        assert_ne!(planned.plan().state.1, project.state().await.0.serial);
         let error = project.execute(&spec, planned, tokio::sync::watch::channel(false).1).await.err().unwrap();
         assert!(matches!(error, BackendError::Moved { .. }), "{error}");
         // The spec moved.
@@ -892,7 +895,7 @@ mod cases {
     }
 
     fn refusals(planned: &Planned, allowed: &Guard) -> Vec<String> {
-        guard(&planned.plan, planned.known.state.resources.len(), allowed, &bailiwick::provider::kinds())
+        guard(planned.plan(), planned.known().state.resources.len(), allowed, &bailiwick::provider::kinds())
             .iter()
             .map(bailiwick::report::words::refusal)
             .collect()
@@ -978,7 +981,7 @@ mod cases {
         project.cloud.mend();
         let role = id(&project, "aws.iam.role", "kserve-loader");
         let planned = project.plan(&with("prefix: n/")).await.unwrap();
-        assert_eq!(steps(&planned.plan), [format!("update {policy}")]);
+        assert_eq!(steps(planned.plan()), [format!("update {policy}")]);
         project.cloud.before_write(1, move |world| world.remove(&role));
         let applied =
             project.execute(&with("prefix: n/"), planned, tokio::sync::watch::channel(false).1).await.unwrap();
@@ -1037,7 +1040,7 @@ mod cases {
         }
         let planned = plan(&project, SERVING).await;
         let reason = |address: &str| {
-            let step = planned.plan.steps.iter().find(|s| s.id.address.to_string() == address).unwrap();
+            let step = planned.plan().steps.iter().find(|s| s.id.address.to_string() == address).unwrap();
             (step.action(), step.reasons.clone())
         };
         let names_gone = Reason::NamesGone { id: known.clone(), was: Some(address.clone()) };
@@ -1129,7 +1132,7 @@ mod cases {
         let project = applied(SERVING).await;
         retake(&mut project.cloud.world());
         let planned = plan(&project, SERVING).await;
-        assert!(steps(&planned.plan).contains(&"adopt aws.iam.role.loader".to_owned()), "{:?}", steps(&planned.plan));
+        assert!(steps(planned.plan()).contains(&"adopt aws.iam.role.loader".to_owned()), "{:?}", steps(planned.plan()));
         project.apply_all(&spec(SERVING)).await;
         project.assert_converged(&spec(SERVING)).await;
         project.destroy(&spec(SERVING)).await;
@@ -1157,10 +1160,21 @@ mod cases {
         let address: Address = "aws.iam.role.loader".parse().unwrap();
         assert!(applied.state.resources.contains_key(&address), "the state is saved, and knows of it");
         let planned = plan(&project, SERVING).await;
-        assert_eq!(planned.known.unknown, [address]);
-        assert!(!steps(&planned.plan).contains(&"create aws.iam.role.loader".to_owned()), "it was done");
+        assert_eq!(planned.known().unknown, [address]);
+        assert!(!steps(planned.plan()).contains(&"create aws.iam.role.loader".to_owned()), "it was done");
         project.apply_all(&spec).await;
         project.assert_converged(&spec).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_saved_plan_takes_nothing_over_after_the_state_was_lost() {
+        let project = applied(SERVING).await;
+        let mut without_state = project.beside();
+        without_state.backend = MemoryBackend::new("p");
+        let planned = plan(&without_state, SERVING).await;
+        assert_eq!(planned.lost().len(), planned.plan().steps.len());
+        let cleared = without_state.clear_saved(&spec(SERVING), planned.into_plan()).await;
+        assert!(matches!(cleared, Err(Stopped::Lost { .. })), "{cleared:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -1171,7 +1185,7 @@ mod cases {
         let applied = project.apply(&spec(SERVING)).await;
         let undone = applied.undone();
         assert!(matches!(undone["aws.s3.bucket.weights"], Outcome::Unknown { .. }), "{undone:?}");
-        assert_eq!(plan(&project, SERVING).await.known.unknown, ["aws.s3.bucket.weights".parse().unwrap()]);
+        assert_eq!(plan(&project, SERVING).await.known().unknown, ["aws.s3.bucket.weights".parse().unwrap()]);
         project.cloud.mend();
         project.cloud.lose_answer("aws.s3.bucket.weights");
         project.apply_all(&spec(SERVING)).await;
@@ -1470,7 +1484,7 @@ service_accounts:
     }
 
     fn lockouts(planned: &Planned) -> Vec<String> {
-        let lockouts = planned.findings.iter().filter(|f| f.code.as_str() == "lockout");
+        let lockouts = planned.findings().iter().filter(|f| f.code.as_str() == "lockout");
         lockouts.map(|f| format!("{}: {}", f.address.as_ref().unwrap(), f.message)).collect()
     }
 
@@ -1535,6 +1549,17 @@ service_accounts:
         project.assert_converged(&moved).await;
         assert!(project.cloud.world().has("aws.eks.access_entry", "c/arn:aws:iam::111111111111:role/team/deployer"));
         assert!(!project.cloud.world().has("aws.eks.access_entry", DEPLOYER));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_name_of_the_role_that_applies_is_a_lockout_where_its_entry_is_deposed() {
+        let text = ACCESS.replace("principal_arn: \"arn:aws:iam::111111111111:role/ops/bailiwick\"", "role: bailiwick");
+        let (project, first) = of_bailiwick(&text);
+        project.apply_all(&first).await;
+        let planned = project.plan(&spec(&text.replace("name: bailiwick", "name: other"))).await.unwrap();
+        let expected = "aws.eks.access_entry.c/bailiwick: `arn:aws:iam::111111111111:role/ops/bailiwick`, which applies \
+            this plan, would lose access to cluster `c`: its access entry is deleted";
+        assert_eq!(lockouts(&planned), [expected]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -36,7 +36,7 @@ async fn apply(project: &Project, spec: &Spec, table: &Table) {
     if let Ok(planned) = project.plan(spec).await {
         let traced = std::env::var_os("FAULTS_TRACE").is_some();
         if traced {
-            println!("--- {:#?}", crate::run::steps(&planned.plan));
+            println!("--- {:#?}", crate::run::steps(planned.plan()));
         }
         let ended = project.execute(spec, planned, tokio::sync::watch::channel(false).1).await;
         if traced {

@@ -206,7 +206,7 @@ async fn planned(project: &Project, spec: &Spec) -> Planned {
 
 /// The codes of the findings about the kind.
 fn codes(planned: &Planned) -> BTreeSet<String> {
-    planned.findings.iter().filter(|f| f.address.is_some()).map(|f| f.code.to_string()).collect()
+    planned.findings().iter().filter(|f| f.address.is_some()).map(|f| f.code.to_string()).collect()
 }
 
 fn address(name: &str) -> Address {
@@ -227,7 +227,7 @@ async fn it_is_planned_applied_settled_and_destroyed() {
     let (project, spec) = (project(), nothing());
     let id = ledger(&project, "orders");
     want(&[row()]);
-    assert_eq!(steps(&planned(&project, &spec).await.plan), ["create store.ledger_policy.orders"]);
+    assert_eq!(steps(planned(&project, &spec).await.plan()), ["create store.ledger_policy.orders"]);
     project.apply_all(&spec).await;
     project.assert_converged(&spec).await;
     let live = project.cloud.world().show(&id);
@@ -368,7 +368,7 @@ async fn it_is_printed_in_every_form_and_hostile_names_stay_text() {
     ledger(&project, hostile);
     want(&[Row { key: hostile.into(), ledger: hostile.into(), label: Some(hostile.into()), ..row() }]);
     let planned = planned(&project, &spec).await;
-    let wire = report::wire::plan(&planned.plan, PlanDetails { changes: &planned.changes, ..PlanDetails::default() });
+    let wire = report::wire::plan(planned.plan(), PlanDetails { changes: planned.changes(), ..PlanDetails::default() });
     let value: Value = serde_json::from_str(&json(&wire)).unwrap();
     assert_eq!(value["steps"][0]["kind"], "store.ledger_policy");
     assert_eq!(value["steps"][0]["physical_id"], hostile);

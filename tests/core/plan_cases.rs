@@ -61,11 +61,11 @@ fn seen(planned: &Planned) -> Seen {
     let changes = crate::run::changes(planned);
     let learned = wire::PlanDetails {
         changes: &changes,
-        findings: &planned.findings,
-        interrupted: planned.known.unknown.iter().map(ToString::to_string).collect(),
+        findings: planned.findings(),
+        interrupted: planned.known().unknown.iter().map(ToString::to_string).collect(),
         ..wire::PlanDetails::default()
     };
-    let wire = wire::plan(&planned.plan, learned);
+    let wire = wire::plan(planned.plan(), learned);
     let mut report = report::plan(&wire, true);
     shows_the_same(planned, &wire, &report);
     // Digests and the version say nothing to a reviewer.
@@ -85,7 +85,7 @@ fn seen(planned: &Planned) -> Seen {
 fn shows_the_same(planned: &Planned, published: &WirePlan, report: &Report) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("saved.plan");
-    let file = PlanFile::new(planned.plan.clone(), Document::of(published).unwrap());
+    let file = PlanFile::new(planned.plan().clone(), Document::of(published).unwrap());
     fs::write(&path, serde_json::to_string(&file).unwrap()).unwrap();
     let mut report = report.clone();
     report.footer.push(report::how_to_apply(published, &path));

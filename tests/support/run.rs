@@ -12,7 +12,7 @@ use bailiwick::backend::{Backend, BackendError, LockGuard, LockInfo, Stored, Sto
 use bailiwick::check::Lints;
 pub use bailiwick::diff::Drift;
 use bailiwick::document::Digest;
-use bailiwick::engine::{Engine, Executed, Intent, Known, Limits, Planned, Stopped, Task, Terms};
+use bailiwick::engine::{Cleared, Engine, Executed, Intent, Known, Limits, Planned, Stopped, Task, Terms};
 use bailiwick::event::{Event, Outcome, Outcomes, Sink};
 use bailiwick::live::Provider;
 use bailiwick::plan::{ActionKind, Guard, Plan, StepId, Which};
@@ -309,7 +309,7 @@ pub struct Project {
 /// The published changes of access of a plan.
 #[must_use]
 pub fn changes(planned: &Planned) -> Vec<AccessChange> {
-    planned.changes.clone()
+    planned.changes().to_vec()
 }
 
 /// A plan that was carried out.
@@ -348,9 +348,9 @@ pub fn steps(plan: &Plan) -> Vec<String> {
 
 /// Terms that allow all that a plan does.
 fn anything(planned: &Planned) -> Terms {
-    let allow_delete = planned.plan.steps.iter().map(|step| step.id.address.clone()).collect();
+    let allow_delete = planned.plan().steps.iter().map(|step| step.id.address.clone()).collect();
     let guard = Guard { allow_deletes: Some(usize::MAX), allow_delete, ..Guard::default() };
-    let allowed = planned.findings.iter().map(|finding| finding.code).collect();
+    let allowed = planned.findings().iter().map(|finding| finding.code).collect();
     Terms { guard, allowed, partial: true, digest: None }
 }
 
@@ -469,11 +469,25 @@ impl Project {
     ) -> Result<Applied, BackendError> {
         let _ = self.heard();
         let terms = anything(&planned);
-        let cleared = planned.clear(&terms, &bailiwick::provider::kinds()).unwrap_or_else(|why| panic!("{why:?}"));
-        let executed =
-            self.with_engine(spec, async |engine| engine.execute(cleared, &self.backend, &*self.clock, stop).await);
+        let executed = self.with_engine(spec, async |engine| {
+            let cleared = engine.clear(planned, &terms).unwrap_or_else(|why| panic!("{why:?}"));
+            engine.execute(cleared, &self.backend, &*self.clock, stop).await
+        });
         let Executed { plan, outcomes, state, broken } = executed.await;
         broken.map_or(Ok(Applied { plan, outcomes, state }), Err)
+    }
+
+    /// Clears a saved plan for execution.
+    ///
+    /// # Errors
+    /// Why it may not be executed.
+    pub async fn clear_saved(&self, spec: &Spec, plan: Plan) -> Result<Cleared, Stopped> {
+        let task = Task::new(spec, Intent::Apply, "2026-01-01", &self.lints);
+        let known = self.known().await;
+        self.with_engine(spec, async |engine| {
+            engine.clear_saved(&task, plan, known, &Terms::default(), "the memory of the test").await
+        })
+        .await
     }
 
     /// What changed of all that a plan touches.
@@ -534,11 +548,15 @@ impl Project {
     /// When there is.
     pub async fn assert_converged(&self, spec: &Spec) {
         let planned = self.plan(spec).await.unwrap_or_else(|errors| panic!("no plan: {}", errors.join("\n")));
-        let told: Vec<String> =
-            planned.plan.steps.iter().map(|s| format!("{} {}: {:?}", s.action(), name_of(&s.id), s.reasons)).collect();
+        let told: Vec<String> = planned
+            .plan()
+            .steps
+            .iter()
+            .map(|s| format!("{} {}: {:?}", s.action(), name_of(&s.id), s.reasons))
+            .collect();
         assert_eq!(told, Vec::<String>::new(), "a second plan is not empty");
         assert_eq!(self.drift(spec).await, Vec::new());
-        assert_eq!(planned.known.unknown, Vec::<Address>::new());
+        assert_eq!(planned.known().unknown, Vec::<Address>::new());
     }
 
     /// No step came before what it waits for, as the events and the cloud tell it.

@@ -84,20 +84,15 @@ impl PlanArgs {
 }
 
 async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
-    let mut planned = work.planned(&*work.backend().await?, &addresses(&asked.target)?).await?;
+    let planned = work.planned(&*work.backend().await?, &addresses(&asked.target)?).await?;
     let engine = work.engine();
-    let kinds = engine.kinds();
-    let published = work.published(&planned, &planned.refusals(terms, &kinds));
+    let published = work.published(&planned, &engine.refusals(&planned, terms));
     let document = || Document::of(&published).map_err(|e| Failure::new(e.to_string()));
-    let applicable = planned.check(terms, &kinds).map_err(Failure::from);
+    let applicable = engine.check(&planned, terms).map_err(Failure::from);
+    let (is_empty, findings) = (planned.plan().is_empty(), planned.findings().to_vec());
     // What is reported as saved was saved.
     let saved = match (&asked.out, &applicable) {
-        (Some(path), Ok(())) => {
-            let file = PlanFile::new(planned.plan, document()?);
-            let saved = save_plan(work.ui.host(), path, &file);
-            planned.plan = file.plan;
-            saved
-        }
+        (Some(path), Ok(())) => save_plan(work.ui.host(), path, &PlanFile::new(planned.into_plan(), document()?)),
         _ => Ok(()),
     };
     let report = || work.report(&published, asked.out.as_deref().filter(|_| applicable.is_ok() && saved.is_ok()));
@@ -110,11 +105,11 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
         }
         PlanFormat::Text => work.ui.result(&render::terminal(&report(), work.ui.palette())),
         PlanFormat::Markdown => work.ui.result(&render::markdown(&report())),
-        PlanFormat::Sarif => work.ui.sarif(&planned.findings, work.project.first_file()),
+        PlanFormat::Sarif => work.ui.sarif(&findings, work.project.first_file()),
     }
     applicable?;
     saved?;
-    Ok(if asked.detailed_exitcode && !planned.plan.is_empty() { Exit::Differs } else { Exit::Ok })
+    Ok(if asked.detailed_exitcode && !is_empty { Exit::Differs } else { Exit::Ok })
 }
 
 /// Shows what drifted, and proposes nothing.
