@@ -62,6 +62,8 @@ impl Work<'_> {
         self.ui.finish();
         match how.format {
             TextOrJson::Json => self.ui.result(&applied_json(&executed.plan, &executed.outcomes)?),
+            // A run that only rewrites the state has nothing more to report than its plan.
+            TextOrJson::Text if executed.plan.is_empty() => {}
             TextOrJson::Text => {
                 let report = report::applied(how.command, &executed.plan, &executed.outcomes);
                 self.ui.result(&format!("\n{}", render::terminal(&report, self.ui.palette())));

@@ -22,7 +22,7 @@ use crate::plan::{self, Bodies, Change, Guard, LeftOut, Plan, PlanError, Refusal
 use crate::session::SessionError;
 use crate::snapshot::Seen;
 use crate::spec::{Facts, Spec};
-use crate::state::{Entry, Lineage, State, fold};
+use crate::state::{Entry, FORMAT, Happening, Lineage, State, fold};
 
 /// What shall become of what a spec describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +150,10 @@ pub struct Known {
     pub unknown: Vec<Address>,
     /// Whether a journal added anything that is not stored yet.
     pub recovered: bool,
+    /// Whether an older version of the program wrote the state or the journal: the next apply writes them again.
+    pub outdated: bool,
+    /// The begins of the steps in `unknown`, as the journal has them.
+    pub unfinished: Vec<Entry>,
 }
 
 impl Known {
@@ -187,8 +191,11 @@ impl Known {
         }
         let entries: Vec<Entry> = entries.into_iter().filter(|e| e.state == current).collect();
         let recovered = !entries.is_empty();
+        let outdated = base.format < FORMAT || entries.iter().any(Entry::is_outdated);
         let (state, unknown) = fold(base, &entries);
-        Ok(Self { state, version: stored.version, unknown, recovered })
+        let begun = |entry: &Entry| matches!(entry.happening, Happening::Begin { .. });
+        let unfinished = entries.into_iter().filter(|e| begun(e) && unknown.contains(&e.address)).collect();
+        Ok(Self { state, version: stored.version, unknown, recovered, outdated, unfinished })
     }
 }
 
@@ -394,7 +401,7 @@ impl Cleared {
     /// Whether executing it would change neither anything nor the state.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.plan.is_empty() && self.plan.refreshed.is_empty() && !self.known.recovered
+        self.plan.is_empty() && self.plan.refreshed.is_empty() && !self.known.recovered && !self.known.outdated
     }
 
     pub(super) fn into_parts(self) -> (Plan, Known) {

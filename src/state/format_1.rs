@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{ActionKind, Deposed, Entry, FORMAT, Happening, Lineage};
+use super::{ActionKind, Deposed, Entry, Happening, Lineage};
 use crate::address::{Address, Scope};
 use crate::document::{Digest, Document};
 use crate::kind::Reference;
@@ -72,7 +72,7 @@ impl From<FirstState> for super::State {
     fn from(state: FirstState) -> Self {
         let FirstState { _format: _, project, lineage, serial, tool_version, fence, _digest: _, resources } = state;
         let mut now = Self::new(&project, lineage);
-        (now.serial, now.tool_version, now.fence) = (serial, tool_version, fence);
+        (now.format, now.serial, now.tool_version, now.fence) = (1, serial, tool_version, fence);
         for (address, owned) in resources {
             let (owned, before) = owned.apart();
             if !before.is_empty() {
@@ -140,6 +140,6 @@ impl From<Line> for Entry {
             Happened::FormerGone => Happening::NewestDeposedGone,
             Happened::Failed { why, certain } => Happening::Failed { why, certain },
         };
-        Self { v: FORMAT, state, at, address, deposed: None, happening }
+        Self { v: 1, state, at, address, deposed: None, happening }
     }
 }

@@ -16,7 +16,7 @@ const CHECKSUM: usize = 16;
 /// One happening.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The version of the line format.
+    /// The version of the line format that it was read from. New entries have the current one.
     pub v: u32,
     /// The lineage of the state that the journal continues, and its serial.
     pub state: (String, u64),
@@ -145,6 +145,18 @@ impl Entry {
     #[must_use]
     pub fn about(self, deposed: Option<DeposedKey>) -> Self {
         Self { deposed, ..self }
+    }
+
+    /// Whether an older version of the program wrote it.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.v < FORMAT
+    }
+
+    /// The same entry in the current format, about another state.
+    #[must_use]
+    pub fn continuing(self, state: (&str, u64)) -> Self {
+        Self { v: FORMAT, state: (state.0.to_owned(), state.1), ..self }
     }
 
     /// The entry's line with its checksum and newline.

@@ -29,7 +29,8 @@ pub struct Lineage(pub String);
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Bailiwick state")]
 pub struct State {
-    /// The version of this format.
+    /// The version of the format that it was read from. It is written in the current one.
+    #[serde(serialize_with = "current_format")]
     pub format: u32,
     /// The project.
     pub project: String,
@@ -294,6 +295,11 @@ impl State {
         text.push('\n');
         Ok(text)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn current_format<S: serde::Serializer>(_read_from: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u32(FORMAT)
 }
 
 /// The digest of what a state says, without the fencing number.

@@ -10,7 +10,7 @@ use bailiwick::access::{
 use bailiwick::address::{Address, Family, Scope};
 use bailiwick::diff::{Drift, DriftClass, Recovered};
 use bailiwick::document::Document;
-use bailiwick::engine::{Engine, Intent, Known, Task};
+use bailiwick::engine::{Engine, Intent, Task};
 use bailiwick::iam::{Policy, PolicyKind, PolicyPlace, Principal, Selector, Statement, Version};
 use bailiwick::kind::{
     About, Api, BodyField, DesiredResource, DesiredResources, Erased, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy,
@@ -318,8 +318,7 @@ async fn questions_about_access_see_it() {
     let (project, _, spec) = applied().await;
     let lints = bailiwick::check::Lints::default();
     let task = Task::new(&spec, Intent::Apply, "2026-01-01", &lints);
-    let (state, version, unknown) = project.state().await;
-    let known = Known { state, version, unknown, recovered: false };
+    let known = project.known().await;
     let world = with_engine(&project, &spec, async |engine| engine.world(&task, &known).await).await.unwrap();
     let target = AccessTarget::parse(&arn("orders")).unwrap();
     // The policy allows it to users whose own policies were not read, and may deny it.
@@ -340,8 +339,7 @@ async fn questions_about_access_see_it() {
 async fn rebuilt(project: &Project, spec: &Spec) -> Recovered {
     let lints = bailiwick::check::Lints::default();
     let task = Task::new(spec, Intent::Apply, "2026-01-01", &lints);
-    let (state, version, unknown) = self::project().state().await;
-    let known = Known { state, version, unknown, recovered: false };
+    let known = self::project().known().await;
     with_engine(project, spec, async |engine| {
         let compiled = engine.compile(&task).await.unwrap();
         engine.recover(spec, &compiled, &known, &BTreeSet::new()).await

@@ -1,14 +1,17 @@
 //! States, journals and plans that an older version wrote are still read. `tests/formats/README.md` says how the files
 //! were made.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use bailiwick::address::Address;
 use bailiwick::plan::{PlanFile, PlanFileError};
-use bailiwick::spec::OnDestroy;
+use bailiwick::spec::{OnDestroy, Spec};
 use bailiwick::state::{Entry, FORMAT, Happening, Journal, Lineage, Owned, State, StateError, fold};
 use serde_json::Value;
 
+use crate::memory::{Cloud, Cut};
+use crate::run::{Project, spec};
 use crate::source::root;
 
 const PROJECT: &str = "serving";
@@ -53,7 +56,7 @@ fn survives(state: &State) {
     let json: Value = serde_json::from_str(&written).unwrap();
     assert_eq!(json["format"], 2);
     assert!(!written.contains("\"former\""), "{written}");
-    assert_eq!(State::parse(&written, PROJECT).unwrap(), *state);
+    assert_eq!(State::parse(&written, PROJECT).unwrap(), State { format: FORMAT, ..state.clone() });
 }
 
 /// An object is what the file says, field by field.
@@ -182,10 +185,75 @@ fn a_journal_of_format_1_goes_on_in_format_2() {
         [entry(begin, Some(deposed.key.clone())), entry(end, Some(deposed.key.clone()))].map(|e| e.line().unwrap());
     let both = Journal::parse((text("renamed.journal") + &newer.concat()).as_bytes()).unwrap();
     assert_eq!(both.entries.len(), older.len() + 2);
-    assert!(both.entries.iter().all(|entry| entry.v == FORMAT), "older entries count as entries of this format");
+    assert_eq!(both.entries.iter().filter(|entry| entry.is_outdated()).count(), older.len());
     let (state, _) = fold(before, &both.entries);
     assert_eq!(listed(&state), APPLIED.replace(": model-loader", ": weights-reader"));
     survives(&state);
+}
+
+/// A project with files of format 1, of which nothing exists any more.
+fn project(state: Option<&str>, journal: Option<&str>) -> (Project, Spec) {
+    let spec = spec(&fs::read_to_string(root().join("tests/formats/spec.yaml")).unwrap());
+    let project = Project::new(PROJECT, Cloud::new());
+    project.cloud.prepare(&spec);
+    project.backend.hold(state.map(text), journal.map(text).unwrap_or_default().into_bytes());
+    (project, spec)
+}
+
+/// Nothing that an older version would read is in its format, so that it rejects the state before it reads the journal.
+fn is_rewritten(project: &Project) {
+    let (state, journal) = project.backend.held();
+    let state: Value = serde_json::from_str(&state.unwrap()).unwrap();
+    assert_eq!(state["format"], FORMAT);
+    assert!(Journal::parse(&journal).unwrap().entries.iter().all(|entry| !entry.is_outdated()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_apply_writes_files_of_format_1_again() {
+    for (state, journal) in [
+        (Some("applied.state.json"), None),
+        (Some("deposed.state.json"), None),
+        (Some("applied.state.json"), Some("renamed.journal")),
+        (None, Some("created.journal")),
+    ] {
+        let (project, spec) = project(state, journal);
+        project.apply_all(&spec).await;
+        is_rewritten(&project);
+        project.assert_converged(&spec).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_of_format_1_are_written_again_before_a_run_adds_to_them() {
+    for (state, journal, unknown) in [
+        (Some("applied.state.json"), None, None),
+        (Some("applied.state.json"), Some("renamed.journal"), Some("aws.iam.role.loader")),
+        (None, Some("created.journal"), Some("aws.s3.bucket.made")),
+    ] {
+        let (project, spec) = project(state, journal);
+        let killed = project.cloud.kill_at(1, Cut::BeforeCall);
+        assert!(project.apply_until_killed(&spec, &killed).await);
+        is_rewritten(&project);
+        let found: BTreeSet<String> = project.known().await.unknown.iter().map(ToString::to_string).collect();
+        assert!(unknown.is_none_or(|address| found.contains(address)), "{found:?}");
+        project.cloud.mend();
+        project.apply_all(&spec).await;
+        project.assert_converged(&spec).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_apply_without_changes_writes_a_state_of_format_1_again() {
+    let (project, spec) = project(None, None);
+    project.apply_all(&spec).await;
+    let written = project.backend.held().0.unwrap();
+    let mut state: Value = serde_json::from_str(&written).unwrap();
+    state["format"] = 1.into();
+    state.as_object_mut().unwrap().remove("digest");
+    project.backend.hold(Some(state.to_string()), Vec::new());
+    assert!(project.known().await.outdated);
+    assert_eq!(project.apply_all(&spec).await.steps(), Vec::<String>::new());
+    is_rewritten(&project);
 }
 
 #[test]

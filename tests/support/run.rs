@@ -129,6 +129,19 @@ impl MemoryBackend {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts the text of a state and the bytes of a journal there, as they are.
+    pub fn hold(&self, state: Option<String>, journal: Vec<u8>) {
+        let mut kept = self.kept();
+        (kept.state, kept.journal) = (state, journal);
+    }
+
+    /// The text of the state and the bytes of the journal.
+    #[must_use]
+    pub fn held(&self) -> (Option<String>, Vec<u8>) {
+        let kept = self.kept();
+        (kept.state.clone(), kept.journal.clone())
+    }
+
     /// Puts a state there.
     pub fn store(&self, state: &State) {
         self.kept().state = Some(state.to_text().unwrap());
@@ -403,7 +416,8 @@ impl Project {
         work(Engine { register: &register, providers: &providers, session: &session, limits, sink }).await
     }
 
-    async fn known(&self) -> Known {
+    /// What is known of the project before a run.
+    pub async fn known(&self) -> Known {
         Known::load(&self.backend, &self.backend.project, || Lineage("lineage".into())).await.unwrap()
     }
 

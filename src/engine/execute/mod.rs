@@ -29,7 +29,7 @@ use crate::kind::{Action, AnyKind, NamedBy};
 use crate::live::{AnyLive, Fields, Target, WriteError};
 use crate::plan::{Change, Differs, Expect, Plan, StateRecord, Step};
 use crate::snapshot::{ReadFailure, Seen, unique_id};
-use crate::state::{DeposedKey, Entry, Happening, Owned, State, fold};
+use crate::state::{DeposedKey, Entry, FORMAT, Happening, Owned, State, fold};
 
 /// A plan that was carried out, as far as it went.
 #[derive(Debug)]
@@ -85,7 +85,14 @@ impl Engine<'_> {
         now: &(dyn Fn() -> String + Send + Sync),
         stop: watch::Receiver<bool>,
     ) -> Executed {
-        let (plan, Known { state, version, .. }) = cleared.into_parts();
+        let (plan, mut known) = cleared.into_parts();
+        if known.outdated
+            && !plan.is_empty()
+            && let Err(error) = rewrite(&mut known, backend).await
+        {
+            return Executed { plan, outcomes: Outcomes::new(), state: known.state, broken: Some(error) };
+        }
+        let Known { state, version, .. } = known;
         let lineage = state.lineage.0.clone();
         let serial = state.serial;
         let run = Run {
@@ -106,8 +113,7 @@ impl Engine<'_> {
             state.resources.insert(address.clone(), owned.clone());
         }
         let (mut after, _) = fold(state, &entries);
-        after.serial += 1;
-        env!("CARGO_PKG_VERSION").clone_into(&mut after.tool_version);
+        succeed(&mut after);
         if broken.is_none() {
             broken = backend.save(&after, &version).await.err();
         }
@@ -117,6 +123,24 @@ impl Engine<'_> {
         }
         Executed { plan, outcomes, state: after, broken }
     }
+}
+
+/// Makes a state the next one of its lineage, written by this program.
+fn succeed(state: &mut State) {
+    state.serial += 1;
+    state.format = FORMAT;
+    env!("CARGO_PKG_VERSION").clone_into(&mut state.tool_version);
+}
+
+/// Writes what an older version of the program left in the current format before a run adds to it: that version must
+/// reject the state, and never read a journal of which it understands only a part.
+async fn rewrite(known: &mut Known, backend: &dyn Backend) -> Result<(), BackendError> {
+    let Known { state, version, unfinished, .. } = known;
+    succeed(state);
+    *version = backend.save(state, version).await?;
+    let now = (state.lineage.0.as_str(), state.serial);
+    let entries: Vec<Entry> = std::mem::take(unfinished).into_iter().map(|entry| entry.continuing(now)).collect();
+    if entries.is_empty() { Ok(()) } else { backend.append(&entries).await }
 }
 
 impl Engine<'_> {
@@ -138,7 +162,7 @@ fn still_unknown(outcomes: &Outcomes, entries: Vec<Entry>, state: (&str, u64)) -
     let begun = entries.into_iter().filter(|e| matches!(e.happening, Happening::Begin { .. }));
     begun
         .filter(|entry| unknown.contains(&(&entry.address, entry.deposed.as_ref())))
-        .map(|entry| Entry { state: (state.0.to_owned(), state.1), ..entry })
+        .map(|entry| entry.continuing(state))
         .collect()
 }
 
