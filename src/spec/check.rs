@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{AcceptSpec, Spec, TrustSpec, shape};
+use super::{AcceptSpec, Spec, TrustSpec};
 use crate::diagnostic::{Code, Diagnostic, NamedCode, did_you_mean};
 
 /// An entry of a section whose entries have keys.
@@ -76,7 +76,7 @@ pub(super) struct SpecProblems<'a> {
 
 impl SpecProblems<'_> {
     pub(super) fn error(&mut self, code: Code, path: &[&str], message: String, help: &str) {
-        if message.contains(shape::MENDED) {
+        if self.spec.places.is_stand_in(path) {
             return;
         }
         let place = self.spec.places.find(path, true);
@@ -85,7 +85,7 @@ impl SpecProblems<'_> {
 
     /// Reports a name that is not the key of an entry.
     pub(super) fn reference<E: SectionEntry>(&mut self, path: &[&str], name: &str, entries: &BTreeMap<String, E>) {
-        if entries.contains_key(name) || name == shape::MENDED {
+        if entries.contains_key(name) || self.spec.places.is_stand_in(path) {
             return;
         }
         let section = E::SECTION;

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::granit_parser::ErrorKind;
+use serde_saphyr::localizer::ExternalMessageSource;
 use serde_saphyr::{Error, Spanned, UserMessageFormatter, options::DuplicateKeyPolicy};
 
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
@@ -65,14 +67,20 @@ pub enum Value {
     List(Vec<Node>),
     /// A map in the order of the file, duplicate keys included.
     Map(Vec<(MapKey, Node)>),
+    /// A replacement for a value that is missing or cannot be used, so that the rest can still be checked. Its problem is
+    /// reported already.
+    StandIn,
 }
+
+/// The text that a stand-in has in the typed spec. No spec can contain it.
+const STAND_IN: &str = "\u{1}stand-in";
 
 impl Value {
     /// What a person calls this kind of value.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Null => "nothing",
+            Self::Null | Self::StandIn => "nothing",
             Self::Bool(_) => "a boolean",
             Self::Int(_) => "a number",
             Self::Float(_) => "a fraction",
@@ -103,6 +111,7 @@ impl Node {
             Value::Int(n) => i64::try_from(*n).map_or_else(|_| Json::String(n.to_string()), Json::from),
             Value::Float(n) => serde_json::Number::from_f64(*n).map_or(Json::Null, Json::Number),
             Value::Text { text, .. } => Json::String(text.clone()),
+            Value::StandIn => Json::String(STAND_IN.to_owned()),
             Value::List(nodes) => nodes.iter().map(Node::to_json).collect(),
             Value::Map(entries) => Json::Object(entries.iter().map(|(k, v)| (k.text.clone(), v.to_json())).collect()),
         }
@@ -165,12 +174,15 @@ fn complaint(error: &Error) -> String {
         Error::Budget { .. } => format!("the aliases of the file expand to more than {MAX_NODES} values"),
         Error::RecursiveReferencesRequireWeakTypes { .. } => "an anchor contains an alias of itself".to_owned(),
         Error::MultipleDocuments { .. } => "a second document begins here: a spec file contains one".to_owned(),
+        // The scanner has a limit of its own, above ours, for brackets.
+        Error::ExternalMessage { source, .. }
+            if matches!(&**source, ExternalMessageSource::Parser(scan)
+            if matches!(scan.kind(), ErrorKind::RecursionLimitExceeded)) =>
+        {
+            too_deep()
+        }
         other => {
             let message = other.render_with_formatter(&UserMessageFormatter);
-            // The scanner has a limit of its own, above ours, for brackets.
-            if message.contains("recursion limit") {
-                return too_deep();
-            }
             message.rsplit_once(" at line ").map_or(message.as_str(), |(m, _)| m).trim().to_owned()
         }
     }

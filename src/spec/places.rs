@@ -19,6 +19,7 @@ struct SourceNode {
 #[derive(Debug)]
 enum SourceChildren {
     Scalar,
+    StandIn,
     List(Vec<SourceNode>),
     /// By key, each with the place of the key.
     Map(HashMap<String, (SourceRef, SourceNode)>),
@@ -38,7 +39,7 @@ impl Places {
         for step in path {
             let Some((key, child)) = place.child(step) else { break };
             found = match key {
-                Some(key) if !(value && matches!(child.inner, SourceChildren::Scalar)) => key,
+                Some(key) if !(value && matches!(child.inner, SourceChildren::Scalar | SourceChildren::StandIn)) => key,
                 _ => &child.source,
             };
             place = child;
@@ -54,7 +55,23 @@ impl Places {
         }
         match &place.inner {
             SourceChildren::Map(entries) => Some(entries.keys().map(String::as_str).collect()),
-            SourceChildren::List(_) | SourceChildren::Scalar => None,
+            SourceChildren::List(_) | SourceChildren::Scalar | SourceChildren::StandIn => None,
+        }
+    }
+
+    /// Whether a path leads to a stand-in, or to a map or list that has one: the problem there is reported already.
+    pub(super) fn is_stand_in(&self, path: &[&str]) -> bool {
+        let Some(mut place) = self.0.as_deref() else { return false };
+        for step in path {
+            let Some((_, child)) = place.child(step) else { break };
+            place = child;
+        }
+        let is_one = |place: &SourceNode| matches!(place.inner, SourceChildren::StandIn);
+        match &place.inner {
+            SourceChildren::StandIn => true,
+            SourceChildren::Scalar => false,
+            SourceChildren::List(children) => children.iter().any(is_one),
+            SourceChildren::Map(children) => children.values().any(|(_, child)| is_one(child)),
         }
     }
 
@@ -87,7 +104,10 @@ impl SourceNode {
                 entries.into_iter().map(|(key, child)| (key.text, (key.source, Self::of(child)))).collect(),
             ),
             Value::List(nodes) => SourceChildren::List(nodes.into_iter().map(Self::of).collect()),
-            _ => SourceChildren::Scalar,
+            Value::StandIn => SourceChildren::StandIn,
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text { .. } => {
+                SourceChildren::Scalar
+            }
         };
         Self { source: node.source, inner }
     }
@@ -97,7 +117,7 @@ impl SourceNode {
         match &self.inner {
             SourceChildren::Map(entries) => entries.get(step).map(|(key, child)| (Some(key), child)),
             SourceChildren::List(places) => places.get(step.parse::<usize>().ok()?).map(|child| (None, child)),
-            SourceChildren::Scalar => None,
+            SourceChildren::Scalar | SourceChildren::StandIn => None,
         }
     }
 
@@ -109,7 +129,7 @@ impl SourceNode {
                     entries.values().any(|(key, child)| key == source || child.holds(source))
                 }
                 SourceChildren::List(places) => places.iter().any(|child| child.holds(source)),
-                SourceChildren::Scalar => false,
+                SourceChildren::Scalar | SourceChildren::StandIn => false,
             }
     }
 }

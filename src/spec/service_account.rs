@@ -88,6 +88,7 @@ impl ServiceAccountSpec {
         problems.reference(&path, role, &spec.roles);
         if let (Some(role_spec), Some(cluster)) = (spec.roles.get(role), spec.clusters.get(&self.cluster))
             && role_spec.account != cluster.account
+            && spec.accounts.contains_key(&cluster.account)
             && self.identity(spec) == Identity::PodIdentity
         {
             problems.error(

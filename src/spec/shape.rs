@@ -8,10 +8,6 @@ use serde_json::Value as Json;
 use super::node::{MapKey, Node, Value};
 use crate::diagnostic::{Code, Diagnostic, SourceRef, did_you_mean};
 
-/// Stands where the spec says nothing usable, so that the rest can still be checked. Whatever speaks of it is a
-/// consequence and not a problem of its own.
-pub(super) const MENDED: &str = "\u{1}stand-in";
-
 /// Every deviation of `node` from `schema`. What deviates is taken out or replaced by a stand-in, so that the rest fits
 /// the schema afterwards.
 #[must_use]
@@ -62,6 +58,7 @@ impl<'a> Walk<'a> {
             Value::Int(_) => types.contains(&"integer") || types.contains(&"number"),
             Value::Float(_) => types.contains(&"number"),
             Value::Null => false,
+            Value::StandIn => true,
         };
         if !fits {
             return self.wrong_type(node, &types, Some(schema), what);
@@ -203,7 +200,7 @@ impl<'a> Walk<'a> {
 
     /// Something that fits a schema and says nothing.
     fn stand_in(&self, schema: Option<&'a Json>) -> Value {
-        let Some(schema) = schema.map(|s| self.resolve(s)) else { return mended() };
+        let Some(schema) = schema.map(|s| self.resolve(s)) else { return Value::StandIn };
         if let Some(word) = words(schema).first() {
             return Value::Text { text: (*word).to_owned(), plain: false };
         }
@@ -225,7 +222,7 @@ impl<'a> Walk<'a> {
             Some(&("integer" | "number")) => {
                 Value::Int(schema.get("minimum").and_then(Json::as_i64).unwrap_or_default().into())
             }
-            _ => mended(),
+            _ => Value::StandIn,
         }
     }
 
@@ -250,8 +247,7 @@ impl<'a> Walk<'a> {
     }
 
     fn text(&mut self, node: &mut Node, text: &str, plain: bool, schema: &Json, what: &str) {
-        let digits_only = schema.get("pattern").and_then(Json::as_str) == Some("^[0-9]{12}$");
-        if !digits_only {
+        if !is_account_id(schema) {
             return;
         }
         if plain {
@@ -288,7 +284,7 @@ impl<'a> Walk<'a> {
     fn wrong_type(&mut self, node: &mut Node, types: &[&str], schema: Option<&'a Json>, what: &str) {
         let free_text = schema.is_none_or(|s| words(s).is_empty());
         if let (Value::Int(n), true, true) = (&node.value, types.contains(&"string"), free_text) {
-            let problem = if what == "`id`" {
+            let problem = if schema.is_some_and(is_account_id) {
                 unquoted(node, &n.to_string(), what)
             } else {
                 Diagnostic::new(Code::WrongType, format!("{what} must be text, but is a number"))
@@ -323,8 +319,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn mended() -> Value {
-    Value::Text { text: MENDED.to_owned(), plain: false }
+fn is_account_id(schema: &Json) -> bool {
+    schema.get("pattern").and_then(Json::as_str) == Some("^[0-9]{12}$")
 }
 
 fn unquoted(node: &Node, digits: &str, what: &str) -> Diagnostic {

@@ -334,3 +334,56 @@ fn access_to_a_cluster_names_a_principal_once_and_policies_that_exist() {
         assert!(help.starts_with("  help: "), "{access}: {told}");
     }
 }
+
+/// Every spec with one value replaced by a value of a wrong type.
+fn with_one_wrong_value(spec: &serde_json::Value) -> Vec<serde_json::Value> {
+    fn pointers(value: &serde_json::Value, at: String, found: &mut Vec<String>) {
+        let mut child = |key: &str, child: &serde_json::Value| {
+            pointers(child, format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+        };
+        match value {
+            serde_json::Value::Object(map) => map.iter().for_each(|(key, value)| child(key, value)),
+            serde_json::Value::Array(list) => {
+                list.iter().enumerate().for_each(|(n, value)| child(&n.to_string(), value));
+            }
+            _ => {}
+        }
+        found.push(at);
+    }
+    let mut found = Vec::new();
+    pointers(spec, String::new(), &mut found);
+    found
+        .iter()
+        .map(|pointer| {
+            let mut wrong = spec.clone();
+            let value = wrong.pointer_mut(pointer).unwrap();
+            *value = if value.is_array() { true.into() } else { serde_json::json!([[1.5]]) };
+            wrong
+        })
+        .collect()
+}
+
+#[test]
+fn stand_ins_for_wrong_values_are_never_reported() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let specs: [&[&str]; 5] = [
+        &["examples/kserve-cross-account/base.yaml", "examples/kserve-cross-account/prod.yaml"],
+        &["examples/many-teams/accounts.yaml", "examples/many-teams/teams.yaml"],
+        &["examples/skypilot-irsa/bailiwick.yaml"],
+        &["examples/skypilot-pod-identity/bailiwick.yaml"],
+        &["tests/formats/spec.yaml"],
+    ];
+    let mut wrong = 0;
+    for files in specs {
+        let tree =
+            |name: &&str| node::parse(&(*name).into(), &std::fs::read_to_string(root.join(name)).unwrap()).unwrap();
+        let merged = files.iter().map(tree).reduce(node::merge).unwrap();
+        for spec in with_one_wrong_value(&merged.to_json()) {
+            let (_, problems) = load(&[SourceFile { name: "s.yaml".into(), text: spec.to_string().into() }]);
+            let reported = format!("{problems:?}");
+            assert!(!problems.is_empty() && !reported.contains("stand-in"), "{reported}\n{spec}");
+            wrong += 1;
+        }
+    }
+    assert!(wrong > 300, "{wrong}");
+}
