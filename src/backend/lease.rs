@@ -91,7 +91,7 @@ fn unreadable(tag: String) -> LockInfo {
     }
 }
 
-/// Releases the lock of a holder. The record tells the next holder that this one may still be active.
+/// Releases the lock of a holder. The record shows the next holder that this one may still be active.
 pub(super) async fn unlock(objects: &dyn Objects, key: &str, from: &LockInfo) -> Result<(), BackendError> {
     for attempt in 0..TRIES {
         let (record, tag) = match look(objects, key).await? {

@@ -40,7 +40,7 @@ pub struct Limits {
     pub steps: usize,
     /// The total time to wait until a new resource is known everywhere.
     pub patience: Duration,
-    /// How long an interrupted run waits for the responses to its pending calls.
+    /// The time that pending calls have to complete after an interrupt.
     pub grace: Duration,
     /// The first pause while waiting for a new resource; each later one is twice as long, up to eight times this value.
     pub pause: Duration,

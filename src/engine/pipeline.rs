@@ -408,7 +408,7 @@ impl Engine<'_> {
     /// Checks the caller's identity everywhere, reads the facts, and compiles the spec.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// The reason why the spec cannot be compiled.
     pub async fn compile(&self, task: &Task<'_>) -> Result<Compiled<Resolved>, Stopped> {
         self.callers().await?;
         let facts = self.facts(&task.wanted).await.map_err(Stopped::Facts)?;
@@ -496,7 +496,7 @@ impl Engine<'_> {
     /// Clears a saved plan again: it must fit the spec and the state, and none of its resources may have changed since.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// The reason why the saved plan can no longer be applied.
     pub async fn clear_saved(
         &self,
         task: &Task<'_>,

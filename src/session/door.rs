@@ -25,8 +25,8 @@ use crate::kind::Api;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Every request of one account to one API passes a door, retries included. The door waits for a free slot, counts and
-/// times the request, and slows down later requests when the service throttles.
+/// Every request of one account to one API passes a door, retries included. The door delays the request until a slot is
+/// free, counts and times it, and slows down later requests when the service throttles.
 #[derive(Clone, Debug)]
 pub struct Door {
     api: Api,

@@ -1,4 +1,4 @@
-//! Writes a resource, and waits for new resources that the API does not know yet.
+//! Writes a resource, and retries while the API does not know other new resources yet.
 
 use std::sync::PoisonError;
 
