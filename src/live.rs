@@ -119,7 +119,7 @@ pub enum ReadError {
         /// Why there was no response.
         why: String,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("cannot read {what}: {why}")]
     Failed {
         /// The resource to read, for the message.
@@ -218,7 +218,7 @@ pub enum WriteError {
         what: String,
         /// The other owner or field manager.
         holder: String,
-        /// What it owns or manages.
+        /// The fields that it owns or manages, or the API's message.
         why: String,
     },
     /// There is no client.
@@ -227,7 +227,7 @@ pub enum WriteError {
     /// A read that the write needs failed.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Anything else.
+    /// Any other error.
     #[error("cannot {what}: {why}")]
     Failed {
         /// The operation, for the message "cannot ...".

@@ -36,7 +36,7 @@ pub enum StoredVersion {
     Tag(String),
 }
 
-/// Who holds the lock.
+/// The holder of a lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LockInfo {

@@ -7,7 +7,7 @@ use super::BackendFuture;
 pub struct Object {
     /// Its content.
     pub bytes: Vec<u8>,
-    /// The store's tag of this version, such as an ETag.
+    /// The store's tag of this version, such as an `ETag`.
     pub tag: String,
 }
 

@@ -37,7 +37,7 @@ const LOADS: usize = 4;
 /// Settings of an object backend.
 #[derive(Clone)]
 pub struct Settings {
-    /// How long a lock holds without being renewed.
+    /// The time for which a lock holds without being renewed.
     pub lease: Duration,
     /// The number of earlier states to keep.
     pub keep: usize,

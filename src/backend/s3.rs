@@ -159,7 +159,7 @@ impl S3Objects {
     }
 }
 
-/// Returns an ETag without its quotes.
+/// Returns an `ETag` without its quotes.
 fn tag(text: Option<&str>) -> String {
     text.unwrap_or_default().trim_matches('"').to_owned()
 }

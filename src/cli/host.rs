@@ -18,7 +18,7 @@ pub enum Output {
     Err,
 }
 
-/// Which streams are a terminal.
+/// The streams that are terminals.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Terminals {
     /// Stdin is a terminal.
@@ -60,7 +60,7 @@ pub trait Host: Send + Sync {
     /// The environment variables that the program reads.
     fn environment(&self) -> ProcessEnvironment;
 
-    /// Which streams are a terminal.
+    /// The streams that are terminals.
     fn terminals(&self) -> Terminals;
 
     /// Writes to a stream and flushes it.

@@ -98,7 +98,7 @@ pub struct Work<'a> {
     pub today: String,
     /// Becomes true when no further step may start.
     pub stop: watch::Receiver<bool>,
-    /// Whether the command may be writing at the moment.
+    /// Whether the execution has started, so that there may be writes.
     pub executing: &'a Cell<bool>,
 }
 

@@ -9,7 +9,7 @@ use crate::engine::Intent;
 use crate::plan::Bodies;
 use crate::provider;
 
-/// Which world is asked.
+/// The choice of the world to query, and the output format.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct WorldArgs {
     /// Use the spec alone and read nothing remotely (the default).

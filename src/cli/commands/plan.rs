@@ -44,7 +44,7 @@ pub struct PlanArgs {
     allow: Allow,
 }
 
-/// How to print a plan that was just made.
+/// How to print a new plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PlanFormat {
     /// For a terminal.

@@ -32,7 +32,7 @@ pub struct StateArgs {
     command: StateCommand,
 }
 
-/// What to do with the state.
+/// The subcommands of `state`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StateCommand {
     /// List the resources in the state.

@@ -48,8 +48,7 @@ impl Run<'_> {
                     let before = self.look(step, target).await;
                     self.engine.sink.take(Event::Waiting { step: step.id.clone(), awaited, pause });
                     self.sleep(pause).await;
-                    // No new journal entry precedes the retry, so the lock must be confirmed here: it may have been
-                    // lost during the wait.
+                    // No new journal entry precedes the retry, so confirm that the lock was not lost meanwhile.
                     if let Err(error) = self.backend.vouch().await {
                         return Err(WriteError::Failed {
                             what,

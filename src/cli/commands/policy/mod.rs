@@ -45,7 +45,7 @@ impl PolicyArgs {
     }
 }
 
-/// What to ask about policy documents.
+/// The subcommands of `policy`.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
     /// Show what AWS would reject, what is dangerous, and how large each policy is.
@@ -106,7 +106,7 @@ Examples:
     },
 }
 
-/// What to check.
+/// The arguments of `policy check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Policy files; `-` is stdin. With --jsonl, one file of JSON lines; stdin by default.
@@ -129,7 +129,7 @@ pub struct CheckArgs {
     format: ProblemFormat,
 }
 
-/// What to compare.
+/// The arguments of `policy equal`.
 #[derive(Debug, Args)]
 pub struct Equal {
     /// Two policy files. With --jsonl, one file of JSON lines; stdin by default.
@@ -140,7 +140,7 @@ pub struct Equal {
     jsonl: bool,
 }
 
-/// What to decide.
+/// The arguments of `policy eval`.
 #[derive(Debug, Args)]
 pub struct Eval {
     /// A file of JSON lines; stdin by default.

@@ -299,7 +299,7 @@ mod live {
         Ok(found)
     }
 
-    /// Calls `look` until it returns a value, with these pauses between the calls.
+    /// Calls `look` until it returns a value, with these pauses in between. `None` if the pauses run out.
     async fn until<T, F, Fut>(pauses: impl Iterator<Item = Duration>, mut look: F) -> Result<Option<T>, WriteError>
     where
         F: FnMut() -> Fut,

@@ -85,7 +85,7 @@ fn asking(target: Target, fields: &[&str]) -> Target {
     Target { fields: Fields::Only(std::sync::Arc::new(fields)), ..target }
 }
 
-/// Returns every IAM kind, with targets of these roles.
+/// Returns the kinds that share reads, with targets of these roles.
 fn all(names: &[&str]) -> Vec<(Box<dyn AnyLive>, Vec<Target>)> {
     let parts = |kind: &'static str, part: &str| {
         names.iter().map(|n| Target::new(Address::new(kind, format!("{n}/x")), format!("{n}/{part}"))).collect()
@@ -339,7 +339,7 @@ async fn a_description_is_read_where_somebody_asks_for_it() {
     }
 }
 
-/// Observes a policy with this last applied body. Returns its live body and the requests.
+/// Observes a policy with this last applied body. Returns its tags and the requests.
 async fn policy(last: serde_json::Value) -> (serde_json::Value, Vec<String>) {
     let single = "<GetPolicyResponse><GetPolicyResult><Policy><PolicyName>team</PolicyName><Path>/</Path><DefaultVersionId>v2</DefaultVersionId>\
         <Tags><member><Key>bailiwick:project</Key><Value>p</Value></member><member><Key>team</Key><Value>live</Value></member>\

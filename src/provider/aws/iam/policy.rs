@@ -320,7 +320,7 @@ mod live {
         Err(write_error(format!("create policy `{arn}`"), &error))
     }
 
-    /// Writes the document last, so that access changes only at the end.
+    /// Writes the document last, so that the policy grants the old access until then.
     async fn update(
         iam: &aws_sdk_iam::Client,
         arn: &str,
@@ -349,7 +349,7 @@ mod live {
             .policy_document(after.document.to_string())
             .set_as_default(true)
             .customize()
-            // A retry could create a second version, and only five are allowed.
+            // A retry could create another version, and only five can exist.
             .config_override(aws_sdk_iam::config::Builder::new().retry_classifier(OnlyIfRefused))
             .send()
             .await

@@ -449,7 +449,7 @@ mod live {
         )
     }
 
-    /// Writes field by field, the trust policy last, so that access changes only at the end.
+    /// Writes field by field, the trust policy last, so that no new principal can assume a role that is only partly updated.
     async fn update(
         iam: &aws_sdk_iam::Client,
         name: &str,

@@ -162,7 +162,7 @@ async fn rules_of_other_shapes_can_be_compared() {
     );
 }
 
-/// Observes `buckets` buckets. Returns the results, and the requests without those for tags.
+/// Observes this many buckets. Returns their regions, and the requests without those for tags.
 async fn look(buckets: usize, exchanges: &[(&'static str, u16, &'static str)]) -> (Vec<String>, Vec<String>) {
     let rest = [("?tagging ", 404, "<Error><Code>NoSuchTagSet</Code></Error>"), ("HEAD /b9/ ", 404, "")];
     let server = Recorded::start(&[exchanges, &rest, &[("HEAD ", 200, "")]].concat()).await;
