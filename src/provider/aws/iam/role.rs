@@ -449,7 +449,8 @@ mod live {
         )
     }
 
-    /// Writes field by field, the trust policy last, so that no new principal can assume a role that is only partly updated.
+    /// Writes field by field, the trust policy last, so that no new principal can assume a role that is only partly
+    /// updated.
     async fn update(
         iam: &aws_sdk_iam::Client,
         name: &str,
