@@ -1,6 +1,6 @@
-//! Bailiwick: declarative plan and apply for access to data.
+//! Bailiwick: a plan/apply engine for access to data on AWS and Kubernetes.
 //!
-//! The architecture is in ARCHITECTURE.md: floors that import downward only, a pure core, and I/O at the edge.
+//! See ARCHITECTURE.md: layers that import downward only, a pure core, and I/O at the edge.
 
 pub mod access;
 pub mod address;

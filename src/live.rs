@@ -1,4 +1,4 @@
-//! The I/O half of the central trait, and its erased form.
+//! The I/O half of a kind, and its erased form.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -14,42 +14,42 @@ use crate::session::{Session, SessionError};
 use crate::snapshot::ReadFailure;
 use crate::spec::{Facts, Spec};
 
-/// One resource to observe: its address, and the name by which its API knows it.
+/// One resource to observe or write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Our name.
+    /// The address in the project.
     pub address: Address,
-    /// The API's name.
+    /// The physical name, by which the API knows the resource.
     pub physical_id: String,
     /// The fields to read.
     pub fields: Fields,
-    /// What was applied last, if the spec desires the same and the kind uses it ([`Live::TAKES_LAST`]).
+    /// The last applied body, if it equals the desired one and the kind uses it ([`Live::TAKES_LAST`]).
     pub last: Option<Document>,
-    /// The id that it must have if it is written to, where the name is only an alias.
+    /// The unique id that a resource must have to be written to, for kinds whose name is only an alias.
     pub unique_id: Option<String>,
 }
 
 impl Target {
-    /// A target of which everything is asked for.
+    /// Creates a target with all fields.
     #[must_use]
     pub fn new(address: Address, physical_id: impl Into<String>) -> Self {
         Self { address, physical_id: physical_id.into(), fields: Fields::All, last: None, unique_id: None }
     }
 }
 
-/// The fields of a resource that the spec names or the state owns, by their names in its body. A kind for which a field
-/// costs a request reads only those.
+/// The fields of a resource that the spec names or the state owns, by their names in its body. A kind that needs a
+/// request for a field reads only the fields listed here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Fields {
-    /// Nothing is known of the resource: all of them.
+    /// All fields, because nothing is known about the resource.
     #[default]
     All,
-    /// These, and of a field that holds a map its keys as `field.key`.
+    /// Only these fields, and the keys of map fields as `field.key`.
     Only(Arc<BTreeSet<String>>),
 }
 
 impl Fields {
-    /// The fields of some bodies; all if there are none.
+    /// Collects the fields of some bodies; [`Fields::All`] without a body.
     #[must_use]
     pub fn of<'d>(bodies: impl IntoIterator<Item = &'d Document>) -> Self {
         let mut names = BTreeSet::new();
@@ -64,7 +64,7 @@ impl Fields {
         if known { Self::Only(Arc::new(names)) } else { Self::All }
     }
 
-    /// Whether a field, or `field.key` of a field that holds a map, is asked for.
+    /// Whether a field, or `field.key` of a map field, must be read.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         match self {
@@ -73,7 +73,7 @@ impl Fields {
         }
     }
 
-    /// The same, in the memory of another that is equal: most resources of a kind have the same fields.
+    /// Shares memory with `other` if both are equal: most resources of a kind have the same fields.
     #[must_use]
     pub fn shared(self, other: Option<&Self>) -> Self {
         match other {
@@ -83,27 +83,27 @@ impl Fields {
     }
 }
 
-/// What was found when looking. "Not there" is a value; "could not look" is an error.
+/// The result of an observation. "Absent" is a value; "could not be read" is an error.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observed<B> {
     /// It does not exist.
     Absent,
     /// It exists.
     Present {
-        /// What it is.
+        /// Its content.
         body: B,
         /// The project whose ownership tag it carries, if any.
         owner: Option<String>,
     },
 }
 
-/// Why something could not be read.
+/// Why a resource could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The API denied the read.
     #[error("not allowed to read {what}: {why}")]
     Denied {
-        /// What was to be read.
+        /// The resource to read, for the message.
         what: String,
         /// The API's message.
         why: String,
@@ -114,15 +114,15 @@ pub enum ReadError {
     /// The request got no response.
     #[error("cannot read {what}: {why}")]
     Unreachable {
-        /// What was to be read.
+        /// The resource to read, for the message.
         what: String,
         /// Why there was no response.
         why: String,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("cannot read {what}: {why}")]
     Failed {
-        /// What was to be read.
+        /// The resource to read, for the message.
         what: String,
         /// The API's message.
         why: String,
@@ -135,102 +135,102 @@ pub enum WriteError {
     /// The API denied the write.
     #[error("not allowed to {what}: {why}")]
     Denied {
-        /// What was to be done.
+        /// The operation, for the message "cannot ...".
         what: String,
         /// The API's message.
         why: String,
     },
-    /// Something that was just made is not known everywhere yet: worth trying again.
+    /// A new resource is not known everywhere yet, so a retry may succeed.
     #[error("cannot {what} yet: waiting for {awaited}: {why}")]
     NotYet {
-        /// What was to be done.
+        /// The operation, for the message "cannot ...".
         what: String,
-        /// What is awaited.
+        /// The awaited change.
         awaited: String,
         /// The API's message.
         why: String,
     },
-    /// The service does not know a principal that the document names. It may have been made a moment ago, or not exist at
-    /// all: the service says the same.
+    /// The service does not know a principal of the document. It may be new, or not exist at all: the error is the
+    /// same.
     #[error("cannot {what}: {why}")]
     UnknownPrincipal {
-        /// What was to be done.
+        /// The operation, for the message "cannot ...".
         what: String,
         /// The API's message.
         why: String,
     },
-    /// It would do harm, or cannot succeed: nothing was changed.
+    /// The write would do harm or cannot succeed. Nothing was changed.
     #[error("cannot {what}: {why}")]
     Refused {
-        /// What was to be done.
+        /// The operation, for the message "cannot ...".
         what: String,
-        /// Why not, and what to do.
+        /// The reason, and the next action.
         why: String,
     },
-    /// There was no response: whether anything was changed is unknown.
+    /// There was no response, so it is unknown whether anything changed.
     #[error("no response to the request to {what}, so its result is unknown: {why}")]
     Unanswered {
-        /// What was to be done.
+        /// The operation, for the message "cannot ...".
         what: String,
         /// Why there was no response.
         why: String,
     },
-    /// It would take access from the identity that writes: nothing was changed.
+    /// The write would lock out the applying identity. Nothing was changed.
     #[error("cannot {what}: {why}")]
     LockedOut {
-        /// What was to be done.
+        /// The operation, for the message "cannot ...".
         what: String,
-        /// What that identity could not do any more, and what to do.
+        /// What that identity could no longer do, and the next action.
         why: String,
     },
     /// A quota of the service is exceeded, or would be.
     #[error("cannot {what}: {why}")]
     OverQuota {
-        /// What was to be done.
+        /// The operation, for the message "cannot ...".
         what: String,
-        /// Whether the service said so. Otherwise nothing was sent.
+        /// Whether the service reported it. If not, nothing was sent.
         sent: bool,
-        /// Which quota.
+        /// The exceeded quota.
         why: String,
     },
-    /// Another process changed it while the step waited.
+    /// Another process changed the resource while the step waited.
     #[error("cannot {what}: {why}")]
     Changed {
-        /// What was to be done.
+        /// The operation, for the message "cannot ...".
         what: String,
         /// What changed.
         why: String,
     },
-    /// It could not be read again while the step waited, so that it may have changed.
+    /// The resource could not be read again while the step waited, so it may have changed.
     #[error("cannot {what}: {why}")]
     Unread {
-        /// What was to be done.
+        /// The operation, for the message "cannot ...".
         what: String,
-        /// Why, and what could not be read.
+        /// The reason, and what could not be read.
         why: String,
-        /// What kept it from being read.
+        /// The cause, for programs.
         cause: ReadFailure,
     },
-    /// Another owner or field manager holds what the step changes.
+    /// The step conflicts with another owner or field manager.
     #[error("cannot {what}: it conflicts with {holder}: {why}")]
     Conflict {
-        /// What was to be done.
+        /// The operation, for the message "cannot ...".
         what: String,
-        /// Who holds it.
+        /// The other owner or field manager.
         holder: String,
-        /// What they hold.
+        /// The fields that it owns or manages, or the API's message.
         why: String,
     },
     /// There is no client.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// What had to be read before writing could not be.
+    /// A read that the write needs failed.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Anything else.
+    /// Any other error.
     #[error("cannot {what}: {why}")]
     Failed {
-        /// What was to be done.
+        /// The operation, for the message "cannot ...".
         what: String,
         /// The API's message.
         why: String,
@@ -238,7 +238,7 @@ pub enum WriteError {
 }
 
 impl ReadError {
-    /// What kept it from being read, for programs.
+    /// The cause of a failed read, for programs.
     #[must_use]
     pub fn cause(&self) -> ReadFailure {
         match self {
@@ -250,7 +250,7 @@ impl ReadError {
 }
 
 impl WriteError {
-    /// What kind of failure it is.
+    /// The kind of failure, for programs.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -269,8 +269,8 @@ impl WriteError {
         }
     }
 
-    /// Whether it is certain that nothing was changed. A kind may make several calls: that the last one was denied says
-    /// nothing of those before it.
+    /// Whether certainly nothing was changed. A kind may make several calls for one write: if the last one was denied,
+    /// those before it may have succeeded.
     #[must_use]
     pub fn is_certain(&self) -> bool {
         match self {
@@ -287,7 +287,7 @@ impl WriteError {
         }
     }
 
-    /// The same, where what is waited for is that others take something away. Nothing changes if nothing is known of it.
+    /// Makes [`WriteError::NotYet`] wait for others to remove `held`. Other errors and an empty `held` change nothing.
     #[must_use]
     pub fn awaiting_others(self, held: &[String]) -> Self {
         match self {
@@ -302,37 +302,36 @@ impl WriteError {
 /// The answers to a batch, in the order of its targets.
 pub type Answers<B> = Vec<Result<Observed<B>, ReadError>>;
 
-/// I/O half: what exists, and how to change it.
+/// The I/O half of a kind: reads and writes its resources.
 pub trait Live: Kind {
-    /// Whether some of it is in no list, so that a resource that all lists show as it was applied last counts
-    /// as unchanged.
+    /// Whether list calls omit part of a resource. One that all lists show as it was applied last is then treated as
+    /// unchanged.
     const TAKES_LAST: bool = false;
 
-    /// Lists what carries the ownership tag of the session's project in a scope, whatever the spec says; nothing for kinds
-    /// that cannot be marked.
+    /// Lists the resources in a scope that carry the ownership tag of the session's project, whether the spec names
+    /// them or not. Empty for kinds that cannot carry one.
     #[must_use]
     fn tagged(_cloud: &Session, _scope: &Scope) -> impl Future<Output = Result<Vec<Tagged>, ReadError>> + Send {
         std::future::ready(Ok(Vec::new()))
     }
 
-    /// Tells the session, before anything is read, what a batch will ask for, so that kinds which one answer serves can
-    /// share it.
+    /// Announces a batch to the session before anything is read, so that kinds can share responses.
     fn announce(_cloud: &Session, _scope: &Scope, _targets: &[Target]) {}
 
-    /// Reads a batch of one scope, so that a kind can answer many targets from a few list calls.
+    /// Reads a batch of targets in one scope. A batch lets a kind answer many targets from a few list calls.
     ///
     /// # Errors
-    /// When nothing of the batch could be read; otherwise each target has its own answer.
+    /// When no target of the batch could be read. Otherwise each target has its own result.
     fn observe(
         cloud: &Session,
         scope: &Scope,
         targets: &[Target],
     ) -> impl Future<Output = Result<Answers<Self::Body>, ReadError>> + Send;
 
-    /// Does one step. Safe to repeat.
+    /// Performs the action of one step. Idempotent.
     ///
     /// # Errors
-    /// What the API answered, sorted by what can be done about it.
+    /// The API's error, classified by what can be done about it.
     fn write(
         cloud: &Session,
         scope: &Scope,
@@ -344,13 +343,14 @@ pub trait Live: Kind {
 /// The future of an erased call.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What a provider answers for beside its kinds: who the caller is, and what no name in the spec determines.
+/// The part of a provider outside its kinds: the caller's identity, and the facts.
 pub trait Provider: Send + Sync {
-    /// Checks the caller's identity wherever the spec names something of this provider. Every check that failed is an error.
+    /// Checks the caller's identity in every place of this provider that the spec names. Returns the checks that
+    /// failed.
     fn identify<'a>(&'a self, cloud: &'a Session) -> Boxed<'a, Vec<SessionError>>;
 
-    /// Reads what the spec cannot be compiled without; and the problems of everything that could not be read, or should
-    /// exist and does not.
+    /// Reads the facts that are needed to compile the spec. Also returns a problem for every fact that could not be
+    /// read, or whose object should exist and does not.
     fn facts<'a>(&'a self, cloud: &'a Session, spec: &'a Spec) -> Boxed<'a, (Facts, Vec<Diagnostic>)>;
 }
 

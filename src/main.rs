@@ -1,8 +1,8 @@
-//! The `bailiwick` program: hands the command line to the library and ends with its exit code.
+//! The `bailiwick` binary: passes the command line to the library and exits with its exit code.
 
 use std::process::ExitCode;
 
-/// A large project is millions of small pieces of text.
+/// A large project allocates millions of small strings.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -12,10 +12,10 @@ use super::{
 use crate::document::Digest;
 use crate::state::{Entry, Journal, State};
 
-/// How many earlier states are kept.
+/// The number of earlier states to keep.
 const KEPT: usize = 10;
 
-/// A folder.
+/// Stores a project's state in a folder.
 pub struct FileBackend {
     folder: PathBuf,
     project: String,
@@ -24,16 +24,16 @@ pub struct FileBackend {
 
 #[derive(Default)]
 struct OpenFiles {
-    /// The file that was locked. Another one in its place means that the lock was broken.
+    /// The locked file. If another file has its path, the lock was broken.
     locked: Option<FileId>,
     journal: Option<OpenJournal>,
 }
 
 struct OpenJournal {
     file: File,
-    /// How much of it is whole lines.
+    /// The length of its complete lines, in bytes.
     sound: u64,
-    /// It may end in half a line, which nothing may be written after.
+    /// The file may end in an incomplete line, so nothing more may be written.
     broken: bool,
 }
 
@@ -50,21 +50,22 @@ impl From<Metadata> for FileId {
 }
 
 struct FileLock {
-    // The kernel gives the lock back when the file is closed, also after a crash.
+    // The kernel releases the lock when the file is closed, also after a crash.
     file: File,
 }
 
 impl LockGuard for FileLock {}
 
 impl Drop for FileLock {
-    /// A process that is being started holds a copy of the file for a moment, so that closing ours may not be enough.
+    /// Unlocks explicitly: a child process that is just starting may hold a copy of the descriptor, so that closing
+    /// ours does not release the lock.
     fn drop(&mut self) {
         let _ = self.file.unlock();
     }
 }
 
 impl FileBackend {
-    /// The state of a project in a folder, which is made when something is first written.
+    /// Creates the backend of a project. The folder is created with the first write.
     #[must_use]
     pub fn new(folder: PathBuf, project: &str) -> Self {
         Self { folder, project: project.to_owned(), inner: Mutex::default() }
@@ -78,7 +79,7 @@ impl FileBackend {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file that holds the state: where a link leads, so that it is not replaced by a file.
+    /// Returns the path of the state file. A symbolic link is followed, so that a save does not replace the link.
     fn state_file(&self) -> Result<PathBuf, BackendError> {
         let path = self.path("json");
         match fs::symlink_metadata(&path) {
@@ -126,7 +127,7 @@ impl FileBackend {
             }
             let ours: FileId = file.metadata().map_err(|why| io(&path, why))?.into();
             if self.lock_id() != Some(ours) {
-                // `state unlock` released the holder between our opening and locking it.
+                // `state unlock` removed the file after this process opened it and before it locked it.
                 continue;
             }
             file.set_len(0)
@@ -138,7 +139,7 @@ impl FileBackend {
         }
     }
 
-    /// Finds out before anything else whether the state and its journal could be written at all.
+    /// Checks up front that the state and the journal can be written.
     fn writable(&self) -> Result<(), BackendError> {
         let tried = fs::create_dir_all(&self.folder).and_then(|()| tempfile::tempfile_in(&self.folder));
         tried.map(|_| ()).map_err(|why| BackendError::Advised {
@@ -154,7 +155,7 @@ impl FileBackend {
         fs::metadata(self.path("lock")).ok().map(FileId::from)
     }
 
-    /// Refuses to write once the lock that was taken has been broken.
+    /// Fails if the lock that this process took has been broken.
     fn still_locked(&self, inner: &OpenFiles) -> Result<(), BackendError> {
         if inner.locked.is_some() && inner.locked != self.lock_id() {
             let (path, why) = (self.path("lock").display().to_string(), "`state unlock` released it".to_owned());
@@ -178,7 +179,8 @@ impl FileBackend {
         }
     }
 
-    /// The next one locks a file of its own; this one's holder finds another file, or none, in place of theirs.
+    /// Removes the lock file: the next holder locks a new file, and the current one finds that its file is missing or
+    /// replaced.
     fn break_lock(&self, from: &LockInfo) -> Result<(), BackendError> {
         let path = self.path("lock");
         if self.find_holder()?.as_ref() != Some(from) {
@@ -246,7 +248,7 @@ impl FileBackend {
         self.path(&format!("json.{n}"))
     }
 
-    /// Keeps a copy of the state that is about to be replaced, and removes the oldest copy.
+    /// Copies the state before it is replaced, and drops the oldest copy.
     fn keep_earlier(&self, path: &Path) -> Result<(), BackendError> {
         if !path.exists() {
             return Ok(());
@@ -261,7 +263,7 @@ impl FileBackend {
 }
 
 impl OpenJournal {
-    /// Writes lines durably, or leaves the journal as it was.
+    /// Writes lines durably, or leaves the journal unchanged.
     fn write(&mut self, text: &str) -> std::io::Result<()> {
         if self.broken {
             return Err(std::io::Error::other("an earlier write failed, and may have left half a line"));
@@ -275,7 +277,8 @@ impl OpenJournal {
     }
 }
 
-/// Who has locked a file. Nobody: then it is ours from now on, until it is closed.
+/// Locks a file. Returns `None` if this process took the lock, which it keeps until the file is closed, or else the
+/// holder.
 fn locked_by(file: &mut File) -> std::io::Result<Option<LockInfo>> {
     match file.try_lock() {
         Ok(()) => Ok(None),
@@ -294,7 +297,7 @@ fn locked_by(file: &mut File) -> std::io::Result<Option<LockInfo>> {
     }
 }
 
-/// A line that a crash tore is removed before anything is written after it. Returns how much is left.
+/// Removes an incomplete last line, which a crash can cause. Returns the remaining length in bytes.
 fn drop_torn_line(file: &mut File) -> std::io::Result<u64> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;
@@ -493,7 +496,7 @@ mod tests {
         let ours = FileBackend::new(folder.path().join("state/x"), "p");
         assert!(matches!(ours.append(&[begin()]).await, Err(BackendError::Io { .. })));
         assert!(matches!(ours.lock(info("alice")).await, Err(BackendError::Advised { .. })));
-        // A device that is always full.
+        // A device on which every write fails because it is full.
         let full = File::options().append(true).open("/dev/full").unwrap();
         let mut journal = OpenJournal { file: full, sound: 0, broken: false };
         assert!(journal.write("line\n").is_err());

@@ -1,9 +1,9 @@
 //! A lock in an object store: an object that its holder rewrites at intervals.
 //!
-//! No two clocks are compared. A holder counts its lease on its own monotonic clock from the moment at which it sent the
-//! last rewriting that succeeded. Everybody else takes a lock for abandoned only after having watched the same version of
-//! the object, on their own clock, for the whole lease. Every taking is a conditional write over the version that was
-//! seen, so that one of many wins, and raises the fencing number, which stays in the object when the lock is given back.
+//! No two clocks are compared. A holder counts its lease on its own monotonic clock, from the moment at which it sent
+//! the last successful renewal. Another run treats a lock as expired only after it has watched the same version of the
+//! object for the whole lease, on its own clock. Every acquisition is a conditional write over the version that was
+//! read, so that only one run wins. It raises the fencing number, which stays in the object after a release.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,28 +16,28 @@ use super::{BackendError, BackendFuture, Listener, LockGuard, LockInfo, LockNews
 
 /// The version of the lock's format.
 const FORMAT: u32 = 1;
-/// A holder rewrites the lock this often in a lease.
+/// The number of renewals in a lease.
 const BEATS: u32 = 4;
-/// Others look this often in a lease whether it does.
+/// The number of reads in a lease while another run watches the lock.
 const LOOKS: u32 = 20;
-/// How often a contested lock is tried before its holder is reported.
+/// The number of attempts to write a contested lock.
 const TRIES: u32 = 5;
 
-/// What the object holds.
+/// The content of the lock object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Record {
     format: u32,
     #[serde(flatten)]
     info: LockInfo,
-    /// Grows with every holder.
+    /// Rises with each holder.
     fence: u64,
-    /// Grows with every rewriting by the same holder.
+    /// Rises with each renewal by the same holder.
     beat: u64,
     lease_seconds: u64,
-    /// Nobody holds it.
+    /// The lock is free.
     #[serde(default)]
     released: bool,
-    /// It was taken from its holder, who may not know yet.
+    /// `state unlock` released the lock; its holder may not have noticed yet.
     #[serde(default)]
     broken: bool,
 }
@@ -52,11 +52,11 @@ impl Record {
     }
 }
 
-/// What was found where the lock is.
+/// The result of reading the lock object.
 enum Found {
     Nothing,
     Record(Record, String),
-    /// Something that is no lock, and its version.
+    /// Not a valid lock: the parse error, and the tag of the version.
     Damaged(String, String),
 }
 
@@ -72,7 +72,7 @@ async fn look(objects: &dyn Objects, key: &str) -> Result<Found, BackendError> {
     }
 }
 
-/// Who holds the lock.
+/// Returns the holder of the lock, if any.
 pub(super) async fn holder(objects: &dyn Objects, key: &str) -> Result<Option<LockInfo>, BackendError> {
     Ok(match look(objects, key).await? {
         Found::Record(record, _) if !record.released => Some(record.info),
@@ -81,7 +81,7 @@ pub(super) async fn holder(objects: &dyn Objects, key: &str) -> Result<Option<Lo
     })
 }
 
-/// Stands for whoever wrote something that is no lock.
+/// A placeholder for the unknown holder of an unreadable lock.
 fn unreadable(tag: String) -> LockInfo {
     LockInfo {
         holder: "an unknown holder (unreadable lock)".into(),
@@ -91,12 +91,12 @@ fn unreadable(tag: String) -> LockInfo {
     }
 }
 
-/// Takes the lock away from a holder. The next one knows that this one may still be at work.
+/// Releases the lock of a holder. The record shows the next holder that this one may still be active.
 pub(super) async fn unlock(objects: &dyn Objects, key: &str, from: &LockInfo) -> Result<(), BackendError> {
     for attempt in 0..TRIES {
         let (record, tag) = match look(objects, key).await? {
             Found::Record(record, tag) if record.info.id == from.id && !record.released => (record, tag),
-            // The answer to our own write was lost.
+            // The response of an earlier attempt was lost.
             Found::Record(record, _) if record.info.id == from.id && record.broken && attempt > 0 => return Ok(()),
             Found::Damaged(_, tag) if tag == from.id => {
                 let record = Record {
@@ -120,39 +120,39 @@ pub(super) async fn unlock(objects: &dyn Objects, key: &str, from: &LockInfo) ->
     Err(BackendError::Moved { path: objects.place(key) })
 }
 
-/// What a lock was taken from.
+/// The previous holder of a lock that was taken.
 pub(super) enum Before {
-    /// No holder, or one that released it.
+    /// The previous holder released it.
     Free,
-    /// There was no trace of earlier holders: the fencing number must be found elsewhere.
+    /// The lock has no record of earlier holders, so the fencing number must be found elsewhere.
     Nothing,
-    /// Somebody who may still be at work.
+    /// The previous holder may still be active.
     Somebody,
 }
 
-/// Under which condition a lock can be written.
+/// The condition under which the lock can be taken.
 struct Opening {
     /// The fencing number of its last holder.
     fence: u64,
     condition: Precondition,
     before: Before,
-    /// Whose lease ran out.
+    /// The holder of the expired lease, if there was one.
     from: Option<LockInfo>,
 }
 
-/// How far an attempt to take a lock got before the write.
+/// The result of preparing to take a lock.
 enum Attempt {
     Open(Opening),
-    /// Its holder released it meanwhile.
+    /// The holder released it in the meantime.
     Again,
-    /// An earlier write took it, and the answer to that write was lost.
+    /// An earlier write took the lock, but its response was lost.
     Written {
         record: Record,
         tag: String,
     },
 }
 
-/// Finds out how a lock can be taken. Watches it for a whole lease if it is held.
+/// Determines how the lock can be taken. Watches a held lock for a whole lease.
 async fn opening(
     objects: &dyn Objects,
     key: &str,
@@ -281,7 +281,7 @@ impl Lease {
         self.error(why)
     }
 
-    /// Whether this process holds it, as far as it knows without asking the store.
+    /// Checks that this process still holds the lock, without a request.
     pub(super) fn held(&self) -> Result<(), BackendError> {
         let (until, lost) = {
             let now = self.now();
@@ -298,7 +298,8 @@ impl Lease {
         format!("it could not be renewed for {} s", self.lease.as_secs())
     }
 
-    /// Whether it is ours, as the store says. A machine that slept does not know how long.
+    /// Checks in the store that this process still holds the lock. The local clock is not enough: it may stop while a
+    /// machine sleeps.
     pub(super) async fn confirm(&self) -> Result<(), BackendError> {
         self.held()?;
         match look(&*self.objects, &self.key).await? {
@@ -311,7 +312,7 @@ impl Lease {
         record.info.id == self.info.id && !record.released && record.fence == self.fence()
     }
 
-    /// Moves the fencing number above one that was found elsewhere.
+    /// Raises the fencing number above `other`.
     pub(super) async fn fence_above(&self, other: u64) -> Result<(), BackendError> {
         if other < self.fence() {
             return Ok(());
@@ -321,7 +322,7 @@ impl Lease {
         let written = self.objects.put(&self.key, record.bytes()?, Precondition::Tag(tag)).await?;
         let tag = match (written, look(&*self.objects, &self.key).await?) {
             (Some(tag), _) => tag,
-            // The answer to our own write was lost.
+            // The write succeeded, but its response was lost.
             (None, Found::Record(found, tag)) if found == record => tag,
             (None, other) => return Err(self.lose(taken(&other))),
         };
@@ -330,7 +331,7 @@ impl Lease {
         Ok(())
     }
 
-    /// Rewrites the lock at intervals until it is lost.
+    /// Renews the lock at intervals until it is lost.
     pub(super) async fn keep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(self.lease / BEATS).await;
@@ -352,7 +353,7 @@ impl Lease {
             tokio::time::timeout(self.lease / BEATS, self.objects.put(&self.key, bytes, Precondition::Tag(tag)));
         match renewed.await {
             Ok(Ok(Some(tag))) => self.renewed(tag, beat, sent),
-            // Somebody else wrote it, or we did and the answer was lost.
+            // Another process wrote the lock, or an earlier renewal succeeded and its response was lost.
             Ok(Ok(None)) => match look(&*self.objects, &self.key).await {
                 Ok(Found::Record(record, tag)) if self.is_ours(&record) => self.renewed(tag, record.beat, sent),
                 Ok(other) => {
@@ -360,7 +361,7 @@ impl Lease {
                 }
                 Err(_) => {}
             },
-            // No answer: what is left of the lease counts.
+            // No response: the lock holds for the rest of the lease.
             Ok(Err(_)) | Err(_) => {}
         }
     }
@@ -379,7 +380,7 @@ impl Lease {
                         return Ok(());
                     }
                 }
-                // Lost already, or given back by a write whose answer was lost.
+                // Already lost, or released by a write whose response was lost.
                 _ => return Ok(()),
             }
         }
@@ -403,7 +404,7 @@ enum Watched {
     Alive(LockInfo),
 }
 
-/// Watches another holder's lock until it changes, for a whole lease at most.
+/// Watches another holder's lock until it changes, for at most its lease.
 async fn watch(objects: &dyn Objects, key: &str, record: &Record, tag: &str) -> Result<Watched, BackendError> {
     let since = Instant::now();
     while since.elapsed() < record.lease() {
@@ -417,7 +418,7 @@ async fn watch(objects: &dyn Objects, key: &str, record: &Record, tag: &str) -> 
     Ok(Watched::Silent)
 }
 
-/// A lease that is kept alive as long as this is held.
+/// Renews a lease until it is dropped.
 pub(super) struct Kept {
     pub(super) lease: Arc<Lease>,
     pub(super) keeping: tokio::task::JoinHandle<()>,

@@ -1,11 +1,11 @@
-//! A store of objects in memory, for tests and experiments.
+//! An in-memory object store, for tests and experiments.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{BackendError, BackendFuture, Object, Objects, Precondition};
 
-/// Objects by key. Shared between backends, it is what a bucket is to several machines.
+/// Objects by key. Several backends can share it, as several machines share a bucket.
 #[derive(Debug, Default)]
 pub struct MemoryObjects(Mutex<Contents>);
 
@@ -20,7 +20,7 @@ impl MemoryObjects {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All keys.
+    /// Returns all keys.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
         self.contents().objects.keys().cloned().collect()

@@ -1,4 +1,4 @@
-//! Where state lives.
+//! Backends: where the state, the journal and the lock are stored.
 
 mod file;
 mod lease;
@@ -25,18 +25,18 @@ pub use s3::S3Objects;
 
 use crate::state::{Entry, Journal, JournalError, State, StateError};
 
-/// Which version of the stored state was read; saving over another one is refused.
+/// The version of the stored state that was read. A save over any other version is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoredVersion {
-    /// There was none.
+    /// There was no state.
     None,
-    /// The digest of what was read.
+    /// The digest of the bytes that were read.
     Digest(crate::document::Digest),
-    /// What the store calls it.
+    /// The store's tag of the version.
     Tag(String),
 }
 
-/// Who holds the lock.
+/// The holder of a lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LockInfo {
@@ -46,12 +46,12 @@ pub struct LockInfo {
     pub host: String,
     /// The process.
     pub pid: u32,
-    /// Since when (RFC 3339).
+    /// The time at which the lock was taken (RFC 3339).
     pub since: String,
-    /// The page of the CI run, if it is one.
+    /// The URL of the CI run, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
-    /// Tells this run from every other one.
+    /// The unique id of this run.
     pub id: String,
 }
 
@@ -65,80 +65,80 @@ impl fmt::Display for LockInfo {
     }
 }
 
-/// Why the state's home cannot be used.
+/// Why the backend cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// The file system failed.
+    /// An operation on the file system failed.
     #[error("{path}: {why}")]
     Io {
-        /// Which file.
+        /// The location.
         path: String,
-        /// Why.
+        /// The cause.
         why: std::io::Error,
     },
     /// The stored state is unusable.
     #[error("{path}: {why}")]
     State {
-        /// Which file.
+        /// The location.
         path: String,
-        /// Why.
+        /// The cause.
         why: StateError,
     },
     /// The journal is unusable.
     #[error("{path}: {why}")]
     Journal {
-        /// Which file.
+        /// The location.
         path: String,
-        /// Why.
+        /// The cause.
         why: JournalError,
     },
-    /// A store of objects failed.
+    /// An object store failed.
     #[error("cannot {what}: {why}")]
     Store {
-        /// What was to be done; completes "cannot ...".
+        /// The operation; completes "cannot ...".
         what: String,
-        /// Why not.
+        /// The cause.
         why: String,
     },
-    /// The caller is not who the spec says.
+    /// The caller could not be verified.
     #[error(transparent)]
     Session(#[from] crate::session::SessionError),
     /// Another process wrote the state since it was read.
     #[error("another process changed {path} since it was read: nothing was overwritten")]
     Moved {
-        /// Which file.
+        /// The location.
         path: String,
     },
     /// Another process holds the lock.
     #[error("{path} is locked by {by}: wait until it is done")]
     Locked {
-        /// Which file.
+        /// The location.
         path: String,
-        /// Who.
+        /// The holder.
         by: Box<LockInfo>,
     },
     /// This process lost the lock: another one took it over or released it, or its lease expired.
     #[error("lost the lock {path}: {why}; nothing more was started")]
     Lost {
-        /// Which lock.
+        /// The location.
         path: String,
-        /// What happened to it.
+        /// What happened to the lock.
         why: String,
     },
-    /// Another error, and how to get out of it.
+    /// Another error, with advice.
     #[error("{why}\n  {advice}")]
     Advised {
         /// The problem.
         why: Box<BackendError>,
-        /// What to do.
+        /// The next action.
         advice: String,
     },
-    /// The state or an entry has no text form.
+    /// The state or an entry cannot be serialized.
     #[error("cannot write the state: {0}")]
     Form(#[from] serde_json::Error),
 }
 
-/// What to do about a state that cannot be used, of which earlier versions may be kept.
+/// Adds advice to the error for an unusable state. `kept` counts the earlier states, and `last` is the latest of them.
 fn unusable(path: &str, why: StateError, kept: usize, last: Option<String>) -> BackendError {
     let edited = matches!(why, StateError::Edited { .. });
     let mut advice = match (&why, last) {
@@ -165,7 +165,7 @@ fn unusable(path: &str, why: StateError, kept: usize, last: Option<String>) -> B
     BackendError::Advised { why: Box::new(error), advice }
 }
 
-/// What to do about a journal that cannot be used: only it records those calls.
+/// Adds advice to the error for an unusable journal: there is no other record of the calls in it.
 fn unusable_journal(path: String, why: JournalError) -> BackendError {
     let advice = match why {
         JournalError::Newer { .. } => "nothing was written",
@@ -178,20 +178,21 @@ fn unusable_journal(path: String, why: JournalError) -> BackendError {
     BackendError::Advised { why, advice: advice.to_owned() }
 }
 
-/// What is stored.
+/// The stored state and journal.
 #[derive(Debug)]
 pub struct Stored {
     /// The state, absent before the first apply.
     pub state: Option<State>,
-    /// Its version.
+    /// The version of the state.
     pub version: StoredVersion,
     /// The journal of a run that did not finish.
     pub journal: Journal,
 }
 
-/// Held while a run may change the state. Dropping it gives it back, or lets it run out where giving back needs a request.
+/// Held while a run may change the state. Dropping it releases the lock, or lets the lease expire if a release needs a
+/// request.
 pub trait LockGuard: Send + Sync + 'static {
-    /// Gives it back.
+    /// Releases the lock.
     #[must_use]
     fn release(self: Box<Self>) -> BackendFuture<'static, ()> {
         Box::pin(async move {
@@ -201,24 +202,24 @@ pub trait LockGuard: Send + Sync + 'static {
     }
 }
 
-/// What happens to a lock besides being taken and given back.
+/// An event of a lock, other than taking and releasing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockNews {
-    /// Somebody holds it; whether they still live is about to be seen.
+    /// Another run holds the lock; this one watches whether it still renews it.
     Watched {
-        /// Who.
+        /// The holder.
         by: LockInfo,
-        /// How long it takes at most to see that they do not.
+        /// The longest time until an expired lease is detected.
         at_most: Duration,
     },
-    /// It was taken over: its holder did not renew it for a whole lease.
+    /// The lock was taken over, because its holder did not renew it for a whole lease.
     TakenOver {
-        /// From whom.
+        /// The previous holder.
         from: LockInfo,
     },
-    /// This process no longer holds it.
+    /// This process no longer holds the lock.
     Lost {
-        /// What happened to it.
+        /// What happened to the lock.
         why: String,
     },
 }
@@ -241,37 +242,38 @@ impl fmt::Display for LockNews {
     }
 }
 
-/// Hears news of a lock, also from the task that keeps it alive.
+/// Receives lock events, also from the task that renews the lease.
 pub type Listener = Arc<dyn Fn(LockNews) + Send + Sync>;
 
-/// What a backend's futures are.
+/// The future of a backend call.
 pub type BackendFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
 
-/// A home of states.
+/// Stores the state, the journal and the lock of a project.
 ///
-/// Once a lock was taken through a backend, the same backend writes nothing more when that lock is lost: [`Backend::append`]
-/// and [`Backend::save`] then fail with [`BackendError::Lost`], so that no call is made for which they were to vouch.
+/// After a lock taken through a backend is lost, that backend refuses to write: [`Backend::append`] and
+/// [`Backend::save`] fail with [`BackendError::Lost`]. So no call is made without a journal entry.
 pub trait Backend: Send + Sync {
-    /// Where it is, for people.
+    /// The location of the state, for people.
     fn place(&self) -> String;
     /// Reads the state and the journal.
     fn load(&self) -> BackendFuture<'_, Stored>;
-    /// Takes the lock, or says who holds it.
+    /// Takes the lock, or fails with its holder.
     fn lock(&self, info: LockInfo) -> BackendFuture<'_, Box<dyn LockGuard>>;
-    /// Who holds the lock now, if anybody does.
+    /// Returns the current holder of the lock, if any.
     fn holder(&self) -> BackendFuture<'_, Option<LockInfo>> {
         Box::pin(async { Ok(None) })
     }
-    /// Releases the lock of exactly this holder, which notices before its next write.
+    /// Releases the lock if exactly this holder has it. The holder notices before its next write.
     fn unlock<'a>(&'a self, _holder: &'a LockInfo) -> BackendFuture<'a, ()> {
         Box::pin(async { Ok(()) })
     }
-    /// Whether the lock that was taken is still ours: asked before a call is repeated for which no new entry is written.
+    /// Checks that this process still holds the lock it took. Needed before a call is retried without a new journal
+    /// entry.
     fn vouch(&self) -> BackendFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
     /// Writes entries to the journal. They are durable when it returns.
     fn append<'a>(&'a self, entries: &'a [Entry]) -> BackendFuture<'a, ()>;
-    /// Replaces the state that has this version, durably, and then empties the journal.
+    /// Durably replaces the state if it still has the version `over`, and then empties the journal.
     fn save<'a>(&'a self, state: &'a State, over: &'a StoredVersion) -> BackendFuture<'a, StoredVersion>;
 }

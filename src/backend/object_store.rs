@@ -1,39 +1,39 @@
-//! A store of objects, as far as a state and its lock need one.
+//! The object store interface that the state and its lock need.
 
 use super::BackendFuture;
 
-/// An object as it was read.
+/// An object as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// What it holds.
+    /// Its content.
     pub bytes: Vec<u8>,
-    /// What the store calls this version of it.
+    /// The store's tag of this version, such as an `ETag`.
     pub tag: String,
 }
 
-/// Under which condition an object is written.
+/// The condition of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Precondition {
-    /// Always.
+    /// Write unconditionally.
     Always,
-    /// There is none.
+    /// The object does not exist.
     Absent,
-    /// There is one, and it has this tag.
+    /// The object exists and has this tag.
     Tag(String),
 }
 
-/// What the protocol asks of a store. Writes are atomic, and reads see the last one.
+/// An object store. Writes must be atomic, and reads must return the latest write.
 pub trait Objects: Send + Sync + 'static {
-    /// The full name of a key, for people.
+    /// The full location of a key, for people.
     fn place(&self, key: &str) -> String;
-    /// Reads an object, if there is one.
+    /// Reads an object, if it exists.
     fn get<'a>(&'a self, key: &'a str) -> BackendFuture<'a, Option<Object>>;
-    /// Writes an object and returns its tag, or nothing if the condition does not hold.
+    /// Writes an object and returns its tag, or `None` if the condition does not hold.
     fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Precondition) -> BackendFuture<'a, Option<String>>;
     /// Copies an object.
     fn copy<'a>(&'a self, from: &'a str, to: &'a str) -> BackendFuture<'a, ()>;
-    /// The keys that begin with a text, sorted.
+    /// Lists the keys with a prefix, sorted.
     fn list<'a>(&'a self, prefix: &'a str) -> BackendFuture<'a, Vec<String>>;
-    /// Removes an object.
+    /// Deletes an object.
     fn delete<'a>(&'a self, key: &'a str) -> BackendFuture<'a, ()>;
 }

@@ -1,14 +1,14 @@
-//! State in a store of objects: the protocol, whatever the store.
+//! State in an object store: the protocol, independent of the store.
 //!
-//! Below the prefix and the project's name there are
+//! Objects below the prefix and the project's name:
 //!
-//! - `state.json`: the state, replaced only over the version that was read;
-//! - `earlier/<serial>-<version>.json`: the states before it;
+//! - `state.json`: the state, replaced only if it still has the version that was read;
+//! - `earlier/<serial>-<version>.json`: the earlier states;
 //! - `lock.json`: the lock, see [`super::lease`];
 //! - `journal/<serial>-<lineage>/<fence>-<n>.jsonl`: journal lines, the batches of one holder numbered from 0.
 //!
-//! Whoever takes a lock from a holder that may still be active seals the state first: it is rewritten with the new
-//! fencing number, so that the other one can no longer replace the version that it read.
+//! A run that takes the lock from a holder that may still be active first seals the state: it rewrites the state with
+//! the new fencing number, so that the other run can no longer replace the version that it read.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,23 +29,23 @@ const STATE: &str = "state.json";
 const LOCK: &str = "lock.json";
 const JOURNAL: &str = "journal/";
 const EARLIER: &str = "earlier/";
-/// Requests under way at once.
+/// The number of concurrent requests.
 const AT_ONCE: usize = 16;
-/// How often a load that was overtaken by a save starts again.
+/// The number of attempts to load a state while other runs save it.
 const LOADS: usize = 4;
 
-/// How a state is kept.
+/// Settings of an object backend.
 #[derive(Clone)]
 pub struct Settings {
-    /// How long a lock counts without a sign of life of its holder.
+    /// The time for which a lock holds without being renewed.
     pub lease: Duration,
-    /// How many earlier states are kept.
+    /// The number of earlier states to keep.
     pub keep: usize,
-    /// Hears news of the lock.
+    /// Receives lock events.
     pub listener: Listener,
 }
 
-/// A project's state in a store of objects.
+/// Stores a project's state in an object store.
 pub struct ObjectBackend {
     objects: Arc<dyn Objects>,
     project: String,
@@ -55,14 +55,14 @@ pub struct ObjectBackend {
     journal: tokio::sync::Mutex<Written>,
 }
 
-/// Lines that wait to be written with the next batch.
+/// Journal lines for the next batch.
 #[derive(Default)]
 struct Queue {
     text: String,
     tickets: u64,
 }
 
-/// What of the journal has been written.
+/// The progress of the journal.
 #[derive(Default)]
 struct Written {
     tickets: u64,
@@ -72,7 +72,7 @@ struct Written {
 }
 
 impl ObjectBackend {
-    /// The state of a project in a store.
+    /// Creates the backend of a project in a store.
     #[must_use]
     pub fn new(objects: Arc<dyn Objects>, project: &str, settings: Settings) -> Self {
         Self {
@@ -110,7 +110,7 @@ impl ObjectBackend {
         }
     }
 
-    /// The journal's objects from a serial on, by folder.
+    /// Lists the journal's objects for a serial and later ones, by folder.
     async fn journal_keys(&self, serial: u64) -> Result<BTreeMap<String, Vec<String>>, BackendError> {
         let prefix = self.key(JOURNAL);
         let mut folders: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -123,7 +123,7 @@ impl ObjectBackend {
         Ok(folders)
     }
 
-    /// Reads the journal from a serial on. Nothing, if an object went while it was read.
+    /// Reads the journal for a serial and later ones. `None` if an object was deleted in the meantime.
     async fn read_journal(&self, serial: u64) -> Result<Option<Journal>, BackendError> {
         let damaged = |why| unusable_journal(self.locate(JOURNAL), why);
         let keys: Vec<String> = self.journal_keys(serial).await?.into_values().flatten().collect();
@@ -141,7 +141,8 @@ impl ObjectBackend {
             let (state, version) = self.read_state().await?;
             match self.read_journal(state.as_ref().map_or(0, |s| s.serial)).await {
                 Ok(Some(journal)) => return Ok(Stored { state, version, journal }),
-                // A save removes the journal that it has taken in: then the state is another one.
+                // A save also deletes the folded journal, but then the version differs. With the same version, the
+                // error is real.
                 Err(error) if last.as_ref() == Some(&version) => return Err(error),
                 Ok(None) | Err(_) => {}
             }
@@ -156,7 +157,7 @@ impl ObjectBackend {
         let lineage = Lineage(info.id.clone());
         let taken = Lease::take(self.objects.clone(), key, info, settings.lease, settings.listener.clone()).await?;
         let (lease, before) = taken;
-        // Sealing may take as long as the state is large.
+        // Sealing a large state takes long, so the lease is renewed from here on.
         let keeping = tokio::spawn(lease.clone().keep());
         let kept = Kept { lease: lease.clone(), keeping };
         if let Err(error) = self.succeed(&lease, before, lineage).await {
@@ -169,7 +170,7 @@ impl ObjectBackend {
         Ok(Box::new(kept))
     }
 
-    /// Makes sure that no earlier holder of the lock can still write.
+    /// Prevents earlier holders of the lock from writing.
     async fn succeed(&self, lease: &Lease, before: Before, lineage: Lineage) -> Result<(), BackendError> {
         match before {
             Before::Free => return Ok(()),
@@ -182,7 +183,7 @@ impl ObjectBackend {
         self.seal(lease, lineage).await
     }
 
-    /// The highest fencing number of which there is a trace besides the lock.
+    /// Returns the highest fencing number in the state and the journal.
     async fn last_fence(&self) -> Result<u64, BackendError> {
         let written = self.objects.get(&self.key(STATE)).await?.and_then(|o| State::read(&o.bytes, &self.project).ok());
         let keys = self.journal_keys(0).await?.into_values().flatten();
@@ -190,13 +191,14 @@ impl ObjectBackend {
         Ok(fences.chain(written.map(|s| s.fence)).max().unwrap_or(0))
     }
 
-    /// Rewrites the state under our fencing number, so that no other holder can replace the version that it read.
+    /// Rewrites the state with the current fencing number, so that no other holder can replace the version that it
+    /// read.
     async fn seal(&self, lease: &Lease, lineage: Lineage) -> Result<(), BackendError> {
         for _ in 0..LOADS {
             let (state, condition) = match self.objects.get(&self.key(STATE)).await? {
-                // What cannot be read is not written over.
+                // An unreadable state is not overwritten.
                 Some(object) => match State::read(&object.bytes, &self.project) {
-                    // The answer to our own write was lost.
+                    // An earlier attempt succeeded, but its response was lost.
                     Ok(state) if state.fence == lease.fence() => return Ok(()),
                     Ok(state) => (state, Precondition::Tag(object.tag)),
                     Err(_) => return Ok(()),
@@ -229,7 +231,7 @@ impl ObjectBackend {
             queue.tickets
         };
         let mut written = self.journal.lock().await;
-        // While we waited, our lines may have been written with another's.
+        // Another task may have written these lines in its batch during the wait.
         if written.tickets < ticket {
             self.write_batch(&lease, folder, &mut written).await?;
         }
@@ -240,8 +242,8 @@ impl ObjectBackend {
         Ok(())
     }
 
-    /// Writes everything that waits as one object. After a failure nothing more is written: a line that is missing in the
-    /// middle would make the rest worthless.
+    /// Writes all queued lines as one object. After a failure nothing more is written: a missing line in the middle
+    /// would make the rest worthless.
     async fn write_batch(&self, lease: &Lease, folder: String, written: &mut Written) -> Result<(), BackendError> {
         let what = || format!("write {}", self.locate(JOURNAL));
         if let Some(why) = &written.broken {
@@ -286,18 +288,18 @@ impl ObjectBackend {
         };
         let tag = match self.objects.put(&key, text.into_bytes(), condition).await? {
             Some(tag) => tag,
-            // It is ours if the answer to our own write was lost.
+            // If the state has the new content, the write succeeded and only its response was lost.
             None => match self.objects.get(&key).await? {
                 Some(object) if Digest::of(&object.bytes) == digest => object.tag,
                 _ => return Err(BackendError::Moved { path: self.locate(STATE) }),
             },
         };
-        // The state is safe. What cannot be removed now counts no more, and goes with the next save.
+        // The state is saved. Objects that cannot be removed now are ignored and removed by the next save.
         let _ = self.clear(state.serial).await;
         Ok(StoredVersion::Tag(tag))
     }
 
-    /// Removes the journals of all states before a serial, and all but the last of the earlier states.
+    /// Removes the journals of serials before this one, and the oldest earlier states.
     async fn clear(&self, serial: u64) -> Result<(), BackendError> {
         let journals = self.journal_keys(0).await?.into_iter();
         let old = journals.filter(|(folder, _)| serial_of(folder).is_some_and(|of| of < serial));
@@ -310,7 +312,7 @@ impl ObjectBackend {
     }
 }
 
-/// The folder of the journal that continues a state.
+/// Returns the journal folder of a state.
 fn folder(lineage: &str, serial: u64) -> String {
     format!("{serial:010}-{}", Digest::of(lineage.as_bytes()).short(12))
 }
@@ -319,13 +321,13 @@ fn serial_of(folder: &str) -> Option<u64> {
     folder.split_once('-')?.0.parse().ok()
 }
 
-/// The fencing number and the number of the batch in a journal's key.
+/// Parses the fencing number and the batch number from a journal object's key.
 fn numbers(key: &str) -> Option<(u64, u64)> {
     let (fence, batch) = key.rsplit_once('/')?.1.strip_suffix(".jsonl")?.split_once('-')?;
     Some((fence.parse().ok()?, batch.parse().ok()?))
 }
 
-/// Batches are written one after the other: a gap is a loss.
+/// Checks that no batch is missing. Batches are written in order, so a gap means that one was lost.
 fn complete(keys: &[String]) -> Result<(), JournalError> {
     let mut next: BTreeMap<(&str, u64), u64> = BTreeMap::new();
     for key in keys {

@@ -1,4 +1,4 @@
-//! Objects in a bucket, of S3 or of a store that speaks its language and has conditional writes.
+//! An object store in a bucket of S3, or of a compatible store with conditional writes.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::spec::{S3BackendSpec, Spec};
 /// A large state takes time on a slow connection.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_mins(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_mins(8);
-/// How often a write is tried again that overlapped another one.
+/// The number of retries of a write that overlapped another one.
 const CONFLICTS: u32 = 5;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Everything below a prefix of a bucket.
+/// The objects below a prefix of a bucket.
 pub struct S3Objects {
     client: Client,
     bucket: String,
@@ -29,14 +29,14 @@ pub struct S3Objects {
 }
 
 impl S3Objects {
-    /// The bucket that a spec names, which must belong to the account, with a client of that account.
+    /// Opens the bucket that a spec names. It must belong to the account of the client.
     #[must_use]
     pub fn open(client: &Client, spec: &Spec, s3: &S3BackendSpec) -> Self {
         let owner = spec.account_id(&s3.account).0;
         Self::new(client, &s3.bucket, s3.prefix(), Some(owner))
     }
 
-    /// A bucket that a client reaches.
+    /// Creates a store from a client and a bucket. With `owner`, the bucket must belong to that account.
     #[must_use]
     pub fn new(client: &Client, bucket: &str, prefix: &str, owner: Option<String>) -> Self {
         let timeouts = TimeoutConfig::builder()
@@ -107,7 +107,7 @@ impl S3Objects {
             request = match condition {
                 Precondition::Always => request,
                 Precondition::Absent => request.if_none_match("*"),
-                // Without quotes: Ceph compares the text as it comes, and S3 takes both.
+                // Without quotes: Ceph compares the text literally, and S3 accepts both forms.
                 Precondition::Tag(tag) => request.if_match(tag),
             };
             let error = match request.send().await {
@@ -115,7 +115,7 @@ impl S3Objects {
                 Err(error) => error,
             };
             match (error.raw_response().map(|r| r.status().as_u16()), code(&error)) {
-                // Without a key to match there is no object any more.
+                // `NoSuchKey` means that the object to match was deleted.
                 (Some(412), _) | (_, Some("PreconditionFailed" | "NoSuchKey")) => return Ok(None),
                 (Some(409), _) if conflicts < CONFLICTS => {
                     conflicts += 1;
@@ -159,7 +159,7 @@ impl S3Objects {
     }
 }
 
-/// The tag of a version, without the quotes that are not part of it.
+/// Returns an `ETag` without its quotes.
 fn tag(text: Option<&str>) -> String {
     text.unwrap_or_default().trim_matches('"').to_owned()
 }

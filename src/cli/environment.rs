@@ -1,24 +1,24 @@
 //! The environment variables that the program reads.
 
-/// What this program reads of its environment.
+/// The environment variables that the program reads.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessEnvironment {
-    /// No prompts, plain progress.
+    /// Runs in CI: no prompts, plain progress.
     pub ci: bool,
-    /// No colors, unless asked for.
+    /// No colors, unless the command line asks for them.
     pub no_color: bool,
-    /// An endpoint for S3 is set.
+    /// An S3 endpoint is set.
     pub s3_endpoint: bool,
     /// The filter for logs.
     pub log: Option<String>,
-    /// Who runs it, for those who find the state locked.
+    /// The user, shown to others while the state is locked.
     pub user: Option<String>,
-    /// The page of the CI run, likewise.
+    /// The URL of the CI run, shown to others while the state is locked.
     pub run: Option<String>,
 }
 
 impl ProcessEnvironment {
-    /// Reads it.
+    /// Reads the variables of the process.
     #[must_use]
     pub fn read() -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
@@ -34,7 +34,7 @@ impl ProcessEnvironment {
     }
 }
 
-/// The page of the CI run: GitHub's, GitLab's, or Jenkins's.
+/// Returns the URL of the CI run in GitHub, GitLab or Jenkins.
 fn run_page(value: impl Fn(&str) -> Option<String>) -> Option<String> {
     let github = || {
         let [server, repository, id] = ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"].map(&value);

@@ -1,4 +1,4 @@
-//! What `apply` and `destroy` share: confirming a plan, and carrying it out.
+//! Shared by `apply` and `destroy`: confirms a plan, and executes it.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::plan::Plan;
 use crate::render;
 use crate::report;
 
-/// Which command applies, and how it prints what was done.
+/// The command that applies, and the format of its report.
 pub struct Applying<'a> {
     /// The command.
     pub command: &'a str,
@@ -23,7 +23,7 @@ pub struct Applying<'a> {
 }
 
 impl Work<'_> {
-    /// Plans, asks and applies.
+    /// Creates a plan, prompts for confirmation, and applies it.
     pub async fn apply(&self, how: &Applying<'_>, targets: &BTreeSet<Address>, yes: bool, terms: &Terms) -> Ended {
         let backend = &*self.backend().await?;
         let work = async {
@@ -48,7 +48,7 @@ impl Work<'_> {
         locked(self.ui, backend, lock, self.unless_interrupted(Box::pin(work))).await
     }
 
-    /// Carries out a plan that was cleared.
+    /// Executes a cleared plan.
     pub async fn execute(&self, how: &Applying<'_>, cleared: Cleared, backend: &dyn Backend) -> Ended {
         if cleared.is_idle() {
             if how.format == TextOrJson::Json {

@@ -1,4 +1,4 @@
-//! Why a command ended early, with its exit code; what to do about it is separate from what is wrong.
+//! Why a command failed, with its exit code, messages and hints.
 
 use std::collections::BTreeMap;
 
@@ -9,57 +9,57 @@ use crate::plan::{PlanError, Refusal};
 use crate::report::words;
 use crate::spec::SourceFile;
 
-/// The exit codes of the contract.
+/// The documented exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Well.
+    /// Success.
     Ok = 0,
-    /// Something is wrong, failed, or was refused.
+    /// A problem, a failure, or a refusal.
     Error = 1,
-    /// There is a difference, and the caller asked for an exit code for it.
+    /// There is a difference, and the caller asked for its exit code.
     Differs = 2,
-    /// The command line is wrong (`EX_USAGE` of sysexits).
+    /// The command line is invalid (`EX_USAGE` of sysexits).
     Usage = 64,
     /// The run was interrupted.
     Interrupted = 130,
 }
 
-/// How a command ended.
+/// The result of a command.
 pub type Ended = Result<Exit, Failure>;
 
-/// Why a command ended early.
+/// Why a command failed.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
-    /// What is wrong; nothing if it has been shown already.
+    /// The error messages; empty if they have been shown already.
     messages: Vec<String>,
-    /// What to do about it.
+    /// The next actions.
     hints: Vec<String>,
 }
 
 impl Failure {
-    /// A failure for one reason.
+    /// Creates a failure with one message.
     pub fn new(message: impl Into<String>) -> Self {
         Self { exit: Exit::Error, messages: vec![message.into()], hints: Vec::new() }
     }
 
-    /// The command line is wrong.
+    /// Creates a failure for an invalid command line.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, ..Self::new(message) }
     }
 
-    /// A failure for several reasons.
+    /// Creates a failure with several messages.
     #[must_use]
     pub fn all(messages: Vec<String>) -> Self {
         Self { exit: Exit::Error, messages, hints: Vec::new() }
     }
 
-    /// A failure with a line for each object that it is about.
+    /// Creates a failure with a line for each affected object.
     fn listed(message: &str, lines: &[String]) -> Self {
         Self::new(format!("{message}:\n  {}", lines.join("\n  ")))
     }
 
-    /// Everything has been shown already; what is left is how many problems there were.
+    /// Creates a failure for problems that have been shown already. It only reports their number.
     #[must_use]
     pub fn shown(problems: usize) -> Self {
         match problems {
@@ -69,26 +69,26 @@ impl Failure {
         }
     }
 
-    /// Everything has been shown already.
+    /// Creates a failure without a message, because everything has been shown already.
     #[must_use]
     pub fn silent() -> Self {
         Self::all(Vec::new())
     }
 
-    /// What only a build with clients can do.
+    /// Creates the failure of a live command in a build without clients.
     #[must_use]
     pub fn without_cloud() -> Self {
         Self::new("this build has no AWS and Kubernetes support: it can validate, graph and show")
     }
 
-    /// The same with what to do about it.
+    /// Adds a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// Shows it, and returns the exit code.
+    /// Shows the failure, and returns its exit code.
     #[must_use]
     pub fn show(self, ui: &Ui) -> Exit {
         let Self { exit, messages, hints } = self;
@@ -101,7 +101,7 @@ impl Failure {
         exit
     }
 
-    /// Why a run did not go on. Problems of the spec are shown with their lines.
+    /// Converts the reason why a run stopped. Problems of the spec are shown with their lines.
     #[must_use]
     pub fn stopped(stopped: Stopped, ui: &Ui, files: &[SourceFile]) -> Self {
         match stopped {
@@ -180,7 +180,7 @@ impl From<Stopped> for Failure {
 
 const NEW_PLAN: &str = "create a new plan with `bailiwick plan --out FILE`";
 
-/// A journal that belongs to another state than the stored one: lineage and serial of each.
+/// The failure for a journal that does not belong to the stored state. Takes the lineage and serial of each.
 fn other_journal(place: &str, journal: &(String, u64), state: &(String, u64)) -> Failure {
     Failure::new(format!(
         "{place}: the journal continues state {} of lineage {}, but state {} of lineage {} is stored; nothing was written",
@@ -192,7 +192,7 @@ fn other_journal(place: &str, journal: &(String, u64), state: &(String, u64)) ->
     )
 }
 
-/// What the guard says against a plan, or else how many findings do.
+/// The failure for a refused plan: the guard's refusals, or else the number of blocking findings.
 fn refused(refusals: &[Refusal], findings: usize) -> Failure {
     let reasons: Vec<String> = refusals.iter().map(words::refusal).collect();
     let reasons = match (reasons.is_empty(), findings) {
@@ -203,7 +203,7 @@ fn refused(refusals: &[Refusal], findings: usize) -> Failure {
     Failure::new(format!("this cannot be applied: {reasons}; nothing was written"))
 }
 
-/// Why no plan can be made: what cannot be read for the same reason is shown once.
+/// The messages when no plan can be built. Resources that cannot be read for the same reason share one message.
 fn unplannable(errors: &[PlanError]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut unreadable: BTreeMap<&str, Vec<String>> = BTreeMap::new();

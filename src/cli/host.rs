@@ -1,4 +1,4 @@
-//! What a run takes from outside: streams, clock, interrupts, and the clouds. Tests hand it an in-memory cloud.
+//! The host of a run: streams, clock, interrupts, and clients. Tests use an in-memory cloud.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,23 +9,23 @@ use futures_util::stream::{self, Stream};
 use super::environment::ProcessEnvironment;
 use crate::live::{AnyLive, Provider};
 
-/// Where text goes.
+/// An output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Results, for programs and people.
+    /// Stdout, for results.
     Out,
-    /// Everything else.
+    /// Stderr, for everything else.
     Err,
 }
 
-/// Which streams are a terminal.
+/// The streams that are terminals.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Terminals {
-    /// A person types answers.
+    /// Stdin is a terminal.
     pub input: bool,
-    /// A person reads the results.
+    /// Stdout is a terminal.
     pub out: bool,
-    /// A person reads everything else.
+    /// Stderr is a terminal.
     pub err: bool,
 }
 
@@ -33,64 +33,64 @@ pub struct Terminals {
 pub struct Clouds {
     /// Both halves of every kind.
     pub register: Vec<Box<dyn AnyLive>>,
-    /// What answers for accounts and clusters.
+    /// The providers, which identify callers and read facts.
     pub providers: Vec<Box<dyn Provider>>,
 }
 
-/// What goes on while something is computed.
+/// What must continue in the background while a command computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meanwhile {
-    /// Nothing: all is done on one thread, which answers need not be handed over to.
+    /// Nothing, so one thread is enough and saves handing responses to another.
     Nothing,
-    /// A lock is kept, however long the computing takes.
+    /// The renewal of a lock, however long the computation takes.
     LockIsKept,
 }
 
-/// Work of a command that waits for answers.
+/// The async work of a command.
 pub type BlockingWork<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// Interrupts, as they come.
+/// A stream of interrupts.
 pub type Interrupts = Pin<Box<dyn Stream<Item = ()>>>;
 
-/// What a run takes from outside.
+/// The environment of a run.
 pub trait Host: Send + Sync {
-    /// What reads and writes remotely; nothing in a build without clients.
+    /// The kinds and providers; `None` in a build without clients.
     fn clouds(&self) -> Option<Clouds>;
 
     /// The environment variables that the program reads.
     fn environment(&self) -> ProcessEnvironment;
 
-    /// Which streams are a terminal.
+    /// The streams that are terminals.
     fn terminals(&self) -> Terminals;
 
-    /// Writes to a stream, at once.
+    /// Writes to a stream and flushes it.
     ///
     /// # Errors
-    /// When the stream does not take it.
+    /// When the stream cannot be written.
     fn write(&self, output: Output, bytes: &[u8]) -> std::io::Result<()>;
 
-    /// The time, in the zone of whoever runs the program.
+    /// The current time, in the user's time zone.
     fn now(&self) -> jiff::Zoned;
 
-    /// The folder that relative paths of the command line start from; empty for the current one.
+    /// The folder that relative paths on the command line refer to; empty for the current one.
     fn folder(&self) -> PathBuf;
 
-    /// Interrupts from now on. Called where [`Host::block_on`] runs.
+    /// Returns the interrupts from now on. Must be called inside [`Host::block_on`].
     fn interrupts(&self) -> Interrupts;
 
-    /// Runs something that waits, to its end unless the process dies.
+    /// Runs async work to completion.
     ///
     /// # Errors
-    /// When it cannot be run.
+    /// When the runtime cannot be started.
     fn block_on(&self, meanwhile: Meanwhile, work: BlockingWork<'_>) -> std::io::Result<()>;
 
-    /// Where a path of the command line leads.
+    /// Resolves a path of the command line.
     fn at(&self, path: &Path) -> PathBuf {
         self.folder().join(path)
     }
 }
 
-/// The process: its streams, its signals, the system's clock, and the clients of the build.
+/// The real host: the process's streams and signals, the system clock, and the clients of the build.
 pub struct Process;
 
 impl Host for Process {
@@ -153,7 +153,7 @@ impl Host for Process {
         };
         let runtime = runtime.worker_threads(1).enable_all().build()?;
         runtime.block_on(work);
-        // Whoever still waits for an answer at the prompt is not waited for.
+        // A read from the prompt may still block a thread; do not wait for it.
         runtime.shutdown_background();
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Live commands: what they work with, and how an interrupt ends them.
+//! Shared by live commands: their inputs, and the handling of interrupts.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,20 +29,20 @@ use crate::report::{self, wire};
 use crate::session::{Counts, Session};
 use crate::spec::BackendSpec;
 
-/// How a live command runs.
+/// The settings of a live command.
 pub struct LiveRun<'a> {
-    /// The run that it is part of.
+    /// The run of the program.
     pub invocation: &'a Invocation<'a>,
-    /// What shall become of what the spec describes.
+    /// The goal of the run.
     pub intent: Intent,
-    /// The codes of findings that do not forbid anything.
+    /// The codes of findings that do not block the run.
     pub allowed: Vec<Code>,
     /// Whether the command holds the lock of the state while it works.
     pub keeps_lock: bool,
 }
 
 impl LiveRun<'_> {
-    /// Runs a command until it ends or is interrupted.
+    /// Runs a command until it completes or is interrupted.
     pub fn run(self, command: impl AsyncFnOnce(&Work<'_>) -> Ended) -> Ended {
         let Self { invocation, intent, allowed, keeps_lock } = self;
         let Invocation { ui, environment, .. } = *invocation;
@@ -69,10 +69,10 @@ impl LiveRun<'_> {
         let until_interrupted = async {
             let running = Box::pin(command(&work));
             let running = async {
-                // A lock is released before the run ends.
+                // A command with a lock must reach its end to release it.
                 if keeps_lock { running.await } else { work.unless_interrupted(running).await }
             };
-            // An interrupt is heard before what else happened at the same time.
+            // Biased, so that an interrupt comes first.
             tokio::select! {
                 biased;
                 exit = interrupted(ui, host.interrupts(), sender, &executing) => Ok(exit),
@@ -83,9 +83,9 @@ impl LiveRun<'_> {
     }
 }
 
-/// What a live command works with.
+/// The inputs of a live command.
 pub struct Work<'a> {
-    /// What shall become of what the spec describes.
+    /// The goal of the run.
     pub intent: Intent,
     pub ui: &'a Ui,
     pub environment: &'a ProcessEnvironment,
@@ -93,17 +93,17 @@ pub struct Work<'a> {
     pub session: &'a Session,
     pub register: &'a [Box<dyn AnyLive>],
     pub providers: &'a [Box<dyn Provider>],
-    /// The codes of findings that do not forbid anything.
+    /// The codes of findings that do not block the run.
     pub allowed: &'a [Code],
     pub today: String,
-    /// Turns true when nothing new shall be started.
+    /// Becomes true when no further step may start.
     pub stop: watch::Receiver<bool>,
-    /// Whether anything may be written now.
+    /// Whether the execution has started, so that there may be writes.
     pub executing: &'a Cell<bool>,
 }
 
 impl Work<'_> {
-    /// Ends with the work, or with an interrupt that comes before anything is written.
+    /// Runs work until it completes, or until an interrupt before anything is written.
     pub async fn unless_interrupted(&self, work: impl Future<Output = Ended>) -> Ended {
         let mut stop = self.stop.clone();
         let interrupted = async {
@@ -122,12 +122,12 @@ impl Work<'_> {
         }
     }
 
-    /// Where the state is kept.
+    /// Opens the backend of the state.
     pub async fn backend(&self) -> Result<Box<dyn Backend>, Failure> {
         home(self.ui, self.project, self.session).await
     }
 
-    /// What the command line allows.
+    /// Returns what the command line allows.
     pub fn terms(&self, allow: &Allow, digest: Option<&str>) -> Result<Terms, Failure> {
         let holds_state = self.project.spec.backend.as_ref().map(|backend| match backend {
             BackendSpec::S3(s3) => (provider::STATE_BUCKET, s3.bucket.clone()),
@@ -142,7 +142,7 @@ impl Work<'_> {
         })
     }
 
-    /// The engine with the clients of this run.
+    /// Returns an engine with the clients of this run.
     pub fn engine(&self) -> Engine<'_> {
         Engine {
             register: self.register,
@@ -153,18 +153,18 @@ impl Work<'_> {
         }
     }
 
-    /// What the engine shall do.
+    /// Returns the task for the engine.
     pub fn task(&self) -> Task<'_> {
         Task::new(&self.project.spec, self.intent, &self.today, &self.project.lints)
     }
 
-    /// Why the engine stopped.
+    /// Converts the reason why the engine stopped.
     pub fn stopped(&self, stopped: Stopped) -> Failure {
         self.ui.finish();
         Failure::stopped(stopped, self.ui, &self.project.files)
     }
 
-    /// Shows what is wrong with the spec by itself, before anything is asked or locked.
+    /// Checks the spec offline and shows its problems, before any request or lock.
     pub fn check(&self) -> Result<(), Failure> {
         let (_, findings) = self.project.check_offline(self.ui, &self.today)?;
         let terms = Terms { allowed: self.allowed.to_vec(), ..Terms::default() };
@@ -177,12 +177,12 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The state with what the journal of an interrupted run adds.
+    /// Loads the state and the journal of an interrupted run.
     pub async fn known(&self, backend: &dyn Backend) -> Result<Known, Failure> {
         known(backend, &self.project.spec.project).await
     }
 
-    /// Reads everything and plans.
+    /// Observes all resources and builds a plan.
     pub async fn planned(&self, backend: &dyn Backend, targets: &BTreeSet<Address>) -> Result<Planned, Failure> {
         let (engine, task) = (self.engine(), self.task());
         let stopped = |stopped| self.stopped(stopped);
@@ -194,7 +194,7 @@ impl Work<'_> {
         planned
     }
 
-    /// The published form of a plan, of which every report is made.
+    /// Returns the published form of a plan, from which every report is built.
     pub fn published(&self, planned: &Planned, refusals: &[Refusal]) -> wire::WirePlan {
         let learned = wire::PlanDetails {
             changes: planned.changes(),
@@ -207,7 +207,7 @@ impl Work<'_> {
         wire::plan(planned.plan(), learned)
     }
 
-    /// The report of a plan, with the file that it was saved to and how this run went.
+    /// Builds the report of a plan, with the file it was saved to, and the requests of this run.
     pub fn report(&self, plan: &wire::WirePlan, saved: Option<&Path>) -> report::Report {
         let mut report = report::plan(plan, self.ui.verbose());
         report.footer.extend(saved.map(|path| report::how_to_apply(plan, path)));
@@ -220,13 +220,13 @@ impl Work<'_> {
         report
     }
 
-    /// The notes about how resources were read, as verbosely as requested.
+    /// Returns the notes about how resources were read; unimportant ones only with `--verbose`.
     pub fn notes(&self) -> Vec<String> {
         let notes = self.session.notes().into_iter().filter(|note| note.important || self.ui.verbose());
         notes.map(|note| note.text).collect()
     }
 
-    /// The requests so far.
+    /// Returns the counts of requests so far.
     pub fn requests(&self) -> wire::WireRequests {
         let counts = self.session.requests().read();
         let by_service: BTreeMap<String, u64> =
@@ -234,7 +234,7 @@ impl Work<'_> {
         wire::WireRequests { total: by_service.values().sum(), by_service, throttled: counts.throttles() }
     }
 
-    /// What is live of all that is in the spec or the state.
+    /// Builds the world from the live resources of the spec and the state.
     pub async fn world(&self) -> Result<World, Failure> {
         let known = self.known(&*self.backend().await?).await?;
         let world = self.engine().world(&self.task(), &known).await.map_err(|stopped| self.stopped(stopped));
@@ -242,7 +242,7 @@ impl Work<'_> {
         world
     }
 
-    /// Tells a person of drift, where the result has no room for it.
+    /// Reports drift on stderr, for formats that cannot contain it.
     pub fn tell_drift(&self, drift: &[Drift], findings: &[Diagnostic]) {
         self.ui.tell(&render::terminal(&self.drift_report(drift, findings), Palette::default()));
     }
@@ -252,7 +252,7 @@ impl Work<'_> {
         report::drift(&self.project.spec.project, drift, &published, self.ui.verbose())
     }
 
-    /// Shows drift with its findings.
+    /// Prints drift and findings as the result.
     pub fn show_drift(&self, drift: &[Drift], findings: &[Diagnostic], format: ReportFormat) -> Ended {
         let report = self.drift_report(drift, findings);
         self.ui.result(&match format {
@@ -267,7 +267,7 @@ impl Work<'_> {
     }
 }
 
-/// How long the answers of each service took.
+/// Formats the response times of each service.
 fn waits(counts: &Counts) -> String {
     let each = counts.waited.iter().map(|(service, waited)| {
         let throttled = counts.throttled.get(service).map(|n| format!(", {n} throttled")).unwrap_or_default();
@@ -276,11 +276,12 @@ fn waits(counts: &Counts) -> String {
     format!("Total time waiting for responses: {}", each.collect::<Vec<_>>().join("; "))
 }
 
-/// How long an interrupted run may take to record where it stands. Those who interrupt wait 10 s and then kill.
+/// How long an interrupted run may take to record its progress. Supervisors typically kill a process 10 s after the
+/// interrupt.
 const MOST_AFTER_INTERRUPT: Duration = Duration::from_millis(7_500);
 
-/// The first interrupt starts nothing new; the second, and the end of the time that is left, end the run: the journal
-/// holds what was under way.
+/// Handles interrupts. After the first, no further step starts. A second one, or the end of the time limit, ends the
+/// run; the journal then contains the steps in progress.
 async fn interrupted(ui: &Ui, mut next: Interrupts, stop: watch::Sender<bool>, executing: &Cell<bool>) -> Exit {
     if next.next().await.is_none() {
         return std::future::pending().await;

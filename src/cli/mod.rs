@@ -38,7 +38,7 @@ struct Args {
     command: Command,
 }
 
-/// Runs the program on the process's own arguments.
+/// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
     logging(&ProcessEnvironment::read());
@@ -46,7 +46,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(run(std::env::args_os(), &host) as u8)
 }
 
-/// Runs the program on a command line, the program's name first.
+/// Runs the program with a command line, which starts with the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, host: &Arc<dyn Host>) -> Exit {
     let environment = host.environment();
     let args = match Args::try_parse_from(arguments) {
@@ -59,7 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: &Arc<dyn Host>) 
     if ui.lost() { Exit::Error } else { exit }
 }
 
-/// Shows what is wrong with a command line; or the help, if that is what it asks for.
+/// Shows the error of a command line, or the help if it was requested.
 fn misunderstood(error: &clap::Error, host: &dyn Host, environment: &ProcessEnvironment) -> Exit {
     let (output, exit) = if error.use_stderr() { (Output::Err, Exit::Usage) } else { (Output::Out, Exit::Ok) };
     let text = error.render();
@@ -68,7 +68,7 @@ fn misunderstood(error: &clap::Error, host: &dyn Host, environment: &ProcessEnvi
     exit
 }
 
-/// Logs go to stderr and only if asked for: at `trace` the SDK prints whole requests.
+/// Logs go to stderr, and only on request: at `trace` the SDK prints whole requests.
 fn logging(environment: &ProcessEnvironment) {
     if let Some(filter) = &environment.log {
         let filter = tracing_subscriber::EnvFilter::new(filter);

@@ -54,7 +54,7 @@ pub struct Allow {
 }
 
 impl Allow {
-    /// The codes of findings that the command line allows. Retired ones are warned about.
+    /// Returns the codes of findings that the command line allows. Warns about retired ones.
     #[must_use]
     pub fn findings(&self, ui: &Ui) -> Vec<Code> {
         for AllowedCode { code, written } in self.codes.iter().filter(|a| a.written != a.code.as_str()) {
@@ -69,7 +69,7 @@ impl Allow {
 pub struct AllowedCode {
     /// The code.
     pub code: Code,
-    /// The text of the command line, which differs if the code is retired.
+    /// The code as typed, which differs if it is a retired one.
     pub written: String,
 }
 
@@ -92,7 +92,7 @@ mod tests {
         allow: Allow,
     }
 
-    /// What `--allow CODE` is taken for: the code, or the complaint.
+    /// Parses `--allow CODE`. Returns the code, or the error message.
     fn allowing(code: &str) -> String {
         match <Line as clap::Parser>::try_parse_from(["bailiwick", "--allow", code]) {
             Ok(line) => line.allow.codes.iter().map(|a| a.code.to_string()).collect(),

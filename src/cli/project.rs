@@ -1,4 +1,4 @@
-//! From files to a plan: the stages in their order.
+//! Loads a spec from its files and checks it offline.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -20,20 +20,20 @@ use crate::spec::{Facts, SourceFile, Spec, load};
 
 const DEFAULT_FILE: &str = "bailiwick.yaml";
 
-/// A spec and where it came from.
+/// A spec with its files.
 pub struct Project {
     /// The spec.
     pub spec: Spec,
-    /// Its files.
+    /// The files of the spec.
     pub files: Vec<SourceFile>,
-    /// The folder of its state.
+    /// The folder of the state, if the spec has no `backend`.
     pub state_folder: PathBuf,
-    /// What was found in its policies.
+    /// Cached lint results of its policies.
     pub lints: Lints,
 }
 
 impl Project {
-    /// Reads the spec's files and tells every problem.
+    /// Loads the spec and shows every problem.
     pub fn open(ui: &Ui, globals: &Globals) -> Result<Self, Failure> {
         let (given, state) = (globals.file.as_slice(), globals.state.as_deref());
         let Loaded { files, spec, problems } = Loaded::from(ui.host(), given);
@@ -57,13 +57,13 @@ impl Project {
         Ok(Self { spec, files, state_folder, lints: Lints::default() })
     }
 
-    /// The first file, at which problems without a place are shown where each needs one.
+    /// The first file, which stands in for the place of problems that have none.
     #[must_use]
     pub fn first_file(&self) -> &str {
         self.files.first().map_or("", |file| &file.name)
     }
 
-    /// Compiles with stand-ins for what only a read could tell. Problems are shown.
+    /// Compiles the spec with placeholder facts. Shows the problems.
     pub fn assume(&self, ui: &Ui) -> Result<Compiled<Assumed>, Failure> {
         assume(&self.spec, &provider::kinds()).map_err(|problems| {
             ui.problems(&problems, &self.files);
@@ -71,7 +71,7 @@ impl Project {
         })
     }
 
-    /// The same with the findings that need no read. Nothing is read or written.
+    /// Compiles the spec and checks it without any request.
     pub fn check_offline(&self, ui: &Ui, today: &str) -> Result<(Compiled<Assumed>, Vec<Diagnostic>), Failure> {
         let compiled = self.assume(ui)?;
         let findings = compiled.findings(&self.spec, today, &self.lints, &provider::kinds());
@@ -79,7 +79,7 @@ impl Project {
     }
 }
 
-/// The files of a spec, and what loading them gave.
+/// The result of loading the files of a spec.
 struct Loaded {
     files: Vec<SourceFile>,
     spec: Option<Spec>,
@@ -103,11 +103,11 @@ fn or_default(given: &[PathBuf]) -> &[PathBuf] {
     if given.is_empty() { &*DEFAULT } else { given }
 }
 
-/// Everything that can be found wrong with a spec offline.
+/// The result of the offline check of a spec.
 pub struct CheckedSpec {
-    /// The first file that was read, or else named: problems without a place are shown there where each needs one.
+    /// The first file that was read, or else named. It stands in for the place of problems that have none.
     pub first_file: String,
-    /// The project, if the spec tells it.
+    /// The project, if the spec names it.
     pub project: Option<String>,
     /// The number of resources and grants, if the spec compiles.
     pub counts: Option<(usize, usize)>,
@@ -116,7 +116,7 @@ pub struct CheckedSpec {
 }
 
 impl CheckedSpec {
-    /// Checks the spec of some files. `today` decides which acceptances still hold.
+    /// Checks the spec in some files. `today` decides which accepts have expired.
     #[must_use]
     pub fn of(host: &dyn Host, given: &[PathBuf], today: &str) -> Self {
         let Loaded { files, spec, mut problems } = Loaded::from(host, given);
@@ -134,12 +134,12 @@ impl CheckedSpec {
                 Err(found) => problems.extend(found),
             }
         }
-        // A spec without a project has a stand-in that no text holds.
+        // The placeholder for a missing project name contains a control character.
         let project = Some(spec.project).filter(|name| !name.chars().any(char::is_control));
         Self { first_file, project, counts, problems }
     }
 
-    /// The published form.
+    /// Returns the published form.
     #[must_use]
     pub fn published(self) -> wire::WireProblems {
         let (resources, grants) = self.counts.unzip();
@@ -147,7 +147,7 @@ impl CheckedSpec {
     }
 }
 
-/// What is too large for AWS, as far as it is known for a spec with other problems: one run reports all problems.
+/// Finds documents that are too large for AWS even if the spec has other problems, so that one run reports all of them.
 fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
     let facts = Facts::placeholders(spec);
     let chains = access::lower(spec);
@@ -166,7 +166,7 @@ fn over_quota(spec: &Spec) -> Vec<Diagnostic> {
     problems.into_iter().chain(findings).filter(|p| p.code.is_judged_early()).collect()
 }
 
-/// Reads files and folders in order. What cannot be read is a problem like any other.
+/// Reads files and folders in order. Returns a problem for each that cannot be read.
 fn read_files(host: &dyn Host, given: &[PathBuf]) -> (Vec<SourceFile>, Vec<Diagnostic>) {
     let mut files = Vec::new();
     let mut problems = Vec::new();
@@ -227,7 +227,7 @@ fn read_file(host: &dyn Host, path: &Path) -> Result<SourceFile, Diagnostic> {
         return Err(Diagnostic::new(Code::FileTooLarge, format!("`{name}` has more than {MAX_FILE_BYTES} bytes"))
             .help("split the spec into several files"));
     }
-    // Bytes that are not UTF-8 are reported with their place, like everything else that is wrong with the text.
+    // The parser reports bytes that are not UTF-8, with their place.
     let text = String::from_utf8_lossy(&bytes);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
     Ok(SourceFile { name, text: text.into() })

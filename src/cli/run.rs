@@ -1,4 +1,4 @@
-//! What a run works with: the clock, the session, and the state under its lock.
+//! Shared by all commands: the clock, the session, and the state under its lock.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -19,19 +19,19 @@ use crate::session::{self, Session};
 use crate::spec::{BackendSpec, S3BackendSpec};
 use crate::state::{Lineage, State};
 
-/// One run of the program: what every command is given.
+/// One run of the program, which each command receives.
 #[derive(Clone, Copy)]
 pub struct Invocation<'a> {
-    /// The streams.
+    /// The output.
     pub ui: &'a Ui,
     /// The options that every command takes.
     pub globals: &'a Globals,
-    /// What is read of the environment.
+    /// The environment variables.
     pub environment: &'a ProcessEnvironment,
 }
 
 impl Invocation<'_> {
-    /// The project of the spec. Problems are shown.
+    /// Loads the project. Shows the problems of the spec.
     pub fn project(&self) -> Result<Project, Failure> {
         Project::open(self.ui, self.globals)
     }
@@ -47,17 +47,17 @@ pub fn now(host: &dyn Host) -> String {
     host.now().timestamp().to_string()
 }
 
-/// A new history of states.
+/// Creates a new lineage.
 pub fn lineage() -> Lineage {
     Lineage((0..32).map(|_| fastrand::digit(16)).collect())
 }
 
-/// The addresses of a command line.
+/// Parses the addresses of a command line.
 pub fn addresses(texts: &[String]) -> Result<BTreeSet<Address>, Failure> {
     texts.iter().map(|t| t.parse().map_err(|e: crate::address::AddressError| Failure::usage(e.to_string()))).collect()
 }
 
-/// Asks for a yes, unless it was given already. Where prompting is impossible, `instead` says how to give it.
+/// Prompts for confirmation, unless `yes` is set. If prompting is impossible, fails with the alternative in `instead`.
 pub async fn agrees(ui: &Ui, yes: bool, question: &str, instead: &str) -> Result<bool, Failure> {
     if yes {
         return Ok(true);
@@ -69,14 +69,14 @@ pub async fn agrees(ui: &Ui, yes: bool, question: &str, instead: &str) -> Result
     Ok(answer.as_deref() == Some("yes"))
 }
 
-/// Clients for the accounts and clusters of a project.
+/// Creates the session of a project.
 pub fn session(project: &Project, environment: &ProcessEnvironment) -> Session {
     let endpoints = environment.s3_endpoint.then_some(provider::S3).into_iter().collect();
     let settings = session::Environment { endpoints, concurrency: None };
     Session::new(&project.spec, settings)
 }
 
-/// The home of a project's state: a folder, or what the spec names.
+/// Opens the backend of a project: the one in the spec, or else a folder.
 pub async fn home(ui: &Ui, project: &Project, session: &Session) -> Result<Box<dyn Backend>, Failure> {
     let Some(backend) = &project.spec.backend else {
         return Ok(Box::new(FileBackend::new(ui.host().at(&project.state_folder), &project.spec.project)));
@@ -114,7 +114,7 @@ async fn bucket(
     Err(Failure::new(format!("this build has no AWS support: it cannot reach the state in `{}`", s3.bucket)))
 }
 
-/// Who we are, for those who find the lock taken.
+/// Describes this run to others that find the state locked.
 pub fn lock_info(command: &str, ui: &Ui, environment: &ProcessEnvironment) -> LockInfo {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "this machine".into());
     let by = environment.user.as_ref().map(|user| format!(" by {user}")).unwrap_or_default();
@@ -128,7 +128,7 @@ pub fn lock_info(command: &str, ui: &Ui, environment: &ProcessEnvironment) -> Lo
     }
 }
 
-/// Does something under the lock, and gives the lock back however it ends.
+/// Runs work under the lock, and releases the lock even if the work fails.
 pub async fn locked<T>(
     ui: &Ui,
     backend: &dyn Backend,
@@ -141,7 +141,7 @@ pub async fn locked<T>(
     done
 }
 
-/// What was done is done: that the lock stays until its lease ends is no failure of the run.
+/// Releases the lock. A failure is only reported: the work is done, and the lock expires with its lease.
 async fn give_back(ui: &Ui, lock: Box<dyn LockGuard>) {
     let given = tokio::time::timeout(GIVE_BACK, lock.release()).await;
     if let Ok(Err(why)) = given {
@@ -149,15 +149,15 @@ async fn give_back(ui: &Ui, lock: Box<dyn LockGuard>) {
     }
 }
 
-/// An interrupted run has little time left.
+/// Short, because an interrupted run has little time left.
 const GIVE_BACK: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// The state as it is known.
+/// Loads the state and the journal.
 pub async fn known(backend: &dyn Backend, project: &str) -> Result<Known, Failure> {
     Ok(Known::load(backend, project, lineage).await?)
 }
 
-/// Runs something that waits.
+/// Runs async work to completion.
 pub fn block_on(host: &dyn Host, meanwhile: Meanwhile, work: impl Future<Output = Ended>) -> Ended {
     let mut ended = None;
     let run = async { ended = Some(work.await) };
@@ -165,7 +165,7 @@ pub fn block_on(host: &dyn Host, meanwhile: Meanwhile, work: impl Future<Output 
     ended.unwrap_or_else(|| Err(Failure::silent()))
 }
 
-/// Lists a state: one line for each resource.
+/// Lists the resources of a state, one line each.
 pub fn list(state: &State) -> String {
     let mut text = String::new();
     for (address, owned) in &state.resources {

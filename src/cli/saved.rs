@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::host::Host;
 use crate::plan::PlanFile;
 
-/// The text of a saved plan.
+/// Reads the text of a saved plan.
 pub fn plan_text(host: &dyn Host, path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(host.at(path)).map_err(|e| {
         let path = path.display();
@@ -16,7 +16,7 @@ pub fn plan_text(host: &dyn Host, path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// Reads a saved plan, to apply it.
+/// Reads a saved plan to apply it.
 pub fn plan_file(host: &dyn Host, path: &Path) -> Result<PlanFile, Failure> {
     PlanFile::parse(&plan_text(host, path)?).map_err(|e| {
         let path = path.display();
@@ -26,7 +26,7 @@ pub fn plan_file(host: &dyn Host, path: &Path) -> Result<PlanFile, Failure> {
     })
 }
 
-/// Saves through a temporary file, so that no reader sees half a plan.
+/// Saves a plan through a temporary file, so that no reader gets half a plan.
 pub fn save_plan(host: &dyn Host, path: &Path, file: &PlanFile) -> Result<(), Failure> {
     let failed = |why: String| Failure::new(format!("cannot write `{}`: {why}", path.display()));
     let path = host.at(path);

@@ -1,4 +1,4 @@
-//! The streams: results on stdout, everything else on stderr, progress where people look.
+//! The output: results on stdout, everything else on stderr, progress at a terminal.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +15,10 @@ use crate::render::{self, Palette};
 use crate::report::words;
 use crate::spec::SourceFile;
 
-/// More problems than anybody reads are counted, not printed.
+/// The maximum number of problems to print. The others are only counted.
 const MOST_PROBLEMS: usize = 200;
 
-/// The streams.
+/// The output streams, and how to print to them.
 #[derive(Clone)]
 pub struct Ui {
     host: Arc<dyn Host>,
@@ -31,7 +31,7 @@ pub struct Ui {
 }
 
 impl Ui {
-    /// The streams as the command line and the environment want them.
+    /// Sets up the output from the command line and the environment.
     #[must_use]
     pub fn new(colour: Colour, verbose: bool, host: &Arc<dyn Host>, environment: &ProcessEnvironment) -> Self {
         let palette = |output| Palette {
@@ -53,13 +53,13 @@ impl Ui {
         }
     }
 
-    /// What is outside.
+    /// The host of this run.
     #[must_use]
     pub fn host(&self) -> &dyn Host {
         &*self.host
     }
 
-    /// How stdout is coloured.
+    /// The colors for stdout.
     #[must_use]
     pub fn palette(&self) -> Palette {
         self.out
@@ -77,7 +77,7 @@ impl Ui {
         self.verbose
     }
 
-    /// A result. A reader that went away is no error; a disk that is full is one.
+    /// Prints a result. A closed pipe is not an error; a full disk is.
     pub fn result(&self, text: &str) {
         if let Err(error) = self.host.write(Output::Out, text.as_bytes())
             && error.kind() != std::io::ErrorKind::BrokenPipe
@@ -87,8 +87,7 @@ impl Ui {
         }
     }
 
-    /// Problems as a SARIF result, with files named relative to the current folder. Those without a place are shown at
-    /// `file`.
+    /// Prints problems as SARIF, with file names relative to the current folder. Problems without a place get `file`.
     pub fn sarif(&self, problems: &[Diagnostic], file: &str) {
         let here: Option<PathBuf> = std::env::current_dir().map(|current| current.join(self.host.folder())).ok();
         self.result(&render::sarif(problems, file, here.as_deref()));
@@ -100,13 +99,13 @@ impl Ui {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Stdout for results that come one after the other.
+    /// Returns a buffered stdout for streams of results.
     #[must_use]
     pub fn stream(&self) -> impl std::io::Write {
         std::io::BufWriter::with_capacity(1 << 16, Results(&*self.host))
     }
 
-    /// Something for a person.
+    /// Prints a message to stderr.
     pub fn tell(&self, text: &str) {
         let bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
         let print = || {
@@ -118,7 +117,7 @@ impl Ui {
         }
     }
 
-    /// Problems with their places.
+    /// Prints problems with their places.
     pub fn problems(&self, problems: &[Diagnostic], files: &[SourceFile]) {
         let shown = problems.get(..MOST_PROBLEMS).unwrap_or(problems);
         self.tell(&render::diagnostics(shown, files, self.err));
@@ -127,19 +126,19 @@ impl Ui {
         }
     }
 
-    /// An error that has no place in a file.
+    /// Prints an error without a place in a file.
     pub fn error(&self, message: &str) {
         self.tell(&format!("error: {}", render::inert(message)));
     }
 
-    /// Asks, and returns the answer without spaces around.
+    /// Prompts, and returns the trimmed answer.
     #[must_use]
     pub fn ask(&self, question: &str) -> Option<String> {
         let _ = self.host.write(Output::Err, format!("{question} ").as_bytes());
         read_answer()
     }
 
-    /// Asks as [`Ui::ask`] does, and lets an interrupt be heard meanwhile.
+    /// Prompts like [`Ui::ask`], but without blocking, so that an interrupt is handled.
     pub async fn ask_while_listening(&self, question: &str) -> Option<String> {
         let _ = self.host.write(Output::Err, format!("{question} ").as_bytes());
         tokio::task::spawn_blocking(read_answer).await.ok().flatten()
@@ -157,12 +156,12 @@ impl Ui {
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
     }
 
-    /// Starts showing how many steps are done.
+    /// Starts the progress bar of an apply.
     pub fn applying(&self, total: usize) {
         self.start(total, "applying");
     }
 
-    /// Ends progress.
+    /// Removes the progress bar.
     pub fn finish(&self) {
         if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
             bar.finish_and_clear();
@@ -177,7 +176,7 @@ impl Ui {
     }
 }
 
-/// Stdout, for a buffer in front of it.
+/// Stdout as a writer.
 struct Results<'a>(&'a dyn Host);
 
 impl std::io::Write for Results<'_> {
@@ -190,7 +189,7 @@ impl std::io::Write for Results<'_> {
     }
 }
 
-/// Whether a stream is colored unless the command line says otherwise.
+/// Whether a stream is colored by default.
 pub fn in_colour(output: Output, host: &dyn Host, environment: &ProcessEnvironment) -> bool {
     let terminals = host.terminals();
     let terminal = match output {

@@ -1,4 +1,4 @@
-//! The world that `can` and `who-can` ask: of the spec alone, or live.
+//! The world that `can` and `who-can` query: from the spec alone, or live.
 
 use super::failure::{Ended, Exit, Failure};
 use super::live::LiveRun;
@@ -9,7 +9,7 @@ use crate::engine::Intent;
 use crate::plan::Bodies;
 use crate::provider;
 
-/// Which world is asked.
+/// The choice of the world to query, and the output format.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct WorldArgs {
     /// Use the spec alone and read nothing remotely (the default).
@@ -24,13 +24,13 @@ pub struct WorldArgs {
 }
 
 impl WorldArgs {
-    /// Answers a question about the world.
+    /// Builds the chosen world and answers a question about it.
     pub fn answer(self, invocation: &Invocation<'_>, question: impl Fn(&World) -> Ended) -> Ended {
         if self.live { live(invocation, question) } else { question(&planned(invocation)?) }
     }
 }
 
-/// The world that the spec alone would make.
+/// Builds the world from the spec alone.
 fn planned(invocation: &Invocation<'_>) -> Result<World, Failure> {
     let project = invocation.project()?;
     let compiled = project.assume(invocation.ui)?;
@@ -45,7 +45,7 @@ fn live(invocation: &Invocation<'_>, question: impl Fn(&World) -> Ended) -> Ende
     })
 }
 
-/// "Allowed only if" counts as not allowed.
+/// Returns the exit code of a verdict. "Depends on conditions" has the code of "denied".
 pub fn exit(verdict: AccessVerdict) -> Exit {
     match verdict {
         AccessVerdict::Allowed => Exit::Ok,

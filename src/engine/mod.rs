@@ -1,4 +1,4 @@
-//! Joins the pure stages with the outside: facts, observe, execute.
+//! Runs the pure stages against the services: reads facts, observes, executes.
 
 mod execute;
 pub mod pipeline;
@@ -30,19 +30,19 @@ use crate::snapshot::{ReadFailure, Seen, Snapshot};
 use crate::spec::{Facts, Spec};
 use crate::state::State;
 
-/// Targets by kind and scope.
+/// The targets by kind and scope.
 type Batches<'b> = BTreeMap<(&'b str, &'b Scope), Vec<Target>>;
 
-/// How much at once, and how long to wait.
+/// Limits of concurrency and of waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Steps under way at once. Each service has its own pace besides.
+    /// The number of concurrent steps. Each service also has its own rate limit.
     pub steps: usize,
-    /// How long to wait in all for something that was just made to be known everywhere.
+    /// The total time to wait until a new resource is known everywhere.
     pub patience: Duration,
-    /// How long an interrupted run waits for the answers to the calls that are under way.
+    /// The time that pending calls have to complete after an interrupt.
     pub grace: Duration,
-    /// The first pause of such a wait; each later one is twice as long, up to eight times.
+    /// The first pause while waiting for a new resource; each later one is twice as long, up to eight times this value.
     pub pause: Duration,
 }
 
@@ -57,32 +57,32 @@ impl Default for Limits {
     }
 }
 
-/// The kinds, the clients, and where events go.
+/// The kinds, the clients, the limits, and the sink for events.
 pub struct Engine<'a> {
     /// Both halves of every kind.
     pub register: &'a [Box<dyn AnyLive>],
-    /// What answers for accounts, clusters and stores.
+    /// The providers, which identify callers and read facts.
     pub providers: &'a [Box<dyn Provider>],
-    /// Clients.
+    /// The clients and everything else that one run shares.
     pub session: &'a Session,
-    /// How much at once.
+    /// Limits of concurrency and of waiting.
     pub limits: Limits,
-    /// Takes events.
+    /// Receives the events.
     pub sink: &'a dyn Sink,
 }
 
-/// Everything that is known before a plan is made.
+/// The input of a plan.
 pub struct Prepared {
-    /// What should exist.
+    /// The desired resources.
     pub desired: Desired,
-    /// What was seen.
+    /// The observed resources.
     pub snapshot: Snapshot,
-    /// What must become of it.
+    /// The differences between them and the state.
     pub diff: Diff,
 }
 
 impl Engine<'_> {
-    /// The pure halves of all kinds.
+    /// Returns the pure halves of all kinds.
     #[must_use]
     pub fn kinds(&self) -> Kinds<'_> {
         self.register.iter().map(|live| live.kind()).collect()
@@ -92,20 +92,21 @@ impl Engine<'_> {
         self.register.iter().find(|live| live.about().name == name).map(AsRef::as_ref)
     }
 
-    /// Checks the caller's identity wherever the spec names something, before anything else is asked there.
+    /// Checks the caller's identity in every place that the spec names, before any other request is sent there.
     ///
     /// # Errors
-    /// Every place whose caller is somebody else or unknown.
+    /// Every place where the caller is in the wrong account or unknown.
     pub async fn identify(&self) -> Result<(), Vec<SessionError>> {
         let checks = self.providers.iter().map(|provider| provider.identify(self.session));
         let failed = futures_util::future::join_all(checks).await.concat();
         if failed.is_empty() { Ok(()) } else { Err(failed) }
     }
 
-    /// Reads what the spec cannot be compiled without, such as the issuers of clusters and the ARNs of keys.
+    /// Reads the facts that are needed to compile the spec, such as the OIDC issuers of clusters and the ARNs of KMS
+    /// keys.
     ///
     /// # Errors
-    /// Everything that could not be read, or should exist and does not.
+    /// Every fact that could not be read, or whose object should exist and does not.
     pub async fn facts(&self, spec: &Spec) -> Result<Facts, Vec<Diagnostic>> {
         let reads = self.providers.iter().map(|provider| provider.facts(self.session, spec));
         let (mut facts, mut problems) = (Facts::default(), Vec::new());
@@ -116,7 +117,7 @@ impl Engine<'_> {
         if problems.is_empty() { Ok(facts) } else { Err(problems) }
     }
 
-    /// Looks at everything that is desired or owned, batch by batch, batches at once.
+    /// Observes every desired or owned resource, in concurrent batches.
     pub async fn observe(&self, desired: &Desired, state: &State) -> Snapshot {
         let mut batches = Batches::new();
         let addresses: BTreeSet<&Address> = desired.resources.keys().chain(state.resources.keys()).collect();
@@ -131,7 +132,7 @@ impl Engine<'_> {
             let (body, last) = (wanted.map(|w| &w.body), owned.and_then(|o| o.body.as_ref()));
             let batch = batches.entry((kind, scope)).or_default();
             let fields = Fields::of(body.into_iter().chain(last)).shared(batch.last().map(|t: &Target| &t.fields));
-            // What was applied under another name says nothing of this thing.
+            // A body that was applied under another name does not describe this resource.
             let same = owned.is_some_and(|o| o.physical_id == *physical_id) && body == last;
             let last = last.filter(|_| same && self.live(kind).is_some_and(AnyLive::takes_last)).cloned();
             batch.push(Target { fields, last, ..Target::new(address.clone(), physical_id) });
@@ -147,7 +148,8 @@ impl Engine<'_> {
         snapshot
     }
 
-    /// Looks at batches at once, each as it comes. What several of them can learn from one answer is asked for once.
+    /// Observes batches concurrently and yields each as it completes. Batches that can share a response request it
+    /// once.
     fn look_at<'b>(&'b self, batches: &'b Batches<'b>) -> impl Stream<Item = (&'b [Target], Vec<Seen>)> {
         let cloud = Arc::new(self.session.observation());
         for ((kind, scope), targets) in batches {
@@ -162,8 +164,8 @@ impl Engine<'_> {
         batches.iter().map(look).collect::<FuturesUnordered<_>>()
     }
 
-    /// Lists what carries the project's ownership tag in the accounts, regions and clusters that the spec names, and why
-    /// something could not be listed.
+    /// Lists the resources that carry the project's ownership tag in the accounts, regions and clusters that the spec
+    /// names. The map holds what could not be listed, and why.
     pub async fn tagged(&self, spec: &Spec) -> (Vec<Tagged>, BTreeMap<String, String>) {
         let lists = self.register.iter().flat_map(|live| {
             let list = async move |scope: Scope| {
@@ -185,7 +187,7 @@ impl Engine<'_> {
         (found, unlisted)
     }
 
-    /// Looks at one batch. Every target gets an answer.
+    /// Observes one batch. Returns one answer for each target.
     async fn look(&self, cloud: &Session, kind: &str, scope: &Scope, targets: &[Target]) -> Vec<Seen> {
         let unreadable = |why: String| vec![Seen::Unreadable { why, cause: ReadFailure::Other }; targets.len()];
         let Some(live) = self.live(kind) else {
@@ -205,13 +207,13 @@ impl Engine<'_> {
         }
     }
 
-    /// Reads everything that a plan touches again, and reports what changed since the plan was made. What cannot be read
-    /// may have changed, so that it counts.
+    /// Reads every resource of a plan again and describes those that changed since the plan was created. Resources that
+    /// cannot be read are reported as changed.
     pub async fn moved(&self, plan: &Plan) -> Vec<String> {
         let mut batches = Batches::new();
         let mut steps: BTreeMap<(&Address, &str), &plan::Step> = BTreeMap::new();
         for step in &plan.steps {
-            // What is created again is still there: its first half tells whether it changed.
+            // The old resource of a replacement still exists; the delete step checks whether it changed.
             let is_second_half = step.replaces().is_some_and(|old| old.which == plan::Which::Replaced);
             let forgets = matches!(step.change, plan::Change::Record { record: plan::StateRecord::Forget });
             if step.is_unread() || forgets || is_second_half {
@@ -236,7 +238,7 @@ impl Engine<'_> {
         moved.into_iter().collect()
     }
 
-    /// Looks at everything, and compares.
+    /// Observes every resource and computes the diff.
     pub async fn prepare(&self, desired: Desired, state: &State) -> Prepared {
         let snapshot = self.observe(&desired, state).await;
         let diff = diff::compute(&desired, &snapshot, state, &self.kinds());

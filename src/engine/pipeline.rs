@@ -1,7 +1,7 @@
-//! The pipeline from a spec to a plan that may be executed. Every stage is a type, and only the last can be executed:
-//! [`Compiled`], [`ObservedWorld`], [`Planned`], [`Cleared`]. Only the guard and the checks clear a plan.
+//! The pipeline from a spec to an executable plan. Each stage is a type, and only the last one can be executed:
+//! [`Compiled`], [`ObservedWorld`], [`Planned`], [`Cleared`]. A plan is cleared only by the guard and the checks.
 //!
-//! The commands and the tests run this very code.
+//! The commands and the tests share this code.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::marker::PhantomData;
@@ -24,32 +24,32 @@ use crate::snapshot::Seen;
 use crate::spec::{Facts, Spec};
 use crate::state::{Entry, FORMAT, Happening, Lineage, State, fold};
 
-/// What shall become of what a spec describes.
+/// The goal of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
-    /// It shall exist.
+    /// The resources of the spec must exist.
     Apply,
-    /// Nothing of it shall exist.
+    /// The project's resources must not exist.
     Destroy,
 }
 
-/// What a run is about.
+/// The input of a run: the spec, the goal, and what the checks need.
 #[derive(Debug)]
 pub struct Task<'a> {
-    /// The spec as it is written.
+    /// The spec as the user wrote it.
     pub spec: &'a Spec,
-    /// What of it shall exist.
+    /// The spec of what must exist afterwards: `spec` itself, or an emptied one to destroy.
     wanted: Spec,
-    /// What shall become of it.
+    /// The goal of the run.
     pub intent: Intent,
-    /// Today (YYYY-MM-DD), which decides which acceptances still hold.
+    /// Today (YYYY-MM-DD), to decide which accepts have expired.
     pub today: &'a str,
-    /// What was found in policies before.
+    /// Cached lint results of policies.
     pub lints: &'a Lints,
 }
 
 impl<'a> Task<'a> {
-    /// A run about a spec.
+    /// Creates the task of a run for a spec.
     #[must_use]
     pub fn new(spec: &'a Spec, intent: Intent, today: &'a str, lints: &'a Lints) -> Self {
         let wanted = match intent {
@@ -60,76 +60,76 @@ impl<'a> Task<'a> {
     }
 }
 
-/// Why a run does not go on. Nothing was written.
+/// Why a run stopped. Nothing was written.
 #[derive(Debug)]
 pub enum Stopped {
-    /// Problems of the spec, or findings that forbid going on.
+    /// The spec has problems, or findings block the run.
     Spec(Vec<Diagnostic>),
-    /// Accounts whose caller is somebody else or unknown.
+    /// The caller is in the wrong account, or unknown, in these places.
     Callers(Vec<SessionError>),
-    /// What the spec cannot be compiled without could not be read.
+    /// Facts that are needed to compile the spec could not be read.
     Facts(Vec<Diagnostic>),
     /// The state could not be read.
     Backend(BackendError),
-    /// The journal continues another state than the one that is stored.
+    /// The journal does not belong to the stored state.
     OtherJournal {
-        /// Where they are stored.
+        /// The location of the state and the journal.
         place: String,
         /// The lineage and serial that the journal continues.
         journal: (String, u64),
-        /// Those of the state.
+        /// The lineage and serial of the stored state.
         state: (String, u64),
     },
-    /// No plan can be made.
+    /// No plan can be built.
     Unplannable(Vec<PlanError>),
     /// Targets that are neither in the spec nor in the state.
     UnknownTargets(Vec<Address>),
-    /// There is no state, but these carry the project's ownership tag.
+    /// There is no state, but these resources carry the project's ownership tag.
     Lost {
         /// The project.
         project: String,
-        /// What carries its tag.
+        /// The resources that carry its tag.
         addresses: Vec<Address>,
     },
-    /// Refusals of the guard, and how many findings forbid going on.
+    /// The guard refused the plan, or findings block it.
     Refused {
-        /// What the guard refuses.
+        /// The refusals of the guard.
         refusals: Vec<Refusal>,
-        /// How many findings forbid going on.
+        /// The number of blocking findings.
         findings: usize,
     },
-    /// The plan leaves something out, and the caller did not ask for a partial plan.
+    /// The plan is partial, and the caller did not allow that.
     Partial(BTreeMap<Address, LeftOut>),
-    /// The plan is not the one that the caller expects.
+    /// The plan's digest is not the expected one.
     OtherDigest {
-        /// The digest that the caller expects.
+        /// The expected digest.
         expected: String,
         /// The digest of the plan.
         found: Digest,
     },
-    /// The plan is for another project than the spec.
+    /// The plan and the spec are for different projects.
     OtherProject {
         /// The project of the plan.
         plan: String,
         /// The project of the spec.
         spec: String,
     },
-    /// The spec changed since the plan was made.
+    /// The spec changed after the plan was created.
     SpecChanged,
-    /// The plan was made from a state of another lineage.
+    /// The plan was created from a state of another lineage.
     OtherLineage {
-        /// The lineage that the plan was made from.
+        /// The lineage that the plan was created from.
         plan: String,
         /// The lineage of the stored state.
         state: String,
-        /// Where that is stored.
+        /// The location of the stored state.
         place: String,
     },
-    /// The state changed since the plan was made.
+    /// The state changed after the plan was created.
     StateChanged,
-    /// Something that the plan touches changed since it was made, and how.
+    /// Resources of the plan changed after it was created; each entry describes one change.
     Changed(Vec<String>),
-    /// Something could not be read that the answer depends on, and why.
+    /// The answer depends on these resources, which could not be read, and why.
     Unread(BTreeMap<Address, String>),
 }
 
@@ -139,16 +139,16 @@ impl From<BackendError> for Stopped {
     }
 }
 
-/// The state as it is known: what was stored, and what the journal of an interrupted run adds.
+/// The stored state, brought up to date with the journal of an interrupted run.
 #[derive(Clone, Debug)]
 pub struct Known {
     /// The state.
     pub state: State,
-    /// The version that was stored.
+    /// The version of the stored state.
     pub version: StoredVersion,
-    /// The addresses whose last step may or may not have been done.
+    /// The addresses for which the outcome of the last step is unknown.
     pub unknown: Vec<Address>,
-    /// Whether a journal added anything that is not stored yet.
+    /// Whether the journal added entries that the stored state does not have yet.
     pub recovered: bool,
     /// Whether an older version of the program wrote the state or the journal: the next apply writes them again.
     pub outdated: bool,
@@ -157,10 +157,10 @@ pub struct Known {
 }
 
 impl Known {
-    /// Reads what is known from a backend. `lineage` names a new history of states, if there is none yet.
+    /// Loads the state and the journal from a backend. `lineage` creates the lineage if no state exists yet.
     ///
     /// # Errors
-    /// When it cannot be read, or the journal continues another state than the one that is stored.
+    /// When either cannot be read, or the journal does not belong to the stored state.
     pub async fn load(
         backend: &dyn Backend,
         project: &str,
@@ -174,10 +174,11 @@ impl Known {
         })
     }
 
-    /// What is known from what is stored. A journal of an earlier state has been stored already and counts no more.
+    /// Folds the journal into the stored state. Entries for an earlier serial are already part of the state and are
+    /// ignored.
     ///
     /// # Errors
-    /// When the journal continues another state than the one that is stored.
+    /// When the journal does not belong to the stored state.
     pub fn of(stored: Stored, project: &str, lineage: impl FnOnce() -> Lineage) -> Result<Self, Stopped> {
         let entries = stored.journal.entries;
         let base = stored.state.unwrap_or_else(|| {
@@ -199,22 +200,22 @@ impl Known {
     }
 }
 
-/// Compiled with stand-ins for what only a read could tell: no name of it is sent anywhere.
+/// Compiled with placeholder facts. None of its names may be sent to a service.
 #[derive(Debug)]
 pub struct Assumed;
 
-/// Compiled with facts that were read.
+/// Compiled with facts that were read from the services.
 #[derive(Debug)]
 pub struct Resolved;
 
-/// A spec compiled: its grants resolved, and everything that should exist.
+/// A compiled spec: its resolved grants, and every desired resource.
 #[derive(Debug)]
 pub struct Compiled<K> {
-    /// What is known of the outside.
+    /// The facts that the spec was compiled with.
     pub facts: Facts,
-    /// The grants, resolved.
+    /// The resolved grants.
     pub chains: Chains,
-    /// Everything that should exist.
+    /// Every desired resource.
     pub desired: Desired,
     how: PhantomData<K>,
 }
@@ -222,7 +223,7 @@ pub struct Compiled<K> {
 /// Compiles a spec with facts.
 ///
 /// # Errors
-/// Every problem, a cycle of references among them.
+/// Every problem of the spec, including a cycle of references.
 fn compile<K>(spec: &Spec, facts: Facts, kinds: &Kinds<'_>) -> Result<Compiled<K>, Vec<Diagnostic>> {
     let chains = access::lower(spec);
     let (desired, mut problems) = desired::build(spec, &facts, &chains, kinds);
@@ -234,7 +235,7 @@ fn compile<K>(spec: &Spec, facts: Facts, kinds: &Kinds<'_>) -> Result<Compiled<K
     Err(problems)
 }
 
-/// Compiles a spec with stand-ins for what only a read could tell.
+/// Compiles a spec with placeholder facts, without any request.
 ///
 /// # Errors
 /// Every problem of the spec.
@@ -242,7 +243,7 @@ pub fn assume(spec: &Spec, kinds: &Kinds<'_>) -> Result<Compiled<Assumed>, Vec<D
     compile(spec, Facts::placeholders(spec), kinds)
 }
 
-/// A cycle of references, with its path.
+/// Reports a cycle of references, with its path.
 fn cycle(desired: &Desired) -> Option<Diagnostic> {
     let places: HashMap<&Address, usize> = desired.resources.keys().zip(0..).collect();
     let mut graph = Graph::new(places.len());
@@ -254,7 +255,7 @@ fn cycle(desired: &Desired) -> Option<Diagnostic> {
     let cycle = graph.order().err()?.0;
     let cycle: Vec<&Address> = cycle.into_iter().filter_map(|place| desired.resources.keys().nth(place)).collect();
     let mut path: Vec<String> = cycle.iter().map(ToString::to_string).collect();
-    // An edge leads from what is needed to what needs it; people read it the other way round.
+    // Edges lead from a resource to its dependents; people expect the opposite direction.
     path.reverse();
     let source = cycle.first().and_then(|a| desired.resources.get(*a)).and_then(|r| r.source.clone());
     let message = format!("dependency cycle: {}", path.join(" -> "));
@@ -262,7 +263,7 @@ fn cycle(desired: &Desired) -> Option<Diagnostic> {
 }
 
 impl Compiled<Assumed> {
-    /// The findings that need no read. `today` decides which acceptances still hold.
+    /// Returns the findings that need no request. `today` decides which accepts have expired.
     #[must_use]
     pub fn findings(&self, spec: &Spec, today: &str, lints: &Lints, kinds: &Kinds<'_>) -> Vec<Diagnostic> {
         let Self { facts, chains, desired, how: _ } = self;
@@ -273,7 +274,7 @@ impl Compiled<Assumed> {
     }
 }
 
-/// A compiled spec, the state, and everything that was observed of both.
+/// A compiled spec, the state, and the live resources of both.
 pub struct ObservedWorld {
     facts: Facts,
     chains: Chains,
@@ -282,7 +283,7 @@ pub struct ObservedWorld {
     lost: Vec<Address>,
 }
 
-/// A plan, and all that was learned on the way to it. It cannot be executed.
+/// A plan with its findings and access changes. It cannot be executed yet.
 #[derive(Debug)]
 pub struct Planned {
     plan: Plan,
@@ -292,21 +293,21 @@ pub struct Planned {
     lost: Vec<Address>,
 }
 
-/// What the caller allows.
+/// What the caller permits a run to do.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
-    /// What may be deleted.
+    /// The deletions that the guard permits.
     pub guard: Guard,
-    /// The codes of findings that do not forbid going on.
+    /// The codes of findings that do not block the run.
     pub allowed: Vec<Code>,
-    /// Whether a plan may leave something out.
+    /// Whether a partial plan is permitted.
     pub partial: bool,
     /// The digest that the plan must have.
     pub digest: Option<String>,
 }
 
 impl Terms {
-    /// How many findings forbid going on: errors that neither the spec accepts nor the caller allows.
+    /// Counts the findings that block the run: errors that neither the spec accepts nor the caller allows.
     #[must_use]
     pub fn forbidding(&self, findings: &[Diagnostic]) -> usize {
         findings.iter().filter(|f| f.forbids() && !self.allowed.contains(&f.code)).count()
@@ -319,10 +320,10 @@ impl Terms {
         self.expects(plan)
     }
 
-    /// Whether a plan is the one that the caller expects.
+    /// Checks that the plan has the expected digest, if one is given.
     ///
     /// # Errors
-    /// When its digest is another one.
+    /// When the digest differs.
     pub fn expects(&self, plan: &Plan) -> Result<(), Stopped> {
         match &self.digest {
             Some(expected) if *expected != plan.digest().as_str() => {
@@ -398,7 +399,7 @@ impl Cleared {
         &self.plan
     }
 
-    /// Whether executing it would change neither anything nor the state.
+    /// Whether executing the plan would change neither a resource nor the state.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.plan.is_empty() && self.plan.refreshed.is_empty() && !self.known.recovered && !self.known.outdated
@@ -414,20 +415,20 @@ impl Engine<'_> {
         self.identify().await.map_err(Stopped::Callers)
     }
 
-    /// Checks who the caller is everywhere, reads the facts, and compiles what shall exist.
+    /// Checks the caller's identity everywhere, reads the facts, and compiles the spec.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// The reason why the spec cannot be compiled.
     pub async fn compile(&self, task: &Task<'_>) -> Result<Compiled<Resolved>, Stopped> {
         self.callers().await?;
         let facts = self.facts(&task.wanted).await.map_err(Stopped::Facts)?;
         compile(&task.wanted, facts, &self.kinds()).map_err(Stopped::Spec)
     }
 
-    /// Observes everything that is desired or owned.
+    /// Observes every desired or owned resource.
     ///
     /// # Errors
-    /// When the state was lost and everything shall be destroyed.
+    /// [`Stopped::Lost`] when a destroy finds tagged resources although there is no state.
     pub async fn observe_all(
         &self,
         task: &Task<'_>,
@@ -438,7 +439,7 @@ impl Engine<'_> {
         let kinds = self.kinds();
         let is_new = known.version == StoredVersion::None && known.state.resources.is_empty();
         if task.intent == Intent::Destroy && is_new {
-            // Nothing is desired, and nothing is known: what the spec names may be ours all the same.
+            // Nothing is desired and there is no state, but resources that the spec names may carry the project's tag.
             let facts = self.facts(task.spec).await.unwrap_or_default();
             let named = named(task.spec, &facts, &kinds);
             let snapshot = self.observe(&named, &known.state).await;
@@ -455,10 +456,11 @@ impl Engine<'_> {
         Ok(ObservedWorld { facts, chains, prepared, known, lost: lost.into_keys().collect() })
     }
 
-    /// Plans what was observed. Without `targets` everything is planned, or else these and what they wait for.
+    /// Builds a plan from the observed resources. If `targets` is not empty, the plan is limited to them and their
+    /// dependencies.
     ///
     /// # Errors
-    /// What stands in the way of a plan.
+    /// When no plan can be built, or a target is neither in the spec nor in the state.
     pub async fn plan(
         &self,
         task: &Task<'_>,
@@ -489,7 +491,7 @@ impl Engine<'_> {
             return Err(Stopped::UnknownTargets(unknown));
         }
         let mut plan = plan.targeted(targets);
-        // What is destroyed is described by what the spec knows of it.
+        // The original spec still describes the resources to destroy; the emptied one does not.
         let facts = match task.intent {
             Intent::Apply => facts,
             Intent::Destroy => {
@@ -535,7 +537,7 @@ impl Engine<'_> {
     /// Clears a saved plan again: it must fit the spec and the state, and nothing that it touches may have changed since.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// The reason why the saved plan can no longer be applied.
     pub async fn clear_saved(
         &self,
         task: &Task<'_>,
@@ -546,7 +548,7 @@ impl Engine<'_> {
     ) -> Result<Cleared, Stopped> {
         fits_spec(task, &plan)?;
         let state = &known.state;
-        // A project that was never applied has no lineage yet, neither now nor when the plan was made.
+        // A project that was never applied has no lineage yet, neither now nor when the plan was created.
         let same_lineage = plan.state.0 == state.lineage.0
             || (known.version == StoredVersion::None && state.serial == 0)
             || (plan.state.1 == 0 && state.serial > 0);
@@ -573,11 +575,11 @@ impl Engine<'_> {
         Ok(Cleared { plan, known })
     }
 
-    /// What drifted since the last apply, and what the policies mean that are live. What was applied is compared with what
-    /// is live: the spec has no say.
+    /// Returns the drift since the last apply and the findings about the live policies. Drift compares live with last
+    /// applied; the spec is not involved.
     ///
     /// # Errors
-    /// When a caller is somebody else or unknown.
+    /// When a caller is in the wrong account or unknown.
     pub async fn drift(&self, task: &Task<'_>, known: &Known) -> Result<(Vec<Drift>, Vec<Diagnostic>), Stopped> {
         self.callers().await?;
         let prepared = self.prepare(Desired::default(), &known.state).await;
@@ -585,10 +587,10 @@ impl Engine<'_> {
         Ok((diff::drift(&prepared.diff, &known.unknown, &kinds), live_findings(task, &prepared, &kinds)))
     }
 
-    /// The world of what is live of all that is in the spec or the state.
+    /// Builds the world from the live resources of the spec and the state.
     ///
     /// # Errors
-    /// What stands in the way, or could not be read.
+    /// When the spec cannot be compiled, or a resource could not be read.
     pub async fn world(&self, task: &Task<'_>, known: &Known) -> Result<World, Stopped> {
         let Compiled { facts, desired, .. } = self.compile(task).await?;
         let prepared = self.prepare(desired, &known.state).await;
@@ -608,8 +610,8 @@ impl Engine<'_> {
         Ok(World::live(task.spec, &facts, read, stored.facets(&kinds)))
     }
 
-    /// The documents of what is desired in which nothing of ours is: they decide about access all the same. What cannot
-    /// be read of them is left out.
+    /// Reads the documents of desired resources in which this project owns no statement: they decide about access too.
+    /// Unreadable ones are left out.
     async fn documents_of_others(&self, spec: &Spec, desired: &Desired, state: &State) -> Bodies {
         let kinds = self.kinds();
         let mut objects = diff::orphans(spec, desired, state, &[], &kinds).objects;
@@ -623,10 +625,10 @@ impl Engine<'_> {
     }
 }
 
-/// Whether a saved plan is for a spec, before anything is read.
+/// Checks that a saved plan fits the spec. Needs no request.
 ///
 /// # Errors
-/// When it is for another project, or the spec changed since.
+/// When the plan is for another project, or the spec changed since.
 pub fn fits_spec(task: &Task<'_>, plan: &Plan) -> Result<(), Stopped> {
     if plan.project != task.spec.project {
         return Err(Stopped::OtherProject { plan: plan.project.clone(), spec: task.spec.project.clone() });
@@ -637,12 +639,12 @@ pub fn fits_spec(task: &Task<'_>, plan: &Plan) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// Everything that a spec names, whatever problems there are.
+/// Returns every resource that a spec names, ignoring its problems.
 fn named(spec: &Spec, facts: &Facts, kinds: &Kinds<'_>) -> Desired {
     desired::build(spec, facts, &access::lower(spec), kinds).0
 }
 
-/// What the spec protects now counts, applied or not.
+/// Adds the protection that the spec asks for now, even if it was never applied.
 fn protect(plan: &mut Plan, spec: &Spec, kinds: &Kinds<'_>) {
     let named = named(spec, &Facts::placeholders(spec), kinds);
     for step in &mut plan.steps {
@@ -650,18 +652,18 @@ fn protect(plan: &mut Plan, spec: &Spec, kinds: &Kinds<'_>) {
     }
 }
 
-/// Who gains and who loses which access by a plan.
+/// Computes the access changes of a plan.
 fn changes(spec: &Spec, facts: &Facts, prepared: &Prepared, plan: &Plan, kinds: &Kinds<'_>) -> Vec<AccessChange> {
     if plan.is_empty() {
         return Vec::new();
     }
-    // What is taken away is called by the names that the spec has for it.
+    // Both worlds use the full spec, so that lost access has the names of the spec.
     let world = |bodies: &Bodies| World::new(spec, facts, bodies.facets(kinds));
     let before = Bodies::seen(&prepared.diff);
     access::diff(&world(&before), &world(&before.after(plan, kinds)))
 }
 
-/// What the policies mean that are live now, reported at the entries of the spec that they come from.
+/// Checks the live policies, and reports each finding at the spec entry that the policy comes from.
 fn live_findings(task: &Task<'_>, prepared: &Prepared, kinds: &Kinds<'_>) -> Vec<Diagnostic> {
     let facts = Facts::placeholders(task.spec);
     let sources = named(task.spec, &facts, kinds);

@@ -1,7 +1,7 @@
-//! Whether the principals that a service does not know exist: only then is waiting for them of use.
+//! Checks whether principals exist that a service rejected as unknown. Waiting for them helps only if they do.
 //!
-//! A service that does not know a principal yet answers with the same words as one that is told of a principal that never
-//! existed. So the words alone never cause a wait: a principal counts as there if this run made it or a look proves it.
+//! A service answers in the same words for a principal that it does not know yet and for one that never existed. So the
+//! error alone never causes a wait: this run must have created the principal, or a read must confirm it.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +14,14 @@ use crate::iam::{Arn, Principal, is_account_id};
 use crate::live::{AnyLive, Target, WriteError};
 use crate::snapshot::Seen;
 
-/// What is known of a principal that a service refused.
+/// The result of the check of a rejected principal.
 #[derive(Debug, PartialEq, Eq)]
 enum Standing {
     /// It exists, and will be known everywhere.
     There,
-    /// This run made it.
+    /// This run created it.
     Made,
-    /// It cannot be waited for, and why.
+    /// Waiting does not help, for this reason.
     Hopeless(String),
 }
 
@@ -29,9 +29,9 @@ enum Standing {
 pub(super) type Made = BTreeSet<String>;
 
 impl Engine<'_> {
-    /// What a refusal of principals comes to: a wait if all of them exist, and otherwise an error that names those that
-    /// do not. `wanted` is whom the body names that was to be written, `live` whom the one names that is there now. Whom a
-    /// live document shows by an ARN exists: a principal that is deleted is shown by its id from then on.
+    /// Turns a rejection of principals into [`WriteError::NotYet`] if all of them exist, or else into an error that
+    /// names those that do not. `wanted` are the principals of the body to write, `live` those of the current body. A
+    /// live document that shows an ARN proves that the principal exists: AWS shows a deleted principal by its id.
     pub(super) async fn refused_principals(
         &self,
         what: String,
@@ -42,7 +42,7 @@ impl Engine<'_> {
     ) -> WriteError {
         let mut named: BTreeSet<Principal> = wanted.into_iter().collect();
         named.extend(live.into_iter().filter(Principal::is_orphan_id));
-        // A service that says which one it means is believed.
+        // If the service names the principal, only that one is checked.
         let meant: BTreeSet<Principal> = named.iter().filter(|p| why.contains(p.entry().1)).cloned().collect();
         if !meant.is_empty() {
             named = meant;
@@ -60,7 +60,7 @@ impl Engine<'_> {
             }
         }
         hopeless.sort();
-        // Those that were just made are the ones that take time.
+        // New principals are the ones that need time.
         let mut awaited = if made.is_empty() { awaited } else { made };
         awaited.sort();
         if hopeless.is_empty() && !awaited.is_empty() {
@@ -111,7 +111,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Reads whether the object exists that an ARN names, and whether its ARN is this one.
+    /// Reads the object that an ARN names, to check that it exists and has this very ARN.
     async fn proved(&self, live: &dyn AnyLive, scope: &Scope, name: String, arn: &str) -> Standing {
         let kind = live.about().name;
         let target = Target::new(Address::new(kind, name.clone()), name);

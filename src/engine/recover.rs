@@ -1,4 +1,4 @@
-//! Recovers a lost state from the ownership tags of what the spec names, and finds what left the spec before that.
+//! Recovers a lost state from ownership tags, including resources that are no longer in the spec.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use crate::spec::Spec;
 use crate::state::State;
 
 impl Engine<'_> {
-    /// Finds what is ours of what a spec names, and of what it does not name any more. `adopted` existed before it was
-    /// managed, which tags do not tell.
+    /// Finds the resources that the project owns, whether the spec still names them or not. `adopted` lists those that
+    /// existed before the project, which tags do not show.
     pub async fn recover(
         &self,
         spec: &Spec,

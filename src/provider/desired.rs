@@ -1,4 +1,4 @@
-//! What a kind desires of a spec, as text, for the pure tests of kinds.
+//! Formats the desired resources of a kind as text, for the pure tests of kinds.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use crate::access::lower;
 use crate::kind::{AnyKind, Desires, Erased, Kind};
 use crate::spec::{Facts, SourceFile, Spec, load};
 
-/// The spec of a text, which must have no problems, with two accounts: `a` (111111111111) and `b` (222222222222).
+/// Loads a spec with two accounts, `a` (111111111111) and `b` (222222222222). The text must have no problems.
 pub(super) fn spec(text: &str) -> Spec {
     let text = format!(
         "version: 1\nproject: p\naccounts:\n  a: {{ id: \"111111111111\", region: us-east-1 }}\n  \
@@ -17,8 +17,8 @@ pub(super) fn spec(text: &str) -> Spec {
     spec.unwrap()
 }
 
-/// A service account `loader` with a derived role, and grants of as many prefixes; from about 100 on they do not fit into
-/// an inline policy.
+/// Returns a spec text with a service account `loader`, a derived role, and grants of `count` prefixes. From about 100
+/// on, they do not fit into an inline policy.
 pub(super) fn grants(count: usize) -> String {
     let mut text = "clusters:\n  c: { account: a, name: c }\n\
                     service_accounts:\n  loader: { cluster: c, namespace: n, name: loader }\n\
@@ -30,7 +30,7 @@ pub(super) fn grants(count: usize) -> String {
     text
 }
 
-/// The desired resources and problems of one kind: name, account and physical id; the body; references.
+/// Formats the desired resources and problems of one kind: name, account and physical id; the body; references.
 pub(super) fn desired<K: Kind>(spec: &Spec, facts: &Facts) -> String {
     let Desires { resources, problems, .. } = Erased::<K>::NEW.desire(spec, facts, &lower(spec));
     let mut text = String::new();

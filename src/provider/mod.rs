@@ -1,4 +1,4 @@
-//! The kinds, one file each, and their register.
+//! All kinds, one file each, and their register.
 
 mod aws;
 #[cfg(test)]
@@ -17,20 +17,20 @@ use crate::kind::{AnyKind, Api, Erased, Kinds};
 #[cfg(feature = "cloud")]
 use crate::live::{AnyLive, Provider};
 
-/// The API of buckets, for which the environment may set an endpoint.
+/// The S3 API, for which the environment may set an endpoint.
 pub const S3: Api = aws::S3;
 
 /// The register: one line for each kind.
 macro_rules! register {
     ($($kind:ty),* $(,)?) => {
-        /// The pure halves of all kinds.
+        /// Returns the pure halves of all kinds.
         #[must_use]
         pub fn kinds() -> Kinds<'static> {
             let kinds: Vec<&'static dyn AnyKind> = vec![$(&Erased::<$kind>::NEW),*];
             kinds.into_iter().collect()
         }
 
-        /// Both halves of all kinds.
+        /// Returns both halves of all kinds.
         #[cfg(feature = "cloud")]
         #[must_use]
         pub fn live() -> Vec<Box<dyn AnyLive>> {
@@ -39,7 +39,7 @@ macro_rules! register {
     };
 }
 
-/// What answers for the accounts and clusters of a spec.
+/// Returns the providers, which identify callers and read facts.
 #[cfg(feature = "cloud")]
 #[must_use]
 pub fn providers() -> Vec<Box<dyn Provider>> {

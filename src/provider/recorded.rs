@@ -1,5 +1,4 @@
-//! A loopback HTTP server that answers with recorded texts, for the tests of kinds: the real client, the real wire, no
-//! emulator.
+//! A loopback HTTP server with recorded responses, for the tests of kinds: real client and wire format, no emulator.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
 use std::sync::{Arc, Mutex};
@@ -16,33 +15,33 @@ const IDENTITY: &str = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws
     <Arn>arn:aws:iam::111111111111:user/t</Arn><UserId>AIDA</UserId><Account>111111111111</Account>\
     </GetCallerIdentityResult></GetCallerIdentityResponse>";
 
-/// What IAM answers to a write that has no result.
+/// IAM's response to a write without a result.
 pub(super) const DONE: &str = "<Response><ResponseMetadata/></Response>";
-/// What IAM answers, with 403, to a caller who may not.
+/// IAM's 403 response for a denied caller.
 pub(super) const DENIED: &str =
     "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>";
-/// What IAM answers, with 404, about what is not there.
+/// IAM's 404 response for a missing object.
 pub(super) const MISSING: &str =
     "<ErrorResponse><Error><Type>Sender</Type><Code>NoSuchEntity</Code><Message>gone</Message></Error></ErrorResponse>";
-/// What IAM answers, with 409, when the name is taken.
+/// IAM's 409 response for an existing name.
 pub(super) const EXISTS: &str = "<ErrorResponse><Error><Type>Sender</Type><Code>EntityAlreadyExists</Code><Message>there</Message></Error></ErrorResponse>";
 
-/// A part of a request, and the status and text that answer it.
+/// A part of a request, with the status and text of the response.
 pub(super) type Exchange = (&'static str, u16, &'static str);
 
-/// The running server. It ends with the test's runtime.
+/// The running server. It stops with the test's runtime.
 pub(super) struct Recorded {
     port: u16,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
-/// The scope that the server stands for.
+/// The scope of the server.
 #[cfg(feature = "cloud")]
 pub(super) fn scope() -> Scope {
     Scope::account("a", AccountId("111111111111".into()), Region("us-east-1".into()))
 }
 
-/// Method, path and body of each request, with a random token of the client named T.
+/// Formats method, path and body of each request, with T in place of the client's random token.
 #[cfg(feature = "cloud")]
 pub(super) fn lines(requests: &[String]) -> Vec<String> {
     let line = |request: &String| {
@@ -56,15 +55,15 @@ pub(super) fn lines(requests: &[String]) -> Vec<String> {
 }
 
 impl Recorded {
-    /// Answers every request whose text (`METHOD path?query`, a newline, headers, an empty line, body) contains the
-    /// first part with the first such answer, and everything else with 501. Who the caller is, it knows. An answer to
-    /// HEAD has no body: its text is header lines.
+    /// Starts a server. The first exchange whose part occurs in a request's text (`METHOD path?query`, a newline,
+    /// headers, an empty line, body) gives the response; without one, it is 501. Requests for the caller's identity are
+    /// answered too. A response to HEAD has no body: its text is header lines.
     pub(super) async fn start(exchanges: &[Exchange]) -> Self {
         Self::start_changing(&[exchanges]).await
     }
 
-    /// The same, for a world that changes: a request that comes for the second time is answered from the second
-    /// exchanges, and so on; the last ones stay.
+    /// Starts a server whose responses change: the second time a request arrives, it is answered from the second stage,
+    /// and so on. The last stage is repeated.
     pub(super) async fn start_changing(stages: &[&[Exchange]]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -102,7 +101,7 @@ impl Recorded {
         Self { port, requests }
     }
 
-    /// A session whose only account, `a`, is this server.
+    /// Returns a session whose only account, `a`, is this server.
     pub(super) fn session(&self) -> Session {
         let text = format!(
             "version: 1\nproject: p\naccounts:\n  a: {{ id: \"111111111111\", region: us-east-1, endpoint: \"http://127.0.0.1:{}\" }}\n",
@@ -113,19 +112,19 @@ impl Recorded {
         Session::new(&spec.unwrap(), Environment { endpoints: [super::S3].into(), concurrency: None })
     }
 
-    /// A session whose only cluster, `prod`, is this server.
+    /// Returns a session whose only cluster, `prod`, is this server.
     #[cfg(feature = "cloud")]
     pub(super) fn cluster_session(&self) -> Session {
         super::kubernetes::with_cluster(self.session(), "prod", &format!("http://127.0.0.1:{}", self.port))
     }
 
-    /// The requests that came, without those that ask who the caller is.
+    /// Returns the received requests, without those for the caller's identity.
     pub(super) fn requests(&self) -> Vec<String> {
         let all = self.requests.lock().unwrap();
         all.iter().filter(|r| !r.contains("GetCallerIdentity")).cloned().collect()
     }
 
-    /// The forms that came to a query API such as IAM's, decoded: `Action=GetRole&RoleName=loader`.
+    /// Returns the received forms of a query API such as IAM's, decoded: `Action=GetRole&RoleName=loader`.
     pub(super) fn forms(&self) -> Vec<String> {
         let requests = self.requests();
         let bodies = requests.iter().filter_map(|r| r.split_once("\r\n\r\n")).map(|(_, body)| body);
@@ -137,8 +136,9 @@ impl Recorded {
     }
 }
 
-/// The exchanges of a list that comes in these pages. `answer` writes a page from its entries and the token of the next
-/// one; the tokens are `NAME.1.`, `NAME.2.` and so on, and a request that holds `first` and none of them gets the first.
+/// Returns the exchanges of a list with these pages. `answer` builds a page from its entries and the token of the next
+/// page. The tokens are `NAME.1.`, `NAME.2.` and so on; a request that contains `first` and no token gets the first
+/// page.
 pub(super) fn paged(
     first: &'static str,
     name: &str,
@@ -154,7 +154,7 @@ pub(super) fn paged(
     pages.iter().enumerate().map(write).rev().collect()
 }
 
-/// The first line and the body of a request: the rest is of its moment.
+/// Returns the first line and the body of a request; the rest varies with each request.
 fn asked(request: &str) -> Option<(&str, &str)> {
     let (head, body) = request.split_once("\r\n\r\n")?;
     Some((head.lines().next()?, body))

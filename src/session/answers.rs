@@ -1,12 +1,11 @@
-//! What an answer of AWS says before it is understood: its error code, whether it asks to slow down, and for how long.
+//! Reads the error code and throttling hints from a raw AWS response.
 
 use std::time::Duration;
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
-/// The codes by which services say "slow down". Not KMS's `LimitExceededException`, which is a quota that no waiting
-/// lifts.
+/// The error codes for throttling. KMS's `LimitExceededException` is not one: it is a quota, and waiting does not help.
 ///
 /// Source: the throttling codes of the AWS SDKs (`aws-runtime`, `THROTTLING_ERRORS`).
 const THROTTLES: [&str; 13] = [
@@ -25,14 +24,14 @@ const THROTTLES: [&str; 13] = [
     "TransactionInProgressException",
 ];
 
-/// Whether a code says "slow down".
+/// Whether an error code means throttling.
 #[must_use]
 pub fn is_throttle(code: &str) -> bool {
     THROTTLES.contains(&code)
 }
 
-/// Whether an answer says "slow down". IAM does so with status 400. An answer to HEAD has no code. Who is not available and
-/// says for how long wants the same (RFC 9110, 15.6.4).
+/// Whether a response means throttling. IAM throttles with status 400. A response to HEAD has no code. A 503 with
+/// `Retry-After` is treated the same (RFC 9110, 15.6.4).
 pub(super) fn asks_to_slow_down(status: u16, code: Option<&str>, after: Option<Duration>) -> bool {
     match code {
         Some(code) => status == 429 || is_throttle(code) || (status == 503 && after.is_some()),
@@ -40,7 +39,7 @@ pub(super) fn asks_to_slow_down(status: u16, code: Option<&str>, after: Option<D
     }
 }
 
-/// The error code of an answer, in any of the wire formats: a header, JSON or XML.
+/// Returns the error code of a response, from any wire format: a header, JSON or XML.
 pub(super) fn error_code<'a>(header: Option<&'a str>, body: &'a [u8]) -> Option<&'a str> {
     let text = std::str::from_utf8(body).unwrap_or_default();
     let found = if let Some(header) = header {
@@ -51,12 +50,12 @@ pub(super) fn error_code<'a>(header: Option<&'a str>, body: &'a [u8]) -> Option<
     } else {
         text.split_once("<Code>")?.1.split_once("</Code>")?.0
     };
-    // `com.amazonaws.kms#NotFoundException:http://...`
+    // Format: `com.amazonaws.kms#NotFoundException:http://...`
     let code = found.split(':').next().unwrap_or_default();
     code.rsplit('#').next().map(str::trim).filter(|code| !code.is_empty())
 }
 
-/// What `Retry-After` asks for: a number of seconds, or a day and time, which is held against that of the answer.
+/// Parses `Retry-After`: a number of seconds, or a date, which is compared with the date of the response.
 ///
 /// Source: RFC 9110, 10.2.3.
 pub(super) fn retry_after(header: Option<&str>, date: Option<&str>) -> Option<Duration> {

@@ -1,4 +1,4 @@
-//! The door that every request of an SDK client passes.
+//! The door: limits, counts and times all requests of SDK clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +25,8 @@ use crate::kind::Api;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What every request of one account to one API passes, retries too: it waits for its turn, is counted and timed,
-/// and an answer that asks to slow down slows down those that come after it.
+/// Every request of one account to one API passes a door, retries included. The door delays the request until a slot is
+/// free, counts and times it, and slows down later requests when the service throttles.
 #[derive(Clone, Debug)]
 pub struct Door {
     api: Api,
@@ -39,7 +39,7 @@ impl Door {
         Self { api, pace, requests }
     }
 
-    /// The same HTTP client, through this door.
+    /// Wraps an HTTP client so that its requests pass this door.
     #[must_use]
     pub fn client(&self, inner: SharedHttpClient) -> SharedHttpClient {
         SharedHttpClient::new(PacedClient { inner, door: self.clone() })
@@ -79,7 +79,7 @@ impl HttpConnector for PacedConnector {
     }
 }
 
-/// Whether a request changes anything, by what its protocol says of the operation.
+/// Determines from the operation whether a request reads or writes.
 fn intent(request: &HttpRequest) -> RequestIntent {
     let operation = match (request.headers().get("x-amz-target"), request.method()) {
         (Some(target), _) => target.rsplit('.').next().unwrap_or_default(),
@@ -97,7 +97,7 @@ fn intent_of(operation: &str) -> RequestIntent {
     if reads.iter().any(|verb| operation.starts_with(verb)) { RequestIntent::Read } else { RequestIntent::Write }
 }
 
-/// The error code of an answer, if its body has been read.
+/// Returns the error code of a response, if its body has been read.
 #[must_use]
 pub fn code_of(response: &HttpResponse) -> Option<&str> {
     if response.status().is_success() {
@@ -132,8 +132,7 @@ impl Intercept for Door {
     }
 }
 
-/// For operations that are not idempotent: they are tried again only when the answer was
-/// "slow down", which means that nothing was done.
+/// For operations that are not idempotent: retries only after throttling, which means that nothing was done.
 #[derive(Clone, Copy, Debug)]
 pub struct OnlyIfRefused;
 
@@ -151,7 +150,7 @@ impl ClassifyRetry for OnlyIfRefused {
     }
 }
 
-/// What a service answered, in one line: its code and message, or what kept the request from being answered.
+/// Formats an error in one line: the service's code and message, or the reason why there was no response.
 pub fn answer<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
@@ -178,7 +177,7 @@ where
 mod tests {
     use super::*;
 
-    /// How a request is taken: its method, target header and body.
+    /// Checks the intent of a request with this method, target header and body.
     fn check(method: &str, target: Option<&'static str>, body: &'static str, expected: RequestIntent) {
         let mut request = HttpRequest::new(body.into());
         request.set_method(method).unwrap();

@@ -1,8 +1,8 @@
-//! What providers share in one run: the places that the spec names, the pace and the count of requests, and a store for
-//! the clients and answers that are made once.
+//! Shared by the providers in one run: the places that the spec names, rate limits, request counts, and a store for
+//! clients and shared responses.
 //!
-//! A session knows accounts, clusters and doors, and no service by name. The client of a service, its rates, the check
-//! of the caller's identity and the reads that several kinds share belong to its provider.
+//! A session knows accounts, clusters and doors, but no particular service. Each provider has its own clients, rates,
+//! identity checks and shared reads.
 
 #[cfg(feature = "cloud")]
 mod answers;
@@ -27,21 +27,21 @@ use crate::kind::Api;
 use crate::spec::Spec;
 use store::Store;
 
-/// Why no client can be had.
+/// Why a scope cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    /// The credentials belong to another owner than the spec says.
+    /// The credentials belong to another owner than the one in the spec.
     #[error(
         "{} is {} in the spec, but the credentials belong to {found} ({caller}): nothing was read or written",
         scope.place(),
         scope.owner()
     )]
     WrongOwner {
-        /// Where the spec says who owns it.
+        /// The place whose owner the spec names.
         scope: Box<Scope>,
         /// The id of the owner that the credentials belong to.
         found: String,
-        /// The caller, as the provider names it.
+        /// The caller's name, as the provider reports it.
         caller: String,
     },
     /// The caller could not be identified.
@@ -51,73 +51,73 @@ pub enum SessionError {
         scope.place()
     )]
     NoIdentity {
-        /// Where.
+        /// The place.
         scope: Box<Scope>,
-        /// What the provider says.
+        /// The provider's message.
         why: String,
     },
-    /// The spec has no such account or cluster.
+    /// The spec does not contain this account or cluster.
     #[error(
         "`{name}` is not in the spec, but the state has resources there: keep it in the spec until they are destroyed"
     )]
     Unknown {
-        /// The key that is missing.
+        /// The missing key.
         name: String,
     },
-    /// Nothing answers there, so that a partial plan may leave it out.
+    /// The place does not respond, so a partial plan may leave it out.
     #[error("cannot reach {}: {why}", scope.place())]
     Unreachable {
-        /// Where.
+        /// The place.
         scope: Box<Scope>,
-        /// What went wrong.
+        /// The cause.
         why: String,
     },
-    /// Requests cannot be sent at all, or what all others need was not answered.
+    /// Requests cannot be sent, or one that all others need failed.
     #[error("cannot read {}: {why}", scope.place())]
     Unreadable {
-        /// Where.
+        /// The place.
         scope: Box<Scope>,
-        /// What went wrong.
+        /// The cause.
         why: String,
     },
 }
 
 impl SessionError {
-    /// Nothing answers in a scope.
+    /// The error for a scope that does not respond.
     #[must_use]
     pub fn unreachable(scope: &Scope, why: impl Into<String>) -> Self {
         Self::Unreachable { scope: Box::new(scope.clone()), why: why.into() }
     }
 
-    /// Nothing can be read in a scope.
+    /// The error for a scope in which nothing can be read.
     #[must_use]
     pub fn unreadable(scope: &Scope, why: impl Into<String>) -> Self {
         Self::Unreadable { scope: Box::new(scope.clone()), why: why.into() }
     }
 }
 
-/// What `cli` has read from the environment for clients.
+/// The settings for clients that `cli` read from the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// The APIs for which an endpoint is set.
+    /// The APIs with a custom endpoint.
     pub endpoints: BTreeSet<Api>,
-    /// How many requests may be under way at once in one account and API.
+    /// The limit of concurrent requests for each account and API.
     pub concurrency: Option<usize>,
 }
 
 /// A note for the user about how resources are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// What it says.
+    /// The text.
     pub text: String,
-    /// Whether it stands in the way of reading well, and is worth saying without being asked.
+    /// Whether to show it without `--verbose`, because it slows down or limits reads.
     pub important: bool,
 }
 
-/// One run with everything that a spec names.
+/// Everything that one run shares, for the places that a spec names.
 pub struct Session {
     shared: Arc<Shared>,
-    /// What one observation has read at once for several kinds.
+    /// Responses that several kinds share within one observation.
     observed: Store,
 }
 
@@ -131,7 +131,7 @@ struct Shared {
 }
 
 impl Session {
-    /// A session for the accounts and clusters of a spec. No request is made yet.
+    /// Creates a session for the accounts and clusters of a spec. Sends no request.
     #[must_use]
     pub fn new(spec: &Spec, environment: Environment) -> Self {
         let shared = Shared {
@@ -145,70 +145,71 @@ impl Session {
         Self { shared: Arc::new(shared), observed: Store::default() }
     }
 
-    /// The same session for one observation: what several kinds can learn from one answer is read once in it, and
-    /// forgotten with it.
+    /// Returns a session for one observation. Responses that several kinds share are read once in it, and dropped with
+    /// it.
     #[must_use]
     pub fn observation(&self) -> Self {
         Self { shared: self.shared.clone(), observed: Store::default() }
     }
 
-    /// The name of the project. All ownership tags carry it.
+    /// The name of the project, which all ownership tags carry.
     #[must_use]
     pub fn project(&self) -> &str {
         &self.shared.spec.project
     }
 
-    /// The places that the spec names, such as accounts and clusters, without the objects that it asks for there.
+    /// The places of the spec, such as accounts and clusters, without its resources.
     #[must_use]
     pub fn spec(&self) -> &Spec {
         &self.shared.spec
     }
 
-    /// The scope of the account with this id, if the spec has one.
+    /// Returns the scope of the account with this id, if the spec has one.
     #[must_use]
     pub fn account_scope(&self, id: &str) -> Option<Scope> {
         let (key, _) = self.spec().accounts.iter().find(|(_, account)| account.id.0 == id)?;
         Some(self.spec().account_scope(key))
     }
 
-    /// A value that lives as long as the session, such as a client: one for each type and scope, whoever asks for it.
+    /// Returns a value that lives as long as the session, such as a client. There is one for each type and scope,
+    /// shared by all callers.
     #[must_use]
     pub fn kept<T: Default + Send + Sync + 'static>(&self, scope: &Scope) -> Arc<T> {
         self.shared.kept.get(scope)
     }
 
-    /// A value that lives as long as the observation, such as an answer that several kinds share: one for each type and
-    /// scope, whoever asks for it.
+    /// Returns a value that lives as long as the observation, such as a response that several kinds use. There is one
+    /// for each type and scope, shared by all callers.
     #[must_use]
     pub fn observed<T: Default + Send + Sync + 'static>(&self, scope: &Scope) -> Arc<T> {
         self.observed.get(scope)
     }
 
-    /// How many requests have been sent, by API.
+    /// The counters of requests.
     #[must_use]
     pub fn requests(&self) -> &Requests {
         &self.shared.requests
     }
 
-    /// The notes about how resources were read.
+    /// Returns the notes about how resources were read.
     #[must_use]
     pub fn notes(&self) -> Vec<Note> {
         self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes how something was read.
+    /// Adds a note about how a resource was read.
     pub fn note(&self, text: String, important: bool) {
         self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner).push(Note { text, important });
     }
 
-    /// Whether the environment sets an endpoint for an API.
+    /// Whether an API has a custom endpoint.
     #[must_use]
     pub fn has_endpoint(&self, api: Api) -> bool {
         self.shared.environment.endpoints.contains(&api)
     }
 
-    /// The pace of an API for whatever is paced together: an account's id, or a cluster. The spec may change the usual
-    /// rates.
+    /// Returns the pace of an API for an owner: an account id, or a cluster. Rates in the spec take precedence over
+    /// `usual`.
     pub fn pace(&self, owner: &str, api: Api, usual: Rates) -> Arc<Pace> {
         let mut paces = self.shared.paces.lock().unwrap_or_else(PoisonError::into_inner);
         let pace = paces.entry((owner.to_owned(), api)).or_insert_with(|| {
@@ -218,14 +219,14 @@ impl Session {
         pace.clone()
     }
 
-    /// The door to an API for whatever is paced together.
+    /// Returns the door to an API for an owner.
     #[cfg(feature = "cloud")]
     #[must_use]
     pub fn door(&self, owner: &str, api: Api, usual: Rates) -> Door {
         Door::new(api, self.pace(owner, api, usual), self.shared.requests.clone())
     }
 
-    /// The rates of an API: those that the spec gives for the account, or what is usual.
+    /// Returns the rates of an API: those in the spec for the account, or `usual`.
     pub(crate) fn rates(&self, owner: &str, api: Api, usual: Rates) -> Rates {
         let account = self.spec().accounts.values().find(|account| account.id.0 == owner);
         let given = account.and_then(|account| account.pace.as_ref()?.of(api.0)).unwrap_or_default();

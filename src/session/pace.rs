@@ -1,8 +1,8 @@
-//! How fast requests are sent, how many at once, and what was sent.
+//! Limits the rate and concurrency of requests, and counts them.
 //!
-//! An account's API (and a cluster's API server) has one [`Pace`], shared by everything that asks it: a token bucket
-//! for reads, one for writes, and a number of places for requests under way. A bucket slows down when the service says
-//! so and recovers when it no longer does.
+//! Each API of an account (and each cluster's API server) has one [`Pace`], shared by all its callers: a token bucket
+//! for reads, one for writes, and a limit of concurrent requests. A bucket slows down when the service throttles, and
+//! recovers afterwards.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,39 +14,39 @@ use tokio::time::Instant;
 
 use crate::kind::Api;
 
-/// How many requests may be under way at once in one account and API.
+/// The limit of concurrent requests for each account and API.
 pub const CONCURRENCY: usize = 16;
 
-/// The rate below which a bucket does not slow down.
+/// The lowest rate of a bucket, in requests per second.
 const SLOWEST: f64 = 1.0;
-/// What is left of the rate after a throttle.
+/// The factor by which a throttle reduces the rate.
 const SLOWER: f64 = 0.6;
-/// The share of the full rate that comes back with each second without a throttle.
+/// The share of the full rate that a bucket regains in each second without a throttle.
 const RECOVERY: f64 = 0.1;
-/// Requests that were sent before a bucket slowed down may still be throttled: they count once.
+/// Requests sent before a bucket slowed down may still be throttled. Throttles within this time slow it down only once.
 const GRACE: Duration = Duration::from_millis(500);
-/// No service is waited for longer than this, whatever it asks for.
+/// The longest pause, even if the service asks for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
-/// What a request does.
+/// Whether a request reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestIntent {
-    /// It changes nothing.
+    /// The request changes nothing.
     Read,
-    /// It changes something.
+    /// The request may change something.
     Write,
 }
 
-/// Requests a second, at most.
+/// The maximum rates, in requests per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
-    /// Of requests that change nothing.
+    /// The rate of reads.
     pub reads: f64,
-    /// Of those that change something.
+    /// The rate of writes.
     pub writes: f64,
 }
 
-/// The pace of one account and API.
+/// The rate and concurrency limits of one account and API.
 #[derive(Debug)]
 pub struct Pace {
     reads: Lane,
@@ -54,8 +54,8 @@ pub struct Pace {
     places: Semaphore,
 }
 
-/// Requests of one intent, which wait for their tokens one after the other. Only the first of them is told how long, so that
-/// a bucket that slows down or recovers meanwhile is heeded by all, and none of them has a place among those under way.
+/// The requests of one intent. They queue for tokens, and only the first computes its wait, so that a change of the
+/// rate applies to all. A waiting request does not take up a slot for concurrent requests.
 #[derive(Debug)]
 struct Lane {
     turn: Turn<()>,
@@ -72,7 +72,7 @@ impl Lane {
     }
 }
 
-/// A place among the requests under way, which is released when it is dropped.
+/// A slot for one concurrent request, released on drop.
 #[derive(Debug)]
 pub struct Permit<'p>(#[expect(dead_code, reason = "held for its drop, never read")] Option<SemaphorePermit<'p>>);
 
@@ -104,7 +104,7 @@ impl Pace {
         }
     }
 
-    /// The service said "slow down", and perhaps for how long to keep quiet.
+    /// Slows down after a throttle, and pauses if the service gave a time.
     pub fn slow_down(&self, intent: RequestIntent, after: Option<Duration>) {
         self.lane(intent).bucket().slow_down(Instant::now(), after);
     }
@@ -116,7 +116,7 @@ struct TokenBucket {
     most: f64,
     rate: f64,
     tokens: f64,
-    /// When rate and tokens were last told; later than now as long as the service wants quiet, in which none come.
+    /// The time of the last update of rate and tokens. In the future during a pause, in which no tokens are added.
     at: Instant,
     slowed: Option<Instant>,
 }
@@ -127,12 +127,12 @@ impl TokenBucket {
         Self { most, rate: most, tokens: Self::burst(most), at: now, slowed: None }
     }
 
-    /// How many tokens are saved up at most: a quarter of a second, so that nothing begins with a storm.
+    /// The maximum number of saved tokens: those of a quarter of a second, to avoid a burst at the start.
     fn burst(rate: f64) -> f64 {
         (rate / 4.0).max(1.0)
     }
 
-    /// Lets time pass.
+    /// Updates rate and tokens to the current time.
     fn pass(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = self.at.max(now);
@@ -140,11 +140,11 @@ impl TokenBucket {
         self.rate = (self.rate + passed * RECOVERY * self.most).min(self.most);
     }
 
-    /// Takes a token, or tells when there may be one.
+    /// Takes a token, or returns the time to wait for one.
     fn take(&mut self, now: Instant) -> Result<(), Duration> {
         self.pass(now);
         let quiet = self.at.saturating_duration_since(now);
-        // What was waited for is there, whatever was lost in rounding.
+        // The tolerance allows for rounding of the wait.
         if quiet.is_zero() && self.tokens > 1.0 - 1e-6 {
             self.tokens -= 1.0;
             return Ok(());
@@ -167,22 +167,22 @@ impl TokenBucket {
     }
 }
 
-/// Counts requests by API, the time that answers took, and answers that said "slow down".
+/// Counts requests, response times and throttles by API.
 #[derive(Debug, Default)]
 pub struct Requests {
     counts: Mutex<Counts>,
-    /// When the first request was sent that has been answered.
+    /// The time at which the first answered request was sent.
     begun: OnceLock<Instant>,
 }
 
-/// A reading of the counters.
+/// A snapshot of the counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests sent, retries included.
     pub sent: BTreeMap<Api, u64>,
-    /// How long their answers took, added up.
+    /// The sum of their response times.
     pub waited: BTreeMap<Api, Duration>,
-    /// The time from the first request to the last answer.
+    /// The time from the first request to the last response.
     pub elapsed: Duration,
     /// Throttled requests.
     pub throttled: BTreeMap<Api, u64>,
@@ -198,7 +198,7 @@ impl Requests {
         *self.counts().sent.entry(api).or_default() += 1;
     }
 
-    /// Adds the time that an answer took which has just come.
+    /// Adds the time of a response that has just arrived.
     pub fn waited(&self, api: Api, time: Duration) {
         let now = Instant::now();
         let begun = *self.begun.get_or_init(|| now - time);
@@ -207,12 +207,12 @@ impl Requests {
         counts.elapsed = counts.elapsed.max(now - begun);
     }
 
-    /// Counts one answer that said "slow down".
+    /// Counts one throttle.
     pub fn throttled(&self, api: Api) {
         *self.counts().throttled.entry(api).or_default() += 1;
     }
 
-    /// The counters as they stand.
+    /// Returns a snapshot of the counters.
     #[must_use]
     pub fn read(&self) -> Counts {
         self.counts().clone()
@@ -220,20 +220,20 @@ impl Requests {
 }
 
 impl Counts {
-    /// The number of requests by the name of the API.
+    /// Returns the number of requests by the name of the API.
     #[must_use]
     pub fn by_service(&self) -> BTreeMap<&'static str, u64> {
         self.sent.iter().map(|(api, n)| (api.0, *n)).collect()
     }
 
-    /// The number of answers that said "slow down".
+    /// Returns the number of throttles.
     #[must_use]
     pub fn throttles(&self) -> u64 {
         self.throttled.values().sum()
     }
 }
 
-/// What was asked of whom, in how many seconds, and how many answers said "slow down".
+/// Shows the requests of each API, the elapsed seconds, and the number of throttles.
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sent: Vec<String> = self.by_service().iter().map(|(service, n)| format!("{service} {n}")).collect();
@@ -250,7 +250,7 @@ mod tests {
         Duration::from_secs_f64(n)
     }
 
-    /// How many of many takers, one after the other, need not wait longer than this.
+    /// Counts the takers of tokens, one after the other, that wait no longer than `time`.
     fn within(bucket: &mut TokenBucket, now: Instant, time: f64) -> usize {
         let (mut at, mut taken) = (now, 0);
         loop {
@@ -309,7 +309,7 @@ mod tests {
         assert!(within(&mut bucket, now + LONGEST_PAUSE, 1.0) > 0);
     }
 
-    /// Takers of one intent, all at once, and when each may send.
+    /// Starts takers of one intent concurrently, and returns the seconds after which each may send.
     async fn entered(pace: &Pace, intent: RequestIntent, takers: usize) -> Vec<f64> {
         let begun = Instant::now();
         let each = (0..takers).map(|_| async {

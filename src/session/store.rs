@@ -1,4 +1,4 @@
-//! Values that providers keep in a session, by their type and the scope that they are for.
+//! Values that providers keep in a session, by type and scope.
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
@@ -8,18 +8,18 @@ use crate::address::Scope;
 
 type Slots = BTreeMap<(TypeId, Scope), Arc<dyn Any + Send + Sync>>;
 
-/// One value of each type for each scope.
+/// Holds one value of each type for each scope.
 #[derive(Default)]
 pub(super) struct Store(Mutex<Slots>);
 
 impl Store {
-    /// The value of this type for a scope, which everyone who asks shares.
+    /// Returns the value of this type for a scope, shared by all callers.
     pub(super) fn get<T: Default + Send + Sync + 'static>(&self, scope: &Scope) -> Arc<T> {
         let slot = {
             let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             slots.entry((TypeId::of::<T>(), scope.clone())).or_insert_with(|| Arc::new(T::default())).clone()
         };
-        // The slot has this type, because the type is part of its key.
+        // The value has this type, because the type is part of the key.
         slot.downcast().unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! `apply`: carries out a saved plan, or plans, asks and applies.
+//! `apply`: applies a saved plan, or creates a plan, prompts, and applies it.
 
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ pub struct ApplyArgs {
 }
 
 impl ApplyArgs {
-    /// Applies.
+    /// Applies the plan.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         let allowed = self.allow.findings(invocation.ui);
         let live = LiveRun { invocation, intent: Intent::Apply, allowed, keeps_lock: true };

@@ -1,4 +1,4 @@
-//! `can`: whether a principal may do something, and through which chain.
+//! `can`: shows whether a principal is allowed to do something, and through which chain.
 
 use crate::access::{AccessTarget, Who, World};
 use crate::cli::failure::{Ended, Failure};

@@ -16,7 +16,7 @@ pub struct CompletionsArgs {
 }
 
 impl CompletionsArgs {
-    /// Prints them for a program with this command line.
+    /// Prints the completions of the program.
     pub fn run(self, invocation: &Invocation<'_>, mut program: clap::Command) -> Exit {
         let mut text = Vec::new();
         clap_complete::generate(self.shell, &mut program, "bailiwick", &mut text);

@@ -1,4 +1,4 @@
-//! `destroy`: deletes everything that the project created.
+//! `destroy`: deletes everything that the project created, and releases what it adopted.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ pub struct DestroyArgs {
 }
 
 impl DestroyArgs {
-    /// Destroys.
+    /// Plans the deletion and applies it.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         let allowed = self.allow.findings(invocation.ui);
         let live = LiveRun { invocation, intent: Intent::Destroy, allowed, keeps_lock: true };

@@ -1,4 +1,4 @@
-//! `drift`: what changed outside since the last apply.
+//! `drift`: changes outside Bailiwick since the last apply.
 
 use clap::ValueEnum;
 
@@ -43,7 +43,7 @@ pub enum Class {
 }
 
 impl DriftArgs {
-    /// Shows it.
+    /// Shows the drift.
     pub fn run(self, invocation: &Invocation<'_>) -> Ended {
         let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: false };
         live.run(async |work| {
@@ -61,10 +61,10 @@ impl DriftArgs {
     }
 }
 
-/// Reads what drifted since the last apply, and what the live policies mean.
+/// Reads the drift since the last apply, and the findings about the live policies.
 ///
 /// # Errors
-/// When there is no state to compare with, or a caller is not who the spec names.
+/// When there is no state to compare with, or a caller is in the wrong account or unknown.
 pub async fn read(work: &Work<'_>) -> Result<(Vec<Drift>, Vec<Diagnostic>), Failure> {
     let backend = work.backend().await?;
     let known = work.known(&*backend).await?;
@@ -79,7 +79,7 @@ pub async fn read(work: &Work<'_>) -> Result<(Vec<Drift>, Vec<Diagnostic>), Fail
     drift
 }
 
-/// Whether something could not be read, so that more may have drifted.
+/// Whether a resource could not be read, so that there may be more drift.
 pub fn is_incomplete(drift: &[Drift]) -> bool {
     drift.iter().any(|d| d.class == DriftClass::Unreadable)
 }

@@ -33,7 +33,7 @@ pub enum GraphFormat {
 }
 
 impl GraphArgs {
-    /// Prints it.
+    /// Prints the graph.
     pub fn run(self, invocation: &Invocation<'_>) -> Ended {
         let project = invocation.project()?;
         let (compiled, _) = project.check_offline(invocation.ui, &today(invocation.ui.host()))?;

@@ -53,7 +53,7 @@ pub struct InitArgs {
 }
 
 impl InitArgs {
-    /// Writes it.
+    /// Writes the spec.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         let ui = invocation.ui;
         let ask = |given: &Option<String>, question: &str, default: &str| -> Result<String, Failure> {
@@ -117,7 +117,7 @@ struct StarterValues {
     service_account: String,
 }
 
-/// Text as a YAML scalar in double quotes.
+/// Formats text as a YAML scalar in double quotes.
 fn quoted(text: &str) -> String {
     serde_json::Value::String(text.to_owned()).to_string()
 }

@@ -12,7 +12,7 @@ Examples:
 pub struct ManArgs {}
 
 impl ManArgs {
-    /// Prints that of a program with this command line.
+    /// Prints the manual page of the program.
     #[expect(clippy::unused_self, reason = "is called as every command is")]
     pub fn run(self, invocation: &Invocation<'_>, program: clap::Command) -> Ended {
         let mut text = Vec::new();

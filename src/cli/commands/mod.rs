@@ -1,4 +1,4 @@
-//! The commands: one file each, with its arguments, its help and what it does.
+//! The commands: one file each, with arguments, help and implementation.
 
 mod apply;
 mod can;
@@ -21,7 +21,7 @@ use clap::Subcommand;
 use super::failure::Ended;
 use super::run::Invocation;
 
-// The help of each command is the comment of its arguments.
+// The doc comments of the arguments are the help texts.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Init(init::InitArgs),

@@ -1,4 +1,4 @@
-//! `plan`: what an apply would do.
+//! `plan`: shows what an apply would do.
 
 use std::path::PathBuf;
 
@@ -44,7 +44,7 @@ pub struct PlanArgs {
     allow: Allow,
 }
 
-/// How to print a plan that was just made.
+/// How to print a new plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PlanFormat {
     /// For a terminal.
@@ -58,7 +58,7 @@ pub enum PlanFormat {
 }
 
 impl PlanArgs {
-    /// Plans.
+    /// Creates and shows the plan.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         let ui = invocation.ui;
         let allowed = self.allow.findings(ui);
@@ -90,7 +90,7 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
     let document = || Document::of(&published).map_err(|e| Failure::new(e.to_string()));
     let applicable = engine.check(&planned, terms).map_err(Failure::from);
     let (is_empty, findings) = (planned.plan().is_empty(), planned.findings().to_vec());
-    // What is reported as saved was saved.
+    // Saved before the report, which names the file only if that succeeded.
     let saved = match (&asked.out, &applicable) {
         (Some(path), Ok(())) => save_plan(work.ui.host(), path, &PlanFile::new(planned.into_plan(), document()?)),
         _ => Ok(()),
@@ -98,7 +98,7 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
     let report = || work.report(&published, asked.out.as_deref().filter(|_| applicable.is_ok() && saved.is_ok()));
     match asked.format {
         PlanFormat::Json => {
-            // What is at the end of a report is shown beside it.
+            // JSON has no footer, so its lines go to stderr.
             let hint = words::lost(&published.project, &published.lost);
             hint.into_iter().chain(work.notes()).for_each(|line| work.ui.tell(&line));
             work.ui.result(&render::json(&document()?));
@@ -112,7 +112,7 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
     Ok(if asked.detailed_exitcode && !is_empty { Exit::Differs } else { Exit::Ok })
 }
 
-/// Shows what drifted, and proposes nothing.
+/// Shows the drift, and proposes no changes.
 async fn refresh_only(work: &Work<'_>, asked: &PlanArgs) -> Ended {
     let (drift, findings) = drift::read(work).await?;
     let exit = match drift.as_slice() {
@@ -126,7 +126,7 @@ async fn refresh_only(work: &Work<'_>, asked: &PlanArgs) -> Ended {
         PlanFormat::Json => ReportFormat::Json,
         PlanFormat::Markdown => ReportFormat::Markdown,
         PlanFormat::Sarif => {
-            // SARIF has findings only: what drifted is told beside it.
+            // SARIF contains findings only, so the drift goes to stderr.
             work.tell_drift(&drift, &findings);
             work.ui.sarif(&findings, work.project.first_file());
             return Ok(exit);
@@ -144,7 +144,7 @@ mod tests {
     use crate::report::{Report, access_section};
     use crate::spec::{Facts, SourceFile, load};
 
-    /// What the first plan of an example says about access.
+    /// The access changes in the first plan of an example.
     #[test]
     fn the_first_plan_of_the_kserve_example_shows_what_its_pods_gain() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kserve-cross-account");

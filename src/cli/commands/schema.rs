@@ -41,14 +41,14 @@ pub enum Schema {
 }
 
 impl SchemaArgs {
-    /// Prints it.
+    /// Prints the schema.
     pub fn run(self, invocation: &Invocation<'_>) -> Exit {
         invocation.ui.result(&render::json(&schema_of(self.schema)));
         Exit::Ok
     }
 }
 
-/// A JSON Schema by name.
+/// Returns a JSON Schema.
 fn schema_of(schema: Schema) -> serde_json::Value {
     match schema {
         Schema::Spec => Spec::schema(),

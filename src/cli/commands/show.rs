@@ -27,7 +27,7 @@ pub struct ShowArgs {
 }
 
 impl ShowArgs {
-    /// Shows it.
+    /// Shows the plan or the state.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         let Invocation { ui, environment, .. } = *invocation;
         let Some(path) = &self.plan else {
@@ -66,7 +66,7 @@ impl ShowArgs {
     }
 }
 
-/// The published form of a saved plan.
+/// Returns the published form of a saved plan.
 fn published(path: &Path, saved: &SavedReport) -> Result<wire::WirePlan, Failure> {
     let plan = match saved.format_version.as_str() {
         plan::SHOWN_FORMAT => report::wire_1::read(&saved.report),

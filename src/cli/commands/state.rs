@@ -1,4 +1,4 @@
-//! `state`: shows the state, or fixes it.
+//! `state`: shows or repairs the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ pub struct StateArgs {
     command: StateCommand,
 }
 
-/// What to do with the state.
+/// The subcommands of `state`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StateCommand {
     /// List the resources in the state.
@@ -124,7 +124,7 @@ fn rebuild(invocation: &Invocation<'_>, yes: bool, adopted: &[String], orphans: 
     })
 }
 
-/// Rebuilds the state from the ownership tags of what the spec names.
+/// Rebuilds the state from ownership tags.
 async fn rebuild_live(work: &Work<'_>, yes: bool, adopted: &BTreeSet<Address>, orphans: bool) -> Ended {
     let backend = &*work.backend().await?;
     let rebuilding = async {
@@ -212,7 +212,7 @@ impl Mending<'_> {
                 self.ui.tell(&format!("moved {old} to {new}"));
             }
             StateCommand::Unlock { yes } => return self.unlock(*yes).await,
-            // Works on live resources.
+            // Handled before, because it works on live resources.
             StateCommand::Rebuild { .. } => return Err(Failure::silent()),
         }
         Ok(Exit::Ok)

@@ -1,4 +1,4 @@
-//! `validate`: everything that can be found wrong with a spec offline.
+//! `validate`: checks the spec offline.
 
 use crate::cli::failure::{Ended, Exit};
 use crate::cli::options::ProblemFormat;
@@ -66,7 +66,7 @@ fn for_people(invocation: &Invocation<'_>) -> Ended {
     Ok(if problems.is_empty() { Exit::Ok } else { Exit::Error })
 }
 
-/// A count with its noun: `1 grant`, `2 grants`.
+/// Formats a count with its noun: `1 grant`, `2 grants`.
 fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

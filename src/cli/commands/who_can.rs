@@ -1,4 +1,4 @@
-//! `who-can`: every principal that may do something, each with its chain.
+//! `who-can`: lists every principal that is allowed to do something, each with its chain.
 
 use crate::access::AccessTarget;
 use crate::cli::failure::{Ended, Failure};

@@ -1,4 +1,4 @@
-//! What changed between the plan and the step, and what of it this very run explains.
+//! Changes between the plan and the step, and those among them that this run itself caused.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ use crate::plan::{Change, Step};
 use crate::snapshot::Seen;
 
 impl Run<'_> {
-    /// Whether the only change is that the document names roles which this run deletes, if only to recreate them: policies
-    /// show a deleted role by the unique id that it had.
+    /// Whether the only change is that the document shows roles deleted by this run (also those it recreates) by their
+    /// unique ids: that is how policies show a deleted role.
     ///
     /// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
     pub(super) fn names_what_was_taken_away(&self, step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
@@ -36,8 +36,8 @@ impl Run<'_> {
     }
 }
 
-/// The principals of which one policy shows nothing but unique ids that belong to nobody any more, where another names
-/// them. Nothing if the policies differ in anything else.
+/// Returns the principals that `before` names and for which `shown` has only the unique ids of deleted principals.
+/// `None` if the policies differ in anything else.
 fn orphaned(before: &Value, shown: &Value) -> Option<BTreeSet<Principal>> {
     let (before, shown) = (Policy::from_value(before).ok()?, Policy::from_value(shown).ok()?);
     let principals = |policy| -> BTreeSet<Principal> { access::principals(policy).into_iter().collect() };
@@ -55,7 +55,7 @@ fn orphaned(before: &Value, shown: &Value) -> Option<BTreeSet<Principal>> {
     same.then(|| known.difference(&found).cloned().collect())
 }
 
-/// Describes what changed since the plan was made.
+/// Describes what changed since the plan was created.
 pub(in crate::engine) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
     let advice = "nothing was written: create a new plan";
     let observed = step.observed();
@@ -66,7 +66,7 @@ pub(in crate::engine) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> 
         (Seen::Present { .. }, None) => format!("it now exists, but did not when the plan was made; {advice}"),
         (Seen::Absent, _) => format!("it was deleted after the plan was made; {advice}"),
         (Seen::Present { body, .. }, Some(_)) => {
-            // What was seen in all tells also what moved in the part that is not ours.
+            // With the whole body, changes in the parts of others can be shown too.
             let is_whole = |before: &&Document| observed.is_some_and(|observed| observed.digest == before.digest());
             let whole = step.before().filter(is_whole);
             let (known, now) = match observed.and_then(|observed| observed.whole.as_ref()).or(whole) {
@@ -86,7 +86,7 @@ pub(in crate::engine) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> 
     }
 }
 
-/// A difference in words: of policies statement by statement.
+/// Formats a difference; policies are compared statement by statement.
 fn told(difference: &Difference) -> String {
     let statements = |value: &Option<Value>| -> Vec<String> {
         let value = value.as_ref().filter(|v| is_policy(v)).and_then(|v| v.get("Statement"));

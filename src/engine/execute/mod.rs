@@ -1,8 +1,8 @@
-//! Carries a plan out: follows its order, decides nothing.
+//! Executes a plan: follows its order and makes no decisions of its own.
 //!
-//! A step is journalled before and after its call, re-reads what it touches before writing, and reads back what it
-//! wrote. A failed step skips what waits for it; the rest goes on. When the run is stopped, what is under way has some
-//! seconds to end; what has not ended then is recorded as unknown.
+//! Each step is journaled before and after its call, re-reads its resource before writing, and reads it back
+//! afterwards. When a step fails, its dependents are skipped and the others continue. When the run is stopped, pending
+//! calls have a few seconds to complete; those that do not are recorded as unknown.
 
 mod changed;
 mod schedule;
@@ -31,23 +31,23 @@ use crate::plan::{Change, Differs, Expect, Plan, StateRecord, Step};
 use crate::snapshot::{ReadFailure, Seen, unique_id};
 use crate::state::{DeposedKey, Entry, FORMAT, Happening, Owned, State, fold};
 
-/// A plan that was carried out, as far as it went.
+/// The result of executing a plan.
 #[derive(Debug)]
 pub struct Executed {
     /// The plan.
     pub plan: Plan,
-    /// How every step ended.
+    /// The outcome of each step.
     pub outcomes: Outcomes,
-    /// The state afterwards, as saved.
+    /// The state after the run.
     pub state: State,
-    /// What kept the journal or the state from being written. The journal then tells the next run what was done.
+    /// The error if the journal or the state could not be written. The next run then recovers from the journal.
     pub broken: Option<BackendError>,
 }
 
-/// How often a read that should show a write is repeated.
+/// The maximum number of reads until one shows the write.
 const READ_BACKS: u32 = 6;
 
-/// What is there after a write: its fingerprint, what of it is ours, and its id.
+/// A resource as read back after a write: its fingerprint, its managed fields, and its unique id.
 #[derive(Default)]
 struct ReadBack {
     fingerprint: Option<Digest>,
@@ -55,7 +55,7 @@ struct ReadBack {
     unique_id: Option<String>,
 }
 
-/// What is about to be done, and all that was seen before.
+/// A checked action, and the body that was read before it.
 struct Checked {
     action: Action<Document>,
     seen: Option<Document>,
@@ -66,18 +66,18 @@ struct Run<'a> {
     backend: &'a dyn Backend,
     /// The lineage and serial that the journal continues.
     state: (&'a str, u64),
-    /// The ARNs of the principals that the plan takes away, if only to replace them.
+    /// The ARNs of the principals that the plan deletes or replaces.
     gone: BTreeSet<String>,
     now: &'a (dyn Fn() -> String + Send + Sync),
     stop: watch::Receiver<bool>,
-    /// All that was journalled, also by steps that did not come to their end.
+    /// All journal entries of this run, including those of steps that did not complete.
     entries: Mutex<Vec<Entry>>,
     made: Mutex<Made>,
 }
 
 impl Engine<'_> {
-    /// Carries a cleared plan out and saves the state. `now` tells the time for the journal; `stop` turns true when nothing
-    /// new shall be started.
+    /// Executes a cleared plan and saves the state. `now` returns the time for journal entries; when `stop` becomes
+    /// true, no further step starts.
     pub async fn execute(
         &self,
         cleared: Cleared,
@@ -108,7 +108,7 @@ impl Engine<'_> {
         let (outcomes, mut broken) = run.all(&plan).await;
         let entries = run.entries.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut state = state;
-        // What was done comes after what was merely seen: the old one of a renamed thing may be gone now.
+        // Refreshed entries come before the journal: a step may have deleted the old resource of a renamed entry since.
         for (address, owned) in &plan.refreshed {
             state.resources.insert(address.clone(), owned.clone());
         }
@@ -144,7 +144,7 @@ async fn rewrite(known: &mut Known, backend: &dyn Backend) -> Result<(), Backend
 }
 
 impl Engine<'_> {
-    /// The ARNs of the principals that a plan takes away.
+    /// Returns the ARNs of the principals that a plan deletes.
     fn principals_taken_away(&self, plan: &Plan) -> BTreeSet<String> {
         let principal = |step: &Step| {
             let live = self.live(step.id.address.kind().as_str())?;
@@ -154,7 +154,7 @@ impl Engine<'_> {
     }
 }
 
-/// The beginnings of the steps whose end is unknown: the next run reads them as after a crash.
+/// Returns the begin entries of steps with an unknown outcome, so that the next run treats them as after a crash.
 fn still_unknown(outcomes: &Outcomes, entries: Vec<Entry>, state: (&str, u64)) -> Vec<Entry> {
     let unknown = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Unknown { .. }));
     let unknown: BTreeSet<(&Address, Option<&DeposedKey>)> =
@@ -167,7 +167,7 @@ fn still_unknown(outcomes: &Outcomes, entries: Vec<Entry>, state: (&str, u64)) -
 }
 
 impl Run<'_> {
-    /// Runs all steps. Returns how each ended, and the error that broke the journal, if one did.
+    /// Runs all steps. Returns the outcome of each, and the error if the journal could not be written.
     async fn all(&self, plan: &Plan) -> (Outcomes, Option<BackendError>) {
         let (mut outcomes, mut broken) = (Outcomes::new(), None);
         let mut schedule = Schedule::of(plan);
@@ -199,7 +199,7 @@ impl Run<'_> {
                 }
             }
         }
-        // A call that nothing awaits any more is given up before its outcome is reported.
+        // Dropped first, so that no abandoned call is still running when its outcome is reported.
         drop(running);
         let (given_up, not_started) = schedule.unfinished();
         for step in given_up {
@@ -217,7 +217,8 @@ impl Run<'_> {
         (outcomes, broken)
     }
 
-    /// How a step ends whose answer the run no longer waits for, and the error of the journal, if it broke.
+    /// Returns the outcome of a step whose response the run no longer awaits, and the error if the journal could not be
+    /// written.
     async fn given_up(&self, step: &Step) -> (Outcome, Option<BackendError>) {
         if !self.has_begun(step) {
             return (Outcome::Interrupted, None);
@@ -241,7 +242,7 @@ impl Run<'_> {
         last.is_some_and(|entry| matches!(entry.happening, Happening::Begin { .. }))
     }
 
-    /// Comes to its end some seconds after the run was stopped.
+    /// Completes after the grace period that follows a stop.
     async fn out_of_time(&self) {
         self.stopped().await;
         tokio::time::sleep(self.engine.limits.grace).await;
@@ -249,7 +250,7 @@ impl Run<'_> {
 
     async fn stopped(&self) {
         let mut stop = self.stop.clone();
-        // An error means that nobody can stop the run any more.
+        // An error means that the sender was dropped, so the run can no longer be stopped.
         if stop.wait_for(|s| *s).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -260,8 +261,8 @@ impl Run<'_> {
         outcomes.insert(step.id.clone(), outcome);
     }
 
-    /// One step. Returns how it ended, and the error of the journal, if it broke. `fresh`: it is a part of what this run
-    /// has just made, so that it cannot have been there before.
+    /// Runs one step. Returns its outcome, and the error if the journal could not be written. `fresh` means that the
+    /// resource is part of another one that this run created, so it cannot have existed before.
     async fn step(&self, step: &Step, fresh: bool) -> (Outcome, Option<BackendError>) {
         let failed = |(kind, why): (FailureKind, String)| Outcome::Failed { kind, why, certain: true };
         let Some(live) = self.engine.live(step.id.address.kind().as_str()) else {
@@ -287,7 +288,7 @@ impl Run<'_> {
             };
             let checked = match checked {
                 Ok(Some(checked)) => checked,
-                // It is gone already, as the step wanted.
+                // Already deleted, which is what the step would do.
                 Ok(None) => return (Outcome::Done, self.journal(step, ended(step, None)).await.err()),
                 Err(why) => return (failed(why), None),
             };
@@ -315,14 +316,14 @@ impl Run<'_> {
         let owned = step.owned(fingerprint).map(|owned| Box::new(Owned { body, unique_id, ..owned }));
         match self.journal(step, ended(step, owned)).await {
             Ok(()) => (Outcome::Done, None),
-            // It was done, and the next run must find that out by itself.
+            // The step is done but not recorded, so the next run must observe it.
             Err(error) => {
                 (Outcome::Unknown { why: format!("done, but Bailiwick could not record it: {error}") }, Some(error))
             }
         }
     }
 
-    /// Reads again what did not exist when the plan was made: it may have been created a moment before.
+    /// Checks that a resource which did not exist when the plan was created still does not exist.
     async fn still_gone(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<(), NotChecked> {
         match self.look(step, target).await {
             Seen::Absent => Ok(()),
@@ -331,7 +332,7 @@ impl Run<'_> {
         }
     }
 
-    /// Writes and reads back.
+    /// Writes the resource and reads it back.
     async fn written(
         &self,
         step: &Step,
@@ -342,7 +343,7 @@ impl Run<'_> {
         let unknown = |why| Outcome::Unknown { why };
         match self.write(step, live, target, checked).await {
             Ok(()) => self.read_back(step, live, target, READ_BACKS).await.map_err(unknown),
-            // The answer was lost, which says nothing of the call: what is there now does.
+            // The response was lost. Only a read can show whether the call succeeded.
             Err(error @ WriteError::Unanswered { .. }) => {
                 self.read_back(step, live, target, 1).await.map_err(|_| unknown(error.to_string()))
             }
@@ -369,20 +370,21 @@ impl Run<'_> {
             .unwrap_or_else(|| Seen::Unreadable { why: "there was no response".into(), cause: ReadFailure::Other })
     }
 
-    /// Reads again before writing, and fails if anything changed since the plan was made.
+    /// Reads the resource again before writing, and fails if it changed since the plan was created. `None` if there is
+    /// nothing left to do.
     async fn checked(&self, step: &Step, live: &dyn AnyLive, target: &Target) -> Result<Option<Checked>, NotChecked> {
         let seen = self.look(step, target).await;
         if let Seen::Unreadable { why, cause } = &seen {
             return Err(unread(why, *cause));
         }
-        // It is gone already, as the step wants.
+        // Already deleted, which is what the step would do.
         if seen == Seen::Absent && step.lets_go() {
             return Ok(None);
         }
         if let (Some(known), Some(found)) = (self.known_id(step, live), seen.unique_id())
             && known != found
         {
-            // A role of that name which somebody made is not the one that was to go.
+            // A new role of the same name is not the one to delete.
             if step.is_unread() && live.about().named_by == NamedBy::Name {
                 return Ok(None);
             }
@@ -392,7 +394,7 @@ impl Run<'_> {
             );
             return Err((FailureKind::Changed, why));
         }
-        // What the address named before was not looked at when the plan was made.
+        // A deposed object was not read for the plan, so there is no fingerprint to compare.
         if !step.is_unread()
             && seen.fingerprint().as_ref() != step.observed().map(|observed| &observed.digest)
             && !brought_along(step, live, &seen)
@@ -404,7 +406,7 @@ impl Run<'_> {
             Seen::Present { body, .. } => Some(body),
             _ => None,
         };
-        // What is there now of what was ours when it was last known.
+        // The live values of the fields that were managed when the body was last known.
         let shown = |body: &Document, before: Option<&Document>| match before {
             Some(known) => live.managed_fields(body, Some(known), Some(known)),
             None => body.clone(),
@@ -424,8 +426,8 @@ impl Run<'_> {
         Ok(Some(Checked { action, seen }))
     }
 
-    /// The id that a step's thing must have: as it was seen, as the state knows it, or as this run has made what it is the
-    /// policy of.
+    /// Returns the unique id that the step's resource must have: the observed one, the one in the state, or that of the
+    /// resource which this run created and whose policy the step writes.
     fn known_id(&self, step: &Step, live: &dyn AnyLive) -> Option<String> {
         let seen = match &step.change {
             Change::Delete { expect: Expect::Unread { unique_id }, .. }
@@ -445,7 +447,7 @@ impl Run<'_> {
         whole.next().and_then(|owned| owned.unique_id.clone())
     }
 
-    /// Reads what was written until it shows, and returns the fingerprint of what is there now.
+    /// Reads until the write shows, and returns the resource as read.
     async fn read_back(
         &self,
         step: &Step,
@@ -457,7 +459,7 @@ impl Run<'_> {
         let mut problem = String::new();
         for attempt in 0..times {
             if attempt > 0 {
-                // Not cut short by an interrupt: what is under way is finished.
+                // An interrupt does not shorten this pause, because pending steps are completed.
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
@@ -486,7 +488,8 @@ impl Run<'_> {
                         let (fingerprint, unique_id) = if fields == target.fields {
                             (seen.fingerprint(), seen.unique_id())
                         } else {
-                            // From now on what the spec no longer names is not looked at.
+                            // Later runs do not read fields that the spec no longer names, so the fingerprint must not
+                            // include them.
                             let seen = self.look(step, &Target { fields, ..target.clone() }).await;
                             (seen.fingerprint(), seen.unique_id())
                         };
@@ -505,32 +508,33 @@ impl Run<'_> {
     }
 }
 
-/// Why a step was not begun.
+/// Why a step did not start.
 type NotChecked = (FailureKind, String);
 
-/// Why a step was not begun that could not read its resource again.
+/// The reason not to start a step that could not read its resource again.
 fn unread(why: &str, cause: ReadFailure) -> NotChecked {
     (cause.into(), format!("cannot read it again: {why}"))
 }
 
-/// What a step touches, and what of it the step or the plan has looked at.
+/// The resource of a step, with the fields that the step or the plan reads.
 pub(super) fn target(step: &Step) -> Target {
     let fields = Fields::of(step.before().into_iter().chain(step.after()));
     Target { fields, ..Target::new(step.id.address.clone(), &step.physical_id) }
 }
 
-/// What the journal says of a step that was done.
+/// The journal entry of a completed step.
 fn ended(step: &Step, owned: Option<Box<Owned>>) -> Happening {
     Happening::End { owned, deposes: step.deposes().cloned().into_iter().collect() }
 }
 
-/// Whether a document that others share holds nothing of ours.
+/// Whether the project owns no part of a shared document.
 fn nothing_of_ours(step: &Step, live: &dyn AnyLive, body: &Document) -> bool {
     live.managed_fields(body, step.after(), step.before()).is_null()
 }
 
-/// Whether something that was absent when the plan was made came along with an earlier step of this run: a new bucket or
-/// key has a policy from the start. It must not hold anything of ours yet, unless nothing is what it shall hold.
+/// Whether a resource that was absent when the plan was created came with an earlier step of this run: a new bucket or
+/// KMS key has a policy from the start. The project must not own any part of it yet, unless it already has the desired
+/// content.
 fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
     let as_wanted = |body: &Document| {
         step.after().is_some_and(|after| live.converged(after, &live.managed_fields(body, Some(after), None)))
@@ -542,12 +546,12 @@ fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
         }
 }
 
-/// A body of what a step touches.
+/// The resource of a step, with one of its bodies.
 fn object<'b>(step: &'b Step, body: &'b Document) -> Instance<'b> {
     Instance { scope: &step.scope, physical_id: &step.physical_id, body }
 }
 
-/// The ARN by which policies name what a step touches, if they can.
+/// Returns the ARN by which policies name the step's resource, if it can be a principal.
 fn principal(step: &Step, kind: &dyn AnyKind, body: &Document) -> Option<String> {
     kind.facet(object(step, body)).principal().map(str::to_owned)
 }

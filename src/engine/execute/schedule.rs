@@ -1,29 +1,29 @@
-//! Which steps may start: those whose dependencies are done, in the order of the plan, one at a time in each serialization
-//! group.
+//! Decides which steps may start: those whose dependencies are done, in the order of the plan, one at a time in each
+//! serialization group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::Address;
 use crate::plan::{Plan, Step, StepId};
 
-/// The steps of a plan, by how far they are.
+/// The steps of a plan by their progress.
 pub(super) struct Schedule<'p> {
     steps: BTreeMap<&'p StepId, &'p Step>,
-    /// Where each step is in the plan.
+    /// The position of each step in the plan.
     places: BTreeMap<&'p StepId, usize>,
-    /// The steps that each step must come before.
+    /// The dependents of each step.
     following: BTreeMap<&'p StepId, Vec<&'p StepId>>,
-    /// The steps that have not started, each with what it still depends on.
+    /// The steps that have not started, each with its open dependencies.
     waiting: BTreeMap<&'p StepId, BTreeSet<&'p StepId>>,
-    /// The steps that depend on nothing that is open, by their place in the plan.
+    /// The steps without open dependencies, by their position in the plan.
     ready: BTreeMap<usize, &'p Step>,
-    /// The steps that run, each with its serialization group.
+    /// The running steps, each with its serialization group.
     running: BTreeMap<&'p StepId, Option<String>>,
     created: BTreeSet<&'p Address>,
 }
 
 impl<'p> Schedule<'p> {
-    /// All steps of a plan, none of which has started. A dependency on a step that is not in the plan counts as done.
+    /// Creates a schedule in which no step has started. Dependencies on steps outside the plan are treated as done.
     pub(super) fn of(plan: &'p Plan) -> Self {
         let steps: BTreeMap<&StepId, &Step> = plan.steps.iter().map(|s| (&s.id, s)).collect();
         let open = |step: &'p Step| step.waits_for.iter().filter(|w| steps.contains_key(w)).collect();
@@ -40,7 +40,7 @@ impl<'p> Schedule<'p> {
         Self { steps, places, following, waiting, ready, running: BTreeMap::new(), created: BTreeSet::new() }
     }
 
-    /// Starts the first step that may start, if any may. `group` names the serialization group of a step.
+    /// Starts the first step that may start, if any. `group` returns the serialization group of a step.
     pub(super) fn start(&mut self, group: impl Fn(&Step) -> Option<String>) -> Option<&'p Step> {
         let (place, group) = self.ready.iter().find_map(|(place, step)| {
             let group = group(step);
@@ -53,12 +53,12 @@ impl<'p> Schedule<'p> {
         Some(step)
     }
 
-    /// Whether a step creates a part of what this run has just created, so that it cannot have been there before.
+    /// Whether a step creates a part of a resource that this run created, so that the part cannot have existed before.
     pub(super) fn is_fresh(&self, step: &Step) -> bool {
         step.creates() && step.references.iter().any(|r| r.part && self.created.contains(&r.to))
     }
 
-    /// Notes that a running step was done: what depended on nothing else may start now.
+    /// Records that a running step is done. Dependents without other open dependencies become ready.
     pub(super) fn done(&mut self, step: &'p Step) {
         self.running.remove(&step.id);
         if step.creates() {
@@ -73,7 +73,7 @@ impl<'p> Schedule<'p> {
         }
     }
 
-    /// Notes that a running step was not done, and takes out every step that depends on it.
+    /// Records that a running step failed, and removes and returns every step that depends on it.
     pub(super) fn failed(&mut self, step: &'p Step) -> Vec<&'p Step> {
         self.running.remove(&step.id);
         let (mut open, mut skipped) = (vec![&step.id], Vec::new());
@@ -88,7 +88,7 @@ impl<'p> Schedule<'p> {
         skipped
     }
 
-    /// The steps that still run, and those that never started.
+    /// Returns the steps that are still running and those that never started.
     pub(super) fn unfinished(self) -> (Vec<&'p Step>, Vec<&'p Step>) {
         let steps = &self.steps;
         let step = |id: &StepId| steps.get(id).copied();

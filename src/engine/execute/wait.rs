@@ -1,4 +1,4 @@
-//! Writes, and waits for what the API does not know yet.
+//! Writes a resource, and retries while the API does not know other new resources yet.
 
 use std::sync::PoisonError;
 
@@ -11,8 +11,8 @@ use crate::plan::Step;
 use crate::snapshot::Seen;
 
 impl Run<'_> {
-    /// Calls the API, and again as long as something that was just made is not known everywhere and nobody else touches the
-    /// thing meanwhile.
+    /// Calls the API, and retries while a new resource is not known everywhere yet. Stops if the step's resource
+    /// changes in the meantime.
     pub(super) async fn write(
         &self,
         step: &Step,
@@ -44,11 +44,11 @@ impl Run<'_> {
                         let why = format!("{why} (waited {} s)", waited.as_secs());
                         return Err(WriteError::NotYet { what, awaited, why });
                     }
-                    // What was refused may have been the last of several calls.
+                    // Earlier calls of the same write may have succeeded, so the resource is read again.
                     let before = self.look(step, target).await;
                     self.engine.sink.take(Event::Waiting { step: step.id.clone(), awaited, pause });
                     self.sleep(pause).await;
-                    // The entry that announced the call is as old as the wait: the lock may be somebody else's by now.
+                    // No new journal entry precedes the retry, so confirm that the lock was not lost meanwhile.
                     if let Err(error) = self.backend.vouch().await {
                         return Err(WriteError::Failed {
                             what,
@@ -74,12 +74,12 @@ impl Run<'_> {
         }
     }
 
-    /// Whether no other process changed the step's resource between two reads.
+    /// Whether the step's resource is unchanged between two reads.
     fn stayed(&self, step: &Step, live: &dyn AnyLive, before: &Seen, now: &Seen) -> bool {
         before.fingerprint() == now.fingerprint() || self.names_what_was_taken_away(step, live, now)
     }
 
-    /// Waits, but not longer than until the run is stopped.
+    /// Sleeps for the pause, or until the run is stopped.
     async fn sleep(&self, pause: std::time::Duration) {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

@@ -1,7 +1,7 @@
-//! Accounts: credentials, assumed roles, endpoints, and the identity check before all else.
+//! AWS accounts: credentials, assumed roles, endpoints, and the identity check.
 //!
-//! The first thing that happens in any account is a look at the caller's identity. No client is handed out for an account
-//! whose caller is somebody else, so that nothing can be read or written in the wrong account.
+//! The caller's identity is checked before anything else in an account. If the caller is in the wrong account, no
+//! client is created, so that nothing can be read or written there.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -24,9 +24,9 @@ use crate::session::{Door, Rates, Session, SessionError, answer};
 use crate::spec::AccountSpec;
 
 const ATTEMPTS: u32 = 8;
-/// Few, so that a run without reachable credentials ends soon.
+/// Few, so that a run without reachable credentials fails fast.
 const IDENTITY_ATTEMPTS: u32 = 3;
-/// With all retries and all waiting for a turn.
+/// Includes all retries and the wait for a request slot.
 const OPERATION_TIMEOUT: Duration = Duration::from_mins(3);
 const SESSION_NAME: &str = "bailiwick";
 const STS_RATES: Rates = Rates { reads: 10.0, writes: 10.0 };
@@ -39,7 +39,7 @@ struct Account {
     http: SharedHttpClient,
 }
 
-/// An account that is connected to once, however many ask for it at the same time.
+/// The connection to an account, made once even if several callers need it at the same time.
 #[derive(Default)]
 struct Connection(OnceCell<Result<Account, SessionError>>);
 
@@ -51,7 +51,7 @@ impl Connection {
     }
 }
 
-/// The account and region of a scope of AWS.
+/// Returns the account and region of an AWS scope.
 pub(super) fn aws(scope: &Scope) -> Result<AwsScope<'_>, SessionError> {
     scope.as_aws().ok_or_else(|| SessionError::Unknown { name: scope.to_string() })
 }
@@ -63,21 +63,21 @@ pub(super) async fn identify(cloud: &Session) -> Vec<SessionError> {
     futures_util::future::join_all(checks).await.into_iter().filter_map(Result::err).collect()
 }
 
-/// The ARN of the identity that acts in the account of a scope.
+/// Returns the ARN of the caller in the account of a scope.
 pub(super) async fn caller(cloud: &Session, scope: &Scope) -> Result<String, SessionError> {
     aws(scope)?;
     let connection = cloud.kept::<Connection>(&scope.everywhere());
     connection.account(cloud, scope).await.map(|account| account.caller.clone())
 }
 
-/// The configuration of an account, for signing outside a client.
+/// Returns the SDK configuration of an account, for signing outside a client.
 pub(super) async fn config(cloud: &Session, scope: &Scope) -> Result<SdkConfig, SessionError> {
     aws(scope)?;
     let connection = cloud.kept::<Connection>(&scope.everywhere());
     connection.account(cloud, scope).await.map(|account| account.config.clone())
 }
 
-/// A client of an API in a region of an account, which is built once, after the caller was identified.
+/// Returns the client of an API in a region of an account. It is built once, after the caller was identified.
 pub(super) async fn client<C>(
     cloud: &Session,
     scope: &Scope,
@@ -111,10 +111,10 @@ async fn connect(cloud: &Session, scope: &Scope, spec: &AccountSpec) -> Result<A
     Ok(Account { config, caller, http })
 }
 
-/// The configuration with the credentials from which the spec starts.
+/// Loads the configuration with the credentials at the start of the role chain.
 async fn own_config(spec: &AccountSpec, door: &Door, http: &SharedHttpClient) -> SdkConfig {
     let region = aws_config::Region::new(spec.region.0.clone());
-    // An attempt's time is taken where it begins, after its turn has come.
+    // No attempt timeout here: the door starts it after the wait for a request slot.
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(door.client(http.clone()))
         .region(region.clone())
@@ -128,7 +128,7 @@ async fn own_config(spec: &AccountSpec, door: &Door, http: &SharedHttpClient) ->
             loader.credentials_provider(aws_credential_types::Credentials::new("test", "test", None, None, "test"));
     }
     if let Some(profile) = &spec.profile {
-        // The default chain would look into the environment first, and elsewhere if there is no such profile.
+        // The default chain would try the environment first, and other sources if the profile does not exist.
         let config =
             ProviderConfig::without_region().with_region(Some(region)).with_http_client(door.client(http.clone()));
         let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&config).build();
@@ -140,7 +140,7 @@ async fn own_config(spec: &AccountSpec, door: &Door, http: &SharedHttpClient) ->
     loader.load().await
 }
 
-/// The configuration with the credentials of the last role of the chain.
+/// Assumes the roles of the chain, and returns the configuration with the credentials of the last one.
 async fn through_chain(mut config: SdkConfig, spec: &AccountSpec) -> SdkConfig {
     for step in spec.role_chain() {
         let mut provider = AssumeRoleProvider::builder(&step.role)
@@ -159,7 +159,7 @@ async fn through_chain(mut config: SdkConfig, spec: &AccountSpec) -> SdkConfig {
     config
 }
 
-/// The ARN of the caller, who must be of the account that the spec names.
+/// Returns the ARN of the caller, who must be in the account that the spec names.
 async fn identified(config: &SdkConfig, door: Door, scope: &Scope, spec: &AccountSpec) -> Result<String, SessionError> {
     let sts = aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(config).interceptor(door).build());
     let caller = sts.get_caller_identity().send().await.map_err(|error| {

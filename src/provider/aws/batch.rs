@@ -1,4 +1,4 @@
-//! Observing many targets of one kind at once.
+//! Observes many targets of one kind concurrently.
 
 use std::future::Future;
 
@@ -7,7 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use crate::live::{Answers, Observed, ReadError, Target};
 use crate::session::CONCURRENCY;
 
-/// Asks for every target, many at once: as many as there are places for requests under way.
+/// Runs `ask` for every target, with as many concurrent calls as requests may be sent.
 pub(super) async fn each<'a, B, F, Fut>(targets: &'a [Target], ask: F) -> Answers<B>
 where
     F: Fn(&'a Target) -> Fut,

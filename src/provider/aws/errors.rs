@@ -1,4 +1,4 @@
-//! What the errors of the SDK mean for a reader and for a writer.
+//! Converts SDK errors to read and write errors.
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -7,17 +7,17 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use crate::live::{ReadError, WriteError};
 use crate::session::{answer, is_throttle};
 
-/// The error code of an answer, if the service gave one.
+/// Returns the error code of a response, if there is one.
 pub(super) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
     error.as_service_error().and_then(ProvideErrorMetadata::code)
 }
 
-/// The HTTP status of an answer, if there was one.
+/// Returns the HTTP status of the response, if there was one.
 pub(super) fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
     error.raw_response().map(|r| r.status().as_u16())
 }
 
-/// Whether an answer says that the caller may not. KMS says so with status 400.
+/// Whether the service denied access. KMS does so with status 400.
 fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match code(error) {
         Some("AccessDenied" | "AccessDeniedException") => true,
@@ -25,7 +25,7 @@ fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool
     }
 }
 
-/// What an answer means for a reader. The caller has dealt with "not there" before.
+/// Converts an error of a read. The caller has handled "not found" before.
 pub(super) fn read_error<E>(what: impl Into<String>, error: &SdkError<E, HttpResponse>) -> ReadError
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
@@ -34,10 +34,10 @@ where
     if is_denied(error) { ReadError::Denied { what, why } } else { ReadError::Failed { what, why } }
 }
 
-/// What an answer means for a writer; `what` completes "cannot ...".
+/// Converts an error of a write; `what` completes "cannot ...".
 ///
-/// Two writes to one object may overlap, which is worth trying again. A principal that is not known may have been made
-/// a moment ago or not exist: that is for the caller to find out.
+/// Overlapping writes to one object are worth a retry. An unknown principal may be new or not exist: the caller must
+/// find out.
 pub(super) fn write_error<E>(what: impl Into<String>, error: &SdkError<E, HttpResponse>) -> WriteError
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
@@ -69,7 +69,7 @@ where
         code if code.is_some_and(is_throttle) => {
             WriteError::NotYet { what, awaited: "the service to accept requests again".into(), why }
         }
-        // KMS refuses a policy that its writer could not change again (KMS API Reference, PutKeyPolicy).
+        // KMS rejects a policy that would prevent its writer from changing it again (KMS API Reference, PutKeyPolicy).
         Some("MalformedPolicyDocumentException") if message.contains("update the key policy in the future") => {
             WriteError::LockedOut { what, why }
         }
@@ -79,13 +79,13 @@ where
     }
 }
 
-/// The codes by which services say that a quota is exceeded.
+/// The error codes for an exceeded quota.
 ///
 /// Source: the lists of errors in the API references of IAM, KMS, EKS and S3.
 const QUOTAS: [&str; 4] =
     ["LimitExceeded", "LimitExceededException", "ResourceLimitExceededException", "TooManyBuckets"];
 
-/// As [`write_error`], where one more code only says that something else does not exist yet.
+/// Like [`write_error`], but one more code means that another object does not exist yet.
 pub(super) fn write_error_awaiting<E>(
     what: impl Into<String>,
     error: &SdkError<E, HttpResponse>,
@@ -103,7 +103,8 @@ where
     }
 }
 
-/// Whether something was removed. What is gone already, which one of these codes says, need not be removed.
+/// Converts the result of a removal. An error with one of these codes means that the object was already gone, which is
+/// fine.
 pub(super) fn removed<T, E>(
     what: impl Into<String>,
     gone: &[&str],

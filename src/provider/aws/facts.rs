@@ -1,4 +1,4 @@
-//! What of AWS a spec cannot be compiled without: the issuers of clusters that use IRSA, and the ARNs of keys.
+//! The facts from AWS: the OIDC issuers of clusters that use IRSA, and the ARNs of KMS keys.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,8 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::session::{Session, SessionError};
 use crate::spec::{Encryption, Facts, Identity, KeySpec, Spec};
 
-/// Reads them, with the callers; and what could not be read, and keys that should exist and do not.
+/// Reads the facts and the callers. Also returns problems: facts that could not be read, and KMS keys that should exist
+/// and do not.
 pub(super) async fn read(cloud: &Session, spec: &Spec) -> (Facts, Vec<Diagnostic>) {
     let clusters: BTreeSet<&String> =
         spec.service_accounts.values().filter(|s| s.identity(spec) == Identity::Irsa).map(|s| &s.cluster).collect();
@@ -23,7 +24,7 @@ pub(super) async fn read(cloud: &Session, spec: &Spec) -> (Facts, Vec<Diagnostic
     let mut facts = Facts::default();
     let mut problems = Vec::new();
     for scope in family::account_scopes(spec) {
-        // An account without a caller has been told of before.
+        // An account without a caller has been reported before.
         if let Ok(caller) = account::caller(cloud, &scope).await {
             facts.callers.insert(scope.key, caller);
         }
@@ -49,7 +50,7 @@ pub(super) async fn read(cloud: &Session, spec: &Spec) -> (Facts, Vec<Diagnostic
     (facts, problems)
 }
 
-/// The key that encrypts a bucket.
+/// Returns the KMS key that encrypts a bucket.
 fn key(encryption: &Encryption) -> Option<&String> {
     match encryption {
         Encryption::Kms(kms) => Some(&kms.kms_key),
@@ -57,7 +58,7 @@ fn key(encryption: &Encryption) -> Option<&String> {
     }
 }
 
-/// What is wrong with a key that was not found. Bailiwick creates a managed one.
+/// Returns the problem of a KMS key that was not found. A managed one is not a problem, because Bailiwick creates it.
 fn missing(key: &KeySpec, answer: Result<Option<String>, SessionError>) -> Option<Diagnostic> {
     match answer {
         Ok(_) if key.managed => None,

@@ -1,4 +1,4 @@
-//! The APIs of AWS that have kinds, and where their objects may live.
+//! The AWS APIs with kinds, and the scopes of their objects.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,12 @@ pub(in crate::provider) const S3: Api = Api("s3");
 #[cfg(any(feature = "cloud", test))]
 pub(super) const STS: Api = Api("sts");
 
-/// Every account, in its default region: where objects live whose names reach through a whole account.
+/// Returns every account in its default region, for objects whose names are unique in an account.
 pub(super) fn account_scopes(spec: &Spec) -> BTreeSet<Scope> {
     spec.accounts.keys().map(|account| spec.account_scope(account)).collect()
 }
 
-/// Every region of every account that the spec names.
+/// Returns every region of every account that the spec names.
 pub(super) fn regional_scopes(spec: &Spec) -> BTreeSet<Scope> {
     let buckets = spec.buckets.values().map(|b| spec.regional_scope(&b.account, b.region(spec)));
     let keys = spec.keys.values().map(|k| spec.regional_scope(&k.account, k.region(spec)));
@@ -27,12 +27,12 @@ pub(super) fn regional_scopes(spec: &Spec) -> BTreeSet<Scope> {
     account_scopes(spec).into_iter().chain(buckets).chain(keys).chain(clusters).collect()
 }
 
-/// The id of the account that owns what is in a scope, and the partition that its ARNs begin with.
+/// Returns the id of the account of a scope, and the partition in its ARNs.
 pub(super) fn owner(scope: &Scope) -> (&str, &'static str) {
     scope.as_aws().map_or(("", "aws"), |aws| (aws.id, aws.partition()))
 }
 
-/// The role of a name in the account of an object.
+/// Returns a reference to the role of this name in the account of an object.
 pub(super) fn role_named(object: Instance<'_>, name: Option<String>) -> RoleRef {
     RoleRef { account: owner(object.scope).0.to_owned(), name: name.unwrap_or_default() }
 }

@@ -1,4 +1,4 @@
-//! The kinds of AWS, by service, and what they share.
+//! The AWS kinds by service, and their shared code.
 
 #[cfg(feature = "cloud")]
 mod account;
@@ -32,10 +32,10 @@ use crate::session::{Session, SessionError};
 #[cfg(feature = "cloud")]
 use crate::spec::{Facts, Spec};
 
-/// The kind of the objects that hold a state in a bucket.
+/// The kind of buckets, which can hold a state.
 pub const STATE_BUCKET: &str = <s3::bucket::Bucket as crate::kind::Kind>::NAME;
 
-/// Accounts of AWS.
+/// The provider for AWS accounts.
 #[cfg(feature = "cloud")]
 pub(super) struct Aws;
 

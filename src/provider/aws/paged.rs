@@ -1,4 +1,4 @@
-//! Tests: every list of AWS, in pages of one, of two and of none.
+//! Tests of all AWS lists with pages of one, two and no entries.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
 use std::sync::Arc;
@@ -23,12 +23,12 @@ const CONFLICT: &str =
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
 const DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}]}"#;
 
-/// The entries in pages of one and of two, each with an empty page in front.
+/// Splits entries into pages of one and of two, each time after an empty page.
 fn sizes<'a>(entries: &'a [&'a str]) -> [Vec<&'a [&'a str]>; 2] {
     [1, 2].map(|size| std::iter::once([].as_slice()).chain(entries.chunks(size)).collect())
 }
 
-/// An answer of IAM: the lists in it, and where it goes on.
+/// Builds an IAM response with these lists and the marker of the next page.
 fn iam(operation: &str, lists: &str, next: Option<&str>) -> String {
     let end = next.map(|token| format!("<Marker>{token}</Marker>")).unwrap_or_default();
     let is_truncated = next.is_some();
@@ -42,7 +42,7 @@ fn members(list: &str, entries: &[&str], write: impl Fn(&str) -> String) -> Stri
     format!("<{list}>{}</{list}>", members.collect::<String>())
 }
 
-/// An answer of KMS or EKS.
+/// Builds a KMS or EKS response.
 fn json_page(mut answer: Value, marker: &str, next: Option<&str>) -> String {
     if let Some(token) = next {
         answer[marker] = json!(token);
@@ -61,14 +61,14 @@ fn role(name: &str) -> String {
     )
 }
 
-/// The physical ids of what carries the project's ownership tag.
+/// Returns the physical ids of resources that carry the project's ownership tag.
 async fn tagged<K: Live>(exchanges: &[Exchange]) -> Vec<String> {
     let server = Recorded::start(exchanges).await;
     let found = K::tagged(&server.session(), &scope()).await.unwrap();
     found.into_iter().map(|tagged| tagged.physical_id).collect()
 }
 
-/// Whether each of some things is there.
+/// Observes some resources, and returns for each whether it exists.
 async fn present<K: Live>(server: &Recorded, ids: &[&str]) -> Vec<bool>
 where
     Erased<K>: AnyLive,
@@ -78,7 +78,7 @@ where
     answers.into_iter().map(|answer| matches!(answer.unwrap(), Observed::Present { .. })).collect()
 }
 
-/// What a deletion says, and the requests of it that match.
+/// Deletes a resource. Returns the error or `done`, and the received forms.
 async fn delete<K: Live>(exchanges: &[Exchange], id: &str, before: Value) -> (String, Vec<String>)
 where
     Erased<K>: AnyLive,
@@ -172,7 +172,7 @@ fn aliases(pages: &[&[&str]]) -> Vec<Exchange> {
     })
 }
 
-/// The tags of a key, in pages.
+/// The tags of a KMS key, in pages.
 fn tags(pages: &[&[&str]]) -> Vec<Exchange> {
     paged("TrentService.ListResourceTags", "tags", pages, |entries, next| {
         let value = |name: &str| if name == "bailiwick:project" { "p" } else { "aws.kms.key.x" };
@@ -242,7 +242,8 @@ async fn attachments_are_found_on_every_page() {
 
 #[tokio::test]
 async fn an_attachment_that_slips_between_two_pages_is_not_gone() {
-    // `b` was on the second page when the first was given, and on the first when the second was: another one went.
+    // `b` was on the second page at the first request and on the first page at the second, because another entry was
+    // deleted.
     let list = attached(&[&["a"], &["c"]]);
     let server = Recorded::start_changing(&[&list, &attached(&[&["b"], &["c"]])]).await;
     let ids = ["r/arn:aws:iam::aws:policy/b", "r/arn:aws:iam::aws:policy/c"];
@@ -347,7 +348,7 @@ async fn associations_are_found_on_every_page() {
 
 #[tokio::test]
 async fn an_association_that_slips_between_two_pages_or_is_made_anew_is_not_gone() {
-    // `a` slipped to the page that had been read. `b` got another id after it was listed.
+    // `a` moved to the page that was already read. `b` got another id after it was listed.
     let mut list: Vec<Exchange> = vec![(
         "GET /clusters/prod-eks/pod-identity-associations/b-1 ",
         404,
@@ -360,7 +361,7 @@ async fn an_association_that_slips_between_two_pages_or_is_made_anew_is_not_gone
     let server = Recorded::start(&list).await;
     let ids = ["prod-eks/n/a", "prod-eks/n/b", "prod-eks/n/c"];
     assert_eq!(present::<PodIdentityAssociation>(&server, &ids).await, [true, true, true]);
-    // Of many that are missing the whole list is asked for once more.
+    // If many are missing, the whole list is read again.
     let more = [
         associations(ASSOCIATIONS, "all", &[&["b-1"], &["c-1"]]),
         associations(ASSOCIATIONS, "again", &[&["a-1"], &["b-2", "c-1"]]),

@@ -1,14 +1,14 @@
-//! Policies that others write too (a bucket's, a key's), owned by statement.
+//! Shared documents: bucket and key policies that others edit too. The project owns single statements of them.
 //!
-//! Ours are the statements whose Sid begins with the project's prefix. Everything else is foreign: it is carried
-//! through a write as the JSON that it was.
+//! The project owns the statements with its Sid prefix. All others are foreign: a write keeps them as the JSON that
+//! they were.
 //!
-//! A shared document has no "absent" of its own: a bucket or key that exists has one, if only an empty one. So what is
-//! observed is the whole document, which makes its digest cover foreign statements too, and [`managed_fields`] says what of it
-//! is ours. `null` from there means that nothing is, which is as good as absent: a policy with nothing but foreign
-//! statements leads to a create that merges, not to an adoption. Under `exclusive` foreign statements are claimed as
-//! well, and show as a difference from the desired document, which has none. An exclusive document without statements of
-//! ours is one that must be empty: it is there as soon as the bucket is.
+//! A shared document is never simply absent: a bucket or key always has one, even if it is empty. So the whole document
+//! is observed, which makes its digest cover foreign statements too, and [`managed_fields`] selects the project's part.
+//! Its result `null` means that the project owns no statement, and is treated as absent: a policy with only foreign
+//! statements leads to a create that merges, not to an adoption. Under `exclusive`, foreign statements are managed too,
+//! and show as a difference from the desired document, which has none. An exclusive document without any desired
+//! statement must be empty, and exists as soon as the bucket exists.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ use crate::live::WriteError;
 #[cfg(feature = "cloud")]
 use crate::session::Session;
 
-/// The fields of such a document: each decides who can reach what.
+/// The fields of a shared document. All of them affect access.
 pub(super) const FIELDS: &[BodyField] = &[
     BodyField::access("statements"),
     BodyField::access("exclusive"),
@@ -39,50 +39,51 @@ pub(super) const FIELDS: &[BodyField] = &[
     BodyField::access("unique_id").read_only(),
 ];
 
-/// A document that is owned by statement.
+/// The body of a shared document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SharedDocument {
-    /// Our statements.
+    /// The project's statements.
     pub(super) statements: Policy,
-    /// Whether nobody else may have statements there. The live document does not tell; [`managed_fields`] copies it.
+    /// Whether the project owns every statement. A live document does not show this; [`managed_fields`] copies it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) exclusive: bool,
-    /// What is not ours. Never desired.
+    /// The foreign statements. Never desired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) foreign: Option<Policy>,
-    /// The id of the key whose policy it is. Never desired.
+    /// The id of the KMS key, for a key policy. Never desired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) unique_id: Option<String>,
 }
 
-/// A document to be written.
+/// A shared document to write.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg(any(feature = "cloud", test))]
 pub(super) struct Rewritten {
-    /// The text, or nothing if no statement is left.
+    /// The text, or `None` if it has no statement.
     pub(super) text: Option<String>,
-    /// How many statements in it are foreign.
+    /// The number of foreign statements in it.
     pub(super) foreign: usize,
-    /// Whether it says anything else than the live document.
+    /// Whether its meaning differs from the live document.
     pub(super) changed: bool,
 }
 
 impl SharedDocument {
-    /// The document that shall hold these statements of ours.
+    /// Creates a desired document with these statements.
     pub(super) fn of(statements: Vec<Statement>, exclusive: bool) -> Self {
         Self { statements: Policy::new(Version::V2012, statements), exclusive, foreign: None, unique_id: None }
     }
 
-    /// Reads a live document, which is `None` where the API says that there is none.
+    /// Parses a live document. `None` is an empty one, for APIs that report a missing policy.
     ///
     /// # Errors
-    /// What is wrong with the text.
+    /// The problem of the text.
     #[cfg(any(feature = "cloud", test))]
     pub(super) fn read(project: &str, live: Option<&str>) -> Result<Self, String> {
         let Some(text) = live else { return Ok(Self::of(Vec::new(), false)) };
         let whole = parse(text)?;
         let (ours, foreign) = whole.split(|statement| access::own_sid(project, statement));
-        // The document's Id is not ours to compare. Its version is: it decides what `${` means in our statements.
+        // The document's Id is not compared. Its version is, because it decides what `${` means in the project's
+        // statements.
         let version = if ours.is_empty() { Version::V2012 } else { ours.version() };
         Ok(Self {
             statements: Policy::new(version, ours.statements().iter().cloned()),
@@ -92,20 +93,20 @@ impl SharedDocument {
         })
     }
 
-    /// The project that has statements in the document.
+    /// Returns the project if it owns statements in the document.
     #[cfg(any(feature = "cloud", test))]
     pub(super) fn owner(&self, project: &str) -> Option<String> {
         (!self.statements.is_empty()).then(|| project.to_owned())
     }
 
-    /// The live document with these statements of ours instead of those that it holds.
+    /// Replaces the project's statements in the live document with these.
     ///
-    /// Foreign statements stay as they were written, in their order, before ours. Ours are of version 2012-10-17. Where
-    /// that raises the version of the document, `${` in foreign statements is escaped, so that it stays the literal text
-    /// that it was (IAM User Guide, "IAM JSON policy elements: Version").
+    /// Foreign statements stay unchanged and in their order, before those of the project. The project's statements have
+    /// version 2012-10-17. If that raises the version of the document, `${` in foreign statements is escaped, so that
+    /// it remains literal text (IAM User Guide, "IAM JSON policy elements: Version").
     ///
     /// # Errors
-    /// What is wrong with the live text.
+    /// The problem of the live text.
     #[cfg(any(feature = "cloud", test))]
     pub(super) fn rewrite(&self, project: &str, live: Option<&str>) -> Result<Rewritten, String> {
         let before = live.map(parse).transpose()?;
@@ -141,18 +142,18 @@ impl SharedDocument {
     }
 }
 
-/// The problem with statements of ours that are larger than a whole document may be. `need` says who needs what.
+/// Reports statements of the project that alone exceed the quota of a document. `need` starts the message.
 pub(super) fn over_quota(place: PolicyPlace, document: &SharedDocument, need: &str) -> Option<Diagnostic> {
     let size = measure(place, &document.statements);
     let message = format!("{need} of {} bytes: at most {} are allowed", size.used, size.quota);
     size.is_over().then(|| Diagnostic::new(Code::PolicyOverQuota, message))
 }
 
-/// Refuses to write a document that is too large with the statements of others, or that would shut out the identity that
-/// writes it.
+/// Refuses to write a document that is too large with the statements of others, or that would lock out the applying
+/// identity.
 ///
 /// # Errors
-/// Its size, or what that identity could not do any more.
+/// The size, or what that identity could no longer do.
 #[cfg(feature = "cloud")]
 pub(super) async fn refuse_unsafe(
     cloud: &Session,
@@ -181,7 +182,7 @@ pub(super) async fn refuse_unsafe(
     access::lockout(resource, &caller, &policy).map_or(Ok(()), |why| Err(locked_out(why)))
 }
 
-/// What a shared document says about access.
+/// Returns the meaning of a shared document for access.
 pub(super) fn facet<'b>(body: &'b Document, carrier: ResourcePolicy<'b>) -> ResourcePolicy<'b> {
     ResourcePolicy {
         ours: PolicyText::of(body, "statements"),
@@ -191,7 +192,7 @@ pub(super) fn facet<'b>(body: &'b Document, carrier: ResourcePolicy<'b>) -> Reso
     }
 }
 
-/// What is there after a write. An exclusive document has nothing of others.
+/// Returns the document after a write. An exclusive one has no foreign statements.
 pub(super) fn overlaid(live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document {
     let written = Document::overlaid(live, before, after);
     if !written.field("exclusive").unwrap_or(false) {
@@ -202,7 +203,7 @@ pub(super) fn overlaid(live: Option<&Document>, before: Option<&Document>, after
     tree.into()
 }
 
-/// What is there after our statements are gone: those of others, unless the document was exclusive.
+/// Returns the document after the project's statements are removed: the foreign ones, unless it was exclusive.
 pub(super) fn remainder(live: &Document, before: Option<&Document>) -> Option<Document> {
     let foreign: Value = live.field("foreign")?;
     let exclusive = before.and_then(|before| before.field("exclusive")).unwrap_or(false);
@@ -210,7 +211,7 @@ pub(super) fn remainder(live: &Document, before: Option<&Document>) -> Option<Do
     (!exclusive).then(|| Document::from(Value::from(rest)))
 }
 
-/// What of a live document is ours to judge; `null` if nothing is.
+/// Returns the managed fields of a live document; `null` if there are none.
 pub(super) fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
     let member = |document: &Document, name: &str| document.field::<Value>(name);
     let exclusive = desired.or(last).and_then(|d| member(d, "exclusive")) == Some(Value::Bool(true));
@@ -228,7 +229,8 @@ pub(super) fn managed_fields(live: &Document, desired: Option<&Document>, last: 
     Document::from(Value::Object(claimed))
 }
 
-/// The keys of the managed roles that statements name as principals: a policy with an unknown principal is refused.
+/// Returns the keys of the managed roles that statements name as principals. They must exist first, because services
+/// reject a policy with an unknown principal.
 pub(super) fn managed_principals<'a>(chains: &'a Chains, statements: &[Statement]) -> BTreeSet<&'a str> {
     let principals = statements.iter().filter_map(Statement::principal).flat_map(Selector::values);
     principals
@@ -345,7 +347,7 @@ mod tests {
         assert_eq!(value(&written)["Statement"].as_array().unwrap().len(), 2);
     }
 
-    /// What the planner sees, as (before, after) once per mode; `null` before is "absent".
+    /// Returns the managed fields of a live document, as the planner gets them; `null` is "absent".
     fn check_claimed(live: Option<&str>, desired: Option<&SharedDocument>, last: Option<&SharedDocument>) -> Value {
         let live = Document::of(&SharedDocument::read(PROJECT, live).unwrap()).unwrap();
         let (desired, last) = (desired.map(|d| Document::of(d).unwrap()), last.map(|d| Document::of(d).unwrap()));
@@ -371,7 +373,7 @@ mod tests {
         let before = check_claimed(Some(&text), Some(&exclusive), None);
         assert_eq!(before["exclusive"], true);
         assert_eq!(before["foreign"]["Statement"][0]["Sid"], "Tls");
-        // The body of a delete knows what the mode was.
+        // The last applied body keeps the mode for a delete.
         assert_eq!(check_claimed(Some(&text), None, Some(&exclusive)), before);
     }
 

@@ -1,4 +1,4 @@
-//! Tags: those that mark ownership, and the changes from one set to another.
+//! Ownership tags, and changes between sets of tags.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub const PROJECT_TAG: &str = "bailiwick:project";
 /// The tag that names the address.
 pub const ADDRESS_TAG: &str = "bailiwick:address";
 
-/// The tags of an object of ours: the spec's, and those that mark ownership.
+/// Returns the desired tags of a resource: those in the spec, and the ownership tags.
 pub(super) fn desired_tags(
     spec: &Spec,
     kind: &str,
@@ -26,19 +26,20 @@ pub(super) fn desired_tags(
     tags
 }
 
-/// Whether a tag marks ownership. A spec cannot set such a tag.
+/// Whether a tag is an ownership tag. A spec cannot set one.
 #[cfg(feature = "cloud")]
 pub(super) fn is_ownership_tag(key: &str) -> bool {
     key.starts_with("bailiwick:")
 }
 
-/// The keys of the tags that mark ownership: what goes when an object is released.
+/// Returns the keys of the ownership tags, which a release removes.
 #[cfg(feature = "cloud")]
 pub(super) fn ownership_tags(tags: &BTreeMap<String, String>) -> Vec<String> {
     tags.keys().filter(|key| is_ownership_tag(key)).cloned().collect()
 }
 
-/// An object by its tags, if the ownership tag names this project. Without the tag of its address it gets one of its name.
+/// Returns a tagged object, if its ownership tag names this project. Without an address tag, it gets an address from
+/// its name.
 #[cfg(feature = "cloud")]
 pub(super) fn tagged_by(
     tags: &BTreeMap<String, String>,
@@ -56,7 +57,7 @@ pub(super) fn tagged_by(
     Some(Tagged { scope: scope.clone(), address, physical_id: physical_id.to_owned() })
 }
 
-/// Tags to set and tag keys to remove, to get from one set to another.
+/// Returns the tags to set and the tag keys to remove, to change one set into another.
 #[cfg(feature = "cloud")]
 pub(super) fn tag_changes(
     before: &BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! What the I/O halves share: requests to an API server, and how its answers become our errors.
+//! Shared by the I/O halves: requests to an API server, and the conversion of its errors.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -19,17 +19,17 @@ use crate::address::Scope;
 use crate::live::{ReadError, WriteError};
 use crate::session::{Rates, RequestIntent, Session, SessionError};
 
-/// The name under which the API server remembers which fields are ours.
+/// The field manager by which the API server tracks Bailiwick's fields.
 ///
 /// Source: Kubernetes documentation, "Server-Side Apply", field managers.
 pub(super) const FIELD_MANAGER: &str = "bailiwick";
 const RATES: Rates = Rates { reads: 100.0, writes: 50.0 };
 const ATTEMPTS: u32 = 6;
-/// The most that is waited before a second try; it doubles with each.
+/// The longest wait before the second attempt. It doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const PAGE: u32 = 500;
 
-/// A cluster that can be asked.
+/// A cluster and its client.
 pub(super) struct ClusterApi<'a> {
     cloud: &'a Session,
     scope: String,
@@ -37,7 +37,7 @@ pub(super) struct ClusterApi<'a> {
 }
 
 impl<'a> ClusterApi<'a> {
-    /// The cluster of a scope.
+    /// Connects to the cluster of a scope.
     pub(super) async fn reach(cloud: &'a Session, scope: &Scope) -> Result<Self, SessionError> {
         let Some(cluster) = scope.as_cluster() else {
             return Err(SessionError::Unknown { name: scope.to_string() });
@@ -45,12 +45,12 @@ impl<'a> ClusterApi<'a> {
         Ok(Self { cloud, scope: scope.to_string(), client: Box::pin(client(cloud, cluster)).await? })
     }
 
-    /// A client for building an [`Api`].
+    /// Returns a client to build an [`Api`].
     pub(super) fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// Sends one request, counted and at the cluster's pace.
+    /// Sends one request at the cluster's rate, and counts it.
     async fn call<T>(&self, intent: RequestIntent, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
         let pace = self.cloud.pace(&self.scope, KUBERNETES, RATES);
         let _place = pace.enter(intent).await;
@@ -70,7 +70,7 @@ impl<'a> ClusterApi<'a> {
         answer
     }
 
-    /// Reads, and again as long as the API server has no time, but not without end.
+    /// Sends a read, with a limited number of retries while the API server is overloaded.
     async fn read<T, Fut>(&self, mut request: impl FnMut() -> Fut) -> kube::Result<T>
     where
         Fut: Future<Output = kube::Result<T>>,
@@ -88,7 +88,7 @@ impl<'a> ClusterApi<'a> {
         self.call(RequestIntent::Read, request()).await
     }
 
-    /// Reads an object, or nothing if there is none of that name.
+    /// Reads an object, or `None` if it does not exist.
     pub(super) async fn get<K>(&self, api: &Api<K>, name: &str, what: &str) -> Result<Option<K>, ReadError>
     where
         K: Clone + DeserializeOwned + Debug,
@@ -100,8 +100,8 @@ impl<'a> ClusterApi<'a> {
         }
     }
 
-    /// Reads all objects of an [`Api`], page by page, until `enough` of them have been read. A page may be shorter than
-    /// was asked for, or empty: only the token says whether it is the last one.
+    /// Reads the objects of an [`Api`], page by page, until `enough` have been read. A page may be shorter than the
+    /// limit, or empty: only the token shows whether it is the last one.
     pub(super) async fn list<K>(&self, api: &Api<K>, enough: Option<u32>, what: &str) -> Result<Vec<K>, ReadError>
     where
         K: Clone + DeserializeOwned + Debug,
@@ -111,7 +111,7 @@ impl<'a> ClusterApi<'a> {
         loop {
             let page = match self.read(|| api.list(&params)).await {
                 Ok(page) => page,
-                // Too much was written since the first page. A list in one answer cannot grow old.
+                // The token has expired. A list in one response cannot expire.
                 Err(Error::Api(status)) if is_expired(&status) && params.limit.is_some() => {
                     found.clear();
                     params = ListParams::default();
@@ -128,7 +128,7 @@ impl<'a> ClusterApi<'a> {
         }
     }
 
-    /// Applies a configuration under our name and never by force; `what` completes "cannot ...".
+    /// Server-side applies a configuration, never with force; `what` completes "cannot ...".
     pub(super) async fn apply<K>(
         &self,
         api: &Api<K>,
@@ -146,7 +146,7 @@ impl<'a> ClusterApi<'a> {
             .map_err(|error| write_error(what, &error))
     }
 
-    /// Deletes an object if it is still the one that was looked at. Gone is fine.
+    /// Deletes an object if it is still the one that was read. A missing object is not an error.
     pub(super) async fn delete<K>(
         &self,
         api: &Api<K>,
@@ -167,14 +167,14 @@ impl<'a> ClusterApi<'a> {
     }
 }
 
-/// Whether the API server says that it has no object of this name. A 404 of a proxy or of a server that does not
-/// know the resource names no object.
+/// Whether the API server has no object of this name. A 404 of a proxy, or of a server without the resource type, does
+/// not name an object.
 fn is_missing(error: &Error, name: &str) -> bool {
     let Error::Api(status) = error else { return false };
     status.reason == "NotFound" && status.details.as_ref().is_some_and(|details| details.name == name)
 }
 
-/// Whether the API server has forgotten the state that a list was begun with.
+/// Whether the token of a list has expired.
 ///
 /// Source: Kubernetes documentation, "Kubernetes API Concepts", retrieving large results sets in chunks.
 fn is_expired(status: &Status) -> bool {
@@ -198,12 +198,12 @@ fn words(error: &Error) -> String {
     text
 }
 
-/// 401 is what EKS answers to a principal that has no access entry.
+/// Whether the API server denied access. EKS answers 401 to a principal without an access entry.
 fn is_denied(status: &Status) -> bool {
     status.is_forbidden() || status.code == 401
 }
 
-/// What an answer means for a reader. The caller has dealt with "not there" before.
+/// Converts an error of a read. The caller has handled "not found" before.
 pub(super) fn read_error(what: impl Into<String>, error: &Error) -> ReadError {
     let (what, why) = (what.into(), words(error));
     match error {
@@ -213,7 +213,7 @@ pub(super) fn read_error(what: impl Into<String>, error: &Error) -> ReadError {
     }
 }
 
-/// What an answer means for a writer; `what` completes "cannot ...".
+/// Converts an error of a write; `what` completes "cannot ...".
 pub(super) fn write_error(what: impl Into<String>, error: &Error) -> WriteError {
     let (what, why) = (what.into(), words(error));
     let Error::Api(status) = error else { return WriteError::Unanswered { what, why } };
@@ -235,7 +235,7 @@ pub(super) fn write_error(what: impl Into<String>, error: &Error) -> WriteError 
     }
 }
 
-/// Names the other managers and their fields as the API server does.
+/// Converts a field conflict. Names the other managers and their fields as the API server does.
 fn field_conflict(what: String, status: &Status) -> WriteError {
     let mut fields: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for cause in status.details.iter().flat_map(|details| &details.causes) {
@@ -251,12 +251,12 @@ fn field_conflict(what: String, status: &Status) -> WriteError {
     WriteError::Conflict { what, holder, why: format!("{held}; {ADVICE}") }
 }
 
-/// What to do about a field that another manager holds.
+/// The advice for a field with another manager.
 pub(super) const ADVICE: &str = "remove it there, or write the value with that tool and leave it out of this spec";
 
-/// The field managers, other than ours and those that Kubernetes itself writes with, that hold a field.
+/// Returns the field managers of a field, except Bailiwick's and those of Kubernetes itself.
 ///
-/// `path` leads into the field sets as the API spells them (`f:metadata`, `f:annotations`, ...); empty for any field.
+/// `path` has the names of the field sets in the API (`f:metadata`, `f:annotations`, ...); empty for any field.
 pub(super) fn other_managers(meta: &ObjectMeta, path: &[&str]) -> Vec<String> {
     let mut found: Vec<String> = meta
         .managed_fields
@@ -276,7 +276,7 @@ pub(super) fn other_managers(meta: &ObjectMeta, path: &[&str]) -> Vec<String> {
     found
 }
 
-/// Whether some fields are ours.
+/// Whether Bailiwick manages any field.
 pub(super) fn is_managed(meta: &ObjectMeta) -> bool {
     meta.managed_fields.iter().flatten().any(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER))
 }
@@ -290,7 +290,7 @@ const CONTROLLERS: &[&str] = &[
     "openshift-controller-manager",
 ];
 
-/// Whether the object is on its way out.
+/// Whether the object is being deleted.
 pub(super) fn is_leaving(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some()
 }

@@ -1,4 +1,4 @@
-//! Clients of clusters: a kubeconfig context, the pod's own account, or directly from EKS.
+//! Clients of clusters: from a kubeconfig context, the pod's service account, or EKS.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use crate::address::Scope;
 use crate::provider::aws;
 use crate::session::{Session, SessionError};
 
-/// A token made in process is good for 14 minutes; a client is rebuilt well before.
+/// A token that is created in this process is valid for 14 minutes. The client is rebuilt well before that.
 const CLIENT_LIFE: Duration = Duration::from_mins(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// The context that stands for the pod's own service account.
+/// The context name for the pod's own service account.
 const IN_CLUSTER: &str = "in-cluster";
 
-/// A client and when it was made.
+/// A client and its time of creation.
 struct Connected {
     client: Client,
     made: Instant,
 }
 
-/// The client of a cluster, once there is one.
+/// The client of a cluster, once it is built.
 #[derive(Default)]
 struct ClusterSlot(Mutex<Option<Connected>>);
 
-/// The client of a cluster.
+/// Returns the client of a cluster.
 pub(super) async fn client(cloud: &Session, cluster: &str) -> Result<Client, SessionError> {
     let scope = Scope::cluster(cluster);
     let connection = cloud.kept::<ClusterSlot>(&scope);
@@ -39,7 +39,7 @@ pub(super) async fn client(cloud: &Session, cluster: &str) -> Result<Client, Ses
     let mut config = Box::pin(config(cloud, cluster)).await?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
-    // Credentials may come from a program, which is waited for here: answers and interrupts are heard meanwhile.
+    // Credentials may come from an external program. Waiting for it must not block responses and interrupts.
     let client = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
     let client = client.map_err(|e| SessionError::unreachable(&scope, e.to_string()))?;
     let client = client.map_err(|e| SessionError::unreachable(&scope, e.to_string()))?;
@@ -71,7 +71,7 @@ async fn config(cloud: &Session, cluster: &str) -> Result<Config, SessionError> 
     }
 }
 
-/// A session with a cluster that is reached at a URL without credentials.
+/// Adds a client for a cluster at a URL, without credentials.
 #[cfg(test)]
 pub(in crate::provider) fn with_cluster(session: Session, cluster: &str, url: &str) -> Session {
     let client = Client::try_from(Config::new(url.parse().unwrap())).unwrap();
@@ -80,7 +80,7 @@ pub(in crate::provider) fn with_cluster(session: Session, cluster: &str, url: &s
     session
 }
 
-/// The DER certificates of a PEM text (RFC 7468).
+/// Returns the DER certificates in a PEM text (RFC 7468).
 fn certificates(pem: &[u8]) -> Vec<Vec<u8>> {
     use base64::Engine as _;
     String::from_utf8_lossy(pem)

@@ -1,4 +1,4 @@
-//! The kinds of Kubernetes, and what they share.
+//! The Kubernetes kinds, and their shared code.
 
 #[cfg(feature = "cloud")]
 mod api;
@@ -20,7 +20,7 @@ mod tests {
     use crate::kind::{AnyKind, Erased, Kind, Resource};
     use crate::spec::{Facts, SourceFile, Spec, load};
 
-    /// A spec whose service accounts are in one cluster and have one bucket to read.
+    /// Loads a spec with these service accounts in one cluster, and one bucket that they read.
     pub(super) fn spec(accounts: &str) -> Spec {
         let names = accounts.lines().filter_map(|line| line.trim().split_once(':').map(|(name, _)| name));
         let grants: Vec<String> = names
@@ -39,7 +39,7 @@ mod tests {
         spec.unwrap()
     }
 
-    /// What a kind wants from such a spec.
+    /// Returns the desired resources and problems of a kind for such a spec.
     pub(super) fn desired<K: Kind>(accounts: &str) -> (Vec<Resource>, Vec<Diagnostic>) {
         let spec = spec(accounts);
         let facts = Facts::placeholders(&spec);

@@ -1,4 +1,4 @@
-//! `kubernetes.namespace`: the namespace of service accounts that ask for it to be created.
+//! `kubernetes.namespace`: the namespace of service accounts that set it to be created.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,10 @@ use crate::kind::{
 use crate::provider::aws::eks::access_entry;
 use crate::spec::{Facts, Spec};
 
-/// A namespace.
+/// A Kubernetes namespace.
 pub(crate) struct Namespace;
 
-/// What a namespace is. Everything but our label is left alone.
+/// The body of a namespace. Only the ownership label is managed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NamespaceBody {
     /// Its name.
@@ -26,7 +26,7 @@ pub(crate) struct NamespaceBody {
     pub labels: BTreeMap<String, String>,
 }
 
-/// The clusters and namespaces that service accounts ask for, each with the place of the first one that does.
+/// Returns the desired namespaces by cluster, each with the place of the first service account that needs it.
 pub(super) fn desired<'a>(spec: &'a Spec, chains: &Chains) -> BTreeMap<(&'a str, &'a str), &'a str> {
     let mut found = BTreeMap::new();
     for (key, account) in &spec.service_accounts {
@@ -37,12 +37,12 @@ pub(super) fn desired<'a>(spec: &'a Spec, chains: &Chains) -> BTreeMap<(&'a str,
     found
 }
 
-/// The part of a namespace's address after the kind.
+/// Returns the part of a namespace's address after the kind.
 pub(super) fn name(cluster: &str, namespace: &str) -> String {
     format!("{cluster}/{namespace}")
 }
 
-/// A project's name as a label value, which ends with a letter or digit.
+/// Returns a project's name as a label value, which must end with a letter or digit.
 ///
 /// Source: Kubernetes documentation, "Labels and Selectors".
 fn label_value(project: &str) -> &str {
@@ -132,7 +132,7 @@ mod live {
             Ok(join_all(targets.iter().map(|target| async move {
                 let name = target.physical_id.as_str();
                 let found = cluster.get(api, name, &format!("namespace `{name}`")).await?;
-                // What is being deleted will be gone, and nothing can be made in it until then.
+                // A namespace that is being deleted is treated as absent: nothing can be created in it any more.
                 Ok(match found.filter(|object| !is_leaving(&object.metadata)) {
                     Some(object) => Observed::Present {
                         owner: owner(cloud, &object.metadata),
@@ -213,7 +213,8 @@ mod live {
         Some(if ours { cloud.project().to_owned() } else { mark.clone() })
     }
 
-    /// What to apply; without a body, nothing of ours stays. The uid keeps an apply from making the object anew.
+    /// Builds the configuration to apply. Without a body, it releases all managed fields. The uid prevents an apply
+    /// from recreating a deleted object.
     fn configuration(name: &str, live: Option<&ObjectMeta>, body: Option<&NamespaceBody>) -> Value {
         let meta = ObjectMeta {
             name: Some(name.to_owned()),
@@ -224,7 +225,7 @@ mod live {
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
     }
 
-    /// Refuses to delete a namespace in which something lives: it would be deleted too.
+    /// Refuses to delete a namespace that still contains objects, because they would be deleted too.
     async fn keep_if_used(cluster: &ClusterApi<'_>, namespace: &str) -> Result<(), WriteError> {
         let found = [
             others::<Pod>(cluster, namespace, "pod", &[]).await?,
@@ -243,7 +244,7 @@ mod live {
         })
     }
 
-    /// Some of the objects of a type in a namespace, besides those that Kubernetes makes in each.
+    /// Lists some objects of a type in a namespace, except those that Kubernetes creates in every namespace.
     async fn others<K>(
         cluster: &ClusterApi<'_>,
         namespace: &str,

@@ -1,4 +1,4 @@
-//! Tests: every list of Kubernetes, in pages of one, of two and of none, and with tokens that are too old.
+//! Tests of all Kubernetes lists with pages of one, two and no entries, and with expired tokens.
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use serde_json::{Value, json};
@@ -15,12 +15,12 @@ const ACCOUNTS: &str = "GET /api/v1/namespaces/n/serviceaccounts?";
 const EXPIRED: &str = r#"{"kind":"Status","status":"Failure","reason":"Expired","code":410,"message":"too old",
     "metadata":{"continue":"go-on"}}"#;
 
-/// The entries in pages of one and of two, each with an empty page in front.
+/// Splits entries into pages of one and of two, each time after an empty page.
 fn sizes<'a>(entries: &'a [&'a str]) -> [Vec<&'a [&'a str]>; 2] {
     [1, 2].map(|size| std::iter::once([].as_slice()).chain(entries.chunks(size)).collect())
 }
 
-/// A page of objects that carry the project's ownership tag, as namespaces and as service accounts do.
+/// Builds a page of objects with the ownership label of namespaces and the ownership annotation of service accounts.
 fn page(names: &[&str], next: Option<&str>) -> String {
     let mark = json!({ "bailiwick.dev/project": "p" });
     let items: Vec<Value> = names
@@ -38,14 +38,14 @@ fn scope() -> Scope {
     Scope::cluster("prod")
 }
 
-/// The names of what carries the project's ownership tag.
+/// Returns the names of the objects that the project owns.
 async fn tagged<K: Live>(exchanges: &[Exchange]) -> Vec<String> {
     let server = Recorded::start(exchanges).await;
     let found = K::tagged(&server.cluster_session(), &scope()).await.unwrap();
     found.into_iter().map(|tagged| tagged.physical_id).collect()
 }
 
-/// What is seen of four service accounts of one namespace.
+/// Observes four service accounts of one namespace.
 async fn seen(server: &Recorded) -> Vec<String> {
     let targets = ["a", "b", "c", "d"]
         .map(|name| Target::new(Address::new(ServiceAccount::NAME, format!("prod/n/{name}")), format!("n/{name}")));
@@ -79,7 +79,7 @@ async fn service_accounts_are_seen_on_every_page() {
 #[tokio::test]
 async fn a_list_that_grew_too_old_is_read_anew_and_whole() {
     for size in [1, 2] {
-        // Until then `a` went and `d` came.
+        // In the meantime, `a` was deleted and `d` created.
         let whole = page(&["b", "c", "d"], None).leak();
         let before = ["a", "b", "c"];
         let pages: Vec<&[&str]> = before.chunks(size).collect();

@@ -1,4 +1,4 @@
-//! `kubernetes.service_account`: the object that pods run as, and the annotation that gives them a role under IRSA.
+//! `kubernetes.service_account`: the service account of pods, with the annotation that gives them a role under IRSA.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,20 +21,20 @@ use crate::spec::{Facts, Identity, Manage, ROLE_ANNOTATION, Spec};
 /// A Kubernetes service account.
 pub(crate) struct ServiceAccount;
 
-/// What a service account is, as far as it concerns us.
+/// The body of a service account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServiceAccountBody {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Annotations, without the one that marks the object as ours.
+    /// Annotations, without the ownership annotation.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
     /// Labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Whether the object is marked as ours, and not only fields of it.
+    /// Whether the project owns the object, and not only fields of it.
     #[serde(default)]
     pub object: bool,
 }
@@ -63,13 +63,13 @@ impl Kind for ServiceAccount {
         cluster_scopes(spec)
     }
 
-    /// The namespace that it is in, so that the namespace is not deleted before it.
+    /// Returns its namespace, so that the namespace is not deleted first.
     fn needs(scope: &Scope, physical_id: &str) -> Option<Address> {
         let (namespace, _) = physical_id.split_once('/')?;
         Some(Address::new(Namespace::NAME, namespace::name(scope.as_cluster()?, namespace)))
     }
 
-    /// Without our annotations and labels, as removing them leaves it.
+    /// Returns the object without the project's annotations and labels.
     fn released(live: &Document, before: Option<&Document>) -> Document {
         let mut tree = live.tree();
         let ours = before.map(Document::tree).unwrap_or_default();
@@ -156,11 +156,11 @@ mod live {
     use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::session::Session;
 
-    /// With more targets than this in one namespace, one list is cheaper than reading each.
+    /// With more targets than this in one namespace, one list is cheaper than single reads.
     const GETS: usize = 3;
 
     impl Live for ServiceAccount {
-        /// The mark does not tell the key that it had in the spec: its place takes that one's place in the address.
+        /// The ownership annotation does not contain the key in the spec, so the address has the place instead.
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let Some(key) = scope.as_cluster() else { return Ok(Vec::new()) };
             let cluster = &ClusterApi::reach(cloud, scope).await?;
@@ -200,7 +200,7 @@ mod live {
                 let (namespace, name) = parts(&target.physical_id);
                 let found = match lists.get(namespace) {
                     Some(Ok(all)) => all.iter().find(|object| object.metadata.name.as_deref() == Some(name)).cloned(),
-                    // Who may read a few by name may perhaps not list all.
+                    // A caller who cannot list all may still be allowed to read single ones.
                     None | Some(Err(ReadError::Denied { .. })) => {
                         let api: Api<Object> = Api::namespaced(cluster.client(), namespace);
                         cluster.get(&api, name, &format!("service account `{}`", target.physical_id)).await?
@@ -246,7 +246,7 @@ mod live {
         }
     }
 
-    /// One service account and the API that reaches it.
+    /// One service account, and the API to access it.
     struct RemoteAccount<'a> {
         cluster: ClusterApi<'a>,
         api: Api<Object>,
@@ -309,7 +309,7 @@ mod live {
             left_over(&done.metadata, before, after).map_or(Ok(()), |why| Err(failed(why)))
         }
 
-        /// Deletes an object of ours. What others have written on it since is reason enough to leave it to them.
+        /// Deletes an owned object. If others manage fields of it by now, it is only released.
         async fn delete(&self, live: &ObjectMeta) -> Result<(), WriteError> {
             if is_marked(self.project, live) && other_managers(live, &[]).is_empty() {
                 return self.cluster.delete(&self.api, live, self.what("delete")).await;
@@ -335,7 +335,7 @@ mod live {
         mark(meta).is_some_and(|mark| mark == project)
     }
 
-    /// The project that the object is marked with; without a mark ours, if fields of it are ours.
+    /// Returns the project in the ownership annotation. Without one, this project if it manages fields of the object.
     fn owner(project: &str, meta: &ObjectMeta) -> Option<String> {
         mark(meta).cloned().or_else(|| is_managed(meta).then(|| project.to_owned()))
     }
@@ -348,7 +348,8 @@ mod live {
         ServiceAccountBody { namespace: namespace.to_owned(), name: name.to_owned(), annotations, labels, object }
     }
 
-    /// What to apply; without a body, nothing of ours stays. The uid keeps an apply from making the object anew.
+    /// Builds the configuration to apply. Without a body, it releases all managed fields. The uid prevents an apply
+    /// from recreating a deleted object.
     fn configuration(
         project: &str,
         namespace: &str,
@@ -372,7 +373,7 @@ mod live {
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
     }
 
-    /// What we let go of but others hold too, so that it is still there.
+    /// Reports fields that Bailiwick released, but that still exist because others manage them too.
     fn left_over(done: &ObjectMeta, before: &ServiceAccountBody, after: &ServiceAccountBody) -> Option<String> {
         let maps = [
             ("annotations", &before.annotations, &after.annotations, &done.annotations),

@@ -1,4 +1,4 @@
-//! What changes of access a world of real kinds shows.
+//! Tests of access changes with real kinds.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -32,7 +32,7 @@ fn spec(text: &str) -> Spec {
     spec.unwrap()
 }
 
-/// Bodies by address, as kinds would make them.
+/// Bodies by address, as kinds would create them.
 #[derive(Clone, Default)]
 struct Made(BTreeMap<Address, (Scope, String, Document)>);
 
@@ -117,7 +117,7 @@ fn made(spec: &Spec) -> Made {
     made
 }
 
-/// The rows without the chain.
+/// Formats the rows without the chain.
 fn told(changes: &[AccessChange]) -> String {
     let mut text = String::new();
     for c in changes {
@@ -340,7 +340,7 @@ fn covered(changes: &[AccessChange], direction: Direction, action: &str, key: Op
     };
     let matches = |place: &DataPlace| match (pattern(place), key) {
         (Some(pattern), Some(key)) => Pattern::new(&pattern).matches(key),
-        // A list without prefix is one of everything.
+        // A list without a prefix covers everything.
         (Some(pattern), None) => is_list && pattern == "*",
         (None, None) => true,
         (None, Some(_)) => false,
@@ -356,7 +356,7 @@ fn covered(changes: &[AccessChange], direction: Direction, action: &str, key: Op
     })
 }
 
-/// Asks both worlds every question, and holds the answers against the rows.
+/// Evaluates every request in both worlds, and compares the answers with the rows.
 fn check_rows(spec: &Spec, before: &World, after: &World) {
     let changes = diff(before, after);
     let who = after.find("trainer").unwrap();
@@ -445,7 +445,7 @@ mod at_random {
             .prop_map(|statements| json!({ "Version": "2012-10-17", "Statement": statements }))
     }
 
-    /// A world in which the trainer's role has an identity policy, and the bucket one for the role.
+    /// Builds a world with an identity policy on the trainer's role, and a bucket policy for that role.
     fn world(spec: &Spec, identity: &Json, bucket: Option<&Json>) -> World {
         let mut made = made(spec);
         let document = serde_json::from_value::<Policy>(identity.clone()).unwrap();

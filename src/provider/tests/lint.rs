@@ -1,4 +1,4 @@
-//! What is found in the policies of real kinds.
+//! Tests of findings in the policies of real kinds.
 
 use std::fmt::Write as _;
 
@@ -54,14 +54,14 @@ fn check(spec: &Spec, resources: Vec<Resource>, snapshot: Option<&Snapshot>) -> 
         kinds: &kinds(),
     };
     let findings = check::policies(&context, "2026-06-01");
-    // What was found before is found again, and not looked for anew.
+    // Cached results are reported again without a new check.
     let known = lints.judged();
     assert_eq!(check::policies(&context, "2026-06-01"), findings);
     assert_eq!(lints.judged(), known);
     findings
 }
 
-/// The trust of a role as it is published in many a guide: any service account of the cluster may take it.
+/// A trust policy as many guides publish it: any service account of the cluster can assume the role.
 const TRUST: &str = r#"roles:
   loader:
     account: a

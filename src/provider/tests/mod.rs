@@ -1,4 +1,4 @@
-//! What holds for all kinds together.
+//! Tests of all kinds together.
 
 mod access_changes;
 mod lint;
@@ -19,7 +19,7 @@ fn tagged(address: &str, physical_id: &str) -> Tagged {
     Tagged { scope, address: address.parse().unwrap(), physical_id: physical_id.into() }
 }
 
-/// The orphans among tagged objects, where the state knows a role `x` as `role-x`.
+/// Returns the orphaned resources among tagged objects. The state has a role `x` named `role-x`.
 fn orphans_of(found: &[Tagged]) -> Orphans {
     let text = "version: 1\nproject: p\naccounts: { a: { id: \"111111111111\", region: us-west-2 } }\n";
     let (spec, problems) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
@@ -30,7 +30,7 @@ fn orphans_of(found: &[Tagged]) -> Orphans {
     orphans(&spec.unwrap(), &Desired::default(), &state, found, &super::kinds())
 }
 
-/// The same as text, and the ids of those whose address is taken.
+/// Formats the orphaned resources as text, and returns the ids of those with an address already in use.
 fn found(tagged: &[Tagged]) -> (Vec<String>, Vec<String>) {
     let found = orphans_of(tagged);
     let ids = found.objects.iter().map(|(address, owned)| format!("{address} = {}", owned.physical_id)).collect();
@@ -74,7 +74,7 @@ fn an_orphaned_service_account_is_deleted_before_its_namespace() {
     assert_eq!(references(&namespace), []);
 }
 
-/// A spec that asks for something of every kind, with everything that a body can have.
+/// A spec with resources of every kind, in which every field of a body is set.
 const EVERYTHING: &str = r#"
 version: 1
 project: p

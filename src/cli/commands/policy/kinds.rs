@@ -1,13 +1,13 @@
-//! The types of policy that the command line knows by name.
+//! The types of policies that the command line accepts.
 
 use crate::iam::{Policy, PolicyKind, PolicyPlace, Principal, Selector};
 
-/// A type of policy: what it may say, and where it goes.
+/// A type of policy: its kind, and the place whose quota applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicyType {
-    /// What decides about its contents.
+    /// The kind, which determines the permitted elements.
     pub kind: PolicyKind,
-    /// The place whose quota counts, if it is not the usual one.
+    /// The place whose quota applies, if it is not the usual one of the kind.
     pub place: Option<PolicyPlace>,
 }
 
@@ -29,13 +29,13 @@ const NAMES: [(&str, PolicyKind, Option<PolicyPlace>); 14] = [
 ];
 
 impl PolicyType {
-    /// A kind at its usual place.
+    /// Returns the type of a kind at its usual place.
     #[must_use]
     pub fn of(kind: PolicyKind) -> Self {
         Self { kind, place: None }
     }
 
-    /// The type of this name. `managed-policy`, `trust-policy` and the like are understood too.
+    /// Returns the type with this name. Also accepts `managed-policy`, `trust-policy` and the like.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase().replace('_', "-");
@@ -44,7 +44,7 @@ impl PolicyType {
         NAMES.iter().find(|(known, ..)| *known == name).map(|(_, kind, place)| Self { kind: *kind, place: *place })
     }
 
-    /// Every name.
+    /// Returns all names.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMES.iter().map(|(name, ..)| *name)
     }
@@ -58,7 +58,7 @@ impl PolicyType {
             .map_or("policy", |(name, ..)| name)
     }
 
-    /// The places where a policy of this type may go, each with a name.
+    /// Returns the places where a policy of this type can be attached, each with a name.
     #[must_use]
     pub fn places(self) -> Vec<(PolicyPlace, &'static str)> {
         match (self.kind, self.place) {
@@ -88,7 +88,7 @@ impl PolicyType {
     }
 }
 
-/// In what a place counts.
+/// Returns the unit of a place's quota.
 #[must_use]
 pub fn unit(place: PolicyPlace) -> &'static str {
     match place {
@@ -102,8 +102,8 @@ pub fn unit(place: PolicyPlace) -> &'static str {
     }
 }
 
-/// What a document looks like: without principals an identity policy; with principals a trust policy if it is about
-/// STS, a bucket or key policy if it is about S3 or KMS alone, and otherwise some resource's.
+/// Infers the type of a document. Without principals it is an identity policy. With principals it is a trust policy if
+/// it is about STS, a bucket or key policy if it is only about S3 or KMS, or else a policy of some other resource.
 #[must_use]
 pub fn kind_of(text: &str) -> PolicyType {
     let Ok(policy) = Policy::parse(text) else {

@@ -23,7 +23,7 @@ use crate::iam::{
 use crate::render;
 use crate::report::{Detail, Mark, Report, Row, Section, access_section, policy_lines};
 
-/// No policy that AWS takes is larger.
+/// The maximum size of a policy file, in bytes: more than AWS accepts for any policy.
 const LARGEST: u64 = 16 << 20;
 
 /// Check, compare, print and evaluate plain policy documents.
@@ -39,13 +39,13 @@ pub struct PolicyArgs {
 }
 
 impl PolicyArgs {
-    /// Answers the question.
+    /// Runs the command.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         run(invocation.ui, &self.command)
     }
 }
 
-/// What to ask about policy documents.
+/// The subcommands of `policy`.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
     /// Show what AWS would reject, what is dangerous, and how large each policy is.
@@ -106,7 +106,7 @@ Examples:
     },
 }
 
-/// What to check.
+/// The arguments of `policy check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Policy files; `-` is stdin. With --jsonl, one file of JSON lines; stdin by default.
@@ -129,7 +129,7 @@ pub struct CheckArgs {
     format: ProblemFormat,
 }
 
-/// What to compare.
+/// The arguments of `policy equal`.
 #[derive(Debug, Args)]
 pub struct Equal {
     /// Two policy files. With --jsonl, one file of JSON lines; stdin by default.
@@ -140,7 +140,7 @@ pub struct Equal {
     jsonl: bool,
 }
 
-/// What to decide.
+/// The arguments of `policy eval`.
 #[derive(Debug, Args)]
 pub struct Eval {
     /// A file of JSON lines; stdin by default.
@@ -239,7 +239,7 @@ fn stream(ui: &Ui, question: Question, file: Option<&Path>) -> Ended {
             Ok(Exit::Ok)
         }
         Ok(_) => Ok(Exit::Ok),
-        // A reader that went away is no error.
+        // A closed pipe is not an error.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
         Err(error) => Err(Failure::new(format!("the stream ended early: {error}"))),
     }
@@ -332,7 +332,7 @@ fn run_check(ui: &Ui, check: &CheckArgs) -> Ended {
     })
 }
 
-/// The findings in a document as problems of its file.
+/// Converts the findings in a document to problems of its file.
 fn diagnostics(document: &CheckedDocument) -> impl Iterator<Item = Diagnostic> + '_ {
     document.findings.iter().map(|finding| {
         let detail = if finding.detail.is_empty() { String::new() } else { format!(": {}", finding.detail) };
@@ -492,7 +492,7 @@ fn run_diff(ui: &Ui, files: &[PathBuf], format: TextOrJson) -> Ended {
     Ok(if changes.is_empty() { Exit::Ok } else { Exit::Differs })
 }
 
-/// The statements of a policy that say something that another policy does not.
+/// Returns the statements of a policy that another policy does not cover.
 fn alone<'a>(policy: &'a Policy, other: &Policy) -> Vec<&'a Statement> {
     policy
         .statements()
@@ -516,7 +516,7 @@ fn statement_row(statement: &Statement) -> Row {
     }
 }
 
-/// The request that the options describe.
+/// Builds the request from the options.
 fn request_of(eval: &Eval) -> Result<Request, Failure> {
     let (Some(principal), Some(action), Some(resource)) = (&eval.principal, &eval.action, &eval.resource) else {
         return Err(Failure::new("pass --principal, --action and --resource for one request, or --jsonl for many"));
@@ -544,7 +544,7 @@ fn request_of(eval: &Eval) -> Result<Request, Failure> {
     Ok(request.with_own_keys())
 }
 
-/// The policies that the options name.
+/// Reads the policies that the options name.
 fn policies_of(ui: &Ui, eval: &Eval) -> Result<Policies, Failure> {
     let named =
         |path: &PathBuf| read_policy(ui, path).map(|policy| NamedPolicy { name: path.display().to_string(), policy });

@@ -1,7 +1,7 @@
-//! Streams of policy questions: one JSON object a line in, one line out, in order.
+//! JSON lines of policy questions: one object per line in, one line out, in the same order.
 //!
-//! Memory does not grow with the number of lines: a line is read, answered and forgotten. What cannot be used gives
-//! `{"id": ..., "error": "..."}` in its place, and the run goes on. docs/iam.md gives the forms.
+//! Memory does not grow with the number of lines. An unusable line gives `{"id": ..., "error": "..."}` in its place,
+//! and the run continues. docs/iam.md describes the formats.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,38 +18,38 @@ use crate::iam::{
     evaluate, lint_together, validate,
 };
 
-/// Some editors put it before UTF-8 text.
+/// The byte order mark that some editors write before UTF-8 text.
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
-/// A line longer than this is unusable. AWS takes no policy of even a hundredth of it.
+/// The maximum length of a line, in bytes: more than a hundred times that of any policy that AWS accepts.
 const LONGEST: u64 = 64 << 20;
 
-/// What is asked in every line.
+/// The question that each line asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
     /// Is the request allowed?
     Eval,
     /// Do two policies mean the same?
     Equal,
-    /// Would AWS take the policy, and what is there to say about it? With the type of the policies of which the line says none.
+    /// Does AWS accept the policy, and which findings does it have? Contains the type for lines that name none.
     Check(Option<PolicyType>),
-    /// Which requests are allowed after a change that were not before, and the other way round?
+    /// Which requests does a change newly allow, and which does it stop allowing?
     Diff,
 }
 
-/// How many lines there were.
+/// The number of lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// All.
+    /// All lines.
     pub lines: u64,
-    /// Those that could not be used.
+    /// The unusable lines.
     pub unusable: u64,
 }
 
 /// Answers every line of `input`.
 ///
 /// # Errors
-/// When the input cannot be read or the output not be written.
+/// When the input cannot be read, or the output cannot be written.
 pub fn answer_all(question: Question, mut input: impl BufRead, mut output: impl Write) -> io::Result<Told> {
     let mut told = Told::default();
     let mut line = Vec::new();
@@ -92,17 +92,17 @@ struct Unusable<'a> {
     error: &'a str,
 }
 
-/// The id of a line that may be broken behind it.
+/// Returns the id of a line, even if the rest of the line is invalid.
 fn id_of(line: &[u8]) -> Option<Box<RawValue>> {
     let mut found = None;
     let text = String::from_utf8_lossy(line);
     let mut reader = serde_json::Deserializer::from_str(&text);
-    // What is wrong with the line has been said.
+    // The error of the line was already reported.
     let _ = reader.deserialize_map(FirstId(&mut found));
     found
 }
 
-/// Keeps the first `id` that comes by.
+/// Keeps the first `id` of an object.
 struct FirstId<'f>(&'f mut Option<Box<RawValue>>);
 
 impl<'de> Visitor<'de> for FirstId<'_> {
@@ -124,14 +124,14 @@ impl<'de> Visitor<'de> for FirstId<'_> {
     }
 }
 
-/// The name of a line, whatever else it has.
+/// The id of a line; other fields are ignored.
 #[derive(Deserialize)]
 struct LineId<'a> {
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
 }
 
-/// The answer to one line, with its line end.
+/// Answers one line. The result ends with a newline.
 fn answer(question: Question, line: &str) -> Result<Vec<u8>, String> {
     if !line.trim_start().starts_with('{') {
         return Err("a line is one JSON object".into());
@@ -166,7 +166,7 @@ fn read<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, String> {
     })
 }
 
-/// The text of a policy: a document as it stands in the line, or as a string.
+/// Returns the text of a policy, which a line contains as an object or as a string.
 fn text(raw: &RawValue) -> Result<Cow<'_, str>, String> {
     if raw.get().starts_with('"') {
         return serde_json::from_str(raw.get()).map(Cow::Owned).map_err(|e| e.to_string());
@@ -201,7 +201,7 @@ struct RequestInput<'a> {
     resource_account: Option<Cow<'a, str>>,
     #[serde(default)]
     context: Option<BTreeMap<String, serde_json::Value>>,
-    /// The keys that may have any value, or `"*"` for all that `context` does not name.
+    /// The condition keys that may have any value, or `"*"` for all that `context` does not set.
     #[serde(default)]
     varies: Option<OneOrMany>,
 }
@@ -248,7 +248,7 @@ fn context_value(key: &str, value: &serde_json::Value) -> Result<ContextValue, S
     }
 }
 
-/// The policies of a case, as written.
+/// The policies of a case, not yet parsed.
 #[derive(Deserialize)]
 struct RawPolicies<'a> {
     #[serde(borrow, default)]
@@ -275,13 +275,13 @@ struct RawNamedPolicy<'a> {
     policy: &'a RawValue,
 }
 
-/// A policy with the name under which it is reported.
+/// A policy with its name for reports.
 pub(super) struct NamedPolicy {
     pub name: String,
     pub policy: Policy,
 }
 
-/// The policies of a request, read.
+/// The parsed policies of a request.
 #[derive(Default)]
 pub(super) struct Policies {
     pub identity: Vec<NamedPolicy>,
@@ -340,7 +340,7 @@ fn attached(policies: &[NamedPolicy]) -> Vec<Attached<'_>> {
     policies.iter().map(NamedPolicy::attached).collect()
 }
 
-/// A decision as it is published.
+/// The published form of a decision.
 #[derive(Serialize)]
 pub(super) struct Decided<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -348,7 +348,7 @@ pub(super) struct Decided<'a> {
     decision: &'static str,
     decisive: Vec<Decisive<'a>>,
     reason: String,
-    /// What a `Conditional` decision depends on.
+    /// The conditions of a `Conditional` decision.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conditions: Vec<String>,
 }
@@ -396,7 +396,7 @@ struct Compared<'a> {
     equivalent: bool,
 }
 
-/// A document to check, or several that are in force together.
+/// A document to check, or several that apply together.
 #[derive(Deserialize)]
 struct Submitted<'a> {
     #[serde(borrow, default)]
@@ -409,7 +409,7 @@ struct Submitted<'a> {
     parameters: Option<Parameters<'a>>,
 }
 
-/// What is known about the policy.
+/// Optional facts about the policy.
 #[derive(Default, Deserialize)]
 struct Parameters<'a> {
     #[serde(borrow, default)]

@@ -1,4 +1,4 @@
-//! `aws.eks.access_entry`: what an IAM role or user may do in a cluster's Kubernetes API.
+//! `aws.eks.access_entry`: the access of an IAM role or user to a cluster's Kubernetes API.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,14 +15,14 @@ use crate::provider::aws::iam::role::Role;
 use crate::provider::aws::tags::desired_tags;
 use crate::spec::{AccessPolicySpec, ClusterAccessSpec, Facts, Spec};
 
-/// An EKS access entry. All its groups and policies are ours while it is desired. An entry that existed before keeps
-/// them when it leaves the spec, because it may be how its owner reaches the cluster.
+/// An EKS access entry. While it is desired, all its groups and policies are managed. An entry that predates the
+/// project keeps them after it is removed from the spec, because its owner may need it to reach the cluster.
 pub(crate) struct AccessEntry;
 
-/// The type of entries for people and programs. The other types are for nodes.
+/// The entry type for people and programs. The other types are for nodes.
 const STANDARD: &str = "STANDARD";
 
-/// What an access entry is.
+/// The body of an access entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AccessEntryBody {
     /// The cluster's name in EKS.
@@ -32,16 +32,16 @@ pub(crate) struct AccessEntryBody {
     /// `STANDARD`, or a type for nodes.
     #[serde(rename = "type")]
     pub entry_type: String,
-    /// Who the principal is in Kubernetes, for role bindings and audit logs.
+    /// The principal's username in Kubernetes, for role bindings and audit logs.
     pub username: String,
-    /// Kubernetes groups, in the order of their names.
+    /// Kubernetes groups, sorted by name.
     pub groups: Vec<String>,
-    /// Access policies, in the order of their ARNs.
+    /// Access policies, sorted by ARN.
     pub policies: Vec<AccessPolicy>,
     /// Tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// The ARN of the entry, which no other entry ever has. Never desired.
+    /// The ARN of the entry, which is never reused. Never desired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_id: Option<String>,
 }
@@ -51,17 +51,17 @@ pub(crate) struct AccessEntryBody {
 pub(crate) struct AccessPolicy {
     /// The policy's ARN.
     pub policy_arn: String,
-    /// Where it applies.
+    /// The scope in which it applies.
     pub scope: AccessScope,
 }
 
-/// Where in a cluster an access policy applies.
+/// The scope of an access policy within a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AccessScope {
-    /// Everywhere.
+    /// The whole cluster.
     Cluster,
-    /// In some namespaces, in the order of their names.
+    /// Some namespaces, sorted by name.
     Namespaces(BTreeSet<String>),
 }
 
@@ -84,7 +84,7 @@ impl AccessPolicy {
     }
 }
 
-/// The name in Kubernetes that EKS gives a principal unless told otherwise. The path of a role is not part of it.
+/// Returns the default username that EKS gives a principal in Kubernetes. It omits the path of a role.
 ///
 /// Source: Amazon EKS User Guide, "Set a custom username for EKS access entries".
 fn username(principal_arn: &str) -> String {
@@ -99,8 +99,8 @@ fn username(principal_arn: &str) -> String {
     )
 }
 
-/// The name of an entry in its address: `prod/deployer`, or `prod/111111111111/role/deployer` for a principal that is not
-/// under `roles`.
+/// Returns the key of an entry in its address: `prod/deployer`, or `prod/111111111111/role/deployer` for a principal
+/// that is not under `roles`.
 fn name(cluster: &str, entry: &ClusterAccessSpec, principal_arn: &str) -> String {
     match &entry.role {
         Some(role) => format!("{cluster}/{role}"),
@@ -112,8 +112,8 @@ fn name(cluster: &str, entry: &ClusterAccessSpec, principal_arn: &str) -> String
     }
 }
 
-/// A resource for an object in a cluster, after the entry through which whoever applies reaches the cluster, if the spec has
-/// one: the object is created when the entry is there, and deleted while it is still there.
+/// Makes an object in a cluster depend on the access entry by which the caller reaches that cluster, if the spec has
+/// one. The object is then created after the entry, and deleted before it.
 pub(in crate::provider) fn reached_through<B>(
     resource: DesiredResource<B>,
     spec: &Spec,
@@ -274,8 +274,8 @@ mod live {
             let id = target.physical_id.as_str();
             match action {
                 Action::Create { after } => create(&eks, id, after).await,
-                // EKS keeps the unique id of the role with the entry: the entry of a role that was recreated does not
-                // work any more, although nothing in it differs.
+                // EKS stores the unique id of the role in the entry. After the role is recreated, its entry no longer
+                // works, although no field differs.
                 Action::Update { after, changed, .. } if changed.iter().any(|path| path.field().is_empty()) => {
                     delete(&eks, id).await?;
                     create(&eks, id, after).await
@@ -287,19 +287,19 @@ mod live {
         }
     }
 
-    /// Cluster and principal of a physical id.
+    /// Splits a physical id into cluster and principal.
     fn parts(id: &str) -> (&str, &str) {
         id.split_once('/').unwrap_or((id, ""))
     }
 
-    /// The principals that have an entry in a cluster.
+    /// Lists the principals that have an entry in a cluster.
     async fn principals(eks: &Client, cluster: &str) -> Result<Vec<String>, ReadError> {
         let mut pages = eks.list_access_entries().cluster_name(cluster).into_paginator().items().send();
         let mut found = Vec::new();
         while let Some(principal) = pages.next().await {
             match principal {
                 Ok(principal) => found.push(principal),
-                // A cluster without access entries has none of ours.
+                // The project has no entries in a cluster that does not exist or does not support them.
                 Err(error) if code(&error) == NOT_FOUND => return Ok(Vec::new()),
                 Err(error) if code(&error) == Some("InvalidRequestException") && !has_entries(eks, cluster).await? => {
                     return Ok(Vec::new());
@@ -310,7 +310,7 @@ mod live {
         Ok(found)
     }
 
-    /// Whether a cluster takes access entries at all.
+    /// Whether a cluster supports access entries.
     async fn has_entries(eks: &Client, cluster: &str) -> Result<bool, ReadError> {
         let what = || format!("cluster `{cluster}`");
         let answer = eks.describe_cluster().name(cluster).send().await.map_err(|error| match code(&error) {
@@ -324,8 +324,8 @@ mod live {
         Ok(mode != Some(&AuthenticationMode::ConfigMap))
     }
 
-    /// The entry, or nothing if the cluster has none for the principal. A cluster that does not exist, or that takes no
-    /// access entries, is an error.
+    /// Reads the entry, or `None` if the cluster has none for the principal. A cluster that does not exist, or does not
+    /// support access entries, is an error.
     async fn describe(eks: &Client, id: &str) -> Result<Option<Found>, ReadError> {
         let what = || format!("access entry `{id}`");
         let (cluster, principal) = parts(id);
@@ -333,7 +333,7 @@ mod live {
             Ok(answer) => return Ok(answer.access_entry),
             Err(error) => error,
         };
-        // EKS gives one code for a missing entry and for a missing cluster, and one for every state of a cluster.
+        // EKS uses one code for a missing entry and a missing cluster, and one for all invalid states of a cluster.
         if !matches!(code(&error), NOT_FOUND | Some("InvalidRequestException")) {
             return Err(read_error(what(), &error));
         }
@@ -351,7 +351,7 @@ mod live {
         }
     }
 
-    /// The entry with its policies, or nothing if there is none.
+    /// Reads the entry with its policies, or `None` if there is none.
     async fn find(eks: &Client, id: &str) -> Result<Option<(Found, Vec<AccessPolicy>)>, ReadError> {
         let Some(entry) = describe(eks, id).await? else { return Ok(None) };
         let (cluster, principal) = parts(id);
@@ -361,7 +361,7 @@ mod live {
         while let Some(policy) = pages.next().await {
             match policy {
                 Ok(policy) => policies.push(access_policy(&policy)),
-                // It went away between the two answers.
+                // The entry was deleted between the two calls.
                 Err(error) if code(&error) == NOT_FOUND => return Ok(None),
                 Err(error) => return Err(read_error(format!("access policies of access entry `{id}`"), &error)),
             }
@@ -401,7 +401,8 @@ mod live {
         Observed::Present { owner: body.tags.get(PROJECT_TAG).cloned(), body }
     }
 
-    /// Creates the entry and gives it its policies. One that is there already with our tags comes from an earlier try.
+    /// Creates the entry and associates its policies. An existing entry with the project's ownership tags comes from an
+    /// earlier attempt.
     async fn create(eks: &Client, id: &str, entry: &AccessEntryBody) -> Result<(), WriteError> {
         let what = || format!("create access entry `{id}`");
         let sent = eks
@@ -427,12 +428,12 @@ mod live {
                 why: "it was created after the plan: create a new plan to adopt it".into(),
             });
         }
-        // Tags of others stay.
+        // Keep the tags of others.
         let tags = found.tags.into_iter().filter(|(key, _)| entry.tags.contains_key(key)).collect();
         update(eks, id, &AccessEntryBody { tags, ..found }, entry).await
     }
 
-    /// Writes what differs. What is added comes before what is taken away.
+    /// Writes the differences: additions first, then removals.
     async fn update(
         eks: &Client,
         id: &str,
@@ -462,8 +463,8 @@ mod live {
         remove_tags(eks, id, remove).await
     }
 
-    /// Associates the policies that are new or have another scope, and then removes those that are not wanted. A policy
-    /// that is associated again gets the new scope.
+    /// Associates policies that are new or have another scope, and then removes those that are not desired. Associating
+    /// a policy again changes its scope.
     async fn associate(
         eks: &Client,
         id: &str,
@@ -573,7 +574,7 @@ mod live {
             Target::new(Address::new(AccessEntry::NAME, "prod/deployer"), ID)
         }
 
-        /// Method, path and body of each request, with the path of the entry named ENTRY.
+        /// Formats method, path and body of each request, with ENTRY in place of the path of the entry.
         fn lines(server: &Recorded) -> Vec<String> {
             crate::provider::recorded::lines(&server.requests())
                 .iter()

@@ -1,4 +1,4 @@
-//! `aws.eks.addon`: the EKS Pod Identity Agent, which hands a role's credentials to pods.
+//! `aws.eks.addon`: the EKS Pod Identity Agent, which gives pods the credentials of a role.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ const AGENT: &str = "eks-pod-identity-agent";
 /// An add-on of an EKS cluster.
 pub(crate) struct Addon;
 
-/// What an add-on is. Its version and configuration are left alone.
+/// The body of an add-on. Its version and configuration are not managed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AddonBody {
     /// The cluster's name in EKS.
@@ -34,8 +34,8 @@ pub(crate) struct AddonBody {
     pub tags: BTreeMap<String, String>,
 }
 
-/// The name of the agent of a cluster, if the spec manages it. It is desired if a service account of the cluster needs
-/// it.
+/// Returns the name of a cluster's agent, if the spec manages it. It is desired if a service account of the cluster
+/// needs it.
 pub(super) fn managed_agent(spec: &Spec, cluster: &str) -> Option<String> {
     let managed = spec.clusters.get(cluster)?.pod_identity_agent == Management::Managed;
     managed.then(|| format!("{cluster}/{AGENT}"))
@@ -100,7 +100,7 @@ mod live {
     use crate::provider::aws::tags::{PROJECT_TAG, ownership_tags, tag_changes, tagged_by};
     use crate::session::Session;
 
-    /// The pauses between two looks at an add-on that is being installed or removed: less than two minutes in all.
+    /// The pauses between two reads of an add-on that is being installed or removed: less than two minutes in total.
     fn pauses() -> impl Iterator<Item = Duration> {
         [1, 2, 4, 8].into_iter().chain([10; 10]).map(Duration::from_secs)
     }
@@ -123,7 +123,7 @@ mod live {
             let eks = &eks;
             Ok(each(targets, |target| async move {
                 let found = find(eks, &target.physical_id).await?;
-                // What is being deleted will be gone, and nothing can be done to it until then.
+                // An add-on that is being deleted is treated as absent: it cannot be changed any more.
                 Ok(match found.filter(|addon| addon.status() != Some(&AddonStatus::Deleting)) {
                     Some(addon) => body(&addon),
                     None => Observed::Absent,
@@ -170,7 +170,7 @@ mod live {
         id.split_once('/').unwrap_or((id, ""))
     }
 
-    /// The add-on, or nothing if the cluster has none of that name. A cluster that does not exist is an error.
+    /// Reads the add-on, or `None` if the cluster has none of that name. A cluster that does not exist is an error.
     async fn find(eks: &aws_sdk_eks::Client, id: &str) -> Result<Option<Found>, ReadError> {
         let what = || format!("add-on `{id}`");
         let (cluster, name) = names(id);
@@ -181,7 +181,7 @@ mod live {
         if code(&error) != Some("ResourceNotFoundException") {
             return Err(read_error(what(), &error));
         }
-        // EKS gives one code for a missing add-on and for a missing cluster.
+        // EKS uses one code for a missing add-on and a missing cluster.
         match eks.describe_cluster().name(cluster).send().await {
             Ok(_) => Ok(None),
             Err(error) if code(&error) == Some("ResourceNotFoundException") => Err(ReadError::Failed {
@@ -206,7 +206,7 @@ mod live {
         Observed::Present { owner: body.tags.get(PROJECT_TAG).cloned(), body }
     }
 
-    /// Asks for the add-on. One that exists already with our ownership tag is what an earlier attempt created.
+    /// Creates the add-on. An existing one with the project's ownership tag comes from an earlier attempt.
     async fn create(eks: &aws_sdk_eks::Client, id: &str, addon: &AddonBody) -> Result<(), WriteError> {
         let what = || format!("create add-on `{id}`");
         let asked = eks
@@ -238,7 +238,7 @@ mod live {
         })
     }
 
-    /// Removes the agent, unless pods of others still get their credentials from it.
+    /// Removes the agent, unless other pods still get their credentials from it.
     async fn delete(
         eks: &aws_sdk_eks::Client,
         id: &str,
@@ -246,7 +246,7 @@ mod live {
     ) -> Result<(), WriteError> {
         let what = || format!("delete add-on `{id}`");
         let (cluster, name) = names(id);
-        // An association that was just deleted may be listed a little longer.
+        // A deleted association may still be listed for a short time.
         let mut left = Vec::new();
         for pause in std::iter::once(Duration::ZERO).chain(pauses) {
             tokio::time::sleep(pause).await;
@@ -271,16 +271,16 @@ mod live {
         )
     }
 
-    /// How many of the service accounts that need the agent are named.
+    /// The number of service accounts to name in the error.
     const SOME: i32 = 3;
 
-    /// Some of the service accounts of a cluster whose pods need the agent.
+    /// Lists some of the service accounts of a cluster whose pods need the agent.
     async fn users(eks: &aws_sdk_eks::Client, cluster: &str) -> Result<Vec<String>, ReadError> {
         let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
         let mut pages =
             eks.list_pod_identity_associations().cluster_name(cluster).max_results(SOME).into_paginator().send();
         let mut found = Vec::new();
-        // A page may be empty and not the last.
+        // An empty page is not necessarily the last one.
         while found.is_empty()
             && let Some(page) = pages.next().await
         {
@@ -299,7 +299,7 @@ mod live {
         Ok(found)
     }
 
-    /// Looks until there is an answer, at most once more than there are pauses.
+    /// Calls `look` until it returns a value, with these pauses in between. `None` if the pauses run out.
     async fn until<T, F, Fut>(pauses: impl Iterator<Item = Duration>, mut look: F) -> Result<Option<T>, WriteError>
     where
         F: FnMut() -> Fut,
@@ -314,7 +314,7 @@ mod live {
         look().await
     }
 
-    /// Waits until an add-on works.
+    /// Waits until an add-on is active.
     async fn settle<F, Fut>(pauses: impl Iterator<Item = Duration>, id: &str, find: F) -> Result<(), WriteError>
     where
         F: Fn() -> Fut,
@@ -344,7 +344,7 @@ mod live {
         })
     }
 
-    /// Waits until an add-on is gone.
+    /// Waits until an add-on is deleted.
     async fn gone<F, Fut>(pauses: impl Iterator<Item = Duration>, id: &str, find: F) -> Result<(), WriteError>
     where
         F: Fn() -> Fut,

@@ -1,4 +1,4 @@
-//! The service accounts that EKS Pod Identity serves.
+//! The service accounts that use EKS Pod Identity.
 
 use crate::access::{self, Chains};
 use crate::spec::{Identity, ServiceAccountSpec, Spec};
@@ -11,7 +11,7 @@ pub(super) struct BoundAccount<'a> {
     pub(super) role: &'a access::ResolvedRole,
 }
 
-/// The service accounts with Pod Identity and a role.
+/// Returns the service accounts with Pod Identity and a role.
 pub(super) fn bound_accounts<'a>(spec: &'a Spec, chains: &'a Chains) -> Vec<BoundAccount<'a>> {
     spec.service_accounts
         .iter()

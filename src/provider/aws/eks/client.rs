@@ -8,10 +8,10 @@ use crate::provider::aws::account;
 use crate::provider::aws::family::EKS;
 use crate::session::{Rates, Session, SessionError};
 
-/// They leave room for everybody else in an account.
+/// Low enough to leave most of the account's rate limit to others.
 const RATES: Rates = Rates { reads: 30.0, writes: 10.0 };
 
-/// The EKS client of a scope.
+/// Returns the EKS client of a scope.
 pub(in crate::provider::aws) async fn client(cloud: &Session, scope: &Scope) -> Result<Client, SessionError> {
     let build = |config: &_, door| Client::from_conf(Builder::from(config).interceptor(door).build());
     account::client(cloud, scope, (EKS, RATES), build).await

@@ -1,4 +1,4 @@
-//! What EKS tells of clusters, and how their API servers are reached.
+//! Reads clusters from EKS: their issuers, and the access to their API servers.
 
 use aws_sdk_eks::types::Cluster;
 use base64::Engine as _;
@@ -9,24 +9,24 @@ use crate::address::Scope;
 use crate::provider::aws::account;
 use crate::session::{Session, SessionError, answer};
 
-/// How a cluster is reached without a kubeconfig.
+/// The access to a cluster without a kubeconfig.
 pub(in crate::provider) struct ApiServer {
-    /// The URL of its API server.
+    /// The URL of the API server.
     pub endpoint: String,
-    /// The certificates of its authority, in PEM.
+    /// The certificates of its certificate authority, in PEM.
     pub authority: Option<Vec<u8>>,
-    /// A bearer token that was made in process.
+    /// A bearer token, created in this process.
     pub token: String,
 }
 
-/// The names of the spec's clusters in a region of an account.
+/// Returns the EKS names of the spec's clusters in a region of an account.
 pub(in crate::provider::aws) fn clusters_of(cloud: &Session, scope: &Scope) -> Vec<String> {
     let spec = cloud.spec();
     let here = spec.clusters.values().filter(|c| spec.regional_scope(&c.account, spec.cluster_region(c)) == *scope);
     here.map(|cluster| cluster.name.clone()).collect()
 }
 
-/// The OIDC issuer URL of a cluster.
+/// Reads the OIDC issuer URL of a cluster.
 pub(in crate::provider::aws) async fn issuer(cloud: &Session, cluster: &str) -> Result<String, SessionError> {
     let (name, scope) = cluster_of(cloud, cluster)?;
     let found = describe(cloud, cluster, &name, &scope).await?;
@@ -34,7 +34,7 @@ pub(in crate::provider::aws) async fn issuer(cloud: &Session, cluster: &str) -> 
     issuer.map(ToOwned::to_owned).ok_or_else(|| failed(cluster, "it has no OIDC issuer"))
 }
 
-/// The endpoint and certificate that EKS tells, and a token.
+/// Reads the endpoint and certificate of a cluster, and creates a token.
 pub(in crate::provider) async fn access(cloud: &Session, cluster: &str) -> Result<ApiServer, SessionError> {
     let (name, scope) = cluster_of(cloud, cluster)?;
     let found = describe(cloud, cluster, &name, &scope).await?;
@@ -58,7 +58,7 @@ fn failed(cluster: &str, why: impl Into<String>) -> SessionError {
     SessionError::unreachable(&Scope::cluster(cluster), why)
 }
 
-/// A cluster's name in EKS, and the scope of its EKS API.
+/// Returns a cluster's name in EKS, and the scope of its EKS API.
 fn cluster_of(cloud: &Session, cluster: &str) -> Result<(String, Scope), SessionError> {
     let spec = cloud.spec();
     let unknown = || SessionError::Unknown { name: format!("clusters.{cluster}") };

@@ -1,4 +1,4 @@
-//! EKS: its kinds, its client, and what it tells of clusters.
+//! EKS: its kinds, its client, and reads of clusters.
 
 pub(in crate::provider) mod access_entry;
 pub(in crate::provider) mod addon;

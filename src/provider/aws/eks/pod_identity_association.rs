@@ -1,4 +1,4 @@
-//! `aws.eks.pod_identity_association`: which role the pods of a service account get from EKS.
+//! `aws.eks.pod_identity_association`: the role that the pods of a service account get from EKS.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,10 +17,10 @@ use crate::provider::aws::iam::role::Role;
 use crate::provider::aws::tags::desired_tags;
 use crate::spec::{Facts, Spec};
 
-/// An EKS Pod Identity association. It is nothing but access, so all of it is ours.
+/// An EKS Pod Identity association. All its fields decide about access, so all are managed.
 pub(crate) struct PodIdentityAssociation;
 
-/// What an association is.
+/// The body of an association.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AssociationBody {
     /// The cluster's name in EKS.
@@ -34,13 +34,13 @@ pub(crate) struct AssociationBody {
     /// The ARN of the role that EKS assumes with it; empty for none.
     #[serde(default)]
     pub target_role_arn: String,
-    /// Whether EKS leaves out its session tags.
+    /// Whether EKS omits its session tags.
     #[serde(default)]
     pub disable_session_tags: bool,
     /// Tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// The id that EKS gave it. Never desired.
+    /// The id that EKS assigned. Never desired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_id: Option<String>,
 }
@@ -103,7 +103,7 @@ impl Kind for PodIdentityAssociation {
     fn desire(spec: &Spec, _facts: &Facts, chains: &Chains, resources: &mut DesiredResources<AssociationBody>) {
         for account in bound_accounts(spec, chains) {
             let Some(cluster) = spec.clusters.get(&account.spec.cluster) else { continue };
-            // `spec::load` has refused grants that would need two targets.
+            // `spec::load` rejects grants that would need two targets.
             let target = chains
                 .through(account.role_key)
                 .filter(|chain| chain.service_account == account.key)
@@ -174,8 +174,8 @@ mod live {
             Ok(found)
         }
 
-        /// One list for each cluster tells the ids, of one service account if only one is asked for; only the
-        /// associations that are asked for are described.
+        /// Lists the ids once for each cluster (of one service account if there is only one target), and describes only
+        /// the associations among the targets.
         async fn observe(
             cloud: &Session,
             scope: &Scope,
@@ -202,7 +202,7 @@ mod live {
                 };
                 let Some(id) = ids.get(&(namespace.to_owned(), name.to_owned())) else { return Ok(Observed::Absent) };
                 let found = match describe(eks, cluster, id, &target.physical_id).await? {
-                    // It went since it was listed, and another one may have come in its place.
+                    // It was deleted after the list, and another one may have replaced it.
                     None => find(eks, &target.physical_id).await?,
                     found => found,
                 };
@@ -242,7 +242,7 @@ mod live {
         }
     }
 
-    /// Cluster, namespace and service account of a physical id.
+    /// Splits a physical id into cluster, namespace and service account.
     fn parts(id: &str) -> (&str, &str, &str) {
         let (cluster, rest) = id.split_once('/').unwrap_or((id, ""));
         let (namespace, name) = rest.split_once('/').unwrap_or((rest, ""));
@@ -258,15 +258,15 @@ mod live {
 
     type Ids = BTreeMap<(String, String), String>;
 
-    /// The ids of associations by namespace and service account, and how many pages they came in.
+    /// The ids of associations by namespace and service account, and the number of pages that were read.
     #[derive(Default)]
     struct Listed {
         ids: Ids,
         pages: usize,
     }
 
-    /// The ids of the associations of some service accounts, and perhaps of others, or nothing if there is no such
-    /// cluster.
+    /// Reads the ids of the associations of some service accounts. The result may contain others too. `None` if the
+    /// cluster does not exist.
     async fn ids_of(
         eks: &aws_sdk_eks::Client,
         cluster: &str,
@@ -280,7 +280,7 @@ mod live {
         if pages < 2 || missing.is_empty() {
             return Ok(Some(found));
         }
-        // Between two pages an entry may slip from one to the other. What is missing is looked for again.
+        // An entry may move to another page between two requests, so missing ones are read again.
         let again: Vec<_> = if missing.len() < pages { missing.into_iter().map(Some).collect() } else { vec![None] };
         for only in again {
             found.extend(ids(eks, cluster, only).await?.unwrap_or_default().ids);
@@ -288,7 +288,7 @@ mod live {
         Ok(Some(found))
     }
 
-    /// The ids of a cluster's associations, or nothing if there is no such cluster.
+    /// Lists the ids of a cluster's associations, or `None` if the cluster does not exist.
     async fn ids(
         eks: &aws_sdk_eks::Client,
         cluster: &str,
@@ -330,7 +330,7 @@ mod live {
     ) -> Result<Option<Found>, ReadError> {
         match eks.describe_pod_identity_association().cluster_name(cluster).association_id(id).send().await {
             Ok(answer) => Ok(answer.association),
-            // It went away between the list and now.
+            // Deleted after the list.
             Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(None),
             Err(error) => Err(read_error(format!("pod identity association `{physical_id}`"), &error)),
         }
@@ -361,7 +361,7 @@ mod live {
         Observed::Present { owner: body.tags.get(PROJECT_TAG).cloned(), body }
     }
 
-    /// Makes the association. If the service account has one already it becomes the desired one: two cannot be.
+    /// Creates the association. An existing one of the service account is updated, because there can be only one.
     async fn create(
         eks: &aws_sdk_eks::Client,
         physical_id: &str,
@@ -392,7 +392,7 @@ mod live {
                 why: "it made one for the same service account".into(),
             });
         }
-        // Tags of others stay.
+        // Keep the tags of others.
         let before = AssociationBody {
             tags: before.tags.into_iter().filter(|(key, _)| association.tags.contains_key(key)).collect(),
             ..before
@@ -400,7 +400,7 @@ mod live {
         update(eks, physical_id, &found, &before, association).await
     }
 
-    /// Writes what differs; an empty target role ARN removes the target.
+    /// Writes the differences. An empty target role ARN removes the target.
     async fn update(
         eks: &aws_sdk_eks::Client,
         physical_id: &str,
@@ -695,7 +695,7 @@ grants:
   - { to: chained, bucket: weights, prefix: "m/", access: read, mode: assume_role }
 "#;
 
-    /// What a kind wants from a spec.
+    /// Returns the desired resources and problems of a kind for a spec.
     pub(in crate::provider::aws) fn desired<K: Kind>(text: &str) -> (Vec<Resource>, Vec<Diagnostic>) {
         let (spec, problems) = load(&[SourceFile { name: "t.yaml".into(), text: text.into() }]);
         assert_eq!(problems, []);

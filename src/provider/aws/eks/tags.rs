@@ -1,4 +1,4 @@
-//! Tags of the resources of EKS.
+//! Tags of EKS resources.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use aws_sdk_eks::Client;
 use crate::live::WriteError;
 use crate::provider::aws::errors::{removed, write_error};
 
-/// Sets tags of a resource, unless there are none to set. `what` completes "cannot ...".
+/// Sets tags on a resource, if there are any to set. `what` completes "cannot ...".
 pub(super) async fn tag(eks: &Client, arn: &str, tags: BTreeMap<String, String>, what: &str) -> Result<(), WriteError> {
     if tags.is_empty() {
         return Ok(());
@@ -16,7 +16,7 @@ pub(super) async fn tag(eks: &Client, arn: &str, tags: BTreeMap<String, String>,
     request.send().await.map(|_| ()).map_err(|error| write_error(what, &error))
 }
 
-/// Removes tags of a resource, unless there are none to remove. A resource that is gone has none.
+/// Removes tags from a resource, if there are any to remove. A deleted resource is not an error.
 pub(super) async fn untag(eks: &Client, arn: &str, keys: Vec<String>, what: &str) -> Result<(), WriteError> {
     if keys.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The bearer token of EKS: a presigned STS request, made without any subprocess.
+//! The bearer token of EKS: a presigned STS request, created without a subprocess.
 //!
 //! Source: aws-iam-authenticator, "API Authorization from Outside a Cluster": `k8s-aws-v1.` and the base64url text of a
 //! presigned `GetCallerIdentity` URL, whose signed header `x-k8s-aws-id` names the cluster.
@@ -15,7 +15,7 @@ use crate::address::{Region, Scope};
 
 const PRESIGNED_FOR: Duration = Duration::from_mins(1);
 
-/// The token for a cluster.
+/// Creates the token for a cluster.
 pub(super) async fn make(config: &SdkConfig, cluster: &str, scope: &Scope) -> Result<String, String> {
     let region = scope.as_aws().ok_or("only an AWS account has STS")?.region;
     let credentials = config
@@ -28,7 +28,7 @@ pub(super) async fn make(config: &SdkConfig, cluster: &str, scope: &Scope) -> Re
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
     settings.expires_in = Some(PRESIGNED_FOR);
-    // STS takes the token for 15 minutes from this moment, so that a wrong clock is a wrong token.
+    // STS accepts the token for 15 minutes from this time, so a wrong clock makes it invalid.
     let params = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)
@@ -54,7 +54,7 @@ pub(super) async fn make(config: &SdkConfig, cluster: &str, scope: &Scope) -> Re
     Ok(format!("k8s-aws-v1.{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signed)))
 }
 
-/// RFC 3986 unreserved characters stay as they are.
+/// RFC 3986: unreserved characters are not encoded.
 const QUERY: &percent_encoding::AsciiSet =
     &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 

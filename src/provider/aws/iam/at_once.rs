@@ -1,4 +1,4 @@
-//! Tests: how the kinds of IAM are read together.
+//! Tests of the shared reads of IAM kinds.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test ends where it fails")]
 
 use serde_json::json;
@@ -35,7 +35,7 @@ fn summary(roles: usize, policies: usize) -> Exchange {
     (SUMMARY, 200, kept(answer))
 }
 
-/// A role with an inline policy and an attached one.
+/// Builds a role with an inline policy and an attached one.
 fn role(name: &str, trust: &str) -> String {
     format!(
         "<member><Path>/</Path><RoleName>{name}</RoleName><RoleId>AROAEXAMPLEEXAMPLE</RoleId><Arn>arn:aws:iam::111111111111:role/{name}</Arn>\
@@ -55,7 +55,7 @@ fn team() -> String {
     )
 }
 
-/// A page of details, and the marker of the next one.
+/// Builds a page of account details with the marker of the next one.
 fn page(asked: &'static str, roles: &[String], policies: &[String], next: Option<&str>) -> Exchange {
     let end = next.map_or_else(
         || "<IsTruncated>false</IsTruncated>".to_owned(),
@@ -70,7 +70,7 @@ fn page(asked: &'static str, roles: &[String], policies: &[String], next: Option
     (asked, 200, kept(answer))
 }
 
-/// What `GetRole` answers about an entry of a list.
+/// Builds the `GetRole` response for an entry of a list.
 fn get_role(asked: &'static str, entry: &str) -> Exchange {
     let role = entry.strip_prefix("<member>").and_then(|rest| rest.strip_suffix("</member>")).unwrap();
     (asked, 200, kept(format!("<GetRoleResponse><GetRoleResult><Role>{role}</Role></GetRoleResult></GetRoleResponse>")))
@@ -85,7 +85,7 @@ fn asking(target: Target, fields: &[&str]) -> Target {
     Target { fields: Fields::Only(std::sync::Arc::new(fields)), ..target }
 }
 
-/// Every kind, with targets of three roles.
+/// Returns the kinds that share reads, with targets of these roles.
 fn all(names: &[&str]) -> Vec<(Box<dyn AnyLive>, Vec<Target>)> {
     let parts = |kind: &'static str, part: &str| {
         names.iter().map(|n| Target::new(Address::new(kind, format!("{n}/x")), format!("{n}/{part}"))).collect()
@@ -118,7 +118,7 @@ async fn observe(cloud: &Session, batches: &[(Box<dyn AnyLive>, Vec<Target>)]) -
     futures_util::future::join_all(looked).await.concat()
 }
 
-/// The operations that were asked for, with the role or marker where there is one.
+/// Returns the received operations, with the role or marker if there is one.
 fn asked(server: &Recorded) -> Vec<String> {
     let short = |form: String| {
         let field = |name: &str| form.split('&').find_map(|part| part.strip_prefix(name)).map(|v| format!(" {v}"));
@@ -255,7 +255,7 @@ async fn an_account_that_does_not_answer_is_not_asked_a_thousand_times() {
 
 #[tokio::test]
 async fn what_slips_between_two_pages_is_not_gone() {
-    // `two` was on the first page no more, and not yet on the second: an entry before it went.
+    // `two` is on neither page, because an entry before it was deleted between the requests.
     let first = page(DETAILS, &[role("one", TRUST)], &[], Some("next"));
     let last = page("Marker=next", &[role("three", TRUST)], &[], None);
     let server = Recorded::start(&[
@@ -339,7 +339,7 @@ async fn a_description_is_read_where_somebody_asks_for_it() {
     }
 }
 
-/// A policy as it was applied, and what the account's details say of it now.
+/// Observes a policy with this last applied body. Returns its tags and the requests.
 async fn policy(last: serde_json::Value) -> (serde_json::Value, Vec<String>) {
     let single = "<GetPolicyResponse><GetPolicyResult><Policy><PolicyName>team</PolicyName><Path>/</Path><DefaultVersionId>v2</DefaultVersionId>\
         <Tags><member><Key>bailiwick:project</Key><Value>p</Value></member><member><Key>team</Key><Value>live</Value></member>\

@@ -2,7 +2,7 @@
 
 use crate::iam::Policy;
 
-/// A policy document as IAM returns it: percent-encoded (RFC 3986), or plain as some emulators and stores return it.
+/// Parses a policy document as IAM returns it: percent-encoded (RFC 3986), or plain from some emulators and stores.
 pub(super) fn policy_text(text: &str) -> Result<Policy, String> {
     let decoded = if text.trim_start().starts_with('{') {
         std::borrow::Cow::Borrowed(text)

@@ -1,4 +1,4 @@
-//! Deletions that IAM refuses while something else holds the object.
+//! Deletions that IAM rejects while other objects use the object.
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -7,7 +7,8 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use crate::live::WriteError;
 use crate::provider::aws::errors::{code, removed};
 
-/// Whether something was deleted, or was gone already. `held` names what keeps it, and is only asked if something does.
+/// Converts the result of a deletion. An object that is already gone is fine. `held` lists the users of the object, and
+/// is only called if IAM reports that there are some.
 pub(super) async fn deleted_unless_held<T, E>(
     what: String,
     sent: Result<T, SdkError<E, HttpResponse>>,

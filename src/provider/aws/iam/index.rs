@@ -1,7 +1,7 @@
-//! What an account's IAM holds, read at once for all kinds of an observation.
+//! An index of an account's IAM, read once for all kinds of an observation.
 //!
-//! One page of `GetAccountAuthorizationDetails` answers for a thousand roles and policies, with their inline policies and
-//! attachments. It is asked for as soon as that takes fewer requests than asking for each thing.
+//! One page of `GetAccountAuthorizationDetails` contains up to a thousand roles and policies, with their inline
+//! policies and attachments. It is used as soon as it takes fewer requests than single reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,25 +17,25 @@ use super::client::client;
 use crate::address::Scope;
 use crate::session::{Session, SessionError, answer, is_throttle};
 
-/// The most entries of a page.
+/// The maximum number of entries in a page.
 ///
 /// Source: IAM API Reference, `GetAccountAuthorizationDetails`, `MaxItems`.
 const PAGE: i32 = 1000;
-/// With so few reads, finding out whether there is a cheaper way costs as much as reading.
+/// With this many reads or fewer, looking for a cheaper way costs as much as reading.
 const FEW: usize = 3;
 
-/// What the batches of one observation want of an account's IAM.
+/// The reads that the batches of one observation need from an account's IAM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::provider::aws) struct IamWants {
-    /// Names of roles that are read, or whose policies are.
+    /// Names of roles to read, or whose policies are read.
     pub roles: BTreeSet<String>,
-    /// Those of which a description or session length is wanted, which the details of an account leave out.
+    /// Roles whose description or session length is needed, which the account details omit.
     pub described: BTreeSet<String>,
-    /// ARNs of managed policies.
+    /// ARNs of managed policies to read.
     pub policies: BTreeSet<String>,
-    /// The requests that it takes to read each thing by itself.
+    /// The number of requests to read everything one by one.
     pub reads: usize,
-    /// The requests that it takes beside the details of an account.
+    /// The number of requests needed in addition to the account details.
     pub beside: usize,
 }
 
@@ -49,16 +49,16 @@ impl IamWants {
     }
 }
 
-/// How an account's IAM is read.
+/// The way to read an account's IAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// Each thing by itself.
+    /// One by one.
     Singly,
-    /// From the details of the account, and the roles that are described from a list or each by itself.
+    /// From the account details, with the descriptions of roles from a list or one by one.
     AtOnce { list_roles: bool },
 }
 
-/// The cheapest way to read, with its reckoning.
+/// The cheapest way to read, with the number of requests of each way.
 #[derive(Debug, PartialEq, Eq)]
 struct Choice {
     way: Way,
@@ -66,7 +66,7 @@ struct Choice {
     at_once: usize,
 }
 
-/// Chooses by the number of requests.
+/// Chooses the way with fewer requests.
 fn choose(wants: &IamWants, roles: usize, policies: usize) -> Choice {
     let pages = |entries: usize| entries.div_ceil(PAGE.unsigned_abs() as usize).max(1);
     let (listed, described) = (pages(roles), wants.described.len());
@@ -92,27 +92,27 @@ impl fmt::Display for Choice {
     }
 }
 
-/// What the index knows of a thing.
+/// The result of a lookup in the index.
 #[derive(Debug)]
 pub(in crate::provider::aws) enum Indexed<T> {
-    /// It is there.
+    /// The object exists.
     Present(T),
-    /// It is not there.
+    /// The object does not exist.
     Absent,
-    /// It must be read by itself.
+    /// The object must be read separately.
     Unsure,
 }
 
 /// The description and session length of a role.
 pub(in crate::provider::aws) type Described<'i> = (Option<&'i str>, Option<i32>);
 
-/// The wanted part of an account's IAM.
+/// The needed part of an account's IAM.
 #[derive(Debug, Default)]
 pub(in crate::provider::aws) struct IamIndex {
     roles: BTreeMap<String, RoleDetail>,
     described: BTreeMap<String, (Option<String>, Option<i32>)>,
     policies: BTreeMap<String, ManagedPolicyDetail>,
-    /// What was in no page, though it may have slipped from one page to another between two requests.
+    /// Entries that were on no page. They may have moved to another page between two requests.
     unsure: BTreeSet<String>,
 }
 
@@ -125,19 +125,19 @@ impl IamIndex {
         }
     }
 
-    /// A role with its policies.
+    /// Looks up a role with its policies.
     #[must_use]
     pub fn role(&self, name: &str) -> Indexed<&RoleDetail> {
         self.known(self.roles.get(name), name)
     }
 
-    /// What the details of an account leave out of a role; nothing if it was not listed.
+    /// Returns the fields of a role that the account details omit; `None` if it was not listed.
     #[must_use]
     pub fn described(&self, name: &str) -> Option<Described<'_>> {
         self.described.get(name).map(|(description, duration)| (description.as_deref(), *duration))
     }
 
-    /// A customer managed policy with its default version, but without its tags.
+    /// Looks up a customer managed policy with its default version. Its tags are not included.
     #[must_use]
     pub fn policy(&self, arn: &str) -> Indexed<&ManagedPolicyDetail> {
         self.known(self.policies.get(arn), arn)
@@ -149,7 +149,7 @@ impl IamIndex {
         roles.chain(policies).cloned().collect()
     }
 
-    /// Keeps what is wanted of a page, which may be a small part of a big account.
+    /// Keeps the needed entries of a page, which may be a small part of a large account.
     fn keep(&mut self, wants: &IamWants, roles: Vec<RoleDetail>, policies: Vec<ManagedPolicyDetail>) {
         for role in roles {
             if let Some(name) = role.role_name().filter(|name| wants.roles.contains(*name)) {
@@ -173,18 +173,18 @@ impl IamIndex {
 
 type Read = Result<Option<Arc<IamIndex>>, SessionError>;
 
-/// What one observation wants and has read of an account's IAM.
+/// The needs of one observation from an account's IAM, and the index that was read for them.
 #[derive(Debug, Default)]
 struct SharedRead {
     wants: Mutex<IamWants>,
     read: OnceCell<Read>,
 }
 
-/// Why the details of an account cannot be had.
+/// Why the account details could not be read.
 enum Unavailable {
-    /// They cannot be read, but single things perhaps can.
+    /// They cannot be read, but single objects may be readable.
     No(String),
-    /// Nothing can be read now.
+    /// Nothing can be read at the moment.
     Fatal(String),
 }
 
@@ -196,7 +196,7 @@ where
     let status = error.raw_response().map(|response| response.status().as_u16());
     let verb = if status == Some(403) { "was refused" } else { "failed" };
     let why = format!("{what} {verb}: {}", answer(error));
-    // A thousand single reads would not fare better where one request is throttled or not answered.
+    // If one request is throttled or gets no response, a thousand single reads would fare no better.
     if code.is_none_or(is_throttle) || matches!(status, Some(500 | 502..=599)) {
         Unavailable::Fatal(why)
     } else {
@@ -204,13 +204,13 @@ where
     }
 }
 
-/// Adds to what the observation wants of an account's IAM. Everything is announced before anything is read.
+/// Adds to the needs of the observation. All needs are announced before anything is read.
 pub(in crate::provider::aws) fn want(cloud: &Session, scope: &Scope, more: IamWants) {
     let shared = cloud.observed::<SharedRead>(&scope.everywhere());
     shared.wants.lock().unwrap_or_else(PoisonError::into_inner).add(more);
 }
 
-/// The wanted part of an account's IAM; nothing if reading each thing by itself is cheaper, or all that is allowed.
+/// Returns the index of an account; `None` if single reads are cheaper, or only they are allowed.
 pub(in crate::provider::aws) async fn index(cloud: &Session, scope: &Scope) -> Read {
     let shared = cloud.observed::<SharedRead>(&scope.everywhere());
     let wants = shared.wants.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -252,7 +252,7 @@ async fn read_cheapest(
     let mut index = IamIndex::default();
     let pages = details(iam, wants, &mut index).await?;
     let missing = index.missing(wants);
-    // Between two pages an entry may slip from one to the other. What is missing is looked for again.
+    // An entry may move to another page between two requests, so missing ones are read again.
     if pages > 1 && missing.len() <= pages {
         index.unsure = missing;
     } else if pages > 1 {
@@ -277,7 +277,7 @@ async fn read_cheapest(
     Ok(Some(index))
 }
 
-/// Reads the details of an account to the end, and tells how many pages they had.
+/// Reads all account details, and returns the number of pages.
 async fn details(iam: &aws_sdk_iam::Client, wants: &IamWants, index: &mut IamIndex) -> Result<usize, Unavailable> {
     let mut pages = iam
         .get_account_authorization_details()
@@ -289,7 +289,7 @@ async fn details(iam: &aws_sdk_iam::Client, wants: &IamWants, index: &mut IamInd
     let mut count = 0;
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| refusal("iam:GetAccountAuthorizationDetails", &error))?;
-        // What is not in a list that breaks off may exist all the same.
+        // In a list that ends early, a missing entry may still exist.
         if page.is_truncated && page.marker.as_deref().is_none_or(str::is_empty) {
             return Err(Unavailable::No("iam:GetAccountAuthorizationDetails has more and does not say where".into()));
         }
@@ -308,7 +308,7 @@ mod tests {
         IamWants { described, reads, beside, ..IamWants::default() }
     }
 
-    /// `single` or `at once`, and the requests of each.
+    /// Checks the choice: `singly` or `at once`, and the number of requests of each.
     fn check(wants: &IamWants, roles: usize, policies: usize, expected: &str) {
         let choice = choose(wants, roles, policies);
         let way = match choice.way {
@@ -323,10 +323,10 @@ mod tests {
     fn the_cheaper_way_is_taken() {
         check(&wants(800, 0, 0), 201, 200, "at once: 800 or 1");
         check(&wants(8000, 0, 0), 2001, 2000, "at once: 8000 or 5");
-        // A few roles of a big account.
+        // A few roles of a large account.
         check(&wants(8, 0, 0), 9000, 1500, "singly: 8 or 11");
         check(&wants(12, 0, 0), 9000, 1500, "at once: 12 or 11");
-        // Two of them are read for their descriptions, or all are listed.
+        // Two roles are read for their descriptions, or all are listed.
         check(&wants(400, 0, 2), 5000, 0, "at once: 400 or 7");
         check(&wants(400, 0, 200), 5000, 0, "at once, with the list: 400 or 10");
         // Managed policies whose tags must be read.

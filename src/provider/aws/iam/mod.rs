@@ -1,4 +1,4 @@
-//! IAM: its kinds, its client, and what several of its kinds read at once.
+//! IAM: its kinds, its client, and the index that several kinds share.
 
 #[cfg(all(test, feature = "cloud"))]
 mod at_once;

@@ -1,6 +1,6 @@
 //! `aws.iam.oidc_provider`: lets IAM trust the tokens of a cluster's service accounts. URL, client ids, tags.
 //!
-//! Thumbprints are neither sent nor compared: IAM verifies the issuers of EKS by its own trusted authorities.
+//! Thumbprints are neither sent nor compared: IAM verifies EKS issuers with its own trusted certificate authorities.
 //!
 //! Source: IAM API Reference, `CreateOpenIDConnectProvider`.
 
@@ -27,12 +27,12 @@ const AUDIENCE: &str = "sts.amazonaws.com";
 /// An IAM OIDC provider.
 pub(in crate::provider) struct OidcProvider;
 
-/// What a provider is.
+/// The body of a provider.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::provider) struct OidcProviderBody {
     /// The issuer without its scheme, as IAM returns it.
     pub url: String,
-    /// The audiences that it accepts, each `true`. A map, so that those of others are left alone.
+    /// The audiences that it accepts, each `true`. A map, so that audiences of others are not managed.
     #[serde(default)]
     pub client_ids: BTreeMap<String, bool>,
     /// Tags.
@@ -100,7 +100,7 @@ impl Kind for OidcProvider {
     }
 }
 
-/// The clusters whose tokens roles accept, each with the account of the role.
+/// Returns the clusters whose tokens roles accept, each with the account of the role.
 fn trusted<'a>(spec: &'a Spec, chains: &'a Chains) -> BTreeSet<(&'a str, &'a str)> {
     chains
         .roles()
@@ -115,7 +115,7 @@ fn trusted<'a>(spec: &'a Spec, chains: &'a Chains) -> BTreeSet<(&'a str, &'a str
         .collect()
 }
 
-/// The name of the provider of a cluster in an account, if the spec manages it. A role of another account than the
+/// Returns the name of a cluster's provider in an account, if the spec manages it. A role in an account other than the
 /// cluster's needs a provider there.
 pub(super) fn managed_name(spec: &Spec, cluster: &str, account: &str) -> Option<String> {
     let cluster_spec = spec.clusters.get(cluster)?;
@@ -205,8 +205,8 @@ mod live {
         }
     }
 
-    /// An account has one provider for an issuer. One that was made in the meantime, by an earlier try or by a cluster
-    /// tool, is completed, unless another project owns it.
+    /// Creates the provider. An account has only one for each issuer. An existing one, from an earlier attempt or a
+    /// cluster tool, is completed unless another project owns it.
     async fn create(
         iam: &aws_sdk_iam::Client,
         project: &str,
@@ -235,7 +235,7 @@ mod live {
                 holder: format!("project `{owner}`"),
                 why: "an account has one OIDC provider for an issuer".into(),
             }),
-            // What is there and not in `after` is somebody else's.
+            // Entries that are not in `after` belong to others.
             Observed::Present { body, .. } => {
                 let ours = OidcProviderBody {
                     client_ids: body
@@ -288,7 +288,7 @@ mod live {
         Ok(())
     }
 
-    /// The keys of `all` that `some` does not have.
+    /// Returns the keys of `all` that `some` does not have.
     fn missing<'a>(
         some: &'a BTreeMap<String, bool>,
         all: &'a BTreeMap<String, bool>,

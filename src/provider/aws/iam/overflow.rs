@@ -1,10 +1,10 @@
-//! The managed policies for what of a role's grants does not fit inline: their names, and where they come from.
+//! The managed policies for grants of a role that do not fit into its inline policy: their names and origins.
 
 use crate::access::{self, Chains};
 use crate::diagnostic::SourceRef;
 use crate::spec::Spec;
 
-/// A managed policy for what of a role's grants does not fit inline.
+/// A managed policy for grants that do not fit into the inline policy.
 pub(super) struct Overflow {
     /// The part of its address after the kind.
     pub(super) name: String,
@@ -14,10 +14,10 @@ pub(super) struct Overflow {
     pub(super) arn: String,
 }
 
-/// The names for a role's overflow policies, one after the other without end.
+/// Returns an endless iterator of names for the overflow policies of a role.
 pub(super) fn overflow(spec: &Spec, key: &str, role: &access::ResolvedRole) -> impl Iterator<Item = Overflow> {
     (1..).map(move |n: usize| {
-        // A role name has at most 64 characters, so that this is within the 128 of a policy name.
+        // A role name has at most 64 characters, so this stays within the 128 of a policy name.
         let iam_name = format!("{}-{}-{n}", role.name, access::INLINE_NAME);
         Overflow {
             name: format!("{key}/access-{n}"),
@@ -27,12 +27,13 @@ pub(super) fn overflow(spec: &Spec, key: &str, role: &access::ResolvedRole) -> i
     })
 }
 
-/// The part of an attachment's address after the kind: the role's key and the policy's name, which ends its ARN.
+/// Returns the part of an attachment's address after the kind: the role's key, and the policy's name from the end of
+/// its ARN.
 pub(super) fn attachment_name(role: &str, arn: &str) -> String {
     format!("{role}/{}", arn.rsplit('/').next().unwrap_or(arn))
 }
 
-/// Where the first grant that a role serves is written.
+/// Returns the place of the first grant that a role serves.
 pub(super) fn first_grant(spec: &Spec, chains: &Chains, role: &str) -> Option<SourceRef> {
     let chain = chains.through(role).next()?;
     spec.source(&["grants", &chain.grant.to_string()])

@@ -1,6 +1,6 @@
-//! `aws.iam.policy`: customer managed policies. Name, path, description, document, tags.
+//! `aws.iam.policy`: customer managed policies: name, path, description, document, tags.
 //!
-//! They are the spec's own, and what of a role's grants does not fit into its inline policy.
+//! They come from the spec, or hold grants that do not fit into the inline policy of a role.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,17 +22,17 @@ use crate::spec::{Facts, Spec};
 /// A customer managed policy.
 pub(in crate::provider) struct ManagedPolicy;
 
-/// What a managed policy is. Its document is that of the default version.
+/// The body of a managed policy. Its document is that of the default version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::provider) struct ManagedPolicyBody {
     /// The policy's name.
     pub name: String,
     /// The policy's path.
     pub path: String,
-    /// What it is for.
+    /// The description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What it says.
+    /// The policy document.
     pub document: Policy,
     /// Tags.
     #[serde(default)]
@@ -74,7 +74,7 @@ impl Kind for ManagedPolicy {
 
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, resources: &mut DesiredResources<ManagedPolicyBody>) {
         for (key, policy) in &spec.policies {
-            // A document that does not parse has been reported when the spec was loaded.
+            // Loading the spec has already reported a document that does not parse.
             let Ok(document) = policy.document.parse() else { continue };
             let body = ManagedPolicyBody {
                 name: policy.name.clone(),
@@ -106,7 +106,7 @@ impl Kind for ManagedPolicy {
         }
     }
 
-    /// A description cannot be changed, so that one which the spec no longer gives stays without being ours.
+    /// A description cannot be changed, so one that was removed from the spec stays and is no longer managed.
     fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         let ours = Document::managed_fields(live, desired, last);
         let is_given = |document: &Document| document.field::<serde_json::Value>("description").is_some();
@@ -144,9 +144,9 @@ mod live {
     const VERSIONS: usize = 5;
 
     impl Live for ManagedPolicy {
-        /// No list tells the tags of policies.
+        /// No list includes the tags of policies.
         const TAKES_LAST: bool = true;
-        /// A request for every policy of the account: no list tells their tags.
+        /// Needs a request for every policy of the account, because no list includes their tags.
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let iam = client(cloud, scope).await?;
             let mut pages = iam.list_policies().scope(PolicyScopeType::Local).into_paginator().items().send();
@@ -185,9 +185,9 @@ mod live {
             want(cloud, scope, wants);
         }
 
-        /// A policy that is in everything else as it was applied last, and as the spec wants it, is taken to have the
-        /// tags that it had then: its tags are in no list, and reading them would take a request for every policy.
-        /// Whatever compares what was applied with what is live, and every write, reads them.
+        /// If everything but the tags equals the last applied body and the desired one, the tags are assumed to be
+        /// unchanged too: no list includes them, and reading them would take a request for every policy. Drift
+        /// detection and every write do read them.
         async fn observe(
             cloud: &Session,
             scope: &Scope,
@@ -227,26 +227,26 @@ mod live {
         }
     }
 
-    /// The body that was applied last, if the details of the account say the same of everything that they tell.
+    /// Returns the last applied body, if the account details agree with it in all the fields that they include.
     fn as_applied(detail: &ManagedPolicyDetail, target: &Target) -> Option<ManagedPolicyBody> {
         let last: ManagedPolicyBody = target.last.as_ref()?.read().ok()?;
         let (_, text) = document(detail)?;
         let live = ManagedPolicyBody {
             description: detail.description().filter(|_| last.description.is_some()).map(ToOwned::to_owned),
             document: policy_text(text).ok()?,
-            // Name and path are those of the ARN by which it was found.
+            // Name and path are part of the ARN, which already matched.
             ..last.clone()
         };
         (live == last).then_some(live)
     }
 
-    /// The id and the text of the default version.
+    /// Returns the id and the text of the default version.
     fn document(detail: &ManagedPolicyDetail) -> Option<(&str, &str)> {
         let version = detail.policy_version_list().iter().find(|version| version.is_default_version())?;
         Some((version.version_id()?, version.document()?))
     }
 
-    /// Without the tags that neither the spec nor the state names: a policy looks the same however it was read.
+    /// Removes tags that neither the spec nor the state names, so that a policy reads the same either way.
     fn asked(mut seen: Observed<ManagedPolicyBody>, target: &Target) -> Observed<ManagedPolicyBody> {
         if let Observed::Present { body, .. } = &mut seen {
             body.tags.retain(|key, _| target.fields.has(&format!("tags.{key}")));
@@ -254,7 +254,7 @@ mod live {
         seen
     }
 
-    /// Reads a policy. The text of its default version is asked for unless it is known.
+    /// Reads a policy. Requests the text of its default version only if it is not known.
     async fn read(
         iam: &aws_sdk_iam::Client,
         arn: &str,
@@ -292,7 +292,7 @@ mod live {
         Ok(answer.policy_version.and_then(|version| version.document).unwrap_or_default())
     }
 
-    /// A policy of ours that is there already was made by an earlier try, and is brought to what it shall be.
+    /// Creates the policy. An existing one of this project comes from an earlier attempt, and is updated.
     async fn create(
         iam: &aws_sdk_iam::Client,
         project: &str,
@@ -313,14 +313,14 @@ mod live {
             && let Observed::Present { mut body, owner: Some(owner) } = read(iam, arn, None).await?
             && owner == project
         {
-            // Other tags are somebody else's.
+            // Other tags belong to others.
             body.tags.retain(|key, _| after.tags.contains_key(key));
             return update(iam, arn, &body, after).await;
         }
         Err(write_error(format!("create policy `{arn}`"), &error))
     }
 
-    /// The document comes last: until then the policy says what it said.
+    /// Writes the document last, so that the policy grants the old access until then.
     async fn update(
         iam: &aws_sdk_iam::Client,
         arn: &str,
@@ -349,7 +349,7 @@ mod live {
             .policy_document(after.document.to_string())
             .set_as_default(true)
             .customize()
-            // Each one counts, and there may be five.
+            // A retry could create another version, and only five can exist.
             .config_override(aws_sdk_iam::config::Builder::new().retry_classifier(OnlyIfRefused))
             .send()
             .await
@@ -365,7 +365,7 @@ mod live {
         deleted_unless_held(format!("delete policy `{arn}`"), sent, attachments(iam, arn)).await
     }
 
-    /// What a policy is attached to, as far as it can be told: it is only for a message.
+    /// Lists the attachments of a policy for a message, as far as they can be read.
     async fn attachments(iam: &aws_sdk_iam::Client, arn: &str) -> Vec<String> {
         let mut found = Vec::new();
         let mut pages = iam.list_entities_for_policy().policy_arn(arn).into_paginator().send();
@@ -379,7 +379,7 @@ mod live {
         found
     }
 
-    /// The versions that are not the default one, oldest first; none if the policy is gone.
+    /// Lists the versions other than the default one, oldest first; none if the policy does not exist.
     async fn other_versions(iam: &aws_sdk_iam::Client, arn: &str) -> Result<Vec<String>, WriteError> {
         let pages = iam.list_policy_versions().policy_arn(arn).into_paginator().items().send();
         let versions = match pages.collect::<Result<Vec<_>, _>>().await {
@@ -392,7 +392,7 @@ mod live {
             .filter(|v| !v.is_default_version())
             .filter_map(|v| v.version_id().map(ToOwned::to_owned))
             .collect();
-        // Numbers are given in the order of creation and never twice: v1, v2, ...
+        // Version numbers rise and are never reused: v1, v2, ...
         others.sort_by_key(|id| id.strip_prefix('v').and_then(|n| n.parse::<u64>().ok()));
         Ok(others)
     }

@@ -22,19 +22,19 @@ use crate::spec::{Facts, Identity, Spec, TrustSpec, Unmanaged};
 /// An IAM role.
 pub struct Role;
 
-/// What a role is. A field that is absent is left as it is.
+/// The body of a role. An absent field is not changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RoleBody {
     /// The role's name.
     pub name: String,
     /// The role's path.
     pub path: String,
-    /// Who may assume it.
+    /// The trust policy.
     pub trust: Policy,
-    /// What it is for.
+    /// The description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The longest session in seconds.
+    /// The maximum session duration, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_session_duration: Option<i32>,
     /// The ARN of the permissions boundary.
@@ -42,7 +42,7 @@ pub struct RoleBody {
     pub permissions_boundary: Option<String>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
-    /// The id that IAM gave it, by which policies show it once it is gone. Only read.
+    /// The id that IAM assigned, by which policies show the role after it is deleted. Only read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_id: Option<String>,
 }
@@ -179,7 +179,7 @@ impl Kind for Role {
     }
 }
 
-/// Whether a statement was made from an entry of a role's `trust`.
+/// Whether a statement comes from an entry of a role's `trust`.
 fn trusts(spec: &Spec, trust: &TrustSpec, statement: &Statement) -> bool {
     let names = |wanted: &str| {
         statement.principal().into_iter().flat_map(Selector::values).any(|principal| match principal {
@@ -197,7 +197,7 @@ fn trusts(spec: &Spec, trust: &TrustSpec, statement: &Statement) -> bool {
     }
 }
 
-/// The OIDC providers, by name, that a role's trust needs and that the spec manages.
+/// Returns the names of the managed OIDC providers that a role's trust needs.
 fn providers(spec: &Spec, role: &access::ResolvedRole) -> Vec<String> {
     let mut found: Vec<String> = role
         .service_accounts
@@ -230,7 +230,7 @@ mod live {
     use crate::provider::aws::tags::{ADDRESS_TAG, PROJECT_TAG, ownership_tags, tag_changes, tagged_by};
     use crate::session::Session;
 
-    /// The session length of a role that was created without one, in seconds.
+    /// The default maximum session duration of a role, in seconds.
     ///
     /// Source: IAM API Reference, `CreateRole`, `MaxSessionDuration`.
     const DEFAULT_SESSION: i32 = 3600;
@@ -239,7 +239,7 @@ mod live {
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let iam = client(cloud, scope).await?;
             let mut found = Vec::new();
-            // Of the lists of roles this one has their tags.
+            // The only list of roles that includes their tags.
             let asked = iam.get_account_authorization_details().filter(EntityType::Role).max_items(1000);
             let mut pages = asked.into_paginator().send();
             while let Some(page) = pages.next().await {
@@ -295,12 +295,12 @@ mod live {
         }
     }
 
-    /// Whether anybody asks for what the details of an account leave out of a role.
+    /// Whether a target needs fields that the account details omit.
     fn is_described(target: &Target) -> bool {
         target.fields.has("description") || target.fields.has("max_session_duration")
     }
 
-    /// Without the fields that nobody asks for and that cost a request: a role looks the same however it was read.
+    /// Removes fields that cost a request and were not requested, so that a role reads the same either way.
     fn asked(mut seen: Observed<RoleBody>, target: &Target) -> Observed<RoleBody> {
         if let Observed::Present { body, .. } = &mut seen {
             body.description = body.description.take().filter(|_| target.fields.has("description"));
@@ -363,8 +363,8 @@ mod live {
         })
     }
 
-    /// A role of that name with our ownership tags was created by an attempt whose answer was lost: it is updated to what is
-    /// desired.
+    /// Creates the role. An existing one with the project's ownership tags comes from an attempt whose response was
+    /// lost; it is updated.
     async fn create(iam: &aws_sdk_iam::Client, role: &RoleBody) -> Result<(), WriteError> {
         let what = || format!("create role `{}`", role.name);
         let sent = iam
@@ -410,13 +410,13 @@ mod live {
         }
     }
 
-    /// IAM deletes no role that has policies. What others gave it is named, so that they can remove it.
+    /// IAM does not delete a role that has policies. The error names those of others, so that they can be removed.
     async fn delete(iam: &aws_sdk_iam::Client, name: &str) -> Result<(), WriteError> {
         let sent = iam.delete_role().role_name(name).send().await;
         deleted_unless_held(format!("delete role `{name}`"), sent, given(iam, name)).await
     }
 
-    /// What a role has, as far as it can be told: it is only for a message.
+    /// Lists the policies of a role for a message, as far as they can be read.
     async fn given(iam: &aws_sdk_iam::Client, name: &str) -> Vec<String> {
         let mut given = Vec::new();
         let mut attached = iam.list_attached_role_policies().role_name(name).into_paginator().items().send();
@@ -449,7 +449,8 @@ mod live {
         )
     }
 
-    /// Writes field by field, the trust last: until then the role is what it was.
+    /// Writes field by field, the trust policy last, so that no new principal can assume a role that is only partly
+    /// updated.
     async fn update(
         iam: &aws_sdk_iam::Client,
         name: &str,
@@ -485,7 +486,7 @@ mod live {
         Ok(())
     }
 
-    /// Writes description and session length: `UpdateRole` resets what it is not given, so both are always sent.
+    /// Writes the description and the session duration. `UpdateRole` resets an omitted value, so both are always sent.
     async fn update_settings(
         iam: &aws_sdk_iam::Client,
         name: &str,

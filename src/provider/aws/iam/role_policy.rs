@@ -1,4 +1,4 @@
-//! `aws.iam.role_policy`: inline policies of roles. The spec's own, and the one that holds a role's grants.
+//! `aws.iam.role_policy`: inline policies of roles, from the spec and for the grants of a role.
 
 use std::collections::BTreeSet;
 
@@ -23,14 +23,14 @@ use crate::spec::{Facts, Spec};
 /// An inline policy of a role.
 pub(in crate::provider) struct RolePolicy;
 
-/// What an inline policy is.
+/// The body of an inline policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::provider) struct RolePolicyBody {
     /// The role's name.
     pub role: String,
     /// The policy's name.
     pub name: String,
-    /// What it says.
+    /// The policy document.
     pub document: Policy,
 }
 
@@ -89,7 +89,7 @@ impl Kind for RolePolicy {
                     .part_of::<Role>(key)
             };
             for (name, raw) in spec.roles.get(key).into_iter().flat_map(|r| &r.inline) {
-                // A document that does not parse has been reported when the spec was loaded.
+                // Loading the spec has already reported a document that does not parse.
                 let Ok(document) = raw.parse() else { continue };
                 resources.add(resource(name, document).at(spec.source(&["roles", key, "inline", name])));
             }
@@ -113,8 +113,8 @@ impl Kind for RolePolicy {
             };
             if let Some(document) = packed.inline {
                 let mut resource = resource(INLINE_NAME, document).at(source);
-                // What moves to a managed policy leaves the inline one when that is attached, so that no access is lost
-                // meanwhile.
+                // Statements that move to a managed policy leave the inline one only after that policy is attached, so
+                // that no access is lost in between.
                 for (_, overflow) in packed.managed.iter().zip(overflow(spec, key, role)) {
                     resource = resource.after::<RolePolicyAttachment>(&attachment_name(key, &overflow.arn));
                 }
@@ -124,7 +124,7 @@ impl Kind for RolePolicy {
     }
 }
 
-/// The inline policy with which Bailiwick gives a role its access.
+/// Returns the inline policy that holds the grants of a role.
 fn inline_of(role: Whole<'_>, _tagged: &[Tagged]) -> Vec<Part> {
     let (name, physical_id) =
         (format!("{}/{INLINE_NAME}", role.address.name()), format!("{}/{INLINE_NAME}", role.physical_id));
@@ -217,11 +217,11 @@ mod live {
         let (role, name) = parts(target);
         let document = policy_text(document).map_err(failed)?;
         let body = RolePolicyBody { role: role.to_owned(), name: name.to_owned(), document };
-        // An inline policy bears no tags; whose it is, its role says.
+        // An inline policy has no tags; the tags of its role show the owner.
         Ok(Observed::Present { body, owner: None })
     }
 
-    /// The names of role and policy, neither of which has a slash.
+    /// Returns the names of role and policy, neither of which can contain a slash.
     fn parts(target: &Target) -> (&str, &str) {
         target.physical_id.split_once('/').unwrap_or((&target.physical_id, ""))
     }

@@ -1,4 +1,4 @@
-//! `aws.iam.role_policy_attachment`: a managed policy attached to a role.
+//! `aws.iam.role_policy_attachment`: the attachment of a managed policy to a role.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,10 +17,10 @@ use crate::kind::{
 use crate::provider::aws::family::{IAM, account_scopes, role_named};
 use crate::spec::{Facts, Spec};
 
-/// A managed policy attached to a role.
+/// The attachment of a managed policy to a role.
 pub(in crate::provider) struct RolePolicyAttachment;
 
-/// What is attached to what.
+/// The body of an attachment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::provider) struct RolePolicyAttachmentBody {
     /// The role's name.
@@ -91,7 +91,7 @@ impl Kind for RolePolicyAttachment {
     }
 }
 
-/// Our policies on our role. What else a role has may have been attached by others.
+/// Returns the attachments of the project's policies to its role. Others may have attached other policies.
 fn attached_to(role: Whole<'_>, tagged: &[Tagged]) -> Vec<Part> {
     let policies = tagged.iter().filter(|m| m.address.kind().as_str() == ManagedPolicy::NAME && m.scope == *role.scope);
     let part = |policy: &Tagged| {
@@ -160,7 +160,7 @@ mod live {
                     match lists.get(role) {
                         Some(Ok(Observed::Present { body: arns, .. })) if arns.contains(arn) => Ok(Observed::Present {
                             body: RolePolicyAttachmentBody { role: role.to_owned(), policy_arn: arn.to_owned() },
-                            // An attachment bears no tags; whose it is, its role says.
+                            // An attachment has no tags; the tags of its role show the owner.
                             owner: None,
                         }),
                         Some(Ok(_)) => Ok(Observed::Absent),
@@ -198,10 +198,10 @@ mod live {
         }
     }
 
-    /// The ARNs of all policies that are attached to a role.
+    /// Lists the ARNs of all policies that are attached to a role.
     async fn attached(iam: &aws_sdk_iam::Client, role: &str) -> Result<Observed<BTreeSet<String>>, ReadError> {
         let mut arns = BTreeSet::new();
-        // Between two pages an entry may slip from one to the other, so what has several is listed once more.
+        // An entry may move to another page between two requests, so a list with several pages is read twice.
         for _ in 0..2 {
             let mut count = 0;
             let mut pages = iam.list_attached_role_policies().role_name(role).into_paginator().send();
@@ -223,7 +223,7 @@ mod live {
         Ok(Observed::Present { body: arns, owner: None })
     }
 
-    /// The role's name, which has no slash, and the policy's ARN.
+    /// Returns the role's name, which cannot contain a slash, and the policy's ARN.
     fn parts(target: &Target) -> (&str, &str) {
         target.physical_id.split_once('/').unwrap_or((&target.physical_id, ""))
     }

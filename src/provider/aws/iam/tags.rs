@@ -1,4 +1,4 @@
-//! Tags as IAM takes and returns them.
+//! Conversion of tags to and from the IAM API.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use aws_sdk_iam::types::Tag;
 
 use crate::live::WriteError;
 
-/// Tags as IAM takes them.
+/// Converts tags for the IAM API.
 pub(super) fn iam_tags(tags: &BTreeMap<String, String>) -> Result<Vec<Tag>, WriteError> {
     tags.iter()
         .map(|(key, value)| Tag::builder().key(key).value(value).build())
@@ -14,7 +14,7 @@ pub(super) fn iam_tags(tags: &BTreeMap<String, String>) -> Result<Vec<Tag>, Writ
         .map_err(|error| WriteError::Failed { what: "tag".into(), why: error.to_string() })
 }
 
-/// Tags as IAM returns them.
+/// Converts tags from the IAM API.
 pub(super) fn tag_map(tags: &[Tag]) -> BTreeMap<String, String> {
     tags.iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()
 }

@@ -1,4 +1,4 @@
-//! The keys that aliases name.
+//! Lookup of KMS keys by alias.
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::types::KeyMetadata;
@@ -9,7 +9,7 @@ use crate::live::{ReadError, Target, WriteError};
 use crate::provider::aws::errors::{code, read_error};
 use crate::session::{Session, SessionError, answer};
 
-/// The ARN of the key that an alias names; nothing if there is no such alias. Not being allowed to look is not "not there".
+/// Returns the ARN of the key of an alias; `None` if the alias does not exist. A denied read is an error.
 pub(in crate::provider::aws) async fn key_arn(
     cloud: &Session,
     scope: &Scope,
@@ -30,7 +30,7 @@ pub(in crate::provider::aws) async fn key_arn(
     }
 }
 
-/// The key that an alias (its name or ARN) points to.
+/// Reads the key of an alias, given by name or ARN.
 pub(in crate::provider::aws) async fn describe(kms: &Client, alias: &str) -> Result<Option<KeyMetadata>, ReadError> {
     match kms.describe_key().key_id(alias).send().await {
         Ok(answer) => Ok(answer.key_metadata),
@@ -39,7 +39,7 @@ pub(in crate::provider::aws) async fn describe(kms: &Client, alias: &str) -> Res
     }
 }
 
-/// Refuses a key that the alias has come to point to since it was looked at.
+/// Fails if the alias now points to another key than the one that was read.
 pub(in crate::provider::aws) fn refuse_another(
     target: &Target,
     key: &KeyMetadata,

@@ -10,10 +10,10 @@ use crate::provider::aws::account;
 use crate::provider::aws::family::KMS;
 use crate::session::{Rates, Session, SessionError, code_of};
 
-/// They leave room for everybody else in an account.
+/// Low enough to leave most of the account's rate limit to others.
 const RATES: Rates = Rates { reads: 50.0, writes: 10.0 };
 
-/// The KMS client of a scope.
+/// Returns the KMS client of a scope.
 pub(in crate::provider::aws) async fn client(cloud: &Session, scope: &Scope) -> Result<Client, SessionError> {
     let build = |config: &_, door| {
         Client::from_conf(Builder::from(config).interceptor(door).retry_classifier(QuotaIsFinal).build())
@@ -21,7 +21,7 @@ pub(in crate::provider::aws) async fn client(cloud: &Session, scope: &Scope) -> 
     account::client(cloud, scope, (KMS, RATES), build).await
 }
 
-/// KMS's quota of keys and aliases, which the SDK takes for a throttle.
+/// Prevents retries for KMS's quota of keys and aliases, which the SDK treats as a throttle.
 #[derive(Clone, Copy, Debug)]
 struct QuotaIsFinal;
 

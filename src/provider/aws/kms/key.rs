@@ -1,4 +1,4 @@
-//! `aws.kms.key`: a key that is found by its alias: state, description, rotation, tags.
+//! `aws.kms.key`: a KMS key, identified by its alias: state, description, rotation, tags.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,23 +18,23 @@ use crate::spec::{Facts, Spec, Unmanaged};
 /// A KMS key.
 pub(crate) struct Key;
 
-/// The state of a key that can be used.
+/// The state of a usable key.
 const ENABLED: &str = "Enabled";
-/// The state of a key that will be gone in some days.
+/// The state of a key that is scheduled for deletion.
 const PENDING_DELETION: &str = "PendingDeletion";
 
-/// What a key is. A field that is absent is left as it is.
+/// The body of a KMS key. An absent field is not changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct KeyBody {
     /// The alias, with its prefix.
     pub(super) alias: String,
     /// The key's state as KMS names it; `Enabled` is desired.
     ///
-    /// A key that is to be deleted keeps its alias until it is gone, and with it everything that it has encrypted can be
-    /// read again. So it is there, in another state: a plan that wants it cancels the deletion instead of making a
-    /// second key that can read nothing.
+    /// A key that is scheduled for deletion keeps its alias until it is deleted, and everything encrypted with it can
+    /// be recovered until then. So it exists, in another state: a plan that desires it cancels the deletion, instead of
+    /// creating a second key that cannot decrypt anything.
     pub(super) state: String,
-    /// What it is for.
+    /// The description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) description: Option<String>,
     /// Whether the key material is rotated every year.
@@ -100,7 +100,7 @@ impl Kind for Key {
         }
     }
 
-    /// Of a key that is on its way out nothing is left to delete: `null`, which is as good as absent.
+    /// A key that is scheduled for deletion and not desired gives `null`, which is treated as absent.
     fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         if desired.is_none() && live.field::<String>("state").as_deref() == Some(PENDING_DELETION) {
             return Document::from(Value::Null);
@@ -128,10 +128,11 @@ mod live {
     use crate::provider::aws::tags::{ADDRESS_TAG, PROJECT_TAG, ownership_tags, tag_changes, tagged_by};
     use crate::session::{OnlyIfRefused, Session};
 
-    /// How long a key that is deleted can still be saved: the most that KMS allows.
+    /// The waiting period before a deletion, in days: the maximum that KMS allows.
     const DAYS_TO_DELETION: i32 = 30;
 
-    /// The tags of a key from a list. None, if it is gone since, or is somebody else's: a key that we made we can read.
+    /// Reads the tags of a listed key. `None` if it was deleted since, or cannot be read and so belongs to others:
+    /// Bailiwick can read the keys that it creates.
     async fn listed_tags(kms: &Client, id: &str) -> Result<Option<BTreeMap<String, String>>, ReadError> {
         match find_tags(kms, id).await {
             Ok(tags) => Ok(tags),
@@ -147,7 +148,7 @@ mod live {
         })
     }
 
-    /// The tags of a key, or nothing if there is none of that id.
+    /// Reads the tags of a key, or `None` if it does not exist.
     async fn find_tags(kms: &Client, id: &str) -> Result<Option<BTreeMap<String, String>>, ReadError> {
         let mut tags = BTreeMap::new();
         let mut pages = kms.list_resource_tags().key_id(id).into_paginator().send();
@@ -162,7 +163,7 @@ mod live {
         Ok(Some(tags))
     }
 
-    /// Whether a key is rotated; nothing for keys that cannot be.
+    /// Reads whether a key is rotated; `None` for keys that do not support it.
     async fn read_rotation(kms: &Client, id: &str) -> Result<Option<bool>, ReadError> {
         match kms.get_key_rotation_status().key_id(id).send().await {
             Ok(answer) => Ok(Some(answer.key_rotation_enabled())),
@@ -171,7 +172,7 @@ mod live {
         }
     }
 
-    /// The state, in which a change under way is no state of its own.
+    /// Returns the state. A transition between states is not reported as a state of its own.
     fn state(key: &KeyMetadata) -> String {
         match key.key_state() {
             Some(KeyState::Creating | KeyState::Updating) | None => ENABLED.to_owned(),
@@ -180,7 +181,7 @@ mod live {
     }
 
     impl Live for Key {
-        /// Keys are known by their aliases. One whose tags may not be read is somebody else's.
+        /// Finds keys by their aliases. A key whose tags cannot be read belongs to others.
         async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
             let kms = client(cloud, scope).await?;
             let mut pages = kms.list_aliases().into_paginator().items().send();
@@ -234,7 +235,8 @@ mod live {
             }
             match (action, found) {
                 (Action::Create { after }, None) => create(&kms, alias, after).await,
-                // An earlier try got this far, or somebody was faster; only a key of ours is gone on with.
+                // Either an earlier attempt created the alias, or another process did. Continue only with a key that
+                // has this resource's tags.
                 (Action::Create { after }, Some(key)) => {
                     let tags = read_tags(&kms, key.key_id()).await?;
                     if !is_ours(&tags, after) {
@@ -273,8 +275,8 @@ mod live {
             .map_err(|error| WriteError::Failed { what: "tag".into(), why: error.to_string() })
     }
 
-    /// Makes the key and then its alias. A key whose alias was not made in an earlier try is found by its tags, so that
-    /// trying again does not make another one.
+    /// Creates the key and then its alias. If an earlier attempt created a key but no alias, that key is found by its
+    /// tags and used, so that a retry does not create a second one.
     async fn create(kms: &Client, alias: &str, body: &KeyBody) -> Result<(), WriteError> {
         let key = if let Some(orphan) = find_orphan(kms, body).await? {
             orphan
@@ -284,7 +286,7 @@ mod live {
                 .set_description(body.description.clone())
                 .set_tags(Some(sdk_tags(&body.tags)?))
                 .customize()
-                // A second try after a lost answer would make a second key: it is looked for first.
+                // A retry after a lost response would create a second key, so the SDK must not retry.
                 .config_override(aws_sdk_kms::config::Builder::new().retry_classifier(OnlyIfRefused))
                 .send()
                 .await
@@ -313,9 +315,9 @@ mod live {
         settle(kms, &key, body).await
     }
 
-    /// A key that carries our tags and no alias.
+    /// Finds a key with this resource's ownership tags and without an alias.
     ///
-    /// Keys with an alias are passed over: one that carries our tags lives under another name, and is in use.
+    /// Skips keys with an alias: with these tags, such a key is in use under another name.
     async fn find_orphan(kms: &Client, body: &KeyBody) -> Result<Option<KeyMetadata>, ReadError> {
         let mut named = BTreeSet::new();
         let mut pages = kms.list_aliases().into_paginator().send();
@@ -339,7 +341,7 @@ mod live {
         Ok(None)
     }
 
-    /// Gives a key of ours, new or left over, what the spec says.
+    /// Updates an owned key, new or from an earlier attempt, to the desired body.
     async fn settle(kms: &Client, key: &KeyMetadata, body: &KeyBody) -> Result<(), WriteError> {
         let id = key.key_id();
         let live = KeyBody {
@@ -360,7 +362,7 @@ mod live {
         if body.rotation.is_some() && live.rotation != body.rotation {
             changed.push("rotation".into());
         }
-        // Tags that we do not know stay: only what is missing is set.
+        // Keep unknown tags: only missing ones are set.
         let before = KeyBody {
             tags: live
                 .tags
@@ -374,7 +376,7 @@ mod live {
         update(kms, key, &before, body, &action).await
     }
 
-    /// Writes field by field, the state first: a key that is to be deleted takes no other change.
+    /// Writes field by field, the state first: a key that is scheduled for deletion allows no other change.
     async fn update(
         kms: &Client,
         key: &KeyMetadata,
@@ -392,7 +394,7 @@ mod live {
                     .await
                     .map_err(|error| write_error(format!("cancel the deletion of key `{}`", after.alias), &error))?;
             }
-            // Cancelling leaves the key disabled.
+            // Canceling a deletion leaves the key disabled.
             kms.enable_key().key_id(id).send().await.map_err(|error| write_error(what("state"), &error))?;
         }
         let (set, remove) = tag_changes(&before.tags, &after.tags);
@@ -414,7 +416,7 @@ mod live {
                 .map_err(|error| write_error(what("description"), &error))?;
         }
         if action.touches("rotation") {
-            // A new key is not rotated, so that is what a key goes back to.
+            // A new key is not rotated, so that is the default to restore.
             if after.rotation.unwrap_or(false) {
                 kms.enable_key_rotation().key_id(id).send().await.map_err(|e| write_error(what("rotation"), &e))?;
             } else {
@@ -489,7 +491,7 @@ mod live {
             answers.into_iter().next().unwrap()
         }
 
-        /// The requests that a step sends, as `Operation {body}`, without those that only look.
+        /// Runs a write, and returns its requests as `Operation {body}`, without reads.
         async fn check_write(
             exchanges: &[(&'static str, u16, &'static str)],
             action: Action<KeyBody>,
@@ -546,7 +548,7 @@ mod live {
 
         #[tokio::test]
         async fn forbidden_is_not_absent() {
-            // KMS says so with status 400.
+            // KMS denies access with status 400.
             let denied = r#"{"__type":"AccessDeniedException","Message":"no"}"#;
             let expected =
                 |what: &str| Err(ReadError::Denied { what: what.into(), why: "AccessDeniedException: no".into() });

@@ -1,8 +1,8 @@
-//! `aws.kms.key_policy`: our statements in the policy of a key.
+//! `aws.kms.key_policy`: the project's statements in the policy of a KMS key.
 //!
-//! What counts as absent, and what becomes of others' statements, is explained in [`super::shared_document`]. A key
-//! always has a policy, and one that holds nothing but our statements locks out everybody who may change it, so it is
-//! never written.
+//! [`crate::provider::aws::shared_document`] explains when it is absent, and how foreign statements are kept. A KMS key always has a
+//! policy. A policy with only the project's statements would lock out everyone who can change it, so it is never
+//! written.
 
 use std::collections::BTreeSet;
 
@@ -83,7 +83,7 @@ impl Kind for KeyPolicy {
     }
 }
 
-/// A key's policy without its statements. In a key policy the key is called `*`, so that its id does not matter.
+/// Describes a key policy apart from its statements. A key policy names the key `*`, so its id does not matter.
 fn carrier<'b>(scope: &Scope, alias: &'b str) -> ResourcePolicy<'b> {
     let (account, partition) = owner(scope);
     ResourcePolicy {
@@ -99,7 +99,7 @@ fn carrier<'b>(scope: &Scope, alias: &'b str) -> ResourcePolicy<'b> {
     }
 }
 
-/// Every key of the spec: a key that is not managed may have statements of ours in its policy.
+/// Returns every KMS key of the spec: the policy of an unmanaged one may contain statements of the project too.
 fn keys(spec: &Spec) -> Vec<(String, Scope, String)> {
     let key = |(name, key): (&String, &KeySpec)| {
         (name.clone(), spec.regional_scope(&key.account, key.region(spec)), key.alias_name())
@@ -122,12 +122,12 @@ mod live {
     use crate::provider::aws::kms::client::client;
     use crate::session::Session;
 
-    /// The only policy that a key can have.
+    /// The name of the only policy that a key can have.
     ///
     /// Source: KMS API Reference, `PutKeyPolicy`, `PolicyName`.
     const POLICY_NAME: &str = "default";
 
-    /// The key behind an alias, and the text of its policy; nothing if there is no such key.
+    /// Reads the key behind an alias, and the text of its policy; `None` if the key does not exist.
     async fn fetch(kms: &aws_sdk_kms::Client, alias: &str) -> Result<Option<(KeyMetadata, String)>, ReadError> {
         let what = || format!("the policy of key `{alias}`");
         let Some(key) = describe(kms, alias).await? else { return Ok(None) };
@@ -232,7 +232,7 @@ mod live {
                 "Principal": {"AWS": ["arn:aws:iam::111111111111:root"]}})
         }
 
-        /// What `GetKeyPolicy` answers.
+        /// Builds a `GetKeyPolicy` response.
         fn policy(statements: &[Value]) -> &'static str {
             let text = json!({"Version": "2012-10-17", "Id": "key-default-1", "Statement": statements}).to_string();
             Box::leak(json!({"Policy": text, "PolicyName": "default"}).to_string().into_boxed_str())
@@ -254,7 +254,7 @@ mod live {
             answers.into_iter().next().unwrap()
         }
 
-        /// The `PutKeyPolicy` requests that a step sends.
+        /// Runs a write, and returns its `PutKeyPolicy` requests.
         async fn check_write(live: &[Value], action: Action<SharedDocument>) -> (Result<(), WriteError>, Vec<Value>) {
             let server = Recorded::start(&[(DESCRIBE, 200, KEY), (READ, 200, policy(live)), (PUT, 200, "{}")]).await;
             let done = KeyPolicy::write(&server.session(), &scope(), &target(), &action).await;
@@ -386,7 +386,7 @@ mod tests {
     use crate::kind::Desires;
     use crate::spec::{SourceFile, load};
 
-    /// The desired document of project `p` with one statement.
+    /// Returns the desired document of project `p` with one statement.
     pub(super) fn body() -> SharedDocument {
         let text = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Bailiwick148de9c5Decrypt","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:role/loader"},"Action":"kms:Decrypt","Resource":"*"}]}"#;
         SharedDocument {

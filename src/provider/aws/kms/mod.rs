@@ -1,4 +1,4 @@
-//! KMS: its kinds, its client, and the ARNs of keys.
+//! KMS: its kinds, its client, and the lookup of key ARNs.
 
 #[cfg(feature = "cloud")]
 mod alias;

@@ -1,6 +1,6 @@
-//! `aws.s3.bucket_policy`: our statements in the policy of a bucket.
+//! `aws.s3.bucket_policy`: the project's statements in the policy of a bucket.
 //!
-//! What counts as absent, and what becomes of others' statements, is explained in [`super::shared_document`].
+//! [`crate::provider::aws::shared_document`] explains when it is absent, and how foreign statements are kept.
 
 use std::collections::BTreeSet;
 
@@ -94,7 +94,7 @@ impl Kind for BucketPolicy {
     }
 }
 
-/// A bucket's policy without its statements.
+/// Describes a bucket policy apart from its statements.
 fn carrier<'b>(scope: &Scope, bucket: &'b str) -> ResourcePolicy<'b> {
     let (account, partition) = owner(scope);
     ResourcePolicy {
@@ -146,7 +146,7 @@ mod live {
             Err(error) => match code(&error) {
                 Some("NoSuchBucketPolicy") => Ok(Text::NoPolicy),
                 Some("NoSuchBucket") => Ok(Text::NoBucket),
-                // The answer to a caller of another account than the bucket's, whatever it is allowed to do.
+                // The response to a caller outside the bucket's account, regardless of its permissions.
                 _ if status(&error) == Some(405) => Err(ReadError::Denied {
                     what: what(),
                     why: "405: only the bucket's own account can read its policy".into(),
@@ -226,7 +226,7 @@ mod live {
         }
     }
 
-    /// Deletes a policy in which no statement is left.
+    /// Deletes a policy without statements.
     async fn delete(s3: &aws_sdk_s3::Client, scope: &Scope, bucket: &str) -> Result<(), WriteError> {
         let request = s3.delete_bucket_policy().bucket(bucket).set_expected_bucket_owner(expected_owner(scope));
         removed(
@@ -262,7 +262,7 @@ mod live {
             answers.into_iter().next().unwrap()
         }
 
-        /// The requests that a step sends: the first line, and the body where there is one.
+        /// Runs a write, and returns its requests: the first line, and the body if there is one.
         async fn check_write(
             live: (u16, &'static str),
             action: Action<SharedDocument>,
@@ -394,7 +394,7 @@ mod tests {
 
     pub(super) const STATEMENT: &str = r#"{"Sid":"Bailiwick148de9c5Read","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:role/loader"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::acme-weights/m/*"}"#;
 
-    /// The desired document of project `p` with one statement.
+    /// Returns the desired document of project `p` with one statement.
     pub(super) fn body(exclusive: bool) -> SharedDocument {
         let policy = crate::iam::Policy::parse(&format!(r#"{{"Version":"2012-10-17","Statement":[{STATEMENT}]}}"#));
         SharedDocument { statements: policy.unwrap(), exclusive, foreign: None, unique_id: None }

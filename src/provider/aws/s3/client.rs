@@ -8,13 +8,13 @@ use crate::provider::aws::account;
 use crate::provider::aws::family::S3;
 use crate::session::{Rates, Session, SessionError};
 
-/// They leave room for everybody else in an account.
+/// Low enough to leave most of the account's rate limit to others.
 const RATES: Rates = Rates { reads: 400.0, writes: 100.0 };
 
-/// The S3 client of a scope. Where an endpoint is set, it finds buckets by path and not by host name.
+/// Returns the S3 client of a scope. With a custom endpoint, it uses path-style addressing.
 ///
 /// # Errors
-/// When the caller is somebody else than the spec says, or cannot be identified.
+/// When the caller is in the wrong account, or cannot be identified.
 pub async fn client(cloud: &Session, scope: &Scope) -> Result<Client, SessionError> {
     let build = |config: &aws_config::SdkConfig, door| {
         let by_path = cloud.has_endpoint(S3) || config.endpoint_url().is_some();
@@ -23,7 +23,7 @@ pub async fn client(cloud: &Session, scope: &Scope) -> Result<Client, SessionErr
     account::client(cloud, scope, (S3, RATES), build).await
 }
 
-/// The account that a bucket must belong to: names are global, and a bucket of that name may be somebody else's.
+/// Returns the account that must own a bucket. Names are global, so a bucket of that name may belong to others.
 pub(super) fn expected_owner(scope: &Scope) -> Option<String> {
     scope.as_aws().map(|aws| aws.id.to_owned())
 }

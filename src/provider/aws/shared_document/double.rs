@@ -1,4 +1,4 @@
-//! What doubles do with documents that others write too, owned by statement.
+//! Shared code of the doubles of shared documents.
 
 use bailiwick::access::{own_sid, sid_prefix};
 use bailiwick::document::Document;
@@ -10,16 +10,17 @@ use serde_json::{Value, json};
 use crate::double::{Call, Sight, roles_in};
 use crate::memory::World;
 
-/// How the Sids of every project's statements begin.
+/// The start of the Sid of every project's statements.
 const OWN: &str = "Bailiwick";
 
-/// Whether a document holds statements of ours, of whatever project.
+/// Whether a document has statements of any project.
 pub fn is_ours(document: &Value) -> bool {
     let statements = document.get("Statement").and_then(Value::as_array).into_iter().flatten();
     statements.filter_map(|s| s.get("Sid")?.as_str()).any(|sid| sid.starts_with(OWN))
 }
 
-/// A document as its kind reads it: ours apart from others'. Without a project, ours are those of every project.
+/// Returns a document as its kind reads it, with own and foreign statements separated. Without a project, the
+/// statements of every project are own.
 pub fn shown(world: &World, at: &Sight<'_>) -> Result<(Value, Option<String>), ReadError> {
     let whole = if at.body["Statement"].as_array().is_none_or(Vec::is_empty) {
         Policy::new(Version::V2012, [])
@@ -44,7 +45,8 @@ pub fn shown(world: &World, at: &Sight<'_>) -> Result<(Value, Option<String>), R
     Ok((shown, (!ours.is_empty()).then(|| at.project.to_owned())))
 }
 
-/// Writes our statements beside those of others. `may_be_empty` says whether the document may end up without any.
+/// Writes the project's statements and keeps the foreign ones. `may_be_empty`: whether a document without statements is
+/// valid.
 pub fn write(
     world: &mut World,
     call: &Call<'_>,

@@ -58,7 +58,7 @@ impl Double for Namespace {
     }
 }
 
-/// What is in a namespace refers to it by this.
+/// Returns the reference by which objects in a namespace name it.
 pub fn named(cluster: &str, namespace: &str) -> String {
     format!("namespace {namespace} of cluster {cluster}")
 }

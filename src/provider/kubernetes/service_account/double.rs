@@ -61,7 +61,7 @@ impl Double for ServiceAccount {
         Ok((shown, mark.or_else(|| ours.then(|| at.project.to_owned()))))
     }
 
-    /// Server-side apply under our name, never by force.
+    /// Server-side apply with Bailiwick's field manager, never with force.
     fn write(&self, world: &mut World, call: &Call<'_>, action: &Action<Document>) -> Result<(), WriteError> {
         let live = world.get(call.id).cloned();
         let Some(wanted) = wanted(world, call, action, live.as_ref())? else { return Ok(()) };
@@ -98,7 +98,7 @@ impl Double for ServiceAccount {
     }
 }
 
-/// What is to be applied, `null` if nothing of ours is to stay. Nothing if the write is done already.
+/// Returns the configuration to apply, `null` to release all managed fields. `None` if the write is already done.
 fn wanted(
     world: &mut World,
     call: &Call<'_>,
@@ -132,7 +132,7 @@ fn wanted(
     }
 }
 
-/// The fields that are to be applied, by `annotations/KEY` and `labels/KEY`.
+/// Returns the fields to apply, by `annotations/KEY` and `labels/KEY`.
 fn fields(world: &mut World, call: &Call<'_>, wanted: &Value) -> Result<BTreeMap<String, Value>, WriteError> {
     let mut fields: BTreeMap<String, Value> = BTreeMap::new();
     for field in ["annotations", "labels"] {

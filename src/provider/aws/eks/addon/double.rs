@@ -17,7 +17,7 @@ impl Double for Addon {
     }
 }
 
-/// What the associations of a cluster need: whichever add-on of it makes them work.
+/// Returns the reference by which associations of a cluster depend on its add-on.
 pub fn of_cluster(inside: &Id) -> String {
     format!("an add-on of {} in {}", inside.name.split('/').next().unwrap_or_default(), inside.place)
 }

@@ -35,7 +35,7 @@ impl Double for Role {
         Some(unique_id(uid))
     }
 
-    /// A role is not taken for one with another path.
+    /// A role with another path is a different role.
     fn takes(&self, project: &str, existing: &Value, wanted: &Value) -> bool {
         existing.get("path") == wanted.get("path") && entry(existing, "tags", PROJECT_TAG).as_deref() == Some(project)
     }

@@ -16,7 +16,7 @@ impl Double for RolePolicy {
 
     fn complete(&self, _id: &Id, _body: &mut Value) {}
 
-    /// Nobody can tag it.
+    /// Inline policies have no tags.
     fn is_ours(&self, body: &Value) -> bool {
         body.get("name").and_then(Value::as_str) == Some(INLINE_NAME)
     }
@@ -39,7 +39,7 @@ impl Double for RolePolicy {
     }
 }
 
-/// Refuses the part of a role that does not exist.
+/// Fails if the role of a part does not exist.
 pub fn has_role(world: &mut World, call: &Call<'_>) -> Result<(), WriteError> {
     let role = call.id.name.split('/').next().unwrap_or_default();
     let exists = world.whole_of(call.id).is_some();

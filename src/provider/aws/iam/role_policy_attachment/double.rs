@@ -27,7 +27,7 @@ impl Double for RolePolicyAttachment {
     fn check(&self, world: &mut World, call: &Call<'_>, body: &mut Value) -> Result<(), WriteError> {
         has_role(world, call)?;
         let arn = body.get("policy_arn").and_then(Value::as_str).unwrap_or_default();
-        // Policies of AWS always exist.
+        // Policies that AWS manages always exist.
         if arn.contains(&format!("::{}:", call.id.account())) {
             let exists = world.resolve(arn).is_some();
             world.must_have(call, &format!("policy {arn}"), exists)?;

@@ -30,7 +30,8 @@ impl Double for Key {
         fill(body, "tags", json!({}));
     }
 
-    /// Its ARN, and that of its alias. The id behind an alias does not change, so that worlds can be compared.
+    /// The ARN of the key, and that of its alias. The key id is the same in every world, so that worlds can be
+    /// compared.
     fn names(&self, id: &Id, _facet: &Facet<'_>) -> Vec<String> {
         let (account, region) = id.place.split_once('/').unwrap_or_default();
         let digest = Digest::of(format!("{} {}", id.place, id.name).as_bytes());
@@ -38,12 +39,12 @@ impl Double for Key {
         vec![format!("{prefix}:key/{}", digest.short(12)), format!("{prefix}:{}", id.name)]
     }
 
-    /// What tells one key behind an alias from the next.
+    /// Distinguishes a key from a later one with the same alias.
     fn unique_id(&self, uid: u64) -> Option<String> {
         Some(format!("key-{uid}"))
     }
 
-    /// What will be gone in some days is nobody's any more.
+    /// A key that is scheduled for deletion has no owner.
     fn is_ours(&self, body: &Value) -> bool {
         body["state"] != "PendingDeletion" && has_mark(body, "tags")
     }

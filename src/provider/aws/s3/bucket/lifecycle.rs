@@ -1,4 +1,4 @@
-//! Lifecycle rules as S3 takes and returns them.
+//! Conversion of lifecycle rules to and from the S3 API.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use aws_smithy_types::error::operation::BuildError;
 
 use super::Rule;
 
-/// What of a live rule a spec cannot say, by its name in the S3 API.
+/// Parts of a live rule that a spec cannot express, by their name in the S3 API.
 #[derive(Default)]
 struct Other(BTreeMap<String, String>);
 
@@ -22,7 +22,7 @@ impl Other {
         }
     }
 
-    /// What a filter says beside a prefix.
+    /// Collects the parts of a filter other than the prefix.
     fn of_filter(&mut self, filter: &LifecycleRuleFilter) {
         let and = filter.and();
         let tags = filter.tag().into_iter().chain(and.map(LifecycleRuleAndOperator::tags).unwrap_or_default());
@@ -37,7 +37,7 @@ impl Other {
         self.note("ObjectSizeLessThan", less.map(|n| n.to_string()));
     }
 
-    /// What is done to objects beside deleting them after so many days.
+    /// Collects the actions other than deletion after a number of days.
     fn of_actions(&mut self, rule: &LifecycleRule) {
         let expiration = rule.expiration();
         self.note("Expiration.Date", expiration.and_then(|e| e.date()).map(ToString::to_string));
@@ -69,7 +69,8 @@ fn when(days: Option<i32>, date: Option<&aws_smithy_types::DateTime>) -> String 
     }
 }
 
-/// A live rule. What a spec cannot say goes into `other`, so that two different rules never look the same.
+/// Converts a live rule. Parts that a spec cannot express go into `other`, so that two different rules never compare as
+/// equal.
 pub(super) fn live_rule(rule: &LifecycleRule) -> Rule {
     let days = |days: Option<i32>| days.and_then(|d| u32::try_from(d).ok());
     let mut other = Other::default();
@@ -96,7 +97,7 @@ pub(super) fn live_rule(rule: &LifecycleRule) -> Rule {
     }
 }
 
-/// A rule of a spec.
+/// Converts a rule of a spec.
 pub(super) fn sdk_rule(id: &str, rule: &Rule) -> Result<LifecycleRule, BuildError> {
     let days = |days: u32| i32::try_from(days).unwrap_or(i32::MAX);
     LifecycleRule::builder()

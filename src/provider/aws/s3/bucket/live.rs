@@ -1,4 +1,4 @@
-//! The I/O half of buckets. S3 refuses overlapping changes of one bucket, so they go one after the other.
+//! The I/O half of buckets. S3 rejects overlapping changes of one bucket, so they are sent one after the other.
 
 use std::collections::BTreeMap;
 
@@ -17,16 +17,17 @@ use crate::provider::aws::s3::client::client;
 use crate::provider::aws::tags::{PROJECT_TAG, is_ownership_tag, tagged_by};
 use crate::session::Session;
 
-/// From so many buckets on, a list of all that the account has saves a request for each.
+/// From this many buckets on, a list of all buckets in the account saves a request for each.
 const MANY: usize = 10;
-/// The most entries of a page. Without a page size an account with a quota of more buckets is refused the list.
+/// The maximum number of entries in a page. Without a page size, S3 rejects the list for an account with a larger
+/// bucket quota.
 ///
 /// Source: S3 API Reference, `ListBuckets`, `MaxBuckets`; S3 User Guide, "General purpose bucket quotas, limitations,
 /// and restrictions".
 const PAGE: i32 = 10_000;
 
-/// The regions of the account's buckets by name, as far as a list of them is cheaper than to ask for each. A bucket that
-/// is not in it may be there all the same: lists are late, and may not be allowed.
+/// Lists the regions of the account's buckets by name, as long as that is cheaper than one read each. A bucket may
+/// exist even if it is missing here: the list lags behind, and may be denied.
 async fn regions(s3: &Client, wanted: usize) -> BTreeMap<String, String> {
     let mut regions = BTreeMap::new();
     if wanted < MANY {
@@ -42,7 +43,7 @@ async fn regions(s3: &Client, wanted: usize) -> BTreeMap<String, String> {
 }
 
 impl Live for Bucket {
-    /// The buckets of the scope's region. One whose tags may not be read is somebody else's.
+    /// Checks the buckets in the scope's region. A bucket whose tags cannot be read belongs to others.
     async fn tagged(cloud: &Session, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
         let s3 = client(cloud, scope).await?;
         let mut pages = s3.list_buckets().max_buckets(PAGE).into_paginator().send();
@@ -99,7 +100,7 @@ impl Live for Bucket {
         }
         match &action {
             Action::Create { after } => {
-                // A bucket that was made just now has no tags of others that would have to be put back.
+                // A new bucket has no tags of others to keep.
                 let foreign = if bucket.create(&after.region).await? { Some(BTreeMap::new()) } else { None };
                 bucket.put_all(None, after, &action, foreign).await
             }
@@ -110,8 +111,8 @@ impl Live for Bucket {
     }
 }
 
-/// The ARN of the key itself. S3 takes an alias too, but not its ARN, resolves it in the account of whoever writes
-/// an object, and checks nothing.
+/// Resolves the ARN of an alias to that of its key. S3 does not accept the ARN of an alias. It accepts an alias name,
+/// but does not check it, and resolves it in the account of the identity that writes an object.
 ///
 /// Source: S3 API Reference, `ServerSideEncryptionByDefault`, `KMSMasterKeyID`.
 async fn key_arn(cloud: &Session, scope: &Scope, key: &str) -> Result<String, WriteError> {
@@ -130,7 +131,7 @@ async fn key_arn(cloud: &Session, scope: &Scope, key: &str) -> Result<String, Wr
 }
 
 impl Remote<'_> {
-    /// Reads what is asked for: each setting of a bucket takes a request, and so does its region if it is not known.
+    /// Reads the requested fields: each setting takes a request, and so does the region if it is not known.
     async fn read(&self, fields: &Fields, region: Option<&str>) -> Result<BucketBody, Stop> {
         let mut body = BucketBody {
             name: self.name.to_owned(),
@@ -148,7 +149,8 @@ impl Remote<'_> {
             None => self.head().await?,
         };
         if let Place::Elsewhere(region) = place {
-            // Its own region alone answers the other questions, and this is enough to refuse every plan.
+            // Only the bucket's own region can answer further requests, and a wrong region is enough to refuse any
+            // plan.
             body.region = region;
             return Ok(body);
         }
@@ -159,10 +161,10 @@ impl Remote<'_> {
         Ok(body)
     }
 
-    /// Puts every setting that changes. The ownership tag comes first, so that an interrupted attempt leaves a
-    /// bucket that is known to be ours.
+    /// Writes every changed setting. Writes the ownership tags first, so that a bucket from an interrupted attempt is
+    /// recognized.
     ///
-    /// A setting that is no longer claimed goes back to what a new bucket has.
+    /// A setting that is no longer managed is reset to that of a new bucket.
     async fn put_all(
         &self,
         before: Option<&BucketBody>,

@@ -29,26 +29,26 @@ use crate::spec::{Encryption, Facts, LifecycleRule, Ownership, SimpleEncryption,
 /// An S3 bucket.
 pub(crate) struct Bucket;
 
-/// What a bucket is. A field that is absent is left as it is.
+/// The body of a bucket. An absent field is not changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BucketBody {
     /// The bucket's name.
     pub(super) name: String,
-    /// The region that it is in.
+    /// The bucket's region.
     pub(super) region: String,
     /// Whether all four settings of Block Public Access are on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) public_access_block: Option<bool>,
-    /// Object Ownership.
+    /// The Object Ownership setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ownership: Option<Ownership>,
     /// Whether versioning is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) versioning: Option<bool>,
-    /// Default encryption, compared whole.
+    /// Default encryption, compared as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) encryption: Option<DefaultEncryption>,
-    /// Lifecycle rules by id, compared whole: the rules of the spec are all rules.
+    /// Lifecycle rules by id, compared as a whole: the spec lists all rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lifecycle: Option<BTreeMap<String, Rule>>,
     /// Tags.
@@ -56,12 +56,12 @@ pub(crate) struct BucketBody {
     pub(super) tags: BTreeMap<String, String>,
 }
 
-/// How new objects are encrypted.
+/// The default encryption of new objects.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DefaultEncryption {
-    /// `AES256`, `aws:kms` or whatever else S3 knows.
+    /// `AES256`, `aws:kms`, or another value that S3 supports.
     pub(super) sse: String,
-    /// The ARN of the KMS key, or of its alias as long as the key is still to be made.
+    /// The ARN of the KMS key, or of its alias if the key does not exist yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) kms_key: Option<String>,
     /// Whether an S3 Bucket Key is used; absent without KMS.
@@ -72,18 +72,18 @@ pub(crate) struct DefaultEncryption {
 /// A lifecycle rule.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Rule {
-    /// The keys that it applies to; empty means all.
+    /// The prefix of the objects that it applies to; empty means all.
     pub(super) prefix: String,
-    /// Delete current versions after so many days.
+    /// Delete current versions after this many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) expire_days: Option<u32>,
-    /// Delete noncurrent versions after so many days.
+    /// Delete noncurrent versions after this many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) expire_noncurrent_days: Option<u32>,
-    /// Abort unfinished multipart uploads after so many days.
+    /// Abort incomplete multipart uploads after this many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) abort_multipart_days: Option<u32>,
-    /// What else a live rule says, by its name in the S3 API, for which a spec has no words. Never desired.
+    /// Parts of a live rule that a spec cannot express, by their name in the S3 API. Never desired.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) other: BTreeMap<String, String>,
 }
@@ -143,7 +143,7 @@ impl Kind for Bucket {
         }
     }
 
-    /// An alias is resolved to its key when it is written: the bucket then names the key.
+    /// A write resolves an alias to its key, so the bucket then shows the key.
     fn converged(written: &Document, shown: &Document) -> bool {
         let key = |d: &Document| d.tree().pointer("/encryption/kms_key").and_then(|k| k.as_str()).map(str::to_owned);
         let resolved =
@@ -213,7 +213,8 @@ impl Kind for Bucket {
         }
     }
 
-    /// As usual by field, but encryption and lifecycle, which S3 replaces whole, are claimed whole or not at all.
+    /// Selects managed fields as usual, but encryption and lifecycle, which S3 replaces as a whole, are managed as a
+    /// whole or not at all.
     fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         let claimed = Document::managed_fields(live, desired, last);
         if claimed == *live {
@@ -229,7 +230,8 @@ impl Kind for Bucket {
     }
 }
 
-/// The ARN of a key, or of its alias if the key is still to be made; nothing if nobody makes it.
+/// Returns the ARN of a KMS key, or of its alias if Bailiwick still has to create the key; `None` if the key neither
+/// exists nor is managed.
 fn desired_key(spec: &Spec, facts: &Facts, name: &str) -> Option<String> {
     let key = spec.keys.get(name)?;
     let to_be_made = || {
@@ -248,7 +250,7 @@ mod tests {
     use crate::spec::{OnDestroy, SourceFile, load};
     use serde_json::json;
 
-    /// A desired bucket with the claims that every bucket has, and AES256.
+    /// Returns a desired bucket with the fields that every bucket manages, and AES256.
     #[cfg(feature = "cloud")]
     pub(super) fn body() -> BucketBody {
         BucketBody {
@@ -348,7 +350,7 @@ mod tests {
         let claimed = check_claimed(live.clone(), desired, json!({}));
         assert_eq!(claimed, json!({"encryption": live["encryption"], "lifecycle": live["lifecycle"], "tags": {}}));
         assert_eq!(check_claimed(live.clone(), json!({"tags": {}}), json!({})), json!({"tags": {}}));
-        // What was claimed last time and is no longer desired is still claimed, to be taken back.
+        // A field of the last applied body that is no longer desired is still managed, so that it can be reset.
         let last = json!({"lifecycle": {"ours": {"prefix": "a/"}}});
         assert_eq!(check_claimed(live.clone(), json!({}), last), json!({"lifecycle": live["lifecycle"]}));
     }

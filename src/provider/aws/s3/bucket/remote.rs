@@ -1,4 +1,4 @@
-//! One bucket behind S3's API: how it is asked, and what its answers mean.
+//! Requests for one bucket, and the conversion of their errors.
 
 use std::collections::BTreeMap;
 
@@ -15,32 +15,32 @@ use crate::live::{ReadError, WriteError};
 use crate::provider::aws::errors::{code, read_error, status, write_error};
 use crate::provider::aws::s3::client::expected_owner;
 
-/// The header in which S3 tells where a bucket is, even to those who may not look into it.
+/// The header with the region of a bucket, which S3 sends even to callers who cannot read it.
 const REGION_HEADER: &str = "x-amz-bucket-region";
-/// The region whose name S3 does not accept as a location constraint.
+/// The region that S3 does not accept as a location constraint.
 const FIRST_REGION: &str = "us-east-1";
 
-/// One bucket and the client that reaches it.
+/// One bucket, and the client to access it.
 pub(super) struct Remote<'a> {
     pub(super) s3: &'a Client,
     pub(super) scope: &'a Scope,
     pub(super) name: &'a str,
 }
 
-/// Why a bucket was not read to the end.
+/// Why the read of a bucket stopped.
 pub(super) enum Stop {
-    /// It is gone.
+    /// The bucket does not exist.
     Gone,
     Error(ReadError),
 }
 
-/// Where a bucket is.
+/// The location of a bucket.
 pub(super) enum Place {
     Here,
     Elsewhere(String),
 }
 
-/// A request about a bucket, which S3 refuses if the bucket is another account's.
+/// Starts a request for a bucket, which S3 rejects if another account owns the bucket.
 macro_rules! about {
     ($bucket:expr, $operation:ident) => {
         $bucket.s3.$operation().bucket($bucket.name).set_expected_bucket_owner($bucket.owner())
@@ -57,7 +57,7 @@ impl Remote<'_> {
         self.scope.as_aws().map_or("", |aws| aws.region)
     }
 
-    /// An answer about a part of the bucket; nothing if its error code is one of those that say that there is none.
+    /// Converts the result of reading a part of the bucket; `None` if the error code is in `none`.
     pub(super) fn answered<T, E>(
         &self,
         part: &str,
@@ -77,7 +77,7 @@ impl Remote<'_> {
         }
     }
 
-    /// Whether a part of the bucket was written.
+    /// Converts the result of writing a part of the bucket.
     pub(super) fn written<T, E>(&self, part: &str, sent: Result<T, SdkError<E, HttpResponse>>) -> Result<(), WriteError>
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
@@ -89,7 +89,7 @@ impl Remote<'_> {
         }
     }
 
-    /// What was built to be written to a part of the bucket.
+    /// Converts the result of building a request for a part of the bucket.
     pub(super) fn built<T>(&self, part: &str, built: Result<T, BuildError>) -> Result<T, WriteError> {
         built.map_err(|error| WriteError::Failed { what: self.what(part), why: error.to_string() })
     }
@@ -106,7 +106,7 @@ impl Remote<'_> {
         }
     }
 
-    /// Where the bucket is.
+    /// Reads the location of the bucket.
     pub(super) async fn head(&self) -> Result<Place, Stop> {
         let elsewhere = |region: Option<&str>| region.filter(|r| *r != self.region()).map(ToOwned::to_owned);
         match about!(self, head_bucket).send().await {
@@ -114,7 +114,7 @@ impl Remote<'_> {
             Err(error) => {
                 let header = error.raw_response().and_then(|answer| answer.headers().get(REGION_HEADER));
                 let what = format!("bucket `{}`", self.name);
-                // An answer to HEAD has no body, and so no code or message.
+                // A response to HEAD has no body, and so neither code nor message.
                 match (status(&error), elsewhere(header)) {
                     (Some(404), _) => Err(Stop::Gone),
                     (Some(403), _) => Err(Stop::Error(ReadError::Denied {
@@ -128,14 +128,14 @@ impl Remote<'_> {
         }
     }
 
-    /// Makes the bucket, and tells whether it was made now.
+    /// Creates the bucket, and returns whether it is new.
     pub(super) async fn create(&self, region: &str) -> Result<bool, WriteError> {
         let elsewhere = (region != FIRST_REGION).then(|| {
             CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(region)).build()
         });
         let request = self.s3.create_bucket().bucket(self.name).set_create_bucket_configuration(elsewhere);
         match request.send().await {
-            // Source: S3 API Reference, `CreateBucket`: us-east-1 answers this for a bucket that was there, too.
+            // In us-east-1, S3 also returns success for an existing bucket. Source: S3 API Reference, `CreateBucket`.
             Ok(_) => Ok(region != FIRST_REGION),
             Err(error) if code(&error) == Some("BucketAlreadyOwnedByYou") => Ok(false),
             Err(error) if code(&error) == Some("BucketAlreadyExists") => Err(WriteError::Conflict {
@@ -167,7 +167,7 @@ impl Remote<'_> {
         Ok(tags.map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
     }
 
-    /// The live tags for a writer, who must put them all: tags of others are put back as they were.
+    /// Reads the live tags before a write, which replaces all of them, so that tags of others are kept.
     pub(super) async fn tags_to_keep(&self) -> Result<BTreeMap<String, String>, WriteError> {
         self.tags().await.map_err(|stop| match stop {
             Stop::Gone => self.unknown("tags"),
@@ -175,7 +175,7 @@ impl Remote<'_> {
         })
     }
 
-    /// Puts tags in the place of all that the bucket has.
+    /// Replaces all tags of the bucket.
     pub(super) async fn put_tags(&self, tags: &BTreeMap<String, String>) -> Result<(), WriteError> {
         if tags.is_empty() {
             return self.written("tags", about!(self, delete_bucket_tagging).send().await);

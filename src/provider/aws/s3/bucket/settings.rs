@@ -1,4 +1,4 @@
-//! The settings of a bucket, each behind requests of its own.
+//! The settings of a bucket, each with its own requests.
 
 use aws_sdk_s3::operation::get_bucket_lifecycle_configuration::GetBucketLifecycleConfigurationOutput;
 use aws_sdk_s3::types::{
@@ -15,19 +15,19 @@ use crate::spec::Ownership;
 
 /// One setting of a bucket.
 pub(super) struct Setting {
-    /// The field of the body that holds it.
+    /// The field in the body.
     pub(super) field: &'static str,
-    /// Whether a body says what to write. If it does not, a new bucket is as the body says already.
+    /// Whether a body sets a value to write. If not, a new bucket needs no write.
     pub(super) is_set: fn(&BucketBody) -> bool,
-    /// Reads it into a body.
+    /// Reads the setting into a body.
     pub(super) read: for<'a> fn(&'a Remote<'_>, &'a mut BucketBody) -> Boxed<'a, Result<(), Stop>>,
-    /// Writes what a body says.
+    /// Writes the value in a body.
     pub(super) write: for<'a> fn(&'a Remote<'_>, &'a BucketBody) -> Boxed<'a, Result<(), WriteError>>,
-    /// Brings it back to what a new bucket has.
+    /// Resets the setting to that of a new bucket.
     pub(super) reset: for<'a> fn(&'a Remote<'_>) -> Boxed<'a, Result<(), WriteError>>,
 }
 
-/// All settings, in the order in which they are written: what closes a bucket comes before what opens it.
+/// All settings, in the order of their writes: those that restrict access come before those that open it.
 pub(super) const SETTINGS: [Setting; 5] = [PUBLIC_ACCESS_BLOCK, OWNERSHIP, ENCRYPTION, VERSIONING, LIFECYCLE];
 
 const PUBLIC_ACCESS_BLOCK: Setting = Setting {
@@ -40,7 +40,7 @@ const PUBLIC_ACCESS_BLOCK: Setting = Setting {
         })
     },
     write: |bucket, body| Box::pin(bucket.put_public_access_block(body.public_access_block.unwrap_or(true))),
-    // Every desired bucket says whether it is closed: there is nothing to go back to.
+    // Every desired bucket sets this field, so it is never reset.
     reset: |_| Box::pin(std::future::ready(Ok(()))),
 };
 
@@ -72,7 +72,7 @@ const ENCRYPTION: Setting = Setting {
     },
 };
 
-/// Versioning cannot be unset, only suspended, and a new bucket needs neither.
+/// Versioning can only be suspended, not unset; a new bucket needs neither.
 const VERSIONING: Setting = Setting {
     field: "versioning",
     is_set: |body| body.versioning == Some(true),
@@ -191,7 +191,7 @@ impl Remote<'_> {
         })
     }
 
-    /// A key as an ARN. S3 answers with what was put: an ARN, a key id or an alias.
+    /// Returns the ARN of a KMS key. S3 returns the text that was written: an ARN, a key id or an alias.
     fn normal_key(&self, key: &str) -> String {
         let Some(aws) = self.scope.as_aws() else { return key.to_owned() };
         let prefix = format!("arn:{}:kms:{}:{}", aws.partition(), aws.region, aws.id);

@@ -1,4 +1,4 @@
-//! Tests of reading and writing a bucket, on recorded answers.
+//! Tests of reading and writing a bucket, with recorded responses.
 
 use super::super::tests::body;
 use super::super::*;
@@ -37,7 +37,7 @@ fn target() -> Target {
     Target::new(Address::new(Bucket::NAME, "weights"), "acme-weights")
 }
 
-/// Reads a bucket that answers as these say, and as one without any setting otherwise.
+/// Observes a bucket with these responses; all other settings are unset.
 async fn observe(exchanges: &[(&'static str, u16, &'static str)]) -> Result<Observed<BucketBody>, ReadError> {
     let server = Recorded::start(&[exchanges, &BARE].concat()).await;
     let answers = Bucket::observe(&server.session(), &scope(), &[target()]).await.unwrap();
@@ -52,7 +52,7 @@ async fn present(exchanges: &[(&'static str, u16, &'static str)]) -> BucketBody 
     }
 }
 
-/// The requests that a step sends, as `METHOD path body`, without those that only look.
+/// Runs a write, and returns its requests as `METHOD path body`, without reads.
 async fn check_write_in(
     scope: &Scope,
     exchanges: &[(&'static str, u16, &'static str)],
@@ -162,7 +162,7 @@ async fn rules_of_other_shapes_can_be_compared() {
     );
 }
 
-/// What a look at so many buckets finds, and the requests that it takes beside those for tags.
+/// Observes this many buckets. Returns their regions, and the requests without those for tags.
 async fn look(buckets: usize, exchanges: &[(&'static str, u16, &'static str)]) -> (Vec<String>, Vec<String>) {
     let rest = [("?tagging ", 404, "<Error><Code>NoSuchTagSet</Code></Error>"), ("HEAD /b9/ ", 404, "")];
     let server = Recorded::start(&[exchanges, &rest, &[("HEAD ", 200, "")]].concat()).await;
@@ -195,7 +195,7 @@ async fn many_buckets_are_found_by_a_list_whatever_its_pages() {
     let here = |count| vec!["us-east-1"; count];
     assert_eq!(found, [here(1), vec!["us-west-2"], here(7), vec!["-"]].concat());
     asked.sort_unstable();
-    // What the list does not tell is asked for by itself: b3 has no region there, and others may be new.
+    // Regions that the list lacks are read separately: b3 has no region in it, and the others may be new.
     let heads = (3..10).map(|n| format!("HEAD /b{n}/")).collect::<Vec<_>>();
     assert_eq!(asked.len(), 9, "{asked:?}");
     assert_eq!(asked.split_off(2), heads);
