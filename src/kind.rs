@@ -28,7 +28,7 @@ pub const UNIQUE_ID: &str = "unique_id";
 /// The fate of an adopted object that is no longer desired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// Bailiwick deletes it like an object that it created, because it is only access that the spec gave.
+    /// Bailiwick deletes it like an object that it created, because it is only access that the spec granted.
     Delete,
     /// Bailiwick keeps it and removes the ownership tags.
     Forget,

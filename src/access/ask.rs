@@ -381,7 +381,7 @@ impl World {
         self.decide(chain, &request, JudgedResource { of, policy: &NOTHING, account: &owner, unread })
     }
 
-    /// Judges access to a bucket outside the world, of which only the caller's own policies are known.
+    /// Judges access to a bucket outside the world. Only the caller's own policies are known.
     fn judge_unknown(&self, chain: &AccessChain, action: &str, bucket: &str, key: &str) -> Judged {
         let partition = chain.principal.split(':').nth(1).unwrap_or("aws");
         let unread = WorldBucket {

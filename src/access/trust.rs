@@ -78,7 +78,7 @@ pub fn trusted_roles(spec: &Spec, key: &str, role: &ResolvedRole) -> Vec<String>
     found
 }
 
-/// IRSA: both `sub` and `aud`, so that no other service account of the cluster can take the role.
+/// IRSA: both `sub` and `aud`, so that no other service account of the cluster can assume the role.
 ///
 /// Source: EKS User Guide, "Assign IAM roles to Kubernetes service accounts".
 fn web_identity(spec: &Spec, facts: &Facts, account: &str, cluster: &str, subjects: &[String]) -> Option<Statement> {

@@ -78,7 +78,7 @@ enum CodeClass {
     Problem,
     /// The spec works, but something about it deserves a decision.
     Finding,
-    /// A finding that is judged even if the spec has other problems, so that one run shows both.
+    /// A finding that is checked even if the spec has other problems, so that one run shows both.
     Quota,
 }
 
@@ -497,7 +497,7 @@ impl Code {
         self.class() != CodeClass::Problem
     }
 
-    /// Whether it is judged even if the spec has other problems.
+    /// Whether it is checked even if the spec has other problems.
     #[must_use]
     pub fn is_judged_early(self) -> bool {
         self.class() == CodeClass::Quota

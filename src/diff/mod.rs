@@ -486,7 +486,7 @@ fn judge(
         (Some(wanted), _, Seen::Present { body, owner }) => {
             let before = kind.managed_fields(body, Some(&wanted.body), last);
             let differences = Document::differences(&before, &wanted.body);
-            // An object that an interrupted run created is ours if it carries our ownership tag.
+            // An object that an interrupted run created belongs to the project if it carries our ownership tag.
             let ours = owned.is_some_and(|o| o.body.is_some()) || owner.as_deref() == Some(project);
             if differences.is_empty() {
                 return if owned.is_some_and(|o| o.body.is_some()) { Verdict::Keep } else { Verdict::Adopt };

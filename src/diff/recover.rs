@@ -89,7 +89,7 @@ pub fn recover(
     found
 }
 
-/// The state entry for a desired resource that is ours, with its live body.
+/// The state entry for a desired resource that the project owns, with its live body.
 fn as_desired(resource: &Resource, live: &Document, kind: &dyn AnyKind, adopted: bool) -> Owned {
     Owned {
         scope: resource.scope.clone(),

@@ -112,7 +112,7 @@ impl PolicyPlace {
         }
     }
 
-    /// Whether white space between elements is not counted.
+    /// Whether white space between elements does not count toward the quota.
     fn ignores_space(self) -> bool {
         matches!(
             self,

@@ -235,7 +235,7 @@ impl Statement {
         Self::new(Effect::Deny, Selector::of(actions)).on(Selector::of(resources))
     }
 
-    /// Sets the Sid; an empty one is no Sid.
+    /// Sets the Sid; an empty one removes it.
     #[must_use]
     pub fn with_sid(mut self, sid: &str) -> Self {
         self.sid = (!sid.is_empty()).then(|| sid.into());

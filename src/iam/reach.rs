@@ -45,7 +45,7 @@ impl fmt::Display for Atom {
     }
 }
 
-/// The statement that gives an area.
+/// The statement from which an area derives.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source {
     pub layer: Layer,
@@ -106,7 +106,7 @@ impl Area {
         &self.unless
     }
 
-    /// The statements that give the area.
+    /// The statements from which the area derives.
     #[must_use]
     pub fn sources(&self) -> &[Source] {
         &self.sources
@@ -318,8 +318,8 @@ impl Reach {
         self.allow.iter().filter_map(|area| AccessRegion::new(area, self.deny.iter())).collect()
     }
 
-    /// The requests that this reach allows and `other` does not, because it has no Allow or a Deny. Empty exactly if
-    /// `other` allows all of them.
+    /// The requests that this reach allows and `other` does not, because `other` has no Allow or has a Deny. Empty
+    /// exactly if `other` allows all of them.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Vec<AccessRegion> {
         let mut regions = Vec::new();

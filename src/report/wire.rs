@@ -367,7 +367,7 @@ pub fn finding(finding: &Diagnostic) -> WireFinding {
     }
 }
 
-/// The published form of problems. The project, resources and grants of a spec that compiles are not part of it.
+/// The published form of problems, without the project, resources and grants of a spec that compiles.
 #[must_use]
 pub fn problems(problems: &[Diagnostic]) -> WireProblems {
     let mut counts = WireCounts::default();

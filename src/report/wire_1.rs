@@ -1,5 +1,5 @@
-//! Reads the published JSON of plans of format 1.0, which has English where format 2.0 has data. No version writes it
-//! any more.
+//! Reads the published JSON of plans of format 1.0, which has English where format 2.0 has data. It is read and never
+//! written.
 
 use serde::Deserialize;
 

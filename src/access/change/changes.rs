@@ -23,7 +23,7 @@ pub(super) struct NewRow<'r> {
     pub place: PlaceKind,
     pub except: Vec<Exception>,
     pub conditions: BTreeSet<Requirement>,
-    /// The statements that give the access.
+    /// The statements that grant the access.
     pub sources: &'r [Source],
     pub crosses: Vec<Crossing>,
     pub actions: BTreeSet<String>,

@@ -44,7 +44,7 @@ pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
     changes.sorted()
 }
 
-/// Lists the access that a changed policy gives or no longer gives, wherever it is attached.
+/// Lists the access that a policy change adds or removes, wherever the policy is attached.
 ///
 /// The access of a policy without principals is reported for any identity to which it is attached. The access of one
 /// with principals is reported for each principal, assuming that the principal's own policies allow it.

@@ -12,7 +12,7 @@ use crate::iam::{AccessRegion, Area, Pattern, Reach};
 pub(super) struct Data<'d> {
     /// The account that owns it.
     pub owner: &'d str,
-    /// The actions that may be taken on it.
+    /// The actions to compare.
     pub actions: &'d [String],
     /// Turns a pattern of resources into a place.
     pub place: &'d dyn Fn(&Pattern) -> PlaceKind,

@@ -10,7 +10,7 @@ pub(super) fn check(statement: &Statement, all: &[Statement], findings: &mut Fin
     if !is_allow(statement) {
         return;
     }
-    // An action that another statement denies everywhere is not given.
+    // An action that another statement denies everywhere is not allowed.
     let gives = |action: &str| takes(statement, action) && !is_denied(all.iter(), action);
     let open = is_open(statement.resource.as_ref());
     let inverted_resource = statement.resource.as_ref().is_some_and(|resource| resource.inverted);
