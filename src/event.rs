@@ -29,7 +29,7 @@ pub enum Event {
         /// The step's action.
         action: ActionKind,
     },
-    /// A step waits for an external condition before it retries.
+    /// A step pauses until an external condition holds, and then retries.
     Waiting {
         /// The step.
         step: StepId,

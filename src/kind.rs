@@ -279,8 +279,8 @@ pub trait Kind: Send + Sync + 'static {
     #[must_use]
     fn facet(object: Instance<'_>) -> Facet<'_>;
 
-    /// The place in the spec of an element in a statement of an object's policy. `None`, the default, stands for the
-    /// object's whole entry.
+    /// The place in the spec of an element in a statement of an object's policy. With `None`, the default, the object's
+    /// whole entry is used.
     #[must_use]
     fn written(_spec: &Spec, _name: &str, _statement: &Statement, _element: &str) -> Option<SourceRef> {
         None

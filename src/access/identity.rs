@@ -13,7 +13,7 @@ use crate::spec::{Facts, Spec};
 struct GrantedData {
     /// Resources by their object actions.
     objects: BTreeMap<BTreeSet<String>, BTreeSet<String>>,
-    /// Buckets by the prefixes that may be listed; an empty list stands for all prefixes.
+    /// Buckets by the prefixes that may be listed; an empty list means all prefixes.
     lists: BTreeMap<Vec<String>, BTreeSet<String>>,
     /// Buckets by their bucket actions.
     whole: BTreeMap<BTreeSet<String>, BTreeSet<String>>,

@@ -51,7 +51,7 @@ pub enum KeyType {
 /// A condition key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyEntry {
-    /// The name; `*` stands for a part that users choose, as in `aws:ResourceTag/*`.
+    /// The name; `*` is a part that users choose, as in `aws:ResourceTag/*`.
     pub name: &'static str,
     pub of: KeyType,
     /// Whether a request may have several values for the key.
