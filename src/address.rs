@@ -1,8 +1,7 @@
-//! Names every managed resource uniquely.
+//! Addresses and scopes: the unique name of each managed resource, and its place.
 //!
-//! An [`Address`] is `kind.name` as plans print it, for example `aws.iam.role.loader` or
-//! `kubernetes.namespace.prod/kserve`. A [`Scope`] says where the resource is, which is also the unit in which
-//! live objects are read.
+//! An [`Address`] is `kind.name`, such as `aws.iam.role.loader` or `kubernetes.namespace.prod/kserve`. A [`Scope`] is
+//! the place of a resource, and the unit in which live objects are read.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct KindName(Cow<'static, str>);
 
 impl KindName {
-    /// A kind's name as its `Kind::NAME` constant gives it.
+    /// The name of a kind, as in its `Kind::NAME` constant.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         Self(Cow::Borrowed(name))
@@ -35,16 +34,16 @@ impl fmt::Display for KindName {
     }
 }
 
-/// The unique name of one managed resource: its kind and the key by which the spec refers to it.
+/// The unique name of one managed resource: its kind and its key in the spec.
 ///
-/// A derived resource carries a second part after a slash: `aws.iam.role_policy.loader/access`. Copies share the text.
+/// A derived resource has a second part after a slash: `aws.iam.role_policy.loader/access`. Copies share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     kind: KindName,
     name: Arc<str>,
 }
 
-/// Why a text is not an address.
+/// The reason why a text is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an address: expected `kind.name`, for example `aws.iam.role.loader`")]
 pub struct AddressError(String);
@@ -78,7 +77,7 @@ impl fmt::Display for Address {
 impl FromStr for Address {
     type Err = AddressError;
 
-    /// The kind ends at the last dot before the first slash; spec keys hold no dots.
+    /// The kind ends at the last dot before the first slash; spec keys contain no dots.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let wrong = || AddressError(text.to_owned());
         let slash = text.find('/').unwrap_or(text.len());
@@ -88,7 +87,8 @@ impl FromStr for Address {
             && kind.split('.').all(|part| {
                 !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
             });
-        // `kubernetes.loader` has one dot only, so `kind.contains('.')` keeps a bare provider name from passing as a kind.
+        // `kubernetes.loader` has only one dot: requiring a dot in the kind keeps a bare provider name from passing as
+        // one.
         if !kind_is_sound || name.is_empty() {
             return Err(wrong());
         }
@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
-/// A 12-digit AWS account id. It is text: leading zeros count.
+/// A 12-digit AWS account id. It is text, because leading zeros matter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct AccountId(#[schemars(regex(pattern = r"^[0-9]{12}$"))] pub String);
@@ -154,14 +154,14 @@ impl fmt::Display for Region {
     }
 }
 
-/// What answers for the objects of a scope: AWS, Kubernetes, or any other store. It is open, so that a provider can bring
-/// its own.
+/// The system that contains the objects of a scope: AWS, Kubernetes, or any other store. The set is open, so that a
+/// provider can bring its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Family(Cow<'static, str>);
 
 impl Family {
-    /// Accounts of AWS.
+    /// AWS accounts.
     pub const AWS: Self = Self(Cow::Borrowed("aws"));
     /// Kubernetes clusters.
     pub const KUBERNETES: Self = Self(Cow::Borrowed("kubernetes"));
@@ -172,30 +172,30 @@ impl Family {
         Self(Cow::Borrowed(name))
     }
 
-    /// Its name.
+    /// The family's name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Where an object lives: the unit in which live objects are read and clients are built.
+/// The place of an object: the unit in which live objects are read and clients are built.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "WrittenScope")]
 pub struct Scope {
-    /// What answers for it.
+    /// The system that contains it.
     pub family: Family,
-    /// Its key in the spec: an account's, a cluster's, or a store's.
+    /// The key in the spec of the account, cluster or store.
     pub key: String,
-    /// The id by which the family knows the owner of what is there, such as an AWS account id.
+    /// The owner's id in the family, such as an AWS account id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// Where in it requests go, such as an AWS region.
+    /// The location to which requests go, such as an AWS region.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
 }
 
-/// The forms in which a scope was ever written: as it is now, and as states and journals of format 1 have it.
+/// The written forms of a scope: the current one, and the one in states and journals of format 1.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum WrittenScope {
@@ -235,12 +235,12 @@ pub struct AwsScope<'s> {
     pub account: &'s str,
     /// The account's id.
     pub id: &'s str,
-    /// The region that requests go to.
+    /// The region to which requests go.
     pub region: &'s str,
 }
 
 impl AwsScope<'_> {
-    /// The partition that begins every ARN in the region.
+    /// The partition that starts every ARN in the region.
     #[must_use]
     pub fn partition(&self) -> &'static str {
         partition(self.region)
@@ -273,13 +273,13 @@ impl Scope {
         (self.family == Family::KUBERNETES).then_some(self.key.as_str())
     }
 
-    /// The same owner, wherever its objects are.
+    /// The same owner without a location.
     #[must_use]
     pub fn everywhere(&self) -> Self {
         Self { location: None, ..self.clone() }
     }
 
-    /// The scope as the spec names it: its family's word and its key.
+    /// The scope in words: the word for its family, and its key.
     #[must_use]
     pub fn place(&self) -> String {
         let word = match &self.family {
@@ -290,7 +290,7 @@ impl Scope {
         format!("{word} `{}`", self.key)
     }
 
-    /// What tells one owner from another: its id, or the key where the family has no ids.
+    /// Identifies the owner: its id, or its key if the family has no ids.
     #[must_use]
     pub fn owner(&self) -> &str {
         self.owner.as_deref().unwrap_or(&self.key)
@@ -305,7 +305,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// The partition that a region belongs to, which begins every ARN in it.
+/// The partition of a region, which starts every ARN in it.
 ///
 /// Source: AWS General Reference, "Amazon Resource Names (ARNs)".
 fn partition(region: &str) -> &'static str {

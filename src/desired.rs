@@ -1,4 +1,4 @@
-//! Collects what every kind wants from the spec and checks that it hangs together.
+//! Collects the desired resources of every kind and checks their references.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,11 +15,11 @@ use crate::spec::{Facts, Spec};
 pub struct Desired {
     /// The resources.
     pub resources: BTreeMap<Address, Arc<Resource>>,
-    /// What exists elsewhere, as entries with `managed: false` say: what Bailiwick once created of it stays.
+    /// The objects that the spec has with `managed: false`. Bailiwick does not delete them even if it created them.
     pub unmanaged: BTreeSet<ObjectIdentity<'static>>,
 }
 
-/// What tells one real object from another, whatever the spec calls it and its account.
+/// Identifies a real object, independent of the keys of its entry and its account in the spec.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectIdentity<'a> {
     kind: Cow<'a, str>,
@@ -30,10 +30,11 @@ pub struct ObjectIdentity<'a> {
 }
 
 impl<'a> ObjectIdentity<'a> {
-    /// The identity of what the API of a kind knows by a name in a scope. A kind that this version does not know counts as
-    /// one whose names are those of a location.
+    /// The identity of an object by its kind, scope and physical name. Names of a kind that this version does not know
+    /// are treated as unique within a location only.
     ///
-    /// No API that Bailiwick writes to tells names by case alone (IAM User Guide, "IAM and AWS STS quotas").
+    /// Letter case is ignored: no API that Bailiwick writes to distinguishes names by case alone (IAM User Guide, "IAM
+    /// and AWS STS quotas").
     #[must_use]
     pub fn new(kinds: &Kinds<'_>, kind: &'a KindName, scope: &'a Scope, physical_id: &'a str) -> Self {
         let home = kinds.about(kind).map_or(Home::Location, |about| about.home);
@@ -42,14 +43,14 @@ impl<'a> ObjectIdentity<'a> {
 
     fn at_home(reach: Home, kind: &'a str, scope: &'a Scope, physical_id: &'a str) -> Self {
         let location = scope.location.as_deref().filter(|_| reach == Home::Location).map(Cow::Borrowed);
-        // Most names have no capital letters.
+        // Avoid copying: most names are lower case already.
         let is_lower = physical_id.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase());
         let name = if is_lower { Cow::Borrowed(physical_id) } else { Cow::Owned(physical_id.to_lowercase()) };
         let owner = Cow::Borrowed(scope.owner());
         Self { kind: Cow::Borrowed(kind), owner, location, name }
     }
 
-    /// The same with its own texts.
+    /// The same identity with owned text.
     #[must_use]
     pub fn into_owned(self) -> ObjectIdentity<'static> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
@@ -58,9 +59,10 @@ impl<'a> ObjectIdentity<'a> {
     }
 }
 
-/// Asks every kind, and reports two resources that are one real object, and references that lead nowhere.
+/// Collects the resources of every kind. Reports two resources that are one real object, and dangling references.
 ///
-/// A namespace that several service accounts ask for is one resource: the same address with the same body counts once.
+/// A namespace that several service accounts request is one resource: the same address with the same body is not an
+/// error.
 #[must_use]
 pub fn build(spec: &Spec, facts: &Facts, chains: &Chains, kinds: &Kinds<'_>) -> (Desired, Vec<Diagnostic>) {
     let mut desired = Desired::default();

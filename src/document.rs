@@ -1,7 +1,7 @@
-//! The one neutral tree in which bodies are compared and shown.
+//! The neutral tree in which bodies are compared and shown.
 //!
-//! A [`Document`] is JSON with sorted keys, so that equal trees have equal text and equal [`Digest`]s. IAM policies
-//! inside a document are canonical already and count as leaves: they are compared whole.
+//! A [`Document`] is JSON with sorted keys, so that equal trees have equal text and equal [`Digest`]s. IAM policies in
+//! a document are already canonical and treated as leaves: they are compared as a whole.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -17,8 +17,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-/// A body as a neutral tree, kept as its canonical text: a tree in memory takes ten times as much, and most documents are
-/// only ever held against one that is the same. Copies share the text.
+/// A body as a neutral tree, stored as its canonical text. A tree in memory would take ten times as much, and most
+/// documents are only compared with an identical one. Copies share the text.
 #[derive(Clone, PartialEq, Eq, schemars::JsonSchema)]
 #[schemars(with = "Value", description = "A body as a neutral tree.")]
 pub struct Document(Arc<str>);
@@ -50,7 +50,7 @@ impl fmt::Display for Document {
 
 impl Serialize for Document {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Not by way of a tree, which takes ten times the memory.
+        // Avoids a tree, which takes ten times the memory.
         serde_transcode::transcode(&mut serde_json::Deserializer::from_str(&self.0), serializer)
     }
 }
@@ -62,22 +62,22 @@ impl<'de> Deserialize<'de> for Document {
 }
 
 impl Document {
-    /// The document of anything serialisable.
+    /// The document of any serializable value.
     ///
     /// # Errors
-    /// When the value has no JSON form, such as a map with keys that are not text.
+    /// When the value has no JSON form, such as a map with keys that are not strings.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
         let text = RefCell::new(Vec::new());
         let formatter = InOrder { text: &text, open: Vec::new() };
         value.serialize(&mut serde_json::Serializer::with_formatter(Appended(&text), formatter))?;
-        // Serialisers of text write text.
+        // JSON is always valid UTF-8.
         Ok(Self(String::from_utf8(text.into_inner()).unwrap_or_default().into()))
     }
 
-    /// The tree, parsed again at every call.
+    /// The tree, parsed on every call.
     #[must_use]
     pub fn tree(&self) -> Value {
-        // The text was written from a tree.
+        // Cannot fail: the text was serialized from a tree.
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 
@@ -87,19 +87,19 @@ impl Document {
         &self.0
     }
 
-    /// Whether there is nothing.
+    /// Whether the document is `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
         &*self.0 == "null"
     }
 
-    /// One field, as what it is taken for. Nothing if it is not there or is something else.
+    /// Deserializes one field. `None` if it is absent or has another type.
     #[must_use]
     pub fn field<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         self.find(name)
     }
 
-    /// The text of one field, whatever it is. Nothing if it is not there.
+    /// The JSON text of one field. `None` if it is absent.
     #[must_use]
     pub fn field_text(&self, name: &str) -> Option<&str> {
         self.find::<&RawValue>(name).map(RawValue::get)
@@ -108,22 +108,22 @@ impl Document {
     fn find<'d, T: Deserialize<'d>>(&'d self, name: &str) -> Option<T> {
         let mut found = None;
         let seed = FieldSeed { name, found: &mut found };
-        // An error is how the search stops at the field: what follows it is not read.
+        // The search stops at the field by returning an error, so the rest of the text is not read.
         match seed.deserialize(&mut serde_json::Deserializer::from_str(&self.0)) {
             Ok(()) | Err(_) => found,
         }
     }
 
-    /// The whole, as what it is taken for.
+    /// Deserializes the whole document.
     ///
     /// # Errors
-    /// When it is something else.
+    /// When it has another type.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.0)
     }
 
-    /// Some fields, in one pass over the text. Nothing if the whole is something else. A field that may be something else
-    /// is read with [`lenient`], so that the others stay.
+    /// Deserializes some fields in one pass over the text. `None` if any has another type. Use [`lenient`] for a field
+    /// that may have one, so that the other fields are kept.
     #[must_use]
     pub fn view<'d, T: Deserialize<'d>>(&'d self) -> Option<T> {
         serde_json::from_str(&self.0).ok()
@@ -135,13 +135,13 @@ impl Document {
         Digest::of(self.0.as_bytes())
     }
 
-    /// What of `live` is ours to judge: the keys that `desired` names or that we applied `last` time.
+    /// The managed fields of `live`: the keys in `desired`, and those in the `last` applied body.
     ///
-    /// A key that is in neither is not managed (a foreign tag, a setting that the spec does not name). Lists,
-    /// scalars and policies are taken whole.
+    /// A key in neither is not managed, such as a foreign tag or a setting that the spec does not have. Lists, scalars
+    /// and policies are taken as a whole.
     #[must_use]
     pub fn managed_fields(live: &Self, desired: Option<&Self>, last: Option<&Self>) -> Self {
-        // What is as desired is ours as a whole.
+        // A body equal to the desired one is managed as a whole.
         if desired == Some(live) {
             return live.clone();
         }
@@ -149,8 +149,8 @@ impl Document {
         Self::from(managed_fields(&live.tree(), tree(desired).as_ref(), tree(last).as_ref()))
     }
 
-    /// What is there after a write: what others have in `live`, without what was ours `before`, with `after` over it.
-    /// Policies are taken whole.
+    /// The body after a write: `live` without the fields of `before`, merged with `after`. Policies are replaced as a
+    /// whole.
     #[must_use]
     pub fn overlaid(live: Option<&Self>, before: Option<&Self>, after: &Self) -> Self {
         let object = |document: Option<&Self>| document.and_then(|d| d.read::<Map<_, _>>().ok()).unwrap_or_default();
@@ -171,7 +171,7 @@ impl Document {
         Self::from(Value::from(body))
     }
 
-    /// The paths at which two trees differ, with both values, in key order.
+    /// The paths at which two trees differ, with both values, sorted by key.
     #[must_use]
     pub fn differences(before: &Self, after: &Self) -> Vec<Difference> {
         let mut found = Vec::new();
@@ -182,7 +182,7 @@ impl Document {
     }
 }
 
-/// Where JSON is written to while [`InOrder`] checks it.
+/// The output for JSON while [`InOrder`] sorts its keys.
 struct Appended<'t>(&'t RefCell<Vec<u8>>);
 
 impl io::Write for Appended<'_> {
@@ -196,18 +196,18 @@ impl io::Write for Appended<'_> {
     }
 }
 
-/// Compact JSON whose objects have their keys in order, as a tree's have, without a tree.
+/// Writes compact JSON with sorted keys, as a tree has them, without building a tree.
 struct InOrder<'t> {
     text: &'t RefCell<Vec<u8>>,
-    /// The objects that are being written: where each entry begins, and where its key ends.
+    /// The open objects: where each entry begins, and where its key ends.
     open: Vec<Vec<Range<usize>>>,
 }
 
 impl InOrder<'_> {
-    /// Puts the entries of an object in order, which ends where the text ends.
+    /// Sorts the entries of an object that ends at the end of the text.
     fn put_in_order(&self, entries: &[Range<usize>]) {
         let mut text = self.text.borrow_mut();
-        // A key may hold escapes, which do not sort like what they stand for.
+        // A key with escapes sorts by its unescaped characters.
         let key_of = |key: &Range<usize>| -> Cow<'_, [u8]> {
             let raw = text.get(key.clone()).unwrap_or_default();
             if raw.contains(&b'\\') {
@@ -257,7 +257,7 @@ impl Formatter for InOrder<'_> {
     }
 }
 
-/// For `deserialize_with`: a field of a [view](Document::view), or nothing if it is not what it is taken for.
+/// For `deserialize_with`: a field of a [view](Document::view), or `None` if it has another type.
 ///
 /// # Errors
 /// When the text is not JSON.
@@ -266,7 +266,7 @@ pub fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Resul
     Ok(serde_json::from_str(text.get()).ok())
 }
 
-/// Searches a map for one field, and ends with an error once it is found.
+/// Searches a map for one field, and returns an error once it is found.
 struct FieldSeed<'a, T> {
     name: &'a str,
     found: &'a mut Option<T>,
@@ -302,15 +302,15 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldSeed<'_, T> {
 /// One place at which two documents differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Where.
+    /// The path.
     pub path: FieldPath,
-    /// The value before, absent when the key is new.
+    /// The value before; absent if the key is new.
     pub before: Option<Value>,
-    /// The value after, absent when the key is gone.
+    /// The value after; absent if the key was removed.
     pub after: Option<Value>,
 }
 
-/// Whether a value is an IAM policy document, which is compared and shown whole.
+/// Whether a value is an IAM policy document, which is compared and shown as a whole.
 #[must_use]
 pub fn is_policy(value: &Value) -> bool {
     value.as_object().is_some_and(|map| map.contains_key("Statement"))
@@ -350,19 +350,19 @@ fn differences(path: &FieldPath, before: Option<&Value>, after: Option<&Value>, 
     found.push(Difference { path: path.clone(), before: before.cloned(), after: after.cloned() });
 }
 
-/// A path into a document, printed with dots: `tags.team`.
+/// A path in a document, such as `tags.team`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct FieldPath(String);
 
 impl FieldPath {
-    /// The path with one more step.
+    /// The path extended by one key.
     #[must_use]
     pub fn join(&self, key: &str) -> Self {
         if self.0.is_empty() { Self(key.to_owned()) } else { Self(format!("{}.{key}", self.0)) }
     }
 
-    /// The first step, which is the body's field.
+    /// The first key, which is a field of the body.
     #[must_use]
     pub fn field(&self) -> &str {
         self.0.split('.').next().unwrap_or_default()
@@ -412,7 +412,7 @@ impl Digest {
         Self::hex(&Sha256::digest(bytes))
     }
 
-    /// The digest of the compact JSON of a value, which is not held as a whole.
+    /// The digest of a value's compact JSON, computed without holding it as a whole.
     ///
     /// # Errors
     /// When the value has no JSON form.
@@ -423,7 +423,7 @@ impl Digest {
         Ok(Self::hex(&hash.0.finalize()))
     }
 
-    /// The digest of some JSON texts, one after the other, whatever white space they are written with.
+    /// The digest of several JSON texts in sequence, ignoring white space.
     #[must_use]
     pub fn of_json<'t>(texts: impl IntoIterator<Item = &'t str>) -> Self {
         let mut hash = Sha256::new();
@@ -490,7 +490,7 @@ mod tests {
         );
     }
 
-    /// Any JSON, with keys that sort differently as text and as they are escaped.
+    /// Any JSON, including keys that sort differently when escaped.
     fn any_tree() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), ".{0,3}".prop_map(Value::from)];
         leaf.prop_recursive(4, 24, 5, |inner| {
@@ -502,7 +502,7 @@ mod tests {
         })
     }
 
-    /// The entries of all objects backwards.
+    /// Serializes the entries of all objects in reverse order.
     struct Backwards<'v>(&'v Value);
 
     impl Serialize for Backwards<'_> {

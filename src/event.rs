@@ -1,4 +1,4 @@
-//! What happens while reading and applying; the only link to reporting.
+//! Events of reading and applying, from which progress and results are reported.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,106 +9,106 @@ use crate::address::Address;
 use crate::plan::{ActionKind, StepId};
 use crate::snapshot::ReadFailure;
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// Looking has begun.
+    /// Observing has started.
     Observing {
-        /// How many resources will be observed.
+        /// The number of resources to observe.
         total: usize,
     },
     /// A batch has been observed.
     Observed {
-        /// How many resources.
+        /// The number of resources in the batch.
         count: usize,
     },
-    /// A step has begun.
+    /// A step has started.
     Started {
         /// The step.
         step: StepId,
-        /// What it does.
+        /// The step's action.
         action: ActionKind,
     },
-    /// A step waits for something outside before it tries again.
+    /// A step pauses until an external condition holds, and then retries.
     Waiting {
         /// The step.
         step: StepId,
-        /// What it waits for.
+        /// The condition.
         awaited: String,
-        /// For how long before the next try.
+        /// The time until the next attempt.
         pause: Duration,
     },
     /// A step has ended.
     Ended {
         /// The step.
         step: StepId,
-        /// What it did.
+        /// The step's action.
         action: ActionKind,
-        /// How it ended.
+        /// The outcome.
         outcome: Outcome,
     },
 }
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was done.
+    /// The step was applied.
     Done,
-    /// It failed, and why.
+    /// The step failed.
     Failed {
-        /// What kind of failure it is.
+        /// The kind of failure.
         kind: FailureKind,
-        /// Why.
+        /// The reason.
         why: String,
-        /// Whether it is certain that nothing was changed.
+        /// Whether it is certain that the step changed nothing.
         certain: bool,
     },
-    /// It was begun, and whether it was done is unknown.
+    /// The step started, and whether it took effect is unknown.
     Unknown {
-        /// Why it is unknown.
+        /// The reason.
         why: String,
     },
-    /// It was not tried, because what it waits for was not done.
+    /// The step was skipped because it depends on one that was not applied.
     Skipped {
-        /// What was not done.
+        /// The address that was not applied.
         because: Address,
     },
-    /// It was not tried, because the run was interrupted.
+    /// The step was not started because the run was interrupted.
     Interrupted,
-    /// It was not tried, because the run could not record it any more.
+    /// The step was not started because the run could no longer record it.
     NotStarted {
-        /// What kept the run from going on.
+        /// The reason.
         why: String,
     },
 }
 
-/// What kept a step from being done, for programs: the reason in words is for people.
+/// The kind of a failure, for programs. The reason in words is for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// The API denied it.
+    /// The API denied the request.
     Denied,
-    /// It would take access from the identity that applies.
+    /// The step would lock out the applying identity.
     LockedOut,
-    /// A quota of the service would be exceeded.
+    /// The step would exceed a quota of the service.
     OverQuota,
-    /// No response, or no client for the place.
+    /// The service did not respond, or no client for it could be built.
     Unreachable,
-    /// Another owner or field manager holds what the step changes.
+    /// Another owner or field manager holds the fields that the step changes.
     Conflict,
     /// The resource changed after the plan was made.
     Changed,
-    /// Something that was just created did not become known in time.
+    /// A dependency that was just created did not propagate in time.
     NotYet,
     /// The document names a principal that does not exist.
     UnknownPrincipal,
-    /// What must be known before the write could not be read.
+    /// Something that must be known before the write could not be read.
     Unreadable,
-    /// It cannot succeed or would do harm, so that nothing was sent.
+    /// The write cannot succeed or would do harm, so it was not sent.
     Refused,
-    /// The start of the step could not be recorded, so that nothing was sent.
+    /// The start of the step could not be recorded, so nothing was sent.
     NotRecorded,
-    /// Anything else.
+    /// Any other failure.
     Other,
 }
 
@@ -122,12 +122,12 @@ impl From<ReadFailure> for FailureKind {
     }
 }
 
-/// How every step ended.
+/// The outcomes of all steps.
 pub type Outcomes = BTreeMap<StepId, Outcome>;
 
-/// Takes events as they happen. Called from several tasks.
+/// Receives events as they happen. Several tasks call it.
 pub trait Sink: Send + Sync {
-    /// Takes one.
+    /// Receives an event.
     fn take(&self, event: Event);
 }
 

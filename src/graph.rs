@@ -1,4 +1,4 @@
-//! Orders nodes by dependency; explains cycles.
+//! Orders nodes by dependency and finds cycles.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -6,17 +6,16 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-/// A dependency graph over nodes by their places in a list, which is in the order in which they are wanted where
-/// nothing else decides.
+/// A dependency graph over the indices of a list. Where dependencies do not decide, the order of the list applies.
 #[derive(Clone, Debug, Default)]
 pub struct Graph(DiGraph<(), ()>);
 
-/// The places of nodes that form a cycle. The first one is repeated at the end.
+/// The indices of the nodes in a cycle. The first one is repeated at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CycleError(pub Vec<usize>);
 
 impl Graph {
-    /// A graph of so many nodes, without edges.
+    /// A graph with this many nodes and no edges.
     #[must_use]
     pub fn new(things: usize) -> Self {
         let mut graph = DiGraph::with_capacity(things, things);
@@ -26,7 +25,7 @@ impl Graph {
         Self(graph)
     }
 
-    /// Says that `first` comes before `then`. Places beyond the list are left out.
+    /// Adds an edge: `first` comes before `then`. Indices outside the list are ignored.
     pub fn edge(&mut self, first: usize, then: usize) {
         let things = self.0.node_count();
         if first < things && then < things {
@@ -44,10 +43,10 @@ impl Graph {
         found
     }
 
-    /// All nodes, each after its dependencies; among the free ones the first of the list.
+    /// All nodes, each after its dependencies. Of the nodes that are ready, the first in the list comes first.
     ///
     /// # Errors
-    /// A circle, if there is one.
+    /// A cycle, if there is one.
     pub fn order(&self) -> Result<Vec<usize>, CycleError> {
         let waits = |node| self.0.neighbors_directed(node, Direction::Incoming).count();
         let mut waiting: Vec<usize> = self.0.node_indices().map(waits).collect();
@@ -108,7 +107,7 @@ impl Graph {
 mod tests {
     use super::*;
 
-    /// The graph of `ab` for "a comes before b", over the first letters.
+    /// The graph with an edge for each pair of letters: `ab` means that a comes before b.
     fn graph(edges: &str) -> Graph {
         let place = |letter: char| letter as usize - 'a' as usize;
         let last = edges.chars().filter(|c| c.is_alphabetic()).map(place).max();

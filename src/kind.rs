@@ -1,7 +1,7 @@
-//! What a resource kind is: the pure half of the central trait, and its erased form.
+//! Resource kinds: the pure part of the central trait, and its type-erased form.
 //!
-//! A kind says what should exist ([`Kind::desire`]) in the same type in which its I/O half reports what does exist.
-//! The rest of the core sees bodies as [`Document`]s only.
+//! A kind describes desired resources ([`Kind::desire`]) in the same type in which its I/O part returns live ones. The
+//! rest of the core handles bodies only as [`Document`]s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,135 +17,135 @@ use crate::document::{Document, FieldPath};
 use crate::iam::{Arn, Statement};
 use crate::spec::{Facts, OnDestroy, Spec};
 
-/// A kind's body: one type for what is desired and what is live, canonical when built.
+/// The body of a kind: one type for desired and live resources, canonical when built.
 pub trait Body: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + Send + Sync + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + Send + Sync + 'static> Body for T {}
 
-/// The field of a live body that holds the id that the service gave the resource and never reuses. Never desired.
+/// The field of a live body with the unique id of the resource. It is never desired.
 pub const UNIQUE_ID: &str = "unique_id";
 
-/// What becomes of an object that existed before it was managed, once it is no longer desired.
+/// The fate of an adopted object that is no longer desired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// Bailiwick deletes it like one that it created: it is nothing but access that the spec gave.
+    /// Bailiwick deletes it like an object that it created, because it is only access that the spec granted.
     Delete,
-    /// It stays, without our ownership tags.
+    /// Bailiwick keeps it and removes the ownership tags.
     Forget,
 }
 
-/// The API that a kind belongs to, by name: who keeps clients, rates and shared reads. Any provider may bring its own.
+/// The API of a kind, by name. It determines clients, request rates and shared reads. Providers may bring their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Api(pub &'static str);
 
-/// How far the name of an object reaches.
+/// The range within which an object's name is unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
-    /// One name in all locations of an account: another region means the same object.
+    /// An account, with all its locations: the same name in another region is the same object.
     Account,
-    /// One name in one location, such as a region or a cluster.
+    /// A single location, such as a region or a cluster.
     Location,
 }
 
-/// How the API knows an object.
+/// How the API identifies an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedBy {
-    /// By a name of its own.
+    /// By the object's own name.
     Name,
-    /// By an alias, which can be pointed at another object. [`UNIQUE_ID`] tells what it points at: Bailiwick never
-    /// touches another object than the one that the state knows.
+    /// By an alias, which can be pointed at another object. [`UNIQUE_ID`] shows its target. Bailiwick never touches an
+    /// object other than the one in the state.
     Alias,
 }
 
 /// An object that carries a project's ownership tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tagged {
-    /// Where it is.
+    /// The object's scope.
     pub scope: Scope,
-    /// The address that its tag gives, or a made-up one.
+    /// The address in the tag, or an invented one.
     pub address: Address,
-    /// The API's name.
+    /// The object's physical name.
     pub physical_id: String,
 }
 
-/// An object that may carry documents or parts of ours: what the search for orphans starts from.
+/// An object that may carry our documents or have parts of ours, from which the search for orphaned resources starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Whole<'a> {
-    /// Its address.
+    /// The object's address.
     pub address: &'a Address,
-    /// Its account, region or cluster.
+    /// The object's account, region or cluster.
     pub scope: &'a Scope,
-    /// The name by which its API knows it.
+    /// The object's physical name.
     pub physical_id: &'a str,
 }
 
-/// A part of a [`Whole`] that may be ours: the name in its address, its physical id, and what else it needs.
+/// A part of a [`Whole`] that may be ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The part of its address after the kind.
+    /// The name in the part's address, after the kind.
     pub name: String,
-    /// The name by which its API knows it.
+    /// The part's physical name.
     pub physical_id: String,
-    /// What else must exist before it.
+    /// Another resource that must exist before the part.
     pub needs: Option<Address>,
 }
 
-/// How Bailiwick recognizes that an object belongs to a project when the state is lost.
+/// How Bailiwick recognizes a project's objects after the state was lost.
 #[derive(Clone, Copy, Debug)]
 pub enum OwnedBy {
     /// By a tag, label or annotation on the object itself.
     Tags,
-    /// By the Sids of our statements in a document that others share. `on` is the kind of the object that carries it.
+    /// By the Sids of the project's statements in a shared document.
     Statements {
         /// The kind of the object that carries the document.
         on: &'static str,
-        /// Objects that the spec names without managing them, whose documents may hold statements of ours.
+        /// The unmanaged objects of the spec, whose documents may contain our statements.
         unmanaged: fn(&Spec) -> Vec<(String, Scope, String)>,
     },
-    /// By the object that it is a part of: it cannot be tagged.
+    /// By the object to which it belongs, because it cannot be tagged itself.
     Whole {
         /// The kind of that object.
         of: &'static str,
-        /// The parts of that object which may be ours. `tagged` are all objects that carry the project's tag.
+        /// The parts of that object that may be ours. `tagged` are all objects with the project's tag.
         parts: for<'a> fn(Whole<'a>, tagged: &[Tagged]) -> Vec<Part>,
     },
 }
 
-/// What it means to lose an object.
+/// The consequence of losing an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnLoss {
-    /// It can be created again.
+    /// It can be recreated.
     Recreate,
-    /// Its contents would be lost: Bailiwick never replaces it, and a rebuilt state keeps it.
+    /// Its contents would be lost. Bailiwick never replaces it, and a rebuilt state keeps it.
     Irreplaceable,
-    /// Data that it protects would be lost: deleting it must be allowed by name, and a rebuilt state keeps it.
+    /// Data that it protects would be lost. A flag must name it before it is deleted, and a rebuilt state keeps it.
     Named {
-        /// What is then impossible, as the end of "afterwards ...".
+        /// The lost ability, to complete a sentence that starts with "afterwards".
         loss: &'static str,
     },
 }
 
-/// What it means that a field, or a whole object, was changed outside Bailiwick.
+/// The meaning of a change outside Bailiwick, to a field or a whole object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FieldClass {
     /// Names, descriptions and tags.
     Cosmetic,
-    /// A setting that decides no access.
+    /// A setting that does not affect access.
     Setting,
     /// Access.
     Access,
 }
 
-/// How a field changes.
+/// How a field can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutability {
     /// In place.
     InPlace,
-    /// In place, and it always has a value: one that the spec no longer names goes back to the API's default.
+    /// In place. If the spec no longer sets it, it returns to the API's default.
     Resets,
-    /// Never: a change is a replacement.
+    /// Not at all: a change needs a replacement.
     Fixed,
-    /// It is only read, and never desired.
+    /// Not by Bailiwick: it is read and never desired.
     ReadOnly,
 }
 
@@ -154,20 +154,20 @@ pub enum Mutability {
 pub struct BodyField {
     /// Its name in the body.
     pub name: &'static str,
-    /// What a change outside means.
+    /// The meaning of a change outside Bailiwick.
     pub class: FieldClass,
-    /// How it changes.
+    /// How it can change.
     pub mutability: Mutability,
 }
 
 impl BodyField {
-    /// A field that decides who can reach what, and changes in place.
+    /// A field that affects access and changes in place.
     #[must_use]
     pub const fn access(name: &'static str) -> Self {
         Self { name, class: FieldClass::Access, mutability: Mutability::InPlace }
     }
 
-    /// A field that decides no access, and changes in place.
+    /// A field that does not affect access and changes in place.
     #[must_use]
     pub const fn setting(name: &'static str) -> Self {
         Self { name, class: FieldClass::Setting, mutability: Mutability::InPlace }
@@ -179,62 +179,62 @@ impl BodyField {
         Self { name, class: FieldClass::Cosmetic, mutability: Mutability::InPlace }
     }
 
-    /// The same field, which cannot change in place.
+    /// The same field, but it cannot change in place.
     #[must_use]
     pub const fn fixed(self) -> Self {
         Self { mutability: Mutability::Fixed, ..self }
     }
 
-    /// The same field, which goes back to the API's default when the spec no longer names it.
+    /// The same field, but it returns to the API's default when the spec no longer sets it.
     #[must_use]
     pub const fn resets(self) -> Self {
         Self { mutability: Mutability::Resets, ..self }
     }
 
-    /// The same field, which is only read.
+    /// The same field, but it is read-only.
     #[must_use]
     pub const fn read_only(self) -> Self {
         Self { mutability: Mutability::ReadOnly, ..self }
     }
 }
 
-/// Everything that the core may know of a kind. Nothing has a default: a new kind does not compile until all is decided.
+/// The declared properties of a kind. None has a default, so that a new kind must decide about each.
 #[derive(Debug)]
 pub struct About {
-    /// The kind's name, such as `aws.iam.role`. It is written here and nowhere else.
+    /// The kind's name, such as `aws.iam.role`. This is the only place that contains it.
     pub name: &'static str,
-    /// The API that it belongs to.
+    /// The kind's API.
     pub api: Api,
-    /// How far the names of its objects reach.
+    /// The range within which names of its objects are unique.
     pub home: Home,
-    /// How the API knows its objects.
+    /// How the API identifies its objects.
     pub named_by: NamedBy,
-    /// How Bailiwick recognizes its own when the state is lost.
+    /// How Bailiwick recognizes its own objects after the state was lost.
     pub owned_by: OwnedBy,
-    /// What it means to lose one.
+    /// The consequence of losing an object.
     pub on_loss: OnLoss,
-    /// What becomes of an adopted one that is no longer desired.
+    /// The fate of an adopted object that is no longer desired.
     pub release: Release,
-    /// What it means that one was deleted outside.
+    /// The meaning of a deletion outside Bailiwick.
     pub presence: FieldClass,
     /// The fields of its body.
     pub fields: &'static [BodyField],
 }
 
 impl About {
-    /// What is known of a field, by its name in the body.
+    /// The declaration of a field, by its name in the body.
     #[must_use]
     pub fn declared(&self, name: &str) -> Option<&'static BodyField> {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// What it means that a field was changed outside. A field that the kind does not declare counts as access.
+    /// The meaning of a change to a field outside Bailiwick. An undeclared field is treated as access.
     #[must_use]
     pub fn class(&self, field: &str) -> FieldClass {
         self.declared(field).map_or(FieldClass::Access, |field| field.class)
     }
 
-    /// Whether a field changes in this way.
+    /// Whether a field has this mutability.
     #[must_use]
     pub fn is(&self, field: &str, mutability: Mutability) -> bool {
         self.declared(field).is_some_and(|field| field.mutability == mutability)
@@ -243,7 +243,7 @@ impl About {
 
 #[cfg(test)]
 impl About {
-    /// A made-up kind for tests: owned by tags, created again when lost, without fields.
+    /// A kind for tests: owned by tags, recreated when lost, without fields.
     pub(crate) const fn plain(name: &'static str) -> Self {
         Self {
             name,
@@ -259,80 +259,80 @@ impl About {
     }
 }
 
-/// Pure half: what should exist. No client, no clock, no await.
+/// The pure part of a kind: desired resources and their meaning. It uses no client and no clock, and never awaits.
 pub trait Kind: Send + Sync + 'static {
-    /// Everything that the core may know of the kind.
+    /// The declared properties of the kind.
     const ABOUT: &'static About;
-    /// The kind's name, for short.
+    /// Shorthand for the kind's name.
     const NAME: &'static str = Self::ABOUT.name;
-    /// What is desired and what is live.
+    /// The type of desired and live bodies.
     type Body: Body;
 
-    /// Where objects of this kind may live, as far as the spec names places.
+    /// The scopes in which the spec may have objects of this kind.
     #[must_use]
     fn scopes(spec: &Spec) -> BTreeSet<Scope>;
 
     /// Adds the desired resources of this kind.
     fn desire(spec: &Spec, facts: &Facts, chains: &Chains, resources: &mut DesiredResources<Self::Body>);
 
-    /// What an object of this kind says about access. Worlds, lints, quotas and lock-outs read nothing else of it.
+    /// The meaning of an object for access. Worlds, lints, quotas and the lockout check use only this.
     #[must_use]
     fn facet(object: Instance<'_>) -> Facet<'_>;
 
-    /// Where in the spec a statement of an object's policy was written, with the path of the element in it. By default
-    /// nowhere in particular: then its entry stands for it.
+    /// The place in the spec of an element in a statement of an object's policy. With `None`, the default, the object's
+    /// whole entry is used.
     #[must_use]
     fn written(_spec: &Spec, _name: &str, _statement: &Statement, _element: &str) -> Option<SourceRef> {
         None
     }
 
-    /// The physical id of the object of this kind that a principal's ARN names, if it names one.
+    /// The physical name of the object of this kind that a principal's ARN names, if it names one.
     #[must_use]
     fn principal(_arn: &Arn) -> Option<String> {
         None
     }
 
-    /// What else an object of this kind needs, as its place and its physical id show. It orders orphans, of which nothing
-    /// else is known. By default nothing.
+    /// Another resource that an object of this kind needs, as far as its scope and physical name show. This orders
+    /// orphaned resources, about which nothing else is known. None by default.
     #[must_use]
     fn needs(_scope: &Scope, _physical_id: &str) -> Option<Address> {
         None
     }
 
-    /// What of the live body is ours to judge. By default: the fields that are desired or were applied last time.
-    /// `null` means that nothing of it is, which counts as absent: what is desired is created, and nothing is deleted.
+    /// The managed fields of the live body: by default, those that are desired or were applied last. `null` means that
+    /// none is managed, which is treated as absent: the desired object is created, and nothing is deleted.
     #[must_use]
     fn managed_fields(live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document {
         Document::managed_fields(live, desired, last)
     }
 
-    /// What is there after a write: what others have in the live body, with ours over it.
+    /// The body after a write: the live body merged with the managed fields.
     #[must_use]
     fn overlaid(live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document {
         Document::overlaid(live, before, after)
     }
 
-    /// What is there after Bailiwick deleted its own part. By default nothing.
+    /// The body that remains after Bailiwick deletes its own part. None by default.
     #[must_use]
     fn remainder(_live: &Document, _before: Option<&Document>) -> Option<Document> {
         None
     }
 
-    /// What is there after Bailiwick released the object. By default the whole of it: its ownership tags decide nothing.
+    /// The body after Bailiwick releases the object. By default it is unchanged: ownership tags affect no access.
     #[must_use]
     fn released(live: &Document, _before: Option<&Document>) -> Document {
         live.clone()
     }
 
-    /// What takes one write at a time: kinds that write to one bucket or one role call it alike. By default nothing but
-    /// the resource itself does.
+    /// The serialization group of a resource: the same text for all kinds that write to one bucket or one role. By
+    /// default a resource has a group of its own.
     #[must_use]
     fn serialization_group(_physical_id: &str) -> Option<String> {
         None
     }
 
-    /// Whether what reads back after a write is what was written. By default: if nothing differs but fields that were
-    /// reset. A kind whose API resolves what it is given, such as an alias, says so here.
+    /// Whether the body that is read back after a write equals the written one, apart from reset fields. A kind whose
+    /// API resolves its input, such as an alias, overrides this.
     #[must_use]
     fn converged(written: &Document, shown: &Document) -> bool {
         Document::differences(written, shown)
@@ -341,33 +341,33 @@ pub trait Kind: Send + Sync + 'static {
     }
 }
 
-/// How a resource depends on another.
+/// A dependency on another resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Reference {
-    /// What must exist first.
+    /// The resource that must exist first.
     #[schemars(with = "String")]
     pub to: Address,
-    /// Whether this is a part of the other resource and cannot outlive it.
+    /// Whether this resource is a part of the other and cannot outlive it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub part: bool,
 }
 
-/// One resource that should exist, as its kind describes it.
+/// One desired resource, as its kind describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DesiredResource<B> {
-    /// The part of its address after the kind.
+    /// The name in its address, after the kind.
     pub name: String,
-    /// Its account, region or cluster.
+    /// The resource's account, region or cluster.
     pub scope: Scope,
-    /// The name by which its API knows it: a role name, a bucket name, an ARN, `cluster/namespace/name`.
+    /// The physical name: a role name, a bucket name, an ARN, `cluster/namespace/name`.
     pub physical_id: String,
-    /// What it should be.
+    /// The desired body.
     pub body: B,
-    /// What must exist first.
+    /// The resources that must exist first.
     pub references: Vec<Reference>,
-    /// What happens when it is no longer desired.
+    /// What happens when the resource is no longer desired.
     pub on_destroy: OnDestroy,
-    /// Whether plans that delete or replace it are refused.
+    /// Whether plans that delete or replace the resource are refused.
     pub protect: bool,
     /// The place in the spec.
     pub source: Option<SourceRef>,
@@ -389,27 +389,27 @@ impl<B> DesiredResource<B> {
         }
     }
 
-    /// The same, which needs another resource to exist first.
+    /// Adds a dependency on another resource.
     #[must_use]
     pub fn after<K: Kind>(mut self, name: &str) -> Self {
         self.references.push(Reference { to: Address::new(K::NAME, name), part: false });
         self
     }
 
-    /// The same, as a part of another resource.
+    /// Makes this a part of another resource.
     #[must_use]
     pub fn part_of<K: Kind>(mut self, name: &str) -> Self {
         self.references.push(Reference { to: Address::new(K::NAME, name), part: true });
         self
     }
 
-    /// The same under its full address, with its body as a document.
+    /// The same resource with its full address, and its body as a document.
     fn erased(self, address: Address, body: Document) -> Resource {
         let Self { name: _, scope, physical_id, body: _, references, on_destroy, protect, source } = self;
         Resource { address, scope, physical_id, body, references, on_destroy, protect, source }
     }
 
-    /// The same, with its place in the spec.
+    /// Sets the place in the spec.
     #[must_use]
     pub fn at(mut self, source: Option<SourceRef>) -> Self {
         self.source = source;
@@ -417,7 +417,7 @@ impl<B> DesiredResource<B> {
     }
 }
 
-/// Collects the desired resources of one kind, and what is wrong with them.
+/// Collects the desired resources of one kind, and problems with them.
 #[derive(Debug)]
 pub struct DesiredResources<B> {
     resources: Vec<DesiredResource<B>>,
@@ -437,48 +437,48 @@ impl<B> DesiredResources<B> {
         self.resources.push(resource);
     }
 
-    /// Names an object that exists elsewhere (`managed: false`): what we once created of it stays.
+    /// Records an object with `managed: false`. Bailiwick keeps it even if it created it.
     pub fn unmanaged(&mut self, scope: Scope, physical_id: impl Into<String>) {
         self.unmanaged.push((scope, physical_id.into()));
     }
 
-    /// Reports something that makes the resource impossible.
+    /// Reports a problem that prevents a resource from being created.
     pub fn problem(&mut self, problem: Diagnostic) {
         self.problems.push(problem);
     }
 }
 
-/// What to do with one resource.
+/// The action on one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action<B> {
-    /// Make it.
+    /// Create it.
     Create {
         /// The desired body.
         after: B,
     },
-    /// Change it in place.
+    /// Update it in place.
     Update {
-        /// The managed fields as they are now.
+        /// The live values of the managed fields.
         before: B,
         /// The desired body.
         after: B,
-        /// The paths that differ.
+        /// The paths of the fields that differ.
         changed: Vec<FieldPath>,
     },
-    /// Delete it, or our part of it.
+    /// Delete it, or the project's part of it.
     Delete {
-        /// What it is.
+        /// The live values of the managed fields.
         before: B,
     },
-    /// Remove our ownership tags, and leave it.
+    /// Remove the ownership tags and keep it.
     Release {
-        /// What it is.
+        /// The live values of the managed fields.
         before: B,
     },
 }
 
 impl<B> Action<B> {
-    /// The body that shall exist afterwards.
+    /// The desired body, if the resource exists afterwards.
     pub fn after(&self) -> Option<&B> {
         match self {
             Self::Create { after } | Self::Update { after, .. } => Some(after),
@@ -486,7 +486,7 @@ impl<B> Action<B> {
         }
     }
 
-    /// The body that exists before.
+    /// The managed fields before the action, if the resource exists.
     pub fn before(&self) -> Option<&B> {
         match self {
             Self::Create { .. } => None,
@@ -494,7 +494,7 @@ impl<B> Action<B> {
         }
     }
 
-    /// Whether a path is among the changed ones, or everything is new.
+    /// Whether the action changes a field. A creation changes all fields.
     pub fn touches(&self, field: &str) -> bool {
         match self {
             Self::Create { .. } => true,
@@ -507,19 +507,19 @@ impl<B> Action<B> {
 /// A desired resource of any kind, with its body as a document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resource {
-    /// Its name.
+    /// The resource's address.
     pub address: Address,
-    /// Its account, region or cluster.
+    /// The resource's account, region or cluster.
     pub scope: Scope,
-    /// The name by which its API knows it.
+    /// The physical name.
     pub physical_id: String,
-    /// What it should be.
+    /// The desired body.
     pub body: Document,
-    /// What must exist first.
+    /// The resources that must exist first.
     pub references: Vec<Reference>,
-    /// What happens when it is no longer desired.
+    /// What happens when the resource is no longer desired.
     pub on_destroy: OnDestroy,
-    /// Whether plans that delete or replace it are refused.
+    /// Whether plans that delete or replace the resource are refused.
     pub protect: bool,
     /// The place in the spec.
     pub source: Option<SourceRef>,
@@ -539,52 +539,52 @@ impl Resource {
     }
 }
 
-/// What a kind says about a spec.
+/// The result of a kind for a spec.
 #[derive(Clone, Debug, Default)]
 pub struct Desires {
-    /// What should exist.
+    /// The desired resources.
     pub resources: Vec<Resource>,
-    /// What exists elsewhere, by scope and physical id.
+    /// The objects with `managed: false`, by scope and physical name.
     pub unmanaged: Vec<(Scope, String)>,
-    /// What makes it impossible.
+    /// The problems.
     pub problems: Vec<Diagnostic>,
 }
 
-/// The erased form of a kind's pure half.
+/// The type-erased form of a kind's pure part.
 pub trait AnyKind: Send + Sync {
-    /// Everything that the core may know of the kind.
+    /// The declared properties of the kind.
     fn about(&self) -> &'static About;
-    /// As [`Kind::scopes`].
+    /// See [`Kind::scopes`].
     fn scopes(&self, spec: &Spec) -> BTreeSet<Scope>;
-    /// As [`Kind::desire`], with bodies as documents.
+    /// See [`Kind::desire`]. Bodies are documents.
     fn desire(&self, spec: &Spec, facts: &Facts, chains: &Chains) -> Desires;
-    /// As [`Kind::facet`].
+    /// See [`Kind::facet`].
     fn facet<'b>(&self, object: Instance<'b>) -> Facet<'b>;
-    /// As [`Kind::written`].
+    /// See [`Kind::written`].
     fn written(&self, spec: &Spec, name: &str, statement: &Statement, element: &str) -> Option<SourceRef>;
-    /// As [`Kind::principal`].
+    /// See [`Kind::principal`].
     fn principal(&self, arn: &Arn) -> Option<String>;
-    /// As [`Kind::needs`].
+    /// See [`Kind::needs`].
     fn needs(&self, scope: &Scope, physical_id: &str) -> Option<Address>;
-    /// As [`Kind::overlaid`].
+    /// See [`Kind::overlaid`].
     fn overlaid(&self, live: Option<&Document>, before: Option<&Document>, after: &Document) -> Document;
-    /// As [`Kind::remainder`].
+    /// See [`Kind::remainder`].
     fn remainder(&self, live: &Document, before: Option<&Document>) -> Option<Document>;
-    /// As [`Kind::released`].
+    /// See [`Kind::released`].
     fn released(&self, live: &Document, before: Option<&Document>) -> Document;
-    /// As [`Kind::managed_fields`].
+    /// See [`Kind::managed_fields`].
     fn managed_fields(&self, live: &Document, desired: Option<&Document>, last: Option<&Document>) -> Document;
-    /// As [`Kind::serialization_group`].
+    /// See [`Kind::serialization_group`].
     fn serialization_group(&self, physical_id: &str) -> Option<String>;
-    /// As [`Kind::converged`].
+    /// See [`Kind::converged`].
     fn converged(&self, written: &Document, shown: &Document) -> bool;
 }
 
-/// A kind without its type.
+/// A kind with its type erased.
 pub struct Erased<K>(PhantomData<K>);
 
 impl<K> Erased<K> {
-    /// The kind.
+    /// The only value.
     pub const NEW: Self = Self(PhantomData);
 }
 
@@ -673,25 +673,25 @@ impl<'k> FromIterator<&'k dyn AnyKind> for Kinds<'k> {
 }
 
 impl<'k> Kinds<'k> {
-    /// A kind by its name. States and plans of other versions may name kinds that this one does not know.
+    /// The kind with this name. States and plans of other versions may have kinds that this version does not know.
     #[must_use]
     pub fn get(&self, name: &KindName) -> Option<&'k dyn AnyKind> {
         self.0.get(name.as_str()).copied()
     }
 
-    /// What the core may know of a kind.
+    /// The declared properties of a kind.
     #[must_use]
     pub fn about(&self, name: &KindName) -> Option<&'static About> {
         self.get(name).map(AnyKind::about)
     }
 
-    /// What an object says about access. A kind that this version does not know says nothing.
+    /// The meaning of an object for access. An unknown kind has none.
     #[must_use]
     pub fn facet<'b>(&self, kind: &KindName, object: Instance<'b>) -> Facet<'b> {
         self.get(kind).map_or(Facet::None, |kind| kind.facet(object))
     }
 
-    /// Every kind, in the order of names.
+    /// Every kind, sorted by name.
     pub fn all(&self) -> impl Iterator<Item = &'k dyn AnyKind> {
         self.0.values().copied()
     }

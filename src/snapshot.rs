@@ -1,4 +1,4 @@
-//! What was seen live, at one moment.
+//! The snapshot: everything that one run observed.
 
 use std::collections::BTreeMap;
 
@@ -12,37 +12,37 @@ use crate::kind::UNIQUE_ID;
 /// The result of observing one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
-    /// It does not exist.
+    /// The resource does not exist.
     Absent,
-    /// It exists.
+    /// The resource exists.
     Present {
-        /// All that was read, other people's parts included.
+        /// Everything that was read, including other parties' parts.
         body: Document,
         /// The project whose ownership tag it carries, if any.
         owner: Option<String>,
     },
-    /// It could not be read. That is not the same as absent.
+    /// The resource could not be read. That is different from absent.
     Unreadable {
-        /// Why.
+        /// The reason in words.
         why: String,
-        /// What kept it from being read, for programs.
+        /// The reason for programs.
         cause: ReadFailure,
     },
 }
 
-/// What kept something from being read.
+/// The reason why a read failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFailure {
-    /// The API denied it.
+    /// The API denied the read.
     Denied,
-    /// There was no response at all, so that nothing of that place can be known.
+    /// The service did not respond, so nothing in that place can be read.
     Unreachable,
-    /// Anything else.
+    /// Any other reason.
     Other,
 }
 
 impl Seen {
-    /// The digest of what was read, by which a later read detects changes. Nothing for an absent resource.
+    /// The digest of everything read, by which a later read detects changes. `None` unless the resource exists.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Digest> {
         match self {
@@ -51,7 +51,7 @@ impl Seen {
         }
     }
 
-    /// The id that the service gave the resource and never reuses, if it shows one.
+    /// The unique id of the resource, if it shows one.
     #[must_use]
     pub fn unique_id(&self) -> Option<String> {
         match self {
@@ -61,10 +61,10 @@ impl Seen {
     }
 }
 
-/// The id in a live body that the service gave the resource and never reuses, if it shows one.
+/// The unique id in a live body, if it shows one.
 #[must_use]
 pub fn unique_id(body: &Document) -> Option<String> {
-    /// What every kind calls the id ([`UNIQUE_ID`]).
+    /// The field that every kind uses for the id ([`UNIQUE_ID`]).
     #[derive(Deserialize)]
     struct Identified {
         unique_id: Option<String>,
@@ -75,12 +75,12 @@ pub fn unique_id(body: &Document) -> Option<String> {
 /// Everything that was observed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// By address.
+    /// The observed resources, by address.
     pub seen: BTreeMap<Address, Seen>,
 }
 
 impl Snapshot {
-    /// What was observed at an address. Addresses that were not requested count as not read.
+    /// The observation of an address. An address that was not requested is unreadable.
     #[must_use]
     pub fn at(&self, address: &Address) -> Seen {
         self.seen

@@ -1,23 +1,25 @@
-//! What `read`, `write`, `list` and `delete` mean as S3 and KMS actions. docs/grants.md states the same and says why.
+//! The S3 and KMS actions behind `read`, `write`, `list` and `delete`. docs/grants.md lists the same actions with their
+//! reasons.
 
 use std::collections::BTreeSet;
 
 use crate::spec::Access;
 
-/// The actions of one access level, by what they are authorised on.
+/// The actions of one access level, by the type of resource that they are authorized on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Actions {
     /// Actions on objects, whose resource is `bucket/prefix*`.
     pub object: BTreeSet<String>,
     /// Whether keys under the prefix may be listed (`s3:ListBucket` under a condition on `s3:prefix`).
     pub list: bool,
-    /// Further actions on the bucket, without condition.
+    /// Further actions on the bucket, without a condition.
     pub bucket: BTreeSet<String>,
     /// Actions on the KMS key of the bucket's objects.
     pub key: BTreeSet<String>,
 }
 
-/// Actions of S3 that are authorised on the bucket and not on objects, as far as somebody may want to grant them.
+/// The S3 actions that are authorized on the bucket instead of its objects, limited to those that a grant may sensibly
+/// contain.
 ///
 /// Source: Service Authorization Reference, "Actions defined by Amazon S3", resource type `bucket`.
 const BUCKET_ACTIONS: [&str; 14] = [
@@ -90,7 +92,7 @@ impl Actions {
     }
 }
 
-/// Text as an IAM pattern that matches exactly it: `*`, `?` and `$` lose their meaning.
+/// Escapes text as an IAM pattern that matches only that text: `*`, `?` and `$` lose their special meaning.
 ///
 /// Source: IAM User Guide, "IAM policy elements: Variables and tags", special characters.
 #[must_use]
@@ -109,8 +111,8 @@ pub fn pattern_text(text: &str) -> String {
     escaped
 }
 
-/// The values of `s3:prefix` under which keys below a prefix may be listed. A folder may also be named without its
-/// slash, as `KServe` and the AWS CLI do.
+/// The values of `s3:prefix` that allow listing the keys below a prefix. They include a folder without its trailing
+/// slash, which is how `KServe` and the AWS CLI request it.
 pub(super) fn list_prefixes(prefix: &str) -> Vec<String> {
     let pattern = pattern_text(prefix);
     match pattern.strip_suffix('/') {

@@ -1,4 +1,5 @@
-//! One question at a time: may somebody do something, through which chain, and where does the chain break.
+//! Answers one question at a time: can a principal perform an action, through which chain, and where does the chain
+//! break.
 
 use std::collections::BTreeSet;
 
@@ -15,83 +16,83 @@ use super::world::{Who, World};
 use crate::iam::catalogue::ServiceEntry;
 use crate::iam::{Arn, Attached, Decision, DecisionOutcome, Effect, Layer, Policy, Principal, Request, evaluate};
 
-/// What is asked about.
+/// The target of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessTarget {
     /// A bucket, and a key or prefix in it.
     Data {
         /// The bucket's name.
         bucket: String,
-        /// The key or prefix, empty for the bucket.
+        /// The key or prefix; empty for the bucket itself.
         key: String,
     },
-    /// Anything else, by ARN.
+    /// Any other resource, by ARN.
     Arn(String),
 }
 
-/// Why a question cannot be asked.
+/// The reason why a question cannot be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
     /// The place is neither an `s3://` URL nor an ARN.
     #[error("`{0}` is neither s3://bucket/key nor an ARN")]
     Place(String),
-    /// There is no such action.
+    /// The action does not exist.
     #[error("there is no action `{action}`{hint}")]
     Action {
         /// The action.
         action: String,
-        /// What may have been meant.
+        /// A suggestion, such as the action with the closest name.
         hint: String,
     },
-    /// An action on objects, without an object.
+    /// An object action on a target that names no object.
     #[error("`{0}` works on objects: name one, as in s3://bucket/key")]
     NoObject(String),
 }
 
-/// What comes out.
+/// The verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "Verdict")]
 pub enum AccessVerdict {
-    /// It is allowed.
+    /// The request is allowed.
     Allowed,
-    /// It is allowed if conditions hold that are not known.
+    /// The request is allowed if certain conditions hold, which are not known.
     Depends,
-    /// Something decides that has not been read.
+    /// A policy or an identity on which the answer depends has not been read.
     Unknown,
-    /// It is denied.
+    /// The request is denied.
     Denied,
 }
 
-/// An answer with the chain behind.
+/// An answer and its chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
-    /// Who.
+    /// The principal.
     pub who: Grantee,
-    /// What comes out.
+    /// The verdict.
     pub verdict: AccessVerdict,
-    /// The chain, as far as it holds.
+    /// The steps of the chain that hold.
     pub chain: Vec<ChainStep>,
-    /// Where the chain breaks, if it does.
+    /// The break in the chain, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<Broken>,
-    /// What a verdict depends on.
+    /// The conditions on which the verdict depends.
     pub conditions: BTreeSet<Requirement>,
-    /// Why the verdict is unknown: what decides and has not been read.
+    /// The unread policies and identities that leave the verdict unknown.
     pub unread: BTreeSet<Unread>,
 }
 
-/// Everybody to whom something is not denied.
+/// Every principal that is not denied.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AccessAnswers {
-    /// The principals of the world that are allowed, or allowed on conditions, or of which it is not known.
+    /// The principals of the world that are allowed, depend on conditions, or are unknown.
     pub who: Vec<Answer>,
-    /// What has not been read and may let in anybody else.
+    /// Something unread that may also allow principals outside the world.
     pub others: Option<Unread>,
 }
 
 impl AccessAnswers {
-    /// What comes out for all of them together: allowed if it is for one, else unknown if it is for one.
+    /// The combined verdict: allowed if it is allowed for one principal, else unknown if it is unknown for one.
     #[must_use]
     pub fn verdict(&self) -> AccessVerdict {
         let any = |verdict| self.who.iter().any(|answer| answer.verdict == verdict);
@@ -108,10 +109,10 @@ impl AccessAnswers {
 }
 
 impl AccessTarget {
-    /// Reads `s3://bucket/key` or an ARN.
+    /// Parses `s3://bucket/key` or an ARN.
     ///
     /// # Errors
-    /// When it is neither.
+    /// When the text is neither.
     pub fn parse(text: &str) -> Result<Self, AskError> {
         let data = |rest: &str| {
             let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
@@ -128,7 +129,7 @@ impl AccessTarget {
     }
 }
 
-/// An action as AWS spells it.
+/// The action in the spelling of AWS.
 fn known_action(action: &str) -> Result<String, AskError> {
     let fail = |hint: String| Err(AskError::Action { action: action.to_owned(), hint });
     let Some((prefix, name)) = action.split_once(':') else {
@@ -154,7 +155,7 @@ fn works_on(action: &str, kind: &str) -> bool {
         .is_some_and(|(service, action)| service.types_of(action).any(|t| t.name == kind))
 }
 
-/// What one principal's policies say about a request: its own policies and those of the resource.
+/// The result of evaluating a request against one principal's policies and those of the resource.
 struct Judged {
     chain: Vec<ChainStep>,
     broken: Option<Broken>,
@@ -163,13 +164,13 @@ struct Judged {
     unread: BTreeSet<Unread>,
 }
 
-/// A resource with what is known of its policy.
+/// A resource and the known part of its policy.
 struct JudgedResource<'a> {
     of: PolicyRef,
     policy: &'a Policy,
-    /// The account that has it; empty if that is not known.
+    /// The account that owns the resource; empty if unknown.
     account: &'a str,
-    /// What of the policy has not been read, if anything.
+    /// The unread part of the policy, if any.
     unread: Option<Unread>,
 }
 
@@ -178,16 +179,16 @@ struct JudgedResource<'a> {
 const WITHOUT_RESOURCE_POLICIES: [&str; 3] = ["ec2", "eks", "iam"];
 
 impl World {
-    /// Whether somebody may do something, with the chain and where it breaks.
+    /// Answers whether a principal can perform an action on a target.
     ///
     /// # Errors
-    /// When the question makes no sense: no such action, or an object action on a whole bucket.
+    /// When the action does not exist, or when it is an object action and the target is a whole bucket.
     pub fn can(&self, who: &Who, action: &str, target: &AccessTarget) -> Result<Answer, AskError> {
         let action = known_action(action)?;
         self.answer(who, &action, target)
     }
 
-    /// Everybody to whom something is not denied. Service accounts stand for their roles.
+    /// Lists every principal that is not denied. A role that pods get is listed as their service accounts.
     ///
     /// # Errors
     /// As [`World::can`].
@@ -208,7 +209,7 @@ impl World {
         Ok(AccessAnswers { who, others: self.others(&action, target) })
     }
 
-    /// The account that has what is asked about, where that is known.
+    /// The account that owns the target, if known.
     fn owner<'t>(&'t self, target: &'t AccessTarget) -> Option<&'t str> {
         match target {
             AccessTarget::Data { bucket, .. } => self.buckets.get(bucket).map(|bucket| bucket.account.as_str()),
@@ -216,7 +217,7 @@ impl World {
         }
     }
 
-    /// What has not been read and may let in principals that the world does not have.
+    /// Something unread that may allow principals outside the world.
     fn others(&self, action: &str, target: &AccessTarget) -> Option<Unread> {
         match target {
             AccessTarget::Data { bucket, .. } => {
@@ -277,7 +278,7 @@ impl World {
             let (conditions, unread) = (BTreeSet::new(), BTreeSet::new());
             Answer { who: who_of, verdict: AccessVerdict::Denied, chain, broken, conditions, unread }
         });
-        // In words of the spec, where it has them; what denies explicitly or bounds the role, no grant lets through.
+        // A fix is a grant if the spec can express it. No grant overcomes an explicit deny or a permissions boundary.
         if let (Who::Pod(pod), AccessTarget::Data { bucket, key }) = (who, target)
             && let (Some(to), Some(bucket)) = (self.key_of(pod), self.buckets.get(bucket))
             && let Some(Fix::Allow { action: denied, missing, grant, .. }) =
@@ -347,7 +348,7 @@ impl World {
 
     fn judge_key(&self, chain: &AccessChain, action: &str, key: &WorldKey) -> Judged {
         let request = chain.key_request(action, key);
-        // The usual key policy lets its account decide; without having read it, that is not known.
+        // The default key policy delegates to its account. Whether an unread one does so is unknown.
         let unread = (!key.whole).then(|| Unread::KeyPolicy { alias: key.alias.clone() });
         let of = key.policy_ref();
         self.decide(chain, &request, JudgedResource { of, policy: &key.policy, account: &key.account, unread })
@@ -380,7 +381,7 @@ impl World {
         self.decide(chain, &request, JudgedResource { of, policy: &NOTHING, account: &owner, unread })
     }
 
-    /// A bucket that the world does not have: the caller's own policies are all that is known.
+    /// Judges access to a bucket outside the world. Only the caller's own policies are known.
     fn judge_unknown(&self, chain: &AccessChain, action: &str, bucket: &str, key: &str) -> Judged {
         let partition = chain.principal.split(':').nth(1).unwrap_or("aws");
         let unread = WorldBucket {
@@ -396,15 +397,15 @@ impl World {
         };
         let mut judged = self.judge_data(chain, action, &unread, key);
         if judged.verdict != AccessVerdict::Denied {
-            // Whose it is decides whether its policy must allow it too.
+            // The bucket's owner is unknown. It decides whether the bucket's policy must allow the request too.
             judged.verdict = AccessVerdict::Unknown;
             judged.unread.insert(Unread::BucketPolicy { bucket: bucket.to_owned() });
         }
         judged
     }
 
-    /// Decides by what is known, and then as if what has not been read allowed everything, or denied it: where these
-    /// differ, the answer is unknown.
+    /// Decides twice: from the known policies, and as if the unread ones allowed everything. If the outcomes differ,
+    /// the answer is unknown.
     fn decide(&self, chain: &AccessChain, request: &Request, resource: JudgedResource<'_>) -> Judged {
         let JudgedResource { of, policy, account: owner, unread } = resource;
         let label = of.label();
@@ -434,12 +435,12 @@ impl World {
             |gaps: &BTreeSet<Unread>| evaluate(request, &at_most(&known, gaps, Attached { name, policy: &open }));
         let denial = best(&gaps);
         if !denial.is_denied() {
-            // What alone could turn the answer, or else all that could together.
+            // Name the gaps that could each change the answer on its own, or else all gaps that could together.
             let alone: BTreeSet<Unread> =
                 gaps.iter().filter(|gap| !best(&[(*gap).clone()].into()).is_denied()).cloned().collect();
             return unknown(if alone.is_empty() { gaps } else { alone });
         }
-        // The reason is what denies it whatever has not been read.
+        // Report the denial that holds whatever the unread policies contain.
         let (action, resource) = (request.action.clone(), request.resource.clone());
         let why = Break::Denied { action, resource, denial: Denial::of(&denial) };
         let broken = Some(Broken { why, fix: fix(&denial, &caller, request, &of, owner) });
@@ -448,12 +449,12 @@ impl World {
     }
 }
 
-/// Whose requests a chain makes.
+/// The caller that makes the requests of a chain.
 fn caller(chain: &AccessChain, role: Option<&WorldRole>) -> ChainCaller {
     ChainCaller { principal: chain.principal.clone(), role: role.map(|role| role.name.clone()) }
 }
 
-/// The statements that allow a request, a step for each layer.
+/// The statements that allow a request, one step per layer.
 fn allowing(caller: &ChainCaller, request: &Request, decision: &Decision<'_>) -> Vec<ChainStep> {
     let step = |(layer, by): (Layer, AllowedBy)| {
         let allows = decision.matched.iter().find(|a| a.layer == layer && a.statement.effect() == Effect::Allow)?;
@@ -476,7 +477,7 @@ fn verdict_of(outcome: DecisionOutcome) -> AccessVerdict {
     }
 }
 
-/// The policy of a resource that the world does not have, if resources of its service have one.
+/// The unread policy of a resource outside the world, if resources of its service have policies.
 fn policy_of(action: &str, arn: &str) -> Option<Unread> {
     match action.split_once(':').map_or(action, |(service, _)| service) {
         "sts" => Some(Unread::TrustPolicy { role: arn.to_owned() }),

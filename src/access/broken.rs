@@ -1,4 +1,4 @@
-//! Where a chain breaks, why, and the smallest change that would make it hold.
+//! Breaks in chains: where, why, and the smallest change that makes the chain hold.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 use super::terms::{AccountRef, ChainCaller, ChainRole, PolicyRef, StatementRef, Trusted};
 use crate::iam::{Decision, DecisionReason, Layer};
 
-/// Where a chain breaks.
+/// A break in a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Broken {
-    /// What does not hold.
+    /// The step that fails.
     pub why: Break,
-    /// The smallest change that would make it hold.
+    /// The smallest change that makes the chain hold.
     pub fix: Fix,
 }
 
-/// What does not hold of a chain.
+/// The reason why a step of a chain fails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Break {
@@ -33,7 +33,7 @@ pub enum Break {
         /// Whether it is the target role of an association.
         target: bool,
     },
-    /// The role's account has no OIDC provider for the cluster.
+    /// The role's account has no OIDC provider for the cluster's issuer.
     ProviderMissing {
         /// The issuer's host.
         issuer: String,
@@ -41,18 +41,18 @@ pub enum Break {
         #[serde(flatten)]
         account: AccountRef,
     },
-    /// The role's trust policy does not let the service account in.
+    /// The role's trust policy does not admit the service account.
     NotTrusted {
         /// The role.
         #[serde(flatten)]
         role: ChainRole,
-        /// The subject of the web identity, or the service account for which EKS asks.
+        /// The subject of the web identity, or the service account that EKS acts for.
         subject: String,
-        /// Whom the role would have to trust.
+        /// The principal that the role would have to trust.
         trusted: Trusted,
         /// The action.
         action: String,
-        /// Why it is denied.
+        /// The reason for the denial.
         denial: Denial,
     },
     /// The role of an association cannot assume the target role.
@@ -61,10 +61,10 @@ pub enum Break {
         role: ChainRole,
         /// The target role.
         target: ChainRole,
-        /// Why it is denied.
+        /// The reason for the denial.
         denial: Denial,
     },
-    /// The bucket's policy is public, and the bucket blocks public policies.
+    /// The bucket's policy is public, and the bucket's Block Public Access restricts public policies.
     PublicBlocked {
         /// The bucket's name.
         bucket: String,
@@ -75,37 +75,38 @@ pub enum Break {
         action: String,
         /// The resource.
         resource: String,
-        /// Why.
+        /// The reason for the denial.
         denial: Denial,
     },
 }
 
-/// Why policies deny a request.
+/// The reason why policies deny a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Denial {
-    /// A statement denies it.
+    /// A statement denies the request.
     Explicit {
         /// The statement.
         statement: Option<StatementRef>,
     },
-    /// No statement of a layer allows it.
+    /// No statement of a layer allows the request.
     NotAllowed {
-        /// The layer, if it is one.
+        /// The layer, if it is a single one.
         layer: Option<DeniedBy>,
     },
-    /// The resource belongs to another account, and its policy does not allow it.
+    /// The resource belongs to another account, and its policy does not allow the request.
     OtherAccount,
-    /// The policy of the key or role neither names the caller nor lets its account decide.
+    /// The policy of the key or role neither names the caller nor delegates to the caller's account.
     NotDelegated,
-    /// A federated user without session policy has only what policies of resources grant to the session.
+    /// The caller is a federated user without a session policy, who gets only what resource policies grant to the
+    /// session.
     FederatedUser,
     /// The policy of the key or role is not known.
     PolicyUnknown,
 }
 
 impl Denial {
-    /// Why a decision is not to allow. One that allows, or may, gives no reason to ask.
+    /// The reason of a decision that denies. Call it only for such decisions.
     pub(super) fn of(decision: &Decision<'_>) -> Self {
         match decision.why {
             DecisionReason::Denied => {
@@ -157,11 +158,11 @@ impl From<Layer> for DeniedBy {
     }
 }
 
-/// The smallest change that would let a denied request through.
+/// The smallest change that would allow a denied request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fix {
-    /// Give the service account a role, by association or annotation.
+    /// Give the service account a role, by an association or an annotation.
     GiveRole,
     /// Create the role.
     CreateRole {
@@ -179,7 +180,7 @@ pub enum Fix {
     TrustSubject {
         /// The OIDC provider.
         provider: String,
-        /// The issuer's host, which begins the condition keys.
+        /// The issuer's host, which prefixes the condition keys.
         issuer: String,
         /// The subject.
         subject: String,
@@ -189,61 +190,61 @@ pub enum Fix {
         /// The role.
         role_arn: String,
     },
-    /// Let one role assume another, on both sides.
+    /// Allow one role to assume another, in both roles' policies.
     AllowTarget {
-        /// The role that assumes.
+        /// The role that assumes the target.
         role_arn: String,
-        /// The role that is assumed.
+        /// The target role.
         target: String,
     },
-    /// Name principals in a bucket policy that is public.
+    /// Name principals in a public bucket policy.
     NamePrincipals {
         /// The bucket's name.
         bucket: String,
     },
-    /// Narrow the statement that denies it.
+    /// Narrow the statement that denies the request.
     Narrow {
-        /// The statement, if it is known.
+        /// The statement, if known.
         statement: Option<StatementRef>,
     },
-    /// Allow the action wherever it is missing.
+    /// Allow the action in each policy that lacks it.
     Allow {
         /// The action.
         action: String,
         /// The resource.
         resource: String,
-        /// Where it is missing.
+        /// The policies that lack it.
         missing: Vec<Missing>,
-        /// The grant that does it, if the spec has words for it.
+        /// The equivalent grant, if the spec can express it.
         #[serde(skip_serializing_if = "Option::is_none")]
         grant: Option<Grant>,
     },
 }
 
-/// Where an action is not allowed.
+/// A policy that does not allow an action.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "policy", rename_all = "snake_case")]
 pub enum Missing {
-    /// In the policy of the resource.
+    /// The policy of the resource.
     Resource {
         /// The policy.
         of: PolicyRef,
-        /// Who is to be named in it.
+        /// The principal to name in it.
         principal: String,
     },
-    /// In the policies of the caller.
+    /// The caller's identity policies.
     Identity {
         /// The caller.
         caller: ChainCaller,
     },
-    /// In the permissions boundary of the caller.
+    /// The caller's permissions boundary.
     Boundary {
         /// The caller.
         caller: ChainCaller,
     },
 }
 
-/// A grant as a spec has it.
+/// A grant as the spec would declare it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Grant {
     /// The service account's key in the spec.
@@ -252,6 +253,6 @@ pub struct Grant {
     pub bucket: String,
     /// The prefix.
     pub prefix: String,
-    /// The action. The spec has words for some.
+    /// The action, such as `s3:GetObject`. Reports show some actions as access levels.
     pub action: String,
 }

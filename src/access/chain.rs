@@ -1,4 +1,4 @@
-//! Grants lowered to chains: the pod's identity, its role, and the data.
+//! Lowers grants to chains: the pod's identity, its role, and the data.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,21 +10,21 @@ use crate::spec::{Access, Encryption, Identity, Mode, Spec};
 /// One grant, resolved: the pod's identity, its role, and the data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Chain {
-    /// The grant's place in the spec's list.
+    /// The grant's index in the spec's list.
     pub grant: usize,
     /// The service account's key.
     pub service_account: String,
-    /// How its pods get credentials.
+    /// How the pods get credentials.
     pub identity: Identity,
-    /// The role that its pods get, by its key in [`Chains::roles`].
+    /// The role that the pods get, by its key in [`Chains::roles`].
     pub role: String,
     /// The role in the bucket's account that the pod's role assumes, by its key in [`Chains::roles`].
     pub target: Option<String>,
     /// The bucket's key.
     pub bucket: String,
-    /// The keys that are granted: all that start with this.
+    /// The granted prefix: all keys that start with it.
     pub prefix: String,
-    /// What is granted.
+    /// The granted access.
     pub access: Access,
     /// Whether `HeadBucket` is granted too.
     pub head_bucket: bool,
@@ -35,20 +35,20 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The role that touches the data: the target if there is one.
+    /// The role that accesses the data: the target if there is one.
     #[must_use]
     pub fn data_role(&self) -> &str {
         self.target.as_deref().unwrap_or(&self.role)
     }
 }
 
-/// The grants of a spec, resolved, and the roles that they go through. What one side of a chain must say is answered
-/// without a look at the chains of others, so that the work for a project grows with its size.
+/// The resolved grants of a spec, and the roles that they use. Each side of a chain is derived without scanning other
+/// chains, so that the work for a project grows linearly with its size.
 #[derive(Clone, Debug, Default)]
 pub struct Chains {
     chains: Vec<Chain>,
     roles: BTreeMap<String, ResolvedRole>,
-    /// The keys of roles by their ARNs.
+    /// Role keys by ARN.
     arns: HashMap<String, String>,
     by_role: HashMap<String, Vec<usize>>,
     by_bucket: HashMap<String, Vec<usize>>,
@@ -85,7 +85,7 @@ impl Chains {
         &self.chains
     }
 
-    /// The chains that go through a role, by its key.
+    /// The chains that use a role, by its key.
     pub fn through(&self, role: &str) -> impl Iterator<Item = &Chain> {
         self.pick(&self.by_role, role)
     }
@@ -100,20 +100,20 @@ impl Chains {
         self.pick(&self.by_key, key)
     }
 
-    /// Every role that the spec speaks of, by key.
+    /// Every role that the spec refers to, by key.
     #[must_use]
     pub fn roles(&self) -> &BTreeMap<String, ResolvedRole> {
         &self.roles
     }
 
-    /// The role with an ARN, and its key.
+    /// The role with this ARN, and its key.
     #[must_use]
     pub fn role_named(&self, arn: &str) -> Option<(&str, &ResolvedRole)> {
         self.roles.get_key_value(self.arns.get(arn)?).map(|(key, role)| (key.as_str(), role))
     }
 }
 
-/// Resolves every grant. A grant with a dangling reference is left out: `spec::load` has reported it.
+/// Resolves every grant. It skips a grant with a dangling reference, which `spec::load` has reported.
 #[must_use]
 pub fn lower(spec: &Spec) -> Chains {
     let roles = roles(spec);
@@ -146,7 +146,7 @@ pub fn lower(spec: &Spec) -> Chains {
     Chains::new(roles, chains)
 }
 
-/// The key in the spec of the KMS key that a bucket's new objects are encrypted with.
+/// The spec key of the KMS key that encrypts a bucket's new objects.
 pub(super) fn kms_key(encryption: Option<&Encryption>) -> Option<String> {
     match encryption {
         Some(Encryption::Kms(kms)) => Some(kms.kms_key.clone()),

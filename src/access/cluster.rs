@@ -1,25 +1,25 @@
-//! What an IAM principal may do in a cluster's Kubernetes API, and what a change takes from it.
+//! The rights of an IAM principal in a cluster's Kubernetes API, and the rights that a change removes.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::iam::Arn;
 
-/// What an IAM principal may do in a cluster.
+/// The rights of an IAM principal in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterAccess {
     /// The cluster's name in EKS.
     pub cluster: String,
     /// The ARN of the role or user.
     pub principal: String,
-    /// Everything that it has.
+    /// The rights.
     pub rights: BTreeSet<ClusterRight>,
 }
 
-/// One thing that an IAM principal has in a cluster.
+/// One right of an IAM principal in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClusterRight {
-    /// A name in Kubernetes, which role bindings may mention.
+    /// A Kubernetes username, which role bindings may mention.
     Username(String),
     /// A Kubernetes group, which role bindings may mention.
     Group(String),
@@ -45,7 +45,8 @@ impl fmt::Display for ClusterRight {
 }
 
 impl ClusterAccess {
-    /// What the principal loses if it has `after` afterwards. A policy in the whole cluster includes each namespace.
+    /// The rights that the principal loses if it has `after` from then on. A policy for the whole cluster includes each
+    /// namespace.
     #[must_use]
     pub fn lost(&self, after: &Self) -> Vec<&ClusterRight> {
         let is_kept = |right: &&ClusterRight| match right {
@@ -59,8 +60,9 @@ impl ClusterAccess {
     }
 }
 
-/// Whether a caller is a principal, or a session of it: `arn:aws:sts::111111111111:assumed-role/deployer/ci` is a session of
-/// `arn:aws:iam::111111111111:role/team/deployer`, whatever its path. Role names are unique in an account and ignore case.
+/// Whether a caller is the principal itself or a session of it. `arn:aws:sts::111111111111:assumed-role/deployer/ci` is
+/// a session of `arn:aws:iam::111111111111:role/team/deployer`, whatever the path. Role names are unique within an
+/// account, ignoring case.
 #[must_use]
 pub fn is_session_of(caller: &str, principal: &str) -> bool {
     let (Ok(caller_arn), Ok(principal_arn)) = (caller.parse::<Arn>(), principal.parse::<Arn>()) else { return false };

@@ -1,7 +1,7 @@
-//! What a body says about access: the only thing that the core reads of it.
+//! Facets: the part of a body that is about access, which is the only part that the core reads.
 //!
-//! A kind turns its bodies into facets; worlds, lints, quotas, lock-outs and the search for principals read facets and
-//! no field by name. So a new kind that bears on access says so in its own file, and is seen by all of them.
+//! A kind turns its bodies into facets. Worlds, lints, quotas, the lockout check and the search for principals read
+//! facets and never a field by name. A new kind that affects access therefore only has to provide its facets.
 
 use std::borrow::Cow;
 
@@ -12,18 +12,18 @@ use crate::address::Scope;
 use crate::document::Document;
 use crate::iam::{Policy, PolicyKind, PolicyPlace, Principal, Selector, Statement, Version};
 
-/// An object as its API knows it: where it lives, its name there, and its body.
+/// An object as its API identifies it: its scope, its physical name, and its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Instance<'b> {
-    /// Where it lives.
+    /// Its scope.
     pub scope: &'b Scope,
-    /// The name by which its API knows it.
+    /// Its physical name.
     pub physical_id: &'b str,
-    /// What it is, desired or live.
+    /// Its body, desired or live.
     pub body: &'b Document,
 }
 
-/// A policy in a body, as canonical text. It is parsed only where somebody asks for its meaning.
+/// The canonical text of a policy in a body. It is parsed only when its meaning is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicyText<'b>(&'b str);
 
@@ -34,7 +34,7 @@ impl<'b> PolicyText<'b> {
         body.field_text(field).filter(|text| *text != "null").map(Self)
     }
 
-    /// The policy with this text, which a body holds.
+    /// A policy with this text from a body.
     #[must_use]
     pub fn new(text: &'b RawValue) -> Self {
         Self(text.get())
@@ -46,16 +46,16 @@ impl<'b> PolicyText<'b> {
         self.0
     }
 
-    /// The policy. Nothing if the text is something else.
+    /// Parses the policy. `None` if the text is not a policy.
     #[must_use]
     pub fn parse(self) -> Option<Policy> {
         serde_json::from_str(self.0).ok()
     }
 
-    /// The policy as it would be sent, with the statements of others that share the document.
+    /// The text that would be sent, including the statements of other parties in the same document.
     #[must_use]
     pub fn sent(self, others: Option<&Policy>) -> Option<Cow<'b, str>> {
-        // A policy writes all other characters in a way of its own.
+        // Serializing a policy writes all other characters differently.
         let is_plain = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\');
         if others.is_none() && is_plain(self.0) {
             return Some(self.0.into());
@@ -65,7 +65,7 @@ impl<'b> PolicyText<'b> {
     }
 }
 
-/// A role by the id of its account and its name.
+/// A role by its account's id and its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoleRef {
     /// The account's id.
@@ -74,7 +74,7 @@ pub struct RoleRef {
     pub name: String,
 }
 
-/// What carries a policy of its own.
+/// A resource that has its own policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Carrier<'b> {
     /// An S3 bucket, by its name.
@@ -95,31 +95,31 @@ impl std::fmt::Display for Carrier<'_> {
     }
 }
 
-/// The policy of a resource, which may be shared with others.
+/// The policy of a resource, which may be a shared document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourcePolicy<'b> {
-    /// What carries it.
+    /// The resource.
     pub on: Carrier<'b>,
-    /// The resource's ARN, or one like it where only an alias is known.
+    /// The resource's ARN, or a stand-in where only an alias is known.
     pub arn: String,
     /// The id of the account that owns the resource.
     pub account: String,
-    /// Our statements.
+    /// The project's own statements.
     pub ours: Option<PolicyText<'b>>,
-    /// The statements of others. Only a live body has them.
+    /// The statements of other parties. Only a live body has them.
     pub others: Option<PolicyText<'b>>,
-    /// Whether nobody else may have statements there.
+    /// Whether the project owns the whole policy, without statements of other parties.
     pub exclusive: bool,
-    /// How its size counts.
+    /// The quota that applies to the policy's size.
     pub place: PolicyPlace,
-    /// By which rules it is judged.
+    /// The rules that apply to the policy.
     pub kind: PolicyKind,
-    /// What whoever writes it must still be allowed to do afterwards: without that, nobody could correct it.
+    /// The actions that the identity writing the policy must keep; without them it could not correct the policy.
     pub must_keep: &'static [&'static str],
 }
 
 impl ResourcePolicy<'_> {
-    /// Our statements and, unless it is exclusive, those of others, as one policy.
+    /// The project's statements merged with those of other parties.
     #[must_use]
     pub fn whole(&self) -> Policy {
         let own = self.ours.and_then(PolicyText::parse).unwrap_or_else(|| Policy::new(Version::V2012, []));
@@ -130,10 +130,10 @@ impl ResourcePolicy<'_> {
     }
 }
 
-/// How pods of a service account get a role from EKS Pod Identity.
+/// An EKS Pod Identity association: the role that the pods of a service account get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodBinding {
-    /// The id of the account of the cluster.
+    /// The id of the cluster's account.
     pub account: String,
     /// The cluster's name in EKS.
     pub cluster: String,
@@ -143,47 +143,47 @@ pub struct PodBinding {
     pub service_account: String,
     /// The ARN of the role.
     pub role: String,
-    /// The ARN of the role that EKS assumes with it, if any.
+    /// The ARN of the target role, if any.
     pub target: Option<String>,
-    /// Whether sessions carry tags.
+    /// Whether sessions carry session tags.
     pub tagged: bool,
 }
 
-/// What a body says about access.
+/// The meaning of a body for access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Facet<'b> {
-    /// Nothing.
+    /// The body does not affect access.
     None,
     /// A role.
     Role {
-        /// Its ARN.
+        /// The role's ARN.
         arn: String,
-        /// Its account and name.
+        /// The role's account and name.
         role: RoleRef,
-        /// Who may assume it. Nothing if that is not known.
+        /// The trust policy; `None` if unknown.
         trust: Option<PolicyText<'b>>,
-        /// The ARN of its permissions boundary.
+        /// The ARN of the role's permissions boundary.
         boundary: Option<String>,
     },
-    /// A managed policy, which roles get by attachments.
+    /// A managed policy. Attachments give it to roles.
     ManagedPolicy {
-        /// Its ARN.
+        /// The policy's ARN.
         arn: &'b str,
-        /// What it says.
+        /// The policy document.
         document: Option<PolicyText<'b>>,
     },
     /// An inline policy of a role.
     InlinePolicy {
-        /// Whose.
+        /// The role.
         role: RoleRef,
-        /// Its name.
+        /// The policy's name.
         name: String,
-        /// What it says.
+        /// The policy document.
         document: Option<PolicyText<'b>>,
     },
     /// The attachment of a managed policy to a role.
     Attachment {
-        /// Whose.
+        /// The role.
         role: RoleRef,
         /// The policy's ARN.
         policy: String,
@@ -194,12 +194,12 @@ pub enum Facet<'b> {
     Provider {
         /// The account's id.
         account: String,
-        /// Its ARN.
+        /// The provider's ARN.
         arn: &'b str,
-        /// The issuer, without its scheme.
+        /// The issuer without its scheme.
         host: String,
     },
-    /// How pods get a role from EKS Pod Identity.
+    /// An EKS Pod Identity association.
     PodBinding(PodBinding),
     /// A Kubernetes service account.
     ServiceAccount {
@@ -207,20 +207,20 @@ pub enum Facet<'b> {
         cluster: &'b str,
         /// The namespace.
         namespace: String,
-        /// Its name.
+        /// The service account's name.
         name: String,
-        /// The ARN of the role that it is annotated with.
+        /// The ARN of the annotated role.
         role: Option<String>,
     },
-    /// What an IAM principal may do in a cluster.
+    /// The rights of an IAM principal in a cluster.
     ClusterAccess(ClusterAccess),
     /// A bucket.
     Bucket {
-        /// Its name.
+        /// The bucket's name.
         name: &'b str,
-        /// Its ARN.
+        /// The bucket's ARN.
         arn: String,
-        /// The id of its account.
+        /// The id of the bucket's account.
         account: String,
         /// Whether Block Public Access is on.
         blocked: bool,
@@ -228,7 +228,7 @@ pub enum Facet<'b> {
 }
 
 impl Facet<'_> {
-    /// The ARN by which policies may name the object as a principal.
+    /// The ARN by which policies can name the object as a principal.
     #[must_use]
     pub fn principal(&self) -> Option<&str> {
         match self {
@@ -246,7 +246,7 @@ impl Facet<'_> {
         }
     }
 
-    /// The principals that the object names, and that its API may refuse while they are not known everywhere.
+    /// The principals that the object names. Its API may reject them until they have propagated.
     #[must_use]
     pub fn names(&self) -> Vec<Principal> {
         let named = |text: Option<PolicyText<'_>>| text.and_then(PolicyText::parse).map(|p| principals(&p));

@@ -1,4 +1,4 @@
-//! What must be said about chains themselves: sides that someone else manages, and habits that lead to surprises.
+//! Findings about chains: sides that another party manages, and patterns that lead to surprises.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ use super::trust::role_trust;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::spec::{Access, Facts, Identity, Manage, ServiceAccountSpec, Spec};
 
-/// What must be said about the chains themselves, of a spec whose grants are lowered to `chains`.
+/// The findings about the chains of a spec.
 #[must_use]
 pub fn findings(spec: &Spec, facts: &Facts, chains: &Chains) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let (mut buckets, mut roles) = (BTreeSet::new(), BTreeSet::new());
     for chain in chains.all() {
-        // The owner of a bucket or role is told once, at the first grant.
+        // Report each bucket and role once, at its first grant.
         if !buckets.contains(&chain.bucket)
             && let Some(finding) = unmanaged_bucket(spec, chains, chain)
         {
@@ -63,7 +63,7 @@ fn unmanaged_role(spec: &Spec, facts: &Facts, chains: &Chains, chain: &Chain) ->
     Some(found)
 }
 
-/// A prefix that means more keys than those of a folder.
+/// A prefix that does not end at a folder and so matches other keys too.
 fn open_prefix(spec: &Spec, chain: &Chain) -> Option<Diagnostic> {
     let prefix = &chain.prefix;
     if prefix.is_empty() || prefix.ends_with('/') || matches!(chain.access, Access::Actions(_)) {
@@ -92,7 +92,7 @@ fn client_chaining(spec: &Spec, chains: &Chains, chain: &Chain) -> Option<Diagno
     Some(found)
 }
 
-/// The trust that the owner of a role must add.
+/// The trust policy that the owner of a role must add.
 fn unmanaged_trust(
     spec: &Spec,
     facts: &Facts,
@@ -111,7 +111,7 @@ fn unmanaged_trust(
     Some(found)
 }
 
-/// The commands that whoever manages a service account must run.
+/// The commands that the manager of a service account must run.
 fn unmanaged_account(
     spec: &Spec,
     chains: &Chains,
@@ -131,8 +131,8 @@ fn unmanaged_account(
     Some(found)
 }
 
-/// The `kubectl` commands that write to a service account what the spec wants there, one a line; empty if it wants
-/// nothing.
+/// The `kubectl` commands that give a service account the annotations and labels of the spec, one per line; empty if
+/// there are none.
 fn kubectl(spec: &Spec, account: &ServiceAccountSpec, role: &ResolvedRole) -> String {
     let context = spec.clusters.get(&account.cluster).and_then(|c| c.context.as_deref());
     let context =
@@ -149,7 +149,7 @@ fn kubectl(spec: &Spec, account: &ServiceAccountSpec, role: &ResolvedRole) -> St
         .join("\n")
 }
 
-/// A word of a POSIX shell command, quoted if it must be.
+/// Quotes a word for a POSIX shell if necessary.
 fn shell(word: &str) -> String {
     let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(&b));
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }

@@ -1,4 +1,4 @@
-//! What a role's own policies must allow so that its grants work.
+//! The identity policies that a role needs so that its grants work.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use super::resource::{as_policy, bucket_word, object_word, plain};
 use crate::iam::{Condition, Operator, Qualifier, Statement, Test};
 use crate::spec::{Facts, Spec};
 
-/// What the grants of one role allow on data, merged.
+/// The merged data access of all grants of one role.
 #[derive(Default)]
 struct GrantedData {
-    /// Resources by the actions on objects.
+    /// Resources by their object actions.
     objects: BTreeMap<BTreeSet<String>, BTreeSet<String>>,
-    /// Buckets by the prefixes that may be listed; all if there are none.
+    /// Buckets by the prefixes that may be listed; an empty list means all prefixes.
     lists: BTreeMap<Vec<String>, BTreeSet<String>>,
-    /// Buckets by the actions on a bucket.
+    /// Buckets by their bucket actions.
     whole: BTreeMap<BTreeSet<String>, BTreeSet<String>>,
-    /// Buckets that `HeadBucket` may ask about.
+    /// Buckets on which `HeadBucket` is granted.
     heads: BTreeSet<String>,
 }
 
@@ -44,7 +44,7 @@ impl GrantedData {
             }
         }
         for (bucket, patterns) in prefixes {
-            // Listing everything needs no condition, and makes those beside it pointless.
+            // Listing everything needs no condition and makes other prefixes redundant.
             let patterns = if patterns.contains("*") { Vec::new() } else { patterns.into_iter().collect() };
             data.lists.entry(patterns).or_default().insert(bucket);
         }
@@ -79,7 +79,7 @@ impl GrantedData {
     }
 }
 
-/// The statements of one role: data of all its grants merged, keys, and the roles that it assumes.
+/// The statements of one role: the merged data access of its grants, their KMS keys, and the roles that it assumes.
 #[must_use]
 pub fn identity_statements(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Vec<Statement> {
     let mut statements = GrantedData::of(spec, chains, role).statements();
@@ -99,8 +99,8 @@ fn numbered(word: &str, n: usize) -> String {
     if n == 0 { word.to_owned() } else { format!("{word}{}", n + 1) }
 }
 
-/// KMS keys are named by ARN. A key that the spec makes has no ARN before it exists, so that it is named by its alias,
-/// which is a condition that only identity policies may hold.
+/// The statements on KMS keys. They name a key by ARN, or by a condition on its alias if the spec creates the key,
+/// which then has no ARN yet. Only identity policies may use that condition.
 ///
 /// Source: KMS Developer Guide, "kms:ResourceAliases".
 fn key_use(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Vec<Statement> {
@@ -146,7 +146,7 @@ fn key_use(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Vec<State
         .collect()
 }
 
-/// Statements as the JSON that somebody else must add to a document of theirs.
+/// Statements as JSON for the owner of a document to add to it.
 #[must_use]
 pub fn render_for_owner(statements: &[Statement]) -> String {
     let policy = as_policy(statements.iter().cloned());

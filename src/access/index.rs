@@ -1,17 +1,17 @@
-//! What of a world may bear on somebody, found without a look at all of it.
+//! Finds the parts of a world that may affect a principal, without scanning the whole world.
 //!
-//! Every answer is a superset: what is left out has no say in the matter, and what is not is looked at closely.
+//! Each result is a superset: whatever it leaves out cannot affect the principal, and callers examine the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::nodes::{PolicyHolder, WorldBucket, WorldKey, WorldRole};
 use crate::iam::{Arn, Policy, Principal, Statement};
 
-/// Names of things, by the principals that their policies name.
+/// Names of resources, by the principals that their policies name.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Named {
     by: BTreeMap<Principal, BTreeSet<String>>,
-    /// Those whose policies speak to everybody, or to all but some.
+    /// Resources with a policy for everyone, or for everyone except some.
     open: BTreeSet<String>,
 }
 
@@ -31,7 +31,7 @@ impl Named {
         }
     }
 
-    /// The things whose policies may mean a role, by its ARN.
+    /// The names of the resources whose policies may apply to a role, by its ARN.
     fn meaning(&self, arn: &str) -> impl Iterator<Item = &str> {
         let account = arn.parse::<Arn>().ok().map(|arn| Principal::Account(arn.account.into()));
         let named = [Some(Principal::aws(arn)), account].into_iter().flatten();
@@ -43,7 +43,7 @@ impl Named {
 /// The index of a world.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Index {
-    /// The clusters whose service accounts get a role, by its ARN.
+    /// The clusters with service accounts that get a role, by the role's ARN.
     behind: BTreeMap<String, BTreeSet<String>>,
     roles: Named,
     buckets: Named,
@@ -52,7 +52,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// The index of these roles (by ARN), buckets and keys (by name).
+    /// Builds the index of these roles (by ARN), buckets, keys and other resources.
     pub(super) fn new(
         roles: &BTreeMap<String, WorldRole>,
         buckets: &BTreeMap<String, WorldBucket>,
@@ -63,7 +63,7 @@ impl Index {
         for (arn, role) in roles {
             match &role.trust {
                 Some(trust) => index.roles.add(arn, trust),
-                // It may let in anyone.
+                // An unread trust policy may admit anyone.
                 None => {
                     index.roles.open.insert(arn.clone());
                 }
@@ -83,22 +83,22 @@ impl Index {
         index
     }
 
-    /// Notes that service accounts of a cluster get a role.
+    /// Records that service accounts of a cluster get a role.
     pub(super) fn behind(&mut self, role: &str, cluster: &str) {
         self.behind.entry(role.to_owned()).or_default().insert(cluster.to_owned());
     }
 
-    /// The clusters whose service accounts get a role.
+    /// The clusters with service accounts that get a role.
     pub(super) fn clusters_of(&self, role: &str) -> Option<&BTreeSet<String>> {
         self.behind.get(role)
     }
 
-    /// The roles, by ARN, whose trust may let a role in.
+    /// The ARNs of the roles whose trust policies may admit a role.
     pub(super) fn trusting<'a>(&'a self, role: &str) -> BTreeSet<&'a str> {
         self.roles.meaning(role).collect()
     }
 
-    /// The buckets that a role's policies or the buckets' own may open to it; nothing if that may be any.
+    /// The buckets to which a role's own policies or bucket policies may give access; `None` if that may be any bucket.
     pub(super) fn buckets_of<'a>(&'a self, role: &'a WorldRole) -> Option<BTreeSet<&'a str>> {
         let mut found: BTreeSet<&str> = self.buckets.meaning(&role.arn).collect();
         for statement in role.identity.iter().flat_map(|held| held.policy.statements()) {
@@ -116,7 +116,8 @@ impl Index {
         Some(found)
     }
 
-    /// The keys whose policies may let a role in, or leave that to its account. Nothing but a key's own policy opens it.
+    /// The keys whose policies may allow a role or delegate to its account. No other policy alone gives access to a
+    /// key.
     ///
     /// Source: KMS Developer Guide, "Key policies in AWS KMS".
     pub(super) fn keys_of<'a>(&'a self, role: &WorldRole) -> BTreeSet<&'a str> {
@@ -124,18 +125,18 @@ impl Index {
     }
 }
 
-/// The buckets that a resource of a policy may be about.
+/// The buckets that a resource of a policy may match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Buckets<'a> {
     /// None.
     None,
-    /// The one of this name, or what is in it.
+    /// The bucket with this name, or its objects.
     One(&'a str),
     /// Any.
     Any,
 }
 
-/// The buckets that a resource of a policy may be about.
+/// Determines the buckets that a resource of a policy may match.
 pub(super) fn buckets_of(resource: &str) -> Buckets<'_> {
     let mut parts = resource.splitn(6, ':');
     let (Some("arn"), Some(_), Some(service), Some(_), Some(_), Some(rest)) =

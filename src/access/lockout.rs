@@ -1,14 +1,14 @@
-//! Whether a policy would shut out the very identity that writes it: nobody could mend that afterwards but the root user,
-//! and of a key not even that one.
+//! Detects policies that lock out the identity that writes them. Only the root user could correct such a policy
+//! afterwards, and not even the root user that of a KMS key.
 
 use super::facet::ResourcePolicy;
 use crate::iam::{Attached, Policy, PolicySet, Request, RequestContext, Statement, Version};
 
-/// Why nobody should write this policy of a resource as `caller`: what it could not do any more. `account` owns the
-/// resource, `arn` names it, and `actions` are what whoever writes it must keep.
+/// Returns the reason why `caller` would lock itself out by writing this policy of a resource: an action in `must_keep`
+/// that the policy denies to it.
 ///
-/// The caller's own policies are taken to allow everything, and requests to come over TLS. What depends on anything else,
-/// such as the address of the caller, is left to the service.
+/// The check assumes that the caller's own policies allow everything and that requests use TLS. Anything else that a
+/// decision depends on, such as the caller's address, is left to the service.
 #[must_use]
 pub fn lockout(resource: &ResourcePolicy<'_>, caller: &str, policy: &Policy) -> Option<String> {
     let everything = Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])]);

@@ -1,8 +1,8 @@
-//! Grants lowered to chains: who, through what, to which data.
+//! Lowers grants to chains: who reaches which data, through which roles.
 //!
-//! [`lower`] turns every grant into a [`Chain`]. The other functions answer, from [`Chains`] alone, what each side of them
-//! must say: the trust of a role, its identity policies, the statements of a bucket or key policy. Kinds ask these
-//! functions; nothing here knows how a side is stored.
+//! [`lower`] turns every grant into a [`Chain`]. The other functions derive from [`Chains`] alone what each side of a
+//! chain must contain: the trust policy of a role, its identity policies, and the statements of a bucket or key policy.
+//! Kinds call these functions; nothing here knows how a side is stored.
 
 mod actions;
 mod ask;

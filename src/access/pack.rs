@@ -1,4 +1,4 @@
-//! Fits a role's statements into the quotas of IAM: first one inline policy, then managed policies.
+//! Packs a role's statements within IAM quotas: first one inline policy, then managed policies.
 
 use super::resource::as_policy;
 use super::{Chain, Chains, identity_statements};
@@ -8,40 +8,40 @@ use crate::spec::{Access, Facts, Spec};
 /// The name of the inline policy that holds a role's grants.
 pub const INLINE_NAME: &str = "bailiwick-access";
 
-/// How many managed policies a role may have.
+/// The maximum number of managed policies attached to a role.
 ///
 /// Source: IAM User Guide, "IAM and AWS STS quotas", managed policies attached to an IAM role, default.
 const ATTACHMENTS: usize = 10;
 
-/// A role's statements in documents that IAM accepts.
+/// A role's statements, divided into documents that IAM accepts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packed {
-    /// The inline policy, absent if there is nothing to say.
+    /// The inline policy; absent if there are no statements.
     pub inline: Option<Policy>,
-    /// What did not fit, as managed policies to attach.
+    /// The managed policies to attach, with the statements that do not fit inline.
     pub managed: Vec<Policy>,
 }
 
-/// The statements of a role cannot fit.
+/// The statements of a role do not fit within its quotas.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{needed} characters do not fit into one inline policy of {inline} characters and {managed} managed policies of {each}"
 )]
 pub struct PackError {
-    /// How large the statements are as one policy.
+    /// The size of all statements as one policy.
     pub needed: usize,
-    /// What the inline policy may hold, beside other inline policies of the role.
+    /// The room for an inline policy, after the role's other inline policies.
     pub inline: usize,
-    /// How many managed policies the role has room for.
+    /// The number of managed policies that can still be attached.
     pub managed: usize,
-    /// What a managed policy may hold.
+    /// The maximum size of a managed policy.
     pub each: usize,
 }
 
-/// The grants of a role in documents, as far as the role's own inline and managed policies leave room for them.
+/// Packs the grants of a role into the room that its own inline and managed policies leave.
 ///
 /// # Errors
-/// When they do not fit however they are divided.
+/// When the statements do not fit however they are divided.
 pub fn packed(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Result<Packed, PackError> {
     let own = spec.roles.get(role);
     let inline: usize = own
@@ -58,7 +58,8 @@ pub fn packed(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Result
     )
 }
 
-/// What of a role's grants goes into managed policies. Nothing, also where they fit nowhere: that is for [`packed`] to tell.
+/// The managed policies that a role's grants need. Empty also if the grants do not fit at all, which [`packed`]
+/// reports.
 #[must_use]
 pub fn spilled(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Vec<Policy> {
     if fits_inline(spec, chains, role) {
@@ -67,9 +68,9 @@ pub fn spilled(spec: &Spec, facts: &Facts, chains: &Chains, role: &str) -> Vec<P
     packed(spec, facts, chains, role).map(|packed| packed.managed).unwrap_or_default()
 }
 
-/// Whether a role's grants need no managed policy for sure, told without writing them down, since most roles have few. What
-/// a grant adds are statements on objects, lists, the bucket and its key, and a role to assume; its prefix stands in three
-/// places, where each character may take the four of an escape.
+/// Whether a role's grants certainly fit inline. It only estimates, because most roles have few grants. A grant adds
+/// statements on objects, lists, the bucket and its key, and a role to assume. Its prefix appears in three places,
+/// where an escaped character takes up to four.
 fn fits_inline(spec: &Spec, chains: &Chains, role: &str) -> bool {
     let is_alone = spec.roles.get(role).is_none_or(|own| own.inline.is_empty());
     let most = |chain: &Chain| {
@@ -82,14 +83,14 @@ fn fits_inline(spec: &Spec, chains: &Chains, role: &str) -> bool {
     is_alone && chains.through(role).map(most).sum::<usize>() <= PolicyPlace::RoleInlineTotal.quota()
 }
 
-/// Distributes statements. `inline_room` is what other inline policies leave of the role's quota, `managed_room` the
-/// number of managed policies that may still be attached.
+/// Distributes statements. `inline_room` is the part of the role's quota that other inline policies leave,
+/// `managed_room` the number of managed policies that can still be attached.
 ///
-/// The same statements give the same documents. Statements that are too large for a document are divided; smaller
-/// pieces fill documents better, but repeat more.
+/// The result is deterministic. Statements that are too large for a document are divided; smaller pieces fill documents
+/// better but repeat more.
 ///
 /// # Errors
-/// When they do not fit however they are divided.
+/// When the statements do not fit however they are divided.
 pub fn pack(statements: &[Statement], inline_room: usize, managed_room: usize) -> Result<Packed, PackError> {
     if statements.is_empty() {
         return Ok(Packed::default());
@@ -106,7 +107,7 @@ pub fn pack(statements: &[Statement], inline_room: usize, managed_room: usize) -
         .ok_or(PackError { needed, inline: inline_room, managed: managed_room, each })
 }
 
-/// Puts each piece into the first document that has room for it, the inline one before the managed ones.
+/// Puts each piece into the first document with room for it, the inline policy first.
 fn distribute(statements: &[Statement], piece: usize, inline_room: usize, managed_room: usize) -> Option<Packed> {
     let each = PolicyPlace::ManagedPolicy.quota();
     let mut inline: Vec<Statement> = Vec::new();
@@ -130,12 +131,12 @@ fn distribute(statements: &[Statement], piece: usize, inline_room: usize, manage
     })
 }
 
-/// The size of an identity policy, which IAM counts alike wherever it is attached.
+/// The size of an identity policy. IAM counts it the same way wherever it is attached.
 fn size(policy: &Policy) -> usize {
     measure(PolicyPlace::RoleInlineTotal, policy).used
 }
 
-/// Halves a statement until every piece fits into `room`, or cannot be halved any more.
+/// Halves a statement until every piece fits into `room` or cannot be halved further.
 fn divide(statement: &Statement, room: usize) -> Vec<Statement> {
     if size(&as_policy([statement.clone()])) <= room {
         return vec![statement.clone()];
@@ -145,7 +146,7 @@ fn divide(statement: &Statement, room: usize) -> Vec<Statement> {
         .into_iter()
         .zip(["a", "b"])
         .flat_map(|(half, mark)| {
-            // Two statements of a policy must not have the same Sid.
+            // Sids must be unique within a policy.
             let half = match statement.sid() {
                 Some(sid) => half.with_sid(&format!("{sid}{mark}")),
                 None => half,
@@ -155,7 +156,7 @@ fn divide(statement: &Statement, room: usize) -> Vec<Statement> {
         .collect()
 }
 
-/// Two statements that together say the same: of half the resources each, or else of half the values of the condition
+/// Splits a statement into two equivalent ones, each with half the resources, or else half the values of the condition
 /// with the most alternatives.
 fn halves(statement: &Statement) -> Option<[Statement; 2]> {
     let resources = statement.resource().filter(|r| !r.is_inverted()).map(Selector::values).unwrap_or_default();
@@ -175,8 +176,7 @@ fn halves(statement: &Statement) -> Option<[Statement; 2]> {
     Some([with(condition.values().take(middle).collect()), with(condition.values().skip(middle).collect())])
 }
 
-/// Whether one matching value is enough. Values of an inverted operator, and those that cover all values of a request,
-/// only count together.
+/// Whether one matching value is enough. The values of a negated operator, or of `ForAllValues`, cannot be split.
 fn has_alternatives(condition: &Condition) -> bool {
     let operator = condition.operator();
     !operator.test.is_negated() && operator.qualifier != Some(Qualifier::ForAllValues)
@@ -208,7 +208,7 @@ mod tests {
             .with_sid("List")
     }
 
-    /// What statements allow: (action, resource, condition with one value).
+    /// The requests that statements allow: (action, resource, condition with one value).
     fn allowed<'a>(statements: impl IntoIterator<Item = &'a Statement>) -> BTreeSet<(String, String, String)> {
         let mut pairs = BTreeSet::new();
         for statement in statements {
@@ -228,7 +228,7 @@ mod tests {
         pairs
     }
 
-    /// Packs, checks what must hold of every result, and says how large the documents are.
+    /// Packs, checks the properties that must hold of every result, and returns the sizes of the documents.
     fn check(statements: &[Statement], inline_room: usize, managed_room: usize) -> (Option<usize>, Vec<usize>) {
         let packed = pack(statements, inline_room, managed_room).unwrap();
         let documents: Vec<&Policy> = packed.inline.iter().chain(&packed.managed).collect();
@@ -319,7 +319,8 @@ mod tests {
         );
     }
 
-    /// Whether the grants of one service account, given as prefixes, fit for sure; that they then do is checked.
+    /// Whether the estimate says that the grants of one service account, given as prefixes, fit. If so, checks that
+    /// they do.
     fn fit_for_sure(prefixes: &[String], access: &str) -> bool {
         let grants: Vec<String> = prefixes
             .iter()

@@ -1,4 +1,4 @@
-//! What a bucket policy or key policy must say so that roles of grants get through.
+//! The statements that bucket and key policies need so that the roles of grants get access.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,25 +8,25 @@ use crate::document::Digest;
 use crate::iam::{Condition, Effect, Operator, Policy, Principal, Selector, Statement, Test};
 use crate::spec::Spec;
 
-/// The start of every Sid of a project's statements in documents that it shares with others.
+/// The prefix of the Sid of every statement that a project owns in shared documents.
 #[must_use]
 pub fn sid_prefix(project: &str) -> String {
     format!("Bailiwick{}", Digest::of(project.as_bytes()).short(8))
 }
 
-/// Whether a statement of a shared document is the project's own.
+/// Whether the project owns a statement of a shared document.
 #[must_use]
 pub fn own_sid(project: &str, statement: &Statement) -> bool {
     let prefix = sid_prefix(project);
     statement.sid().is_some_and(|sid| sid.starts_with(&prefix))
 }
 
-/// An operator of conditions without `IfExists` and without a qualifier.
+/// A condition operator without `IfExists` and without a qualifier.
 pub(super) fn plain(test: Test) -> Operator {
     Operator { test, qualifier: None, if_exists: false }
 }
 
-/// Letters and digits of a text, each word with a capital, for a Sid.
+/// The letters and digits of a text in camel case, for a Sid.
 fn camel(text: &str) -> String {
     let mut out = String::new();
     let mut start = true;
@@ -45,16 +45,16 @@ fn camel(text: &str) -> String {
     out
 }
 
-/// A Sid of a project by its prefix, that names what the statement is about, and is unique by a digest where the words do
-/// not suffice.
+/// A Sid that starts with the project's prefix and names its subject. If the words drop characters of the subject, a
+/// digest makes the Sid unique.
 fn sid(prefix: &str, what: &str, about: &str) -> String {
     let words = camel(about);
     let unique = if words == about { String::new() } else { Digest::of(about.as_bytes()).short(4).to_owned() };
-    // Words of ASCII.
+    // The words are ASCII, so slicing by bytes is safe.
     format!("{prefix}{what}{}{unique}", words.get(..32).unwrap_or(&words))
 }
 
-/// The statements that a bucket's policy must hold for the grants that name the bucket from outside its account.
+/// The statements that a bucket's policy needs for its grants to roles of other accounts.
 ///
 /// Principals with the same access to the same prefix share a statement.
 #[must_use]
@@ -109,7 +109,7 @@ pub fn bucket_statements(spec: &Spec, chains: &Chains, bucket: &str) -> Vec<Stat
     statements
 }
 
-/// A word for a set of object actions: the access level's name where it is one.
+/// A word for a set of object actions: the name of the access level if there is one.
 pub(super) fn object_word(actions: &BTreeSet<String>) -> String {
     use crate::spec::Access;
     [("Read", Access::Read), ("Write", Access::Write), ("ReadWrite", Access::ReadWrite), ("Delete", Access::Delete)]
@@ -132,7 +132,8 @@ fn digest_of(actions: &BTreeSet<String>) -> String {
     Digest::of(joined.join(",").as_bytes()).short(4).to_owned()
 }
 
-/// The statements that a key's policy must hold for the grants on buckets that it encrypts: use through S3 only.
+/// The statements that a key's policy needs for grants on the buckets that the key encrypts. They allow use through S3
+/// only.
 #[must_use]
 pub fn key_statements(spec: &Spec, chains: &Chains, key: &str) -> Vec<Statement> {
     let Some(key_spec) = spec.keys.get(key) else { return Vec::new() };
@@ -161,7 +162,7 @@ pub fn key_statements(spec: &Spec, chains: &Chains, key: &str) -> Vec<Statement>
         .collect()
 }
 
-/// A shared document's statements as one policy.
+/// The statements as one policy.
 pub(super) fn as_policy(statements: impl IntoIterator<Item = Statement>) -> Policy {
     Policy::new(crate::iam::Version::V2012, statements)
 }

@@ -1,25 +1,25 @@
-//! The roles that a spec speaks of, written out or derived.
+//! The roles of a spec: declared or derived.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::Digest;
 use crate::spec::{Identity, Mode, ROLE_ANNOTATION, RoleSpec, ServiceAccountSpec, Spec, TrustSpec};
 
-/// Where a role comes from.
+/// The origin of a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// An entry under `roles`.
     Spec,
-    /// Derived for a service account that names no role.
+    /// Derived for a service account that declares no role.
     Derived,
-    /// Derived in another account, as the target of role chaining from the named role.
+    /// Derived in another account as the target role of the given source role.
     Target {
         /// The pod's role.
         source: String,
     },
 }
 
-/// A role that the spec speaks of, written out or derived.
+/// A role of a spec, declared or derived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedRole {
     /// The account's key.
@@ -30,21 +30,21 @@ pub struct ResolvedRole {
     pub path: String,
     /// The role's ARN.
     pub arn: String,
-    /// Whether the role is made and kept by this spec.
+    /// Whether the spec manages the role.
     pub managed: bool,
-    /// Where it comes from.
+    /// The role's origin.
     pub origin: Origin,
-    /// The service accounts whose pods get it, or whose role assumes it.
+    /// The service accounts that use the role, directly or as their target role.
     pub service_accounts: Vec<String>,
 }
 
-/// The key of the role that a service account's pods get.
+/// The key of the role of a service account.
 #[must_use]
 pub fn role_key<'a>(spec: &'a Spec, service_account: &'a str) -> &'a str {
     spec.service_accounts.get(service_account).and_then(|s| s.role.as_deref()).unwrap_or(service_account)
 }
 
-/// The annotations that a service account needs so that its pods get a role: the spec's, and under IRSA the role's.
+/// The annotations of a service account: those in the spec, and the role's ARN under IRSA.
 #[must_use]
 pub fn annotations(spec: &Spec, account: &ServiceAccountSpec, role: &ResolvedRole) -> BTreeMap<String, String> {
     let mut annotations = account.annotations.clone();
@@ -59,7 +59,7 @@ pub(super) fn target_key(service_account: &str, account: &str) -> String {
 }
 
 impl ResolvedRole {
-    /// An entry under `roles`.
+    /// A role declared under `roles`.
     fn written(spec: &Spec, role: &RoleSpec) -> Self {
         Self {
             account: role.account.clone(),
@@ -72,7 +72,7 @@ impl ResolvedRole {
         }
     }
 
-    /// A role that the spec does not write out. `account` is the account's key.
+    /// A role that the spec does not declare. `account` is the account's key.
     fn derived(spec: &Spec, account: &str, name: String, origin: Origin) -> Self {
         Self {
             account: account.to_owned(),
@@ -85,7 +85,7 @@ impl ResolvedRole {
         }
     }
 
-    /// Adds a service account whose pods get it, or whose role assumes it, once.
+    /// Adds a service account once.
     fn add(&mut self, service_account: &str) {
         if !self.service_accounts.iter().any(|known| known == service_account) {
             self.service_accounts.push(service_account.to_owned());
@@ -93,7 +93,7 @@ impl ResolvedRole {
     }
 }
 
-/// Every role that the spec speaks of, by key. Derived roles exist for service accounts that have grants or trust.
+/// Every role of the spec, by key. Roles are derived for service accounts that have grants or trust.
 pub(super) fn roles(spec: &Spec) -> BTreeMap<String, ResolvedRole> {
     let written = spec.roles.iter().map(|(key, role)| (key.clone(), ResolvedRole::written(spec, role)));
     let mut roles: BTreeMap<String, ResolvedRole> = written.collect();
@@ -124,7 +124,7 @@ pub(super) fn roles(spec: &Spec) -> BTreeMap<String, ResolvedRole> {
     roles
 }
 
-/// `project-name`, cut to the 64 characters of an IAM role name with a digest that keeps it unique.
+/// `project-name`, shortened to the 64 characters of an IAM role name. A digest keeps a shortened name unique.
 fn derived_name(project: &str, name: &str) -> String {
     let full = format!("{project}-{name}");
     if full.len() <= 64 {

@@ -1,5 +1,5 @@
-//! The terms of answers about access: who, on what, under which conditions, through which chain. They are data; the report
-//! puts them into words.
+//! The terms of answers about access: who, on what data, under which conditions, through which chain. They are data;
+//! the report puts them into words.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,10 +10,10 @@ use crate::iam::{Applied, Atom, Condition, Source, Statement};
 /// An AWS account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct AccountRef {
-    /// Its key in the spec, if it has one.
+    /// The account's key in the spec, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// Its id, if that is known.
+    /// The account's id, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
     /// Whether the account is not in the spec.
@@ -21,7 +21,7 @@ pub struct AccountRef {
     pub foreign: bool,
 }
 
-/// Who has access.
+/// A principal, or a group of principals, that has access.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Grantee {
@@ -41,17 +41,17 @@ pub enum Grantee {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         foreign: bool,
     },
-    /// An IAM role that Bailiwick knows.
+    /// An IAM role in the world.
     Role {
         /// The role's ARN.
         role_arn: String,
         /// The role's name.
         name: String,
-        /// Its account.
+        /// The role's account.
         #[serde(flatten)]
         account: AccountRef,
     },
-    /// The principals of an account, as far as the account lets them.
+    /// The principals of an account that the account's own policies allow.
     Account {
         /// The account.
         #[serde(flatten)]
@@ -70,27 +70,27 @@ pub enum Grantee {
         /// The service principal.
         name: String,
     },
-    /// A user of S3 in the form that access control lists have.
+    /// An S3 user, identified as in access control lists.
     CanonicalUser {
-        /// The id.
+        /// The canonical user id.
         id: String,
     },
     /// The identities of an OIDC or SAML provider.
     WebIdentity {
         /// The provider's ARN.
         provider: String,
-        /// The cluster's key in the spec, if the provider is that of a cluster.
+        /// The key in the spec of the cluster that the provider belongs to, if it belongs to one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cluster: Option<String>,
-        /// The subject, wildcards allowed; all identities if there is none.
+        /// The subject, wildcards allowed; absent for all identities.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         subject: Option<String>,
     },
     /// Everyone.
     Anyone,
-    /// Whoever the policy that is compared is attached to.
+    /// Any identity to which the compared policy is attached.
     Attached,
-    /// What a plan of format 1.0 has: text.
+    /// Text from a plan of format 1.0.
     Words {
         /// The text.
         text: String,
@@ -98,7 +98,7 @@ pub enum Grantee {
 }
 
 impl Grantee {
-    /// Whether the spec does not have them.
+    /// Whether the principal is not in the spec.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         match self {
@@ -114,13 +114,13 @@ impl Grantee {
     }
 }
 
-/// What access is to.
+/// A place to which access is gained, lost or requested.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct DataPlace {
-    /// What it is.
+    /// The kind of place.
     #[serde(flatten)]
     pub on: PlaceKind,
-    /// The prefix of the service's actions, where there is one service.
+    /// The service prefix of the actions, if they share one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
 }
@@ -131,23 +131,23 @@ impl From<PlaceKind> for DataPlace {
     }
 }
 
-/// What access is to, by its kind.
+/// A place, by its kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum PlaceKind {
     /// A bucket itself.
     Bucket {
-        /// Its name.
+        /// The bucket's name.
         bucket: String,
-        /// Its account.
+        /// The bucket's account.
         #[serde(flatten)]
         account: AccountRef,
     },
-    /// The names of objects in a bucket.
+    /// The keys of objects in a bucket.
     Listing {
         /// The bucket's name.
         bucket: String,
-        /// Which prefixes may be asked for, wildcards allowed. Without it: `HeadBucket`, and lists that ask for no prefix.
+        /// The prefixes that may be listed, wildcards allowed. Absent for `HeadBucket` and for lists without a prefix.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pattern: Option<String>,
         /// The bucket's account.
@@ -158,9 +158,9 @@ pub enum PlaceKind {
     Objects {
         /// The bucket's name.
         bucket: String,
-        /// Their keys, wildcards allowed.
+        /// The objects' keys, wildcards allowed.
         pattern: String,
-        /// The prefix that they have in common, if the pattern is a prefix and nothing else.
+        /// The prefix that the keys share, if the pattern is only a prefix.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prefix: Option<String>,
         /// The bucket's account.
@@ -169,35 +169,35 @@ pub enum PlaceKind {
     },
     /// A KMS key.
     Key {
-        /// Its alias.
+        /// The key's alias.
         alias: String,
-        /// Its ARN.
+        /// The key's ARN.
         arn: String,
-        /// Its account.
+        /// The key's account.
         #[serde(flatten)]
         account: AccountRef,
     },
     /// An IAM role.
     Role {
-        /// Its ARN.
+        /// The role's ARN.
         role_arn: String,
-        /// Its name.
+        /// The role's name.
         name: String,
-        /// Its account.
+        /// The role's account.
         #[serde(flatten)]
         account: AccountRef,
     },
     /// Any other resource.
     Resource {
-        /// Its ARN, wildcards allowed.
+        /// The resource's ARN, wildcards allowed.
         arn: String,
     },
-    /// What a policy decides whose contents have not been read.
+    /// The resources that a policy with unread contents covers.
     Unread {
         /// The policy.
         unread: Unread,
     },
-    /// What a plan of format 1.0 has: text.
+    /// Text from a plan of format 1.0.
     Words {
         /// The text.
         text: String,
@@ -217,7 +217,7 @@ impl PlaceKind {
         }
     }
 
-    /// Objects in a bucket by a pattern of their keys.
+    /// The objects in a bucket whose keys match a pattern.
     pub(super) fn objects(bucket: &str, account: AccountRef, pattern: &str) -> Self {
         let start = pattern.strip_suffix('*').filter(|start| !start.contains(['*', '?', '$']));
         let prefix = start.map(str::to_owned);
@@ -225,31 +225,31 @@ impl PlaceKind {
     }
 }
 
-/// What is left out of a change of access.
+/// An exception to an access change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Exception {
-    /// These places; all places of the change if there are none.
+    /// The excepted places; empty for all places of the change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<DataPlace>,
-    /// These actions; all actions of the change if there are none.
+    /// The excepted actions; empty for all actions of the change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<String>,
-    /// Places that are not left out after all.
+    /// Places within `places` to which the exception does not apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub but: Vec<DataPlace>,
-    /// When it is left out; always if there are none.
+    /// The conditions under which the exception applies; empty if it always applies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Requirement>,
 }
 
 impl Exception {
-    /// One place, always.
+    /// An unconditional exception for one place.
     pub(super) fn place(place: impl Into<DataPlace>) -> Self {
         Self { places: vec![place.into()], ..Self::default() }
     }
 }
 
-/// Something that access depends on and that is not known.
+/// An unknown on which access depends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Requirement {
@@ -259,29 +259,29 @@ pub enum Requirement {
         operator: String,
         /// The condition key.
         key: String,
-        /// The values, one of which must do.
+        /// The values, one of which must match.
         values: Vec<String>,
-        /// Whether the condition must not hold: it is that of a Deny.
+        /// Whether the condition must not hold, because it is part of a Deny statement.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         negated: bool,
     },
-    /// That the resource matches a pattern in which a policy variable varies.
+    /// The resource matches a pattern that contains a policy variable.
     Resource {
         /// The pattern.
         pattern: String,
-        /// Whether it must not match.
+        /// Whether the resource must not match.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         negated: bool,
     },
-    /// That a `NotPrincipal`, of which AWS does not define whether it means the caller, leaves the caller out.
+    /// A `NotPrincipal` element excludes the caller. AWS does not define whether it does.
     NotPrincipal {
-        /// Its policy.
+        /// The policy with the element.
         policy: PolicyRef,
-        /// Whether it must not.
+        /// Whether the element must not exclude the caller.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         negated: bool,
     },
-    /// What a plan of format 1.0 has: text.
+    /// Text from a plan of format 1.0.
     Words {
         /// The text.
         text: String,
@@ -289,7 +289,7 @@ pub enum Requirement {
 }
 
 impl Requirement {
-    /// What an atom of a reach asks for.
+    /// The requirement that an atom of a reach expresses.
     pub(super) fn of(atom: &Atom, negated: bool) -> Self {
         match atom {
             Atom::Condition(condition) => Self::condition(condition, negated),
@@ -298,7 +298,7 @@ impl Requirement {
         }
     }
 
-    /// What a condition asks for.
+    /// The requirement that a condition expresses.
     pub(super) fn condition(condition: &Condition, negated: bool) -> Self {
         Self::Condition {
             operator: condition.operator().to_string(),
@@ -312,31 +312,31 @@ impl Requirement {
 /// A policy that decides about access.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyRef {
-    /// What it is the policy of.
+    /// The kind of policy and its owner.
     #[serde(flatten)]
     pub of: PolicyOf,
-    /// The address of the resource that the policy is a part of, if Bailiwick knows it.
+    /// The address of the resource that contains the policy, if Bailiwick knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
 }
 
-/// What a policy is the policy of.
+/// A policy, by its kind and owner.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum PolicyOf {
     /// An inline policy of a role.
     Inline {
-        /// Its name.
+        /// The policy's name.
         name: String,
     },
     /// A managed policy.
     Managed {
-        /// Its ARN.
+        /// The policy's ARN.
         arn: String,
     },
     /// A permissions boundary.
     Boundary {
-        /// Its ARN; absent for one that has not been read.
+        /// The policy's ARN; absent if the boundary has not been read.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         arn: Option<String>,
     },
@@ -365,7 +365,7 @@ pub enum PolicyOf {
     },
     /// The caller's own policies, which have not been read.
     Caller,
-    /// The policy that is compared.
+    /// The policy being compared.
     Given,
 }
 
@@ -376,17 +376,17 @@ impl From<PolicyOf> for PolicyRef {
 }
 
 impl PolicyRef {
-    /// The same with the address of its resource.
+    /// The same reference with the address of its resource.
     pub(super) fn at(self, address: Option<String>) -> Self {
         Self { address, ..self }
     }
 
-    /// The name that the IAM engine gets for it and hands back with each statement. [`PolicyRef::named`] reads it.
+    /// The policy's name in the IAM engine, which returns it with each statement. [`PolicyRef::named`] parses it.
     pub(super) fn label(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The policy of a name that [`PolicyRef::label`] made.
+    /// The policy for a name from [`PolicyRef::label`].
     pub(super) fn named(label: &str) -> Self {
         serde_json::from_str(label).unwrap_or_else(|_| PolicyOf::Given.into())
     }
@@ -395,12 +395,12 @@ impl PolicyRef {
 /// A statement of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct StatementRef {
-    /// Its Sid.
+    /// The statement's Sid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
-    /// Its place in the document, from 1.
+    /// The statement's position in the document, from 1.
     pub position: usize,
-    /// The policy.
+    /// The statement's policy.
     pub policy: PolicyRef,
 }
 
@@ -421,23 +421,23 @@ impl StatementRef {
 /// A role by its ARN and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct ChainRole {
-    /// Its ARN.
+    /// The role's ARN.
     pub role_arn: String,
-    /// Its name.
+    /// The role's name.
     pub role: String,
 }
 
-/// Whose requests policies are about: a role of the world, or any other principal.
+/// The caller that makes the requests: a role of the world, or any other principal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct ChainCaller {
-    /// The ARN, or what a policy names it by.
+    /// The caller's ARN, or the name that a policy uses for it.
     pub principal: String,
-    /// The name, if it is a role of the world.
+    /// The role's name, if the caller is a role of the world.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
 }
 
-/// One step of the chain from a principal to data. It holds.
+/// One step of the chain from a principal to data. The step holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ChainStep {
@@ -459,18 +459,18 @@ pub enum ChainStep {
         /// The role.
         role_arn: String,
     },
-    /// The trust policy of a role lets the service account in.
+    /// The trust policy of a role admits the service account.
     Trusts {
         /// The role.
         #[serde(flatten)]
         role: ChainRole,
-        /// Whom it trusts for that.
+        /// The principal that the role trusts.
         trusted: Trusted,
         /// The statement.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         statement: Option<StatementRef>,
     },
-    /// The trust policy of a role is not managed here, and it is taken to let the service account in.
+    /// The trust policy of a role is not managed here and is assumed to admit the service account.
     TrustAssumed {
         /// The role.
         #[serde(flatten)]
@@ -494,7 +494,7 @@ pub enum ChainStep {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         statement: Option<StatementRef>,
     },
-    /// A layer of policies allows the action that is asked about.
+    /// A layer of policies allows the requested action.
     Allows {
         /// The layer.
         layer: AllowedBy,
@@ -505,29 +505,29 @@ pub enum ChainStep {
         /// The statement.
         statement: StatementRef,
     },
-    /// A statement that gives the access.
+    /// A statement grants the access.
     Statement {
         /// The statement.
         statement: StatementRef,
     },
-    /// What a plan of format 1.0 has: text.
+    /// Text from a plan of format 1.0.
     Words {
         /// The text.
         text: String,
     },
 }
 
-/// Whom a role trusts so that a service account gets it.
+/// The principal that a role must trust to serve a service account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trusted {
-    /// The subject of the service account, through the OIDC provider of its cluster.
+    /// The service account's subject, through its cluster's OIDC provider.
     ServiceAccount,
-    /// The service of EKS Pod Identity.
+    /// The EKS Pod Identity service.
     PodIdentity,
 }
 
-/// A layer of policies that allows something.
+/// A layer of policies that allows a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AllowedBy {

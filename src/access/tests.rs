@@ -19,7 +19,7 @@ clusters:
     spec.unwrap()
 }
 
-/// Everything that a spec's sides say, a line for each part of a statement.
+/// The statements as JSON, one per line.
 fn words(statements: &[crate::iam::Statement]) -> String {
     statements.iter().map(|s| format!("{}\n", s.to_value())).collect()
 }

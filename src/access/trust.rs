@@ -1,4 +1,4 @@
-//! Who may assume a role.
+//! Trust policies: who may assume a role.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ fn statement(actions: &[&str], principal: Principal) -> Statement {
     Statement::new(Effect::Allow, Selector::of(actions.iter().copied())).to(Selector::of([principal]))
 }
 
-/// The trust policy of a role, empty if nobody is named.
+/// The trust policy of a role; empty if it names no principal.
 #[must_use]
 pub fn role_trust(spec: &Spec, facts: &Facts, chains: &Chains, key: &str) -> Policy {
     let all = chains.roles();
@@ -59,7 +59,7 @@ pub fn role_trust(spec: &Spec, facts: &Facts, chains: &Chains, key: &str) -> Pol
     policy
 }
 
-/// The keys of roles that a role's trust names, which must exist before it.
+/// The keys of the roles that a role's trust policy names. They must exist before the role.
 #[must_use]
 pub fn trusted_roles(spec: &Spec, key: &str, role: &ResolvedRole) -> Vec<String> {
     let mut found: Vec<String> = spec
@@ -78,7 +78,7 @@ pub fn trusted_roles(spec: &Spec, key: &str, role: &ResolvedRole) -> Vec<String>
     found
 }
 
-/// IRSA: both `sub` and `aud`, so that no other service account of the cluster can take the role.
+/// IRSA: both `sub` and `aud`, so that no other service account of the cluster can assume the role.
 ///
 /// Source: EKS User Guide, "Assign IAM roles to Kubernetes service accounts".
 fn web_identity(spec: &Spec, facts: &Facts, account: &str, cluster: &str, subjects: &[String]) -> Option<Statement> {
@@ -95,8 +95,8 @@ fn web_identity(spec: &Spec, facts: &Facts, account: &str, cluster: &str, subjec
     )
 }
 
-/// Pod Identity: narrowed to cluster, namespace and service account by the session tags that EKS adds, unless they are
-/// switched off.
+/// Pod Identity: the session tags that EKS adds restrict the statement to the cluster, namespace and service account,
+/// unless the spec turns the tags off.
 ///
 /// Source: EKS User Guide, "Create IAM role with trust policy required by EKS Pod Identity".
 fn pod_identity(spec: &Spec, account: &ServiceAccountSpec) -> Statement {
@@ -117,7 +117,8 @@ fn session_tags(spec: &Spec, account: &ServiceAccountSpec) -> Vec<Condition> {
     ]
 }
 
-/// The trust of a target role: the source role alone, and under Pod Identity only on behalf of the service account.
+/// The trust policy of a target role: the source role alone, and under Pod Identity only for sessions of the service
+/// account.
 ///
 /// Source: EKS User Guide, "Access AWS resources using EKS Pod Identity target IAM roles".
 fn target_trust(spec: &Spec, role: &ResolvedRole, source: Option<&ResolvedRole>) -> Policy {

@@ -1,11 +1,11 @@
-//! What decides about access and was not read.
+//! Policies and identities that decide about access and were not read.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::iam::Arn;
 
-/// Something that decides about access and has not been read.
+/// A policy or an identity that decides about access and has not been read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Unread {
@@ -14,14 +14,14 @@ pub enum Unread {
         /// The bucket's name.
         bucket: String,
     },
-    /// The statements of others in the policy of a KMS key.
+    /// The statements of other parties in the policy of a KMS key.
     KeyPolicy {
         /// The key's alias.
         alias: String,
     },
     /// The policy of any other resource.
     ResourcePolicy {
-        /// The resource.
+        /// The resource's ARN.
         arn: String,
     },
     /// The trust policy of a role.
@@ -36,17 +36,17 @@ pub enum Unread {
     },
     /// A managed policy.
     ManagedPolicy {
-        /// The policy.
+        /// The policy's ARN.
         arn: String,
     },
     /// A permissions boundary.
     Boundary {
-        /// The policy.
+        /// The policy's ARN.
         arn: String,
     },
     /// The policies of a principal that is not in the world.
     CallerPolicies {
-        /// The principal.
+        /// The principal's ARN or name.
         principal: String,
     },
     /// The policies of the principals of an account.
@@ -71,8 +71,8 @@ pub enum Unread {
 }
 
 impl Unread {
-    /// Whether it may deny what other policies allow. Of a key policy, the statements of others count as not there: they
-    /// are never part of a spec, and all of a policy is known where it was read.
+    /// Whether it could deny requests that other policies allow. Statements of other parties in a key policy are
+    /// ignored: a spec never contains them, and reading a key policy always reads the whole policy.
     pub(super) fn may_deny(&self) -> bool {
         match self {
             // Services, identity providers and anonymous callers have no policies of their own.

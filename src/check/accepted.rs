@@ -1,10 +1,10 @@
-//! `unknown-place`: an acceptance at an address that the spec does not lead to.
+//! `unknown-place`: an `accept` entry for an address that does not exist.
 
 use crate::desired::Desired;
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::spec::Spec;
 
-/// The acceptances whose `at` names nothing. Paths into the spec were checked when it was loaded.
+/// Reports `accept` entries with an `at` that names nothing. Paths into the spec were checked when it was loaded.
 #[must_use]
 pub fn unknown_places(spec: &Spec, desired: &Desired) -> Vec<Diagnostic> {
     let addresses: Vec<String> = desired.resources.keys().map(ToString::to_string).collect();
@@ -36,7 +36,7 @@ mod tests {
     use crate::kind::Resource;
     use crate::spec::{SourceFile, load};
 
-    /// What is said about one acceptance: place, code, message and help.
+    /// The finding on one `accept` entry: place, code, message and help.
     fn told(code: &str, at: &str) -> String {
         let text = format!(
             "version: 1

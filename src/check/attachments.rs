@@ -1,4 +1,4 @@
-//! `too-many-attachments`: more managed policies on a role than IAM takes.
+//! `too-many-attachments`: more managed policies on a role than IAM allows.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::kind::Resource;
 /// The default quota "Managed policies attached to an IAM role" (IAM User Guide, "IAM and AWS STS quotas").
 const MOST: usize = 10;
 
-/// Counts the attachments of every role.
+/// Counts the managed policies that each role would have attached.
 pub(super) struct Attachments;
 
 impl PlanRule for Attachments {

@@ -1,4 +1,4 @@
-//! What a rule looks at.
+//! The input of rules.
 
 use super::lints::Lints;
 use crate::access::{Chains, Facet, Instance, PolicyText, ResourcePolicy};
@@ -12,39 +12,39 @@ use crate::kind::{Kinds, Resource};
 use crate::snapshot::{Seen, Snapshot};
 use crate::spec::{Facts, Spec};
 
-/// All that a rule may look at.
+/// Everything that rules can read.
 pub struct Context<'a> {
     /// The spec.
     pub spec: &'a Spec,
-    /// What is known of the outside.
+    /// The facts.
     pub facts: &'a Facts,
-    /// The grants, resolved.
+    /// The resolved grants.
     pub chains: &'a Chains,
-    /// Everything that should exist.
+    /// The desired resources.
     pub desired: &'a Desired,
-    /// What was seen; nothing when the check is made without looking.
+    /// The snapshot; `None` for an offline check.
     pub snapshot: Option<&'a Snapshot>,
-    /// What is to become of everything; nothing when the check is made without looking.
+    /// The diff; `None` for an offline check.
     pub diff: Option<&'a Diff>,
-    /// What has been said before of the same policies.
+    /// The cached results of policy lints.
     pub lints: &'a Lints,
-    /// All kinds, which tell what bodies mean.
+    /// All kinds, which interpret bodies.
     pub kinds: &'a Kinds<'a>,
 }
 
 impl<'a> Context<'a> {
-    /// What a desired resource says about access.
+    /// The meaning of a desired resource for access.
     pub(super) fn facet(&self, resource: &'a Resource) -> Facet<'a> {
         self.kinds.facet(resource.address.kind(), resource.object())
     }
 
-    /// What the same object says that was seen live, if it was.
+    /// The meaning of the same object as observed, if it was read.
     pub(super) fn seen(&self, resource: &'a Resource) -> Option<Facet<'a>> {
         let body = body_seen(self, &resource.address)?;
         Some(self.kinds.facet(resource.address.kind(), Instance { body, ..resource.object() }))
     }
 
-    /// The statements of others that stay in a resource's policy with ours, as far as they have been seen.
+    /// The statements of other parties that remain in a resource's policy, as far as they were read.
     pub(super) fn others(&self, resource: &'a Resource, policy: &ResourcePolicy<'_>) -> Option<Policy> {
         match self.seen(resource)? {
             Facet::Resource(live) if !policy.exclusive => live.others.and_then(PolicyText::parse),
@@ -53,13 +53,13 @@ impl<'a> Context<'a> {
     }
 }
 
-/// One rule.
+/// A rule.
 pub(super) trait PlanRule {
-    /// Looks, and says what it finds.
+    /// Adds the rule's findings.
     fn check(&self, context: &Context<'_>, findings: &mut Vec<Diagnostic>);
 }
 
-/// What was seen at an address, if something was.
+/// The observed body at an address, if there is one.
 fn body_seen<'a>(context: &Context<'a>, address: &Address) -> Option<&'a Document> {
     match context.snapshot?.seen.get(address)? {
         Seen::Present { body, .. } => Some(body),

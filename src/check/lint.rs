@@ -1,9 +1,9 @@
-//! Findings about what the policies of a plan mean: every desired trust, identity, bucket and key policy, and, with a
-//! snapshot, the statements of others in shared documents.
+//! Lints every policy of a plan: the desired trust, identity, bucket and key policies, and, with a snapshot, the
+//! statements of others in shared documents.
 //!
-//! The codes are those of [`crate::iam::Check`]. What a single document cannot tell, the spec does: accounts that it
-//! names are not foreign, a document of which only our part is known is not judged as a whole, a permissions boundary
-//! gives nothing, and what others wrote cannot be mended by our spec.
+//! The codes are those of [`crate::iam::Check`]. The spec adds context that a single document lacks: its accounts are
+//! not foreign, a partly known document is not judged as a whole, a permissions boundary grants nothing, and the
+//! statements of others cannot be fixed in the spec.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use crate::diagnostic::{Code, CodeGroup, Diagnostic, Severity, SourceRef};
 use crate::iam::{self, Check, Policy, PolicyKind, Statement, Subject};
 use crate::kind::Resource;
 
-/// Looks at every policy.
+/// Lints every policy.
 pub(super) struct Lint;
 
 impl PlanRule for Lint {
@@ -31,27 +31,27 @@ impl PlanRule for Lint {
     }
 }
 
-/// One policy with what is known about it.
+/// A parsed policy, with the statements of others apart.
 struct Looked<'a> {
     resource: &'a Resource,
     policy: Policy,
-    /// The statements of others in it.
+    /// The statements of others in the policy.
     foreign: Vec<Statement>,
 }
 
-/// A document of a group, as it would be sent: text, until something is found in it.
+/// A document of a group as it would be sent. It is parsed only if something is found in it.
 struct JudgedDocument<'a> {
     resource: &'a Resource,
     own: PolicyText<'a>,
     others: Option<Policy>,
 }
 
-/// Policies that are in force together.
+/// Policies that apply together.
 struct PolicyGroup<'a> {
     kind: PolicyKind,
-    /// The id of the account that they belong to, where it is known.
+    /// The id of the account that owns them, if known.
     account: Option<Cow<'a, str>>,
-    /// Whether all of the documents is known.
+    /// Whether the documents are known completely.
     whole: bool,
     documents: Vec<JudgedDocument<'a>>,
 }
@@ -103,7 +103,7 @@ fn groups<'a>(context: &Context<'a>) -> Vec<PolicyGroup<'a>> {
     groups
 }
 
-/// The managed policies whose documents are known, by ARN.
+/// The managed policies with known documents, by ARN.
 fn managed_policies<'a>(facets: &[(&'a Resource, Facet<'a>)]) -> BTreeMap<&'a str, (&'a Resource, PolicyText<'a>)> {
     facets
         .iter()
@@ -122,7 +122,8 @@ impl<'a> Looked<'a> {
         (!policy.is_empty()).then_some(Self { resource: held.resource, policy, foreign })
     }
 
-    /// The place of an element of a statement in the spec: where it was written, or else the entry that leads to it.
+    /// The place of an element of a statement: where it is written in the spec, or else the entry from which it
+    /// derives.
     fn place(&self, context: &Context<'_>, statement: Option<&Statement>, element: &str) -> Option<SourceRef> {
         let address = &self.resource.address;
         let written = statement.zip(context.kinds.get(address.kind()));
@@ -132,25 +133,25 @@ impl<'a> Looked<'a> {
 }
 
 impl<'a> PolicyGroup<'a> {
-    /// A policy that is in force alone, and of which everything is known.
+    /// A completely known policy that applies alone.
     fn of_one(kind: PolicyKind, resource: &'a Resource, own: PolicyText<'a>) -> Self {
         let account = resource.scope.owner.as_deref().map(Cow::Borrowed);
         Self { kind, account, whole: true, documents: vec![JudgedDocument { resource, own, others: None }] }
     }
 
-    /// The policy of a resource together with the statements of others in it.
+    /// The policy of a resource, including the statements of others.
     fn of_resource(context: &Context<'a>, resource: &'a Resource, policy: &ResourcePolicy<'a>) -> Self {
         let whole = policy.exclusive || context.seen(resource).is_some();
         let others = context.others(resource, policy);
         let documents = policy.ours.into_iter().map(|own| JudgedDocument { resource, own, others: others.clone() });
-        // Its kind says who owns it: a scope need not be an account.
+        // The kind provides the owner, because a scope need not be an account.
         let account = Some(policy.account.clone().into());
         Self { kind: policy.kind, account, whole, documents: documents.collect() }
     }
 
     fn findings(&self, context: &Context<'_>) -> Vec<Diagnostic> {
         let Some(first) = self.documents.first().map(|held| held.resource) else { return Vec::new() };
-        // They are read as policies only when something is found in them.
+        // The texts are parsed only if something is found in them.
         let texts = self.documents.iter().map(|held| held.own.sent(held.others.as_ref()));
         let texts: Vec<_> = texts.map(Option::unwrap_or_default).collect();
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
@@ -171,7 +172,7 @@ impl<'a> PolicyGroup<'a> {
         found.iter().filter_map(|found| self.told(context, looked(found)?, found)).collect()
     }
 
-    /// A finding as it is told about the plan, if it says anything there.
+    /// The finding as a diagnostic of the plan, if it applies here.
     fn told(&self, context: &Context<'_>, looked: &Looked<'_>, found: &iam::Finding) -> Option<Diagnostic> {
         let statement = found.statement.and_then(|n| looked.policy.statements().get(n.checked_sub(1)?));
         let foreign = statement.is_some_and(|s| looked.foreign.contains(s));
@@ -193,15 +194,15 @@ impl<'a> PolicyGroup<'a> {
         Some(finding)
     }
 
-    /// How much a finding matters here; nothing if it does not apply.
+    /// The severity of a finding in this context; `None` if it does not apply.
     fn severity(&self, context: &Context<'_>, found: &iam::Finding, statement: Option<&Statement>) -> Option<Severity> {
         let code = Code::from(found.check);
         match found.check {
-            // `policy-over-quota` counts the documents of a role together, and says what to do in words of the spec.
+            // `policy-over-quota` adds up the documents of a role and suggests changes to the spec.
             Check::SizeQuota => return None,
-            // Only the owners of the whole document can say.
+            // Only the owner of the whole document can judge this.
             Check::S3NoTlsDeny | Check::ResourceLockout if statement.is_none() && !self.whole => return None,
-            // Worth having, and not ours to demand of a bucket that we only grant access to.
+            // Recommended, but not an obligation for a bucket to which the project only grants access.
             Check::S3NoTlsDeny => return Some(Severity::Info),
             Check::ResourceCrossAccount => {
                 let account = found.detail.trim_matches('`');
@@ -211,7 +212,7 @@ impl<'a> PolicyGroup<'a> {
             }
             Check::ConditionUnknownKey if OF_KEYS.iter().any(|key| found.element.ends_with(key)) => return None,
             Check::ServicePrincipalNoSource if statement.is_some_and(names_cluster) => return None,
-            // A boundary limits; what it names is given by others.
+            // A boundary limits access. Other policies give it.
             _ if self.kind == PolicyKind::Boundary && code.group() == CodeGroup::Identity => return None,
             _ => {}
         }
@@ -219,7 +220,7 @@ impl<'a> PolicyGroup<'a> {
     }
 }
 
-/// Condition keys that every action on a KMS key has by its resource type and not by itself.
+/// Condition keys that KMS actions support through the resource type instead of the action.
 ///
 /// Source: Service Authorization Reference, "Resource types defined by AWS Key Management Service".
 const OF_KEYS: [&str; 6] = [
@@ -231,7 +232,7 @@ const OF_KEYS: [&str; 6] = [
     "kms:ResourceAliases",
 ];
 
-/// Whether a trust of EKS Pod Identity names the cluster, which is its source. Without session tags it cannot.
+/// Whether a trust of EKS Pod Identity restricts the cluster, which is its source. Without session tags it cannot.
 ///
 /// Source: EKS User Guide, "Grant pods access to AWS resources based on tags".
 fn names_cluster(statement: &Statement) -> bool {

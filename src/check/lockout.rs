@@ -1,5 +1,5 @@
-//! `lockout`: a change after which the identity that applies it could not correct it any more: a bucket or key policy that
-//! it could not write, or a cluster that it could not reach.
+//! `lockout`: a change that the applying identity could not correct afterwards, because it could no longer write a
+//! bucket or key policy or reach a cluster.
 
 use super::context::{Context, PlanRule};
 use crate::access::{ClusterAccess, Facet, Instance, PolicyText, ResourcePolicy, is_session_of, lockout};
@@ -10,8 +10,8 @@ use crate::iam::Policy;
 use crate::snapshot::Seen;
 use crate::state::Owned;
 
-/// Judges every document that is to change as it would be, the statements of others included, and every loss of access to
-/// a cluster.
+/// Checks every document as it would be after the change, including the statements of others, and every loss of access
+/// to a cluster.
 pub(super) struct Lockout;
 
 impl PlanRule for Lockout {
@@ -50,7 +50,7 @@ fn policies(context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
     }
 }
 
-/// A change that takes access to a cluster from the identity that applies it.
+/// A change that removes the applying identity's access to a cluster.
 fn lost_cluster(context: &Context<'_>, change: &ResourceDiff) -> Option<Diagnostic> {
     let owned = change.owned.as_ref();
     let desired = change.desired.as_deref();
@@ -93,7 +93,7 @@ fn cluster_lockout(address: &Address, access: &ClusterAccess, lost: &str) -> Dia
 
 const DELETED: &str = "its access entry is deleted";
 
-/// What an access entry loses, in words; nothing if it loses nothing.
+/// The access that an access entry loses, in words; `None` if it loses none.
 fn lost(context: &Context<'_>, change: &ResourceDiff, live: &ClusterAccess) -> Option<String> {
     match (&change.verdict, change.desired.as_deref()) {
         (Verdict::Delete { adopted: false, .. }, _) => Some(DELETED.to_owned()),
@@ -106,7 +106,7 @@ fn lost(context: &Context<'_>, change: &ResourceDiff, live: &ClusterAccess) -> O
     }
 }
 
-/// What a document would be, if it is to change.
+/// The document after the change; `None` if it does not change.
 fn becomes(wanted: &ResourcePolicy<'_>, live: ResourcePolicy<'_>) -> Option<Policy> {
     let parsed = |policy: &ResourcePolicy<'_>| policy.ours.and_then(PolicyText::parse);
     let same = parsed(wanted) == parsed(&live) && (!wanted.exclusive || live.others.is_none());

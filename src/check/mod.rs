@@ -1,4 +1,4 @@
-//! Findings about a whole plan; one rule a file, stable codes.
+//! Findings on a whole plan. Each rule has its own file and stable codes.
 
 mod accepted;
 mod attachments;
@@ -17,7 +17,7 @@ pub use context::Context;
 use context::PlanRule;
 pub use lints::Lints;
 
-/// Runs every rule. `today` (YYYY-MM-DD) decides which acceptances still hold.
+/// Runs every rule. `today` (YYYY-MM-DD) decides which `accept` entries have expired.
 #[must_use]
 pub fn run(context: &Context<'_>, today: &str) -> Vec<Diagnostic> {
     let rules: [&dyn PlanRule; 4] = [&quota::Quota, &attachments::Attachments, &lint::Lint, &lockout::Lockout];
@@ -25,7 +25,7 @@ pub fn run(context: &Context<'_>, today: &str) -> Vec<Diagnostic> {
     judged(context, &rules, findings, today)
 }
 
-/// Runs the rules about what policies mean, and no others: for documents that are live and that nobody is about to change.
+/// Runs only the rules on the meaning of policies, for live documents that no plan changes.
 #[must_use]
 pub fn policies(context: &Context<'_>, today: &str) -> Vec<Diagnostic> {
     judged(context, &[&lint::Lint], Vec::new(), today)
@@ -53,7 +53,7 @@ fn judged(
     findings
 }
 
-/// What of the spec accepts a finding for the longest time. Dates of the form YYYY-MM-DD compare as text.
+/// The `accept` entry that accepts a finding for the longest time. Dates of the form YYYY-MM-DD compare as text.
 fn acceptance<'s>(spec: &'s Spec, finding: &Diagnostic) -> Option<&'s AcceptSpec> {
     spec.accept
         .iter()

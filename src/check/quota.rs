@@ -1,4 +1,4 @@
-//! `policy-over-quota`: documents that AWS would refuse for their size, told before anything is written.
+//! `policy-over-quota`: documents that AWS would reject for their size, reported before anything is written.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::iam::{Policy, PolicyPlace, measure_text};
 use crate::kind::Resource;
 
-/// Measures every document as AWS counts it at its place.
+/// Measures every document as AWS counts it in its place.
 pub(super) struct Quota;
 
 impl PlanRule for Quota {

@@ -37,7 +37,7 @@ pub enum CodeGroup {
 }
 
 impl CodeGroup {
-    /// All areas in the order of the documentation.
+    /// All groups in the order of the documentation.
     pub const ALL: [Self; 11] = [
         Self::Files,
         Self::Spec,
@@ -71,14 +71,14 @@ impl CodeGroup {
     }
 }
 
-/// Whether an entry under `accept` or `--allow` can name a code.
+/// Whether `accept` or `--allow` can name a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CodeClass {
     /// The spec is wrong and must be fixed.
     Problem,
     /// The spec works, but something about it deserves a decision.
     Finding,
-    /// A finding that can be judged although the spec has other problems, so that one run shows both.
+    /// A finding that is checked even if the spec has other problems, so that one run shows both.
     Quota,
 }
 
@@ -112,7 +112,7 @@ macro_rules! codes {
                 }
             }
 
-            /// The severity, unless the circumstances of a finding change it.
+            /// The default severity, which the circumstances of a finding may change.
             #[must_use]
             pub fn severity(self) -> Severity {
                 match self {
@@ -121,7 +121,7 @@ macro_rules! codes {
                 }
             }
 
-            /// A short name for the problem.
+            /// A short title for the problem.
             #[must_use]
             pub fn title(self) -> &'static str {
                 match self {
@@ -130,7 +130,7 @@ macro_rules! codes {
                 }
             }
 
-            /// What the problem means.
+            /// The meaning of the problem.
             #[must_use]
             pub fn meaning(self) -> &'static str {
                 match self {
@@ -148,7 +148,7 @@ macro_rules! codes {
                 }
             }
 
-            /// The part of the documentation that describes it.
+            /// The part of the documentation that describes the code.
             #[must_use]
             pub fn group(self) -> CodeGroup {
                 match self {
@@ -446,10 +446,10 @@ codes! {
     }
 }
 
-/// Codes of earlier versions and what replaced them.
+/// Codes of earlier versions with their replacements.
 const RETIRED: &[(&str, Code)] = &[("policy-too-large", Code::PolicyOverQuota)];
 
-/// What the text of a code means.
+/// The meaning of a code's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedCode {
     /// A finding that can be accepted or allowed.
@@ -458,7 +458,7 @@ pub enum NamedCode {
     Retired(Code),
     /// An error of the spec, which can only be fixed.
     Problem(Code),
-    /// No code has this name. This one may be meant.
+    /// No code has this name. Holds the closest one.
     Unknown(Option<Code>),
 }
 
@@ -468,7 +468,7 @@ impl Code {
         OWN.iter().copied().chain(Check::all().map(Self::Policy))
     }
 
-    /// The codes of earlier versions, each with the one that replaced it.
+    /// The codes of earlier versions, each with its replacement.
     pub fn retired() -> impl Iterator<Item = (&'static str, Self)> {
         RETIRED.iter().copied()
     }
@@ -491,13 +491,13 @@ impl Code {
         NamedCode::Unknown(near.and_then(|near| Self::all().find(|code| code.as_str() == near)))
     }
 
-    /// Whether a spec can accept it and `--allow` can name it.
+    /// Whether `accept` and `--allow` can name it.
     #[must_use]
     pub fn is_finding(self) -> bool {
         self.class() != CodeClass::Problem
     }
 
-    /// Whether it can be judged although the spec has other problems.
+    /// Whether it is checked even if the spec has other problems.
     #[must_use]
     pub fn is_judged_early(self) -> bool {
         self.class() == CodeClass::Quota
@@ -522,7 +522,7 @@ impl From<Check> for Code {
     }
 }
 
-/// The checks of single documents have a finer scale.
+/// The checks of single documents have more levels of severity.
 fn severity_of(check: Check) -> Severity {
     match check.severity() {
         iam::LintSeverity::Error | iam::LintSeverity::Critical => Severity::Error,

@@ -1,4 +1,4 @@
-//! Says something to a person about a place in a file.
+//! Diagnostics: problems and findings with a place in a file.
 
 mod codes;
 #[cfg(test)]
@@ -15,15 +15,15 @@ pub(crate) use shown::shown;
 
 use crate::address::Address;
 
-/// How severe a diagnostic or finding is.
+/// The severity of a problem or finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Good to know.
+    /// For information.
     Info,
     /// Probably a mistake.
     Warning,
-    /// Must be fixed or accepted before anything is applied.
+    /// An error, which must be fixed or accepted before anything is applied.
     Error,
 }
 
@@ -40,23 +40,23 @@ impl fmt::Display for Severity {
 /// A place in a file. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SourceRef {
-    /// The file as the user named it.
+    /// The file, as the user named it.
     #[schemars(with = "String")]
     pub file: Arc<str>,
     /// The line.
     pub line: u32,
     /// The column.
     pub column: u32,
-    /// The line and column behind the marked text; the place itself if the text has no known end.
+    /// The line and column just after the marked text; the place itself if the end is unknown.
     #[serde(skip)]
     pub end: (u32, u32),
-    /// The byte offset in the file and the length of the marked text, for drawing the excerpt.
+    /// The byte offset in the file and the length of the marked text, for the excerpt.
     #[serde(skip)]
     pub span: (usize, usize),
 }
 
 impl SourceRef {
-    /// A place of which only the start is known.
+    /// A place with a known start only.
     #[must_use]
     pub fn start(file: Arc<str>, line: u32, column: u32) -> Self {
         Self { file, line, column, end: (line, column), span: (0, 0) }
@@ -69,29 +69,29 @@ impl fmt::Display for SourceRef {
     }
 }
 
-/// A problem of a spec or a finding about it: what is wrong, where, and how to fix it.
+/// A problem in a spec or a finding about it: a message, a place, and a fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The stable code.
     pub code: Code,
     /// The severity.
     pub severity: Severity,
-    /// What is wrong, lowercase, input in backticks.
+    /// The message: lower case, with input in backticks.
     pub message: String,
-    /// Where, if it has a place in a file.
+    /// The place, if there is one in a file.
     pub source: Option<SourceRef>,
-    /// A few words beside the marked text.
+    /// A label for the marked text.
     pub label: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<String>,
-    /// The resource that it is about, if it is about one.
+    /// The resource concerned, if there is one.
     pub address: Option<Address>,
-    /// Why it is accepted, if the spec accepts it.
+    /// The reason given under `accept`, if the spec accepts it.
     pub accepted: Option<String>,
 }
 
 impl Diagnostic {
-    /// A problem with the severity that its code has.
+    /// A diagnostic with the severity of its code.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
@@ -106,41 +106,41 @@ impl Diagnostic {
         }
     }
 
-    /// The same with a place.
+    /// Sets the place.
     #[must_use]
     pub fn at(mut self, source: Option<SourceRef>) -> Self {
         self.source = source;
         self
     }
 
-    /// The same with a few words beside the marked text.
+    /// Sets the label for the marked text.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    /// The same about a resource.
+    /// Sets the resource.
     #[must_use]
     pub fn about(mut self, address: &Address) -> Self {
         self.address = Some(address.clone());
         self
     }
 
-    /// The same with a severity that the circumstances give it.
+    /// Sets a severity that depends on the circumstances.
     #[must_use]
     pub fn severity(mut self, severity: Severity) -> Self {
         self.severity = severity;
         self
     }
 
-    /// Whether it stops Bailiwick from going on: an error that the spec does not accept.
+    /// Whether it prevents Bailiwick from continuing: an error that the spec does not accept.
     #[must_use]
     pub fn forbids(&self) -> bool {
         self.severity == Severity::Error && self.accepted.is_none()
     }
 
-    /// The same with advice.
+    /// Sets the help text.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -148,7 +148,7 @@ impl Diagnostic {
     }
 }
 
-/// The nearest of `known` to a mistyped word, if one is near enough to be meant.
+/// The closest of the `known` words to a mistyped one, if one is close enough.
 #[must_use]
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known

@@ -1,12 +1,12 @@
-//! Diagnostics as text, which is how unit tests of every floor expect them.
+//! Formats diagnostics as text for unit tests.
 
 use std::fmt::Write as _;
 
 use super::Diagnostic;
 
-/// Diagnostics with all that a person sees of them: place, code, message, the underlined text and the help.
+/// Formats everything that users see of diagnostics: place, code, message, the underlined text and the help.
 ///
-/// `files` are the names and texts of the files that the places refer to.
+/// `files` are the names and texts of the files to which the places refer.
 pub(crate) fn shown<'a>(problems: impl IntoIterator<Item = &'a Diagnostic>, files: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for problem in problems {

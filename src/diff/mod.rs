@@ -1,6 +1,6 @@
-//! Three-way difference of desired, live and last applied.
+//! The three-way comparison of desired, live and last applied.
 //!
-//! "Somebody changed it" and "you changed the spec" are different reasons, and both may be true at once.
+//! A drifted resource and a changed spec are different reasons, and both may apply at once.
 
 mod orphans;
 mod recover;
@@ -19,107 +19,109 @@ use crate::snapshot::{Seen, Snapshot};
 use crate::spec::OnDestroy;
 use crate::state::{Deposed, DeposedKey, Owned, State};
 
-/// Why an object that we own is no longer managed, and not deleted.
+/// The reason why an owned object leaves the state without being deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotDeleted {
     /// It no longer exists.
     Gone,
-    /// It is gone already, and another one was created under its name, without our ownership tags.
+    /// It no longer exists, and another object without our ownership tag has its name now.
     Taken,
-    /// Another project owns it now.
+    /// Another project owns it.
     OwnedByAnother,
-    /// The spec says that it is managed elsewhere (`managed: false`).
+    /// The spec has it with `managed: false`.
     ManagedElsewhere,
     /// Its `on_destroy` is `keep`.
     Kept,
-    /// The spec knows it under another key.
+    /// The spec has it under another key.
     NewKey,
 }
 
-/// What must become of one thing, and why.
+/// The result of comparing one resource, from which its steps follow.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// It is as it should be.
+    /// The resource is as desired.
     Keep,
-    /// It must be made.
+    /// The resource does not exist and must be created.
     Create {
-        /// Whether we had made it before and somebody removed it.
+        /// Whether it was applied before and has been deleted outside Bailiwick.
         removed_outside: bool,
     },
-    /// It exists, nobody owns it, and it is as it should be: it becomes ours without a write.
+    /// The resource exists as desired and is not owned: it is adopted without a write.
     Adopt,
-    /// It must change.
+    /// The resource differs from the spec.
     Change {
-        /// What it is, as far as it is ours to judge.
+        /// The live values of its managed fields.
         before: Document,
-        /// Where it differs.
+        /// The differences from the desired body.
         differences: Vec<Difference>,
         /// Whether it must be replaced.
         replace: bool,
         /// Whether the spec changed since the last apply.
         intent: bool,
-        /// Whether somebody changed it outside.
+        /// Whether it was changed outside Bailiwick.
         drift: bool,
-        /// Whether it predates the project.
+        /// Whether it must be adopted.
         adopt: bool,
     },
-    /// It must go.
+    /// The resource must be deleted.
     Delete {
-        /// What it is.
+        /// The live values of its managed fields.
         before: Document,
-        /// Whether only our part of it goes.
+        /// Whether only the project's part of it is removed, because the resource predates the project.
         adopted: bool,
     },
-    /// It stays, or is gone already, and is no longer managed.
+    /// The resource leaves the state and is not deleted.
     Forget {
-        /// Why nothing is deleted.
+        /// The reason.
         why: NotDeleted,
-        /// What it is, if our ownership tags on it are to be removed.
+        /// The live values of its managed fields, if its ownership tags are to be removed.
         before: Option<Document>,
     },
-    /// Another project owns it.
+    /// Another project owns the resource.
     Foreign {
-        /// The other project.
+        /// The name of that project.
         owner: String,
     },
-    /// It is to go, but only an interrupted creation names it, and it carries no ownership tag: it may belong to others.
+    /// An interrupted run may have created the resource, which is no longer desired. It carries no ownership tag, so it
+    /// may belong to another party.
     MaybeForeign,
-    /// Its name is an alias that points to another thing now.
+    /// The resource's name is an alias, which points to another object now.
     Another {
         /// The id of the object that Bailiwick managed.
         known: String,
-        /// The id of the other.
+        /// The id of the object that was found.
         found: String,
     },
-    /// It could not be read.
+    /// The resource could not be read.
     Unreadable {
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
 
-/// One thing with all that is known of it.
+/// One resource: desired, owned and observed, with the verdict.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResourceDiff {
-    /// Its name.
+    /// The resource's address.
     pub address: Address,
-    /// What the spec wants.
+    /// The resource as the spec describes it.
     pub desired: Option<Arc<Resource>>,
-    /// What we know of it from before. Nothing, if the address named something else before.
+    /// The state's entry for the resource. `None` if the address named another object before.
     pub owned: Option<Owned>,
-    /// What the address named until now: the spec gives it another name or place, so that it is deposed.
+    /// The object that the address named before. The spec gives the resource another name or place, so this object is
+    /// deposed.
     pub deposes: Option<Box<Owned>>,
-    /// What was seen.
+    /// The observed resource.
     pub seen: Seen,
-    /// What must become of it.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The address under which the state knows it, if its key was renamed in the spec.
+    /// The resource's address in the state, if its key was renamed in the spec.
     pub moved_from: Option<Address>,
 }
 
 impl ResourceDiff {
-    /// Where the object that was observed is, and the name by which its API knows it: what the spec names there, or what the
-    /// state knows. Nothing if neither names it.
+    /// The scope and physical name of the observed object: the desired ones, or else those in the state. `None` if
+    /// there are neither.
     #[must_use]
     pub fn place(&self) -> Option<(&Scope, &str)> {
         let desired = self.desired.as_ref().map(|desired| (&desired.scope, desired.physical_id.as_str()));
@@ -127,35 +129,35 @@ impl ResourceDiff {
     }
 }
 
-/// An object that an address named before, and that is still to go.
+/// A deposed object that is still to be deleted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeposedDiff {
     /// The address.
     pub address: Address,
-    /// Its name among the deposed objects of the address.
+    /// Its key among the deposed objects of the address.
     pub key: DeposedKey,
-    /// What is known of it.
+    /// Its entry in the state.
     pub object: Owned,
-    /// Whether it is deposed by this very plan, and not by an earlier run that did not get to the end.
+    /// Whether this plan deposes it, and not an earlier run that was interrupted.
     pub now: bool,
-    /// Whether it stays and only our ownership tags go.
+    /// Whether it is only released and not deleted.
     pub released: bool,
 }
 
-/// What drifted since the last apply.
+/// The drift of a resource since the last apply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drift {
     /// The resource.
     pub address: Address,
-    /// The class of the drift.
+    /// The class of drift.
     pub class: DriftClass,
-    /// Where, and from what to what: `before` is what was applied, `after` what is live.
+    /// The differences: `before` is the last applied value, `after` the live one.
     pub differences: Vec<Difference>,
-    /// What happened.
+    /// The kind of drift.
     pub what: Drifted,
 }
 
-/// How a resource drifted.
+/// The kind of drift.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum Drifted {
@@ -179,17 +181,17 @@ pub enum Drifted {
         /// Why.
         why: String,
     },
-    /// A run did not complete its change, so that there is nothing to compare it with.
+    /// A run did not complete its change, so there is nothing to compare it with.
     Incomplete,
 }
 
-/// How important drift is.
+/// The class of a drifted field.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum DriftClass {
-    /// A part of a shared document that Bailiwick does not manage drifted.
+    /// A part of a shared document that Bailiwick does not manage.
     Foreign,
     /// Names, descriptions and tags.
     Cosmetic,
@@ -197,16 +199,16 @@ pub enum DriftClass {
     Managed,
     /// Access.
     Access,
-    /// It could not be read, or an interrupted run left nothing to compare it with.
+    /// Unknown: the resource could not be read, or a run did not complete its change.
     Unreadable,
 }
 
-/// Every thing that is desired or owned.
+/// The comparison of every desired or owned resource.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Diff {
-    /// By address.
+    /// The resources, by address.
     pub resources: BTreeMap<Address, ResourceDiff>,
-    /// What addresses named before, in the order of addresses.
+    /// The deposed objects, ordered by address.
     pub deposed: Vec<DeposedDiff>,
 }
 
@@ -219,14 +221,14 @@ impl Diff {
         from.iter().take(length)
     }
 
-    /// The object that the spec deposes now, because it gives its address another name or place.
+    /// The object that the spec deposes now by giving its address another name or place.
     #[must_use]
     pub fn deposed_now(&self, address: &Address) -> Option<&DeposedDiff> {
         self.deposed_at(address).find(|deposed| deposed.now)
     }
 }
 
-/// Compares everything. `kinds` are looked up by name.
+/// Compares every resource. `kinds` are looked up by name.
 #[must_use]
 pub fn compute(desired: &Desired, snapshot: &Snapshot, state: &State, kinds: &Kinds<'_>) -> Diff {
     let renamed = renamed(desired, state, kinds);
@@ -255,21 +257,21 @@ pub fn compute(desired: &Desired, snapshot: &Snapshot, state: &State, kinds: &Ki
     Diff { resources, deposed }
 }
 
-/// What is compared, and one address of it.
+/// The inputs of a comparison, and one address.
 struct Comparison<'a> {
     desired: &'a Desired,
     snapshot: &'a Snapshot,
     state: &'a State,
     kinds: &'a Kinds<'a>,
     address: &'a Address,
-    /// What the spec names there.
+    /// The desired resource at the address.
     wanted: Option<&'a Arc<Resource>>,
-    /// What the state knows of it, if only under the key that it had in the spec before.
+    /// The state's entry, possibly under the key that the resource had before.
     known: Option<&'a Owned>,
 }
 
 impl Comparison<'_> {
-    /// The old address of an object that the spec knows under another key now.
+    /// The entry at the old address of a resource whose key was renamed.
     fn under_another_key(&self) -> ResourceDiff {
         ResourceDiff {
             address: self.address.clone(),
@@ -286,7 +288,7 @@ impl Comparison<'_> {
         let Self { snapshot, state, kinds, address, wanted, known, .. } = *self;
         let seen = snapshot.at(address);
         let now = matches!((wanted, known), (Some(wanted), Some(known)) if moved(wanted, known, kinds));
-        // What is named again is not deposed any more.
+        // A deposed object that the spec names again is no longer deposed.
         let named_again = || wanted.and_then(|wanted| deposed_as(state, wanted));
         let mut owned = known.filter(|_| !now).or_else(named_again).cloned();
         let expected_id = known_id(state, wanted.map(AsRef::as_ref), known.filter(|_| !now));
@@ -302,7 +304,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// What must become of an object. `another` are the id that is known of it and the one that was found, if they differ.
+    /// Decides about one resource. `another` are the known id and the found id, if they differ.
     fn verdict(&self, owned: Option<&mut Owned>, seen: &Seen, another: Option<(String, String)>) -> Verdict {
         let Self { desired, snapshot, state, kinds, address, wanted, .. } = *self;
         let wanted = wanted.map(AsRef::as_ref);
@@ -312,7 +314,7 @@ impl Comparison<'_> {
             (_, Some((known, found))) if about.is_some_and(|about| about.named_by == NamedBy::Alias) => {
                 Verdict::Another { known, found }
             }
-            // By the rules of adoption: what is there was there before.
+            // Treated like an adoption: the existing object predates the project.
             (Some(owned), _) if is_taken(desired, snapshot, state, (address, owned), kinds) => {
                 owned.adopted = true;
                 let unknown = Owned { body: None, ..owned.clone() };
@@ -328,7 +330,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// What becomes of an object that the spec says is managed elsewhere: our tags on it go.
+    /// Decides about an object that the spec has with `managed: false`: its ownership tags are removed.
     fn unmanaged(&self, owned: &Owned, seen: &Seen, kind: Option<&dyn AnyKind>) -> Verdict {
         let tagged = |kind: &&dyn AnyKind| matches!(kind.about().owned_by, OwnedBy::Tags);
         let may_be_tagged = exists_elsewhere(self.desired, self.address, owned, self.kinds);
@@ -342,14 +344,14 @@ impl Comparison<'_> {
     }
 }
 
-/// The deposed object that is what the spec names at its address.
+/// The deposed object that the spec names again.
 fn deposed_as<'s>(state: &'s State, wanted: &Resource) -> Option<&'s Owned> {
     let key = DeposedKey::of(&wanted.scope, &wanted.physical_id);
     let known = state.deposed.get(&wanted.address)?;
     known.iter().find(|deposed| deposed.key == key).map(|deposed| &deposed.object)
 }
 
-/// What is still to go of what addresses named before.
+/// The deposed objects that are still to be deleted.
 fn deposed(resources: &BTreeMap<Address, ResourceDiff>, state: &State, kinds: &Kinds<'_>) -> Vec<DeposedDiff> {
     let earlier = state.deposed.iter().flat_map(|(address, known)| known.iter().map(move |d| (address, d, false)));
     let now: Vec<(&Address, Deposed)> =
@@ -372,8 +374,8 @@ fn deposed(resources: &BTreeMap<Address, ResourceDiff>, state: &State, kinds: &K
     all
 }
 
-/// The id that the state knows of what a name means. What is in the state under the same name and is referred to is the
-/// whole of which this is a part: a key, of which this is the policy. It may have been recreated since.
+/// The known id of the object that a name refers to. A resource with the same name that this one refers to is the whole
+/// of which it is a part, as a key is for its policy. The whole may have been recreated since.
 fn known_id<'a>(state: &'a State, wanted: Option<&Resource>, owned: Option<&'a Owned>) -> Option<&'a str> {
     let (scope, physical_id) = match wanted {
         Some(wanted) => (&wanted.scope, &wanted.physical_id),
@@ -386,13 +388,13 @@ fn known_id<'a>(state: &'a State, wanted: Option<&Resource>, owned: Option<&'a O
     whole.or(owned)?.unique_id.as_deref()
 }
 
-/// The id that is known and the one that was found, if they differ.
+/// The known id and the found id, if they differ.
 fn another(known: Option<&str>, seen: &Seen) -> Option<(String, String)> {
     let (known, found) = (known?, seen.unique_id()?);
     (known != found).then(|| (known.to_owned(), found))
 }
 
-/// Whether an object of that name, or of what this is a part of, was recreated outside and lacks our ownership tag.
+/// Whether the object, or the whole of which it is a part, was recreated outside Bailiwick without our ownership tag.
 fn is_taken(
     desired: &Desired,
     snapshot: &Snapshot,
@@ -409,7 +411,7 @@ fn is_taken(
     taken(address, owned) || wholes.any(|whole| state.resources.get(whole).is_some_and(|owned| taken(whole, owned)))
 }
 
-/// Whether the spec keeps an object, or what it is a part of, with `managed: false`.
+/// Whether the spec has an object, or the whole of which it is a part, with `managed: false`.
 fn is_unmanaged(desired: &Desired, state: &State, (address, owned): (&Address, &Owned), kinds: &Kinds<'_>) -> bool {
     exists_elsewhere(desired, address, owned, kinds)
         || owned.references.iter().filter(|r| r.part).any(|r| {
@@ -418,7 +420,7 @@ fn is_unmanaged(desired: &Desired, state: &State, (address, owned): (&Address, &
         })
 }
 
-/// Whether the spec names this very object with `managed: false`, under whatever key.
+/// Whether the spec has this very object with `managed: false`, under any key.
 fn exists_elsewhere(desired: &Desired, address: &Address, owned: &Owned, kinds: &Kinds<'_>) -> bool {
     desired.unmanaged.contains(&identity_of(address, owned, kinds))
 }
@@ -431,8 +433,8 @@ fn identity_of_desired<'a>(wanted: &'a Resource, kinds: &Kinds<'_>) -> ObjectIde
     ObjectIdentity::new(kinds, wanted.address.kind(), &wanted.scope, &wanted.physical_id)
 }
 
-/// Objects whose key was renamed in the spec: the new address, and the old one under which the state knows the same object.
-/// Deleting the old one would delete what the new one means.
+/// Resources whose key was renamed in the spec: the new address with the old one. Deleting the object at the old
+/// address would delete the desired resource.
 fn renamed<'a>(desired: &'a Desired, state: &'a State, kinds: &Kinds<'_>) -> BTreeMap<&'a Address, &'a Address> {
     let orphans: BTreeMap<ObjectIdentity<'_>, &Address> = state
         .resources
@@ -453,7 +455,7 @@ fn renamed<'a>(desired: &'a Desired, state: &'a State, kinds: &Kinds<'_>) -> BTr
         .collect()
 }
 
-/// Whether the spec now means another object under the same address: another name, account or cluster.
+/// Whether the address now names another object: another name, account or cluster.
 fn moved(wanted: &Resource, owned: &Owned, kinds: &Kinds<'_>) -> bool {
     identity_of_desired(wanted, kinds) != identity_of(&wanted.address, owned, kinds)
         || wanted.physical_id != owned.physical_id
@@ -472,7 +474,7 @@ fn judge(
     let last = owned.and_then(|o| o.body.as_ref());
     let shared_only = matches!(seen, Seen::Present { body, .. }
         if kind.managed_fields(body, wanted.map(|w| &w.body), last).is_null());
-    // A document that others share may be there without anything of ours in it: for us that is "not there".
+    // A shared document without any part of ours is absent as far as Bailiwick is concerned.
     let seen = if shared_only { &Seen::Absent } else { seen };
     match (wanted, owned, seen) {
         (_, _, Seen::Unreadable { why, .. }) => Verdict::Unreadable { why: why.clone() },
@@ -484,7 +486,7 @@ fn judge(
         (Some(wanted), _, Seen::Present { body, owner }) => {
             let before = kind.managed_fields(body, Some(&wanted.body), last);
             let differences = Document::differences(&before, &wanted.body);
-            // What an interrupted run created counts as ours if it carries our ownership tag.
+            // An object that an interrupted run created belongs to the project if it carries our ownership tag.
             let ours = owned.is_some_and(|o| o.body.is_some()) || owner.as_deref() == Some(project);
             if differences.is_empty() {
                 return if owned.is_some_and(|o| o.body.is_some()) { Verdict::Keep } else { Verdict::Adopt };
@@ -495,7 +497,7 @@ fn judge(
                 drift: last
                     .is_some_and(|l| !Document::differences(&kind.managed_fields(body, Some(l), None), l).is_empty()),
                 intent: last.is_none_or(|l| l != &wanted.body),
-                // What somebody else made is not taken away to make room for what the spec wants.
+                // An object that the project did not create is never replaced to suit the spec.
                 adopt: !ours
                     || (replace && owned.is_some_and(|o| o.adopted) && kind.about().release == Release::Forget),
                 replace,
@@ -510,7 +512,7 @@ fn judge(
     }
 }
 
-/// What becomes of an object of ours that the spec no longer names.
+/// Decides about an owned object that the spec no longer has.
 fn no_longer_desired(
     kind: &dyn AnyKind,
     owned: &Owned,
@@ -532,8 +534,8 @@ fn no_longer_desired(
     if is_ours || adopted { Verdict::Delete { before, adopted } } else { Verdict::MaybeForeign }
 }
 
-/// What changed outside since the last apply, in the order of addresses. `unfinished` are the addresses whose last step an
-/// interrupted run may or may not have done: there is nothing to compare them with.
+/// The drift since the last apply, ordered by address. `unfinished` are addresses with an unknown outcome from an
+/// interrupted run, for which there is nothing to compare with.
 #[must_use]
 pub fn drift(diff: &Diff, unfinished: &[Address], kinds: &Kinds<'_>) -> Vec<Drift> {
     let drifted =
@@ -551,7 +553,7 @@ fn drifted(resource: &ResourceDiff, unfinished: bool, kinds: &Kinds<'_>) -> Opti
         return made(DriftClass::Unreadable, Vec::new(), Drifted::Incomplete);
     };
     let kind = kinds.get(resource.address.kind());
-    // What this version does not know may decide about access.
+    // A kind that this version does not know may decide about access.
     let class_of = |field: &str| DriftClass::from(kind.map_or(FieldClass::Access, |kind| kind.about().class(field)));
     match &resource.seen {
         Seen::Unreadable { .. } => None,

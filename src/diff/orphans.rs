@@ -1,4 +1,4 @@
-//! Orphaned resources: those with a project's ownership tag that left its spec before the state was lost.
+//! Orphaned resources: those with a project's ownership tag that are neither in its spec nor in the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +10,17 @@ use crate::snapshot::{Seen, Snapshot, unique_id};
 use crate::spec::{OnDestroy, Spec};
 use crate::state::{Owned, State};
 
-/// What was found beside the spec, before it was read.
+/// Candidates for orphaned resources, before they are read.
 #[derive(Clone, Debug, Default)]
 pub struct Orphans {
-    /// Resources with our tag, and their parts, which cannot be tagged.
+    /// Resources with our ownership tag, and their parts, which cannot be tagged.
     pub objects: BTreeMap<Address, Owned>,
-    /// Resources whose tag has the address of another one.
+    /// Resources with a tag that holds the address of another resource.
     pub clashing: Vec<Tagged>,
 }
 
-/// Sorts out what neither the spec nor the state knows of the objects that carry our tag, and adds what may be ours in
-/// documents that others share and in parts of objects, which cannot be tagged.
+/// Finds the tagged objects that neither the spec nor the state contains. Adds shared documents and parts of objects
+/// that may be ours and cannot be tagged.
 #[must_use]
 pub fn orphans(spec: &Spec, desired: &Desired, state: &State, marked: &[Tagged], kinds: &Kinds<'_>) -> Orphans {
     let desired_ids = desired.resources.values().map(|r| (&r.address, &r.scope, r.physical_id.as_str()));
@@ -75,7 +75,7 @@ pub fn orphans(spec: &Spec, desired: &Desired, state: &State, marked: &[Tagged],
     found
 }
 
-/// What of a kind an object may carry. A shared document has the name and the id of the object that carries it.
+/// The resources of a kind that an object may carry. A shared document has the name and id of its carrier.
 fn candidates(about: &About, whole: Whole<'_>, marked: &[Tagged]) -> Vec<Part> {
     match about.owned_by {
         OwnedBy::Tags => Vec::new(),
@@ -87,7 +87,7 @@ fn candidates(about: &About, whole: Whole<'_>, marked: &[Tagged]) -> Vec<Part> {
     }
 }
 
-/// The objects that the spec names without managing them, and whose documents may hold statements of ours.
+/// The unmanaged objects of the spec whose documents may contain our statements.
 fn unmanaged(spec: &Spec, kinds: &Kinds<'_>) -> Vec<(Address, Scope, String)> {
     let of = |about: &'static About| match about.owned_by {
         OwnedBy::Statements { on, unmanaged } => {
@@ -98,13 +98,13 @@ fn unmanaged(spec: &Spec, kinds: &Kinds<'_>) -> Vec<(Address, Scope, String)> {
     kinds.all().map(AnyKind::about).flat_map(of).collect()
 }
 
-/// What the state would record of a resource that it has never held.
+/// A state entry for a resource that was never in the state.
 fn stub(scope: Scope, physical_id: String, references: Vec<Reference>) -> Owned {
     Owned { references, ..Owned::new(scope, physical_id, None) }
 }
 
 impl Recovered {
-    /// Adds the orphaned objects that turn out to be ours when they are read.
+    /// Adds the candidates that turn out to be ours when read.
     pub fn add_orphans(
         &mut self,
         orphans: Orphans,
@@ -142,7 +142,7 @@ impl Recovered {
             if !ours || body_of_ours.is_null() {
                 continue;
             }
-            // What holds data stays: tags do not record what the spec said.
+            // Keep resources that hold data: tags do not record `on_destroy`.
             let keeps = about.on_loss != OnLoss::Recreate;
             let owned = Owned {
                 adopted: adopted.contains(&address),
@@ -154,7 +154,7 @@ impl Recovered {
             };
             self.orphans.insert(address, owned);
         }
-        // The dependencies of a resource must be known too.
+        // The state accepts a reference only to an entry that it contains.
         let known: BTreeSet<Address> =
             state.resources.keys().chain(self.ours.keys()).chain(self.orphans.keys()).cloned().collect();
         for owned in self.orphans.values_mut() {

@@ -1,4 +1,4 @@
-//! Rebuilds a lost state: which desired resources are ours already, by their ownership tags.
+//! Rebuilds a lost state: finds the desired resources that carry the project's ownership tag.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,34 +10,34 @@ use crate::kind::{AnyKind, Kinds, OwnedBy, Resource, Tagged};
 use crate::snapshot::{Seen, Snapshot, unique_id};
 use crate::state::{Owned, State};
 
-/// The result of a search for ownership tags. What the state knows already is in none of these.
+/// The result of a search for ownership tags. It contains nothing that the state already has.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
     /// Resources with this project's ownership tag.
     pub ours: BTreeMap<Address, Owned>,
-    /// Things of another project, and which.
+    /// Resources of other projects, with the project's name.
     pub foreign: BTreeMap<Address, String>,
     /// Resources that exist without an ownership tag.
     pub untagged: BTreeSet<Address>,
-    /// Resources that could not be read, and why.
+    /// Resources that could not be read, with the reason.
     pub unreadable: BTreeMap<Address, String>,
-    /// Things that are not there.
+    /// Resources that do not exist.
     pub absent: BTreeSet<Address>,
-    /// Resources with this project's ownership tag, or parts of such, that are not in the spec.
+    /// Resources with this project's ownership tag, and their parts, that are not in the spec.
     pub orphans: BTreeMap<Address, Owned>,
-    /// Such objects whose tag has the address of another one.
+    /// Resources with a tag that holds the address of another resource.
     pub clashing: Vec<Tagged>,
-    /// What could not be listed or read during the search for them, and why.
+    /// Searches and reads that failed, with the reason.
     pub unlisted: BTreeMap<String, String>,
 }
 
-/// Whether objects of a kind are parts of others, which cannot be tagged.
+/// Whether objects of a kind are parts of other objects, which cannot be tagged.
 pub(super) fn is_part(kinds: &Kinds<'_>, kind: &KindName) -> bool {
     kinds.about(kind).is_some_and(|about| matches!(about.owned_by, OwnedBy::Whole { .. }))
 }
 
-/// Searches the desired resources for the ownership tags of a state's project. Tags do not record
-/// whether a resource predates them: `adopted` does.
+/// Searches the desired resources for the ownership tag of the state's project. Tags do not record whether a resource
+/// predates the project, so `adopted` lists those that do.
 #[must_use]
 pub fn recover(
     desired: &Desired,
@@ -49,7 +49,7 @@ pub fn recover(
     let mut found = Recovered::default();
     let unknown = || desired.resources.values().filter(|r| !state.resources.contains_key(&r.address));
     let is_part = |r: &&Arc<Resource>| is_part(kinds, r.address.kind());
-    // Parts come after what they are parts of.
+    // Read parts after the objects that they belong to.
     for resource in unknown().filter(|r| !is_part(r)).chain(unknown().filter(is_part)) {
         let address = resource.address.clone();
         let (body, owner) = match snapshot.at(&address) {
@@ -89,7 +89,7 @@ pub fn recover(
     found
 }
 
-/// What the state records of an object of ours, of which the spec says everything but how it looks now.
+/// The state entry for a desired resource that the project owns, with its live body.
 fn as_desired(resource: &Resource, live: &Document, kind: &dyn AnyKind, adopted: bool) -> Owned {
     Owned {
         scope: resource.scope.clone(),

@@ -115,7 +115,7 @@ fn what_cannot_be_looked_at_is_not_absent() {
     }
 }
 
-/// A key behind an alias.
+/// A KMS key, found by alias.
 struct Key;
 
 impl Kind for Key {
@@ -133,7 +133,7 @@ impl Kind for Key {
     fn desire(_: &Spec, _: &Facts, _: &Chains, _: &mut DesiredResources<Self::Body>) {}
 }
 
-/// The policy of a key behind an alias.
+/// The policy of a KMS key, found by alias.
 struct KeyPolicy;
 
 impl Kind for KeyPolicy {
@@ -155,7 +155,7 @@ fn with_id(address: (Address, Owned), id: &str) -> (Address, Owned) {
     (address.0, Owned { unique_id: Some(id.into()), ..address.1 })
 }
 
-/// What becomes of everything, all of which is called `x` and known and seen with these ids; `wanted` is what the spec names.
+/// The verdicts on resources named `x`, with their known and their observed ids. `wanted` is whether the spec has them.
 fn verdicts(kinds: &[(&'static str, Option<&str>, &str, Option<&str>)], wanted: bool) -> BTreeMap<String, Verdict> {
     let mut state = State::new("p", Lineage::default());
     let (mut all, mut snapshot) = (Desired::default(), Snapshot::default());

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// An ARN taken apart: `arn:partition:service:region:account:resource`. Any part but the service may be empty, and each
-/// may hold wildcards when it comes from a policy.
+/// A parsed ARN: `arn:partition:service:region:account:resource`. Any part except the service may be empty, and in a
+/// policy each part may contain wildcards.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Arn {
     pub partition: String,
@@ -67,8 +67,8 @@ impl fmt::Display for Arn {
 }
 
 impl Arn {
-    /// The type and the rest of the resource part, cut at the first `/` or `:`: `role/eks/node` is `role` and
-    /// `eks/node`. `None` when there is no such mark, as in a bucket's ARN.
+    /// The type and the rest of the resource part, split at the first `/` or `:`: `role/eks/node` gives `role` and
+    /// `eks/node`. `None` without such a separator, as in a bucket's ARN.
     #[must_use]
     pub fn resource_type(&self) -> Option<(&str, &str)> {
         let at = self.resource.find(['/', ':'])?;
@@ -76,7 +76,7 @@ impl Arn {
     }
 }
 
-/// Whether this is an account ID: twelve digits.
+/// Whether a text is an account ID: twelve digits.
 #[must_use]
 pub fn is_account_id(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
@@ -93,11 +93,11 @@ pub fn root_account(text: &str) -> Option<&str> {
 
 /// The partitions of AWS.
 ///
-/// Source: AWS General Reference, "Amazon Resource Names (ARNs)"; the isolated partitions as in botocore's list.
+/// Source: AWS General Reference, "Amazon Resource Names (ARNs)"; the isolated partitions are from botocore.
 pub const PARTITIONS: &[&str] =
     &["aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f", "aws-eusc"];
 
-/// The five parts after `arn`, borrowed, of an ARN or ARN pattern; `None` if there are fewer than six components.
+/// The five parts after `arn` of an ARN or ARN pattern; `None` if it has fewer than six components.
 pub(super) fn split(text: &str) -> Option<[&str; 5]> {
     let mut parts = text.splitn(6, ':');
     if parts.next() != Some("arn") {
@@ -106,7 +106,7 @@ pub(super) fn split(text: &str) -> Option<[&str; 5]> {
     Some([parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?])
 }
 
-/// The account part of an ARN, if it is one and names an account.
+/// The account in an ARN, if the text is an ARN with an account.
 pub(super) fn account_of(text: &str) -> Option<&str> {
     let [_, _, _, account, _] = split(text)?;
     is_account_id(account).then_some(account)

@@ -1,6 +1,6 @@
-//! Which actions, resource types and condition keys AWS has: vendored data, read service by service when first asked for.
+//! The actions, resource types and condition keys of AWS: vendored data, parsed per service on first use.
 //!
-//! Source: AWS Service Authorization Reference, by way of the package named at the head of `catalogue.txt`.
+//! Source: AWS Service Authorization Reference, through the package named at the top of `catalogue.txt`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use super::pattern::glob;
 
 const TEXT: &str = include_str!("catalogue.txt");
 
-/// What an action does, as AWS groups actions.
+/// The access level of an action, as AWS defines it.
 ///
 /// Source: Service Authorization Reference, "Understanding access level summaries within policy summaries".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +24,7 @@ pub enum AccessLevel {
 }
 
 impl AccessLevel {
-    /// A name for a reader: `list`, `read`, `write`, `tagging`, `permissions management`.
+    /// The name in reports: `list`, `read`, `write`, `tagging`, `permissions management`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl AccessLevel {
     }
 }
 
-/// What the values of a condition key are.
+/// The type of a condition key's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyType {
     Arn,
@@ -51,10 +51,10 @@ pub enum KeyType {
 /// A condition key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyEntry {
-    /// The name; a part that everybody chooses is `*`, as in `aws:ResourceTag/*`.
+    /// The name; `*` is a part that users choose, as in `aws:ResourceTag/*`.
     pub name: &'static str,
     pub of: KeyType,
-    /// Whether a request may carry several values.
+    /// Whether a request may have several values for the key.
     pub multivalued: bool,
 }
 
@@ -62,21 +62,21 @@ pub struct KeyEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResourceType {
     pub name: &'static str,
-    /// The form of its ARNs with `*` for what differs, and `~` for a name without slash.
+    /// The form of its ARNs: `*` for variable parts, and `~` for a name without slashes.
     pub arn: &'static str,
 }
 
 /// An action of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ActionEntry {
-    /// The name without the service, as AWS spells it.
+    /// The name without the service, in the spelling of AWS.
     pub name: &'static str,
     pub level: AccessLevel,
     types: &'static str,
     keys: &'static str,
 }
 
-/// A service: what its prefix in actions stands for.
+/// An AWS service, by its prefix in actions.
 #[derive(Debug)]
 pub struct ServiceEntry {
     /// The prefix: `s3`.
@@ -85,12 +85,12 @@ pub struct ServiceEntry {
     pub has_rcps: bool,
     types: Vec<ResourceType>,
     keys: Vec<KeyEntry>,
-    /// In order of the names without case.
+    /// The actions, sorted by name ignoring case.
     actions: Vec<ActionEntry>,
 }
 
 impl ServiceEntry {
-    /// The service of a prefix, without regard to case.
+    /// The service for a prefix, ignoring case.
     #[must_use]
     pub fn of(prefix: &str) -> Option<&'static Self> {
         let services = &catalogue().services;
@@ -98,7 +98,7 @@ impl ServiceEntry {
         Some(entry.service.get_or_init(|| read_service(entry.head, entry.text)))
     }
 
-    /// All prefixes, in order.
+    /// All prefixes, sorted.
     pub fn prefixes() -> impl Iterator<Item = &'static str> {
         catalogue().services.keys().copied()
     }
@@ -108,16 +108,16 @@ impl ServiceEntry {
         &self.actions
     }
 
-    /// The action of this name, without regard to case.
+    /// The action with this name, ignoring case.
     #[must_use]
     pub fn action(&self, name: &str) -> Option<&ActionEntry> {
         let at = self.actions.binary_search_by(|action| compare(action.name, name)).ok()?;
         self.actions.get(at)
     }
 
-    /// The actions whose name matches a pattern.
+    /// The actions that match a pattern.
     pub fn matching<'a>(&'a self, pattern: &'a str) -> impl Iterator<Item = &'a ActionEntry> {
-        // In order of names, those with the pattern's beginning stand together.
+        // The actions are sorted, so those with the pattern's fixed prefix are adjacent.
         let fixed = pattern.find(['*', '?']).unwrap_or(pattern.len());
         let start = pattern.get(..fixed).unwrap_or_default();
         let begins =
@@ -127,29 +127,29 @@ impl ServiceEntry {
         rest.iter().take_while(move |action| begins(action)).filter(move |action| glob(pattern, action.name, true))
     }
 
-    /// The resource types that an action works on; none when it takes only `*`.
+    /// The resource types of an action; empty if it supports only `*`.
     pub fn types_of<'a>(&'a self, action: &'a ActionEntry) -> impl Iterator<Item = &'a ResourceType> {
         self.types.iter().filter(|kind| action.types.split(',').any(|name| name == kind.name))
     }
 
-    /// The service's condition keys that a request for the action may carry.
+    /// The service's condition keys that a request for the action may have.
     pub fn keys_of<'a>(&'a self, action: &'a ActionEntry) -> impl Iterator<Item = &'a KeyEntry> {
         action.keys.split(',').filter_map(|index| self.keys.get(index.parse::<usize>().ok()?))
     }
 
-    /// The service's condition key that this name is of.
+    /// The service's condition key for a name.
     #[must_use]
     pub fn key(&self, name: &str) -> Option<&KeyEntry> {
         find(&self.keys, name)
     }
 }
 
-/// Most names are spelled as AWS spells them, and have no part that everybody chooses.
+/// Tries exact names first: most are spelled as AWS spells them and have no part that users choose.
 fn find<'a>(keys: &'a [KeyEntry], name: &str) -> Option<&'a KeyEntry> {
     keys.iter().find(|key| key.name == name).or_else(|| keys.iter().find(|key| glob(key.name, name, true)))
 }
 
-/// The global condition key that this name is of.
+/// The global condition key for a name.
 ///
 /// Source: IAM User Guide, "AWS global condition context keys".
 #[must_use]
@@ -157,15 +157,15 @@ pub fn global_key(name: &str) -> Option<&'static KeyEntry> {
     find(&catalogue().global, name)
 }
 
-/// An action or action pattern as AWS spells it: `S3:getobject` is `s3:GetObject`, `s3:get*` is `s3:Get*`. One that no
-/// known action fits stays as it is.
+/// An action or action pattern in the spelling of AWS: `S3:getobject` becomes `s3:GetObject`, `s3:get*` becomes
+/// `s3:Get*`. One that matches no known action is unchanged.
 #[must_use]
 pub fn spelling(action: &str) -> Cow<'_, str> {
     known_spelling(action).unwrap_or(Cow::Borrowed(action))
 }
 
-/// A condition key as AWS spells it. The part that everybody chooses, such as the key of a tag, and an unknown key stay
-/// as they are.
+/// A condition key in the spelling of AWS. Unknown keys are unchanged, and so are parts that users choose, such as a
+/// tag key.
 #[must_use]
 pub fn key_spelling(key: &str) -> Cow<'_, str> {
     let known = match key.split_once(':') {
@@ -198,7 +198,7 @@ fn known_spelling(action: &str) -> Option<Cow<'_, str>> {
     let fixed = name.find(['*', '?'])?;
     let known = service.matching(name).next()?;
     let (head, tail) = (known.name.get(..fixed)?, name.get(fixed..)?);
-    // After a wildcard, it is unknown which letter of the name is there, unless the tail is spelled in full.
+    // After a wildcard, the position in the known name is unclear unless the rest matches its end.
     let tail_at = known.name.len().checked_sub(tail.len() - 1);
     let tail = match tail_at.and_then(|at| known.name.get(at..)) {
         Some(own) if tail.starts_with('*') && tail.get(1..).is_some_and(|t| t.eq_ignore_ascii_case(own)) => {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::name::ConditionKey;
 
-/// What an operator compares, without qualifier and `IfExists`.
+/// The comparison of an operator, without qualifier and `IfExists`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Test {
     ArnEquals,
@@ -40,7 +40,7 @@ pub enum Test {
 }
 
 impl Test {
-    /// All of them, with the name in a policy. In the order of the names.
+    /// All comparisons with their names in a policy, sorted by name.
     pub const ALL: &'static [(&'static str, Test)] = &[
         ("ArnEquals", Test::ArnEquals),
         ("ArnLike", Test::ArnLike),
@@ -77,7 +77,7 @@ impl Test {
         Self::ALL.iter().find(|(_, test)| *test == self).map_or("", |(name, _)| name)
     }
 
-    /// Whether the operator is inverted: it matches when none of its values does, and when the key is absent.
+    /// Whether the operator is negated: it matches if none of its values does, and if the key is absent.
     #[must_use]
     pub fn is_negated(self) -> bool {
         matches!(
@@ -109,7 +109,7 @@ pub struct Operator {
     pub if_exists: bool,
 }
 
-/// A name that is no condition operator. Case counts: IAM refuses `stringEquals` as "Invalid Condition type".
+/// A name that is not a condition operator. Case matters: IAM rejects `stringEquals` as "Invalid Condition type".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a condition operator")]
 pub struct UnknownOperator(pub String);
@@ -155,7 +155,7 @@ impl From<Test> for Operator {
     }
 }
 
-/// One key under one operator with its values. The conditions of a statement must all hold; the values are alternatives.
+/// One operator, one key, and the values. All conditions of a statement must hold; the values are alternatives.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Condition {
     pub(super) operator: Operator,
@@ -164,7 +164,7 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// A condition; the values are put in order and duplicates removed.
+    /// A condition. The values are sorted and duplicates removed.
     #[must_use]
     pub fn new<I>(operator: impl Into<Operator>, key: impl Into<ConditionKey>, values: I) -> Self
     where
@@ -188,7 +188,7 @@ impl Condition {
         &self.key
     }
 
-    /// The values as text: numbers and booleans of the document are text too.
+    /// The values as text, including numbers and booleans of the document.
     pub fn values(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
         self.values.iter().map(AsRef::as_ref)
     }

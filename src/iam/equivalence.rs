@@ -1,6 +1,6 @@
-//! Whether two policies give the same access, whatever their Sids, their Ids and the way they are divided into statements.
+//! Compares the access of two policies, regardless of their Sids, their Ids and their division into statements.
 //!
-//! Sources: IAM User Guide, "Policy evaluation logic" (a Deny always wins, the order of statements means nothing) and
+//! Sources: IAM User Guide, "Policy evaluation logic" (a Deny always wins, the order of statements has no meaning) and
 //! "Grammar of the IAM JSON policy language".
 
 use std::collections::BTreeMap;
@@ -14,11 +14,11 @@ use super::name::{ActionPattern, ConditionKey};
 use super::pattern::{self, Pattern, Token};
 use super::policy::{Effect, Policy, Principal, Selector, Statement, Version, sorted};
 
-/// Whether both policies decide every request alike. Sids and Ids do not count, and neither do statements, actions or
-/// resources that another one covers.
+/// Whether both policies decide every request the same way. Sids and Ids are ignored, and so are statements, actions
+/// and resources that others cover.
 ///
 /// `true` is proved: each statement of one policy is covered, piece by piece, by statements of the other. `false` means
-/// that no such proof was found; policies written so differently that only their combinations agree count as different.
+/// that no such proof was found. Policies of which only the combined statements agree are treated as different.
 #[must_use]
 pub fn equivalent(a: &Policy, b: &Policy) -> bool {
     if a == b || bare(a) == bare(b) {
@@ -30,24 +30,24 @@ pub fn equivalent(a: &Policy, b: &Policy) -> bool {
     uncovered(&b, &a).next().is_none() && uncovered(&a, &b).next().is_none()
 }
 
-/// The policy without Sids and Id: most pairs that give the same access are equal then.
+/// The policy without Sids and Id. Most pairs with the same access are then equal.
 fn bare(policy: &Policy) -> Policy {
     let statements = policy.statements.iter().map(|s| s.clone().with_sid("")).collect();
     Policy::from_parts(policy.version, None, statements)
 }
 
-/// A part of a statement for which the other policy has nothing.
+/// A part of a statement that the other policy does not cover.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unmatched {
     pub effect: Effect,
-    /// The place of the statement in its document, from 1.
+    /// The position of the statement in its document, from 1.
     pub position: usize,
     pub sid: Option<String>,
-    /// The action; `None` stands for the whole `NotAction`.
+    /// The action; `None` for the whole `NotAction`.
     pub action: Option<String>,
-    /// The resource; `None` stands for the whole `NotResource`, or for none.
+    /// The resource; `None` for the whole `NotResource`, or if there is none.
     pub resource: Option<String>,
-    /// The principal; `None` stands for the whole `NotPrincipal`, or for none.
+    /// The principal; `None` for the whole `NotPrincipal`, or if there is none.
     pub principal: Option<String>,
 }
 
@@ -69,8 +69,8 @@ impl fmt::Display for Unmatched {
     }
 }
 
-/// Why two policies are not [`equivalent`]: the parts of the first that the second does not have, and the other way
-/// round. Both are empty when they are equivalent.
+/// The reasons why two policies are not [`equivalent`]: the parts of each that the other does not cover. Both lists are
+/// empty if the policies are equivalent.
 #[must_use]
 pub fn differences(a: &Policy, b: &Policy) -> (Vec<Unmatched>, Vec<Unmatched>) {
     let mut variables = Variables::default();
@@ -80,7 +80,7 @@ pub fn differences(a: &Policy, b: &Policy) -> (Vec<Unmatched>, Vec<Unmatched>) {
     (only_a, only_b)
 }
 
-/// For each statement of `policy`, the position of another that makes it superfluous, if there is one.
+/// For each statement, the position of another one that makes it redundant, if any.
 pub(super) fn redundant_statements(statements: &[Statement], version: Version) -> Vec<Option<usize>> {
     let mut variables = Variables::default();
     let normal: Vec<Normal> = statements.iter().map(|s| variables.statement(s, version)).collect();
@@ -90,7 +90,7 @@ pub(super) fn redundant_statements(statements: &[Statement], version: Version) -
             continue;
         };
         let by = normal.iter().enumerate().position(|(other, wide)| {
-            // Of two that cover each other the first stays.
+            // Of two statements that cover each other, keep the first.
             other != at
                 && redundant.get(other).is_some_and(Option::is_none)
                 && wide.effect == statement.effect
@@ -104,7 +104,8 @@ pub(super) fn redundant_statements(statements: &[Statement], version: Version) -
     redundant
 }
 
-/// The actions and resources of a statement that another one of the same list covers: element, narrow, wide.
+/// The redundant actions and resources of a statement, with the value that covers them: element, narrow value, wide
+/// value.
 pub(super) fn redundant_values(statement: &Statement, version: Version) -> Vec<(&'static str, String, String)> {
     let normal = Variables::default().statement(statement, version);
     let mut found = Vec::new();
@@ -126,10 +127,10 @@ pub(super) fn redundant_values(statement: &Statement, version: Version) -> Vec<(
     found
 }
 
-/// More values than a statement has that AWS takes; they are not compared with each other.
+/// The number of values above which they are not compared with each other. AWS accepts fewer in a statement.
 const MOST_VALUES: usize = 4_096;
 
-/// Pairs of indices of a value and the first other one that includes it. Of two equal ones the first is kept.
+/// Pairs of indices: a value, and the first other value that includes it. Of two equal values the first is kept.
 fn covered<T>(values: &[T], includes: fn(&T, &T) -> bool) -> Vec<(usize, usize)> {
     if values.len() > MOST_VALUES {
         return Vec::new();
@@ -147,11 +148,11 @@ fn covered<T>(values: &[T], includes: fn(&T, &T) -> bool) -> Vec<(usize, usize)>
         .collect()
 }
 
-/// A resource pattern: its tokens, and where its ARN components end.
+/// A resource pattern, whole and split into its ARN components.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ResourcePattern {
     whole: Pattern,
-    /// The six components, when it has them.
+    /// The six components, if it has them.
     parts: Option<Vec<Pattern>>,
     has_variables: bool,
 }
@@ -165,11 +166,11 @@ impl ResourcePattern {
         Self { whole: Pattern::from_tokens(tokens), parts, has_variables }
     }
 
-    /// Whether this matches all that `other` matches. Components are matched one by one, as IAM does; a pattern with
-    /// fewer than six is matched as one text.
+    /// Whether this pattern matches everything that `other` matches. Components are matched one by one, as IAM does; a
+    /// pattern with fewer than six is matched as one text.
     fn includes(&self, other: &Self) -> bool {
         if other.has_variables && self.whole.tokens().contains(&Token::One) {
-            // A `?` is one character, and how many a variable stands for is not known here.
+            // A `?` is one character, and a variable may have any length.
             return self == other;
         }
         match (&self.parts, &other.parts) {
@@ -179,7 +180,7 @@ impl ResourcePattern {
         }
     }
 
-    /// Whether no resource matches both.
+    /// Whether no resource matches both patterns.
     fn is_apart_from(&self, other: &Self) -> bool {
         if self.has_variables || other.has_variables {
             return false;
@@ -191,10 +192,10 @@ impl ResourcePattern {
     }
 }
 
-/// A statement with everything put in a form that can be compared.
+/// A statement in a form that can be compared.
 #[derive(Debug, Clone)]
 struct Normal {
-    /// The place in the list of statements.
+    /// The index in the list of statements.
     index: usize,
     effect: Effect,
     principal: Option<Selector<Principal>>,
@@ -203,11 +204,12 @@ struct Normal {
     condition: Vec<Condition>,
 }
 
-/// One piece of a statement: one principal, one action pattern, one resource pattern, or a whole `Not...` element.
+/// One piece of a statement: a principal, an action pattern and a resource pattern, each possibly a whole `Not...`
+/// element.
 #[derive(Clone, Copy)]
 struct Cell<'a> {
     statement: &'a Normal,
-    /// The indices of principal, action and resource; `None` for an element that is absent or of the `Not...` form.
+    /// The indices of principal, action and resource; `None` if the element is absent or has the `Not...` form.
     at: [Option<usize>; 3],
     principal: Option<&'a Principal>,
     action: Option<&'a Pattern>,
@@ -231,7 +233,7 @@ impl Normal {
     }
 }
 
-/// The index of every value, or `None` once for an element that is absent or of the `Not...` form.
+/// The index of every value, or a single `None` if the element is absent or has the `Not...` form.
 fn indices<T>(selector: Option<&Selector<T>>) -> impl Iterator<Item = Option<usize>> {
     let count = selector.filter(|selector| !selector.inverted).map(|s| s.values.len());
     (0..count.unwrap_or(1)).map(move |at| count.map(|_| at))
@@ -242,7 +244,7 @@ fn value<T>(selector: Option<&Selector<T>>, at: Option<usize>) -> Option<&T> {
 }
 
 impl Cell<'_> {
-    /// The piece in the words of the policy that it comes from.
+    /// Describes the piece with the texts of its policy.
     fn describe(&self, policy: &Policy) -> Unmatched {
         let statement = policy.statements.get(self.statement.index);
         let [principal, action, resource] = self.at;
@@ -260,7 +262,7 @@ impl Cell<'_> {
     }
 }
 
-/// The pieces of one policy that the other one does not have.
+/// The pieces of one policy that the other does not cover.
 fn uncovered<'a>(wide: &'a [Normal], narrow: &'a [Normal]) -> impl Iterator<Item = Cell<'a>> {
     let mut left = MOST_COMPARISONS;
     narrow.iter().flat_map(Normal::cells).filter(move |cell| {
@@ -270,17 +272,17 @@ fn uncovered<'a>(wide: &'a [Normal], narrow: &'a [Normal]) -> impl Iterator<Item
                 left > 0 && covers(statement, cell)
             })
         };
-        // What the same policy denies anyway, an Allow need not be matched by an Allow.
+        // An Allow that the same policy denies anyway needs no match.
         let is_allow = cell.statement.effect == Effect::Allow;
         !(has(wide, cell.statement.effect) || is_allow && has(narrow, Effect::Deny))
     })
 }
 
-/// More comparisons of actions than any two policies need that AWS takes. Past them nothing is proved any more.
+/// The maximum number of action comparisons; policies that AWS accepts need fewer. Beyond it nothing is proved.
 const MOST_COMPARISONS: usize = 10_000_000;
 
 /// Whether `wide` applies to every request to which any cell of `narrow` applies. Actions, resources and principals are
-/// covered apart from each other, so that not every combination has to be checked.
+/// checked separately, which avoids checking every combination.
 fn covers_all(wide: &Normal, narrow: &Normal) -> bool {
     let cell = Cell { statement: narrow, at: [None; 3], principal: None, action: None, resource: None };
     let (principals, resources) = (narrow.principal.as_ref(), narrow.resource.as_ref());
@@ -340,13 +342,13 @@ fn covers_resource(wide: Option<&Selector<ResourcePattern>>, cell: &Cell) -> boo
     }
 }
 
-/// `Not [wide]` covers `Not [narrow]` when all that the first leaves out the second leaves out too.
+/// `Not [wide]` covers `Not [narrow]` if the second excludes everything that the first excludes.
 fn covers_inverted<T>(wide: &[T], narrow: &[T], includes: fn(&T, &T) -> bool) -> bool {
     wide.iter().all(|left_out| narrow.iter().any(|value| includes(value, left_out)))
 }
 
-/// Principals are compared as written: an Allow to an account, to a role and to everybody differ in more than who they
-/// name, since they are limited by different layers. Only a Deny to everyone covers a Deny to one principal.
+/// Principals are compared as written. An Allow to an account, to a role and to everyone differ in the layers that
+/// limit them too. Only a Deny to everyone covers a Deny to one principal.
 fn covers_principal(wide: &Normal, cell: &Cell) -> bool {
     match (&wide.principal, &cell.statement.principal) {
         (None, None) => true,
@@ -365,7 +367,7 @@ fn covers_principal(wide: &Normal, cell: &Cell) -> bool {
     }
 }
 
-/// Whether every request that fulfils `strong` fulfils `weak`.
+/// Whether every request that fulfills `strong` fulfills `weak`.
 fn implies(strong: &Condition, weak: &Condition) -> bool {
     if strong.operator != weak.operator || strong.key != weak.key {
         return false;
@@ -378,7 +380,7 @@ fn implies(strong: &Condition, weak: &Condition) -> bool {
     }
 }
 
-/// The first address of the network of this prefix length.
+/// The first address of a network with this prefix length.
 fn network(address: IpAddr, length: u32) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
@@ -392,7 +394,7 @@ fn network(address: IpAddr, length: u32) -> IpAddr {
     }
 }
 
-/// One spelling for numbers, instants and networks that are the same. Texts that are none stay as they are.
+/// Gives equal numbers, instants and networks the same spelling. Other texts are unchanged.
 fn spelling(test: Test, value: &str) -> Option<String> {
     match test {
         Test::NumericEquals
@@ -415,7 +417,7 @@ fn spelling(test: Test, value: &str) -> Option<String> {
     }
 }
 
-/// Gives every policy variable a character of its own, from the private planes, so that patterns can be compared.
+/// Replaces each policy variable with its own character from the private use planes, so that patterns can be compared.
 #[derive(Default)]
 pub(super) struct Variables {
     known: BTreeMap<String, char>,
@@ -481,7 +483,7 @@ impl Variables {
     }
 
     fn variable(&mut self, text: &str) -> char {
-        // Names of variables are compared without case, their default values are not.
+        // Names of variables ignore case, their default values do not.
         let name = match text.split_once(',') {
             Some((name, default)) => format!("{},{default}", name.to_ascii_lowercase()),
             None => text.to_ascii_lowercase(),
@@ -491,7 +493,7 @@ impl Variables {
     }
 }
 
-/// One spelling for conditions that mean the same.
+/// Gives equivalent conditions the same spelling.
 fn normal_condition(condition: &Condition, version: Version) -> Condition {
     let Operator { test, qualifier, if_exists } = condition.operator;
     let has = |marks: &[char]| condition.values.iter().any(|value| value.contains(marks));

@@ -1,8 +1,8 @@
-//! The decision about a request: which policies count, in which order, and what each layer must say.
+//! Decides requests: which policies apply, in which order, and what each layer must allow.
 //!
-//! Sources: IAM User Guide, "Policy evaluation logic", "Cross-account policy evaluation logic", "Permissions boundaries for
-//! IAM entities", "Session policies" and "AWS JSON policy elements: `NotPrincipal`"; AWS Organizations User Guide, "SCP
-//! evaluation" and "Resource control policies"; KMS Developer Guide, "Key policies".
+//! Sources: IAM User Guide, "Policy evaluation logic", "Cross-account policy evaluation logic", "Permissions boundaries
+//! for IAM entities", "Session policies" and "AWS JSON policy elements: `NotPrincipal`"; AWS Organizations User Guide,
+//! "SCP evaluation" and "Resource control policies"; KMS Developer Guide, "Key policies".
 
 use std::fmt;
 
@@ -13,40 +13,40 @@ use super::name::ActionPattern;
 use super::policy::{Effect, Policy, Principal, Selector, Statement};
 use super::request::{Caller, ContextValue, KeyState, Request};
 
-/// A policy and the name under which it is reported.
+/// A policy and its name in reports.
 #[derive(Debug, Clone, Copy)]
 pub struct Attached<'a> {
     pub name: &'a str,
     pub policy: &'a Policy,
 }
 
-/// All the policies that bear on a request.
+/// All policies that apply to a request.
 #[derive(Debug, Clone, Default)]
 pub struct PolicySet<'a> {
     /// The caller's identity-based policies: managed, inline, and those of a user's groups.
     pub identity: Vec<Attached<'a>>,
     /// The policy of the resource: bucket, key, queue, or the trust policy of a role.
     pub resource: Option<Attached<'a>>,
-    /// The caller's permissions boundary; none when empty.
+    /// The caller's permissions boundary; empty if there is none.
     pub boundaries: Vec<Attached<'a>>,
-    /// The policies given when the session was made; none when empty.
+    /// The session policies; empty if there are none.
     pub session: Vec<Attached<'a>>,
-    /// The service control policies of the caller's account by level, root first; no organisation when empty.
+    /// The service control policies of the caller's account by level, root first; empty without an organization.
     pub scps: Vec<Vec<Attached<'a>>>,
-    /// The resource control policies of the resource's account by level. `RCPFullAWSAccess` is implied everywhere.
+    /// The resource control policies of the resource's account, by level. `RCPFullAWSAccess` is implied at each level.
     pub rcps: Vec<Vec<Attached<'a>>>,
-    /// The policy of the VPC endpoint that the request goes through; none when empty.
+    /// The policy of the VPC endpoint that the request uses; empty if there is none.
     pub endpoint: Vec<Attached<'a>>,
 }
 
 /// A layer of the evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layer {
-    /// A resource control policy; the level counts from 0 at the root.
+    /// A resource control policy. The level counts from 0 at the root.
     Rcp {
         level: usize,
     },
-    /// A service control policy; the level counts from 0 at the root.
+    /// A service control policy. The level counts from 0 at the root.
     Scp {
         level: usize,
     },
@@ -72,7 +72,7 @@ impl Layer {
         }
     }
 
-    /// The level of an SCP or RCP.
+    /// The level of an SCP or RCP, counted from 0 at the root.
     #[must_use]
     pub fn level(self) -> Option<usize> {
         match self {
@@ -82,15 +82,15 @@ impl Layer {
     }
 }
 
-/// What comes out for a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DecisionOutcome {
     Allowed,
-    /// Nothing allows it where something must.
+    /// No statement allows the request in a layer that must allow it.
     ImplicitlyDenied,
-    /// A statement denies it.
+    /// A statement denies the request.
     ExplicitlyDenied,
-    /// It depends on what is not known: see [`Decision::conditions`] and [`Decision::reason`].
+    /// The outcome depends on unknown values: see [`Decision::conditions`] and [`Decision::reason`].
     Conditional,
 }
 
@@ -111,47 +111,47 @@ impl DecisionOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Applied<'a> {
     pub layer: Layer,
-    /// The name of its policy.
+    /// The name of the statement's policy.
     pub policy: &'a str,
     pub statement: &'a Statement,
-    /// Whether it is certain to apply, or depends on what is not known.
+    /// Whether the statement certainly applies, and does not depend on unknown values.
     pub certain: bool,
     pub(super) grant: CallerMatch,
 }
 
-/// How a statement of a resource policy names the caller. An Allow is limited by different layers for each.
+/// How a statement of a resource policy names the caller. Different layers limit an Allow for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum CallerMatch {
-    /// Not at all, or the policy names no principal.
+    /// It does not name the caller, or it names no principal.
     Unnamed,
-    /// The caller's account: the identity-based policies must allow it too.
+    /// It names the caller's account: the identity-based policies must allow the request too.
     Account,
-    /// The role behind a session or the user behind a federated user: boundary and session policies must allow it too.
+    /// It names the role of a session or the user of a federated user: boundary and session policies must allow it too.
     Behind,
-    /// The caller itself, or everybody.
+    /// It names the caller itself, or everyone.
     Direct,
 }
 
-/// Which layer kept a request from being allowed, and why.
+/// The reason for a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DecisionReason {
-    /// Every layer allows it.
+    /// Every layer allows the request.
     Allowed,
-    /// The resource policy names the caller itself, which no other layer but SCPs and RCPs limits.
+    /// The resource policy names the caller itself, so that only SCPs and RCPs limit it further.
     AllowedByResource,
-    /// A statement denies it.
+    /// A statement denies the request.
     Denied,
-    /// No statement of the layer allows it.
+    /// No statement of the layer allows the request.
     NotAllowed,
     /// The resource belongs to another account and its policy does not allow it.
     ResourceOfOtherAccount,
-    /// The key or role does not let its account's policies decide.
+    /// The policy of the key or role does not delegate to its account.
     NotDelegated,
-    /// A federated user without session policy has only what resource policies give to the session.
+    /// A federated user without a session policy gets only what resource policies grant to the session.
     FederatedWithoutSessionPolicy,
-    /// The key policy or trust policy was not given, and there always is one.
+    /// The key policy or trust policy is missing from the input, although one always exists.
     PolicyUnknown,
-    /// It depends on condition keys that may vary, or on a `NotPrincipal` that AWS does not define.
+    /// The outcome depends on unknown condition keys, or on a `NotPrincipal` with undefined behavior.
     Depends,
 }
 
@@ -174,7 +174,7 @@ impl<'a> Decision<'a> {
         self.outcome == DecisionOutcome::Allowed
     }
 
-    /// Whether it is denied, whatever its open conditions turn out to be.
+    /// Whether the request is denied, whatever the unknown conditions turn out to be.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         match self.outcome {
@@ -183,8 +183,8 @@ impl<'a> Decision<'a> {
         }
     }
 
-    /// The statements that decided: those that deny, or those that allow where an Allow was needed and found. None for an
-    /// implicit denial.
+    /// The statements that decided: those that deny, or those that allow where an Allow was needed. Empty for an
+    /// implicit deny.
     pub fn deciding(&self) -> impl Iterator<Item = &Applied<'a>> {
         let wanted = match self.outcome {
             DecisionOutcome::Allowed => Some(Effect::Allow),
@@ -199,7 +199,7 @@ impl<'a> Decision<'a> {
         })
     }
 
-    /// One sentence for a reader.
+    /// The reason as one sentence.
     #[must_use]
     pub fn reason(&self) -> String {
         self.to_string()
@@ -259,11 +259,11 @@ impl fmt::Display for Decision<'_> {
     }
 }
 
-/// Decides a request by all the policies that bear on it.
+/// Decides a request by all policies that apply to it.
 ///
-/// Every statement that applies is found, even where an earlier layer has decided, so that the decision can name
-/// them. An explicit Deny wins; then RCPs, SCPs, endpoint policy, resource policy, identity-based policies, permissions
-/// boundary and session policy are asked as the IAM User Guide's flow chart does.
+/// It finds every statement that applies, even if an earlier layer has decided, so that the decision can name them. An
+/// explicit Deny wins. Then come RCPs, SCPs, endpoint policy, resource policy, identity-based policies, permissions
+/// boundary and session policy, as in the flow chart of the IAM User Guide.
 #[must_use]
 pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a> {
     let scene = Scene::new(request, policies);
@@ -273,7 +273,7 @@ pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a>
         let LayerVerdict { outcome, layer, why } = sure;
         return Decision { outcome, layer, why, matched, conditions: Vec::new() };
     }
-    // What may apply is taken against the caller once and for the caller once. Every real case lies between the two.
+    // Decide a worst case and a best case for the caller. Every real case is between the two.
     let best = scene.decide(policies, &Counted { matched: &matched, hopeful: true });
     let (verdict, conditions) = if best.outcome == sure.outcome {
         (best, Vec::new())
@@ -288,7 +288,7 @@ pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a>
     Decision { outcome, layer, why, matched, conditions }
 }
 
-/// The decision of the first layer that decides.
+/// The verdict of the first layer that decides.
 struct LayerVerdict {
     outcome: DecisionOutcome,
     layer: Option<Layer>,
@@ -305,8 +305,8 @@ impl LayerVerdict {
     }
 }
 
-/// The statements that count in one case. One that may apply counts when it is an Allow and the case is hopeful, or a Deny
-/// and it is not.
+/// The statements that apply in one case. An uncertain Allow applies in the best case (`hopeful`), an uncertain Deny in
+/// the worst case.
 struct Counted<'m, 'a> {
     matched: &'m [Applied<'a>],
     hopeful: bool,
@@ -318,12 +318,12 @@ impl<'m, 'a> Counted<'m, 'a> {
         self.matched.iter().filter(move |a| a.certain || hopeful == (a.statement.effect == Effect::Allow))
     }
 
-    /// The first layer in which a statement denies the request.
+    /// The first layer with a statement that denies the request.
     fn denying_layer(&self) -> Option<Layer> {
         self.iter().filter(|applied| applied.statement.effect == Effect::Deny).map(|applied| applied.layer).min()
     }
 
-    /// Whether a layer allows the request, which no statement denies.
+    /// Whether a layer allows the request. Only meaningful if no statement denies it.
     fn allows(&self, layer: Layer) -> bool {
         self.iter().any(|applied| applied.layer == layer)
     }
@@ -334,7 +334,7 @@ impl<'m, 'a> Counted<'m, 'a> {
     }
 }
 
-/// The request with what has been worked out about it.
+/// The request with derived values.
 pub(super) struct Scene<'r> {
     pub request: &'r Request,
     pub caller: Caller<'r>,
@@ -354,7 +354,7 @@ impl<'r> Scene<'r> {
         matched
     }
 
-    /// Every policy that bears on the request with its layer.
+    /// Calls `each` for every policy that applies to the request, with its layer.
     pub fn each<'a>(&self, policies: &PolicySet<'a>, mut each: impl FnMut(Layer, Attached<'a>)) {
         let plain = [
             (Layer::Identity, policies.identity.as_slice()),
@@ -389,7 +389,7 @@ impl<'r> Scene<'r> {
         matches!(self.caller, Caller::FederatedUser { .. }) && policies.session.is_empty()
     }
 
-    /// SCPs bind the principals of the account, service-linked roles excepted.
+    /// SCPs apply to the principals of the account, except service-linked roles.
     ///
     /// Source: AWS Organizations User Guide, "Service control policies (SCPs)".
     pub fn has_scps(&self) -> bool {
@@ -431,7 +431,7 @@ impl<'r> Scene<'r> {
         action.selects(|pattern| pattern.matches(&self.request.action))
     }
 
-    /// A statement without `Resource` stands for the resource that the policy is attached to.
+    /// A statement without `Resource` applies to the resource to which its policy is attached.
     fn resource(&self, layer: Layer, policy: &Policy, statement: &Statement) -> Truth {
         let Some(resource) = &statement.resource else {
             return Truth::of(layer == Layer::Resource);
@@ -446,7 +446,7 @@ impl<'r> Scene<'r> {
         Truth::all(statement.condition.iter().map(|c| matching::condition(c, policy.version, context)))
     }
 
-    /// Whether a statement is about the caller. Identity-based policies name no principal: they are the caller's.
+    /// Whether a statement applies to the caller. Identity-based policies name no principal: they belong to the caller.
     pub fn principal(&self, layer: Layer, statement: &Statement) -> (Truth, CallerMatch) {
         match (&statement.principal, layer) {
             (Some(selector), Layer::Resource | Layer::Rcp { .. } | Layer::Endpoint) => {
@@ -463,7 +463,7 @@ impl<'r> Scene<'r> {
         }
     }
 
-    /// Whether a principal of a policy is the caller, and how.
+    /// Whether a principal in a policy is the caller, and how it names the caller.
     ///
     /// Source: IAM User Guide, "AWS JSON policy elements: Principal".
     fn names(&self, principal: &Principal) -> Option<CallerMatch> {
@@ -476,7 +476,7 @@ impl<'r> Scene<'r> {
             }
             Principal::Account(id) => (caller.account() == Some(id)).then_some(CallerMatch::Account),
             Principal::Aws(text) if text.as_ref() == self.request.principal => {
-                // A role that is named without a session is limited as its sessions are.
+                // A role named without a session has the same limits as its sessions.
                 let role = matches!(caller, Caller::Role { .. });
                 Some(if role { CallerMatch::Behind } else { CallerMatch::Direct })
             }
@@ -493,8 +493,8 @@ impl<'r> Scene<'r> {
         }
     }
 
-    /// Whether this ARN is the role of the session or the user of the federated user. A session's ARN has no path:
-    /// `aws:PrincipalArn` has the role with its path.
+    /// Whether this ARN is the role of the session or the user of the federated user. A session's ARN has no path;
+    /// `aws:PrincipalArn` has the role's ARN with its path.
     fn is_behind(&self, text: &str) -> bool {
         let (account, kind, name) = match &self.caller {
             Caller::Session { account, role } => (account, "role", role),
@@ -515,9 +515,9 @@ impl<'r> Scene<'r> {
         owner == *account && own_kind == kind && path.rsplit('/').next() == Some(*name)
     }
 
-    /// `NotPrincipal`. With `Deny` a caller is left out only when it is listed with everything it belongs to: a role
-    /// session with its role and account, a user with its account. What AWS does with less it does not say ("might
-    /// deny"), and with a permissions boundary it always denies.
+    /// Evaluates `NotPrincipal`. With `Deny`, it excludes a caller only if it lists everything that the caller belongs
+    /// to: the role and account of a role session, the account of a user. AWS does not define the behavior for less
+    /// ("might deny"), and with a permissions boundary it always denies.
     ///
     /// Sources: IAM User Guide, "AWS JSON policy elements: `NotPrincipal`"; "Permissions boundaries for IAM entities".
     fn not_principal(&self, selector: &Selector<Principal>, effect: Effect) -> (Truth, CallerMatch) {
@@ -548,20 +548,20 @@ impl<'r> Scene<'r> {
         }
     }
 
-    /// Goes through the layers.
+    /// Evaluates the layers in order.
     fn decide(&self, policies: &PolicySet, counted: &Counted) -> LayerVerdict {
         if let Some(layer) = counted.denying_layer() {
             let (outcome, why) = (DecisionOutcome::ExplicitlyDenied, DecisionReason::Denied);
             return LayerVerdict { outcome, layer: Some(layer), why };
         }
-        // Only Allows are left.
+        // Only Allow statements remain.
         self.missing_around(policies, counted)
             .or_else(|| self.decide_by_resource(policies, counted))
             .or_else(|| self.missing_at_caller(policies, counted))
             .unwrap_or(LayerVerdict::allowed(DecisionReason::Allowed))
     }
 
-    /// The layer around caller and resource that does not allow the request: an organization's or an endpoint's.
+    /// The layer outside caller and resource that does not allow the request: an organization's or an endpoint's.
     fn missing_around(&self, policies: &PolicySet, counted: &Counted) -> Option<LayerVerdict> {
         if self.has_scps()
             && let Some(level) = (0..policies.scps.len()).find(|level| !counted.allows(Layer::Scp { level: *level }))
@@ -572,7 +572,7 @@ impl<'r> Scene<'r> {
             .then_some(LayerVerdict::missing(Layer::Endpoint, DecisionReason::NotAllowed))
     }
 
-    /// What the resource policy decides, if it leaves nothing to the caller's own policies.
+    /// The verdict of the resource policy, if it does not depend on the caller's own policies.
     fn decide_by_resource(&self, policies: &PolicySet, counted: &Counted) -> Option<LayerVerdict> {
         let missing = |why| Some(LayerVerdict::missing(Layer::Resource, why));
         let by_resource = LayerVerdict::allowed(DecisionReason::AllowedByResource);
@@ -619,7 +619,7 @@ impl<'r> Scene<'r> {
         self.caller.account().is_some_and(|account| self.request.owner().is_none_or(|owner| owner == account))
     }
 
-    /// The conditions of the uncertain statements that are themselves uncertain.
+    /// The uncertain conditions of the uncertain statements.
     fn unsettled<'a>(&self, policies: &PolicySet<'a>, matched: &[Applied<'a>]) -> Vec<&'a Condition> {
         let mut unsettled = Vec::new();
         self.each(policies, |_, attached| {
@@ -639,10 +639,10 @@ impl<'r> Scene<'r> {
     }
 }
 
-/// What is special about the resource.
+/// Special rules of the resource.
 pub(super) struct Rules {
-    /// The policy of the resource rules alone: identity-based policies count only as far as it delegates to the account.
-    /// So it is for KMS keys and for the trust policies of roles.
+    /// Whether the resource policy alone decides, and identity-based policies matter only if it delegates to the
+    /// account. This is true of KMS keys and of trust policies of roles.
     pub policy_rules: bool,
 }
 
@@ -699,7 +699,7 @@ mod tests {
         Attached { name: "p", policy }
     }
 
-    /// Outcome and failed layer of a request with at most an identity and a resource policy.
+    /// The outcome and failed layer of a request with at most one identity and one resource policy.
     fn decide(request: &Request, own: Option<&Policy>, theirs: Option<&Policy>) -> String {
         let set = PolicySet {
             identity: own.map(named).into_iter().collect(),
@@ -779,7 +779,7 @@ mod tests {
         let keys: Vec<&str> = decision.conditions.iter().map(|c| c.key().as_str()).collect();
         assert_eq!(keys, ["aws:PrincipalTag/team"]);
         assert_eq!(decision.reason(), "it depends on `aws:PrincipalTag/team`");
-        // A Deny that does not depend settles it.
+        // An unconditional Deny makes the decision certain.
         let deny = policy(&json!({"Effect": "Deny", "Action": "s3:*", "Resource": "*"}));
         let set = PolicySet { identity: vec![named(&tagged), named(&deny)], ..PolicySet::default() };
         assert_eq!(evaluate(&request, &set).outcome, DecisionOutcome::ExplicitlyDenied);

@@ -1,19 +1,19 @@
-//! JSON as policies need it: every member kept, duplicates too, each value with the place where it was written.
+//! A JSON parser for policies: it keeps every member, including duplicates, and the place of each value.
 
 use std::borrow::Cow;
 
-/// How deep arrays and objects may nest, as in `serde_json`.
+/// The maximum nesting of arrays and objects, as in `serde_json`.
 const MAX_DEPTH: usize = 128;
 
-/// One JSON value that borrows from its text where it can.
+/// A JSON value that borrows from its text where possible.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct JsonNode<'a> {
-    /// Byte offset in the text; `None` for a value that was never text.
+    /// The byte offset in the text; `None` for a value that was not parsed from text.
     pub offset: Option<usize>,
     pub value: Json<'a>,
 }
 
-/// The six kinds of JSON value. Objects keep the order and the duplicates of the text.
+/// The six kinds of JSON values. Objects keep their order and duplicates.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Json<'a> {
     Null,
@@ -24,7 +24,7 @@ pub(super) enum Json<'a> {
     Object(Vec<Member<'a>>),
 }
 
-/// One member of an object; `offset` is the place of its name.
+/// One member of an object; `offset` is the offset of its name.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Member<'a> {
     pub offset: Option<usize>,
@@ -32,7 +32,7 @@ pub(super) struct Member<'a> {
     pub node: JsonNode<'a>,
 }
 
-/// Text that is not JSON: what is wrong and at which byte.
+/// A JSON syntax error and its byte offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Malformed {
     pub message: String,
@@ -40,7 +40,7 @@ pub(super) struct Malformed {
 }
 
 impl Json<'_> {
-    /// What this is, for a reader.
+    /// The kind of value in plain words.
     pub fn kind(&self) -> &'static str {
         match self {
             Json::Null => "null",
@@ -53,7 +53,7 @@ impl Json<'_> {
     }
 }
 
-/// Reads exactly one JSON value (RFC 8259) and nothing after it but white space.
+/// Parses exactly one JSON value (RFC 8259), with only white space around it.
 pub(super) fn read(text: &str) -> Result<JsonNode<'_>, Malformed> {
     let mut reader = JsonReader { text, bytes: text.as_bytes(), at: 0, depth: 0 };
     reader.skip_space();
@@ -65,7 +65,7 @@ pub(super) fn read(text: &str) -> Result<JsonNode<'_>, Malformed> {
     Ok(node)
 }
 
-/// The same tree from a value that `serde_json` has read; it knows no places and no duplicates any more.
+/// The same tree from a value that `serde_json` parsed. It has no places and no duplicates.
 pub(super) fn from_value(value: &serde_json::Value) -> JsonNode<'_> {
     use serde_json::Value;
     let value = match value {
@@ -83,7 +83,7 @@ pub(super) fn from_value(value: &serde_json::Value) -> JsonNode<'_> {
     JsonNode { offset: None, value }
 }
 
-/// Line and column, both from 1, the column in characters, of a byte offset.
+/// The line and column of a byte offset, both from 1, the column in characters.
 pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     lines_and_columns(text, &[offset]).into_iter().next().unwrap_or((1, 1))
 }
@@ -98,7 +98,7 @@ pub(super) fn lines_and_columns(text: &str, offsets: &[usize]) -> Vec<(usize, us
         for byte in text.as_bytes().get(at..offset).unwrap_or_default() {
             match byte {
                 b'\n' => (line, column) = (line + 1, 1),
-                // The bytes after the first of a character.
+                // Continuation bytes of a character do not count.
                 0x80..0xc0 => {}
                 _ => column += 1,
             }
@@ -261,7 +261,7 @@ impl<'a> JsonReader<'a> {
         self.text.get(start..self.at).ok_or_else(|| self.fail("a character is cut in two"))
     }
 
-    /// Reads a string from its opening to its closing quote. Without escapes it stays borrowed.
+    /// Reads a string from its opening to its closing quote. Without escapes it is borrowed.
     fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
         self.at += 1;
         let start = self.at;
@@ -357,7 +357,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The tree as `serde_json` would see it: the last duplicate wins, numbers as text.
+    /// The tree as `serde_json` would parse it, where the last duplicate wins.
     fn plain(node: &JsonNode) -> serde_json::Value {
         match &node.value {
             Json::Null => serde_json::Value::Null,

@@ -1,4 +1,4 @@
-//! Whether a statement applies to a request: conditions, policy variables, resources.
+//! Matches statements against requests: conditions, policy variables, resources.
 //!
 //! Sources: IAM User Guide, "IAM JSON policy elements: Condition operators", "Multivalued context keys", "Variables and
 //! tags" and "Resource".
@@ -14,7 +14,7 @@ use super::pattern::{self, Pattern, Token, glob};
 use super::policy::Version;
 use super::request::{KeyState, RequestContext};
 
-/// Whether something holds, where it may depend on a key that varies.
+/// Whether something holds, possibly depending on an unknown key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Truth {
     No,
@@ -39,7 +39,7 @@ impl Truth {
         self.min(other)
     }
 
-    /// Whether one of these holds.
+    /// Whether any of these holds.
     pub fn any(mut each: impl Iterator<Item = Truth>) -> Self {
         let mut best = Truth::No;
         while best != Truth::Yes
@@ -62,7 +62,7 @@ impl Truth {
     }
 }
 
-/// A policy value whose variable has no value: it matches nothing.
+/// A policy value that contains a variable without a known value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unresolved {
     NoValue,
@@ -78,13 +78,13 @@ impl Unresolved {
     }
 }
 
-/// A piece of a policy value: what was written, or what stands for itself.
+/// A piece of a policy value: as written, or literal.
 enum Piece<'a> {
     Written(&'a str),
     Literal(&'a str),
 }
 
-/// Hands out the pieces of a value of a Version 2012-10-17 policy, variables replaced by their values.
+/// Calls `each` for the pieces of a value in a Version 2012-10-17 policy, with variables replaced by their values.
 ///
 /// Source: IAM User Guide, "IAM policy elements: Variables and tags": default values, `${*}`, variables with no value.
 fn expand<'a>(text: &'a str, context: &'a RequestContext, mut each: impl FnMut(Piece<'a>)) -> Result<(), Unresolved> {
@@ -123,7 +123,7 @@ fn has_variables(text: &str, version: Version) -> bool {
     version == Version::V2012 && text.contains("${")
 }
 
-/// The value as plain text.
+/// The value as plain text with variables substituted.
 fn expand_text<'a>(text: &'a str, version: Version, context: &'a RequestContext) -> Result<Cow<'a, str>, Unresolved> {
     if !has_variables(text, version) {
         return Ok(Cow::Borrowed(text));
@@ -135,8 +135,8 @@ fn expand_text<'a>(text: &'a str, version: Version, context: &'a RequestContext)
     Ok(Cow::Owned(out))
 }
 
-/// The value as wildcard patterns, cut at its first colons into as many as `most`. A colon that comes from a variable is
-/// no mark.
+/// The value as wildcard patterns, split at its first colons into at most `most` parts. A colon from a variable does
+/// not split.
 fn expand_patterns(text: &str, context: &RequestContext, most: usize) -> Result<Vec<Pattern>, Unresolved> {
     let mut parts: Vec<Vec<Token>> = vec![Vec::new()];
     expand(text, context, |piece| {
@@ -161,7 +161,7 @@ fn expand_patterns(text: &str, context: &RequestContext, most: usize) -> Result<
     Ok(parts.into_iter().map(Pattern::from_tokens).collect())
 }
 
-/// Whether an ARN pattern matches: component by component where the pattern has six, as one text otherwise.
+/// Whether an ARN pattern matches: by component if the pattern has six, as one text otherwise.
 ///
 /// Sources: IAM User Guide, "IAM JSON policy elements: Resource" and "Amazon Resource Name (ARN) condition operators".
 fn arn_like(pattern: &str, version: Version, context: &RequestContext, text: &str) -> Truth {
@@ -180,7 +180,7 @@ fn arn_like(pattern: &str, version: Version, context: &RequestContext, text: &st
         let whole = expand_patterns(pattern, context, 1).unwrap_or_default();
         return Truth::of(whole.iter().all(|p| p.matches(text)));
     }
-    // Most patterns fail here, in the text before the first wildcard.
+    // A fast path: most patterns already fail in the text before the first wildcard.
     let fixed = pattern.find(['*', '?']).unwrap_or(pattern.len());
     if pattern.as_bytes().get(..fixed) != text.as_bytes().get(..fixed) {
         return Truth::No;
@@ -203,7 +203,7 @@ pub(super) fn resource(pattern: &str, version: Version, context: &RequestContext
     arn_like(pattern, version, context, text)
 }
 
-/// The pattern of a `Resource` value with its variables filled in.
+/// The pattern for a `Resource` value, with variables substituted.
 pub(super) fn resource_pattern(text: &str, version: Version, context: &RequestContext) -> Result<Pattern, Unresolved> {
     if !has_variables(text, version) {
         return Ok(Pattern::without_escapes(text));
@@ -212,7 +212,7 @@ pub(super) fn resource_pattern(text: &str, version: Version, context: &RequestCo
     Ok(patterns.pop().unwrap_or_else(|| Pattern::literal("")))
 }
 
-/// The pattern of a `Resource` value with `*` for every variable.
+/// The pattern for a `Resource` value, with `*` for every variable.
 pub(super) fn widened(text: &str) -> Pattern {
     let mut tokens = Vec::new();
     let mut rest = text;
@@ -242,7 +242,7 @@ pub(super) fn condition(condition: &Condition, version: Version, context: &Reque
         return null(condition, version, context, &known);
     }
     let absent = |qualifier: Option<Qualifier>| match qualifier {
-        // A key without values: for all of them everything holds, for any of them nothing.
+        // Without values, `ForAllValues` holds and `ForAnyValue` does not.
         Some(Qualifier::ForAllValues) => Truth::Yes,
         Some(Qualifier::ForAnyValue) => Truth::No,
         None => Truth::of(test.is_negated() || if_exists),
@@ -252,9 +252,9 @@ pub(super) fn condition(condition: &Condition, version: Version, context: &Reque
         (KeyState::Varies, _) => Truth::Maybe,
         (KeyState::One(one), None) => value(one),
         (KeyState::Many([one]), None) => value(one),
-        // Several values under an operator for one: no match, also of an inverted operator.
+        // Several values under an operator for a single value never match, even if it is negated.
         (KeyState::Many(_), None) => Truth::No,
-        // A value that is an empty string is null for the set operators.
+        // The set operators treat an empty string as null.
         (KeyState::Absent | KeyState::One(""), qualifier) => absent(qualifier),
         (KeyState::One(one), Some(_)) => value(one),
         (KeyState::Many(many), Some(qualifier)) => {
@@ -271,7 +271,7 @@ pub(super) fn condition(condition: &Condition, version: Version, context: &Reque
     }
 }
 
-/// `Null`: `true` asks for the key to be absent, `false` for it to be there with a value.
+/// Evaluates `Null`: `true` requires the key to be absent, `false` requires it to be present with a value.
 ///
 /// Source: IAM User Guide, "Condition operator to check existence of condition keys".
 fn null(condition: &Condition, version: Version, context: &RequestContext, known: &KeyState) -> Truth {
@@ -289,15 +289,15 @@ fn null(condition: &Condition, version: Version, context: &RequestContext, known
     }))
 }
 
-/// Whether one value of the request fulfils the condition: matches one of the policy's values, or, for an inverted
-/// operator, none of them.
+/// Whether one value of the request fulfills the condition: it matches one of the policy's values, or none of them
+/// under a negated operator.
 fn holds(condition: &Condition, version: Version, context: &RequestContext, actual: &str) -> Truth {
     let test = condition.operator.test;
     let any = Truth::any(condition.values().map(|wanted| compare_one(test, wanted, version, context, actual)));
     if test.is_negated() { any.not() } else { any }
 }
 
-/// Whether one value of the request matches one value of the policy, for the operator without its negation.
+/// Whether one value of the request matches one value of the policy, ignoring negation.
 fn compare_one(test: Test, wanted: &str, version: Version, context: &RequestContext, actual: &str) -> Truth {
     let as_text = |same: fn(&str, &str) -> bool| match expand_text(wanted, version, context) {
         Ok(wanted) => Truth::of(same(&wanted, actual)),
@@ -358,7 +358,7 @@ fn date(wanted: &str, actual: &str, test: fn(i128, i128) -> bool) -> Truth {
     }
 }
 
-/// A decimal number, compared exactly: integers as such, everything else as binary floating point.
+/// A decimal number, compared exactly if it is an integer, and as binary floating point otherwise.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Number {
     Integer(i128),
@@ -385,12 +385,12 @@ impl Number {
 }
 
 impl fmt::Display for Number {
-    /// One spelling for one number.
+    /// Formats equal numbers in the same way.
     #[expect(clippy::cast_possible_truncation, reason = "the guard limits the float to 1e15")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Number::Integer(integer) => write!(f, "{integer}"),
-            // Up to there a float is the integer that it looks like.
+            // Below this limit a float represents its integer exactly.
             Number::Float(float) if float.fract() == 0.0 && float.abs() < 1e15 => write!(f, "{}", float as i128),
             Number::Float(float) => write!(f, "{float:e}"),
         }
@@ -412,12 +412,13 @@ impl PartialOrd for Number {
     }
 }
 
-/// The years that AWS takes in a date: `CreatePolicy` refuses others.
+/// The years that AWS accepts in a date: `CreatePolicy` rejects others.
 const YEARS: RangeInclusive<i128> = -292_275_054..=292_278_993;
 
-/// The instant of a date in nanoseconds since 1970: a W3C profile of ISO 8601, or seconds of the UNIX epoch.
+/// The instant of a date in nanoseconds since 1970. The date has a W3C profile of ISO 8601, or is in seconds since the
+/// UNIX epoch.
 ///
-/// Source: IAM User Guide, "Date condition operators"; for the bounds, what `CreatePolicy` takes and refuses.
+/// Source: IAM User Guide, "Date condition operators"; the limits are those that `CreatePolicy` accepts.
 pub(super) fn instant(text: &str) -> Option<i128> {
     const SECOND: i128 = 1_000_000_000;
     let text = text.trim();
@@ -456,7 +457,7 @@ pub(super) fn instant(text: &str) -> Option<i128> {
     Some((days * 86_400 + seconds - offset) * SECOND + nanos)
 }
 
-/// A number of at most as many digits as the largest of 64 bits has.
+/// Parses a number that has no more digits than the largest 64-bit number.
 fn digits(text: &str) -> Option<i128> {
     if text.is_empty() || text.len() > 19 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -464,7 +465,7 @@ fn digits(text: &str) -> Option<i128> {
     text.parse().ok()
 }
 
-/// A fraction of a second, no finer than nanoseconds.
+/// Parses a fraction of a second, to at most nanoseconds.
 fn nanoseconds(fraction: &str) -> Option<i128> {
     if fraction.is_empty() {
         return Some(0);
@@ -493,7 +494,7 @@ fn offset_seconds(text: &str) -> Option<i128> {
     (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
 }
 
-/// Days from 1970-01-01 in the Gregorian calendar, counted in eras of 400 years that begin in March.
+/// The days since 1970-01-01 in the Gregorian calendar, counted in eras of 400 years that start in March.
 fn days_since_epoch(year: i128, month: i128, day: i128) -> i128 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -503,7 +504,7 @@ fn days_since_epoch(year: i128, month: i128, day: i128) -> i128 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// Whether an address lies in a range in CIDR notation; an address alone is a range of one.
+/// Whether an address is in a range in CIDR notation; a single address is a range of one.
 ///
 /// Source: IAM User Guide, "IP address condition operators".
 fn in_range(range: &str, address: &str) -> bool {
@@ -523,7 +524,7 @@ fn in_range(range: &str, address: &str) -> bool {
     })
 }
 
-/// A network and its prefix length.
+/// Parses a network and its prefix length.
 pub(super) fn range_of(text: &str) -> Option<(IpAddr, u32)> {
     let (network, length) = match text.trim().split_once('/') {
         Some((network, length)) => (network, Some(length)),
@@ -661,7 +662,7 @@ mod tests {
         assert!(!matches("arn:aws:s3:::${aws:PrincipalTag/none}", Version::V2012, "arn:aws:s3:::"));
         assert!(matches("arn:aws:s3:::${aws:PrincipalTag/none, 'd'}", Version::V2012, "arn:aws:s3:::d"));
         assert!(matches("arn:aws:s3:::${*}${?}${$}", Version::V2012, "arn:aws:s3:::*?$"));
-        // Inverted operators match against a value that is not there.
+        // Negated operators also match an absent value.
         assert!(holds("StringNotEquals", "${aws:PrincipalTag/none}", "x"));
         assert!(holds("StringEquals", "a${*}", "a*"));
     }

@@ -1,15 +1,16 @@
-//! How large a policy is where it is to be attached, counted as AWS counts there.
+//! The size of a policy in the place where it will be attached, counted as AWS counts it there.
 //!
-//! Sources: IAM User Guide, "IAM and AWS STS quotas"; AWS Organizations User Guide, "Quotas" and the syntax pages of SCPs
-//! and RCPs; S3 User Guide, "Bucket policies"; KMS Developer Guide, "Quotas"; SQS Developer Guide, "Policies" quotas;
-//! `DynamoDB` Developer Guide, "Resource-based policy considerations"; WEKA documentation, "S3 bucket policies".
+//! Sources: IAM User Guide, "IAM and AWS STS quotas"; AWS Organizations User Guide, "Quotas" and the syntax pages of
+//! SCPs and RCPs; S3 User Guide, "Bucket policies"; KMS Developer Guide, "Quotas"; SQS Developer Guide, "Policies"
+//! quotas; `DynamoDB` Developer Guide, "Resource-based policy considerations"; WEKA documentation, "S3 bucket
+//! policies".
 
 use super::policy::Policy;
 
-/// A place that takes a policy, with its own limit and way of counting.
+/// A place for a policy, with its own quota and way of counting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PolicyPlace {
-    /// A customer managed policy, also when it serves as permissions boundary.
+    /// A customer managed policy, including one that is used as a permissions boundary.
     ManagedPolicy,
     /// All inline policies of a user together.
     UserInlineTotal,
@@ -19,7 +20,7 @@ pub enum PolicyPlace {
     RoleInlineTotal,
     /// The trust policy of a role, at its default quota.
     RoleTrust,
-    /// The policy given to `AssumeRole` and its kin. AWS also limits a packed size that only it can compute.
+    /// A session policy for `AssumeRole` and similar calls. AWS also limits a packed size that only AWS can compute.
     SessionPolicy,
     /// A service control policy.
     Scp,
@@ -39,22 +40,22 @@ pub enum PolicyPlace {
     WekaPolicy,
 }
 
-/// The size of a policy against the quota of its place.
+/// The size of a policy and the quota of its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Size {
-    /// Characters or bytes, as the place counts.
+    /// Characters or bytes, depending on the place.
     pub used: usize,
     pub quota: usize,
 }
 
 impl Size {
-    /// How much more fits; nothing when the policy is over its quota.
+    /// The remaining room; 0 if the policy exceeds its quota.
     #[must_use]
     pub fn headroom(self) -> usize {
         self.quota.saturating_sub(self.used)
     }
 
-    /// Whether AWS would refuse the policy for its size.
+    /// Whether AWS would reject the policy because of its size.
     #[must_use]
     pub fn is_over(self) -> bool {
         self.used > self.quota
@@ -62,7 +63,7 @@ impl Size {
 }
 
 impl PolicyPlace {
-    /// All places, with the names by which a person may call them.
+    /// All places with the names that the CLI accepts.
     const NAMES: &'static [(&'static str, PolicyPlace)] = &[
         ("managed", PolicyPlace::ManagedPolicy),
         ("managed-policy", PolicyPlace::ManagedPolicy),
@@ -88,13 +89,13 @@ impl PolicyPlace {
         ("weka", PolicyPlace::WekaPolicy),
     ];
 
-    /// The place of a name, such as `managed`, `role`, `trust`, `bucket` or `scp`.
+    /// The place for a name such as `managed`, `role`, `trust`, `bucket` or `scp`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, place)| *place)
     }
 
-    /// The limit, in characters for IAM and Organizations, in bytes elsewhere.
+    /// The quota: characters for IAM and Organizations, bytes elsewhere.
     #[must_use]
     pub fn quota(self) -> usize {
         match self {
@@ -111,7 +112,7 @@ impl PolicyPlace {
         }
     }
 
-    /// Whether white space between the elements is free.
+    /// Whether white space between elements does not count toward the quota.
     fn ignores_space(self) -> bool {
         matches!(
             self,
@@ -149,16 +150,16 @@ pub fn measure_text(place: PolicyPlace, text: &str) -> Size {
     Size { used, quota: place.quota() }
 }
 
-/// Measures the canonical, compact document of a policy.
+/// Measures the canonical, compact JSON of a policy.
 #[must_use]
 pub fn measure(place: PolicyPlace, policy: &Policy) -> Size {
     let text = policy.to_string();
-    // Compact, so that there is no white space outside strings.
+    // Compact JSON has no white space outside strings.
     let used = if place.counts_bytes() { text.len() } else { text.chars().count() };
     Size { used, quota: place.quota() }
 }
 
-/// Characters, less the white space outside strings.
+/// The number of characters, without white space outside strings.
 fn without_space(text: &str) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     let mut count = 0;

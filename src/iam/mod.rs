@@ -1,27 +1,28 @@
-//! The meaning of IAM policies: parse, canonicalise, compare, evaluate, lint, measure. Pure: text in, values out.
+//! The meaning of IAM policies: parse, canonicalize, compare, evaluate, lint, measure. Pure: text in, values out.
 //!
 //! | question | answer |
 //! |---|---|
-//! | what does a document say? | [`Policy::parse`]; `==` compares, [`Policy::to_value`] shows |
-//! | would AWS take it? | [`validate`], [`measure`] |
-//! | do two say the same? | [`equivalent`], and why not: [`differences`] |
-//! | may this request go through? | [`evaluate`] |
-//! | what may this caller do at all, and what changes? | [`reach`], [`Reach::minus`] |
-//! | is it dangerous, or does it not do what it seems to? | [`lint`] |
-//! | which actions and keys are there? | [`catalogue`] |
+//! | what is in a document? | [`Policy::parse`]; `==` compares, [`Policy::to_value`] serializes |
+//! | would AWS accept it? | [`validate`], [`measure`] |
+//! | do two give the same access? | [`equivalent`], and if not, why: [`differences`] |
+//! | is this request allowed? | [`evaluate`] |
+//! | what can this caller do, and what does a change add or remove? | [`reach`], [`Reach::minus`] |
+//! | is it dangerous, or does it do less than it seems to? | [`lint`] |
+//! | which actions and condition keys exist? | [`catalogue`] |
 //!
-//! Where the documentation of AWS is silent or contradicts itself, the choices are these:
+//! Where the AWS documentation is silent or contradicts itself, these are our choices:
 //!
 //! - `ForAnyValue:...IfExists` does not hold for an absent key: `IfExists` belongs to the comparison of each value.
-//! - A key with several values under an operator without `ForAllValues` or `ForAnyValue` never matches, inverted or not.
-//! - An empty text is null for `Null`, `ForAllValues` and `ForAnyValue`, and a text like any other elsewhere.
-//! - `Bool` compares `true` and `false` in any case, and nothing else. A variable is filled in.
-//! - An ARN pattern with fewer than six components is matched as one text; one with six, component by component.
-//! - A variable without value in `NotResource` leaves nothing out. A value that fills in a variable has no wildcards.
-//! - `Principal: "*"` and `{"AWS": "*"}` name the caller itself: no boundary and no session policy limits the grant, only a
-//!   Deny does. The first also names services and identity providers, the second does not; they are never equal.
-//! - A `NotPrincipal` with `Deny` that lists a caller without its role or account may apply: the decision is conditional.
-//! - A key policy or trust policy that is not given makes the decision conditional.
+//! - A key with several values under an operator without `ForAllValues` or `ForAnyValue` never matches, negated or not.
+//! - An empty string is null for `Null`, `ForAllValues` and `ForAnyValue`, and an ordinary string elsewhere.
+//! - `Bool` compares `true` and `false` in any case, and nothing else. Variables are substituted.
+//! - An ARN pattern with fewer than six components is matched as one text; one with six is matched by component.
+//! - A variable without a value in `NotResource` excludes nothing. A substituted value has no wildcards.
+//! - `Principal: "*"` and `{"AWS": "*"}` name the caller itself: no boundary and no session policy limits the grant,
+//!   only a Deny does. The first also names services and identity providers, the second does not; they are never equal.
+//! - A `NotPrincipal` with `Deny` that lists a caller without its role or account may apply: the decision is
+//!   conditional.
+//! - A missing key policy or trust policy makes the decision conditional.
 //! - The root user needs no identity-based policy in its own account.
 
 mod arn;

@@ -1,13 +1,13 @@
-//! Names that AWS compares without regard to case: actions and condition keys.
+//! Names that AWS compares ignoring case: actions and condition keys.
 //!
-//! Source: IAM User Guide, "IAM JSON policy elements: Action" ("the prefix and the action name are case insensitive") and
-//! "IAM JSON policy elements: Condition" ("condition key names are not case-sensitive").
+//! Source: IAM User Guide, "IAM JSON policy elements: Action" ("the prefix and the action name are case insensitive")
+//! and "IAM JSON policy elements: Condition" ("condition key names are not case-sensitive").
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// A name that keeps its spelling and compares, orders and hashes without regard to ASCII case.
+/// A name that keeps its spelling and is compared, ordered and hashed ignoring ASCII case.
 macro_rules! caseless {
     ($(#[$meta:meta])* $name:ident) => {
         $(#[$meta])*
@@ -15,7 +15,7 @@ macro_rules! caseless {
         pub struct $name(Box<str>);
 
         impl $name {
-            /// Takes the name as written.
+            /// A name as written.
             #[must_use]
             pub fn new(text: &str) -> Self {
                 Self(text.into())
@@ -83,12 +83,12 @@ caseless! {
 }
 
 caseless! {
-    /// The name of a condition key: `aws:PrincipalTag/team`. The part after the slash is compared without case too.
+    /// The name of a condition key: `aws:PrincipalTag/team`. The part after the slash ignores case too.
     ConditionKey
 }
 
 impl ActionPattern {
-    /// Whether the action matches; both are compared without regard to case.
+    /// Whether the action matches, ignoring case.
     #[must_use]
     pub fn matches(&self, action: &str) -> bool {
         super::pattern::glob(&self.0, action, true)
@@ -101,7 +101,7 @@ impl ActionPattern {
     }
 }
 
-/// Order without regard to ASCII case.
+/// Compares ignoring ASCII case.
 pub(super) fn compare(a: &str, b: &str) -> Ordering {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     for (x, y) in a.iter().zip(b) {

@@ -1,4 +1,4 @@
-//! From JSON to statements: what every kind of policy document must obey.
+//! Parses statements from JSON and checks the rules that apply to every kind of policy document.
 //!
 //! Sources: IAM User Guide, "Grammar of the IAM JSON policy language" and the pages of the elements.
 
@@ -11,14 +11,14 @@ use super::json::{self, Json, JsonNode, Member};
 use super::name::{ActionPattern, ConditionKey};
 use super::policy::{Effect, Policy, Principal, Selector, Statement, Version, sorted};
 
-/// One reason why a document is not a policy, and where.
+/// A reason why a document is not a policy, and its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ParseError {
-    /// What is wrong and what would be right.
+    /// The problem and the correct form.
     pub message: String,
-    /// The element as a JSON pointer (RFC 6901): `/Statement/0/Action`. Empty for the whole document.
+    /// The element as a JSON pointer (RFC 6901), such as `/Statement/0/Action`. Empty for the whole document.
     pub pointer: String,
-    /// Line and column from 1, when the document was text.
+    /// The line and column from 1, if the document was text.
     pub place: Option<(usize, usize)>,
 }
 
@@ -34,10 +34,10 @@ impl fmt::Display for ParseError {
     }
 }
 
-/// A document as written: statements in the order of the text, repetitions kept.
+/// A document as written: statements in the order of the text, repetitions included.
 #[derive(Debug, Clone)]
 pub(super) struct ParsedDocument {
-    /// `None` where the document names none.
+    /// `None` if the document has no version.
     pub version: Option<Version>,
     pub id: Option<Box<str>>,
     pub statements: Vec<Statement>,
@@ -76,8 +76,8 @@ pub(super) fn policy_node(node: &JsonNode<'_>, text: Option<&str>) -> Result<Par
     }
 }
 
-/// Values that a list of a statement has twice: the statement from 1, the element, the value. They are lost in the
-/// canonical form.
+/// Values that occur twice in a list of a statement: the statement from 1, the element, the value. The canonical form
+/// does not keep them.
 pub(super) fn repetitions(text: &str) -> Vec<(usize, String, String)> {
     let Ok(root) = root(text) else {
         return Vec::new();
@@ -117,7 +117,7 @@ pub(super) fn repetitions(text: &str) -> Vec<(usize, String, String)> {
     found
 }
 
-/// The lines and columns of elements of statements, counted from 1, or as near to them as the text has.
+/// The lines and columns of elements of statements, which are counted from 1, or the closest places in the text.
 pub(super) fn places(text: &str, wanted: &[(Option<usize>, &str)]) -> Vec<Option<(usize, usize)>> {
     let Ok(root) = root(text) else {
         return vec![None; wanted.len()];
@@ -147,7 +147,7 @@ fn offset_of(root: &JsonNode, statement: Option<usize>, element: &str) -> Option
             node = list.get(number.checked_sub(1)?)?;
             offset = node.offset;
         }
-        // A condition key may have slashes of its own.
+        // A condition key may contain slashes.
         let mut names = element.splitn(3, '/');
         for name in names.by_ref().filter(|name| !name.is_empty()) {
             let Json::Object(members) = &node.value else {
@@ -165,7 +165,7 @@ fn offset_of(root: &JsonNode, statement: Option<usize>, element: &str) -> Option
     offset
 }
 
-/// The way from the root to an element, as a list that is only written out when there is a problem.
+/// The path from the root to an element, as a linked list that is formatted only if there is a problem.
 #[derive(Clone, Copy)]
 pub(super) struct Path<'a> {
     parent: Option<&'a Path<'a>>,
@@ -208,7 +208,7 @@ impl<'a> Path<'a> {
     }
 }
 
-/// Collects problems with their offsets, and turns those into lines at the end.
+/// Collects problems with their offsets, and converts those to lines at the end.
 pub(super) struct Problems<'t> {
     pub text: Option<&'t str>,
     pub found: Vec<(ParseError, Option<usize>)>,
@@ -232,11 +232,11 @@ impl Problems<'_> {
         self.found.into_iter().map(place).collect()
     }
 
-    /// Sids that are used twice, among the statements that name principals or among those that do not. IAM refuses them;
-    /// services that keep policies with principals have rules of their own. An empty Sid counts as none.
+    /// Reports Sids that are used twice, among the statements with principals or among those without. IAM rejects them;
+    /// services with resource policies have their own rules. An empty Sid is ignored.
     ///
-    /// Sources: IAM User Guide, "IAM JSON policy elements: Sid" ("In IAM, the Sid value must be unique") and "IAM Access
-    /// Analyzer policy check reference", "Unique Sids required" ("for this policy type").
+    /// Sources: IAM User Guide, "IAM JSON policy elements: Sid" ("In IAM, the Sid value must be unique") and "IAM
+    /// Access Analyzer policy check reference", "Unique Sids required" ("for this policy type").
     pub fn sids(&mut self, path: &Path, statements: &[JsonNode], with_principal: bool) {
         let mut seen: BTreeSet<&str> = BTreeSet::new();
         for (index, node) in statements.iter().enumerate() {
@@ -277,7 +277,7 @@ impl PolicyReader<'_> {
         };
         let mut seen = BTreeSet::new();
         let mut is_new = |at: usize, name: &'n str| {
-            // Few members are the rule, and looking back at few is faster than a set.
+            // Most objects have few members, for which a linear search is faster than a set.
             if members.len() <= 12 {
                 !members.iter().take(at).any(|before| before.name == name)
             } else {
@@ -430,7 +430,7 @@ impl PolicyReader<'_> {
         }
     }
 
-    /// Calls `each` for the one string or for every string of the list.
+    /// Calls `each` for the single string, or for every string of the list.
     fn strings(&mut self, path: &Path, node: &JsonNode, mut each: impl FnMut(&mut Self, &Path, &JsonNode, &str)) {
         match &node.value {
             Json::String(text) => each(self, path, node, text),
@@ -438,7 +438,7 @@ impl PolicyReader<'_> {
                 for (index, node) in list.iter().enumerate() {
                     let here = path.index(index);
                     if node.value == Json::Null && list.len() > 1 {
-                        // CreatePolicy passes over a null among other values.
+                        // CreatePolicy ignores a null among other values.
                         continue;
                     }
                     if let Some(text) = self.text(&here, node) {
@@ -526,7 +526,7 @@ impl PolicyReader<'_> {
             let here = path.name(&operator.name);
             let parsed = match operator.name.parse::<Operator>() {
                 Ok(parsed) => parsed,
-                // IAM takes an operator that it does not know if there is nothing under it.
+                // IAM accepts an unknown operator if it has no conditions.
                 Err(_) if matches!(&operator.node.value, Json::Object(keys) if keys.is_empty()) => {
                     continue;
                 }

@@ -1,12 +1,12 @@
 //! Wildcards in actions, resources and condition values: `*` is any run of characters, `?` exactly one.
 //!
 //! Sources: IAM User Guide, "IAM JSON policy elements: Action", "Resource" and "Variables and tags" (`${*}`, `${?}` and
-//! `${$}` stand for the characters themselves).
+//! `${$}` represent the characters themselves).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// One step of a pattern.
+/// One element of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Token {
     Char(char),
@@ -16,16 +16,16 @@ pub(super) enum Token {
     Many,
 }
 
-/// A parsed wildcard pattern. Equal patterns match the same texts: runs of wildcards are kept in one order (`?` before
-/// `*`), so `**` equals `*` and `*?` equals `?*`.
+/// A parsed wildcard pattern. Equal patterns match the same texts: runs of wildcards have one order (`?` before `*`),
+/// so `**` equals `*`, and `*?` equals `?*`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern {
     tokens: Box<[Token]>,
 }
 
 impl Pattern {
-    /// Reads a pattern of a policy of Version 2012-10-17: wildcards, and the escapes `${*}`, `${?}`, `${$}`. Any other
-    /// `${...}` is literal text here.
+    /// Parses a pattern from a policy of Version 2012-10-17: wildcards, and the escapes `${*}`, `${?}`, `${$}`. Any
+    /// other `${...}` is literal text.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let mut tokens = Vec::with_capacity(text.len());
@@ -33,7 +33,7 @@ impl Pattern {
         Self::from_tokens(tokens)
     }
 
-    /// Reads a pattern of a policy of Version 2008-10-17, where `${` has no meaning.
+    /// Parses a pattern from a policy of Version 2008-10-17, where `${` has no special meaning.
     #[must_use]
     pub fn without_escapes(text: &str) -> Self {
         let mut tokens = Vec::with_capacity(text.len());
@@ -41,7 +41,7 @@ impl Pattern {
         Self::from_tokens(tokens)
     }
 
-    /// The pattern that matches this text and nothing else.
+    /// The pattern that matches only this text.
     #[must_use]
     pub fn literal(text: &str) -> Self {
         Self::from_tokens(text.chars().map(Token::Char).collect())
@@ -62,7 +62,7 @@ impl Pattern {
         &self.tokens
     }
 
-    /// The text that this pattern matches if it has no wildcard.
+    /// The only text that the pattern matches, if it has no wildcards.
     #[must_use]
     pub fn as_literal(&self) -> Option<String> {
         self.tokens
@@ -74,7 +74,7 @@ impl Pattern {
             .collect()
     }
 
-    /// Whether the whole text matches, in time linear in the text for a given number of `*`.
+    /// Whether the pattern matches the whole text. Takes time linear in the text for a given number of `*`.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let mut chars = text.chars();
@@ -103,7 +103,7 @@ impl Pattern {
                 continue;
             }
             drop(here);
-            // Only the last `*` may have to take one more character: the ones before it are already as early as can be.
+            // Only the last `*` may need to match one more character: earlier ones already match as little as possible.
             let Some((after, mut from)) = retry else {
                 return false;
             };
@@ -116,8 +116,8 @@ impl Pattern {
         }
     }
 
-    /// Patterns that together match the texts that match both, and no others. Where there would be more than anybody wants
-    /// to read, it is one of the two.
+    /// Patterns that together match exactly the texts that match both patterns. If there would be too many, the result
+    /// is one of the two patterns.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Vec<Self> {
         if self.includes(other) {
@@ -137,23 +137,23 @@ impl Pattern {
         super::reach::widest(both.into_iter().map(Self::from_tokens).collect())
     }
 
-    /// Whether some text matches both.
+    /// Whether some text matches both patterns.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         overlap(&self.tokens, &other.tokens)
     }
 
-    /// Whether every text that `other` matches is matched by this pattern too.
+    /// Whether this pattern matches every text that `other` matches.
     #[must_use]
     pub fn includes(&self, other: &Self) -> bool {
-        // Token by token is fast and says yes only when it is so; it is wrong about some patterns with `?` alone.
+        // Comparing tokens is fast and never wrongly true, but may be wrongly false for some patterns with `?`.
         includes(&self.tokens, &other.tokens)
             || (self.tokens.contains(&Token::One) && includes_exactly(&self.tokens, &other.tokens))
     }
 }
 
 impl fmt::Display for Pattern {
-    /// The pattern as a policy of Version 2012-10-17 would spell it.
+    /// Formats the pattern as in a policy of Version 2012-10-17.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut tokens = self.tokens.iter().peekable();
         while let Some(token) = tokens.next() {
@@ -177,7 +177,7 @@ impl fmt::Debug for Pattern {
     }
 }
 
-/// Appends the tokens of `text`; with `escapes`, `${*}`, `${?}` and `${$}` are the characters themselves.
+/// Appends the tokens of `text`. With `escapes`, `${*}`, `${?}` and `${$}` represent the characters themselves.
 pub(super) fn push_pattern(text: &str, escapes: bool, tokens: &mut Vec<Token>) {
     let mut rest = text;
     while let Some(char) = rest.chars().next() {
@@ -196,14 +196,14 @@ pub(super) fn push_pattern(text: &str, escapes: bool, tokens: &mut Vec<Token>) {
     }
 }
 
-/// The character that an escape at the start of `text` stands for, and the text after it.
+/// The character of an escape at the start of `text`, and the text after it.
 pub(super) fn escape(text: &str) -> Option<(char, &str)> {
     [("${*}", '*'), ("${?}", '?'), ("${$}", '$')]
         .into_iter()
         .find_map(|(written, meant)| Some((meant, text.strip_prefix(written)?)))
 }
 
-/// In every run of wildcards: all `?` first, then at most one `*`. Matches the same texts.
+/// Orders every run of wildcards: all `?` first, then at most one `*`. The pattern matches the same texts.
 fn normalise_runs(tokens: &mut Vec<Token>) {
     let mut out = Vec::with_capacity(tokens.len());
     let mut many = false;
@@ -225,8 +225,8 @@ fn normalise_runs(tokens: &mut Vec<Token>) {
     *tokens = out;
 }
 
-/// Glob match where the text is itself a pattern: `*` of `wide` may stand for any tokens, `?` for a character or a `?`.
-/// Never wrongly true; exact where `wide` has no `?`.
+/// Glob match in which the text is itself a pattern: `*` in `wide` matches any tokens, `?` matches a character or a
+/// `?`. Never wrongly true; exact if `wide` has no `?`.
 fn includes(wide: &[Token], narrow: &[Token]) -> bool {
     let mut narrow_at = narrow.iter();
     let mut wide_at = wide.iter();
@@ -266,10 +266,11 @@ fn includes(wide: &[Token], narrow: &[Token]) -> bool {
     }
 }
 
-/// More state pairs than any real policy needs; past it the answer is "not included", which only costs a remark.
+/// The maximum number of state pairs; real policies need fewer. Beyond it the answer is "not included", which only
+/// costs a finding.
 const MOST_STATES: usize = 4_096;
 
-/// Inclusion by reading every text of `narrow` with all states that `wide` may be in.
+/// Decides inclusion by running all texts of `narrow` through the states of `wide`.
 fn includes_exactly(wide: &[Token], narrow: &[Token]) -> bool {
     if wide.len() >= 127 {
         return false;
@@ -277,7 +278,7 @@ fn includes_exactly(wide: &[Token], narrow: &[Token]) -> bool {
     let accepting: u128 = 1 << wide.len();
     let chars: BTreeSet<char> =
         wide.iter().filter_map(|token| if let Token::Char(char) = token { Some(*char) } else { None }).collect();
-    // Every character that `wide` tells apart, and `None` for all others.
+    // Every character that `wide` distinguishes, and `None` for all others.
     let alphabet: Vec<Option<char>> = chars.into_iter().map(Some).chain([None]).collect();
     let mut seen = BTreeSet::from([(0, closure(wide, 1))]);
     let mut open: Vec<(usize, u128)> = seen.iter().copied().collect();
@@ -303,7 +304,7 @@ fn includes_exactly(wide: &[Token], narrow: &[Token]) -> bool {
     true
 }
 
-/// The states after one character; `None` is a character that the pattern does not name.
+/// The states after one character; `None` is a character that does not occur in the pattern.
 fn step(pattern: &[Token], states: u128, char: Option<char>) -> u128 {
     let mut next = 0;
     for (at, token) in pattern.iter().enumerate() {
@@ -320,7 +321,7 @@ fn step(pattern: &[Token], states: u128, char: Option<char>) -> u128 {
     closure(pattern, next)
 }
 
-/// A `*` may stand for nothing.
+/// A `*` may match nothing.
 fn closure(pattern: &[Token], mut states: u128) -> u128 {
     for (at, token) in pattern.iter().enumerate() {
         if *token == Token::Many && states & (1 << at) != 0 {
@@ -330,12 +331,12 @@ fn closure(pattern: &[Token], mut states: u128) -> u128 {
     states
 }
 
-/// More patterns than the intersection of two real ones has.
+/// The maximum number of patterns in an intersection; real ones need fewer.
 const MOST_MEETS: usize = 500;
 
 type Meets = BTreeMap<(usize, usize), BTreeSet<Vec<Token>>>;
 
-/// The intersection of two patterns as patterns. `known` holds the answers for the lengths of the rests.
+/// The intersection of two patterns. `known` caches the results by the lengths of the remaining tokens.
 fn intersect(a: &[Token], b: &[Token], known: &mut Meets) -> BTreeSet<Vec<Token>> {
     if let Some(meets) = known.get(&(a.len(), b.len())) {
         return meets.clone();
@@ -359,7 +360,7 @@ fn intersect(a: &[Token], b: &[Token], known: &mut Meets) -> BTreeSet<Vec<Token>
         (Some((Token::Many, rest)), None) => extend(None, intersect(rest, b, known)),
         (None, Some((Token::Many, rest))) => extend(None, intersect(a, rest, known)),
         (Some((Token::Many, a_rest)), Some((Token::Many, b_rest))) => {
-            // One of the two stars ends first, or both together.
+            // One of the two stars ends first, or both end together.
             extend(Some(Token::Many), intersect(a_rest, b, known));
             extend(Some(Token::Many), intersect(a, b_rest, known));
         }
@@ -386,7 +387,7 @@ pub(super) fn overlap(a: &[Token], b: &[Token]) -> bool {
     let Some((a, b)) = without_common_ends(a, b) else {
         return false;
     };
-    // `reach` holds, for the tokens of `a` read so far, whether the tokens of `b` before each place can be used up too.
+    // For the tokens of `a` read so far, `reach` holds whether the tokens of `b` before each index can match them.
     let mut reach = vec![false; b.len() + 1];
     if let Some(first) = reach.first_mut() {
         *first = true;
@@ -426,8 +427,7 @@ pub(super) fn overlap(a: &[Token], b: &[Token]) -> bool {
     reach.last().copied().unwrap_or(false)
 }
 
-/// Both patterns without the characters with which both begin and both end; `None` when these differ, as they do for most
-/// pairs.
+/// Both patterns without their common first and last characters; `None` if those differ, as they do for most pairs.
 fn without_common_ends<'t>(mut a: &'t [Token], mut b: &'t [Token]) -> Option<(&'t [Token], &'t [Token])> {
     while let ([Token::Char(x), a_rest @ ..], [Token::Char(y), b_rest @ ..]) = (a, b) {
         if x != y {
@@ -444,7 +444,7 @@ fn without_common_ends<'t>(mut a: &'t [Token], mut b: &'t [Token]) -> Option<(&'
     Some((a, b))
 }
 
-/// A `*` may stand for nothing: what is reached before it is reached after it.
+/// A `*` may match nothing: if the index before it is reached, so is the one after it.
 fn spread(reach: &mut [bool], tokens: &[Token]) {
     let mut before = false;
     for (at, place) in reach.iter_mut().enumerate() {
@@ -454,8 +454,8 @@ fn spread(reach: &mut [bool], tokens: &[Token]) {
     }
 }
 
-/// Whether a pattern without escapes or variables matches a whole text, byte by byte and without building anything.
-/// With `fold`, ASCII letters match in either case.
+/// Whether a pattern without escapes or variables matches a whole text, byte by byte and without allocation. With
+/// `fold`, ASCII letters match in either case.
 pub(super) fn glob(pattern: &str, text: &str, fold: bool) -> bool {
     glob_bytes(pattern.as_bytes(), text.as_bytes(), fold)
 }
@@ -516,7 +516,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The slow, obvious twin: plain recursion over both strings.
+    /// The slow, obvious version: plain recursion over both strings.
     fn slow(pattern: &[Token], text: &[char]) -> bool {
         match (pattern.split_first(), text.split_first()) {
             (None, None) => true,
@@ -586,8 +586,8 @@ mod tests {
             }
         }
 
-        /// Exactness: when inclusion is denied, some short text shows why. `x` stands for every character that
-        /// neither pattern names.
+        /// Exactness: if inclusion is denied, some short text proves it. `x` represents every character that neither
+        /// pattern contains.
         #[test]
         fn denied_inclusion_has_a_witness(wide in "[ab*?]{0,3}", narrow in "[ab*?]{0,3}") {
             let (wide, narrow) = (Pattern::new(&wide), Pattern::new(&narrow));

@@ -1,4 +1,4 @@
-//! Policies and statements in canonical form: built once, compared by `==`, shown in one order.
+//! Policies and statements in canonical form: built once, compared by `==`, serialized in one order.
 //!
 //! Source: IAM User Guide, "IAM JSON policy element reference" and "Grammar of the IAM JSON policy language".
 
@@ -18,7 +18,7 @@ use super::condition::Condition;
 use super::name::ActionPattern;
 use super::parse::{self, ParseError};
 
-/// The version of the policy language. A document that names none is of 2008-10-17.
+/// The version of the policy language. A document without one has version 2008-10-17.
 ///
 /// Source: IAM User Guide, "IAM JSON policy elements: Version".
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +66,7 @@ impl Effect {
 pub enum Principal {
     /// `"Principal": "*"`.
     Everyone,
-    /// `{"AWS": "*"}`. Kept apart from [`Principal::Everyone`]: AWS accepts one and refuses the other in some places.
+    /// `{"AWS": "*"}`. Kept apart from [`Principal::Everyone`], because AWS accepts only one of them in some places.
     AnyAws,
     /// An account, written as its ID or as the ARN of its root; both delegate to the account.
     Account(Box<str>),
@@ -81,12 +81,12 @@ pub enum Principal {
 }
 
 impl Principal {
-    /// How the unique ids of principals begin.
+    /// The prefixes of the unique ids of principals.
     ///
     /// Source: IAM User Guide, "IAM identifiers", unique ID prefixes.
     pub const ID_PREFIXES: [&'static str; 5] = ["AROA", "AIDA", "AGPA", "ANPA", "AIPA"];
 
-    /// Reads one value of the `AWS` map entry.
+    /// Parses one value of the `AWS` entry.
     #[must_use]
     pub fn aws(text: &str) -> Self {
         if text == "*" {
@@ -100,7 +100,7 @@ impl Principal {
         }
     }
 
-    /// The entry of the principal map that this belongs to, and its text there. [`Principal::Everyone`] has no entry.
+    /// The principal's entry in the principal map, and its text there. [`Principal::Everyone`] has no entry.
     #[must_use]
     pub fn entry(&self) -> (Option<&'static str>, &str) {
         match self {
@@ -113,7 +113,7 @@ impl Principal {
         }
     }
 
-    /// The account that this principal names or belongs to, where its text says so.
+    /// The account that this principal names or belongs to, if its text contains one.
     #[must_use]
     pub fn account(&self) -> Option<&str> {
         match self {
@@ -134,8 +134,8 @@ impl Principal {
     }
 }
 
-/// An element that comes in two forms: `Action` and `NotAction`, `Resource` and `NotResource`, `Principal` and
-/// `NotPrincipal`. The values are in order and without duplicates.
+/// An element with two forms: `Action` and `NotAction`, `Resource` and `NotResource`, `Principal` and `NotPrincipal`.
+/// The values are sorted, without duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector<T> {
     pub(super) inverted: bool,
@@ -143,7 +143,7 @@ pub struct Selector<T> {
 }
 
 impl<T: Ord> Selector<T> {
-    /// The plain form: one of these.
+    /// The plain form: matches any of these values.
     pub fn of(values: impl IntoIterator<Item = impl Into<T>>) -> Self {
         Self { inverted: false, values: sorted(values.into_iter().map(Into::into).collect()) }
     }
@@ -161,13 +161,13 @@ impl<T> Selector<T> {
         &self.values
     }
 
-    /// Whether an element is selected, given the test of one value.
+    /// Whether the element selects a value, given the test for one value.
     pub(super) fn selects(&self, test: impl FnMut(&T) -> bool) -> bool {
         self.values.iter().any(test) != self.inverted
     }
 }
 
-/// The place of a statement in the document it was read from, from 1. Means nothing in a comparison.
+/// The position of a statement in its document, from 1. Comparisons ignore it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Position(usize);
 
@@ -195,8 +195,8 @@ impl Hash for Position {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
-/// One statement of a policy. Every list is in order and without duplicates, and a list of one equals the value alone,
-/// so that `==` compares what is said and not how.
+/// One statement of a policy. Every list is sorted without duplicates, and a list of one equals the single value, so
+/// that `==` compares content and not notation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Statement {
     pub(super) sid: Option<Box<str>>,
@@ -209,7 +209,7 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// A statement with these actions and nothing else yet.
+    /// A statement with these actions and no other elements.
     #[must_use]
     pub fn new(effect: Effect, action: Selector<ActionPattern>) -> Self {
         Self {
@@ -235,7 +235,7 @@ impl Statement {
         Self::new(Effect::Deny, Selector::of(actions)).on(Selector::of(resources))
     }
 
-    /// Sets the Sid; an empty one is none.
+    /// Sets the Sid; an empty one removes it.
     #[must_use]
     pub fn with_sid(mut self, sid: &str) -> Self {
         self.sid = (!sid.is_empty()).then(|| sid.into());
@@ -256,7 +256,7 @@ impl Statement {
         self
     }
 
-    /// Adds a condition. A key that the operator already has is replaced.
+    /// Adds a condition. It replaces an existing one with the same operator and key.
     #[must_use]
     pub fn when(mut self, condition: Condition) -> Self {
         self.condition.retain(|old| (old.operator, &old.key) != (condition.operator, &condition.key));
@@ -290,7 +290,7 @@ impl Statement {
         &self.action
     }
 
-    /// `Resource` or `NotResource`; a trust policy has none.
+    /// `Resource` or `NotResource`; `None` in a trust policy.
     #[must_use]
     pub fn resource(&self) -> Option<&Selector<Box<str>>> {
         self.resource.as_ref()
@@ -301,13 +301,13 @@ impl Statement {
         &self.condition
     }
 
-    /// The place in the document that was read, from 1; 0 for a statement that no policy holds yet.
+    /// The position in the parsed document, from 1; 0 for a statement that is not part of a policy yet.
     #[must_use]
     pub fn position(&self) -> usize {
         self.position.0
     }
 
-    /// The statement for a document of a version that may be later: `${` stays literal text.
+    /// Converts the statement to a later version: `${` remains literal text.
     fn in_version(&self, from: Version, to: Version) -> Self {
         let mut statement = self.clone();
         if from == to {
@@ -323,15 +323,15 @@ impl Statement {
         statement
     }
 
-    /// The canonical document of this statement.
+    /// The statement as canonical JSON.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        // Its keys are text.
+        // Serializing cannot fail: all keys are strings.
         serde_json::to_value(self).unwrap_or_default()
     }
 }
 
-/// A list of texts, or the only one.
+/// A list of texts, or a single text.
 struct OneOrList<I>(I);
 
 impl<I> Serialize for OneOrList<I>
@@ -379,7 +379,7 @@ impl Serialize for Conditions<'_> {
     }
 }
 
-/// The values in order, without duplicates.
+/// Sorts the values and removes duplicates.
 pub(super) fn sorted<T: Ord>(mut values: Vec<T>) -> Box<[T]> {
     if values.len() > 1 {
         values.sort_unstable();
@@ -390,11 +390,11 @@ pub(super) fn sorted<T: Ord>(mut values: Vec<T>) -> Box<[T]> {
 
 /// A policy document in canonical form.
 ///
-/// Statements are in order, lists are in order and without duplicates, a single value equals a list of one, an account
-/// ID equals the ARN of the account's root, action and condition key names compare without case, numbers and booleans in
-/// conditions equal their text, an absent Version is 2008-10-17, an empty Sid is none. Shown names are spelled as AWS spells
-/// them where they are known, and as written otherwise. `==` compares all of the document,
-/// Sid and Id included; [`equivalent`](super::equivalent) compares only the access that is given.
+/// Statements are sorted, lists are sorted without duplicates, a single value equals a list of one, an account ID
+/// equals the ARN of the account's root, the names of actions and condition keys are compared ignoring case, numbers
+/// and booleans in conditions equal their text, an absent Version is 2008-10-17, and an empty Sid is none. Known names
+/// are shown in the spelling of AWS, others as written. `==` compares the whole document, including Sid and Id;
+/// [`equivalent`](super::equivalent) compares only the access that it gives.
 ///
 /// Sources: IAM User Guide, "Grammar of the IAM JSON policy language" and the pages of the elements.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -405,34 +405,34 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A policy of these statements. Their positions are those of this list.
+    /// A policy with these statements. Their positions are those in this list.
     #[must_use]
     pub fn new(version: Version, statements: impl IntoIterator<Item = Statement>) -> Self {
         let numbered = statements.into_iter().zip(1..).map(|(statement, n)| statement.at(n));
         Self::from_parts(version, None, numbered.collect())
     }
 
-    /// Puts positioned statements in order and drops exact repetitions.
+    /// Sorts statements with positions and drops exact repetitions.
     pub(super) fn from_parts(version: Version, id: Option<Box<str>>, mut statements: Vec<Statement>) -> Self {
-        // A stable sort, so that of equal statements the first one written stays.
+        // The sort is stable, so that the first of equal statements remains.
         statements.sort();
         statements.dedup();
         Self { version, id, statements }
     }
 
-    /// Reads a policy document: the structure that every kind of policy has. Whether the texts in it are well formed,
-    /// and what one kind of policy forbids, is another question.
+    /// Parses a policy document. It checks the structure that all kinds of policy share, not the form of the texts and
+    /// not the rules of one kind.
     ///
     /// # Errors
-    /// All problems of the document, each with the element and, in `text`, the line and column.
+    /// All problems in the document, each with its element and, for text, its line and column.
     pub fn parse(text: &str) -> Result<Self, Vec<ParseError>> {
         parse::policy_text(text).map(parse::ParsedDocument::into_policy)
     }
 
-    /// Reads a policy document that has been parsed as JSON before. Duplicate members cannot be seen any more.
+    /// Parses a policy document that is already JSON. Duplicate members can no longer be detected.
     ///
     /// # Errors
-    /// As [`Policy::parse`], without line and column.
+    /// Like [`Policy::parse`], without line and column.
     pub fn from_value(value: &Value) -> Result<Self, Vec<ParseError>> {
         parse::policy_value(value).map(parse::ParsedDocument::into_policy)
     }
@@ -447,19 +447,19 @@ impl Policy {
         self.id.as_deref()
     }
 
-    /// The statements in canonical order; [`Statement::position`] tells the order of the document.
+    /// The statements in canonical order; [`Statement::position`] gives the order in the document.
     #[must_use]
     pub fn statements(&self) -> &[Statement] {
         &self.statements
     }
 
-    /// Whether there is no statement. AWS does not accept such a policy: delete it instead.
+    /// Whether there are no statements. AWS does not accept such a policy; delete it instead.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.statements.is_empty()
     }
 
-    /// Divides a policy into the statements that `belongs` and the others; both keep version and Id.
+    /// Splits a policy into the statements for which `belongs` is true and the others. Both keep the version and Id.
     #[must_use]
     pub fn split(&self, mut belongs: impl FnMut(&Statement) -> bool) -> (Self, Self) {
         let (ours, others) = self.statements.iter().cloned().partition(|s| belongs(s));
@@ -467,9 +467,9 @@ impl Policy {
         (half(ours), half(others))
     }
 
-    /// Both policies' statements in one document, of the later version and with this policy's Id or else the other's.
-    /// Where that raises the version of one, `${` in it is escaped, so that it stays the literal text that it was.
-    /// Positions are counted on: the other's statements come after this policy's.
+    /// Merges the statements of both policies into one document with the later version and this policy's Id, or else
+    /// the other's. If that raises the version of one policy, its `${` is escaped, so that it remains literal text.
+    /// Positions continue: the other's statements come after this policy's.
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {
         let version = self.version.max(other.version);
@@ -479,17 +479,17 @@ impl Policy {
         Self::from_parts(version, self.id.clone().or_else(|| other.id.clone()), ours.chain(theirs).collect())
     }
 
-    /// The canonical document. `Statement` is always a list, a list of one value is that value. As text, with `Version`
-    /// first, it comes from `Display`.
+    /// The policy as canonical JSON. `Statement` is always a list; a list of one value is written as that value.
+    /// `Display` gives text with `Version` first.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        // Its keys are text.
+        // Serializing cannot fail: all keys are strings.
         serde_json::to_value(self).unwrap_or_default()
     }
 }
 
 impl fmt::Display for Policy {
-    /// Compact JSON; with `{:#}` indented JSON. Characters beyond U+00FF are escapes, since IAM takes no others.
+    /// Compact JSON; `{:#}` gives indented JSON. Characters above U+00FF are escaped, because IAM accepts no others.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = if f.alternate() { serde_json::to_string_pretty(self) } else { serde_json::to_string(self) };
         let text = text.map_err(|_| fmt::Error)?;
@@ -509,7 +509,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// The members in the customary order.
+/// Serializes the members in the usual order.
 impl Serialize for Statement {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

@@ -1,8 +1,9 @@
-//! What a caller may do, as areas of actions and resources instead of single requests: union, intersection, difference.
+//! The reach of a caller: areas of actions and resources instead of single requests, with union, intersection,
+//! difference.
 //!
-//! An area is a product of action patterns, resource patterns and conditions. Conditions that the circumstances leave open
-//! are atoms: true or false, and nothing else is known about them. On this the algebra is exact; resource patterns are
-//! taken as whole texts, so that a `*` may reach over the colons of an ARN.
+//! An area is a product of action patterns, resource patterns and conditions. Conditions that depend on the
+//! circumstances are atoms: true or false, with nothing else known about them. On this basis the algebra is exact.
+//! Resource patterns are treated as whole texts, so a `*` may match the colons of an ARN.
 //!
 //! Sources: as for [`evaluate`](super::evaluate()).
 
@@ -17,14 +18,14 @@ use super::pattern::{Pattern, Token};
 use super::policy::{Effect, Policy, Selector, Statement};
 use super::request::{Caller, Request};
 
-/// Something that is true or false of a request, and that is not known.
+/// An unknown that is true or false for a request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Atom {
-    /// A condition on a key that varies.
+    /// A condition on a key with an unknown value.
     Condition(Condition),
-    /// That the resource matches a pattern with a policy variable that varies.
+    /// The resource matches a pattern with an unknown policy variable.
     Resource(Box<str>),
-    /// That a `NotPrincipal` which lists the caller in part leaves it out; named after its policy.
+    /// A `NotPrincipal` that lists the caller only in part excludes it. Holds the name of its policy.
     NotPrincipal(Box<str>),
 }
 
@@ -44,22 +45,22 @@ impl fmt::Display for Atom {
     }
 }
 
-/// The statement that an area comes from.
+/// The statement from which an area derives.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source {
     pub layer: Layer,
     pub policy: String,
-    /// The place of the statement in its document, from 1.
+    /// The position of the statement in its document, from 1.
     pub position: usize,
     pub sid: Option<String>,
 }
 
-/// Actions, resources and conditions that go together.
+/// Actions, resources and conditions that apply together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Area {
-    /// Each of these selects the action, in lower case.
+    /// Selectors of actions in lower case; all must match.
     actions: Vec<Selector<Pattern>>,
-    /// Each of these selects the resource.
+    /// Selectors of resources; all must match.
     resources: Vec<Selector<Pattern>>,
     when: BTreeSet<Atom>,
     unless: BTreeSet<Atom>,
@@ -67,7 +68,7 @@ pub struct Area {
 }
 
 impl Area {
-    /// Everything.
+    /// The area of all actions on all resources.
     #[must_use]
     pub fn everything() -> Self {
         Self {
@@ -79,45 +80,45 @@ impl Area {
         }
     }
 
-    /// Every action on the resources that match.
+    /// Every action on the resources that match the pattern.
     #[must_use]
     pub fn on(resource: Pattern) -> Self {
         let resources = vec![Selector { inverted: false, values: Box::new([resource]) }];
         Self { resources, ..Self::everything() }
     }
 
-    /// These actions, patterns allowed, on every resource.
+    /// These actions, or patterns of actions, on every resource.
     #[must_use]
     pub fn of_actions<'a>(actions: impl IntoIterator<Item = &'a str>) -> Self {
         let values = actions.into_iter().map(|a| Pattern::without_escapes(&a.to_ascii_lowercase())).collect();
         Self { actions: vec![Selector { inverted: false, values }], ..Self::everything() }
     }
 
-    /// What must hold for the area to count.
+    /// The atoms that must hold.
     #[must_use]
     pub fn when(&self) -> &BTreeSet<Atom> {
         &self.when
     }
 
-    /// What must not hold.
+    /// The atoms that must not hold.
     #[must_use]
     pub fn unless(&self) -> &BTreeSet<Atom> {
         &self.unless
     }
 
-    /// The statements that give it.
+    /// The statements from which the area derives.
     #[must_use]
     pub fn sources(&self) -> &[Source] {
         &self.sources
     }
 
-    /// The actions, in lower case: patterns, and patterns that are left out.
+    /// The actions in lower case: included patterns, and excluded patterns.
     #[must_use]
     pub fn actions(&self) -> (Vec<Pattern>, Vec<Pattern>) {
         flatten(&self.actions)
     }
 
-    /// The actions of AWS that are known and in it, with the prefix of their service, in order.
+    /// The known AWS actions in the area with their service prefixes, sorted.
     #[must_use]
     pub fn known_actions(&self) -> Vec<(&'static str, &'static ActionEntry)> {
         let (of, but) = self.actions();
@@ -140,13 +141,13 @@ impl Area {
         known
     }
 
-    /// The resources: patterns, and patterns that are left out.
+    /// The resources: included patterns, and excluded patterns.
     #[must_use]
     pub fn resources(&self) -> (Vec<Pattern>, Vec<Pattern>) {
         flatten(&self.resources)
     }
 
-    /// Whether a request is in it, given what is true.
+    /// Whether a request is in the area, given which atoms hold.
     #[must_use]
     pub fn contains(&self, action: &str, resource: &str, holds: impl Fn(&Atom) -> bool) -> bool {
         let action = action.to_ascii_lowercase();
@@ -166,7 +167,7 @@ impl Area {
         }
     }
 
-    /// Whether two areas can have nothing in common, judged by single patterns.
+    /// Whether the areas are certainly disjoint, judged by single patterns.
     fn is_apart_from(&self, other: &Self) -> bool {
         are_apart(&self.actions, &other.actions)
             || are_apart(&self.resources, &other.resources)
@@ -174,7 +175,7 @@ impl Area {
             || self.unless.iter().any(|atom| other.when.contains(atom))
     }
 
-    /// Whether every request of another area is in this one, judged by single patterns. `false` may be wrong.
+    /// Whether this area certainly includes another, judged by single patterns. A false negative is possible.
     fn plainly_covers(&self, other: &Self) -> bool {
         self.when.is_subset(&other.when)
             && self.unless.is_subset(&other.unless)
@@ -193,7 +194,7 @@ fn joined(a: &[Selector<Pattern>], b: &[Selector<Pattern>]) -> Vec<Selector<Patt
     all
 }
 
-/// Whether what all of `narrow` select all of `wide` select too, judged by single patterns.
+/// Whether everything that all of `narrow` select is also selected by all of `wide`, judged by single patterns.
 fn plainly_select(wide: &[Selector<Pattern>], narrow: &[Selector<Pattern>]) -> bool {
     let each = |one: &Selector<Pattern>, two: &Selector<Pattern>| match (one.inverted, two.inverted) {
         (false, false) => two.values.iter().all(|y| one.values.iter().any(|x| x.includes(y))),
@@ -214,7 +215,7 @@ fn are_apart(a: &[Selector<Pattern>], b: &[Selector<Pattern>]) -> bool {
     a.iter().any(|one| b.iter().any(|two| apart(one, two)))
 }
 
-/// Selectors that must all hold as patterns of which one must match, and patterns of which none may. Exact.
+/// Combines selectors that must all match into included and excluded patterns. Exact.
 fn flatten(selectors: &[Selector<Pattern>]) -> (Vec<Pattern>, Vec<Pattern>) {
     let mut of = vec![Pattern::any()];
     let mut but = Vec::new();
@@ -232,7 +233,7 @@ fn flatten(selectors: &[Selector<Pattern>]) -> (Vec<Pattern>, Vec<Pattern>) {
     (of, but)
 }
 
-/// The patterns that no other one includes, in order.
+/// The patterns that no other pattern includes, sorted.
 pub(super) fn widest(mut patterns: Vec<Pattern>) -> Vec<Pattern> {
     patterns.sort_unstable();
     patterns.dedup();
@@ -271,7 +272,7 @@ fn listed(patterns: &[Pattern], spell: impl Fn(String) -> String) -> String {
 }
 
 impl fmt::Display for AccessRegion {
-    /// The area, and `except` with what does not belong to it.
+    /// The area, and `except` with the excluded areas.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.area.fmt(f)?;
         for except in &self.except {
@@ -281,44 +282,44 @@ impl fmt::Display for AccessRegion {
     }
 }
 
-/// What a caller may do: what is allowed, less what is denied.
+/// The reach of a caller: allowed areas without denied ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reach {
     allow: Vec<Area>,
     deny: Vec<Area>,
 }
 
-/// A part of a difference: an area less others.
+/// A part of a difference: an area without others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessRegion {
     pub area: Area,
-    /// What of the area does not belong to the region. Each overlaps the area.
+    /// The excluded areas. Each overlaps the area.
     pub except: Vec<Area>,
 }
 
 impl Reach {
-    /// Whether a request is allowed, given what is true.
+    /// Whether a request is allowed, given which atoms hold.
     #[must_use]
     pub fn contains(&self, action: &str, resource: &str, holds: impl Fn(&Atom) -> bool + Copy) -> bool {
         self.allow.iter().any(|area| area.contains(action, resource, holds))
             && !self.deny.iter().any(|area| area.contains(action, resource, holds))
     }
 
-    /// The part of it that lies in an area, for example on one bucket.
+    /// The part of the reach within an area, for example on one bucket.
     #[must_use]
     pub fn within(&self, area: &Area) -> Self {
         let meet = |list: &[Area]| meet(list, std::slice::from_ref(area));
         Self { allow: meet(&self.allow), deny: meet(&self.deny) }
     }
 
-    /// All that is allowed: one region for each area, less what is denied of it. Regions may overlap.
+    /// Everything that is allowed: one region per area, without the denied ones. Regions may overlap.
     #[must_use]
     pub fn regions(&self) -> Vec<AccessRegion> {
         self.allow.iter().filter_map(|area| AccessRegion::new(area, self.deny.iter())).collect()
     }
 
-    /// What this allows and `other` does not: what `other` never allowed, and what it denied. Empty exactly when `other`
-    /// allows all of it.
+    /// The requests that this reach allows and `other` does not, because `other` has no Allow or has a Deny. Empty
+    /// exactly if `other` allows all of them.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Vec<AccessRegion> {
         let mut regions = Vec::new();
@@ -335,7 +336,7 @@ impl Reach {
         regions
     }
 
-    /// Whether this allows all that `other` allows.
+    /// Whether this reach allows everything that `other` allows.
     #[must_use]
     pub fn includes(&self, other: &Self) -> bool {
         other.minus(self).is_empty()
@@ -343,7 +344,7 @@ impl Reach {
 }
 
 impl AccessRegion {
-    /// The area less others; `None` if nothing is left.
+    /// The area without others; `None` if nothing remains.
     fn new<'a>(area: &Area, except: impl Iterator<Item = &'a Area>) -> Option<Self> {
         if area.is_contradictory() {
             return None;
@@ -361,14 +362,14 @@ impl AccessRegion {
         (!region.is_empty()).then_some(region)
     }
 
-    /// Whether a request is in it, given what is true.
+    /// Whether a request is in the region, given which atoms hold.
     #[must_use]
     pub fn contains(&self, action: &str, resource: &str, holds: impl Fn(&Atom) -> bool + Copy) -> bool {
         self.area.contains(action, resource, holds)
             && !self.except.iter().any(|area| area.contains(action, resource, holds))
     }
 
-    /// Whether nothing is in it. "Not empty" is also said of what is too intricate to find out.
+    /// Whether the region is empty. Returns `false` if that is too complex to decide.
     fn is_empty(&self) -> bool {
         let except =
             |selectors: fn(&Area) -> &[Selector<Pattern>]| self.except.iter().map(selectors).collect::<Vec<_>>();
@@ -387,11 +388,11 @@ impl AccessRegion {
     }
 }
 
-/// What is taken to be true and false while looking for circumstances that no exception covers.
+/// Assumed values of atoms while searching for circumstances that no exception covers.
 struct Assumptions<'a> {
     holds: Vec<&'a Atom>,
     fails: Vec<&'a Atom>,
-    /// How many more areas may be examined.
+    /// The number of further areas to examine.
     steps: usize,
 }
 
@@ -400,7 +401,7 @@ impl<'a> Assumptions<'a> {
         Self { holds: area.when.iter().collect(), fails: area.unless.iter().collect(), steps: MOST_CLASSES }
     }
 
-    /// Whether the open atoms can be chosen so that none of the areas counts.
+    /// Whether the unknown atoms can be chosen so that none of the areas applies.
     fn can_escape(&mut self, covering: &[&'a Area]) -> bool {
         let Some((area, rest)) = covering.split_first() else {
             return true;
@@ -436,16 +437,16 @@ impl<'a> Assumptions<'a> {
     }
 }
 
-/// For one kind of text: which of the exceptions select it.
+/// A class of texts: for each exception, whether it selects them.
 type TextClass = Vec<bool>;
 
-/// Whether the text matches a pattern.
+/// Whether a class matches a pattern.
 type Matches<'a> = dyn Fn(&Pattern) -> bool + 'a;
 
-/// More kinds of text than any real set of policies tells apart.
+/// The maximum number of text classes; real policies need fewer.
 const MOST_CLASSES: usize = 20_000;
 
-/// All the kinds of text that `inside` selects and the exceptions tell apart. `None` when there are too many.
+/// All classes of texts within `inside` that the exceptions distinguish. `None` if there are too many.
 fn classes(inside: &[Selector<Pattern>], except: &[&[Selector<Pattern>]]) -> Option<BTreeSet<TextClass>> {
     let (of, but) = flatten(inside);
     let mut patterns: Vec<&Pattern> =
@@ -469,9 +470,9 @@ fn classes(inside: &[Selector<Pattern>], except: &[&[Selector<Pattern>]]) -> Opt
     Some(found)
 }
 
-/// Calls `add` for every kind of text of one pattern that the other patterns tell apart, with a test for them.
+/// Calls `add` with a test for every class of texts of one pattern that the other patterns distinguish.
 fn classes_of(pattern: &Pattern, others: &[&Pattern], add: &mut dyn FnMut(&Matches)) -> Option<()> {
-    // Most patterns match all or nothing of it; only the others have to be followed character by character.
+    // Most patterns match all of it or nothing; only the others must be followed character by character.
     let always: BTreeSet<&Pattern> = others.iter().copied().filter(|other| other.includes(pattern)).collect();
     let undecided = |other: &&Pattern| !always.contains(other) && other.overlaps(pattern);
     let mut open_patterns = vec![pattern];
@@ -504,7 +505,7 @@ fn classes_of(pattern: &Pattern, others: &[&Pattern], add: &mut dyn FnMut(&Match
     Some(())
 }
 
-/// The characters that some pattern waits for, and `None` for all others.
+/// The characters that some pattern expects next, and `None` for all others.
 fn next_chars(patterns: &[&Pattern], state: &[Vec<usize>]) -> BTreeSet<Option<char>> {
     let mut chars = BTreeSet::from([None]);
     for (pattern, states) in patterns.iter().zip(state) {
@@ -559,11 +560,11 @@ fn meet(a: &[Area], b: &[Area]) -> Vec<Area> {
     areas
 }
 
-/// Everything that the caller of a request may do, in the circumstances of the request, to resources like the one of the
-/// request: of the same owner, under the same resource policy, and a key or role where that one is.
+/// The reach of a request's caller in the request's circumstances, on resources like the one in the request: with the
+/// same owner and the same resource policy, and a key or role if that one is.
 ///
-/// Keys of the context decide conditions and fill in variables; where a key varies ([`RequestContext::open`](super::Context::open))
-/// the condition stays in the answer as an [`Atom`].
+/// Context keys decide conditions and substitute variables. If a key is unknown
+/// ([`RequestContext::open`](super::RequestContext::open)), its condition remains in the result as an [`Atom`].
 #[must_use]
 pub fn reach(request: &Request, policies: &PolicySet) -> Reach {
     let scene = Scene::new(request, policies);
@@ -581,7 +582,7 @@ pub fn reach(request: &Request, policies: &PolicySet) -> Reach {
     Reach { allow, deny: lists.deny }
 }
 
-/// The areas of all statements about the caller, by what they mean for the decision.
+/// The areas of all statements that apply to the caller, by their role in the decision.
 #[derive(Default)]
 struct Lists {
     deny: Vec<Area>,
@@ -608,7 +609,7 @@ impl Lists {
         granted.map(|(.., area)| area.clone()).collect()
     }
 
-    /// What the layers together allow, in the order of `Scene::decide`.
+    /// The areas that all layers together allow, in the order of `Scene::decide`.
     fn allow(&self, scene: &Scene, policies: &PolicySet) -> Vec<Area> {
         let rules = Rules::of(scene.request);
         if rules.policy_rules && policies.resource.is_none() {
@@ -654,7 +655,7 @@ impl Lists {
     }
 }
 
-/// The areas of one statement: one for all its plain resources, and one for each with a variable that varies.
+/// The areas of one statement: one for all plain resources, and one for each resource with an unknown variable.
 fn areas(request: &Request, policy: &Policy, applied: &Applied) -> Vec<Area> {
     let statement = applied.statement;
     let context = &request.context;
@@ -732,7 +733,7 @@ mod tests {
         Policy::from_value(&json!({"Version": "2012-10-17", "Statement": statements})).unwrap()
     }
 
-    /// What a role may do by these statements, where nothing but the role is known.
+    /// The reach of a role by these statements, with nothing else known.
     fn reach_of(statements: &Value) -> Reach {
         let policy = policy(statements);
         let mut request = Request::new("arn:aws:iam::111122223333:role/app", "s3:GetObject", "arn:aws:s3:::w/x");

@@ -1,26 +1,25 @@
-//! What is asked: who wants to do what to which resource, and what else is known about the request.
+//! A request: who calls which action on which resource, and its context.
 
 use super::arn;
 use super::name::compare;
 
-/// One request to be decided.
+/// A request to evaluate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The caller: an ARN (user, role, role session, federated user, root; an identity provider for web identity and
-    /// SAML), the name of a service, or `*` for an anonymous caller.
+    /// SAML), a service principal, or `*` for an anonymous caller.
     pub principal: String,
     /// The action, for example `s3:GetObject`.
     pub action: String,
-    /// The ARN of the resource, or `*` for an action that has none.
+    /// The ARN of the resource, or `*` for an action without resources.
     pub resource: String,
-    /// The account that owns the resource. `None` when it is not known: the account in the ARN then counts, and after
-    /// that the caller's.
+    /// The account that owns the resource. If `None`, the account in the ARN is used, or else the caller's.
     pub resource_account: Option<String>,
     /// The condition keys of the request.
     pub context: RequestContext,
 }
 
-/// The condition keys of a request. Names are compared without case.
+/// The condition keys of a request. Names are compared ignoring case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestContext {
     entries: Vec<(String, ContextValue)>,
@@ -33,11 +32,11 @@ pub enum ContextValue {
     One(String),
     /// A multivalued key.
     Many(Vec<String>),
-    /// The key may be there or not, with any value: what depends on it is reported and not guessed.
+    /// The key may be absent or have any value. A decision that depends on it is conditional.
     Varies,
 }
 
-/// What a request says about a key.
+/// The known value of a key in a request.
 pub(super) enum KeyState<'a> {
     Absent,
     Varies,
@@ -46,20 +45,20 @@ pub(super) enum KeyState<'a> {
 }
 
 impl RequestContext {
-    /// A context without keys, where every key that is not set is absent.
+    /// An empty context. Every key that is not set is absent.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A context without keys, where every key that is not set may have any value: a decision that depends on one is
-    /// conditional.
+    /// A context without known keys. Every key that is not set may have any value, and a decision that depends on one
+    /// is conditional.
     #[must_use]
     pub fn open() -> Self {
         Self { entries: Vec::new(), absent_may_vary: true }
     }
 
-    /// Sets a key, replacing what it had.
+    /// Sets a key and replaces its previous value.
     pub fn set(&mut self, key: &str, value: ContextValue) {
         match self.entries.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(key)) {
             Some((_, old)) => *old = value,
@@ -80,7 +79,7 @@ impl RequestContext {
         self.entries.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
     }
 
-    /// The keys that were set, in order of their names.
+    /// The keys that were set, sorted by name.
     #[must_use]
     pub fn keys(&self) -> Vec<&str> {
         let mut keys: Vec<&str> = self.entries.iter().map(|(name, _)| name.as_str()).collect();
@@ -113,7 +112,7 @@ impl Request {
         }
     }
 
-    /// Sets the keys that follow from the request itself where the context does not have them: `aws:PrincipalArn`,
+    /// Sets the keys that follow from the request itself, unless the context has them: `aws:PrincipalArn`,
     /// `aws:PrincipalAccount`, `aws:PrincipalType`, `aws:username` and `aws:ResourceAccount`.
     ///
     /// Source: IAM User Guide, "AWS global condition context keys".
@@ -159,20 +158,20 @@ impl Request {
         self
     }
 
-    /// The account that owns the resource, as far as it is known.
+    /// The account that owns the resource, if known.
     pub(super) fn owner(&self) -> Option<&str> {
         self.resource_account.as_deref().or_else(|| arn::account_of(&self.resource))
     }
 }
 
-/// Who calls, by the form of the principal.
+/// The kind of caller, recognized by the form of the principal.
 ///
 /// Source: IAM User Guide, "AWS JSON policy elements: Principal" and "IAM identifiers".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Caller<'a> {
     Anonymous,
     Service(&'a str),
-    /// An identity provider on behalf of a user who has no AWS identity yet.
+    /// An identity provider, on behalf of a user without an AWS identity.
     Provider(&'a str),
     Root {
         account: &'a str,
@@ -220,7 +219,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// The account of the caller; services, providers and anonymous callers act for none.
+    /// The caller's account; `None` for services, providers and anonymous callers.
     pub fn account(&self) -> Option<&'a str> {
         match self {
             Caller::Anonymous | Caller::Service(_) | Caller::Provider(_) => None,

@@ -1,5 +1,5 @@
-//! The slow, obvious twin of the module: decides requests on plain JSON by the letter of the documentation, with recursion
-//! for patterns and nothing shared with the real code but the types of request and outcome. Compared at random.
+//! A second, simple implementation for random comparison: it decides requests on plain JSON as the documentation
+//! describes, matches patterns recursively, and shares only the types of request and outcome with the real code.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -51,7 +51,7 @@ fn arn_glob(pattern: &str, text: &str) -> bool {
     texts.len() == 6 && patterns.iter().zip(texts).all(|(p, t)| glob(p, t))
 }
 
-/// What the context says of a key; an empty list is an absent key.
+/// The values of a key in the context; an empty list is an absent key.
 fn values(context: &RequestContext, key: &str) -> Option<Vec<String>> {
     match context.get(key)? {
         ContextValue::One(value) => Some(vec![value.clone()]),
@@ -61,7 +61,7 @@ fn values(context: &RequestContext, key: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Variables replaced; `None` when one has no value. The values of the tests have no wildcards and no colons.
+/// Substitutes variables; `None` if one has no value. Test values have no wildcards and no colons.
 fn substitute(text: &str, version: &Value, context: &RequestContext) -> Option<String> {
     if version != "2012-10-17" {
         return Some(text.to_owned());
@@ -89,7 +89,7 @@ fn test(operator: &str, wanted: &str, actual: &str) -> bool {
         "NumericEquals" => both.is_some_and(|(a, w)| (a - w).abs() < 1e-9),
         "NumericLessThan" => both.is_some_and(|(a, w)| a < w),
         "NumericGreaterThanEquals" => both.is_some_and(|(a, w)| a >= w),
-        // Times in UTC of one length compare as text.
+        // UTC times of the same length compare as text.
         "DateLessThan" => actual < wanted,
         "DateGreaterThan" => actual > wanted,
         "IpAddress" => {
@@ -133,7 +133,8 @@ fn condition(operator: &str, key: &str, wanted: &Value, version: &Value, context
     }
 }
 
-/// How the principal element names the caller: 0 not, 1 the account, 2 the role behind a session, 3 the caller itself.
+/// How the principal element names the caller: 0 not at all, 1 the account, 2 the role of a session, 3 the caller
+/// itself.
 fn named(principal: &Value, request: &Request) -> u8 {
     let caller = request.principal.as_str();
     let account = caller.split(':').nth(4).unwrap_or_default();
@@ -184,7 +185,7 @@ fn applies(statement: &Value, version: &Value, request: &Request, of_resource: b
     action && resource && conditions && (!of_resource || named(&statement["Principal"], request) > 0)
 }
 
-/// The statements of these policies that apply: their effects, and how they name the caller.
+/// The statements in these policies that apply: their effects, and how they name the caller.
 fn effects(policies: &[Value], request: &Request, of_resource: bool) -> Vec<(String, u8)> {
     policies
         .iter()
@@ -205,7 +206,8 @@ fn list_of_statements(policy: &Value) -> Vec<&Value> {
     }
 }
 
-/// The flow chart of "Determining whether a request is allowed or denied within an account", then "Cross-account".
+/// Follows the flow chart of "Determining whether a request is allowed or denied within an account", then
+/// "Cross-account".
 fn decide(request: &Request, world: &World) -> DecisionOutcome {
     let resource: Vec<Value> = world.resource.iter().cloned().collect();
     let all = [
@@ -249,7 +251,7 @@ fn attached(policies: &[Policy]) -> Vec<Attached<'_>> {
     policies.iter().map(|policy| Attached { name: "p", policy }).collect()
 }
 
-/// The decision of the real code, and whether its area holds the request.
+/// The decision of the real code, and whether its reach contains the request.
 fn real(request: &Request, world: &World) -> (DecisionOutcome, bool) {
     let read =
         |values: &[Value]| -> Vec<Policy> { values.iter().map(|value| Policy::from_value(value).unwrap()).collect() };
@@ -395,7 +397,7 @@ fn worlds() -> impl Strategy<Value = World> {
         prop_oneof![5 => Just(Vec::new()), 1 => policy(true).prop_map(|p| vec![p])],
     )
         .prop_map(|(identity, resource, boundaries, session, scps, mut rcps, endpoint)| {
-            // RCPs only deny, and only to everybody.
+            // RCPs only deny, and they apply to everyone.
             for policy in &mut rcps {
                 for statement in policy["Statement"].as_array_mut().unwrap() {
                     statement["Effect"] = json!("Deny");
@@ -506,7 +508,7 @@ enum Edit {
     Repeat(usize),
     Add(Value),
     Set(usize, &'static str, Value),
-    /// A second statement that differs in one element, in the form in which the first has it.
+    /// Adds a second statement that differs in one element, in the form of the first.
     Vary(usize, &'static str, Value),
 }
 
@@ -576,7 +578,7 @@ proptest! {
 
     #[test]
     fn decides_as_the_twin_does(request in requests(), world in worlds()) {
-        // The twin does not know that a key policy is always there.
+        // The simple implementation does not know that a KMS key always has a policy.
         prop_assume!(!request.resource.starts_with("arn:aws:kms:") || world.resource.is_some());
         let (outcome, reached) = real(&request, &world);
         prop_assert_eq!(outcome, decide(&request, &world));
@@ -607,7 +609,7 @@ proptest! {
         }
     }
 
-    /// A statement that is said to add nothing applies only where the other one does. They differ in one element.
+    /// A statement reported as redundant applies only if the other one does. They differ in one element.
     #[test]
     fn what_is_covered_adds_nothing(
         requests in prop::collection::vec(requests(), 24), pair in pairs(),
@@ -624,7 +626,8 @@ proptest! {
         }
     }
 
-    /// The regions of a difference hold what is in the one reach and not in the other, whatever is true of the atoms.
+    /// The regions of a difference contain exactly the requests that are in one reach and not in the other, for all
+    /// values of the atoms.
     #[test]
     fn differences_are_exact(
         request in requests(), before in policy(false), edit in edits(), limit in policy(false), seed in any::<u64>(),
@@ -661,7 +664,7 @@ proptest! {
         );
     }
 
-    /// Taking a policy apart, leaving out what is covered and shuffling does not change its meaning.
+    /// Splitting statements, dropping covered ones and shuffling do not change the meaning of a policy.
     #[test]
     fn rewritten_policies_are_equivalent(value in policy(true), turn in 0usize..4) {
         let mut statements: Vec<Value> = Vec::new();
@@ -684,7 +687,7 @@ proptest! {
         prop_assert!(equivalent(&a, &b), "{a:#}\n{b:#}");
     }
 
-    /// Whatever the open keys turn out to be, a decision that is certain stays as it is.
+    /// A certain decision holds for all values of the unknown keys.
     #[test]
     fn certain_decisions_do_not_depend(request in requests(), world in worlds()) {
         prop_assume!(!request.resource.starts_with("arn:aws:kms:") || world.resource.is_some());

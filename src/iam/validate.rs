@@ -1,8 +1,9 @@
-//! What AWS refuses in one kind of policy: the form of actions and resources, and elements that do not belong there.
+//! Checks the rules of AWS for one kind of policy: the form of actions and resources, and elements that it does not
+//! allow.
 //!
 //! Sources: IAM User Guide, "Grammar of the IAM JSON policy language", "IAM JSON policy elements: Sid", "Resource" and
-//! "Principal", "IAM Access Analyzer policy check reference"; AWS Organizations User Guide, "SCP syntax" and "RCP syntax";
-//! the messages with which `CreatePolicy` and `UpdateAssumeRolePolicy` refuse a document.
+//! "Principal", "IAM Access Analyzer policy check reference"; AWS Organizations User Guide, "SCP syntax" and "RCP
+//! syntax"; the messages with which `CreatePolicy` and `UpdateAssumeRolePolicy` reject a document.
 
 use super::arn::PARTITIONS;
 use super::condition::{Operator, Test};
@@ -11,16 +12,16 @@ use super::matching;
 use super::parse::{self, ParseError, ParsedDocument, Path, Problems};
 use super::policy::Policy;
 
-/// What a policy is attached to: decides what it may contain and how it is read.
+/// The kind of a policy, by what it is attached to. It decides about the policy's content and evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PolicyKind {
     /// Attached to a user, group or role.
     Identity,
     /// A permissions boundary.
     Boundary,
-    /// Given when a session is made.
+    /// Passed when a session is created.
     Session,
-    /// Attached to some resource.
+    /// Attached to any other resource.
     Resource,
     /// Attached to an S3 bucket.
     Bucket,
@@ -37,8 +38,8 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
-    /// The kind of a name: `identity`, `boundary`, `session`, `resource`, `bucket`, `key`, `trust`, `endpoint`, `scp` or
-    /// `rcp`; also `managed-policy`.
+    /// The kind for a name: `identity`, `boundary`, `session`, `resource`, `bucket`, `key`, `trust`, `endpoint`, `scp`
+    /// or `rcp`; also `managed-policy`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
@@ -56,19 +57,19 @@ impl PolicyKind {
         })
     }
 
-    /// Whether the policy belongs to callers and so names no principal.
+    /// Whether the policy belongs to callers and therefore names no principal.
     #[must_use]
     pub fn is_of_identity(self) -> bool {
         matches!(self, Self::Identity | Self::Boundary | Self::Session | Self::Scp)
     }
 
-    /// Whether the policy is attached to a resource and says who may use it.
+    /// Whether the policy is attached to a resource and controls access to it.
     #[must_use]
     pub fn is_of_resource(self) -> bool {
         matches!(self, Self::Resource | Self::Bucket | Self::Key)
     }
 
-    /// Whether AWS takes a document without `Version` or of 2008-10-17.
+    /// Whether AWS accepts a document without `Version` or with 2008-10-17.
     fn takes_old_version(self) -> bool {
         !matches!(self, Self::Identity | Self::Boundary | Self::Session | Self::Rcp)
     }
@@ -81,21 +82,21 @@ impl PolicyKind {
         matches!(self, Self::Bucket | Self::Key | Self::Trust | Self::Rcp)
     }
 
-    /// Whether IAM itself stores the document, with its rules for characters and Sids.
+    /// Whether IAM itself stores the document, so that its rules for characters and Sids apply.
     fn is_kept_by_iam(self) -> bool {
         matches!(self, Self::Identity | Self::Boundary | Self::Session)
     }
 }
 
-/// Reads a policy document and checks all that AWS checks for this kind of policy before it takes it.
+/// Parses a policy document and runs all checks that AWS runs for this kind of policy before it accepts one.
 ///
 /// # Errors
-/// All problems, in the order of the document where both the structure and the forms are wrong in different places.
+/// All problems, in the order of the document.
 pub fn validate(kind: PolicyKind, text: &str) -> Result<Policy, Vec<ParseError>> {
     document(kind, text).map(ParsedDocument::into_policy)
 }
 
-/// As [`validate`], for a document that has been read as JSON before.
+/// Like [`validate`], for a document that is already JSON.
 ///
 /// # Errors
 /// As [`validate`], without line and column.
@@ -103,7 +104,7 @@ pub fn validate_value(kind: PolicyKind, value: &serde_json::Value) -> Result<Pol
     node(kind, &super::json::from_value(value), None).map(ParsedDocument::into_policy)
 }
 
-/// As [`validate`], with the statements in the order of the text.
+/// Like [`validate`], with the statements in the order of the text.
 pub(super) fn document(kind: PolicyKind, text: &str) -> Result<ParsedDocument, Vec<ParseError>> {
     let root = parse::root(text).map_err(|error| vec![error])?;
     node(kind, &root, Some(text))
@@ -122,7 +123,7 @@ fn node(kind: PolicyKind, root: &JsonNode, text: Option<&str>) -> Result<ParsedD
         Ok(_) => Err(found),
         Err(mut errors) => {
             errors.append(&mut found);
-            // One remark for one place is enough: the structure comes before the form.
+            // The sort is stable: problems of structure come before those of form in the same place.
             errors.sort_by_key(|error| error.place);
             Err(errors)
         }
@@ -143,7 +144,7 @@ impl Checker<'_> {
         self.problems.add(path, offset, message);
     }
 
-    /// IAM takes tabs, line ends and the characters from U+0020 to U+00FF. Others can be written as escapes.
+    /// IAM accepts tabs, line ends and the characters from U+0020 to U+00FF. Others must be written as escapes.
     ///
     /// Source: IAM API Reference, the pattern of `PolicyDocument`.
     fn characters(&mut self, text: &str) {
@@ -263,7 +264,7 @@ impl Checker<'_> {
         }
     }
 
-    /// What only trust policies and RCPs ask of actions.
+    /// Rules for actions that only trust policies and RCPs have.
     fn actions(&mut self, path: &Path, node: &JsonNode, inverted: bool) {
         if self.kind == PolicyKind::Rcp && inverted {
             let message = "a resource control policy has no `NotAction`";
@@ -337,13 +338,13 @@ impl Checker<'_> {
     }
 }
 
-/// Dates are ISO 8601 or seconds of the UNIX epoch; what follows a variable is not known.
+/// A date is ISO 8601 or seconds since the UNIX epoch. The text after a variable is unknown.
 fn date_problem(text: &str) -> Option<String> {
     (!text.contains("${") && matching::instant(text).is_none())
         .then(|| format!("`{text}` is not a date; write it as `2026-01-31T12:00:00Z`"))
 }
 
-/// An action is `*` or `service:name`, where the service prefix has letters, digits, `-` and `.`.
+/// An action is `*` or `service:name`. The service prefix contains letters, digits, `-` and `.`.
 ///
 /// Sources: IAM User Guide, "IAM JSON policy elements: Action"; the messages of `CreatePolicy`.
 fn action_problem(text: &str) -> Option<String> {
@@ -365,7 +366,7 @@ fn action_problem(text: &str) -> Option<String> {
     None
 }
 
-/// A resource is `*` or an ARN of a known partition with a service.
+/// A resource is `*`, or an ARN with a known partition and a service.
 fn resource_problem(text: &str) -> Option<String> {
     if text == "*" {
         return None;
@@ -411,8 +412,8 @@ fn resource_problem(text: &str) -> Option<String> {
     }
 }
 
-/// An ARN that ends early. `CreatePolicy` refuses those with empty parts and those of its own and of S3; which service keeps
-/// a policy of [`PolicyKind::Resource`], and whether it minds, is not known.
+/// Reports an ARN with too few parts. `CreatePolicy` rejects those with empty parts and those of IAM and S3. For
+/// [`PolicyKind::Resource`] the service that stores the policy is unknown, and so are its rules.
 fn missing_parts(text: &str) -> Option<String> {
     let mut parts = text.split(':');
     let service = parts.nth(2).filter(|service| !service.is_empty())?;
@@ -420,7 +421,7 @@ fn missing_parts(text: &str) -> Option<String> {
     (refused && parts.count() < 3).then(|| format!("`{text}` has fewer than six parts"))
 }
 
-/// How the resource part of an IAM ARN begins. Source: the message of `CreatePolicy`.
+/// The valid first parts of a resource in an IAM ARN. Source: the message of `CreatePolicy`.
 const IAM_PATHS: &[&str] = &[
     "user/",
     "federated-user/",
@@ -437,7 +438,7 @@ const IAM_PATHS: &[&str] = &[
     "access-report/",
 ];
 
-/// How the resource part of an S3 ARN with a region begins. Source: Service Authorization Reference, Amazon S3.
+/// The valid first parts of a resource in an S3 ARN with a region. Source: Service Authorization Reference, Amazon S3.
 const S3_REGIONAL: &[&str] =
     &["*", "accesspoint", "access-grants", "async-request", "job/", "multi-region-access-point", "storage-lens"];
 
@@ -446,7 +447,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// The messages for one statement of this kind of policy, without their places.
+    /// The messages for one statement in this kind of policy, without places.
     fn messages(kind: PolicyKind, statement: &Value) -> Vec<String> {
         let document = json!({"Version": "2012-10-17", "Statement": statement});
         let errors = validate_value(kind, &document).err().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The steps of one resource, before they are put in order.
+//! Drafts the steps of one resource, before they are ordered.
 
 use std::collections::BTreeSet;
 
@@ -11,15 +11,15 @@ use crate::kind::{Kinds, Mutability, OnLoss, Reference};
 use crate::snapshot::Seen;
 use crate::state::Owned;
 
-/// What becomes of a resource.
+/// The draft for one resource.
 pub(super) enum Drafted {
     Steps(Vec<Step>),
-    /// It stays as it is. The state's entry, if that is described anew.
+    /// The resource stays as it is. Holds a new state entry if its description changed.
     Unchanged(Option<Owned>),
     Nothing,
 }
 
-/// What is replaced, and what is a part of that.
+/// The addresses to replace, and those of their parts.
 pub(super) struct Replacing {
     replaced: BTreeSet<Address>,
     parts: BTreeSet<Address>,
@@ -33,7 +33,7 @@ impl Replacing {
             .filter(|r| matches!(r.verdict, Verdict::Change { replace: true, .. }) && r.desired.is_some())
             .map(|r| r.address.clone())
             .collect();
-        // A part cannot outlive what it is a part of, if that is deleted before it is created again.
+        // A part must be deleted before its whole is, and created after it.
         let is_part = |r: &&ResourceDiff| references(r, diff).any(|r| r.part && replaced.contains(&r.to));
         let parts = diff.resources.values().filter(is_part).filter(|r| r.desired.is_some() && r.owned.is_some());
         let parts = parts.map(|r| r.address.clone()).collect();
@@ -41,7 +41,7 @@ impl Replacing {
     }
 }
 
-/// What would have to be replaced and cannot be: it holds data, or it is not ours.
+/// Resources that would have to be replaced and cannot be: they hold data, or the project did not create them.
 pub(super) fn irreplaceable(diff: &Diff, kinds: &Kinds<'_>) -> Vec<PlanError> {
     let error = |resource: &ResourceDiff| {
         let Verdict::Change { replace: true, differences, adopt, .. } = &resource.verdict else { return None };
@@ -56,20 +56,20 @@ pub(super) fn irreplaceable(diff: &Diff, kinds: &Kinds<'_>) -> Vec<PlanError> {
     diff.resources.values().filter_map(error).collect()
 }
 
-/// All references of a resource: those that are desired, and those that it had when it was last applied.
+/// All references of a resource: the desired ones and the last applied ones.
 fn references<'d>(resource: &'d ResourceDiff, diff: &'d Diff) -> impl Iterator<Item = &'d Reference> {
     let desired = resource.desired.iter().flat_map(|d| &d.references);
     desired.chain(known_references(resource, diff))
 }
 
-/// The references that a resource, and what its address named before, had when they were last applied.
+/// The last applied references of a resource and of its address's deposed objects.
 pub(super) fn known_references<'d>(resource: &'d ResourceDiff, diff: &'d Diff) -> impl Iterator<Item = &'d Reference> {
     let owned = resource.owned.iter().flat_map(|o| &o.references);
     owned.chain(diff.deposed_at(&resource.address).flat_map(|deposed| &deposed.object.references))
 }
 
-/// The step that takes away what an address named before. It is not read before the step is done: what was applied last is
-/// what is known of it.
+/// The step that deletes a deposed object. Planning does not read the object; the last applied body is all that is
+/// known.
 pub(super) fn deposed(deposed: &DeposedDiff, diff: &Diff) -> Step {
     let DeposedDiff { address, key, object, now, released } = deposed;
     let desired = diff.resources.get(address).and_then(|r| r.desired.as_ref());
@@ -92,7 +92,7 @@ pub(super) fn deposed(deposed: &DeposedDiff, diff: &Diff) -> Step {
     }
 }
 
-/// How an object differs from what its address named before.
+/// The reason for a step on a renamed or moved object.
 fn renamed(before: &Owned, wanted: &crate::kind::Resource) -> Reason {
     if before.physical_id == wanted.physical_id {
         Reason::Moved { from: before.scope.clone() }
@@ -104,7 +104,7 @@ fn renamed(before: &Owned, wanted: &crate::kind::Resource) -> Reason {
 /// The steps of one resource.
 ///
 /// # Errors
-/// What stands in the way.
+/// The reason why the resource cannot be planned.
 pub(super) fn draft(
     resource: &ResourceDiff,
     diff: &Diff,
@@ -132,7 +132,7 @@ pub(super) fn draft(
                 None => Ok(Drafted::Nothing),
             }
         }
-        // It is deposed, and the spec names it again in the place of what is deposed now.
+        // A deposed object that the spec names again, in place of the object that is deposed now.
         Verdict::Keep if resource.deposes.is_some() => match adopted(resource) {
             Some(change) => one(change, vec![Reason::ExistsAsDesired]),
             None => Ok(Drafted::Nothing),
@@ -159,7 +159,7 @@ pub(super) fn draft(
     }
 }
 
-/// The step that deletes an object, or releases one that existed before.
+/// The step that deletes an object, or releases one that predates the project.
 fn deleted(resource: &ResourceDiff, before: &Document, adopted: bool) -> Drafted {
     let Some(found) = observed(resource, Some(before)) else { return Drafted::Nothing };
     let (before, expect) = (Some(before.clone()), Expect::Observed(found));
@@ -171,7 +171,7 @@ fn deleted(resource: &ResourceDiff, before: &Document, adopted: bool) -> Drafted
     Drafted::Steps(step(resource, change, reasons))
 }
 
-/// The step that takes an object out of the state, with our ownership tags on it if it has any.
+/// The step that removes an object from the state, and the ownership tags from the object if it has any.
 fn forgotten(resource: &ResourceDiff, why: &NotDeleted, before: Option<&Document>) -> Drafted {
     let reason = match why {
         NotDeleted::Gone => Reason::Gone,
@@ -191,7 +191,7 @@ fn forgotten(resource: &ResourceDiff, why: &NotDeleted, before: Option<&Document
     Drafted::Steps(step(resource, change, vec![reason]))
 }
 
-/// The step about what the address names. Nothing if neither the spec nor the state says what that is.
+/// The step about the object at an address. Empty if neither the spec nor the state names one.
 fn step(resource: &ResourceDiff, change: Change, reasons: Vec<Reason>) -> Vec<Step> {
     let (wanted, owned) = (resource.desired.as_ref().map(AsRef::as_ref), resource.owned.as_ref());
     let Some((scope, physical_id)) = resource.place() else { return Vec::new() };
@@ -210,13 +210,13 @@ fn step(resource: &ResourceDiff, change: Change, reasons: Vec<Reason>) -> Vec<St
     }]
 }
 
-/// What was observed of a resource, of which `ours` is ours to judge.
+/// The observation of a resource. `ours` is the managed part of its body.
 fn observed(resource: &ResourceDiff, ours: Option<&Document>) -> Option<Observation> {
     let Seen::Present { body, .. } = &resource.seen else { return None };
     Some(Observation { digest: body.digest(), whole: (ours != Some(body)).then(|| body.clone()) })
 }
 
-/// What becomes of a resource of which nothing, or nothing of ours, exists.
+/// The draft for a resource that does not exist, or of which no managed part exists.
 fn created(resource: &ResourceDiff, diff: &Diff, removed_outside: bool) -> Drafted {
     let Some(wanted) = &resource.desired else { return Drafted::Nothing };
     let replaced = diff.deposed_now(&resource.address);
@@ -231,7 +231,7 @@ fn created(resource: &ResourceDiff, diff: &Diff, removed_outside: bool) -> Draft
     Drafted::Steps(step(resource, Change::Create { after, found, replaces, deposes }, vec![reason]))
 }
 
-/// The change that writes what is there again, so that it names what was replaced.
+/// The change that writes the same body again, so that it refers to the replacement.
 fn rewritten(resource: &ResourceDiff) -> Option<Change> {
     let after = &resource.desired.as_ref()?.body;
     Some(Change::Update {
@@ -243,16 +243,16 @@ fn rewritten(resource: &ResourceDiff) -> Option<Change> {
     })
 }
 
-/// The change that takes over what exists as it is desired.
+/// The change that adopts a resource that is as desired.
 fn adopted(resource: &ResourceDiff) -> Option<Change> {
     let after = resource.desired.as_ref()?.body.clone();
-    // A run that was interrupted while it adopted has left our tag on what is somebody else's.
+    // An interrupted adoption leaves our ownership tag on an object that the project did not create.
     let adopted = resource.owned.as_ref().map_or(!has_owner(resource), |owned| owned.adopted);
     let found = observed(resource, Some(&after))?;
     Some(Change::Adopt { after, differs: None, found, adopted, deposes: resource.deposes.clone() })
 }
 
-/// The step that changes a resource in place, or takes it over and changes it.
+/// The step that updates a resource in place, or adopts and updates it.
 fn changed(resource: &ResourceDiff, differs: Differs, adopt: bool, (intent, drift): (bool, bool)) -> Drafted {
     let Some(wanted) = &resource.desired else { return Drafted::Nothing };
     let Some(found) = observed(resource, Some(&differs.before)) else { return Drafted::Nothing };
@@ -273,12 +273,12 @@ fn changed(resource: &ResourceDiff, differs: Differs, adopt: bool, (intent, drif
     Drafted::Steps(step(resource, change, reasons))
 }
 
-/// Whether an object that is not in the state carries an ownership tag all the same.
+/// Whether a resource that is not in the state carries an ownership tag.
 fn has_owner(resource: &ResourceDiff) -> bool {
     matches!(&resource.seen, Seen::Present { owner: Some(_), .. })
 }
 
-/// The two steps that delete an object and create it again.
+/// The two steps that delete an object and recreate it.
 fn replacement(resource: &ResourceDiff, reason: Reason) -> Drafted {
     let Some(wanted) = &resource.desired else { return Drafted::Nothing };
     let old = StepId { address: resource.address.clone(), which: Which::Replaced };
@@ -305,8 +305,8 @@ fn replacement(resource: &ResourceDiff, reason: Reason) -> Drafted {
     Drafted::Steps(steps)
 }
 
-/// The state's entry for an object that stays, if it is described differently now: under another address, with other
-/// dependencies, or after a part of it changed that is not ours.
+/// The new state entry of an unchanged object, if its description changed: its address, its dependencies, or a part of
+/// it that is not managed.
 fn described_anew(resource: &ResourceDiff) -> Option<Owned> {
     let (wanted, owned) = (&resource.desired.as_ref()?, resource.owned.as_ref()?);
     let anew = Owned {

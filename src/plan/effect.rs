@@ -1,4 +1,4 @@
-//! What exists before a plan and after it, as bodies by address.
+//! The bodies that exist before and after a plan, by address.
 
 use std::collections::BTreeMap;
 
@@ -12,23 +12,23 @@ use crate::kind::Kinds;
 use crate::snapshot::{Seen, Snapshot};
 use crate::state::{DeposedKey, Owned};
 
-/// An object that exists: where, the name by which its API knows it, and its body.
+/// An existing object: its scope, its physical name, and its body.
 type Existing = (Scope, String, Document);
 
-/// The bodies of everything that exists, as far as it was read: by address, and of what an address named before by its key.
+/// The bodies of all existing objects that were read, by address, with deposed objects by their keys.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bodies(BTreeMap<(Address, Option<DeposedKey>), Existing>);
 
 impl Bodies {
-    /// Everything that a spec wants.
+    /// The bodies of all desired resources.
     #[must_use]
     pub fn desired(desired: &Desired) -> Self {
         let body = |r: &crate::kind::Resource| (r.scope.clone(), r.physical_id.clone(), r.body.clone());
         Self(desired.resources.iter().map(|(address, resource)| ((address.clone(), None), body(resource))).collect())
     }
 
-    /// Everything that was observed of what is desired or owned. What an address named before was not read: it counts as it
-    /// was applied last.
+    /// The observed bodies of all desired or owned resources. Deposed objects are not read, so their last applied
+    /// bodies are used.
     #[must_use]
     pub fn seen(diff: &Diff) -> Self {
         let seen = diff.resources.values().filter_map(|resource| {
@@ -44,7 +44,7 @@ impl Bodies {
         Self(seen.chain(deposed).collect())
     }
 
-    /// What was observed of these objects, by address.
+    /// The observed bodies of these objects.
     #[must_use]
     pub fn observed(objects: &BTreeMap<Address, Owned>, snapshot: &Snapshot) -> Self {
         let body = |address: &Address, object: &Owned| match snapshot.seen.get(address)? {
@@ -55,14 +55,14 @@ impl Bodies {
         Self(objects.filter_map(|(address, object)| Some(((address.clone(), None), body(address, object)?))).collect())
     }
 
-    /// What was observed, and what an address named before, which was not.
+    /// Splits into the observed bodies and those of deposed objects, which were not observed.
     #[must_use]
     pub fn divided(self) -> (Self, Self) {
         let (observed, deposed) = self.0.into_iter().partition(|((_, deposed), _)| deposed.is_none());
         (Self(observed), Self(deposed))
     }
 
-    /// The same after the steps of a plan.
+    /// The bodies after the steps of a plan.
     #[must_use]
     pub fn after(&self, plan: &Plan, kinds: &Kinds<'_>) -> Self {
         let mut bodies = self.0.clone();
@@ -96,7 +96,7 @@ impl Bodies {
         Self(bodies)
     }
 
-    /// What the bodies say about access, for a world.
+    /// The facets of the bodies, from which a world is built.
     pub fn facets<'b>(&'b self, kinds: &'b Kinds<'_>) -> impl Iterator<Item = (&'b Address, Facet<'b>)> {
         self.0.iter().map(|((address, _), (scope, physical_id, body))| {
             (address, kinds.facet(address.kind(), Instance { scope, physical_id, body }))

@@ -1,4 +1,4 @@
-//! Saved plans: what was reviewed is what is applied.
+//! Saved plans: apply executes exactly the plan that was reviewed.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,15 +8,15 @@ use crate::document::{Digest, Document};
 /// The version of the format of plan files and plan JSON.
 pub const PLAN_FILE_FORMAT: &str = "2.0";
 
-/// The version whose files can still be shown, and no longer be applied.
+/// The older version whose files can still be shown but not applied.
 pub const SHOWN_FORMAT: &str = "1.0";
 
-/// A plan as it is saved: all that executing it needs, and the published JSON for readers.
+/// A saved plan: everything that apply needs, and the published JSON for readers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanFile {
     /// The version of this format.
     pub format_version: String,
-    /// The version of the program that wrote it.
+    /// The version of the program that wrote the file.
     pub tool_version: String,
     /// The digest of the plan.
     pub plan_digest: Digest,
@@ -28,27 +28,27 @@ pub struct PlanFile {
     pub report_digest: Digest,
 }
 
-/// Why a plan file cannot be used.
+/// The reason why a plan file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanFileError {
     /// The text is not a plan file.
     #[error("this is not a saved plan: {0}")]
     Damaged(String),
-    /// An older or a later version of the program wrote it.
+    /// Another version of the program wrote the file.
     #[error("the plan has format {0}, but this version of Bailiwick applies format {PLAN_FILE_FORMAT}")]
     OtherFormat(String),
-    /// The plan does not fit its digest.
+    /// The plan does not match its digest.
     #[error("the plan was edited: its digest is {found}, but the file records {said}")]
     Edited {
         /// The digest of the plan in the file.
         found: Digest,
-        /// The digest that the file gives.
+        /// The digest recorded in the file.
         said: Digest,
     },
 }
 
 impl PlanFile {
-    /// A file of a plan.
+    /// A file for a plan and its published JSON.
     #[must_use]
     pub fn new(plan: Plan, report: Document) -> Self {
         Self {
@@ -61,10 +61,10 @@ impl PlanFile {
         }
     }
 
-    /// Reads a file's text.
+    /// Parses a plan file.
     ///
     /// # Errors
-    /// When it is damaged, of another format, or was edited.
+    /// When the file is damaged, has another format, or was edited.
     pub fn parse(text: &str) -> Result<Self, PlanFileError> {
         let format = format_of(text)?;
         if format != PLAN_FILE_FORMAT {
@@ -96,13 +96,13 @@ fn format_of(text: &str) -> Result<String, PlanFileError> {
 /// The published JSON of a saved plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SavedReport {
-    /// The version of its format.
+    /// The version of the plan file.
     pub format_version: String,
-    /// The JSON.
+    /// The published JSON.
     pub report: Document,
 }
 
-/// The published JSON in the text of a plan file, for readers. Files of format 1.0 have it too.
+/// Extracts the published JSON from a plan file, for readers. This also works for format 1.0.
 ///
 /// # Errors
 /// As [`PlanFile::parse`].

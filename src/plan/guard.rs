@@ -1,4 +1,4 @@
-//! Refuses large surprises unless they are named.
+//! Refuses plans that delete or replace too much, unless a flag allows it.
 
 use std::collections::BTreeSet;
 
@@ -8,30 +8,30 @@ use super::{Plan, Step, StepId, Which};
 use crate::address::Address;
 use crate::kind::{Kinds, OnLoss};
 
-/// How much a plan may take away unasked.
+/// The share of managed resources, in percent, that a plan may delete without a flag.
 const SHARE: usize = 30;
 const FREE: usize = 3;
 
-/// What the caller allows by name.
+/// The flags that allow what the guard would refuse.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
-    /// How many things may be deleted or replaced; without it a share of all that is managed.
+    /// How many resources may be deleted or replaced. Without it, a share of all managed resources.
     pub allow_deletes: Option<usize>,
-    /// Things that may be deleted although deleting them destroys data.
+    /// Resources that may be deleted although that destroys data.
     pub allow_delete: BTreeSet<Address>,
-    /// The share does not count: everything is meant to go.
+    /// Whether the run is a `destroy`, for which the share does not apply.
     pub destroying: bool,
-    /// The kind and the physical id of the object that holds the state.
+    /// The kind and physical id of the bucket that holds the state.
     pub holds_state: Option<(&'static str, String)>,
 }
 
-/// How a plan takes an object away.
+/// How a plan removes an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Taken {
-    /// It deletes the object.
+    /// The plan deletes the object.
     Delete,
-    /// It puts another one in its place.
+    /// The plan replaces the object.
     Replace,
 }
 
@@ -44,7 +44,7 @@ impl std::fmt::Display for Taken {
     }
 }
 
-/// Why a plan is refused.
+/// The reason why a plan is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "code", rename_all = "kebab-case")]
 pub enum Refusal {
@@ -56,39 +56,39 @@ pub enum Refusal {
         /// Whether it would be deleted or replaced.
         action: Taken,
     },
-    /// Deleting an object would lose data, and no option names it.
+    /// Deleting the object would lose data, and no flag names the object.
     #[serde(rename = "data-loss")]
     Unnamed {
-        /// The object.
+        /// The object's address.
         #[schemars(with = "String")]
         address: Address,
-        /// What is impossible afterwards.
+        /// What becomes impossible.
         loss: String,
     },
     /// The bucket that holds the state would be deleted.
     #[serde(rename = "state-bucket")]
     State {
-        /// The bucket.
+        /// The bucket's address.
         #[schemars(with = "String")]
         address: Address,
     },
     /// The plan would delete or replace too large a share of the managed resources.
     #[serde(rename = "too-many-deletes")]
     TooMany {
-        /// How many would be deleted or replaced.
+        /// The number of resources to delete or replace.
         going: usize,
-        /// How many resources are managed.
+        /// The number of managed resources.
         managed: usize,
-        /// How many may be deleted or replaced.
+        /// The number that may be deleted or replaced.
         most: usize,
     },
 }
 
-/// Everything about a plan that must be named before it is applied.
+/// Lists every reason to refuse the plan.
 #[must_use]
 pub fn guard(plan: &Plan, managed: usize, allowed: &Guard, kinds: &Kinds<'_>) -> Vec<Refusal> {
     let replaced: BTreeSet<&StepId> = plan.steps.iter().filter_map(Step::replaces).collect();
-    // What an address no longer names goes, even if it is only released.
+    // A protected object must not be deposed either, even if it is only released.
     let going: Vec<&Step> =
         plan.steps.iter().filter(|s| s.deletes() || (s.lets_go() && s.id.which != Which::Current)).collect();
     let gone: Vec<&Step> = going.iter().copied().filter(|s| s.deletes()).collect();

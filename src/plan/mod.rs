@@ -1,4 +1,4 @@
-//! The ordered, explained, self-contained list of steps.
+//! Plans: ordered, explained, self-contained lists of steps.
 
 mod draft;
 mod effect;
@@ -43,19 +43,19 @@ pub struct Summary {
     pub delete: usize,
     /// Resources to adopt.
     pub adopt: usize,
-    /// Resources to forget.
+    /// Resources to release or to remove from the state.
     pub forget: usize,
     /// Unchanged resources.
     pub unchanged: usize,
 }
 
-/// Why something is left out of a partial plan.
+/// The reason why a partial plan leaves a resource out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum LeftOut {
     /// Its cluster does not respond.
     Unreachable {
-        /// Why there was no response.
+        /// The error of the request.
         why: String,
     },
     /// It depends on a resource that is left out, or such a resource depends on it.
@@ -66,28 +66,28 @@ pub enum LeftOut {
     },
 }
 
-/// What apply will do, in an order in which every step comes after those that it waits for.
+/// The ordered list of steps. Every step comes after the steps that it depends on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The project.
     pub project: String,
-    /// The digest of the spec that it was made from.
+    /// The digest of the spec from which the plan was made.
     pub spec_digest: Option<Digest>,
-    /// The lineage and serial of the state that it was made from.
+    /// The lineage and serial of the state from which the plan was made.
     pub state: (String, u64),
     /// The steps.
     pub steps: Vec<Step>,
     /// The number of resources by action.
     pub summary: Summary,
-    /// What stays as it is, but is recorded again in the state.
+    /// Unchanged resources with a new entry in the state.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refreshed: BTreeMap<Address, Owned>,
-    /// What is left out because a cluster does not respond. The plan is partial if this list is not empty.
+    /// The resources left out because their cluster does not respond. The plan is partial if this list is not empty.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<Address, LeftOut>,
 }
 
-/// Steps without their places in the spec.
+/// Serializes steps without their places in the spec.
 struct Unplaced<'a>(&'a [Step]);
 
 impl Serialize for Unplaced<'_> {
@@ -96,7 +96,7 @@ impl Serialize for Unplaced<'_> {
     }
 }
 
-/// Why no plan could be made. A run reports all of them together.
+/// The reason why no plan can be made. A run reports all of them together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// A resource could not be read.
@@ -104,28 +104,28 @@ pub enum PlanError {
     Unreadable {
         /// The resource.
         address: Address,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Another project owns it.
+    /// Another project owns the resource.
     #[error("{address} exists and belongs to project `{owner}` (tag bailiwick:project)")]
     Foreign {
         /// The resource.
         address: Address,
-        /// Whose.
+        /// The name of that project.
         owner: String,
     },
-    /// It is to go, and nothing shows whose it is.
+    /// The resource is to be deleted, and nothing shows who owns it.
     #[error(
         "{address}: an interrupted run may have created `{physical_id}`, which carries no ownership tag of this project, so that it may belong to others: delete it yourself if it is yours, or run `bailiwick state rm {address}` if it is not"
     )]
     MaybeForeign {
         /// The resource.
         address: Address,
-        /// Its name.
+        /// Its physical name.
         physical_id: String,
     },
-    /// Its alias now points to another object.
+    /// The resource's alias now points to another object.
     #[error(
         "{address}: `{physical_id}` now points to `{found}` instead of `{known}`, and Bailiwick writes nothing to `{found}`: point `{physical_id}` back to `{known}`, or release `{known}` with `bailiwick state rm {address}`, so that the next plan adopts `{found}`"
     )]
@@ -136,7 +136,7 @@ pub enum PlanError {
         physical_id: String,
         /// The id of the object that Bailiwick managed.
         known: String,
-        /// The id of the other.
+        /// The id of the object that was found.
         found: String,
     },
     /// The change needs a replacement, which this kind does not allow.
@@ -146,52 +146,53 @@ pub enum PlanError {
     Irreplaceable {
         /// The resource.
         address: Address,
-        /// Its name.
+        /// Its physical name.
         physical_id: String,
-        /// What differs.
+        /// The fields that differ.
         fields: String,
     },
-    /// An object that the project did not create is in the way.
+    /// The project did not create the resource and would have to replace it.
     #[error(
         "{address} cannot be adopted: `{physical_id}` exists, is not managed by this project, and differs from the spec in fields that cannot be changed ({fields}): change the spec to match it, or choose another name"
     )]
     NotOurs {
         /// The resource.
         address: Address,
-        /// Its name.
+        /// Its physical name.
         physical_id: String,
-        /// What differs.
+        /// The fields that differ.
         fields: String,
     },
-    /// Steps wait for each other.
+    /// The steps depend on each other in a cycle.
     #[error("dependency cycle: {0}")]
     Cycle(String),
 }
 
 impl Plan {
-    /// Whether there is nothing to do.
+    /// Whether the plan has no steps.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// The digest of what would be done: the same for the same spec, state and world, wherever the spec's lines stand.
+    /// The plan digest. The same spec, state and live resources give the same digest, wherever the spec's entries are
+    /// written.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        // The lineage of a project that was never applied is made up anew in every run.
+        // Leave out the lineage: it is random in each run until the first apply.
         let all = (&self.project, &self.spec_digest, self.state.1, Unplaced(&self.steps), &self.refreshed);
-        // Every part has a JSON form.
+        // Serializing these values cannot fail.
         Digest::of_value(&all).unwrap_or_else(|_| Digest::of(&[]))
     }
 
-    /// Keeps the steps about `targets` and all that they wait for.
+    /// Keeps the steps on `targets` and everything that they depend on.
     #[must_use]
     pub fn targeted(mut self, targets: &BTreeSet<Address>) -> Self {
         if targets.is_empty() {
             return self;
         }
         let waits: BTreeMap<&StepId, &[StepId]> = self.steps.iter().map(|s| (&s.id, s.waits_for.as_slice())).collect();
-        // Half a replacement would leave nothing behind.
+        // Half a replacement would only delete the resource.
         let halves: Vec<(&StepId, &StepId)> = self.steps.iter().filter_map(|s| Some((&s.id, s.replaces()?))).collect();
         let mut kept: BTreeSet<StepId> = BTreeSet::new();
         let mut open: Vec<StepId> =
@@ -215,10 +216,10 @@ impl Plan {
     }
 }
 
-/// Turns a diff into steps.
+/// Builds the plan from a diff.
 ///
 /// # Errors
-/// Everything that stands in the way: what could not be read, what belongs to others, cycles.
+/// All reasons why no plan can be made: unreadable resources, resources of other owners, dependency cycles.
 pub fn build(
     diff: &Diff,
     state: &State,
@@ -275,7 +276,7 @@ fn summary(steps: &[Step], unchanged: usize) -> Summary {
     let mut summary = Summary { unchanged, ..Summary::default() };
     for step in steps {
         match step.action() {
-            // A replacement is counted once, by its second half.
+            // Count a replacement once, by its creating step.
             ActionKind::Create if step.replaces().is_some() => summary.replace += 1,
             ActionKind::Create => summary.create += 1,
             ActionKind::Update => summary.update += 1,
@@ -287,14 +288,14 @@ fn summary(steps: &[Step], unchanged: usize) -> Summary {
     summary
 }
 
-/// Whether the resource is in a cluster that does not respond. An account that does not respond stops the whole plan; a
-/// cluster stops only what is in it.
+/// Whether the resource is in a cluster that does not respond. If an account does not respond, the whole plan fails; a
+/// cluster affects only its own resources.
 fn is_unreachable(resource: &ResourceDiff) -> bool {
     resource.place().is_some_and(|(scope, _)| scope.as_cluster().is_some())
         && matches!(resource.seen, Seen::Unreadable { cause: ReadFailure::Unreachable, .. })
 }
 
-/// The steps that neither need what is left out nor take away what that still needs.
+/// Drops the steps that depend on a resource left out, and those that delete something that such a resource still uses.
 fn without_left_out(steps: Vec<Step>, diff: &Diff, left_out: &mut BTreeMap<Address, LeftOut>) -> Vec<Step> {
     if left_out.is_empty() {
         return steps;
@@ -322,16 +323,17 @@ fn without_left_out(steps: Vec<Step>, diff: &Diff, left_out: &mut BTreeMap<Addre
     steps.into_iter().filter(|step| !dropped.contains_key(&step.id)).collect()
 }
 
-/// The addresses of what has a unique id, as the state knows it.
+/// The addresses in the state by unique id.
 fn former_ids(state: &State) -> BTreeMap<&str, &Address> {
     state.resources.iter().filter_map(|(address, owned)| Some((owned.unique_id.as_deref()?, address))).collect()
 }
 
-/// The ids of principals that are gone, which a policy shows in the place of their ARNs and which a step takes out.
+/// The ids of deleted principals that a step removes from a policy. IAM shows such an id in place of the principal's
+/// ARN.
 ///
 /// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
 fn gone_principals(step: &Step, known: &BTreeMap<&str, &Address>, kinds: &Kinds<'_>) -> Vec<Reason> {
-    // Most documents name nobody by an id, and few texts look as if they did.
+    // A cheap check first: most documents name no principal by id.
     let may_name = |before: &&Document| Principal::ID_PREFIXES.iter().any(|p| before.as_str().contains(p));
     let Some(before) = step.before().filter(may_name) else { return Vec::new() };
     let named = |body: &Document| -> BTreeSet<Principal> {
@@ -347,7 +349,7 @@ fn gone_principals(step: &Step, known: &BTreeMap<&str, &Address>, kinds: &Kinds<
     .collect()
 }
 
-/// The same things in another order, which names the place of each. They are moved in place: steps are large.
+/// Reorders a list by the given indices. It swaps in place because steps are large.
 fn in_order<T>(mut things: Vec<T>, order: &[usize]) -> Vec<T> {
     let mut goes_to = vec![0; things.len()];
     for (to, place) in order.iter().enumerate() {

@@ -9,11 +9,12 @@ use crate::address::Address;
 use crate::diff::Diff;
 use crate::graph::Graph;
 
-/// Puts steps in order, which are sorted by their ids: returns their places, and notes in each step what it waits for.
+/// Orders steps, which are sorted by id. Returns their indices in that order and records in each step what it depends
+/// on.
 ///
-/// Creating follows references; taking away follows them backwards; what is rewritten because it no longer names an object
-/// comes before that object goes. A new object under another name is created before the old one goes, unless it waits for
-/// the old one to go, by whatever way: then the old one goes first.
+/// Steps that create follow references; steps that delete follow them backwards. A step that removes a reference comes
+/// before the deletion of its target. If an object is renamed, the new object is created before the old one is deleted,
+/// unless it depends on that deletion; then the old object is deleted first.
 ///
 /// # Errors
 /// A cycle.
@@ -42,7 +43,7 @@ pub(super) fn order(diff: &Diff, drafts: &mut [Step]) -> Result<Vec<usize>, Plan
     Ok(order)
 }
 
-/// Turns the deposition of what an address named into a replacement: the address names nothing meanwhile.
+/// Turns the deletion of a deposed object into a replacement, because the address names no object in between.
 fn goes_first(step: &mut Step, diff: &Diff) {
     let Some(now) = diff.deposed_now(&step.id.address) else { return };
     let old = StepId { address: step.id.address.clone(), which: Which::Replaced };
@@ -57,7 +58,7 @@ fn goes_first(step: &mut Step, diff: &Diff) {
     }
 }
 
-/// The places of steps by address.
+/// The indices of steps, by address.
 struct StepPlaces<'s> {
     steps: &'s [Step],
     by_address: HashMap<&'s Address, Vec<usize>>,
@@ -77,12 +78,12 @@ impl<'s> StepPlaces<'s> {
         own.filter(|place| self.steps.get(*place).is_some_and(&which)).collect()
     }
 
-    /// The steps after which the address names something.
+    /// The steps after which the address names an object.
     fn makes(&self, address: &Address) -> Vec<usize> {
         self.those(address, |step| !step.lets_go())
     }
 
-    /// The steps that take something away from the address.
+    /// The steps that remove an object from the address.
     fn takes(&self, address: &Address) -> Vec<usize> {
         self.those(address, Step::lets_go)
     }
@@ -91,7 +92,7 @@ impl<'s> StepPlaces<'s> {
 fn graph(diff: &Diff, steps: &[Step], first: &BTreeSet<Address>) -> Graph {
     let mut graph = Graph::new(steps.len());
     let places = StepPlaces::of(steps);
-    // What goes before its address names something new.
+    // Objects that are deleted before their address names a new one.
     let in_place = |step: &Step| {
         let address = &step.id.address;
         let now = diff.deposed_now(address).map(|deposed| &deposed.key);
@@ -107,7 +108,7 @@ fn graph(diff: &Diff, steps: &[Step], first: &BTreeSet<Address>) -> Graph {
                 }
             }
         }
-        // The state knows an object under its new key before it forgets the old one.
+        // The state must have the object under its new key before it drops the old one.
         for old in resource.moved_from.iter().flat_map(|from| places.takes(from)) {
             for new in places.makes(address) {
                 graph.edge(new, old);
@@ -115,7 +116,7 @@ fn graph(diff: &Diff, steps: &[Step], first: &BTreeSet<Address>) -> Graph {
         }
         for old in places.those(address, |step| step.id.which != Which::Current) {
             for new in places.makes(address) {
-                // A new object under another name is created, and what depends on it follows, before the old one goes.
+                // A renamed object and its dependents are created before the old object is deleted.
                 let (before, after) = if is_in_place(old) { (old, new) } else { (new, old) };
                 graph.edge(before, after);
             }
@@ -130,7 +131,7 @@ fn graph(diff: &Diff, steps: &[Step], first: &BTreeSet<Address>) -> Graph {
             }
         }
     }
-    // What takes something away comes before what takes away that which it needed.
+    // An object is removed before the objects that it refers to.
     for (first, step) in steps.iter().enumerate().filter(|(_, step)| step.lets_go()) {
         for reference in &step.references {
             for gone in places.takes(&reference.to) {

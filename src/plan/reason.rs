@@ -1,11 +1,11 @@
-//! Why a step is in a plan. Reasons explain, and never steer: whatever apply needs has a field of its own in the step.
+//! The reasons for a step. They explain and never decide: everything that apply needs is in other fields of the step.
 
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Address, Scope};
 use crate::document::FieldPath;
 
-/// Why a step is in a plan.
+/// The reason for a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Reason {
@@ -26,54 +26,54 @@ pub enum Reason {
         /// The fields.
         fields: Vec<FieldPath>,
     },
-    /// The object that it is a part of is replaced.
+    /// The object that the resource is a part of is replaced.
     WholeReplaced,
-    /// An object that it refers to is replaced.
+    /// An object that the resource refers to is replaced.
     ReferenceReplaced,
-    /// The spec gives the object another name.
+    /// The spec gives the resource another name.
     Renamed {
-        /// The name by which its API knew it.
+        /// The previous physical name.
         from: String,
     },
-    /// The spec moves the object to another place.
+    /// The spec gives the resource another place.
     Moved {
         /// The previous place.
         #[schemars(with = "serde_json::Value")]
         from: Scope,
     },
-    /// Another object replaced it, and an earlier run ended before it deleted it.
+    /// The object was deposed by an earlier run, which was interrupted before deleting it.
     StillDeposed {
-        /// The name by which its API knows it.
+        /// Its physical name.
         physical_id: String,
     },
-    /// It was removed from the spec.
+    /// The resource was removed from the spec.
     RemovedFromSpec,
-    /// It predates this project, so only the ownership tags are removed.
+    /// The resource predates this project, so only the ownership tags are removed.
     ExistedBefore,
-    /// Its `on_destroy` is `keep`, so only the ownership tags are removed.
+    /// The resource has `on_destroy: keep`, so only the ownership tags are removed.
     Kept,
-    /// The spec says that it is managed elsewhere (`managed: false`).
+    /// The spec has the resource with `managed: false`.
     ManagedElsewhere,
-    /// Another project owns it now.
+    /// Another project owns the resource now.
     OwnedByAnother,
-    /// It no longer exists.
+    /// The resource no longer exists.
     Gone,
-    /// It no longer exists, and another one was created under its name outside Bailiwick.
+    /// The resource no longer exists, and another object was created under its name outside Bailiwick.
     Taken,
-    /// It is managed under another key.
+    /// The resource is managed under another key.
     NewKey,
-    /// Its policy names the id of a deleted principal.
+    /// The policy of the resource names the id of a deleted principal.
     NamesGone {
         /// The id.
         id: String,
-        /// The address that had the id, if this project managed it.
+        /// The address of the resource that had the id, if this project managed it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "Option<String>")]
         was: Option<Address>,
     },
-    /// A reason of a plan of format 1, in its words.
+    /// The reason in the words of a plan of format 1.0.
     Words {
-        /// The words.
+        /// The text.
         text: String,
     },
 }

@@ -1,4 +1,4 @@
-//! A step of a plan: what is done to one object, and what must hold for it.
+//! A step of a plan: the change of one object, and its preconditions.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -10,35 +10,35 @@ use crate::kind::Reference;
 use crate::spec::OnDestroy;
 use crate::state::{ActionKind, DeposedKey, Owned};
 
-/// Which object of an address a step is about.
+/// Selects one object of an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Which {
-    /// The one that a replacement deletes, before it creates what the address names from then on.
+    /// The object that a replacement deletes before it creates the new one.
     Replaced,
-    /// One that the address named before.
+    /// A deposed object.
     Deposed(DeposedKey),
-    /// The one that the address names.
+    /// The object that the address names.
     Current,
 }
 
-/// The name of a step in its plan: an address, and which of its objects. As text: `kind.name`, `kind.name#delete` or
+/// The id of a step in its plan: an address, and one of its objects. As text: `kind.name`, `kind.name#delete` or
 /// `kind.name#<key of a deposed object>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepId {
     /// The address.
     pub address: Address,
-    /// Which of its objects.
+    /// The object of the address.
     pub which: Which,
 }
 
 impl StepId {
-    /// A step about what an address names.
+    /// The step on the object that an address names.
     #[must_use]
     pub fn current(address: Address) -> Self {
         Self { address, which: Which::Current }
     }
 
-    /// The key of the deposed object that the step is about.
+    /// The key of the deposed object, if the step is about one.
     #[must_use]
     pub fn deposed(&self) -> Option<&DeposedKey> {
         match &self.which {
@@ -83,115 +83,115 @@ impl<'de> Deserialize<'de> for StepId {
     }
 }
 
-/// What was observed of an object when the plan was made: it must be the same when the step runs.
+/// An observation at planning time. It must still hold when the step runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    /// The digest of all that was read, other people's parts included.
+    /// The digest of everything that was read, including other parties' parts.
     pub digest: Digest,
-    /// All that was read, if that is more than what is ours: it tells what changed later.
+    /// Everything that was read, if it is more than the managed part. It shows what changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<Document>,
 }
 
-/// What is known of an object that a step takes away.
+/// The known properties of an object that a step removes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expect {
-    /// It was read when the plan was made.
+    /// The object was read when the plan was made.
     Observed(Observation),
-    /// It was not read: what was applied last is known of it.
+    /// The object was not read; only its last applied body is known.
     Unread {
-        /// The id by which the state knows it.
+        /// The object's id in the state.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unique_id: Option<String>,
     },
 }
 
-/// How an existing object differs from what is desired.
+/// The differences of an existing object from the desired one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Differs {
-    /// What it is, as far as it is ours to judge.
+    /// The live values of its managed fields.
     pub before: Document,
-    /// The paths that differ.
+    /// The paths of the fields that differ.
     pub changed: Vec<FieldPath>,
 }
 
-/// A change of the state alone.
+/// A change that affects only the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StateRecord {
-    /// Forget an object that is gone. The step fails if it is there.
+    /// Removes the entry of an object that no longer exists. The step fails if the object exists.
     Gone,
-    /// Forget an object, whether it is there or not.
+    /// Removes the entry of an object, whether or not it exists.
     Forget,
 }
 
-/// What a step does. Every value is legal.
+/// The change that a step makes. Every combination of values is valid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Change {
-    /// Creates what does not exist, or our part of a document that exists without it.
+    /// Creates an object, or the project's part of an existing document.
     Create {
         /// The desired body.
         after: Document,
-        /// The document that exists already; nothing if the object must not exist.
+        /// The existing document; `None` if the object must not exist.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         found: Option<Observation>,
-        /// The step that deletes what this one replaces.
+        /// The step that deletes the object that this one replaces.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaces: Option<StepId>,
-        /// What the address named before, which is deposed once this is created.
+        /// The object that the address named before. It is deposed when the new one has been created.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deposes: Option<Box<Owned>>,
     },
-    /// Changes an object in place.
+    /// Updates an object in place.
     Update {
-        /// What it is, as far as it is ours to judge.
+        /// The live values of its managed fields.
         before: Document,
         /// The desired body.
         after: Document,
-        /// The paths that differ.
+        /// The paths of the fields that differ.
         changed: Vec<FieldPath>,
-        /// What was observed.
+        /// The observation.
         found: Observation,
-        /// Whether it predates the project.
+        /// Whether the object predates the project.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         adopted: bool,
     },
-    /// Takes an existing object into the state, and changes it where it differs.
+    /// Adopts an existing object, and updates the fields that differ.
     Adopt {
         /// The desired body.
         after: Document,
-        /// How it differs.
+        /// The differences from the desired body.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         differs: Option<Differs>,
-        /// What was observed.
+        /// The observation.
         found: Observation,
-        /// Whether it existed before it was managed: a run that was interrupted may have created it.
+        /// Whether the object predates the project. An interrupted run may have created it.
         adopted: bool,
-        /// What the address named before, which is deposed from then on.
+        /// The object that the address named before. It is deposed from then on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deposes: Option<Box<Owned>>,
     },
-    /// Deletes an object, or our part of a document that others share.
+    /// Deletes an object, or the project's part of a shared document.
     Delete {
-        /// What it is. Nothing if an interrupted run may have created it.
+        /// The live values of its managed fields. `None` if an interrupted run may have created it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         before: Option<Document>,
-        /// What is known of it.
+        /// The known properties of the object.
         expect: Expect,
     },
-    /// Removes our ownership tags and leaves the object.
+    /// Removes the ownership tags and keeps the object.
     Release {
-        /// What it is. Nothing if an interrupted run may have created it.
+        /// The live values of its managed fields. `None` if an interrupted run may have created it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         before: Option<Document>,
-        /// What is known of it.
+        /// The known properties of the object.
         expect: Expect,
     },
-    /// Changes the state alone.
+    /// Changes only the state.
     Record {
-        /// How.
+        /// The change of the state.
         record: StateRecord,
     },
 }
@@ -199,27 +199,27 @@ pub enum Change {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Its name.
+    /// The step's id.
     pub id: StepId,
-    /// Where it is done.
+    /// The object's scope.
     pub scope: Scope,
-    /// The name by which its API knows the object.
+    /// The object's physical name.
     pub physical_id: String,
-    /// What it does.
+    /// The change.
     #[serde(flatten)]
     pub change: Change,
-    /// Why. Explanations only: nothing that is done depends on them.
+    /// The reasons. They explain and decide nothing.
     pub reasons: Vec<Reason>,
-    /// The steps that must be done before.
+    /// The steps that must be applied before.
     #[serde(default, rename = "after_steps", skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<StepId>,
-    /// What the object depends on, for the state.
+    /// The object's references, for the state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<Reference>,
-    /// What happens when it is no longer desired, for the state.
+    /// The object's `on_destroy` setting, for the state.
     #[serde(default)]
     pub on_destroy: OnDestroy,
-    /// Whether it is protected, for the state and the guard.
+    /// Whether the object is protected, for the state and the guard.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protect: bool,
     /// The place in the spec.
@@ -228,7 +228,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// What the step does, in a word.
+    /// The action.
     #[must_use]
     pub fn action(&self) -> ActionKind {
         match &self.change {
@@ -241,7 +241,7 @@ impl Step {
         }
     }
 
-    /// What the object is, as far as it is ours to judge and is known.
+    /// The known live values of the object's managed fields.
     #[must_use]
     pub fn before(&self) -> Option<&Document> {
         match &self.change {
@@ -252,7 +252,7 @@ impl Step {
         }
     }
 
-    /// What the object shall be.
+    /// The desired body.
     #[must_use]
     pub fn after(&self) -> Option<&Document> {
         match &self.change {
@@ -261,7 +261,7 @@ impl Step {
         }
     }
 
-    /// The paths that differ.
+    /// The paths of the fields that differ.
     #[must_use]
     pub fn changed(&self) -> &[FieldPath] {
         match &self.change {
@@ -270,7 +270,7 @@ impl Step {
         }
     }
 
-    /// What was observed of the object when the plan was made.
+    /// The observation of the object when the plan was made.
     #[must_use]
     pub fn observed(&self) -> Option<&Observation> {
         match &self.change {
@@ -294,7 +294,7 @@ impl Step {
         )
     }
 
-    /// The step that deletes what this one replaces.
+    /// The step that deletes the object that this one replaces.
     #[must_use]
     pub fn replaces(&self) -> Option<&StepId> {
         match &self.change {
@@ -303,7 +303,7 @@ impl Step {
         }
     }
 
-    /// What the address named before, which the step deposes.
+    /// The object that this step deposes.
     #[must_use]
     pub fn deposes(&self) -> Option<&Owned> {
         match &self.change {
@@ -312,25 +312,25 @@ impl Step {
         }
     }
 
-    /// Whether the step deletes the object, or our part of it.
+    /// Whether the step deletes the object, or the project's part of it.
     #[must_use]
     pub fn deletes(&self) -> bool {
         matches!(self.change, Change::Delete { .. })
     }
 
-    /// Whether the object is not ours any more once the step is done.
+    /// Whether the project no longer owns the object after the step.
     #[must_use]
     pub fn lets_go(&self) -> bool {
         matches!(self.change, Change::Delete { .. } | Change::Release { .. } | Change::Record { .. })
     }
 
-    /// Whether the step creates what did not exist when the plan was made.
+    /// Whether the step creates an object that did not exist when the plan was made.
     #[must_use]
     pub fn creates(&self) -> bool {
         matches!(self.change, Change::Create { found: None, .. })
     }
 
-    /// Whether the step calls an API. The others only change the state.
+    /// Whether the step calls an API, instead of only changing the state.
     #[must_use]
     pub fn writes(&self) -> bool {
         match &self.change {
@@ -340,7 +340,7 @@ impl Step {
         }
     }
 
-    /// What will be owned once the step is done.
+    /// The state entry after the step.
     #[must_use]
     pub fn owned(&self, fingerprint: Option<Digest>) -> Option<Owned> {
         let (body, adopted) = match &self.change {

@@ -2,7 +2,7 @@ use super::*;
 use crate::address::{AccountId, Region, Scope};
 use crate::spec::OnDestroy;
 
-/// A step about the role of a name.
+/// A step on the role with this name.
 pub(crate) fn step(name: &str, change: Change) -> Step {
     Step {
         id: StepId::current(Address::new("aws.iam.role", name)),
@@ -18,7 +18,7 @@ pub(crate) fn step(name: &str, change: Change) -> Step {
     }
 }
 
-/// The deletion of what was observed, or else not read.
+/// The deletion of an object: observed, or unread if `found` is `None`.
 pub(crate) fn deleted(before: Option<Document>, found: Option<&Observation>) -> Change {
     let expect = found.cloned().map_or(Expect::Unread { unique_id: None }, Expect::Observed);
     Change::Delete { before, expect }

@@ -1,4 +1,4 @@
-//! The registry of codes as a page of markdown: docs/findings.md.
+//! Renders the registry of codes as Markdown: docs/findings.md.
 
 use std::fmt::Write as _;
 
@@ -27,7 +27,7 @@ accept:
 Bailiwick does not own is at most a warning.
 ";
 
-/// The page.
+/// The whole page.
 #[must_use]
 pub fn codes_page() -> String {
     let mut page = HEAD.to_owned();
@@ -65,17 +65,17 @@ fn codes(group: CodeGroup) -> impl Iterator<Item = Code> {
     Code::all().filter(move |code| code.group() == group)
 }
 
-/// The anchor that forges give a heading.
+/// The anchor that code forges generate for a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-'));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
-/// A clause as a sentence: with a capital, unless it begins with a name in code, and a full stop.
+/// Turns a clause into a sentence: capitalized, unless it starts with code, and with a full stop.
 pub(super) fn sentence(clause: &str) -> String {
     let mut rest = clause.chars();
     let first = rest.next().map(|c| c.to_uppercase().collect::<String>()).unwrap_or_default();
-    // What begins with the name of a condition key keeps its form.
+    // The name of a condition key is not capitalized.
     let named = clause.split(' ').next().is_some_and(|word| word.contains(':'));
     let text = if named { clause.to_owned() } else { format!("{first}{}", rest.as_str()) };
     if text.ends_with('.') { text } else { format!("{text}.") }

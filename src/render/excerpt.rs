@@ -1,4 +1,4 @@
-//! Diagnostics with the line of the file that they are about.
+//! Renders diagnostics with the line of the file that they are about.
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
@@ -6,7 +6,7 @@ use super::{Palette, inert};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::spec::SourceFile;
 
-/// Lays diagnostics out, each with `file:line:column`, the line, an underline, and advice.
+/// Renders diagnostics, each with `file:line:column`, the line, an underline, and the help text.
 #[must_use]
 pub fn diagnostics(problems: &[Diagnostic], files: &[SourceFile], palette: Palette) -> String {
     problems.iter().map(|p| one(p, files, palette)).collect::<Vec<_>>().join("\n")
@@ -39,8 +39,8 @@ fn one(problem: &Diagnostic, files: &[SourceFile], palette: Palette) -> String {
     renderer.term_width(100).render(&[group]) + "\n"
 }
 
-/// The line that is meant, its number, and the marked part of it. Neighbouring lines are left out: they may hold what
-/// should not be in a log.
+/// The line at a place, its number, and the marked part. Neighboring lines are omitted, because they may contain values
+/// that should not be in a log.
 fn around(text: &str, line: u32, (offset, length): (usize, usize)) -> (usize, String, std::ops::Range<usize>) {
     let number = usize::try_from(line).unwrap_or(1).max(1);
     let content = text.lines().nth(number - 1).unwrap_or_default();
@@ -58,7 +58,7 @@ fn clamp(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|n| text.is_char_boundary(*n)).unwrap_or(0)
 }
 
-/// Control characters of the line itself become spaces, so that offsets stay.
+/// Replaces control characters of the line with spaces, so that offsets stay valid.
 fn inert_line(line: &str) -> String {
     line.chars().map(|c| if c.is_ascii_control() && c != '\t' { ' ' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! A dependency graph as text for Graphviz and Mermaid.
+//! Renders a dependency graph as text for Graphviz and Mermaid.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ fn quoted(address: &Address) -> String {
     format!("\"{}\"", inert(&address.to_string()).replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// The graph for Mermaid, which forges draw inside markdown.
+/// The graph for Mermaid, which code forges render in Markdown.
 #[must_use]
 pub fn mermaid(edges: &BTreeMap<Address, Vec<Address>>) -> String {
     let names: BTreeMap<&Address, String> = edges.keys().enumerate().map(|(n, a)| (a, format!("n{n}"))).collect();

@@ -1,4 +1,4 @@
-//! A report for a pull request comment.
+//! Renders a report for a pull request comment.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,11 @@ use super::inert;
 use super::terminal::diff_lines;
 use crate::report::{Detail, Mark, Report, Row};
 
-/// Comments on the large forges hold 65,536 characters; this leaves room for what is put around.
+/// The size limit of a report. Comments on large code forges hold 65,536 characters; this leaves room for text around
+/// it.
 const MOST: usize = 60_000;
 
-/// Lays a report out. What does not fit into a comment is counted instead.
+/// Renders a report. Content that does not fit into a comment is counted instead.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
     let mut out = format!("### {}\n", prose(&report.headline));
@@ -103,7 +104,7 @@ fn details(details: &[Detail]) -> String {
     out
 }
 
-/// A change in a diff. A value of several lines does not pass its later lines off as changes of their own.
+/// A change in a diff. Each line of a value gets the sign, so that no line passes for a change of its own.
 fn signed(out: &mut String, sign: char, text: &str) {
     for (n, line) in text.lines().enumerate() {
         let indent = if n == 0 { "" } else { "    " };
@@ -111,7 +112,7 @@ fn signed(out: &mut String, sign: char, text: &str) {
     }
 }
 
-/// Text in which markdown and HTML have no meaning, and no user is mentioned.
+/// Escapes text so that it contains no Markdown, no HTML and no mentions.
 fn prose(text: &str) -> String {
     let mut out = String::new();
     for c in inert(text).chars() {

@@ -1,4 +1,4 @@
-//! Report to terminal and markdown; diagnostics to excerpts. Whatever comes from outside is made inert here.
+//! Renders reports for terminals and Markdown, and diagnostics as excerpts. External text is sanitized here.
 
 mod codes;
 mod excerpt;
@@ -16,7 +16,7 @@ pub use terminal::{Palette, terminal};
 
 use std::fmt::Write as _;
 
-/// Text from outside that cannot do anything to a terminal or a line: control characters are shown, not sent.
+/// Sanitizes external text for a terminal line: control characters are shown, not sent.
 #[must_use]
 pub fn inert(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -30,18 +30,18 @@ pub fn inert(text: &str) -> String {
     out
 }
 
-/// Whether a character does something to a terminal, or hides or turns the text around it.
+/// Whether a character affects a terminal, or hides or reverses the text around it.
 fn is_active(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
         || matches!(c, '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A value as indented JSON in which no character does anything to a terminal: such characters are escaped, which JSON
-/// readers undo (RFC 8259, section 7).
+/// A value as indented JSON in which characters that affect a terminal are escaped. JSON readers undo this (RFC 8259,
+/// section 7).
 #[must_use]
 pub fn json<T: serde::Serialize>(value: &T) -> String {
-    // Whatever is shown has a JSON form.
+    // Serializing these values cannot fail.
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     if text.contains(|c| c != '\n' && is_active(c)) {
         text = escaped(&text);

@@ -1,4 +1,4 @@
-//! Problems as SARIF 2.1.0, for code scanning on forges and in editors.
+//! Renders problems as SARIF 2.1.0, for code scanning on forges and in editors.
 //!
 //! Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0".
 
@@ -14,8 +14,8 @@ use crate::diagnostic::{Code, Diagnostic, Severity, SourceRef};
 
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
-/// Problems as one run. Files below `root` are named relative to it. Problems without a place are shown at the start of
-/// `file`: code scanning on GitHub rejects a whole log in which one result has no physical location.
+/// The problems as one run. Files below `root` get relative names. Problems without a place are shown at the start of
+/// `file`, because code scanning on GitHub rejects a whole log if one result has no physical location.
 #[must_use]
 pub fn sarif(problems: &[Diagnostic], file: &str, root: Option<&Path>) -> String {
     let used: BTreeSet<Code> = problems.iter().map(|p| p.code).collect();
@@ -65,7 +65,7 @@ fn result(problem: &Diagnostic, rules: &[Code], file: &str, root: Option<&Path>)
         let name = inert(&address.to_string());
         location.insert("logicalLocations".into(), json!([{ "fullyQualifiedName": name, "kind": "resource" }]));
     }
-    // Without any, a viewer cannot tell "not suppressed" from "not known".
+    // If the field is absent, viewers cannot distinguish "not suppressed" from "unknown".
     let suppressions = match &problem.accepted {
         Some(why) => json!([{ "kind": "inSource", "status": "accepted", "justification": message(why) }]),
         None => json!([]),
@@ -91,7 +91,7 @@ fn physical(source: &SourceRef, root: Option<&Path>) -> Value {
     json!({ "artifactLocation": { "uri": uri(&source.file, root) }, "region": region })
 }
 
-/// A file's name as a URI reference, relative to `root` where it is below.
+/// The URI reference of a file, relative to `root` if the file is below it.
 ///
 /// Source: RFC 3986, sections 2.1, 3.3 and 4.2.
 fn uri(file: &str, root: Option<&Path>) -> String {
@@ -100,7 +100,7 @@ fn uri(file: &str, root: Option<&Path>) -> String {
     let below = below.strip_prefix(".").unwrap_or(below);
     let mut uri = if below.is_absolute() { "file://".to_owned() } else { String::new() };
     for byte in below.to_string_lossy().bytes() {
-        // A colon in the first segment would be read as a scheme.
+        // A colon in the first segment would pass for a scheme.
         if byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=@".contains(&byte) {
             uri.push(char::from(byte));
         } else {
@@ -110,7 +110,7 @@ fn uri(file: &str, root: Option<&Path>) -> String {
     uri
 }
 
-/// Text in which no character does anything, and nothing is an embedded link (SARIF, section 3.11.6).
+/// Text without active characters and embedded links (SARIF, section 3.11.6).
 fn message(text: &str) -> String {
     let text = inert(text);
     if text.contains("](") { text.replace('[', "\\[").replace(']', "\\]") } else { text }

@@ -1,4 +1,4 @@
-//! A report for a terminal, 80 columns, with or without colour.
+//! Renders a report for a terminal with 80 columns, with or without color.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use similar::{ChangeTag, TextDiff};
 use super::inert;
 use crate::report::{Detail, Mark, Report, Row};
 
-/// Styles, or none.
+/// Terminal styles, or none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Palette {
-    /// Whether to colour.
+    /// Whether to use color.
     pub colour: bool,
 }
 
@@ -40,7 +40,7 @@ impl Palette {
 const WIDTH: usize = 80;
 const INDENT: usize = 6;
 
-/// Lays a report out.
+/// Renders a report.
 #[must_use]
 pub fn terminal(report: &Report, palette: Palette) -> String {
     let mut out = String::new();
@@ -122,7 +122,7 @@ fn write_detail(out: &mut String, detail: &Detail, palette: Palette) {
     }
 }
 
-/// The changed lines of two texts with three lines around them; gaps are shown.
+/// The changed lines of two texts, with three lines of context; gaps are shown.
 pub(super) fn diff_lines(before: &str, after: &str) -> Vec<(ChangeTag, String)> {
     let diff = TextDiff::from_lines(before, after);
     let mut lines = Vec::new();
@@ -139,7 +139,7 @@ pub(super) fn diff_lines(before: &str, after: &str) -> Vec<(ChangeTag, String)> 
     lines
 }
 
-/// Writes words in lines of at most 80 columns where they can be broken; names are never cut.
+/// Writes text in lines of at most 80 columns. Names are never broken.
 fn wrapped(out: &mut String, first: &str, text: &str, indent: usize) {
     for (n, paragraph) in text.lines().enumerate() {
         let mut column = if n == 0 {

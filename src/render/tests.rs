@@ -30,7 +30,7 @@ fn hostile_text_is_inert_in_markdown() {
     let text = markdown(&report(HOSTILE));
     assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{text:?}");
     assert!(text.contains("&lt;b&gt;&#64;you"), "{text}");
-    // What stands in a code span or a fence is literal, and neither can be closed from inside.
+    // Text in a code span or a fence is literal, and cannot close either.
     assert!(text.contains("``a\\u{1b}[31m`|<b>"), "{text}");
 }
 

@@ -1,4 +1,4 @@
-//! Access for readers: what a plan changes, and answers with their chains.
+//! Sections on access: the access changes of a plan, and answers with their chains.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::access::{
     AccessAnswers, AccessChange, AccessVerdict, Answer, ChainStep, Crossing, DataPlace, Direction, Group, Unread,
 };
 
-/// The section of gains and losses. With steps and no change of access it says so.
+/// The section on gains and losses of access. If steps change no access, the section says so.
 #[must_use]
 pub fn section(changes: &[AccessChange], has_steps: bool) -> Option<Section> {
     if changes.is_empty() {
@@ -22,8 +22,8 @@ fn note(title: String) -> Row {
     Row { mark: Mark::Note, title, place: String::new(), notes: Vec::new(), details: Vec::new() }
 }
 
-/// One row for everybody who gains and one for everybody who loses; under it the chain that all of it has in common, and
-/// then what, where, and by which statements.
+/// One row for each principal that gains access and one for each that loses it. Below it are the steps that all chains
+/// of the row share, then the actions, the places, and the statements of each change.
 fn rows(changes: &[AccessChange]) -> Vec<Row> {
     changes
         .chunk_by(|a, b| (&a.who, &a.change) == (&b.who, &b.change))
@@ -50,7 +50,7 @@ fn rows(changes: &[AccessChange]) -> Vec<Row> {
         .collect()
 }
 
-/// A chain, with the statements behind its steps.
+/// The steps of a chain with their statements.
 fn steps(chain: &[ChainStep]) -> String {
     chain.iter().map(step).collect::<Vec<_>>().join(", ")
 }
@@ -62,12 +62,12 @@ fn step(step: &ChainStep) -> String {
     }
 }
 
-/// How many steps two chains begin with alike.
+/// The number of leading steps that two chains share.
 fn common(one: &[ChainStep], other: &[ChainStep]) -> usize {
     one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }
 
-/// The lines of one row. Changes that differ in their place alone share a line.
+/// The lines of one row. Changes that differ only in their place share a line.
 fn merged(changes: &[AccessChange], common: usize) -> Vec<String> {
     let mut lines: Vec<(&AccessChange, Vec<&DataPlace>)> = Vec::new();
     for change in changes {
@@ -107,7 +107,7 @@ fn line(change: &AccessChange, places: &[&DataPlace], common: usize) -> String {
     if rest.is_empty() { text } else { format!("{text}: {}", steps(rest)) }
 }
 
-/// The actions as far as anybody reads them; JSON has all.
+/// At most six actions, to keep the line readable; the JSON has all.
 fn some(actions: &[String]) -> String {
     const MOST: usize = 6;
     match actions.get(..MOST) {
@@ -116,7 +116,7 @@ fn some(actions: &[String]) -> String {
     }
 }
 
-/// The boundaries that are crossed, each once and the loudest first.
+/// The boundaries that access crosses, each once, the most severe first.
 fn loud(crosses: &BTreeSet<Crossing>) -> Option<String> {
     let words: Vec<&str> = [
         (Crossing::Public, "PUBLIC"),
@@ -130,7 +130,7 @@ fn loud(crosses: &BTreeSet<Crossing>) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-/// The chain as far as it holds, and where it breaks.
+/// The steps of the chain that hold, and the break.
 fn chain_rows(answer: &Answer) -> Vec<Row> {
     let holds = answer.chain.iter().map(|step| {
         let (what, statement) = words::step(step);
@@ -161,7 +161,7 @@ pub fn answer(answer: &Answer, action: &str, place: &str) -> Report {
     Report { headline, sections, footer: Vec::new() }
 }
 
-/// The report of everybody to whom something is not denied.
+/// The report of `who-can`: every principal that is not denied.
 #[must_use]
 pub fn answers(answers: &AccessAnswers, action: &str, place: &str) -> Report {
     let of = |verdict: AccessVerdict| answers.who.iter().filter(move |answer| answer.verdict == verdict);
@@ -176,7 +176,7 @@ pub fn answers(answers: &AccessAnswers, action: &str, place: &str) -> Report {
             sections.push(Section { title: title.into(), rows });
         }
     }
-    // Whoever is not known for the same reasons shares a row.
+    // Principals that are unknown for the same reasons share a row.
     let mut unknown: BTreeMap<&BTreeSet<Unread>, Vec<String>> = BTreeMap::new();
     for answer in of(AccessVerdict::Unknown) {
         unknown.entry(&answer.unread).or_default().push(words::grantee(&answer.who));
@@ -208,7 +208,7 @@ fn principals(count: usize) -> String {
     if count == 1 { "1 principal".to_owned() } else { format!("{count} principals") }
 }
 
-/// One principal with the chain that gives it access.
+/// One principal with the chain through which it has access.
 fn chain_row(answer: &Answer, mark: Mark) -> Row {
     let mark = if answer.who.is_foreign() { Mark::Warn } else { mark };
     let mut notes: Vec<String> = answer.chain.iter().map(step).collect();

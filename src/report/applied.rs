@@ -1,4 +1,4 @@
-//! How an apply ended, as JSON.
+//! The published JSON of an apply.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,10 +9,10 @@ use crate::document::Digest;
 use crate::event::{FailureKind, Outcome, Outcomes};
 use crate::plan::{ActionKind, Plan};
 
-/// The version of this JSON.
+/// The version of the apply JSON.
 pub const APPLIED_FORMAT: &str = "1.0";
 
-/// How each step of an apply ended, as `apply --format json` and `destroy --format json` print it.
+/// The outcome of each step of an apply, as `apply --format json` and `destroy --format json` print it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "Bailiwick apply")]
 pub struct WireApplied {
@@ -27,46 +27,46 @@ pub struct WireApplied {
     pub steps: Vec<WireEnded>,
 }
 
-/// How one step ended.
+/// The outcome of one step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireEnded {
-    /// The step's name in the plan.
+    /// The step's id in the plan.
     pub id: String,
     /// The resource.
     #[schemars(with = "String")]
     pub address: Address,
-    /// What the step does.
+    /// The step's action.
     pub action: ActionKind,
-    /// How it ended.
+    /// The outcome.
     pub outcome: WireOutcome,
-    /// What kind of failure it is, if the step failed.
+    /// The kind of the failure, if the step failed.
     pub failure: Option<FailureKind>,
-    /// What was not applied, if the step was skipped because it depends on that.
+    /// The address on which a skipped step depends and that was not applied.
     #[schemars(with = "Option<String>")]
     pub depends_on: Option<Address>,
-    /// Why it was not done, for people.
+    /// Why the step was not applied, in words.
     pub why: Option<String>,
 }
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WireOutcome {
-    /// It was done.
+    /// The step was applied.
     Done,
-    /// It failed.
+    /// The step failed.
     Failed,
-    /// It began, and whether it was done is unknown: the next run reads the resource again.
+    /// The step started and its outcome is unknown. The next run reads the resource again.
     Unknown,
-    /// It depends on a step that was not done.
+    /// Skipped: it depends on a step that was not applied.
     Skipped,
-    /// The run could not record it, and started nothing more.
+    /// Not started: the run could not record the step and started no more.
     NotStarted,
-    /// The run was interrupted before it.
+    /// Not started: the run was interrupted first.
     Interrupted,
 }
 
-/// The published form of how a plan was carried out. A step without an outcome was not started.
+/// The published form of an apply. A step without an outcome was not started.
 #[must_use]
 pub fn applied(plan: &Plan, outcomes: &Outcomes) -> WireApplied {
     let steps = plan.steps.iter().map(|step| {

@@ -1,4 +1,4 @@
-//! Reports: everything that a reader may be shown, already decided. Renderers only lay it out.
+//! Reports: everything a reader may see, in its final form. Renderers only lay it out.
 
 mod access;
 pub mod applied;
@@ -25,7 +25,7 @@ use crate::spec::OnDestroy;
 use crate::state::{Owned, State};
 use wire::{WireFinding, WirePlan, WireStep};
 
-/// How a plan is counted, in words: `3 to create, 1 to update, 2 unchanged`.
+/// The summary of a plan in words: `3 to create, 1 to update, 2 unchanged`.
 #[must_use]
 pub fn counts(summary: &Summary) -> String {
     let parts: Vec<String> = [
@@ -44,8 +44,8 @@ pub fn counts(summary: &Summary) -> String {
     parts.join(", ")
 }
 
-/// The report of a plan, made from its published form alone: `plan`, `apply` and `show` print the same. With `verbose`
-/// it has the findings that are only worth knowing.
+/// The report of a plan, built from its published form alone, so that `plan`, `apply` and `show` print the same.
+/// `verbose` adds findings of severity info.
 #[must_use]
 pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
     let warning = |title: &str, note: &str| Row {
@@ -63,7 +63,7 @@ pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
     }
     let is_empty = plan.steps.is_empty();
     sections.extend(access::section(&plan.access_changes, !is_empty));
-    // What a replacement deletes is shown by the step that creates what takes its place.
+    // The step that creates the replacement also shows the deletion.
     let replaced: BTreeSet<&String> = plan.steps.iter().filter_map(|step| step.replaces.as_ref()).collect();
     let is_shown = |step: &&WireStep| step.action != ActionKind::Delete || !replaced.contains(&step.id);
     let rows: Vec<Row> = plan.steps.iter().filter(is_shown).map(step_row).collect();
@@ -96,7 +96,7 @@ pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
     Report { headline, sections, footer }
 }
 
-/// How to apply a saved plan.
+/// The commands that apply a saved plan.
 #[must_use]
 pub fn how_to_apply(plan: &WirePlan, path: &Path) -> String {
     if plan.format_version != PLAN_FILE_FORMAT {
@@ -109,7 +109,7 @@ pub fn how_to_apply(plan: &WirePlan, path: &Path) -> String {
     format!("Saved: apply exactly this with `bailiwick apply {}{partial}`", path.display())
 }
 
-/// The section of findings, if there are any. Without `verbose` those that are only worth knowing are left out.
+/// The section of findings, if there are any. Without `verbose` it omits findings of severity info.
 #[must_use]
 pub fn findings_section(findings: &[WireFinding], verbose: bool) -> Option<Section> {
     let rows: Vec<Row> = findings
@@ -124,7 +124,7 @@ pub fn findings_section(findings: &[WireFinding], verbose: bool) -> Option<Secti
             let mut notes = Vec::new();
             notes.extend(f.help.clone());
             notes.extend(f.accepted.as_ref().map(|why| format!("accepted: {why}")));
-            // What follows the first line is to be copied, and must not end with anything else.
+            // The lines after the first are meant to be copied, so no code or note may follow them.
             let (first, rest) = f.message.split_at(f.message.find('\n').unwrap_or(f.message.len()));
             Row {
                 mark,
@@ -146,7 +146,7 @@ fn place(scope: &Scope) -> String {
     }
 }
 
-/// Where a step works: an account with its id, or a cluster.
+/// The place of a step: an account with its id, or a cluster.
 fn step_place(step: &WireStep) -> String {
     match (&step.account, &step.account_id, &step.cluster) {
         (Some(account), Some(id), _) => format!("{account} {id}"),
@@ -184,7 +184,7 @@ fn step_row(step: &WireStep) -> Row {
     }
 }
 
-/// The fields of a new resource, without ownership tags, which every resource has.
+/// The fields of a new resource. Ownership tags are omitted: every resource has them.
 fn whole(body: &Value) -> Vec<Detail> {
     let mut details = Vec::new();
     for (key, value) in body.as_object().into_iter().flatten() {
@@ -225,7 +225,7 @@ fn changed(path: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<Det
     vec![Detail::Value { path: path.to_owned(), before: before.map(short), after: after.map(short) }]
 }
 
-/// A value on one line: a text with line breaks is quoted, so that it cannot pass for lines of the report.
+/// A value on one line. Text with line breaks is quoted so that it cannot pass for lines of the report.
 fn short(value: &Value) -> String {
     match value {
         Value::String(text) if !text.contains('\n') => text.clone(),
@@ -233,7 +233,7 @@ fn short(value: &Value) -> String {
     }
 }
 
-/// A policy in words, a few lines for each statement.
+/// A policy in words, a few lines per statement.
 #[must_use]
 pub fn policy_lines(policy: &Value) -> Vec<String> {
     let mut lines = Vec::new();
@@ -276,7 +276,7 @@ fn principals(value: &Value) -> String {
     }
 }
 
-/// The report of what drifted, and of what the policies mean that are live.
+/// The report of drift, with the findings on live policies.
 #[must_use]
 pub fn drift(project: &str, drift: &[Drift], findings: &[WireFinding], verbose: bool) -> Report {
     let mut sections = Vec::new();
@@ -318,7 +318,8 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[WireFinding], verbose: 
     Report { headline, sections, footer: Vec::new() }
 }
 
-/// What was found of a lost state, beside what is still in it.
+/// The report of `state rebuild`: the recovered entries, those that the state still has, and, with `orphans`, orphaned
+/// resources.
 #[must_use]
 pub fn recovered(state: &State, found: &Recovered, orphans: bool) -> Report {
     Report {
@@ -423,7 +424,7 @@ fn recovered_footer(found: &Recovered, orphans: bool) -> Vec<String> {
     footer
 }
 
-/// The end report of an apply; `command` does what is left.
+/// The final report of an apply. `command` completes the remaining steps.
 #[must_use]
 pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
     let (mut done, mut failed, mut unknown, mut skipped, mut left) = (0, 0, 0, 0, 0);

@@ -3,11 +3,11 @@
 /// A report: a headline, sections, and a last line.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
-    /// What it comes down to.
+    /// The verdict or summary.
     pub headline: String,
-    /// What there is to read.
+    /// The sections.
     pub sections: Vec<Section>,
-    /// What to do next.
+    /// The next steps for the user.
     pub footer: Vec<String>,
 }
 
@@ -20,24 +20,24 @@ pub struct Section {
     pub rows: Vec<Row>,
 }
 
-/// How a row is marked.
+/// The mark of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// Something new.
+    /// A new resource.
     Add,
-    /// Something that changes.
+    /// A change.
     Change,
-    /// Something replaced.
+    /// A replacement.
     Replace,
-    /// Something that goes.
+    /// A deletion.
     Remove,
-    /// Something that becomes ours.
+    /// A resource that Bailiwick adopts.
     Adopt,
-    /// A resource that Bailiwick no longer manages.
+    /// A resource that Bailiwick releases.
     Forget,
-    /// Done well.
+    /// A success.
     Good,
-    /// Not done.
+    /// A failure.
     Bad,
     /// Needs attention.
     Warn,
@@ -45,22 +45,22 @@ pub enum Mark {
     Note,
 }
 
-/// One row: a mark, a title, where it is, and details below.
+/// One row: a mark, a title, a place, and details below.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// How it is marked.
+    /// The mark.
     pub mark: Mark,
-    /// What it is about.
+    /// The subject.
     pub title: String,
-    /// Where it is.
+    /// The place: an account or a cluster.
     pub place: String,
-    /// Sentences.
+    /// Sentences below the title.
     pub notes: Vec<String>,
-    /// Fields and how they change.
+    /// The fields and their changes.
     pub details: Vec<Detail>,
 }
 
-/// A field of a resource, shown.
+/// A field of a resource.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Detail {
     /// A field with a short value.
@@ -69,17 +69,17 @@ pub enum Detail {
         path: String,
         /// The value before, if it changes.
         before: Option<String>,
-        /// The value after; absent when it goes.
+        /// The value after the change; absent if it is removed.
         after: Option<String>,
     },
-    /// A document, line by line in words.
+    /// A document in words, line by line.
     Lines {
         /// The path.
         path: String,
         /// The lines.
         lines: Vec<String>,
     },
-    /// Two texts, to be shown as a difference.
+    /// Two texts, shown as a diff.
     Diff {
         /// The path.
         path: String,

@@ -1,4 +1,4 @@
-//! The published JSON: what scripts rely on. A change here is a change of `format_version`.
+//! The published JSON, on which scripts rely. Changing it changes `format_version`.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub const PROBLEMS_FORMAT: &str = "1.0";
 pub struct WireLeftOut {
     /// The resource.
     pub address: String,
-    /// Why.
+    /// The reason.
     #[serde(flatten)]
     pub why: LeftOut,
 }
@@ -53,7 +53,7 @@ pub struct WirePlan {
     pub access_changes: Vec<AccessChange>,
     /// The findings.
     pub findings: Vec<WireFinding>,
-    /// Why the plan cannot be applied.
+    /// The reasons why the plan cannot be applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<Refusal>,
     /// The addresses that an interrupted run was changing. They have been read again since.
@@ -62,29 +62,29 @@ pub struct WirePlan {
     /// The addresses that carry an ownership tag of the project although there is no state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
-    /// What is left out because a cluster does not respond. The plan is partial if this list is not empty.
+    /// The resources left out because their cluster does not respond. The plan is partial if this list is not empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<WireLeftOut>,
-    /// How many requests the plan took.
+    /// The number of requests that planning took.
     pub requests: WireRequests,
 }
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireStep {
-    /// Its name in the plan: the address, or the address with `#delete` or `#<key>` for what a replacement deletes and for
-    /// what the address named before.
+    /// The id of the step: the address, or the address with `#delete` or `#<key>` for the deletion that is part of a
+    /// replacement and for a deposed object.
     pub id: String,
-    /// The resource that it is about.
+    /// The resource's address.
     pub address: String,
-    /// The kind.
+    /// The resource's kind.
     pub kind: String,
-    /// What it does.
+    /// The action.
     pub action: ActionKind,
-    /// The step that deletes what this one replaces.
+    /// The id of the step that deletes the object that this one replaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
-    /// Why. Explanations only.
+    /// The reasons for the step. They explain it and decide nothing.
     pub reasons: Vec<Reason>,
     /// The account's key in the spec.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,15 +100,15 @@ pub struct WireStep {
     pub cluster: Option<String>,
     /// The name by which the API knows the resource.
     pub physical_id: String,
-    /// The managed fields as they are now.
+    /// The live values of the managed fields.
     pub before: Option<Document>,
     /// The desired body.
     pub after: Option<Document>,
-    /// The paths that differ.
+    /// The paths of the fields that differ.
     pub changed: Vec<FieldPath>,
     /// The ids of the steps that this one depends on.
     pub after_steps: Vec<String>,
-    /// The place in the spec.
+    /// The place in the spec that declares the resource.
     pub source: Option<SourceRef>,
 }
 
@@ -119,26 +119,26 @@ pub struct WireFinding {
     pub code: String,
     /// The severity.
     pub severity: Severity,
-    /// The problem.
+    /// A description of the problem.
     pub message: String,
-    /// The resource that it is about.
+    /// The address of the resource concerned.
     pub address: Option<String>,
-    /// Where in the spec.
+    /// The place in the spec.
     pub source: Option<SourceRef>,
-    /// What to do.
+    /// How to fix it.
     pub help: Option<String>,
-    /// Why it is accepted, if it is.
+    /// The reason given under `accept`, if the spec accepts the finding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<String>,
 }
 
-/// The problems of a spec, as `validate --format json` prints them.
+/// The problems in a spec, as `validate --format json` prints them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "Bailiwick problems")]
 pub struct WireProblems {
     /// The version of this format.
     pub format_version: String,
-    /// Whether Bailiwick can plan with the spec: it has no error that is not accepted.
+    /// Whether Bailiwick can plan from the spec: it has no errors, or accepts them all.
     pub valid: bool,
     /// The project; null if the spec cannot be read far enough.
     pub project: Option<String>,
@@ -146,9 +146,9 @@ pub struct WireProblems {
     pub resources: Option<usize>,
     /// The number of grants; null unless the spec compiles.
     pub grants: Option<usize>,
-    /// How many problems there are of each severity. Accepted ones count as `accepted`.
+    /// The number of problems of each severity. Accepted ones count only as `accepted`.
     pub counts: WireCounts,
-    /// The problems and findings of all files.
+    /// The problems and findings in all files.
     pub problems: Vec<WireProblem>,
 }
 
@@ -165,32 +165,32 @@ pub struct WireCounts {
     pub accepted: usize,
 }
 
-/// One problem. A value that is not known is null.
+/// One problem. Values that are not known are null.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireProblem {
     /// The stable code; docs/findings.md describes it.
     pub code: String,
     /// The severity.
     pub severity: Severity,
-    /// The problem.
+    /// A description of the problem.
     pub message: String,
-    /// The file, as it was named on the command line.
+    /// The file, as named on the command line.
     pub file: Option<String>,
     /// The line, counted from 1.
     pub line: Option<u32>,
     /// The column, counted from 1 in characters.
     pub column: Option<u32>,
-    /// The end of the text: the place just behind it.
+    /// The position just after the end of the text.
     pub end: Option<WireEnd>,
     /// How to fix it.
     pub help: Option<String>,
-    /// The resource that it is about.
+    /// The address of the resource concerned.
     pub address: Option<String>,
-    /// Why it is accepted, if it is.
+    /// The reason given under `accept`, if the spec accepts the finding.
     pub accepted: Option<String>,
 }
 
-/// The end of a text: the place just behind it.
+/// The position just after the end of a text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireEnd {
     /// The line, counted from 1.
@@ -199,18 +199,18 @@ pub struct WireEnd {
     pub column: u32,
 }
 
-/// How many requests were sent.
+/// The number of requests sent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireRequests {
-    /// All, retries included.
+    /// All requests, including retries.
     pub total: u64,
-    /// By service.
+    /// Requests by service.
     pub by_service: BTreeMap<String, u64>,
     /// Throttled requests.
     pub throttled: u64,
 }
 
-/// What drifted, as `drift --format json` prints it.
+/// The drift of a project, as `drift --format json` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "Bailiwick drift")]
 pub struct WireDrift {
@@ -218,41 +218,41 @@ pub struct WireDrift {
     pub format_version: String,
     /// The project.
     pub project: String,
-    /// One entry for each field that drifted.
+    /// One entry for each drifted field.
     pub drift: Vec<WireMoved>,
-    /// How many entries of each class.
+    /// The number of entries of each class.
     pub summary: BTreeMap<String, usize>,
     /// Findings about the live policies.
     #[serde(default)]
     pub findings: Vec<WireFinding>,
 }
 
-/// One field that drifted, or one resource.
+/// One drifted field, or one drifted resource.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireMoved {
     /// The resource.
     pub address: String,
-    /// The class of the drift.
+    /// The class of drift.
     pub class: DriftClass,
-    /// The field; null for the whole resource.
+    /// The path of the field; null for a whole resource.
     pub field: Option<FieldPath>,
-    /// What was applied last.
+    /// The value that was applied last.
     pub expected: Option<serde_json::Value>,
-    /// What is live.
+    /// The live value.
     pub live: Option<serde_json::Value>,
-    /// What happened.
+    /// The kind of drift.
     #[serde(flatten)]
     pub what: Drifted,
 }
 
-/// The answer of `can` or `who-can`.
+/// The answer to `can` or `who-can`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(title = "Bailiwick access")]
 pub enum WireAccess {
-    /// Of `can`.
+    /// The answer to `can`.
     Can(Box<WireCan>),
-    /// Of `who-can`.
+    /// The answer to `who-can`.
     WhoCan(WireWhoCan),
 }
 
@@ -261,9 +261,9 @@ pub enum WireAccess {
 pub struct WireCan {
     /// The version of this format.
     pub format_version: String,
-    /// The action that was asked about.
+    /// The requested action.
     pub action: String,
-    /// The place that was asked about.
+    /// The requested place.
     #[serde(rename = "where")]
     pub place: String,
     /// The answer.
@@ -275,31 +275,31 @@ pub struct WireCan {
 pub struct WireWhoCan {
     /// The version of this format.
     pub format_version: String,
-    /// The action that was asked about.
+    /// The requested action.
     pub action: String,
-    /// The place that was asked about.
+    /// The requested place.
     #[serde(rename = "where")]
     pub place: String,
-    /// Everybody to whom it is not denied.
+    /// Every principal that is not denied.
     pub who: Vec<Answer>,
-    /// What has not been read and may let in anybody else.
+    /// Something unread that may also allow principals not in `who`.
     pub others: Option<Unread>,
 }
 
-/// A plan and what was learned while it was made.
+/// A plan, with the observations made while planning.
 #[derive(Debug, Default)]
 pub struct PlanDetails<'a> {
-    /// The changes of access.
+    /// The access changes.
     pub changes: &'a [AccessChange],
     /// The findings.
     pub findings: &'a [Diagnostic],
-    /// Why the plan cannot be applied.
+    /// The reasons why the plan cannot be applied.
     pub refusals: &'a [Refusal],
     /// The addresses that an interrupted run was changing.
     pub interrupted: Vec<String>,
     /// The addresses that carry an ownership tag of the project although there is no state.
     pub lost: Vec<String>,
-    /// How many requests were sent.
+    /// The number of requests sent.
     pub requests: WireRequests,
 }
 
@@ -367,7 +367,7 @@ pub fn finding(finding: &Diagnostic) -> WireFinding {
     }
 }
 
-/// The published form of problems, without what is known of a spec that compiles.
+/// The published form of problems, without the project, resources and grants of a spec that compiles.
 #[must_use]
 pub fn problems(problems: &[Diagnostic]) -> WireProblems {
     let mut counts = WireCounts::default();
@@ -407,7 +407,7 @@ fn problem(problem: &Diagnostic) -> WireProblem {
     }
 }
 
-/// The published form of a drift.
+/// The published form of drift.
 #[must_use]
 pub fn drift(project: &str, drift: &[Drift], findings: &[Diagnostic]) -> WireDrift {
     let mut moved = Vec::new();

@@ -1,4 +1,5 @@
-//! Reads the published JSON of plans of format 1.0, which has English where format 2.0 has data. Nothing writes it any more.
+//! Reads the published JSON of plans of format 1.0, which has English where format 2.0 has data. It is read and never
+//! written.
 
 use serde::Deserialize;
 
@@ -8,10 +9,10 @@ use crate::diagnostic::SourceRef;
 use crate::document::{Digest, Document, FieldPath};
 use crate::plan::{ActionKind, LeftOut, Reason, Summary};
 
-/// Reads a plan of format 1.0 as far as a reader is shown it.
+/// Reads a plan of format 1.0, as far as reports show it.
 ///
 /// # Errors
-/// When the JSON is not that of a plan of format 1.0.
+/// When the JSON is not a plan of format 1.0.
 pub fn read(report: &Document) -> Result<WirePlan, serde_json::Error> {
     report.read::<PlanV1>().map(WirePlan::from)
 }

@@ -1,4 +1,4 @@
-//! What types say in English. Nothing else depends on these texts.
+//! The English texts of types. Nothing else depends on them.
 
 use crate::access::{
     AccessVerdict, AccountRef, AllowedBy, Break, ChainCaller, ChainStep, DataPlace, Denial, DeniedBy, Direction,
@@ -10,7 +10,7 @@ use crate::diff::{DriftClass, Drifted};
 use crate::document::FieldPath;
 use crate::plan::{LeftOut, Reason, Refusal};
 
-/// Why a plan cannot be applied, and what would allow it.
+/// The reason why a plan cannot be applied, and the flag or command that allows it.
 #[must_use]
 pub fn refusal(refusal: &Refusal) -> String {
     match refusal {
@@ -31,7 +31,7 @@ pub fn refusal(refusal: &Refusal) -> String {
     }
 }
 
-/// That ownership tags were found without a state, if any were.
+/// A warning about ownership tags without a state, if there are any.
 #[must_use]
 pub fn lost(project: &str, addresses: &[String]) -> Option<String> {
     let (what, carry) = match addresses {
@@ -45,13 +45,13 @@ pub fn lost(project: &str, addresses: &[String]) -> Option<String> {
     ))
 }
 
-/// Why a step was skipped.
+/// The reason why a step was skipped.
 #[must_use]
 pub fn skipped(because: &Address) -> String {
     format!("depends on {because}, which was not applied")
 }
 
-/// What has not been read, as a reason for not knowing.
+/// An unread document, as the reason for an unknown answer.
 #[must_use]
 pub fn unread(unread: &Unread) -> String {
     match unread {
@@ -75,7 +75,7 @@ pub fn unread(unread: &Unread) -> String {
     }
 }
 
-/// A verdict as the beginning of a headline.
+/// A verdict, to begin a headline.
 #[must_use]
 pub fn verdict(verdict: AccessVerdict) -> &'static str {
     match verdict {
@@ -86,7 +86,7 @@ pub fn verdict(verdict: AccessVerdict) -> &'static str {
     }
 }
 
-/// Whether a principal gains or loses access.
+/// `gains` or `loses`.
 #[must_use]
 pub fn direction(direction: Direction) -> &'static str {
     match direction {
@@ -141,7 +141,7 @@ fn missing_in(missing: &Missing) -> String {
     }
 }
 
-/// A grant as it is written in a spec.
+/// A grant in the YAML of a spec.
 fn grant(grant: &Grant) -> String {
     let Grant { to, bucket, prefix, action } = grant;
     let access = match action.as_str() {
@@ -166,7 +166,7 @@ fn account(account: &AccountRef) -> String {
     }
 }
 
-/// Who has access.
+/// A principal that has access.
 #[must_use]
 pub fn grantee(who: &Grantee) -> String {
     let foreign = |foreign: bool| if foreign { " (not in the spec)" } else { "" };
@@ -201,7 +201,7 @@ pub fn grantee(who: &Grantee) -> String {
     }
 }
 
-/// What access is to.
+/// A place to which access is given.
 #[must_use]
 pub fn place(place: &DataPlace) -> String {
     match &place.on {
@@ -220,7 +220,7 @@ pub fn place(place: &DataPlace) -> String {
     }
 }
 
-/// What a principal gains or loses through a policy that has not been read.
+/// The access that a principal gains or loses through an unread policy.
 fn unread_access(unread: &Unread) -> String {
     match unread {
         Unread::RolePolicies { role } => format!("what the policies of role {role} allow, which is not managed here"),
@@ -246,7 +246,7 @@ fn places(places: &[DataPlace]) -> String {
     places.iter().map(place).collect::<Vec<_>>().join(", ")
 }
 
-/// What is left out of a change of access.
+/// An exception to an access change.
 #[must_use]
 pub fn exception(exception: &Exception) -> String {
     let Exception { places, actions, but, conditions } = exception;
@@ -261,7 +261,7 @@ pub fn exception(exception: &Exception) -> String {
     format!("{what}{but}{when}")
 }
 
-/// What access depends on.
+/// A requirement of access.
 #[must_use]
 pub fn requirement(requirement: &Requirement) -> String {
     let (text, negated) = match requirement {
@@ -303,18 +303,18 @@ fn statement(statement: &StatementRef) -> String {
 }
 
 fn of_policy(statement: &StatementRef, policy: &str) -> String {
-    // A policy that is only assumed has no statements to name.
+    // An assumed policy has no statements to name.
     if matches!(statement.policy.of, PolicyOf::Bucket { assumed: true, .. }) {
         return policy.to_owned();
     }
     match &statement.sid {
-        // No line break of a name may begin a line of the report.
+        // A line break in a name must not start a line of the report.
         Some(sid) => format!("statement `{}` of {policy}", sid.replace('\n', "\\n")),
         None => format!("statement {} of {policy}", statement.position),
     }
 }
 
-/// The statement that trusts a principal, beside the role that it is about.
+/// The statement that trusts a principal, after the role.
 fn trusting(role: &str, statement: Option<&StatementRef>) -> Option<String> {
     let statement = statement?;
     Some(match &statement.policy.of {
@@ -323,7 +323,7 @@ fn trusting(role: &str, statement: Option<&StatementRef>) -> Option<String> {
     })
 }
 
-/// A step of a chain, and the statement behind it.
+/// A step of a chain, and its statement.
 #[must_use]
 pub fn step(step: &ChainStep) -> (String, Option<String>) {
     match step {
@@ -372,7 +372,7 @@ fn caller(caller: &ChainCaller) -> String {
     }
 }
 
-/// Where a chain breaks.
+/// The break in a chain.
 #[must_use]
 pub fn broken(why: &Break) -> String {
     match why {
@@ -430,7 +430,7 @@ fn denial(denial: &Denial) -> String {
     }
 }
 
-/// How a resource drifted.
+/// The kind of drift of a resource.
 #[must_use]
 pub fn drifted(what: &Drifted) -> String {
     match what {
@@ -446,7 +446,7 @@ pub fn drifted(what: &Drifted) -> String {
     }
 }
 
-/// The title of the section of a class of drift.
+/// The section title for a class of drift.
 #[must_use]
 pub fn drift_class(class: DriftClass) -> &'static str {
     match class {
@@ -458,7 +458,7 @@ pub fn drift_class(class: DriftClass) -> &'static str {
     }
 }
 
-/// Why a step is in a plan.
+/// The reasons for a step.
 #[must_use]
 pub fn reasons(reasons: &[Reason]) -> String {
     let words: Vec<String> = reasons.iter().map(reason).collect();
@@ -500,7 +500,7 @@ fn reason(reason: &Reason) -> String {
     }
 }
 
-/// Why something is left out of a partial plan.
+/// The reason why a partial plan leaves a resource out.
 #[must_use]
 pub fn left_out(why: &LeftOut) -> String {
     match why {

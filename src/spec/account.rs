@@ -8,13 +8,13 @@ use super::check::{SectionEntry, SpecProblems};
 use crate::address::{AccountId, Region};
 use crate::diagnostic::Code;
 
-/// An AWS account. Before anything is written its caller identity must be this account.
+/// An AWS account. Before writing anything, Bailiwick checks that the caller belongs to this account.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountSpec {
     /// The 12-digit account id, in quotes.
     pub id: AccountId,
-    /// The default region of everything in this account.
+    /// The default region for resources in this account.
     pub region: Region,
     /// The role to assume: its name, its ARN, or a chain of roles assumed one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,7 +25,7 @@ pub struct AccountSpec {
     /// The session name, `bailiwick` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_name: Option<String>,
-    /// A profile of the AWS configuration files that gives the base credentials.
+    /// A profile in the AWS configuration files that provides the base credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
     /// One endpoint for every service of this account, for private endpoints and emulators.
@@ -59,14 +59,14 @@ pub struct PaceSpec {
 }
 
 impl PaceSpec {
-    /// The rates by the name of the API.
+    /// The rates by API name.
     #[must_use]
     pub fn rates(&self) -> [(&'static str, Option<RatesSpec>); 5] {
         let Self { iam, s3, kms, eks, sts } = self;
         [("iam", *iam), ("s3", *s3), ("kms", *kms), ("eks", *eks), ("sts", *sts)]
     }
 
-    /// The rates of an API, if there are any.
+    /// The rates for one API, if set.
     #[must_use]
     pub fn of(&self, api: &str) -> Option<RatesSpec> {
         self.rates().into_iter().find(|(name, _)| *name == api).and_then(|(_, rates)| rates)
@@ -77,17 +77,17 @@ impl PaceSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RatesSpec {
-    /// Reading requests.
+    /// Read requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub reads: Option<u32>,
-    /// Writing requests.
+    /// Write requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub writes: Option<u32>,
 }
 
-/// Which role to assume, or which chain of roles.
+/// The role to assume, or the chain of roles.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum AssumeRole {
@@ -103,7 +103,7 @@ pub enum AssumeRole {
 pub struct RoleStep {
     /// The role's ARN, or its name for a role in this account.
     pub role: String,
-    /// The external id that the role's trust policy asks for.
+    /// The external id that the role's trust policy requires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// The session name, `bailiwick` if absent.
@@ -118,7 +118,7 @@ impl AccountSpec {
         self.region.partition()
     }
 
-    /// The roles to assume in order, each as an ARN.
+    /// The roles to assume, in order, as ARNs.
     #[must_use]
     pub fn role_chain(&self) -> Vec<RoleStep> {
         let arn = |role: &str| {

@@ -1,4 +1,4 @@
-//! Where the state lives, if not in a folder beside the spec.
+//! The location of the state, if it is not a folder next to the spec.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use super::{OnDestroy, Spec};
 use crate::address::Region;
 use crate::diagnostic::Code;
 
-/// Where the state is stored.
+/// The location of the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendSpec {
@@ -27,7 +27,7 @@ impl BackendSpec {
     }
 }
 
-/// The place, for a person: "the bucket `acme-state`".
+/// Formats the location for people: "the bucket `acme-state`".
 impl fmt::Display for BackendSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -36,25 +36,25 @@ impl fmt::Display for BackendSpec {
     }
 }
 
-/// A bucket that holds state, journal and lock. It must exist, and the spec must not delete it.
+/// A bucket that holds the state, the journal and the lock. It must exist, and the spec must not delete it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3BackendSpec {
     /// The bucket's name.
     pub bucket: String,
-    /// The prefix of all objects; below it is a folder with the project's name.
+    /// The prefix of all object keys; the project's name follows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// The bucket's owner, and the credentials to reach it: a key under `accounts`.
+    /// The bucket's owner, with the credentials to access it: a key under `accounts`.
     pub account: String,
     /// The bucket's region, the account's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
-    /// After how many seconds without renewal a lock counts as abandoned; 60 if absent.
+    /// The number of seconds without renewal after which a lock expires; 60 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 3600))]
     pub lease_seconds: Option<u32>,
-    /// How many earlier states are kept; 10 if absent.
+    /// The number of earlier states to keep; 10 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub keep: Option<u32>,
@@ -74,13 +74,13 @@ impl S3BackendSpec {
         self.prefix.as_deref().unwrap_or_default()
     }
 
-    /// How long a lock counts without a sign of life.
+    /// The time for which a lock holds without being renewed.
     #[must_use]
     pub fn lease(&self) -> std::time::Duration {
         std::time::Duration::from_secs(self.lease_seconds.unwrap_or(60).into())
     }
 
-    /// How many earlier states are kept.
+    /// The number of earlier states to keep.
     #[must_use]
     pub fn keep(&self) -> usize {
         self.keep.unwrap_or(10) as usize
@@ -100,7 +100,7 @@ impl S3BackendSpec {
         }
         let is_valid = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
         let prefix = self.prefix();
-        // Clients take such steps out of a path (RFC 3986, 5.2.4); S3 takes them for names.
+        // Clients remove such segments from a path (RFC 3986, 5.2.4); S3 treats them as part of the key.
         let stepping = prefix.split('/').any(|step| step == "." || step == "..");
         let slashes = prefix.starts_with('/') || prefix.contains("//");
         if slashes || stepping || prefix.len() > 512 || !prefix.chars().all(is_valid) {

@@ -1,4 +1,4 @@
-//! S3 buckets: settings, and who owns which part of the bucket policy.
+//! S3 buckets: their settings, and the ownership of the bucket policy.
 
 use std::collections::BTreeMap;
 
@@ -21,11 +21,11 @@ pub struct BucketSpec {
     /// The bucket's region, the account's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
-    /// Whether the bucket and its policy are managed here. `false`: it exists elsewhere, nothing of it is written, and a
-    /// finding prints the statement that its owner must add.
+    /// Whether Bailiwick manages the bucket and its policy. `false`: the bucket exists elsewhere, Bailiwick does not
+    /// change it, and a finding shows the statements that its owner must add.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub managed: bool,
-    /// Block Public Access: all four settings at once. `true` unless said otherwise.
+    /// Block Public Access: all four settings at once. `true` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_access_block: Option<bool>,
     /// Object Ownership.
@@ -40,16 +40,18 @@ pub struct BucketSpec {
     /// Lifecycle rules, each with a unique id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<Vec<LifecycleRule>>,
-    /// Tags, besides the ownership tags. Others' tags survive.
+    /// Tags, in addition to the ownership tags. Tags set by others are kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// `statements`: others' policy statements survive. `exclusive`: the policy contains only Bailiwick's statements.
+    /// `statements`: policy statements of others are kept. `exclusive`: the policy contains only Bailiwick's
+    /// statements.
     #[serde(default)]
     pub policy: PolicyOwnership,
-    /// Write bucket policy statements for roles of the bucket's own account too. Across accounts they are always written.
+    /// Also write bucket policy statements for roles in the bucket's own account. Statements for roles in other
+    /// accounts are always written.
     #[serde(default)]
     pub same_account_statements: bool,
-    /// What `destroy` does: `keep`, or `delete` (only ever an empty bucket).
+    /// What `destroy` does: `keep`, or `delete` (only if the bucket is empty).
     #[serde(default)]
     pub on_destroy: OnDestroy,
     /// Refuse every plan that would delete or replace the bucket.
@@ -57,11 +59,11 @@ pub struct BucketSpec {
     pub protect: bool,
 }
 
-/// Who may own objects; `bucket_owner_enforced` switches ACLs off.
+/// Who owns objects; `bucket_owner_enforced` disables ACLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ownership {
-    /// ACLs are off; the bucket's owner owns everything.
+    /// ACLs are disabled; the bucket's owner owns every object.
     BucketOwnerEnforced,
     /// The bucket's owner owns objects written with the `bucket-owner-full-control` ACL.
     BucketOwnerPreferred,
@@ -69,11 +71,11 @@ pub enum Ownership {
     ObjectWriter,
 }
 
-/// Whose statements a bucket policy may hold.
+/// The ownership of a bucket policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyOwnership {
-    /// Bailiwick manages its own statements, by Sid; others' statements survive.
+    /// Bailiwick manages its own statements, by Sid; statements of others are kept.
     #[default]
     Statements,
     /// Bailiwick manages the whole policy.
@@ -115,18 +117,18 @@ pub struct KmsEncryption {
 pub struct LifecycleRule {
     /// The rule's unique name.
     pub id: String,
-    /// The keys that it applies to; empty means all.
+    /// The prefix of the keys to which it applies; empty for all keys.
     #[serde(default)]
     pub prefix: String,
-    /// Delete current versions after so many days.
+    /// Delete current versions after this many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub expire_days: Option<u32>,
-    /// Delete noncurrent versions after so many days.
+    /// Delete noncurrent versions after this many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub expire_noncurrent_days: Option<u32>,
-    /// Abort unfinished multipart uploads after so many days.
+    /// Abort incomplete multipart uploads after this many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub abort_multipart_days: Option<u32>,
@@ -237,7 +239,7 @@ impl SectionEntry for BucketSpec {
     }
 }
 
-/// Why a text is no name for a general purpose bucket.
+/// The reason why a text is not a valid name for a general purpose bucket.
 ///
 /// Source: S3 User Guide, "General purpose buckets naming rules".
 pub(super) fn bucket_name_problem(name: &str) -> Option<&'static str> {

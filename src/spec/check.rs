@@ -1,35 +1,35 @@
-//! Checks what no schema can say: that names are valid, references lead somewhere, and no object has two entries.
+//! Checks what the schema cannot express: names are valid, references resolve, and no object has two entries.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{AcceptSpec, Spec, TrustSpec};
 use crate::diagnostic::{Code, Diagnostic, NamedCode, did_you_mean};
 
-/// An entry of a section whose entries have keys.
+/// An entry of a section with keys.
 pub(super) trait SectionEntry {
     /// The section.
     const SECTION: &'static str;
-    /// What one entry is called in a sentence.
+    /// The noun for one entry in messages.
     const NOUN: &'static str;
-    /// Where in the entry its identity is written, relative to the entry: empty if it takes several fields.
+    /// The path to the field that identifies the entry, relative to the entry; empty if several fields do.
     const IDENTIFIED_AT: &'static [&'static str];
-    /// What to do about two entries with one identity.
+    /// The help text for two entries with one identity.
     const ONE_ENTRY: &'static str;
-    /// What distinguishes one real object from another, whatever the spec calls it.
+    /// The type that distinguishes real objects, independent of their keys in the spec.
     type Identity: Ord;
 
-    /// The identity of the object that this entry describes.
+    /// The identity of the object that this entry declares.
     fn identity(&self, spec: &Spec) -> Self::Identity;
 
-    /// Reports every problem of the entry itself.
+    /// Reports every problem in the entry itself.
     fn check(&self, key: &str, spec: &Spec, problems: &mut SpecProblems<'_>);
 }
 
-/// The sections whose entries an acceptance can name by their path.
+/// The sections with entries that `accept` can name by path.
 pub(super) const SECTIONS: [&str; 8] =
     ["accounts", "clusters", "buckets", "keys", "policies", "roles", "service_accounts", "grants"];
 
-/// Every problem of a spec that fits the schema.
+/// Finds every problem in a spec that fits the schema.
 pub(super) fn check(spec: &Spec) -> Vec<Diagnostic> {
     let mut problems = SpecProblems { spec, problems: Vec::new() };
     let Spec {
@@ -83,7 +83,7 @@ impl SpecProblems<'_> {
         self.problems.push(Diagnostic::new(code, message).at(place).help(help));
     }
 
-    /// Reports a name that is not the key of an entry.
+    /// Reports a reference to a key that does not exist.
     pub(super) fn reference<E: SectionEntry>(&mut self, path: &[&str], name: &str, entries: &BTreeMap<String, E>) {
         if entries.contains_key(name) || self.spec.places.is_stand_in(path) {
             return;
@@ -102,7 +102,7 @@ impl SpecProblems<'_> {
         );
     }
 
-    /// Checks tags that a spec sets.
+    /// Checks the tags that a spec sets.
     ///
     /// Source: IAM User Guide, "Tag naming limits"; S3 and EKS allow the same characters.
     pub(super) fn tags(&mut self, path: &[&str], tags: &BTreeMap<String, String>) {
@@ -220,7 +220,7 @@ fn check_accepted_code(code: &str, path: &[&str], problems: &mut SpecProblems<'_
     }
 }
 
-/// Checks a path into a section. Whether an address exists is known once the spec is compiled.
+/// Checks a path into a section. Addresses can be checked only once the spec is compiled.
 fn check_accepted_place(at: &str, path: &[&str], problems: &mut SpecProblems<'_>) {
     if !Spec::is_path(at) {
         return;
@@ -244,7 +244,7 @@ fn check_accepted_place(at: &str, path: &[&str], problems: &mut SpecProblems<'_>
     problems.error(Code::UnknownPlace, path, message, &help);
 }
 
-/// Roles that trust each other in a cycle: none of them could be created first.
+/// Reports roles that trust each other in a cycle, because none of them could be created first.
 fn role_cycles(spec: &Spec, problems: &mut SpecProblems<'_>) {
     let trusts = |key: &str| -> Vec<&str> {
         let entries = spec.roles.get(key).map(|r| r.trust.as_slice()).unwrap_or_default();
@@ -262,7 +262,7 @@ fn role_cycles(spec: &Spec, problems: &mut SpecProblems<'_>) {
         while let Some(path) = paths.pop_front() {
             let next = path.last().map(|last| trusts(last)).unwrap_or_default();
             if next.contains(&start.as_str()) {
-                // Each cycle is reported once, by its first member.
+                // Report each cycle once, at its first member.
                 if path.iter().min() == path.first() {
                     let cycle: Vec<String> =
                         path.iter().chain([&start.as_str()]).map(|k| format!("roles.{k}")).collect();

@@ -1,4 +1,4 @@
-//! EKS clusters: where service accounts live and how their pods get credentials.
+//! EKS clusters, and how the pods in them get credentials.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,11 +19,11 @@ pub struct ClusterSpec {
     pub region: Option<Region>,
     /// The cluster's name in EKS.
     pub name: String,
-    /// A kubeconfig context, or `in-cluster` for the pod's own service account. Without it, Bailiwick asks EKS for the
-    /// endpoint and creates a token.
+    /// A kubeconfig context, or `in-cluster` for the pod's own service account. If absent, Bailiwick gets the endpoint
+    /// from EKS and creates a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
-    /// How pods get credentials unless their service account says otherwise.
+    /// How pods get credentials, unless their service account sets `identity`.
     #[serde(default)]
     pub identity: Identity,
     /// Whether this spec creates the IAM OIDC provider (for IRSA).
@@ -32,7 +32,7 @@ pub struct ClusterSpec {
     /// Whether this spec installs the EKS Pod Identity Agent add-on.
     #[serde(default)]
     pub pod_identity_agent: Management,
-    /// IAM roles and users with access to the cluster's Kubernetes API. Others' entries survive.
+    /// IAM roles and users with access to the cluster's Kubernetes API. Access entries of others are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub access: Vec<ClusterAccessSpec>,
 }
@@ -41,26 +41,26 @@ pub struct ClusterSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Identity {
-    /// EKS Pod Identity: an association names the role, the agent injects credentials.
+    /// EKS Pod Identity: an association names the role, and the agent injects credentials.
     #[default]
     PodIdentity,
-    /// IAM roles for service accounts: an annotation names the role, OIDC federation gives credentials.
+    /// IAM roles for service accounts: an annotation names the role, and OIDC federation provides credentials.
     Irsa,
 }
 
-/// Whether this spec creates a resource, or it exists already.
+/// Whether this spec creates a resource, or it already exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Management {
     /// Created and managed by this spec.
     #[default]
     Managed,
-    /// Exists already; Bailiwick only uses it.
+    /// Already exists; Bailiwick only uses it.
     Existing,
 }
 
 impl ClusterSpec {
-    /// The same cluster, reachable as before, but without anything that this spec creates for it.
+    /// The same cluster with the same connection, without anything that this spec creates for it.
     pub(super) fn emptied(&self) -> Self {
         let Self { account, region, name, context, identity, oidc_provider: _, pod_identity_agent: _, access: _ } =
             self;

@@ -1,4 +1,4 @@
-//! Who may use a cluster's Kubernetes API: EKS access entries.
+//! EKS access entries: who can use a cluster's Kubernetes API.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::{ClusterSpec, Spec};
 use crate::diagnostic::Code;
 use crate::iam::{Arn, is_account_id};
 
-/// An IAM role or user with access to a cluster. The cluster's authentication mode must be `API` or `API_AND_CONFIG_MAP`.
+/// An IAM role or user with access to a cluster, whose authentication mode must be `API` or `API_AND_CONFIG_MAP`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterAccessSpec {
@@ -21,7 +21,7 @@ pub struct ClusterAccessSpec {
     /// The ARN of an IAM role or user. Either this or `role`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal_arn: Option<String>,
-    /// Kubernetes groups, to which role bindings in the cluster give permissions.
+    /// Kubernetes groups, to which role bindings in the cluster grant permissions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
     /// EKS access policies.
@@ -35,13 +35,13 @@ pub struct ClusterAccessSpec {
 pub struct AccessPolicySpec {
     /// The policy's name, such as `AmazonEKSViewPolicy`, or its ARN.
     pub name: String,
-    /// The namespaces that it applies to, `*` being a wildcard; the whole cluster if absent.
+    /// The namespaces to which it applies, `*` being a wildcard; absent for the whole cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespaces: Option<Vec<String>>,
 }
 
 impl ClusterAccessSpec {
-    /// The ARN of the role or user; nothing if the entry names none, which `load` has reported.
+    /// The ARN of the role or user; `None` if the entry names none, which `load` has reported.
     #[must_use]
     pub fn principal(&self, spec: &Spec) -> Option<String> {
         match &self.role {
@@ -92,7 +92,7 @@ impl ClusterAccessSpec {
 }
 
 impl AccessPolicySpec {
-    /// The name without the rest of an ARN.
+    /// The name without the ARN prefix.
     #[must_use]
     pub fn short_name(&self) -> &str {
         self.name.rsplit_once(":cluster-access-policy/").map_or(&self.name, |(_, name)| name)
@@ -142,7 +142,7 @@ impl AccessPolicySpec {
 }
 
 impl ClusterSpec {
-    /// Checks the entries under `access`: each one, and that no principal has two.
+    /// Checks the entries under `access`, and that each principal has only one.
     pub(super) fn check_access(&self, key: &str, spec: &Spec, problems: &mut SpecProblems<'_>) {
         let mut known = BTreeSet::new();
         for (n, entry) in self.access.iter().enumerate() {
@@ -163,7 +163,7 @@ impl ClusterSpec {
     }
 }
 
-/// Sessions are no principals of access entries: their role is.
+/// Rejects sessions: the principal of an access entry is the session's role.
 fn check_principal(text: &str, path: &[&str], problems: &mut SpecProblems<'_>) {
     let arn = text.parse::<Arn>().ok();
     let is_valid = arn.as_ref().is_some_and(|arn| {
@@ -182,9 +182,10 @@ fn check_principal(text: &str, path: &[&str], problems: &mut SpecProblems<'_>) {
     problems.error(Code::WrongValue, path, format!("invalid ARN of an IAM role or user `{text}`"), help);
 }
 
-/// The prefixes that EKS keeps for itself and for Kubernetes.
+/// The prefixes that are reserved for EKS and Kubernetes.
 ///
-/// Source: Amazon EKS User Guide, "Set a custom username for EKS access entries"; the API applies the same rule to groups.
+/// Source: Amazon EKS User Guide, "Set a custom username for EKS access entries"; the API applies the same rule to
+/// groups.
 const RESERVED: [&str; 5] = ["system:", "eks:", "aws:", "amazon:", "iam:"];
 
 fn check_group(group: &str, path: &[&str], problems: &mut SpecProblems<'_>) {

@@ -1,4 +1,4 @@
-//! What must be known of the outside before a spec can be compiled: literal values that no name determines.
+//! The facts needed to compile a spec: literal values that no name determines.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,16 @@ pub struct Facts {
     /// The OIDC issuer URL of each cluster, by the cluster's key.
     #[serde(default)]
     pub issuers: BTreeMap<String, String>,
-    /// The key ARN of each KMS key that exists, by the key's key. A managed key that is still to be made is absent.
+    /// The ARN of each existing KMS key, by the key's key. A managed key that does not exist yet is absent.
     #[serde(default)]
     pub key_arns: BTreeMap<String, String>,
-    /// The ARN of the identity that acts in each account, by the account's key; those that are not known are absent.
+    /// The ARN of the caller in each account, by the account's key; unknown callers are absent.
     #[serde(default)]
     pub callers: BTreeMap<String, String>,
 }
 
 impl Facts {
-    /// Adds what another provider read.
+    /// Adds the facts that another provider read.
     pub fn extend(&mut self, more: Self) {
         let Self { issuers, key_arns, callers } = more;
         self.issuers.extend(issuers);
@@ -30,8 +30,8 @@ impl Facts {
         self.callers.extend(callers);
     }
 
-    /// Stand-ins that have the form and length of the real values, for compiling without looking anywhere. Different
-    /// clusters and keys have different ones, as in reality.
+    /// Placeholders with the form and length of real values, to compile a spec offline. Different clusters and keys get
+    /// different values, as in reality.
     #[must_use]
     pub fn placeholders(spec: &Spec) -> Self {
         let issuers = spec

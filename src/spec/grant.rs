@@ -1,4 +1,4 @@
-//! Grants: who may do what on which data.
+//! Grants: which service account gets which access to which data.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,21 +16,21 @@ pub struct GrantSpec {
     pub to: String,
     /// The bucket: a key under `buckets`.
     pub bucket: String,
-    /// The prefix of the keys. For the whole bucket, write `prefix: ""`.
+    /// The prefix of the object keys. For the whole bucket, write `prefix: ""`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// The access.
     pub access: Access,
-    /// How the bucket's account is reached.
+    /// How pods access a bucket in another account.
     #[serde(default)]
     pub mode: Mode,
-    /// Grant `HeadBucket` too, which `KServe` 0.17 and later calls first. S3 cannot tell it from listing the bucket
-    /// without a prefix, so the names of all keys of the bucket become visible.
+    /// Also grant `HeadBucket`, which `KServe` 0.17 and later calls first. S3 cannot distinguish it from listing the
+    /// bucket without a prefix, so the names of all keys in the bucket become visible.
     #[serde(default)]
     pub head_bucket: bool,
 }
 
-/// What may be done with the data. The exact actions are in docs/grants.md.
+/// The access to grant. docs/grants.md lists the exact actions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
@@ -48,7 +48,7 @@ pub enum Access {
     Actions(Vec<String>),
 }
 
-/// How a role of one account reaches a bucket of another.
+/// How a role in one account accesses a bucket in another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -60,7 +60,7 @@ pub enum Mode {
 }
 
 impl GrantSpec {
-    /// The prefix, empty for the whole bucket.
+    /// The prefix; empty for the whole bucket.
     #[must_use]
     pub fn prefix(&self) -> &str {
         self.prefix.as_deref().unwrap_or_default()
@@ -122,8 +122,8 @@ impl GrantSpec {
         }
     }
 
-    /// One pod gets one set of credentials, so that a chain into another account excludes direct access beside it under
-    /// Pod Identity, whose agent hands out the target role's credentials only.
+    /// A pod has one set of credentials. With a target role, the Pod Identity agent provides only that role's
+    /// credentials, so the service account cannot have direct grants too.
     fn check_assume_role(&self, n: &str, spec: &Spec, problems: &mut SpecProblems<'_>) {
         let (Some(account), Some(bucket)) = (spec.service_accounts.get(&self.to), spec.buckets.get(&self.bucket))
         else {

@@ -10,7 +10,8 @@ use super::{OnDestroy, Spec};
 use crate::address::Region;
 use crate::diagnostic::Code;
 
-/// A KMS key. It exists already unless `managed` is true; its policy is owned by statement in both cases.
+/// A KMS key. It already exists unless `managed` is true. In both cases Bailiwick manages only its own statements in
+/// the key policy.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeySpec {
@@ -27,14 +28,14 @@ pub struct KeySpec {
     /// Yearly rotation of the key material, for a managed key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<bool>,
-    /// What the key is for, for a managed key.
+    /// The description of a managed key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Tags of a managed key, besides the ownership tags.
+    /// Tags of a managed key, in addition to the ownership tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// What `destroy` does with a managed key: `keep`, or `delete` (schedules deletion in 30 days, and only if the key's
-    /// address is given with `--allow-delete`).
+    /// What `destroy` does with a managed key: `keep`, or `delete` (schedules deletion in 30 days, and only if
+    /// `--allow-delete` names the key's address).
     #[serde(default)]
     pub on_destroy: OnDestroy,
     /// Refuse every plan that would delete the key.
@@ -43,7 +44,7 @@ pub struct KeySpec {
 }
 
 impl KeySpec {
-    /// The alias with its prefix.
+    /// The alias with the `alias/` prefix.
     #[must_use]
     pub fn alias_name(&self) -> String {
         if self.alias.starts_with("alias/") { self.alias.clone() } else { format!("alias/{}", self.alias) }

@@ -1,7 +1,7 @@
-//! YAML text to a typed spec that remembers where each entry was written.
+//! Parses YAML into a typed spec that records where each entry was written.
 //!
-//! [`load`] merges files, holds the tree against the schema of the types below, types it, and checks that it hangs
-//! together. It reports every problem of all files in one run.
+//! [`load`] merges files, validates the tree against the schema of the types below, deserializes it, and checks its
+//! references. It reports every problem in all files in one run.
 
 mod account;
 mod backend;
@@ -49,7 +49,7 @@ pub struct Spec {
     /// The version of this format: 1.
     #[schemars(range(min = 1, max = 1))]
     pub version: u32,
-    /// The name of the project. All ownership tags carry it.
+    /// The name of the project, which all ownership tags carry.
     pub project: String,
     /// Where the state is stored; a folder next to the spec if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,51 +75,51 @@ pub struct Spec {
     /// Kubernetes service accounts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub service_accounts: BTreeMap<String, ServiceAccountSpec>,
-    /// Who may do what on which data.
+    /// Which service account gets which access to which data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<GrantSpec>,
-    /// Findings that are accepted, with a reason and an end.
+    /// Accepted findings, with a reason and an end date.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accept: Vec<AcceptSpec>,
-    /// Where each entry was written.
+    /// The place of each entry in the files.
     #[serde(skip)]
     #[schemars(skip)]
     places: Places,
 }
 
-/// A finding that is accepted until a given day.
+/// A finding that is accepted until an end date.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptSpec {
-    /// The finding's code.
+    /// The code of the finding.
     pub code: String,
-    /// The entry or address that it is about, such as `roles.loader`.
+    /// The path of the entry or the address that the finding is about, such as `roles.loader`.
     pub at: String,
-    /// Why it is accepted.
+    /// The reason for accepting it.
     pub reason: String,
     /// The last day on which it is accepted (YYYY-MM-DD).
     pub until: String,
 }
 
-/// What happens to a resource that holds data when it is destroyed or removed from the spec.
+/// What happens to a resource that holds data when `destroy` runs or the spec no longer has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDestroy {
-    /// It stays and is no longer managed.
+    /// The resource is kept and no longer managed.
     #[default]
     Keep,
-    /// It is deleted.
+    /// The resource is deleted.
     Delete,
 }
 
 /// An entry with `managed: false`.
 #[derive(Clone, Copy, Debug)]
 pub enum Unmanaged<'a> {
-    /// A bucket, and with it its policy.
+    /// A bucket, including its policy.
     Bucket(&'a BucketSpec),
     /// A role.
     Role(&'a RoleSpec),
-    /// A KMS key, but not the statements in its policy.
+    /// A KMS key, without the statements in its policy.
     Key(&'a KeySpec),
 }
 
@@ -141,9 +141,9 @@ pub struct SourceFile {
     pub text: Arc<str>,
 }
 
-/// Merges the files in order (later ones win), types the result and checks that it hangs together.
+/// Merges the files in order (later ones win), deserializes the result and checks it.
 ///
-/// Returns the spec unless its shape is wrong, and every problem found. The spec may be used only if none of the
+/// Returns the spec, unless its shape is wrong, and every problem found. The spec must not be used if any of the
 /// problems is an error.
 #[must_use]
 pub fn load(files: &[SourceFile]) -> (Option<Spec>, Vec<Diagnostic>) {
@@ -168,7 +168,7 @@ pub fn load(files: &[SourceFile]) -> (Option<Spec>, Vec<Diagnostic>) {
     node::drop_nulls(&mut tree);
     let schema = schemars::schema_for!(Spec).to_value();
     if problems.iter().any(|p| matches!(p.code, Code::YamlSyntax | Code::FileTooLarge)) {
-        // What is missing may stand in the file that could not be read; what is wrong is wrong all the same.
+        // A missing key may be in the file that could not be parsed. Other deviations are problems in any case.
         problems.extend(shape::check(&mut tree, &schema).into_iter().filter(|p| p.code != Code::MissingKey));
         return (None, sorted(problems));
     }
@@ -199,9 +199,10 @@ impl Spec {
         schemars::schema_for!(Spec).to_value()
     }
 
-    /// A spec that wants nothing but can still reach the accounts and clusters of this one: what `destroy` plans with.
+    /// The spec that `destroy` plans with: it has no resources and still connects to the accounts and clusters.
     ///
-    /// Every section is named here: a new one does not compile until it is clear whether `destroy` keeps its resources.
+    /// It destructures every section, so that a new one does not compile until it is clear whether `destroy` keeps its
+    /// resources.
     #[must_use]
     pub fn emptied(&self) -> Self {
         let Self {
@@ -236,7 +237,7 @@ impl Spec {
         }
     }
 
-    /// The entries that exist elsewhere: resources that this project created for them earlier are left alone.
+    /// The entries with `managed: false`. Resources that this project once created for them are not deleted.
     #[must_use]
     pub fn unmanaged(&self) -> Vec<Unmanaged<'_>> {
         let Self {
@@ -260,37 +261,37 @@ impl Spec {
         buckets.chain(roles).chain(keys).collect()
     }
 
-    /// The digest of what the spec says, whatever files, order and comments it was written with.
+    /// The digest of the spec's content, independent of files, order and comments.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of(serde_json::to_string(self).unwrap_or_default().as_bytes())
     }
 
-    /// Where an entry was written: the key of the deepest part of the path that is in a file.
+    /// The place of an entry: the key of the deepest part of the path that is in a file.
     #[must_use]
     pub fn source(&self, path: &[&str]) -> Option<SourceRef> {
         self.places.find(path, false)
     }
 
-    /// As [`Spec::source`], but the place of the value where it is neither a map nor a list.
+    /// Like [`Spec::source`], but with the place of the value if it is a scalar.
     #[must_use]
     pub fn value_source(&self, path: &[&str]) -> Option<SourceRef> {
         self.places.find(path, true)
     }
 
-    /// Whether a text is a path into a section, such as `roles.loader`, and no address.
+    /// Whether a text is a path into a section, such as `roles.loader`, and not an address.
     #[must_use]
     pub fn is_path(text: &str) -> bool {
         check::SECTIONS.contains(&text.split('.').next().unwrap_or_default())
     }
 
-    /// Whether something was written in an entry or below it.
+    /// Whether a place is in an entry or below it.
     #[must_use]
     pub fn holds(&self, path: &[&str], source: &SourceRef) -> bool {
         self.places.holds(path, source)
     }
 
-    /// The id of an account by its key; empty if there is none, which `load` has reported.
+    /// The id of an account by its key; empty for an unknown key, which `load` has reported.
     #[must_use]
     pub fn account_id(&self, account: &str) -> AccountId {
         self.accounts.get(account).map_or_else(|| AccountId(String::new()), |a| a.id.clone())
@@ -325,14 +326,14 @@ impl Spec {
         format!("arn:{partition}:iam::{}:{resource}", self.account_id(account))
     }
 
-    /// The scope of something global in an account, such as IAM.
+    /// The scope of a global service in an account, such as IAM.
     #[must_use]
     pub fn account_scope(&self, account: &str) -> Scope {
         let region = self.accounts.get(account).map_or_else(|| Region("us-east-1".into()), |a| a.region.clone());
         self.regional_scope(account, region)
     }
 
-    /// The scope of something in a region of an account.
+    /// The scope of a region in an account.
     #[must_use]
     pub fn regional_scope(&self, account: &str, region: Region) -> Scope {
         Scope::account(account, self.account_id(account), region)

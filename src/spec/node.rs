@@ -1,7 +1,7 @@
-//! YAML text as a tree in which every key and value remembers where it was written.
+//! Parses YAML into a tree in which every key and value records where it was written.
 //!
-//! Nothing is typed here and nothing stops at the first problem: duplicate keys are kept, so that all of them can be
-//! reported, and the size of what a file may expand to is bounded before it is built.
+//! Parsing is untyped and does not stop at the first problem: duplicate keys are kept, so that all of them can be
+//! reported. The size to which a file may expand is limited before the tree is built.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,18 +16,18 @@ use serde_saphyr::{Error, Spanned, UserMessageFormatter, options::DuplicateKeyPo
 
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
 
-/// A file larger than this is refused before it is parsed.
+/// The size above which a file is rejected without parsing.
 pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 const MAX_NODES: usize = 2_000_000;
 const MAX_EVENTS: usize = 5_000_000;
-/// Specs need about ten. Every level costs stack, of which threads may have two megabytes.
+/// Specs need about ten levels. Each level uses stack, and threads may have only two megabytes.
 const MAX_DEPTH: usize = 32;
-/// What anchors may hold together. Specs share a few defaults; bombs share themselves.
+/// The number of values that all anchors may contain. Specs share a few defaults; alias bombs repeat far more.
 const MAX_ANCHORED: usize = 50_000;
-/// What no text holds: a NUL byte, and what stands in the place of bytes that are not UTF-8.
+/// Characters that are not text: NUL, and the replacement for bytes that are not UTF-8.
 const NOT_TEXT: [char; 2] = ['\0', char::REPLACEMENT_CHARACTER];
 
-/// A value and where it was written.
+/// A value and its place in a file.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// The value.
@@ -36,7 +36,7 @@ pub struct Node {
     pub source: SourceRef,
 }
 
-/// A key of a map and where it was written.
+/// A key of a map and its place in a file.
 #[derive(Clone, Debug)]
 pub struct MapKey {
     /// The key.
@@ -45,10 +45,10 @@ pub struct MapKey {
     pub source: SourceRef,
 }
 
-/// What YAML can say.
+/// A YAML value.
 #[derive(Clone, Debug)]
 pub enum Value {
-    /// `null`, `~` or nothing.
+    /// `null`, `~` or empty.
     Null,
     /// `true` or `false`.
     Bool(bool),
@@ -56,7 +56,7 @@ pub enum Value {
     Int(i128),
     /// Any other number.
     Float(f64),
-    /// Text; `plain` when it stands without quotes.
+    /// Text. `plain` is true if it was written without quotes.
     Text {
         /// The text.
         text: String,
@@ -76,7 +76,7 @@ pub enum Value {
 const STAND_IN: &str = "\u{1}stand-in";
 
 impl Value {
-    /// What a person calls this kind of value.
+    /// The kind of value in plain words.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -92,7 +92,7 @@ impl Value {
 }
 
 impl Node {
-    /// The child of a map by key.
+    /// The child of a map by its key.
     #[cfg(test)]
     fn get(&self, key: &str) -> Option<(&MapKey, &Node)> {
         match &self.value {
@@ -101,7 +101,7 @@ impl Node {
         }
     }
 
-    /// The node as plain JSON, for typing.
+    /// The node as JSON, for deserialization.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
@@ -118,10 +118,10 @@ impl Node {
     }
 }
 
-/// Reads one file's text.
+/// Parses the text of one file.
 ///
 /// # Errors
-/// One diagnostic: YAML syntax, or a file that is too large or expands to too much.
+/// One diagnostic: a YAML syntax error, or a file that is too large or expands too far.
 pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
     let start = || Some(SourceRef::start(file.clone(), 1, 1));
     if text.len() as u64 > MAX_FILE_BYTES {
@@ -163,7 +163,7 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
     }
 }
 
-/// What the parser complains of, in the words of a person who writes YAML, not of one who calls the parser.
+/// The parser's error, reworded for people who write YAML instead of calling the parser.
 fn complaint(error: &Error) -> String {
     match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => complaint(error),
@@ -192,12 +192,12 @@ fn too_deep() -> String {
     format!("this is nested deeper than {MAX_DEPTH} levels")
 }
 
-/// A number of lines or characters as the number of the next one.
+/// Turns a zero-based index into a number that counts from 1.
 fn count(n: usize) -> u32 {
     u32::try_from(n + 1).unwrap_or(u32::MAX)
 }
 
-/// The line and column behind a marked text.
+/// The line and column just after a span of text.
 fn end(text: &str, (line, column): (u32, u32), (offset, length): (usize, usize)) -> (u32, u32) {
     let marked = text.get(offset..offset.saturating_add(length)).unwrap_or_default().trim_end();
     match marked.rsplit_once('\n') {
@@ -206,7 +206,7 @@ fn end(text: &str, (line, column): (u32, u32), (offset, length): (usize, usize))
     }
 }
 
-/// The place of a byte offset.
+/// The place of a span.
 fn place(file: &Arc<str>, text: &str, offset: usize, length: usize) -> SourceRef {
     let before = text.get(..offset).unwrap_or_default();
     let start = before.rfind('\n').map_or(0, |n| n + 1);
@@ -216,15 +216,15 @@ fn place(file: &Arc<str>, text: &str, offset: usize, length: usize) -> SourceRef
     SourceRef { file: file.clone(), line, column, end: end(text, (line, column), span), span }
 }
 
-/// An empty map at the start of a file, for a file that says nothing.
+/// An empty map at the start of a file, for an empty file.
 #[must_use]
 pub fn empty(file: &Arc<str>) -> Node {
     Node { value: Value::Map(Vec::new()), source: SourceRef::start(file.clone(), 1, 1) }
 }
 
-/// Lays `over` on `base`: maps merge by key, anything else replaces, `null` removes.
+/// Merges `over` into `base`: maps merge by key, other values are replaced, and `null` removes.
 ///
-/// Duplicate keys inside one file are reported and the last one is kept.
+/// Duplicate keys inside one file are reported, and the last one is kept.
 #[must_use]
 pub fn merge(base: Node, over: Node) -> Node {
     match (base.value, over.value) {
@@ -257,7 +257,7 @@ pub fn merge(base: Node, over: Node) -> Node {
     }
 }
 
-/// Removes map entries that are null: an empty entry says nothing.
+/// Removes null map entries: they have no content.
 pub fn drop_nulls(node: &mut Node) {
     match &mut node.value {
         Value::Map(entries) => {
@@ -271,7 +271,7 @@ pub fn drop_nulls(node: &mut Node) {
     }
 }
 
-/// Reports every key that stands twice in one map, and keeps the last.
+/// Reports every duplicate key in a map, and keeps the last one.
 pub fn refuse_duplicates(node: &mut Node, problems: &mut Vec<Diagnostic>) {
     match &mut node.value {
         Value::Map(entries) => {
@@ -317,7 +317,7 @@ fn source(file: &Arc<str>, text: &str, location: &serde_saphyr::Location) -> Opt
     Some(SourceRef { file: file.clone(), line, column, end: end(text, (line, column), span), span })
 }
 
-/// The deserialised form, before places are attached to the file.
+/// The deserialized form, before places refer to the file.
 struct Raw(Spanned<RawValue>);
 
 enum RawValue {
@@ -340,7 +340,7 @@ impl Raw {
             RawValue::Int(n) => Value::Int(n),
             RawValue::Float(n) => Value::Float(n),
             RawValue::Text(s) => {
-                // A value that came through an alias is judged where it was written.
+                // Check a value that came through an alias where it was written.
                 let defined = source(file, text, &self.0.defined).unwrap_or_else(unknown);
                 let plain = text.as_bytes().get(defined.span.0).is_none_or(|b| !matches!(b, b'"' | b'\''));
                 Value::Text { text: s, plain }

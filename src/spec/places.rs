@@ -1,4 +1,4 @@
-//! Where each entry of a spec was written, found by its path.
+//! Finds the place of each entry in a spec by its path.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::node::{Node, Value};
 use crate::diagnostic::SourceRef;
 
-/// The places of a spec's entries. Cheap to clone; one that is made by default knows none.
+/// The places of a spec's entries. Cheap to clone. The default contains none.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Places(Option<Arc<SourceNode>>);
 
@@ -21,18 +21,18 @@ enum SourceChildren {
     Scalar,
     StandIn,
     List(Vec<SourceNode>),
-    /// By key, each with the place of the key.
+    /// The children by key, each with the place of its key.
     Map(HashMap<String, (SourceRef, SourceNode)>),
 }
 
 impl Places {
-    /// The places of a tree, which is no longer needed.
+    /// Extracts the places of a tree and consumes it.
     pub(super) fn of(tree: Node) -> Self {
         Self(Some(Arc::new(SourceNode::of(tree))))
     }
 
-    /// Where an entry was written: the key of the deepest part of the path that is in a file, or with `value` what
-    /// stands beside that key, if that is neither a map nor a list.
+    /// The place of an entry: the key of the deepest part of the path that is in a file. With `value`, the place of the
+    /// value if it is a scalar.
     pub(super) fn find(&self, path: &[&str], value: bool) -> Option<SourceRef> {
         let mut place: &SourceNode = self.0.as_deref()?;
         let mut found = &place.source;
@@ -47,7 +47,7 @@ impl Places {
         Some(found.clone())
     }
 
-    /// The keys of the map at a path; nothing if there is no map.
+    /// The keys of the map at a path; `None` if there is no map.
     pub(super) fn keys(&self, path: &[&str]) -> Option<Vec<&str>> {
         let mut place: &SourceNode = self.0.as_deref()?;
         for step in path {
@@ -75,7 +75,7 @@ impl Places {
         }
     }
 
-    /// How many steps of a path lead to something in a file.
+    /// The number of leading steps of a path that exist in a file.
     pub(super) fn depth(&self, path: &[&str]) -> usize {
         let Some(mut place) = self.0.as_deref() else { return 0 };
         for (depth, step) in path.iter().enumerate() {
@@ -85,7 +85,7 @@ impl Places {
         path.len()
     }
 
-    /// Whether something was written in an entry or below it.
+    /// Whether a place is in an entry or below it.
     pub(super) fn holds(&self, path: &[&str], source: &SourceRef) -> bool {
         let Some(mut place) = self.0.as_deref() else { return false };
         let mut key = None;
@@ -112,7 +112,7 @@ impl SourceNode {
         Self { source: node.source, inner }
     }
 
-    /// The child of a map by key, or of a list by number, and the place of the key.
+    /// The child of a map by its key, or of a list by its index, with the place of the key.
     fn child(&self, step: &str) -> Option<(Option<&SourceRef>, &Self)> {
         match &self.inner {
             SourceChildren::Map(entries) => entries.get(step).map(|(key, child)| (Some(key), child)),
@@ -121,7 +121,7 @@ impl SourceNode {
         }
     }
 
-    /// Whether this or anything in it was written at a place.
+    /// Whether this node or a descendant is at a place.
     fn holds(&self, source: &SourceRef) -> bool {
         self.source == *source
             || match &self.inner {

@@ -1,4 +1,4 @@
-//! IAM roles, their trust, and customer managed policies.
+//! IAM roles with their trust, and customer managed policies.
 
 use std::collections::BTreeMap;
 
@@ -22,20 +22,20 @@ pub struct RoleSpec {
     /// The role's path.
     #[serde(default = "root_path", skip_serializing_if = "is_root_path")]
     pub path: String,
-    /// `false`: the role exists elsewhere, nothing of it is written, and findings print what its owner must add.
+    /// `false`: the role exists elsewhere, Bailiwick does not change it, and findings show what its owner must add.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub managed: bool,
-    /// What the role is for.
+    /// The description of the role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The longest session in seconds.
+    /// The maximum session duration in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 3600, max = 43200))]
     pub max_session_duration: Option<i32>,
     /// The permissions boundary: a policy ARN, or a key under `policies`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions_boundary: Option<String>,
-    /// Who can assume the role, besides the service accounts that name it.
+    /// Who can assume the role, in addition to the service accounts that name it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust: Vec<TrustSpec>,
     /// Managed policies to attach: policy ARNs, or keys under `policies`.
@@ -44,7 +44,7 @@ pub struct RoleSpec {
     /// Inline policies by name, as raw documents.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inline: BTreeMap<String, RawPolicy>,
-    /// Tags, besides the ownership tags.
+    /// Tags, in addition to the ownership tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// Refuse every plan that would delete or replace the role.
@@ -64,27 +64,27 @@ pub enum TrustSpec {
     Account(String),
     /// An AWS service such as `ec2.amazonaws.com`.
     Service(String),
-    /// A raw trust policy document, whose statements are added.
+    /// A raw trust policy document. Its statements are added.
     Policy(RawPolicy),
 }
 
-/// An IAM policy document as IAM's JSON, written in YAML.
+/// An IAM policy document: IAM's JSON, written in YAML.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RawPolicy(pub serde_json::Map<String, serde_json::Value>);
 
 impl RawPolicy {
-    /// The document, canonical.
+    /// Parses the document into its canonical form.
     ///
     /// # Errors
-    /// What IAM would refuse, one line for each problem.
+    /// The reasons why IAM would reject it, one line per problem.
     pub fn parse(&self) -> Result<Policy, Vec<String>> {
         Policy::from_value(&serde_json::Value::Object(self.0.clone()))
             .map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
-    /// Where an element of a statement was written, if the statement is one of this document, which is at `path`. Nothing
-    /// if it is not. `element` is a path with slashes, such as `Condition/StringEquals`.
+    /// The place of an element of a statement, if the statement is in this document, which is at `path`. `element` is a
+    /// path with slashes, such as `Condition/StringEquals`.
     #[must_use]
     pub fn place(&self, spec: &Spec, path: &[&str], statement: &Statement, element: &str) -> Option<SourceRef> {
         let policy = self.parse().ok()?;
@@ -92,7 +92,7 @@ impl RawPolicy {
         let index = (same.position().saturating_sub(1)).to_string();
         let is_list = self.0.get("Statement").is_some_and(serde_json::Value::is_array);
         let statement = ["Statement"].into_iter().chain(is_list.then_some(index.as_str()));
-        // A condition key may have slashes of its own.
+        // A condition key may contain slashes.
         let element = element.splitn(3, '/').filter(|step| !step.is_empty());
         let path: Vec<&str> = path.iter().copied().chain(statement).chain(element).collect();
         spec.source(&path)
@@ -110,12 +110,12 @@ pub struct PolicySpec {
     /// The policy's path.
     #[serde(default = "root_path", skip_serializing_if = "is_root_path")]
     pub path: String,
-    /// What the policy is for; it cannot be changed later.
+    /// The description of the policy, which IAM cannot change later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The raw document.
+    /// The policy document.
     pub document: RawPolicy,
-    /// Tags, besides the ownership tags.
+    /// Tags, in addition to the ownership tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
 }

@@ -10,7 +10,7 @@ use super::check::{SectionEntry, SpecProblems};
 use super::cluster::Identity;
 use crate::diagnostic::Code;
 
-/// A Kubernetes service account, and the role that its pods get.
+/// A Kubernetes service account and the role that its pods get.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceAccountSpec {
@@ -20,25 +20,25 @@ pub struct ServiceAccountSpec {
     pub namespace: String,
     /// The object's name.
     pub name: String,
-    /// The role: a key under `roles`. Without it a role is derived in the cluster's account.
+    /// The role: a key under `roles`. If absent, a role is derived in the cluster's account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// How its pods get credentials, if other than the cluster's default.
+    /// How its pods get credentials, if different from the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// How much of the Kubernetes object Bailiwick manages.
+    /// The part of the Kubernetes object that Bailiwick manages.
     #[serde(default)]
     pub manage: Manage,
     /// Create the namespace if it does not exist.
     #[serde(default)]
     pub create_namespace: bool,
-    /// Labels to own on the object.
+    /// Labels to manage on the object.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Annotations to own on the object, besides the role's.
+    /// Annotations to manage on the object, in addition to the role's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Pod Identity: leave out the session tags that EKS adds.
+    /// Omit the session tags that EKS adds under Pod Identity.
     #[serde(default)]
     pub disable_session_tags: bool,
     /// Refuse every plan that would delete the object.
@@ -46,27 +46,27 @@ pub struct ServiceAccountSpec {
     pub protect: bool,
 }
 
-/// How much of a Kubernetes object Bailiwick manages.
+/// The part of a Kubernetes object that Bailiwick manages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Manage {
-    /// Bailiwick creates the object if it is missing, and deletes it later if it created it.
+    /// The whole object. Bailiwick creates it if it is missing, and later deletes it only if it created it.
     #[default]
     Object,
-    /// The object exists, and Bailiwick manages only its own annotations on it.
+    /// Annotations only: the object already exists, and Bailiwick manages only its own annotations on it.
     Annotation,
-    /// No access to the cluster: a finding prints what to annotate.
+    /// Nothing: Bailiwick does not access the cluster, and a finding shows what to annotate.
     None,
 }
 
 impl ServiceAccountSpec {
-    /// How its pods get credentials.
+    /// How the pods get credentials.
     #[must_use]
     pub fn identity(&self, spec: &Spec) -> Identity {
         self.identity.or_else(|| spec.clusters.get(&self.cluster).map(|c| c.identity)).unwrap_or_default()
     }
 
-    /// The subject of its tokens: `system:serviceaccount:<namespace>:<name>`.
+    /// The subject of the tokens: `system:serviceaccount:<namespace>:<name>`.
     #[must_use]
     pub fn subject(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.namespace, self.name)

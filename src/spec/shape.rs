@@ -1,15 +1,15 @@
-//! Holds a YAML tree against a JSON Schema and reports every deviation with its place.
+//! Validates a YAML tree against a JSON Schema and reports every deviation with its place.
 //!
-//! The schema is the one that editors get, generated from the spec's own types: there is one description of the
-//! spec, and it is the types. Only the vocabulary that those types produce is understood.
+//! Editors use the same schema, which is generated from the types of the spec. Only the vocabulary that those types
+//! produce is supported.
 
 use serde_json::Value as Json;
 
 use super::node::{MapKey, Node, Value};
 use crate::diagnostic::{Code, Diagnostic, SourceRef, did_you_mean};
 
-/// Every deviation of `node` from `schema`. What deviates is taken out or replaced by a stand-in, so that the rest fits
-/// the schema afterwards.
+/// Finds every deviation of `node` from `schema`. It removes deviating values or replaces them with stand-ins, so that
+/// the tree fits the schema afterwards.
 #[must_use]
 pub fn check(node: &mut Node, schema: &Json) -> Vec<Diagnostic> {
     let mut walk = Walk { root: schema, problems: Vec::new() };
@@ -140,7 +140,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The forms that a value may take, without `null` and with forms of forms side by side.
+    /// The alternatives for a value, without `null` and with nested alternatives flattened.
     fn flattened(&self, alternatives: &'a [Json]) -> Vec<&'a Json> {
         let mut found = Vec::new();
         for schema in alternatives.iter().map(|a| self.resolve(a)) {
@@ -198,7 +198,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Something that fits a schema and says nothing.
+    /// A stand-in value that fits the schema.
     fn stand_in(&self, schema: Option<&'a Json>) -> Value {
         let Some(schema) = schema.map(|s| self.resolve(s)) else { return Value::StandIn };
         if let Some(word) = words(schema).first() {

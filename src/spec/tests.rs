@@ -1,7 +1,7 @@
 use super::*;
 use crate::diagnostic::shown;
 
-/// The problems of some files, one a line: `file:line:column code`.
+/// The problems in some files, one per line: `file:line:column code`.
 fn problems(files: &[(&str, &str)]) -> String {
     let files: Vec<SourceFile> =
         files.iter().map(|(name, text)| SourceFile { name: (*name).into(), text: (*text).into() }).collect();
@@ -78,7 +78,7 @@ fn roles_that_trust_each_other_are_told_with_their_path() {
     assert_eq!(told, ["these roles trust each other in a cycle: roles.x -> roles.y -> roles.x"]);
 }
 
-/// The problems of a spec, as a person sees them.
+/// The problems in a spec, as the CLI shows them.
 fn told(text: &str) -> String {
     let (_, found) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
     shown(&found, &[("s.yaml", text)])

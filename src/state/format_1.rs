@@ -1,6 +1,6 @@
-//! States and journal lines of format 1, as they were written up to version 0.1.0: they are read, and never written.
+//! States and journal lines of format 1, which versions up to 0.1.0 wrote. They are read and never written.
 //!
-//! There a deposed object was a part of what took its place.
+//! In this format a deposed object is nested in the object that replaced it.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ struct FirstOwned {
 }
 
 impl FirstOwned {
-    /// The object, and what its address named before it, the newest first.
+    /// Splits into the object and the objects that its address named before, newest first.
     fn apart(self) -> (super::Owned, Vec<super::Owned>) {
         let Self { scope, physical_id, adopted, body, fingerprint, unique_id, references, on_destroy, protect, former } =
             self;
@@ -128,7 +128,7 @@ impl From<Line> for Entry {
                     "delete" => ActionKind::Delete,
                     "adopt" => ActionKind::Adopt,
                     "forget" => ActionKind::Release,
-                    // A replacement was two steps of this name. `creates` holds what it creates.
+                    // A replacement was two steps with the same name. `creates` holds the new object.
                     _ => ActionKind::Update,
                 };
                 Happening::Begin { action, creates, deposes }

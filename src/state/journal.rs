@@ -1,7 +1,7 @@
-//! The journal: one line a happening, written down before and after every call that changes something.
+//! The journal: one line per event, written before and after every call that changes something.
 //!
-//! A line is a JSON object, a tab, and the first 16 hex digits of the SHA-256 of the JSON. The last line may be torn by
-//! a crash and is then left out; damage anywhere else is an error.
+//! A line is a JSON object, a tab, and the first 16 hex digits of the SHA-256 of the JSON. A crash may leave the last
+//! line incomplete, which is then ignored. Damage anywhere else is an error.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,39 +13,39 @@ use crate::document::Digest;
 const FORMAT: u32 = 2;
 const CHECKSUM: usize = 16;
 
-/// One happening.
+/// One entry of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The version of the line format that it was read from. New entries have the current one.
     pub v: u32,
-    /// The lineage of the state that the journal continues, and its serial.
+    /// The lineage and serial of the state that the journal continues.
     pub state: (String, u64),
-    /// When, as the caller says (RFC 3339).
+    /// The time of the entry, as given by the caller (RFC 3339).
     pub at: String,
-    /// The resource that it is about.
+    /// The address that the entry is about.
     pub address: Address,
-    /// Which of the objects that the address named before, if it is about one of those.
+    /// The key of the deposed object that the entry is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deposed: Option<DeposedKey>,
-    /// What happened.
+    /// The event.
     pub happening: Happening,
 }
 
-/// What a step does.
+/// The action of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ActionKind {
-    /// It creates the object.
+    /// Creates the object.
     Create,
-    /// It changes the object in place.
+    /// Updates the object in place.
     Update,
-    /// It deletes the object, or our part of it.
+    /// Deletes the object, or the project's part of it.
     Delete,
-    /// It adopts an existing object into the state, and changes it where it differs from the spec.
+    /// Adopts an existing object, and updates the fields that differ from the spec.
     Adopt,
-    /// It removes our ownership tags and leaves the object.
+    /// Removes the ownership tags and keeps the object.
     Release,
-    /// It changes the state only.
+    /// Changes only the state.
     Record,
 }
 
@@ -62,52 +62,52 @@ impl std::fmt::Display for ActionKind {
     }
 }
 
-/// What happened to a step.
+/// An event of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "happening", rename_all = "snake_case")]
 pub enum Happening {
-    /// The call is about to be made.
+    /// The step is about to call the API.
     Begin {
-        /// What the step does.
+        /// The step's action.
         action: ActionKind,
-        /// For a step after which something is owned: what.
+        /// The object that will be owned after the step, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         creates: Option<Box<Owned>>,
-        /// What the address named before, which this step deposes.
+        /// The objects that this step deposes.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         deposes: Vec<Owned>,
     },
-    /// The call succeeded and was read back.
+    /// The call succeeded, and the object was read back.
     End {
-        /// What is owned now; nothing after a deletion, and nothing of a deposed object.
+        /// The object that is owned now; `None` after a deletion, and for a deposed object.
         owned: Option<Box<Owned>>,
-        /// What the address named before, and is deposed now.
+        /// The objects that are deposed now.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         deposes: Vec<Owned>,
     },
-    /// The newest deposed object of the address is gone. Only journals of format 1 say so.
+    /// The newest deposed object of the address was deleted. Only journals of format 1 have this event.
     NewestDeposedGone,
     /// The call failed.
     Failed {
-        /// Why.
+        /// The reason.
         why: String,
         /// Whether it is certain that nothing was changed.
         certain: bool,
     },
 }
 
-/// A journal as read.
+/// A parsed journal.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Journal {
-    /// What it tells.
+    /// The entries.
     pub entries: Vec<Entry>,
-    /// Whether the last line was torn and is left out.
+    /// Whether the last line was incomplete and ignored.
     pub torn: bool,
-    /// How many bytes of it are whole lines: what is written next goes there.
+    /// The number of bytes in complete lines. New entries are written at this offset.
     pub sound: usize,
 }
 
-/// Why a journal cannot be used.
+/// The reason why a journal cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
     /// A line that is not the last is damaged.
@@ -115,33 +115,33 @@ pub enum JournalError {
     Damaged {
         /// The line, from 1.
         line: usize,
-        /// The problem.
+        /// The reason.
         why: String,
     },
-    /// A part of it is not there.
+    /// A part of the journal is missing.
     #[error("a part of the journal is missing before {before}")]
     Missing {
-        /// What comes after it.
+        /// The entry after the missing part.
         before: String,
     },
-    /// A later version of the program wrote it.
+    /// A later version of the program wrote the journal.
     #[error(
         "the journal has format {found}, and this version reads up to {FORMAT}: use the newer bailiwick that wrote it"
     )]
     Newer {
-        /// The format that was found.
+        /// The format of the journal.
         found: u32,
     },
 }
 
 impl Entry {
-    /// An entry of this version.
+    /// An entry in the current format.
     #[must_use]
     pub fn new(state: (&str, u64), at: String, address: Address, happening: Happening) -> Self {
         Self { v: FORMAT, state: (state.0.to_owned(), state.1), at, address, deposed: None, happening }
     }
 
-    /// The same about a deposed object of the address.
+    /// The same entry for a deposed object of the address.
     #[must_use]
     pub fn about(self, deposed: Option<DeposedKey>) -> Self {
         Self { deposed, ..self }
@@ -159,10 +159,10 @@ impl Entry {
         Self { v: FORMAT, state: (state.0.to_owned(), state.1), ..self }
     }
 
-    /// The entry's line with its checksum and newline.
+    /// The entry as a line with its checksum and a newline.
     ///
     /// # Errors
-    /// Never in practice: every part has a JSON form.
+    /// Never in practice: serializing an entry cannot fail.
     pub fn line(&self) -> Result<String, serde_json::Error> {
         let json = serde_json::to_string(self)?;
         let checksum = Digest::of(json.as_bytes());
@@ -171,10 +171,10 @@ impl Entry {
 }
 
 impl Journal {
-    /// Reads a journal's bytes.
+    /// Parses a journal.
     ///
     /// # Errors
-    /// When a line before the last is damaged, or a newer program wrote one.
+    /// When a line before the last is damaged, or a newer version of the program wrote one.
     pub fn parse(bytes: &[u8]) -> Result<Self, JournalError> {
         let mut journal = Self::default();
         let mut lines = bytes.split_inclusive(|b| *b == b'\n').enumerate().peekable();
@@ -194,11 +194,11 @@ impl Journal {
     }
 }
 
-/// Why a line is no entry.
+/// The reason why a line is not an entry.
 enum BadLine {
-    /// It is not what was written.
+    /// The line does not match its checksum or is not an entry.
     Damaged(String),
-    /// A later version of the program wrote it.
+    /// A later version of the program wrote the line.
     Newer(u32),
 }
 
@@ -214,7 +214,7 @@ impl From<&str> for BadLine {
     }
 }
 
-/// What every version writes.
+/// The field that every version writes.
 #[derive(Deserialize)]
 struct Versioned {
     v: u32,

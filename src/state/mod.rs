@@ -1,4 +1,4 @@
-//! What we made and own, and the journal that proves it.
+//! The state, which records what a project owns, and the journal of changes since it was saved.
 
 mod format_1;
 mod journal;
@@ -16,10 +16,10 @@ use crate::document::{Digest, Document};
 use crate::kind::Reference;
 use crate::spec::OnDestroy;
 
-/// The version of the state's format. A newer one is refused, never overwritten.
+/// The version of the state's format. A newer state is rejected and never overwritten.
 pub const FORMAT: u32 = 2;
 
-/// The identity of one history of states: two states of one project with different lineages never mix.
+/// The identity of one history of states. Two states of one project with different lineages never mix.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Lineage(pub String);
@@ -34,35 +34,35 @@ pub struct State {
     pub format: u32,
     /// The project.
     pub project: String,
-    /// Which history this belongs to.
+    /// The history that the state belongs to.
     pub lineage: Lineage,
-    /// Counts the states of a lineage.
+    /// The number of the state within its lineage.
     pub serial: u64,
-    /// The version of the program that wrote it.
+    /// The version of the program that wrote the state.
     pub tool_version: String,
-    /// The fencing number of the lock under which it was written; 0 where locks have none.
+    /// The fencing number of the lock under which the state was written; 0 for locks without one.
     #[serde(default, skip_serializing)]
     pub fence: u64,
-    /// The digest of everything except the fencing number, which reveals an edited file. Only in the text.
+    /// The digest of everything except the fencing number, which reveals an edited file. Present only in the file.
     #[serde(default, skip_serializing)]
     pub digest: Option<Digest>,
     /// The owned resources, by address.
     #[schemars(with = "BTreeMap<String, Owned>")]
     pub resources: BTreeMap<Address, Owned>,
-    /// Deposed objects that are still to be deleted, the newest first.
+    /// Deposed objects that are still to be deleted, newest first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "BTreeMap<String, Vec<Deposed>>")]
     pub deposed: BTreeMap<Address, Vec<Deposed>>,
 }
 
-/// The name of a deposed object among those of its address: eight hex digits of the digest of its scope and physical
-/// id, so that it is the same in every run.
+/// The key of a deposed object among those of its address: eight hex digits of the digest of its scope and physical
+/// name, so that it is the same in every run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct DeposedKey(String);
 
 impl DeposedKey {
-    /// The key of what an API knows by a name in a scope.
+    /// The key for the object with this scope and physical name.
     #[must_use]
     pub fn of(scope: &Scope, physical_id: &str) -> Self {
         let digest = Digest::of_value(&(scope, physical_id)).unwrap_or_else(|_| Digest::of(physical_id.as_bytes()));
@@ -85,18 +85,18 @@ impl std::str::FromStr for DeposedKey {
     }
 }
 
-/// An object that an address named before: it has another name, or is in another place.
+/// A deposed object: its address now has another name or place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Deposed {
-    /// Its name among the deposed objects of its address.
+    /// Its key among the deposed objects of its address.
     pub key: DeposedKey,
-    /// What is known of it.
+    /// Its entry from before it was deposed.
     pub object: Owned,
 }
 
 impl Deposed {
-    /// An object under its key.
+    /// A deposed object with its key.
     #[must_use]
     pub fn new(object: Owned) -> Self {
         Self { key: DeposedKey::of(&object.scope, &object.physical_id), object }
@@ -107,37 +107,37 @@ impl Deposed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Owned {
-    /// Its account, region or cluster.
+    /// The resource's account, region or cluster.
     #[schemars(with = "serde_json::Value")]
     pub scope: Scope,
-    /// The name by which its API knows it.
+    /// The physical name of the resource.
     pub physical_id: String,
-    /// Whether it predates the project.
+    /// Whether the resource predates the project.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
-    /// The last applied body. Absent after an interrupted creation, until it is read.
+    /// The last applied body. Absent after an interrupted creation, until the resource has been read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Document>,
-    /// The digest of everything that was read after the last write, including others' parts.
+    /// The digest of everything that was read after the last write, including other parties' parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Digest>,
-    /// The id that the service gave it and never reuses, if it has one. It distinguishes the resource from a later one
-    /// of the same name, and policies name deleted roles by it.
+    /// The unique id that the service gave the resource, if it has one. It distinguishes the resource from a later one
+    /// with the same name, and policies refer to deleted roles by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_id: Option<String>,
-    /// Its dependencies, for the order of deletions.
+    /// The resource's dependencies, which determine the order of deletions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<Reference>,
-    /// What happens when it is no longer desired.
+    /// What happens when the resource is no longer desired.
     #[serde(default)]
     pub on_destroy: OnDestroy,
-    /// Whether plans that delete or replace it are refused.
+    /// Whether plans that delete or replace the resource are refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protect: bool,
 }
 
 impl Owned {
-    /// What was made as described and depends on nothing; without a description, one that has not been read yet.
+    /// A created resource without dependencies. Without a body it is one that has not been read yet.
     #[must_use]
     pub fn new(scope: Scope, physical_id: impl Into<String>, body: Option<Document>) -> Self {
         Self {
@@ -154,29 +154,29 @@ impl Owned {
     }
 }
 
-/// Why a state cannot be used.
+/// The reason why a state cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// The text is not a state.
     #[error("the state is damaged: {0}")]
     Damaged(String),
-    /// A later version of the program wrote it.
+    /// A later version of the program wrote the state.
     #[error(
         "the state has format {found}, and this version reads up to {FORMAT}: use the newer bailiwick that wrote it"
     )]
     Newer {
-        /// The format that was found.
+        /// The format of the state.
         found: u64,
     },
-    /// Its text is not what was written.
+    /// The state does not match its digest.
     #[error("the state was edited or damaged: its digest is {found}, but it records {said}")]
     Edited {
-        /// The digest of what it holds.
+        /// The digest of the contents.
         found: Digest,
-        /// The digest that it gives.
+        /// The recorded digest.
         said: Digest,
     },
-    /// It belongs to another project.
+    /// The state belongs to another project.
     #[error("the state belongs to project `{found}`, not to `{expected}`")]
     OtherProject {
         /// The project in the state.
@@ -187,7 +187,7 @@ pub enum StateError {
 }
 
 impl State {
-    /// The first state of a project.
+    /// The initial state of a project.
     #[must_use]
     pub fn new(project: &str, lineage: Lineage) -> Self {
         Self {
@@ -203,10 +203,10 @@ impl State {
         }
     }
 
-    /// Reads a state's text for a project. What format 1 wrote is read as well, and written in this format from then on.
+    /// Parses the state of a project. A state of format 1 is accepted too, and saved in the current format.
     ///
     /// # Errors
-    /// When it is damaged, edited, newer than this program, or another project's.
+    /// When it is damaged, edited, from a newer version, or of another project.
     pub fn parse(text: &str, project: &str) -> Result<Self, StateError> {
         if text.trim().is_empty() {
             return Err(StateError::Damaged("it is empty".into()));
@@ -240,7 +240,7 @@ impl State {
         state.map(|state| Self { digest: None, ..state }).map_err(damaged)
     }
 
-    /// Notes that an object is deposed, unless it is known as such.
+    /// Records a deposed object, unless it is already recorded.
     fn depose(&mut self, address: &Address, object: Owned) {
         let deposed = Deposed::new(object);
         let known = self.deposed.entry(address.clone()).or_default();
@@ -249,13 +249,13 @@ impl State {
         }
     }
 
-    /// Whether an address has a deposed object of this key.
+    /// Whether an address has this object as a deposed one.
     fn has_deposed(&self, address: &Address, object: &Owned) -> bool {
         let key = DeposedKey::of(&object.scope, &object.physical_id);
         self.deposed.get(address).is_some_and(|known| known.iter().any(|other| other.key == key))
     }
 
-    /// Forgets deposed objects of an address.
+    /// Removes the deposed objects of an address for which `gone` is true.
     fn forget_deposed(&mut self, address: &Address, gone: impl Fn(usize, &Deposed) -> bool) {
         if let Some(known) = self.deposed.get_mut(address) {
             let mut at = 0..;
@@ -266,24 +266,24 @@ impl State {
         }
     }
 
-    /// Reads a state's bytes for a project.
+    /// Parses the bytes of a project's state.
     ///
     /// # Errors
-    /// As [`State::parse`], and when it is not text.
+    /// As for [`State::parse`], and when the bytes are not text.
     pub fn read(bytes: &[u8], project: &str) -> Result<Self, StateError> {
         let text = std::str::from_utf8(bytes).map_err(|e| StateError::Damaged(e.to_string()))?;
         Self::parse(text, project)
     }
 
-    /// The state's text: pretty, with its digest, with a newline at the end.
+    /// The state as indented JSON, with its digest and a final newline.
     ///
     /// # Errors
-    /// Never in practice: every part has a JSON form.
+    /// Never in practice: serializing a state cannot fail.
     pub fn to_text(&self) -> Result<String, serde_json::Error> {
         self.to_text_under(self.fence)
     }
 
-    /// The state's text under a fencing number.
+    /// The state as text with a fencing number.
     ///
     /// # Errors
     /// As [`State::to_text`].
@@ -302,13 +302,13 @@ fn current_format<S: serde::Serializer>(_read_from: &u32, serializer: S) -> Resu
     serializer.serialize_u32(FORMAT)
 }
 
-/// The digest of what a state says, without the fencing number.
+/// The digest of a state's contents, without the fencing number.
 fn digest(fields: &BTreeMap<String, &RawValue>) -> Digest {
     let told = fields.iter().filter(|(name, _)| !["digest", "fence"].contains(&name.as_str()));
     Digest::of_json(told.flat_map(|(name, raw)| [name.as_str(), raw.get()]))
 }
 
-/// A creation that has begun, and whose outcome is not known yet.
+/// A step that has begun and has an unknown outcome.
 struct Begun<'e> {
     action: ActionKind,
     creates: Option<&'e Owned>,
@@ -316,10 +316,10 @@ struct Begun<'e> {
 }
 
 impl Begun<'_> {
-    /// Notes in a state what may have been created.
+    /// Records in the state the object that may have been created.
     fn apply(self, address: &Address, state: &mut State) {
         let Self { action, creates: Some(owned), deposes } = self else { return };
-        // What takes the place of another object is known as such from then on, also whether it existed before.
+        // An object that takes another one's place is recorded right away, even if it existed before.
         let replaces = deposes.iter().any(|object| !state.has_deposed(address, object));
         if action == ActionKind::Create || replaces || !state.resources.contains_key(address) {
             for object in deposes.iter().rev() {
@@ -331,10 +331,11 @@ impl Begun<'_> {
     }
 }
 
-/// The state after what a journal tells, and the addresses of which it is unknown whether the last step was done.
+/// Applies the entries of a journal to a state. Also returns the addresses with an unknown outcome.
 ///
-/// An unknown creation counts as ours until it has been read, also of what we had created before: its id is another one
-/// now. So does what was to take the place of another object. Unknown updates and deletions leave what was there.
+/// An unknown creation counts as owned until it has been read, even if the address was owned before, because the object
+/// may have a new id. The same applies to a step that was to depose another object. Unknown updates and deletions do
+/// not change the state.
 #[must_use]
 pub fn fold(mut state: State, entries: &[Entry]) -> (State, Vec<Address>) {
     let mut unknown: BTreeMap<(&Address, Option<&DeposedKey>), Begun<'_>> = BTreeMap::new();
@@ -343,13 +344,13 @@ pub fn fold(mut state: State, entries: &[Entry]) -> (State, Vec<Address>) {
         match &entry.happening {
             Happening::Begin { action, creates, deposes } => {
                 let begun = Begun { action: *action, creates: creates.as_deref(), deposes };
-                // A later run has begun again with what an interrupted one left unknown.
+                // A later run may retry a step with an unknown outcome.
                 if let Some(left) = unknown.insert(name, begun) {
                     left.apply(address, &mut state);
                 }
             }
             Happening::End { owned, deposes } => {
-                // A later run may have found done what an interrupted one had begun.
+                // A later run may find that an interrupted step was completed.
                 let begun = unknown.remove(&name).map(|begun| begun.deposes).unwrap_or_default();
                 if let Some(key) = &entry.deposed {
                     state.forget_deposed(address, |_, deposed| deposed.key == *key);
@@ -360,7 +361,7 @@ pub fn fold(mut state: State, entries: &[Entry]) -> (State, Vec<Address>) {
                 }
                 match owned {
                     Some(owned) => {
-                        // What is named again is not deposed any more.
+                        // A deposed object that the address names again is no longer deposed.
                         let key = DeposedKey::of(&owned.scope, &owned.physical_id);
                         state.forget_deposed(address, |_, deposed| deposed.key == key);
                         state.resources.insert(address.clone(), (**owned).clone());

@@ -112,7 +112,7 @@ fn damage_in_the_middle_is_an_error_and_never_skipped() {
     assert!(matches!(Journal::parse(damaged.as_bytes()), Err(JournalError::Damaged { line: 2, .. })));
 }
 
-/// What format 1 wrote of a role that was renamed twice, with nothing deleted yet.
+/// An entry of format 1 for a role that was renamed twice, with nothing deleted yet.
 const FORMER: &str = r#"{"scope":{"account":{"account":"a","id":"111111111111","region":"us-east-1"}},
     "physical_id":"third","body":{"name":"third"},"on_destroy":"delete",
     "former":{"scope":{"account":{"account":"a","id":"111111111111","region":"us-east-1"}},"physical_id":"second",
@@ -138,7 +138,7 @@ fn a_state_of_format_1_is_read_and_written_in_this_format() {
     assert_eq!(State::parse(&written, "p"), Ok(State { format: FORMAT, ..state }));
 }
 
-/// A line of a journal of format 1 about `aws.iam.role.x`.
+/// A journal line of format 1 about `aws.iam.role.x`.
 fn line_1(happening: &str) -> String {
     let json = format!(r#"{{"v":1,"state":["l",7],"at":"t","address":"aws.iam.role.x","happening":{happening}}}"#);
     let json = json.replace('\n', " ");
@@ -189,7 +189,7 @@ fn what_an_address_named_is_deposed_once_something_else_has_its_place() {
     let end = Happening::End { owned: Some(Box::new(new.clone())), deposes: vec![old.clone()] };
     let (unknown, _) = fold(state.clone(), &[entry("x", begin.clone())]);
     assert_eq!(deposed(&unknown), ["old"], "the creation may have been done");
-    // The next run knows what is deposed, and does not depose it again.
+    // The next run knows the deposed object and does not depose it again.
     let create = Some(Box::new(new.clone()));
     let again = Happening::Begin { action: ActionKind::Create, creates: create.clone(), deposes: Vec::new() };
     let created = Happening::End { owned: create, deposes: Vec::new() };

@@ -1,4 +1,4 @@
-//! Collects the rows of a difference.
+//! Collects the rows of an access difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::access::terms::{ChainStep, DataPlace, Exception, Grantee, PlaceKind, 
 use crate::access::world::Who;
 use crate::iam::Source;
 
-/// Rows that differ in their actions alone are one.
+/// The key of a row. Rows that differ only in their actions are merged.
 type RowKey = (Grantee, Direction, DataPlace, Group, Vec<Exception>, Vec<Requirement>, Vec<ChainStep>, Vec<Crossing>);
 
 #[derive(Default)]
@@ -16,14 +16,14 @@ pub(super) struct Changes {
     found: BTreeMap<RowKey, BTreeSet<String>>,
 }
 
-/// A row to be added: what is gained or lost, without the chain and its conditions.
+/// A row to add: a gain or a loss, without the chain and the chain's conditions.
 pub(super) struct NewRow<'r> {
     pub direction: Direction,
     pub group: Group,
     pub place: PlaceKind,
     pub except: Vec<Exception>,
     pub conditions: BTreeSet<Requirement>,
-    /// The statements behind.
+    /// The statements that grant the access.
     pub sources: &'r [Source],
     pub crosses: Vec<Crossing>,
     pub actions: BTreeSet<String>,

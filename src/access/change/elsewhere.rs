@@ -1,4 +1,4 @@
-//! The difference of what identity policies allow on anything else than the data of the worlds.
+//! The difference in what identity policies allow outside the data of the worlds.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::access::world::nodes::WorldBucket;
 use crate::iam::{AccessRegion, Area, Pattern, Reach, catalogue};
 
 impl Changes {
-    /// What identity-based policies allow on anything else than the data of the worlds.
+    /// Adds the difference in what identity policies allow outside the data of the worlds.
     pub(super) fn elsewhere(&mut self, sides: Sides<'_>, old: &Reach, new: &Reach) {
         for (direction, one, other) in [(Direction::Gain, new, old), (Direction::Loss, old, new)] {
             let mut cells = BTreeSet::new();
@@ -21,7 +21,7 @@ impl Changes {
                 let (actions, resources) = (region.area.actions().0, region.area.resources().0);
                 cells.extend(actions.iter().flat_map(|a| resources.iter().map(|r| (a.clone(), r.clone()))));
             }
-            // Each action on each resource by itself, so that what others have makes no exceptions to it.
+            // Compare each action on each resource separately, so that exceptions of others do not apply to it.
             for (action, resource) in cells {
                 let (of, on) = (Area::of_actions([action.to_string().as_str()]), Area::on(resource));
                 let cell = |reach: &Reach| reach.within(&of).within(&on);
@@ -70,7 +70,7 @@ impl Changes {
 }
 
 impl World {
-    /// Whether access to resources of this form is told with the data of the world already.
+    /// Whether the rows on the world's own data already report access to these resources.
     fn is_told(&self, resource: &Pattern, actions: &[(String, BTreeSet<Group>)]) -> bool {
         let only = |service: &str| {
             actions.iter().all(|(action, _)| {
@@ -103,12 +103,12 @@ fn resource_of(pattern: &Pattern) -> PlaceKind {
     PlaceKind::Resource { arn: pattern.to_string() }
 }
 
-/// An action, or a pattern of actions, as AWS spells it.
+/// An action, or a pattern of actions, in the spelling of AWS.
 fn spelled_as(action: &Pattern) -> String {
     catalogue::spelling(&action.to_string()).into_owned()
 }
 
-/// An area that is left out: its resources, and its actions unless it has all of them.
+/// The exception for an area: its resources, and its actions unless it covers all of them.
 fn left_out(area: &Area, actions: &[Pattern], resources: &[Pattern]) -> Exception {
     let (own, _) = area.actions();
     let (of, but) = area.resources();

@@ -1,4 +1,4 @@
-//! The difference of lists, by the prefixes that may be asked for.
+//! The difference in list access, by prefix.
 
 use std::collections::BTreeSet;
 
@@ -10,25 +10,25 @@ use crate::access::terms::{Exception, PlaceKind};
 use crate::access::world::nodes::WorldBucket;
 use crate::iam::{Area, Pattern, Reach};
 
-/// A prefix that lists may ask for, or none, and what the two sides may list by it.
+/// A requested prefix, or none, with the reach of both sides for it.
 type Asked<'p> = (Option<&'p Pattern>, Reach, Reach);
 
-/// A bucket on one side, with what may be done on the bucket itself without a prefix.
+/// A bucket on one side, with the reach on the bucket for requests without a prefix.
 pub(super) struct ListedBucket<'b> {
     pub bucket: Option<&'b WorldBucket>,
     pub reach: Reach,
 }
 
-/// Beyond this many prefixes, overlaps that are no inclusions are not looked for. People write none.
+/// The maximum number of prefixes for which partial overlaps are compared too. Real policies have none.
 const MOST_PREFIXES: usize = 32;
 
-/// The actions with which names are listed and whose requests may carry `s3:prefix`.
+/// The actions that list names and accept `s3:prefix`.
 pub(super) const LISTS: [&str; 2] = ["ListBucket", "ListBucketVersions"];
 
 impl Changes {
-    /// Which keys may be listed. Each prefix that a policy of either world speaks of is asked for with a text that
-    /// matches it and nothing narrower; with no prefix at all, of which the reach on the bucket itself is known; and with one
-    /// that nobody speaks of.
+    /// Adds the differences in which keys can be listed. Each prefix in a policy of either world is tried with a text
+    /// that matches it and nothing narrower. Two more requests are tried: one without a prefix, with the known reach on
+    /// the bucket itself, and one with a prefix that no policy mentions.
     pub(super) fn lists(&mut self, sides: Sides<'_>, old: ListedBucket<'_>, new: ListedBucket<'_>) {
         let Some(bucket) = new.bucket.or(old.bucket) else { return };
         let Sides { before, after, .. } = sides;
@@ -41,7 +41,7 @@ impl Changes {
         prefixes.sort_unstable();
         prefixes.dedup();
         if prefixes.len() <= MOST_PREFIXES {
-            // Where two overlap, both may hold or only one.
+            // Where two prefixes overlap, a request may match both or only one.
             let meets = prefixes.iter().flat_map(|a| prefixes.iter().flat_map(|b| a.intersection(b)));
             prefixes = meets.collect::<BTreeSet<_>>().into_iter().collect();
         }
@@ -60,7 +60,7 @@ impl Changes {
         }
     }
 
-    /// The prefixes of one listing action.
+    /// Adds the differences for one list action.
     fn listed(&mut self, sides: Sides<'_>, bucket: &WorldBucket, asked: &[Asked<'_>], action: &str) {
         let names = [action.to_owned()];
         let lists = Area::of_actions([action]);
@@ -77,7 +77,7 @@ impl Changes {
             let all = || asked.iter().zip(&moved);
             let without = all().find(|((pattern, ..), _)| pattern.is_none()).is_some_and(|(_, moved)| *moved);
             for ((pattern, old_reach, new_reach), moved) in all() {
-                // The narrowest pattern around decides: told is what differs from it.
+                // The narrowest enclosing pattern covers this one. Only a prefix that differs from it gets a row.
                 let around = pattern.and_then(|pattern| {
                     all()
                         .filter_map(|((wide, ..), moved)| Some(((*wide)?, *moved)))
@@ -115,8 +115,8 @@ impl Changes {
     }
 }
 
-/// A text that matches a pattern, and none of the narrower ones that people write: its wildcards stand for characters
-/// that no key has.
+/// A text that matches a pattern and none of the narrower patterns of real policies: it replaces each wildcard with a
+/// character that no key contains.
 fn representative(pattern: &Pattern) -> String {
     pattern.as_literal().unwrap_or_else(|| {
         let text = pattern.to_string();

@@ -1,9 +1,9 @@
-//! The difference of access between two worlds: who gains and who loses what on which data, computed on patterns.
+//! The difference of access between two worlds: who gains or loses which access to which data, computed on patterns.
 //!
-//! For everybody who can get credentials in either world, what the policies of both worlds allow on each bucket, key and
-//! role is subtracted from one another as areas of actions and resources ([`crate::iam::reach()`]), never as samples.
-//! Conditions that the circumstances leave open stay in the answer. `s3:prefix` is no such condition: it says which keys
-//! may be listed, so that lists are compared by the prefixes that the policies of both worlds speak of.
+//! For every principal that can get credentials in either world, the access that both worlds give to each bucket, key
+//! and role is subtracted as areas of actions and resources ([`crate::iam::reach()`]), never as samples. Conditions
+//! that depend on the circumstances remain in the result. `s3:prefix` is an exception: it selects the keys that can be
+//! listed, so list access is compared by the prefixes in the policies of both worlds.
 
 mod changes;
 mod elsewhere;
@@ -25,7 +25,7 @@ use super::world::policies::{CALLER, EVERYTHING};
 use super::world::{Who, World};
 use crate::iam::{Attached, Policy, PolicySet, Principal, Request, RequestContext, Selector, reach};
 
-/// Everything that is gained and lost between two worlds.
+/// Lists every gain and loss of access between two worlds.
 #[must_use]
 pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
     if before == after {
@@ -35,7 +35,7 @@ pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
     let mut everybody = before.everybody();
     everybody.extend(after.everybody());
     for who in &everybody {
-        // What a role may do is told for those whose role it is.
+        // The access of a role is reported for the service accounts that use it.
         let told_elsewhere = matches!(who, Who::Role(arn) if before.is_behind_pods(arn) || after.is_behind_pods(arn));
         if !told_elsewhere {
             changes.of(who, before, after);
@@ -44,10 +44,10 @@ pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
     changes.sorted()
 }
 
-/// What a policy gives after a change that it did not give before, and the other way round, wherever it is attached.
+/// Lists the access that a policy change adds or removes, wherever the policy is attached.
 ///
-/// A policy without principals is told for whoever it is attached to; one with principals for each of them, as far as
-/// their own policies allow it.
+/// The access of a policy without principals is reported for any identity to which it is attached. The access of one
+/// with principals is reported for each principal, assuming that the principal's own policies allow it.
 #[must_use]
 pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
     let mut changes = Changes::default();
@@ -73,7 +73,8 @@ pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
         let caller = caller_of(principal);
         let of = |policy| {
             let mut set = PolicySet { resource: Some(Attached { name: &given, policy }), ..PolicySet::default() };
-            // An account's administrators have everything of their own account; what counts is what they are given.
+            // An account's administrators already have everything in their own account; only what the policy gives
+            // matters.
             set.identity = vec![Attached { name: &CALLER, policy: &EVERYTHING }];
             let mut request = Request::new(&caller, "*", "*");
             request.resource_account = Some("000000000000".into());
@@ -86,9 +87,9 @@ pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
 }
 
 impl Changes {
-    /// What somebody gains and loses between two worlds, chain by chain.
+    /// Adds a principal's gains and losses between two worlds, chain by chain.
     fn of(&mut self, who: &Who, before: &World, after: &World) {
-        // What only unread policies may allow is no access that comes or goes: they have rows of their own.
+        // Access that only unread policies may give is not a gain or loss. It has rows of its own.
         let known = |world: &World| {
             let mut chains = world.chains(who).unwrap_or_default();
             chains.retain(|chain| !chain.open);
@@ -100,7 +101,7 @@ impl Changes {
             let find = |chains: &'_ [AccessChain]| chains.iter().position(|chain| chain.slot == slot);
             let old = Side { world: before, chain: find(&old).and_then(|at| old.get(at)) };
             let new = Side { world: after, chain: find(&new).and_then(|at| new.get(at)) };
-            // Access on other terms goes and comes.
+            // A change of conditions is reported as a loss and a gain.
             if let (Some(o), Some(n)) = (old.chain, new.chain)
                 && o.conditions != n.conditions
             {
@@ -135,7 +136,7 @@ impl Changes {
     }
 }
 
-/// A request of which nothing is known but the caller.
+/// A request of which only the caller is known.
 fn open(mut request: Request) -> Request {
     request.context = RequestContext::open();
     request.with_own_keys()

@@ -1,4 +1,4 @@
-//! The rows of what one reach allows and another does not.
+//! The rows for the difference between two reaches.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,20 +8,20 @@ use super::side::Sides;
 use crate::access::terms::{Exception, PlaceKind};
 use crate::iam::{AccessRegion, Area, Pattern, Reach};
 
-/// The data that two reaches are compared on.
+/// The data on which two reaches are compared.
 pub(super) struct Data<'d> {
     /// The account that owns it.
     pub owner: &'d str,
-    /// The actions that may be taken on it.
+    /// The actions to compare.
     pub actions: &'d [String],
-    /// What a pattern of resources is.
+    /// Turns a pattern of resources into a place.
     pub place: &'d dyn Fn(&Pattern) -> PlaceKind,
-    /// What is left out of each row.
+    /// Exceptions that apply to each row.
     pub without: &'d [Exception],
 }
 
 impl Data<'_> {
-    /// What is left out of a part of a region.
+    /// The exceptions of a part of a region.
     fn exceptions(&self, part: &Plain<'_>) -> Vec<Exception> {
         let place = self.place;
         let mut except: Vec<Exception> = part.except.iter().map(|pattern| Exception::place(place(pattern))).collect();
@@ -39,13 +39,14 @@ impl Data<'_> {
 }
 
 impl Changes {
-    /// Both directions of two reaches over the same data.
+    /// Adds the differences between two reaches on the same data, in both directions.
     pub(super) fn both_ways(&mut self, sides: Sides<'_>, old: &Reach, new: &Reach, data: &Data<'_>) {
         self.one_way(Direction::Gain, sides, new, old, data);
         self.one_way(Direction::Loss, sides, old, new, data);
     }
 
-    /// What `one` allows and `other` does not, action by action. Actions that no policy tells apart are asked for once.
+    /// Adds what `one` allows and `other` does not, action by action. Actions that all policies treat alike are
+    /// compared once.
     pub(super) fn one_way(
         &mut self,
         direction: Direction,
@@ -100,7 +101,7 @@ impl Changes {
     }
 }
 
-/// Actions that are in the same areas of both: what holds for one holds for all.
+/// Groups actions that are in the same areas of both reaches: what holds for one holds for all.
 fn classes(one: &Reach, other: &Reach, actions: &[String]) -> Vec<Vec<String>> {
     let regions: Vec<AccessRegion> = one.regions().into_iter().chain(other.regions()).collect();
     let areas: Vec<&Area> = regions.iter().flat_map(|r| std::iter::once(&r.area).chain(&r.except)).collect();
@@ -119,16 +120,16 @@ fn classes(one: &Reach, other: &Reach, actions: &[String]) -> Vec<Vec<String>> {
     classes.into_values().collect()
 }
 
-/// A region as resources that belong to it and resources that do not.
+/// A region as included and excluded resources.
 struct Plain<'a> {
     of: Vec<Pattern>,
     except: Vec<Pattern>,
-    /// What is left out under conditions only.
+    /// Areas that are excluded only under conditions.
     sometimes: Vec<&'a Area>,
 }
 
-/// Takes a region apart, so that nothing is left out of what is left out: all but (`a/*` less `a/b/*`) is all but `a/*`,
-/// and `a/b/*` besides.
+/// Splits a region so that exclusions have no exceptions of their own: everything except (`a/*` without `a/b/*`)
+/// becomes everything except `a/*`, plus `a/b/*`.
 fn plain(region: &AccessRegion) -> Vec<Plain<'_>> {
     let (of, except) = region.area.resources();
     let (always, sometimes): (Vec<&Area>, Vec<&Area>) =
@@ -150,7 +151,7 @@ fn plain(region: &AccessRegion) -> Vec<Plain<'_>> {
 }
 
 impl Plain<'_> {
-    /// One part for each pattern, with what of the rest lies in it.
+    /// Splits the part by pattern. Each gets the exclusions that overlap it.
     fn each(self) -> impl Iterator<Item = Self> {
         let Self { of, except, sometimes } = self;
         of.into_iter().filter_map(move |pattern| {
@@ -165,7 +166,7 @@ impl Plain<'_> {
     }
 }
 
-/// Regions less those that another one includes.
+/// Drops regions that another region includes.
 pub(super) fn widest(regions: Vec<AccessRegion>) -> Vec<AccessRegion> {
     let mut kept: Vec<AccessRegion> = Vec::new();
     for region in regions {
@@ -178,7 +179,7 @@ pub(super) fn widest(regions: Vec<AccessRegion>) -> Vec<AccessRegion> {
     kept
 }
 
-/// Whether a region surely includes another. `false` costs a row, no more.
+/// Whether a region certainly includes another. A false negative only costs an extra row.
 fn includes(wide: &AccessRegion, narrow: &AccessRegion) -> bool {
     let ((of, but), (inner, inner_but)) = (wide.area.resources(), narrow.area.resources());
     inner.iter().all(|p| of.iter().any(|w| w.includes(p)))

@@ -15,7 +15,7 @@ use crate::iam::{Area, Pattern};
 
 static OBJECT_ACTIONS: LazyLock<Vec<String>> = LazyLock::new(|| actions_on("s3", "object", &[]));
 
-/// Without those that are told by their prefixes.
+/// Without the list actions, which are compared by prefix.
 static BUCKET_ACTIONS: LazyLock<Vec<String>> = LazyLock::new(|| actions_on("s3", "bucket", &LISTS));
 
 static KEY_ACTIONS: LazyLock<Vec<String>> = LazyLock::new(|| actions_on("kms", "key", &[]));
@@ -73,7 +73,7 @@ impl Changes {
         self.both_ways(sides, &old_reach, &new_reach, &data);
     }
 
-    /// Roles that somebody else than pods may take.
+    /// Adds roles that principals other than pods can assume.
     pub(super) fn assumed(&mut self, sides: Sides<'_>) {
         let Sides { who, before, after } = sides;
         if matches!(who, Who::Pod(_)) {
@@ -95,7 +95,7 @@ impl Changes {
         self.add(who, side, row);
     }
 
-    /// Policies that are attached and whose contents were not read.
+    /// Adds attached policies whose contents were not read.
     pub(super) fn unread(&mut self, sides: Sides<'_>) {
         let unknown = |side: Side| side.role().map(|role| role.unknown.clone()).unwrap_or_default();
         let (old, new) = (unknown(sides.before), unknown(sides.after));
@@ -108,7 +108,7 @@ impl Changes {
     }
 }
 
-/// The actions of a service that work on a type of resource.
+/// The actions of a service on a type of resource.
 fn actions_on(service: &str, kind: &str, without: &[&str]) -> Vec<String> {
     let Some(known) = ServiceEntry::of(service) else { return Vec::new() };
     known
@@ -119,7 +119,7 @@ fn actions_on(service: &str, kind: &str, without: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// The role that a chain ends as, unless it is the caller's own.
+/// The role at the end of a chain, unless it is the caller's own.
 fn assumed_role(side: Side<'_>) -> Option<&WorldRole> {
     side.chain.filter(|chain| chain.slot != "own").and(side.role())
 }

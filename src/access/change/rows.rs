@@ -1,4 +1,4 @@
-//! The rows of a difference of access, and what they consist of.
+//! The rows of an access difference, and their parts.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,13 +10,13 @@ use crate::access::terms::{ChainStep, DataPlace, Exception, Grantee, Requirement
 use crate::iam::catalogue::{AccessLevel, ServiceEntry};
 use crate::iam::{Area, Pattern};
 
-/// Whether access comes or goes.
+/// Whether access is gained or lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// It comes.
+    /// Access is gained.
     Gain,
-    /// It goes.
+    /// Access is lost.
     Loss,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// What actions do, as readers group them.
+/// A group of actions, as reports show them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Group {
@@ -43,9 +43,9 @@ pub enum Group {
     Delete,
     /// Changes who has access.
     Permissions,
-    /// Takes on a role.
+    /// Assumes a role.
     Assume,
-    /// What a policy gives whose contents are not known.
+    /// Unknown: the policy has not been read.
     Unknown,
 }
 
@@ -69,9 +69,9 @@ impl fmt::Display for Group {
 pub enum Crossing {
     /// From one account into another.
     Account,
-    /// From one cluster to a role of another, or from outside of the clusters of the spec.
+    /// From one cluster to a role of another cluster, or from outside the clusters of the spec.
     Cluster,
-    /// To everybody.
+    /// To everyone.
     Public,
 }
 
@@ -90,25 +90,25 @@ impl fmt::Display for Crossing {
 pub struct AccessChange {
     /// Whether access is gained or lost.
     pub change: Direction,
-    /// Who.
+    /// The principal.
     pub who: Grantee,
-    /// What the actions do.
+    /// The groups of the actions.
     pub access: BTreeSet<Group>,
-    /// The actions behind.
+    /// The actions.
     #[serde(default)]
     pub actions: Vec<String>,
-    /// On what.
+    /// The place.
     #[serde(rename = "where")]
     pub place: DataPlace,
-    /// What is left out.
+    /// The exceptions.
     #[serde(default)]
     pub except: Vec<Exception>,
-    /// What must hold besides.
+    /// The conditions under which the change applies.
     #[serde(default)]
     pub conditions: Vec<Requirement>,
-    /// The chain: association or annotation, roles, statements.
+    /// The chain: associations or annotations, roles, statements.
     pub via: Vec<ChainStep>,
-    /// The boundaries that it crosses.
+    /// The boundaries that the access crosses.
     pub crosses: Vec<Crossing>,
 }
 
@@ -116,7 +116,7 @@ pub(super) fn group_of(action: &str) -> Group {
     let (service, name) = action.split_once(':').unwrap_or((action, ""));
     let level = ServiceEntry::of(service).and_then(|s| s.action(name)).map(|a| a.level);
     match level {
-        // AWS counts decryption as writing; whoever may decrypt reads.
+        // AWS classifies decryption as a write action, but it serves reading.
         _ if action.eq_ignore_ascii_case("kms:Decrypt") => Group::Read,
         Some(AccessLevel::PermissionsManagement) => Group::Permissions,
         _ if name.starts_with("Delete") || name.starts_with("BatchDelete") => Group::Delete,
@@ -126,7 +126,7 @@ pub(super) fn group_of(action: &str) -> Group {
     }
 }
 
-/// The groups of the actions that a pattern matches, without those that are left out. `*` is all there is.
+/// The groups of the actions that match a pattern, without the excluded ones. `*` belongs to all groups.
 pub(super) fn groups_of(action: &str, but: &[Pattern]) -> BTreeSet<Group> {
     let Some((service, name)) = action.split_once(':') else {
         return [Group::Read, Group::List, Group::Write, Group::Delete, Group::Permissions].into();
@@ -141,7 +141,7 @@ pub(super) fn groups_of(action: &str, but: &[Pattern]) -> BTreeSet<Group> {
     if groups.is_empty() { [Group::Write].into() } else { groups }
 }
 
-/// The open conditions of an area.
+/// The unknown conditions of an area.
 pub(super) fn requirements(area: &Area) -> BTreeSet<Requirement> {
     let when = area.when().iter().map(|atom| Requirement::of(atom, false));
     when.chain(area.unless().iter().map(|atom| Requirement::of(atom, true))).collect()

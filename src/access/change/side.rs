@@ -1,4 +1,4 @@
-//! The sides of a difference: a world each, and a chain in it.
+//! The two sides of a difference: a world, and a chain in it.
 
 use super::rows::{Crossing, Direction};
 use crate::access::world::chains::AccessChain;
@@ -7,19 +7,19 @@ use crate::access::world::policies::policies_at_most;
 use crate::access::world::{Who, World};
 use crate::iam::{Area, Attached, Pattern, Policy, Principal, Reach, Statement, Test, reach};
 
-/// A side of the difference: a world, and a chain in it if there is one there.
+/// One side of the difference: a world, and a chain in it, if there is one.
 #[derive(Clone, Copy)]
 pub(super) struct Side<'a> {
     pub world: &'a World,
     pub chain: Option<&'a AccessChain>,
 }
 
-/// An account has what is its own; that is no grant.
+/// Whether the principal is the owner of the data. An account's access to its own data is not a grant.
 pub(super) fn is_owner(who: &Who, owner: &str) -> bool {
     matches!(who, Who::Named(Principal::Account(id)) if id.as_ref() == owner)
 }
 
-/// Both sides of the difference for somebody.
+/// Both sides of the difference for one principal.
 #[derive(Clone, Copy)]
 pub(super) struct Sides<'a> {
     pub who: &'a Who,
@@ -28,7 +28,7 @@ pub(super) struct Sides<'a> {
 }
 
 impl<'a> Sides<'a> {
-    /// The side on which there is what is gained or lost.
+    /// The side that has the gained or lost access.
     pub(super) fn of(self, direction: Direction) -> Side<'a> {
         match direction {
             Direction::Gain => self.after,
@@ -36,7 +36,7 @@ impl<'a> Sides<'a> {
         }
     }
 
-    /// Whether the policies of the caller are the same on both sides.
+    /// Whether the caller has the same policies on both sides.
     pub(super) fn have_same_policies(self) -> bool {
         let Self { before, after, .. } = self;
         let (Some(old), Some(new)) = (before.chain, after.chain) else {
@@ -52,7 +52,7 @@ impl<'a> Sides<'a> {
     }
 }
 
-/// Whether any policy of the caller's or of the bucket may be about the two of them.
+/// Whether any policy of the caller or the bucket may give the caller access to the bucket.
 pub(super) fn may_touch(side: Side, bucket: &WorldBucket) -> bool {
     if side.chain.is_none() {
         return false;
@@ -94,12 +94,12 @@ fn names(policy: &Policy, role: &WorldRole) -> bool {
 }
 
 impl<'a> Side<'a> {
-    /// The role that the chain ends as, if it is one of the world.
+    /// The role at the end of the chain, if it is in the world.
     pub(super) fn role(self) -> Option<&'a WorldRole> {
         self.world.role_of(self.chain?)
     }
 
-    /// The names of the buckets that the chain may touch.
+    /// The names of the buckets that the chain may access.
     pub(super) fn buckets(self) -> impl Iterator<Item = &'a str> {
         let near = self.role().and_then(|role| self.world.index.buckets_of(role));
         let all = (near.is_none() && self.chain.is_some()).then(|| self.world.buckets.keys().map(String::as_str));
@@ -113,7 +113,8 @@ impl<'a> Side<'a> {
         near.into_iter().flatten().chain(all.into_iter().flatten())
     }
 
-    /// What the chain gives on a bucket. `prefix` is the `s3:prefix` of a list; nothing where the request has none.
+    /// The access of the chain to a bucket. `prefix` is the `s3:prefix` of a list request; `None` if the request has
+    /// none.
     pub(super) fn bucket_reach(self, bucket: Option<&WorldBucket>, prefix: Option<&str>) -> Reach {
         let (Some(bucket), Some(chain)) = (bucket, self.chain) else { return Reach::default() };
         if chain.is_blocked_from(bucket) {
@@ -127,7 +128,7 @@ impl<'a> Side<'a> {
         reach(&request, &set)
     }
 
-    /// What the chain gives on a key, in requests by way of S3.
+    /// The access of the chain to a key, for requests through S3.
     pub(super) fn key_reach(self, key: Option<&WorldKey>) -> Reach {
         let (Some(key), Some(chain)) = (key, self.chain) else { return Reach::default() };
         let request = chain.key_request("kms:Decrypt", key);
@@ -136,14 +137,14 @@ impl<'a> Side<'a> {
         reach(&request, &set).within(&Area::on(Pattern::literal(&key.arn)))
     }
 
-    /// What the caller's own policies allow, wherever it is.
+    /// The access that the caller's own policies allow, on any resource.
     pub(super) fn identity_reach(self) -> Reach {
         let (Some(chain), Some(role)) = (self.chain, self.role()) else { return Reach::default() };
         let request = chain.request("*", "*", &role.account);
         reach(&request, &policies_at_most(self.role(), None))
     }
 
-    /// The values of conditions on `s3:prefix` in the policies that bear on a bucket.
+    /// The values of conditions on `s3:prefix` in the policies that apply to a bucket.
     pub(super) fn prefixes(self, bucket: Option<&WorldBucket>) -> Vec<String> {
         let own = self
             .role()

@@ -1,4 +1,4 @@
-//! Answers where something that decides was not read: never "allowed" and never "denied".
+//! Answers when a deciding policy was not read: neither "allowed" nor "denied".
 
 use serde_json::json;
 
@@ -14,11 +14,11 @@ use crate::iam::{Policy, PolicyKind, PolicyPlace};
 const A: &str = "111111111111";
 const B: &str = "222222222222";
 
-/// Objects of an account each, of which a world is made.
+/// The objects from which a world is built.
 #[derive(Clone, Default)]
 struct Objects(Vec<(Address, Facet<'static>)>);
 
-/// A policy with these statements, each without its version.
+/// A policy with these statements, given without a version.
 fn policy(statements: &str) -> PolicyText<'static> {
     let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#);
     let policy: Policy = serde_json::from_str(&text).unwrap();
@@ -34,12 +34,12 @@ fn allow(action: &str, resource: &str) -> String {
     format!(r#"{{"Effect":"Allow","Action":"{action}","Resource":"{resource}"}}"#)
 }
 
-/// A trust of a role.
+/// A statement that trusts a role.
 fn trusts(role: &str) -> String {
     format!(r#"{{"Effect":"Allow","Principal":{{"AWS":"{role}"}},"Action":["sts:AssumeRole","sts:TagSession"]}}"#)
 }
 
-/// The trust of EKS Pod Identity.
+/// The statement that trusts EKS Pod Identity.
 const POD_IDENTITY: &str = r#"{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession"]}"#;
 
 impl Objects {
@@ -49,7 +49,7 @@ impl Objects {
         more
     }
 
-    /// A role, whose trust is unknown without statements.
+    /// Adds a role. Its trust policy is unknown if `trust` is `None`.
     fn role(&self, account: &str, name: &str, trust: Option<&str>) -> Self {
         let role = RoleRef { account: account.into(), name: name.into() };
         let (arn, trust) = (role_arn(account, name), trust.map(policy));
@@ -62,7 +62,7 @@ impl Objects {
         self.with(&format!("aws.iam.role_policy.{role}/x"), facet)
     }
 
-    /// The attachment of a policy whose contents were not read.
+    /// Attaches a managed policy with unread contents.
     fn attached(&self, account: &str, role: &str) -> Self {
         let of = RoleRef { account: account.into(), name: role.into() };
         let facet = Facet::Attachment { role: of, policy: "arn:aws:iam::aws:policy/P".into() };
@@ -90,7 +90,7 @@ impl Objects {
         self.with("aws.s3.bucket_policy.data", facet)
     }
 
-    /// The association of service account `n/s` with a role, and with a target role.
+    /// Associates service account `n/s` with a role and a target role.
     fn associated(&self, role: &str, target: Option<&str>) -> Self {
         let facet = Facet::PodBinding(PodBinding {
             account: A.into(),
@@ -119,7 +119,7 @@ impl Objects {
         self.world_of(&spec, &Facts::placeholders(&spec))
     }
 
-    /// Whether somebody may read `data/x`: the verdict and why it is no other.
+    /// The verdict on reading `data/x`, and its reason.
     fn reads(&self, who: &str) -> String {
         said(&reading(&self.world(), who))
     }
@@ -149,7 +149,7 @@ fn said(answer: &Answer) -> String {
     words.collect::<Vec<_>>().join(" | ")
 }
 
-/// Pods get `first` in account A, which may assume `target` in account B, which may read bucket `data`.
+/// Pods get `first` in account A, which can assume `target` in account B, which can read bucket `data`.
 fn to_target(first_trust: Option<&str>, target_trust: Option<&str>) -> Objects {
     let (first, target) = (role_arn(A, "first"), role_arn(B, "target"));
     Objects::default()
@@ -192,7 +192,7 @@ fn a_target_role_is_judged_even_if_the_first_trust_was_not_read() {
 #[test]
 fn an_unread_trust_of_a_target_role_leaves_the_answer_unknown() {
     assert_eq!(may_assume_target(&to_target(Some(POD_IDENTITY), None)).reads("n/s"), TRUST_OF_TARGET);
-    // Whatever that trust says, a role of another account also needs its own policies.
+    // Whatever that trust policy contains, a role of another account also needs its own policies.
     assert_eq!(to_target(Some(POD_IDENTITY), None).reads("n/s"), "denied | the target role");
 }
 
@@ -226,7 +226,7 @@ fn session_tags_need_the_target_role_to_allow_them() {
     );
 }
 
-/// Role `first` in account A is trusted by `second` in account B, which may read bucket `data`.
+/// Role `first` in account A, and role `second` in account B, which can read bucket `data` and has this trust policy.
 fn to_second(trust: Option<&str>) -> Objects {
     Objects::default()
         .role(A, "first", Some(POD_IDENTITY))
@@ -243,7 +243,7 @@ fn a_role_with_unread_policies_keeps_the_roles_that_trust_it() {
     assert_eq!(allowed.reads("first"), "allowed");
     assert_eq!(to_second(Some(&trusted)).attached(A, "first").reads("first"), POLICY);
     let other = trusts(&role_arn(A, "other"));
-    // Its own policies cannot open the bucket of another account.
+    // The role's own policies cannot open the bucket of another account.
     assert_eq!(to_second(Some(&other)).attached(A, "first").reads("first"), "denied | the request");
 }
 
@@ -383,7 +383,7 @@ fn a_public_bucket_that_is_blocked_lets_in_services_and_its_own_account_only() {
     }
 }
 
-/// Whether a role that nothing allows to decrypt may use the key `weights`, whose policy was read at an address.
+/// The verdict on using key `weights` for a role without permission to decrypt. The key policy was read at `address`.
 fn decrypts(address: &str) -> String {
     let spec = spec("keys:\n  weights: { account: b, alias: weights }\n");
     let role = Objects::default().role(B, "reader", Some(&trusts(&role_arn(B, "x"))));
@@ -408,6 +408,6 @@ fn decrypts(address: &str) -> String {
 #[test]
 fn a_key_is_read_by_its_own_document_only() {
     assert_eq!(decrypts("aws.kms.key_policy.weights"), "denied | the request");
-    // The same alias in another region, or under the key's old name in the spec.
+    // The same alias in another region, or at the key's old name in the spec.
     assert_eq!(decrypts("aws.kms.key_policy.elsewhere"), "unknown | KeyPolicy { alias: \"alias/weights\" }");
 }

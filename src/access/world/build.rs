@@ -1,4 +1,4 @@
-//! How worlds are built.
+//! Builds worlds from facets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +15,8 @@ use crate::iam::{Check, Policy, PolicyKind, Subject, Version, lint};
 use crate::spec::{Encryption, Facts, Identity, Manage, Management, Spec};
 
 impl World {
-    /// The world of these objects. The spec tells what facets cannot: clusters and their issuers, what exists without
-    /// being managed, and the names by which commands refer to objects.
+    /// Builds the world of these objects. The spec provides what facets do not contain: clusters and their issuers,
+    /// unmanaged objects, and the names by which commands refer to objects.
     #[must_use]
     pub fn new<'a>(spec: &Spec, facts: &Facts, facets: impl IntoIterator<Item = (&'a Address, Facet<'a>)>) -> Self {
         let facets: Vec<(&Address, Facet)> = facets.into_iter().collect();
@@ -33,7 +33,7 @@ impl World {
         let mut documents = Vec::new();
         for (address, facet) in facets {
             match facet {
-                // What a principal may do inside a cluster is a matter of Kubernetes.
+                // Rights inside a cluster are decided by Kubernetes, not by this world.
                 Facet::None | Facet::Role { .. } | Facet::ManagedPolicy { .. } | Facet::ClusterAccess(_) => {}
                 Facet::InlinePolicy { role, name, document } => {
                     let role = arns.get(&role).and_then(|arn| world.roles.get_mut(arn));
@@ -65,7 +65,7 @@ impl World {
                 }
             }
         }
-        // What carries them is known by now.
+        // The resources that carry the policies are complete now.
         for (address, policy) in documents {
             world.document(address, &policy);
         }
@@ -73,7 +73,7 @@ impl World {
         world
     }
 
-    /// Adds roles with their trust and boundary. Gives their ARNs.
+    /// Adds roles with their trust policies and boundaries, and returns their ARNs.
     fn add_roles(
         &mut self,
         facets: &[(&Address, Facet<'_>)],
@@ -90,8 +90,8 @@ impl World {
         arns
     }
 
-    /// The world of what is live. `read` are the objects that were read just now, and `stored` those that may exist and
-    /// were not: their documents, and all others that are not among `read`, count as not read.
+    /// Builds the live world. `read` are the objects just read. `stored` are objects from the state that were not read
+    /// and may still exist. The documents of any object not in `read` are treated as unread.
     #[must_use]
     pub fn live<'a>(
         spec: &Spec,
@@ -108,16 +108,16 @@ impl World {
                 }
                 Facet::Resource(policy) => {
                     carriers.insert((policy.account.clone(), policy.on.to_string()));
-                    // An alias names a key in one region only: its entry in the spec is what the document is of.
+                    // An alias identifies a key within one region only, so the key's entry in the spec is needed too.
                     keys.insert((address.name().to_owned(), policy.account.clone(), policy.on.to_string()));
                 }
                 _ => {}
             }
         }
-        // What was read is last, so that it counts where both name one object.
+        // `read` comes last, so that it overrides `stored` for the same object.
         let mut world = Self::new(spec, facts, stored.into_iter().chain(read));
         for role in world.roles.values_mut().filter(|role| !roles.contains(&role.arn)) {
-            // What is stored of it may no longer hold, and may deny what its policies allow now.
+            // The stored policies may be out of date, and the live ones may deny what the stored ones allow.
             (role.trust, role.identity, role.boundary) = (None, Vec::new(), Vec::new());
             role.unknown.insert(Unread::RolePolicies { role: role.name.clone() });
         }
@@ -136,7 +136,7 @@ impl World {
         world
     }
 
-    /// Indexes the world as it is now.
+    /// Rebuilds the index of the world.
     pub(super) fn index(&mut self) {
         self.index = Index::new(&self.roles, &self.buckets, &self.keys, &self.resources);
         for (pod, ways) in &self.pods {
@@ -147,7 +147,7 @@ impl World {
         }
     }
 
-    /// What the policy of a resource says.
+    /// Records the policy of a resource.
     fn document(&mut self, address: &Address, policy: &ResourcePolicy<'_>) {
         match &policy.on {
             Carrier::Bucket(name) => {
@@ -159,7 +159,7 @@ impl World {
                 }
             }
             Carrier::Key(alias) => {
-                // What an address named before may have had another alias.
+                // A deposed object at this address may have another alias.
                 let key = self.keys.get_mut(address.name());
                 if let Some(key) = key.filter(|key| key.alias == *alias && key.account == policy.account) {
                     key.policy = policy.whole();
@@ -179,7 +179,7 @@ impl World {
         }
     }
 
-    /// How pods of a service account get a role from EKS Pod Identity. The spec may have a key for the cluster.
+    /// Records an EKS Pod Identity association. The spec may have a key for its cluster.
     fn bind(&mut self, binding: PodBinding) {
         let PodBinding { account, cluster: name, namespace, service_account, role, target, tagged } = binding;
         let suffix = format!(":cluster/{name}");
@@ -192,7 +192,7 @@ impl World {
         self.pods.entry(pod).or_default().association = Some(Association { role, target, tagged });
     }
 
-    /// What the spec says of the outside.
+    /// Adds what only the spec knows: accounts, clusters, and unmanaged objects.
     fn unmanaged(&mut self, spec: &Spec, facts: &Facts) {
         self.accounts = spec.accounts.iter().map(|(key, account)| (account.id.0.clone(), key.clone())).collect();
         for (key, cluster) in &spec.clusters {
@@ -234,7 +234,7 @@ impl World {
                 namespace: account.namespace.clone(),
                 name: account.name.clone(),
             };
-            // Whoever manages the object is told to annotate it.
+            // A finding asks the manager of the object to annotate it.
             let role = roles.get(role_key(spec, key));
             if let (Manage::None, Identity::Irsa, Some(role)) = (account.manage, account.identity(spec), role) {
                 let ways = self.pods.entry(pod.clone()).or_default();
@@ -260,7 +260,7 @@ fn key(spec: &Spec, facts: &Facts, name: &str, key: &crate::spec::KeySpec) -> Wo
     }
 }
 
-/// Whether S3 would call the policy public.
+/// Whether S3 would classify the policy as public.
 fn is_public(policy: &Policy, bucket: &WorldBucket) -> bool {
     if policy.is_empty() {
         return false;
@@ -317,7 +317,7 @@ impl WorldRole {
         self
     }
 
-    /// Gives the role an inline policy.
+    /// Adds an inline policy to the role.
     fn inline(&mut self, address: &Address, name: String, document: Option<PolicyText<'_>>) {
         match document.and_then(PolicyText::parse) {
             Some(policy) => {
@@ -330,7 +330,7 @@ impl WorldRole {
         }
     }
 
-    /// Gives the role a managed policy, which the world may not have.
+    /// Adds a managed policy to the role. Its contents may be unread.
     fn attach(&mut self, address: &Address, arn: &str, policy: Option<&Policy>) {
         match policy {
             Some(policy) => {

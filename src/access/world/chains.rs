@@ -1,4 +1,4 @@
-//! The chains by which somebody gets credentials.
+//! The chains through which a principal gets credentials.
 
 use std::collections::BTreeSet;
 
@@ -13,32 +13,33 @@ use crate::iam::{
     Version, evaluate,
 };
 
-/// Credentials that somebody can get.
+/// Credentials that a principal can get.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::access) struct AccessChain {
-    /// What tells the chain from others, and finds it in another world: a service account with another role is the same.
+    /// Identifies the chain across worlds: a service account whose role changes keeps its slot.
     pub slot: String,
-    /// The principal of requests.
+    /// The principal that makes requests.
     pub principal: String,
-    /// The role, by ARN, if it is one of the world.
+    /// The ARN of the role, if it is in the world.
     pub role: Option<String>,
-    /// How they are got.
+    /// The steps by which the principal gets the credentials.
     pub steps: Vec<ChainStep>,
-    /// What must hold on the way.
+    /// The conditions on the steps.
     pub conditions: BTreeSet<Requirement>,
-    /// What is known of every request, besides the principal.
+    /// Known context values of every request, in addition to the principal.
     pub context: Vec<(String, String)>,
-    /// What decides on the way and has not been read.
+    /// Unread policies and identities that decide about the steps.
     pub unread: BTreeSet<Unread>,
-    /// Whether a step holds only if something that was not read allows it.
+    /// Whether a step holds only if an unread policy allows it.
     pub open: bool,
 }
 
-/// A chain that does not reach its end: what of it holds, and what does not.
+/// A chain that breaks: the steps that hold, and the break.
 pub(in crate::access) type BrokenChain = (Vec<ChainStep>, Broken);
 
 impl World {
-    /// Every way in which somebody gets credentials, role chaining included; or how far the chain goes and where it breaks.
+    /// Every chain through which a principal gets credentials, including role chaining; or the steps that hold and the
+    /// break.
     pub(in crate::access) fn chains(&self, who: &Who) -> Result<Vec<AccessChain>, BrokenChain> {
         let mut chains = match who {
             Who::Attached => Vec::new(),
@@ -59,7 +60,7 @@ impl World {
         let mut at = 0;
         while let Some(chain) = chains.get(at).cloned() {
             at += 1;
-            // Users, services and sessions are few; what may mean them is not looked up.
+            // Users, services and sessions are few, so the index does not cover them.
             let candidates: Vec<&WorldRole> = match &chain.role {
                 Some(arn) => self.index.trusting(arn).into_iter().filter_map(|arn| self.roles.get(arn)).collect(),
                 None => self.roles.values().collect(),
@@ -77,12 +78,12 @@ impl World {
         Ok(chains)
     }
 
-    /// The role that a chain ends as, if it is one of the world.
+    /// The role at the end of a chain, if it is in the world.
     pub(in crate::access) fn role_of(&self, chain: &AccessChain) -> Option<&WorldRole> {
         self.roles.get(chain.role.as_ref()?)
     }
 
-    /// A chain that ends as a principal.
+    /// A chain that ends at a principal.
     pub(super) fn chain_to(&self, slot: &str, principal: &str, steps: Vec<ChainStep>) -> AccessChain {
         AccessChain {
             slot: slot.to_owned(),
@@ -96,8 +97,8 @@ impl World {
         }
     }
 
-    /// The chain that goes on to a role which trusts the principal of this one, or whose trust was not read and which the
-    /// principal's own policies let it assume.
+    /// Extends a chain to a role that trusts its principal. If the role's trust policy is unread, the principal's own
+    /// policies must allow it to assume the role.
     fn chained(&self, who: &Who, chain: &AccessChain, role: &WorldRole) -> Option<AccessChain> {
         if role.trust.as_ref().is_some_and(|trust| !may_name(trust, who, chain)) {
             return None;
@@ -117,11 +118,11 @@ impl World {
         Some(next)
     }
 
-    /// How the caller of a chain assumes a role with this trust policy, if it does. `gaps` are the caller's policies that
-    /// were not read: where they decide, they count as allowing it, and are reported.
+    /// Evaluates whether the caller of a chain can assume a role with this trust policy. `gaps` are the caller's unread
+    /// policies. Those that could decide are treated as allowing the request, and are reported.
     ///
     /// # Errors
-    /// Why it is denied, whatever the policies say that were not read.
+    /// The denial that holds whatever the unread policies contain.
     pub(super) fn assumed(
         &self,
         chain: &AccessChain,
@@ -149,7 +150,8 @@ impl World {
         Ok(AssumedStep { statement, conditions: unsettled(&decision), unread, open: !is_known })
     }
 
-    /// Who may assume a role by its trust, each with the statement, other than pods of the world and EKS for them.
+    /// The principals that can assume a role by its trust policy, with the statements. Pods of the world, and EKS on
+    /// their behalf, are not included.
     pub(super) fn assumers<'r>(&self, role: &'r WorldRole) -> Vec<(Who, &'r Statement)> {
         let mut found = Vec::new();
         for statement in role.trust.iter().flat_map(Policy::statements).filter(|s| s.effect() == Effect::Allow) {
@@ -166,7 +168,7 @@ impl World {
         found
     }
 
-    /// The identities of a provider that a trust statement lets in, without the service accounts of the world.
+    /// The identities of a provider that a trust statement admits, without the service accounts of the world.
     pub(super) fn subjects(&self, provider: &str, statement: &Statement) -> Vec<Who> {
         let issuer = provider.split_once(":oidc-provider/").map_or(provider, |(_, host)| host);
         let cluster = self.clusters.iter().find(|(_, c)| c.host.as_deref() == Some(issuer)).map(|(key, _)| key);
@@ -196,13 +198,14 @@ impl World {
 }
 
 impl AccessChain {
-    /// The same chain through a role whose trust policy has not been read.
+    /// Extends the chain to a role with an unread trust policy.
     pub(super) fn on_trust(mut self, role: &WorldRole) -> Self {
         self.unread.insert(Unread::TrustPolicy { role: role.name.clone() });
         self
     }
 
-    /// A request on a bucket or on what is in it. `prefix` is the `s3:prefix` of a list; nothing where it has none.
+    /// A request on a bucket or its objects. `prefix` is the `s3:prefix` of a list request; `None` if the request has
+    /// none.
     pub(in crate::access) fn bucket_request(
         &self,
         action: &str,
@@ -216,7 +219,7 @@ impl AccessChain {
         request
     }
 
-    /// A request on a key by way of S3.
+    /// A request on a key through S3.
     pub(in crate::access) fn key_request(&self, action: &str, key: &WorldKey) -> Request {
         let mut request = self.request(action, &key.arn, &key.account);
         let service = format!("s3.{}.{}", key.region, key.region.dns_suffix());
@@ -225,8 +228,8 @@ impl AccessChain {
         request
     }
 
-    /// Whether Block Public Access keeps the caller out: of a public bucket, everyone but services and the callers of the
-    /// bucket's own account.
+    /// Whether Block Public Access keeps the caller out. A public bucket then admits only AWS services and callers in
+    /// the bucket's own account.
     ///
     /// Source: S3 User Guide, "Blocking public access to your Amazon S3 storage", `RestrictPublicBuckets`.
     pub(in crate::access) fn is_blocked_from(&self, bucket: &WorldBucket) -> bool {
@@ -235,7 +238,7 @@ impl AccessChain {
         bucket.blocked && bucket.public && !is_own && !is_service
     }
 
-    /// A request of a chain, in which what is not known may vary. Clients of AWS use TLS.
+    /// A request of a chain in which unknown context values may vary. AWS clients use TLS.
     pub(in crate::access) fn request(&self, action: &str, resource: &str, owner: &str) -> Request {
         let mut request = Request::new(&self.principal, action, resource);
         request.resource_account = (!owner.is_empty()).then(|| owner.to_owned());
@@ -248,14 +251,14 @@ impl AccessChain {
     }
 }
 
-/// A trust policy that leaves it to the account of a principal whether the principal may assume the role.
+/// A trust policy that delegates the decision to the principal's account.
 fn delegating(principal: &str) -> Option<Policy> {
     let account = principal.parse::<Arn>().ok()?.account;
     let statement = Statement::allow(["*"], ["*"]).to(Selector::of([Principal::Account(account.into())]));
     Some(Policy::new(Version::V2012, [statement]))
 }
 
-/// What requests of a principal that a policy names come from.
+/// The ARN or name that makes the requests of a principal in a policy.
 pub(in crate::access) fn caller_of(principal: &Principal) -> String {
     match principal {
         Principal::Account(id) => format!("arn:aws:iam::{id}:root"),
@@ -263,7 +266,7 @@ pub(in crate::access) fn caller_of(principal: &Principal) -> String {
     }
 }
 
-/// Whether a trust policy may mean the principal of a chain.
+/// Whether a trust policy may apply to the principal of a chain.
 fn may_name(trust: &Policy, who: &Who, chain: &AccessChain) -> bool {
     let principals = || trust.statements().iter().filter_map(Statement::principal).flat_map(Selector::values);
     let is_named = principals().any(|principal| match principal {
@@ -273,22 +276,22 @@ fn may_name(trust: &Policy, who: &Who, chain: &AccessChain) -> bool {
         Principal::CanonicalUser(_) => false,
         _ => true,
     });
-    // Everyone is listed as "anyone", and not once for each principal.
+    // Report a role that everyone can assume once, for "anyone", and not for each principal.
     let is_open = principals().any(|principal| matches!(principal, Principal::Everyone | Principal::AnyAws));
     is_named && (!is_open || matches!(who, Who::Named(Principal::Everyone)))
 }
 
-/// A step of a chain by which a caller assumes a role.
+/// A caller assumes a role.
 #[derive(Default)]
 pub(super) struct AssumedStep {
     pub statement: Option<StatementRef>,
     pub conditions: BTreeSet<Requirement>,
     pub unread: BTreeSet<Unread>,
-    /// Whether it holds only if something that was not read allows it.
+    /// Whether the step holds only if an unread policy allows it.
     pub open: bool,
 }
 
-/// The conditions of a statement, without those on some keys.
+/// The conditions of a statement, without those on certain keys.
 fn conditions(statement: &Statement, without: impl Fn(&str) -> bool) -> BTreeSet<Requirement> {
     statement
         .conditions()

@@ -1,8 +1,8 @@
-//! A world: who can become which role, and what each policy says, from documents alone.
+//! A world: who can assume which role, and the contents of each policy, computed from documents alone.
 //!
-//! A world is built from the bodies of objects by address, wherever they come from: a spec, what was read live, or what
-//! was read with a plan applied. It holds what those bodies hold. What was not read, such as the contents of an AWS managed
-//! policy, is kept as unread and reported, and never counts as empty.
+//! A world is built from bodies by address, whatever their source: a spec, live reads, or live reads with a plan
+//! applied. It contains only what those bodies contain. Policies that were not read, such as an AWS managed policy, are
+//! kept as unread and reported; they are never treated as empty.
 
 mod build;
 pub(super) mod chains;
@@ -28,32 +28,32 @@ pub struct Pod {
     pub name: String,
 }
 
-/// Somebody who may have access.
+/// A principal, or a group of principals, that may have access.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Who {
     /// The pods of a service account.
     Pod(Pod),
     /// A role of the world, by ARN.
     Role(String),
-    /// A principal that a policy names and that the world does not have.
+    /// A principal that a policy names and that is not a role of the world.
     Named(Principal),
-    /// Identities of an OIDC or SAML provider that are no service account of the world: those with a subject of this
-    /// form, or all.
+    /// The identities of an OIDC or SAML provider that are not service accounts of the world: those whose subject
+    /// matches, or all.
     Subject {
         /// The provider's ARN.
         provider: String,
-        /// The subject, wildcards allowed.
+        /// The subject, wildcards allowed; `None` for all identities.
         subject: Option<String>,
     },
-    /// Whoever a policy without principals is attached to.
+    /// Any identity to which a policy without principals is attached.
     Attached,
 }
 
-/// How a service account's pods get a role.
+/// The ways in which the pods of a service account get a role.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Ways {
     annotation: Option<String>,
-    /// Whether the annotation was not read: whoever manages the service account is asked to write it.
+    /// Whether the annotation was not read. The manager of the service account is asked to write it.
     assumed: bool,
     association: Option<Association>,
 }
@@ -70,38 +70,38 @@ struct WorldCluster {
     arn: String,
     account: String,
     host: Option<String>,
-    /// Whether its OIDC providers exist without being ours.
+    /// Whether the cluster's OIDC providers exist without being managed by the project.
     provided: bool,
 }
 
-/// Everything that decides about access.
+/// All policies and identities that decide about access.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
-    /// Account ids with their keys in the spec.
+    /// The spec keys of accounts, by account id.
     accounts: BTreeMap<String, String>,
     clusters: BTreeMap<String, WorldCluster>,
     pub(super) roles: BTreeMap<String, WorldRole>,
     pub(super) buckets: BTreeMap<String, WorldBucket>,
     pub(super) keys: BTreeMap<String, WorldKey>,
-    /// Other resources with a policy, by ARN.
+    /// Other resources that have a policy, by ARN.
     pub(super) resources: BTreeMap<String, PolicyHolder>,
     pods: BTreeMap<Pod, Ways>,
-    /// The spec's keys of service accounts.
+    /// The spec keys of service accounts.
     names: BTreeMap<Pod, String>,
-    /// Account id and issuer of each OIDC provider that exists.
+    /// The account id and issuer of each OIDC provider.
     providers: BTreeSet<(String, String)>,
     pub(super) index: Index,
 }
 
 impl World {
-    /// An account with its key in the spec.
+    /// An account and its key in the spec.
     pub(super) fn account(&self, id: &str) -> AccountRef {
         let account = self.accounts.get(id).cloned();
         let foreign = account.is_none() && !id.is_empty() && !self.accounts.is_empty();
         AccountRef { account, account_id: (!id.is_empty()).then(|| id.to_owned()), foreign }
     }
 
-    /// Somebody, with what the world knows of them.
+    /// A principal with the details that the world has.
     #[must_use]
     pub fn grantee(&self, who: &Who) -> Grantee {
         match who {
@@ -132,7 +132,7 @@ impl World {
         }
     }
 
-    /// The identities of a provider. A subject may be that of a service account.
+    /// The identities of a provider, or the service account that the subject names.
     fn subject(&self, provider: &str, subject: Option<&str>) -> Grantee {
         let issuer = provider.split_once(":oidc-provider/").map_or(provider, |(_, host)| host);
         let cluster = self.clusters.iter().find(|(_, c)| c.host.as_deref() == Some(issuer)).map(|(key, _)| key.clone());
@@ -151,7 +151,7 @@ impl World {
         }
     }
 
-    /// What commands may call somebody by.
+    /// Finds a principal by a name as commands accept it.
     #[must_use]
     pub fn find(&self, text: &str) -> Option<Who> {
         if let Some((pod, _)) = self.names.iter().find(|(_, key)| *key == text) {
@@ -187,13 +187,14 @@ impl World {
         self.names.get(pod).map(String::as_str)
     }
 
-    /// The names that [`World::find`] knows, for "did you mean".
+    /// The names that [`World::find`] accepts, for "did you mean".
     pub fn known_names(&self) -> impl Iterator<Item = &str> {
         let roles = self.roles.values().flat_map(|role| [role.key.as_str(), role.name.as_str()]);
         self.names.values().map(String::as_str).chain(roles)
     }
 
-    /// Everybody who may have access to something: service accounts, roles, and whom policies name.
+    /// Every principal that may have access to something: service accounts, roles, and the principals that policies
+    /// name.
     pub(super) fn everybody(&self) -> BTreeSet<Who> {
         let mut all: BTreeSet<Who> = self.pods.keys().cloned().map(Who::Pod).collect();
         all.extend(self.roles.keys().cloned().map(Who::Role));
@@ -212,12 +213,12 @@ impl World {
                 None => {}
             }
         }
-        // An account's own administrators have access to what is its own; that is not told as a grant.
+        // An account's administrators have access to everything in their own account. That is not reported.
         all.retain(|who| !matches!(who, Who::Named(Principal::Account(id)) if self.accounts.contains_key(id.as_ref()) && !self.is_granted(id)));
         all
     }
 
-    /// Whether some policy gives an account access to what another account has.
+    /// Whether a policy gives an account access to a resource of another account, or to a role.
     fn is_granted(&self, id: &str) -> bool {
         let names = |policy: &Policy| {
             policy.statements().iter().any(|s| {
@@ -233,7 +234,7 @@ impl World {
             || self.roles.values().any(|r| r.trust.as_ref().is_some_and(names))
     }
 
-    /// A principal of a policy as somebody of the world.
+    /// The principal of a policy, as a role if it is in the world.
     pub(super) fn who(&self, principal: &Principal) -> Who {
         match principal {
             Principal::Aws(arn) if self.roles.contains_key(arn.as_ref()) => Who::Role(arn.to_string()),
@@ -242,12 +243,12 @@ impl World {
         }
     }
 
-    /// Whether the pods of a service account get this role. Then the role is told through them.
+    /// Whether the pods of a service account get this role. The role is then reported as the service account.
     pub(super) fn is_behind_pods(&self, arn: &str) -> bool {
         self.index.clusters_of(arn).is_some()
     }
 
-    /// The account that somebody belongs to, where that is known.
+    /// The account of a principal, if known.
     pub(super) fn account_of(&self, who: &Who) -> Option<String> {
         match who {
             Who::Pod(pod) => self.clusters.get(&pod.cluster).map(|c| c.account.clone()),

@@ -1,4 +1,4 @@
-//! What a world consists of, each with its policies.
+//! The elements of a world with their policies.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::access::unread::Unread;
 use crate::address::Region;
 use crate::iam::{Policy, Principal, Selector, Statement, Version};
 
-/// A policy and its name for the IAM engine: the label of a [`PolicyRef`].
+/// A policy and its name in the IAM engine: the label of a [`PolicyRef`].
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::access) struct Held {
     pub label: String,
@@ -20,15 +20,15 @@ pub(in crate::access) struct WorldRole {
     pub arn: String,
     pub account: String,
     pub name: String,
-    /// Its key in the spec, by which commands name it.
+    /// The role's key in the spec, which commands accept.
     pub key: String,
-    /// Its address, if the world has more of it than its name.
+    /// The role's address; `None` if only its name is known.
     pub address: Option<String>,
-    /// Who may assume it; nothing if that is not known.
+    /// The trust policy; `None` if unknown.
     pub trust: Option<Policy>,
     pub identity: Vec<Held>,
     pub boundary: Vec<Held>,
-    /// What decides about the role's access and has not been read.
+    /// The unread policies that decide about the role's access.
     pub unknown: BTreeSet<Unread>,
 }
 
@@ -36,19 +36,19 @@ pub(in crate::access) struct WorldRole {
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::access) struct WorldBucket {
     pub name: String,
-    /// Its key in the spec.
+    /// The bucket's key in the spec.
     pub entry: String,
     pub arn: String,
     pub account: String,
-    /// Its policy; nothing if it is not known.
+    /// The bucket policy; `None` if unknown.
     pub policy: Option<Policy>,
-    /// The address of its policy, if its policy is a resource of its own.
+    /// The address of the bucket policy, if it is a resource of its own.
     pub policy_address: Option<String>,
     /// Whether Block Public Access is on.
     pub blocked: bool,
-    /// The spec's key for the KMS key that new objects are encrypted with.
+    /// The spec key of the KMS key that encrypts new objects.
     pub key: Option<String>,
-    /// Whether the policy opens the bucket to everybody.
+    /// Whether the policy is public.
     pub public: bool,
 }
 
@@ -60,9 +60,9 @@ pub(in crate::access) struct WorldKey {
     pub account: String,
     pub region: Region,
     pub policy: Policy,
-    /// The address of its policy, if its policy is a resource of its own.
+    /// The address of the key policy, if it is a resource of its own.
     pub policy_address: Option<String>,
-    /// Whether all of the policy is known, and not only our statements.
+    /// Whether the whole policy is known, and not only the project's statements.
     pub whole: bool,
 }
 
@@ -71,22 +71,22 @@ pub(in crate::access) struct WorldKey {
 pub(in crate::access) struct PolicyHolder {
     pub arn: String,
     pub account: String,
-    /// Our statements and those of others, as far as they have been read.
+    /// The statements of the project and of other parties that have been read.
     pub policy: Policy,
-    /// The address of the policy.
+    /// The address of the policy resource.
     pub address: String,
 }
 
 impl WorldBucket {
-    /// What stands for the policy of a bucket that was not read: its owner is taken to let in the roles that the spec has.
-    /// In the bucket's own account a role needs no statement.
+    /// A stand-in for an unread bucket policy: the owner is assumed to allow the roles of the spec. A role in the
+    /// bucket's own account needs no statement.
     pub(in crate::access) fn assumed_policy(&self, role: Option<&WorldRole>) -> Policy {
         let role = role.filter(|role| !self.account.is_empty() && !role.arn.contains(&format!("::{}:", self.account)));
         let to = |role: &WorldRole| Statement::allow(["*"], ["*"]).to(Selector::of([Principal::aws(&role.arn)]));
         Policy::new(Version::V2012, role.map(to))
     }
 
-    /// Its policy.
+    /// A reference to the bucket's policy.
     pub(in crate::access) fn policy_ref(&self) -> PolicyRef {
         let of = PolicyOf::Bucket { bucket: self.name.clone(), assumed: self.policy.is_none() };
         PolicyRef::from(of).at(self.policy_address.clone())
@@ -94,14 +94,14 @@ impl WorldBucket {
 }
 
 impl WorldKey {
-    /// Its policy.
+    /// A reference to the key's policy.
     pub(in crate::access) fn policy_ref(&self) -> PolicyRef {
         PolicyRef::from(PolicyOf::Key { alias: self.alias.clone() }).at(self.policy_address.clone())
     }
 }
 
 impl WorldRole {
-    /// Its trust policy.
+    /// A reference to the role's trust policy.
     pub(in crate::access) fn trust_ref(&self) -> PolicyRef {
         PolicyRef::from(PolicyOf::Trust { role: self.name.clone() }).at(self.address.clone())
     }
@@ -110,7 +110,7 @@ impl WorldRole {
         self.trust_ref().label()
     }
 
-    /// As a step of a chain names it.
+    /// The role as a step of a chain names it.
     pub(super) fn link(&self) -> ChainRole {
         ChainRole { role_arn: self.arn.clone(), role: self.name.clone() }
     }

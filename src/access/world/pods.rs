@@ -12,9 +12,9 @@ use crate::access::unread::Unread;
 use crate::iam::{Attached, ContextValue, Policy, Request, RequestContext, Statement, evaluate};
 
 impl World {
-    /// The credentials of a service account's pods.
+    /// The credentials that a service account's pods get.
     ///
-    /// A web identity token comes before Pod Identity in the credential chains of the SDKs.
+    /// The SDKs' credential chains try a web identity token before Pod Identity.
     /// Source: EKS User Guide, "Using a supported AWS SDK" of EKS Pod Identities.
     pub(super) fn pod(&self, pod: &Pod) -> Result<AccessChain, BrokenChain> {
         let ways = self.pods.get(pod);
@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    /// The chain that EKS takes from the first role of an association on to its target role.
+    /// Extends a chain from the first role of an association to its target role.
     fn targeted(
         &self,
         first: AccessChain,
@@ -132,7 +132,7 @@ impl World {
             let why = Break::RoleMissing { role_arn: role_arn.clone(), target: true };
             return Err((first.steps, Broken { why, fix: Fix::CreateRole { role_arn } }));
         };
-        // Whoever made the association expects the target role to trust the first one.
+        // An association implies that the target role trusts the first one.
         let trust = target.trust.clone().unwrap_or_else(anyone);
         let gaps = caller_gaps(Some(role), &role.arn);
         let (conditions, unread) = (first.conditions.clone(), first.unread.clone());
@@ -165,7 +165,7 @@ impl World {
 struct PodSessions<'w> {
     cluster: Option<&'w WorldCluster>,
     pod: &'w Pod,
-    /// Session tags by key.
+    /// Session tags, by key.
     tags: Vec<(&'static str, String)>,
 }
 
@@ -184,19 +184,19 @@ impl<'w> PodSessions<'w> {
         Self { cluster, pod, tags }
     }
 
-    /// What the trust of the target role must allow. Session tags are passed on to it.
+    /// The actions that the target role's trust policy must allow. EKS passes the session tags on to the target role.
     ///
     /// Source: EKS User Guide, "Access AWS resources using EKS Pod Identity target IAM roles".
     fn target_actions(&self) -> &'static [&'static str] {
         if self.tags.is_empty() { &["sts:AssumeRole"] } else { &["sts:AssumeRole", "sts:TagSession"] }
     }
 
-    /// The session tags as the keys that policies know them by in requests of the session.
+    /// The session tags as the condition keys under which policies find them in requests of the session.
     fn principal_tags(&self) -> Vec<(String, String)> {
         self.tags.iter().map(|(key, value)| (format!("aws:PrincipalTag/{key}"), value.clone())).collect()
     }
 
-    /// The request with which EKS takes a role.
+    /// The request with which EKS assumes a role.
     fn request(&self, principal: &str, action: &str, role: &WorldRole) -> Request {
         let mut request = Request::new(principal, action, &role.arn);
         request.context = RequestContext::open();
@@ -221,10 +221,10 @@ impl<'w> PodSessions<'w> {
     }
 }
 
-/// By which statement a role trusts EKS Pod Identity, and under which conditions.
+/// The statement by which a role trusts EKS Pod Identity, and its conditions.
 ///
 /// # Errors
-/// The action that is denied, and why.
+/// The denied action and the reason.
 fn trusts_pod_identity(
     role: &WorldRole,
     trust: &Policy,
@@ -245,7 +245,7 @@ fn trusts_pod_identity(
     Ok(step)
 }
 
-/// The issuer whose subject a trust names: of a cluster that the spec does not have any more.
+/// The issuer of a trusted subject, which belongs to a cluster that is no longer in the spec.
 fn issuer_of(trust: &Policy, subject: &str) -> Option<String> {
     let conditions = trust.statements().iter().flat_map(Statement::conditions);
     let mut named = conditions.filter(|c| c.values().any(|value| value == subject));

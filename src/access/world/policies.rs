@@ -1,4 +1,4 @@
-//! The policies that bear on a request, as far as they were read, and as if the rest allowed everything.
+//! The policies that apply to a request: those that were read, optionally with the unread ones allowing everything.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -8,20 +8,20 @@ use crate::access::terms::{PolicyOf, PolicyRef, Requirement, StatementRef};
 use crate::access::unread::Unread;
 use crate::iam::{Attached, Decision, Effect, Layer, Policy, PolicySet, Principal, Selector, Statement, Version};
 
-/// The name of the caller's own policies where they have not been read.
+/// The label of a caller's own policies when they have not been read.
 pub(in crate::access) static CALLER: LazyLock<String> = LazyLock::new(|| PolicyRef::from(PolicyOf::Caller).label());
 
-/// The name of a permissions boundary that has not been read.
+/// The label of a permissions boundary that has not been read.
 static UNREAD_BOUNDARY: LazyLock<String> = LazyLock::new(|| PolicyRef::from(PolicyOf::Boundary { arn: None }).label());
 
-/// What policies that have not been read allow at most.
+/// The most that unread policies can allow.
 pub(in crate::access) static EVERYTHING: LazyLock<Policy> =
     LazyLock::new(|| Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])]));
 
-/// What policies that have not been read allow at least.
+/// The least that unread policies can allow.
 pub(in crate::access) static NOTHING: LazyLock<Policy> = LazyLock::new(|| Policy::new(Version::V2012, []));
 
-/// What decides about the requests of a principal and was not read. `role` is its role in the world, if it has one.
+/// The unread policies that decide about requests of a principal. `role` is its role in the world, if it has one.
 pub(in crate::access) fn caller_gaps(role: Option<&WorldRole>, principal: &str) -> BTreeSet<Unread> {
     match role {
         Some(role) => role.unknown.clone(),
@@ -29,7 +29,7 @@ pub(in crate::access) fn caller_gaps(role: Option<&WorldRole>, principal: &str) 
     }
 }
 
-/// The policies that bear on requests of a role, or of anyone else, as far as they were read: the rest allows nothing.
+/// The policies that apply to requests of a role, or of any other caller. Unread policies allow nothing.
 pub(in crate::access) fn policies<'a>(role: Option<&'a WorldRole>, resource: Option<Attached<'a>>) -> PolicySet<'a> {
     let held = |list: &'a [Held]| list.iter().map(|h| Attached { name: &h.label, policy: &h.policy }).collect();
     let mut set = PolicySet { resource, ..PolicySet::default() };
@@ -43,8 +43,8 @@ pub(in crate::access) fn policies<'a>(role: Option<&'a WorldRole>, resource: Opt
     set
 }
 
-/// As [`policies`], but as if a boundary that was not read, and the policies of a caller without a role in the world,
-/// allowed everything.
+/// Like [`policies`], but an unread boundary, and the policies of a caller that is not a role of the world, allow
+/// everything.
 pub(in crate::access) fn policies_at_most<'a>(
     role: Option<&'a WorldRole>,
     resource: Option<Attached<'a>>,
@@ -57,7 +57,7 @@ pub(in crate::access) fn policies_at_most<'a>(
     set
 }
 
-/// Policies as if these, which were not read, allowed everything. `resource` stands for the policy of the resource.
+/// The policies with these gaps allowing everything. `resource` replaces an unread policy of the resource.
 pub(in crate::access) fn at_most<'a>(
     known: &PolicySet<'a>,
     gaps: &BTreeSet<Unread>,
@@ -82,19 +82,19 @@ pub(in crate::access) fn at_most<'a>(
     set
 }
 
-/// A policy that lets in anyone.
+/// A policy that allows anyone.
 pub(in crate::access) fn anyone() -> Policy {
     Policy::new(Version::V2012, [Statement::allow(["*"], ["*"]).to(Selector::of([Principal::Everyone]))])
 }
 
-/// The statement by which a resource lets somebody in, or else one of the caller's.
+/// The statement of the resource policy that allows the request, or else one of the caller's.
 pub(in crate::access) fn statement_of(decision: &Decision<'_>) -> Option<StatementRef> {
     let allows = || decision.matched.iter().filter(|a| a.statement.effect() == Effect::Allow);
     let applied = allows().find(|a| a.layer == Layer::Resource).or_else(|| allows().next())?;
     Some(StatementRef::applied(applied))
 }
 
-/// What a decision depends on.
+/// The conditions on which a decision depends.
 pub(in crate::access) fn unsettled(decision: &Decision<'_>) -> BTreeSet<Requirement> {
     decision.conditions.iter().map(|condition| Requirement::condition(condition, false)).collect()
 }

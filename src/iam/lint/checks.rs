@@ -1,19 +1,19 @@
-//! The checks: what each finds, how severe it is, and how to fix it.
+//! The checks: what each one detects, how severe that is, and how to fix it.
 //!
 //! Every check names its sources in `CHECKS`. AA is the IAM User Guide's "IAM Access Analyzer policy check reference".
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LintSeverity {
-    /// Good to know.
+    /// For information.
     Info,
     Low,
-    /// It does not do what it seems to do.
+    /// The policy does something other than it seems to.
     Warning,
     Medium,
     High,
     Critical,
-    /// AWS refuses it, or it cannot work.
+    /// AWS rejects the policy, or it cannot work.
     Error,
 }
 
@@ -33,7 +33,7 @@ impl LintSeverity {
     }
 }
 
-/// What to check. The order is that of the documentation.
+/// A check. The order is that of the documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Check {
     TrustOidcNoSub,
@@ -79,7 +79,7 @@ pub enum Check {
     Redundant,
 }
 
-/// What is fixed about a check.
+/// The fixed properties of a check.
 struct CheckDefinition {
     check: Check,
     code: &'static str,
@@ -129,7 +129,8 @@ const CHECKS: &[CheckDefinition] = &[
         "the `:sub` leaves namespace, service account, organisation or repository open",
         "name the namespace and service account, or the organisation and repository",
     ),
-    // EKS User Guide, "IAM roles for service accounts"; GitHub documentation, "About security hardening with OpenID Connect".
+    // EKS User Guide, "IAM roles for service accounts"; GitHub documentation, "About security hardening with OpenID
+    // Connect".
     about(
         Check::TrustOidcSubForm,
         "trust-oidc-sub-form",
@@ -486,19 +487,19 @@ impl Check {
         self.about().map_or(LintSeverity::Info, |about| about.severity)
     }
 
-    /// A short name.
+    /// The title.
     #[must_use]
     pub fn title(self) -> &'static str {
         self.about().map_or("", |about| about.title)
     }
 
-    /// What it means, in one line.
+    /// The meaning of a finding, in one line.
     #[must_use]
     pub fn meaning(self) -> &'static str {
         self.about().map_or("", |about| about.meaning)
     }
 
-    /// What to do about it.
+    /// How to fix a finding.
     #[must_use]
     pub fn hint(self) -> &'static str {
         self.about().map_or("", |about| about.hint)

@@ -1,4 +1,4 @@
-//! Findings about single conditions.
+//! Checks of single conditions.
 
 use std::net::IpAddr;
 
@@ -88,7 +88,7 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// What the values under an operator must be.
+/// The type that the values under an operator must have.
 fn operator_type(test: Test) -> Option<KeyType> {
     Some(match test {
         Test::ArnEquals | Test::ArnLike | Test::ArnNotEquals | Test::ArnNotLike => KeyType::Arn,
@@ -127,7 +127,7 @@ fn mismatch(condition: &Condition, key: Option<&KeyEntry>) -> Option<String> {
     let operator = operator_type(test)?;
     if let Some(KeyEntry { of, .. }) = key {
         let fits = match (operator, of) {
-            // ARNs are often compared as text, ARNs in tags as ARNs, and times of the epoch as numbers.
+            // ARNs are often compared as strings, ARNs in tags as ARNs, and epoch times as numbers.
             (KeyType::String, KeyType::Arn) | (KeyType::Arn, KeyType::String) | (KeyType::Numeric, KeyType::Date) => {
                 true
             }
@@ -179,7 +179,7 @@ fn is_of(of: KeyType, value: &str) -> bool {
     }
 }
 
-/// A key that AWS does not have, or that no request for the statement's actions carries.
+/// A key that does not exist in AWS, or that no request for the statement's actions has.
 fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
     let name = condition.key.as_str();
     let Some((prefix, rest)) = name.split_once(':') else {
@@ -196,10 +196,10 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
         return Some(format!("there is no service `{prefix}`"));
     };
     if service.key(name).is_none() {
-        // Keys of this service that other services' requests carry are global in the data.
+        // Keys of this service that requests to other services have are global in the data.
         return catalogue::global_key(name).is_none().then(|| format!("`{name}` does not exist"));
     }
-    // Keys of STS describe the session in all its requests.
+    // STS keys describe the session in all its requests.
     let of_session = prefix.eq_ignore_ascii_case("sts") || prefix.eq_ignore_ascii_case("identitystore");
     if statement.action.inverted || of_session || catalogue::global_key(name).is_some() {
         return None;
@@ -216,7 +216,7 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
     (!offered).then(|| format!("none of the actions has `{name}`"))
 }
 
-/// A test of MFA that passes when the key is absent, as it is in requests with long-term access keys.
+/// An MFA condition that does not stop requests without the key, such as those with long-term access keys.
 fn is_bad_mfa(statement: &Statement, condition: &Condition) -> bool {
     let operator = condition.operator;
     let is_mfa = condition.key.as_str().eq_ignore_ascii_case("aws:MultiFactorAuthPresent");
@@ -231,7 +231,7 @@ fn is_bad_mfa(statement: &Statement, condition: &Condition) -> bool {
     }
 }
 
-/// Whether the statement is the second half of a pair: it asks for the key to be there.
+/// Whether the statement tests the key with `Null`, as the second half of a pair does.
 fn denies_absent_mfa(statement: &Statement) -> bool {
     statement.condition.iter().any(|condition| {
         condition.operator.test == Test::Null

@@ -1,4 +1,4 @@
-//! Findings about identity-based policies: what they allow too much of.
+//! Checks of identity-based policies: what they allow too broadly.
 
 use super::{Check, Findings, is_allow, is_open, is_open_arn, takes};
 use crate::iam::arn;
@@ -10,7 +10,7 @@ pub(super) fn check(statement: &Statement, all: &[Statement], findings: &mut Fin
     if !is_allow(statement) {
         return;
     }
-    // What another statement denies everywhere is not given.
+    // An action that another statement denies everywhere is not allowed.
     let gives = |action: &str| takes(statement, action) && !is_denied(all.iter(), action);
     let open = is_open(statement.resource.as_ref());
     let inverted_resource = statement.resource.as_ref().is_some_and(|resource| resource.inverted);
@@ -54,7 +54,7 @@ pub(super) fn check(statement: &Statement, all: &[Statement], findings: &mut Fin
     }
 }
 
-/// Whether a statement denies the action on everything, whatever the request.
+/// Whether a statement denies the action on all resources, unconditionally.
 fn is_denied<'a>(mut all: impl Iterator<Item = &'a Statement>, action: &str) -> bool {
     all.any(|statement| {
         statement.effect == Effect::Deny
@@ -88,7 +88,7 @@ fn first_permissions(statement: &Statement, gives: impl Fn(&str) -> bool) -> Opt
     })
 }
 
-/// `iam:PassRole` and `sts:AssumeRole` on every role.
+/// Checks `iam:PassRole` and `sts:AssumeRole` on every role.
 fn roles(statement: &Statement, gives: impl Fn(&str) -> bool, findings: &mut Findings) {
     let every_role = statement
         .resource
@@ -111,7 +111,7 @@ fn roles(statement: &Statement, gives: impl Fn(&str) -> bool, findings: &mut Fin
     }
 }
 
-/// `*`, or an ARN whose role name is open from its first character.
+/// Whether a resource is `*`, or an ARN with a role name that starts with a wildcard.
 fn is_every_role(text: &str) -> bool {
     if is_open_arn(text) {
         return arn::split(text).is_none_or(|[_, service, _, _, resource]| {
@@ -123,7 +123,7 @@ fn is_every_role(text: &str) -> bool {
     })
 }
 
-/// Reads of what should not leave.
+/// Read actions on data that should not leave the account.
 const READS: &[&str] = &[
     "s3:GetObject",
     "s3:GetObjectVersion",
@@ -135,7 +135,7 @@ const READS: &[&str] = &[
     "ssm:GetParameterHistory",
 ];
 
-/// Actions whose answer holds credentials.
+/// Actions with credentials in their response.
 const CREDENTIALS: &[&str] = &[
     "chime:CreateApiKey",
     "codepipeline:PollForJobs",
@@ -172,10 +172,10 @@ const CREDENTIALS: &[&str] = &[
     "sts:GetSessionToken",
 ];
 
-/// Sets of actions that together lead to rights that the caller does not have.
+/// Sets of actions that together let callers raise their own permissions.
 ///
-/// Source: the published research on privilege escalation in IAM; the actions themselves are of the Service
-/// Authorization Reference.
+/// Source: published research on privilege escalation in IAM; the actions themselves are from the Service Authorization
+/// Reference.
 const ESCALATIONS: &[&[&str]] = &[
     &["iam:CreatePolicyVersion"],
     &["iam:SetDefaultPolicyVersion"],
@@ -263,13 +263,13 @@ const ESCALATIONS: &[&[&str]] = &[
     &["sso:AttachManagedPolicyToPermissionSet"],
 ];
 
-/// Known paths to more rights, over all statements that are in force together.
+/// Reports known escalation paths across all statements that apply together.
 pub(super) fn escalation(statements: &[(usize, Statement)], findings: &mut Findings) {
     let allows = |action: &str| {
         let by = statements.iter().find(|(_, s)| is_allow(s) && takes(s, action) && is_wide(s))?;
         (!is_denied(statements.iter().map(|(_, s)| s), action)).then_some(by)
     };
-    // One finding for each statement that begins a path, with the first path that it begins.
+    // One finding per statement that starts a path, with the first such path.
     let mut reported: Vec<(usize, usize)> = Vec::new();
     for path in ESCALATIONS {
         let by = path.iter().map(|action| allows(action)).collect::<Option<Vec<_>>>();
@@ -287,7 +287,7 @@ pub(super) fn escalation(statements: &[(usize, Statement)], findings: &mut Findi
     }
 }
 
-/// Whether the resources are more than named ones.
+/// Whether the resources go beyond named ones.
 fn is_wide(statement: &Statement) -> bool {
     statement.resource.as_ref().is_some_and(|resource| {
         resource.inverted
@@ -298,7 +298,7 @@ fn is_wide(statement: &Statement) -> bool {
     })
 }
 
-/// All actions that the checks know by name.
+/// All actions that the checks refer to by name.
 #[cfg(test)]
 pub(super) fn lists() -> Vec<&'static str> {
     let paths = ESCALATIONS.iter().flat_map(|path| path.iter());

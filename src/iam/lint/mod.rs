@@ -1,4 +1,4 @@
-//! Findings about single policies: what is dangerous, what does not work, what is superfluous.
+//! Checks of single policies: dangerous, ineffective and redundant parts.
 
 mod checks;
 mod conditions;
@@ -24,16 +24,16 @@ pub use checks::{Check, LintSeverity};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     pub check: Check,
-    /// The statement, counted from 1; `None` for the whole document.
+    /// The statement, from 1; `None` for the whole document.
     pub statement: Option<usize>,
     pub sid: Option<String>,
-    /// The element: `Action`, `Condition/StringEquals/aws:SourceIp`. Empty for the whole statement.
+    /// The element, such as `Action` or `Condition/StringEquals/aws:SourceIp`. Empty for the whole statement.
     pub element: String,
-    /// What exactly was found, where there is more to say than the check's meaning.
+    /// Details, if there is more to report than the meaning of the check.
     pub detail: String,
-    /// Which of the documents that were checked together, counted from 0.
+    /// The index of the document, if several were checked together.
     pub document: usize,
-    /// Line and column from 1.
+    /// The line and column, from 1.
     pub place: Option<(usize, usize)>,
 }
 
@@ -55,22 +55,23 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What is known about the policy that is checked.
+/// The policy to check, with its known circumstances.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     pub kind: PolicyKind,
-    /// The account that the policy belongs to; without it nothing is said about other accounts.
+    /// The account that owns the policy; without it, other accounts are not reported.
     pub account: Option<&'a str>,
-    /// The name of the bucket that the policy is attached to.
+    /// The name of the bucket to which the policy is attached.
     pub bucket: Option<&'a str>,
-    /// Where the policy is to be attached, for its quota; by default the largest place of its kind.
+    /// The place where the policy is to be attached, for its quota; by default the place of its kind with the largest
+    /// quota.
     pub place: Option<PolicyPlace>,
     /// The ARN of the role that manages the policy and must not lock itself out.
     pub applying: Option<&'a str>,
 }
 
 impl Subject<'_> {
-    /// A policy of this kind of which nothing else is known.
+    /// A policy of this kind with unknown circumstances.
     #[must_use]
     pub fn of(kind: PolicyKind) -> Self {
         Self { kind, account: None, bucket: None, place: None, applying: None }
@@ -92,17 +93,17 @@ impl Subject<'_> {
     }
 }
 
-/// A larger document is not parsed: AWS rejects it everywhere, and that is the finding.
+/// The size in bytes above which a document is not parsed: AWS rejects it everywhere, and that is the finding.
 const MOST_BYTES: usize = 128 << 10;
 
-/// Looks at one policy document and reports all findings, in the order of statements and checks.
+/// Checks one policy document and returns all findings, ordered by statement and check.
 #[must_use]
 pub fn lint(text: &str, subject: &Subject) -> Vec<Finding> {
     lint_together(&[text], subject)
 }
 
-/// Looks at documents that are in force together, such as all policies of a role. A Deny in one counts against an Allow in
-/// another; each finding about a statement is about the document that its Sid and place come from.
+/// Checks documents that apply together, such as all policies of a role. A Deny in one limits an Allow in another. Each
+/// finding on a statement refers to the document that contains it.
 #[must_use]
 pub fn lint_together(texts: &[&str], subject: &Subject) -> Vec<Finding> {
     let mut findings = Findings { subject, document: 0, statement: None, found: Vec::new() };
@@ -156,7 +157,7 @@ pub fn lint_together(texts: &[&str], subject: &Subject) -> Vec<Finding> {
     found
 }
 
-/// Collects findings about the statement that is being checked.
+/// Collects findings on the current statement.
 struct Findings<'s> {
     subject: &'s Subject<'s>,
     document: usize,
@@ -267,7 +268,7 @@ impl Findings<'_> {
     }
 }
 
-/// Whether one of the action patterns, or everything but them, takes in the action.
+/// Whether a statement covers the action, by `Action` or `NotAction`.
 fn takes(statement: &Statement, action: &str) -> bool {
     statement.action.selects(|pattern| pattern.matches(action))
 }
@@ -276,12 +277,13 @@ fn is_allow(statement: &Statement) -> bool {
     statement.effect == Effect::Allow
 }
 
-/// Whether the statement is about all resources of some type or service.
+/// Whether the statement applies to all resources of some type or service.
 fn is_open(resource: Option<&Selector<Box<str>>>) -> bool {
     resource.is_some_and(|resource| resource.inverted || resource.values.iter().any(|text| is_open_arn(text)))
 }
 
-/// `*`, or an ARN with a name of wildcards only: `arn:aws:s3:::*`, `arn:aws:iam::111122223333:role/*`.
+/// Whether a resource is `*`, or an ARN with only wildcards as its name: `arn:aws:s3:::*`,
+/// `arn:aws:iam::111122223333:role/*`.
 fn is_open_arn(text: &str) -> bool {
     let Some([_, service, _, _, resource]) = super::arn::split(text) else {
         return !text.is_empty() && text.bytes().all(|byte| byte == b'*');
@@ -294,7 +296,7 @@ fn is_open_arn(text: &str) -> bool {
     (typed || is_star(first)) && rest.iter().all(|name| is_star(name))
 }
 
-/// Whether a condition limits the request to fixed values of what a caller cannot choose.
+/// Whether a condition restricts the request to fixed values of a key that callers cannot choose.
 ///
 /// Source: S3 User Guide, "The meaning of public".
 fn is_fixed(condition: &Condition) -> bool {
@@ -332,11 +334,11 @@ fn is_fixed(condition: &Condition) -> bool {
         | "s3:x-amz-server-side-encryption-aws-kms-key-id"
         | "s3:dataaccesspointaccount"
         | "kms:calleraccount" => condition.values().all(|value| !wild(value)),
-        // Everybody in a part of the organisation: the organisation is fixed.
+        // Any principal in a part of the organization: the organization is fixed.
         "aws:principalorgpaths" | "aws:sourceorgpaths" => {
             condition.values().all(|value| value.starts_with("o-") && !value.starts_with("o-*"))
         }
-        // The session name after the colon is the caller's choice, the role's ID is not.
+        // The caller chooses the session name after the colon, but not the role's ID.
         "aws:userid" => condition.values().all(|value| {
             let id = value.split(':').next().unwrap_or_default();
             !wild(value) || (!id.contains(['*', '?']) && value.strip_prefix(id) != Some(":*"))
@@ -344,7 +346,7 @@ fn is_fixed(condition: &Condition) -> bool {
         "aws:principalarn" => condition.values().all(|value| {
             super::arn::split(value).is_some_and(|[_, _, _, account, _]| super::arn::is_account_id(account))
         }),
-        // A wildcard in the name is taken when the account is fixed.
+        // A wildcard in the name is acceptable if the account is fixed.
         "s3:dataaccesspointarn" => condition.values().all(|value| {
             super::arn::split(value).is_some_and(|[partition, service, region, account, _]| {
                 ![partition, service, region, account].iter().any(|part| wild(part))
@@ -354,7 +356,7 @@ fn is_fixed(condition: &Condition) -> bool {
     }
 }
 
-/// Whether anybody at all is limited by one of the statement's conditions.
+/// Whether any of the statement's conditions limits the request to fixed values.
 fn is_limited(statement: &Statement) -> bool {
     statement.condition.iter().any(is_fixed)
 }

@@ -1,4 +1,4 @@
-//! Findings about the policies of resources: buckets, keys, queues.
+//! Checks of resource policies: buckets, keys, queues.
 
 use super::{Check, Findings, is_allow, is_limited, takes};
 use crate::iam::catalogue::{AccessLevel, ServiceEntry};
@@ -12,7 +12,7 @@ use crate::iam::{arn, pattern};
 pub(super) fn check(statement: &Statement, findings: &mut Findings) {
     check_principals(statement, findings);
     if statement.principal.is_none() && findings.subject.kind == PolicyKind::Resource {
-        // Where the kind of resource is known, its own rules say so.
+        // For a known kind of resource, its own rules report this.
         findings.add(Check::SyntaxError, "", "the statement has no `Principal`");
     }
     other_resource(statement, findings);
@@ -46,7 +46,7 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
     }
 }
 
-/// What is said about principals wherever they stand.
+/// Checks that apply to principals in any kind of policy.
 pub(super) fn check_principals(statement: &Statement, findings: &mut Findings) {
     let Some(principals) = &statement.principal else {
         return;
@@ -75,7 +75,7 @@ fn has_source(statement: &Statement) -> bool {
     })
 }
 
-/// Whether the statement is for everybody, by name or by leaving only a few out.
+/// Whether the statement applies to everyone, by name or by excluding only a few.
 fn names_everybody(statement: &Statement) -> bool {
     statement.principal.as_ref().is_some_and(|principals| {
         principals.inverted
@@ -112,7 +112,7 @@ fn is_about_keys(statement: &Statement, kind: PolicyKind) -> bool {
             .any(|pattern| pattern.service().is_some_and(|s| s.eq_ignore_ascii_case("kms")))
 }
 
-/// A resource that cannot be the bucket that the policy is attached to, nor an object in it.
+/// Reports a resource that is neither the policy's bucket nor an object in it.
 fn other_resource(statement: &Statement, findings: &mut Findings) {
     let (Some(bucket), Some(resource)) = (findings.subject.bucket, &statement.resource) else {
         return;
@@ -132,7 +132,7 @@ fn other_resource(statement: &Statement, findings: &mut Findings) {
     }
 }
 
-/// Findings about the policy as a whole.
+/// Checks of the policy as a whole.
 pub(super) fn check_policy(policy: &Policy, findings: &mut Findings) {
     if findings.subject.bucket.is_some() || findings.subject.kind == PolicyKind::Bucket {
         let denies = policy.statements().iter().any(|s| denies_plain_http(s, findings.subject.bucket));
@@ -151,7 +151,7 @@ pub(super) fn check_policy(policy: &Policy, findings: &mut Findings) {
     applying_role(policy, findings);
 }
 
-/// The usual Deny: everybody, all of S3, all objects, where `aws:SecureTransport` is false, and no other condition.
+/// The usual Deny: everyone, all of S3, all objects, if `aws:SecureTransport` is false, and no other condition.
 fn denies_plain_http(statement: &Statement, bucket: Option<&str>) -> bool {
     let everybody = statement
         .principal
@@ -179,7 +179,7 @@ fn denies_plain_http(statement: &Statement, bucket: Option<&str>) -> bool {
         && actions.iter().all(|action| takes(statement, action))
 }
 
-/// The actions with which a policy is changed, with the form of the resource that they work on.
+/// The actions that change a policy, with the form of their resource.
 const POLICY_CHANGES: &[(&str, &str)] = &[
     ("s3:PutBucketPolicy", "arn:aws:s3:::bucket"),
     ("kms:PutKeyPolicy", "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"),
@@ -190,7 +190,7 @@ const POLICY_CHANGES: &[(&str, &str)] = &[
     ("ecr:SetRepositoryPolicy", "arn:aws:ecr:eu-west-1:111122223333:repository/name"),
 ];
 
-/// The policy-changing action that a statement denies to everybody whatever the request.
+/// The policy-changing action that a statement denies to everyone unconditionally.
 fn locks_out(statement: &Statement) -> Option<&'static str> {
     let everybody = statement
         .principal
@@ -199,7 +199,7 @@ fn locks_out(statement: &Statement) -> Option<&'static str> {
     if statement.effect != Effect::Deny || !everybody || !statement.condition.is_empty() {
         return None;
     }
-    // An object has a slash in its name, and the policy is the bucket's.
+    // An object's ARN has a slash in its name; the policy belongs to the bucket.
     let about_itself = |service: &str| {
         statement.resource.as_ref().is_none_or(|resource| {
             resource.inverted
@@ -226,7 +226,7 @@ fn locks_out(statement: &Statement) -> Option<&'static str> {
         .map(|(action, _)| *action)
 }
 
-/// A key policy that lets no principal of any account change it.
+/// Reports a key policy that allows no principal in any account to change it.
 ///
 /// Source: KMS Developer Guide, "Key policies": "the key becomes unmanageable".
 fn unmanageable_key(policy: &Policy, findings: &mut Findings) {
@@ -252,7 +252,7 @@ fn unmanageable_key(policy: &Policy, findings: &mut Findings) {
     }
 }
 
-/// The role that manages the policy must stay able to change it.
+/// Reports a policy that its managing role could no longer change.
 fn applying_role(policy: &Policy, findings: &mut Findings) {
     let Some(role) = findings.subject.applying else {
         return;

@@ -1,4 +1,4 @@
-//! Every check fires on what it is about and not on its neighbour.
+//! Every check detects its own problem and ignores similar policies without it.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ fn findings(kind: PolicyKind, statements: &Value) -> Vec<Finding> {
     lint(&document.to_string(), &subject)
 }
 
-/// The codes found, space between, without repetitions.
+/// The codes found, separated by spaces, without duplicates.
 fn codes(kind: PolicyKind, statements: &Value) -> String {
     let codes: BTreeSet<&str> = findings(kind, statements).iter().map(|f| f.check.code()).collect();
     codes.into_iter().collect::<Vec<_>>().join(" ")
@@ -55,7 +55,7 @@ fn trust(principal: &Value, more: &Value) -> String {
     codes(PolicyKind::Trust, &merged(&base, more))
 }
 
-/// Members of the second object replace those of the first; `null` removes one.
+/// Merges two objects: members of the second replace those of the first, and `null` removes one.
 fn merged(base: &Value, more: &Value) -> Value {
     let mut merged = base.clone();
     for (name, value) in more.as_object().unwrap() {
@@ -97,7 +97,7 @@ fn web_identity_of_kubernetes() {
         let condition = json!({operator: {SUB: "system:serviceaccount:prod:web"}, "StringEquals": {AUD: "a"}});
         assert!(web_identity(OIDC, &condition).contains("trust-oidc-weak-operator"), "{operator}");
     }
-    // A wildcard that is none, and the provider's ARN in place of the issuer.
+    // A literal wildcard that does not match, and the provider's ARN in place of the issuer.
     assert_eq!(
         web_identity(OIDC, &json!({"StringEquals": {SUB: "system:serviceaccount:*:web", AUD: "a"}})),
         "condition-wildcard-without-like"

@@ -1,4 +1,4 @@
-//! Findings about the trust policies of roles.
+//! Checks of the trust policies of roles.
 
 use super::{Check, Findings, is_allow, is_limited, takes};
 use crate::iam::condition::{Condition, Qualifier, Test};
@@ -60,8 +60,8 @@ fn cross_account(statement: &Statement, account: &str, findings: &mut Findings) 
     }
 }
 
-/// A principal that none of the statement's Assume... actions is for. Statements about tags and source identity alone are
-/// not looked at.
+/// Reports a principal for which none of the statement's Assume... actions works. Statements with only tagging and
+/// source identity actions are not checked.
 fn mismatch(statement: &Statement, principal: &Principal, findings: &mut Findings) {
     let assumes = [ASSUME, WEB_IDENTITY, SAML].iter().any(|action| takes(statement, action));
     let fits = match principal {
@@ -76,7 +76,7 @@ fn mismatch(statement: &Statement, principal: &Principal, findings: &mut Finding
     }
 }
 
-/// Whether a condition needs the key to be there and to have one of its values.
+/// Whether a condition requires the key to be present with one of its values.
 fn is_strong(condition: &Condition) -> bool {
     let operator = condition.operator;
     !operator.if_exists
@@ -85,7 +85,7 @@ fn is_strong(condition: &Condition) -> bool {
         && operator.test != Test::Null
 }
 
-/// The issuer of a provider: what stands in its condition keys before the last colon.
+/// The issuer of a provider: the part of its condition keys before the last colon.
 fn issuer(provider: &str) -> &str {
     provider.split_once(":oidc-provider/").map_or(provider, |(_, issuer)| issuer)
 }
@@ -101,7 +101,7 @@ fn web_identity(statement: &Statement, provider: &str, findings: &mut Findings) 
         statement.condition.iter().filter(same).collect()
     };
     if !provider.contains(":oidc-provider/") {
-        // Amazon Cognito, Login with Amazon, Facebook and Google have keys of their own: any of them will do.
+        // Amazon Cognito, Login with Amazon, Facebook and Google have their own keys; any of them is enough.
         let own =
             |c: &Condition| c.key.as_str().rsplit_once(':').is_some_and(|(name, _)| name.eq_ignore_ascii_case(issuer));
         if !statement.condition.iter().any(own) {
@@ -143,8 +143,8 @@ fn web_identity(statement: &Statement, provider: &str, findings: &mut Findings) 
     }
 }
 
-/// Whether a pattern of `:sub` leaves open who is meant: the namespace or the whole service account of Kubernetes, the
-/// organisation or repository of GitHub and its like, or everything.
+/// Whether a pattern for `:sub` does not identify the caller: it leaves open the namespace or the service account in
+/// Kubernetes, the organization or repository in GitHub and similar services, or everything.
 fn leaves_open(value: &str) -> bool {
     let wild = |part: &str| part.contains(['*', '?']);
     if let Some(rest) = value.strip_prefix("system:serviceaccount:") {
@@ -158,14 +158,14 @@ fn leaves_open(value: &str) -> bool {
     if let Some(rest) = value.strip_prefix("repo:") {
         return wild(rest.split(':').next().unwrap_or_default());
     }
-    // Of another form: open when a wildcard comes before anything that names somebody.
+    // Another form: open if a wildcard comes before anything that identifies the caller.
     value.find(['*', '?']).is_some_and(|at| {
         let fixed = value.get(..at).unwrap_or_default();
         fixed.is_empty() || "system:serviceaccount:".starts_with(fixed) || "repo:".starts_with(fixed)
     })
 }
 
-/// Whether the provider issues subjects of this form.
+/// Whether the provider issues subjects in this form.
 fn has_form(value: &str, issuer: &str, is_github: bool) -> bool {
     if value.contains("${") {
         return true;

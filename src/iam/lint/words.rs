@@ -1,4 +1,4 @@
-//! Findings about the names in a statement: actions that do not exist, resources of another type, variables that are none.
+//! Checks of names in a statement: unknown actions, resources of another type, invalid variables.
 
 use super::{Check, Findings};
 use crate::iam::arn;
@@ -21,7 +21,7 @@ pub(super) fn check(statement: &Statement, version: Version, findings: &mut Find
 }
 
 fn unknown(text: &str) -> Option<String> {
-    // What is no action at all is refused as such.
+    // A text that is not an action at all is rejected as such.
     let (prefix, name) = text.split_once(':')?;
     if prefix.contains('*') {
         return None;
@@ -32,7 +32,7 @@ fn unknown(text: &str) -> Option<String> {
     service.matching(name).next().is_none().then(|| format!("`{text}`"))
 }
 
-/// Actions for which the statement has no resource of a fitting type.
+/// Reports actions for which the statement has no resource of a matching type.
 fn mismatches(statement: &Statement, findings: &mut Findings) {
     let Some(resource) = statement.resource.as_ref().filter(|resource| !resource.inverted) else {
         return;
@@ -66,19 +66,19 @@ fn has_fitting_type(service: &ServiceEntry, action: &ActionEntry, text: &str) ->
     service.types_of(action).any(|kind| may_be(text, kind))
 }
 
-/// Whether some resource of the type matches the pattern.
+/// Whether a resource of the type may match the pattern.
 fn may_be(text: &str, kind: &ResourceType) -> bool {
-    // A variable may stand for anything.
+    // A variable may have any value.
     let text = without_variables(text);
     if let Some(form) = kind.arn.strip_suffix('~')
         && let (Some([.., resource]), Some([.., own])) = (arn::split(&text), arn::split(form))
         && resource.matches('/').count() > own.matches('/').count()
     {
-        // The name of a bucket has no slash; with one, the pattern is about objects.
+        // A bucket name has no slash; with one, the pattern is about objects.
         return false;
     }
     let form = kind.arn.replace('~', "*");
-    // Most parts are the same, or open.
+    // Most parts are equal, or a single wildcard.
     let plain = |a: &str, b: &str| a == b || a == "*" || b == "*";
     let overlap = |a: &str, b: &str| plain(a, b) || Pattern::new(a).overlaps(&Pattern::new(b));
     match (arn::split(&form), arn::split(&text)) {
