@@ -56,6 +56,7 @@ lint: ## Check formatting and lints of all builds and targets
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --no-default-features --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-default-features --no-deps
 
 .PHONY: bench
 bench: emulators release ## Measure policies, plans and applies, and compare them with Terraform
