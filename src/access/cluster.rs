@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::iam::Arn;
 
 /// The rights of an IAM principal in a cluster.
@@ -17,17 +20,25 @@ pub struct ClusterAccess {
 }
 
 /// One right of an IAM principal in a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ClusterRight {
     /// A Kubernetes username, which role bindings may mention.
-    Username(String),
+    Username {
+        /// The username.
+        username: String,
+    },
     /// A Kubernetes group, which role bindings may mention.
-    Group(String),
+    Group {
+        /// The group's name.
+        group: String,
+    },
     /// An access policy in one namespace, or in the whole cluster.
     Policy {
         /// The policy's ARN.
         policy: String,
-        /// The namespace.
+        /// The namespace; absent for the whole cluster.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         namespace: Option<String>,
     },
 }
@@ -36,8 +47,8 @@ impl fmt::Display for ClusterRight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let short = |arn: &str| arn.rsplit('/').next().unwrap_or(arn).to_owned();
         match self {
-            Self::Username(name) => write!(f, "the user name `{name}`"),
-            Self::Group(name) => write!(f, "the group `{name}`"),
+            Self::Username { username } => write!(f, "the username `{username}`"),
+            Self::Group { group } => write!(f, "the group `{group}`"),
             Self::Policy { policy, namespace: None } => write!(f, "{} in the whole cluster", short(policy)),
             Self::Policy { policy, namespace: Some(namespace) } => write!(f, "{} in `{namespace}`", short(policy)),
         }
@@ -116,7 +127,8 @@ mod tests {
             &[policy("Edit", Some("b")), policy("View", None)],
             "Edit in `a`",
         );
-        check(&[ClusterRight::Group("g".into())], &[], "the group `g`");
-        check(&[ClusterRight::Username("u".into())], &[ClusterRight::Username("v".into())], "the user name `u`");
+        check(&[ClusterRight::Group { group: "g".into() }], &[], "the group `g`");
+        let username = |name: &str| ClusterRight::Username { username: name.into() };
+        check(&[username("u")], &[username("v")], "the username `u`");
     }
 }

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cluster::ClusterRight;
 use super::unread::Unread;
 use crate::iam::{Applied, Atom, Condition, Source, Statement};
 
@@ -187,6 +188,13 @@ pub enum PlaceKind {
         #[serde(flatten)]
         account: AccountRef,
     },
+    /// The Kubernetes API of a cluster.
+    Cluster {
+        /// The cluster's name in EKS.
+        cluster: String,
+        /// The right there.
+        right: ClusterRight,
+    },
     /// Any other resource.
     Resource {
         /// The resource's ARN, wildcards allowed.
@@ -210,6 +218,7 @@ impl PlaceKind {
             Self::Bucket { .. } | Self::Listing { .. } | Self::Objects { .. } => Some("s3"),
             Self::Key { .. } => Some("kms"),
             Self::Role { .. } => Some("sts"),
+            Self::Cluster { .. } => Some("eks"),
             Self::Resource { arn } => {
                 arn.split(':').nth(2).filter(|service| !service.is_empty() && !service.contains(['*', '?', '$']))
             }

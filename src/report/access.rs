@@ -91,7 +91,7 @@ fn line(change: &AccessChange, places: &[&DataPlace], common: usize) -> String {
         text = format!("{text} ({})", some(&change.actions));
     }
     let places: Vec<String> = places.iter().map(|place| words::place(place)).collect();
-    text = if change.access.contains(&Group::Unknown) {
+    text = if change.access.contains(&Group::Unknown) || change.access.contains(&Group::Cluster) {
         places.join(", ")
     } else {
         format!("{text} on {}", places.join(", "))

@@ -1,9 +1,9 @@
 //! The English texts of types. Nothing else depends on them.
 
 use crate::access::{
-    AccessVerdict, AccountRef, AllowedBy, Break, ChainCaller, ChainStep, DataPlace, Denial, DeniedBy, Direction,
-    Exception, Fix, Grant, Grantee, Missing, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef, Trusted,
-    Unread,
+    AccessVerdict, AccountRef, AllowedBy, Break, ChainCaller, ChainStep, ClusterRight, DataPlace, Denial, DeniedBy,
+    Direction, Exception, Fix, Grant, Grantee, Missing, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef,
+    Trusted, Unread,
 };
 use crate::address::Address;
 use crate::diff::{DriftClass, Drifted};
@@ -214,9 +214,24 @@ pub fn place(place: &DataPlace) -> String {
         }
         PlaceKind::Key { alias, .. } => format!("key {alias}"),
         PlaceKind::Role { name, account, .. } => format!("role {name} in account {}", self::account(account)),
+        PlaceKind::Cluster { cluster, right } => cluster_right(cluster, right),
         PlaceKind::Resource { arn } => arn.clone(),
         PlaceKind::Unread { unread } => unread_access(unread),
         PlaceKind::Words { text } => text.clone(),
+    }
+}
+
+fn cluster_right(cluster: &str, right: &ClusterRight) -> String {
+    match right {
+        ClusterRight::Username { username } => format!("Kubernetes username `{username}` in cluster {cluster}"),
+        ClusterRight::Group { group } => format!("Kubernetes group `{group}` in cluster {cluster}"),
+        ClusterRight::Policy { policy, namespace } => {
+            let policy = policy.rsplit('/').next().unwrap_or(policy);
+            match namespace {
+                None => format!("{policy} in the whole cluster {cluster}"),
+                Some(namespace) => format!("{policy} in namespace {namespace} of cluster {cluster}"),
+            }
+        }
     }
 }
 

@@ -31,6 +31,7 @@ macro_rules! scenarios {
 
 scenarios![
     adoption_and_release,
+    cluster_access,
     denied_read,
     drift_of_every_class,
     failed_write,

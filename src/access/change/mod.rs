@@ -17,9 +17,10 @@ use std::collections::BTreeSet;
 
 pub use rows::{AccessChange, Crossing, Direction, Group};
 
-use self::changes::Changes;
+use self::changes::{Changes, NewRow};
 use self::side::{Side, Sides};
-use super::terms::{PolicyOf, PolicyRef};
+use super::cluster::ClusterAccess;
+use super::terms::{PlaceKind, PolicyOf, PolicyRef};
 use super::world::chains::{AccessChain, caller_of};
 use super::world::policies::{CALLER, EVERYTHING};
 use super::world::{Who, World};
@@ -41,6 +42,7 @@ pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
             changes.of(who, before, after);
         }
     }
+    changes.clusters(before, after);
     changes.sorted()
 }
 
@@ -110,6 +112,32 @@ impl Changes {
                 continue;
             }
             self.between(Sides { who, before: old, after: new });
+        }
+    }
+
+    /// Adds the rights in clusters that principals gain and lose.
+    fn clusters(&mut self, before: &World, after: &World) {
+        let entries: BTreeSet<_> = before.cluster_rights.keys().chain(after.cluster_rights.keys()).collect();
+        for entry @ (cluster, principal) in entries {
+            let of = |world: &World| ClusterAccess {
+                cluster: cluster.clone(),
+                principal: principal.clone(),
+                rights: world.cluster_rights.get(entry).cloned().unwrap_or_default(),
+            };
+            let (old, new) = (of(before), of(after));
+            for (direction, world, from, to) in
+                [(Direction::Loss, before, &old, &new), (Direction::Gain, after, &new, &old)]
+            {
+                for right in from.lost(to) {
+                    let place = PlaceKind::Cluster { cluster: cluster.clone(), right: right.clone() };
+                    let side = Side { world, chain: None };
+                    self.add(
+                        &world.who(&Principal::aws(principal)),
+                        side,
+                        NewRow::new(direction, Group::Cluster, place),
+                    );
+                }
+            }
         }
     }
 

@@ -45,6 +45,8 @@ pub enum Group {
     Permissions,
     /// Assumes a role.
     Assume,
+    /// Uses the Kubernetes API of a cluster.
+    Cluster,
     /// Unknown: the policy has not been read.
     Unknown,
 }
@@ -58,6 +60,7 @@ impl fmt::Display for Group {
             Self::Delete => "delete",
             Self::Permissions => "permissions",
             Self::Assume => "assume",
+            Self::Cluster => "cluster",
             Self::Unknown => "unknown",
         })
     }

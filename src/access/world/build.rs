@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::nodes::{Held, PolicyHolder, WorldBucket, WorldKey, WorldRole};
 use super::{Association, Pod, World, WorldCluster};
 use crate::access::chain::kms_key;
+use crate::access::cluster::ClusterAccess;
 use crate::access::facet::{Carrier, Facet, PodBinding, PolicyText, ResourcePolicy, RoleRef};
 use crate::access::index::Index;
 use crate::access::roles::{role_key, roles};
@@ -33,8 +34,10 @@ impl World {
         let mut documents = Vec::new();
         for (address, facet) in facets {
             match facet {
-                // Rights inside a cluster are decided by Kubernetes, not by this world.
-                Facet::None | Facet::Role { .. } | Facet::ManagedPolicy { .. } | Facet::ClusterAccess(_) => {}
+                Facet::None | Facet::Role { .. } | Facet::ManagedPolicy { .. } => {}
+                Facet::ClusterAccess(ClusterAccess { cluster, principal, rights }) => {
+                    world.cluster_rights.entry((cluster, principal)).or_default().extend(rights);
+                }
                 Facet::InlinePolicy { role, name, document } => {
                     let role = arns.get(&role).and_then(|arn| world.roles.get_mut(arn));
                     if let Some(role) = role {

@@ -13,6 +13,7 @@ pub(super) mod policies;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::nodes::{PolicyHolder, WorldBucket, WorldKey, WorldRole};
+use super::cluster::ClusterRight;
 use super::index::Index;
 use super::terms::{AccountRef, Grantee};
 use crate::iam::{Arn, Effect, Policy, Principal};
@@ -90,6 +91,8 @@ pub struct World {
     names: BTreeMap<Pod, String>,
     /// The account id and issuer of each OIDC provider.
     providers: BTreeSet<(String, String)>,
+    /// The rights of principals in the Kubernetes APIs of clusters, by the cluster's name in EKS and the principal's ARN.
+    pub(super) cluster_rights: BTreeMap<(String, String), BTreeSet<ClusterRight>>,
     pub(super) index: Index,
 }
 

@@ -166,8 +166,8 @@ impl Kind for AccessEntry {
         let field = |name| object.body.field::<String>(name).unwrap_or_default();
         let groups: Vec<String> = object.body.field("groups").unwrap_or_default();
         let policies: Vec<AccessPolicy> = object.body.field("policies").unwrap_or_default();
-        let rights = std::iter::once(ClusterRight::Username(field("username")))
-            .chain(groups.into_iter().map(ClusterRight::Group))
+        let rights = std::iter::once(ClusterRight::Username { username: field("username") })
+            .chain(groups.into_iter().map(|group| ClusterRight::Group { group }))
             .chain(policies.into_iter().flat_map(AccessPolicy::rights));
         Facet::ClusterAccess(ClusterAccess {
             cluster: field("cluster"),
