@@ -210,12 +210,16 @@ impl Work<'_> {
     /// Builds the report of a plan, with the file it was saved to, and the requests of this run.
     pub fn report(&self, plan: &wire::WirePlan, saved: Option<&Path>) -> report::Report {
         let mut report = report::plan(plan, self.ui.verbose());
+        if saved.is_some() || self.ui.verbose() {
+            report.footer.extend(report::digest(plan));
+        }
         report.footer.extend(saved.map(|path| report::how_to_apply(plan, path)));
         report.footer.extend(self.notes());
         let counts = self.session.requests().read();
-        report.footer.push(counts.to_string());
         if self.ui.verbose() {
-            report.footer.push(waits(&counts));
+            report.footer.extend([counts.to_string(), waits(&counts)]);
+        } else if counts.throttles() > 0 {
+            report.footer.push(counts.to_string());
         }
         report
     }

@@ -88,12 +88,14 @@ pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
     if !plan.left_out.is_empty() {
         headline = format!("{headline}, {} left out", plan.left_out.len());
     }
-    let mut footer = Vec::new();
-    if !is_empty {
-        footer.push(format!("Plan digest {}", plan.plan_digest));
-    }
-    footer.extend(words::lost(&plan.project, &plan.lost));
+    let footer = words::lost(&plan.project, &plan.lost).into_iter().collect();
     Report { headline, sections, footer }
+}
+
+/// The digest of a plan, which `apply --expect-digest` checks. A plan without steps needs none.
+#[must_use]
+pub fn digest(plan: &WirePlan) -> Option<String> {
+    (!plan.steps.is_empty()).then(|| format!("Plan digest {}", plan.plan_digest))
 }
 
 /// The commands that apply a saved plan.

@@ -88,6 +88,7 @@ fn shows_the_same(planned: &Planned, published: &WirePlan, report: &Report) {
     let file = PlanFile::new(planned.plan().clone(), Document::of(published).unwrap());
     fs::write(&path, serde_json::to_string(&file).unwrap()).unwrap();
     let mut report = report.clone();
+    report.footer.extend(report::digest(published));
     report.footer.push(report::how_to_apply(published, &path));
     for (format, expected) in [
         ("text", render::terminal(&report, Palette::default())),

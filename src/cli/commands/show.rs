@@ -53,6 +53,7 @@ impl ShowArgs {
             ReportFormat::Text | ReportFormat::Markdown => {
                 let plan = published(path, &saved)?;
                 let mut report = report::plan(&plan, ui.verbose());
+                report.footer.extend(report::digest(&plan));
                 report.footer.push(report::how_to_apply(&plan, path));
                 if self.format == ReportFormat::Text {
                     render::terminal(&report, ui.palette())
