@@ -25,6 +25,15 @@ impl<T: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + Send + S
 /// The field of a live body with the unique id of the resource. It is never desired.
 pub const UNIQUE_ID: &str = "unique_id";
 
+/// The effect on a plan if the place of an object does not respond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSilence {
+    /// There is no plan.
+    Fail,
+    /// The plan leaves out the objects of the place and everything that depends on them, and reports them.
+    LeaveOut,
+}
+
 /// The fate of an adopted object that is no longer desired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
@@ -213,6 +222,8 @@ pub struct About {
     pub owned_by: OwnedBy,
     /// The consequence of losing an object.
     pub on_loss: OnLoss,
+    /// The effect on a plan if the place of an object does not respond.
+    pub on_silence: OnSilence,
     /// The fate of an adopted object that is no longer desired.
     pub release: Release,
     /// The meaning of a deletion outside Bailiwick.
@@ -252,6 +263,7 @@ impl About {
             named_by: NamedBy::Name,
             owned_by: OwnedBy::Tags,
             on_loss: OnLoss::Recreate,
+            on_silence: OnSilence::Fail,
             release: Release::Delete,
             presence: FieldClass::Access,
             fields: &[],

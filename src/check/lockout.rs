@@ -26,14 +26,13 @@ impl PlanRule for Lockout {
 
 fn policies(context: &Context<'_>, findings: &mut Vec<Diagnostic>) {
     for resource in context.desired.resources.values() {
-        let account = &resource.scope.key;
         let (Facet::Resource(wanted), Some(Facet::Resource(live))) = (context.facet(resource), context.seen(resource))
         else {
             continue;
         };
         let physical_id = resource.physical_id.as_str();
         let becomes = becomes(&wanted, live);
-        let told = context.facts.callers.get(account).zip(becomes);
+        let told = context.facts.caller(&resource.scope).zip(becomes);
         let Some(why) = told.and_then(|(caller, policy)| lockout(&wanted, caller, &policy)) else { continue };
         findings.push(
             Diagnostic::new(
@@ -76,7 +75,7 @@ fn lost_by_deposing(context: &Context<'_>, deposed: &DeposedDiff) -> Option<Diag
 
 /// The access of an access entry, if it is that of the identity that applies.
 fn own_access(context: &Context<'_>, address: &Address, instance: Instance<'_>) -> Option<ClusterAccess> {
-    let caller = context.facts.callers.get(&instance.scope.key)?;
+    let caller = context.facts.caller(instance.scope)?;
     match context.kinds.facet(address.kind(), instance) {
         Facet::ClusterAccess(access) => is_session_of(caller, &access.principal).then_some(access),
         _ => None,

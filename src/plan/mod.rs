@@ -25,7 +25,7 @@ use crate::address::Address;
 use crate::diff::{Diff, ResourceDiff};
 use crate::document::{Digest, Document};
 use crate::iam::Principal;
-use crate::kind::Kinds;
+use crate::kind::{Kinds, OnSilence};
 use crate::snapshot::{ReadFailure, Seen};
 use crate::state::{Owned, State};
 use draft::{Drafted, Replacing};
@@ -238,7 +238,7 @@ pub fn build(
                 refreshed.extend(owned.map(|owned| (resource.address.clone(), owned)));
             }
             Ok(Drafted::Nothing) => {}
-            Err(PlanError::Unreadable { address, why }) if is_unreachable(resource) => {
+            Err(PlanError::Unreadable { address, why }) if is_unreachable(resource, kinds) => {
                 left_out.insert(address, LeftOut::Unreachable { why });
             }
             Err(error) => errors.push(error),
@@ -288,10 +288,9 @@ fn summary(steps: &[Step], unchanged: usize) -> Summary {
     summary
 }
 
-/// Whether the resource is in a cluster that does not respond. If an account does not respond, the whole plan fails; a
-/// cluster affects only its own resources.
-fn is_unreachable(resource: &ResourceDiff) -> bool {
-    resource.place().is_some_and(|(scope, _)| scope.as_cluster().is_some())
+/// Whether the resource is in a place that does not respond, and its kind can be left out of a plan for that.
+fn is_unreachable(resource: &ResourceDiff, kinds: &Kinds<'_>) -> bool {
+    kinds.about(resource.address.kind()).is_some_and(|about| about.on_silence == OnSilence::LeaveOut)
         && matches!(resource.seen, Seen::Unreadable { cause: ReadFailure::Unreachable, .. })
 }
 

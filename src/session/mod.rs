@@ -24,7 +24,7 @@ pub use pace::{CONCURRENCY, Counts, Pace, Rates, RequestIntent, Requests};
 
 use crate::address::Scope;
 use crate::kind::Api;
-use crate::spec::Spec;
+use crate::spec::{RatesSpec, Spec};
 use store::Store;
 
 /// Why a scope cannot be used.
@@ -229,11 +229,9 @@ impl Session {
     /// Returns the rates of an API: those in the spec for the account, or `usual`.
     pub(crate) fn rates(&self, owner: &str, api: Api, usual: Rates) -> Rates {
         let account = self.spec().accounts.values().find(|account| account.id.0 == owner);
-        let given = account.and_then(|account| account.pace.as_ref()?.of(api.0)).unwrap_or_default();
-        Rates {
-            reads: given.reads.map_or(usual.reads, f64::from),
-            writes: given.writes.map_or(usual.writes, f64::from),
-        }
+        let given = account.and_then(|account| account.pace.as_ref()?.of(api.0));
+        let RatesSpec { reads, writes } = given.unwrap_or_default();
+        Rates { reads: reads.map_or(usual.reads, f64::from), writes: writes.map_or(usual.writes, f64::from) }
     }
 }
 

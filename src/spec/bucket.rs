@@ -168,24 +168,22 @@ impl BucketSpec {
     fn check_lifecycle(key: &str, rules: &[LifecycleRule], problems: &mut SpecProblems<'_>) {
         let mut ids = std::collections::BTreeSet::new();
         for (n, rule) in rules.iter().enumerate() {
+            let LifecycleRule { id, prefix: _, expire_days, expire_noncurrent_days, abort_multipart_days } = rule;
             let n = n.to_string();
             let path = ["buckets", key, "lifecycle", n.as_str()];
-            if rule.id.is_empty() || rule.id.len() > 255 || !ids.insert(rule.id.as_str()) {
+            if id.is_empty() || id.len() > 255 || !ids.insert(id.as_str()) {
                 problems.error(
                     Code::WrongValue,
                     &path,
-                    format!("the rule id `{}` must be unique and have 1 to 255 characters", rule.id),
+                    format!("the rule id `{id}` must be unique and have 1 to 255 characters"),
                     "give every rule an id of its own",
                 );
             }
-            if rule.expire_days.is_none()
-                && rule.expire_noncurrent_days.is_none()
-                && rule.abort_multipart_days.is_none()
-            {
+            if [expire_days, expire_noncurrent_days, abort_multipart_days].iter().all(|days| days.is_none()) {
                 problems.error(
                     Code::WrongValue,
                     &path,
-                    format!("the rule `{}` does nothing", rule.id),
+                    format!("the rule `{id}` does nothing"),
                     "add expire_days, expire_noncurrent_days or abort_multipart_days",
                 );
             }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::Spec;
+use crate::address::Scope;
 use crate::document::Digest;
 
 /// Facts read before planning.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Facts {
     /// The OIDC issuer URL of each cluster, by the cluster's key.
     #[serde(default)]
@@ -16,9 +17,9 @@ pub struct Facts {
     /// The ARN of each existing KMS key, by the key's key. A managed key that does not exist yet is absent.
     #[serde(default)]
     pub key_arns: BTreeMap<String, String>,
-    /// The ARN of the caller in each account, by the account's key; unknown callers are absent.
-    #[serde(default)]
-    pub callers: BTreeMap<String, String>,
+    /// The name of the caller, by the scope without its location; unknown callers are absent.
+    #[serde(skip)]
+    pub callers: BTreeMap<Scope, String>,
 }
 
 impl Facts {
@@ -28,6 +29,17 @@ impl Facts {
         self.issuers.extend(issuers);
         self.key_arns.extend(key_arns);
         self.callers.extend(callers);
+    }
+
+    /// Records the caller of a scope: the name by which the store knows it, such as an ARN.
+    pub fn add_caller(&mut self, scope: &Scope, caller: impl Into<String>) {
+        self.callers.insert(scope.everywhere(), caller.into());
+    }
+
+    /// The caller of a scope, if it is known.
+    #[must_use]
+    pub fn caller(&self, scope: &Scope) -> Option<&str> {
+        self.callers.get(&scope.everywhere()).map(String::as_str)
     }
 
     /// Placeholders with the form and length of real values, to compile a spec offline. Different clusters and keys get

@@ -387,3 +387,12 @@ fn stand_ins_for_wrong_values_are_never_reported() {
     }
     assert!(wrong > 300, "{wrong}");
 }
+
+#[test]
+fn every_key_of_the_spec_is_a_section_or_known_to_be_none() {
+    let schema = Spec::schema();
+    let keys: std::collections::BTreeSet<&str> =
+        schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+    let known = check::SECTIONS.into_iter().chain(["version", "project", "backend", "accept"]).collect();
+    assert_eq!(keys, known);
+}

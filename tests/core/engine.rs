@@ -371,7 +371,7 @@ mod properties {
 
 /// Cases by name.
 mod cases {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use bailiwick::access::{self, AccessTarget, AccessVerdict, Unread};
@@ -1474,11 +1474,10 @@ service_accounts:
     /// A project whose identity is a session of the role `bailiwick`, in a world that has what the spec relies on.
     fn of_bailiwick(text: &str) -> (Project, bailiwick::spec::Spec) {
         let caller = "arn:aws:sts::111111111111:assumed-role/bailiwick/ci";
-        let callers = BTreeMap::from([("a".to_owned(), caller.to_owned())]);
-        let mut cloud = Cloud::new();
-        cloud.callers = callers;
-        let project = Project::new("p", cloud);
         let spec = spec(text);
+        let mut cloud = Cloud::new();
+        cloud.callers = vec![(spec.account_scope("a"), caller.to_owned())];
+        let project = Project::new("p", cloud);
         project.cloud.prepare(&spec);
         (project, spec)
     }

@@ -13,8 +13,8 @@ use bailiwick::document::Document;
 use bailiwick::engine::{Engine, Intent, Task};
 use bailiwick::iam::{Policy, PolicyKind, PolicyPlace, Principal, Selector, Statement, Version};
 use bailiwick::kind::{
-    About, Api, BodyField, DesiredResource, DesiredResources, Erased, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy,
-    Release,
+    About, Api, BodyField, DesiredResource, DesiredResources, Erased, FieldClass, Home, Kind, NamedBy, OnLoss,
+    OnSilence, OwnedBy, Release,
 };
 use bailiwick::live::Provider;
 use bailiwick::render::{Palette, dot, json, markdown, mermaid, terminal};
@@ -93,6 +93,7 @@ impl Kind for LedgerPolicy {
             },
         },
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::LeaveOut,
         release: Release::Delete,
         presence: FieldClass::Access,
         fields: &[
@@ -169,7 +170,7 @@ fn want(rows: &[Row]) {
 
 fn project() -> Project {
     let mut cloud = Cloud::new();
-    cloud.callers.insert("vault".into(), OPERATOR.into());
+    cloud.callers.push((scope(), OPERATOR.into()));
     cloud.add(&Erased::<LedgerPolicy>::NEW, &ledger_double::LedgerPolicy);
     Project::new("p", cloud)
 }
@@ -283,6 +284,18 @@ async fn another_key_moves_it_and_a_fixed_field_replaces_it() {
     let live = project.cloud.world().show(&id);
     assert_eq!((&live["tier"], &live["Statement"][0]), (&json!("silver"), &theirs()));
     project.assert_converged(&spec).await;
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_respond_is_left_out_of_the_plan() {
+    let (project, _, spec) = applied().await;
+    project.cloud.silence("tenant-7");
+    let planned = planned(&project, &spec).await;
+    assert_eq!(steps(planned.plan()), Vec::<String>::new());
+    let left_out: Vec<String> = planned.plan().left_out.keys().map(ToString::to_string).collect();
+    assert_eq!(left_out, ["store.ledger_policy.orders"]);
+    let drift = project.drift(&spec).await;
+    assert_eq!(drift.iter().map(|d| d.class).collect::<Vec<_>>(), [DriftClass::Unreadable]);
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ impl Provider for Store {
         let (mut facts, mut problems) = (Facts::default(), Vec::new());
         match self.fact {
             Ok(caller) => {
-                facts.callers.insert(self.key.to_owned(), caller.to_owned());
+                facts.add_caller(&self.scope(), caller);
             }
             Err(why) => problems.push(Diagnostic::new(Code::KeyUnreadable, why)),
         }
@@ -51,12 +51,14 @@ impl Provider for Store {
 async fn asked(stores: Vec<Store>) -> (Vec<String>, Result<Vec<String>, Vec<String>>) {
     let spec = spec("version: 1\nproject: p\n");
     let session = Session::new(&spec, Environment::default());
+    let scopes: Vec<Scope> = stores.iter().map(Store::scope).collect();
     let providers: Vec<Box<dyn Provider>> = stores.into_iter().map(|store| Box::new(store) as _).collect();
     let engine =
         Engine { register: &[], providers: &providers, session: &session, limits: Limits::default(), sink: &|_| {} };
     let wrong = engine.identify().await.err().unwrap_or_default();
     let facts = engine.facts(&spec).await;
-    let facts = facts.map(|facts| facts.callers.into_iter().map(|(key, caller)| format!("{key}: {caller}")).collect());
+    let facts =
+        facts.map(|facts| scopes.iter().filter_map(|s| Some(format!("{}: {}", s.key, facts.caller(s)?))).collect());
     let problems = |problems: Vec<Diagnostic>| problems.into_iter().map(|problem| problem.message).collect();
     (wrong.iter().map(ToString::to_string).collect(), facts.map_err(problems))
 }

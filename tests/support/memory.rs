@@ -198,8 +198,8 @@ pub struct Cloud {
     seed: u64,
     /// What is to be known of the world, if not what it tells itself.
     pub facts: Option<Facts>,
-    /// Who acts in each account, by the account's key.
-    pub callers: BTreeMap<String, String>,
+    /// The caller in each place.
+    pub callers: Vec<(Scope, String)>,
 }
 
 impl Default for Cloud {
@@ -215,7 +215,7 @@ impl Cloud {
     /// When a kind has no double.
     #[must_use]
     pub fn new() -> Self {
-        let cloud = Self { world: Arc::default(), seed: 0, facts: None, callers: BTreeMap::new() };
+        let cloud = Self { world: Arc::default(), seed: 0, facts: None, callers: Vec::new() };
         for kind in provider::kinds().all() {
             let name = kind.about().name;
             let double = doubles::ALL.iter().find(|double| double.kind() == name);
@@ -350,7 +350,10 @@ impl Cloud {
             return facts.clone();
         }
         let world = self.world();
-        let mut facts = Facts { callers: self.callers.clone(), ..Facts::placeholders(spec) };
+        let mut facts = Facts::placeholders(spec);
+        for (scope, caller) in &self.callers {
+            facts.add_caller(scope, caller);
+        }
         let arn = |key: &KeySpec| {
             let scope = spec.regional_scope(&key.account, key.region(spec));
             let (account, region) = (scope.owner(), scope.location.as_deref().unwrap_or_default());

@@ -26,7 +26,7 @@ pub(super) async fn read(cloud: &Session, spec: &Spec) -> (Facts, Vec<Diagnostic
     for scope in family::account_scopes(spec) {
         // An account without a caller has been reported before.
         if let Ok(caller) = account::caller(cloud, &scope).await {
-            facts.callers.insert(scope.key, caller);
+            facts.add_caller(&scope, caller);
         }
     }
     for (cluster, issuer) in issuers {

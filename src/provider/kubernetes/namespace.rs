@@ -8,7 +8,8 @@ use super::family::{KUBERNETES, PROJECT_MARK, cluster_scopes, is_object_desired}
 use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::kind::{
-    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy,
+    Release,
 };
 use crate::provider::aws::eks::access_entry;
 use crate::spec::{Facts, Spec};
@@ -57,6 +58,7 @@ impl Kind for Namespace {
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::LeaveOut,
         release: Release::Forget,
         presence: FieldClass::Setting,
         fields: &[BodyField::access("name").fixed(), BodyField::cosmetic("labels")],

@@ -12,7 +12,8 @@ use crate::address::{Address, Scope};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Document;
 use crate::kind::{
-    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy,
+    Release,
 };
 use crate::provider::aws::eks::access_entry;
 use crate::provider::aws::iam::role::Role;
@@ -47,6 +48,7 @@ impl Kind for ServiceAccount {
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::LeaveOut,
         release: Release::Forget,
         presence: FieldClass::Access,
         fields: &[

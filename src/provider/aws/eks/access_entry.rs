@@ -8,7 +8,8 @@ use crate::access::{Chains, ClusterAccess, ClusterRight, Facet, Instance, is_ses
 use crate::address::Scope;
 use crate::iam::Arn;
 use crate::kind::{
-    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy,
+    Release,
 };
 use crate::provider::aws::family::{EKS, regional_scopes};
 use crate::provider::aws::iam::role::Role;
@@ -128,7 +129,7 @@ pub(in crate::provider) fn reached_through<B>(
 
 fn of_caller(spec: &Spec, facts: &Facts, cluster: &str) -> Option<String> {
     let entries = spec.clusters.get(cluster)?;
-    let caller = facts.callers.get(&entries.account)?;
+    let caller = facts.caller(&spec.account_scope(&entries.account))?;
     entries.access.iter().find_map(|entry| {
         let principal = entry.principal(spec)?;
         is_session_of(caller, &principal).then(|| name(cluster, entry, &principal))
@@ -143,6 +144,7 @@ impl Kind for AccessEntry {
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::Fail,
         release: Release::Forget,
         presence: FieldClass::Access,
         fields: &[
@@ -858,7 +860,7 @@ roles:
         let spec = spec(&text);
         let after = |caller: &str| {
             let mut facts = Facts::placeholders(&spec);
-            facts.callers.insert("a".into(), caller.into());
+            facts.add_caller(&spec.account_scope("a"), caller);
             let both = desired::<crate::provider::kubernetes::namespace::Namespace>(&spec, &facts)
                 + &desired::<crate::provider::kubernetes::service_account::ServiceAccount>(&spec, &facts);
             both.lines().filter(|line| line.starts_with("  after aws.eks")).map(str::to_owned).collect::<Vec<_>>()

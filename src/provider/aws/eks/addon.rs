@@ -8,7 +8,8 @@ use super::bound_account::bound_accounts;
 use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::kind::{
-    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy,
+    Release,
 };
 use crate::provider::aws::family::{EKS, regional_scopes};
 use crate::provider::aws::tags::desired_tags;
@@ -49,6 +50,7 @@ impl Kind for Addon {
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::Fail,
         release: Release::Forget,
         presence: FieldClass::Access,
         fields: &[BodyField::access("cluster").fixed(), BodyField::access("name").fixed(), BodyField::cosmetic("tags")],

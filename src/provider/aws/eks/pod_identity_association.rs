@@ -10,7 +10,8 @@ use crate::access::{Chains, Facet, Instance, PodBinding};
 use crate::address::Scope;
 use crate::document::lenient;
 use crate::kind::{
-    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy,
+    Release,
 };
 use crate::provider::aws::family::{EKS, owner, regional_scopes};
 use crate::provider::aws::iam::role::Role;
@@ -53,6 +54,7 @@ impl Kind for PodIdentityAssociation {
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::Fail,
         release: Release::Delete,
         presence: FieldClass::Access,
         fields: &[

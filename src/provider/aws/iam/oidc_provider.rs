@@ -13,7 +13,8 @@ use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::iam::Arn;
 use crate::kind::{
-    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy,
+    Release,
 };
 use crate::provider::aws::family::{IAM, account_scopes, owner};
 use crate::provider::aws::tags::desired_tags;
@@ -48,6 +49,7 @@ impl Kind for OidcProvider {
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::Fail,
         release: Release::Forget,
         presence: FieldClass::Access,
         fields: &[BodyField::access("url").fixed(), BodyField::access("client_ids"), BodyField::cosmetic("tags")],

@@ -13,7 +13,8 @@ use crate::diagnostic::SourceRef;
 use crate::document::Document;
 use crate::iam::{Policy, Statement};
 use crate::kind::{
-    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy,
+    Release,
 };
 use crate::provider::aws::family::{IAM, account_scopes};
 use crate::provider::aws::tags::desired_tags;
@@ -47,6 +48,7 @@ impl Kind for ManagedPolicy {
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::Fail,
         release: Release::Forget,
         presence: FieldClass::Access,
         fields: &[

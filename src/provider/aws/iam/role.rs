@@ -13,7 +13,8 @@ use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::document::lenient;
 use crate::iam::{Arn, Policy, Principal, Selector, Statement};
 use crate::kind::{
-    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy,
+    Release,
 };
 use crate::provider::aws::family::{IAM, account_scopes, owner};
 use crate::provider::aws::tags::desired_tags;
@@ -55,6 +56,7 @@ impl Kind for Role {
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::Fail,
         release: Release::Forget,
         presence: FieldClass::Access,
         fields: &[

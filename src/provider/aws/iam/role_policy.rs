@@ -14,8 +14,8 @@ use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::document::lenient;
 use crate::iam::{Policy, Statement};
 use crate::kind::{
-    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Part,
-    Release, Tagged, Whole,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy,
+    Part, Release, Tagged, Whole,
 };
 use crate::provider::aws::family::{IAM, account_scopes, role_named};
 use crate::spec::{Facts, Spec};
@@ -42,6 +42,7 @@ impl Kind for RolePolicy {
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Whole { of: Role::NAME, parts: inline_of },
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::Fail,
         release: Release::Delete,
         presence: FieldClass::Access,
         fields: &[BodyField::access("role").fixed(), BodyField::access("name").fixed(), BodyField::access("document")],

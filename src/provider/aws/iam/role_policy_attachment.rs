@@ -11,8 +11,8 @@ use crate::access::{self, Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::document::lenient;
 use crate::kind::{
-    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Part,
-    Release, Tagged, Whole,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy,
+    Part, Release, Tagged, Whole,
 };
 use crate::provider::aws::family::{IAM, account_scopes, role_named};
 use crate::spec::{Facts, Spec};
@@ -37,6 +37,7 @@ impl Kind for RolePolicyAttachment {
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Whole { of: Role::NAME, parts: attached_to },
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::Fail,
         release: Release::Delete,
         presence: FieldClass::Access,
         fields: &[BodyField::access("role").fixed(), BodyField::access("policy_arn").fixed()],

@@ -9,7 +9,8 @@ use crate::access::{Chains, Facet, Instance};
 use crate::address::Scope;
 use crate::document::Document;
 use crate::kind::{
-    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy,
+    Release,
 };
 use crate::provider::aws::family::{KMS, regional_scopes};
 use crate::provider::aws::tags::desired_tags;
@@ -56,6 +57,7 @@ impl Kind for Key {
         named_by: NamedBy::Alias,
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Named { loss: "what it encrypted can never be read again" },
+        on_silence: OnSilence::Fail,
         release: Release::Forget,
         presence: FieldClass::Setting,
         fields: &[

@@ -12,7 +12,7 @@ use crate::address::Scope;
 use crate::document::Document;
 use crate::iam::{PolicyKind, PolicyPlace};
 use crate::kind::{
-    About, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+    About, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy, Release,
 };
 use crate::provider::aws::family::{KMS, owner, regional_scopes};
 use crate::provider::aws::iam::role::Role;
@@ -30,6 +30,7 @@ impl Kind for KeyPolicy {
         named_by: NamedBy::Alias,
         owned_by: OwnedBy::Statements { on: Key::NAME, unmanaged: keys },
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::Fail,
         release: Release::Delete,
         presence: FieldClass::Access,
         fields: shared_document::FIELDS,

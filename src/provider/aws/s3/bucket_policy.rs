@@ -10,7 +10,7 @@ use crate::address::Scope;
 use crate::document::Document;
 use crate::iam::{PolicyKind, PolicyPlace};
 use crate::kind::{
-    About, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OwnedBy, Release,
+    About, DesiredResource, DesiredResources, FieldClass, Home, Kind, NamedBy, OnLoss, OnSilence, OwnedBy, Release,
 };
 use crate::provider::aws::family::{S3, owner, regional_scopes};
 use crate::provider::aws::iam::role::Role;
@@ -28,6 +28,7 @@ impl Kind for BucketPolicy {
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Statements { on: Bucket::NAME, unmanaged: |_| Vec::new() },
         on_loss: OnLoss::Recreate,
+        on_silence: OnSilence::Fail,
         release: Release::Delete,
         presence: FieldClass::Access,
         fields: shared_document::FIELDS,

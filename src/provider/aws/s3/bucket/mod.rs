@@ -18,8 +18,8 @@ use crate::address::Scope;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::{Difference, Document};
 use crate::kind::{
-    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, Mutability, NamedBy, OnLoss, OwnedBy,
-    Release,
+    About, BodyField, DesiredResource, DesiredResources, FieldClass, Home, Kind, Mutability, NamedBy, OnLoss,
+    OnSilence, OwnedBy, Release,
 };
 use crate::provider::aws::family::{S3, owner, regional_scopes};
 use crate::provider::aws::kms::key::Key;
@@ -114,6 +114,7 @@ impl Kind for Bucket {
         named_by: NamedBy::Name,
         owned_by: OwnedBy::Tags,
         on_loss: OnLoss::Irreplaceable,
+        on_silence: OnSilence::Fail,
         release: Release::Forget,
         presence: FieldClass::Setting,
         fields: &[
