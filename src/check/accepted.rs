@@ -64,7 +64,7 @@ accept:
     }
 
     #[test]
-    fn an_acceptance_names_a_code_and_something_in_the_spec() {
+    fn acceptance_needs_a_place_that_the_spec_has() {
         for at in ["roles.loader", "roles.loader.trust.0", "aws.iam.role.loader"] {
             assert_eq!(told("trust-cross-account-root", at), "", "{at}");
         }

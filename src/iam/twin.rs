@@ -584,7 +584,7 @@ proptest! {
     }
 
     #[test]
-    fn the_canonical_document_says_the_same(request in requests(), value in policy(false)) {
+    fn canonical_document_decides_the_same(request in requests(), value in policy(false)) {
         let policy = Policy::from_value(&value).unwrap();
         let shown = policy.to_value();
         prop_assert_eq!(&Policy::from_value(&shown).unwrap(), &policy);
@@ -609,7 +609,7 @@ proptest! {
 
     /// A statement that is said to add nothing applies only where the other one does. They differ in one element.
     #[test]
-    fn what_is_covered_adds_nothing(
+    fn covered_statement_adds_nothing(
         requests in prop::collection::vec(requests(), 24), pair in pairs(),
     ) {
         let (wide, narrow) = pair;

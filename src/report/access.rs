@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn gains_and_losses_are_told_by_who() {
+    fn gains_and_losses_are_grouped_by_principal() {
         let changes = [
             change("a", Group::List, "x", Direction::Gain, &[Crossing::Account]),
             change("a", Group::List, "x/*", Direction::Gain, &[Crossing::Account]),
@@ -276,7 +276,7 @@ Remove service account n/b in cluster c loses
     }
 
     #[test]
-    fn steps_without_effect_on_access_say_so() {
+    fn steps_without_access_changes_say_so() {
         assert_eq!(told(&[]), "Note no access changes\n  \n");
         assert_eq!(section(&[], false), None);
     }

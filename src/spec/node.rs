@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_parser_refuses_is_said_in_words_about_the_file() {
+    fn yaml_errors_are_explained_with_their_place() {
         let deep: String = (0..40).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
         let brackets = "[".repeat(1000);
         let texts =

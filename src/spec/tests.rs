@@ -33,12 +33,12 @@ grants:
 ";
 
 #[test]
-fn a_sound_spec_has_no_problems() {
+fn valid_spec_has_no_problems() {
     check(BASE, "");
 }
 
 #[test]
-fn every_problem_is_told_in_one_run() {
+fn every_problem_is_reported_in_one_run() {
     let text = BASE
         .replace("project: p", "project: a b")
         .replace("id: \"111111111111\"", "id: 111111111111")
@@ -63,13 +63,13 @@ s.yaml:13:46 wrong-value
 }
 
 #[test]
-fn a_number_where_a_word_belongs_hides_nothing_else() {
+fn wrong_type_does_not_hide_other_problems() {
     let text = BASE.replace("access: read", "access: 7").replace("bucket: w", "bucket: v");
     check(&text, "s.yaml:13:22 dangling-reference\ns.yaml:13:45 wrong-type\n");
 }
 
 #[test]
-fn roles_that_trust_each_other_are_told_with_their_path() {
+fn trust_cycle_is_reported_with_its_path() {
     let text = format!(
         "{BASE}roles:\n  x: {{ account: a, name: x, trust: [{{ role: y }}] }}\n  y: {{ account: a, name: y, trust: [{{ role: x }}] }}\n"
     );
@@ -143,7 +143,7 @@ s.yaml:25:3 same-object: `service_accounts.s` and `service_accounts.t` are the s
 }
 
 #[test]
-fn an_emptied_spec_reaches_its_clusters_and_wants_nothing() {
+fn emptied_spec_keeps_its_clusters_and_desires_nothing() {
     let text = BASE.replace(
         "name: c,",
         "name: c, identity: irsa, access: [{ principal_arn: \"arn:aws:iam::111111111111:role/r\" }],",
@@ -169,13 +169,13 @@ fn an_emptied_spec_reaches_its_clusters_and_wants_nothing() {
 }
 
 #[test]
-fn a_grant_of_everything_must_be_said() {
+fn grant_on_a_whole_bucket_needs_an_empty_prefix() {
     check(&BASE.replace("prefix: x/, ", ""), "s.yaml:13:5 missing-prefix\n");
     check(&BASE.replace("prefix: x/", "prefix: \"\""), "");
 }
 
 #[test]
-fn overlays_win_and_a_broken_file_does_not_hide_the_others() {
+fn overlay_overrides_base_and_a_broken_file_does_not_hide_others() {
     assert_eq!(problems(&[("base.yaml", BASE), ("prod.yaml", "buckets: { w: { name: other-bucket } }\n")]), "");
     assert_eq!(
         problems(&[("base.yaml", BASE), ("x.yaml", "bukets: {}\n"), ("y.yaml", "a: [\n")]),
@@ -190,7 +190,7 @@ fn a_file_that_is_too_large_is_not_parsed() {
 }
 
 #[test]
-fn the_state_s_bucket_is_checked_and_never_one_that_the_spec_deletes() {
+fn state_bucket_is_checked_and_may_not_be_deleted_by_the_spec() {
     let with = |backend: &str| format!("{BASE}{backend}\n");
     check(&with("backend: { s3: { bucket: acme-state, prefix: bailiwick/prod, account: a } }"), "");
     check(&with("backend: { s3: { bucket: some-bucket, account: b, keep: 3, lease_seconds: 30 } }"), "");
@@ -226,7 +226,7 @@ s.yaml:14:74 unknown-key
 }
 
 #[test]
-fn a_pace_is_a_number_of_requests_for_a_service_that_is_known() {
+fn pace_needs_a_known_service_and_valid_rates() {
     let with = |pace: &str| {
         BASE.replace(
             "  a: { id: \"111111111111\", region: us-west-2 }",

@@ -62,7 +62,7 @@ fn associate(world: &World, principal: &str, policy: &str) {
 }
 
 #[test]
-fn a_spec_gives_roles_access_to_a_cluster_and_takes_it_away() {
+fn spec_grants_and_removes_cluster_access() {
     let world = access_world("API_AND_CONFIG_MAP");
     world.aws.pages_of(1);
     world.bailiwick(&["plan", "--detailed-exitcode"]).exits(2).shows(&[
@@ -141,7 +141,7 @@ fn a_cluster_without_access_entries_is_an_error_before_anything_is_written() {
 }
 
 #[test]
-fn access_of_the_identity_that_applies_is_not_taken_away_unasked() {
+fn removing_own_cluster_access_needs_allow_lockout() {
     let world = access_world("API");
     world.apply();
     let narrower = OWN_ENTRY.replace("AmazonEKSEditPolicy", "AmazonEKSEditPolicy, namespaces: [apps]");

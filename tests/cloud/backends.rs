@@ -57,7 +57,7 @@ async fn a_bucket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_conditional_writes_one_wins() {
+async fn one_of_many_conditional_writes_succeeds() {
     let (client, name, _emulator) = bucket("race").await;
     let objects = Arc::new(S3Objects::new(&client, &name, "", None));
     let mut condition = Precondition::Absent;
@@ -82,7 +82,7 @@ async fn of_many_conditional_writes_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_objects_than_a_page_holds_are_all_listed() {
+async fn list_returns_objects_of_all_pages() {
     let (client, name, _emulator) = bucket("pages").await;
     let objects = Arc::new(S3Objects::new(&client, &name, "deep/er/", None));
     let writes = (0..1010).map(|n| {
@@ -100,7 +100,7 @@ async fn more_objects_than_a_page_holds_are_all_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_every_size_hold_the_same_objects_and_lose_none_when_others_go() {
+async fn lists_of_any_page_size_miss_no_object_when_others_are_deleted() {
     for most in [1, 2] {
         let aws = Aws::start();
         let (_, name) = bucket_at(format!("http://{}", aws.address()), "short-pages").await;
@@ -152,7 +152,7 @@ fn at_once(world: &World, s3: &str, commands: &[Vec<String>]) {
 }
 
 #[test]
-fn of_many_processes_at_once_each_does_its_work_once_and_nothing_is_lost() {
+fn concurrent_processes_do_their_work_once_and_lose_nothing() {
     let world = World::bare("unused");
     let s3 = store().unwrap_or_else(|| format!("http://{}", world.aws.address()));
     let runtime = tokio::runtime::Runtime::new().unwrap();

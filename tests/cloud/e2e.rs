@@ -105,7 +105,7 @@ fn addresses(plan: &Value) -> Vec<&str> {
 // ---- The cycle
 
 #[test]
-fn apply_makes_what_the_spec_says_and_destroy_leaves_what_others_have() {
+fn apply_creates_the_spec_and_destroy_keeps_foreign_resources() {
     let world = world(SERVING);
     let plan = world.bailiwick(&["plan", "--detailed-exitcode"]).exits(2);
     plan.shows(&["serving: 5 to create, 1 to adopt, 0 unchanged", "+ aws.iam.role.loader"]);
@@ -172,7 +172,7 @@ fn ten_service_accounts_in_three_accounts_and_two_clusters() {
 }
 
 #[test]
-fn a_namespace_is_made_if_asked_and_goes_only_when_empty() {
+fn namespace_is_created_on_request_and_deleted_only_when_empty() {
     let world = World::bare("made-here");
     seed(&world);
     world.spec(&SERVING.replace("name: loader }", "name: loader, create_namespace: true }"));
@@ -191,7 +191,7 @@ fn a_namespace_is_made_if_asked_and_goes_only_when_empty() {
 // ---- Drift
 
 #[test]
-fn a_statement_removed_by_hand_is_drift_of_access_and_apply_heals_it() {
+fn deleted_statement_is_access_drift_and_apply_restores_it() {
     let world = applied(SERVING);
     let before = bucket_statements(&world);
     world.aws.put_bucket_policy(MODELS, "acme-weights", &json!({ "Version": "2012-10-17", "Statement": [foreign()] }));
@@ -210,7 +210,7 @@ fn a_statement_removed_by_hand_is_drift_of_access_and_apply_heals_it() {
 }
 
 #[test]
-fn a_statement_changed_by_hand_is_shown_against_what_was_applied() {
+fn changed_statement_is_shown_against_the_last_applied_one() {
     let world = applied(SERVING);
     let wider: Vec<Value> = bucket_statements(&world)
         .into_iter()
@@ -232,7 +232,7 @@ fn a_statement_changed_by_hand_is_shown_against_what_was_applied() {
 }
 
 #[test]
-fn statements_of_others_may_come_and_go() {
+fn changes_of_foreign_statements_are_kept() {
     let world = applied(SERVING);
     let mut statements = bucket_statements(&world);
     statements.retain(|statement| *statement != foreign());
@@ -254,7 +254,7 @@ fn statements_of_others_may_come_and_go() {
 }
 
 #[test]
-fn what_was_removed_by_hand_is_made_again() {
+fn resource_deleted_outside_is_recreated() {
     let world = applied(SERVING);
     let role = [("RoleName", "serving-loader")];
     let policy = [role[0], ("PolicyName", "bailiwick-access")];
@@ -279,7 +279,7 @@ fn sorted(mut statements: Vec<Value>) -> Vec<Value> {
 // ---- What others hold
 
 #[test]
-fn a_field_that_somebody_else_holds_is_not_taken() {
+fn field_of_another_manager_is_not_overwritten() {
     let world = world(SERVING);
     world.kube.annotate(&world.namespace, "loader", "helm", &json!({ ROLE_ANNOTATION: "arn:aws:iam::1:role/helms" }));
     let refused = world.bailiwick(&["apply", "--yes"]).exits(1);
@@ -302,7 +302,7 @@ fn a_service_account_of_others_is_adopted_and_not_deleted() {
 }
 
 #[test]
-fn only_the_annotation_is_ours_where_the_spec_says_so() {
+fn annotation_mode_manages_only_the_annotation() {
     let spec = SERVING.replace("name: loader }", "name: loader, manage: annotation }");
     let world = world(&spec);
     world.bailiwick(&["apply", "--yes"]).exits(1).shows(&["does not exist", "manage: object"]);
@@ -341,7 +341,7 @@ fn an_association_of_others_is_adopted() {
 }
 
 #[test]
-fn what_another_project_owns_is_refused() {
+fn resource_of_another_project_is_refused() {
     let world = applied(SERVING);
     world.write("other.yaml", &SERVING.replace("project: serving", "project: other").replace("NAMESPACE", "default"));
     let refused = world.bailiwick(&["-f", "other.yaml", "plan"]).exits(1);
@@ -351,7 +351,7 @@ fn what_another_project_owns_is_refused() {
 // ---- Kinds of access
 
 #[test]
-fn another_account_can_be_reached_through_a_role_there() {
+fn target_role_gives_access_to_another_account() {
     let spec = POD
         .replace(
             "clusters:",
@@ -382,7 +382,7 @@ fn another_account_can_be_reached_through_a_role_there() {
 }
 
 #[test]
-fn a_key_of_ours_is_made_and_kept() {
+fn key_is_created_and_kept_by_destroy() {
     let spec = SERVING.replace("versioning: true }", "encryption: { kms_key: weights, bucket_key: true } }").replace(
         "service_accounts:",
         "keys:\n  weights: { account: models, alias: weights, managed: true, rotation: true }\nservice_accounts:",
@@ -408,7 +408,7 @@ fn a_key_of_ours_is_made_and_kept() {
 }
 
 #[test]
-fn a_key_is_deleted_only_when_it_is_named() {
+fn key_is_deleted_only_if_named() {
     let spec = SERVING.replace(
         "service_accounts:",
         "keys:\n  weights: { account: models, alias: weights, managed: true, on_destroy: delete }\nservice_accounts:",
@@ -427,7 +427,7 @@ fn a_key_is_deleted_only_when_it_is_named() {
 }
 
 #[test]
-fn a_key_that_our_alias_was_moved_to_is_never_touched() {
+fn key_behind_a_repointed_alias_is_never_changed() {
     let spec = SERVING.replace(
         "service_accounts:",
         "keys:\n  weights: { account: models, alias: weights, managed: true, on_destroy: delete }\nservice_accounts:",
@@ -450,7 +450,7 @@ fn a_key_that_our_alias_was_moved_to_is_never_touched() {
 }
 
 #[test]
-fn what_does_not_fit_into_an_inline_policy_goes_into_managed_ones() {
+fn statements_that_do_not_fit_inline_overflow_into_managed_policies() {
     let prefix = |n| format!("a-rather-long-prefix-for-team-number-{n:04}-of-the-spec/{n}/");
     let grant = |n: usize| {
         let access = ["read", "delete"][n % 2];
@@ -473,7 +473,7 @@ fn what_does_not_fit_into_an_inline_policy_goes_into_managed_ones() {
 }
 
 #[test]
-fn a_bucket_may_go_only_if_it_is_empty() {
+fn bucket_is_deleted_only_when_empty() {
     let world = applied(&POD.replace("name: acme-data }", "name: acme-data, on_destroy: delete }"));
     world.aws.s3(PLATFORM, "PUT /acme-data/weights.bin", "bytes").ok();
     world.bailiwick(&["destroy", "--yes"]).exits(1).shows(&["aws.s3.bucket.data", "it holds objects"]);
@@ -484,7 +484,7 @@ fn a_bucket_may_go_only_if_it_is_empty() {
 }
 
 #[test]
-fn a_plan_that_takes_much_away_must_be_told_how_much() {
+fn large_deletion_needs_allow_deletes() {
     let world = applied(SERVING);
     let (without, _) = SERVING.split_once("service_accounts:").unwrap();
     world.spec(without);
@@ -531,7 +531,7 @@ fn estate(units: usize) -> String {
 }
 
 #[test]
-fn a_plan_of_many_units_asks_for_lists_and_for_what_the_spec_names() {
+fn large_plan_reads_lists_and_only_the_fields_of_the_spec() {
     const UNITS: u64 = 12;
     let world = applied(&estate(12));
     world.aws.pages_of(1000);
@@ -571,7 +571,7 @@ fn a_plan_of_many_units_asks_for_lists_and_for_what_the_spec_names() {
 }
 
 #[test]
-fn pages_of_every_size_say_the_same() {
+fn aws_pages_of_any_size_give_the_same_result() {
     for most in [1, 2] {
         let world = world(&estate(3));
         world.aws.pages_of(most);
@@ -585,7 +585,7 @@ fn pages_of_every_size_say_the_same() {
 }
 
 #[test]
-fn pages_of_every_size_of_a_cluster_say_the_same_and_so_do_lists_that_grow_too_old() {
+fn cluster_pages_of_any_size_and_expired_lists_give_the_same_result() {
     let names = ["a", "b", "c", "d", "e"];
     let account = |name| format!("  {name}: {{ cluster: prod, namespace: NAMESPACE, name: {name} }}\n");
     let grant = |name| format!("  - {{ to: {name}, bucket: weights, prefix: {name}/, access: read }}\n");
@@ -617,7 +617,7 @@ fn pages_of_every_size_of_a_cluster_say_the_same_and_so_do_lists_that_grow_too_o
 }
 
 #[test]
-fn what_changes_between_two_pages_is_seen_as_it_is() {
+fn change_between_two_pages_is_observed() {
     let mut world = applied(&estate(4));
     world.aws.pages_of(1);
     let address = world.aws.address().to_owned();
@@ -652,7 +652,7 @@ fn what_changes_between_two_pages_is_seen_as_it_is() {
 }
 
 #[test]
-fn who_may_not_read_the_whole_account_plans_all_the_same_and_says_so() {
+fn denied_bulk_read_still_plans_and_says_so() {
     let mut world = applied(&estate(2));
     let gate = Gate::open(&world.aws, |request| {
         if request.contains("Action=GetAccountAuthorizationDetails") {
@@ -670,7 +670,7 @@ fn who_may_not_read_the_whole_account_plans_all_the_same_and_says_so() {
 }
 
 #[test]
-fn throttles_slow_a_plan_down_and_are_told() {
+fn throttling_slows_a_plan_down_and_is_reported() {
     let mut world = applied(&estate(2));
     let count = std::sync::atomic::AtomicUsize::new(0);
     let gate = Gate::open(&world.aws, move |request| {
@@ -706,7 +706,7 @@ fn credentials_of_another_account_stop_everything() {
 }
 
 #[test]
-fn a_profile_of_the_spec_goes_before_the_environment() {
+fn profile_of_the_spec_overrides_the_environment() {
     let world = world(&SERVING.replace(
         "id: \"222222222222\", region: us-west-2, assume_role: bailiwick",
         "id: \"222222222222\", region: us-west-2, profile: models",
@@ -759,7 +759,7 @@ fn a_cluster_that_does_not_answer_leaves_the_rest_of_the_plan() {
 }
 
 #[test]
-fn a_drift_that_cannot_be_looked_at_is_an_error() {
+fn unreadable_resource_is_an_error_of_drift() {
     let world = applied(SERVING);
     world.spec(&SERVING.replace("context: prod", &format!("context: {FORBIDDEN}")));
     let drift = world.bailiwick(&["drift", "--format", "json"]).exits(1).json();
@@ -787,7 +787,7 @@ fn refusing(world: &World, text: &'static str) -> Gate {
 }
 
 #[test]
-fn a_failed_step_stops_what_waits_for_it_and_nothing_else() {
+fn failed_step_skips_only_its_dependents() {
     let mut world = world(SERVING);
     let gate = refusing(&world, "Action=CreateRole&");
     world.through(&gate);
@@ -805,7 +805,7 @@ fn a_failed_step_stops_what_waits_for_it_and_nothing_else() {
 }
 
 #[test]
-fn a_role_that_is_not_known_everywhere_yet_is_waited_for() {
+fn apply_waits_until_a_new_role_is_known() {
     let mut world = world(SERVING);
     let refused = AtomicBool::new(false);
     let gate = Gate::open(&world.aws, move |request| {
@@ -908,7 +908,7 @@ fn only_the_expected_digest_is_applied() {
 }
 
 #[test]
-fn a_target_brings_what_it_needs_and_nothing_else() {
+fn target_includes_only_its_dependencies() {
     let world = world(SERVING);
     let target = ["--target", "aws.iam.role_policy.loader/bailiwick-access"];
     let plan = world.bailiwick(&[&["plan", "--format", "json"], &target[..]].concat()).exits(0).json();
@@ -925,7 +925,7 @@ fn a_target_brings_what_it_needs_and_nothing_else() {
 // ---- Runs that meet, and runs that end
 
 #[test]
-fn nobody_to_ask_is_no_consent() {
+fn apply_and_destroy_without_terminal_need_yes() {
     let world = world(SERVING);
     world.bailiwick(&["apply"]).exits(1).says(&["cannot prompt for confirmation", "--yes"]);
     assert_eq!(world.aws.writes(), 0);
@@ -935,7 +935,7 @@ fn nobody_to_ask_is_no_consent() {
 }
 
 #[test]
-fn the_second_of_two_applies_is_told_who_is_at_work() {
+fn second_apply_learns_who_holds_the_lock() {
     let mut world = world(SERVING);
     let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
@@ -950,7 +950,7 @@ fn the_second_of_two_applies_is_told_who_is_at_work() {
 }
 
 #[test]
-fn an_interrupt_finishes_what_is_under_way_and_starts_nothing_more() {
+fn interrupt_finishes_running_calls_and_starts_no_more() {
     let mut world = world(SERVING);
     let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
@@ -970,7 +970,7 @@ fn an_interrupt_finishes_what_is_under_way_and_starts_nothing_more() {
 }
 
 #[test]
-fn an_interrupt_is_heard_while_a_credential_plugin_takes_its_time() {
+fn interrupt_is_handled_while_a_credential_plugin_runs() {
     let world = world(SERVING);
     let [runs, ends, kubeconfig] = ["runs", "ends", "plugin.json"].map(|name| world.folder().join(name));
     assert!(Command::new("mkfifo").args([&runs, &ends]).status().unwrap().success());
@@ -997,7 +997,7 @@ fn an_interrupt_is_heard_while_a_credential_plugin_takes_its_time() {
 }
 
 #[test]
-fn a_run_that_was_killed_is_understood_by_the_next() {
+fn killed_run_is_recovered_by_the_next() {
     let mut world = world(SERVING);
     let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
@@ -1037,7 +1037,7 @@ fn a_second_interrupt_ends_at_once() {
 }
 
 #[test]
-fn a_call_that_hangs_does_not_hold_up_an_interrupt_and_the_next_run_knows_of_it() {
+fn hanging_call_does_not_block_an_interrupt_and_the_next_run_recovers_it() {
     let mut world = world(SERVING);
     let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
@@ -1077,7 +1077,7 @@ fn an_interrupt_before_anything_is_written_ends_at_once_and_leaves_no_lock() {
 }
 
 #[test]
-fn a_disk_that_is_full_stops_the_run_before_the_next_call_and_nothing_is_lost() {
+fn full_disk_stops_the_run_before_the_next_call_and_loses_nothing() {
     let world = world(SERVING);
     world.bailiwick(&["plan"]).exits(0);
     // No file may grow beyond two blocks of 512 bytes: the journal takes one entry, perhaps two.
@@ -1093,7 +1093,7 @@ fn a_disk_that_is_full_stops_the_run_before_the_next_call_and_nothing_is_lost() 
 // ---- What AWS refuses
 
 #[test]
-fn a_principal_that_is_gone_is_named_at_once() {
+fn deleted_principal_is_reported_without_waiting() {
     let world = world(SERVING);
     // The role that somebody else's statement names is deleted: the policy shows its id, which S3 takes back from nobody.
     world.aws.iam(RESEARCH, "DeleteRole", &[("RoleName", "auditor")]).ok();
@@ -1122,7 +1122,7 @@ fn a_principal_that_is_gone_is_named_at_once() {
 }
 
 #[test]
-fn a_policy_that_would_lock_out_whoever_applies_it_is_refused_before_anything_is_written() {
+fn policy_that_locks_out_its_writer_is_refused_before_any_write() {
     let world = world(SERVING);
     let closed = json!({
         "Sid": "Closed", "Effect": "Deny", "Principal": "*", "Action": "s3:PutBucketPolicy",
@@ -1144,7 +1144,7 @@ fn a_policy_that_would_lock_out_whoever_applies_it_is_refused_before_anything_is
 }
 
 #[test]
-fn aws_that_is_late_busy_and_loses_answers_is_only_slower() {
+fn apply_converges_on_slow_throttled_and_unreliable_aws() {
     let world = world(SERVING);
     world.aws.rules(&json!({
         "seed": 7, "new_principals": 25, "canonical": true, "page": 1, "overlap": true,
@@ -1202,14 +1202,14 @@ fn streams_and_documents() {
 }
 
 #[test]
-fn a_result_that_cannot_be_written_is_an_error_unless_nobody_reads_it() {
+fn unwritable_output_is_an_error_but_a_closed_pipe_is_not() {
     let world = World::bare("unused");
     world.shell("bailiwick schema spec > /dev/full").exits(1).says(&["cannot write the result"]);
     world.shell("bailiwick schema spec | head -n 1").exits(0);
 }
 
 #[test]
-fn usage_errors_are_told_apart() {
+fn usage_errors_have_their_own_exit_code() {
     let world = world(SERVING);
     let usage = |arguments: &[&str]| {
         let ran = world.bailiwick(arguments).exits(64);
@@ -1233,7 +1233,7 @@ fn usage_errors_are_told_apart() {
 }
 
 #[test]
-fn the_state_can_be_looked_at_and_mended() {
+fn state_commands_list_show_remove_and_rename() {
     let world = applied(SERVING);
     let listed = world.bailiwick(&["state", "list"]).exits(0);
     assert_eq!(listed.stdout.lines().count(), 6);
@@ -1271,7 +1271,7 @@ fn the_state_can_be_looked_at_and_mended() {
 }
 
 #[test]
-fn an_entry_with_a_new_name_loses_nothing() {
+fn renamed_entry_keeps_its_resources() {
     let world = applied(SERVING);
     let before = bucket_statements(&world);
     let spec = SERVING.replace("weights: {", "models: {").replace("bucket: weights", "bucket: models");
@@ -1307,7 +1307,7 @@ fn graphs_are_text_for_their_tools() {
 }
 
 #[test]
-fn a_starter_spec_is_valid_and_overwrites_nothing() {
+fn starter_spec_is_valid_and_does_not_overwrite() {
     let world = World::new();
     let init = |arguments: &[&str]| world.bailiwick(&[&["init"], arguments].concat());
     init(&[]).exits(0).says(&["wrote bailiwick.yaml"]);
@@ -1359,7 +1359,7 @@ fn completions_and_manual() {
 }
 
 #[test]
-fn colour_is_asked_for() {
+fn color_is_used_only_on_request() {
     let world = world(SERVING);
     let coloured = |arguments: &[&str]| world.bailiwick(arguments).exits(0).stdout.contains('\u{1b}');
     assert!(!coloured(&["validate"]));

@@ -41,7 +41,7 @@ fn written(text: &str) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn what_is_made_from_grants_gives_no_finding_to_act_on() {
+fn examples_give_only_info_findings() {
     for files in EXAMPLES {
         let files: Vec<PathBuf> = files.iter().map(|name| example(name)).collect();
         let output = run(&files, &["validate", "--format", "json"]);
@@ -101,7 +101,7 @@ fn kserve() -> [PathBuf; 2] {
 }
 
 #[test]
-fn can_tells_by_its_exit_code_and_shows_the_chain() {
+fn can_answers_by_exit_code_and_shows_the_chain() {
     let inside = "s3://acme-model-weights-prod/Mistral-7B-v0.1/config.json";
     for (who, action, place, code) in [
         ("model-loader", "s3:GetObject", inside, 0),
@@ -222,7 +222,7 @@ fn the_suggested_grant_fixes_the_denial() {
 }
 
 #[test]
-fn who_can_lists_everybody_with_the_chain() {
+fn who_can_lists_principals_with_their_chains() {
     let files = [example("many-teams")];
     let names = |action: &str, place: &str| -> Vec<String> {
         let output = run(&files, &["who-can", action, place, "--format", "json"]);
@@ -282,7 +282,7 @@ fn who_can(spec: &str, action: &str, place: &str) -> (Option<i32>, String) {
 }
 
 #[test]
-fn who_can_names_whom_it_cannot_judge_and_why() {
+fn who_can_names_unknown_principals_with_reasons() {
     assert_eq!(
         who_can(MIXED, "s3:GetObject", "s3://acme-own/x/1"),
         (
@@ -321,7 +321,7 @@ Unknown
 }
 
 #[test]
-fn what_is_not_in_the_spec_is_unknown_for_anyone_else() {
+fn access_to_resources_outside_the_spec_is_unknown_for_anyone_else() {
     let plain =
         MIXED.lines().filter(|line| !line.contains("ops:")).collect::<Vec<_>>().join("\n").replace("roles:", "");
     for (action, place, reason) in [
@@ -352,7 +352,7 @@ fn what_is_not_in_the_spec_is_unknown_for_anyone_else() {
 }
 
 #[test]
-fn access_on_conditions_only_is_no_access() {
+fn who_can_exits_with_2_if_all_access_is_conditional() {
     let on_condition = MIXED.replace("trust: [ { account: platform } ], policies: [ \"arn:aws:iam::aws:policy/AmazonS3FullAccess\" ]",
         "trust: [ { service: ec2.amazonaws.com } ], inline: { x: { Version: \"2012-10-17\", Statement: [ { Effect: Allow, \
          Action: \"s3:GetObject\", Resource: \"arn:aws:s3:::acme-own/*\", Condition: { IpAddress: { \"aws:SourceIp\": 203.0.113.0/24 } } } ] } }");
@@ -394,7 +394,7 @@ fn plain_policies_are_checked_compared_and_shown() {
 }
 
 #[test]
-fn a_change_of_a_plain_policy_is_told_as_patterns() {
+fn policy_diff_shows_changes_as_patterns() {
     let narrow = READ.replace("b/*", "b/a/*");
     let (code, shown) = policy(&["diff", "--format", "json"], &[READ, &narrow]);
     let changes: Value = serde_json::from_str(&shown).unwrap();

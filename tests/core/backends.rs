@@ -51,7 +51,7 @@ impl Store {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_living_holder_is_told_from_an_abandoned_lock() {
+async fn active_lock_is_refused_and_an_expired_one_is_taken_over() {
     let store = Store::new();
     let held = store.backend().lock(info("alice")).await.unwrap();
     let refused = store.backend().lock(info("bob")).await.err().unwrap().to_string();
@@ -81,7 +81,7 @@ async fn a_living_holder_is_told_from_an_abandoned_lock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_is_kept_for_as_long_as_the_run_takes() {
+async fn lease_is_renewed_for_the_whole_run() {
     let store = Store::new();
     let ours = store.backend();
     let lock = ours.lock(info("alice")).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_lease_is_kept_for_as_long_as_the_run_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_lost_the_lock_writes_nothing_more() {
+async fn run_that_lost_its_lock_cannot_write() {
     let store = Store::new();
     let first = store.backend();
     let lock = first.lock(info("alice")).await.unwrap();
@@ -116,7 +116,7 @@ async fn whoever_lost_the_lock_writes_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_is_sealed_against_whoever_held_the_lock_before() {
+async fn state_is_fenced_against_the_previous_lock_holder() {
     let store = Store::new();
     let first = store.backend();
     let lock = first.lock(info("alice")).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_state_is_sealed_against_whoever_held_the_lock_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_there_is_no_state_yet_one_is_made_against_whoever_held_the_lock_before() {
+async fn missing_state_is_created_to_fence_the_previous_lock_holder() {
     let store = Store::new();
     let first = store.backend();
     let lock = first.lock(info("alice")).await.unwrap();
@@ -145,7 +145,7 @@ async fn where_there_is_no_state_yet_one_is_made_against_whoever_held_the_lock_b
 }
 
 #[tokio::test(start_paused = true)]
-async fn fencing_numbers_go_on_when_the_lock_was_removed() {
+async fn fencing_numbers_continue_after_the_lock_is_deleted() {
     let store = Store::new();
     for holder in ["alice", "bob"] {
         let ours = store.backend();
@@ -173,7 +173,7 @@ async fn a_lock_that_cannot_be_read_is_not_taken_and_can_be_broken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_of_the_journal_that_is_missing_is_noticed() {
+async fn missing_part_of_the_journal_is_detected() {
     let store = Store::new();
     let ours = store.backend();
     let _lock = ours.lock(info("alice")).await.unwrap();
@@ -280,14 +280,14 @@ async fn a_lease_that_cannot_be_renewed_runs_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_whose_answer_was_lost_was_done() {
+async fn write_with_a_lost_response_counts_as_done() {
     let store = Arc::new(Cut::default());
     store.answers.store(true, Ordering::Relaxed);
     every_backend(in_store(store, LEASE), 8).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_an_entry_that_could_not_be_written_none_is() {
+async fn no_entry_is_written_after_a_failed_one() {
     let store = Arc::new(Cut::default());
     let ours = ObjectBackend::new(store.clone(), "p", settings(LEASE, &Heard::default()));
     let _lock = ours.lock(info("alice")).await.unwrap();

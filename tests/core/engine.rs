@@ -91,7 +91,7 @@ mod properties {
         #![proptest_config(cases(32))]
 
         #[test]
-        fn after_an_apply_there_is_nothing_to_do(draft in drafts(), seed in 1u64..1000) {
+        fn plan_after_apply_is_empty(draft in drafts(), seed in 1u64..1000) {
             let spec = spec(&draft.text());
             run(async {
                 let project = project(seed, &[&spec]);
@@ -102,7 +102,7 @@ mod properties {
         }
 
         #[test]
-        fn destroy_leaves_nothing_of_ours_and_all_that_is_foreign(
+        fn destroy_removes_all_own_resources_and_keeps_foreign_ones(
             draft in drafts(), existing in any::<u64>(), seed in 1u64..1000,
         ) {
             let spec = spec(&draft.text());
@@ -142,7 +142,7 @@ mod properties {
         }
 
         #[test]
-        fn the_same_spec_gives_the_same_plan_however_it_is_written(
+        fn equal_specs_give_equal_plans_regardless_of_layout(
             before in drafts(), draft in drafts(), seed in 1u64..u64::MAX,
         ) {
             let tree = draft.value();
@@ -166,7 +166,7 @@ mod properties {
         }
 
         #[test]
-        fn a_failed_step_skips_what_waits_for_it_and_the_next_apply_does_the_rest(
+        fn failed_step_skips_its_dependents_and_the_next_apply_completes_them(
             draft in drafts(), which in any::<prop::sample::Index>(), certain: bool, seed in 1u64..1000,
         ) {
             let spec = spec(&draft.text());
@@ -207,7 +207,7 @@ mod properties {
         }
 
         #[test]
-        fn after_a_kill_the_next_run_goes_on(
+        fn next_run_continues_after_a_kill(
             first in drafts(), second in drafts(), at in 1usize..12, after_call: bool, seed in 1u64..1000,
         ) {
             let (first, second) = (spec(&first.text()), spec(&second.text()));
@@ -232,7 +232,7 @@ mod properties {
         }
 
         #[test]
-        fn after_a_stop_the_next_run_goes_on(
+        fn next_run_continues_after_an_interrupt(
             first in drafts(), second in drafts(), at in 0usize..12, seed in 1u64..1000,
         ) {
             let (first, second) = (spec(&first.text()), spec(&second.text()));
@@ -258,7 +258,7 @@ mod properties {
         }
 
         #[test]
-        fn going_from_one_spec_to_another_gives_the_world_of_the_other(
+        fn changed_spec_gives_the_same_world_as_a_first_apply(
             first in drafts(), second in drafts(), seed in 1u64..1000,
         ) {
             let (first, second) = (spec(&first.text()), spec(&second.text()));
@@ -418,7 +418,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_account_with_another_key_in_the_spec_takes_nothing_from_others() {
+    async fn renamed_account_key_changes_no_access_of_others() {
         let project = applied(SERVING).await;
         let theirs = json!({"Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::333333333333:root"},
             "Action": "s3:GetObject", "Resource": "arn:aws:s3:::acme-weights/*"});
@@ -435,7 +435,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_may_not_be_read_is_not_taken_for_absent() {
+    async fn denied_read_is_not_taken_for_absent() {
         let spec = spec(SERVING);
         let project = Project::new("p", Cloud::new());
         for denied in ["aws.iam.role.loader", "aws.s3.bucket_policy.weights", "kubernetes.service_account.loader"] {
@@ -465,7 +465,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_live_policy_of_a_bucket_decides_even_if_no_grant_needs_a_statement_in_it() {
+    async fn live_bucket_policy_decides_even_without_own_statements() {
         let text = SERVING.replace("roles:", "  plain: { account: platform, name: acme-plain }\nroles:");
         let spec = spec(&format!("{text}  - {{ to: loader, bucket: plain, prefix: m/, access: read }}\n"));
         let project = Project::new("p", Cloud::new());
@@ -493,7 +493,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_live_policy_of_a_key_is_known_as_a_whole() {
+    async fn access_uses_the_whole_live_key_policy() {
         let spec = spec(SERVING);
         let project = applied(SERVING).await;
         let place = AccessTarget::parse("s3://acme-weights/m/x").unwrap();
@@ -508,7 +508,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn drift_of_each_document_is_seen_and_healed() {
+    async fn drift_of_each_document_is_reported_and_repaired() {
         let project = applied(SERVING).await;
         let edit = |kind: &str, name: &str, pointer: &str, value: Value| {
             let mut world = project.cloud.world();
@@ -565,7 +565,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn our_part_of_a_document_that_was_removed_is_put_back() {
+    async fn deleted_own_statements_are_restored() {
         let project = applied(SERVING).await;
         {
             let mut world = project.cloud.world();
@@ -605,7 +605,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_exclusive_policy_loses_what_others_add() {
+    async fn exclusive_policy_loses_foreign_statements() {
         let text = SERVING.replace("on_destroy: delete", "on_destroy: delete, policy: exclusive");
         let project = applied(&text).await;
         let policy = id(&project, "aws.s3.bucket_policy", "acme-weights");
@@ -617,7 +617,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_exists_is_adopted_and_released() {
+    async fn existing_role_is_adopted_and_released() {
         let project = Project::new("p", Cloud::new());
         let role = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "kserve-loader".into() };
         project.cloud.world().have(role.clone(), &json!({ "tags": { "team": "theirs" } }));
@@ -636,7 +636,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_cannot_be_changed_of_somebody_else_s_thing_is_not_made_anew() {
+    async fn foreign_resource_with_immutable_difference_is_not_replaced() {
         let project = Project::new("p", Cloud::new());
         let role = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "kserve-loader".into() };
         project.cloud.world().have(role, &json!({ "path": "/theirs/" }));
@@ -652,7 +652,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_belongs_to_another_project_is_refused() {
+    async fn resource_of_another_project_is_refused() {
         let project = Project::new("p", Cloud::new());
         let role = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "kserve-loader".into() };
         project.cloud.world().have(role, &json!({ "tags": { "bailiwick:project": "other" } }));
@@ -671,7 +671,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_renamed_role_is_made_and_named_before_the_old_one_goes() {
+    async fn renamed_role_is_created_and_referenced_before_the_old_one_is_deleted() {
         let project = applied(SERVING).await;
         let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
         let applied = project.apply_all(&renamed).await;
@@ -693,7 +693,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_old_thing_that_could_not_be_deleted_is_not_forgotten() {
+    async fn deposed_object_is_deleted_by_a_later_run() {
         let mut project = applied(SERVING).await;
         project.limits.steps = 1;
         let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
@@ -713,7 +713,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_name_that_is_taken_is_adopted_or_refused_and_an_adopted_old_one_is_released() {
+    async fn object_under_a_new_name_is_adopted_or_refused_and_an_adopted_old_one_is_released() {
         let new = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "model-loader".into() };
         let old = Id { name: "kserve-loader".into(), ..new.clone() };
         let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
@@ -736,7 +736,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_renamed_bucket_that_is_kept_loses_our_marks() {
+    async fn renamed_bucket_that_is_kept_loses_our_tags() {
         let kept = |name: &str| SERVING.replace("on_destroy: delete", "on_destroy: keep").replace("acme-weights", name);
         let project = applied(&kept("acme-weights")).await;
         let renamed = spec(&kept("acme-models"));
@@ -749,7 +749,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_policy_that_still_names_a_role_which_the_run_makes_anew_has_not_been_changed_by_anybody() {
+    async fn policy_that_names_a_role_replaced_in_this_run_is_not_an_outside_change() {
         let before = SERVING
             .replace("name: kserve-loader }", "name: kserve-loader, path: /team/ }")
             .replace("on_destroy: delete }", "on_destroy: delete, same_account_statements: true }");
@@ -770,7 +770,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_path_makes_a_role_anew_with_its_parts() {
+    async fn new_path_replaces_a_role_with_its_parts() {
         let with = |more: &str| {
             let policies = format!("name: kserve-loader, policies: [arn:aws:iam::aws:policy/ReadOnlyAccess]{more}");
             SERVING.replace("name: kserve-loader", &policies)
@@ -792,7 +792,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_role_that_was_removed_outside_is_made_again_and_named_again() {
+    async fn role_deleted_outside_is_recreated_and_referenced_again() {
         let project = applied(SERVING).await;
         let role = id(&project, "aws.iam.role", "kserve-loader");
         project.cloud.world().remove(&role);
@@ -808,7 +808,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_torn_journal_is_replayed_as_far_as_it_goes() {
+    async fn torn_journal_is_replayed_up_to_the_tear() {
         for torn in [0, 1, 40] {
             let project = Project::new("p", Cloud::with_delays(3));
             let killed = project.cloud.kill_at(4, Cut::BeforeCall);
@@ -824,7 +824,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_saved_plan_tells_what_moved() {
+    async fn saved_plan_reports_outside_changes() {
         let project = Project::new("p", Cloud::new());
         let spec = spec(SERVING);
         let text = |planned: &Planned| {
@@ -866,7 +866,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn somebody_else_s_change_in_the_middle_stops_the_step_that_it_touches() {
+    async fn outside_change_during_a_run_stops_its_step() {
         let project = applied(SERVING).await;
         let changed = spec(&SERVING.replace("prefix: m/", "prefix: n/"));
         let policy = id(&project, "aws.s3.bucket_policy", "acme-weights");
@@ -899,7 +899,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn large_deletions_protected_things_and_keys_must_be_named() {
+    async fn guard_refuses_many_deletions_protected_resources_and_keys() {
         let text = SERVING
             .replace("managed: true }", "managed: true, on_destroy: delete }")
             .replace("name: kserve-loader", "name: kserve-loader, protect: true");
@@ -924,7 +924,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_known_everywhere_yet_is_awaited_and_told() {
+    async fn wait_for_propagation_is_reported() {
         let project = Project::new("p", Cloud::new());
         project.cloud.not_yet("aws.s3.bucket_policy.weights", 3);
         project.apply_all(&spec(SERVING)).await;
@@ -964,7 +964,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_role_that_a_look_proves_is_awaited_and_one_that_is_not_there_is_an_error_at_once() {
+    async fn existing_principal_is_awaited_and_a_missing_one_fails_without_waiting() {
         let refused = |why: &str| WriteError::UnknownPrincipal { what: "write it".into(), why: why.into() };
         let policy = "aws.s3.bucket_policy.weights";
         let with = |more: &str| spec(&SERVING.replace("prefix: m/", more));
@@ -995,7 +995,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_principal_of_somebody_else_that_is_not_known_is_named_and_not_awaited() {
+    async fn unknown_foreign_principal_is_named_and_not_awaited() {
         let project = applied(SERVING).await;
         let policy = id(&project, "aws.s3.bucket_policy", "acme-weights");
         let statement = |principal: &str| {
@@ -1023,7 +1023,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_role_made_anew_by_somebody_is_recognised_in_the_policies_that_named_it_and_they_are_mended() {
+    async fn policies_that_name_a_role_recreated_outside_are_updated() {
         let project = applied(SERVING).await;
         let role = id(&project, "aws.iam.role", "kserve-loader");
         let (state, ..) = project.state().await;
@@ -1057,7 +1057,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_that_our_alias_was_moved_to_is_never_touched() {
+    async fn key_behind_a_repointed_alias_is_never_changed() {
         for alike in [false, true] {
             let project = applied(SERVING).await;
             let key = id(&project, "aws.kms.key", "alias/model-weights");
@@ -1079,7 +1079,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_that_is_managed_elsewhere_and_has_another_one_behind_its_alias_gets_no_statements() {
+    async fn unmanaged_key_with_a_repointed_alias_gets_no_statements() {
         let theirs = SERVING.replace(", managed: true", "");
         let project = applied(&theirs).await;
         let key = id(&project, "aws.kms.key", "alias/model-weights");
@@ -1090,7 +1090,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_alias_that_moves_between_plan_and_apply_saves_nobody_s_key_to_us() {
+    async fn alias_repointed_between_plan_and_apply_stops_the_step() {
         let text = "version: 1\nproject: p\naccounts:\n  models: { id: \"222222222222\", region: us-west-2 }\nkeys:\n  \
             weights: { account: models, alias: model-weights, managed: true, on_destroy: delete, description: new }\n";
         let old = text.replace("description: new", "description: old");
@@ -1114,7 +1114,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_role_that_somebody_made_under_our_name_is_adopted_and_outlives_us() {
+    async fn role_recreated_outside_under_our_name_is_adopted_and_survives_destroy() {
         let theirs = json!({"description": "theirs"});
         let project = applied(SERVING).await;
         let role = id(&project, "aws.iam.role", "kserve-loader");
@@ -1137,7 +1137,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_hangs_is_given_up_after_an_interrupt_and_the_next_run_knows_of_it() {
+    async fn hanging_call_is_abandoned_after_an_interrupt_and_recovered_by_the_next_run() {
         let project = Project::new("p", Cloud::new());
         project.cloud.hang("aws.iam.role.loader");
         let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -1164,7 +1164,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lost_answer_is_looked_for() {
+    async fn call_with_a_lost_response_is_read_back() {
         let lost = || WriteError::Unanswered { what: "write it".into(), why: "connection reset".into() };
         let project = Project::new("p", Cloud::new());
         project.cloud.fail_write("aws.s3.bucket.weights", lost());
@@ -1179,7 +1179,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn patience_ends_and_the_next_run_tries_again() {
+    async fn waiting_ends_and_the_next_run_tries_again() {
         let project = Project::new("p", Cloud::new());
         project.cloud.not_yet("aws.s3.bucket_policy.weights", usize::MAX);
         let applied = project.apply(&spec(SERVING)).await;
@@ -1215,7 +1215,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_somebody_changes_while_a_step_waits_stops_it() {
+    async fn outside_change_stops_a_waiting_step() {
         let project = Project::new("p", Cloud::new());
         project.cloud.not_yet("aws.s3.bucket_policy.weights", usize::MAX);
         let spec = spec(SERVING);
@@ -1249,7 +1249,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_field_that_somebody_else_holds_is_told_with_its_holder() {
+    async fn conflict_names_the_manager_of_the_field() {
         let project = Project::new("p", Cloud::new());
         let spec = spec(&SERVING.replace("create_namespace: true", "manage: annotation"));
         project.cloud.prepare(&spec);
@@ -1268,7 +1268,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_bucket_that_holds_objects_stays_and_is_still_ours() {
+    async fn bucket_with_objects_is_kept_and_stays_in_the_state() {
         let project = applied(SERVING).await;
         project.cloud.world().fill("acme-weights");
         let destroyed = project.apply(&spec(SERVING).emptied()).await;
@@ -1279,7 +1279,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failing_step_does_not_keep_the_others_from_their_work() {
+    async fn failing_step_does_not_stop_independent_steps() {
         let project = Project::new("p", Cloud::new());
         let denied = WriteError::Denied { what: "create role".into(), why: "403".into() };
         project.cloud.fail_write("aws.iam.role.loader", denied);
@@ -1299,7 +1299,7 @@ mod cases {
     }
 
     #[tokio::test]
-    async fn the_second_of_two_runs_at_once_is_told_who_holds_the_lock() {
+    async fn second_of_two_concurrent_runs_learns_who_holds_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let backend = || FileBackend::new(folder.path().to_path_buf(), "p");
         let info = |holder: &str| LockInfo {
@@ -1335,7 +1335,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_setting_that_the_spec_no_longer_names_goes_back_to_its_default() {
+    async fn setting_removed_from_the_spec_returns_to_its_default() {
         let all = format!(
             "{}keys:\n  k: {{ account: a, alias: k, managed: true, rotation: true, description: mine }}\n\
              roles:\n  r: {{ account: a, name: r, trust: [{{ service: ec2.amazonaws.com }}], description: mine, \
@@ -1365,7 +1365,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_is_gone_as_soon_as_its_deletion_is_scheduled() {
+    async fn key_scheduled_for_deletion_counts_as_deleted() {
         let key = "keys:\n  k: { account: a, alias: k, managed: true, on_destroy: delete }\n";
         let with = spec(&format!("{}{key}", bucket("")));
         let project = Project::new("p", Cloud::new());
@@ -1381,7 +1381,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_being_adopted_when_the_run_was_killed_is_still_somebody_else_s() {
+    async fn adoption_interrupted_by_a_kill_stays_an_adoption() {
         let spec = spec(&bucket(""));
         let project = Project::new("p", Cloud::new());
         let id = Id { kind: "aws.s3.bucket".into(), place: "111111111111".into(), name: "acme-b".into() };
@@ -1394,7 +1394,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_being_adopted_under_a_new_name_when_the_run_was_killed_is_still_somebody_else_s() {
+    async fn adoption_under_a_new_name_interrupted_by_a_kill_stays_an_adoption() {
         let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
         let new = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "model-loader".into() };
         for cut in [Cut::BeforeCall, Cut::AfterCall] {
@@ -1427,7 +1427,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_bucket_has_the_empty_policy_that_an_exclusive_one_shall_have() {
+    async fn new_bucket_already_has_an_empty_exclusive_policy() {
         let spec = spec(&bucket(", policy: exclusive"));
         let project = Project::new("p", Cloud::new());
         project.apply_all(&spec).await;
@@ -1475,7 +1475,7 @@ service_accounts:
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_access_entry_that_others_change_is_drift_of_access_and_its_extra_policies_go() {
+    async fn changed_access_entry_is_access_drift_and_loses_extra_policies() {
         let (project, spec) = of_bailiwick(ACCESS);
         let applied = project.apply_all(&spec).await;
         project.assert_converged(&spec).await;
@@ -1538,7 +1538,7 @@ service_accounts:
     }
 
     #[tokio::test(start_paused = true)]
-    async fn taking_access_to_a_cluster_from_the_identity_that_applies_is_a_lockout() {
+    async fn removing_cluster_access_of_the_caller_is_a_lockout() {
         let (project, first) = of_bailiwick(ACCESS);
         let check = async |text: &str, expected: Option<&str>| {
             let planned = project.plan(&spec(text)).await.unwrap();

@@ -237,7 +237,7 @@ async fn prepared(spec: Option<&Spec>) -> Project {
 }
 
 #[test]
-fn a_death_at_every_boundary_of_the_journal_is_recovered_from() {
+fn kill_at_every_journal_boundary_is_recovered() {
     let table = Table::default();
     let serving = spec(SERVING);
     let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));

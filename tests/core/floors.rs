@@ -221,7 +221,7 @@ fn floors_import_downward_only() {
 }
 
 #[test]
-fn the_floor_of_policies_imports_nothing_of_ours() {
+fn iam_imports_no_other_module() {
     let wrong: Vec<String> = sources("src")
         .iter()
         .filter(|source| source.top() == "iam")
@@ -288,7 +288,7 @@ fn no_file_imports_one_of_its_module_that_imports_it_back() {
 }
 
 #[test]
-fn a_circle_is_found_through_re_exports_and_module_names() {
+fn cycle_is_found_through_re_exports_and_module_names() {
     let circles = |sources: &[(&str, &str)]| -> Vec<String> {
         let sources = sources.iter().map(|(place, text)| Source::new(place, *text)).collect();
         Imports::of(sources).circles().into_iter().map(|circle| circle.join(" ")).collect()
@@ -321,7 +321,7 @@ fn a_circle_is_found_through_re_exports_and_module_names() {
 }
 
 #[test]
-fn every_file_is_the_module_that_its_path_says() {
+fn every_file_is_the_module_of_its_path() {
     let all = sources("src");
     assert_eq!(all.iter().flat_map(smuggled).collect::<Vec<_>>(), Vec::<String>::new());
     let library = all.iter().find(|s| s.place == "src/lib.rs").unwrap().tree();
@@ -401,7 +401,7 @@ fn an_import_upward_is_found_however_it_is_written() {
 }
 
 #[test]
-fn an_import_cannot_hide_behind_the_name_of_the_whole_crate() {
+fn import_of_the_whole_crate_is_refused() {
     for text in [
         "use crate as c;",
         "use crate::{self as c};",
@@ -522,7 +522,7 @@ fn declares(source: &Source, name: &str) -> bool {
 }
 
 #[test]
-fn every_kind_has_its_double_beside_it_and_the_library_has_none() {
+fn every_kind_has_its_double_beside_it_outside_the_library() {
     let register = fs::read_to_string(root().join("tests/support/doubles.rs")).unwrap();
     let doubles: Vec<String> = doubles().into_iter().map(|double| double.place).collect();
     let all = sources("src");

@@ -86,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_journal_tells_nothing_that_did_not_happen(bytes in damage(lines(&journal()))) {
+    fn damaged_journal_yields_only_entries_that_were_written(bytes in damage(lines(&journal()))) {
         if let Ok(read) = Journal::parse(&bytes) {
             let mut left = journal().into_iter();
             for entry in &read.entries {
@@ -105,7 +105,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_spec_is_told_with_its_place(bytes in damage(SPEC.as_bytes().to_vec())) {
+    fn damaged_spec_is_read_or_reported(bytes in damage(SPEC.as_bytes().to_vec())) {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let (spec, problems) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
         prop_assert!(spec.is_some() || !problems.is_empty());

@@ -223,7 +223,7 @@ async fn with_engine<T>(project: &Project, spec: &Spec, work: impl AsyncFnOnce(E
 }
 
 #[tokio::test]
-async fn it_is_planned_applied_settled_and_destroyed() {
+async fn new_kind_is_planned_applied_converged_and_destroyed() {
     let (project, spec) = (project(), nothing());
     let id = ledger(&project, "orders");
     want(&[row()]);
@@ -265,7 +265,7 @@ async fn a_drift_has_the_class_that_its_field_declares() {
 }
 
 #[tokio::test]
-async fn another_key_moves_it_and_a_fixed_field_replaces_it() {
+async fn new_key_changes_only_the_address_and_a_fixed_field_replaces() {
     let (project, id, spec) = applied().await;
     want(&[Row { key: "sales".into(), ..row() }]);
     let before = project.cloud.world().writes().len();
@@ -286,7 +286,7 @@ async fn another_key_moves_it_and_a_fixed_field_replaces_it() {
 }
 
 #[tokio::test]
-async fn a_field_that_is_no_longer_desired_is_reset() {
+async fn field_no_longer_desired_is_reset() {
     let (project, id, spec) = applied().await;
     want(&[Row { retention: None, ..row() }]);
     assert_eq!(project.apply_all(&spec).await.steps(), ["update store.ledger_policy.orders"]);
@@ -295,7 +295,7 @@ async fn a_field_that_is_no_longer_desired_is_reset() {
 }
 
 #[tokio::test]
-async fn its_policy_is_judged() {
+async fn policy_of_a_new_kind_is_checked() {
     let (project, _, spec) = applied().await;
     let sid = |name: &str| format!("{}{name}", sid_prefix("p"));
     assert_eq!(codes(&planned(&project, &spec).await), BTreeSet::new());
@@ -314,7 +314,7 @@ async fn its_policy_is_judged() {
 }
 
 #[tokio::test]
-async fn questions_about_access_see_it() {
+async fn access_questions_cover_a_new_kind() {
     let (project, _, spec) = applied().await;
     let lints = bailiwick::check::Lints::default();
     let task = Task::new(&spec, Intent::Apply, "2026-01-01", &lints);
@@ -362,7 +362,7 @@ async fn a_lost_state_is_rebuilt_from_its_statements() {
 }
 
 #[tokio::test]
-async fn it_is_printed_in_every_form_and_hostile_names_stay_text() {
+async fn new_kind_is_printed_in_every_format_with_inert_names() {
     let hostile = "evil\u{1b}[31m|`<b>\"\nkey";
     let (project, spec) = (project(), nothing());
     ledger(&project, hostile);

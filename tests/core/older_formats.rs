@@ -134,7 +134,7 @@ fn an_edited_state_of_format_1_is_rejected() {
 }
 
 #[test]
-fn a_journal_of_format_1_tells_what_an_interrupted_apply_did() {
+fn journal_of_format_1_recovers_an_interrupted_apply() {
     let (created, unknown) = fold(State::new(PROJECT, Lineage::default()), &journal("created.journal"));
     // The key's policy and the bucket's wait for the bucket, whose creation was interrupted.
     let expected: String = APPLIED
@@ -153,7 +153,7 @@ fn a_journal_of_format_1_tells_what_an_interrupted_apply_did() {
 }
 
 #[test]
-fn a_torn_journal_of_format_1_tells_all_but_its_last_line() {
+fn torn_journal_of_format_1_loses_only_its_last_line() {
     let whole = text("renamed.journal");
     let last = whole.trim_end().rfind('\n').unwrap() + 1;
     let torn = Journal::parse(&whole.as_bytes()[..whole.len() - 9]).unwrap();
@@ -166,7 +166,7 @@ fn a_torn_journal_of_format_1_tells_all_but_its_last_line() {
 
 /// What the next run writes behind the lines of an older one.
 #[test]
-fn a_journal_of_format_1_goes_on_in_format_2() {
+fn journal_of_format_1_continues_in_format_2() {
     let older = journal("renamed.journal");
     let before = state("applied.state.json");
     let (known, _) = fold(before.clone(), &older);
@@ -189,6 +189,6 @@ fn a_journal_of_format_1_goes_on_in_format_2() {
 }
 
 #[test]
-fn a_plan_of_format_1_is_known_as_such() {
+fn plan_of_format_1_is_recognized() {
     assert_eq!(PlanFile::parse(&text("plan.json")), Err(PlanFileError::OtherFormat("1.0".into())));
 }

@@ -165,7 +165,7 @@ macro_rules! cases {
 
         /// Every folder is a case.
         #[test]
-        fn no_folder_is_left_out() {
+        fn every_folder_is_a_case() {
             let mut known = vec![$(stringify!($name).replace('_', "-")),*];
             known.sort();
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::schema::follows;
 
 #[test]
-fn docs_findings_is_what_the_registry_says() {
+fn docs_findings_matches_the_registry() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/findings.md");
     let page = render::codes_page();
     if std::env::var_os("BLESS").is_some() {

@@ -78,7 +78,7 @@ async fn a_provider_identifies_the_caller_in_its_own_way() {
 }
 
 #[tokio::test]
-async fn the_facts_of_all_providers_count_and_so_do_their_problems() {
+async fn facts_and_problems_of_all_providers_are_combined() {
     let store = |key, fact| Store { key, caller: "tenant-7", fact };
     let (_, facts) = asked(vec![store("one", Ok("ann")), store("two", Ok("bob"))]).await;
     assert_eq!(facts, Ok(vec!["one: ann".to_owned(), "two: bob".to_owned()]));

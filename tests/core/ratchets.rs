@@ -80,7 +80,7 @@ fn counts_only_fall() {
 }
 
 #[test]
-fn a_count_off_its_ceiling_fails_and_says_what_to_do() {
+fn count_off_its_ceiling_fails_with_advice() {
     let ratchet = Ratchet { name: "EGGS", what: "eggs", ceiling: 1, aim: 0, line: 7 };
     let egg = |line: u8| Offender { place: format!("src/nest.rs:{line}"), what: "an egg".into() };
     assert_eq!(ratchet.hold(&[egg(1)]).unwrap(), "   1 eggs (ceiling 1, aim 0)");

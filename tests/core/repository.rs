@@ -25,7 +25,7 @@ fn recipes_quote_paths() {
 }
 
 #[test]
-fn installing_the_emulators_clears_no_folder_of_others() {
+fn emulator_setup_clears_no_foreign_folder() {
     let folder = tempfile::tempdir().unwrap();
     let theirs = folder.path().join("theirs");
     fs::write(&theirs, "").unwrap();
@@ -122,7 +122,7 @@ fn modules(mains: &[&Source]) -> BTreeSet<String> {
 }
 
 #[test]
-fn no_test_file_is_forgotten() {
+fn every_test_file_is_a_module() {
     let all = sources("tests");
     let mains: Vec<&Source> = all.iter().filter(|source| source.place.ends_with("/main.rs")).collect();
     let places: Vec<&str> = mains.iter().map(|main| main.place.as_str()).collect();
@@ -140,7 +140,7 @@ fn modules_are_found_in_a_main_file() {
 
 /// The README shows a part of an example, whose own README `tests/cloud/examples.rs` runs.
 #[test]
-fn the_readme_shows_an_example_as_it_is() {
+fn readme_shows_the_example_unchanged() {
     let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
     let (readme, example) = (read("README.md"), "examples/skypilot-pod-identity");
     let shown = readme.split_once("<!-- spec: skypilot-pod-identity -->").unwrap().1;

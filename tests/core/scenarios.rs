@@ -18,7 +18,7 @@ macro_rules! scenarios {
         })*
 
         #[test]
-        fn no_script_is_left_out() {
+        fn every_script_is_a_test() {
             let mut known = vec![$(stringify!($name).replace('_', "-") + ".txt"),*];
             known.sort();
             let found = fs::read_dir(folder()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
@@ -54,7 +54,7 @@ fn refused(script: &str) -> String {
 }
 
 #[test]
-fn what_a_script_says_and_does_not_come_to_pass_is_an_error() {
+fn invalid_script_lines_and_unused_faults_are_errors() {
     assert_eq!(refused("> aply\n"), "script:1: `aply`: there is no such command");
     assert_eq!(refused("# First.\n\n> spec\n"), "script:3: `spec`: it needs input: lines that begin with `| `");
     assert_eq!(refused("> plan\n| x\n"), "script:1: `plan`: it takes no input");

@@ -138,7 +138,7 @@ warning service-principal-no-source 13:9 aws.iam.role.loader: the service can ac
 }
 
 #[test]
-fn policies_of_a_role_are_looked_at_together() {
+fn policies_of_a_role_are_checked_together() {
     let spec = spec("");
     let policy = |action: &str, effect: &str| {
         serde_json::json!({ "role": "r", "document": { "Version": "2012-10-17", "Statement": [
@@ -154,7 +154,7 @@ fn policies_of_a_role_are_looked_at_together() {
 }
 
 #[test]
-fn statements_of_others_are_told_and_do_not_forbid() {
+fn findings_on_foreign_statements_are_not_errors() {
     let spec = spec("");
     let own = serde_json::json!({ "Version": "2012-10-17", "Statement": [{
         "Sid": "Ours", "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::222222222222:role/r" },
