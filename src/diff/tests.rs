@@ -155,7 +155,8 @@ fn with_id(address: (Address, Owned), id: &str) -> (Address, Owned) {
     (address.0, Owned { unique_id: Some(id.into()), ..address.1 })
 }
 
-/// What becomes of everything, all of which is called `x` and known and seen with these ids; `wanted` is what the spec names.
+/// What becomes of everything, all of which is called `x` and known and seen with these ids; `wanted` is what the spec
+/// names.
 fn verdicts(kinds: &[(&'static str, Option<&str>, &str, Option<&str>)], wanted: bool) -> BTreeMap<String, Verdict> {
     let mut state = State::new("p", Lineage::default());
     let (mut all, mut snapshot) = (Desired::default(), Snapshot::default());
@@ -228,7 +229,7 @@ fn unreadable(key: &str) -> Snapshot {
 }
 
 #[test]
-fn an_object_that_may_carry_our_tags_is_not_forgotten_unread() {
+fn unreadable_object_that_may_carry_our_tags_is_not_forgotten() {
     let mut elsewhere = Desired::default();
     let kind = Address::new(KIND, "x");
     elsewhere.unmanaged.insert(ObjectIdentity::new(&kinds(), kind.kind(), &scope(), "r").into_owned());

@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_bomb_is_an_error_and_not_memory() {
+    fn alias_bomb_is_an_error_before_it_expands() {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for n in 1..12 {
             let previous = format!("*a{}", n - 1);

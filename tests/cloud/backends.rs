@@ -1,4 +1,4 @@
-//! What every home of states does, in the AWS emulator's S3 or in the store at `BAILIWICK_TEST_S3`.
+//! The contract of every backend, checked in the AWS emulator's S3 or in the store at `BAILIWICK_TEST_S3`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +11,12 @@ use bailiwick::backend::{Objects, Precondition, S3Objects};
 use crate::emulators::{self, Aws, Gate, Ran, Verdict, World};
 use crate::promises::{every_backend, in_store};
 
-/// The store that the tests are to use instead of the emulator.
+/// The store to use instead of the emulator, if any.
 fn store() -> Option<String> {
     std::env::var("BAILIWICK_TEST_S3").ok()
 }
 
-/// A bucket that nobody else uses, and what must live as long.
+/// A bucket that no other test uses, and the emulator that must live as long.
 async fn bucket(name: &str) -> (Client, String, Option<Aws>) {
     match store() {
         Some(endpoint) => {
@@ -106,7 +106,7 @@ async fn lists_of_any_page_size_miss_no_object_when_others_are_deleted() {
         let (_, name) = bucket_at(format!("http://{}", aws.address()), "short-pages").await;
         let (address, bucket) = (aws.address().to_owned(), name.clone());
         let is_done = AtomicBool::new(false);
-        // Before the second page what was on the first goes, and something comes that will be on the last.
+        // Before the second page is read, an object of the first is deleted and one that belongs on the last is added.
         let gate = Gate::open(&aws, move |request| {
             if request.contains("continuation-token=") && !is_done.swap(true, Ordering::Relaxed) {
                 emulators::s3_at(&address, &format!("DELETE /{bucket}/team/p/0")).ok();
@@ -126,7 +126,7 @@ async fn lists_of_any_page_size_miss_no_object_when_others_are_deleted() {
     }
 }
 
-/// Runs a command in several processes at once, each again for as long as another one holds the lock.
+/// Runs a command in several processes at once. Each repeats it while another process holds the lock.
 fn at_once(world: &World, s3: &str, commands: &[Vec<String>]) {
     let run = |command: &[String]| -> Ran {
         let arguments: Vec<&str> = command.iter().map(String::as_str).collect();

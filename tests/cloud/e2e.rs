@@ -1,4 +1,4 @@
-//! The program from end to end, against an AWS of two and three accounts and a Kubernetes API.
+//! The program end to end, against an AWS of two and three accounts and a Kubernetes API.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use crate::schema::follows;
 
 const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
 
-/// One service account with IRSA, one bucket of another account in which others have statements too.
+/// One service account with IRSA, and one bucket of another account whose policy has foreign statements too.
 const SERVING: &str = r#"version: 1
 project: serving
 accounts:
@@ -51,7 +51,7 @@ fn foreign() -> Value {
     })
 }
 
-/// A cluster, and a bucket of the other account with somebody else's statement and tag.
+/// A cluster, and a bucket of the other account with a foreign statement and tag.
 fn seed(world: &World) {
     world.aws.seed(&json!({
         "roles": [{ "account": RESEARCH, "name": "auditor" }],
@@ -63,7 +63,7 @@ fn seed(world: &World) {
     }));
 }
 
-/// A world in which `spec` is to be applied.
+/// A world in which `spec` is about to be applied.
 fn world(spec: &str) -> World {
     let world = World::new();
     seed(&world);
@@ -84,7 +84,7 @@ fn statements(policy: &Value) -> Vec<Value> {
     statements
 }
 
-/// Puts lists in order: AWS shows them in any.
+/// Sorts a list: AWS returns them in any order.
 fn in_order(value: &mut Value) {
     match value {
         Value::Array(values) => values.sort_by_key(ToString::to_string),
@@ -102,7 +102,7 @@ fn addresses(plan: &Value) -> Vec<&str> {
     plan["steps"].as_array().unwrap().iter().map(|step| step["address"].as_str().unwrap()).collect()
 }
 
-// ---- The cycle
+// ---- Plan, apply and destroy
 
 #[test]
 fn apply_creates_the_spec_and_destroy_keeps_foreign_resources() {
@@ -262,7 +262,7 @@ fn resource_deleted_outside_is_recreated() {
     world.aws.iam(PLATFORM, "DeleteRole", &role).ok();
     let drift = world.bailiwick(&["drift", "--format", "json"]).exits(2).json();
     let moved: Vec<&str> = drift["drift"].as_array().unwrap().iter().map(|d| d["address"].as_str().unwrap()).collect();
-    // With the role, its ARN in policies of resources became the id of something that is gone.
+    // The role's ARN in resource policies became the id of the deleted role.
     let expected =
         ["aws.iam.role.loader", "aws.iam.role_policy.loader/bailiwick-access", "aws.s3.bucket_policy.weights"];
     assert_eq!(moved, expected);
@@ -276,7 +276,7 @@ fn sorted(mut statements: Vec<Value>) -> Vec<Value> {
     statements
 }
 
-// ---- What others hold
+// ---- Resources of others
 
 #[test]
 fn field_of_another_manager_is_not_overwritten() {
@@ -457,7 +457,7 @@ fn statements_that_do_not_fit_inline_overflow_into_managed_policies() {
         format!("  - {{ to: job, bucket: data, prefix: {}, access: {access} }}\n", prefix(n))
     };
     let spec = [POD.to_owned()].into_iter().chain((0..60).map(grant)).collect::<String>();
-    // The grant for the whole bucket would make the others superfluous.
+    // The grant for the whole bucket would make the others redundant.
     let world = world(&spec.replace("  - { to: job, bucket: data, prefix: \"\", access: read_write }\n", ""));
     world.apply();
     world.converged();
@@ -495,9 +495,9 @@ fn large_deletion_needs_allow_deletes() {
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
 }
 
-// ---- Many at once
+// ---- Large projects
 
-/// Units of a role with a managed policy and a bucket of the other account, every second one with Pod Identity.
+/// Units of a role with a managed policy and a bucket of the other account; every second one uses Pod Identity.
 fn estate(units: usize) -> String {
     let mut spec = json!({
         "version": 1,
@@ -535,7 +535,7 @@ fn large_plan_reads_lists_and_only_the_fields_of_the_spec() {
     const UNITS: u64 = 12;
     let world = applied(&estate(12));
     world.aws.pages_of(1000);
-    // Before and after each write there is a look, but none before one to a part of what was just made.
+    // Each write is preceded and followed by a read, except before a write to a part of a new resource.
     let looks = [
         ("GetRole", 2 * UNITS),
         ("GetPolicy", 2 * UNITS),
@@ -564,7 +564,7 @@ fn large_plan_reads_lists_and_only_the_fields_of_the_spec() {
         ("DescribePodIdentityAssociation", UNITS / 2),
     ]);
     assert_eq!(world.aws.asked("eks"), eks);
-    // What was applied is held against what is live to the last tag.
+    // Last applied and live are compared down to the last tag.
     world.aws.forget_requests();
     world.bailiwick(&["drift", "--fail-on", "cosmetic"]).exits(0);
     assert_eq!(world.aws.count("iam", &["GetPolicy"]), UNITS);
@@ -605,7 +605,7 @@ fn cluster_pages_of_any_size_and_expired_lists_give_the_same_result() {
         }
         world.apply();
         world.converged();
-        // What somebody else put there is on the second page, after the one that every namespace has.
+        // The foreign service account is on the second page, after the one that every namespace has.
         let attic = format!("{}-attic", world.namespace);
         world.kube.annotate(&attic, "theirs", "kubectl", &json!({ "a": "1" }));
         let held =
@@ -622,7 +622,7 @@ fn change_between_two_pages_is_observed() {
     world.aws.pages_of(1);
     let address = world.aws.address().to_owned();
     let taken = AtomicBool::new(false);
-    // Before the second page a role that was on the first goes, by the hand of somebody else.
+    // Before the second page is read, a role of the first is deleted outside.
     let gate = Gate::open(&world.aws, move |request| {
         let second = request.contains("Action=GetAccountAuthorizationDetails") && request.contains("&Marker=");
         if second && !taken.swap(true, Ordering::Relaxed) {
@@ -687,11 +687,11 @@ fn throttling_slows_a_plan_down_and_is_reported() {
     plan.shows(&["s3 ", " throttled"]);
 }
 
-// ---- Could not look
+// ---- Failed reads
 
 #[test]
 fn credentials_of_another_account_stop_everything() {
-    // The emulator's own account instead of the one that the spec names.
+    // The emulator's default account instead of the one in the spec.
     let world = world(&SERVING.replace(
         "id: \"222222222222\", region: us-west-2, assume_role: bailiwick",
         "id: \"222222222222\", region: us-west-2",
@@ -719,7 +719,7 @@ fn profile_of_the_spec_overrides_the_environment() {
 }
 
 #[test]
-fn a_cluster_that_refuses_or_does_not_answer_is_not_an_empty_one() {
+fn cluster_that_refuses_or_does_not_respond_is_not_empty() {
     for context in [FORBIDDEN, UNREACHABLE] {
         let world = world(&SERVING.replace("context: prod", &format!("context: {context}")));
         let why = if context == FORBIDDEN { "403" } else { "Connection refused" };
@@ -730,7 +730,7 @@ fn a_cluster_that_refuses_or_does_not_answer_is_not_an_empty_one() {
 }
 
 #[test]
-fn a_cluster_that_does_not_answer_leaves_the_rest_of_the_plan() {
+fn unreachable_cluster_leaves_the_rest_of_the_plan() {
     let world = world(&SERVING.replace("context: prod", &format!("context: {UNREACHABLE}")));
     let plan = world.bailiwick(&["plan", "--out", "p.plan"]).exits(1);
     plan.shows(&["4 to create, 1 to adopt, 0 unchanged, 1 left out", "Left out: this plan is partial"]).says(&[
@@ -745,7 +745,7 @@ fn a_cluster_that_does_not_answer_leaves_the_rest_of_the_plan() {
     assert_eq!(json["left_out"][0]["address"], "kubernetes.service_account.loader");
     world.bailiwick(&["apply", "p.plan"]).exits(1).says(&["--partial"]);
     world.bailiwick(&["apply", "p.plan", "--partial"]).exits(0).shows(&["5 done"]);
-    // Once it answers, the next run does the rest; while it does not, nothing goes that it may still need.
+    // Once the cluster responds, the next run does the rest; until then, nothing that it may still need is deleted.
     world.spec(SERVING);
     world.apply().shows(&["1 done"]);
     world.spec(&SERVING.replace("context: prod", &format!("context: {UNREACHABLE}")));
@@ -767,7 +767,7 @@ fn unreadable_resource_is_an_error_of_drift() {
 }
 
 #[test]
-fn an_account_that_refuses_is_not_an_empty_one() {
+fn account_that_refuses_is_not_empty() {
     let mut world = world(SERVING);
     let gate = refusing(&world, "Action=GetRole&");
     world.through(&gate);
@@ -775,7 +775,7 @@ fn an_account_that_refuses_is_not_an_empty_one() {
     assert_eq!(world.aws.writes(), 0);
 }
 
-/// Answers requests to IAM that hold a text with a denial.
+/// Denies requests to IAM that contain a text.
 fn refusing(world: &World, text: &'static str) -> Gate {
     Gate::open(&world.aws, move |request| {
         if !request.contains(text) {
@@ -830,7 +830,7 @@ fn saved() -> World {
         let plan = world.bailiwick(&["plan", "--out", "plan.json", "--format", format]).exits(0);
         let plan = plan.shows(&["bailiwick apply plan.json"]);
         let shown = world.bailiwick(&["show", "plan.json", "--format", format]).exits(0);
-        // Requests are those of a run.
+        // Only count the requests of the apply.
         let planned: Vec<&str> = plan.stdout.lines().filter(|line| !line.starts_with("Requests: ")).collect();
         assert_eq!(shown.stdout.trim_end(), planned.join("\n").trim_end());
     }
@@ -922,7 +922,7 @@ fn target_includes_only_its_dependencies() {
     world.converged();
 }
 
-// ---- Runs that meet, and runs that end
+// ---- Concurrent and interrupted runs
 
 #[test]
 fn apply_and_destroy_without_terminal_need_yes() {
@@ -1005,7 +1005,7 @@ fn killed_run_is_recovered_by_the_next() {
     gate.wait(&mut run);
     run.signal("KILL");
     run.end().exits(-1);
-    // The request was sent, and arrives.
+    // The request was sent, so it arrives.
     gate.release();
     world.without_gate();
     while world.aws.roles(PLATFORM).is_empty() {
@@ -1047,7 +1047,7 @@ fn hanging_call_does_not_block_an_interrupt_and_the_next_run_recovers_it() {
     let ran = run.end().exits(130);
     ran.shows(&["1 unknown,", "unknown: the run was interrupted before the response arrived", "not started"]);
     assert!(world.state("serving")["resources"]["aws.iam.role.loader"].is_object(), "it is saved that it may be there");
-    // The request was sent, and arrives.
+    // The request was sent, so it arrives.
     gate.release();
     world.without_gate();
     while world.aws.roles(PLATFORM).is_empty() {
@@ -1080,7 +1080,7 @@ fn an_interrupt_before_anything_is_written_ends_at_once_and_leaves_no_lock() {
 fn full_disk_stops_the_run_before_the_next_call_and_loses_nothing() {
     let world = world(SERVING);
     world.bailiwick(&["plan"]).exits(0);
-    // No file may grow beyond two blocks of 512 bytes: the journal takes one entry, perhaps two.
+    // No file may grow beyond two blocks of 512 bytes: the journal holds one entry, perhaps two.
     let full = world.shell("trap '' XFSZ; ulimit -f 2; exec bailiwick apply --yes").exits(1);
     full.says(&["serving.journal", "File too large", "the journal records what was done: run `bailiwick apply` again"]);
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new(), "what cannot be recorded is not done");
@@ -1090,12 +1090,12 @@ fn full_disk_stops_the_run_before_the_next_call_and_loses_nothing() {
     assert_eq!(bucket_statements(&world), [foreign()]);
 }
 
-// ---- What AWS refuses
+// ---- Refusals by AWS
 
 #[test]
 fn deleted_principal_is_reported_without_waiting() {
     let world = world(SERVING);
-    // The role that somebody else's statement names is deleted: the policy shows its id, which S3 takes back from nobody.
+    // The role in the foreign statement is deleted: the policy now shows its id, which S3 does not accept in a write.
     world.aws.iam(RESEARCH, "DeleteRole", &[("RoleName", "auditor")]).ok();
     let shown = bucket_statements(&world)[0]["Principal"]["AWS"].as_str().unwrap().to_owned();
     assert!(shown.starts_with("AROA"), "{shown}");
@@ -1108,7 +1108,7 @@ fn deleted_principal_is_reported_without_waiting() {
     assert!(!ran.stderr.contains(": waiting "), "{}", ran.stderr);
     let writes = world.aws.count("s3", &["PutBucketPolicy"]);
     assert_eq!(writes, 1, "it is not tried again");
-    // Its owner mends it, and the next run does the rest.
+    // The owner of the statement fixes it, and the next run does the rest.
     world.aws.put_bucket_policy(
         MODELS,
         "acme-weights",
@@ -1221,7 +1221,7 @@ fn usage_errors_have_their_own_exit_code() {
     usage(&["plan", "--format", "yaml"]);
     usage(&["apply", "--allow-deletes", "many"]);
     usage(&["state", "show"]);
-    // A saved plan is applied as a whole.
+    // A saved plan can only be applied as a whole.
     usage(&["apply", "saved.plan", "--target", "aws.iam.role.loader"]);
     for arguments in [["--help"], ["--version"]] {
         let ran = world.bailiwick(&arguments).exits(0);
@@ -1279,7 +1279,7 @@ fn renamed_entry_keeps_its_resources() {
     world.apply();
     world.converged();
     assert_eq!(sorted(bucket_statements(&world)), sorted(before));
-    // The name of a derived role comes from the key: another role, for the same service account.
+    // A derived role is named after its key, so this is another role for the same service account.
     world.spec(&spec.replace("loader: {", "model-loader: {").replace("to: loader", "to: model-loader"));
     world.apply();
     world.converged();

@@ -1,4 +1,4 @@
-//! The program from end to end where its state lives in a bucket, is locked, lost, or of no use.
+//! The program end to end with its state in a bucket: locked, lost, damaged or unreachable.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::emulators::{Gate, PLATFORM, Ran, Verdict, World};
 
-/// One service account with Pod Identity, and a bucket of the same account. The lease is short: a test waits for its end.
+/// One service account with Pod Identity, and a bucket of the same account. The lease is short because a test waits for
+/// its end.
 const SPEC: &str = r#"version: 1
 project: pods
 backend: { s3: { bucket: acme-state, prefix: team/prod, account: platform, lease_seconds: 4 } }
@@ -49,7 +50,7 @@ fn keys(world: &World) -> String {
     world.aws.s3(PLATFORM, "GET /acme-state?list-type=2", "").ok()
 }
 
-/// What was sent that changes anything but the state.
+/// The number of writes to IAM and EKS, which leaves out those to the state.
 fn writes(world: &World) -> u64 {
     let words = ["Create", "Put", "Delete", "Attach", "Update", "Tag"];
     ["iam", "eks"].iter().map(|service| world.aws.count(service, &words)).sum()
@@ -214,8 +215,8 @@ fn run_that_cannot_renew_its_lock_stops_and_reports_every_step() {
     world.converged();
 }
 
-/// Holds the first request that makes a role, and all that come after it but those for the lock: AWS hangs, and the
-/// state's bucket with it.
+/// Holds the first request that creates a role and all later ones except those for the lock: AWS hangs, and so does the
+/// state's bucket.
 fn gate_from_the_role(world: &World) -> Gate {
     let hangs = AtomicBool::new(false);
     Gate::open(&world.aws, move |request| {
@@ -225,7 +226,7 @@ fn gate_from_the_role(world: &World) -> Gate {
     })
 }
 
-/// What was held is let go and arrives; the next run knows of it, and does the rest.
+/// Releases the held requests, which then arrive. The next run recovers and does the rest.
 fn recovers(mut world: World, gate: Gate, is_locked: bool) {
     drop(gate);
     world.without_gate();
@@ -286,7 +287,7 @@ fn stopped_run_is_killed_and_the_next_one_takes_over() {
     world.through(&gate);
     let mut run = world.start(&["apply", "--yes"]);
     gate.wait(&mut run);
-    // Its machine has no time for it.
+    // The operating system gives it no CPU time.
     run.signal("STOP");
     run.cancel().exits(-1);
     recovers(world, gate, true);
@@ -366,7 +367,7 @@ fn lost_state_is_rebuilt_from_ownership_tags() {
     }
 }
 
-/// What stays in the spec, and what leaves it before the state is lost.
+/// The spec before the state is lost: with the entries that stay and those that leave.
 fn with_what_leaves() -> String {
     in_folder()
         .replace("\nbuckets:\n", "\nbuckets:\n  attic: { account: platform, name: acme-attic, on_destroy: delete }\n")
@@ -496,7 +497,7 @@ fn denied_orphan_search_is_reported_and_fails_only_with_orphans() {
     world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(1).shows(&told);
 }
 
-/// Runs everything that writes, each of which must refuse.
+/// Runs every command that writes. Each must refuse.
 fn refused(world: &World, texts: &[&str]) {
     let refused = |ran: Ran| ran.exits(1).says(texts);
     refused(world.bailiwick(&["plan"]));
@@ -540,7 +541,7 @@ fn journal_of_another_state_is_refused() {
     let first = world.read("state/pods.json");
     world.spec(&in_folder().replace("access: read_write", "access: read"));
     world.apply();
-    // A journal of the second state, and the first one put back.
+    // A journal of the second state beside the restored first state.
     let second = world.read("state/pods.json");
     let serial: Value = serde_json::from_str(&second).unwrap();
     let (lineage, serial) = (serial["lineage"].as_str().unwrap(), serial["serial"].as_u64().unwrap());
@@ -601,13 +602,13 @@ fn missing_or_foreign_state_bucket_is_reported() {
 
 #[test]
 fn the_bucket_of_the_state_is_never_deleted() {
-    // Made when the state was in a folder, and then chosen for the state.
+    // The bucket was created while the state was in a folder, and then chosen for the state.
     let world = seeded(&in_folder());
     world.apply();
     let moved = SPEC.replace("bucket: acme-state", "bucket: acme-data");
     world.spec(&moved);
     world.bailiwick(&["validate"]).exits(1).says(&["state-in-doomed-bucket", "would delete it on destroy"]);
-    // The state moves into a bucket that it says is to go, and that the spec no longer names.
+    // The state moves into a bucket that it marks for deletion and that the spec no longer has.
     world.aws.s3(PLATFORM, "PUT /acme-data/team/prod/pods/state.json", &world.read("state/pods.json")).ok();
     let named = ["buckets:", "  data:", "grants:", "  - {"];
     let left = moved.lines().filter(|line| !named.iter().any(|name| line.starts_with(name)));
@@ -618,7 +619,7 @@ fn the_bucket_of_the_state_is_never_deleted() {
     assert!(world.aws.s3(PLATFORM, "GET /", "").ok().contains("acme-data"));
     world.bailiwick(&["--state", "elsewhere", "plan"]).exits(1).says(&["omit --state"]);
 }
-/// Runs a command where no permission bit is passed over: root does that unless the capability is taken from it.
+/// Runs a command without the capability that lets root ignore permission bits.
 fn bound_by_permissions(world: &World, arguments: &str) -> Ran {
     let root = "setpriv --bounding-set=-dac_override,-dac_read_search bailiwick";
     world.shell(&format!("if [ $(id -u) = 0 ]; then exec {root} {arguments}; else exec bailiwick {arguments}; fi"))
@@ -659,7 +660,7 @@ fn errors(ran: &Ran) -> usize {
     ran.stderr.lines().filter(|line| line.starts_with("error: ")).count()
 }
 
-/// Runs something that must be refused with one error, and without writing anything.
+/// Runs a command that must fail with one error and without any write.
 #[track_caller]
 fn one_error(world: &World, arguments: &[&str], texts: &[&str]) {
     let sent = world.aws.writes();
@@ -695,7 +696,7 @@ fn invalid_or_foreign_plan_is_refused_with_advice() {
     one_error(&world, &["apply", "a.plan"], &texts);
     world.spec(&in_folder());
 
-    // Of the same project, from the state in another folder.
+    // A plan of the same project, from the state in another folder.
     world.apply();
     world.spec(&in_folder().replace("access: read_write", "access: read"));
     world.bailiwick(&["plan", "--out", "a.plan"]).exits(0);

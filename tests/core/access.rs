@@ -1,4 +1,4 @@
-//! What the program says about the access that specs give: run as users run it, offline.
+//! What the program reports about the access that specs give, run as users run it, offline.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::schema::follows;
 
-/// Every example, as the files that make its spec.
+/// Every example, as the files of its spec.
 const EXAMPLES: [&[&str]; 6] = [
     &["kserve-cross-account/base.yaml", "kserve-cross-account/dev.yaml"],
     &["kserve-cross-account/base.yaml", "kserve-cross-account/staging.yaml"],
@@ -57,7 +57,7 @@ fn examples_give_only_info_findings() {
     }
 }
 
-/// The trust policy of a published guide on `KServe` with models in another account: whoever has a token of the cluster may
+/// The trust policy of a published guide on `KServe` with models in another account: any token of the cluster may
 /// assume the role.
 const GUIDE: &str = r#"version: 1
 project: guide
@@ -113,11 +113,11 @@ fn can_answers_by_exit_code_and_shows_the_chain() {
         ("model-loader", "s3:PutObject", inside, 2),
         ("arn:aws:iam::999999999999:role/stranger", "s3:GetObject", inside, 2),
         ("anyone", "s3:GetObject", inside, 2),
-        // Its policy is not known, and may let in whoever it names.
+        // The policy of the bucket is unknown and may allow anyone.
         ("model-loader", "s3:GetObject", "s3://somebody-elses/key", 1),
         ("arn:aws:iam::999999999999:role/stranger", "s3:GetObject", "s3://somebody-elses/key", 1),
         ("anyone", "s3:GetObject", "s3://somebody-elses/key", 1),
-        // Its own policies are not known, and the bucket's lets its account decide.
+        // The policies of the role are unknown, and the bucket delegates to its account.
         ("arn:aws:iam::222222222222:role/local", "s3:GetObject", inside, 1),
         ("model-loder", "s3:GetObject", inside, 1),
         ("model-loader", "s3:GetObjct", inside, 1),
@@ -247,7 +247,7 @@ fn who_can_lists_principals_with_their_chains() {
     assert_eq!(names("s3:DeleteObject", "s3://acme-weights/chat/a"), Vec::<String>::new());
 }
 
-/// Two buckets, one of which somebody else manages, and a role with a policy that only AWS can show.
+/// Two buckets, one of which is managed elsewhere, and a role with a policy whose contents only AWS can show.
 const MIXED: &str = r#"version: 1
 project: mixed
 accounts:
@@ -268,7 +268,7 @@ grants:
   - { to: b, bucket: theirs, prefix: x/, access: read }
 "#;
 
-/// The exit code and the text of `who-can`, without the chains of those that are allowed.
+/// The exit code and the text of `who-can`, without the chains of the allowed principals.
 fn who_can(spec: &str, action: &str, place: &str) -> (Option<i32>, String) {
     let file = written(spec);
     let output = run(&[file.path().to_owned()], &["who-can", action, place]);
@@ -346,7 +346,7 @@ fn access_to_resources_outside_the_spec_is_unknown_for_anyone_else() {
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains("anyone") && text.contains(reason), "{text}");
     }
-    // All that decides is in the spec.
+    // Everything that decides is in the spec.
     let denied = (Some(2), "s3:GetObject on s3://acme-own/y: denied for everyone\n".to_owned());
     assert_eq!(who_can(&plain, "s3:GetObject", "s3://acme-own/y"), denied);
 }

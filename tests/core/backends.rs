@@ -1,4 +1,4 @@
-//! What every home of states does, and what a lock in a store of objects does besides, in a folder and in memory.
+//! The contract of every backend, and of locks in an object store, in a folder and in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +24,9 @@ async fn objects_in_memory() {
     every_backend(in_store(objects, LEASE), 16).await;
 }
 
-// ---- Leases, in a store in memory and on a clock that the test moves
+// ---- Leases, in an in-memory store and on a clock that the test advances
 
-/// A store, and who heard what of its lock.
+/// A store, and the lock news of each listener.
 struct Store {
     objects: Arc<MemoryObjects>,
     heard: Heard,
@@ -60,7 +60,7 @@ async fn active_lock_is_refused_and_an_expired_one_is_taken_over() {
         "memory:p/lock.json is locked by alice on h (process 7) since 2026-01-01T00:00:00Z, https://ci.example/1: wait \
          until it is done"
     );
-    // Dropped and not given back, as after a crash: its lease ends, not before.
+    // Dropped without a release, as after a crash: only the end of its lease frees it.
     drop(held);
     let started = tokio::time::Instant::now();
     let second = store.backend();
@@ -99,7 +99,7 @@ async fn run_that_lost_its_lock_cannot_write() {
     let lock = first.lock(info("alice")).await.unwrap();
     let stored = first.load().await.unwrap();
     first.append(&[begin(0, "x")]).await.unwrap();
-    // The first one stops for a while: a machine that sleeps. Nobody knows how long.
+    // The first run stops for an unknown time, as on a machine that sleeps.
     drop(lock);
     let second = store.backend();
     let taken = second.lock(info("bob")).await.unwrap();
@@ -209,7 +209,7 @@ async fn ten_earlier_states_are_kept_and_named_when_the_state_is_damaged() {
     assert!(refused.contains("the state is damaged") && refused.contains(&named), "{refused}");
 }
 
-/// A store whose line can be cut, before a write arrives or before its answer does.
+/// A store whose connection can fail, before a write arrives or before its response does.
 #[derive(Default)]
 struct Cut {
     store: MemoryObjects,
@@ -236,7 +236,7 @@ impl Objects for Cut {
         })
     }
 
-    /// Tries twice, as clients do: the second try finds what the first one wrote.
+    /// Tries twice, as clients do: the second attempt finds what the first one wrote.
     fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Precondition) -> BackendFuture<'a, Option<String>> {
         Box::pin(async move {
             Self::line(&self.requests)?;

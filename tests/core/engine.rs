@@ -17,14 +17,14 @@ mod properties {
     use crate::run::{Project, name_of, plant, spec, spec_of, steps};
     use crate::specs::{Chance, PROJECT, drafts, two_files, yaml};
 
-    /// Runs a case with time that passes only when everybody waits.
+    /// Runs a case on paused time, which advances only when every task waits.
     fn run<T>(case: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(case)
     }
 
     fn cases(cases: u32) -> ProptestConfig {
-        // The same cases in every run; PROPTEST_RNG_SEED and PROPTEST_CASES try others.
+        // The same cases in every run; PROPTEST_RNG_SEED and PROPTEST_CASES choose others.
         let rng_seed = match ProptestConfig::default().rng_seed {
             RngSeed::Random => RngSeed::Fixed(1),
             chosen @ RngSeed::Fixed(_) => chosen,
@@ -48,7 +48,7 @@ mod properties {
         project
     }
 
-    /// Everything that the spec asks for, compiled for a world.
+    /// The desired resources of a spec, compiled for a world.
     fn desired(project: &Project, spec: &Spec) -> Desired {
         let kinds = bailiwick::provider::kinds();
         let facts = project.cloud.facts(spec);
@@ -57,7 +57,7 @@ mod properties {
         desired
     }
 
-    /// What of the world is claimed by what a spec asks for, by address.
+    /// The managed fields of a spec's live resources, by address.
     async fn managed_fields(project: &Project, spec: &Spec) -> BTreeMap<String, Value> {
         let register = project.cloud.register();
         let session = bailiwick::session::Session::new(spec, bailiwick::session::Environment::default());
@@ -132,7 +132,7 @@ mod properties {
                         prop_assert!(body.to_string().contains(what), "{id} lost {what}: {body}");
                     }
                 }
-                // What else is left holds data, or is the policy of such a thing.
+                // The only other resources left hold data, or are the policy of one that does.
                 for id in after.keys().filter(|id| !before.contains_key(*id)) {
                     let holds_data = ["aws.s3.bucket", "aws.kms.key"].iter().any(|kind| id.starts_with(kind));
                     prop_assert!(holds_data, "{id} is left");
@@ -181,7 +181,7 @@ mod properties {
                     &address,
                     if certain { WriteError::Denied { what, why } } else { WriteError::Failed { what, why } },
                 );
-                // What waits for it, step by step.
+                // The dependents of the failing step, step by step.
                 let mut behind = BTreeSet::from([failing.id.clone()]);
                 for step in &planned.plan.steps {
                     if step.waits_for.iter().any(|w| behind.contains(w)) {
@@ -288,8 +288,8 @@ mod properties {
         }
     }
 
-    /// Everything that bears a mark of ours, but for what the spec hands over: our statements in the policy of a bucket that
-    /// is now managed elsewhere stay, so that nobody loses access before its new owner grants it.
+    /// Everything with an ownership mark of the project, except what the spec hands over: own statements in the policy
+    /// of a bucket that is now managed elsewhere stay, so that no access is lost before its new owner grants it.
     fn left_marked(project: &Project, spec: &Spec) -> BTreeSet<String> {
         let handed_over = |id: &str| {
             let mut buckets = spec.buckets.values().filter(|b| !b.managed);
@@ -298,12 +298,12 @@ mod properties {
         project.cloud.world().tagged().into_iter().filter(|id| !handed_over(id)).collect()
     }
 
-    /// What a step's name is about, whichever half of a replacement it is.
+    /// The address in a step's name, for either half of a replacement.
     fn address_of(step: &str) -> String {
         step.split('#').next().unwrap_or_default().to_owned()
     }
 
-    /// The published plan without the places in the files.
+    /// The published plan without source positions.
     async fn plan_json(project: &Project, spec: &Spec) -> Result<String, TestCaseError> {
         let planned = project.plan(spec).await.map_err(|errors| TestCaseError::fail(errors.join("\n")))?;
         let changes = crate::run::changes(&planned);
@@ -316,12 +316,12 @@ mod properties {
                 entry.as_object_mut().unwrap().remove("source");
             }
         }
-        // Findings stand in the order of their places.
+        // Findings are sorted by place.
         json["findings"].as_array_mut().unwrap().sort_by_key(ToString::to_string);
         Ok(json.to_string())
     }
 
-    /// Somebody made some of what the spec asks for before, with settings of their own.
+    /// Creates some of the desired resources beforehand, with foreign settings.
     fn already_there(project: &Project, spec: &Spec, chosen: u64) -> Vec<Id> {
         let desired = desired(project, spec);
         let mut world = project.cloud.world();
@@ -338,7 +338,7 @@ mod properties {
         let mut found = Vec::new();
         for (n, (address, resource)) in desired.resources.iter().enumerate() {
             let Some(kept) = fields.get(address.kind().as_str()) else { continue };
-            // A role that is released keeps its boundary, which then cannot be deleted.
+            // A released role keeps its boundary, which then cannot be deleted.
             let bound = resource.body.tree().get("permissions_boundary").is_some();
             if bound || chosen >> (n % 64) & 1 == 0 {
                 continue;
@@ -354,7 +354,7 @@ mod properties {
                 body["document"] = json!({"Version": "2012-10-17", "Statement": []});
             }
             let id = world.id(address.kind().as_str(), &resource.scope, &resource.physical_id);
-            // What the spec relies on was made before.
+            // Skip what `prepare` created because the spec relies on it.
             if world.ids().any(|other| *other == id) {
                 continue;
             }
@@ -444,7 +444,7 @@ mod cases {
             assert_eq!(errors, [format!("{denied}: not allowed to read {denied}: 403: AccessDenied")]);
             project.cloud.mend();
         }
-        // Owned things that nobody may look at are not deleted either.
+        // Owned resources that cannot be read are not deleted either.
         project.apply_all(&spec).await;
         project.cloud.deny_read("aws.iam.role.loader");
         assert!(project.plan(&spec.emptied()).await.is_err());
@@ -472,7 +472,7 @@ mod cases {
         project.cloud.prepare(&spec);
         project.apply_all(&spec).await;
         let place = AccessTarget::parse("s3://acme-plain/m/x").unwrap();
-        // Whether the loader may read, whether anyone may, and what was not read of it.
+        // Whether the loader may read, whether anyone may, and what could not be read.
         let answers = async || {
             let world = project.live_world(&spec).await;
             let loader = world.can(&world.find("loader").unwrap(), "s3:GetObject", &place).unwrap();
@@ -600,7 +600,7 @@ mod cases {
         }
         project.destroy(&spec_of("m/")).await;
         assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"], json!([foreign_statement()]));
-        // It was there before, so it stays, without our marks.
+        // It existed before, so it stays, without our tags.
         assert_eq!(show(&project, "aws.s3.bucket", "acme-weights")["tags"], json!({ "team": "theirs" }));
     }
 
@@ -631,7 +631,7 @@ mod cases {
         let world = project.cloud.world();
         assert!(world.writes().contains(&"release aws.iam.role.loader".to_owned()));
         assert_eq!(world.show(&role)["tags"], json!({ "team": "theirs" }));
-        // What we put into it goes.
+        // The policy that Bailiwick added to it is deleted.
         assert!(!world.has("aws.iam.role_policy", "kserve-loader/bailiwick-access"));
     }
 
@@ -661,7 +661,7 @@ mod cases {
         assert_eq!(project.cloud.world().counts().writes, 0);
     }
 
-    /// Where a step stands in a plan.
+    /// The position of a step in a plan.
     fn position(steps: &[String], step: &str) -> usize {
         steps.iter().position(|s| s == step).unwrap_or_else(|| panic!("no {step} in {steps:#?}"))
     }
@@ -698,7 +698,7 @@ mod cases {
         project.limits.steps = 1;
         let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
         let planned = project.plan(&renamed).await.unwrap();
-        // Everything is done but the last step.
+        // Everything is done except the last step.
         let most = planned.plan.steps.len() - 1;
         assert_eq!(steps(&planned.plan)[most], "delete aws.iam.role.loader#deposed");
         let stop = project.cloud.stop_after(most);
@@ -753,7 +753,7 @@ mod cases {
         let before = SERVING
             .replace("name: kserve-loader }", "name: kserve-loader, path: /team/ }")
             .replace("on_destroy: delete }", "on_destroy: delete, same_account_statements: true }");
-        // The policy's new principal trusts a role that trusts the one which is made anew: the policy comes last.
+        // The policy's new principal trusts a role that trusts the replaced one, so the policy comes last.
         let after = before
             .replace(", path: /team/", "")
             .replace(
@@ -796,7 +796,7 @@ mod cases {
         let project = applied(SERVING).await;
         let role = id(&project, "aws.iam.role", "kserve-loader");
         project.cloud.world().remove(&role);
-        // The documents that named it now name an id that means nobody.
+        // The documents that named it now show an id that no longer exists.
         assert!(show(&project, "aws.s3.bucket_policy", "acme-weights").to_string().contains("AROA"));
         let applied = project.apply_all(&spec(SERVING)).await;
         project.assert_order(&applied.plan);
@@ -834,7 +834,7 @@ mod cases {
         let file = PlanFile::parse(&text(&plan(&project, SERVING).await)).unwrap();
         assert_eq!(file.plan.spec_digest, Some(spec.digest()));
         assert_eq!(project.moved(&spec, &file.plan).await, Vec::<String>::new());
-        // The world moved.
+        // A resource changed.
         let role = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "kserve-loader".into() };
         project.cloud.world().have(role.clone(), &json!({}));
         assert_eq!(
@@ -844,20 +844,20 @@ mod cases {
             ]
         );
         project.cloud.world().remove(&role);
-        // What cannot be read may have changed.
+        // An unreadable resource may have changed.
         project.cloud.deny_read("aws.iam.role.loader");
         assert_eq!(
             project.moved(&spec, &file.plan).await,
             ["aws.iam.role.loader: not allowed to read aws.iam.role.loader: 403: AccessDenied"]
         );
         project.cloud.mend();
-        // The state moved: it is not overwritten.
+        // The state changed: it is not overwritten.
         let planned = plan(&project, SERVING).await;
         project.apply_all(&spec).await;
         assert_ne!(planned.plan.state.1, project.state().await.0.serial);
         let error = project.execute(&spec, planned, tokio::sync::watch::channel(false).1).await.err().unwrap();
         assert!(matches!(error, BackendError::Moved { .. }), "{error}");
-        // The spec moved.
+        // The spec changed.
         let other = crate::run::spec(&SERVING.replace("prefix: m/", "prefix: n/"));
         assert_ne!(file.plan.spec_digest, Some(other.digest()));
         // The file was edited.
@@ -969,12 +969,12 @@ mod cases {
         let policy = "aws.s3.bucket_policy.weights";
         let with = |more: &str| spec(&SERVING.replace("prefix: m/", more));
         let project = applied(SERVING).await;
-        // It is there, but S3 does not know it; this run did not make it.
+        // The role exists, but S3 does not know it, and this run did not create it.
         project.cloud.fail_write(policy, refused("Invalid principal in policy"));
         let applied = project.apply(&with("prefix: n/")).await;
         assert_eq!(awaited(&project), BTreeSet::from([format!("`{LOADER}`, which exists, to be known everywhere")]));
         assert!(matches!(applied.undone().get(policy), Some(Outcome::Failed { why, .. }) if why.contains("waited")));
-        // It goes while the policy is written.
+        // The role is deleted while the policy is written.
         project.cloud.mend();
         let role = id(&project, "aws.iam.role", "kserve-loader");
         let planned = project.plan(&with("prefix: n/")).await.unwrap();
@@ -1003,7 +1003,7 @@ mod cases {
             "Resource": "arn:aws:s3:::acme-weights/*", "Principal": {"AWS": principal}})
         };
         project.cloud.world().add_statement(&policy, statement("AROAEXAMPLEEXAMPLE12"));
-        // One that the live policy shows by its ARN exists, whoever may look.
+        // A principal that the live policy shows by its ARN exists, even if it cannot be read.
         project.cloud.world().add_statement(&policy, statement("arn:aws:iam::999999999999:role/far"));
         project.cloud.fail_write(
             "aws.s3.bucket_policy.weights",
@@ -1049,7 +1049,7 @@ mod cases {
         assert_ne!(project.state().await.0.resources[&address].unique_id, Some(known));
     }
 
-    /// Points our alias to a key of somebody else, which looks as ours does if it is `alike`.
+    /// Points our alias to a foreign key, which has the same body as ours if `alike`.
     fn take_alias(world: &mut World, key: &Id, alike: bool) {
         let body = if alike { world.show(key) } else { json!({"description": "theirs"}) };
         world.remove(key);
@@ -1094,7 +1094,7 @@ mod cases {
         let text = "version: 1\nproject: p\naccounts:\n  models: { id: \"222222222222\", region: us-west-2 }\nkeys:\n  \
             weights: { account: models, alias: model-weights, managed: true, on_destroy: delete, description: new }\n";
         let old = text.replace("description: new", "description: old");
-        // A key that goes because its address names another one now is not looked at by the plan.
+        // The plan does not read a key that is deleted because its address names another one now.
         let renamed = text.replace("alias: model-weights", "alias: new-weights");
         for wanted in [spec(text), spec(text).emptied(), spec(&renamed)] {
             let project = applied(&old).await;
@@ -1239,7 +1239,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_that_shows_late_is_read_again() {
+    async fn write_visible_late_is_read_again() {
         let project = Project::new("p", Cloud::new());
         for address in ["aws.iam.role.loader", "aws.s3.bucket.weights", "kubernetes.service_account.loader"] {
             project.cloud.stale(address, 3);
@@ -1316,7 +1316,7 @@ mod cases {
             refused.ends_with("is locked by alice on h (process 7) since 2026-01-01T00:00:00Z: wait until it is done"),
             "{refused}"
         );
-        // Without the lock the state that was read is not overwritten either.
+        // Without the lock, a state that was read cannot be overwritten either.
         let (ours, theirs) = (first.load().await.unwrap(), second.load().await.unwrap());
         let state = bailiwick::state::State::new("p", bailiwick::state::Lineage("l".into()));
         first.save(&state, &ours.version).await.unwrap();
@@ -1326,7 +1326,7 @@ mod cases {
         assert!(second.lock(info("bob")).await.is_ok());
     }
 
-    /// One account, one bucket with more to say about it, nobody who reads it.
+    /// One account and one bucket with these settings, without any grant.
     fn bucket(more: &str) -> String {
         format!(
             "version: 1\nproject: p\naccounts: {{ a: {{ id: \"111111111111\", region: us-west-2 }} }}\n\
@@ -1373,7 +1373,7 @@ mod cases {
         let without = spec(&bucket(""));
         assert_eq!(project.apply_all(&without).await.steps(), ["delete aws.kms.key.k"]);
         project.assert_converged(&without).await;
-        // Who wants it again gets it back.
+        // A spec that contains it again restores it.
         assert_eq!(project.apply_all(&with).await.steps(), ["update aws.kms.key.k"]);
         project.assert_converged(&with).await;
         let world = project.cloud.world();
@@ -1457,7 +1457,7 @@ service_accounts:
     const OWN: &str = "c/arn:aws:iam::111111111111:role/ops/bailiwick";
     const OWN_ADDRESS: &str = "aws.eks.access_entry.c/111111111111/role/ops/bailiwick";
 
-    /// A project whose identity is a session of the role `bailiwick`, in a world that has what the spec relies on.
+    /// A project whose caller is a session of the role `bailiwick`, in a world that has what the spec relies on.
     fn of_bailiwick(text: &str) -> (Project, bailiwick::spec::Spec) {
         let caller = "arn:aws:sts::111111111111:assumed-role/bailiwick/ci";
         let callers = BTreeMap::from([("a".to_owned(), caller.to_owned())]);
@@ -1517,7 +1517,7 @@ service_accounts:
         let left = project.cloud.world().show(&theirs);
         assert_eq!((&left["tags"], &left["groups"]), (&json!({ "team": "theirs" }), &json!(["own"])));
 
-        // An entry of nodes would have to be replaced.
+        // An entry of type EC2_LINUX would have to be replaced.
         project.cloud.world().edit(&theirs, |body| body["type"] = "EC2_LINUX".into());
         let errors = project.plan(&spec).await.err().unwrap();
         assert!(errors.iter().any(|e| e.contains(OWN_ADDRESS) && e.contains("type")), "{errors:?}");
@@ -1560,7 +1560,7 @@ service_accounts:
         )
         .await;
         check(&ACCESS.replace("AmazonEKSEditPolicy, namespaces: [n]", "AmazonEKSEditPolicy"), None).await;
-        // The same entry under another key, and the entries of others, are no loss.
+        // The same entry under another key, and the entries of others, do not count as a loss.
         check(
             &ACCESS.replace("principal_arn: \"arn:aws:iam::111111111111:role/ops/bailiwick\"", "role: bailiwick"),
             None,

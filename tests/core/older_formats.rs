@@ -1,5 +1,5 @@
-//! States, journals and plans that an older version wrote are still read. `tests/formats/README.md` says how the files
-//! were made.
+//! States, journals and plans that an older version wrote can still be read. `tests/formats/README.md` describes how
+//! the files were made.
 
 use std::fs;
 
@@ -38,7 +38,7 @@ fn line(title: &str, owned: &Owned) -> String {
     format!("{title}: {}{notes}\n", owned.physical_id)
 }
 
-/// A state for a reader, one line an object, the deposed ones last.
+/// A state as text, one line per object, deposed ones last.
 fn listed(state: &State) -> String {
     let current = state.resources.iter().map(|(address, owned)| line(&address.to_string(), owned));
     let deposed = state.deposed.iter().flat_map(|(address, objects)| {
@@ -47,7 +47,7 @@ fn listed(state: &State) -> String {
     current.chain(deposed).collect()
 }
 
-/// What format 2 writes of a state is read as the same state.
+/// A state survives a round trip through format 2.
 fn survives(state: &State) {
     let written = state.to_text().unwrap();
     let json: Value = serde_json::from_str(&written).unwrap();
@@ -56,7 +56,7 @@ fn survives(state: &State) {
     assert_eq!(State::parse(&written, PROJECT).unwrap(), *state);
 }
 
-/// An object is what the file says, field by field.
+/// An object equals the one in the file, field by field.
 fn is_as_written(owned: &Owned, said: &Value) {
     let field = |name: &str| said.get(name).cloned().unwrap_or_default();
     let text = |name: &str| field(name).as_str().map(ToOwned::to_owned);
@@ -95,7 +95,7 @@ kubernetes.service_account.loader: serving/loader
 kubernetes.service_account.trainer: serving/trainer
 ";
 
-/// The same once the role `loader` has its new name: its parts have it too, and the old role is still there.
+/// The same after the rename of the role `loader`: its parts have the new name too, and the old role still exists.
 fn renamed() -> String {
     APPLIED.replace(": model-loader", ": weights-reader") + "deposed aws.iam.role.loader: model-loader\n"
 }
@@ -136,7 +136,7 @@ fn an_edited_state_of_format_1_is_rejected() {
 #[test]
 fn journal_of_format_1_recovers_an_interrupted_apply() {
     let (created, unknown) = fold(State::new(PROJECT, Lineage::default()), &journal("created.journal"));
-    // The key's policy and the bucket's wait for the bucket, whose creation was interrupted.
+    // The policies of the key and the bucket depend on the bucket, whose creation was interrupted.
     let expected: String = APPLIED
         .split_inclusive('\n')
         .filter(|line| !line.contains("key_policy.made") && !line.contains("bucket_policy.made"))
@@ -164,7 +164,7 @@ fn torn_journal_of_format_1_loses_only_its_last_line() {
     assert_eq!((listed(&state), unknown), (renamed(), vec![]));
 }
 
-/// What the next run writes behind the lines of an older one.
+/// What the next run appends to the lines of an older one.
 #[test]
 fn journal_of_format_1_continues_in_format_2() {
     let older = journal("renamed.journal");

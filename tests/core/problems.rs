@@ -1,4 +1,4 @@
-//! What users read about problems: docs/findings.md, and what `validate` prints. `BLESS=1` writes the page.
+//! What users read about problems: docs/findings.md, and the output of `validate`. `BLESS=1` writes the page.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn docs_findings_matches_the_registry() {
     assert!(stored == page, "docs/findings.md is stale: run `BLESS=1 cargo test --test core problems`");
 }
 
-/// Runs the program in a folder that holds one file.
+/// Runs the program in a folder with one file.
 fn run(file: &str, text: &str, arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(file), text).unwrap();
@@ -111,7 +111,7 @@ fn validate_prints_the_findings_of_a_valid_spec_with_their_acceptance() {
     );
 }
 
-/// Holds a SARIF log to what its consumers rely on, and returns its results.
+/// Checks a SARIF log for what its consumers rely on, and returns its results.
 fn sarif(output: &Output) -> Vec<Value> {
     let log = parsed(output);
     assert_eq!(log["version"], "2.1.0");

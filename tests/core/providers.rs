@@ -12,7 +12,7 @@ use crate::run::spec;
 /// A store whose owners are tenants, with one fact or one problem.
 struct Store {
     key: &'static str,
-    /// The tenant that the credentials belong to.
+    /// The tenant of the credentials.
     caller: &'static str,
     fact: Result<&'static str, &'static str>,
 }
@@ -47,7 +47,7 @@ impl Provider for Store {
     }
 }
 
-/// What the engine says of the caller, and of the facts, with these providers.
+/// What the engine reports about the caller and the facts with these providers.
 async fn asked(stores: Vec<Store>) -> (Vec<String>, Result<Vec<String>, Vec<String>>) {
     let spec = spec("version: 1\nproject: p\n");
     let session = Session::new(&spec, Environment::default());

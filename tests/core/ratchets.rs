@@ -1,5 +1,5 @@
-//! Counts of the sources that may only fall. A count above its ceiling fails, and so does one below it: then the ceiling
-//! comes down with it, in the same commit. `cargo test --test core ratchets -- --nocapture` prints them all.
+//! Counts of the sources that may only fall. A count above its ceiling fails, and so does one below it: then lower the
+//! ceiling in the same commit. `cargo test --test core ratchets -- --nocapture` prints them all.
 
 use bailiwick::provider;
 
@@ -7,7 +7,7 @@ use crate::census::{Census, Offender};
 use crate::source::{Source, documents, sources};
 use crate::words::{Phrases, REJECTED};
 
-/// A count, what it may be today, and what it is meant to become.
+/// A count, its ceiling, and its aim.
 struct Ratchet {
     name: &'static str,
     /// What is counted.
@@ -21,7 +21,7 @@ const fn ratchet(name: &'static str, what: &'static str, ceiling: usize, aim: us
     Ratchet { name, what, ceiling, aim, line }
 }
 
-// The last two numbers of each: the ceiling, which is today's count, and the aim.
+// The last two numbers of each: the ceiling, which is the current count, and the aim.
 const KIND_NAMES: Ratchet = ratchet("KIND_NAMES", "kind names as text outside provider/", 0, 0, line!());
 const FIELD_READS: Ratchet = ratchet("FIELD_READS", "body fields read by name outside provider/", 0, 0, line!());
 const LONG_FUNCTIONS: Ratchet = ratchet("LONG_FUNCTIONS", "functions of more than 60 lines", 0, 0, line!());
@@ -31,7 +31,7 @@ const SHARED_NAMES: Ratchet = ratchet("SHARED_NAMES", "type names with more than
 const PHRASES: Ratchet = ratchet("PHRASES", "rejected phrases in texts for people", 0, 0, line!());
 
 impl Ratchet {
-    /// The line that `--nocapture` prints, or what has to be done.
+    /// The line that `--nocapture` prints, or an error with the fix.
     fn hold(&self, found: &[Offender]) -> Result<String, String> {
         let Self { name, what, ceiling, aim, line } = self;
         let count = found.len();

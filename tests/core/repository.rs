@@ -1,4 +1,4 @@
-//! What people and CI run in a checkout, wherever it lies.
+//! The scripts and pages of a checkout, in any folder.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A checkout may lie in a folder whose name holds spaces.
+/// A checkout may be in a folder whose name contains spaces.
 #[test]
 fn recipes_quote_paths() {
     let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();
@@ -96,7 +96,7 @@ fn indexes_list_every_page() {
     }
 }
 
-/// The files of which the main files of test programs make modules, besides those main files.
+/// The files that the main files of the test programs declare as modules, and those main files themselves.
 fn modules(mains: &[&Source]) -> BTreeSet<String> {
     let mut files = BTreeSet::new();
     for main in mains {

@@ -1,5 +1,6 @@
-//! Whole scenarios, as a user would live through them: one script a file under `tests/scenarios`, with the output of the
-//! program. `tests/support/scenario.rs` describes the language. `BLESS=1` writes the output anew: then read it as a user.
+//! Whole scenarios, as a user would experience them: one script per file under `tests/scenarios`, with the output of
+//! the program. `tests/support/scenario.rs` describes the language. `BLESS=1` rewrites the output: then read it as a
+//! user.
 
 use std::fs;
 use std::path::PathBuf;
@@ -47,7 +48,7 @@ scenarios![
     unreachable_cluster,
 ];
 
-/// Why a script cannot be played.
+/// The reason why a script cannot be played.
 fn refused(script: &str) -> String {
     let played = std::panic::catch_unwind(|| play("script", script));
     *played.unwrap_err().downcast::<String>().unwrap()

@@ -10,7 +10,7 @@ fn run(arguments: &[&str], folder: &std::path::Path) -> Output {
     command.current_dir(folder).args(["--color", "never"]).args(arguments).output().unwrap()
 }
 
-/// The published JSON of a plan as format 1.0 had it: a replacement, something forgotten, and English about access.
+/// The published JSON of a plan in format 1.0: a replacement, a forgotten resource, and English text about access.
 fn report() -> Value {
     let step = |address: &str, action: &str, reason: &str| {
         json!({

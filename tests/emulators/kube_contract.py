@@ -31,11 +31,11 @@ CHECKS = []
 
 
 class Failed(Exception):
-    """A promise was broken; the text says how."""
+    """A promise was broken; the text explains how."""
 
 
 class Skipped(Exception):
-    """The check cannot be asked of this server; the text says why."""
+    """The check does not apply to this server; the text gives the reason."""
 
 
 def check(text):
@@ -159,7 +159,7 @@ class Api:
 
 
 class Space:
-    """One check's own namespace, made on first use and deleted afterwards."""
+    """A namespace for one check, created on first use and deleted afterwards."""
 
     def __init__(self, api, number):
         self.api = api
@@ -174,7 +174,7 @@ class Space:
         return self.name
 
     def spare(self, tail):
-        """The name of one more namespace that is cleaned up."""
+        """The name of another namespace that is cleaned up."""
         self.extra.append(f"{self.name}-{tail}")
         return self.extra[-1]
 
@@ -202,7 +202,7 @@ class Space:
         return f"/apis/serving.kserve.io/v1beta1/namespaces/{self.namespace()}/inferenceservices"
 
     def clean(self):
-        """Without controllers a namespace stays in Terminating, so what is in it goes first."""
+        """Without controllers a namespace stays in Terminating, so its contents are deleted first."""
         for name in [self.name] * self.made + self.extra:
             for group, plural in (
                 ("/api/v1", "serviceaccounts"),
@@ -356,7 +356,7 @@ def _(api, space):
     connection.close()
 
 
-# --- Who may ask ---------------------------------------------------------------------------------------------
+# --- Authentication and authorization ------------------------------------------------------------------------
 
 
 @check("wrong token: 401")

@@ -430,7 +430,7 @@ class Roles(Case):
         statement = json.loads(kms.get_key_policy(KeyId=key)["Policy"])["Statement"][0]
         self.assertEqual(statement["Principal"], {"AWS": [first["RoleId"], MODELS]})
         self.assertEqual(statement["Condition"], {"ArnEquals": {"aws:PrincipalArn": first["Arn"]}})
-        # Writing the id back is refused, and so it stays when a role of that name is made anew.
+        # AWS refuses to write the id back, and the id stays when a role of that name is recreated.
         self.refused("MalformedPolicy", 400, s3.put_bucket_policy, Bucket="weights", Policy=stored)
         self.role("first")
         self.assertEqual(s3.get_bucket_policy(Bucket="weights")["Policy"], stored)
@@ -668,7 +668,7 @@ class Keys(Case):
         document = policy({**use, "Principal": {"AWS": PLATFORM}}, deny)
         self.kms.put_key_policy(KeyId=self.key, PolicyName="default", Policy=document)
         self.assertEqual(self.kms.get_key_policy(KeyId=self.key)["Policy"], document)
-        # Permissions are not evaluated: the Deny stops nobody.
+        # Permissions are not evaluated: the Deny has no effect.
         self.assertTrue(self.kms.describe_key(KeyId=self.key)["KeyMetadata"]["Enabled"])
 
     def test_pages(self):
@@ -828,7 +828,7 @@ class Clusters(Case):
         self.eks.tag_resource(resourceArn=made["accessEntryArn"], tags={"a": "1"})
         self.eks.untag_resource(resourceArn=made["accessEntryArn"], tagKeys=["team"])
         self.assertEqual(self.eks.describe_access_entry(**which)["accessEntry"]["tags"], {"a": "1"})
-        # Deleting the role leaves the entry, and a role of the same name does not bring it back to life.
+        # Deleting the role leaves the entry, and a new role of the same name does not make it work again.
         self.iam.delete_role(RoleName="deployer")
         self.eks.delete_access_entry(**which)
         for operation in ("describe", "update", "delete"):
@@ -869,7 +869,7 @@ class Clusters(Case):
         self.entry(which["principalArn"])
         made = associate(**which, policyArn=view, accessScope=some)["associatedAccessPolicy"]
         self.assertEqual((made["policyArn"], made["accessScope"]), (view, some))
-        # Once more changes the scope.
+        # Associating it again changes the scope.
         associate(**which, policyArn=view, accessScope=whole)
         associate(**which, policyArn=edit, accessScope=some)
         pages = self.eks.get_paginator("list_associated_access_policies").paginate(
@@ -1092,7 +1092,7 @@ class Requests(Case):
         )
         call("DELETE", "/bailiwick/requests")
         self.assertEqual(self.requests(), {"total": 0, "services": {}, "faults": []})
-        # Only the counts are gone.
+        # Only the counts were reset.
         self.assertEqual(len(s3.list_buckets()["Buckets"]), 1)
 
     def test_what_is_missing_is_501_and_said(self):
@@ -1203,7 +1203,7 @@ class Process(unittest.TestCase):
             self.assertEqual(connection.getresponse().read()[:9], b'{"total":')
             process.stdin.close()
             process.wait(10)
-            # The open connection ends when the emulator has gone.
+            # The open connection ends when the emulator has stopped.
             self.assertEqual(connection.sock.recv(1), b"")
             connection.close()
 

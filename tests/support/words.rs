@@ -84,11 +84,11 @@ pub const REJECTED: Phrases = Phrases {
     ],
 };
 
-/// A word, in lower case and without the signs around it.
+/// A word, in lower case and without the characters around it.
 struct Word {
     text: String,
     line: usize,
-    /// Whether signs before or after it part it from its neighbors.
+    /// Whether characters before or after it separate it from its neighbors.
     parted: (bool, bool),
 }
 
@@ -125,7 +125,7 @@ fn words(text: &str) -> Vec<Word> {
         .collect()
 }
 
-/// Where a phrase begins, as indices of words.
+/// The indices of the words at which a phrase begins.
 fn places(words: &[Word], phrase: &str) -> Vec<usize> {
     let parts: Vec<&str> = phrase.split(' ').collect();
     let same = |window: &[Word]| {

@@ -367,7 +367,7 @@ fn callers_without_policies_of_their_own_are_allowed_by_the_resource_alone() {
 }
 
 #[test]
-fn a_public_bucket_that_is_blocked_lets_in_services_and_its_own_account_only() {
+fn blocked_public_bucket_admits_only_services_and_its_own_account() {
     let to = |principal: &str| {
         format!(
             r#"{{"Effect":"Allow","Principal":{principal},"Action":"s3:GetObject","Resource":"arn:aws:s3:::data/*"}}"#

@@ -76,8 +76,8 @@ struct Run<'a> {
 }
 
 impl Engine<'_> {
-    /// Carries a cleared plan out and saves the state. `now` tells the time for the journal; `stop` turns true when nothing
-    /// new shall be started.
+    /// Carries a cleared plan out and saves the state. `now` tells the time for the journal; `stop` turns true when
+    /// nothing new shall be started.
     pub async fn execute(
         &self,
         cleared: Cleared,
@@ -236,8 +236,8 @@ impl Run<'_> {
         outcomes.insert(step.id.clone(), outcome);
     }
 
-    /// One step. Returns how it ended, and the error of the journal, if it broke. `fresh`: it is a part of what this run
-    /// has just made, so that it cannot have been there before.
+    /// One step. Returns how it ended, and the error of the journal, if it broke. `fresh`: it is a part of what this
+    /// run has just made, so that it cannot have been there before.
     async fn step(&self, step: &Step, fresh: bool) -> (Outcome, Option<BackendError>) {
         let failed = |(kind, why): (FailureKind, String)| Outcome::Failed { kind, why, certain: true };
         let Some(live) = self.engine.live(step.id.address.kind().as_str()) else {
@@ -400,8 +400,8 @@ impl Run<'_> {
         Ok(Some(Checked { action, seen }))
     }
 
-    /// The id that a step's thing must have: as it was seen, as the state knows it, or as this run has made what it is the
-    /// policy of.
+    /// The id that a step's thing must have: as it was seen, as the state knows it, or as this run has made what it is
+    /// the policy of.
     fn known_id(&self, step: &Step, live: &dyn AnyLive) -> Option<String> {
         let seen = match &step.change {
             Change::Delete { expect: Expect::Unread { unique_id }, .. }
@@ -505,8 +505,8 @@ fn nothing_of_ours(step: &Step, live: &dyn AnyLive, body: &Document) -> bool {
     live.managed_fields(body, step.after(), step.before()).is_null()
 }
 
-/// Whether something that was absent when the plan was made came along with an earlier step of this run: a new bucket or
-/// key has a policy from the start. It must not hold anything of ours yet, unless nothing is what it shall hold.
+/// Whether something that was absent when the plan was made came along with an earlier step of this run: a new bucket
+/// or key has a policy from the start. It must not hold anything of ours yet, unless nothing is what it shall hold.
 fn brought_along(step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
     let as_wanted = |body: &Document| {
         step.after().is_some_and(|after| live.converged(after, &live.managed_fields(body, Some(after), None)))
@@ -536,7 +536,7 @@ mod tests {
     use crate::state::ActionKind;
 
     #[test]
-    fn only_the_steps_whose_end_is_unknown_are_open_for_the_next_run() {
+    fn only_steps_with_unknown_outcome_are_open_for_the_next_run() {
         let address: Address = "aws.iam.role.r".parse().unwrap();
         let key = DeposedKey::of(&Scope::cluster("c"), "old");
         let begun = |deposed: Option<&DeposedKey>| {

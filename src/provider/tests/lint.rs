@@ -101,7 +101,7 @@ fn a_trust_without_subject_is_an_error_where_it_is_written() {
 }
 
 #[test]
-fn a_finding_is_accepted_at_its_entry_or_any_above_it_until_the_day() {
+fn finding_is_accepted_at_its_entry_or_above_until_the_date() {
     for (at, until, accepted) in [
         ("roles.loader", "2026-06-01", true),
         ("roles.loader.trust.1", "2026-06-01", true),
@@ -124,7 +124,7 @@ fn a_finding_is_accepted_at_its_entry_or_any_above_it_until_the_day() {
 }
 
 #[test]
-fn entries_of_a_trust_are_pointed_at() {
+fn trust_findings_point_to_the_entries_of_the_trust() {
     let spec = spec(
         "roles:\n  loader:\n    account: a\n    name: n\n    trust:\n      - account: b\n      - account: \"999999999999\"\n      - service: lambda.amazonaws.com\n",
     );

@@ -584,7 +584,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn waiting_ends_with_active_a_failed_state_or_patience() {
+        async fn waiting_ends_with_active_failure_or_timeout() {
             use AddonStatus::{Active, CreateFailed, Creating, Degraded};
             assert_eq!(settled(&[Creating, Creating, Active]).await, Ok(()));
             for (state, word) in [(CreateFailed, "CREATE_FAILED"), (Degraded, "DEGRADED")] {

@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sid_in_these_tests_is_the_project_s() {
+    fn sid_in_these_tests_belongs_to_the_project() {
         assert!(access::own_sid("p", &body().statements.statements()[0]));
     }
 

@@ -365,7 +365,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_policy_that_would_shut_out_its_writer_is_not_sent() {
+        async fn policy_that_locks_out_its_writer_is_not_sent() {
             const DENY: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Closed","Effect":"Deny","Principal":"*","Action":"s3:PutBucketPolicy","Resource":"arn:aws:s3:::acme-weights"}]}"#;
             let (done, requests) = check_write((200, DENY), Action::Create { after: body(false) }).await;
             let Err(WriteError::LockedOut { why, .. }) = done else { panic!("{done:?}") };
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sid_in_these_tests_is_the_project_s() {
+    fn sid_in_these_tests_belongs_to_the_project() {
         assert!(access::own_sid("p", &body(false).statements.statements()[0]));
     }
 

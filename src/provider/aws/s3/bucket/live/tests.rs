@@ -210,7 +210,7 @@ async fn few_buckets_and_those_of_a_denied_list_are_read_one_by_one() {
 }
 
 #[tokio::test]
-async fn no_bucket_is_absent() {
+async fn missing_bucket_is_absent() {
     assert_eq!(observe(&[("HEAD ", 404, "")]).await, Ok(Observed::Absent));
     let gone = "<Error><Code>NoSuchBucket</Code><Message>gone meanwhile</Message></Error>";
     assert_eq!(observe(&[("?versioning ", 404, gone)]).await, Ok(Observed::Absent));
