@@ -539,7 +539,7 @@ def disown(owners, paths):
 
 
 def record_update(kind, old, new, owners, manager, now):
-    """A plain write owns what it changed; whoever owned that before no longer does."""
+    """A plain write owns the changed fields; their previous owners lose them."""
     changes = compare(kind.type, old, new)
     taken = changes.added | changes.modified
     identity = manager.identity()
