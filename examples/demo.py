@@ -4,7 +4,7 @@
     demo.py PATH/TO/bailiwick        (`make demo` does this)
 
 Plans and applies cross-account S3 access for a KServe service account, plans again and finds nothing to do, sees drift
-after the bucket policy is changed by hand, repairs it, and destroys everything that it created. Everything runs on
+after someone widens the bucket policy by hand, repairs it, and destroys everything that it created. Everything runs on
 loopback, in a temporary folder, and is stopped at the end, also after a failure.
 """
 

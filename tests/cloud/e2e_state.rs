@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::emulators::{Gate, PLATFORM, Ran, Verdict, World};
 
-/// One service account with Pod Identity, and a bucket of the same account. The lease is short because a test waits for
-/// its end.
+/// One service account with Pod Identity, and a bucket of the same account. The lease is short because a test waits until
+/// it ends.
 const SPEC: &str = r#"version: 1
 project: pods
 backend: { s3: { bucket: acme-state, prefix: team/prod, account: platform, lease_seconds: 4 } }

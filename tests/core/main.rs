@@ -38,6 +38,8 @@ mod seeds;
 mod source;
 #[path = "../support/specs.rs"]
 mod specs;
+#[path = "../support/texts.rs"]
+mod texts;
 #[path = "../support/words.rs"]
 mod words;
 

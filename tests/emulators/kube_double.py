@@ -403,7 +403,7 @@ def compare(kind, old, new, path=(), changes=None):
 
 
 def merged(kind, live, config):
-    """`live` with the fields of `config` laid over it."""
+    """`live` merged with the fields of `config`."""
     kind = resolved(kind, config)
     if is_leaf(kind) or not isinstance(config, (dict, list)) or not isinstance(live, type(config)):
         return copy.deepcopy(config)

@@ -76,31 +76,6 @@ fn files(folder: &str) -> Vec<Source> {
     files.iter().map(|file| Source::new(&place(file), fs::read_to_string(file).unwrap())).collect()
 }
 
-/// The texts for people that are not Rust, each with its path: the pages at the root and below `docs/` and `examples/`,
-/// and the schemas, whose descriptions editors show. Of the changelog only the newest section; the others are history.
-pub fn documents() -> Vec<(String, String)> {
-    let mut places = vec!["ARCHITECTURE.md".to_owned(), "CHANGELOG.md".to_owned(), "README.md".to_owned()];
-    for folder in ["docs", "docs/decisions", "schemas"] {
-        places.extend(names(folder).map(|name| format!("{folder}/{name}")));
-    }
-    places.extend(names("examples").map(|name| format!("examples/{name}/README.md")));
-    places.retain(|place| {
-        let extension = Path::new(place).extension().and_then(|extension| extension.to_str());
-        matches!(extension, Some("md" | "json")) && root().join(place).is_file()
-    });
-    places.sort();
-    let newest = |text: String| text.split("\n## ").take(2).collect::<Vec<_>>().join("\n## ");
-    let text = |place: &str| {
-        let text = fs::read_to_string(root().join(place)).unwrap();
-        if place == "CHANGELOG.md" { newest(text) } else { text }
-    };
-    places.into_iter().map(|place| (place.clone(), text(&place))).collect()
-}
-
-fn names(folder: &str) -> impl Iterator<Item = String> {
-    fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap())
-}
-
 /// Whether the tokens begin with `#[doc ...]` or `#![doc ...]`, which documentation comments become too.
 pub fn is_documentation(trees: &[TokenTree]) -> bool {
     attribute(trees).is_some_and(|(group, _)| is_ident(group.first(), "doc"))
