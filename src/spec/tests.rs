@@ -79,7 +79,7 @@ fn trust_cycle_is_reported_with_its_path() {
 }
 
 /// The problems of a spec, as a person sees them.
-fn told(text: &str) -> String {
+fn reported(text: &str) -> String {
     let (_, found) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
     shown(&found, &[("s.yaml", text)])
 }
@@ -210,11 +210,11 @@ s.yaml:14:74 unknown-key
         check(&with(&format!("backend: {{ s3: {{ bucket: acme-state, prefix: {prefix}, account: a }} }}")), told);
     }
     assert_eq!(
-        told(&with("backend: {}")),
+        reported(&with("backend: {}")),
         "s.yaml:14:10 missing-key: `backend` needs the key `s3`\n  underlined: `{`\n  help: add `s3: ...`\n"
     );
     assert_eq!(
-        told(&with("backend: { s3: { bucket: acme-state, account: a }, gcs: {} }")),
+        reported(&with("backend: { s3: { bucket: acme-state, account: a }, gcs: {} }")),
         "s.yaml:14:52 unknown-key: `backend` has no key `gcs`\n  underlined: `gcs`\n  help: known here: s3\n"
     );
     let deleted = BASE.replace("name: some-bucket", "name: some-bucket, on_destroy: delete");
@@ -243,7 +243,7 @@ fn pace_needs_a_known_service_and_valid_rates() {
       ec2: { reads: 5 }",
     );
     assert_eq!(
-        told(&wrong),
+        reported(&wrong),
         r#"s.yaml:8:21 wrong-value: `reads` cannot be `0`
   underlined: `0`
   help: use a number from 1 to 10000
@@ -326,7 +326,7 @@ fn access_to_a_cluster_names_a_principal_once_and_policies_that_exist() {
         ("{ role: r, policies: [{ name: A, namespaces: [A_] }] }", "invalid-namespace: invalid namespace name `A_`"),
     ];
     for (access, expected) in wrong {
-        let told = told(&with(access));
+        let told = reported(&with(access));
         let lines: Vec<&str> = told.lines().collect();
         let [problem, _underlined, help] = lines[..] else { panic!("{access}: {told}") };
         let (_place, problem) = problem.split_once(' ').unwrap();

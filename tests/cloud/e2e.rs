@@ -439,9 +439,9 @@ fn key_behind_a_repointed_alias_is_never_changed() {
     let point_to = |key: &Value| kms("UpdateAlias", &json!({ "AliasName": "alias/weights", "TargetKeyId": key })).ok();
     point_to(&theirs);
     let (ours_id, theirs_id) = (ours.as_str().unwrap(), theirs.as_str().unwrap());
-    let told = format!("`alias/weights` now points to `{theirs_id}` instead of `{ours_id}`");
-    world.bailiwick(&["plan"]).exits(1).says(&[&told, "bailiwick state rm aws.kms.key.weights"]);
-    world.bailiwick(&["destroy", "--yes", "--allow-delete", "aws.kms.key.weights"]).exits(1).says(&[&told]);
+    let expected = format!("`alias/weights` now points to `{theirs_id}` instead of `{ours_id}`");
+    world.bailiwick(&["plan"]).exits(1).says(&[&expected, "bailiwick state rm aws.kms.key.weights"]);
+    world.bailiwick(&["destroy", "--yes", "--allow-delete", "aws.kms.key.weights"]).exits(1).says(&[&expected]);
     let key = kms("DescribeKey", &json!({ "KeyId": theirs })).json()["KeyMetadata"].clone();
     assert_eq!(key["KeyState"], "Enabled");
     assert_eq!(kms("ListResourceTags", &json!({ "KeyId": theirs })).json()["Tags"], json!([]));
@@ -663,9 +663,9 @@ fn denied_bulk_read_still_plans_and_says_so() {
     });
     world.through(&gate);
     let plan = world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0);
-    let told = "reading roles and policies one by one, because iam:GetAccountAuthorizationDetails was refused";
-    plan.shows(&[told]);
-    let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).says(&[told]);
+    let expected = "reading roles and policies one by one, because iam:GetAccountAuthorizationDetails was refused";
+    plan.shows(&[expected]);
+    let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).says(&[expected]);
     assert_eq!(plan.json()["requests"]["by_service"]["sts"], 4, "two accounts, whose roles are assumed");
 }
 

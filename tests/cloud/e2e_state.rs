@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::emulators::{Gate, PLATFORM, Ran, Verdict, World};
 
-/// One service account with Pod Identity, and a bucket of the same account. The lease is short because a test waits until
-/// it ends.
+/// One service account with Pod Identity, and a bucket of the same account. The lease is short because a test waits
+/// until it ends.
 const SPEC: &str = r#"version: 1
 project: pods
 backend: { s3: { bucket: acme-state, prefix: team/prod, account: platform, lease_seconds: 4 } }
@@ -492,9 +492,9 @@ fn denied_orphan_search_is_reported_and_fails_only_with_orphans() {
         if details { Verdict::Answer(403, denied.into()) } else { Verdict::Pass }
     });
     world.through(&gate);
-    let told = ["Cannot be searched for orphaned resources", "aws.iam.role in account `platform`", "AccessDenied"];
-    world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&told);
-    world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(1).shows(&told);
+    let expected = ["Cannot be searched for orphaned resources", "aws.iam.role in account `platform`", "AccessDenied"];
+    world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&expected);
+    world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(1).shows(&expected);
 }
 
 /// Runs every command that writes. Each must refuse.

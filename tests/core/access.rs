@@ -46,14 +46,14 @@ fn examples_give_only_info_findings() {
         let files: Vec<PathBuf> = files.iter().map(|name| example(name)).collect();
         let output = run(&files, &["validate", "--format", "json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let told: Vec<String> = json(&output)["problems"]
+        let found: Vec<String> = json(&output)["problems"]
             .as_array()
             .unwrap()
             .iter()
             .filter(|f| f["severity"] != "info")
             .map(|f| format!("{} {}", f["code"], f["message"]))
             .collect();
-        assert_eq!(told, Vec::<String>::new(), "{files:?}");
+        assert_eq!(found, Vec::<String>::new(), "{files:?}");
     }
 }
 

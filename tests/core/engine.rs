@@ -197,7 +197,7 @@ mod properties {
                     let skipped = matches!(outcome, Outcome::Skipped { because } if because.to_string() == address);
                     prop_assert!(skipped || *name == address, "{name}: {outcome:?}");
                 }
-                project.cloud.mend();
+                project.cloud.clear_faults();
                 let rest = project.apply_all(&spec).await;
                 prop_assert_eq!(rest.plan.steps.iter().map(|s| name_of(&s.id)).collect::<BTreeSet<_>>(), behind);
                 project.assert_order(&rest.plan);
@@ -219,7 +219,7 @@ mod properties {
                     if project.apply_until_killed(spec, &killed).await {
                         prop_assert!(project.backend.journalled() > 0);
                     }
-                    project.cloud.mend();
+                    project.cloud.clear_faults();
                     let _ = project.heard();
                     let applied = project.apply_all(spec).await;
                     project.assert_order(&applied.plan);
@@ -246,7 +246,7 @@ mod properties {
                     for (name, outcome) in applied.undone() {
                         prop_assert_eq!(outcome, &Outcome::Interrupted, "{}", name);
                     }
-                    project.cloud.mend();
+                    project.cloud.clear_faults();
                     let rest = project.apply_all(spec).await;
                     let rest_of: BTreeSet<String> = rest.plan.steps.iter().map(|s| s.id.address.to_string()).collect();
                     prop_assert_eq!(rest_of, undone);
@@ -442,14 +442,14 @@ mod cases {
             project.cloud.deny_read(denied);
             let errors = project.plan(&spec).await.err().unwrap();
             assert_eq!(errors, [format!("{denied}: not allowed to read {denied}: 403: AccessDenied")]);
-            project.cloud.mend();
+            project.cloud.clear_faults();
         }
         // Owned resources that cannot be read are not deleted either.
         project.apply_all(&spec).await;
         project.cloud.deny_read("aws.iam.role.loader");
         assert!(project.plan(&spec.emptied()).await.is_err());
         let planned = {
-            project.cloud.mend();
+            project.cloud.clear_faults();
             project.plan(&spec.emptied()).await.unwrap()
         };
         let writes = project.cloud.world().counts().writes;
@@ -704,7 +704,7 @@ mod cases {
         let stop = project.cloud.stop_after(most);
         let applied = project.apply_until(&renamed, stop).await;
         assert_eq!(applied.undone().keys().collect::<Vec<_>>(), ["aws.iam.role.loader#deposed"]);
-        project.cloud.mend();
+        project.cloud.clear_faults();
         let rest = project.apply_all(&renamed).await;
         assert_eq!(rest.steps(), ["delete aws.iam.role.loader#deposed"]);
         assert_eq!(rest.plan.steps[0].reasons, [Reason::StillDeposed { physical_id: "kserve-loader".into() }]);
@@ -850,7 +850,7 @@ mod cases {
             project.moved(&spec, &file.plan).await,
             ["aws.iam.role.loader: not allowed to read aws.iam.role.loader: 403: AccessDenied"]
         );
-        project.cloud.mend();
+        project.cloud.clear_faults();
         // The state changed: it is not overwritten.
         let planned = plan(&project, SERVING).await;
         project.apply_all(&spec).await;
@@ -975,7 +975,7 @@ mod cases {
         assert_eq!(awaited(&project), BTreeSet::from([format!("`{LOADER}`, which exists, to be known everywhere")]));
         assert!(matches!(applied.undone().get(policy), Some(Outcome::Failed { why, .. }) if why.contains("waited")));
         // The role is deleted while the policy is written.
-        project.cloud.mend();
+        project.cloud.clear_faults();
         let role = id(&project, "aws.iam.role", "kserve-loader");
         let planned = project.plan(&with("prefix: n/")).await.unwrap();
         assert_eq!(steps(&planned.plan), [format!("update {policy}")]);
@@ -1063,15 +1063,15 @@ mod cases {
             let key = id(&project, "aws.kms.key", "alias/model-weights");
             take_alias(&mut project.cloud.world(), &key, alike);
             let before = project.cloud.world().dump();
-            let told = |address: &str| {
+            let repointed = |address: &str| {
                 let start = format!("{address}: `alias/model-weights` now points to `key-");
                 move |error: &String| error.starts_with(&start)
             };
             for spec in [spec(SERVING), spec(SERVING).emptied()] {
                 let Err(errors) = project.plan(&spec).await else { panic!("there is a plan") };
                 assert_eq!(errors.len(), 2, "{errors:?}");
-                assert!(errors.iter().any(told("aws.kms.key.weights")), "{errors:?}");
-                assert!(errors.iter().any(told("aws.kms.key_policy.weights")), "{errors:?}");
+                assert!(errors.iter().any(repointed("aws.kms.key.weights")), "{errors:?}");
+                assert!(errors.iter().any(repointed("aws.kms.key_policy.weights")), "{errors:?}");
                 assert!(errors.iter().all(|e| e.contains("bailiwick state rm aws.kms.key")), "{errors:?}");
             }
             assert_eq!(project.cloud.world().dump(), before);
@@ -1172,7 +1172,7 @@ mod cases {
         let undone = applied.undone();
         assert!(matches!(undone["aws.s3.bucket.weights"], Outcome::Unknown { .. }), "{undone:?}");
         assert_eq!(plan(&project, SERVING).await.known.unknown, ["aws.s3.bucket.weights".parse().unwrap()]);
-        project.cloud.mend();
+        project.cloud.clear_faults();
         project.cloud.lose_answer("aws.s3.bucket.weights");
         project.apply_all(&spec(SERVING)).await;
         project.assert_converged(&spec(SERVING)).await;
@@ -1188,7 +1188,7 @@ mod cases {
             panic!("{undone:?}")
         };
         assert!(why.ends_with("NoSuchEntity (waited 63 s)"), "{why}");
-        project.cloud.mend();
+        project.cloud.clear_faults();
         project.apply_all(&spec(SERVING)).await;
         project.assert_converged(&spec(SERVING)).await;
     }
@@ -1205,7 +1205,7 @@ mod cases {
         project.cloud.deny_read(address);
         let applied = project.execute(&spec, planned, project.cloud.stop_after(usize::MAX)).await.unwrap();
         assert_eq!(kind(&applied), FailureKind::Denied);
-        project.cloud.mend();
+        project.cloud.clear_faults();
         project.cloud.not_yet(address, usize::MAX);
         let (applied, ()) = tokio::join!(project.apply(&spec), async {
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -1225,7 +1225,7 @@ mod cases {
             let policy = world.find("aws.s3.bucket_policy", "acme-weights");
             world.add_statement(&policy, foreign_statement());
             drop(world);
-            project.cloud.mend();
+            project.cloud.clear_faults();
         });
         let undone = applied.undone();
         let Some(Outcome::Failed { why, .. }) = undone.get("aws.s3.bucket_policy.weights") else {

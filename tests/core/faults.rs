@@ -48,8 +48,8 @@ async fn apply(project: &Project, spec: &Spec, table: &Table) {
 
 /// Applies without faults until everything is done. Then a plan must be empty.
 async fn recover(project: &Project, spec: &Spec) {
-    project.cloud.mend();
-    project.backend.mend();
+    project.cloud.clear_faults();
+    project.backend.clear_faults();
     if std::env::var_os("FAULTS_TRACE").is_some() {
         println!("--- journal\n{}", project.backend.text());
     }
@@ -93,10 +93,10 @@ async fn disturbed(project: &Project, spec: &Spec, chance: &mut Chance, table: &
         0 => Some(project.cloud.kill_at(at, Cut::BeforeCall)),
         1 => Some(project.cloud.kill_at(at, Cut::AfterCall)),
         n @ 2..=4 => {
-            let told = Arc::new(tokio::sync::Notify::new());
+            let notify = Arc::new(tokio::sync::Notify::new());
             let death = [Death::Before, Death::Half, Death::After][n - 2];
-            project.backend.trouble(Trouble::Dies(at, death, told.clone()));
-            Some(told)
+            project.backend.trouble(Trouble::Dies(at, death, notify.clone()));
+            Some(notify)
         }
         5 => {
             project.backend.trouble(Trouble::Full(at - 1));
@@ -122,8 +122,8 @@ async fn disturbed(project: &Project, spec: &Spec, chance: &mut Chance, table: &
         },
     }
     table.faults.fetch_add(project.cloud.struck(), Ordering::Relaxed);
-    project.cloud.mend();
-    project.backend.mend();
+    project.cloud.clear_faults();
+    project.backend.clear_faults();
 }
 
 fn project(seed: u64, specs: &[&Spec]) -> Project {
@@ -218,9 +218,9 @@ fn dies_at_every_boundary(table: &Table, before: Option<&Spec>, after: &Spec) {
         table.runs.fetch_add(1, Ordering::Relaxed);
         with_paused_time(async {
             let project = prepared(before).await;
-            let told = Arc::new(tokio::sync::Notify::new());
-            project.backend.trouble(Trouble::Dies(at, death, told.clone()));
-            assert!(project.apply_until_killed(after, &told).await, "it dies at {at}");
+            let notify = Arc::new(tokio::sync::Notify::new());
+            project.backend.trouble(Trouble::Dies(at, death, notify.clone()));
+            assert!(project.apply_until_killed(after, &notify).await, "it dies at {at}");
             table.kills.fetch_add(1, Ordering::Relaxed);
             recover(&project, after).await;
             table.converged.fetch_add(1, Ordering::Relaxed);

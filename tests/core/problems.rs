@@ -99,14 +99,14 @@ fn validate_prints_the_findings_of_a_valid_spec_with_their_acceptance() {
         (&json!(true), &json!("p"), &json!(1), &json!(0))
     );
     assert_eq!(document["counts"], json!({ "errors": 0, "warnings": 1, "infos": 0, "accepted": 1 }));
-    let told: Vec<String> = document["problems"]
+    let found: Vec<String> = document["problems"]
         .as_array()
         .unwrap()
         .iter()
         .map(|p| format!("{} {} {} {}", p["severity"], p["code"], p["address"], p["accepted"]).replace('"', ""))
         .collect();
     assert_eq!(
-        told,
+        found,
         ["warning retired-code null null", "warning trust-cross-account-root aws.iam.role.loader a partner"]
     );
 }

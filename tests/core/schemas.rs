@@ -76,8 +76,8 @@ fn every_example_follows_the_schema_of_specs_and_is_valid() {
         for files in specs(&example) {
             follows("spec", &merged(&files));
             let named: Vec<&str> = files.iter().flat_map(|file| ["-f", file.to_str().unwrap()]).collect();
-            let told = bailiwick(&[&named[..], &["validate"]].concat(), &example);
-            assert!(told.contains(": valid ("), "{told}");
+            let output = bailiwick(&[&named[..], &["validate"]].concat(), &example);
+            assert!(output.contains(": valid ("), "{output}");
             seen += 1;
         }
     }

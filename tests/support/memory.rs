@@ -302,7 +302,7 @@ impl Cloud {
     }
 
     /// Removes all faults.
-    pub fn mend(&self) {
+    pub fn clear_faults(&self) {
         let mut world = self.world();
         world.faults = Faults::default();
         world.late.clear();
@@ -327,10 +327,10 @@ impl Cloud {
     /// Signals that the n-th write from now is in progress. That write never returns: the caller must drop its future.
     #[must_use]
     pub fn kill_at(&self, write: usize, cut: Cut) -> Arc<Notify> {
-        let told = Arc::new(Notify::new());
+        let notify = Arc::new(Notify::new());
         let mut world = self.world();
-        world.faults.kill = Some((world.counts.writes + write, cut, told.clone()));
-        told
+        world.faults.kill = Some((world.counts.writes + write, cut, notify.clone()));
+        notify
     }
 
     async fn delay(&self, salt: &str) {
@@ -815,8 +815,8 @@ impl AnyLive for Remembered {
                 let (result, cut) = world.call(cloud.project(), &id, target, action);
                 (result, if hangs { Some(Arc::default()) } else { cut })
             };
-            if let Some(told) = cut {
-                told.notify_one();
+            if let Some(notify) = cut {
+                notify.notify_one();
                 std::future::pending::<()>().await;
             }
             result
@@ -911,8 +911,8 @@ impl World {
             change(self);
         }
         let cut = self.faults.kill.take_if(|(at, ..)| *at == n);
-        if let Some((_, Cut::BeforeCall, told)) = cut {
-            return (Ok(()), Some(told));
+        if let Some((_, Cut::BeforeCall, notify)) = cut {
+            return (Ok(()), Some(notify));
         }
         let address = target.address.to_string();
         let verb = match action {
@@ -956,7 +956,7 @@ impl World {
         {
             let _ = sender.send(true);
         }
-        (result, cut.map(|(.., told)| told))
+        (result, cut.map(|(.., notify)| notify))
     }
 
     /// Creates, updates, releases or deletes a body under a name.

@@ -54,13 +54,13 @@ pub fn spec_of(files: &[(&str, &str)]) -> Spec {
     let files: Vec<SourceFile> =
         files.iter().map(|(name, text)| SourceFile { name: (*name).into(), text: (*text).into() }).collect();
     let (spec, problems) = load(&files);
-    let told: Vec<String> = problems
+    let messages: Vec<String> = problems
         .iter()
         .map(|p| {
             format!("{} {}: {}", p.code, p.source.as_ref().map(ToString::to_string).unwrap_or_default(), p.message)
         })
         .collect();
-    assert!(problems.is_empty(), "{}\n{}", told.join("\n"), files.iter().map(|f| &*f.text).collect::<String>());
+    assert!(problems.is_empty(), "{}\n{}", messages.join("\n"), files.iter().map(|f| &*f.text).collect::<String>());
     spec.unwrap()
 }
 
@@ -152,12 +152,12 @@ impl MemoryBackend {
         let now = kept.stored;
         kept.trouble = Some(match trouble {
             Trouble::Full(after) => Trouble::Full(now + after),
-            Trouble::Dies(at, death, told) => Trouble::Dies(now + at, death, told),
+            Trouble::Dies(at, death, notify) => Trouble::Dies(now + at, death, notify),
         });
     }
 
     /// Removes the fault.
-    pub fn mend(&self) {
+    pub fn clear_faults(&self) {
         self.kept().trouble = None;
     }
 
@@ -175,7 +175,7 @@ impl MemoryBackend {
             Some(Trouble::Full(after)) if kept.stored > *after => {
                 Err(BackendError::Io { path: "memory".into(), why: std::io::ErrorKind::StorageFull.into() })
             }
-            Some(Trouble::Dies(at, death, told)) if kept.stored == *at => Ok(Some((*death, told.clone()))),
+            Some(Trouble::Dies(at, death, notify)) if kept.stored == *at => Ok(Some((*death, notify.clone()))),
             _ => Ok(None),
         }
     }
@@ -279,8 +279,8 @@ impl Backend for MemoryBackend {
 
 /// Never returns if the process dies here: the caller must drop its future.
 async fn die(death: Option<(Death, Arc<tokio::sync::Notify>)>) {
-    if let Some((_, told)) = death {
-        told.notify_one();
+    if let Some((_, notify)) = death {
+        notify.notify_one();
         std::future::pending::<()>().await;
     }
 }
@@ -534,9 +534,9 @@ impl Project {
     /// If there is.
     pub async fn assert_converged(&self, spec: &Spec) {
         let planned = self.plan(spec).await.unwrap_or_else(|errors| panic!("no plan: {}", errors.join("\n")));
-        let told: Vec<String> =
+        let remaining: Vec<String> =
             planned.plan.steps.iter().map(|s| format!("{} {}: {:?}", s.action(), name_of(&s.id), s.reasons)).collect();
-        assert_eq!(told, Vec::<String>::new(), "a second plan is not empty");
+        assert_eq!(remaining, Vec::<String>::new(), "a second plan is not empty");
         assert_eq!(self.drift(spec).await, Vec::new());
         assert_eq!(planned.known.unknown, Vec::<Address>::new());
     }

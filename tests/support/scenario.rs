@@ -358,7 +358,7 @@ impl Stage {
             }
             ["none"] => {
                 self.struck()?;
-                cloud.mend();
+                cloud.clear_faults();
             }
             _ => return Err("nothing fails like this".into()),
         }

@@ -49,9 +49,10 @@ pub fn in_test_names(phrases: Phrases, rust: &[Source]) -> Vec<Offender> {
     names.iter().flat_map(|(place, line, name)| offenders(phrases, place, *line, &spaced(name))).collect()
 }
 
-/// The texts for people outside of Rust sources, in blocks, each with its file: the pages at the root and below `docs/`,
-/// `examples/` and `state/`, the READMEs below `tests/`, the schemas, whose descriptions editors show, the demo, and the
-/// comments of examples, scenarios, the Makefile and `.ci/run`. Of the changelog only the newest section; the others are history.
+/// The texts for people outside of Rust sources, in blocks, each with its file: the pages at the root and below
+/// `docs/`, `examples/` and `state/`, the READMEs below `tests/`, the schemas, whose descriptions editors show, the
+/// demo, and the comments of examples, scenarios, the Makefile and `.ci/run`. Of the changelog only the newest section;
+/// the others are history.
 pub fn documents() -> Vec<(String, Block)> {
     let roots = ["ARCHITECTURE.md", "CHANGELOG.md", "README.md", "Makefile", ".ci/run"];
     let folders = ["docs", "examples", "schemas", "state", "tests/scenarios"];

@@ -118,7 +118,7 @@ fn made(spec: &Spec) -> Made {
 }
 
 /// The rows without the chain.
-fn told(changes: &[AccessChange]) -> String {
+fn reported(changes: &[AccessChange]) -> String {
     let mut text = String::new();
     for c in changes {
         let mut more = String::new();
@@ -144,7 +144,7 @@ fn told(changes: &[AccessChange]) -> String {
 fn changed(before: &str, after: &str) -> String {
     let (before, after) = (spec(before), spec(after));
     // Names come from the later spec, as in a plan.
-    told(&diff(&made(&before).world(&after), &made(&after).world(&after)))
+    reported(&diff(&made(&before).world(&after), &made(&after).world(&after)))
 }
 
 const DATA: &str = "buckets:
@@ -300,7 +300,7 @@ fn public_bucket_is_shown_as_public_unless_it_is_blocked() {
         let statement = json!({ "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::acme-logs/*" });
         let foreign = json!({ "Version": "2012-10-17", "Statement": [statement] });
         after.put("aws.s3.bucket_policy.logs", "111111111111", "acme-logs", json!({ "foreign": foreign }));
-        told(&diff(&before.world(&spec), &after.world(&spec)))
+        reported(&diff(&before.world(&spec), &after.world(&spec)))
     };
     assert_eq!(open(false), "anyone gain read [s3:GetObject] on acme-logs/* crosses public\n");
     assert_eq!(open(true), "");
@@ -380,7 +380,7 @@ fn check_rows(spec: &Spec, before: &World, after: &World) {
                 covered(&rows, direction, action, key),
                 moved,
                 "{direction} {action} {key:?}: {old} -> {new}\n{}\n{:#}",
-                told(&rows),
+                reported(&rows),
                 serde_json::to_string(&spec.project).unwrap(),
             );
         }
@@ -488,6 +488,6 @@ mod at_random {
             json!({ "Version": "2012-10-17", "Statement": statements })
         };
         let (one, two) = (policy(["s3:GetObject", "s3:PutObject"]), policy(["s3:PutObject", "s3:GetObject"]));
-        assert_eq!(told(&diff(&world(&spec, &one, None), &world(&spec, &two, None))), "");
+        assert_eq!(reported(&diff(&world(&spec, &one, None), &world(&spec, &two, None))), "");
     }
 }
