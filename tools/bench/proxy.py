@@ -1,8 +1,8 @@
 """A proxy between a client and the AWS emulator that makes AWS far away and impatient.
 
 It adds a latency to every request and throttles by service, as AWS does it: with status 400 and `Throttling` (IAM, STS),
-503 and `SlowDown` (S3), 429 and `ThrottlingException` (all others). It counts what it sees.
-"""503 and `SlowDown` (S3), 429 and `ThrottlingException` (all others). It counts requests.
+503 and `SlowDown` (S3), 429 and `ThrottlingException` (all others). It counts requests.
+"""
 
 import asyncio
 import collections
