@@ -79,7 +79,7 @@ test-kube: emulators ## Run the Kubernetes tests on a real kube-apiserver
 .PHONY: test-rgw
 test-rgw: emulators ## Run the backend tests on a real Ceph RADOS Gateway (Debian 12 only)
 	$(CARGO) test --locked --no-run --test cloud
-	tests/emulators/rgw_assets.sh "$(EMULATORS)/rgw" || [ $$? = 75 ] # 75: not available here, and the script said why
+	tests/emulators/rgw_assets.sh "$(EMULATORS)/rgw" || [ $$? = 75 ] # 75: not available here, and the script printed the reason
 	[ ! -f "$(EMULATORS)/rgw/complete" ] || "$(VENV)/bin/python" tests/emulators/rgw.py --assets "$(EMULATORS)/rgw" --run \
 	    $(CARGO) test --locked --test cloud backends:: -- --test-threads 1
 

@@ -1,9 +1,10 @@
-//! What the pure core costs for a large project: `cargo bench --no-default-features --target-dir target/bench --bench core`,
-//! or with `-- 1000 10000` for other sizes.
+//! Measures the pure core on a large project:
+//! `cargo bench --no-default-features --target-dir target/bench --bench core`, or with `-- 1000 10000` for other sizes.
 //!
-//! A project of service accounts with a role, an association, a bucket abroad and its policy is read, compiled, compared
-//! with nothing and with all of it, and planned. Every size runs in a process of its own, whose peak memory is told with the
-//! processor times of its stages; nothing is asserted, because machines differ.
+//! Each project has service accounts with a role, an association, and a bucket in another account with its policy. The
+//! bench reads and compiles it, compares it with nothing and with everything, and plans it. Each size runs in its own
+//! process. The output gives the peak memory and the CPU time of each stage; nothing is asserted, because machines
+//! differ.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "prints figures for people, and ends where it fails")]
 
 use std::fmt::Write as _;
@@ -23,10 +24,10 @@ use bailiwick::state::{Lineage, Owned, State};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Resources that a unit of the project comes to.
+/// Resources per unit of the project.
 const PER_UNIT: usize = 6;
 
-/// The text of a project of so many units.
+/// The spec text of a project with this many units.
 fn project(units: usize) -> String {
     let mut text = "version: 1\nproject: bench\naccounts:\n  a: { id: \"111111111111\", region: us-east-1 }\n  \
                     b: { id: \"222222222222\", region: us-east-1 }\nclusters:\n  c: { account: a, name: c }\nbuckets:\n"
@@ -45,20 +46,20 @@ fn project(units: usize) -> String {
     text
 }
 
-/// The most memory that this process has had, in MB.
+/// The peak memory of this process, in MB.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|kb| kb.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()).unwrap_or_default() / 1024
 }
 
-/// The processor time of this process in seconds: what others do meanwhile does not count.
+/// The CPU time of this process in seconds. Other processes do not affect it.
 fn processor() -> f64 {
     let nanoseconds = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
     nanoseconds.split(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or_default() / 1e9
 }
 
-/// When the stage began, and how long the stages before took.
+/// When the stage began, and how long the earlier stages took.
 struct Clock(f64, f64);
 
 impl Clock {
@@ -71,7 +72,7 @@ impl Clock {
     }
 }
 
-/// The world and the state after everything was applied.
+/// The world and the state after everything has been applied.
 fn applied(desired: &Desired) -> (Snapshot, State) {
     let mut snapshot = Snapshot::default();
     let mut state = State::new("bench", Lineage("l".into()));

@@ -1,8 +1,8 @@
-//! How fast policies are parsed, compared, evaluated and subtracted:
+//! Measures how fast policies are parsed, compared, evaluated and subtracted:
 //! `cargo bench --no-default-features --target-dir target/bench --bench iam`.
 //!
-//! The cases are those of `tests/iam`, or of the folder that `IAM_CASES` names. Every figure is the best of five rounds on
-//! one core; nothing is asserted, because machines differ.
+//! The cases are those of `tests/iam`, or of the folder in `IAM_CASES`. Each figure is the best of five rounds on one
+//! core; nothing is asserted, because machines differ.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "prints figures for people, and ends where it fails")]
 
 use std::fmt::Write as _;

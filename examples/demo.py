@@ -4,7 +4,7 @@
     demo.py PATH/TO/bailiwick        (`make demo` does this)
 
 Plans and applies cross-account S3 access for a KServe service account, plans again and finds nothing to do, sees drift
-after somebody changed the bucket policy by hand, heals it, and destroys everything that it made. Everything runs on
+after someone widens the bucket policy by hand, repairs it, and destroys everything that it created. Everything runs on
 loopback, in a temporary folder, and is stopped at the end, also after a failure.
 """
 
@@ -45,7 +45,7 @@ SEED = {
 
 @contextlib.contextmanager
 def started(*command):
-    """A server that tells its address in its first line; stopped whatever happens."""
+    """A server that prints its address in its first line. It is stopped in any case."""
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()

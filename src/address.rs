@@ -323,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_reads_back_as_it_prints() {
+    fn address_round_trips_through_its_text() {
         for text in [
             "aws.iam.role.loader",
             "kubernetes.service_account.model-loader",
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_no_addresses_are_refused() {
+    fn invalid_addresses_are_refused() {
         for text in ["", "loader", "role.loader", ".x", "aws.iam.role.", "AWS.iam.role.x", "aws..role.x", "/a.b.c"] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_reads_back_and_reads_what_format_1_wrote() {
+    fn scope_round_trips_and_reads_format_1() {
         let account = Scope::account("a", AccountId("1".repeat(12)), Region("eu-west-1".into()));
         let store = Scope { family: Family::new("store"), key: "s".into(), owner: None, location: None };
         let written = |scope: &Scope| serde_json::to_string(scope).unwrap();

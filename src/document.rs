@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn only_named_keys_are_ours() {
+    fn only_named_keys_are_managed() {
         check_claimed(
             json!({"tags": {"team": "ml", "cost": "7"}, "versioning": true}),
             json!({"tags": {"team": "web"}}),
@@ -554,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_applied_last_time_stays_ours_until_it_is_removed() {
+    fn key_applied_last_time_stays_managed_until_removed() {
         check_claimed(
             json!({"tags": {"team": "ml", "cost": "7"}}),
             json!({"tags": {}}),
@@ -588,7 +588,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_read_as_what_it_is_taken_for() {
+    fn field_is_read_as_the_requested_type() {
         let document = Document::from(json!({"a": {"x": "\u{e9}\n\""}, "b": true, "c": ["1"]}));
         assert_eq!(document.field("b"), Some(true));
         assert_eq!(document.field("c"), Some(vec!["1".to_owned()]));
@@ -610,7 +610,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_keeps_what_others_have() {
+    fn write_keeps_fields_of_others() {
         let document = |value: Value| Document::from(value);
         let live = json!({"annotations": {"ours": "1", "old": "1", "theirs": "1"}, "boundary": "b", "seen": true});
         let before = json!({"annotations": {"ours": "1", "old": "1"}, "boundary": "b"});

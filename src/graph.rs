@@ -131,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_told_with_its_path() {
+    fn cycle_is_reported_with_its_path() {
         let circle = |edges| letters(graph(edges).order().unwrap_err().0);
         assert_eq!(circle("ab bc cd db"), "bcdb");
         assert_eq!(circle("aa ab"), "aa");
     }
 
     #[test]
-    fn a_place_beyond_the_list_is_left_out() {
+    fn edge_to_an_index_beyond_the_list_is_ignored() {
         let mut graph = Graph::new(1);
         graph.edge(0, 1);
         assert_eq!(graph.order(), Ok(vec![0]));

@@ -1,4 +1,4 @@
-//! The canonical document reads back as itself, and means what the policy meant.
+//! The canonical document round-trips, and means the same as the policy.
 #![no_main]
 
 use bailiwick::iam::{Policy, equivalent};

@@ -1,5 +1,5 @@
-//! No bytes make the reader of journals panic, what counts as sound ends with a whole line, and entries that are written again
-//! are read again.
+//! No bytes make the journal reader panic, the valid part ends with a whole line, and entries round-trip through their
+//! text.
 #![no_main]
 
 use bailiwick::state::{Entry, Journal};

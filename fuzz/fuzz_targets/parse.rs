@@ -1,4 +1,4 @@
-//! No text makes the reader, the validation or the checks panic, and whatever is refused says why and where.
+//! No text makes the reader, the validation or the checks panic, and every refusal gives its reason and place.
 #![no_main]
 
 use bailiwick::iam::{Policy, PolicyKind, Subject, lint, validate};

@@ -1,4 +1,4 @@
-//! No text makes the reader of saved plans panic, and a plan that is read has the digest that its file gives.
+//! No text makes the reader of saved plans panic, and a plan that is read has the digest in its file.
 #![no_main]
 
 use bailiwick::plan::PlanFile;

@@ -1,4 +1,4 @@
-//! No text makes the reader of specs panic, and a spec that is refused says why.
+//! No text makes the spec reader panic, and a refused spec comes with a reason.
 #![no_main]
 
 use bailiwick::spec::{SourceFile, load};

@@ -1,4 +1,4 @@
-//! No bytes make the reader of states panic, and what is read is written and read again unchanged.
+//! No bytes make the state reader panic, and a state that is read round-trips unchanged.
 #![no_main]
 
 use bailiwick::state::State;

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_belongs_to_the_role_of_its_name_whatever_the_path() {
+    fn session_matches_its_role_by_name_regardless_of_path() {
         let session = "arn:aws:sts::111111111111:assumed-role/deployer/ci";
         assert!(is_session_of(session, "arn:aws:iam::111111111111:role/deployer"));
         assert!(is_session_of(session, "arn:aws:iam::111111111111:role/team/Deployer"));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_is_what_nothing_else_covers() {
+    fn rights_covered_by_others_are_not_lost() {
         let policy = |name: &str, namespace: Option<&str>| ClusterRight::Policy {
             policy: format!("arn:aws:eks::aws:cluster-access-policy/{name}"),
             namespace: namespace.map(ToOwned::to_owned),

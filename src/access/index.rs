@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resource_is_about_one_bucket_about_none_or_about_any() {
+    fn resource_pattern_refers_to_one_bucket_none_or_any() {
         for (resource, expected) in [
             ("arn:aws:s3:::weights", Buckets::One("weights")),
             ("arn:aws:s3:::weights/a/*", Buckets::One("weights")),

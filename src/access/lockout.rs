@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deny_on_the_caller_is_seen_and_one_on_others_is_none_of_its_business() {
+    fn deny_locks_out_only_the_principals_it_matches() {
         let kept = &["s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:GetBucketPolicy"];
         let bucket = guarded(Carrier::Bucket("b"), "arn:aws:s3:::b", kept);
         let check = |principal: &str, action: &str, more: &str, expected| {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_must_let_the_caller_or_its_account_change_it() {
+    fn key_policy_must_let_the_caller_or_its_account_change_it() {
         let allow = |principal: &str, action: &str| {
             format!(r#"{{"Effect":"Allow","Principal":{{"AWS":"{principal}"}},"Action":"{action}","Resource":"*"}}"#)
         };

@@ -246,12 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_say_needs_no_policy() {
+    fn no_statements_need_no_policy() {
         assert_eq!(pack(&[], 0, 0), Ok(Packed::default()));
     }
 
     #[test]
-    fn what_fits_inline_stays_whole() {
+    fn statements_that_fit_inline_stay_in_one_policy() {
         let statements = [read(20), list(20)];
         let packed = pack(&statements, ROOM, 10).unwrap();
         assert_eq!(packed, Packed { inline: Some(as_policy(statements.clone())), managed: Vec::new() });
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_inline_spills_into_managed_policies() {
+    fn statements_that_do_not_fit_inline_overflow_into_managed_policies() {
         let (small, large) = (read(100), list(200));
         assert!(size(&as_policy([small.clone()])) < 5_000 && size(&as_policy([large.clone()])) < 6_144);
         assert_eq!(
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn smaller_pieces_fill_what_larger_ones_leave() {
+    fn small_pieces_fill_the_space_that_large_ones_leave() {
         let statements = [read(350)];
         assert_eq!(distribute(&statements, PolicyPlace::ManagedPolicy.quota(), ROOM, 1), None);
         let (inline, managed) = check(&statements, ROOM, 1);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_fit_is_refused_with_the_figures() {
+    fn statements_that_do_not_fit_are_refused_with_the_sizes() {
         let needed = size(&as_policy([read(1_000)]));
         assert_eq!(pack(&[read(1_000)], 4_000, 2), Err(PackError { needed, inline: 4_000, managed: 2, each: 6_144 }));
         assert_eq!(
@@ -361,7 +361,7 @@ grants: [ {} ]
 
     proptest! {
         #[test]
-        fn what_fits_for_sure_fits(
+        fn fits_for_sure_is_never_wrong(
             prefixes in proptest::collection::vec("[a-z*$?{é\"]{0,60}", 1..6),
             access in prop_oneof![
                 Just("access: read, head_bucket: true"),
@@ -374,14 +374,14 @@ grants: [ {} ]
     }
 
     #[test]
-    fn few_grants_fit_for_sure_and_many_may_not() {
+    fn few_grants_fit_for_sure_but_many_may_not() {
         let prefixes = |count: usize| (0..count).map(|n| format!("models/{n}/")).collect::<Vec<_>>();
         assert!(fit_for_sure(&prefixes(4), "access: read"));
         assert!(!fit_for_sure(&prefixes(6), "access: read"));
     }
 
     #[test]
-    fn the_roles_own_policies_take_their_room_first() {
+    fn policies_of_the_role_take_their_space_first() {
         let grants = |inline: &str, policies: usize| {
             let policies: Vec<String> = (0..policies).map(|n| format!("arn:aws:iam::aws:policy/Policy{n}")).collect();
             let grants: Vec<String> = (0..250)

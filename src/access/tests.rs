@@ -33,7 +33,7 @@ grants:
 ";
 
 #[test]
-fn both_sides_of_a_grant_across_accounts_say_the_same() {
+fn both_sides_of_a_cross_account_grant_allow_the_same() {
     let spec = spec(DIRECT);
     let (facts, chains) = (Facts::placeholders(&spec), lower(&spec));
     let sid = sid_prefix("p");
@@ -52,7 +52,7 @@ fn both_sides_of_a_grant_across_accounts_say_the_same() {
 }
 
 #[test]
-fn a_bucket_of_the_same_account_needs_no_statement_unless_asked() {
+fn same_account_bucket_gets_statements_only_on_request() {
     let count = |text: &str| {
         let spec = spec(text);
         bucket_statements(&spec, &lower(&spec), "w").len()
@@ -84,7 +84,7 @@ fn pod_identity_is_narrowed_by_session_tags_unless_they_are_off() {
 }
 
 #[test]
-fn role_chaining_gives_the_source_role_nothing_but_the_target() {
+fn source_role_of_a_chain_may_only_assume_the_target() {
     let spec = spec(&DIRECT.replace("access: read }", "access: read, mode: assume_role }"));
     let (facts, chains) = (Facts::placeholders(&spec), lower(&spec));
     assert_eq!(
@@ -97,14 +97,14 @@ fn role_chaining_gives_the_source_role_nothing_but_the_target() {
 }
 
 #[test]
-fn what_is_special_in_a_pattern_is_literal_in_a_prefix() {
+fn pattern_characters_in_a_prefix_are_literal() {
     let spec = spec(&DIRECT.replace("prefix: x/", "prefix: \"a*b?c$/\""));
     let said = words(&identity_statements(&spec, &Facts::placeholders(&spec), &lower(&spec), "s"));
     assert!(said.contains("arn:aws:s3:::some-bucket/a${*}b${?}c${$}/*"), "{said}");
 }
 
 #[test]
-fn a_key_that_is_still_to_be_made_is_named_by_its_alias() {
+fn managed_key_is_referenced_by_its_alias() {
     let text = DIRECT.replace("name: some-bucket }", "name: some-bucket, encryption: { kms_key: k } }");
     let with = |managed: &str| {
         let spec = spec(&format!("keys:\n  k: {{ account: b, alias: k, managed: {managed} }}\n{text}"));

@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_state_is_saved_over_the_version_that_was_read_only() {
+    async fn state_is_saved_only_over_the_version_that_was_read() {
         let folder = tempfile::tempdir().unwrap();
         let ours = backend(&folder);
         let state = State::new("p", Lineage("l".into()));
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_journal_survives_until_the_state_is_saved_and_a_torn_line_is_not_built_upon() {
+    async fn journal_survives_until_the_state_is_saved_and_its_torn_line_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let ours = backend(&folder);
         ours.append(&[begin()]).await.unwrap();
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_second_one_is_told_who_holds_the_lock() {
+    async fn second_run_learns_who_holds_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let held = backend(&folder).lock(info("alice")).await.unwrap();
         let refused = backend(&folder).lock(info("bob")).await.err().unwrap().to_string();
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_state_of_ours_is_refused_with_what_to_do() {
+    async fn invalid_or_foreign_state_is_refused_with_advice() {
         let folder = tempfile::tempdir().unwrap();
         let ours = State::new("p", Lineage("l".into()));
         let cases = [
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_stays_and_what_it_leads_to_is_replaced() {
+    async fn symbolic_link_stays_and_its_target_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::new("p", Lineage("l".into()));
         write(&folder, "p.json", &state.to_text().unwrap());
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nothing_can_be_written_there_is_no_journal_and_no_half_line() {
+    async fn failed_journal_write_leaves_no_journal_and_no_half_line() {
         let folder = tempfile::tempdir().unwrap();
         write(&folder, "x", "");
         let ours = FileBackend::new(folder.path().join("state/x"), "p");

@@ -37,7 +37,7 @@ mod tests {
     use crate::spec::{SourceFile, load};
 
     /// The finding on one `accept` entry: place, code, message and help.
-    fn told(code: &str, at: &str) -> String {
+    fn reported(code: &str, at: &str) -> String {
         let text = format!(
             "version: 1
 project: p
@@ -64,9 +64,9 @@ accept:
     }
 
     #[test]
-    fn an_acceptance_names_a_code_and_something_in_the_spec() {
+    fn acceptance_needs_a_place_that_the_spec_has() {
         for at in ["roles.loader", "roles.loader.trust.0", "aws.iam.role.loader"] {
-            assert_eq!(told("trust-cross-account-root", at), "", "{at}");
+            assert_eq!(reported("trust-cross-account-root", at), "", "{at}");
         }
         for (at, expected) in [
             ("roles.laoder", "the spec has no entry `roles.laoder`; did you mean `roles.loader`?"),
@@ -87,7 +87,10 @@ accept:
                  `aws.iam.role.loader`",
             ),
         ] {
-            assert_eq!(told("trust-cross-account-root", at), format!("error s.yaml:8:43 unknown-place: {expected}\n"));
+            assert_eq!(
+                reported("trust-cross-account-root", at),
+                format!("error s.yaml:8:43 unknown-place: {expected}\n")
+            );
         }
     }
 
@@ -115,7 +118,7 @@ accept:
                 `policy-over-quota`",
             ),
         ] {
-            assert_eq!(told(code, "roles.loader"), format!("{expected}\n"));
+            assert_eq!(reported(code, "roles.loader"), format!("{expected}\n"));
         }
     }
 }

@@ -48,7 +48,7 @@ mod tests {
     use super::run_page;
 
     #[test]
-    fn the_page_of_a_ci_run_is_known_on_three_systems() {
+    fn page_of_a_ci_run_is_found_on_three_systems() {
         let page = |set: &[(&str, &str)]| {
             run_page(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
         };

@@ -612,7 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_judged_early_and_nothing_else() {
+    fn only_size_findings_are_judged_early() {
         let early: Vec<_> = Code::all().filter(|code| code.is_judged_early()).map(Code::as_str).collect();
         assert_eq!(early, ["policy-over-quota", "too-many-attachments"]);
     }

@@ -63,7 +63,7 @@ fn verdict(desired: &Desired, snapshot: &Snapshot, known: Option<(Address, Owned
 }
 
 #[test]
-fn reasons_are_told_apart() {
+fn intent_and_drift_are_distinguished() {
     let reasons = |wanted: &str, live: &str, last: &str| match verdict(
         &desired("x", wanted),
         &seen("x", Some(body(live)), "p"),
@@ -79,7 +79,7 @@ fn reasons_are_told_apart() {
 }
 
 #[test]
-fn another_projects_thing_is_never_taken() {
+fn resource_of_another_project_is_foreign() {
     for known in [None, Some(owned("x", "old"))] {
         let found = verdict(&desired("x", "old"), &seen("x", Some(body("old")), "q"), known, "x");
         assert_eq!(found, Verdict::Foreign { owner: "q".into() });
@@ -87,7 +87,7 @@ fn another_projects_thing_is_never_taken() {
 }
 
 #[test]
-fn a_key_renamed_in_the_spec_keeps_its_thing() {
+fn renamed_key_keeps_its_resource() {
     let snapshot = seen("y", Some(body("old")), "p");
     assert_eq!(verdict(&desired("y", "old"), &snapshot, Some(owned("x", "old")), "y"), Verdict::Keep);
     let old = verdict(&desired("y", "old"), &snapshot, Some(owned("x", "old")), "x");
@@ -95,7 +95,7 @@ fn a_key_renamed_in_the_spec_keeps_its_thing() {
 }
 
 #[test]
-fn what_the_spec_says_is_managed_elsewhere_is_not_deleted() {
+fn resource_that_became_unmanaged_is_not_deleted() {
     let (mut nothing, address) = (Desired::default(), Address::new(KIND, "x"));
     let found = |desired: &Desired| verdict(desired, &seen("x", Some(body("old")), "p"), Some(owned("x", "old")), "x");
     assert!(matches!(found(&nothing), Verdict::Delete { .. }));
@@ -106,7 +106,7 @@ fn what_the_spec_says_is_managed_elsewhere_is_not_deleted() {
 }
 
 #[test]
-fn what_cannot_be_looked_at_is_not_absent() {
+fn unreadable_resource_is_not_absent() {
     let snapshot = Snapshot {
         seen: [(Address::new(KIND, "x"), Seen::Unreadable { why: "403".into(), cause: ReadFailure::Other })].into(),
     };
@@ -181,7 +181,7 @@ fn verdicts(kinds: &[(&'static str, Option<&str>, &str, Option<&str>)], wanted: 
 }
 
 #[test]
-fn what_an_alias_of_ours_points_to_now_is_not_ours() {
+fn alias_repointed_to_another_key_is_detected() {
     let another = Verdict::Another { known: "1".into(), found: "2".into() };
     for (wanted, owner) in [(true, None), (true, Some("p")), (true, Some("q")), (false, None), (false, Some("p"))] {
         let found = verdicts(&[(Key::NAME, Some("1"), "2", owner)], wanted);
@@ -194,7 +194,7 @@ fn what_an_alias_of_ours_points_to_now_is_not_ours() {
 }
 
 #[test]
-fn a_key_policy_is_of_the_key_that_the_state_knows() {
+fn key_policy_belongs_to_the_key_in_the_state() {
     let found = verdicts(&[(Key::NAME, Some("2"), "2", Some("p")), (KeyPolicy::NAME, Some("1"), "2", Some("p"))], true);
     assert_eq!(found[KeyPolicy::NAME], Verdict::Keep, "the key was recreated, and its policy is not written yet");
     let found = verdicts(&[(Key::NAME, Some("1"), "2", None), (KeyPolicy::NAME, None, "2", None)], true);
@@ -202,7 +202,7 @@ fn a_key_policy_is_of_the_key_that_the_state_knows() {
 }
 
 #[test]
-fn a_role_that_somebody_made_anew_without_our_mark_is_theirs() {
+fn role_recreated_outside_without_our_tag_is_foreign() {
     let check = |owner, wanted| verdicts(&[(KIND, Some("1"), "2", owner)], wanted).remove(KIND).unwrap();
     assert_eq!(check(None, true), Verdict::Adopt);
     assert_eq!(check(None, false), Verdict::Forget { why: NotDeleted::Taken, before: None });
@@ -211,7 +211,7 @@ fn a_role_that_somebody_made_anew_without_our_mark_is_theirs() {
 }
 
 #[test]
-fn another_thing_under_a_name_of_ours_is_a_drift_of_access() {
+fn resource_recreated_outside_is_access_drift() {
     let mut state = State::new("p", Lineage::default());
     state.resources.extend([with_id(owned("x", "old"), "1")]);
     let mut live = body("old").tree();
@@ -228,7 +228,7 @@ fn unreadable(key: &str) -> Snapshot {
 }
 
 #[test]
-fn an_object_that_may_carry_our_tags_is_not_forgotten_unread() {
+fn unreadable_object_that_may_carry_our_tags_is_not_forgotten() {
     let mut elsewhere = Desired::default();
     let kind = Address::new(KIND, "x");
     elsewhere.unmanaged.insert(ObjectIdentity::new(&kinds(), kind.kind(), &scope(), "r").into_owned());
@@ -250,7 +250,7 @@ fn an_interrupted_creation_without_our_tag_is_not_deleted() {
 }
 
 #[test]
-fn what_an_interrupted_run_may_have_changed_was_not_changed_outside() {
+fn change_of_an_interrupted_run_is_incomplete_not_outside() {
     let mut state = State::new("p", Lineage::default());
     state.resources.extend([owned("x", "old")]);
     let diff = compute(&desired("x", "new"), &seen("x", Some(body("new")), "p"), &state, &kinds());

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_apart_and_puts_together() {
+    fn arn_round_trips_and_splits_into_parts() {
         for text in [
             "arn:aws:s3:::bucket/key:with:colons",
             "arn:aws-cn:iam::111122223333:role/eks/node",
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn invalid_arn_gives_its_reason() {
         let reason = |text: &str| text.parse::<Arn>().unwrap_err().reason;
         assert_eq!(reason("arm:aws:s3:::b"), "it does not begin with `arn:`");
         assert_eq!(reason("arn:aws:s3::b"), "it has fewer than six parts");

@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_looked_up() {
+    fn lookups_find_services_actions_and_keys() {
         let s3 = ServiceEntry::of("S3").unwrap();
         let get = s3.action("getobject").unwrap();
         assert_eq!((get.name, get.level), ("GetObject", AccessLevel::Read));

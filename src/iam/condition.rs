@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_operator_is_read_as_it_is_shown() {
+    fn every_operator_round_trips_through_its_text() {
         assert!(Test::ALL.is_sorted_by_key(|(name, _)| *name));
         for (name, test) in Test::ALL {
             for prefix in ["", "ForAllValues:", "ForAnyValue:"] {

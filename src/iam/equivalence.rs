@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_covered_does_not_count() {
+    fn covered_entries_do_not_count() {
         let one = json!([{"Sid": "a", "Effect": "Allow", "Action": ["s3:Get*", "s3:GetObject"],
             "Resource": ["arn:aws:s3:::b/*", "arn:aws:s3:::b/x"]}]);
         assert!(same(&one, &json!([{"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*"}])));
@@ -565,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_told_in_the_words_of_the_policy() {
+    fn differences_are_shown_as_the_policy_spells_them() {
         let read =
             |statement: Value| Policy::from_value(&json!({"Version": "2012-10-17", "Statement": statement})).unwrap();
         let a = read(json!([{"Sid": "A", "Effect": "Allow", "Action": ["s3:getobject", "s3:PutObject"],
@@ -594,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_no_text() {
+    fn variables_differ_from_literal_text() {
         let on = |resource: &str| json!([{"Effect": "Allow", "Action": "s3:*", "Resource": [resource, "arn:aws:s3:::b/???*a*"]}]);
         let base = on("arn:aws:s3:::b/aaaaa");
         assert!(!same(&base, &on("arn:aws:s3:::b/${aws:a}")));

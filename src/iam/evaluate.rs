@@ -768,7 +768,7 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_is_said() {
+    fn conditional_decision_names_its_condition_keys() {
         let tagged = policy(&json!({"Effect": "Allow", "Action": "s3:*", "Resource": "*",
             "Condition": {"StringEquals": {"aws:PrincipalTag/team": "red"}, "Bool": {"aws:SecureTransport": "true"}}}));
         let mut request = ask(USER, "111122223333");
@@ -786,7 +786,7 @@ mod tests {
     }
 
     #[test]
-    fn not_principal_leaves_out_who_is_listed_in_full() {
+    fn not_principal_exempts_only_principals_listed_with_their_account() {
         let request = ask(USER, "111122223333");
         let deny = |principals: &Value| {
             let value = json!([

@@ -121,7 +121,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn case_means_nothing() {
+    fn names_ignore_case() {
         let names: HashSet<_> =
             ["s3:GetObject", "S3:getobject", "s3:PutObject"].into_iter().map(ActionPattern::new).collect();
         assert_eq!(names.len(), 2);

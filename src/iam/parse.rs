@@ -609,7 +609,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told_with_its_place() {
+    fn every_problem_is_reported_with_its_place() {
         let text = r#"{
   "Version": "2012-10-16",
   "Statement": [
@@ -636,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_is_no_policy() {
+    fn invalid_documents_are_rejected() {
         assert_eq!(errors("[]"), ["1:1: expected an object, found a list"]);
         assert_eq!(errors("{}"), ["1:1: the policy has no `Statement`"]);
         assert_eq!(errors("{"), ["1:2: not JSON: expected a member name in quotes"]);

@@ -548,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_take_no_exponential_time() {
+    fn many_stars_do_not_take_exponential_time() {
         let pattern = Pattern::new(&"a*".repeat(200));
         assert!(!pattern.matches(&"a".repeat(199)));
         assert!(!Pattern::new(&format!("{}b", "*a".repeat(100))).matches(&"a".repeat(5000)));
@@ -569,7 +569,7 @@ mod tests {
         }
 
         #[test]
-        fn shown_and_read_again_is_the_same(text in r"[a*?$\{\}]{0,9}") {
+        fn pattern_round_trips_through_its_text(text in r"[a*?$\{\}]{0,9}") {
             let literal = Pattern::literal(&text);
             prop_assert_eq!(&Pattern::new(&literal.to_string()), &literal);
             let pattern = Pattern::new(&text);
@@ -601,7 +601,7 @@ mod tests {
         }
 
         #[test]
-        fn the_intersection_is_what_both_match(
+        fn intersection_matches_exactly_the_texts_that_both_match(
             one in "[ab*?]{0,5}", two in "[ab*?]{0,5}", text in "[abc]{0,7}",
         ) {
             let (one, two) = (Pattern::new(&one), Pattern::new(&two));

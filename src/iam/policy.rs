@@ -576,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_of_writing_makes_no_difference() {
+    fn spelling_variants_have_one_canonical_form() {
         let written = policy(&json!({
             "Statement": {
                 "Resource": ["b", "a", "b"], "Action": ["S3:getobject"], "Effect": "Allow", "Sid": "",
@@ -604,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_has_only_characters_that_iam_takes() {
+    fn policy_text_has_only_characters_that_iam_accepts() {
         let written = Policy::new(Version::V2012, [Statement::allow(["s3:GetObject"], ["arn:aws:s3:::b/é漢/😀"])]);
         let text = written.to_string();
         assert!(text.contains(r#""arn:aws:s3:::b/é\u6f22/\ud83d\ude00""#), "{text}");
@@ -612,7 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_in_meaning_differs() {
+    fn policies_with_different_meaning_differ() {
         let base = policy(&statement(&json!({"Principal": {"AWS": "*"}})));
         for other in [
             json!({"Principal": "*"}),

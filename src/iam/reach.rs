@@ -769,7 +769,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deny_that_goes_is_a_gain() {
+    fn removed_deny_is_a_gain() {
         let allow = json!({"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::w/*"});
         let deny = json!({"Effect": "Deny", "Action": "s3:*", "Resource": "arn:aws:s3:::w/private/*"});
         let (before, after) = (reach_of(&json!([allow, deny])), reach_of(&json!([allow])));
@@ -796,7 +796,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_whole_cover_it() {
+    fn complementary_statements_cover_everything() {
         let whole = reach_of(&json!({"Effect": "Allow", "Action": "*", "Resource": "*"}));
         let parts = reach_of(&json!([
             {"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"},

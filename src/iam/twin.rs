@@ -586,7 +586,7 @@ proptest! {
     }
 
     #[test]
-    fn the_canonical_document_says_the_same(request in requests(), value in policy(false)) {
+    fn canonical_document_decides_the_same(request in requests(), value in policy(false)) {
         let policy = Policy::from_value(&value).unwrap();
         let shown = policy.to_value();
         prop_assert_eq!(&Policy::from_value(&shown).unwrap(), &policy);
@@ -611,7 +611,7 @@ proptest! {
 
     /// A statement reported as redundant applies only if the other one does. They differ in one element.
     #[test]
-    fn what_is_covered_adds_nothing(
+    fn covered_statement_adds_nothing(
         requests in prop::collection::vec(requests(), 24), pair in pairs(),
     ) {
         let (wide, narrow) = pair;

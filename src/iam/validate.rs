@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn iam_takes_the_characters_of_latin_1() {
+    fn iam_accepts_the_characters_of_latin_1() {
         let on = |key: &str| {
             let statement = json!({"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": format!("arn:aws:s3:::b/{key}")});
             json!({"Version": "2012-10-17", "Statement": statement}).to_string()
@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn iam_wants_the_new_version_and_plain_sids() {
+    fn identity_policy_needs_the_2012_version_and_plain_sids() {
         let old = json!({"Version": "2008-10-17", "Statement": {"Sid": "a b", "Effect": "Allow", "Action": "s3:*", "Resource": "*"}});
         let count = |kind| validate_value(kind, &old).err().unwrap_or_default().len();
         assert_eq!((count(PolicyKind::Identity), count(PolicyKind::Resource)), (2, 0));

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_created_is_there_what_is_deleted_is_gone_and_what_is_released_stays() {
+    fn effect_of_create_delete_and_release() {
         let (found, live) = (Observation { digest: document(json!(1)).digest(), whole: None }, json!({"a": 1}));
         let create = Change::Create { after: document(live.clone()), found: None, replaces: None, deposes: None };
         check(json!(null), create, &live);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_the_place_of_another_is_there_beside_it_until_that_goes() {
+    fn replacement_exists_beside_the_deposed_object_until_its_deletion() {
         let old = Owned::new(scope(), "x", Some(document(json!({"a": 1, "b": 1}))));
         let key = DeposedKey::of(&old.scope, &old.physical_id);
         let after = document(json!({"a": 2}));

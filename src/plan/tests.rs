@@ -44,7 +44,7 @@ fn plan(steps: Vec<Step>) -> Plan {
 }
 
 #[test]
-fn a_target_brings_what_it_waits_for_and_both_halves_of_a_replacement() {
+fn target_includes_its_dependencies_and_both_halves_of_a_replacement() {
     let current = |name: &str| StepId::current(Address::new("aws.iam.role", name));
     let (part_goes, part_comes) = replacement("part", &[], &[current("role")]);
     let (role_goes, role_comes) = replacement("role", &[replaced("part")], &[replaced("role")]);
@@ -65,7 +65,7 @@ fn the_id_of_a_step_reads_back() {
 }
 
 #[test]
-fn the_guard_refuses_what_is_protected_and_what_is_much() {
+fn guard_refuses_protected_and_too_many_deletions() {
     let going = |n: usize| plan((0..n).map(|i| step(&i.to_string(), deleted(None, None))).collect());
     assert_eq!(guard(&going(3), 5, &Guard::default(), &Kinds::default()), []);
     assert_eq!(
@@ -81,7 +81,7 @@ fn the_guard_refuses_what_is_protected_and_what_is_much() {
 }
 
 #[test]
-fn a_saved_plan_tells_when_anything_in_it_was_edited() {
+fn edited_saved_plan_is_detected() {
     let saved = PlanFile::new(plan(vec![step("x", created(None))]), Document::from(serde_json::json!({ "said": 1 })));
     let text = serde_json::to_string(&saved).unwrap();
     assert_eq!(PlanFile::parse(&text), Ok(saved));

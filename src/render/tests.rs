@@ -51,7 +51,7 @@ fn words_are_broken_at_eighty_columns_and_names_are_not() {
 }
 
 #[test]
-fn a_comment_fits_however_much_there_is() {
+fn large_comment_is_shortened_to_fit() {
     let mut large = report("x");
     let row = large.sections[0].rows[0].clone();
     large.sections[0].rows = vec![row; 5_000];

@@ -248,14 +248,14 @@ mod tests {
         }
     }
 
-    fn told(changes: &[AccessChange]) -> String {
+    fn reported(changes: &[AccessChange]) -> String {
         let rows = section(changes, true).map(|section| section.rows).unwrap_or_default();
         let lines = rows.into_iter().map(|row| format!("{:?} {}\n  {}\n", row.mark, row.title, row.notes.join("\n  ")));
         lines.collect()
     }
 
     #[test]
-    fn gains_and_losses_are_told_by_who() {
+    fn gains_and_losses_are_grouped_by_principal() {
         let changes = [
             change("a", Group::List, "x", Direction::Gain, &[Crossing::Account]),
             change("a", Group::List, "x/*", Direction::Gain, &[Crossing::Account]),
@@ -263,7 +263,7 @@ mod tests {
             change("b", Group::Read, "*", Direction::Loss, &[]),
         ];
         assert_eq!(
-            told(&changes),
+            reported(&changes),
             "Warn service account n/a in cluster c gains [CROSSES ACCOUNTS]
   via role r is managed elsewhere and assumed to trust it
   list (s3:ListBucket) on b/x, b/x/*: statement `list` of inline policy access
@@ -276,8 +276,8 @@ Remove service account n/b in cluster c loses
     }
 
     #[test]
-    fn steps_without_effect_on_access_say_so() {
-        assert_eq!(told(&[]), "Note no access changes\n  \n");
+    fn steps_without_access_changes_say_so() {
+        assert_eq!(reported(&[]), "Note no access changes\n  \n");
         assert_eq!(section(&[], false), None);
     }
 }

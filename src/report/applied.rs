@@ -100,7 +100,7 @@ mod tests {
     use crate::plan::tests::{deleted, step};
 
     #[test]
-    fn every_way_to_end_can_be_told_apart_without_reading_english() {
+    fn every_outcome_has_its_own_fields_in_json() {
         let plan =
             Plan { steps: ["a", "b", "c", "d"].map(|name| step(name, deleted(None, None))).into(), ..Plan::default() };
         let because = plan.steps[1].id.address.clone();

@@ -124,10 +124,10 @@ pub fn fix(fix: &Fix) -> String {
         Fix::Narrow { statement: None } => "narrow the statement that denies it".to_owned(),
         Fix::Allow { action, resource, missing, grant } => {
             let places: Vec<String> = missing.iter().map(missing_in).collect();
-            let by_hand = format!("allow {action} on {resource} {}", places.join(", and "));
+            let directly = format!("allow {action} on {resource} {}", places.join(", and "));
             match grant {
-                Some(grant) => format!("add under `grants`: {}; or {by_hand}", self::grant(grant)),
-                None => by_hand,
+                Some(grant) => format!("add under `grants`: {}; or {directly}", self::grant(grant)),
+                None => directly,
             }
         }
     }

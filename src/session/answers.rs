@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_to_slow_down() {
+    fn throttling_responses_ask_to_slow_down() {
         for (status, code) in [
             (400, Some("Throttling")),
             (400, Some("ThrottlingException")),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_available_for_a_while_asks_to_slow_down() {
+    fn unavailable_with_retry_after_asks_to_slow_down() {
         let after = Some(Duration::from_secs(4));
         assert!(asks_to_slow_down(503, Some("ServiceUnavailable"), after));
         assert!(!asks_to_slow_down(500, Some("InternalFailure"), after));

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_and_writes_are_told_apart_in_every_protocol() {
+    fn reads_and_writes_are_distinguished_in_every_protocol() {
         check("GET", None, "", RequestIntent::Read);
         check("HEAD", None, "", RequestIntent::Read);
         check("PUT", None, "<Tagging/>", RequestIntent::Write);

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn an_observation_shares_clients_and_forgets_answers() {
+    fn observation_shares_clients_but_not_responses() {
         let (session, scope) = (session(), Scope::cluster("c"));
         let observation = session.observation();
         assert!(Arc::ptr_eq(&session.kept::<u8>(&scope), &observation.kept::<u8>(&scope)));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_place_whatever_its_provider() {
+    fn errors_name_the_scope_of_any_provider() {
         let owner = Some("tenant-7".to_owned());
         let store = Scope { family: Family::new("store"), key: "s".into(), owner, location: None };
         let wrong =

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_begins_without_a_storm_and_keeps_its_rate() {
+    fn token_bucket_starts_with_a_small_burst_and_keeps_its_rate() {
         let now = Instant::now();
         assert_eq!(within(&mut TokenBucket::new(20.0, now), now, 0.0), 5);
         assert_eq!(within(&mut TokenBucket::new(20.0, now), now, 1.0), 25);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_service_asks_for_is_waited_but_not_without_end() {
+    fn requested_pause_is_respected_up_to_a_limit() {
         let now = Instant::now();
         let mut bucket = TokenBucket::new(20.0, now);
         bucket.slow_down(now, Some(seconds(3.0)));
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_wait_already_heed_a_pause_too() {
+    async fn queued_requests_respect_a_pause() {
         let pace = Pace::new(Rates { reads: 2.0, writes: 1.0 }, 16, Instant::now());
         let throttled = async {
             tokio::time::sleep(seconds(0.7)).await;
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_does_not_wait_for_reads_that_wait() {
+    async fn writes_do_not_wait_for_queued_reads() {
         let pace = Pace::new(Rates { reads: 1.0, writes: 1000.0 }, 4, Instant::now());
         pace.slow_down(RequestIntent::Read, Some(seconds(15.0)));
         let (reads, writes) =
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_asked_is_told_in_a_line() {
+    async fn requests_are_summarized_in_one_line() {
         const IAM: Api = Api("iam");
         const S3: Api = Api("s3");
         let requests = Requests::default();
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn there_are_only_so_many_places() {
+    async fn concurrent_requests_are_limited() {
         let pace = Pace::new(Rates { reads: 1000.0, writes: 1000.0 }, 2, Instant::now());
         let (one, _two) = (pace.enter(RequestIntent::Read).await, pace.enter(RequestIntent::Write).await);
         assert!(tokio::time::timeout(seconds(60.0), pace.enter(RequestIntent::Read)).await.is_err());

@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everyone_shares_the_value_of_a_type_and_a_scope() {
+    fn value_is_shared_per_type_and_scope() {
         let (store, one, other) = (Store::default(), Scope::cluster("one"), Scope::cluster("other"));
         assert_eq!(store.get::<OnceLock<u8>>(&one).set(1), Ok(()));
         assert_eq!(store.get::<OnceLock<u8>>(&one).get(), Some(&1));

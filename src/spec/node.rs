@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_bomb_is_an_error_and_not_memory() {
+    fn alias_bomb_is_an_error_before_it_expands() {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for n in 1..12 {
             let previous = format!("*a{}", n - 1);
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_parser_refuses_is_said_in_words_about_the_file() {
+    fn yaml_errors_are_explained_with_their_place() {
         let deep: String = (0..40).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
         let brackets = "[".repeat(1000);
         let texts =

@@ -33,12 +33,12 @@ grants:
 ";
 
 #[test]
-fn a_sound_spec_has_no_problems() {
+fn valid_spec_has_no_problems() {
     check(BASE, "");
 }
 
 #[test]
-fn every_problem_is_told_in_one_run() {
+fn every_problem_is_reported_in_one_run() {
     let text = BASE
         .replace("project: p", "project: a b")
         .replace("id: \"111111111111\"", "id: 111111111111")
@@ -63,13 +63,13 @@ s.yaml:13:46 wrong-value
 }
 
 #[test]
-fn a_number_where_a_word_belongs_hides_nothing_else() {
+fn wrong_type_does_not_hide_other_problems() {
     let text = BASE.replace("access: read", "access: 7").replace("bucket: w", "bucket: v");
     check(&text, "s.yaml:13:22 dangling-reference\ns.yaml:13:45 wrong-type\n");
 }
 
 #[test]
-fn roles_that_trust_each_other_are_told_with_their_path() {
+fn trust_cycle_is_reported_with_its_path() {
     let text = format!(
         "{BASE}roles:\n  x: {{ account: a, name: x, trust: [{{ role: y }}] }}\n  y: {{ account: a, name: y, trust: [{{ role: x }}] }}\n"
     );
@@ -79,7 +79,7 @@ fn roles_that_trust_each_other_are_told_with_their_path() {
 }
 
 /// The problems in a spec, as the CLI shows them.
-fn told(text: &str) -> String {
+fn reported(text: &str) -> String {
     let (_, found) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
     shown(&found, &[("s.yaml", text)])
 }
@@ -143,7 +143,7 @@ s.yaml:25:3 same-object: `service_accounts.s` and `service_accounts.t` are the s
 }
 
 #[test]
-fn an_emptied_spec_reaches_its_clusters_and_wants_nothing() {
+fn emptied_spec_keeps_its_clusters_and_desires_nothing() {
     let text = BASE.replace(
         "name: c,",
         "name: c, identity: irsa, access: [{ principal_arn: \"arn:aws:iam::111111111111:role/r\" }],",
@@ -169,13 +169,13 @@ fn an_emptied_spec_reaches_its_clusters_and_wants_nothing() {
 }
 
 #[test]
-fn a_grant_of_everything_must_be_said() {
+fn grant_on_a_whole_bucket_needs_an_empty_prefix() {
     check(&BASE.replace("prefix: x/, ", ""), "s.yaml:13:5 missing-prefix\n");
     check(&BASE.replace("prefix: x/", "prefix: \"\""), "");
 }
 
 #[test]
-fn overlays_win_and_a_broken_file_does_not_hide_the_others() {
+fn overlay_overrides_base_and_a_broken_file_does_not_hide_others() {
     assert_eq!(problems(&[("base.yaml", BASE), ("prod.yaml", "buckets: { w: { name: other-bucket } }\n")]), "");
     assert_eq!(
         problems(&[("base.yaml", BASE), ("x.yaml", "bukets: {}\n"), ("y.yaml", "a: [\n")]),
@@ -190,7 +190,7 @@ fn a_file_that_is_too_large_is_not_parsed() {
 }
 
 #[test]
-fn the_state_s_bucket_is_checked_and_never_one_that_the_spec_deletes() {
+fn state_bucket_is_checked_and_may_not_be_deleted_by_the_spec() {
     let with = |backend: &str| format!("{BASE}{backend}\n");
     check(&with("backend: { s3: { bucket: acme-state, prefix: bailiwick/prod, account: a } }"), "");
     check(&with("backend: { s3: { bucket: some-bucket, account: b, keep: 3, lease_seconds: 30 } }"), "");
@@ -210,11 +210,11 @@ s.yaml:14:74 unknown-key
         check(&with(&format!("backend: {{ s3: {{ bucket: acme-state, prefix: {prefix}, account: a }} }}")), told);
     }
     assert_eq!(
-        told(&with("backend: {}")),
+        reported(&with("backend: {}")),
         "s.yaml:14:10 missing-key: `backend` needs the key `s3`\n  underlined: `{`\n  help: add `s3: ...`\n"
     );
     assert_eq!(
-        told(&with("backend: { s3: { bucket: acme-state, account: a }, gcs: {} }")),
+        reported(&with("backend: { s3: { bucket: acme-state, account: a }, gcs: {} }")),
         "s.yaml:14:52 unknown-key: `backend` has no key `gcs`\n  underlined: `gcs`\n  help: known here: s3\n"
     );
     let deleted = BASE.replace("name: some-bucket", "name: some-bucket, on_destroy: delete");
@@ -226,7 +226,7 @@ s.yaml:14:74 unknown-key
 }
 
 #[test]
-fn a_pace_is_a_number_of_requests_for_a_service_that_is_known() {
+fn pace_needs_a_known_service_and_valid_rates() {
     let with = |pace: &str| {
         BASE.replace(
             "  a: { id: \"111111111111\", region: us-west-2 }",
@@ -243,7 +243,7 @@ fn a_pace_is_a_number_of_requests_for_a_service_that_is_known() {
       ec2: { reads: 5 }",
     );
     assert_eq!(
-        told(&wrong),
+        reported(&wrong),
         r#"s.yaml:8:21 wrong-value: `reads` cannot be `0`
   underlined: `0`
   help: use a number from 1 to 10000
@@ -326,7 +326,7 @@ fn access_to_a_cluster_names_a_principal_once_and_policies_that_exist() {
         ("{ role: r, policies: [{ name: A, namespaces: [A_] }] }", "invalid-namespace: invalid namespace name `A_`"),
     ];
     for (access, expected) in wrong {
-        let told = told(&with(access));
+        let told = reported(&with(access));
         let lines: Vec<&str> = told.lines().collect();
         let [problem, _underlined, help] = lines[..] else { panic!("{access}: {told}") };
         let (_place, problem) = problem.split_once(' ').unwrap();

@@ -43,7 +43,7 @@ fn a_state_reads_back_and_refuses_others() {
 }
 
 #[test]
-fn an_edit_is_recognised_and_white_space_and_the_fencing_number_are_none() {
+fn edits_are_detected_except_white_space_and_the_fencing_number() {
     let mut state = State { serial: 4, ..State::new("p", Lineage("l".into())) };
     state.resources.insert(address("x"), owned("x"));
     let text = state.to_text_under(7).unwrap();
@@ -60,7 +60,7 @@ fn an_edit_is_recognised_and_white_space_and_the_fencing_number_are_none() {
 }
 
 #[test]
-fn a_begin_without_an_end_is_unknown_and_ours_until_looked_at() {
+fn begin_without_an_end_is_unknown_and_owned() {
     let entries = [begin("x"), end("x"), begin("y")];
     let (state, unknown) = fold(State::new("p", Lineage::default()), &entries);
     assert_eq!(unknown, [address("y")]);
@@ -69,7 +69,7 @@ fn a_begin_without_an_end_is_unknown_and_ours_until_looked_at() {
 }
 
 #[test]
-fn an_unknown_creation_of_what_was_gone_makes_another_one() {
+fn unknown_creation_forgets_the_unique_id() {
     let mut state = State::new("p", Lineage::default());
     state.resources.insert(address("x"), Owned { unique_id: Some("1".into()), ..owned("x") });
     let update =
@@ -81,7 +81,7 @@ fn an_unknown_creation_of_what_was_gone_makes_another_one() {
 }
 
 #[test]
-fn a_certain_failure_leaves_nothing_unknown_and_a_deletion_removes() {
+fn certain_failure_is_not_unknown_and_deletion_removes_the_resource() {
     let failed = |certain| entry("x", Happening::Failed { why: "no".into(), certain });
     let (state, unknown) = fold(State::new("p", Lineage::default()), &[begin("x"), failed(true)]);
     assert_eq!((state.resources.len(), unknown.len()), (0, 0));
@@ -147,7 +147,7 @@ fn line_1(happening: &str) -> String {
 }
 
 #[test]
-fn a_journal_of_format_1_is_read_and_goes_on_in_this_format() {
+fn journal_of_format_1_is_read_and_continued_in_this_format() {
     let begin = format!(r#"{{"happening":"begin","action":"replace","creates":{FORMER}}}"#);
     let end = format!(r#"{{"happening":"end","owned":{FORMER}}}"#);
     let folded = |lines: &[&str], more: &[Entry]| {
@@ -177,7 +177,7 @@ fn a_journal_of_format_1_is_read_and_goes_on_in_this_format() {
 }
 
 #[test]
-fn what_an_address_named_is_deposed_once_something_else_has_its_place() {
+fn replaced_object_of_an_address_is_deposed() {
     let mut state = State::new("p", Lineage::default());
     state.resources.insert(address("x"), owned("old"));
     let (new, old) = (owned("new"), owned("old"));

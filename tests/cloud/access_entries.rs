@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::emulators::{PLATFORM, World, access_entry};
 
-/// The role with which these tests apply has access to the cluster, and so has a role of the spec.
+/// The role that applies in these tests has access to the cluster, and so does a role of the spec.
 const ACCESS: &str = r#"version: 1
 project: access
 accounts:
@@ -26,7 +26,7 @@ const OWN_ENTRY: &str = "      - { principal_arn: \"arn:aws:iam::111111111111:ro
 const DEPLOYERS_ENTRY: &str =
     "      - { role: deployer, groups: [writers], policies: [{ name: AmazonEKSViewPolicy, namespaces: [apps] }] }\n";
 
-/// A world with a cluster in an authentication mode and the role with which these tests apply.
+/// A world with a cluster in this authentication mode and the role that applies in these tests.
 fn access_world(mode: &str) -> World {
     let world = World::new();
     world.aws.seed(&json!({
@@ -37,7 +37,7 @@ fn access_world(mode: &str) -> World {
     world
 }
 
-/// An entry of the cluster and its policies with their scopes, or nothing.
+/// An entry of the cluster, and its policies with their scopes, if it exists.
 fn entry(world: &World, principal: &str) -> Option<(Value, Value)> {
     let path = access_entry(principal);
     let found = world.aws.eks(PLATFORM, &format!("GET {path}"), &Value::Null);
@@ -62,7 +62,7 @@ fn associate(world: &World, principal: &str, policy: &str) {
 }
 
 #[test]
-fn a_spec_gives_roles_access_to_a_cluster_and_takes_it_away() {
+fn spec_grants_and_removes_cluster_access() {
     let world = access_world("API_AND_CONFIG_MAP");
     world.aws.pages_of(1);
     world.bailiwick(&["plan", "--detailed-exitcode"]).exits(2).shows(&[
@@ -102,7 +102,7 @@ fn an_entry_of_others_is_adopted_and_released() {
     let body = json!({ "principalArn": own, "kubernetesGroups": ["theirs"], "tags": { "owner": "them" } });
     world.aws.eks(PLATFORM, "POST /clusters/prod-eks/access-entries", &body).ok();
     associate(&world, own, "AmazonEKSClusterAdminPolicy");
-    // Narrowing what the identity that applies may do is a lock-out; a wider policy beside it is not.
+    // Narrowing the access of the caller is a lockout, unless a wider policy beside it remains.
     let same = OWN_ENTRY.replace(
         "policies: [{ name: AmazonEKSEditPolicy }]",
         "groups: [theirs], policies: [{ name: AmazonEKSEditPolicy }, { name: AmazonEKSClusterAdminPolicy }]",
@@ -141,7 +141,7 @@ fn a_cluster_without_access_entries_is_an_error_before_anything_is_written() {
 }
 
 #[test]
-fn access_of_the_identity_that_applies_is_not_taken_away_unasked() {
+fn removing_own_cluster_access_needs_allow_lockout() {
     let world = access_world("API");
     world.apply();
     let narrower = OWN_ENTRY.replace("AmazonEKSEditPolicy", "AmazonEKSEditPolicy, namespaces: [apps]");

@@ -1,4 +1,4 @@
-//! What every home of states does, in the AWS emulator's S3 or in the store at `BAILIWICK_TEST_S3`.
+//! The contract of every backend, checked in the AWS emulator's S3 or in the store at `BAILIWICK_TEST_S3`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +11,12 @@ use bailiwick::backend::{Objects, Precondition, S3Objects};
 use crate::emulators::{self, Aws, Gate, Ran, Verdict, World};
 use crate::promises::{every_backend, in_store};
 
-/// The store that the tests are to use instead of the emulator.
+/// The store to use instead of the emulator, if any.
 fn store() -> Option<String> {
     std::env::var("BAILIWICK_TEST_S3").ok()
 }
 
-/// A bucket that nobody else uses, and what must live as long.
+/// A bucket that no other test uses, and the emulator that must live as long.
 async fn bucket(name: &str) -> (Client, String, Option<Aws>) {
     match store() {
         Some(endpoint) => {
@@ -57,7 +57,7 @@ async fn a_bucket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_conditional_writes_one_wins() {
+async fn one_of_many_conditional_writes_succeeds() {
     let (client, name, _emulator) = bucket("race").await;
     let objects = Arc::new(S3Objects::new(&client, &name, "", None));
     let mut condition = Precondition::Absent;
@@ -82,7 +82,7 @@ async fn of_many_conditional_writes_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_objects_than_a_page_holds_are_all_listed() {
+async fn list_returns_objects_of_all_pages() {
     let (client, name, _emulator) = bucket("pages").await;
     let objects = Arc::new(S3Objects::new(&client, &name, "deep/er/", None));
     let writes = (0..1010).map(|n| {
@@ -100,13 +100,13 @@ async fn more_objects_than_a_page_holds_are_all_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_every_size_hold_the_same_objects_and_lose_none_when_others_go() {
+async fn lists_of_any_page_size_miss_no_object_when_others_are_deleted() {
     for most in [1, 2] {
         let aws = Aws::start();
         let (_, name) = bucket_at(format!("http://{}", aws.address()), "short-pages").await;
         let (address, bucket) = (aws.address().to_owned(), name.clone());
         let is_done = AtomicBool::new(false);
-        // Before the second page what was on the first goes, and something comes that will be on the last.
+        // Before the second page is read, an object of the first is deleted and one that belongs on the last is added.
         let gate = Gate::open(&aws, move |request| {
             if request.contains("continuation-token=") && !is_done.swap(true, Ordering::Relaxed) {
                 emulators::s3_at(&address, &format!("DELETE /{bucket}/team/p/0")).ok();
@@ -126,7 +126,7 @@ async fn pages_of_every_size_hold_the_same_objects_and_lose_none_when_others_go(
     }
 }
 
-/// Runs a command in several processes at once, each again for as long as another one holds the lock.
+/// Runs a command in several processes at once. Each repeats it while another process holds the lock.
 fn at_once(world: &World, s3: &str, commands: &[Vec<String>]) {
     let run = |command: &[String]| -> Ran {
         let arguments: Vec<&str> = command.iter().map(String::as_str).collect();
@@ -152,7 +152,7 @@ fn at_once(world: &World, s3: &str, commands: &[Vec<String>]) {
 }
 
 #[test]
-fn of_many_processes_at_once_each_does_its_work_once_and_nothing_is_lost() {
+fn concurrent_processes_do_their_work_once_and_lose_nothing() {
     let world = World::bare("unused");
     let s3 = store().unwrap_or_else(|| format!("http://{}", world.aws.address()));
     let runtime = tokio::runtime::Runtime::new().unwrap();

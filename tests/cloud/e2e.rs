@@ -1,4 +1,4 @@
-//! The program from end to end, against an AWS of two and three accounts and a Kubernetes API.
+//! The program end to end, against an AWS of two and three accounts and a Kubernetes API.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use crate::schema::follows;
 
 const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
 
-/// One service account with IRSA, one bucket of another account in which others have statements too.
+/// One service account with IRSA, and one bucket of another account whose policy has foreign statements too.
 const SERVING: &str = r#"version: 1
 project: serving
 accounts:
@@ -51,7 +51,7 @@ fn foreign() -> Value {
     })
 }
 
-/// A cluster, and a bucket of the other account with somebody else's statement and tag.
+/// A cluster, and a bucket of the other account with a foreign statement and tag.
 fn seed(world: &World) {
     world.aws.seed(&json!({
         "roles": [{ "account": RESEARCH, "name": "auditor" }],
@@ -63,7 +63,7 @@ fn seed(world: &World) {
     }));
 }
 
-/// A world in which `spec` is to be applied.
+/// A world in which `spec` is about to be applied.
 fn world(spec: &str) -> World {
     let world = World::new();
     seed(&world);
@@ -84,7 +84,7 @@ fn statements(policy: &Value) -> Vec<Value> {
     statements
 }
 
-/// Puts lists in order: AWS shows them in any.
+/// Sorts a list: AWS returns them in any order.
 fn in_order(value: &mut Value) {
     match value {
         Value::Array(values) => values.sort_by_key(ToString::to_string),
@@ -102,10 +102,10 @@ fn addresses(plan: &Value) -> Vec<&str> {
     plan["steps"].as_array().unwrap().iter().map(|step| step["address"].as_str().unwrap()).collect()
 }
 
-// ---- The cycle
+// ---- Plan, apply and destroy
 
 #[test]
-fn apply_makes_what_the_spec_says_and_destroy_leaves_what_others_have() {
+fn apply_creates_the_spec_and_destroy_keeps_foreign_resources() {
     let world = world(SERVING);
     let plan = world.bailiwick(&["plan", "--detailed-exitcode"]).exits(2);
     plan.shows(&["serving: 5 to create, 1 to adopt, 0 unchanged", "+ aws.iam.role.loader"]);
@@ -172,7 +172,7 @@ fn ten_service_accounts_in_three_accounts_and_two_clusters() {
 }
 
 #[test]
-fn a_namespace_is_made_if_asked_and_goes_only_when_empty() {
+fn namespace_is_created_on_request_and_deleted_only_when_empty() {
     let world = World::bare("made-here");
     seed(&world);
     world.spec(&SERVING.replace("name: loader }", "name: loader, create_namespace: true }"));
@@ -191,7 +191,7 @@ fn a_namespace_is_made_if_asked_and_goes_only_when_empty() {
 // ---- Drift
 
 #[test]
-fn a_statement_removed_by_hand_is_drift_of_access_and_apply_heals_it() {
+fn deleted_statement_is_access_drift_and_apply_restores_it() {
     let world = applied(SERVING);
     let before = bucket_statements(&world);
     world.aws.put_bucket_policy(MODELS, "acme-weights", &json!({ "Version": "2012-10-17", "Statement": [foreign()] }));
@@ -210,7 +210,7 @@ fn a_statement_removed_by_hand_is_drift_of_access_and_apply_heals_it() {
 }
 
 #[test]
-fn a_statement_changed_by_hand_is_shown_against_what_was_applied() {
+fn changed_statement_is_shown_against_the_last_applied_one() {
     let world = applied(SERVING);
     let wider: Vec<Value> = bucket_statements(&world)
         .into_iter()
@@ -232,7 +232,7 @@ fn a_statement_changed_by_hand_is_shown_against_what_was_applied() {
 }
 
 #[test]
-fn statements_of_others_may_come_and_go() {
+fn changes_of_foreign_statements_are_kept() {
     let world = applied(SERVING);
     let mut statements = bucket_statements(&world);
     statements.retain(|statement| *statement != foreign());
@@ -254,7 +254,7 @@ fn statements_of_others_may_come_and_go() {
 }
 
 #[test]
-fn what_was_removed_by_hand_is_made_again() {
+fn resource_deleted_outside_is_recreated() {
     let world = applied(SERVING);
     let role = [("RoleName", "serving-loader")];
     let policy = [role[0], ("PolicyName", "bailiwick-access")];
@@ -262,7 +262,7 @@ fn what_was_removed_by_hand_is_made_again() {
     world.aws.iam(PLATFORM, "DeleteRole", &role).ok();
     let drift = world.bailiwick(&["drift", "--format", "json"]).exits(2).json();
     let moved: Vec<&str> = drift["drift"].as_array().unwrap().iter().map(|d| d["address"].as_str().unwrap()).collect();
-    // With the role, its ARN in policies of resources became the id of something that is gone.
+    // The role's ARN in resource policies became the id of the deleted role.
     let expected =
         ["aws.iam.role.loader", "aws.iam.role_policy.loader/bailiwick-access", "aws.s3.bucket_policy.weights"];
     assert_eq!(moved, expected);
@@ -276,10 +276,10 @@ fn sorted(mut statements: Vec<Value>) -> Vec<Value> {
     statements
 }
 
-// ---- What others hold
+// ---- Resources of others
 
 #[test]
-fn a_field_that_somebody_else_holds_is_not_taken() {
+fn field_of_another_manager_is_not_overwritten() {
     let world = world(SERVING);
     world.kube.annotate(&world.namespace, "loader", "helm", &json!({ ROLE_ANNOTATION: "arn:aws:iam::1:role/helms" }));
     let refused = world.bailiwick(&["apply", "--yes"]).exits(1);
@@ -302,7 +302,7 @@ fn a_service_account_of_others_is_adopted_and_not_deleted() {
 }
 
 #[test]
-fn only_the_annotation_is_ours_where_the_spec_says_so() {
+fn annotation_mode_manages_only_the_annotation() {
     let spec = SERVING.replace("name: loader }", "name: loader, manage: annotation }");
     let world = world(&spec);
     world.bailiwick(&["apply", "--yes"]).exits(1).shows(&["does not exist", "manage: object"]);
@@ -341,7 +341,7 @@ fn an_association_of_others_is_adopted() {
 }
 
 #[test]
-fn what_another_project_owns_is_refused() {
+fn resource_of_another_project_is_refused() {
     let world = applied(SERVING);
     world.write("other.yaml", &SERVING.replace("project: serving", "project: other").replace("NAMESPACE", "default"));
     let refused = world.bailiwick(&["-f", "other.yaml", "plan"]).exits(1);
@@ -351,7 +351,7 @@ fn what_another_project_owns_is_refused() {
 // ---- Kinds of access
 
 #[test]
-fn another_account_can_be_reached_through_a_role_there() {
+fn target_role_gives_access_to_another_account() {
     let spec = POD
         .replace(
             "clusters:",
@@ -382,7 +382,7 @@ fn another_account_can_be_reached_through_a_role_there() {
 }
 
 #[test]
-fn a_key_of_ours_is_made_and_kept() {
+fn key_is_created_and_kept_by_destroy() {
     let spec = SERVING.replace("versioning: true }", "encryption: { kms_key: weights, bucket_key: true } }").replace(
         "service_accounts:",
         "keys:\n  weights: { account: models, alias: weights, managed: true, rotation: true }\nservice_accounts:",
@@ -408,7 +408,7 @@ fn a_key_of_ours_is_made_and_kept() {
 }
 
 #[test]
-fn a_key_is_deleted_only_when_it_is_named() {
+fn key_is_deleted_only_if_named() {
     let spec = SERVING.replace(
         "service_accounts:",
         "keys:\n  weights: { account: models, alias: weights, managed: true, on_destroy: delete }\nservice_accounts:",
@@ -427,7 +427,7 @@ fn a_key_is_deleted_only_when_it_is_named() {
 }
 
 #[test]
-fn a_key_that_our_alias_was_moved_to_is_never_touched() {
+fn key_behind_a_repointed_alias_is_never_changed() {
     let spec = SERVING.replace(
         "service_accounts:",
         "keys:\n  weights: { account: models, alias: weights, managed: true, on_destroy: delete }\nservice_accounts:",
@@ -439,9 +439,9 @@ fn a_key_that_our_alias_was_moved_to_is_never_touched() {
     let point_to = |key: &Value| kms("UpdateAlias", &json!({ "AliasName": "alias/weights", "TargetKeyId": key })).ok();
     point_to(&theirs);
     let (ours_id, theirs_id) = (ours.as_str().unwrap(), theirs.as_str().unwrap());
-    let told = format!("`alias/weights` now points to `{theirs_id}` instead of `{ours_id}`");
-    world.bailiwick(&["plan"]).exits(1).says(&[&told, "bailiwick state rm aws.kms.key.weights"]);
-    world.bailiwick(&["destroy", "--yes", "--allow-delete", "aws.kms.key.weights"]).exits(1).says(&[&told]);
+    let expected = format!("`alias/weights` now points to `{theirs_id}` instead of `{ours_id}`");
+    world.bailiwick(&["plan"]).exits(1).says(&[&expected, "bailiwick state rm aws.kms.key.weights"]);
+    world.bailiwick(&["destroy", "--yes", "--allow-delete", "aws.kms.key.weights"]).exits(1).says(&[&expected]);
     let key = kms("DescribeKey", &json!({ "KeyId": theirs })).json()["KeyMetadata"].clone();
     assert_eq!(key["KeyState"], "Enabled");
     assert_eq!(kms("ListResourceTags", &json!({ "KeyId": theirs })).json()["Tags"], json!([]));
@@ -450,14 +450,14 @@ fn a_key_that_our_alias_was_moved_to_is_never_touched() {
 }
 
 #[test]
-fn what_does_not_fit_into_an_inline_policy_goes_into_managed_ones() {
+fn statements_that_do_not_fit_inline_overflow_into_managed_policies() {
     let prefix = |n| format!("a-rather-long-prefix-for-team-number-{n:04}-of-the-spec/{n}/");
     let grant = |n: usize| {
         let access = ["read", "delete"][n % 2];
         format!("  - {{ to: job, bucket: data, prefix: {}, access: {access} }}\n", prefix(n))
     };
     let spec = [POD.to_owned()].into_iter().chain((0..60).map(grant)).collect::<String>();
-    // The grant for the whole bucket would make the others superfluous.
+    // The grant for the whole bucket would make the others redundant.
     let world = world(&spec.replace("  - { to: job, bucket: data, prefix: \"\", access: read_write }\n", ""));
     world.apply();
     world.converged();
@@ -473,7 +473,7 @@ fn what_does_not_fit_into_an_inline_policy_goes_into_managed_ones() {
 }
 
 #[test]
-fn a_bucket_may_go_only_if_it_is_empty() {
+fn bucket_is_deleted_only_when_empty() {
     let world = applied(&POD.replace("name: acme-data }", "name: acme-data, on_destroy: delete }"));
     world.aws.s3(PLATFORM, "PUT /acme-data/weights.bin", "bytes").ok();
     world.bailiwick(&["destroy", "--yes"]).exits(1).shows(&["aws.s3.bucket.data", "it holds objects"]);
@@ -484,7 +484,7 @@ fn a_bucket_may_go_only_if_it_is_empty() {
 }
 
 #[test]
-fn a_plan_that_takes_much_away_must_be_told_how_much() {
+fn large_deletion_needs_allow_deletes() {
     let world = applied(SERVING);
     let (without, _) = SERVING.split_once("service_accounts:").unwrap();
     world.spec(without);
@@ -495,9 +495,9 @@ fn a_plan_that_takes_much_away_must_be_told_how_much() {
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new());
 }
 
-// ---- Many at once
+// ---- Large projects
 
-/// Units of a role with a managed policy and a bucket of the other account, every second one with Pod Identity.
+/// Units of a role with a managed policy and a bucket of the other account; every second one uses Pod Identity.
 fn estate(units: usize) -> String {
     let mut spec = json!({
         "version": 1,
@@ -531,11 +531,11 @@ fn estate(units: usize) -> String {
 }
 
 #[test]
-fn a_plan_of_many_units_asks_for_lists_and_for_what_the_spec_names() {
+fn large_plan_reads_lists_and_only_the_fields_of_the_spec() {
     const UNITS: u64 = 12;
     let world = applied(&estate(12));
     world.aws.pages_of(1000);
-    // Before and after each write there is a look, but none before one to a part of what was just made.
+    // Each write is preceded and followed by a read, except before a write to a part of a new resource.
     let looks = [
         ("GetRole", 2 * UNITS),
         ("GetPolicy", 2 * UNITS),
@@ -564,14 +564,14 @@ fn a_plan_of_many_units_asks_for_lists_and_for_what_the_spec_names() {
         ("DescribePodIdentityAssociation", UNITS / 2),
     ]);
     assert_eq!(world.aws.asked("eks"), eks);
-    // What was applied is held against what is live to the last tag.
+    // Last applied and live are compared down to the last tag.
     world.aws.forget_requests();
     world.bailiwick(&["drift", "--fail-on", "cosmetic"]).exits(0);
     assert_eq!(world.aws.count("iam", &["GetPolicy"]), UNITS);
 }
 
 #[test]
-fn pages_of_every_size_say_the_same() {
+fn aws_pages_of_any_size_give_the_same_result() {
     for most in [1, 2] {
         let world = world(&estate(3));
         world.aws.pages_of(most);
@@ -585,7 +585,7 @@ fn pages_of_every_size_say_the_same() {
 }
 
 #[test]
-fn pages_of_every_size_of_a_cluster_say_the_same_and_so_do_lists_that_grow_too_old() {
+fn cluster_pages_of_any_size_and_expired_lists_give_the_same_result() {
     let names = ["a", "b", "c", "d", "e"];
     let account = |name| format!("  {name}: {{ cluster: prod, namespace: NAMESPACE, name: {name} }}\n");
     let grant = |name| format!("  - {{ to: {name}, bucket: weights, prefix: {name}/, access: read }}\n");
@@ -605,7 +605,7 @@ fn pages_of_every_size_of_a_cluster_say_the_same_and_so_do_lists_that_grow_too_o
         }
         world.apply();
         world.converged();
-        // What somebody else put there is on the second page, after the one that every namespace has.
+        // The foreign service account is on the second page, after the one that every namespace has.
         let attic = format!("{}-attic", world.namespace);
         world.kube.annotate(&attic, "theirs", "kubectl", &json!({ "a": "1" }));
         let held =
@@ -617,12 +617,12 @@ fn pages_of_every_size_of_a_cluster_say_the_same_and_so_do_lists_that_grow_too_o
 }
 
 #[test]
-fn what_changes_between_two_pages_is_seen_as_it_is() {
+fn change_between_two_pages_is_observed() {
     let mut world = applied(&estate(4));
     world.aws.pages_of(1);
     let address = world.aws.address().to_owned();
     let taken = AtomicBool::new(false);
-    // Before the second page a role that was on the first goes, by the hand of somebody else.
+    // Before the second page is read, a role of the first is deleted outside.
     let gate = Gate::open(&world.aws, move |request| {
         let second = request.contains("Action=GetAccountAuthorizationDetails") && request.contains("&Marker=");
         if second && !taken.swap(true, Ordering::Relaxed) {
@@ -652,7 +652,7 @@ fn what_changes_between_two_pages_is_seen_as_it_is() {
 }
 
 #[test]
-fn who_may_not_read_the_whole_account_plans_all_the_same_and_says_so() {
+fn denied_bulk_read_still_plans_and_says_so() {
     let mut world = applied(&estate(2));
     let gate = Gate::open(&world.aws, |request| {
         if request.contains("Action=GetAccountAuthorizationDetails") {
@@ -663,14 +663,14 @@ fn who_may_not_read_the_whole_account_plans_all_the_same_and_says_so() {
     });
     world.through(&gate);
     let plan = world.bailiwick(&["plan", "--detailed-exitcode"]).exits(0);
-    let told = "reading roles and policies one by one, because iam:GetAccountAuthorizationDetails was refused";
-    plan.shows(&[told]);
-    let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).says(&[told]);
+    let expected = "reading roles and policies one by one, because iam:GetAccountAuthorizationDetails was refused";
+    plan.shows(&[expected]);
+    let plan = world.bailiwick(&["plan", "--format", "json"]).exits(0).says(&[expected]);
     assert_eq!(plan.json()["requests"]["by_service"]["sts"], 4, "two accounts, whose roles are assumed");
 }
 
 #[test]
-fn throttles_slow_a_plan_down_and_are_told() {
+fn throttling_slows_a_plan_down_and_is_reported() {
     let mut world = applied(&estate(2));
     let count = std::sync::atomic::AtomicUsize::new(0);
     let gate = Gate::open(&world.aws, move |request| {
@@ -687,11 +687,11 @@ fn throttles_slow_a_plan_down_and_are_told() {
     plan.shows(&["s3 ", " throttled"]);
 }
 
-// ---- Could not look
+// ---- Failed reads
 
 #[test]
 fn credentials_of_another_account_stop_everything() {
-    // The emulator's own account instead of the one that the spec names.
+    // The emulator's default account instead of the one in the spec.
     let world = world(&SERVING.replace(
         "id: \"222222222222\", region: us-west-2, assume_role: bailiwick",
         "id: \"222222222222\", region: us-west-2",
@@ -706,7 +706,7 @@ fn credentials_of_another_account_stop_everything() {
 }
 
 #[test]
-fn a_profile_of_the_spec_goes_before_the_environment() {
+fn profile_of_the_spec_overrides_the_environment() {
     let world = world(&SERVING.replace(
         "id: \"222222222222\", region: us-west-2, assume_role: bailiwick",
         "id: \"222222222222\", region: us-west-2, profile: models",
@@ -719,7 +719,7 @@ fn a_profile_of_the_spec_goes_before_the_environment() {
 }
 
 #[test]
-fn a_cluster_that_refuses_or_does_not_answer_is_not_an_empty_one() {
+fn cluster_that_refuses_or_does_not_respond_is_not_empty() {
     for context in [FORBIDDEN, UNREACHABLE] {
         let world = world(&SERVING.replace("context: prod", &format!("context: {context}")));
         let why = if context == FORBIDDEN { "403" } else { "Connection refused" };
@@ -730,7 +730,7 @@ fn a_cluster_that_refuses_or_does_not_answer_is_not_an_empty_one() {
 }
 
 #[test]
-fn a_cluster_that_does_not_answer_leaves_the_rest_of_the_plan() {
+fn unreachable_cluster_leaves_the_rest_of_the_plan() {
     let world = world(&SERVING.replace("context: prod", &format!("context: {UNREACHABLE}")));
     let plan = world.bailiwick(&["plan", "--out", "p.plan"]).exits(1);
     plan.shows(&["4 to create, 1 to adopt, 0 unchanged, 1 left out", "Left out: this plan is partial"]).says(&[
@@ -745,7 +745,7 @@ fn a_cluster_that_does_not_answer_leaves_the_rest_of_the_plan() {
     assert_eq!(json["left_out"][0]["address"], "kubernetes.service_account.loader");
     world.bailiwick(&["apply", "p.plan"]).exits(1).says(&["--partial"]);
     world.bailiwick(&["apply", "p.plan", "--partial"]).exits(0).shows(&["5 done"]);
-    // Once it answers, the next run does the rest; while it does not, nothing goes that it may still need.
+    // Once the cluster responds, the next run does the rest; until then, nothing that it may still need is deleted.
     world.spec(SERVING);
     world.apply().shows(&["1 done"]);
     world.spec(&SERVING.replace("context: prod", &format!("context: {UNREACHABLE}")));
@@ -759,7 +759,7 @@ fn a_cluster_that_does_not_answer_leaves_the_rest_of_the_plan() {
 }
 
 #[test]
-fn a_drift_that_cannot_be_looked_at_is_an_error() {
+fn unreadable_resource_is_an_error_of_drift() {
     let world = applied(SERVING);
     world.spec(&SERVING.replace("context: prod", &format!("context: {FORBIDDEN}")));
     let drift = world.bailiwick(&["drift", "--format", "json"]).exits(1).json();
@@ -767,7 +767,7 @@ fn a_drift_that_cannot_be_looked_at_is_an_error() {
 }
 
 #[test]
-fn an_account_that_refuses_is_not_an_empty_one() {
+fn account_that_refuses_is_not_empty() {
     let mut world = world(SERVING);
     let gate = refusing(&world, "Action=GetRole&");
     world.through(&gate);
@@ -775,7 +775,7 @@ fn an_account_that_refuses_is_not_an_empty_one() {
     assert_eq!(world.aws.writes(), 0);
 }
 
-/// Answers requests to IAM that hold a text with a denial.
+/// Denies requests to IAM that contain a text.
 fn refusing(world: &World, text: &'static str) -> Gate {
     Gate::open(&world.aws, move |request| {
         if !request.contains(text) {
@@ -787,7 +787,7 @@ fn refusing(world: &World, text: &'static str) -> Gate {
 }
 
 #[test]
-fn a_failed_step_stops_what_waits_for_it_and_nothing_else() {
+fn failed_step_skips_only_its_dependents() {
     let mut world = world(SERVING);
     let gate = refusing(&world, "Action=CreateRole&");
     world.through(&gate);
@@ -805,7 +805,7 @@ fn a_failed_step_stops_what_waits_for_it_and_nothing_else() {
 }
 
 #[test]
-fn a_role_that_is_not_known_everywhere_yet_is_waited_for() {
+fn apply_waits_until_a_new_role_is_known() {
     let mut world = world(SERVING);
     let refused = AtomicBool::new(false);
     let gate = Gate::open(&world.aws, move |request| {
@@ -907,7 +907,7 @@ fn only_the_expected_digest_is_applied() {
 }
 
 #[test]
-fn a_target_brings_what_it_needs_and_nothing_else() {
+fn target_includes_only_its_dependencies() {
     let world = world(SERVING);
     let target = ["--target", "aws.iam.role_policy.loader/bailiwick-access"];
     let plan = world.bailiwick(&[&["plan", "--format", "json"], &target[..]].concat()).exits(0).json();
@@ -921,10 +921,10 @@ fn a_target_brings_what_it_needs_and_nothing_else() {
     world.converged();
 }
 
-// ---- Runs that meet, and runs that end
+// ---- Concurrent and interrupted runs
 
 #[test]
-fn nobody_to_ask_is_no_consent() {
+fn apply_and_destroy_without_terminal_need_yes() {
     let world = world(SERVING);
     world.bailiwick(&["apply"]).exits(1).says(&["cannot prompt for confirmation", "--yes"]);
     assert_eq!(world.aws.writes(), 0);
@@ -934,7 +934,7 @@ fn nobody_to_ask_is_no_consent() {
 }
 
 #[test]
-fn the_second_of_two_applies_is_told_who_is_at_work() {
+fn second_apply_learns_who_holds_the_lock() {
     let mut world = world(SERVING);
     let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
@@ -949,7 +949,7 @@ fn the_second_of_two_applies_is_told_who_is_at_work() {
 }
 
 #[test]
-fn an_interrupt_finishes_what_is_under_way_and_starts_nothing_more() {
+fn interrupt_finishes_running_calls_and_starts_no_more() {
     let mut world = world(SERVING);
     let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
@@ -969,7 +969,7 @@ fn an_interrupt_finishes_what_is_under_way_and_starts_nothing_more() {
 }
 
 #[test]
-fn an_interrupt_is_heard_while_a_credential_plugin_takes_its_time() {
+fn interrupt_is_handled_while_a_credential_plugin_runs() {
     let world = world(SERVING);
     let [runs, ends, kubeconfig] = ["runs", "ends", "plugin.json"].map(|name| world.folder().join(name));
     assert!(Command::new("mkfifo").args([&runs, &ends]).status().unwrap().success());
@@ -996,7 +996,7 @@ fn an_interrupt_is_heard_while_a_credential_plugin_takes_its_time() {
 }
 
 #[test]
-fn a_run_that_was_killed_is_understood_by_the_next() {
+fn killed_run_is_recovered_by_the_next() {
     let mut world = world(SERVING);
     let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
@@ -1004,7 +1004,7 @@ fn a_run_that_was_killed_is_understood_by_the_next() {
     gate.wait(&mut run);
     run.signal("KILL");
     run.end().exits(-1);
-    // The request was sent, and arrives.
+    // The request was sent, so it arrives.
     gate.release();
     world.without_gate();
     while world.aws.roles(PLATFORM).is_empty() {
@@ -1036,7 +1036,7 @@ fn a_second_interrupt_ends_at_once() {
 }
 
 #[test]
-fn a_call_that_hangs_does_not_hold_up_an_interrupt_and_the_next_run_knows_of_it() {
+fn hanging_call_does_not_block_an_interrupt_and_the_next_run_recovers_it() {
     let mut world = world(SERVING);
     let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
@@ -1046,7 +1046,7 @@ fn a_call_that_hangs_does_not_hold_up_an_interrupt_and_the_next_run_knows_of_it(
     let ran = run.end().exits(130);
     ran.shows(&["1 unknown,", "unknown: the run was interrupted before the response arrived", "not started"]);
     assert!(world.state("serving")["resources"]["aws.iam.role.loader"].is_object(), "it is saved that it may be there");
-    // The request was sent, and arrives.
+    // The request was sent, so it arrives.
     gate.release();
     world.without_gate();
     while world.aws.roles(PLATFORM).is_empty() {
@@ -1076,10 +1076,10 @@ fn an_interrupt_before_anything_is_written_ends_at_once_and_leaves_no_lock() {
 }
 
 #[test]
-fn a_disk_that_is_full_stops_the_run_before_the_next_call_and_nothing_is_lost() {
+fn full_disk_stops_the_run_before_the_next_call_and_loses_nothing() {
     let world = world(SERVING);
     world.bailiwick(&["plan"]).exits(0);
-    // No file may grow beyond two blocks of 512 bytes: the journal takes one entry, perhaps two.
+    // No file may grow beyond two blocks of 512 bytes: the journal holds one entry, perhaps two.
     let full = world.shell("trap '' XFSZ; ulimit -f 2; exec bailiwick apply --yes").exits(1);
     full.says(&["serving.journal", "File too large", "the journal records what was done: run `bailiwick apply` again"]);
     assert_eq!(world.aws.roles(PLATFORM), Vec::<String>::new(), "what cannot be recorded is not done");
@@ -1089,12 +1089,12 @@ fn a_disk_that_is_full_stops_the_run_before_the_next_call_and_nothing_is_lost() 
     assert_eq!(bucket_statements(&world), [foreign()]);
 }
 
-// ---- What AWS refuses
+// ---- Refusals by AWS
 
 #[test]
-fn a_principal_that_is_gone_is_named_at_once() {
+fn deleted_principal_is_reported_without_waiting() {
     let world = world(SERVING);
-    // The role that somebody else's statement names is deleted: the policy shows its id, which S3 takes back from nobody.
+    // The role in the foreign statement is deleted: the policy now shows its id, which S3 does not accept in a write.
     world.aws.iam(RESEARCH, "DeleteRole", &[("RoleName", "auditor")]).ok();
     let shown = bucket_statements(&world)[0]["Principal"]["AWS"].as_str().unwrap().to_owned();
     assert!(shown.starts_with("AROA"), "{shown}");
@@ -1107,7 +1107,7 @@ fn a_principal_that_is_gone_is_named_at_once() {
     assert!(!ran.stderr.contains(": waiting "), "{}", ran.stderr);
     let writes = world.aws.count("s3", &["PutBucketPolicy"]);
     assert_eq!(writes, 1, "it is not tried again");
-    // Its owner mends it, and the next run does the rest.
+    // The owner of the statement fixes it, and the next run does the rest.
     world.aws.put_bucket_policy(
         MODELS,
         "acme-weights",
@@ -1121,7 +1121,7 @@ fn a_principal_that_is_gone_is_named_at_once() {
 }
 
 #[test]
-fn a_policy_that_would_lock_out_whoever_applies_it_is_refused_before_anything_is_written() {
+fn policy_that_locks_out_its_writer_is_refused_before_any_write() {
     let world = world(SERVING);
     let closed = json!({
         "Sid": "Closed", "Effect": "Deny", "Principal": "*", "Action": "s3:PutBucketPolicy",
@@ -1143,7 +1143,7 @@ fn a_policy_that_would_lock_out_whoever_applies_it_is_refused_before_anything_is
 }
 
 #[test]
-fn aws_that_is_late_busy_and_loses_answers_is_only_slower() {
+fn apply_converges_on_slow_throttled_and_unreliable_aws() {
     let world = world(SERVING);
     world.aws.rules(&json!({
         "seed": 7, "new_principals": 25, "canonical": true, "page": 1, "overlap": true,
@@ -1200,14 +1200,14 @@ fn streams_and_documents() {
 }
 
 #[test]
-fn a_result_that_cannot_be_written_is_an_error_unless_nobody_reads_it() {
+fn unwritable_output_is_an_error_but_a_closed_pipe_is_not() {
     let world = World::bare("unused");
     world.shell("bailiwick schema spec > /dev/full").exits(1).says(&["cannot write the result"]);
     world.shell("bailiwick schema spec | head -n 1").exits(0);
 }
 
 #[test]
-fn usage_errors_are_told_apart() {
+fn usage_errors_have_their_own_exit_code() {
     let world = world(SERVING);
     let usage = |arguments: &[&str]| {
         let ran = world.bailiwick(arguments).exits(64);
@@ -1219,7 +1219,7 @@ fn usage_errors_are_told_apart() {
     usage(&["plan", "--format", "yaml"]);
     usage(&["apply", "--allow-deletes", "many"]);
     usage(&["state", "show"]);
-    // A saved plan is applied as a whole.
+    // A saved plan can only be applied as a whole.
     usage(&["apply", "saved.plan", "--target", "aws.iam.role.loader"]);
     for arguments in [["--help"], ["--version"]] {
         let ran = world.bailiwick(&arguments).exits(0);
@@ -1231,7 +1231,7 @@ fn usage_errors_are_told_apart() {
 }
 
 #[test]
-fn the_state_can_be_looked_at_and_mended() {
+fn state_commands_list_show_remove_and_rename() {
     let world = applied(SERVING);
     let listed = world.bailiwick(&["state", "list"]).exits(0);
     assert_eq!(listed.stdout.lines().count(), 6);
@@ -1269,7 +1269,7 @@ fn the_state_can_be_looked_at_and_mended() {
 }
 
 #[test]
-fn an_entry_with_a_new_name_loses_nothing() {
+fn renamed_entry_keeps_its_resources() {
     let world = applied(SERVING);
     let before = bucket_statements(&world);
     let spec = SERVING.replace("weights: {", "models: {").replace("bucket: weights", "bucket: models");
@@ -1277,7 +1277,7 @@ fn an_entry_with_a_new_name_loses_nothing() {
     world.apply();
     world.converged();
     assert_eq!(sorted(bucket_statements(&world)), sorted(before));
-    // The name of a derived role comes from the key: another role, for the same service account.
+    // A derived role is named after its key, so this is another role for the same service account.
     world.spec(&spec.replace("loader: {", "model-loader: {").replace("to: loader", "to: model-loader"));
     world.apply();
     world.converged();
@@ -1305,7 +1305,7 @@ fn graphs_are_text_for_their_tools() {
 }
 
 #[test]
-fn a_starter_spec_is_valid_and_overwrites_nothing() {
+fn starter_spec_is_valid_and_does_not_overwrite() {
     let world = World::new();
     let init = |arguments: &[&str]| world.bailiwick(&[&["init"], arguments].concat());
     init(&[]).exits(0).says(&["wrote bailiwick.yaml"]);
@@ -1357,7 +1357,7 @@ fn completions_and_manual() {
 }
 
 #[test]
-fn colour_is_asked_for() {
+fn color_is_used_only_on_request() {
     let world = world(SERVING);
     let coloured = |arguments: &[&str]| world.bailiwick(arguments).exits(0).stdout.contains('\u{1b}');
     assert!(!coloured(&["validate"]));

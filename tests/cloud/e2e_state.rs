@@ -1,4 +1,4 @@
-//! The program from end to end where its state lives in a bucket, is locked, lost, or of no use.
+//! The program end to end with its state in a bucket: locked, lost, damaged or unreachable.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::emulators::{Gate, PLATFORM, Ran, Verdict, World};
 
-/// One service account with Pod Identity, and a bucket of the same account. The lease is short: a test waits for its end.
+/// One service account with Pod Identity, and a bucket of the same account. The lease is short because a test waits
+/// until it ends.
 const SPEC: &str = r#"version: 1
 project: pods
 backend: { s3: { bucket: acme-state, prefix: team/prod, account: platform, lease_seconds: 4 } }
@@ -49,7 +50,7 @@ fn keys(world: &World) -> String {
     world.aws.s3(PLATFORM, "GET /acme-state?list-type=2", "").ok()
 }
 
-/// What was sent that changes anything but the state.
+/// The number of writes to IAM and EKS, which leaves out those to the state.
 fn writes(world: &World) -> u64 {
     let words = ["Create", "Put", "Delete", "Attach", "Update", "Tag"];
     ["iam", "eks"].iter().map(|service| world.aws.count(service, &words)).sum()
@@ -80,7 +81,7 @@ fn everything_that_uses_the_state_works_with_a_bucket() {
 }
 
 #[test]
-fn a_bucket_of_the_state_that_is_not_there_is_told_with_what_to_do() {
+fn missing_state_bucket_is_reported_with_advice() {
     let world = seeded(&SPEC.replace("bucket: acme-state", "bucket: acme-gone"));
     for command in [&["plan"][..], &["apply", "--yes"], &["drift"], &["state", "rebuild", "--yes"]] {
         let ran = world.bailiwick(command).exits(1);
@@ -94,7 +95,7 @@ fn a_bucket_of_the_state_that_is_not_there_is_told_with_what_to_do() {
 }
 
 #[test]
-fn the_second_of_two_applies_is_told_who_is_at_work() {
+fn second_apply_learns_who_holds_the_lock() {
     let mut world = seeded(SPEC);
     let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
@@ -154,7 +155,7 @@ fn a_broken_lock_stops_the_run_that_held_it() {
 }
 
 #[test]
-fn a_call_that_is_repeated_until_something_is_known_is_not_repeated_without_the_lock() {
+fn call_is_not_retried_after_the_lock_is_lost() {
     let mut world = seeded(SPEC);
     let broken = Arc::new(AtomicBool::new(false));
     let rule = broken.clone();
@@ -183,7 +184,7 @@ fn a_call_that_is_repeated_until_something_is_known_is_not_repeated_without_the_
 }
 
 #[test]
-fn a_run_whose_lock_cannot_be_renewed_stops_and_tells_what_is_done_and_what_is_left() {
+fn run_that_cannot_renew_its_lock_stops_and_reports_every_step() {
     let mut world = seeded(SPEC);
     let held = AtomicBool::new(false);
     let hangs = AtomicBool::new(false);
@@ -214,8 +215,8 @@ fn a_run_whose_lock_cannot_be_renewed_stops_and_tells_what_is_done_and_what_is_l
     world.converged();
 }
 
-/// Holds the first request that makes a role, and all that come after it but those for the lock: AWS hangs, and the
-/// state's bucket with it.
+/// Holds the first request that creates a role and all later ones except those for the lock: AWS hangs, and so does the
+/// state's bucket.
 fn gate_from_the_role(world: &World) -> Gate {
     let hangs = AtomicBool::new(false);
     Gate::open(&world.aws, move |request| {
@@ -225,7 +226,7 @@ fn gate_from_the_role(world: &World) -> Gate {
     })
 }
 
-/// What was held is let go and arrives; the next run knows of it, and does the rest.
+/// Releases the held requests, which then arrive. The next run recovers and does the rest.
 fn recovers(mut world: World, gate: Gate, is_locked: bool) {
     drop(gate);
     world.without_gate();
@@ -253,7 +254,7 @@ fn recovers(mut world: World, gate: Gate, is_locked: bool) {
 }
 
 #[test]
-fn a_run_that_ci_cancels_while_aws_hangs_ends_before_it_is_killed_and_saves() {
+fn run_canceled_while_aws_hangs_ends_before_the_kill_and_saves() {
     let mut world = seeded(&in_folder());
     let gate = gate_from_the_role(&world);
     world.through(&gate);
@@ -268,7 +269,7 @@ fn a_run_that_ci_cancels_while_aws_hangs_ends_before_it_is_killed_and_saves() {
 }
 
 #[test]
-fn a_run_that_ci_cancels_while_its_state_hangs_too_ends_before_it_is_killed_and_the_journal_tells() {
+fn run_canceled_while_its_state_hangs_ends_before_the_kill_and_keeps_the_journal() {
     let mut world = seeded(SPEC);
     let gate = gate_from_the_role(&world);
     world.through(&gate);
@@ -280,20 +281,20 @@ fn a_run_that_ci_cancels_while_its_state_hangs_too_ends_before_it_is_killed_and_
 }
 
 #[test]
-fn a_run_that_cannot_hear_ci_s_signals_is_killed_and_the_next_one_takes_over() {
+fn stopped_run_is_killed_and_the_next_one_takes_over() {
     let mut world = seeded(SPEC);
     let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
     let mut run = world.start(&["apply", "--yes"]);
     gate.wait(&mut run);
-    // Its machine has no time for it.
+    // The operating system gives it no CPU time.
     run.signal("STOP");
     run.cancel().exits(-1);
     recovers(world, gate, true);
 }
 
 #[test]
-fn the_lock_of_a_run_that_was_killed_is_taken_over_after_its_lease() {
+fn lock_of_a_killed_run_is_taken_over_after_its_lease() {
     let mut world = seeded(SPEC);
     let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
@@ -310,7 +311,7 @@ fn the_lock_of_a_run_that_was_killed_is_taken_over_after_its_lease() {
 }
 
 #[test]
-fn an_interrupted_run_saves_and_gives_the_lock_back() {
+fn interrupted_run_saves_and_releases_the_lock() {
     let mut world = seeded(SPEC);
     let gate = Gate::before_the_role(&world.aws);
     world.through(&gate);
@@ -328,7 +329,7 @@ fn an_interrupted_run_saves_and_gives_the_lock_back() {
 }
 
 #[test]
-fn a_lost_state_is_made_anew_from_the_marks() {
+fn lost_state_is_rebuilt_from_ownership_tags() {
     for spec in [SPEC.to_owned(), in_folder()] {
         let world = seeded(&spec);
         world.apply();
@@ -366,7 +367,7 @@ fn a_lost_state_is_made_anew_from_the_marks() {
     }
 }
 
-/// What stays in the spec, and what leaves it before the state is lost.
+/// The spec before the state is lost: with the entries that stay and those that leave.
 fn with_what_leaves() -> String {
     in_folder()
         .replace("\nbuckets:\n", "\nbuckets:\n  attic: { account: platform, name: acme-attic, on_destroy: delete }\n")
@@ -381,7 +382,7 @@ fn with_what_leaves() -> String {
 }
 
 #[test]
-fn what_left_the_spec_before_the_state_was_lost_is_named_and_taken_back_only_if_asked_for() {
+fn orphaned_resources_are_listed_and_recovered_only_on_request() {
     let world = seeded(&with_what_leaves());
     world.apply();
     let theirs = json!({ "bailiwick:project": "other", "bailiwick:address": "aws.iam.role.theirs" });
@@ -425,7 +426,7 @@ fn what_left_the_spec_before_the_state_was_lost_is_named_and_taken_back_only_if_
 }
 
 #[test]
-fn rebuilding_takes_nothing_of_another_project_and_nothing_without_a_mark() {
+fn rebuild_skips_foreign_and_untagged_resources() {
     let world = World::new();
     let theirs = json!({ "bailiwick:project": "other" });
     world.aws.seed(&json!({
@@ -449,7 +450,7 @@ fn rebuilding_takes_nothing_of_another_project_and_nothing_without_a_mark() {
 }
 
 #[test]
-fn what_was_adopted_is_named_when_the_state_is_made_anew() {
+fn adopted_resource_is_named_to_state_rebuild() {
     let world = seeded(&in_folder());
     world.apply();
     std::fs::remove_dir_all(world.folder().join("state")).unwrap();
@@ -462,7 +463,7 @@ fn what_was_adopted_is_named_when_the_state_is_made_anew() {
 }
 
 #[test]
-fn what_could_not_be_looked_at_is_told_and_not_taken() {
+fn unreadable_resource_is_reported_and_not_added_by_rebuild() {
     let mut world = seeded(&in_folder());
     world.apply();
     std::fs::remove_dir_all(world.folder().join("state")).unwrap();
@@ -482,7 +483,7 @@ fn what_could_not_be_looked_at_is_told_and_not_taken() {
 }
 
 #[test]
-fn what_may_not_be_searched_is_told_and_is_an_error_only_for_who_asks_for_it() {
+fn denied_orphan_search_is_reported_and_fails_only_with_orphans() {
     let mut world = seeded(&in_folder());
     world.apply();
     let denied = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>";
@@ -491,12 +492,12 @@ fn what_may_not_be_searched_is_told_and_is_an_error_only_for_who_asks_for_it() {
         if details { Verdict::Answer(403, denied.into()) } else { Verdict::Pass }
     });
     world.through(&gate);
-    let told = ["Cannot be searched for orphaned resources", "aws.iam.role in account `platform`", "AccessDenied"];
-    world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&told);
-    world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(1).shows(&told);
+    let expected = ["Cannot be searched for orphaned resources", "aws.iam.role in account `platform`", "AccessDenied"];
+    world.bailiwick(&["state", "rebuild", "--yes"]).exits(0).shows(&expected);
+    world.bailiwick(&["state", "rebuild", "--yes", "--orphans"]).exits(1).shows(&expected);
 }
 
-/// Runs everything that writes, each of which must refuse.
+/// Runs every command that writes. Each must refuse.
 fn refused(world: &World, texts: &[&str]) {
     let refused = |ran: Ran| ran.exits(1).says(texts);
     refused(world.bailiwick(&["plan"]));
@@ -507,7 +508,7 @@ fn refused(world: &World, texts: &[&str]) {
 }
 
 #[test]
-fn a_state_that_is_of_no_use_stops_everything_and_is_not_overwritten() {
+fn unusable_state_stops_every_command_and_is_not_overwritten() {
     let world = seeded(SPEC);
     world.apply();
     world.bailiwick(&["state", "rm", "aws.s3.bucket.data"]).exits(0);
@@ -534,13 +535,13 @@ fn a_state_that_is_of_no_use_stops_everything_and_is_not_overwritten() {
 }
 
 #[test]
-fn a_journal_of_another_state_is_not_forgotten() {
+fn journal_of_another_state_is_refused() {
     let world = seeded(&in_folder());
     world.apply();
     let first = world.read("state/pods.json");
     world.spec(&in_folder().replace("access: read_write", "access: read"));
     world.apply();
-    // A journal of the second state, and the first one put back.
+    // A journal of the second state beside the restored first state.
     let second = world.read("state/pods.json");
     let serial: Value = serde_json::from_str(&second).unwrap();
     let (lineage, serial) = (serial["lineage"].as_str().unwrap(), serial["serial"].as_u64().unwrap());
@@ -561,7 +562,7 @@ fn a_journal_of_another_state_is_not_forgotten() {
 }
 
 #[test]
-fn where_the_journal_cannot_be_written_no_call_is_made() {
+fn no_call_is_made_if_the_journal_cannot_be_written() {
     let world = seeded(&in_folder());
     world.write("state", "");
     world.bailiwick(&["apply", "--yes"]).exits(1).says(&["state: "]);
@@ -580,7 +581,7 @@ fn where_the_journal_cannot_be_written_no_call_is_made() {
 }
 
 #[test]
-fn the_identity_of_the_state_s_account_comes_first() {
+fn identity_of_the_state_account_is_checked_first() {
     let world = seeded(
         &SPEC.replace("111111111111\", region: us-west-2, assume_role: bailiwick", "111111111111\", region: us-west-2"),
     );
@@ -589,7 +590,7 @@ fn the_identity_of_the_state_s_account_comes_first() {
 }
 
 #[test]
-fn a_bucket_that_is_not_there_or_somebody_else_s_is_told() {
+fn missing_or_foreign_state_bucket_is_reported() {
     let world = seeded(&SPEC.replace("acme-state", "acme-nowhere"));
     refused(&world, &["s3://acme-nowhere/team/prod/pods/", "NoSuchBucket"]);
     world
@@ -601,13 +602,13 @@ fn a_bucket_that_is_not_there_or_somebody_else_s_is_told() {
 
 #[test]
 fn the_bucket_of_the_state_is_never_deleted() {
-    // Made when the state was in a folder, and then chosen for the state.
+    // The bucket was created while the state was in a folder, and then chosen for the state.
     let world = seeded(&in_folder());
     world.apply();
     let moved = SPEC.replace("bucket: acme-state", "bucket: acme-data");
     world.spec(&moved);
     world.bailiwick(&["validate"]).exits(1).says(&["state-in-doomed-bucket", "would delete it on destroy"]);
-    // The state moves into a bucket that it says is to go, and that the spec no longer names.
+    // The state moves into a bucket that it marks for deletion and that the spec no longer has.
     world.aws.s3(PLATFORM, "PUT /acme-data/team/prod/pods/state.json", &world.read("state/pods.json")).ok();
     let named = ["buckets:", "  data:", "grants:", "  - {"];
     let left = moved.lines().filter(|line| !named.iter().any(|name| line.starts_with(name)));
@@ -618,14 +619,14 @@ fn the_bucket_of_the_state_is_never_deleted() {
     assert!(world.aws.s3(PLATFORM, "GET /", "").ok().contains("acme-data"));
     world.bailiwick(&["--state", "elsewhere", "plan"]).exits(1).says(&["omit --state"]);
 }
-/// Runs a command where no permission bit is passed over: root does that unless the capability is taken from it.
+/// Runs a command without the capability that lets root ignore permission bits.
 fn bound_by_permissions(world: &World, arguments: &str) -> Ran {
     let root = "setpriv --bounding-set=-dac_override,-dac_read_search bailiwick";
     world.shell(&format!("if [ $(id -u) = 0 ]; then exec {root} {arguments}; else exec bailiwick {arguments}; fi"))
 }
 
 #[test]
-fn where_the_state_s_folder_cannot_be_written_nothing_is_done() {
+fn read_only_state_folder_stops_before_any_write() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = seeded(&in_folder());
     let folder = world.folder().join("state");
@@ -659,7 +660,7 @@ fn errors(ran: &Ran) -> usize {
     ran.stderr.lines().filter(|line| line.starts_with("error: ")).count()
 }
 
-/// Runs something that must be refused with one error, and without writing anything.
+/// Runs a command that must fail with one error and without any write.
 #[track_caller]
 fn one_error(world: &World, arguments: &[&str], texts: &[&str]) {
     let sent = world.aws.writes();
@@ -669,7 +670,7 @@ fn one_error(world: &World, arguments: &[&str], texts: &[&str]) {
 }
 
 #[test]
-fn a_plan_that_does_not_belong_here_is_refused_with_what_to_do() {
+fn invalid_or_foreign_plan_is_refused_with_advice() {
     let world = seeded(&in_folder());
     world.bailiwick(&["plan", "--out", "a.plan"]).exits(0);
     let good = world.read("a.plan");
@@ -695,7 +696,7 @@ fn a_plan_that_does_not_belong_here_is_refused_with_what_to_do() {
     one_error(&world, &["apply", "a.plan"], &texts);
     world.spec(&in_folder());
 
-    // Of the same project, from the state in another folder.
+    // A plan of the same project, from the state in another folder.
     world.apply();
     world.spec(&in_folder().replace("access: read_write", "access: read"));
     world.bailiwick(&["plan", "--out", "a.plan"]).exits(0);
@@ -708,7 +709,7 @@ fn a_plan_that_does_not_belong_here_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn a_state_or_journal_that_does_not_belong_here_is_refused_with_what_to_do() {
+fn invalid_or_foreign_state_or_journal_is_refused_with_advice() {
     let world = seeded(&in_folder());
     world.apply();
     let good = world.read("state/pods.json");
@@ -785,7 +786,7 @@ fn an_account_or_cluster_that_cannot_be_reached_is_one_error() {
 }
 
 #[test]
-fn a_saved_plan_of_format_1_is_not_applied_and_a_new_one_is_asked_for() {
+fn saved_plan_of_format_1_is_refused_with_advice() {
     let world = seeded(include_str!("../formats/spec.yaml"));
     world.write("plan.json", include_str!("../formats/1/plan.json"));
     let ran = world.bailiwick(&["apply", "plan.json", "--yes"]).exits(1);

@@ -1,7 +1,6 @@
-//! Runs the commands in the README of every example, in order, and compares what they print. `BLESS=1` writes the
-//! READMEs anew.
+//! Runs the commands in the README of every example in order and compares their output. `BLESS=1` rewrites the READMEs.
 //!
-//! Shown is stdout, and of stderr everything but the lines that say how far an apply is: their order is chance.
+//! The READMEs show stdout, and stderr without the progress lines of an apply, whose order is random.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -40,7 +39,7 @@ fn every_example_is_run() {
     assert_eq!(names, ["kserve-cross-account", "many-teams", "skypilot-irsa", "skypilot-pod-identity"]);
 }
 
-/// Runs one example. Its contexts lead to clusters of their own.
+/// Runs one example. Each of its contexts leads to its own cluster.
 fn check(name: &str, contexts: &[&str]) {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
     let world = World::with_clusters("unused", contexts);
@@ -53,7 +52,7 @@ fn check(name: &str, contexts: &[&str]) {
         world.kube.create_namespace(namespace.as_str().unwrap());
     }
     world.aws.seed(&seed);
-    // What is read back has the form in which it was written.
+    // A document that is read back has the form in which it was written.
     world.aws.rules(&json!({ "seed": 1 }));
 
     let written = world.read("README.md");
@@ -73,8 +72,8 @@ fn check(name: &str, contexts: &[&str]) {
     );
 }
 
-/// The text without what differs between runs: the digests of plans, which cover the ids that AWS gives to what is made, the
-/// seconds that answers took, and the order in which steps without a dependency between them ended.
+/// Replaces what differs between runs: the digests of plans, which cover the ids that AWS assigns, the durations, and
+/// the order in which independent steps ended.
 fn without_chance(text: &str) -> String {
     let line = |line: &str| match line.split_once(" (") {
         _ if line.starts_with("Plan digest sha256:") => "Plan digest".to_owned(),
@@ -88,7 +87,7 @@ fn without_chance(text: &str) -> String {
     lines.join("\n")
 }
 
-/// The text with the output of each command as it is now, and how many commands there are.
+/// The text with the current output of each command, and the number of commands.
 fn run_all(world: &World, text: &str) -> (String, usize) {
     let (mut out, mut commands, mut inside) = (String::new(), 0, false);
     let mut last = 0;
@@ -108,7 +107,7 @@ fn run_all(world: &World, text: &str) -> (String, usize) {
                 out.push_str(&printed(&ran));
                 continue;
             }
-            // Output of before.
+            // Skip the previous output.
             (true, None) => continue,
         }
         let _ = writeln!(out, "{line}");
@@ -116,7 +115,7 @@ fn run_all(world: &World, text: &str) -> (String, usize) {
     (out, commands)
 }
 
-/// What a reader sees, without blank lines around it.
+/// Removes blank lines at both ends.
 fn printed(ran: &Ran) -> String {
     let mut text = ran.stdout.trim_matches('\n').to_owned();
     for line in ran.stderr.lines().filter(|line| !is_progress(line)) {
@@ -126,13 +125,13 @@ fn printed(ran: &Ran) -> String {
     if text.is_empty() { String::new() } else { format!("{text}\n") }
 }
 
-/// Whether a line says that a step is done.
+/// Whether a line reports a completed step.
 fn is_progress(line: &str) -> bool {
     let actions = ["create ", "update ", "replace ", "delete ", "adopt ", "forget "];
     line.strip_prefix("  ").is_some_and(|rest| actions.iter().any(|a| rest.starts_with(a)) && rest.ends_with(": done"))
 }
 
-/// A command of the program in the shell, or one of the AWS CLI, of which this much is done here.
+/// Runs a command of the program in the shell, or one of the few AWS CLI commands that are implemented here.
 fn run(world: &World, command: &str) -> Ran {
     let words: Vec<&str> = command.split_whitespace().collect();
     let ["aws", "--profile", profile, "s3api", call, "--bucket", bucket, rest @ ..] = &words[..] else {

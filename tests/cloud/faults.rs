@@ -1,6 +1,7 @@
-//! The built program against the emulators, killed at any request, with an AWS that is late, busy and loses answers.
+//! The built program against the emulators, killed at any request, with an AWS that is late, throttles and loses
+//! responses.
 //!
-//! Every run follows from its seed. `FAULTS_EMULATED` says how many runs are made.
+//! Every run follows from its seed. `FAULTS_EMULATED` sets the number of runs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -49,7 +50,7 @@ fn statements(world: &World) -> Vec<Value> {
     policy["Statement"].as_array().cloned().unwrap_or_default()
 }
 
-/// One apply that is killed at some request, if it sends that many, while a second one tries its luck.
+/// One apply that is killed at some request, if it sends that many, while a second one runs concurrently.
 fn killed(world: &mut World, chance: &mut Chance, table: &Table) {
     let at = chance.below(120);
     let sent = AtomicUsize::new(0);
@@ -71,7 +72,7 @@ fn killed(world: &mut World, chance: &mut Chance, table: &Table) {
         run.signal("KILL");
         table.kills.fetch_add(1, Ordering::Relaxed);
         run.end();
-        // The request was sent, and arrives.
+        // The request was sent, so it arrives.
         gate.release();
     } else {
         run.end();

@@ -1,4 +1,4 @@
-//! What the program says about the access that specs give: run as users run it, offline.
+//! What the program reports about the access that specs give, run as users run it, offline.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::schema::follows;
 
-/// Every example, as the files that make its spec.
+/// Every example, as the files of its spec.
 const EXAMPLES: [&[&str]; 6] = [
     &["kserve-cross-account/base.yaml", "kserve-cross-account/dev.yaml"],
     &["kserve-cross-account/base.yaml", "kserve-cross-account/staging.yaml"],
@@ -41,23 +41,23 @@ fn written(text: &str) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn what_is_made_from_grants_gives_no_finding_to_act_on() {
+fn examples_give_only_info_findings() {
     for files in EXAMPLES {
         let files: Vec<PathBuf> = files.iter().map(|name| example(name)).collect();
         let output = run(&files, &["validate", "--format", "json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let told: Vec<String> = json(&output)["problems"]
+        let found: Vec<String> = json(&output)["problems"]
             .as_array()
             .unwrap()
             .iter()
             .filter(|f| f["severity"] != "info")
             .map(|f| format!("{} {}", f["code"], f["message"]))
             .collect();
-        assert_eq!(told, Vec::<String>::new(), "{files:?}");
+        assert_eq!(found, Vec::<String>::new(), "{files:?}");
     }
 }
 
-/// The trust policy of a published guide on `KServe` with models in another account: whoever has a token of the cluster may
+/// The trust policy of a published guide on `KServe` with models in another account: any token of the cluster may
 /// assume the role.
 const GUIDE: &str = r#"version: 1
 project: guide
@@ -101,7 +101,7 @@ fn kserve() -> [PathBuf; 2] {
 }
 
 #[test]
-fn can_tells_by_its_exit_code_and_shows_the_chain() {
+fn can_answers_by_exit_code_and_shows_the_chain() {
     let inside = "s3://acme-model-weights-prod/Mistral-7B-v0.1/config.json";
     for (who, action, place, code) in [
         ("model-loader", "s3:GetObject", inside, 0),
@@ -113,11 +113,11 @@ fn can_tells_by_its_exit_code_and_shows_the_chain() {
         ("model-loader", "s3:PutObject", inside, 2),
         ("arn:aws:iam::999999999999:role/stranger", "s3:GetObject", inside, 2),
         ("anyone", "s3:GetObject", inside, 2),
-        // Its policy is not known, and may let in whoever it names.
+        // The policy of the bucket is unknown and may allow anyone.
         ("model-loader", "s3:GetObject", "s3://somebody-elses/key", 1),
         ("arn:aws:iam::999999999999:role/stranger", "s3:GetObject", "s3://somebody-elses/key", 1),
         ("anyone", "s3:GetObject", "s3://somebody-elses/key", 1),
-        // Its own policies are not known, and the bucket's lets its account decide.
+        // The policies of the role are unknown, and the bucket delegates to its account.
         ("arn:aws:iam::222222222222:role/local", "s3:GetObject", inside, 1),
         ("model-loder", "s3:GetObject", inside, 1),
         ("model-loader", "s3:GetObjct", inside, 1),
@@ -222,7 +222,7 @@ fn the_suggested_grant_fixes_the_denial() {
 }
 
 #[test]
-fn who_can_lists_everybody_with_the_chain() {
+fn who_can_lists_principals_with_their_chains() {
     let files = [example("many-teams")];
     let names = |action: &str, place: &str| -> Vec<String> {
         let output = run(&files, &["who-can", action, place, "--format", "json"]);
@@ -247,7 +247,7 @@ fn who_can_lists_everybody_with_the_chain() {
     assert_eq!(names("s3:DeleteObject", "s3://acme-weights/chat/a"), Vec::<String>::new());
 }
 
-/// Two buckets, one of which somebody else manages, and a role with a policy that only AWS can show.
+/// Two buckets, one of which is managed elsewhere, and a role with a policy whose contents only AWS can show.
 const MIXED: &str = r#"version: 1
 project: mixed
 accounts:
@@ -268,7 +268,7 @@ grants:
   - { to: b, bucket: theirs, prefix: x/, access: read }
 "#;
 
-/// The exit code and the text of `who-can`, without the chains of those that are allowed.
+/// The exit code and the text of `who-can`, without the chains of the allowed principals.
 fn who_can(spec: &str, action: &str, place: &str) -> (Option<i32>, String) {
     let file = written(spec);
     let output = run(&[file.path().to_owned()], &["who-can", action, place]);
@@ -282,7 +282,7 @@ fn who_can(spec: &str, action: &str, place: &str) -> (Option<i32>, String) {
 }
 
 #[test]
-fn who_can_names_whom_it_cannot_judge_and_why() {
+fn who_can_names_unknown_principals_with_reasons() {
     assert_eq!(
         who_can(MIXED, "s3:GetObject", "s3://acme-own/x/1"),
         (
@@ -321,7 +321,7 @@ Unknown
 }
 
 #[test]
-fn what_is_not_in_the_spec_is_unknown_for_anyone_else() {
+fn access_to_resources_outside_the_spec_is_unknown_for_anyone_else() {
     let plain =
         MIXED.lines().filter(|line| !line.contains("ops:")).collect::<Vec<_>>().join("\n").replace("roles:", "");
     for (action, place, reason) in [
@@ -346,13 +346,13 @@ fn what_is_not_in_the_spec_is_unknown_for_anyone_else() {
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains("anyone") && text.contains(reason), "{text}");
     }
-    // All that decides is in the spec.
+    // Everything that decides is in the spec.
     let denied = (Some(2), "s3:GetObject on s3://acme-own/y: denied for everyone\n".to_owned());
     assert_eq!(who_can(&plain, "s3:GetObject", "s3://acme-own/y"), denied);
 }
 
 #[test]
-fn access_on_conditions_only_is_no_access() {
+fn who_can_exits_with_2_if_all_access_is_conditional() {
     let on_condition = MIXED.replace("trust: [ { account: platform } ], policies: [ \"arn:aws:iam::aws:policy/AmazonS3FullAccess\" ]",
         "trust: [ { service: ec2.amazonaws.com } ], inline: { x: { Version: \"2012-10-17\", Statement: [ { Effect: Allow, \
          Action: \"s3:GetObject\", Resource: \"arn:aws:s3:::acme-own/*\", Condition: { IpAddress: { \"aws:SourceIp\": 203.0.113.0/24 } } } ] } }");
@@ -394,7 +394,7 @@ fn plain_policies_are_checked_compared_and_shown() {
 }
 
 #[test]
-fn a_change_of_a_plain_policy_is_told_as_patterns() {
+fn policy_diff_shows_changes_as_patterns() {
     let narrow = READ.replace("b/*", "b/a/*");
     let (code, shown) = policy(&["diff", "--format", "json"], &[READ, &narrow]);
     let changes: Value = serde_json::from_str(&shown).unwrap();

@@ -1,4 +1,4 @@
-//! What every home of states does, and what a lock in a store of objects does besides, in a folder and in memory.
+//! The contract of every backend, and of locks in an object store, in a folder and in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +24,9 @@ async fn objects_in_memory() {
     every_backend(in_store(objects, LEASE), 16).await;
 }
 
-// ---- Leases, in a store in memory and on a clock that the test moves
+// ---- Leases, in an in-memory store and on a clock that the test advances
 
-/// A store, and who heard what of its lock.
+/// A store, and the lock news of each listener.
 struct Store {
     objects: Arc<MemoryObjects>,
     heard: Heard,
@@ -51,7 +51,7 @@ impl Store {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_living_holder_is_told_from_an_abandoned_lock() {
+async fn active_lock_is_refused_and_an_expired_one_is_taken_over() {
     let store = Store::new();
     let held = store.backend().lock(info("alice")).await.unwrap();
     let refused = store.backend().lock(info("bob")).await.err().unwrap().to_string();
@@ -60,7 +60,7 @@ async fn a_living_holder_is_told_from_an_abandoned_lock() {
         "memory:p/lock.json is locked by alice on h (process 7) since 2026-01-01T00:00:00Z, https://ci.example/1: wait \
          until it is done"
     );
-    // Dropped and not given back, as after a crash: its lease ends, not before.
+    // Dropped without a release, as after a crash: only the end of its lease frees it.
     drop(held);
     let started = tokio::time::Instant::now();
     let second = store.backend();
@@ -81,7 +81,7 @@ async fn a_living_holder_is_told_from_an_abandoned_lock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_is_kept_for_as_long_as_the_run_takes() {
+async fn lease_is_renewed_for_the_whole_run() {
     let store = Store::new();
     let ours = store.backend();
     let lock = ours.lock(info("alice")).await.unwrap();
@@ -93,13 +93,13 @@ async fn a_lease_is_kept_for_as_long_as_the_run_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_lost_the_lock_writes_nothing_more() {
+async fn run_that_lost_its_lock_cannot_write() {
     let store = Store::new();
     let first = store.backend();
     let lock = first.lock(info("alice")).await.unwrap();
     let stored = first.load().await.unwrap();
     first.append(&[begin(0, "x")]).await.unwrap();
-    // The first one stops for a while: a machine that sleeps. Nobody knows how long.
+    // The first run stops for an unknown time, as on a machine that sleeps.
     drop(lock);
     let second = store.backend();
     let taken = second.lock(info("bob")).await.unwrap();
@@ -116,7 +116,7 @@ async fn whoever_lost_the_lock_writes_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_is_sealed_against_whoever_held_the_lock_before() {
+async fn state_is_fenced_against_the_previous_lock_holder() {
     let store = Store::new();
     let first = store.backend();
     let lock = first.lock(info("alice")).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_state_is_sealed_against_whoever_held_the_lock_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_there_is_no_state_yet_one_is_made_against_whoever_held_the_lock_before() {
+async fn missing_state_is_created_to_fence_the_previous_lock_holder() {
     let store = Store::new();
     let first = store.backend();
     let lock = first.lock(info("alice")).await.unwrap();
@@ -145,7 +145,7 @@ async fn where_there_is_no_state_yet_one_is_made_against_whoever_held_the_lock_b
 }
 
 #[tokio::test(start_paused = true)]
-async fn fencing_numbers_go_on_when_the_lock_was_removed() {
+async fn fencing_numbers_continue_after_the_lock_is_deleted() {
     let store = Store::new();
     for holder in ["alice", "bob"] {
         let ours = store.backend();
@@ -173,7 +173,7 @@ async fn a_lock_that_cannot_be_read_is_not_taken_and_can_be_broken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_of_the_journal_that_is_missing_is_noticed() {
+async fn missing_part_of_the_journal_is_detected() {
     let store = Store::new();
     let ours = store.backend();
     let _lock = ours.lock(info("alice")).await.unwrap();
@@ -209,7 +209,7 @@ async fn ten_earlier_states_are_kept_and_named_when_the_state_is_damaged() {
     assert!(refused.contains("the state is damaged") && refused.contains(&named), "{refused}");
 }
 
-/// A store whose line can be cut, before a write arrives or before its answer does.
+/// A store whose connection can fail, before a write arrives or before its response does.
 #[derive(Default)]
 struct Cut {
     store: MemoryObjects,
@@ -236,7 +236,7 @@ impl Objects for Cut {
         })
     }
 
-    /// Tries twice, as clients do: the second try finds what the first one wrote.
+    /// Tries twice, as clients do: the second attempt finds what the first one wrote.
     fn put<'a>(&'a self, key: &'a str, bytes: Vec<u8>, condition: Precondition) -> BackendFuture<'a, Option<String>> {
         Box::pin(async move {
             Self::line(&self.requests)?;
@@ -280,14 +280,14 @@ async fn a_lease_that_cannot_be_renewed_runs_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_whose_answer_was_lost_was_done() {
+async fn write_with_a_lost_response_counts_as_done() {
     let store = Arc::new(Cut::default());
     store.answers.store(true, Ordering::Relaxed);
     every_backend(in_store(store, LEASE), 8).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_an_entry_that_could_not_be_written_none_is() {
+async fn no_entry_is_written_after_a_failed_one() {
     let store = Arc::new(Cut::default());
     let ours = ObjectBackend::new(store.clone(), "p", settings(LEASE, &Heard::default()));
     let _lock = ours.lock(info("alice")).await.unwrap();

@@ -17,14 +17,14 @@ mod properties {
     use crate::run::{Project, name_of, plant, spec, spec_of, steps};
     use crate::specs::{Chance, PROJECT, drafts, two_files, yaml};
 
-    /// Runs a case with time that passes only when everybody waits.
+    /// Runs a case on paused time, which advances only when every task waits.
     fn run<T>(case: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(case)
     }
 
     fn cases(cases: u32) -> ProptestConfig {
-        // The same cases in every run; PROPTEST_RNG_SEED and PROPTEST_CASES try others.
+        // The same cases in every run; PROPTEST_RNG_SEED and PROPTEST_CASES choose others.
         let rng_seed = match ProptestConfig::default().rng_seed {
             RngSeed::Random => RngSeed::Fixed(1),
             chosen @ RngSeed::Fixed(_) => chosen,
@@ -48,7 +48,7 @@ mod properties {
         project
     }
 
-    /// Everything that the spec asks for, compiled for a world.
+    /// The desired resources of a spec, compiled for a world.
     fn desired(project: &Project, spec: &Spec) -> Desired {
         let kinds = bailiwick::provider::kinds();
         let facts = project.cloud.facts(spec);
@@ -57,7 +57,7 @@ mod properties {
         desired
     }
 
-    /// What of the world is claimed by what a spec asks for, by address.
+    /// The managed fields of a spec's live resources, by address.
     async fn managed_fields(project: &Project, spec: &Spec) -> BTreeMap<String, Value> {
         let register = project.cloud.register();
         let session = bailiwick::session::Session::new(spec, bailiwick::session::Environment::default());
@@ -91,7 +91,7 @@ mod properties {
         #![proptest_config(cases(32))]
 
         #[test]
-        fn after_an_apply_there_is_nothing_to_do(draft in drafts(), seed in 1u64..1000) {
+        fn plan_after_apply_is_empty(draft in drafts(), seed in 1u64..1000) {
             let spec = spec(&draft.text());
             run(async {
                 let project = project(seed, &[&spec]);
@@ -102,7 +102,7 @@ mod properties {
         }
 
         #[test]
-        fn destroy_leaves_nothing_of_ours_and_all_that_is_foreign(
+        fn destroy_removes_all_own_resources_and_keeps_foreign_ones(
             draft in drafts(), existing in any::<u64>(), seed in 1u64..1000,
         ) {
             let spec = spec(&draft.text());
@@ -132,7 +132,7 @@ mod properties {
                         prop_assert!(body.to_string().contains(what), "{id} lost {what}: {body}");
                     }
                 }
-                // What else is left holds data, or is the policy of such a thing.
+                // The only other resources left hold data, or are the policy of one that does.
                 for id in after.keys().filter(|id| !before.contains_key(*id)) {
                     let holds_data = ["aws.s3.bucket", "aws.kms.key"].iter().any(|kind| id.starts_with(kind));
                     prop_assert!(holds_data, "{id} is left");
@@ -142,7 +142,7 @@ mod properties {
         }
 
         #[test]
-        fn the_same_spec_gives_the_same_plan_however_it_is_written(
+        fn equal_specs_give_equal_plans_regardless_of_layout(
             before in drafts(), draft in drafts(), seed in 1u64..u64::MAX,
         ) {
             let tree = draft.value();
@@ -166,7 +166,7 @@ mod properties {
         }
 
         #[test]
-        fn a_failed_step_skips_what_waits_for_it_and_the_next_apply_does_the_rest(
+        fn failed_step_skips_its_dependents_and_the_next_apply_completes_them(
             draft in drafts(), which in any::<prop::sample::Index>(), certain: bool, seed in 1u64..1000,
         ) {
             let spec = spec(&draft.text());
@@ -181,7 +181,7 @@ mod properties {
                     &address,
                     if certain { WriteError::Denied { what, why } } else { WriteError::Failed { what, why } },
                 );
-                // What waits for it, step by step.
+                // The dependents of the failing step, step by step.
                 let mut behind = BTreeSet::from([failing.id.clone()]);
                 for step in &planned.plan().steps {
                     if step.waits_for.iter().any(|w| behind.contains(w)) {
@@ -197,7 +197,7 @@ mod properties {
                     let skipped = matches!(outcome, Outcome::Skipped { because } if because.to_string() == address);
                     prop_assert!(skipped || *name == address, "{name}: {outcome:?}");
                 }
-                project.cloud.mend();
+                project.cloud.clear_faults();
                 let rest = project.apply_all(&spec).await;
                 prop_assert_eq!(rest.plan.steps.iter().map(|s| name_of(&s.id)).collect::<BTreeSet<_>>(), behind);
                 project.assert_order(&rest.plan);
@@ -207,7 +207,7 @@ mod properties {
         }
 
         #[test]
-        fn after_a_kill_the_next_run_goes_on(
+        fn next_run_continues_after_a_kill(
             first in drafts(), second in drafts(), at in 1usize..12, after_call: bool, seed in 1u64..1000,
         ) {
             let (first, second) = (spec(&first.text()), spec(&second.text()));
@@ -219,7 +219,7 @@ mod properties {
                     if project.apply_until_killed(spec, &killed).await {
                         prop_assert!(project.backend.journalled() > 0);
                     }
-                    project.cloud.mend();
+                    project.cloud.clear_faults();
                     let _ = project.heard();
                     let applied = project.apply_all(spec).await;
                     project.assert_order(&applied.plan);
@@ -232,7 +232,7 @@ mod properties {
         }
 
         #[test]
-        fn after_a_stop_the_next_run_goes_on(
+        fn next_run_continues_after_an_interrupt(
             first in drafts(), second in drafts(), at in 0usize..12, seed in 1u64..1000,
         ) {
             let (first, second) = (spec(&first.text()), spec(&second.text()));
@@ -246,7 +246,7 @@ mod properties {
                     for (name, outcome) in applied.undone() {
                         prop_assert_eq!(outcome, &Outcome::Interrupted, "{}", name);
                     }
-                    project.cloud.mend();
+                    project.cloud.clear_faults();
                     let rest = project.apply_all(spec).await;
                     let rest_of: BTreeSet<String> = rest.plan.steps.iter().map(|s| s.id.address.to_string()).collect();
                     prop_assert_eq!(rest_of, undone);
@@ -258,7 +258,7 @@ mod properties {
         }
 
         #[test]
-        fn going_from_one_spec_to_another_gives_the_world_of_the_other(
+        fn changed_spec_gives_the_same_world_as_a_first_apply(
             first in drafts(), second in drafts(), seed in 1u64..1000,
         ) {
             let (first, second) = (spec(&first.text()), spec(&second.text()));
@@ -288,8 +288,8 @@ mod properties {
         }
     }
 
-    /// Everything that bears a mark of ours, but for what the spec hands over: our statements in the policy of a bucket that
-    /// is now managed elsewhere stay, so that nobody loses access before its new owner grants it.
+    /// Everything with an ownership mark of the project, except what the spec hands over: own statements in the policy
+    /// of a bucket that is now managed elsewhere stay, so that no access is lost before its new owner grants it.
     fn left_marked(project: &Project, spec: &Spec) -> BTreeSet<String> {
         let handed_over = |id: &str| {
             let mut buckets = spec.buckets.values().filter(|b| !b.managed);
@@ -298,12 +298,12 @@ mod properties {
         project.cloud.world().tagged().into_iter().filter(|id| !handed_over(id)).collect()
     }
 
-    /// What a step's name is about, whichever half of a replacement it is.
+    /// The address in a step's name, for either half of a replacement.
     fn address_of(step: &str) -> String {
         step.split('#').next().unwrap_or_default().to_owned()
     }
 
-    /// The published plan without the places in the files.
+    /// The published plan without source positions.
     async fn plan_json(project: &Project, spec: &Spec) -> Result<String, TestCaseError> {
         let planned = project.plan(spec).await.map_err(|errors| TestCaseError::fail(errors.join("\n")))?;
         let changes = crate::run::changes(&planned);
@@ -316,12 +316,12 @@ mod properties {
                 entry.as_object_mut().unwrap().remove("source");
             }
         }
-        // Findings stand in the order of their places.
+        // Findings are sorted by place.
         json["findings"].as_array_mut().unwrap().sort_by_key(ToString::to_string);
         Ok(json.to_string())
     }
 
-    /// Somebody made some of what the spec asks for before, with settings of their own.
+    /// Creates some of the desired resources beforehand, with foreign settings.
     fn already_there(project: &Project, spec: &Spec, chosen: u64) -> Vec<Id> {
         let desired = desired(project, spec);
         let mut world = project.cloud.world();
@@ -338,7 +338,7 @@ mod properties {
         let mut found = Vec::new();
         for (n, (address, resource)) in desired.resources.iter().enumerate() {
             let Some(kept) = fields.get(address.kind().as_str()) else { continue };
-            // A role that is released keeps its boundary, which then cannot be deleted.
+            // A released role keeps its boundary, which then cannot be deleted.
             let bound = resource.body.tree().get("permissions_boundary").is_some();
             if bound || chosen >> (n % 64) & 1 == 0 {
                 continue;
@@ -354,7 +354,7 @@ mod properties {
                 body["document"] = json!({"Version": "2012-10-17", "Statement": []});
             }
             let id = world.id(address.kind().as_str(), &resource.scope, &resource.physical_id);
-            // What the spec relies on was made before.
+            // Skip what `prepare` created because the spec relies on it.
             if world.ids().any(|other| *other == id) {
                 continue;
             }
@@ -418,7 +418,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_account_with_another_key_in_the_spec_takes_nothing_from_others() {
+    async fn renamed_account_key_changes_no_access_of_others() {
         let project = applied(SERVING).await;
         let theirs = json!({"Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::333333333333:root"},
             "Action": "s3:GetObject", "Resource": "arn:aws:s3:::acme-weights/*"});
@@ -435,21 +435,21 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_may_not_be_read_is_not_taken_for_absent() {
+    async fn denied_read_is_not_taken_for_absent() {
         let spec = spec(SERVING);
         let project = Project::new("p", Cloud::new());
         for denied in ["aws.iam.role.loader", "aws.s3.bucket_policy.weights", "kubernetes.service_account.loader"] {
             project.cloud.deny_read(denied);
             let errors = project.plan(&spec).await.err().unwrap();
             assert_eq!(errors, [format!("{denied}: not allowed to read {denied}: 403: AccessDenied")]);
-            project.cloud.mend();
+            project.cloud.clear_faults();
         }
-        // Owned things that nobody may look at are not deleted either.
+        // Owned resources that cannot be read are not deleted either.
         project.apply_all(&spec).await;
         project.cloud.deny_read("aws.iam.role.loader");
         assert!(project.plan(&spec.emptied()).await.is_err());
         let planned = {
-            project.cloud.mend();
+            project.cloud.clear_faults();
             project.plan(&spec.emptied()).await.unwrap()
         };
         let writes = project.cloud.world().counts().writes;
@@ -465,14 +465,14 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_live_policy_of_a_bucket_decides_even_if_no_grant_needs_a_statement_in_it() {
+    async fn live_bucket_policy_decides_even_without_own_statements() {
         let text = SERVING.replace("roles:", "  plain: { account: platform, name: acme-plain }\nroles:");
         let spec = spec(&format!("{text}  - {{ to: loader, bucket: plain, prefix: m/, access: read }}\n"));
         let project = Project::new("p", Cloud::new());
         project.cloud.prepare(&spec);
         project.apply_all(&spec).await;
         let place = AccessTarget::parse("s3://acme-plain/m/x").unwrap();
-        // Whether the loader may read, whether anyone may, and what was not read of it.
+        // Whether the loader may read, whether anyone may, and what could not be read.
         let answers = async || {
             let world = project.live_world(&spec).await;
             let loader = world.can(&world.find("loader").unwrap(), "s3:GetObject", &place).unwrap();
@@ -493,7 +493,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_live_policy_of_a_key_is_known_as_a_whole() {
+    async fn access_uses_the_whole_live_key_policy() {
         let spec = spec(SERVING);
         let project = applied(SERVING).await;
         let place = AccessTarget::parse("s3://acme-weights/m/x").unwrap();
@@ -508,7 +508,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn drift_of_each_document_is_seen_and_healed() {
+    async fn drift_of_each_document_is_reported_and_repaired() {
         let project = applied(SERVING).await;
         let edit = |kind: &str, name: &str, pointer: &str, value: Value| {
             let mut world = project.cloud.world();
@@ -565,7 +565,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn our_part_of_a_document_that_was_removed_is_put_back() {
+    async fn deleted_own_statements_are_restored() {
         let project = applied(SERVING).await;
         {
             let mut world = project.cloud.world();
@@ -600,12 +600,12 @@ mod cases {
         }
         project.destroy(&spec_of("m/")).await;
         assert_eq!(show(&project, "aws.s3.bucket_policy", "acme-weights")["Statement"], json!([foreign_statement()]));
-        // It was there before, so it stays, without our marks.
+        // It existed before, so it stays, without our tags.
         assert_eq!(show(&project, "aws.s3.bucket", "acme-weights")["tags"], json!({ "team": "theirs" }));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_exclusive_policy_loses_what_others_add() {
+    async fn exclusive_policy_loses_foreign_statements() {
         let text = SERVING.replace("on_destroy: delete", "on_destroy: delete, policy: exclusive");
         let project = applied(&text).await;
         let policy = id(&project, "aws.s3.bucket_policy", "acme-weights");
@@ -617,7 +617,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_exists_is_adopted_and_released() {
+    async fn existing_role_is_adopted_and_released() {
         let project = Project::new("p", Cloud::new());
         let role = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "kserve-loader".into() };
         project.cloud.world().have(role.clone(), &json!({ "tags": { "team": "theirs" } }));
@@ -631,12 +631,12 @@ mod cases {
         let world = project.cloud.world();
         assert!(world.writes().contains(&"release aws.iam.role.loader".to_owned()));
         assert_eq!(world.show(&role)["tags"], json!({ "team": "theirs" }));
-        // What we put into it goes.
+        // The policy that Bailiwick added to it is deleted.
         assert!(!world.has("aws.iam.role_policy", "kserve-loader/bailiwick-access"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_cannot_be_changed_of_somebody_else_s_thing_is_not_made_anew() {
+    async fn foreign_resource_with_immutable_difference_is_not_replaced() {
         let project = Project::new("p", Cloud::new());
         let role = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "kserve-loader".into() };
         project.cloud.world().have(role, &json!({ "path": "/theirs/" }));
@@ -652,7 +652,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_belongs_to_another_project_is_refused() {
+    async fn resource_of_another_project_is_refused() {
         let project = Project::new("p", Cloud::new());
         let role = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "kserve-loader".into() };
         project.cloud.world().have(role, &json!({ "tags": { "bailiwick:project": "other" } }));
@@ -661,7 +661,7 @@ mod cases {
         assert_eq!(project.cloud.world().counts().writes, 0);
     }
 
-    /// Where a step stands in a plan.
+    /// The position of a step in a plan.
     fn position(steps: &[String], step: &str) -> usize {
         steps.iter().position(|s| s == step).unwrap_or_else(|| panic!("no {step} in {steps:#?}"))
     }
@@ -671,7 +671,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_renamed_role_is_made_and_named_before_the_old_one_goes() {
+    async fn renamed_role_is_created_and_referenced_before_the_old_one_is_deleted() {
         let project = applied(SERVING).await;
         let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
         let applied = project.apply_all(&renamed).await;
@@ -693,18 +693,18 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_old_thing_that_could_not_be_deleted_is_not_forgotten() {
+    async fn deposed_object_is_deleted_by_a_later_run() {
         let mut project = applied(SERVING).await;
         project.limits.steps = 1;
         let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
         let planned = project.plan(&renamed).await.unwrap();
-        // Everything is done but the last step.
+        // Everything is done except the last step.
         let most = planned.plan().steps.len() - 1;
         assert_eq!(steps(planned.plan())[most], "delete aws.iam.role.loader#deposed");
         let stop = project.cloud.stop_after(most);
         let applied = project.apply_until(&renamed, stop).await;
         assert_eq!(applied.undone().keys().collect::<Vec<_>>(), ["aws.iam.role.loader#deposed"]);
-        project.cloud.mend();
+        project.cloud.clear_faults();
         let rest = project.apply_all(&renamed).await;
         assert_eq!(rest.steps(), ["delete aws.iam.role.loader#deposed"]);
         assert_eq!(rest.plan.steps[0].reasons, [Reason::StillDeposed { physical_id: "kserve-loader".into() }]);
@@ -713,7 +713,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_name_that_is_taken_is_adopted_or_refused_and_an_adopted_old_one_is_released() {
+    async fn object_under_a_new_name_is_adopted_or_refused_and_an_adopted_old_one_is_released() {
         let new = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "model-loader".into() };
         let old = Id { name: "kserve-loader".into(), ..new.clone() };
         let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
@@ -736,7 +736,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_renamed_bucket_that_is_kept_loses_our_marks() {
+    async fn renamed_bucket_that_is_kept_loses_our_tags() {
         let kept = |name: &str| SERVING.replace("on_destroy: delete", "on_destroy: keep").replace("acme-weights", name);
         let project = applied(&kept("acme-weights")).await;
         let renamed = spec(&kept("acme-models"));
@@ -749,11 +749,11 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_policy_that_still_names_a_role_which_the_run_makes_anew_has_not_been_changed_by_anybody() {
+    async fn policy_that_names_a_role_replaced_in_this_run_is_not_an_outside_change() {
         let before = SERVING
             .replace("name: kserve-loader }", "name: kserve-loader, path: /team/ }")
             .replace("on_destroy: delete }", "on_destroy: delete, same_account_statements: true }");
-        // The policy's new principal trusts a role that trusts the one which is made anew: the policy comes last.
+        // The policy's new principal trusts a role that trusts the replaced one, so the policy comes last.
         let after = before
             .replace(", path: /team/", "")
             .replace(
@@ -770,7 +770,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_path_makes_a_role_anew_with_its_parts() {
+    async fn new_path_replaces_a_role_with_its_parts() {
         let with = |more: &str| {
             let policies = format!("name: kserve-loader, policies: [arn:aws:iam::aws:policy/ReadOnlyAccess]{more}");
             SERVING.replace("name: kserve-loader", &policies)
@@ -792,11 +792,11 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_role_that_was_removed_outside_is_made_again_and_named_again() {
+    async fn role_deleted_outside_is_recreated_and_referenced_again() {
         let project = applied(SERVING).await;
         let role = id(&project, "aws.iam.role", "kserve-loader");
         project.cloud.world().remove(&role);
-        // The documents that named it now name an id that means nobody.
+        // The documents that named it now show an id that no longer exists.
         assert!(show(&project, "aws.s3.bucket_policy", "acme-weights").to_string().contains("AROA"));
         let applied = project.apply_all(&spec(SERVING)).await;
         project.assert_order(&applied.plan);
@@ -808,7 +808,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_torn_journal_is_replayed_as_far_as_it_goes() {
+    async fn torn_journal_is_replayed_up_to_the_tear() {
         for torn in [0, 1, 40] {
             let project = Project::new("p", Cloud::with_delays(3));
             let killed = project.cloud.kill_at(4, Cut::BeforeCall);
@@ -824,7 +824,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_saved_plan_tells_what_moved() {
+    async fn saved_plan_reports_outside_changes() {
         let project = Project::new("p", Cloud::new());
         let spec = spec(SERVING);
         let text = |planned: &Planned| {
@@ -837,7 +837,7 @@ mod cases {
         let file = PlanFile::parse(&text(&plan(&project, SERVING).await)).unwrap();
         assert_eq!(file.plan.spec_digest, Some(spec.digest()));
         assert_eq!(project.moved(&spec, &file.plan).await, Vec::<String>::new());
-        // The world moved.
+        // A resource changed.
         let role = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "kserve-loader".into() };
         project.cloud.world().have(role.clone(), &json!({}));
         assert_eq!(
@@ -847,20 +847,20 @@ mod cases {
             ]
         );
         project.cloud.world().remove(&role);
-        // What cannot be read may have changed.
+        // An unreadable resource may have changed.
         project.cloud.deny_read("aws.iam.role.loader");
         assert_eq!(
             project.moved(&spec, &file.plan).await,
             ["aws.iam.role.loader: not allowed to read aws.iam.role.loader: 403: AccessDenied"]
         );
-        project.cloud.mend();
-        // The state moved: it is not overwritten.
+        project.cloud.clear_faults();
+        // The state changed: it is not overwritten.
         let planned = plan(&project, SERVING).await;
         project.apply_all(&spec).await;
         assert_ne!(planned.plan().state.1, project.state().await.0.serial);
         let error = project.execute(&spec, planned, tokio::sync::watch::channel(false).1).await.err().unwrap();
         assert!(matches!(error, BackendError::Moved { .. }), "{error}");
-        // The spec moved.
+        // The spec changed.
         let other = crate::run::spec(&SERVING.replace("prefix: m/", "prefix: n/"));
         assert_ne!(file.plan.spec_digest, Some(other.digest()));
         // The file was edited.
@@ -869,7 +869,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn somebody_else_s_change_in_the_middle_stops_the_step_that_it_touches() {
+    async fn outside_change_during_a_run_stops_its_step() {
         let project = applied(SERVING).await;
         let changed = spec(&SERVING.replace("prefix: m/", "prefix: n/"));
         let policy = id(&project, "aws.s3.bucket_policy", "acme-weights");
@@ -902,7 +902,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn large_deletions_protected_things_and_keys_must_be_named() {
+    async fn guard_refuses_many_deletions_protected_resources_and_keys() {
         let text = SERVING
             .replace("managed: true }", "managed: true, on_destroy: delete }")
             .replace("name: kserve-loader", "name: kserve-loader, protect: true");
@@ -927,7 +927,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_known_everywhere_yet_is_awaited_and_told() {
+    async fn wait_for_propagation_is_reported() {
         let project = Project::new("p", Cloud::new());
         project.cloud.not_yet("aws.s3.bucket_policy.weights", 3);
         project.apply_all(&spec(SERVING)).await;
@@ -967,18 +967,18 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_role_that_a_look_proves_is_awaited_and_one_that_is_not_there_is_an_error_at_once() {
+    async fn existing_principal_is_awaited_and_a_missing_one_fails_without_waiting() {
         let refused = |why: &str| WriteError::UnknownPrincipal { what: "write it".into(), why: why.into() };
         let policy = "aws.s3.bucket_policy.weights";
         let with = |more: &str| spec(&SERVING.replace("prefix: m/", more));
         let project = applied(SERVING).await;
-        // It is there, but S3 does not know it; this run did not make it.
+        // The role exists, but S3 does not know it, and this run did not create it.
         project.cloud.fail_write(policy, refused("Invalid principal in policy"));
         let applied = project.apply(&with("prefix: n/")).await;
         assert_eq!(awaited(&project), BTreeSet::from([format!("`{LOADER}`, which exists, to be known everywhere")]));
         assert!(matches!(applied.undone().get(policy), Some(Outcome::Failed { why, .. }) if why.contains("waited")));
-        // It goes while the policy is written.
-        project.cloud.mend();
+        // The role is deleted while the policy is written.
+        project.cloud.clear_faults();
         let role = id(&project, "aws.iam.role", "kserve-loader");
         let planned = project.plan(&with("prefix: n/")).await.unwrap();
         assert_eq!(steps(planned.plan()), [format!("update {policy}")]);
@@ -998,7 +998,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_principal_of_somebody_else_that_is_not_known_is_named_and_not_awaited() {
+    async fn unknown_foreign_principal_is_named_and_not_awaited() {
         let project = applied(SERVING).await;
         let policy = id(&project, "aws.s3.bucket_policy", "acme-weights");
         let statement = |principal: &str| {
@@ -1006,7 +1006,7 @@ mod cases {
             "Resource": "arn:aws:s3:::acme-weights/*", "Principal": {"AWS": principal}})
         };
         project.cloud.world().add_statement(&policy, statement("AROAEXAMPLEEXAMPLE12"));
-        // One that the live policy shows by its ARN exists, whoever may look.
+        // A principal that the live policy shows by its ARN exists, even if it cannot be read.
         project.cloud.world().add_statement(&policy, statement("arn:aws:iam::999999999999:role/far"));
         project.cloud.fail_write(
             "aws.s3.bucket_policy.weights",
@@ -1026,7 +1026,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_role_made_anew_by_somebody_is_recognised_in_the_policies_that_named_it_and_they_are_mended() {
+    async fn policies_that_name_a_role_recreated_outside_are_updated() {
         let project = applied(SERVING).await;
         let role = id(&project, "aws.iam.role", "kserve-loader");
         let (state, ..) = project.state().await;
@@ -1052,7 +1052,7 @@ mod cases {
         assert_ne!(project.state().await.0.resources[&address].unique_id, Some(known));
     }
 
-    /// Points our alias to a key of somebody else, which looks as ours does if it is `alike`.
+    /// Points our alias to a foreign key, which has the same body as ours if `alike`.
     fn take_alias(world: &mut World, key: &Id, alike: bool) {
         let body = if alike { world.show(key) } else { json!({"description": "theirs"}) };
         world.remove(key);
@@ -1060,21 +1060,21 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_that_our_alias_was_moved_to_is_never_touched() {
+    async fn key_behind_a_repointed_alias_is_never_changed() {
         for alike in [false, true] {
             let project = applied(SERVING).await;
             let key = id(&project, "aws.kms.key", "alias/model-weights");
             take_alias(&mut project.cloud.world(), &key, alike);
             let before = project.cloud.world().dump();
-            let told = |address: &str| {
+            let repointed = |address: &str| {
                 let start = format!("{address}: `alias/model-weights` now points to `key-");
                 move |error: &String| error.starts_with(&start)
             };
             for spec in [spec(SERVING), spec(SERVING).emptied()] {
                 let Err(errors) = project.plan(&spec).await else { panic!("there is a plan") };
                 assert_eq!(errors.len(), 2, "{errors:?}");
-                assert!(errors.iter().any(told("aws.kms.key.weights")), "{errors:?}");
-                assert!(errors.iter().any(told("aws.kms.key_policy.weights")), "{errors:?}");
+                assert!(errors.iter().any(repointed("aws.kms.key.weights")), "{errors:?}");
+                assert!(errors.iter().any(repointed("aws.kms.key_policy.weights")), "{errors:?}");
                 assert!(errors.iter().all(|e| e.contains("bailiwick state rm aws.kms.key")), "{errors:?}");
             }
             assert_eq!(project.cloud.world().dump(), before);
@@ -1082,7 +1082,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_that_is_managed_elsewhere_and_has_another_one_behind_its_alias_gets_no_statements() {
+    async fn unmanaged_key_with_a_repointed_alias_gets_no_statements() {
         let theirs = SERVING.replace(", managed: true", "");
         let project = applied(&theirs).await;
         let key = id(&project, "aws.kms.key", "alias/model-weights");
@@ -1093,11 +1093,11 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_alias_that_moves_between_plan_and_apply_saves_nobody_s_key_to_us() {
+    async fn alias_repointed_between_plan_and_apply_stops_the_step() {
         let text = "version: 1\nproject: p\naccounts:\n  models: { id: \"222222222222\", region: us-west-2 }\nkeys:\n  \
             weights: { account: models, alias: model-weights, managed: true, on_destroy: delete, description: new }\n";
         let old = text.replace("description: new", "description: old");
-        // A key that goes because its address names another one now is not looked at by the plan.
+        // The plan does not read a key that is deleted because its address names another one now.
         let renamed = text.replace("alias: model-weights", "alias: new-weights");
         for wanted in [spec(text), spec(text).emptied(), spec(&renamed)] {
             let project = applied(&old).await;
@@ -1117,7 +1117,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_role_that_somebody_made_under_our_name_is_adopted_and_outlives_us() {
+    async fn role_recreated_outside_under_our_name_is_adopted_and_survives_destroy() {
         let theirs = json!({"description": "theirs"});
         let project = applied(SERVING).await;
         let role = id(&project, "aws.iam.role", "kserve-loader");
@@ -1140,7 +1140,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_hangs_is_given_up_after_an_interrupt_and_the_next_run_knows_of_it() {
+    async fn hanging_call_is_abandoned_after_an_interrupt_and_recovered_by_the_next_run() {
         let project = Project::new("p", Cloud::new());
         project.cloud.hang("aws.iam.role.loader");
         let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -1167,7 +1167,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_saved_plan_takes_nothing_over_after_the_state_was_lost() {
+    async fn saved_plan_adopts_nothing_after_the_state_was_lost() {
         let project = applied(SERVING).await;
         let mut without_state = project.beside();
         without_state.backend = MemoryBackend::new("p");
@@ -1178,7 +1178,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lost_answer_is_looked_for() {
+    async fn call_with_a_lost_response_is_read_back() {
         let lost = || WriteError::Unanswered { what: "write it".into(), why: "connection reset".into() };
         let project = Project::new("p", Cloud::new());
         project.cloud.fail_write("aws.s3.bucket.weights", lost());
@@ -1186,14 +1186,14 @@ mod cases {
         let undone = applied.undone();
         assert!(matches!(undone["aws.s3.bucket.weights"], Outcome::Unknown { .. }), "{undone:?}");
         assert_eq!(plan(&project, SERVING).await.known().unknown, ["aws.s3.bucket.weights".parse().unwrap()]);
-        project.cloud.mend();
+        project.cloud.clear_faults();
         project.cloud.lose_answer("aws.s3.bucket.weights");
         project.apply_all(&spec(SERVING)).await;
         project.assert_converged(&spec(SERVING)).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn patience_ends_and_the_next_run_tries_again() {
+    async fn waiting_ends_and_the_next_run_tries_again() {
         let project = Project::new("p", Cloud::new());
         project.cloud.not_yet("aws.s3.bucket_policy.weights", usize::MAX);
         let applied = project.apply(&spec(SERVING)).await;
@@ -1202,13 +1202,13 @@ mod cases {
             panic!("{undone:?}")
         };
         assert!(why.ends_with("NoSuchEntity (waited 63 s)"), "{why}");
-        project.cloud.mend();
+        project.cloud.clear_faults();
         project.apply_all(&spec(SERVING)).await;
         project.assert_converged(&spec(SERVING)).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_denied_read_is_reported_as_denied_before_a_write_and_while_a_step_waits() {
+    async fn denied_read_is_reported_as_denied() {
         let address = "aws.s3.bucket_policy.weights";
         let kind = |applied: &Applied| match applied.undone().get(address) {
             Some(Outcome::Failed { kind, .. }) => *kind,
@@ -1219,7 +1219,7 @@ mod cases {
         project.cloud.deny_read(address);
         let applied = project.execute(&spec, planned, project.cloud.stop_after(usize::MAX)).await.unwrap();
         assert_eq!(kind(&applied), FailureKind::Denied);
-        project.cloud.mend();
+        project.cloud.clear_faults();
         project.cloud.not_yet(address, usize::MAX);
         let (applied, ()) = tokio::join!(project.apply(&spec), async {
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -1229,7 +1229,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_somebody_changes_while_a_step_waits_stops_it() {
+    async fn outside_change_stops_a_waiting_step() {
         let project = Project::new("p", Cloud::new());
         project.cloud.not_yet("aws.s3.bucket_policy.weights", usize::MAX);
         let spec = spec(SERVING);
@@ -1239,7 +1239,7 @@ mod cases {
             let policy = world.find("aws.s3.bucket_policy", "acme-weights");
             world.add_statement(&policy, foreign_statement());
             drop(world);
-            project.cloud.mend();
+            project.cloud.clear_faults();
         });
         let undone = applied.undone();
         let Some(Outcome::Failed { why, .. }) = undone.get("aws.s3.bucket_policy.weights") else {
@@ -1253,7 +1253,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_that_shows_late_is_read_again() {
+    async fn write_visible_late_is_read_again() {
         let project = Project::new("p", Cloud::new());
         for address in ["aws.iam.role.loader", "aws.s3.bucket.weights", "kubernetes.service_account.loader"] {
             project.cloud.stale(address, 3);
@@ -1263,7 +1263,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_field_that_somebody_else_holds_is_told_with_its_holder() {
+    async fn conflict_names_the_manager_of_the_field() {
         let project = Project::new("p", Cloud::new());
         let spec = spec(&SERVING.replace("create_namespace: true", "manage: annotation"));
         project.cloud.prepare(&spec);
@@ -1282,7 +1282,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_bucket_that_holds_objects_stays_and_is_still_ours() {
+    async fn bucket_with_objects_is_kept_and_stays_in_the_state() {
         let project = applied(SERVING).await;
         project.cloud.world().fill("acme-weights");
         let destroyed = project.apply(&spec(SERVING).emptied()).await;
@@ -1293,7 +1293,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failing_step_does_not_keep_the_others_from_their_work() {
+    async fn failing_step_does_not_stop_independent_steps() {
         let project = Project::new("p", Cloud::new());
         let denied = WriteError::Denied { what: "create role".into(), why: "403".into() };
         project.cloud.fail_write("aws.iam.role.loader", denied);
@@ -1313,7 +1313,7 @@ mod cases {
     }
 
     #[tokio::test]
-    async fn the_second_of_two_runs_at_once_is_told_who_holds_the_lock() {
+    async fn second_of_two_concurrent_runs_learns_who_holds_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let backend = || FileBackend::new(folder.path().to_path_buf(), "p");
         let info = |holder: &str| LockInfo {
@@ -1330,7 +1330,7 @@ mod cases {
             refused.ends_with("is locked by alice on h (process 7) since 2026-01-01T00:00:00Z: wait until it is done"),
             "{refused}"
         );
-        // Without the lock the state that was read is not overwritten either.
+        // Without the lock, a state that was read cannot be overwritten either.
         let (ours, theirs) = (first.load().await.unwrap(), second.load().await.unwrap());
         let state = bailiwick::state::State::new("p", bailiwick::state::Lineage("l".into()));
         first.save(&state, &ours.version).await.unwrap();
@@ -1340,7 +1340,7 @@ mod cases {
         assert!(second.lock(info("bob")).await.is_ok());
     }
 
-    /// One account, one bucket with more to say about it, nobody who reads it.
+    /// One account and one bucket with these settings, without any grant.
     fn bucket(more: &str) -> String {
         format!(
             "version: 1\nproject: p\naccounts: {{ a: {{ id: \"111111111111\", region: us-west-2 }} }}\n\
@@ -1349,7 +1349,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_setting_that_the_spec_no_longer_names_goes_back_to_its_default() {
+    async fn setting_removed_from_the_spec_returns_to_its_default() {
         let all = format!(
             "{}keys:\n  k: {{ account: a, alias: k, managed: true, rotation: true, description: mine }}\n\
              roles:\n  r: {{ account: a, name: r, trust: [{{ service: ec2.amazonaws.com }}], description: mine, \
@@ -1379,7 +1379,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_is_gone_as_soon_as_its_deletion_is_scheduled() {
+    async fn key_scheduled_for_deletion_counts_as_deleted() {
         let key = "keys:\n  k: { account: a, alias: k, managed: true, on_destroy: delete }\n";
         let with = spec(&format!("{}{key}", bucket("")));
         let project = Project::new("p", Cloud::new());
@@ -1387,7 +1387,7 @@ mod cases {
         let without = spec(&bucket(""));
         assert_eq!(project.apply_all(&without).await.steps(), ["delete aws.kms.key.k"]);
         project.assert_converged(&without).await;
-        // Who wants it again gets it back.
+        // A spec that contains it again restores it.
         assert_eq!(project.apply_all(&with).await.steps(), ["update aws.kms.key.k"]);
         project.assert_converged(&with).await;
         let world = project.cloud.world();
@@ -1395,7 +1395,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_being_adopted_when_the_run_was_killed_is_still_somebody_else_s() {
+    async fn adoption_interrupted_by_a_kill_stays_an_adoption() {
         let spec = spec(&bucket(""));
         let project = Project::new("p", Cloud::new());
         let id = Id { kind: "aws.s3.bucket".into(), place: "111111111111".into(), name: "acme-b".into() };
@@ -1408,7 +1408,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_being_adopted_under_a_new_name_when_the_run_was_killed_is_still_somebody_else_s() {
+    async fn adoption_under_a_new_name_interrupted_by_a_kill_stays_an_adoption() {
         let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));
         let new = Id { kind: "aws.iam.role".into(), place: "111111111111".into(), name: "model-loader".into() };
         for cut in [Cut::BeforeCall, Cut::AfterCall] {
@@ -1441,7 +1441,7 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_bucket_has_the_empty_policy_that_an_exclusive_one_shall_have() {
+    async fn new_bucket_already_has_an_empty_exclusive_policy() {
         let spec = spec(&bucket(", policy: exclusive"));
         let project = Project::new("p", Cloud::new());
         project.apply_all(&spec).await;
@@ -1471,7 +1471,7 @@ service_accounts:
     const OWN: &str = "c/arn:aws:iam::111111111111:role/ops/bailiwick";
     const OWN_ADDRESS: &str = "aws.eks.access_entry.c/111111111111/role/ops/bailiwick";
 
-    /// A project whose identity is a session of the role `bailiwick`, in a world that has what the spec relies on.
+    /// A project whose caller is a session of the role `bailiwick`, in a world that has what the spec relies on.
     fn of_bailiwick(text: &str) -> (Project, bailiwick::spec::Spec) {
         let caller = "arn:aws:sts::111111111111:assumed-role/bailiwick/ci";
         let spec = spec(text);
@@ -1488,7 +1488,7 @@ service_accounts:
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_access_entry_that_others_change_is_drift_of_access_and_its_extra_policies_go() {
+    async fn changed_access_entry_is_access_drift_and_loses_extra_policies() {
         let (project, spec) = of_bailiwick(ACCESS);
         let applied = project.apply_all(&spec).await;
         project.assert_converged(&spec).await;
@@ -1530,7 +1530,7 @@ service_accounts:
         let left = project.cloud.world().show(&theirs);
         assert_eq!((&left["tags"], &left["groups"]), (&json!({ "team": "theirs" }), &json!(["own"])));
 
-        // An entry of nodes would have to be replaced.
+        // An entry of type EC2_LINUX would have to be replaced.
         project.cloud.world().edit(&theirs, |body| body["type"] = "EC2_LINUX".into());
         let errors = project.plan(&spec).await.err().unwrap();
         assert!(errors.iter().any(|e| e.contains(OWN_ADDRESS) && e.contains("type")), "{errors:?}");
@@ -1551,7 +1551,7 @@ service_accounts:
     }
 
     #[tokio::test(start_paused = true)]
-    async fn another_name_of_the_role_that_applies_is_a_lockout_where_its_entry_is_deposed() {
+    async fn deposing_the_cluster_access_of_the_caller_is_a_lockout() {
         let text = ACCESS.replace("principal_arn: \"arn:aws:iam::111111111111:role/ops/bailiwick\"", "role: bailiwick");
         let (project, first) = of_bailiwick(&text);
         project.apply_all(&first).await;
@@ -1562,7 +1562,7 @@ service_accounts:
     }
 
     #[tokio::test(start_paused = true)]
-    async fn taking_access_to_a_cluster_from_the_identity_that_applies_is_a_lockout() {
+    async fn removing_cluster_access_of_the_caller_is_a_lockout() {
         let (project, first) = of_bailiwick(ACCESS);
         let check = async |text: &str, expected: Option<&str>| {
             let planned = project.plan(&spec(text)).await.unwrap();
@@ -1584,7 +1584,7 @@ service_accounts:
         )
         .await;
         check(&ACCESS.replace("AmazonEKSEditPolicy, namespaces: [n]", "AmazonEKSEditPolicy"), None).await;
-        // The same entry under another key, and the entries of others, are no loss.
+        // The same entry under another key, and the entries of others, do not count as a loss.
         check(
             &ACCESS.replace("principal_arn: \"arn:aws:iam::111111111111:role/ops/bailiwick\"", "role: bailiwick"),
             None,

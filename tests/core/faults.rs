@@ -1,8 +1,9 @@
-//! Whatever happens during an apply, the next run knows where things stand: kills, failing calls, lost answers, throttling,
+//! Whatever happens during an apply, the next run recovers: kills, failing calls, lost responses, throttling,
 //! two runs at once, a full disk, a clock that jumps.
 //!
 //! Every run follows from its seed, which a failure prints. `FAULTS_FROM` and `FAULTS_RUNS` choose others, and
-//! `FAULTS_TRACE` shows the plans of a run. Runs of the built program against the emulators are in `tests/cloud/faults.rs`.
+//! `FAULTS_TRACE` shows the plans of a run. Runs of the built program against the emulators are in
+//! `tests/cloud/faults.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::run::{Death, Project, SERVING, Trouble, plant, spec};
 use crate::seeds::{Table, for_each_seed, number};
 use crate::specs::{Chance, PROJECT, draft_of};
 
-/// Runs a case with time that passes only when everybody waits.
+/// Runs a case on paused time, which advances only when every task waits.
 fn with_paused_time<T>(case: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(case)
@@ -26,13 +27,13 @@ fn me(holder: &str) -> LockInfo {
     LockInfo { holder: holder.into(), ..LockInfo::default() }
 }
 
-/// One apply, as the program makes it: not without the lock, and with whatever comes of it.
+/// One apply, as the program does it: only with the lock, and with any outcome.
 async fn apply(project: &Project, spec: &Spec, table: &Table) {
     let Ok(_lock) = project.backend.lock(me("somebody")).await else {
         table.locked.fetch_add(1, Ordering::Relaxed);
         return;
     };
-    // A plan cannot be made while something cannot be read, and a state that is not stored is told of.
+    // There is no plan while a resource is unreadable, and a failed save is reported.
     if let Ok(planned) = project.plan(spec).await {
         let traced = std::env::var_os("FAULTS_TRACE").is_some();
         if traced {
@@ -45,10 +46,10 @@ async fn apply(project: &Project, spec: &Spec, table: &Table) {
     }
 }
 
-/// Applies until everything is done, with nothing in the way any more, and then there is nothing left to do.
+/// Applies without faults until everything is done. Then a plan must be empty.
 async fn recover(project: &Project, spec: &Spec) {
-    project.cloud.mend();
-    project.backend.mend();
+    project.cloud.clear_faults();
+    project.backend.clear_faults();
     if std::env::var_os("FAULTS_TRACE").is_some() {
         println!("--- journal\n{}", project.backend.text());
     }
@@ -64,7 +65,7 @@ async fn recover(project: &Project, spec: &Spec) {
     assert!(twice.values().all(|n| *n == 1), "the state has something twice: {twice:?}");
 }
 
-/// The clock of a machine that is set while the program runs.
+/// The clock of a machine that is adjusted while the program runs.
 fn jumping_clock(seed: u64) -> Arc<dyn Fn() -> String + Send + Sync> {
     let calls = AtomicU64::new(seed);
     Arc::new(move || {
@@ -73,7 +74,7 @@ fn jumping_clock(seed: u64) -> Arc<dyn Fn() -> String + Send + Sync> {
     })
 }
 
-/// One apply that goes wrong in a way that chance chooses.
+/// One apply that fails in a random way.
 async fn disturbed(project: &Project, spec: &Spec, chance: &mut Chance, table: &Table) {
     let storm = Storm {
         seed: u64::try_from(chance.below(1 << 30)).unwrap(),
@@ -92,10 +93,10 @@ async fn disturbed(project: &Project, spec: &Spec, chance: &mut Chance, table: &
         0 => Some(project.cloud.kill_at(at, Cut::BeforeCall)),
         1 => Some(project.cloud.kill_at(at, Cut::AfterCall)),
         n @ 2..=4 => {
-            let told = Arc::new(tokio::sync::Notify::new());
+            let notify = Arc::new(tokio::sync::Notify::new());
             let death = [Death::Before, Death::Half, Death::After][n - 2];
-            project.backend.trouble(Trouble::Dies(at, death, told.clone()));
-            Some(told)
+            project.backend.trouble(Trouble::Dies(at, death, notify.clone()));
+            Some(notify)
         }
         5 => {
             project.backend.trouble(Trouble::Full(at - 1));
@@ -121,8 +122,8 @@ async fn disturbed(project: &Project, spec: &Spec, chance: &mut Chance, table: &
         },
     }
     table.faults.fetch_add(project.cloud.struck(), Ordering::Relaxed);
-    project.cloud.mend();
-    project.backend.mend();
+    project.cloud.clear_faults();
+    project.backend.clear_faults();
 }
 
 fn project(seed: u64, specs: &[&Spec]) -> Project {
@@ -136,12 +137,12 @@ fn project(seed: u64, specs: &[&Spec]) -> Project {
     project
 }
 
-/// Everything that bears our mark.
+/// Everything with our ownership mark.
 fn ours(project: &Project) -> BTreeSet<String> {
     project.cloud.world().tagged()
 }
 
-/// A run: some applies that go wrong, a change of the spec, more of them, and the end.
+/// A run: some disturbed applies, a change of the spec, more of them, and the end.
 fn run_of(seed: u64, table: &Table) {
     let mut chance = Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let first = spec(&draft_of(seed).text());
@@ -163,7 +164,7 @@ fn run_of(seed: u64, table: &Table) {
                 planted = plant(&project).into_iter().map(|(id, what)| (world(&id), id, what)).collect();
             }
         }
-        // The same as if nothing had ever gone wrong.
+        // The result equals that of a run without faults.
         let calm = self::project(seed, &specs);
         for spec in &specs {
             calm.apply_all(spec).await;
@@ -202,7 +203,7 @@ fn a_thousand_disturbed_runs_converge() {
     for_each_seed("in memory", &table, from..from + number("FAULTS_RUNS", 1000), |seed| run_of(seed, &table));
 }
 
-/// Dies at every time that anything is stored, before, in the middle and after, while one spec takes another's place.
+/// Dies at every write to the backend, before it, halfway and after it, while one spec replaces another.
 fn dies_at_every_boundary(table: &Table, before: Option<&Spec>, after: &Spec) {
     let boundaries = with_paused_time(async {
         let project = prepared(before).await;
@@ -217,9 +218,9 @@ fn dies_at_every_boundary(table: &Table, before: Option<&Spec>, after: &Spec) {
         table.runs.fetch_add(1, Ordering::Relaxed);
         with_paused_time(async {
             let project = prepared(before).await;
-            let told = Arc::new(tokio::sync::Notify::new());
-            project.backend.trouble(Trouble::Dies(at, death, told.clone()));
-            assert!(project.apply_until_killed(after, &told).await, "it dies at {at}");
+            let notify = Arc::new(tokio::sync::Notify::new());
+            project.backend.trouble(Trouble::Dies(at, death, notify.clone()));
+            assert!(project.apply_until_killed(after, &notify).await, "it dies at {at}");
             table.kills.fetch_add(1, Ordering::Relaxed);
             recover(&project, after).await;
             table.converged.fetch_add(1, Ordering::Relaxed);
@@ -237,7 +238,7 @@ async fn prepared(spec: Option<&Spec>) -> Project {
 }
 
 #[test]
-fn a_death_at_every_boundary_of_the_journal_is_recovered_from() {
+fn kill_at_every_journal_boundary_is_recovered() {
     let table = Table::default();
     let serving = spec(SERVING);
     let renamed = spec(&SERVING.replace("name: kserve-loader", "name: model-loader"));

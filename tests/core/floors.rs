@@ -1,5 +1,5 @@
-//! Holds the sources to the table of ARCHITECTURE.md: floors import downward only, and each external package has its
-//! named doors.
+//! Checks the sources against the table of ARCHITECTURE.md: floors import downward only, and each external package has
+//! its named doors.
 
 use std::fs;
 
@@ -49,10 +49,10 @@ const SIDEWAYS: [(&str, &str); 8] = [
     ("main", "cli"),
 ];
 
-/// Imports that would be downward but are walls all the same.
+/// Imports that would be downward but are forbidden all the same.
 const WALLS: [(&str, &str); 3] = [("engine", "provider"), ("engine", "report"), ("engine", "render")];
 
-/// External packages and the modules that may use them. Those with an empty list are welcome everywhere.
+/// External packages and the modules that may use them. Those with an empty list may be used everywhere.
 const DOORS: [(&str, &[&str]); 38] = [
     ("serde", &[]),
     ("serde_json", &[]),
@@ -99,7 +99,7 @@ fn floor_of(module: &str) -> Option<(u8, usize)> {
 }
 
 /// The names that follow the crate's own in the paths of a source, with the place of each. A path that names the whole
-/// crate has no such name: behind a rename or a glob of the root, every module can be reached.
+/// crate has no such name: a rename or a glob of the root gives access to every module.
 fn own(source: &Source) -> Vec<(Option<String>, String)> {
     mentions(source)
         .into_iter()
@@ -108,7 +108,7 @@ fn own(source: &Source) -> Vec<(Option<String>, String)> {
         .collect()
 }
 
-/// What a source imports that its floor does not allow.
+/// The imports of a source that its floor does not allow.
 fn upward(source: &Source) -> Vec<String> {
     let module = source.top();
     if module == "lib" {
@@ -138,7 +138,7 @@ fn upward(source: &Source) -> Vec<String> {
     wrong
 }
 
-/// What a source uses of external packages, and what of it comes in past a door.
+/// The external packages that a source uses, and those that it uses outside their doors.
 fn through_doors(source: &Source, packages: &[String]) -> (Vec<String>, Vec<String>) {
     let (mut used, mut wrong) = (Vec::new(), Vec::new());
     for Mention { path, line, .. } in mentions(source) {
@@ -156,7 +156,7 @@ fn through_doors(source: &Source, packages: &[String]) -> (Vec<String>, Vec<Stri
     (used, wrong)
 }
 
-/// Where a source waits.
+/// Where a source awaits.
 fn waits(source: &Source) -> Vec<String> {
     let mut places = Vec::new();
     each_token(source.tokens(), &mut |token| {
@@ -167,10 +167,10 @@ fn waits(source: &Source) -> Vec<String> {
     places
 }
 
-/// Where a source reads the environment or the clock, or takes the means to do so under another name.
+/// Where a source reads the environment or the clock, or imports the means to do so under another name.
 fn surroundings(source: &Source) -> Vec<String> {
     const CLOCKS: [&str; 3] = ["SystemTime", "Timestamp", "Zoned"];
-    // A signature carries the time at which it is made.
+    // A signature contains the time of signing.
     let signs = source.place == "src/provider/aws/eks/token.rs";
     mentions(source)
         .into_iter()
@@ -188,7 +188,7 @@ fn surroundings(source: &Source) -> Vec<String> {
         .collect()
 }
 
-/// Where a source takes in text that is checked as another module's, or not at all.
+/// Where a source includes text that is checked as part of another module, or not at all.
 fn smuggled(source: &Source) -> Vec<String> {
     let mut places = Vec::new();
     let mut before = (String::new(), String::new());
@@ -221,7 +221,7 @@ fn floors_import_downward_only() {
 }
 
 #[test]
-fn the_floor_of_policies_imports_nothing_of_ours() {
+fn iam_imports_no_other_module() {
     let wrong: Vec<String> = sources("src")
         .iter()
         .filter(|source| source.top() == "iam")
@@ -264,7 +264,7 @@ fn only_the_command_line_reads_the_environment_and_the_clock() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-/// The modules in which files import each other, and why they do.
+/// The modules whose files import each other, and the reason for each.
 const CIRCLES: [(&str, &str); 5] = [
     ("engine", "the steps of a run are methods of the engine, which takes them"),
     ("iam", "a policy, its parts and their meaning are one language"),
@@ -288,7 +288,7 @@ fn no_file_imports_one_of_its_module_that_imports_it_back() {
 }
 
 #[test]
-fn a_circle_is_found_through_re_exports_and_module_names() {
+fn cycle_is_found_through_re_exports_and_module_names() {
     let circles = |sources: &[(&str, &str)]| -> Vec<String> {
         let sources = sources.iter().map(|(place, text)| Source::new(place, *text)).collect();
         Imports::of(sources).circles().into_iter().map(|circle| circle.join(" ")).collect()
@@ -321,7 +321,7 @@ fn a_circle_is_found_through_re_exports_and_module_names() {
 }
 
 #[test]
-fn every_file_is_the_module_that_its_path_says() {
+fn every_file_is_the_module_of_its_path() {
     let all = sources("src");
     assert_eq!(all.iter().flat_map(smuggled).collect::<Vec<_>>(), Vec::<String>::new());
     let library = all.iter().find(|s| s.place == "src/lib.rs").unwrap().tree();
@@ -332,7 +332,7 @@ fn every_file_is_the_module_that_its_path_says() {
     );
 }
 
-/// What is wrong with a made-up source, by the table of floors.
+/// The violations of a made-up source, by the table of floors.
 #[track_caller]
 fn refuses(place: &str, text: &str, expected: &[&str]) {
     assert_eq!(upward(&Source::new(place, text)), expected, "{text}");
@@ -401,7 +401,7 @@ fn an_import_upward_is_found_however_it_is_written() {
 }
 
 #[test]
-fn an_import_cannot_hide_behind_the_name_of_the_whole_crate() {
+fn import_of_the_whole_crate_is_refused() {
     for text in [
         "use crate as c;",
         "use crate::{self as c};",
@@ -509,7 +509,7 @@ fn every_kind_is_one_file_and_one_line() {
     assert!(kinds > 0);
 }
 
-/// Whether a source declares a module of a name, in whatever module of its own.
+/// Whether a source declares a module of this name, at any depth.
 fn declares(source: &Source, name: &str) -> bool {
     let mut before = String::new();
     let mut found = false;
@@ -522,7 +522,7 @@ fn declares(source: &Source, name: &str) -> bool {
 }
 
 #[test]
-fn every_kind_has_its_double_beside_it_and_the_library_has_none() {
+fn every_kind_has_its_double_beside_it_outside_the_library() {
     let register = fs::read_to_string(root().join("tests/support/doubles.rs")).unwrap();
     let doubles: Vec<String> = doubles().into_iter().map(|double| double.place).collect();
     let all = sources("src");

@@ -1,5 +1,5 @@
-//! What reads state, journal, plan files and specs takes any text: it never panics, and never takes a damaged one for sound.
-//! The fuzz targets under `fuzz/` hold the same.
+//! The readers of state, journal, plan files and specs accept any text: they never panic, and never take a damaged file
+//! for a valid one. The fuzz targets under `fuzz/` check the same.
 
 use bailiwick::address::{AccountId, Address, Region, Scope};
 use bailiwick::document::Document;
@@ -57,7 +57,7 @@ fn plan_file() -> PlanFile {
     PlanFile::new(plan, Document::from(serde_json::json!({ "steps": [], "project": "p" })))
 }
 
-/// One thing that happens to a file: it is cut off, or some bytes of it are replaced by others.
+/// One damage to a file: it is truncated, or some of its bytes are replaced by others.
 fn damage(bytes: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     let replaced = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..4),
@@ -78,7 +78,7 @@ proptest! {
     #[test]
     fn a_damaged_state_is_never_taken_for_another(bytes in damage(state().to_text().unwrap().into_bytes())) {
         if let Ok(read) = State::read(&bytes, "p") {
-            // Without its digest a state is what it says; the fencing number is outside of it.
+            // A state without its digest is taken as it is; the digest does not cover the fencing number.
             let undigested = !bytes.windows(8).any(|w| w == b"\"digest\"");
             prop_assert!(undigested || State { fence: 2, ..read.clone() } == state(), "{}", String::from_utf8_lossy(&bytes));
             prop_assert_eq!(State::parse(&read.to_text().unwrap(), "p"), Ok(State { digest: None, ..read }));
@@ -86,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_journal_tells_nothing_that_did_not_happen(bytes in damage(lines(&journal()))) {
+    fn damaged_journal_yields_only_entries_that_were_written(bytes in damage(lines(&journal()))) {
         if let Ok(read) = Journal::parse(&bytes) {
             let mut left = journal().into_iter();
             for entry in &read.entries {
@@ -105,7 +105,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_spec_is_told_with_its_place(bytes in damage(SPEC.as_bytes().to_vec())) {
+    fn damaged_spec_is_read_or_reported(bytes in damage(SPEC.as_bytes().to_vec())) {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let (spec, problems) = load(&[SourceFile { name: "s.yaml".into(), text: text.into() }]);
         prop_assert!(spec.is_some() || !problems.is_empty());

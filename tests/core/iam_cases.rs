@@ -1,7 +1,7 @@
-//! Puts cases through the streams of the program itself and prints, per family, how many passed.
+//! Sends cases through the program's own streams and prints, per family, how many passed.
 //!
-//! The cases of `tests/iam` always run. `IAM_CASES` names a folder of the same layout to run besides; files that it does
-//! not have are left out, and families are files.
+//! The cases of `tests/iam` always run. `IAM_CASES` names another folder of the same layout to run as well; files that
+//! it lacks are skipped, and families are files.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use serde_json::Value;
 /// Whether the answer to a case is right.
 type Rule = fn(&Value, &Value) -> bool;
 
-/// The folders of a set, with the question that each asks and the rule by which an answer is right.
+/// The folders of a set, with the question that each asks and the rule that checks its answers.
 const FOLDERS: [(&str, &str, Rule); 5] = [
     ("evaluation", "eval", decided),
     ("equivalence", "equal", compared),
@@ -22,7 +22,7 @@ const FOLDERS: [(&str, &str, Rule); 5] = [
     ("access_diff", "diff", changed),
 ];
 
-/// The sets: ours, and the one that the environment names.
+/// The sets: our own, and the one in the environment.
 fn sets() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/iam");
     [Some(own), std::env::var_os("IAM_CASES").map(PathBuf::from)].into_iter().flatten().collect()
@@ -53,8 +53,8 @@ fn ask(question: &str, input: &str) -> Vec<Value> {
     String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The decision is the expected one, every statement that decided is one that applies, and a decision that needs a
-/// statement names one.
+/// The decision is the expected one, every statement that decided applies, and a decision that needs a statement names
+/// one.
 fn decided(case: &Value, answer: &Value) -> bool {
     let name = |entry: &Value| {
         let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
@@ -84,7 +84,7 @@ fn valid(case: &Value, answer: &Value) -> bool {
     answer["valid"] == case["valid"] && (answer["valid"] == true) == answer.get("error").is_none()
 }
 
-/// Every check that must be found is, and none that must not. Sets with another vocabulary are not for us.
+/// Every required check is found, and no forbidden one. Sets with another vocabulary are skipped.
 fn found(case: &Value, answer: &Value) -> bool {
     let Some(found) = answer["findings"].as_array() else { return false };
     let list = |name: &str| case["expected"][name].as_array().cloned().unwrap_or_default();
@@ -95,7 +95,7 @@ fn changed(case: &Value, answer: &Value) -> bool {
     answer["gained"] == case["expected"]["gained"] && answer["lost"] == case["expected"]["lost"]
 }
 
-/// What a family is called in the score: file, and basis and family of the case where it has them.
+/// The name of a family in the score: file, and basis and family of the case where it has them.
 fn family(file: &str, case: &Value) -> String {
     let more = ["basis", "family"].iter().filter_map(|field| case[*field].as_str());
     std::iter::once(file).chain(more).collect::<Vec<_>>().join(", ")

@@ -1,5 +1,5 @@
-//! A kind that the library has never heard of: a policy document owned by statement, in a store that is neither an
-//! account nor a cluster. All that the core does for the kinds that it ships, it does for this one.
+//! A kind that the library does not know: a policy document owned by statement, in a store that is neither an account
+//! nor a cluster. The core must do everything for it that it does for the kinds that it ships.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ use crate::memory::{Cloud, Id};
 use crate::run::{Project, spec, steps};
 use bailiwick::engine::Planned;
 
-/// A row of the table from which the kind takes what it desires: the format of specs is closed.
+/// A row of the table from which the kind takes its desired resources, because the spec format is closed.
 #[derive(Clone)]
 struct Row {
     key: String,
@@ -42,9 +42,9 @@ struct Row {
 }
 
 thread_local! {
-    /// What is desired.
+    /// The desired rows.
     static ROWS: RefCell<Vec<Row>> = const { RefCell::new(Vec::new()) };
-    /// The ledgers that exist whatever is desired, by key and name.
+    /// The ledgers that always exist, by key and name.
     static LEDGERS: RefCell<Vec<(String, String)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -175,7 +175,7 @@ fn project() -> Project {
     Project::new("p", cloud)
 }
 
-/// A ledger that somebody else made, with a statement of theirs in its policy.
+/// A foreign ledger, with a foreign statement in its policy.
 fn ledger(project: &Project, name: &str) -> Id {
     let mut world = project.cloud.world();
     let id = world.id(LedgerPolicy::NAME, &scope(), name);
@@ -192,7 +192,7 @@ fn nothing() -> Spec {
     spec("version: 1\nproject: p\n")
 }
 
-/// A project with the ledger, on which the row is applied.
+/// A project with the ledger and an applied row.
 async fn applied() -> (Project, Id, Spec) {
     let (project, spec) = (project(), nothing());
     let id = ledger(&project, "orders");
@@ -214,7 +214,7 @@ fn address(name: &str) -> Address {
     Address::new(LedgerPolicy::NAME, name)
 }
 
-/// Does something with an engine on the project's cloud.
+/// Runs a closure with an engine on the project's cloud.
 async fn with_engine<T>(project: &Project, spec: &Spec, work: impl AsyncFnOnce(Engine<'_>) -> T) -> T {
     let (register, session) = (project.cloud.register(), Session::new(spec, Environment::default()));
     let providers: [Box<dyn Provider>; 1] = [Box::new(project.cloud.clone())];
@@ -224,7 +224,7 @@ async fn with_engine<T>(project: &Project, spec: &Spec, work: impl AsyncFnOnce(E
 }
 
 #[tokio::test]
-async fn it_is_planned_applied_settled_and_destroyed() {
+async fn new_kind_is_planned_applied_converged_and_destroyed() {
     let (project, spec) = (project(), nothing());
     let id = ledger(&project, "orders");
     want(&[row()]);
@@ -242,7 +242,7 @@ async fn it_is_planned_applied_settled_and_destroyed() {
     assert!(destroyed.state.resources.is_empty());
 }
 
-/// A field, what somebody else does to it, and what that means.
+/// A field, an outside change to it, and its drift class.
 type Case = (&'static str, fn(&mut Value), DriftClass);
 
 #[tokio::test]
@@ -266,7 +266,7 @@ async fn a_drift_has_the_class_that_its_field_declares() {
 }
 
 #[tokio::test]
-async fn another_key_moves_it_and_a_fixed_field_replaces_it() {
+async fn new_key_changes_only_the_address_and_a_fixed_field_replaces() {
     let (project, id, spec) = applied().await;
     want(&[Row { key: "sales".into(), ..row() }]);
     let before = project.cloud.world().writes().len();
@@ -287,7 +287,7 @@ async fn another_key_moves_it_and_a_fixed_field_replaces_it() {
 }
 
 #[tokio::test]
-async fn a_store_that_does_not_respond_is_left_out_of_the_plan() {
+async fn store_that_does_not_respond_is_left_out() {
     let (project, _, spec) = applied().await;
     project.cloud.silence("tenant-7");
     let planned = planned(&project, &spec).await;
@@ -299,7 +299,7 @@ async fn a_store_that_does_not_respond_is_left_out_of_the_plan() {
 }
 
 #[tokio::test]
-async fn a_field_that_is_no_longer_desired_is_reset() {
+async fn field_no_longer_desired_is_reset() {
     let (project, id, spec) = applied().await;
     want(&[Row { retention: None, ..row() }]);
     assert_eq!(project.apply_all(&spec).await.steps(), ["update store.ledger_policy.orders"]);
@@ -308,7 +308,7 @@ async fn a_field_that_is_no_longer_desired_is_reset() {
 }
 
 #[tokio::test]
-async fn its_policy_is_judged() {
+async fn policy_of_a_new_kind_is_checked() {
     let (project, _, spec) = applied().await;
     let sid = |name: &str| format!("{}{name}", sid_prefix("p"));
     assert_eq!(codes(&planned(&project, &spec).await), BTreeSet::new());
@@ -327,14 +327,14 @@ async fn its_policy_is_judged() {
 }
 
 #[tokio::test]
-async fn questions_about_access_see_it() {
+async fn access_questions_cover_a_new_kind() {
     let (project, _, spec) = applied().await;
     let lints = bailiwick::check::Lints::default();
     let task = Task::new(&spec, Intent::Apply, "2026-01-01", &lints);
     let known = project.known().await;
     let world = with_engine(&project, &spec, async |engine| engine.world(&task, &known).await).await.unwrap();
     let target = AccessTarget::parse(&arn("orders")).unwrap();
-    // The policy allows it to users whose own policies were not read, and may deny it.
+    // The policy allows users whose own policies were not read, and may deny it.
     let can = |who: &str, action: &str| {
         let answer = world.can(&Who::Named(Principal::aws(who)), action, &target).unwrap();
         (answer.verdict, answer.chain.len())
@@ -348,7 +348,7 @@ async fn questions_about_access_see_it() {
     assert_eq!(answers.others, None);
 }
 
-/// What is found of a project whose state is lost.
+/// What `rebuild` finds in a project whose state is lost.
 async fn rebuilt(project: &Project, spec: &Spec) -> Recovered {
     let lints = bailiwick::check::Lints::default();
     let task = Task::new(spec, Intent::Apply, "2026-01-01", &lints);
@@ -373,7 +373,7 @@ async fn a_lost_state_is_rebuilt_from_its_statements() {
 }
 
 #[tokio::test]
-async fn it_is_printed_in_every_form_and_hostile_names_stay_text() {
+async fn new_kind_is_printed_in_every_format_with_inert_names() {
     let hostile = "evil\u{1b}[31m|`<b>\"\nkey";
     let (project, spec) = (project(), nothing());
     ledger(&project, hostile);

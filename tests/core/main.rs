@@ -1,6 +1,6 @@
 //! The tests that need no SDK: the core on an in-memory cloud, the program offline, and the rules for the sources.
 //!
-//! One program holds them all, so that what they share is compiled and linked once.
+//! One test program holds them all, so that shared code is compiled and linked once.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -38,6 +38,8 @@ mod seeds;
 mod source;
 #[path = "../support/specs.rs"]
 mod specs;
+#[path = "../support/texts.rs"]
+mod texts;
 #[path = "../support/words.rs"]
 mod words;
 

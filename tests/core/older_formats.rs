@@ -1,5 +1,5 @@
-//! States, journals and plans that an older version wrote are still read. `tests/formats/README.md` says how the files
-//! were made.
+//! States, journals and plans that an older version wrote can still be read. `tests/formats/README.md` describes how
+//! the files were made.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -41,7 +41,7 @@ fn line(title: &str, owned: &Owned) -> String {
     format!("{title}: {}{notes}\n", owned.physical_id)
 }
 
-/// A state for a reader, one line an object, the deposed ones last.
+/// A state as text, one line per object, deposed ones last.
 fn listed(state: &State) -> String {
     let current = state.resources.iter().map(|(address, owned)| line(&address.to_string(), owned));
     let deposed = state.deposed.iter().flat_map(|(address, objects)| {
@@ -50,7 +50,7 @@ fn listed(state: &State) -> String {
     current.chain(deposed).collect()
 }
 
-/// What format 2 writes of a state is read as the same state.
+/// A state survives a round trip through format 2.
 fn survives(state: &State) {
     let written = state.to_text().unwrap();
     let json: Value = serde_json::from_str(&written).unwrap();
@@ -59,7 +59,7 @@ fn survives(state: &State) {
     assert_eq!(State::parse(&written, PROJECT).unwrap(), State { format: FORMAT, ..state.clone() });
 }
 
-/// An object is what the file says, field by field.
+/// An object equals the one in the file, field by field.
 fn is_as_written(owned: &Owned, said: &Value) {
     let field = |name: &str| said.get(name).cloned().unwrap_or_default();
     let text = |name: &str| field(name).as_str().map(ToOwned::to_owned);
@@ -98,7 +98,7 @@ kubernetes.service_account.loader: serving/loader
 kubernetes.service_account.trainer: serving/trainer
 ";
 
-/// The same once the role `loader` has its new name: its parts have it too, and the old role is still there.
+/// The same after the rename of the role `loader`: its parts have the new name too, and the old role still exists.
 fn renamed() -> String {
     APPLIED.replace(": model-loader", ": weights-reader") + "deposed aws.iam.role.loader: model-loader\n"
 }
@@ -137,9 +137,9 @@ fn an_edited_state_of_format_1_is_rejected() {
 }
 
 #[test]
-fn a_journal_of_format_1_tells_what_an_interrupted_apply_did() {
+fn journal_of_format_1_recovers_an_interrupted_apply() {
     let (created, unknown) = fold(State::new(PROJECT, Lineage::default()), &journal("created.journal"));
-    // The key's policy and the bucket's wait for the bucket, whose creation was interrupted.
+    // The policies of the key and the bucket depend on the bucket, whose creation was interrupted.
     let expected: String = APPLIED
         .split_inclusive('\n')
         .filter(|line| !line.contains("key_policy.made") && !line.contains("bucket_policy.made"))
@@ -156,7 +156,7 @@ fn a_journal_of_format_1_tells_what_an_interrupted_apply_did() {
 }
 
 #[test]
-fn a_torn_journal_of_format_1_tells_all_but_its_last_line() {
+fn torn_journal_of_format_1_loses_only_its_last_line() {
     let whole = text("renamed.journal");
     let last = whole.trim_end().rfind('\n').unwrap() + 1;
     let torn = Journal::parse(&whole.as_bytes()[..whole.len() - 9]).unwrap();
@@ -167,9 +167,9 @@ fn a_torn_journal_of_format_1_tells_all_but_its_last_line() {
     assert_eq!((listed(&state), unknown), (renamed(), vec![]));
 }
 
-/// What the next run writes behind the lines of an older one.
+/// What the next run appends to the lines of an older one.
 #[test]
-fn a_journal_of_format_1_goes_on_in_format_2() {
+fn journal_of_format_1_continues_in_format_2() {
     let older = journal("renamed.journal");
     let before = state("applied.state.json");
     let (known, _) = fold(before.clone(), &older);
@@ -209,7 +209,7 @@ fn is_rewritten(project: &Project) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_apply_writes_files_of_format_1_again() {
+async fn next_apply_rewrites_files_of_format_1() {
     for (state, journal) in [
         (Some("applied.state.json"), None),
         (Some("deposed.state.json"), None),
@@ -224,7 +224,7 @@ async fn the_next_apply_writes_files_of_format_1_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn files_of_format_1_are_written_again_before_a_run_adds_to_them() {
+async fn files_of_format_1_are_rewritten_before_a_run_adds_to_them() {
     for (state, journal, unknown) in [
         (Some("applied.state.json"), None, None),
         (Some("applied.state.json"), Some("renamed.journal"), Some("aws.iam.role.loader")),
@@ -236,14 +236,14 @@ async fn files_of_format_1_are_written_again_before_a_run_adds_to_them() {
         is_rewritten(&project);
         let found: BTreeSet<String> = project.known().await.unknown.iter().map(ToString::to_string).collect();
         assert!(unknown.is_none_or(|address| found.contains(address)), "{found:?}");
-        project.cloud.mend();
+        project.cloud.clear_faults();
         project.apply_all(&spec).await;
         project.assert_converged(&spec).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_apply_without_changes_writes_a_state_of_format_1_again() {
+async fn apply_without_changes_rewrites_a_state_of_format_1() {
     let (project, spec) = project(None, None);
     project.apply_all(&spec).await;
     let written = project.backend.held().0.unwrap();
@@ -257,6 +257,6 @@ async fn an_apply_without_changes_writes_a_state_of_format_1_again() {
 }
 
 #[test]
-fn a_plan_of_format_1_is_known_as_such() {
+fn plan_of_format_1_is_recognized() {
     assert_eq!(PlanFile::parse(&text("plan.json")), Err(PlanFileError::OtherFormat("1.0".into())));
 }

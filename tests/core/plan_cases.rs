@@ -1,15 +1,15 @@
-//! Plans as a reader sees them: one folder a case under `tests/plans`.
+//! Plans as a reader sees them: one folder per case under `tests/plans`.
 //!
-//! A folder holds the spec (`spec.yaml`, or `spec-1.yaml`, `spec-2.yaml` laid over each other) and what there was before:
+//! A folder holds the spec (`spec.yaml`, or `spec-1.yaml`, `spec-2.yaml` as overlays) and the situation before:
 //!
 //! - `before.yaml`: a spec that has been applied,
-//! - `live.json`: things that somebody else made or changed since: a list of `kind`, `place`, `name` and `body`, which is
-//!   laid over what exists as a JSON merge patch (RFC 7396); a body that is null removes the thing,
+//! - `live.json`: objects that were created or changed outside since: a list of `kind`, `place`, `name` and `body`. The
+//!   body is applied to the existing object as a JSON merge patch (RFC 7396); a null body deletes the object,
 //! - `state.json`: the state, if not that of `before.yaml`,
 //! - `facts.json`: facts, if not those of the world.
 //!
-//! Expected are `plan.txt` (the terminal without colour), `plan.json`, and `plan.md` where there is one. Where no plan can
-//! be made, `plan.txt` tells why. `BLESS=1` writes the expectations anew: then read them as a reviewer would.
+//! Expected are `plan.txt` (the terminal without color), `plan.json`, and `plan.md` if it exists. If there is no plan,
+//! `plan.txt` has the errors. `BLESS=1` rewrites the expectations: then review the diff.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ use crate::run::{Project, spec_of};
 use crate::scenario::merge;
 use bailiwick::engine::Planned;
 
-/// What somebody else did to a thing.
+/// An outside change to an object.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Done {
@@ -50,7 +50,7 @@ fn spec(folder: &Path) -> Spec {
     spec_of(&files)
 }
 
-/// The expectations of a case, as it is now.
+/// The current output of a case.
 struct Seen {
     text: String,
     json: Option<String>,
@@ -68,7 +68,7 @@ fn seen(planned: &Planned) -> Seen {
     let wire = wire::plan(planned.plan(), learned);
     let mut report = report::plan(&wire, true);
     shows_the_same(planned, &wire, &report);
-    // Digests and the version say nothing to a reviewer.
+    // Digests and the version do not help a reviewer.
     report.footer.clear();
     let mut json = serde_json::to_value(wire).unwrap();
     for field in ["plan_digest", "spec_digest", "tool_version"] {
@@ -81,7 +81,7 @@ fn seen(planned: &Planned) -> Seen {
     }
 }
 
-/// `show` prints of a saved plan what `plan` printed, in every format.
+/// For a saved plan, `show` prints what `plan` printed, in every format.
 fn shows_the_same(planned: &Planned, published: &WirePlan, report: &Report) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("saved.plan");
@@ -136,7 +136,7 @@ async fn case(folder: &Path) -> Seen {
     }
 }
 
-/// Runs one case and compares, or writes the expectations anew.
+/// Runs one case and compares its output, or rewrites the expectations.
 fn check(name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans").join(name);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -166,7 +166,7 @@ macro_rules! cases {
 
         /// Every folder is a case.
         #[test]
-        fn no_folder_is_left_out() {
+        fn every_folder_is_a_case() {
             let mut known = vec![$(stringify!($name).replace('_', "-")),*];
             known.sort();
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans");
@@ -183,6 +183,7 @@ cases![
     assume_role,
     cross_account_irsa,
     drift_healed,
+    forgotten_resource,
     grant_removed,
     hostile_names,
     kept_bucket,
@@ -195,7 +196,6 @@ cases![
     pod_identity,
     refused,
     renamed,
-    state_without_things,
     unmanaged_bucket,
     unmanaged_role,
 ];

@@ -1,4 +1,4 @@
-//! What users read about problems: docs/findings.md, and what `validate` prints. `BLESS=1` writes the page.
+//! What users read about problems: docs/findings.md, and the output of `validate`. `BLESS=1` writes the page.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::schema::follows;
 
 #[test]
-fn docs_findings_is_what_the_registry_says() {
+fn docs_findings_matches_the_registry() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/findings.md");
     let page = render::codes_page();
     if std::env::var_os("BLESS").is_some() {
@@ -20,7 +20,7 @@ fn docs_findings_is_what_the_registry_says() {
     assert!(stored == page, "docs/findings.md is stale: run `BLESS=1 cargo test --test core problems`");
 }
 
-/// Runs the program in a folder that holds one file.
+/// Runs the program in a folder with one file.
 fn run(file: &str, text: &str, arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(file), text).unwrap();
@@ -99,19 +99,19 @@ fn validate_prints_the_findings_of_a_valid_spec_with_their_acceptance() {
         (&json!(true), &json!("p"), &json!(1), &json!(0))
     );
     assert_eq!(document["counts"], json!({ "errors": 0, "warnings": 1, "infos": 0, "accepted": 1 }));
-    let told: Vec<String> = document["problems"]
+    let found: Vec<String> = document["problems"]
         .as_array()
         .unwrap()
         .iter()
         .map(|p| format!("{} {} {} {}", p["severity"], p["code"], p["address"], p["accepted"]).replace('"', ""))
         .collect();
     assert_eq!(
-        told,
+        found,
         ["warning retired-code null null", "warning trust-cross-account-root aws.iam.role.loader a partner"]
     );
 }
 
-/// Holds a SARIF log to what its consumers rely on, and returns its results.
+/// Checks a SARIF log for what its consumers rely on, and returns its results.
 fn sarif(output: &Output) -> Vec<Value> {
     let log = parsed(output);
     assert_eq!(log["version"], "2.1.0");
@@ -159,7 +159,7 @@ fn validate_prints_sarif_for_valid_and_invalid_specs() {
 }
 
 #[test]
-fn sarif_names_files_and_no_folders() {
+fn sarif_names_files_and_not_folders() {
     let text = VALID.replace("version: 1\n", "");
     let results = sarif(&run("a.yaml", &text, &["validate", "--format", "sarif", "-f", "."]));
     for result in results {

@@ -12,7 +12,7 @@ use crate::run::spec;
 /// A store whose owners are tenants, with one fact or one problem.
 struct Store {
     key: &'static str,
-    /// The tenant that the credentials belong to.
+    /// The tenant of the credentials.
     caller: &'static str,
     fact: Result<&'static str, &'static str>,
 }
@@ -47,7 +47,7 @@ impl Provider for Store {
     }
 }
 
-/// What the engine says of the caller, and of the facts, with these providers.
+/// What the engine reports about the caller and the facts with these providers.
 async fn asked(stores: Vec<Store>) -> (Vec<String>, Result<Vec<String>, Vec<String>>) {
     let spec = spec("version: 1\nproject: p\n");
     let session = Session::new(&spec, Environment::default());
@@ -80,7 +80,7 @@ async fn a_provider_identifies_the_caller_in_its_own_way() {
 }
 
 #[tokio::test]
-async fn the_facts_of_all_providers_count_and_so_do_their_problems() {
+async fn facts_and_problems_of_all_providers_are_combined() {
     let store = |key, fact| Store { key, caller: "tenant-7", fact };
     let (_, facts) = asked(vec![store("one", Ok("ann")), store("two", Ok("bob"))]).await;
     assert_eq!(facts, Ok(vec!["one: ann".to_owned(), "two: bob".to_owned()]));

@@ -1,4 +1,4 @@
-//! What people and CI run in a checkout, wherever it lies.
+//! The scripts and pages of a checkout, in any folder.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A checkout may lie in a folder whose name holds spaces.
+/// A checkout may be in a folder whose name contains spaces.
 #[test]
 fn recipes_quote_paths() {
     let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();
@@ -25,7 +25,7 @@ fn recipes_quote_paths() {
 }
 
 #[test]
-fn installing_the_emulators_clears_no_folder_of_others() {
+fn emulator_setup_clears_no_foreign_folder() {
     let folder = tempfile::tempdir().unwrap();
     let theirs = folder.path().join("theirs");
     fs::write(&theirs, "").unwrap();
@@ -96,7 +96,7 @@ fn indexes_list_every_page() {
     }
 }
 
-/// The files of which the main files of test programs make modules, besides those main files.
+/// The files that the main files of the test programs declare as modules, and those main files themselves.
 fn modules(mains: &[&Source]) -> BTreeSet<String> {
     let mut files = BTreeSet::new();
     for main in mains {
@@ -122,7 +122,7 @@ fn modules(mains: &[&Source]) -> BTreeSet<String> {
 }
 
 #[test]
-fn no_test_file_is_forgotten() {
+fn every_test_file_is_a_module() {
     let all = sources("tests");
     let mains: Vec<&Source> = all.iter().filter(|source| source.place.ends_with("/main.rs")).collect();
     let places: Vec<&str> = mains.iter().map(|main| main.place.as_str()).collect();
@@ -140,7 +140,7 @@ fn modules_are_found_in_a_main_file() {
 
 /// The README shows a part of an example, whose own README `tests/cloud/examples.rs` runs.
 #[test]
-fn the_readme_shows_an_example_as_it_is() {
+fn readme_shows_the_example_unchanged() {
     let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
     let (readme, example) = (read("README.md"), "examples/skypilot-pod-identity");
     let shown = readme.split_once("<!-- spec: skypilot-pod-identity -->").unwrap().1;

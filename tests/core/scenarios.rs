@@ -1,5 +1,6 @@
-//! Whole scenarios, as a user would live through them: one script a file under `tests/scenarios`, with the output of the
-//! program. `tests/support/scenario.rs` describes the language. `BLESS=1` writes the output anew: then read it as a user.
+//! Whole scenarios, as a user would experience them: one script per file under `tests/scenarios`, with the output of
+//! the program. `tests/support/scenario.rs` describes the language. `BLESS=1` rewrites the output: then read it as a
+//! user.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ macro_rules! scenarios {
         })*
 
         #[test]
-        fn no_script_is_left_out() {
+        fn every_script_is_a_test() {
             let mut known = vec![$(stringify!($name).replace('_', "-") + ".txt"),*];
             known.sort();
             let found = fs::read_dir(folder()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
@@ -48,14 +49,14 @@ scenarios![
     unreachable_cluster,
 ];
 
-/// Why a script cannot be played.
+/// The reason why a script cannot be played.
 fn refused(script: &str) -> String {
     let played = std::panic::catch_unwind(|| play("script", script));
     *played.unwrap_err().downcast::<String>().unwrap()
 }
 
 #[test]
-fn what_a_script_says_and_does_not_come_to_pass_is_an_error() {
+fn invalid_script_lines_and_unused_faults_are_errors() {
     assert_eq!(refused("> aply\n"), "script:1: `aply`: there is no such command");
     assert_eq!(refused("# First.\n\n> spec\n"), "script:3: `spec`: it needs input: lines that begin with `| `");
     assert_eq!(refused("> plan\n| x\n"), "script:1: `plan`: it takes no input");

@@ -1,4 +1,4 @@
-//! The files under schemas/ are what the types say, and every example follows them. `BLESS=1` writes them anew.
+//! The files under schemas/ match the types, and every example follows them. `BLESS=1` rewrites them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ fn schemas_are_fresh() {
     }
 }
 
-/// The specs of an example, each as the files that make it up.
+/// The specs of an example, each as its files.
 fn specs(example: &Path) -> Vec<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = fs::read_dir(example).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|e| e == "yaml"));
@@ -44,7 +44,7 @@ fn specs(example: &Path) -> Vec<Vec<PathBuf>> {
     files.into_iter().map(|overlay| vec![base.clone(), overlay]).collect()
 }
 
-/// Merges by key: later ones win, lists replace, null removes.
+/// Merges by key: later ones win, lists are replaced, null removes.
 fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
@@ -76,8 +76,8 @@ fn every_example_follows_the_schema_of_specs_and_is_valid() {
         for files in specs(&example) {
             follows("spec", &merged(&files));
             let named: Vec<&str> = files.iter().flat_map(|file| ["-f", file.to_str().unwrap()]).collect();
-            let told = bailiwick(&[&named[..], &["validate"]].concat(), &example);
-            assert!(told.contains(": valid ("), "{told}");
+            let output = bailiwick(&[&named[..], &["validate"]].concat(), &example);
+            assert!(output.contains(": valid ("), "{output}");
             seen += 1;
         }
     }

@@ -10,7 +10,7 @@ fn run(arguments: &[&str], folder: &std::path::Path) -> Output {
     command.current_dir(folder).args(["--color", "never"]).args(arguments).output().unwrap()
 }
 
-/// The published JSON of a plan as format 1.0 had it: a replacement, something forgotten, and English about access.
+/// The published JSON of a plan in format 1.0: a replacement, a forgotten resource, and English text about access.
 fn report() -> Value {
     let step = |address: &str, action: &str, reason: &str| {
         json!({
@@ -118,8 +118,8 @@ fn a_plan_of_format_1_that_was_edited_is_not_shown() {
     saved(folder.path(), &edited, &Document::from(report()));
     let output = run(&["show", "a.plan"], folder.path());
     assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("`a.plan`: the plan was edited"), "{told}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("`a.plan`: the plan was edited"), "{errors}");
 }
 
 #[test]

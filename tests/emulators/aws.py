@@ -6,20 +6,20 @@
 The first line on stdout is `Running on http://127.0.0.1:PORT`; nothing else is written there. It stops on SIGTERM
 and SIGINT, and when its parent process ends (not with `--stay`).
 
-It is moto's server. Below stand what moto lacks (EKS Pod Identity, EKS add-ons, OIDC client ids) and corrections where
-moto's answers would mislead a tool that plans and applies access: limits, defaults, refusals, paging. What it refuses
-or grants is never proof of what AWS would; permissions are not evaluated at all.
+It is moto's server, with what moto lacks (EKS Pod Identity, EKS add-ons, OIDC client ids) and corrections where
+moto's responses would mislead a tool that plans and applies access: limits, defaults, refusals, paging. What it refuses
+or grants is never proof of what AWS would do; permissions are not evaluated at all.
 
 Accounts: unknown access keys act in 123456789012; an access key of twelve digits acts in the account of that number;
 keys from sts:AssumeRole act in the role's account, whether or not the role exists.
 
 Beside the AWS APIs:
-    POST   /bailiwick/seed      makes what is presumed to exist; the body is described at `Seed`
-    POST   /bailiwick/reset     forgets everything, the counts too
+    POST   /bailiwick/seed      creates resources; the body is described at `Seed`
+    POST   /bailiwick/reset     forgets everything, including the counts
     GET    /bailiwick/requests  {"total", "services": {service: {operation: count}}, "faults": [...]}
     DELETE /bailiwick/requests  forgets the counts only
-    POST   /bailiwick/pages     {"most": N}: no page of any list has more than N entries, whatever is asked for and the rules say
-    POST   /bailiwick/rules     makes it as late, busy and forgetful as AWS; the rules are described at `Rules`
+    POST   /bailiwick/pages     {"most": N}: limits the pages of all lists to N entries, whatever requests and rules say
+    POST   /bailiwick/rules     makes it as late, busy and unreliable as AWS; the rules are described at `Rules`
     GET    /bailiwick/rules     {"counts": {rule: times}, "log": [...]}
 A fault is a request that the emulator could not answer. Its status is 501, which no AWS SDK retries.
 """
@@ -46,7 +46,7 @@ import traceback
 import urllib.parse
 import uuid
 
-# Before the imports, which take a third of a second: the parent may be gone after them.
+# Before the imports, which take a third of a second: the parent may have ended after them.
 PARENT = os.getppid()
 
 # moto and botocore read these when they are imported.
@@ -122,7 +122,7 @@ from werkzeug.serving import make_server
 
 
 def serve(backends, backend, paths, response):
-    """Makes moto build `backend` and answer with `response` from now on."""
+    """Makes moto build `backend` and respond with `response` from now on."""
     paths = {
         path.format(""): getattr(response, dispatch.__name__) for path, dispatch in paths.items()
     }
@@ -133,8 +133,8 @@ def serve(backends, backend, paths, response):
 def page(rows, key, marker, size, invalid):
     """One page of `rows` in the order of `key`, and the marker of the next page or None.
 
-    A marker names the last row seen: rows that go between two pages make no other row disappear. `invalid` is raised
-    for a marker that was never given out.
+    A marker names the last row returned: rows deleted between two pages hide no other row. `invalid` is raised
+    for a marker that was never returned.
     """
     rows = sorted(rows, key=key)
     size = min(int(size or 100), page.most or emulator.rules.page or sys.maxsize)
@@ -149,7 +149,7 @@ def page(rows, key, marker, size, invalid):
     return rows[:size], base64.urlsafe_b64encode(key(rows[size - 1]).encode()).decode()
 
 
-# The most entries of a page, whatever the rules say; 0 for as many as they say.
+# The most entries of a page, regardless of the rules; 0 for no limit beyond theirs.
 page.most = 0
 
 
@@ -184,20 +184,20 @@ moto.core.responses.method_names_from_class = functools.cache(
 
 
 class Rules:
-    """What AWS does and an emulator does not: it is late, busy, forgetful of form, and loses answers.
+    """Imitates AWS where an emulator differs: it is late, busy, rewrites documents, and loses responses.
 
-    Set with POST /bailiwick/rules; what is left out is off. Everything that depends on chance follows from `seed` and the
+    Set with POST /bailiwick/rules; rules that are left out are off. All randomness follows from `seed` and the
     order of the requests.
-        seed            the chance
-        new_principals  a new role is unknown to other services, and to trust policies, for so many calls
+        seed            the seed of all randomness
+        new_principals  a new role is unknown to other services, and to trust policies, for this many calls
         canonical       documents are read in AWS's own form: lists of one collapsed, accounts as root ARNs, in any order
         page            the most entries in a page
-        overlap         a write to a bucket or role is refused while another one to it is under way
+        overlap         a write to a bucket or role is refused while another one to it is in progress
         throttled       the share of calls that are throttled
         failed          the share of calls that end with an internal error, and do nothing
-        lost            the share of writes that are done and never answered
-        stale           the share of reads that show what they showed before the last write
-    GET /bailiwick/rules tells how often each was applied, and to which calls last.
+        lost            the share of writes that are done but get no response
+        stale           the share of reads that show the state before the last write
+    GET /bailiwick/rules reports how often each was applied, and to which calls last.
     """
 
     AS_IT_IS = b'{"seed": 1, "new_principals": 4, "canonical": true, "page": 1, "overlap": true}'
@@ -239,7 +239,7 @@ class Rules:
 
     @staticmethod
     def resource(service, environ, body):
-        """The bucket or role that a request is about; none for objects, whose writes are no concern of each other."""
+        """The bucket or role of a request; none for objects, whose writes do not exclude each other."""
         if service == "s3":
             bucket, _, key = environ["PATH_INFO"].lstrip("/").partition("/")
             return None if key else f"bucket {bucket}"
@@ -418,7 +418,7 @@ class Principals:
 
 
 def numbers_are_strings(statement):
-    """moto refuses `"NumericEquals": {"key": 1}`; AWS takes it."""
+    """moto refuses `"NumericEquals": {"key": 1}`; AWS accepts it."""
     for operator in (statement.get("Condition") or {}).values():
         if isinstance(operator, dict):
             for key, value in operator.items():
@@ -481,8 +481,8 @@ class Iam(IAMBackend):
         raise NoSuchEntity(f"The role with name {role_name} cannot be found.")
 
     def update_role(self, role_name, role_description, max_session_duration):
-        # UpdateRole: the session goes back to one hour when it is left out; nothing of the kind is said of the
-        # description.
+        # UpdateRole: the session duration returns to one hour when it is left out; the documentation does not say this
+        # of the description.
         role = self.get_role(role_name)
         self._check_session(max_session_duration)
         if role_description is not None:
@@ -538,7 +538,7 @@ class Iam(IAMBackend):
         return policy
 
     def _aws_policy(self, arn):
-        """A policy of AWS itself, read when it is first asked for: reading all 1,500 takes long and much memory."""
+        """A policy of AWS itself, read on first use: reading all 1,500 takes long and much memory."""
         name = arn.rpartition("/")[2]
         if ":iam::aws:policy/" not in arn or not re.fullmatch(r"[\w+=,.@-]+", name):
             return None
@@ -756,7 +756,7 @@ class IamAnswers(IamResponse):
         return ActionResult({"Versions": listed, "Marker": marker, "IsTruncated": bool(marker)})
 
     def list_entities_for_policy(self):
-        # moto looks at the first hundred roles only.
+        # moto reads only the first hundred roles.
         arn = self.backend.get_policy(self._get_param("PolicyArn")).arn
         wanted = self._get_param("EntityFilter")
         lists = {"Group": "PolicyGroups", "Role": "PolicyRoles", "User": "PolicyUsers"}
@@ -874,8 +874,8 @@ serve(sts_backends, Sts, moto.sts.urls.url_paths, StsAnswers)
 
 # ---- S3 -------------------------------------------------------------------------------------------------------------
 
-# moto takes any Deny in a bucket policy for a Deny to everybody. What a bucket policy denies is evaluated below; what
-# anything allows is not.
+# moto treats any Deny in a bucket policy as a Deny to everyone. Denials of a bucket policy are evaluated below, but
+# nothing that allows.
 FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
 
 
@@ -887,7 +887,7 @@ class S3(S3Backend):
     def create_bucket(self, bucket_name, region_name, bucket_namespace=None):
         _, owner = s3_backends.bucket_accounts.get(bucket_name, (None, self.account_id))
         if owner != self.account_id:
-            # Not moto's own exception: its caller would look at the bucket and answer 403.
+            # Not moto's own exception: its caller would check the bucket and return 403.
             raise S3ClientError(
                 "BucketAlreadyExists",
                 "The requested bucket name is not available. The bucket namespace is shared by all users of the "
@@ -974,7 +974,7 @@ class S3(S3Backend):
 class Denial:
     """Whether a bucket policy denies a request.
 
-    Of conditions it knows those on the caller and on the transport, which counts as secure; another one does not hold.
+    It evaluates conditions on the caller and on the transport, which counts as secure; all others do not hold.
     """
 
     ACTIONS = {"HeadBucket": "ListBucket", "ListObjects": "ListBucket", "ListObjectsV2": "ListBucket",
@@ -1069,7 +1069,7 @@ class S3Answers(S3Response):
             raise NotImplementedError(f"{request.method} of bucket {', '.join(sorted(missing))}")
         return self._refusal(asked) or super()._bucket_response(request, full_url)
 
-    # moto looks at If-Match and then writes; S3 does both at once.
+    # moto checks If-Match and then writes; S3 does both at once.
     CONDITIONAL = threading.RLock()
 
     def _key_response(self, request, full_url):
@@ -1077,7 +1077,7 @@ class S3Answers(S3Response):
             return self._refusal(set(request.args)) or super()._key_response(request, full_url)
 
     def _refusal(self, asked):
-        """What S3 answers before it looks at the operation: the bucket is elsewhere, or of another account."""
+        """The response of S3 before it processes the operation: the bucket is elsewhere, or of another account."""
         partition, owner = s3_backends.bucket_accounts.get(self.bucket_name, (None, None))
         bucket = owner and s3_backends[owner][partition].buckets.get(self.bucket_name)
         if not bucket:
@@ -1160,12 +1160,12 @@ serve(s3_backends, S3, moto.s3.urls.url_paths, S3Answers)
 
 # ---- KMS ------------------------------------------------------------------------------------------------------------
 
-# moto takes any Deny in a key policy for a Deny to everybody. Permissions are not evaluated here.
+# moto treats any Deny in a key policy as a Deny to everyone. Permissions are not evaluated here.
 moto.kms.responses.validate_policy = lambda key, action: None
 
 
 def default_policy_name(name):
-    """moto insists on `default`; AWS takes it for granted when it is left out."""
+    """moto requires `default`; AWS uses it when the name is left out."""
     if name is not None:
         default_policy_name.original(name)
 
@@ -1406,7 +1406,7 @@ class Association:
         self.disable_session_tags = bool(asked.get("disableSessionTags"))
         self.policy = asked.get("policy") or None
         self.tags = asked.get("tags") or {}
-        # A different id each time the same association is made anew, the same ids in every run.
+        # A different id each time the same association is recreated, the same ids in every run.
         made = f"{cluster.arn}/{self.namespace}/{self.service_account}/{cluster.associations_made}"
         number = int.from_bytes(hashlib.sha256(made.encode()).digest(), "big")
         digits = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -1491,7 +1491,7 @@ class EksAnswers(AccessAnswers, EKSResponse):
         return page(rows, key, arguments.get("nextToken"), size, invalid)
 
     def untag_resource(self):
-        # moto sees the first key only.
+        # moto reads only the first key.
         self.eks_backend.untag_resource(
             self._extract_arn_from_path(), self.normalized_request.args.getlist("tagKeys")
         )
@@ -1706,11 +1706,11 @@ serve(eks_backends, Eks, {"{0}/(?P<path>.+)$": EksAnswers.dispatch}, EksAnswers)
 
 
 class SeedError(Exception):
-    """The body of a seed request is not understood, or what it asks for cannot be made."""
+    """The body of a seed request is invalid, or what it describes cannot be created."""
 
 
 class Seed:
-    """Makes what a demonstration or a test presumes to exist, in the order roles, keys, buckets, clusters.
+    """Creates what a demonstration or a test needs, in the order roles, keys, buckets, clusters.
 
     {"roles":    [{"account", "name", "path", "trust", "description", "tags", "inline": {name: document},
                    "policies": [arn], "max_session"}],
@@ -1720,8 +1720,8 @@ class Seed:
                    "endpoint", "certificate_authority", "authentication_mode"}]}
 
     Only `account` and the name (or alias) are required; the region is us-east-1 by default. Documents are objects or
-    strings, tags are objects. The answer lists what was made under the same names. Policies may name principals that
-    do not exist.
+    strings, tags are objects. The response lists the created resources under the same names. Policies may name
+    principals that do not exist.
     """
 
     KNOWN = {
@@ -1735,7 +1735,7 @@ class Seed:
     @classmethod
     def make(cls, body):
         made = cls._make(body)
-        # What is presumed to exist is known everywhere.
+        # Seeded resources are known everywhere at once.
         emulator.calls += emulator.rules.new_principals
         return made
 
@@ -1894,13 +1894,13 @@ class Emulator:
         self._forget_requests()
 
     def __call__(self, environ, body):
-        """Status, headers and body of the answer, or nothing where the answer is lost.
+        """Status, headers and body of the response, or nothing if the response is lost.
 
         The body of the request is passed beside the environment.
         """
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
-        # The body is read: nobody must look for chunks in it.
+        # The body has been read: the handler must not look for chunks in it.
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         environ.pop("wsgi.input_terminated", None)
         if environ["PATH_INFO"].startswith("/bailiwick/"):
@@ -1928,7 +1928,7 @@ class Emulator:
                 rules.busy[resource] -= 1
 
     def _as_it_is(self, rules, service, operation, environ, body):
-        """The answer, with what the rules make of it."""
+        """The response, changed by the rules."""
         self.calls += 1
         call = f"{service}:{operation}"
         if service in ("moto", "sts"):
@@ -2106,13 +2106,14 @@ class Connection(MotoRequestHandler):
         self.flush_headers()
 
     def log_request(self, code="-", size="-"):
-        """Silent: the counts tell more."""
+        """Silent: the counts are more useful."""
 
 
 def watch_parent():
     """Ends this process when its parent does.
 
-    Not PR_SET_PDEATHSIG: that fires when the thread that started us ends, and test runners start one thread per test.
+    Not PR_SET_PDEATHSIG: that fires when the thread that started this process ends, and test runners start one
+    thread per test.
     """
 
     def watch():

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Holds a Kubernetes API server to the contract suite.
+# Runs the contract suite against a Kubernetes API server.
 #
 #   contract.sh double          the double
 #   contract.sh real ASSETS     the kube-apiserver and etcd in the folder ASSETS
 #
-# PYTHON names the interpreter. Everything that is started is stopped.
+# PYTHON names the interpreter. The script stops everything that it starts.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}

@@ -1,6 +1,6 @@
 """EKS access entries, which moto does not have, after the model and the user guide of EKS.
 
-A mixin for the answers of EKS: it needs `eks_backend`, `uri_match`, `asked` and `_page` of them, and `principal_exists`.
+A mixin for the EKS responses: it needs their `eks_backend`, `uri_match`, `asked` and `_page`, and `principal_exists`.
 """
 
 import re
@@ -15,7 +15,7 @@ from moto.eks.exceptions import (
     ResourceNotFoundException,
 )
 
-# From the weakest to the strongest: a cluster's mode never goes back.
+# In order: a cluster's mode never goes back.
 MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
 TYPES = ("STANDARD", "FARGATE_LINUX", "EC2_LINUX", "EC2_WINDOWS", "EC2", "HYBRID_LINUX", "HYPERPOD_LINUX")
 POLICIES = (

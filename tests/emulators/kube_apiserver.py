@@ -10,8 +10,8 @@ custom resource is installed. Once the server answers, `Running on https://127.0
 It ends, and takes both programs with it, on SIGTERM, on SIGINT and when the process that started it ends.
 
 With --run the command runs with KUBECONFIG and BAILIWICK_TEST_KUBECONFIG set to the written kubeconfig,
-and its exit code becomes ours. The kubeconfig's user may do everything (group system:masters); the token
-given by --limited-token belongs to a user who may do nothing. No controller runs: namespaces stay in
+and its exit code becomes the exit code of this script. The kubeconfig's user may do everything (group system:masters);
+the token in --limited-token belongs to a user who may do nothing. No controller runs: namespaces stay in
 Terminating, no default service account appears, and claims stay Pending.
 """
 
@@ -87,11 +87,11 @@ INFERENCE_SERVICE = {
 
 
 class StartError(Exception):
-    """The server did not come up; the text says why."""
+    """The server did not come up; the text gives the reason."""
 
 
 class PortTaken(Exception):
-    """Somebody else took the port between our choosing it and the program's binding it."""
+    """Another process took the port before the program could bind it."""
 
 
 def free_port():
@@ -101,7 +101,7 @@ def free_port():
 
 
 def end_with_parent():
-    """Runs in the child before exec: Linux ends it when we end, however we end."""
+    """Runs in the child before exec: Linux ends it when this process ends in any way."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 

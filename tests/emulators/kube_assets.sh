@@ -21,7 +21,7 @@ die() {
     say "set KUBEBUILDER_ASSETS to a folder with the programs etcd and kube-apiserver instead"
     exit 1
 }
-# Runs a command and shows what it said only when it failed.
+# Runs a command and shows its output only if it fails.
 quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; return 1; }; }
 complete() { [ -x "$1/etcd" ] && [ -x "$1/kube-apiserver" ]; }
 
@@ -40,14 +40,14 @@ codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
 [ "$codename" = bookworm ] || die "this is ${codename:-no Debian}: kube-apiserver is built on Debian 12 (bookworm) only"
 
 mkdir -p "$cache"
-# What a run that was killed left behind.
+# Remove the remains of a killed run.
 find "$cache" -maxdepth 1 -name 'kube-build.*' -mmin +180 -exec rm -rf {} +
 work=$(mktemp -d "$cache/kube-build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# --- An apt of our own: the machine's Debian sources, and their source packages
+# --- A private apt: the machine's Debian sources, and their source packages
 
 apt=$work/apt
 mkdir -p "$apt/sources" "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/state"
@@ -143,7 +143,7 @@ cp "$work/root/usr/bin/etcd" "$work/assets/etcd"
 "$work/assets/kube-apiserver" --version >&2
 "$work/assets/etcd" --version >&2
 cd "$cache"
-# Another run may have finished first; its result is as good.
+# Another run may have finished first; its result is just as good.
 mv -T "$work/assets" "$assets" 2>/dev/null || complete "$assets" || die "cannot move the result to $assets"
 printf '%s\n' "$assets"
 exit 0

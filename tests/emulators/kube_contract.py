@@ -31,11 +31,11 @@ CHECKS = []
 
 
 class Failed(Exception):
-    """A promise was broken; the text says how."""
+    """A promise was broken; the text explains how."""
 
 
 class Skipped(Exception):
-    """The check cannot be asked of this server; the text says why."""
+    """The check does not apply to this server; the text gives the reason."""
 
 
 def check(text):
@@ -159,7 +159,7 @@ class Api:
 
 
 class Space:
-    """One check's own namespace, made on first use and deleted afterwards."""
+    """A namespace for one check, created on first use and deleted afterwards."""
 
     def __init__(self, api, number):
         self.api = api
@@ -174,7 +174,7 @@ class Space:
         return self.name
 
     def spare(self, tail):
-        """The name of one more namespace that is cleaned up."""
+        """The name of another namespace that is cleaned up."""
         self.extra.append(f"{self.name}-{tail}")
         return self.extra[-1]
 
@@ -202,7 +202,7 @@ class Space:
         return f"/apis/serving.kserve.io/v1beta1/namespaces/{self.namespace()}/inferenceservices"
 
     def clean(self):
-        """Without controllers a namespace stays in Terminating, so what is in it goes first."""
+        """Without controllers a namespace stays in Terminating, so its contents are deleted first."""
         for name in [self.name] * self.made + self.extra:
             for group, plural in (
                 ("/api/v1", "serviceaccounts"),
@@ -356,7 +356,7 @@ def _(api, space):
     connection.close()
 
 
-# --- Who may ask ---------------------------------------------------------------------------------------------
+# --- Authentication and authorization ------------------------------------------------------------------------
 
 
 @check("wrong token: 401")
@@ -507,7 +507,7 @@ def _(api, space):
     equal([meta["namespace"], meta["labels"]], [space.name, {"app": "x"}])
 
 
-@check("create: what the client says of uid and creationTimestamp is not taken")
+@check("create: uid and creationTimestamp of the client are ignored")
 def _(api, space):
     given = {"uid": "mine", "creationTimestamp": "2001-01-01T00:00:00Z"}
     meta = api.post(space.accounts, account("s", **given)).expect(201).meta
@@ -880,7 +880,7 @@ def _(api, space):
         api.get(space.accounts, labelSelector=selector).expect(400, "BadRequest")
 
 
-@check("list: a limit counts what the selector chose")
+@check("list: a limit counts the selected objects")
 def _(api, space):
     several(api, space)
     reply = api.get(space.accounts, labelSelector="n=1", limit=2)
@@ -1132,7 +1132,7 @@ def _(api, space):
     equal(owners(meta), {("first", "Apply"): annotation_fields("b"), ("editor", "Update"): annotation_fields("a", "c")})
 
 
-@check("managed fields: what an update removes nobody owns")
+@check("managed fields: a field that an update removes has no owner")
 def _(api, space):
     api.apply(f"{space.accounts}/s", annotated("s", a="1", b="2"), "first").expect(201)
     body = {"metadata": {"annotations": {"a": None}}}
@@ -1152,7 +1152,7 @@ def _(api, space):
     equal(owners(meta), {("creator", "Update"): wanted})
 
 
-@check("managed fields: an object nobody wrote a field of has none")
+@check("managed fields: an object without written fields has none")
 def _(api, space):
     holds("managedFields" not in api.post(space.accounts, account("s")).expect(201).meta, "it has some")
 
@@ -1178,7 +1178,7 @@ def _(api, space):
 # --- Server-side apply ---------------------------------------------------------------------------------------
 
 
-@check("apply: creates with 201 and owns what it says")
+@check("apply: creates with 201 and owns its fields")
 def _(api, space):
     body = account("s", {"automountServiceAccountToken": False}, annotations={ROLE: "arn"}, labels={"l": "1"})
     reply = api.apply(f"{space.accounts}/s", body, "bailiwick").expect(201)
@@ -1421,7 +1421,7 @@ def _(api, space):
     equal(reply.value["details"]["causes"][0]["message"], 'conflict with "first"')
 
 
-@check("apply: leaving a field out removes it when nobody else owns it")
+@check("apply: leaving a field out removes it without another owner")
 def _(api, space):
     api.apply(f"{space.accounts}/s", annotated("s", x="1", y="2")).expect(201)
     meta = api.apply(f"{space.accounts}/s", annotated("s", y="2")).expect(200).meta
@@ -1450,7 +1450,7 @@ def _(api, space):
     equal(meta["annotations"], {"x": "2", "y": "1"})
 
 
-@check("apply: a field somebody deleted comes back without conflict")
+@check("apply: a deleted field comes back without conflict")
 def _(api, space):
     api.apply(f"{space.accounts}/s", annotated("s", x="1", y="1")).expect(201)
     api.patch(f"{space.accounts}/s", {"metadata": {"annotations": {"x": None}}}, fieldManager="them").expect(200)
@@ -1563,7 +1563,7 @@ def _(api, space):
     api.get(f"{space.accounts}/s").expect(404)
 
 
-@check("dry run: create of what exists is 409, of what is invalid 422")
+@check("dry run: create of an existing object is 409, of an invalid one 422")
 def _(api, space):
     api.post(space.accounts, account("s")).expect(201)
     api.post(space.accounts, account("s"), dryRun="All").expect(409, "AlreadyExists")
@@ -1801,7 +1801,7 @@ def _(api, space):
         holds(reply.value["message"].startswith(text), reply.text)
 
 
-@check("claim: apply owns what it says, not the defaults, and repeats without change")
+@check("claim: apply owns its fields, not the defaults, and repeats without change")
 def _(api, space):
     first = api.apply(f"{space.claims}/c", claim("c")).expect(201).value
     wanted = {"f:spec": {"f:accessModes": {}, "f:resources": {"f:requests": {"f:storage": {}}}}}
@@ -1926,7 +1926,7 @@ def _(api, space):
     equal(owners(meta), {("creator", "Update"): {"f:spec": {".": {}, "f:predictor": predictor}}})
 
 
-@check("custom resource: what its schema forbids is 422")
+@check("custom resource: a violation of its schema is 422")
 def _(api, space):
     reply = api.post(space.services, service("m", minReplicas=-1)).expect(422, "Invalid")
     text = (

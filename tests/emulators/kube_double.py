@@ -5,9 +5,9 @@
 
 The first line on stdout is `Running on http://127.0.0.1:PORT`; SIGTERM and SIGINT end it.
 
-It serves what Bailiwick calls, and nothing else: discovery, namespaces, service accounts, claims, pods,
+It serves only what Bailiwick calls: discovery, namespaces, service accounts, claims, pods,
 config maps, deployments and InferenceService, with GET, LIST, POST, PUT, PATCH (apply, merge, strategic merge,
-JSON) and DELETE. What it promises stands in kube_contract.py, which a real kube-apiserver passes as well. There is no
+JSON) and DELETE. Its promises are in kube_contract.py, which a real kube-apiserver passes as well. There is no
 watch, no OpenAPI document and no YAML body. Like a server without controllers it leaves a deleted namespace
 in Terminating and a deleted claim behind its finalizer; --controllers finishes both at once and gives each
 new namespace its `default` service account.
@@ -55,7 +55,7 @@ MISSING = object()
 
 
 class Refusal(Exception):
-    """An answer that is an error: HTTP code and the Status object's reason, message and details."""
+    """An error response: HTTP code and the Status object's reason, message and details."""
 
     def __init__(self, code, reason, message, details=None, list_meta=None):
         super().__init__(message)
@@ -187,7 +187,7 @@ def resolved(kind, value):
 
 
 def from_openapi(schema):
-    """The type of an OpenAPI v3 schema as a custom resource definition gives it."""
+    """The type of an OpenAPI v3 schema in a custom resource definition."""
     shape = schema.get("type")
     if shape == "object":
         fields = {name: from_openapi(part) for name, part in schema.get("properties", {}).items()}
@@ -349,7 +349,7 @@ def is_leaf(kind):
 
 
 def field_set(kind, value, path=()):
-    """Every path a configuration speaks about."""
+    """Every path in a configuration."""
     kind = resolved(kind, value)
     if is_leaf(kind):
         return {path}
@@ -370,7 +370,7 @@ class Changes:
 
 
 def compare(kind, old, new, path=(), changes=None):
-    """Which paths came, went and changed between two objects."""
+    """Which paths were added, removed and changed between two objects."""
     changes = Changes(set(), set(), set()) if changes is None else changes
     present = new if old is MISSING else old
     kind = resolved(kind, present)
@@ -403,7 +403,7 @@ def compare(kind, old, new, path=(), changes=None):
 
 
 def merged(kind, live, config):
-    """`live` with the fields of `config` laid over it."""
+    """`live` merged with the fields of `config`."""
     kind = resolved(kind, config)
     if is_leaf(kind) or not isinstance(config, (dict, list)) or not isinstance(live, type(config)):
         return copy.deepcopy(config)
@@ -419,7 +419,7 @@ def merged(kind, live, config):
 
 
 def without(kind, value, paths, path=()):
-    """`value` with the members at `paths` taken out; null when nothing is left of a map or list."""
+    """`value` without the members at `paths`; null when a map or list becomes empty."""
     kind = resolved(kind, value)
     if is_leaf(kind) or not isinstance(value, (dict, list)):
         return value
@@ -471,7 +471,7 @@ UNOWNED = {(("f", name),) for name in ("apiVersion", "kind", "metadata")} | {
 
 @dataclasses.dataclass(frozen=True)
 class Manager:
-    """Who wrote. An applier is the same one at every API version, an updater is not."""
+    """Identifies a writer. An applier is the same one at every API version, an updater is not."""
 
     name: str
     operation: str
@@ -539,7 +539,7 @@ def disown(owners, paths):
 
 
 def record_update(kind, old, new, owners, manager, now):
-    """A plain write owns what it changed; whoever owned that before no longer does."""
+    """A plain write owns the changed fields; their previous owners lose them."""
     changes = compare(kind.type, old, new)
     taken = changes.added | changes.modified
     identity = manager.identity()
@@ -582,7 +582,7 @@ def apply_config(kind, live, config, owners, manager, force, now):
 
 
 def prune_dropped(kind, result, owners, last_paths):
-    """Takes out what this applier owned alone and no longer mentions."""
+    """Removes what this applier owned alone and no longer mentions."""
     last = with_named_fields(kind.type, last_paths)
     candidate = without(kind.type, result, last)
     everything = with_named_fields(kind.type, field_set(kind.type, result))
@@ -850,7 +850,7 @@ def namespace_defaults(obj):
 
 
 def keep_secret_names(obj):
-    """Of a service account's secrets only the names are stored, whatever else was sent."""
+    """Only the names of a service account's secrets are stored."""
     if "secrets" in obj:
         obj["secrets"] = [{"name": secret["name"]} for secret in obj["secrets"] if secret.get("name")]
 
@@ -994,7 +994,7 @@ class Shown:
 
 
 def schema_causes(schema, value, path=""):
-    """What the OpenAPI schema of a custom resource says against a value."""
+    """The violations of a custom resource's OpenAPI schema in a value."""
     expected = schema.get("type")
     shape = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
     got = shape.get(type(value), "null")
@@ -1157,7 +1157,7 @@ def name_problems(name, form, why, limit):
 
 
 def key_problems(key):
-    """Of a label's or an annotation's key."""
+    """The rules for a label's or an annotation's key."""
     prefix, slash, name = key.rpartition("/")
     problems = []
     if slash:
@@ -1396,7 +1396,7 @@ class Store:
         del self.objects[kind.resource][meta.get("namespace", ""), meta["name"]]
 
     def admit(self, kind, namespace, name):
-        """Nothing is created in a namespace that is absent or going away."""
+        """Nothing is created in a namespace that is absent or terminating."""
         if not kind.namespaced:
             return
         home = self.find(NAMESPACES, "", namespace)
@@ -1437,7 +1437,7 @@ class Store:
         return self.add(kind, namespace, obj, owners, dry_run)
 
     def settled(self, kind, obj):
-        """As the server's own types or the schema leave an object."""
+        """An object after a round trip through the server's own types or the schema."""
         obj = {name: part for name, part in pruned(kind.type, obj).items() if name not in ("kind", "apiVersion")}
         if kind.custom_schema:
             return {**obj, "metadata": omit_empty(META, obj["metadata"])}
@@ -1531,7 +1531,7 @@ class Store:
 
     @staticmethod
     def within_subresource(kind, config, subresource):
-        """The main resource does not write status, and the status resource writes nothing else."""
+        """The main resource does not write status, and the status resource writes only status."""
         if not kind.has_status:
             return config
         if subresource == "status":
@@ -1594,7 +1594,7 @@ class Store:
         return self.finish_update(kind, live, obj, owners, subresource, options.dry_run)
 
     def finish_update(self, kind, live, obj, owners, subresource, dry_run):
-        """The common end of PUT and every PATCH of an object that is there."""
+        """The common end of PUT and every PATCH of an existing object."""
         old, obj = live["metadata"], self.settled(kind, obj)
         meta, name = obj["metadata"], live["metadata"]["name"]
         if meta.get("resourceVersion", old["resourceVersion"]) != old["resourceVersion"]:
@@ -1690,7 +1690,7 @@ class Store:
         return obj, False
 
     def finish_delete(self, kind, obj):
-        """What a cluster's controllers do with an object that is going away."""
+        """Imitates a cluster's controllers on an object that is being deleted."""
         meta = obj["metadata"]
         if kind is NAMESPACES:
             for other in KINDS:
@@ -1776,7 +1776,7 @@ class Request:
 
 
 class Api:
-    """Routes requests to the store, and knows who may ask."""
+    """Routes requests to the store, and checks who may send them."""
 
     def __init__(self, store, token, limited_token, denials):
         self.store = store
@@ -1796,7 +1796,7 @@ class Api:
                 return self.route(request, self.authenticated(request))
         except Refusal as refusal:
             return refusal.code, refusal.status
-        except Exception as error:  # a flaw of this double, or a body no check caught
+        except Exception as error:  # a bug in this double, or a body that no check caught
             traceback.print_exc()
             refusal = Refusal(500, "InternalError", f"Internal error occurred: {error!r}")
             return refusal.code, refusal.status

@@ -3,10 +3,10 @@
 
     rgw.py --assets DIR --run cargo test --test cloud backends::
 
-DIR is what rgw_assets.sh made. A monitor, an object store in memory and the gateway listen on free loopback ports and
-keep everything in one temporary folder. The command runs with BAILIWICK_TEST_S3 set to the gateway's URL, whose user has
-the access key `test` and the secret key `test`; the command's exit code becomes ours. Everything ends with us, however we
-end.
+DIR is the result of rgw_assets.sh. A monitor, an object store in memory and the gateway listen on free loopback ports
+and keep everything in one temporary folder. The command runs with BAILIWICK_TEST_S3 set to the gateway's URL, whose
+user has the access key `test` and the secret key `test`; the command's exit code becomes that of this script.
+Everything stops when this script ends in any way.
 """
 
 import argparse
@@ -83,17 +83,17 @@ rgw_objexp_hints_num_shards = 1
 
 
 class StartError(Exception):
-    """The gateway did not come up; the text says why."""
+    """The gateway did not come up; the text gives the reason."""
 
 
 def end_with_parent():
-    """Runs in the child before exec: Linux ends it when we end, however we end."""
+    """Runs in the child before exec: Linux ends it when this process ends in any way."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def free_ports(count):
-    """The first of that many free ports in a row."""
+    """The first of `count` free ports in a row."""
     for _ in range(100):
         first = random.choice(PORTS)
         try:
@@ -122,7 +122,7 @@ class Gateway:
                     self.start()
                     return self
                 except StartError:
-                    # Somebody may have taken a port meanwhile.
+                    # Another process may have taken a port meanwhile.
                     if attempt == START_ATTEMPTS - 1 or time.monotonic() > self.deadline:
                         raise
                     self.__exit__()

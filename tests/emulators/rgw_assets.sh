@@ -1,9 +1,9 @@
 #!/bin/sh
 # Unpacks a Ceph RADOS Gateway with all that it needs into a folder: rgw_assets.sh FOLDER
 #
-# The programs come from Debian 12's packages. Nothing is installed and root is not needed: packages are downloaded with an
-# apt configuration of their own that reads the machine's Debian sources, and unpacked. 70 MB to download, 280 MB unpacked.
-# Silent and fast when the folder is complete. Exits with 75 where the packages cannot be had.
+# The programs come from Debian 12's packages. Nothing is installed and root is not needed: packages are downloaded with
+# an apt configuration of their own that reads the machine's Debian sources, and unpacked. 70 MB to download, 280 MB
+# unpacked. Silent and fast when the folder is complete. Exits with 75 where the packages cannot be had.
 set -eu
 
 folder=${1:?usage: rgw_assets.sh FOLDER}
@@ -14,7 +14,7 @@ die() {
     say "SKIPPED, nothing is tested on a gateway: $*"
     exit 75
 }
-# Runs a command and shows what it said only when it failed.
+# Runs a command and shows its output only if it fails.
 quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; return 1; }; }
 
 [ ! -f "$stamp" ] || exit 0
@@ -32,7 +32,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# --- An apt of our own with the machine's Debian sources
+# --- A private apt with the machine's Debian sources
 
 apt=$work/apt
 mkdir -p "$apt/sources" "$apt/lists/partial" "$apt/cache/archives/partial"
@@ -69,7 +69,7 @@ apt-get install -s --no-install-recommends radosgw ceph-mon ceph-osd 2>"$work/lo
 
 say "downloading $(wc -l <"$work/packages") packages"
 mkdir "$work/download"
-# shellcheck disable=SC2046 # one word a package
+# shellcheck disable=SC2046 # one word per package
 (cd "$work/download" && quietly apt-get -qq download $(cat "$work/packages")) || die "the download failed"
 rm -rf "$folder/root"
 for package in "$work"/download/*.deb; do

@@ -31,7 +31,7 @@ mkdir -p "$venv"
 [ -f "$venv/pyvenv.cfg" ] || [ -z "$(ls -A "$venv")" ] ||
     fail "\`$venv\` is not one of ours: it would be cleared; name a folder that is empty or absent"
 if command -v flock >/dev/null 2>&1; then
-    # Two builds at once: the second waits for the first and finds its work done.
+    # Of two builds at once, the second waits for the first and finds the work done.
     exec 9>"$venv.lock"
     flock 9
     up_to_date && exit 0
@@ -43,5 +43,5 @@ rm -f "$stamp"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$requirements" ||
     fail "pip could not install $requirements; run again when the package index can be reached"
 "$venv/bin/python" -m pip check --quiet || fail "$requirements is not consistent"
-# Last, so that a build that was cut short is done again.
+# Last, so that an interrupted build is repeated.
 printf '%s\n' "$wanted" >"$stamp"

@@ -147,7 +147,7 @@ class Accounts(Case):
         who = client("sts", key=MODELS).get_caller_identity()
         self.assertEqual(who["Account"], MODELS)
 
-    def test_assume_role_checks_what_needs_no_permission(self):
+    def test_assume_role_checks_requests_without_permissions(self):
         sts = client("sts")
         role = f"arn:aws:iam::{PLATFORM}:role/x"
         self.refused("ValidationError", 400, sts.assume_role, RoleArn=role, RoleSessionName="a b")
@@ -201,7 +201,7 @@ class Roles(Case):
         self.assertEqual(self.refused("NoSuchEntity", 404, self.iam.get_role, RoleName="gone"),
                          "The role with name gone cannot be found.")
 
-    def test_trust_policies_are_checked_when_made_and_when_changed(self):
+    def test_trust_policies_are_checked_on_create_and_update(self):
         self.role()
         broken = {
             "not JSON": "{",
@@ -379,7 +379,7 @@ class Roles(Case):
             sizes("list_entities_for_policy", "PolicyRoles", PolicyArn=arn, EntityFilter="Role"), [2, 1]
         )
 
-    def test_pages_of_one_whatever_is_asked_for(self):
+    def test_pages_of_one_entry_override_the_request(self):
         for name in ("a", "b", "c"):
             self.role(name)
         call("POST", "/bailiwick/pages", {"most": 1})
@@ -430,7 +430,7 @@ class Roles(Case):
         statement = json.loads(kms.get_key_policy(KeyId=key)["Policy"])["Statement"][0]
         self.assertEqual(statement["Principal"], {"AWS": [first["RoleId"], MODELS]})
         self.assertEqual(statement["Condition"], {"ArnEquals": {"aws:PrincipalArn": first["Arn"]}})
-        # Writing the id back is refused, and so it stays when a role of that name is made anew.
+        # AWS refuses to write the id back, and the id stays when a role of that name is recreated.
         self.refused("MalformedPolicy", 400, s3.put_bucket_policy, Bucket="weights", Policy=stored)
         self.role("first")
         self.assertEqual(s3.get_bucket_policy(Bucket="weights")["Policy"], stored)
@@ -602,7 +602,7 @@ class Buckets(Case):
         self.refused("404", 404, other.head_bucket, Bucket="nowhere")
         self.assertEqual(other.list_buckets()["Buckets"], [])
 
-    def test_the_expected_owner_is_heeded(self):
+    def test_the_expected_owner_is_checked(self):
         read = self.s3.get_bucket_versioning
         read(Bucket="weights", ExpectedBucketOwner=MODELS)
         self.refused("AccessDenied", 403, read, Bucket="weights", ExpectedBucketOwner=PLATFORM)
@@ -668,7 +668,7 @@ class Keys(Case):
         document = policy({**use, "Principal": {"AWS": PLATFORM}}, deny)
         self.kms.put_key_policy(KeyId=self.key, PolicyName="default", Policy=document)
         self.assertEqual(self.kms.get_key_policy(KeyId=self.key)["Policy"], document)
-        # Permissions are not evaluated: the Deny stops nobody.
+        # Permissions are not evaluated: the Deny has no effect.
         self.assertTrue(self.kms.describe_key(KeyId=self.key)["KeyMetadata"]["Enabled"])
 
     def test_pages(self):
@@ -713,13 +713,13 @@ class Clusters(Case):
         pem = base64.b64decode(prod["certificateAuthority"]["data"])
         self.assertIn("kubernetes", x509.load_pem_x509_certificate(pem).subject.rfc4514_string())
 
-    def test_clusters_in_pieces(self):
+    def test_clusters_belong_to_an_account_and_region(self):
         self.assertEqual(self.eks.list_clusters()["clusters"], ["prod", "test"])
         self.assertEqual(client("eks", EAST, PLATFORM).list_clusters()["clusters"], [])
         self.assertEqual(client("eks", WEST, MODELS).list_clusters()["clusters"], [])
         self.refused("ResourceNotFoundException", 404, self.eks.describe_cluster, name="gone")
 
-    def test_an_association_from_cradle_to_grave(self):
+    def test_the_life_cycle_of_an_association(self):
         role, target = self.role(), f"arn:aws:iam::{MODELS}:role/reader"
         made = self.associate(roleArn=role, targetRoleArn=target, tags={"team": "ml"})
         identifier = made["associationId"]
@@ -806,7 +806,7 @@ class Clusters(Case):
         asked = {"clusterName": "prod", "principalArn": principal} | more
         return self.eks.create_access_entry(**asked)["accessEntry"]
 
-    def test_an_access_entry_from_cradle_to_grave(self):
+    def test_the_life_cycle_of_an_access_entry(self):
         role = self.iam.create_role(
             RoleName="deployer", Path="/team/", AssumeRolePolicyDocument=PODS
         )["Role"]["Arn"]
@@ -828,7 +828,7 @@ class Clusters(Case):
         self.eks.tag_resource(resourceArn=made["accessEntryArn"], tags={"a": "1"})
         self.eks.untag_resource(resourceArn=made["accessEntryArn"], tagKeys=["team"])
         self.assertEqual(self.eks.describe_access_entry(**which)["accessEntry"]["tags"], {"a": "1"})
-        # Deleting the role leaves the entry, and a role of the same name does not bring it back to life.
+        # Deleting the role leaves the entry, and a new role of the same name does not make it work again.
         self.iam.delete_role(RoleName="deployer")
         self.eks.delete_access_entry(**which)
         for operation in ("describe", "update", "delete"):
@@ -838,7 +838,7 @@ class Clusters(Case):
         self.assertEqual(self.entry(user)["username"], user)
         self.assertNotEqual(self.entry(self.role("deployer"))["accessEntryArn"], made["accessEntryArn"])
 
-    def test_what_an_access_entry_must_be(self):
+    def test_access_entries_are_unique_and_validated(self):
         role = self.role()
         self.entry(role, clientRequestToken="t")
         self.entry(role, clientRequestToken="t")
@@ -869,7 +869,7 @@ class Clusters(Case):
         self.entry(which["principalArn"])
         made = associate(**which, policyArn=view, accessScope=some)["associatedAccessPolicy"]
         self.assertEqual((made["policyArn"], made["accessScope"]), (view, some))
-        # Once more changes the scope.
+        # Associating it again changes the scope.
         associate(**which, policyArn=view, accessScope=whole)
         associate(**which, policyArn=edit, accessScope=some)
         pages = self.eks.get_paginator("list_associated_access_policies").paginate(
@@ -1045,7 +1045,7 @@ class Seeds(Case):
         )
         self.assertEqual(provider["ClientIDList"], ["sts.amazonaws.com"])
 
-    def test_what_is_not_understood_is_refused(self):
+    def test_invalid_seeds_are_refused(self):
         bucket = {"account": MODELS, "name": "weights"}
         for document, why in (
             ({"bucket": []}, "roles, keys, buckets, clusters"),
@@ -1092,10 +1092,10 @@ class Requests(Case):
         )
         call("DELETE", "/bailiwick/requests")
         self.assertEqual(self.requests(), {"total": 0, "services": {}, "faults": []})
-        # Only the counts are gone.
+        # Only the counts were reset.
         self.assertEqual(len(s3.list_buckets()["Buckets"]), 1)
 
-    def test_what_is_missing_is_501_and_said(self):
+    def test_missing_operations_are_501_and_reported(self):
         s3 = client("s3")
         s3.create_bucket(Bucket="weights")
         for service, operation, arguments in (
@@ -1203,11 +1203,11 @@ class Process(unittest.TestCase):
             self.assertEqual(connection.getresponse().read()[:9], b'{"total":')
             process.stdin.close()
             process.wait(10)
-            # The open connection ends when the emulator has gone.
+            # The open connection ends when the emulator has stopped.
             self.assertEqual(connection.sock.recv(1), b"")
             connection.close()
 
-    def test_it_stays_when_told(self):
+    def test_it_stays_with_the_flag(self):
         parent = f"""if True:
             import subprocess, sys
             process = subprocess.Popen([sys.executable, {str(AWS)!r}, "--stay"], stdout=subprocess.PIPE)
@@ -1285,7 +1285,7 @@ class AsItIs(unittest.TestCase):
         self.put(self.statement(role))
         self.assertEqual(self.counts()["new_principals"], 1)
 
-    def test_documents_change_their_form_and_not_their_meaning(self):
+    def test_documents_change_their_form_but_not_their_meaning(self):
         self.rules(canonical=True)
         self.bucket()
         self.put(self.statement([MODELS], Condition={"Bool": {"aws:SecureTransport": True}}))
@@ -1300,7 +1300,7 @@ class AsItIs(unittest.TestCase):
         trust = self.iam.get_role(RoleName="r")["Role"]["AssumeRolePolicyDocument"]
         self.assertEqual(trust["Statement"][0]["Action"], "sts:AssumeRole")
 
-    def test_pages_are_as_short_as_asked(self):
+    def test_pages_have_the_length_of_the_rule(self):
         for name in ("one", "two", "three"):
             self.role(name)
         self.rules(page=1)
@@ -1353,7 +1353,7 @@ class AsItIs(unittest.TestCase):
             list(pool.map(put, range(40)))
         self.assertEqual(self.counts().get("overlap", 0), 0)
 
-    def test_what_a_bucket_policy_denies_is_denied_to_those_whom_it_names(self):
+    def test_bucket_policy_denies_the_named_principals(self):
         self.bucket()
         self.s3.put_object(Bucket="acme-b", Key="k", Body=b"v")
         plain = {"Bool": {"aws:SecureTransport": "false"}}

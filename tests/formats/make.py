@@ -21,7 +21,7 @@ import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
-# The demonstration knows how to start the emulators.
+# demo.py knows how to start the emulators.
 location = importlib.util.spec_from_file_location("demo", REPOSITORY / "examples" / "demo.py")
 demo = importlib.util.module_from_spec(location)
 location.loader.exec_module(demo)
@@ -41,7 +41,7 @@ class Proxy(http.server.ThreadingHTTPServer):
         self.upstream, self.at, self.program = upstream.removeprefix("http://"), None, None
 
     def handle_error(self, request, address):
-        """A program that was killed does not read its answers."""
+        """The program was killed and does not read the response."""
 
 
 class Passing(http.server.BaseHTTPRequestHandler):
@@ -123,13 +123,13 @@ def main():
             shutil.copyfile(folder / "state" / f"serving.{kind}", made / name)
 
         run("spec.yaml", "plan", "--out", str(made / "plan.json"))
-        # The new bucket is the first that a key encrypts: its creation is under way.
+        # The new bucket is the first that a key encrypts: its creation is in progress.
         run("spec.yaml", "apply", "--yes", expect=-9, kill_at="PUT /made-weights/?encryption")
         keep("journal", "created.journal")
         run("spec.yaml", "apply", "--yes")
         keep("json", "applied.state.json")
         shutil.copytree(folder / "state", folder / "applied")
-        # The new role is there, the parts of the one before are gone, and it is about to go itself.
+        # The new role exists, the parts of the old one are deleted, and it is about to be deleted itself.
         run("renamed.yaml", "apply", "--yes", expect=-9, kill_at="Action=DeleteRole&")
         keep("journal", "renamed.journal")
         run("renamed.yaml", "apply", "--yes", expect=1, refuse="Action=DeleteRole&")

@@ -1,4 +1,4 @@
-//! Counts of what the sources ought to have less of. Each is a function of sources, so that it can be tried on made-up ones.
+//! Counts of flaws in the sources. Each is a function of sources, so that tests can try it on made-up ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -14,7 +14,7 @@ const LONGEST_FUNCTION: usize = 60;
 const MOST_PARAMETERS: usize = 6;
 const LONGEST_FILE: usize = 800;
 
-/// One place that a count counts.
+/// One place that a count includes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offender {
     /// File and line.
@@ -22,7 +22,7 @@ pub struct Offender {
     pub what: String,
 }
 
-/// Sources without their tests, and what their trees hold.
+/// Sources without their tests, and their parsed items.
 pub struct Census {
     files: Vec<File>,
 }
@@ -39,7 +39,7 @@ struct File {
 struct Function {
     name: String,
     lines: RangeInclusive<usize>,
-    /// The names of the parameters but `self`; a pattern has none.
+    /// The names of the parameters except `self`; a pattern has none.
     parameters: Vec<Option<String>>,
     /// The type or trait that it belongs to.
     owner: Option<String>,
@@ -47,8 +47,8 @@ struct Function {
 }
 
 impl Census {
-    /// Reads sources. What only tests are compiled with does not count: items under `#[cfg(test)]`, the files of modules
-    /// that are declared so, files `tests.rs`, and folders `tests/`.
+    /// Reads sources. Code that is compiled only for tests does not count: items under `#[cfg(test)]`, the files of
+    /// modules that are declared so, files `tests.rs`, and folders `tests/`.
     pub fn of(sources: Vec<Source>) -> Self {
         let mut files = Vec::new();
         let mut only_for_tests = Vec::new();
@@ -80,8 +80,8 @@ impl Census {
         self.files.iter().filter(|file| file.source.top() != "provider")
     }
 
-    /// String literals outside `provider/` in which a word is the name of a registered kind, or a beginning of such names
-    /// of two parts or with a dot behind it (`aws.iam`, `kubernetes.`); one for each such word.
+    /// String literals outside `provider/` in which a word is the name of a registered kind, or a beginning of such
+    /// names with two parts or a trailing dot (`aws.iam`, `kubernetes.`); one for each such word.
     pub fn kind_names(&self, kinds: &[&str]) -> Vec<Offender> {
         let mut beginnings = BTreeSet::new();
         for kind in kinds {
@@ -105,12 +105,12 @@ impl Census {
         found
     }
 
-    /// Calls outside `provider/` of `.field(x)`, `.field::<T>(x)` or `Document::field(..)`, except where `x` is a parameter
-    /// of the function around it: then each call that hands that function a literal, or anything but a parameter of its own,
-    /// counts instead (a private function is looked for in its own file).
+    /// Calls outside `provider/` of `.field(x)`, `.field::<T>(x)` or `Document::field(..)`, except where `x` is a
+    /// parameter of the function around it: then each call counts instead that passes that function a literal, or
+    /// anything except a parameter of its caller (a private function is searched for in its own file only).
     pub fn field_reads(&self) -> Vec<Offender> {
         let mut readers: Vec<Forwards> = Vec::new();
-        // Once for each call from forwarder to forwarder, and once more, in which no new one is found.
+        // One round for each call from forwarder to forwarder, and a last one that finds no new forwarder.
         loop {
             let known = readers.len();
             let mut found = Vec::new();
@@ -156,7 +156,7 @@ impl Census {
         })
     }
 
-    /// Functions and methods with more than 6 parameters; `self` is none.
+    /// Functions and methods with more than 6 parameters, not counting `self`.
     pub fn many_parameters(&self) -> Vec<Offender> {
         self.functions(|function| {
             let parameters = function.parameters.len();
@@ -224,7 +224,7 @@ impl Census {
     }
 }
 
-/// A function that reads the field which one of its parameters names.
+/// A function that reads the field that one of its parameters names.
 #[derive(PartialEq, Eq)]
 struct Forwards {
     name: String,
@@ -249,7 +249,7 @@ impl File {
         around.min_by_key(|f| f.lines.end() - f.lines.start())
     }
 
-    /// Calls `visit` with every token outside tests and documentation: those beside it, and where it stands among them.
+    /// Calls `visit` with every token outside tests and documentation: the tokens beside it, and its index among them.
     fn each(&self, visit: &mut impl FnMut(&[TokenTree], usize)) {
         self.each_of(&self.source.tokens().into_iter().collect::<Vec<_>>(), visit);
     }
@@ -272,8 +272,8 @@ impl File {
         }
     }
 
-    /// What is called at a token, if that reads a field: the function's name, the parameter that names the field, if it is
-    /// nothing but a name, and the arguments as they are written.
+    /// The call at a token, if it reads a field: the function's name, the parameter that names the field, if the
+    /// argument is only a name, and the arguments as they are written.
     fn reads(&self, trees: &[TokenTree], at: usize, readers: &[Forwards]) -> Option<(String, Option<String>, String)> {
         let TokenTree::Ident(ident) = &trees[at] else { return None };
         let name = ident.to_string();
@@ -310,7 +310,7 @@ impl File {
     }
 }
 
-/// The arguments of the call whose parentheses, or `::<..>` before them, stand at an index.
+/// The arguments of the call whose parentheses, or `::<..>` before them, are at an index.
 fn arguments(trees: &[TokenTree], mut at: usize) -> Option<Vec<Vec<TokenTree>>> {
     if is_path_separator(trees, at) && is_punct(trees.get(at + 2), '<') {
         let mut depth = 0_usize;
@@ -354,7 +354,7 @@ fn lines(of: &impl syn::spanned::Spanned) -> RangeInclusive<usize> {
     of.span().start().line..=of.span().end().line
 }
 
-/// Whether attributes leave an item to tests: `#[test]`, `#[cfg(test)]`, `#[cfg(all(test, ..))]`.
+/// Whether attributes restrict an item to tests: `#[test]`, `#[cfg(test)]`, `#[cfg(all(test, ..))]`.
 fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
     fn demands_tests(trees: &[TokenTree]) -> bool {
         match trees {
@@ -374,7 +374,7 @@ fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
     })
 }
 
-/// Whether an attribute derives a trait with which clap makes help of comments.
+/// Whether an attribute derives a trait with which clap turns comments into help.
 fn derives_help(attribute: &syn::Attribute) -> bool {
     let syn::Meta::List(list) = &attribute.meta else { return false };
     let clap =
@@ -382,7 +382,7 @@ fn derives_help(attribute: &syn::Attribute) -> bool {
     list.path.is_ident("derive") && list.tokens.clone().into_iter().any(clap)
 }
 
-/// The comments of documentation, each with its first line.
+/// The documentation comments, each with its first line.
 #[derive(Default)]
 struct Comments(Vec<(usize, String)>);
 

@@ -1,4 +1,4 @@
-//! What a double of a kind is, and what doubles have in common. The doubles themselves stand beside their kinds, in
+//! The trait of a kind's double, and what doubles have in common. The doubles themselves are beside their kinds, in
 //! `double.rs`; `doubles.rs` registers them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use crate::memory::{Id, Thing, World};
 
 /// The label or annotation that names the owning project.
 pub const MARK: &str = "bailiwick.dev/project";
-/// What the tags that mark ownership begin with.
+/// The prefix of the ownership tags.
 pub const TAGS: &str = "bailiwick:";
 
 /// What a kind's API does beyond keeping a body under a name. Each kind has its own, in `double.rs` beside it.
@@ -25,17 +25,17 @@ pub trait Double: Sync {
     /// The kind's name.
     fn kind(&self) -> &'static str;
 
-    /// What exists of the kind although the spec does not manage it, where it says so.
+    /// The objects of the kind that exist although the spec does not manage them, if it names any.
     fn relied_on(&self, _spec: &Spec, _facts: &Facts) -> Vec<(Scope, String, Value)> {
         Vec::new()
     }
 
-    /// Fills in what every read shows for what is not set. By default empty tags.
+    /// Fills in the defaults that every read shows for unset fields. By default empty tags.
     fn complete(&self, _id: &Id, body: &mut Value) {
         fill(body, "tags", json!({}));
     }
 
-    /// The content of a document that exists as soon as what carries it does.
+    /// The content of a document that exists as soon as its carrier does.
     fn original(&self, carrier: &Id) -> Value {
         panic!("{} comes along with {carrier}, and its double does not say how", self.kind())
     }
@@ -48,17 +48,18 @@ pub trait Double: Sync {
         }
     }
 
-    /// The names of others that it refers to, of a shared document in our statements only. By default what its facet says.
+    /// The names of others that it refers to; of a shared document, only in own statements. By default those of its
+    /// facet.
     fn uses(&self, _id: &Id, _body: &Value, facet: &Facet<'_>) -> Vec<String> {
         refers_to(facet)
     }
 
-    /// The id that the service gave it and never gives again.
+    /// The unique id that the service assigned and never reuses.
     fn unique_id(&self, _uid: u64) -> Option<String> {
         None
     }
 
-    /// Whether it bears a mark of ours, of whatever project. By default a tag.
+    /// Whether it carries an ownership mark of any project. By default a tag.
     fn is_ours(&self, body: &Value) -> bool {
         has_mark(body, "tags")
     }
@@ -69,34 +70,35 @@ pub trait Double: Sync {
         Ok((at.body.clone(), owner))
     }
 
-    /// The fields in which others have entries beside ours.
+    /// The fields in which others have entries too.
     fn shared_fields(&self) -> &'static [&'static str] {
         &["tags"]
     }
 
-    /// Whether a creation may take what exists for what it would create. By default if the project's tag is on it.
+    /// Whether a creation may accept an existing object as its result. By default if it has the project's tag.
     fn takes(&self, project: &str, existing: &Value, _wanted: &Value) -> bool {
         entry(existing, "tags", PROJECT_TAG).as_deref() == Some(project)
     }
 
-    /// Whether what a body names exists; what the service resolves is resolved. By default it names nothing.
+    /// Checks that the objects named in a body exist, and resolves what the service resolves. By default a body names
+    /// none.
     fn check(&self, _world: &mut World, _call: &Call<'_>, _body: &mut Value) -> Result<(), WriteError> {
         Ok(())
     }
 
-    /// Deletes what exists.
+    /// Deletes the object.
     fn delete(&self, world: &mut World, call: &Call<'_>) -> Result<(), WriteError> {
         world.delete_needed(call);
         Ok(())
     }
 
-    /// Does a write.
+    /// Performs a write.
     fn write(&self, world: &mut World, call: &Call<'_>, action: &Action<Document>) -> Result<(), WriteError> {
         world.write(self.kind(), call, action)
     }
 }
 
-/// What a write is about.
+/// The subject of a write.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
     pub project: &'a str,
@@ -105,24 +107,24 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// An answer that nothing was done.
+    /// An error that says that nothing was done.
     #[must_use]
     pub fn refused(&self, verb: &str, why: impl Into<String>) -> WriteError {
         WriteError::Failed { what: format!("{verb} {}", self.address), why: why.into() }
     }
 }
 
-/// A thing that is read.
+/// An object that is read.
 pub struct Sight<'a> {
     /// The project that reads.
     pub project: &'a str,
     pub id: &'a Id,
     pub thing: &'a Thing,
-    /// The body as it reads now, with the id that the service gave it.
+    /// The body as it reads now, with the unique id.
     pub body: Value,
 }
 
-/// The names that a facet refers to, of a shared document in our statements only.
+/// The names that a facet refers to; of a shared document, only in own statements.
 #[must_use]
 pub fn refers_to(facet: &Facet<'_>) -> Vec<String> {
     let named = match facet {
@@ -145,7 +147,7 @@ pub fn refers_to(facet: &Facet<'_>) -> Vec<String> {
     names
 }
 
-/// Sets a field that is not set.
+/// Sets a field unless it is set.
 pub fn fill(body: &mut Value, field: &str, value: impl Into<Value>) {
     object(body).entry(field).or_insert_with(|| value.into());
 }
@@ -156,20 +158,20 @@ pub fn entry(body: &Value, field: &str, key: &str) -> Option<String> {
     body.get(field)?.get(key)?.as_str().map(ToOwned::to_owned)
 }
 
-/// Whether one of the tags, labels or annotations in a field is a mark of ours.
+/// Whether one of the tags, labels or annotations in a field is an ownership mark.
 #[must_use]
 pub fn has_mark(body: &Value, field: &str) -> bool {
     let keys = body.get(field).and_then(Value::as_object).into_iter().flatten();
     keys.into_iter().any(|(key, _)| key == MARK || key.starts_with(TAGS))
 }
 
-/// The id of a role by its number.
+/// The unique id of a role by its number.
 #[must_use]
 pub fn unique_id(uid: u64) -> String {
     format!("AROA{uid:0>17}")
 }
 
-/// A value as a map, which it is from then on.
+/// A value as a map, which it becomes if it is not one.
 pub fn object(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = json!({});

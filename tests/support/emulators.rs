@@ -1,8 +1,8 @@
-//! What the end-to-end tests stand on: an AWS and a Kubernetes API of their own for each test, a folder, and the built
-//! program with nothing in its environment but what is given here.
+//! The basis of the end-to-end tests: an AWS and a Kubernetes API for each test, a folder, and the built program with
+//! only the environment that is set here.
 //!
 //! With `BAILIWICK_TEST_KUBECONFIG` the contexts lead to that API server instead of the double. Its namespaces are then
-//! made for one test and removed after it; run with `--test-threads=1`.
+//! created for one test and deleted after it; run with `--test-threads=1`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -27,11 +27,11 @@ pub const PLATFORM: &str = "111111111111";
 pub const MODELS: &str = "222222222222";
 pub const RESEARCH: &str = "333333333333";
 
-/// Contexts of every kubeconfig. All lead to the same API server.
+/// The contexts of every kubeconfig. All lead to the same API server.
 const CONTEXTS: [&str; 7] = ["dev", "my-context", "prod", "serving", "staging", "test", "training"];
 /// A context whose user may do nothing.
 pub const FORBIDDEN: &str = "forbidden";
-/// A context whose server does not answer.
+/// A context whose server does not respond.
 pub const UNREACHABLE: &str = "unreachable";
 
 const ADMIN_TOKEN: &str = "admin";
@@ -41,7 +41,7 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// An emulator. It ends when this is dropped, and when the test's process ends in whatever way: its standard input
+/// An emulator. It ends when this is dropped, and when the test's process ends in any way: its standard input
 /// closes then, and the shell between the two ends it.
 struct Emulator {
     shell: Child,
@@ -77,7 +77,7 @@ impl Drop for Emulator {
     }
 }
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -114,7 +114,7 @@ fn http(address: &str, line: &str, headers: &[(&str, &str)], body: &str) -> Answ
     Answer { status, text: text.to_owned() }
 }
 
-/// An AWS of a test's own. Calls act in the account whose id is given.
+/// The AWS of one test. Calls act in the account with the given id.
 pub struct Aws(Emulator);
 
 impl Aws {
@@ -126,22 +126,22 @@ impl Aws {
         &self.0.address
     }
 
-    /// Makes what is presumed to exist; the body is described in aws.py.
+    /// Creates resources; the body is described in aws.py.
     pub fn seed(&self, body: &Value) -> Value {
         http(self.address(), "POST /bailiwick/seed", &[], &body.to_string()).json()
     }
 
-    /// What was asked since the start or [`Aws::forget_requests`].
+    /// The requests since the start or [`Aws::forget_requests`].
     pub fn requests(&self) -> Value {
         http(self.address(), "GET /bailiwick/requests", &[], "").json()
     }
 
-    /// Sets the rules that are described in aws.py.
+    /// Sets the rules, which are described in aws.py.
     pub fn rules(&self, body: &Value) {
         http(self.address(), "POST /bailiwick/rules", &[], &body.to_string()).ok();
     }
 
-    /// How often each rule was applied, and to what.
+    /// How often each rule was applied, and to which calls.
     pub fn rules_applied(&self) -> Value {
         http(self.address(), "GET /bailiwick/rules", &[], "").json()
     }
@@ -150,18 +150,18 @@ impl Aws {
         http(self.address(), "DELETE /bailiwick/requests", &[], "").ok();
     }
 
-    /// Lets no page of any list have more entries than this.
+    /// Limits the pages of all lists to this many entries.
     pub fn pages_of(&self, most: usize) {
         http(self.address(), "POST /bailiwick/pages", &[], &json!({ "most": most }).to_string()).ok();
     }
 
-    /// How often each operation of a service was asked for.
+    /// How often each operation of a service was called.
     pub fn asked(&self, service: &str) -> BTreeMap<String, u64> {
         let operations = self.requests()["services"][service].as_object().cloned().unwrap_or_default();
         operations.into_iter().map(|(name, count)| (name, count.as_u64().unwrap())).collect()
     }
 
-    /// How often operations of a service were asked for whose name begins with one of the words.
+    /// How often operations of a service were called whose names begin with one of the words.
     pub fn count(&self, service: &str, words: &[&str]) -> u64 {
         let requests = self.requests();
         let operations = requests["services"][service].as_object().cloned().unwrap_or_default();
@@ -169,7 +169,7 @@ impl Aws {
         counted.map(|(_, count)| count.as_u64().unwrap()).sum()
     }
 
-    /// How many requests were sent that could change something.
+    /// The number of requests that could change something.
     pub fn writes(&self) -> u64 {
         let words = [
             "Create",
@@ -221,7 +221,7 @@ impl Aws {
         self.s3(account, &format!("PUT /{bucket}?policy"), &policy.to_string()).ok();
     }
 
-    /// An IAM request; the answer is XML.
+    /// An IAM request; the response is XML.
     pub fn iam(&self, account: &str, action: &str, parameters: &[(&str, &str)]) -> Answer {
         let mut body = format!("Action={action}&Version=2010-05-08");
         for (name, value) in parameters {
@@ -294,7 +294,7 @@ pub fn access_entry(principal: &str) -> String {
     format!("/clusters/prod-eks/access-entries/{}", escaped(principal))
 }
 
-/// An IAM request from where there is no [`Aws`]: a gate's rule.
+/// An IAM request where there is no [`Aws`], such as in a gate's rule.
 pub fn iam_at(address: &str, account: &str, body: &str) -> Answer {
     let authorization = format!(
         "AWS4-HMAC-SHA256 Credential={account}/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=0"
@@ -334,7 +334,7 @@ fn escaped(text: &str) -> String {
 /// The Kubernetes API that the contexts lead to.
 pub struct Kube {
     runtime: tokio::runtime::Runtime,
-    /// The one of most contexts first, then those of contexts that have one of their own.
+    /// The server of most contexts first, then the separate servers of single contexts.
     clients: Vec<kube::Client>,
     /// Whether it is a real API server, which others use too.
     real: bool,
@@ -386,8 +386,8 @@ impl Kube {
         Self { runtime, clients, real: real.is_some(), made: Mutex::default(), doubles }
     }
 
-    /// Lets no page of any list have more objects than this, and every list grow too old before its second page.
-    /// Whether that can be had: a real API server does as it likes.
+    /// Limits the pages of all lists to this many objects, and lets every list expire before its second page.
+    /// Returns false for a real API server, which cannot do that.
     pub fn pages_of(&self, most: usize, expire: bool) -> bool {
         if self.real {
             return false;
@@ -412,7 +412,7 @@ impl Kube {
         Api::all(self.client())
     }
 
-    /// The name of a namespace that the test has to itself.
+    /// The name of a namespace that no other test uses.
     pub fn own_name(&self, wanted: &str) -> String {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         if !self.real {
@@ -423,7 +423,7 @@ impl Kube {
         name
     }
 
-    /// Makes a namespace in every cluster.
+    /// Creates a namespace in every cluster.
     pub fn create_namespace(&self, name: &str) {
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
         let namespace = Namespace { metadata, ..Namespace::default() };
@@ -433,7 +433,7 @@ impl Kube {
         }
     }
 
-    /// Whether a namespace is there, and not on its way out.
+    /// Whether a namespace exists and is not terminating.
     pub fn has_namespace(&self, name: &str) -> bool {
         let found = self.runtime.block_on(self.namespaces().get_opt(name)).unwrap();
         found.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none())
@@ -449,7 +449,7 @@ impl Kube {
         self.service_account(namespace, name).unwrap().metadata.annotations.unwrap_or_default()
     }
 
-    /// Server-side apply of annotations by somebody else.
+    /// Server-side apply of annotations by another manager.
     pub fn annotate(&self, namespace: &str, name: &str, field_manager: &str, annotations: &Value) {
         let object = json!({
             "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "annotations": annotations }
@@ -463,7 +463,7 @@ impl Kube {
         let Some(_) = self.namespaces().get_opt(name).await? else { return Ok(()) };
         self.accounts(name).delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
         let _ = self.namespaces().delete(name, &DeleteParams::default()).await?;
-        // Nothing finishes a deletion where no controller runs.
+        // Without a controller, a namespace stays in Terminating until it is finalized.
         if let Some(mut namespace) = self.namespaces().get_opt(name).await? {
             namespace.spec = Some(k8s_openapi::api::core::v1::NamespaceSpec { finalizers: Some(Vec::new()) });
             self.namespaces().replace_subresource("finalize", name, &PostParams::default(), &namespace).await?;
@@ -481,12 +481,12 @@ impl Drop for Kube {
     }
 }
 
-/// An address where nobody listens.
+/// An address without a listener.
 fn closed_port() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// What a run of the program came to.
+/// The result of a run of the program.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -508,7 +508,7 @@ impl Ran {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}:\n{}\n{}", self.stdout, self.stderr))
     }
 
-    /// Asserts that stdout has all of these texts, wherever lines are broken.
+    /// Asserts that stdout has all of these texts, ignoring line breaks.
     #[track_caller]
     pub fn shows(self, texts: &[&str]) -> Self {
         let flat = unbroken(&self.stdout);
@@ -518,7 +518,7 @@ impl Ran {
         self
     }
 
-    /// Asserts that stderr has all of these texts, wherever lines are broken.
+    /// Asserts that stderr has all of these texts, ignoring line breaks.
     #[track_caller]
     pub fn says(self, texts: &[&str]) -> Self {
         let flat = unbroken(&self.stderr);
@@ -539,7 +539,7 @@ fn finish(command: &mut Command) -> Ran {
     Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// A run that is under way. Ended when dropped.
+/// A run in progress. Ended when dropped.
 pub struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -566,7 +566,7 @@ impl Running {
         Self { child, lines, heard: String::new(), stdout: Some(stdout) }
     }
 
-    /// Waits until stderr says this.
+    /// Waits until stderr contains this text.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
         while !self.heard.contains(text) {
@@ -581,7 +581,7 @@ impl Running {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// Does what CI does to a run that it cancels: SIGINT, after 7.5 s SIGTERM, after another 2.5 s SIGKILL, until the run
+    /// Cancels a run as CI does: SIGINT, after 7.5 s SIGTERM, after another 2.5 s SIGKILL, until the run
     /// has ended. A run that had to be killed has the code -1.
     pub fn cancel(mut self) -> Ran {
         for (signal, patience) in [("INT", 7_500), ("TERM", 2_500)] {
@@ -594,7 +594,7 @@ impl Running {
         self.end()
     }
 
-    /// Waits for the end, but not longer than this; tells whether it came. stderr closes with the process.
+    /// Waits for the end, but not longer than this; returns whether it came. stderr closes with the process.
     fn ends_within(&mut self, patience: Duration) -> bool {
         let until = Instant::now() + patience;
         loop {
@@ -606,7 +606,7 @@ impl Running {
         }
     }
 
-    /// Waits for the end. A run that was killed has the code -1.
+    /// Waits for the end. A killed run has the code -1.
     pub fn end(mut self) -> Ran {
         let status = self.child.wait().unwrap();
         self.heard.extend(self.lines.iter().map(|line| line + "\n"));
@@ -625,13 +625,13 @@ impl Drop for Running {
 /// What a gate does with a request.
 pub enum Verdict {
     Pass,
-    /// Keeps it until [`Gate::release`].
+    /// Holds it until [`Gate::release`].
     Hold,
-    /// Answers in place of AWS.
+    /// Responds in place of AWS.
     Answer(u16, String),
 }
 
-/// Stands between the program and AWS, and lets a test hold or answer requests.
+/// A proxy between the program and AWS that lets a test hold or answer requests.
 pub struct Gate {
     address: String,
     held: Receiver<()>,
@@ -640,7 +640,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// `rule` sees each request as text: the line, the headers and the body.
+    /// `rule` gets each request as text: the line, the headers and the body.
     pub fn open(aws: &Aws, rule: impl Fn(&str) -> Verdict + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -657,14 +657,14 @@ impl Gate {
                     return;
                 }
                 let (upstream, rule, tell, released) = (upstream.clone(), rule.clone(), tell.clone(), released.clone());
-                // A client that goes away is no failure of the gate.
+                // A client that disconnects is not a failure of the gate.
                 std::thread::spawn(move || pass(stream, &upstream, &*rule, &tell, &released).ok());
             }
         });
         Self { address, held, release, closed }
     }
 
-    /// Holds the first request that makes a role.
+    /// Holds the first request that creates a role.
     pub fn before_the_role(aws: &Aws) -> Self {
         let held = AtomicBool::new(false);
         Self::open(aws, move |request| {
@@ -682,7 +682,7 @@ impl Gate {
         }
     }
 
-    /// Waits until a request of the run is held, or the run has ended; tells which.
+    /// Waits until a request of the run is held, or the run has ended; returns which.
     pub fn holds(&self, run: &mut Running) -> bool {
         loop {
             match self.held.recv_timeout(Duration::from_millis(100)) {
@@ -697,12 +697,12 @@ impl Gate {
         }
     }
 
-    /// Where it listens.
+    /// The address of its listener.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Lets one held request go.
+    /// Releases one held request.
     pub fn release(&self) {
         self.release.send(()).unwrap();
     }
@@ -715,7 +715,7 @@ impl Drop for Gate {
     }
 }
 
-/// One request of one connection, and its answer.
+/// One request of one connection, and its response.
 fn pass(
     mut client: TcpStream,
     upstream: &str,
@@ -770,7 +770,7 @@ fn pass(
     client.write_all(&answer[line..])
 }
 
-/// A test's own world. When it is dropped, AWS must have understood every request.
+/// The world of one test. When it is dropped, AWS must have understood every request.
 pub struct World {
     pub aws: Aws,
     pub kube: Kube,
@@ -788,12 +788,12 @@ impl World {
         world
     }
 
-    /// A world whose namespace has a name and does not exist yet.
+    /// A world with the name of a namespace that does not exist yet.
     pub fn bare(namespace: &str) -> Self {
         Self::with_clusters(namespace, &[])
     }
 
-    /// A world in which these contexts lead to clusters of their own.
+    /// A world in which these contexts lead to separate clusters.
     pub fn with_clusters(namespace: &str, apart: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let aws = Aws::start();
@@ -813,7 +813,7 @@ impl World {
         self.endpoint = format!("http://{}", self.aws.address());
     }
 
-    /// The folder that the program is started in.
+    /// The folder in which the program runs.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -844,19 +844,19 @@ impl World {
         serde_json::from_str(&self.read(&format!("state/{project}.json"))).unwrap()
     }
 
-    /// The program.
+    /// The finished run of the program.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.surrounded(env!("CARGO_BIN_EXE_bailiwick"));
         command.args(arguments);
         command
     }
 
-    /// A line for the shell, in which `bailiwick` is the program.
+    /// Runs a line in the shell, in which `bailiwick` is the program.
     pub fn shell(&self, line: &str) -> Ran {
         finish(self.surrounded("sh").args(["-c", line]))
     }
 
-    /// A program with nothing in its environment but what is set here.
+    /// The program with only the environment that is set here.
     fn surrounded(&self, program: &str) -> Command {
         let built = Path::new(env!("CARGO_BIN_EXE_bailiwick")).parent().unwrap().to_owned();
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -891,13 +891,13 @@ impl World {
         Running::start(command)
     }
 
-    /// Applies without asking; everything must be done.
+    /// Applies without a prompt; everything must be done.
     #[track_caller]
     pub fn apply(&self) -> Ran {
         self.bailiwick(&["apply", "--yes"]).exits(0)
     }
 
-    /// Asserts that there is nothing to do and nothing moved.
+    /// Asserts that there is nothing to do and no drift.
     #[track_caller]
     pub fn converged(&self) {
         self.bailiwick(&["plan", "--detailed-exitcode"]).exits(0);

@@ -1,4 +1,4 @@
-//! Which file imports which, inside each module of the floor table, and where such imports go in a circle.
+//! Which file imports which, inside each module of the floor table, and where such imports form a cycle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,11 @@ use crate::source::Source;
 
 type Path = Vec<String>;
 
-/// The files of the crate with what each names of the others.
+/// The files of the crate, each with the names that it uses of the others.
 pub struct Imports {
     files: BTreeMap<Path, String>,
-    /// What a file hands on under a name of its own. It is a sign on a door: who goes through it imports what is behind.
+    /// A name that a file re-exports. It is like a sign on a door: an import of it counts as an import of the file
+    /// behind it.
     re_exports: BTreeMap<Path, BTreeMap<String, Path>>,
     edges: BTreeMap<Path, BTreeSet<Path>>,
 }
@@ -42,7 +43,7 @@ impl Imports {
         imports
     }
 
-    /// The circles inside the modules of the floor table: the files of each, sorted.
+    /// The cycles inside the modules of the floor table: the files of each, sorted.
     pub fn circles(&self) -> Vec<Vec<&str>> {
         let reached = |from: &Path| {
             let mut reached: BTreeSet<&Path> = BTreeSet::new();
@@ -70,7 +71,7 @@ impl Imports {
     fn named_by(&self, source: &Source) -> BTreeSet<Path> {
         let mut aliases: BTreeMap<String, Path> = BTreeMap::new();
         let mut found = BTreeSet::new();
-        // A visibility names a module, and imports nothing.
+        // A visibility names a module, but imports nothing.
         let text = source.text.split("pub(in ").enumerate().map(|(n, part)| match (n, part.split_once(')')) {
             (0, _) | (_, None) => part.to_owned(),
             (_, Some((_, rest))) => format!("pub {rest}"),
@@ -95,7 +96,7 @@ impl Imports {
         found
     }
 
-    /// A path from the root of the crate, if it is one of the crate.
+    /// A path from the root of the crate, if it is in the crate.
     fn absolute(&self, module: &Path, path: &[String]) -> Option<Path> {
         if path[0] == "crate" {
             return Some(path[1..].to_vec());
@@ -111,7 +112,7 @@ impl Imports {
         (is_child || is_inside).then_some(below)
     }
 
-    /// The file that defines what a path names; none for a folder's own module, which only leads to others.
+    /// The file that defines a path's target; none for a folder's own module, which only leads to others.
     fn home(&self, mut path: Path) -> Option<Path> {
         for _ in 0..self.files.len() {
             let length = (0..=path.len()).rev().find(|n| self.files.contains_key(&path[..*n]))?;
@@ -129,7 +130,7 @@ impl Imports {
     }
 }
 
-/// The names that a `use` brings in, with the path behind each.
+/// The names that a `use` introduces, with the path behind each.
 fn leaves(tree: &syn::UseTree, before: &[String], found: &mut BTreeMap<String, Path>) {
     match tree {
         syn::UseTree::Path(path) => leaves(&path.tree, &[before, &[path.ident.to_string()]].concat(), found),

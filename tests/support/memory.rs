@@ -1,16 +1,16 @@
-//! An in-memory cloud: AWS accounts and Kubernetes clusters as far as the kinds look at them.
+//! An in-memory cloud: AWS accounts and Kubernetes clusters, as far as the kinds read them.
 //!
-//! It stands in for the I/O half of every registered kind and behaves like the real services where that matters to
-//! plans: things bring others along (a bucket its empty policy, a key its default one), settings have defaults that show
-//! in every read, documents are shared with others, a role that is made anew is not the one that a policy named, and what
-//! is in use cannot be deleted. Whatever the services would refuse because a step came before what it waits for is
-//! recorded as a violation, besides being refused.
+//! It replaces the I/O half of every registered kind and behaves like the real services where that matters to plans:
+//! some objects create others (a bucket its empty policy, a key its default one), settings have defaults that show in
+//! every read, documents are shared with others, a recreated role is not the one that a policy named, and an object in
+//! use cannot be deleted. A write that came before its dependencies is refused as the services would, and recorded as a
+//! violation.
 //!
-//! What is particular to a kind is in its [`Double`], beside the kind: here is what all services do alike, and what goes
-//! wrong in them.
+//! The behavior of a single kind is in its [`Double`], beside the kind; here is what all services have in common,
+//! including their faults.
 //!
-//! It counts, and it can be told to fail: reads that are denied, writes that fail or are too early, somebody else's change
-//! in between, a run that is stopped or killed after some writes.
+//! It counts calls, and it can fail on request: denied reads, writes that fail or are too early, an outside change in
+//! between, a run that is stopped or killed after some writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -38,17 +38,17 @@ use crate::doubles;
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What names a thing in the world: its kind, its place and the name by which its API knows it.
+/// Identifies an object in the world: its kind, its place and the name by which its API knows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Id {
     pub kind: String,
-    /// The account for what is global there, account and region for what is not, the cluster.
+    /// The account for global objects, account and region for regional ones, or the cluster.
     pub place: String,
     pub name: String,
 }
 
 impl Id {
-    /// What another kind calls by a name in the same place.
+    /// An object of another kind with a name in the same place.
     #[must_use]
     pub fn sibling(&self, kind: &str, name: &str) -> Self {
         Self { kind: kind.to_owned(), place: self.place.clone(), name: name.to_owned() }
@@ -67,63 +67,63 @@ impl std::fmt::Display for Id {
     }
 }
 
-/// One thing that exists.
+/// One object that exists.
 #[derive(Clone, Debug)]
 pub struct Thing {
-    /// What it is; of a shared document, the document with everybody's statements.
+    /// Its body; of a shared document, the whole document with all statements.
     pub body: Value,
-    /// Which one it is: one that is made anew under the same name is another.
+    /// Its identity: an object recreated under the same name has another one.
     pub uid: u64,
-    /// The roles that its policy names, by ARN, as they were when it was written.
+    /// The roles that its policy names, by ARN, with the identity that each had when the policy was written.
     named: BTreeMap<String, u64>,
-    /// Of a Kubernetes object: the fields that we applied.
+    /// Of a Kubernetes object: the fields that Bailiwick applied.
     pub applied: BTreeSet<String>,
 }
 
-/// How often the cloud was asked.
+/// How often the cloud was called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Batches that were read.
+    /// Batches of reads.
     pub reads: usize,
-    /// Things that were looked at in them.
+    /// Objects read in them.
     pub looks: usize,
-    /// Writes, failed ones included.
+    /// Writes, including failed ones.
     pub writes: usize,
 }
 
-/// Something that came before what it waits for.
+/// A write that came before its dependencies.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// What was written.
+    /// The resource that was written.
     pub address: Address,
     /// What was wrong.
     pub what: String,
-    /// What still needed it, where the services do not refuse: they let a role go that others name. Not wrong if nothing
-    /// is to become of that.
+    /// The object that still needed it, where the services do not refuse: they delete a role that others name. A
+    /// violation only if the plan changes that object first.
     pub needed_by: Option<Id>,
 }
 
-/// When a run is cut off.
+/// The time of a kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// Before the call has an effect.
+    /// Before the call takes effect.
     BeforeCall,
-    /// After the call had its effect, and before anybody learnt of it.
+    /// After the call took effect, and before the response arrives.
     AfterCall,
 }
 
-/// Faults by chance, each with its share of calls in a thousand.
+/// Random faults, each with its share of calls in a thousand.
 #[derive(Clone, Debug, Default)]
 pub struct Storm {
-    /// What the chance follows from.
+    /// The seed of all randomness.
     pub seed: u64,
     /// Writes that fail and do nothing.
     pub failed: u64,
-    /// Writes that are done and never answered.
+    /// Writes that are done without a response.
     pub lost: u64,
-    /// Writes that the service has no time for.
+    /// Writes that are throttled.
     pub throttled: u64,
-    /// Writes that the next one to three looks do not show yet.
+    /// Writes that the next one to three reads do not show yet.
     pub stale: u64,
     /// How often a fault was applied.
     pub applied: usize,
@@ -157,22 +157,22 @@ struct Faults {
     changes: BTreeMap<usize, Vec<Change>>,
     stop: Option<(usize, watch::Sender<bool>)>,
     kill: Option<(usize, Cut, Arc<Notify>)>,
-    /// The addresses and places that were refused something.
+    /// The addresses and places of denied requests.
     refused: BTreeSet<String>,
 }
 
-/// A kind as this world has it.
+/// A kind in this world.
 #[derive(Clone, Copy)]
 struct Service {
     kind: &'static dyn AnyKind,
     double: &'static dyn Double,
 }
 
-/// Everything that exists, and what happened to it.
+/// Everything that exists, and its history.
 #[derive(Default)]
 pub struct World {
     services: BTreeMap<&'static str, Service>,
-    /// Where requests went, by place.
+    /// The scope of each requested place.
     scopes: BTreeMap<String, Scope>,
     things: BTreeMap<Id, Thing>,
     before: BTreeMap<Id, Option<Thing>>,
@@ -182,11 +182,11 @@ pub struct World {
     violations: Vec<Violation>,
     faults: Faults,
     full: BTreeSet<String>,
-    /// At which write a role was made, by its unique number.
+    /// The write at which each role was created, by its unique number.
     births: BTreeMap<u64, usize>,
-    /// The buckets and roles to which a write is under way.
+    /// The buckets and roles with a write in progress.
     busy: BTreeSet<String>,
-    /// What shows late, and how many looks more.
+    /// Writes that show late, and the reads until then.
     late: BTreeMap<Id, usize>,
 }
 
@@ -194,9 +194,9 @@ pub struct World {
 #[derive(Clone)]
 pub struct Cloud {
     world: Arc<Mutex<World>>,
-    /// Makes calls take their time, each another one, so that they end in another order than they began.
+    /// Delays calls by random durations, so that they end in another order than they began.
     seed: u64,
-    /// What is to be known of the world, if not what it tells itself.
+    /// The facts of the world, if not derived from it.
     pub facts: Option<Facts>,
     /// The caller in each place.
     pub callers: Vec<(Scope, String)>,
@@ -224,7 +224,7 @@ impl Cloud {
         cloud
     }
 
-    /// A kind more, with its double.
+    /// Adds a kind with its double.
     pub fn add(&self, kind: &'static dyn AnyKind, double: &'static dyn Double) {
         self.world().services.insert(double.kind(), Service { kind, double });
     }
@@ -235,7 +235,7 @@ impl Cloud {
         Self { seed: seed.max(1), ..Self::new() }
     }
 
-    /// Both halves of every kind, with this world behind them.
+    /// Both halves of every kind, on this world.
     #[must_use]
     pub fn register(&self) -> Vec<Box<dyn AnyLive>> {
         let services = self.world().services.clone();
@@ -245,12 +245,12 @@ impl Cloud {
             .collect()
     }
 
-    /// The world, for looking and changing by hand.
+    /// The world, to read and change directly.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Reads at an address are answered with 403 from now on.
+    /// Denies reads at an address with 403 from now on.
     pub fn deny_read(&self, address: &str) {
         self.world().faults.denied.insert(address.to_owned());
     }
@@ -270,52 +270,52 @@ impl Cloud {
         self.world().faults.not_yet.insert(address.to_owned(), times);
     }
 
-    /// So many reads at an address after each write still show what was there before it.
+    /// After each write at an address, this many reads still show the state before it.
     pub fn stale(&self, address: &str, reads: usize) {
         self.world().faults.stale.insert(address.to_owned(), reads);
     }
 
-    /// A role is unknown to other services for so many writes after the one that made it.
+    /// A new role is unknown to other services for this many writes after its creation.
     pub fn hide_new_roles(&self, writes: usize) {
         self.world().faults.hidden = writes;
     }
 
-    /// The next write at an address is done, and its answer lost.
+    /// The next write at an address is done, and its response is lost.
     pub fn lose_answer(&self, address: &str) {
         self.world().faults.lost.insert(address.to_owned());
     }
 
-    /// The next write at an address is done, and never answered.
+    /// The next write at an address is done and never returns.
     pub fn hang(&self, address: &str) {
         self.world().faults.hang = Some(address.to_owned());
     }
 
-    /// Calls fail by chance from now on.
+    /// Calls fail randomly from now on.
     pub fn storm(&self, storm: Storm) {
         self.world().faults.storm = Some(storm);
     }
 
-    /// How many faults the storm had until now.
+    /// The number of random faults until now.
     #[must_use]
     pub fn struck(&self) -> usize {
         self.world().faults.storm.as_ref().map_or(0, |storm| storm.applied)
     }
 
-    /// Nothing fails any more.
-    pub fn mend(&self) {
+    /// Removes all faults.
+    pub fn clear_faults(&self) {
         let mut world = self.world();
         world.faults = Faults::default();
         world.late.clear();
     }
 
-    /// Somebody else changes something just before the n-th write from now, counted from 1.
+    /// Makes an outside change just before the n-th write from now, counted from 1.
     pub fn before_write(&self, n: usize, change: impl FnOnce(&mut World) + Send + 'static) {
         let mut world = self.world();
         let at = world.counts.writes + n;
         world.faults.changes.entry(at).or_default().push(Box::new(change));
     }
 
-    /// Turns true after so many writes from now.
+    /// Turns true after this many writes from now.
     #[must_use]
     pub fn stop_after(&self, writes: usize) -> watch::Receiver<bool> {
         let (sender, receiver) = watch::channel(writes == 0);
@@ -324,13 +324,13 @@ impl Cloud {
         receiver
     }
 
-    /// Tells when the n-th write from now is under way, which never returns: whoever waits for it is to be dropped.
+    /// Signals that the n-th write from now is in progress. That write never returns: the caller must drop its future.
     #[must_use]
     pub fn kill_at(&self, write: usize, cut: Cut) -> Arc<Notify> {
-        let told = Arc::new(Notify::new());
+        let notify = Arc::new(Notify::new());
         let mut world = self.world();
-        world.faults.kill = Some((world.counts.writes + write, cut, told.clone()));
-        told
+        world.faults.kill = Some((world.counts.writes + write, cut, notify.clone()));
+        notify
     }
 
     async fn delay(&self, salt: &str) {
@@ -343,7 +343,7 @@ impl Cloud {
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 
-    /// What must be known of this world before the spec can be compiled.
+    /// The facts that are needed to compile a spec for this world.
     #[must_use]
     pub fn facts(&self, spec: &Spec) -> Facts {
         if let Some(facts) = &self.facts {
@@ -364,7 +364,7 @@ impl Cloud {
         facts
     }
 
-    /// Makes what a spec relies on and does not make itself. What exists already is left alone.
+    /// Creates what a spec relies on and does not manage. Existing objects are kept.
     pub fn prepare(&self, spec: &Spec) {
         let facts = Facts::placeholders(spec);
         let mut world = self.world();
@@ -378,9 +378,9 @@ impl Cloud {
     }
 }
 
-/// Looking and changing by hand.
+/// Direct access for tests.
 impl World {
-    /// What a kind calls by a name in a scope.
+    /// The id of a kind's object by its name in a scope.
     #[must_use]
     pub fn id(&self, kind: &str, scope: &Scope, name: &str) -> Id {
         let home = self.services.get(kind).map(|service| service.kind.about().home);
@@ -391,36 +391,36 @@ impl World {
         Id { kind: kind.to_owned(), place, name: name.to_owned() }
     }
 
-    /// Something that exists.
+    /// The body of an object, if it exists.
     #[must_use]
     pub fn get(&self, id: &Id) -> Option<&Thing> {
         self.things.get(id)
     }
 
-    /// How often it was asked.
+    /// How often it was called.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// What was written, in order: `create aws.iam.role.loader`.
+    /// The writes in order: `create aws.iam.role.loader`.
     #[must_use]
     pub fn writes(&self) -> &[String] {
         &self.writes
     }
 
-    /// Everything that came before what it waits for.
+    /// All writes that came before their dependencies.
     #[must_use]
     pub fn violations(&self) -> &[Violation] {
         &self.violations
     }
 
-    /// Everything that exists.
+    /// The ids of everything that exists.
     pub fn ids(&self) -> impl Iterator<Item = &Id> {
         self.things.keys()
     }
 
-    /// The only thing of a kind with a name, wherever it is.
+    /// The only object of a kind with a name, in any place.
     ///
     /// # Panics
     /// When there is none or more than one.
@@ -433,13 +433,13 @@ impl World {
         }
     }
 
-    /// Whether there is a thing of a kind with a name.
+    /// Whether an object of a kind with a name exists.
     #[must_use]
     pub fn has(&self, kind: &str, name: &str) -> bool {
         self.things.keys().any(|id| id.kind == kind && id.name == name)
     }
 
-    /// A thing as everybody sees it; of a policy the whole document.
+    /// An object as everyone sees it; of a policy the whole document.
     ///
     /// # Panics
     /// When it does not exist.
@@ -449,7 +449,7 @@ impl World {
         self.current(thing)
     }
 
-    /// Changes a thing by hand, as somebody else would in the console.
+    /// Changes an object directly, as a user of the console would.
     ///
     /// # Panics
     /// When it does not exist.
@@ -460,13 +460,13 @@ impl World {
         self.things.insert(id.clone(), thing);
     }
 
-    /// Which one a thing is: one that is made anew is another.
+    /// The identity of an object: a recreated one has another.
     #[must_use]
     pub fn which(&self, id: &Id) -> Option<u64> {
         self.things.get(id).map(|thing| thing.uid)
     }
 
-    /// Removes a thing by hand, with what cannot be without it.
+    /// Deletes an object directly, with everything that cannot exist without it.
     pub fn remove(&mut self, id: &Id) {
         self.things.remove(id);
         let inside = format!("{}/", id.name);
@@ -483,19 +483,19 @@ impl World {
         }
     }
 
-    /// A thing that somebody else made, with what it brings along. Settings that are not given have their defaults.
+    /// Creates a foreign object and what comes with it. Unset settings have their defaults.
     pub fn have(&mut self, id: Id, body: &Value) {
         if !self.things.contains_key(&id) {
             self.insert(id, body.clone());
         }
     }
 
-    /// Adds a statement of somebody else to a bucket's or key's policy.
+    /// Adds a foreign statement to a bucket's or key's policy.
     pub fn add_statement(&mut self, id: &Id, statement: Value) {
         self.edit(id, |policy| policy["Statement"].as_array_mut().unwrap().push(statement));
     }
 
-    /// Faults that nothing has met yet.
+    /// Faults that have not occurred yet.
     #[must_use]
     pub fn idle_faults(&self) -> Vec<String> {
         let Faults { denied, silent, failing, hang, lost, changes, stop, kill, refused, .. } = &self.faults;
@@ -515,26 +515,26 @@ impl World {
         self.full.insert(bucket.to_owned());
     }
 
-    /// Everything that bears a mark of ours, one line each.
+    /// Everything with an ownership mark, one line each.
     #[must_use]
     pub fn tagged(&self) -> BTreeSet<String> {
         self.things.iter().filter(|(id, thing)| self.is_ours(id, thing)).map(|(id, _)| id.to_string()).collect()
     }
 
-    /// Everything as text, for comparing worlds.
+    /// Everything as text, to compare worlds.
     #[must_use]
     pub fn dump(&self) -> BTreeMap<String, Value> {
         self.things.iter().map(|(id, thing)| (id.to_string(), self.current(thing))).collect()
     }
 
-    /// Another one than any before.
+    /// A new unique number.
     pub fn fresh(&mut self, id: &Id, body: Value) -> Thing {
         self.next += 1;
         let body = self.whole(id, body);
         Thing { named: self.named(&body), body, uid: self.next, applied: BTreeSet::new() }
     }
 
-    /// Puts a thing where it is found from then on.
+    /// Stores an object, with the current identities of the roles that it names.
     pub fn put(&mut self, id: &Id, thing: Thing) {
         let thing = Thing { named: self.named(&thing.body), ..thing };
         self.things.insert(id.clone(), thing);
@@ -556,13 +556,13 @@ impl World {
         *self.services.get(kind).unwrap_or_else(|| panic!("{kind} is not a kind of this world"))
     }
 
-    /// A body with the defaults that the service shows for whatever is not set.
+    /// A body with the service's defaults for unset fields.
     fn whole(&self, id: &Id, mut body: Value) -> Value {
         self.service(&id.kind).double.complete(id, &mut body);
         body
     }
 
-    /// Where a thing lives. The key of an account that was never asked for is not known.
+    /// The scope of an object. The key of an account that was never requested is unknown.
     fn scope(&self, id: &Id) -> Scope {
         self.scopes.get(&id.place).cloned().unwrap_or_else(|| match id.place.split_once('/') {
             None if !is_account_id(&id.place) => Scope::cluster(id.place.as_str()),
@@ -573,7 +573,7 @@ impl World {
         })
     }
 
-    /// What a thing says about access, as far as a read of it shows.
+    /// The facet of an object, as far as a read shows it.
     fn facet<T>(&self, id: &Id, thing: &Thing, read: impl FnOnce(&Facet<'_>) -> T) -> T {
         let Service { kind, double } = self.service(&id.kind);
         let sight = Sight { project: "", id, thing, body: thing.body.clone() };
@@ -582,13 +582,13 @@ impl World {
         read(&kind.facet(Instance { scope: &scope, physical_id: &id.name, body: &body }))
     }
 
-    /// The names by which others refer to a thing.
+    /// The names by which others refer to an object.
     #[must_use]
     pub fn names(&self, id: &Id, thing: &Thing) -> Vec<String> {
         self.facet(id, thing, |facet| self.service(&id.kind).double.names(id, facet))
     }
 
-    /// The name that reads show of what a name refers to, if that exists.
+    /// The first name, as reads show it, of the object with a name, if it exists.
     #[must_use]
     pub fn resolve(&self, name: &str) -> Option<String> {
         self.things.iter().find_map(|(id, thing)| {
@@ -597,7 +597,7 @@ impl World {
         })
     }
 
-    /// What a principal's ARN names, if that exists.
+    /// The object of a principal's ARN, if it exists.
     #[must_use]
     pub fn principal(&self, arn: &str) -> Option<&Thing> {
         let parsed: Arn = arn.parse().ok()?;
@@ -609,7 +609,7 @@ impl World {
         })
     }
 
-    /// The roles that the policies of a body name, as they are now.
+    /// The roles that the policies of a body name, with their current identities.
     fn named(&self, body: &Value) -> BTreeMap<String, u64> {
         roles_in(body).into_iter().filter_map(|arn| Some((arn.clone(), self.principal(&arn)?.uid))).collect()
     }
@@ -618,7 +618,7 @@ impl World {
         self.service(&id.kind).double.is_ours(&thing.body)
     }
 
-    /// What refers to a thing; of things that policies name, only what means this one and not one before it.
+    /// An object that refers to this one. A policy refers only to the role that existed when the policy was written.
     #[must_use]
     pub fn user_of(&self, id: &Id, ours_only: bool) -> Option<Id> {
         let thing = self.things.get(id)?;
@@ -634,7 +634,7 @@ impl World {
             .map(|(user, _)| user.clone())
     }
 
-    /// The parts of a thing that nobody can tag.
+    /// The parts of an object, which cannot have tags of their own.
     #[must_use]
     pub fn parts_of(&self, whole: &Id) -> Vec<Id> {
         let inside = format!("{}/", whole.name);
@@ -646,7 +646,7 @@ impl World {
         parts.filter(|id| is_part(&id.kind)).cloned().collect()
     }
 
-    /// What a thing that nobody can tag is a part of, if that exists.
+    /// The object that an untagged part belongs to, if it exists.
     #[must_use]
     pub fn whole_of(&self, part: &Id) -> Option<Id> {
         let OwnedBy::Whole { of, .. } = self.service(&part.kind).kind.about().owned_by else { return None };
@@ -654,7 +654,7 @@ impl World {
         self.things.contains_key(&whole).then_some(whole)
     }
 
-    /// The shared documents that a thing carries.
+    /// The shared documents of an object, and whether each has own statements.
     #[must_use]
     pub fn documents_of(&self, carrier: &Id) -> Vec<(Id, bool)> {
         let documents = self.services.values().filter_map(|Service { kind, double }| {
@@ -666,7 +666,7 @@ impl World {
         documents.collect()
     }
 
-    /// The id of what carries a shared document, if the service gives it one.
+    /// The unique id of a shared document's carrier, if the service assigns one.
     #[must_use]
     pub fn carrier_id(&self, document: &Id) -> Option<String> {
         let OwnedBy::Statements { on, .. } = self.service(&document.kind).kind.about().owned_by else { return None };
@@ -680,7 +680,7 @@ impl World {
         self.full.contains(bucket)
     }
 
-    /// A body as it reads now: a role that is gone, or was made anew, shows by the id that it had.
+    /// A body as it reads now: a role that was deleted or recreated shows by its old id.
     ///
     /// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
     fn current(&self, thing: &Thing) -> Value {
@@ -700,13 +700,13 @@ impl World {
         body
     }
 
-    /// Removes a thing, even while something of ours still needs it: that is a violation.
+    /// Deletes an object, even if a managed one still needs it: that is a violation.
     pub fn delete_needed(&mut self, call: &Call<'_>) {
         self.still_needed(call);
         self.remove(call.id);
     }
 
-    /// Records that something of ours still needs what goes.
+    /// Records that a managed object still needs the deleted one.
     pub fn still_needed(&mut self, call: &Call<'_>) {
         if let Some(user) = self.user_of(call.id, true) {
             let what = format!("it is deleted while {user} still needs it");
@@ -714,7 +714,7 @@ impl World {
         }
     }
 
-    /// What a service says that knows no role of this ARN, or not yet.
+    /// The service's error if it does not know a role of this ARN, or not yet.
     pub fn unknown_principal(&mut self, address: &Address, arn: &str) -> Option<WriteError> {
         let (what, why) = (format!("write {address}"), "MalformedPolicy: Invalid principal in policy".to_owned());
         let Some(role) = self.principal(arn).cloned() else {
@@ -726,14 +726,14 @@ impl World {
             .then_some(WriteError::UnknownPrincipal { what, why })
     }
 
-    /// Records that a write came before what it waits for, and refuses it.
+    /// Records and refuses a write that came before its dependencies.
     pub fn violation(&mut self, address: &Address, what: &str) -> WriteError {
         self.violations.push(Violation { address: address.clone(), what: what.to_owned(), needed_by: None });
         WriteError::Failed { what: format!("write {address}"), why: what.to_owned() }
     }
 }
 
-/// A write to a bucket or role that is under way. Services refuse another one meanwhile.
+/// A write to a bucket or role in progress. Services refuse another one meanwhile.
 struct Busy(Cloud, Option<String>);
 
 impl Busy {
@@ -762,7 +762,7 @@ impl Drop for Busy {
     }
 }
 
-/// A registered kind with this world behind it.
+/// A registered kind on this world.
 struct Remembered {
     kind: &'static dyn AnyKind,
     cloud: Cloud,
@@ -818,8 +818,8 @@ impl AnyLive for Remembered {
                 let (result, cut) = world.call(cloud.project(), &id, target, action);
                 (result, if hangs { Some(Arc::default()) } else { cut })
             };
-            if let Some(told) = cut {
-                told.notify_one();
+            if let Some(notify) = cut {
+                notify.notify_one();
                 std::future::pending::<()>().await;
             }
             result
@@ -827,10 +827,10 @@ impl AnyLive for Remembered {
     }
 }
 
-/// What the services do.
+/// The operations of the services.
 impl World {
-    /// Lists the objects of a kind that carry the mark of a project. Where the mark does not give the address, the place
-    /// and the name do.
+    /// Lists the objects of a kind with a project's ownership mark. If the mark does not contain the address, place and
+    /// name give it.
     fn owned(&self, project: &str, kind: &str, scope: &Scope) -> Result<Vec<Tagged>, ReadError> {
         let Service { kind: pure, double } = self.service(kind);
         if !matches!(pure.about().owned_by, OwnedBy::Tags) {
@@ -900,7 +900,7 @@ impl World {
         Ok(Observed::Present { body: Document::from(body), owner })
     }
 
-    /// One call, with the faults that are set for it. Tells whom to notify if it never returns.
+    /// One call, with the faults that are set for it. Returns whom to notify if it never returns.
     fn call(
         &mut self,
         project: &str,
@@ -914,8 +914,8 @@ impl World {
             change(self);
         }
         let cut = self.faults.kill.take_if(|(at, ..)| *at == n);
-        if let Some((_, Cut::BeforeCall, told)) = cut {
-            return (Ok(()), Some(told));
+        if let Some((_, Cut::BeforeCall, notify)) = cut {
+            return (Ok(()), Some(notify));
         }
         let address = target.address.to_string();
         let verb = match action {
@@ -959,7 +959,7 @@ impl World {
         {
             let _ = sender.send(true);
         }
-        (result, cut.map(|(.., told)| told))
+        (result, cut.map(|(.., notify)| notify))
     }
 
     /// Creates, updates, releases or deletes a body under a name.
@@ -1019,7 +1019,7 @@ impl World {
         let live = object(&mut thing.body);
         for key in before.keys().chain(after.keys()) {
             match (after.get(key), live.get_mut(key)) {
-                // Others have entries there too.
+                // Others have entries in these fields too.
                 (Some(Value::Object(new)), Some(Value::Object(old)))
                     if double.shared_fields().contains(&key.as_str()) =>
                 {
@@ -1040,7 +1040,7 @@ impl World {
         Ok(())
     }
 
-    /// Refuses a write whose body names something that does not exist.
+    /// Refuses a write whose body names an object that does not exist.
     pub fn must_have(&mut self, call: &Call<'_>, what: &str, exists: bool) -> Result<(), WriteError> {
         if exists {
             Ok(())

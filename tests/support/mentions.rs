@@ -1,4 +1,4 @@
-//! The paths and the single tokens of a source, however they are written.
+//! The paths and the single tokens of a source, in every way of writing them.
 
 use std::str::FromStr as _;
 
@@ -6,7 +6,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use crate::source::{Source, attribute, is_documentation, is_ident, is_path_separator, is_punct, line, text_of};
 
-/// A path that a source mentions. A path into this crate begins with `crate`, whichever way it was written.
+/// A path that a source mentions. A path into this crate begins with `crate`, in whichever way it was written.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mention {
     pub path: Vec<String>,
@@ -23,7 +23,7 @@ pub fn mentions(source: &Source) -> Vec<Mention> {
     walk.found
 }
 
-/// Calls `visit` with every token that is not a group, in order, and with nothing of the documentation.
+/// Calls `visit` with every token that is not a group, in order, except documentation.
 pub fn each_token(tokens: TokenStream, visit: &mut impl FnMut(&TokenTree)) {
     let trees: Vec<TokenTree> = tokens.into_iter().collect();
     let mut at = 0;
@@ -46,7 +46,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// Walks through tokens. `line` stands in for the tokens' own, which were parsed from the text of a literal.
+    /// Walks through tokens. `line` replaces the tokens' own lines, which count from the start of a literal.
     fn tokens(&mut self, trees: &[TokenTree], at_line: Option<usize>) {
         let mut at = 0;
         while let Some(tree) = trees.get(at) {
@@ -81,7 +81,7 @@ impl Walk {
         }
     }
 
-    /// Takes an identifier and what belongs to it; returns the index behind that.
+    /// Takes an identifier and the rest of its path; returns the index after it.
     fn ident(&mut self, trees: &[TokenTree], at: usize, name: &str, at_line: Option<usize>) -> usize {
         match (name, trees.get(at + 1), trees.get(at + 2)) {
             // `pub(crate)` and the like name no module.
@@ -106,7 +106,7 @@ impl Walk {
             _ => {}
         }
         let goes_on = is_path_separator(trees, at + 1);
-        // Behind `<T as Trait>::` or a dot it is a part of something that has its own beginning.
+        // After `<T as Trait>::` or a dot it belongs to something that begins elsewhere.
         let arrow = at >= 4 && (is_punct(trees.get(at - 4), '-') || is_punct(trees.get(at - 4), '='));
         let behind = at >= 3 && is_path_separator(trees, at - 2) && is_punct(trees.get(at - 3), '>') && !arrow;
         let method = at > 0 && is_punct(trees.get(at - 1), '.');
@@ -119,7 +119,7 @@ impl Walk {
     /// Takes the trees of a `use`, which commas separate.
     fn trees(&mut self, trees: &[TokenTree], prefix: Option<&[String]>, at_line: Option<usize>) {
         for tree in trees.split(|t| is_punct(Some(t), ',')) {
-            // A leading `::` says that a package follows, as its name says already; a macro writes `$crate`.
+            // A leading `::` marks a package, as its name does already; a macro writes `$crate`.
             let tree = if is_path_separator(tree, 0) { &tree[2..] } else { tree };
             let tree = if is_punct(tree.first(), '$') { &tree[1..] } else { tree };
             match tree.first() {
@@ -139,7 +139,7 @@ impl Walk {
         }
     }
 
-    /// Takes one path; returns how many tokens it had.
+    /// Takes one path; returns the number of its tokens.
     fn tree(&mut self, trees: &[TokenTree], prefix: Option<&[String]>, at_line: Option<usize>) -> usize {
         let mut path = prefix.map(<[String]>::to_vec);
         let line = at_line.unwrap_or_else(|| trees.first().map_or(0, line));
@@ -174,7 +174,7 @@ impl Walk {
         at.max(1)
     }
 
-    /// The path one name further.
+    /// The path extended by one name.
     fn step(&self, path: Option<Vec<String>>, name: &str) -> Vec<String> {
         let own = |modules: &[String]| std::iter::once("crate".to_owned()).chain(modules.iter().cloned()).collect();
         match (name, path) {

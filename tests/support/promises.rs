@@ -1,4 +1,4 @@
-//! What every home of states promises, as one list of checks.
+//! The contract of every backend, as one list of checks.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -81,7 +81,7 @@ pub fn in_store(objects: Arc<dyn Objects>, lease: Duration) -> Make {
     Arc::new(move || Box::new(ObjectBackend::new(objects.clone(), "p", settings(lease, &Heard::default()))))
 }
 
-// ---- What every backend does
+// ---- The contract
 
 pub async fn a_state_is_saved_over_the_version_that_was_read_only(make: &Make) {
     let (first, second) = (make(), make());
@@ -172,7 +172,7 @@ pub async fn a_broken_lock_stops_its_holder(make: &Make) {
     lock.release().await.unwrap();
 }
 
-/// Many writers, each with a thing of its own, and each until it is in.
+/// Many writers, each with its own resource, and each until it is saved.
 pub async fn many_writers_lose_nothing(make: &Make, writers: usize) {
     let mut tasks = Vec::new();
     for n in 0..writers {

@@ -1,4 +1,4 @@
-//! A project at work on the in-memory cloud: loads specs, plans, applies and keeps its state.
+//! A project on the in-memory cloud: loads specs, plans, applies and keeps its state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -48,19 +48,19 @@ grants:
 /// The spec of some files, which must have no problems.
 ///
 /// # Panics
-/// When it has.
+/// If it has problems.
 #[must_use]
 pub fn spec_of(files: &[(&str, &str)]) -> Spec {
     let files: Vec<SourceFile> =
         files.iter().map(|(name, text)| SourceFile { name: (*name).into(), text: (*text).into() }).collect();
     let (spec, problems) = load(&files);
-    let told: Vec<String> = problems
+    let messages: Vec<String> = problems
         .iter()
         .map(|p| {
             format!("{} {}: {}", p.code, p.source.as_ref().map(ToString::to_string).unwrap_or_default(), p.message)
         })
         .collect();
-    assert!(problems.is_empty(), "{}\n{}", told.join("\n"), files.iter().map(|f| &*f.text).collect::<String>());
+    assert!(problems.is_empty(), "{}\n{}", messages.join("\n"), files.iter().map(|f| &*f.text).collect::<String>());
     spec.unwrap()
 }
 
@@ -82,27 +82,27 @@ struct Kept {
     stored: usize,
 }
 
-/// What befalls the state's home.
+/// A fault of the backend.
 #[derive(Clone, Debug)]
 pub enum Trouble {
-    /// Nothing can be stored after so many times more.
+    /// Nothing can be stored after this many more times.
     Full(usize),
-    /// The process dies at the n-th time from now that something is stored.
+    /// The process dies at the n-th write to the backend from now.
     Dies(usize, Death, Arc<tokio::sync::Notify>),
 }
 
-/// When a process dies.
+/// The time at which a process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
     /// Before anything is stored.
     Before,
     /// When half of it is stored.
     Half,
-    /// When all of it is stored, and before anybody learnt of it.
+    /// When all of it is stored, and before the response arrives.
     After,
 }
 
-/// A state's home in memory, in the form in which it would be on a disk.
+/// A backend in memory, in the form in which files would be on a disk.
 #[derive(Clone)]
 pub struct MemoryBackend {
     project: String,
@@ -129,7 +129,7 @@ impl MemoryBackend {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts the text of a state and the bytes of a journal there, as they are.
+    /// Stores the text of a state and the bytes of a journal as they are.
     pub fn hold(&self, state: Option<String>, journal: Vec<u8>) {
         let mut kept = self.kept();
         (kept.state, kept.journal) = (state, journal);
@@ -142,12 +142,12 @@ impl MemoryBackend {
         (kept.state.clone(), kept.journal.clone())
     }
 
-    /// Puts a state there.
+    /// Stores a state.
     pub fn store(&self, state: &State) {
         self.kept().state = Some(state.to_text().unwrap());
     }
 
-    /// The physical ids of the policies in the state that are nobody's but ours.
+    /// The physical ids of the exclusive policies in the state.
     #[must_use]
     pub fn exclusive(&self) -> BTreeSet<String> {
         let kept = self.kept();
@@ -159,18 +159,18 @@ impl MemoryBackend {
             .collect()
     }
 
-    /// Something befalls it from now on.
+    /// Sets a fault from now on.
     pub fn trouble(&self, trouble: Trouble) {
         let mut kept = self.kept();
         let now = kept.stored;
         kept.trouble = Some(match trouble {
             Trouble::Full(after) => Trouble::Full(now + after),
-            Trouble::Dies(at, death, told) => Trouble::Dies(now + at, death, told),
+            Trouble::Dies(at, death, notify) => Trouble::Dies(now + at, death, notify),
         });
     }
 
-    /// Everything can be stored again.
-    pub fn mend(&self) {
+    /// Removes the fault.
+    pub fn clear_faults(&self) {
         self.kept().trouble = None;
     }
 
@@ -180,7 +180,7 @@ impl MemoryBackend {
         self.kept().stored
     }
 
-    /// What happens to this attempt to store something; nothing if all is well.
+    /// The fault of this attempt to store something, if any.
     fn befalls(&self) -> Result<Option<(Death, Arc<tokio::sync::Notify>)>, BackendError> {
         let mut kept = self.kept();
         kept.stored += 1;
@@ -188,7 +188,7 @@ impl MemoryBackend {
             Some(Trouble::Full(after)) if kept.stored > *after => {
                 Err(BackendError::Io { path: "memory".into(), why: std::io::ErrorKind::StorageFull.into() })
             }
-            Some(Trouble::Dies(at, death, told)) if kept.stored == *at => Ok(Some((*death, told.clone()))),
+            Some(Trouble::Dies(at, death, notify)) if kept.stored == *at => Ok(Some((*death, notify.clone()))),
             _ => Ok(None),
         }
     }
@@ -199,7 +199,7 @@ impl MemoryBackend {
         String::from_utf8_lossy(&self.kept().journal).into_owned()
     }
 
-    /// How long the journal is.
+    /// The length of the journal.
     #[must_use]
     pub fn journalled(&self) -> usize {
         self.kept().journal.len()
@@ -255,7 +255,7 @@ impl Backend for MemoryBackend {
             };
             {
                 let mut kept = self.kept();
-                // What a crash tore is not built upon.
+                // A torn last line is dropped before new ones.
                 let whole = kept.journal.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
                 kept.journal.truncate(whole);
                 kept.journal.extend_from_slice(&lines.as_bytes()[..written]);
@@ -276,7 +276,7 @@ impl Backend for MemoryBackend {
             let death = self.befalls()?;
             {
                 let mut kept = self.kept();
-                // The state goes first, and the journal after it: between the two a process may die.
+                // The state is stored first, and the journal is removed after it: a process may die in between.
                 if death.as_ref().is_none_or(|(death, _)| *death != Death::Before) {
                     kept.state = Some(text);
                 }
@@ -290,10 +290,10 @@ impl Backend for MemoryBackend {
     }
 }
 
-/// Never returns if the process dies here: whoever waits for it is to be dropped.
+/// Never returns if the process dies here: the caller must drop its future.
 async fn die(death: Option<(Death, Arc<tokio::sync::Notify>)>) {
-    if let Some((_, told)) = death {
-        told.notify_one();
+    if let Some((_, notify)) = death {
+        notify.notify_one();
         std::future::pending::<()>().await;
     }
 }
@@ -307,25 +307,25 @@ impl Sink for Heard {
     }
 }
 
-/// A project: a cloud, a state's home, and what was heard.
+/// A project: a cloud, a backend, and the events of its runs.
 pub struct Project {
     pub cloud: Cloud,
     pub backend: MemoryBackend,
     pub limits: Limits,
-    /// What was found in policies before.
+    /// The findings about policies that were already known.
     lints: Lints,
-    /// Tells the time for the journal.
+    /// Returns the time for the journal.
     pub clock: Arc<dyn Fn() -> String + Send + Sync>,
     heard: Arc<Heard>,
 }
 
-/// The published changes of access of a plan.
+/// The published access changes of a plan.
 #[must_use]
 pub fn changes(planned: &Planned) -> Vec<AccessChange> {
     planned.changes().to_vec()
 }
 
-/// A plan that was carried out.
+/// An applied plan.
 pub struct Applied {
     pub plan: Plan,
     pub outcomes: Outcomes,
@@ -333,7 +333,7 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// The steps that were not done, each with how it ended.
+    /// The steps that were not done, each with its outcome.
     #[must_use]
     pub fn undone(&self) -> BTreeMap<String, &Outcome> {
         let undone = self.outcomes.iter().filter(|(_, outcome)| **outcome != Outcome::Done);
@@ -359,7 +359,7 @@ pub fn steps(plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(|s| format!("{} {}", s.action(), name_of(&s.id))).collect()
 }
 
-/// Terms that allow all that a plan does.
+/// A guard that allows everything that a plan does.
 fn anything(planned: &Planned) -> Terms {
     let allow_delete = planned.plan().steps.iter().map(|step| step.id.address.clone()).collect();
     let guard = Guard { allow_deletes: Some(usize::MAX), allow_delete, ..Guard::default() };
@@ -371,13 +371,13 @@ fn noon() -> String {
     "2026-01-01T12:00:00Z".to_owned()
 }
 
-/// Nobody stops the run.
+/// A run without interrupts.
 fn unstoppable() -> watch::Receiver<bool> {
     watch::channel(false).1
 }
 
 impl Project {
-    /// A project on a cloud, with a state of its own.
+    /// A project on a cloud, with its own state.
     #[must_use]
     pub fn new(name: &str, cloud: Cloud) -> Self {
         let limits = Limits {
@@ -391,14 +391,14 @@ impl Project {
         Self { cloud, backend, limits, lints, clock, heard: Arc::default() }
     }
 
-    /// The same project, of which somebody else takes care at the same time.
+    /// The same project, as a concurrent second run sees it.
     #[must_use]
     pub fn beside(&self) -> Self {
         let (cloud, backend, clock) = (self.cloud.clone(), self.backend.clone(), self.clock.clone());
         Self { cloud, backend, limits: self.limits, lints: Lints::default(), clock, heard: Arc::default() }
     }
 
-    /// What was heard since the last time.
+    /// The events since the last call.
     #[must_use]
     pub fn heard(&self) -> Vec<Event> {
         std::mem::take(&mut self.heard.0.lock().unwrap_or_else(PoisonError::into_inner))
@@ -408,7 +408,7 @@ impl Project {
         Session::new(spec, Environment::default())
     }
 
-    /// Does something with an engine on the in-memory cloud.
+    /// Runs a closure with an engine on the in-memory cloud.
     async fn with_engine<T>(&self, spec: &Spec, work: impl AsyncFnOnce(Engine<'_>) -> T) -> T {
         let (register, session) = (self.cloud.register(), Self::session(spec));
         let providers: [Box<dyn Provider>; 1] = [Box::new(self.cloud.clone())];
@@ -421,7 +421,7 @@ impl Project {
         Known::load(&self.backend, &self.backend.project, || Lineage("lineage".into())).await.unwrap()
     }
 
-    /// The state with what the journal of an interrupted run adds, as every command reads it.
+    /// The state with the journal of an interrupted run, as every command reads it.
     pub async fn state(&self) -> (State, StoredVersion, Vec<Address>) {
         let Known { state, version, unknown, .. } = self.known().await;
         (state, version, unknown)
@@ -430,7 +430,7 @@ impl Project {
     /// Reads and plans.
     ///
     /// # Errors
-    /// What stands in the way of a plan.
+    /// The problems that prevent a plan.
     pub async fn plan(&self, spec: &Spec) -> Result<Planned, Vec<String>> {
         self.plan_to(spec, Intent::Apply).await
     }
@@ -454,27 +454,27 @@ impl Project {
     /// What drifted since the last apply.
     ///
     /// # Panics
-    /// When a caller is unknown.
+    /// If a caller is unknown.
     pub async fn drift(&self, spec: &Spec) -> Vec<Drift> {
         let task = Task::new(spec, Intent::Apply, "2026-01-01", &self.lints);
         let known = self.known().await;
         self.with_engine(spec, async |engine| engine.drift(&task, &known).await.unwrap().0).await
     }
 
-    /// The world of what is live.
+    /// The live world.
     ///
     /// # Panics
-    /// When something that the spec or the state names cannot be read.
+    /// If an object of the spec or the state cannot be read.
     pub async fn live_world(&self, spec: &Spec) -> World {
         let task = Task::new(spec, Intent::Apply, "2026-01-01", &self.lints);
         let known = self.known().await;
         self.with_engine(spec, async |engine| engine.world(&task, &known).await.unwrap()).await
     }
 
-    /// Carries a plan out, whatever it deletes and whatever was found.
+    /// Applies a plan, regardless of deletions and findings.
     ///
     /// # Errors
-    /// When the journal or the state could not be written.
+    /// If the journal or the state could not be written.
     pub async fn execute(
         &self,
         spec: &Spec,
@@ -504,7 +504,7 @@ impl Project {
         .await
     }
 
-    /// What changed of all that a plan touches.
+    /// The changes to the resources of a plan since it was created.
     pub async fn moved(&self, spec: &Spec, plan: &Plan) -> Vec<String> {
         self.with_engine(spec, async |engine| engine.moved(plan).await).await
     }
@@ -512,21 +512,21 @@ impl Project {
     /// Plans and applies.
     ///
     /// # Panics
-    /// When there is no plan.
+    /// If there is no plan.
     pub async fn apply(&self, spec: &Spec) -> Applied {
         self.apply_until(spec, unstoppable()).await
     }
 
-    /// Plans and applies until it is stopped.
+    /// Plans and applies until it is interrupted.
     ///
     /// # Panics
-    /// When there is no plan.
+    /// If there is no plan.
     pub async fn apply_until(&self, spec: &Spec, stop: watch::Receiver<bool>) -> Applied {
         let planned = self.plan(spec).await.unwrap_or_else(|errors| panic!("no plan: {}", errors.join("\n")));
         self.execute(spec, planned, stop).await.unwrap()
     }
 
-    /// Plans and applies, and drops all of it when told: what is left is the journal.
+    /// Plans and applies, and drops the run on a kill: only the journal remains.
     pub async fn apply_until_killed(&self, spec: &Spec, killed: &tokio::sync::Notify) -> bool {
         tokio::select! {
             biased;
@@ -538,17 +538,17 @@ impl Project {
     /// Plans and applies, and everything is done.
     ///
     /// # Panics
-    /// When something is not.
+    /// If a step is not done.
     pub async fn apply_all(&self, spec: &Spec) -> Applied {
         let applied = self.apply(spec).await;
         assert_eq!(applied.undone(), BTreeMap::new());
         applied
     }
 
-    /// Destroys everything, and everything is done.
+    /// Destroys everything; every step must be done.
     ///
     /// # Panics
-    /// When something is not.
+    /// If a step is not done.
     pub async fn destroy(&self, spec: &Spec) -> Applied {
         let planned = self.plan_to(spec, Intent::Destroy).await.unwrap_or_else(|why| panic!("{}", why.join("\n")));
         let applied = self.execute(spec, planned, unstoppable()).await.unwrap();
@@ -556,27 +556,27 @@ impl Project {
         applied
     }
 
-    /// There is nothing to do.
+    /// Asserts that there is nothing to do.
     ///
     /// # Panics
-    /// When there is.
+    /// If there is.
     pub async fn assert_converged(&self, spec: &Spec) {
         let planned = self.plan(spec).await.unwrap_or_else(|errors| panic!("no plan: {}", errors.join("\n")));
-        let told: Vec<String> = planned
+        let remaining: Vec<String> = planned
             .plan()
             .steps
             .iter()
             .map(|s| format!("{} {}: {:?}", s.action(), name_of(&s.id), s.reasons))
             .collect();
-        assert_eq!(told, Vec::<String>::new(), "a second plan is not empty");
+        assert_eq!(remaining, Vec::<String>::new(), "a second plan is not empty");
         assert_eq!(self.drift(spec).await, Vec::new());
         assert_eq!(planned.known().unknown, Vec::<Address>::new());
     }
 
-    /// No step came before what it waits for, as the events and the cloud tell it.
+    /// Asserts that no step came before its dependencies, by the events and by the cloud.
     ///
     /// # Panics
-    /// When one did.
+    /// If one did.
     pub fn assert_order(&self, plan: &Plan) {
         let mut done: Vec<StepId> = Vec::new();
         let mut done_before: BTreeMap<StepId, Vec<StepId>> = BTreeMap::new();
@@ -604,8 +604,8 @@ impl Project {
     }
 }
 
-/// Whether a thing went before what still needed it was taken away or written anew, as the plan means to. What is made
-/// anew in place must go before anything can name the new one.
+/// Whether a resource was deleted before the step that changes or deletes an object that still needs it. A resource
+/// that is replaced in place must be deleted before anything can name the new one.
 fn too_early(
     world: &memory::World,
     plan: &Plan,
@@ -622,7 +622,7 @@ fn too_early(
     })
 }
 
-/// Others write beside us, where they may.
+/// Adds foreign entries wherever others may write.
 #[must_use]
 pub fn plant(project: &Project) -> Vec<(Id, &'static str)> {
     let mut world = project.cloud.world();

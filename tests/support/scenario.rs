@@ -1,4 +1,4 @@
-//! Whole scenarios as script files: commands with the output that they are expected to have.
+//! Whole scenarios as script files: commands with their expected output.
 //!
 //! ```text
 //! # A comment: what happens here, and why.
@@ -17,35 +17,35 @@
 //! [exit 2]
 //! ```
 //!
-//! A line that begins with `> ` is a command, lines that begin with `| ` are its input, and what follows is its expected
-//! output, as a terminal shows stdout and stderr, with the exit code if it is not 0. A command that ends with
+//! A line that begins with `> ` is a command, lines that begin with `| ` are its input, and what follows is its
+//! expected output, as a terminal shows stdout and stderr, with the exit code if it is not 0. A command that ends with
 //! `| tail -N` shows only the last N lines. The commands of the program are run by the program itself
-//! ([`bailiwick::cli::run`]) on the in-memory cloud, at noon of the first day of 2026, in a folder that holds the spec and
-//! the state. The other commands change what surrounds it:
+//! ([`bailiwick::cli::run`]) on the in-memory cloud, at noon of the first day of 2026, in a folder that holds the spec
+//! and the state. The other commands change the environment:
 //!
 //! | command | input | effect |
 //! |---|---|---|
 //! | `spec` | the spec | writes the spec; what it relies on exists from then on |
-//! | `edit` | hunks of a diff, apart by an empty line | changes the spec likewise |
+//! | `edit` | hunks of a diff, separated by an empty line | changes the spec accordingly |
 //! | `lose state` | | removes the folder of the state |
-//! | `outside: create KIND NAME in PLACE` | its body | somebody creates an object; the place is an account, `account/region`, or the key of a cluster |
-//! | `outside: delete KIND NAME` | | somebody deletes it |
-//! | `outside: change KIND NAME` | a JSON merge patch (RFC 7396), also as YAML | somebody changes it |
-//! | `outside: add statement to KIND NAME` | the statement | somebody adds it to a policy document |
-//! | `outside: remove statement SID from KIND NAME` | | somebody removes it |
+//! | `outside: create KIND NAME in PLACE` | its body | creates an object; the place is an account, `account/region`, or the key of a cluster |
+//! | `outside: delete KIND NAME` | | deletes it |
+//! | `outside: change KIND NAME` | a JSON merge patch (RFC 7396), also as YAML | changes it |
+//! | `outside: add statement to KIND NAME` | the statement | adds it to a policy document |
+//! | `outside: remove statement SID from KIND NAME` | | removes it |
 //! | `outside: put an object into NAME` | | a bucket is no longer empty |
 //! | `outside: show KIND NAME` | | prints the body |
 //! | `fault: deny reading ADDRESS` | | reads of it are answered with 403 |
 //! | `fault: deny writing ADDRESS` | | writes of it are answered with 403 |
 //! | `fault: cluster KEY does not answer` | | requests to it get no response |
-//! | `fault: lose the answer to writing ADDRESS` | | the next write is done and never answered |
+//! | `fault: lose the answer to writing ADDRESS` | | the next write is done and gets no response |
 //! | `fault: crash before write N`, `fault: crash after write N` | | the process dies at the n-th write from now |
-//! | `fault: interrupt after write N` | | somebody presses Ctrl-C |
-//! | `fault: none` | | nothing fails any more |
+//! | `fault: interrupt after write N` | | sends Ctrl-C |
+//! | `fault: none` | | removes all faults |
 //!
-//! An object is called by its kind and by the name by which its API knows it. Whatever a script says and does not come to
-//! pass is an error: an unknown command, an object that does not exist, an edit that fits nowhere, input that nobody
-//! reads, a fault that never strikes, expected output that is not printed. `BLESS=1` writes the expected output anew.
+//! An object is identified by its kind and by the name by which its API knows it. Every line must take effect; these
+//! are errors: an unknown command, an object that does not exist, an edit that fits nowhere, unused input, a fault that
+//! never occurs, expected output that is not printed. `BLESS=1` rewrites the expected output.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -83,7 +83,7 @@ enum Part {
     Command(Command),
 }
 
-/// Reads a script. Expected output is compared as text later.
+/// Reads a script. Expected output is kept as text and compared later.
 fn parse(script: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut taking_input = false;
@@ -107,7 +107,7 @@ fn parse(script: &str) -> Vec<Part> {
     parts
 }
 
-/// The output of a command as a script shows it: what would be read as a part of the script is marked.
+/// The output of a command as a script shows it: lines that would be read as a part of the script are escaped.
 fn quoted(output: &str) -> String {
     let escaped = |line: &str| {
         if line.starts_with(['>', '#', '|', '\\']) { format!("\\{line}\n") } else { format!("{}\n", line.trim_end()) }
@@ -116,15 +116,15 @@ fn quoted(output: &str) -> String {
     text
 }
 
-/// What the program takes for its surroundings.
+/// The environment of the program.
 struct Surroundings {
     cloud: Cloud,
     folder: PathBuf,
     printed: Mutex<String>,
-    /// What tells that the process dies.
+    /// Signals that the process dies.
     death: Mutex<Option<Arc<Notify>>>,
     died: Mutex<bool>,
-    /// What tells that somebody presses Ctrl-C.
+    /// Signals Ctrl-C.
     interrupt: Mutex<Option<watch::Receiver<bool>>>,
 }
 
@@ -180,7 +180,7 @@ impl Host for Surroundings {
     }
 }
 
-/// A script at work.
+/// A script in progress.
 struct Stage {
     around: Arc<Surroundings>,
     folder: tempfile::TempDir,
@@ -200,7 +200,7 @@ impl Stage {
         Self { around: Arc::new(around), folder }
     }
 
-    /// Does one command, and returns its output.
+    /// Runs one command, and returns its output.
     fn perform(&self, command: &Command) -> Result<String, String> {
         let words = words(&command.text)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -238,7 +238,7 @@ impl Stage {
 
     /// Runs the program.
     fn program(&self, words: &[&str]) -> String {
-        // Ids are drawn by chance.
+        // Ids are random.
         fastrand::seed(7);
         within(&self.around.printed).clear();
         let arguments = std::iter::once("bailiwick").chain(words.iter().copied()).map(OsString::from);
@@ -258,7 +258,7 @@ impl Stage {
                 let _ = write!(output, "[exit {}]", exit as u8);
             }
         }
-        // The folder is another one in each run.
+        // The folder differs in each run.
         output.replace(&format!("{}/", self.folder.path().display()), "")
     }
 
@@ -287,7 +287,7 @@ impl Stage {
         }
     }
 
-    /// Somebody changes something.
+    /// Makes an outside change.
     fn outside(&self, words: &[&str], input: &str) -> Result<(), String> {
         let body = || serde_saphyr::from_str::<Value>(input).map_err(|e| format!("the input: {e}"));
         let cloud = &self.around.cloud;
@@ -335,7 +335,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Something begins to fail.
+    /// Sets a fault.
     fn fault(&self, words: &[&str]) -> Result<(), String> {
         let cloud = &self.around.cloud;
         let count = |n: &str| n.parse::<usize>().map_err(|e| format!("`{n}`: {e}"));
@@ -358,14 +358,14 @@ impl Stage {
             }
             ["none"] => {
                 self.struck()?;
-                cloud.mend();
+                cloud.clear_faults();
             }
             _ => return Err("nothing fails like this".into()),
         }
         Ok(())
     }
 
-    /// Every fault has shown itself.
+    /// Asserts that every fault has occurred.
     fn struck(&self) -> Result<(), String> {
         match self.around.cloud.world().idle_faults().as_slice() {
             [] => Ok(()),
@@ -374,7 +374,7 @@ impl Stage {
     }
 }
 
-/// The words of a line, of which those in single quotes are one.
+/// The words of a line; text in single quotes is one word.
 fn words(line: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     for (n, piece) in line.split('\'').enumerate() {
@@ -424,7 +424,7 @@ fn edited(text: &str, hunks: &[String]) -> Result<String, String> {
     Ok(lines.join("\n") + "\n")
 }
 
-/// Lays a patch over a value (RFC 7396).
+/// Applies a merge patch to a value (RFC 7396).
 pub fn merge(value: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *value = patch.clone();
@@ -443,10 +443,10 @@ pub fn merge(value: &mut Value, patch: &Value) {
     }
 }
 
-/// Plays a script, and returns it with the output that it has now.
+/// Plays a script, and returns it with its current output.
 ///
 /// # Panics
-/// When a command cannot be done.
+/// If a command cannot be run.
 #[must_use]
 pub fn play(name: &str, script: &str) -> String {
     let stage = Stage::new();
@@ -464,7 +464,7 @@ pub fn play(name: &str, script: &str) -> String {
         }
     }
     stage.struck().unwrap_or_else(|why| panic!("{name}: {why}"));
-    // A role that is replaced in place goes before what still names it.
+    // A role that is replaced in place is deleted before the documents that name it change.
     let world = stage.around.cloud.world();
     let violations = world.violations().iter().filter(|v| v.needed_by.is_none());
     let violations: Vec<String> = violations.map(|v| format!("{}: {}", v.address, v.what)).collect();
@@ -472,10 +472,10 @@ pub fn play(name: &str, script: &str) -> String {
     played.join("\n")
 }
 
-/// Plays the script of a file and compares its output with the expected one, or writes it anew.
+/// Plays the script of a file and compares its output with the expected one, or rewrites it.
 ///
 /// # Panics
-/// When the output is another.
+/// If the output differs.
 pub fn check(path: &Path) {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     let script = fs::read_to_string(path).unwrap();

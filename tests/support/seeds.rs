@@ -1,4 +1,4 @@
-//! Many runs, each of which follows from its seed.
+//! Many runs, each determined by its seed.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ pub fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// What some runs had to bear.
+/// The faults of some runs.
 #[derive(Default)]
 pub struct Table {
     pub runs: AtomicUsize,
@@ -34,7 +34,7 @@ impl Table {
     }
 }
 
-/// Makes runs on all cores, prints what came of them, and says which seed failed.
+/// Does runs on all cores, prints their outcomes, and reports which seed failed.
 pub fn for_each_seed(title: &str, table: &Table, seeds: std::ops::Range<u64>, case: impl Fn(u64) + Sync) {
     let next = AtomicU64::new(seeds.start);
     let workers = std::thread::available_parallelism().map_or(2, usize::from);

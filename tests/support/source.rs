@@ -1,4 +1,4 @@
-//! Rust sources as tokens and as trees, for the tests that hold `src/` to its rules.
+//! Rust sources as tokens and as trees, for the tests that check the rules for `src/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 pub struct Source {
     /// The path that a reader opens, such as `src/plan/guard.rs`.
     pub place: String,
-    /// Where the module tree holds it: `["plan", "guard"]`; the library's root is empty, `main.rs` is `["main"]`.
+    /// Its place in the module tree: `["plan", "guard"]`; the library's root is empty, `main.rs` is `["main"]`.
     pub module: Vec<String>,
     pub text: String,
 }
@@ -26,7 +26,7 @@ impl Source {
         Self { place: place.to_owned(), module, text: text.into() }
     }
 
-    /// The floor table's name of the module: the first part of its path.
+    /// The module's name in the floor table: the first part of its path.
     pub fn top(&self) -> &str {
         self.module.first().map_or("lib", String::as_str)
     }
@@ -44,12 +44,12 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Rust file below a folder of the package, sorted. Under `src/` without the doubles: they belong to the tests.
+/// Every Rust file below a folder of the package, sorted. Under `src/` without the doubles, which belong to the tests.
 pub fn sources(folder: &str) -> Vec<Source> {
     files(folder).into_iter().filter(|source| !is_double(source)).collect()
 }
 
-/// The doubles of kinds, which stand beside their kinds.
+/// The doubles of kinds, which are beside their kinds.
 pub fn doubles() -> Vec<Source> {
     files("src").into_iter().filter(is_double).collect()
 }
@@ -76,32 +76,7 @@ fn files(folder: &str) -> Vec<Source> {
     files.iter().map(|file| Source::new(&place(file), fs::read_to_string(file).unwrap())).collect()
 }
 
-/// The texts for people that are not Rust, each with its path: the pages at the root and below `docs/` and `examples/`,
-/// and the schemas, whose descriptions editors show. Of the changelog only the newest section; the others are history.
-pub fn documents() -> Vec<(String, String)> {
-    let mut places = vec!["ARCHITECTURE.md".to_owned(), "CHANGELOG.md".to_owned(), "README.md".to_owned()];
-    for folder in ["docs", "docs/decisions", "schemas"] {
-        places.extend(names(folder).map(|name| format!("{folder}/{name}")));
-    }
-    places.extend(names("examples").map(|name| format!("examples/{name}/README.md")));
-    places.retain(|place| {
-        let extension = Path::new(place).extension().and_then(|extension| extension.to_str());
-        matches!(extension, Some("md" | "json")) && root().join(place).is_file()
-    });
-    places.sort();
-    let newest = |text: String| text.split("\n## ").take(2).collect::<Vec<_>>().join("\n## ");
-    let text = |place: &str| {
-        let text = fs::read_to_string(root().join(place)).unwrap();
-        if place == "CHANGELOG.md" { newest(text) } else { text }
-    };
-    places.into_iter().map(|place| (place.clone(), text(&place))).collect()
-}
-
-fn names(folder: &str) -> impl Iterator<Item = String> {
-    fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap())
-}
-
-/// Whether the tokens begin with `#[doc ...]` or `#![doc ...]`, which is also what comments of documentation become.
+/// Whether the tokens begin with `#[doc ...]` or `#![doc ...]`, which documentation comments become too.
 pub fn is_documentation(trees: &[TokenTree]) -> bool {
     attribute(trees).is_some_and(|(group, _)| is_ident(group.first(), "doc"))
 }
@@ -133,7 +108,7 @@ pub fn text_of(tree: &TokenTree) -> Option<String> {
     }
 }
 
-/// The inside of the attribute with which the tokens begin, and how many tokens it takes.
+/// The contents of the attribute with which the tokens begin, and the number of its tokens.
 pub fn attribute(trees: &[TokenTree]) -> Option<(Vec<TokenTree>, usize)> {
     if !is_punct(trees.first(), '#') {
         return None;

@@ -1,4 +1,4 @@
-//! Valid specs by chance, and the same spec as text in many ways.
+//! Random valid specs, and the same spec as text in many ways.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 type Bytes = [u8; 8];
 
-/// Chance decides by bytes, so that a smaller draft is a smaller spec.
+/// Random choices come from bytes, so that a smaller draft is a smaller spec.
 #[derive(Clone)]
 pub struct Draft {
     accounts: u8,
@@ -63,7 +63,7 @@ const IDS: [&str; 3] = ["111111111111", "022222222222", "333333333333"];
 const REGIONS: [&str; 3] = ["us-west-2", "eu-central-1", "us-west-2"];
 const PREFIXES: [&str; 7] = ["m/", "", "m/sub folder/", "wild*?$/", "q", "n/", "m/deeper/still/"];
 
-/// One in so many.
+/// True for one byte in this many.
 fn seldom(byte: u8, in_how_many: u8) -> bool {
     byte % in_how_many == in_how_many - 1
 }
@@ -204,7 +204,7 @@ impl Draft {
             let mut account = json!({ "cluster": cluster, "namespace": format!("n{}", b[1] % 2),
                 "name": format!("sa-{n}-{}", b[2] / 64 % 2) });
             set(&mut account, b[2] % 3 == 1, "identity", pick(&["irsa", "pod_identity"], b[2] / 3).into());
-            // A namespace that is made by one is made by all: one that is still used cannot go.
+            // A namespace that one service account creates is created by all of them: one in use cannot be deleted.
             set(&mut account, b[1] % 2 == 1, "create_namespace", true.into());
             match b[3] % 6 {
                 4 => set(&mut account, true, "manage", "annotation".into()),
@@ -229,7 +229,7 @@ impl Draft {
             let abroad = buckets[&bucket]["account"] != clusters[account["cluster"].as_str().unwrap()]["account"];
             let before: Vec<&Value> = grants.iter().filter(|g| g["to"] == *to).collect();
             let mut assume = abroad && b[4] % 2 == 1;
-            // Pod Identity hands out one role's credentials only.
+            // Pod Identity provides the credentials of one role only.
             if let (false, Some(first)) = (identity(account), before.first()) {
                 let chained = first.get("mode").is_some();
                 let same = buckets[first["bucket"].as_str().unwrap()]["account"] == buckets[&bucket]["account"];
@@ -298,7 +298,7 @@ impl Chance {
     }
 }
 
-/// The same tree as YAML: the order of keys, block or flow style, quotes, comments and indentation are left to chance.
+/// The same tree as YAML: the order of keys, block or flow style, quotes, comments and indentation are random.
 #[must_use]
 pub fn yaml(value: &Value, chance: &mut Chance) -> String {
     let mut out = String::new();
@@ -307,7 +307,7 @@ pub fn yaml(value: &Value, chance: &mut Chance) -> String {
     out
 }
 
-/// The same tree divided over two files, which together say it whichever comes first.
+/// The same tree divided over two files, which mean the same in either order.
 #[must_use]
 pub fn two_files(value: &Value, chance: &mut Chance) -> [String; 2] {
     let mut halves = [Map::new(), Map::new()];

@@ -3,7 +3,7 @@
 A unit is an IAM role that the pods of a service account get (every second one by EKS Pod Identity, the others by IRSA),
 a managed policy and its attachment in one account, and in the other a bucket with public access block, ownership,
 versioning, encryption, tags and a policy that lets the role read. Bailiwick writes the role's side of the access as an
-inline policy too, so that its units hold one thing more.
+inline policy too, so that its units have one resource more.
 """
 
 import json
@@ -100,7 +100,7 @@ def spec(n, pace=None):
 
 
 def terraform(n, endpoint, issuer):
-    """The same as a Terraform configuration in JSON, one block for each thing."""
+    """The same as a Terraform configuration in JSON, one block for each resource."""
     provider = {
         "region": REGION,
         "s3_use_path_style": True,

@@ -1,7 +1,7 @@
 """A proxy between a client and the AWS emulator that makes AWS far away and impatient.
 
 It adds a latency to every request and throttles by service, as AWS does it: with status 400 and `Throttling` (IAM, STS),
-503 and `SlowDown` (S3), 429 and `ThrottlingException` (all others). It counts what it sees.
+503 and `SlowDown` (S3), 429 and `ThrottlingException` (all others). It counts requests.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ QUERY = ("iam", "sts")
 
 
 class Tokens:
-    """So many requests a second, and at first as many at once."""
+    """A rate of requests per second, with an initial burst of the same size."""
 
     def __init__(self, rate):
         self.rate = self.left = rate
@@ -35,7 +35,7 @@ class Tokens:
 
 
 def throttled(service):
-    """The answer of a service that is asked too often."""
+    """The response of a service that throttles."""
     if service == "s3":
         return 503, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
     if service in QUERY:
@@ -55,7 +55,7 @@ class Proxy:
         self.set(0, {})
 
     def set(self, latency, rates):
-        """Seconds of latency, and requests a second by service. Forgets the counts."""
+        """Sets the latency in seconds and the requests per second by service. Resets the counts."""
         self.latency = latency
         self.tokens = {service: Tokens(rate) for service, rate in rates.items()}
         self.counts = collections.Counter()
@@ -108,7 +108,7 @@ class Proxy:
 
 
 async def message(reader, bodiless=False):
-    """The head and the body of a request or an answer."""
+    """The head and the body of a request or a response."""
     head = await reader.readuntil(b"\r\n\r\n")
     if CHUNKED.search(head):
         body = b""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures Bailiwick, and Terraform where it is at hand, on the same estate of N units against the AWS emulator.
+"""Measures Bailiwick, and Terraform if it is installed, on the same estate of N units against the AWS emulator.
 
     run.py PROGRAM [--units 200 2000] [--far 200]
 
@@ -38,7 +38,7 @@ RECORDED = {
 
 
 class Server:
-    """A server of ours as a child process, which says where it listens in its first line."""
+    """A server as a child process, which prints its address in its first line."""
 
     def __init__(self, *command):
         self.process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
@@ -73,7 +73,7 @@ class Cloud:
 
 
 def resident(root):
-    """The bytes that a process and its descendants hold."""
+    """The resident bytes of a process and its descendants."""
     total, open_ = 0, [root]
     while open_:
         pid = open_.pop()
@@ -161,7 +161,7 @@ class Terraform:
 
 
 class Table:
-    """The figures as they come, each beside Terraform's."""
+    """Prints the figures as they come, each beside Terraform's."""
 
     def __init__(self):
         self.terraform = {}
@@ -187,11 +187,11 @@ class Table:
 
 
 def measure(kind, program, n, far, table):
-    """All phases of one program on one estate. Says why not, if the program cannot be prepared."""
+    """Runs all phases of one program on one estate. Prints the reason if the program cannot be prepared."""
     with tempfile.TemporaryDirectory() as folder:
         cloud = Cloud()
         try:
-            # Nobody else uses this cloud: with the usual pace a big estate would only take longer to set up.
+            # No other client uses this cloud: with the usual pace a big estate would only take longer to set up.
             fast = {service: {"reads": 10000, "writes": 10000} for service in ("iam", "s3", "eks", "sts")}
             tool = kind(program, cloud, folder, n, None if n in far else fast)
             if why := tool.prepare():

@@ -206,7 +206,7 @@ fn unread_policies_of_the_first_role_may_let_it_assume_the_target() {
 }
 
 #[test]
-fn what_the_first_trust_depends_on_stays_in_the_answer() {
+fn condition_of_the_first_trust_stays_in_the_answer() {
     let trusted = trusts(&role_arn(A, "first"));
     let condition = r#","Condition":{"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}}}"#;
     let from = format!("{}{condition}", POD_IDENTITY.strip_suffix('}').unwrap());
@@ -248,7 +248,7 @@ fn a_role_with_unread_policies_keeps_the_roles_that_trust_it() {
 }
 
 #[test]
-fn an_unread_boundary_leaves_it_unknown_whether_a_role_goes_on() {
+fn unread_boundary_of_the_first_role_leaves_the_answer_unknown() {
     let trusted = trusts(&role_arn(A, "first"));
     let mut bounded = to_second(Some(&trusted)).inline(A, "first", &allow("sts:AssumeRole", "*"));
     if let (_, Facet::Role { boundary, .. }) = &mut bounded.0[0] {
@@ -258,7 +258,7 @@ fn an_unread_boundary_leaves_it_unknown_whether_a_role_goes_on() {
 }
 
 #[test]
-fn a_role_with_an_unread_trust_is_reached_by_whoever_may_assume_it() {
+fn unread_trust_leaves_the_answer_unknown_for_a_role_allowed_to_assume_it() {
     let allowed = to_second(None).inline(A, "first", &allow("sts:AssumeRole", &role_arn(B, "second")));
     assert_eq!(allowed.reads("first"), r#"unknown | TrustPolicy { role: "second" }"#);
     assert_eq!(to_second(None).reads("first"), "denied | the request");
@@ -275,7 +275,7 @@ fn a_chain_of_roles_is_followed_to_its_end() {
 }
 
 #[test]
-fn identities_of_a_provider_go_on_to_the_roles_that_trust_theirs() {
+fn web_identity_reaches_roles_through_the_role_that_trusts_it() {
     let provider = format!("arn:aws:iam::{A}:oidc-provider/ci.example.com");
     let federated = format!(
         r#"{{"Effect":"Allow","Principal":{{"Federated":"{provider}"}},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{{"StringEquals":{{"ci.example.com:sub":"repo"}}}}}}"#
@@ -293,7 +293,7 @@ fn identities_of_a_provider_go_on_to_the_roles_that_trust_theirs() {
 }
 
 #[test]
-fn a_cluster_without_known_issuer_leaves_its_annotations_unknown() {
+fn unknown_issuer_leaves_the_answer_for_annotations_unknown() {
     let role = role_arn(A, "first");
     let objects = Objects::default()
         .role(A, "first", Some(POD_IDENTITY))
@@ -305,7 +305,7 @@ fn a_cluster_without_known_issuer_leaves_its_annotations_unknown() {
 }
 
 #[test]
-fn an_annotation_that_somebody_else_must_write_leaves_the_answer_unknown() {
+fn missing_annotation_of_an_unmanaged_service_account_leaves_the_answer_unknown() {
     let text = "roles:
   first: { account: a, name: first }
 service_accounts:
@@ -329,7 +329,7 @@ service_accounts:
 }
 
 #[test]
-fn a_policy_that_was_not_read_may_deny_what_others_allow() {
+fn unread_policy_may_deny_what_others_allow() {
     let reader = Objects::default()
         .role(A, "first", Some(POD_IDENTITY))
         .inline(A, "first", &allow("s3:GetObject", "arn:aws:s3:::data/*"))
@@ -339,7 +339,7 @@ fn a_policy_that_was_not_read_may_deny_what_others_allow() {
 }
 
 #[test]
-fn a_bucket_of_the_same_account_whose_policy_was_not_read_may_deny() {
+fn unread_policy_of_a_same_account_bucket_may_deny() {
     let spec = spec("buckets:\n  data: { account: a, name: data, managed: false }\n");
     let reader = Objects::default().role(A, "first", Some(POD_IDENTITY)).inline(
         A,
@@ -367,7 +367,7 @@ fn callers_without_policies_of_their_own_are_allowed_by_the_resource_alone() {
 }
 
 #[test]
-fn a_public_bucket_that_is_blocked_lets_in_services_and_its_own_account_only() {
+fn blocked_public_bucket_admits_only_services_and_its_own_account() {
     let to = |principal: &str| {
         format!(
             r#"{{"Effect":"Allow","Principal":{principal},"Action":"s3:GetObject","Resource":"arn:aws:s3:::data/*"}}"#

@@ -564,7 +564,7 @@ mod tests {
     use crate::state::ActionKind;
 
     #[test]
-    fn only_the_steps_whose_end_is_unknown_are_open_for_the_next_run() {
+    fn only_steps_with_unknown_outcome_are_open_for_the_next_run() {
         let address: Address = "aws.iam.role.r".parse().unwrap();
         let key = DeposedKey::of(&Scope::cluster("c"), "old");
         let begun = |deposed: Option<&DeposedKey>| {

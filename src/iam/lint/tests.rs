@@ -128,7 +128,7 @@ fn web_identity_of_github() {
 }
 
 #[test]
-fn who_may_assume_a_role() {
+fn trust_policies_open_to_others_are_found() {
     let other = json!({"AWS": "arn:aws:iam::444455556666:root"});
     assert_eq!(trust(&json!({"AWS": "111122223333"}), &json!({})), "");
     assert_eq!(trust(&other, &json!({})), "trust-cross-account-root");
@@ -158,7 +158,7 @@ fn who_may_assume_a_role() {
 }
 
 #[test]
-fn who_may_use_a_bucket() {
+fn bucket_policies_open_to_others_are_found() {
     assert_eq!(bucket(&json!({"Principal": {"AWS": "111122223333"}})), "");
     assert_eq!(bucket(&json!({})), "resource-public");
     assert_eq!(bucket(&json!({"Action": ["s3:GetObject", "s3:Put*"]})), "resource-public resource-public-write");
@@ -186,7 +186,7 @@ fn who_may_use_a_bucket() {
 
 /// Source: S3 User Guide, "The meaning of public".
 #[test]
-fn what_keeps_a_bucket_from_being_public() {
+fn conditions_that_keep_a_bucket_from_being_public() {
     let when = |operator: &str, key: &str, value: &str| {
         !bucket(&json!({"Condition": {operator: {key: value}}})).contains("resource-public")
     };
@@ -236,7 +236,7 @@ fn the_role_that_applies_must_not_lock_itself_out() {
 }
 
 #[test]
-fn what_identities_are_given() {
+fn broad_identity_policies_are_found() {
     assert_eq!(identity(&json!({"Action": "s3:GetObject"})), "");
     assert!(identity(&json!({"Action": "*", "Resource": "*"})).contains("identity-admin"));
     assert!(
@@ -269,7 +269,7 @@ fn what_identities_are_given() {
 }
 
 #[test]
-fn what_already_runs_with_a_role_can_be_taken_over() {
+fn takeover_of_running_compute_is_privilege_escalation() {
     for actions in [
         json!(["bedrock-agentcore:StartCodeInterpreterSession", "bedrock-agentcore:InvokeCodeInterpreter"]),
         json!(["ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"]),
@@ -298,7 +298,7 @@ fn every_action_of_the_lists_exists() {
 }
 
 #[test]
-fn a_deny_takes_back_what_another_document_allows() {
+fn deny_in_another_document_prevents_escalation() {
     let document = |effect: &str, action: &str| {
         json!({"Version": "2012-10-17", "Statement": {"Effect": effect, "Action": action, "Resource": "*"}}).to_string()
     };
@@ -312,7 +312,7 @@ fn a_deny_takes_back_what_another_document_allows() {
 }
 
 #[test]
-fn conditions_that_do_not_do_what_they_seem_to() {
+fn ineffective_conditions_are_found() {
     let when = |condition: Value| {
         identity(
             &json!({"Action": ["s3:GetObject", "s3:ListBucket"], "Resource": ["arn:aws:s3:::b", "arn:aws:s3:::b/*"], "Condition": condition}),
@@ -334,7 +334,7 @@ fn conditions_that_do_not_do_what_they_seem_to() {
 }
 
 #[test]
-fn words_that_mean_nothing() {
+fn unknown_mismatched_and_redundant_names_are_found() {
     assert_eq!(identity(&json!({"Action": "s3:GetObjekt"})), "action-unknown");
     assert_eq!(identity(&json!({"Action": "nosuchservice:Get"})), "action-unknown");
     assert_eq!(identity(&json!({"Action": "s3:GetObject", "Resource": "arn:aws:s3:::b"})), "resource-mismatch");
@@ -351,7 +351,7 @@ fn words_that_mean_nothing() {
 }
 
 #[test]
-fn the_whole_document() {
+fn document_wide_problems_are_found() {
     let subject = |kind| Subject::of(kind);
     let old = json!({"Version": "2008-10-17", "Statement": {"Sid": "x", "Effect": "Allow", "Principal": {"AWS": "111122223333"},
         "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/${aws:username}/*"}})

@@ -101,7 +101,7 @@ async fn tagged_roles_are_found_on_every_page() {
 }
 
 #[tokio::test]
-async fn tagged_policies_are_found_on_every_page_and_one_that_went_meanwhile_is_passed_over() {
+async fn tagged_policies_are_found_on_every_page_and_a_deleted_one_is_skipped() {
     let policy: Exchange =
         ("Action=GetPolicy", 200, iam("GetPolicy", &format!("<Policy>{TAGS}</Policy>"), None).leak());
     let gone: Exchange = ("PolicyArn=arn%3Aaws%3Aiam%3A%3A111111111111%3Apolicy%2Fgone", 404, MISSING);
@@ -130,7 +130,7 @@ fn buckets(pages: &[&[&str]]) -> Vec<Exchange> {
 }
 
 #[tokio::test]
-async fn of_many_buckets_one_that_is_in_no_page_is_asked_for_and_one_that_went_meanwhile_is_gone() {
+async fn bucket_missing_from_all_pages_is_read_singly_and_a_deleted_one_is_absent() {
     let gone: Exchange = ("GET /gone/", 404, "<Error><Code>NoSuchBucket</Code></Error>");
     let listed = ["b-0", "gone", "b-1", "b-2", "b-3", "b-4", "b-5", "b-6", "b-7", "b-8", "b-9"];
     for pages in sizes(&listed) {
@@ -152,7 +152,7 @@ async fn of_many_buckets_one_that_is_in_no_page_is_asked_for_and_one_that_went_m
 }
 
 #[tokio::test]
-async fn tagged_buckets_are_found_on_every_page_and_one_that_went_meanwhile_is_passed_over() {
+async fn tagged_buckets_are_found_on_every_page_and_a_deleted_one_is_skipped() {
     for pages in sizes(&["a-a", "gone", "c-c"]) {
         let mut list = buckets(&pages);
         list.extend([("HEAD /gone/", 404, ""), ("HEAD /", 200, ""), ("?tagging", 200, BUCKET_TAGS)]);
@@ -185,7 +185,7 @@ fn tags(pages: &[&[&str]]) -> Vec<Exchange> {
 const OURS: [&str; 3] = ["aaa", "bailiwick:address", "bailiwick:project"];
 
 #[tokio::test]
-async fn tagged_keys_are_found_on_every_page_and_one_that_went_meanwhile_is_passed_over() {
+async fn tagged_keys_are_found_on_every_page_and_a_deleted_one_is_skipped() {
     for (pages, tag_pages) in sizes(&["a", "gone", "c"]).iter().zip(sizes(&OURS)) {
         let mut list = vec![(r#""KeyId":"id-gone""#, 400, NO_KEY)];
         list.extend(aliases(pages));
@@ -195,7 +195,7 @@ async fn tagged_keys_are_found_on_every_page_and_one_that_went_meanwhile_is_pass
 }
 
 #[tokio::test]
-async fn a_key_without_alias_is_found_on_every_page_and_one_that_went_meanwhile_is_passed_over() {
+async fn key_without_alias_is_found_on_every_page_and_a_deleted_one_is_skipped() {
     for ((pages, keys), tag_pages) in sizes(&["a", "b"]).iter().zip(sizes(&["a", "b", "gone", "x"])).zip(sizes(&OURS)) {
         let mut list = vec![(r#""KeyId":"id-gone""#, 400, NO_KEY), (r#""KeyId":"alias/x""#, 400, NO_KEY)];
         list.extend(aliases(pages));
@@ -241,7 +241,7 @@ async fn attachments_are_found_on_every_page() {
 }
 
 #[tokio::test]
-async fn an_attachment_that_slips_between_two_pages_is_not_gone() {
+async fn attachment_missed_between_two_pages_is_not_absent() {
     // `b` was on the second page at the first request and on the first page at the second, because another entry was
     // deleted.
     let list = attached(&[&["a"], &["c"]]);
@@ -251,7 +251,7 @@ async fn an_attachment_that_slips_between_two_pages_is_not_gone() {
 }
 
 #[tokio::test]
-async fn what_keeps_a_role_or_a_policy_is_named_from_every_page() {
+async fn dependents_of_a_role_or_policy_are_named_from_every_page() {
     for ((policies, inline), profiles) in
         sizes(&["a", "b", "c"]).iter().zip(sizes(&["i", "j"])).zip(sizes(&["m", "n", "o"]))
     {
@@ -347,7 +347,7 @@ async fn associations_are_found_on_every_page() {
 }
 
 #[tokio::test]
-async fn an_association_that_slips_between_two_pages_or_is_made_anew_is_not_gone() {
+async fn association_missed_between_two_pages_or_recreated_is_not_absent() {
     // `a` moved to the page that was already read. `b` got another id after it was listed.
     let mut list: Vec<Exchange> = vec![(
         "GET /clusters/prod-eks/pod-identity-associations/b-1 ",
@@ -374,7 +374,7 @@ async fn an_association_that_slips_between_two_pages_or_is_made_anew_is_not_gone
 }
 
 #[tokio::test]
-async fn an_agent_is_kept_for_an_association_on_whatever_page() {
+async fn association_on_any_page_keeps_the_agent() {
     tokio::time::pause();
     for pages in sizes(&["a-1", "b-1"]) {
         let list = associations(ASSOCIATIONS, "all", &pages);
@@ -385,7 +385,7 @@ async fn an_agent_is_kept_for_an_association_on_whatever_page() {
 }
 
 #[tokio::test]
-async fn the_account_is_read_to_the_last_page_and_a_role_that_slips_in_its_list_is_read_by_itself() {
+async fn account_is_read_to_the_last_page_and_a_missed_role_is_read_singly() {
     let summary = "<SummaryMap><entry><key>Roles</key><value>6</value></entry></SummaryMap>";
     let names = ["a", "b", "c", "d", "e", "f"];
     for (details, listed) in sizes(&names).iter().zip(sizes(&["a", "b", "d", "e", "f"])) {
@@ -417,7 +417,7 @@ async fn the_account_is_read_to_the_last_page_and_a_role_that_slips_in_its_list_
 }
 
 #[tokio::test]
-async fn an_account_of_which_much_is_missing_is_read_once_more() {
+async fn account_read_that_misses_many_roles_is_repeated() {
     let summary = "<SummaryMap><entry><key>Roles</key><value>6</value></entry></SummaryMap>";
     let names = ["a", "b", "c", "d", "e", "f"];
     let stage = |name: &str, pages: &[&[&str]]| {

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_already_is_no_change() {
+    fn rewriting_the_same_statements_changes_nothing() {
         let text = live("2012-10-17", &[ours("new").to_value()]);
         let document = SharedDocument::of(vec![ours("new")], false);
         assert!(!document.rewrite(PROJECT, Some(&text)).unwrap().changed);
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raised_version_keeps_foreign_text_literal() {
+    fn raised_version_keeps_foreign_text_literal() {
         let written =
             SharedDocument::of(vec![ours("new")], false).rewrite(PROJECT, Some(&live("2008-10-17", &[]))).unwrap();
         let document = value(&written);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exclusive_document_holds_nothing_else() {
+    fn exclusive_document_has_only_own_statements() {
         let text = live("2012-10-17", &[]);
         let written = SharedDocument::of(vec![ours("new")], true).rewrite(PROJECT, Some(&text)).unwrap();
         assert_eq!(value(&written), json!({"Version": "2012-10-17", "Statement": [ours("new").to_value()]}));
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_without_ours_counts_as_absent() {
+    fn document_without_own_statements_counts_as_absent() {
         let resource = SharedDocument::of(vec![ours("b")], false);
         assert_eq!(check_claimed(Some(&live("2012-10-17", &[])), Some(&resource), None), Value::Null);
         assert_eq!(check_claimed(None, Some(&resource), None), Value::Null);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_exclusive_document_claims_foreign_statements() {
+    fn only_an_exclusive_document_manages_foreign_statements() {
         let text = live("2012-10-17", &[ours("b").to_value()]);
         let (shared, exclusive) =
             (SharedDocument::of(vec![ours("b")], false), SharedDocument::of(vec![ours("b")], true));
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exclusive_document_without_ours_exists_when_it_is_empty() {
+    fn exclusive_document_without_own_statements_exists_when_empty() {
         let nothing = SharedDocument::of(Vec::new(), true);
         assert_eq!(check_claimed(None, Some(&nothing), None), Document::of(&nothing).unwrap().tree());
         assert_eq!(check_claimed(None, None, Some(&nothing)), Value::Null);
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn another_project_is_foreign() {
+    fn statements_of_another_project_are_foreign() {
         let theirs = Statement::allow(["s3:GetObject"], ["b"]).with_sid(&format!("{}Read", access::sid_prefix("q")));
         let read = SharedDocument::read(PROJECT, Some(&live("2012-10-17", &[theirs.to_value()]))).unwrap();
         assert_eq!((read.statements.is_empty(), read.foreign.unwrap().statements().len()), (true, 2));

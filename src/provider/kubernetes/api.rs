@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_sorted_by_what_can_be_done_about_them() {
+    fn api_errors_are_classified_by_remedy() {
         check(json!({"code": 403, "reason": "Forbidden", "message": "no"}), "not allowed to apply x: no (403)");
         check(
             json!({"code": 401, "reason": "Unauthorized", "message": "Unauthorized"}),

@@ -331,7 +331,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn present_absent_and_forbidden_are_told_apart() {
+        async fn present_absent_and_forbidden_are_distinguished() {
             let mut body = wanted();
             body.labels.insert("team".into(), "ml".into());
             assert_eq!(observe(&[OURS]).await, Ok(Observed::Present { body, owner: Some("p".into()) }));
@@ -360,7 +360,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn create_converges_on_ours_waits_for_the_old_one_and_refuses_others() {
+        async fn create_accepts_our_namespace_retries_a_terminating_one_and_refuses_a_foreign_one() {
             let create = || Action::Create { after: wanted() };
             assert_eq!(write(&[OURS, PATCHED], create()).await.0, Ok(()));
             assert!(matches!(write(&[LEAVING], create()).await.0, Err(WriteError::NotYet { .. })));
@@ -372,7 +372,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn adopting_and_releasing_touch_our_label_of_that_object_only() {
+        async fn adopt_and_release_change_only_our_label_on_that_object() {
             let update = Action::Update {
                 before: NamespaceBody { name: "kserve".into(), labels: [].into() },
                 after: wanted(),
@@ -398,7 +398,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn an_empty_namespace_of_ours_is_deleted_by_uid() {
+        async fn delete_removes_an_empty_namespace_by_uid() {
             let all = [NO_PODS, NO_DEPLOYMENTS, NO_CLAIMS, NO_ACCOUNTS, NO_MAPS, OURS, DELETED];
             let delete = || Action::Delete { before: wanted() };
             let (done, requests) = write(&all, delete()).await;
@@ -439,7 +439,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_namespace_without_our_label_is_not_the_one_we_made() {
+        async fn namespace_without_our_label_is_kept() {
             let (done, requests) = write(&[THEIRS, PATCHED], Action::Delete { before: wanted() }).await;
             assert_eq!(
                 done.unwrap_err().to_string(),
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_is_cut_to_a_label_value() {
+    fn project_is_shortened_to_a_label_value() {
         assert_eq!([label_value("p"), label_value("team-"), label_value("a_b-_")], ["p", "team", "a_b"]);
     }
 }

@@ -68,7 +68,7 @@ async fn tagged_objects_are_found_on_every_page() {
 }
 
 #[tokio::test]
-async fn service_accounts_are_seen_on_every_page() {
+async fn service_accounts_are_found_on_every_page() {
     for pages in sizes(&["a", "b", "d"]) {
         let server = Recorded::start(&list(ACCOUNTS, &pages)).await;
         assert_eq!(seen(&server).await, ["present", "present", "absent", "present"]);
@@ -77,7 +77,7 @@ async fn service_accounts_are_seen_on_every_page() {
 }
 
 #[tokio::test]
-async fn a_list_that_grew_too_old_is_read_anew_and_whole() {
+async fn expired_list_is_read_again_without_pages() {
     for size in [1, 2] {
         // In the meantime, `a` was deleted and `d` created.
         let whole = page(&["b", "c", "d"], None).leak();
@@ -95,7 +95,7 @@ async fn a_list_that_grew_too_old_is_read_anew_and_whole() {
 }
 
 #[tokio::test]
-async fn a_list_that_is_too_old_even_whole_is_no_empty_list() {
+async fn list_that_expires_twice_is_an_error() {
     let server = Recorded::start(&[("GET ", 410, EXPIRED)]).await;
     let why = "cannot read the service accounts of namespace `n`: too old (410)";
     assert_eq!(seen(&server).await, [why; 4]);
@@ -103,7 +103,7 @@ async fn a_list_that_is_too_old_even_whole_is_no_empty_list() {
 }
 
 #[tokio::test]
-async fn a_namespace_is_kept_for_what_is_on_whatever_page() {
+async fn object_on_any_page_keeps_the_namespace() {
     for pages in sizes(&["kube-root-ca.crt", "settings"]) {
         for is_expired in [false, true] {
             let mut exchanges: Vec<Exchange> = vec![(

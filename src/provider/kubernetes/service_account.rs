@@ -478,7 +478,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn the_mark_tells_the_owner_and_is_no_annotation() {
+        async fn ownership_annotation_gives_the_owner_and_is_not_in_the_body() {
             assert_eq!(
                 observe(&[OURS]).await,
                 Ok(Observed::Present {
@@ -505,7 +505,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn absent_and_forbidden_are_told_apart() {
+        async fn absent_and_forbidden_are_distinguished() {
             assert_eq!(observe(&[ABSENT]).await, Ok(Observed::Absent));
             let denied =
                 (GET, 403, r#"{"kind":"Status","status":"Failure","reason":"Forbidden","code":403,"message":"no"}"#);
@@ -540,7 +540,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn who_may_not_list_reads_one_by_one() {
+        async fn denied_list_falls_back_to_single_reads() {
             let denied = (
                 "GET /api/v1/namespaces/kserve/serviceaccounts?",
                 403,
@@ -555,7 +555,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn create_applies_annotations_and_mark_without_force() {
+        async fn create_applies_annotations_and_ownership_without_force() {
             let (done, requests) = write(&[ABSENT, PATCHED], Action::Create { after: irsa(true) }).await;
             assert_eq!(done, Ok(()));
             let meta = r#"{"annotations":{"bailiwick.dev/project":"p","eks.amazonaws.com/role-arn":"arn:r"},"name":"loader","namespace":"kserve"}"#;
@@ -563,7 +563,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_second_create_converges_on_ours_and_refuses_what_is_not() {
+        async fn repeated_create_accepts_our_object_and_refuses_a_foreign_one() {
             assert_eq!(write(&[OURS, PATCHED], Action::Create { after: irsa(true) }).await.0, Ok(()));
             let (done, requests) = write(&[THEIRS, PATCHED], Action::Create { after: irsa(true) }).await;
             assert!(matches!(done, Err(WriteError::Conflict { .. })), "{done:?}");
@@ -571,7 +571,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn annotation_mode_never_creates_and_leaves_no_mark() {
+        async fn annotation_mode_never_creates_or_writes_an_ownership_annotation() {
             let (done, requests) = write(&[ABSENT, PATCHED], Action::Create { after: irsa(false) }).await;
             assert_eq!(
                 done.unwrap_err().to_string(),
@@ -588,7 +588,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_field_of_somebody_else_is_a_conflict() {
+        async fn field_of_another_manager_is_a_conflict() {
             let conflict = (
                 PATCH,
                 409,
@@ -607,7 +607,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_field_let_go_disappears_or_its_other_holder_is_named() {
+        async fn released_field_disappears_or_its_other_manager_is_named() {
             let update =
                 || Action::Update { before: irsa(true), after: wanted(&[], true), changed: vec!["annotations".into()] };
             let (done, requests) = write(&[OURS, PATCHED], update()).await;
@@ -630,7 +630,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_missing_namespace_is_told_with_advice() {
+        async fn missing_namespace_is_reported_with_advice() {
             let no_namespace = (
                 PATCH,
                 404,
@@ -643,7 +643,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn ours_is_deleted_by_uid_and_gone_is_fine() {
+        async fn delete_uses_the_uid_and_accepts_a_missing_object() {
             let delete = || Action::Delete { before: irsa(true) };
             let (done, requests) = write(&[OURS, DELETED], delete()).await;
             assert_eq!(done, Ok(()));
@@ -653,7 +653,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn what_is_not_ours_alone_is_released() {
+        async fn shared_or_foreign_object_is_released_instead_of_deleted() {
             let released = applied(r#"{"name":"loader","namespace":"kserve","uid":"u-1"}"#);
             let delete = |object| Action::Delete { before: irsa(object) };
             for (live, action) in [
@@ -688,7 +688,7 @@ mod tests {
     );
 
     #[test]
-    fn objects_and_annotations_are_wanted_where_there_is_something_to_say() {
+    fn objects_and_annotations_are_desired_only_where_needed() {
         let (found, problems) = desired::<ServiceAccount>(ACCOUNTS);
         assert_eq!(problems, []);
         let seen: Vec<_> = found.iter().map(|r| (r.address.name(), r.physical_id.as_str())).collect();
@@ -717,7 +717,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_cannot_be_set_by_hand() {
+    fn spec_cannot_set_the_ownership_annotation() {
         let (found, problems) = desired::<ServiceAccount>(
             "  one: { cluster: prod, namespace: kserve, name: one, annotations: { bailiwick.dev/project: x } }\n",
         );
@@ -726,7 +726,7 @@ mod tests {
     }
 
     #[test]
-    fn without_access_to_the_cluster_a_finding_tells_what_to_run() {
+    fn unmanaged_service_account_gets_a_finding_with_the_command_to_run() {
         let spec = spec(ACCOUNTS);
         let facts = Facts::placeholders(&spec);
         let found: Vec<String> = access::findings(&spec, &facts, &access::lower(&spec))

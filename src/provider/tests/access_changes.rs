@@ -118,7 +118,7 @@ fn made(spec: &Spec) -> Made {
 }
 
 /// Formats the rows without the chain.
-fn told(changes: &[AccessChange]) -> String {
+fn reported(changes: &[AccessChange]) -> String {
     let mut text = String::new();
     for c in changes {
         let mut more = String::new();
@@ -144,7 +144,7 @@ fn told(changes: &[AccessChange]) -> String {
 fn changed(before: &str, after: &str) -> String {
     let (before, after) = (spec(before), spec(after));
     // Names come from the later spec, as in a plan.
-    told(&diff(&made(&before).world(&after), &made(&after).world(&after)))
+    reported(&diff(&made(&before).world(&after), &made(&after).world(&after)))
 }
 
 const DATA: &str = "buckets:
@@ -162,7 +162,7 @@ fn granted(grants: &str) -> String {
 }
 
 #[test]
-fn a_first_grant_is_a_gain_of_what_it_says() {
+fn first_grant_is_a_gain_of_its_access() {
     let grants = granted("grants:\n  - { to: loader, bucket: weights, prefix: llama/, access: read }\n");
     assert_eq!(
         changed(DATA, &grants),
@@ -176,7 +176,7 @@ service account kserve/loader-sa in cluster prod gain read [kms:Decrypt] on key 
 }
 
 #[test]
-fn the_same_access_said_otherwise_is_no_change() {
+fn redundant_grant_causes_no_access_change() {
     let one = granted("grants:\n  - { to: loader, bucket: weights, prefix: a/, access: read }\n");
     let two = granted(
         "grants:\n  - { to: loader, bucket: weights, prefix: a/, access: read }\n  - { to: loader, bucket: weights, prefix: a/b/, access: read }\n",
@@ -185,7 +185,7 @@ fn the_same_access_said_otherwise_is_no_change() {
 }
 
 #[test]
-fn a_narrower_prefix_loses_all_but_what_stays() {
+fn narrower_prefix_loses_all_access_outside_it() {
     let wide = granted("grants:\n  - { to: trainer, bucket: logs, prefix: \"\", access: read }\n");
     let narrow = granted("grants:\n  - { to: trainer, bucket: logs, prefix: a/, access: read }\n");
     assert_eq!(
@@ -203,7 +203,7 @@ service account train/trainer-sa in cluster train gain read [s3:GetObject] on ac
 }
 
 #[test]
-fn another_role_with_the_same_access_is_no_change() {
+fn another_role_with_the_same_access_changes_nothing() {
     let one = granted("grants:\n  - { to: trainer, bucket: logs, prefix: a/, access: read }\n");
     let two = one.replace("name: trainer-sa }", "name: trainer-sa, role: own }")
         + "roles:\n  own: { account: platform, name: another }\n";
@@ -211,7 +211,7 @@ fn another_role_with_the_same_access_is_no_change() {
 }
 
 #[test]
-fn a_role_in_the_other_account_is_told_through_the_pods() {
+fn chain_through_a_target_role_is_shown_from_the_pods() {
     let direct = granted("grants:\n  - { to: trainer, bucket: weights, prefix: a/, access: list }\n");
     let chained = direct.replace("access: list", "access: list, mode: assume_role");
     assert_eq!(changed(&direct, &chained), "");
@@ -236,7 +236,7 @@ fn a_role_in_the_other_account_is_told_through_the_pods() {
 }
 
 #[test]
-fn opening_a_trust_is_told_with_all_that_it_opens() {
+fn widened_trust_shows_all_access_that_it_opens() {
     let closed = granted(
         "roles:\n  own: { account: platform, name: own, trust: [ { service: ec2.amazonaws.com } ], inline: { x: { Version: \"2012-10-17\", Statement: [ { Effect: Allow, Action: \"s3:GetObject\", Resource: \"arn:aws:s3:::acme-logs/a/*\" } ] } } }\n",
     );
@@ -253,7 +253,7 @@ account 999999999999 (not in the spec) gain assume [sts:AssumeRole] on role own 
 }
 
 #[test]
-fn an_unread_policy_does_not_hide_that_a_chain_comes_or_goes() {
+fn unread_policy_does_not_hide_a_gained_or_lost_chain() {
     let without = granted(
         "roles:
   first: { account: platform, name: first, trust: [ { service: ec2.amazonaws.com } ], policies: [ \"arn:aws:iam::aws:policy/ReadOnlyAccess\" ] }
@@ -278,7 +278,7 @@ service ec2.amazonaws.com {change} assume [sts:AssumeRole] on role second in acc
 }
 
 #[test]
-fn what_nobody_has_read_is_told_as_unknown() {
+fn contents_of_an_unread_policy_are_an_unknown_change() {
     let one = granted("roles:\n  own: { account: platform, name: own, trust: [ { service: ec2.amazonaws.com } ] }\n");
     let two = one.replace("name: own,", "name: own, policies: [ \"arn:aws:iam::aws:policy/AmazonS3FullAccess\" ],");
     assert_eq!(
@@ -290,7 +290,7 @@ service ec2.amazonaws.com gain unknown [] on what policy arn:aws:iam::aws:policy
 }
 
 #[test]
-fn a_public_bucket_is_loud_unless_it_is_blocked() {
+fn public_bucket_is_shown_as_public_unless_it_is_blocked() {
     let spec = spec(DATA);
     let before = made(&spec);
     let open = |blocked: bool| {
@@ -300,14 +300,14 @@ fn a_public_bucket_is_loud_unless_it_is_blocked() {
         let statement = json!({ "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::acme-logs/*" });
         let foreign = json!({ "Version": "2012-10-17", "Statement": [statement] });
         after.put("aws.s3.bucket_policy.logs", "111111111111", "acme-logs", json!({ "foreign": foreign }));
-        told(&diff(&before.world(&spec), &after.world(&spec)))
+        reported(&diff(&before.world(&spec), &after.world(&spec)))
     };
     assert_eq!(open(false), "anyone gain read [s3:GetObject] on acme-logs/* crosses public\n");
     assert_eq!(open(true), "");
 }
 
 #[test]
-fn services_beyond_the_data_are_told_by_their_patterns() {
+fn changes_to_other_services_are_shown_as_patterns() {
     let one = granted("roles:\n  own: { account: platform, name: own, trust: [ { account: platform } ] }\n");
     let two = one.replace("name: own,", "name: own, inline: { x: { Version: \"2012-10-17\", Statement: [ { Effect: Allow, Action: [ \"dynamodb:getitem\", \"iam:PassRole\", \"s3:GetObject\" ], Resource: \"*\" } ] } },");
     assert_eq!(
@@ -380,7 +380,7 @@ fn check_rows(spec: &Spec, before: &World, after: &World) {
                 covered(&rows, direction, action, key),
                 moved,
                 "{direction} {action} {key:?}: {old} -> {new}\n{}\n{:#}",
-                told(&rows),
+                reported(&rows),
                 serde_json::to_string(&spec.project).unwrap(),
             );
         }
@@ -466,7 +466,7 @@ mod at_random {
         #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn rows_are_exactly_what_single_requests_gain_and_lose(
+        fn rows_equal_the_gains_and_losses_of_single_requests(
             before in (policy(), proptest::option::of(policy())),
             after in (policy(), proptest::option::of(policy())),
             foreign in any::<bool>(),
@@ -488,6 +488,6 @@ mod at_random {
             json!({ "Version": "2012-10-17", "Statement": statements })
         };
         let (one, two) = (policy(["s3:GetObject", "s3:PutObject"]), policy(["s3:PutObject", "s3:GetObject"]));
-        assert_eq!(told(&diff(&world(&spec, &one, None), &world(&spec, &two, None))), "");
+        assert_eq!(reported(&diff(&world(&spec, &one, None), &world(&spec, &two, None))), "");
     }
 }

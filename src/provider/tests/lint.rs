@@ -27,7 +27,7 @@ fn resource(address: &str, physical_id: &str, body: serde_json::Value) -> Resour
     Resource::new(address, scope, physical_id, Document::from(body))
 }
 
-fn told(findings: &[Diagnostic]) -> String {
+fn reported(findings: &[Diagnostic]) -> String {
     let mut text = String::new();
     for finding in findings {
         let place = finding.source.as_ref().map(|s| format!("{}:{}", s.line, s.column)).unwrap_or_default();
@@ -92,7 +92,7 @@ fn a_trust_without_subject_is_an_error_where_it_is_written() {
     let spec = spec(TRUST);
     let findings = check(&spec, vec![role(&spec)], None);
     assert_eq!(
-        told(&findings),
+        reported(&findings),
         "error trust-oidc-no-sub 19:15 aws.iam.role.loader: every identity of the provider can assume the role: \
          no condition on `oidc.eks.us-west-2.amazonaws.com/id/AAAA:sub`\n\
          warning service-principal-no-source 11:9 aws.iam.role.loader: the service can act on behalf of anyone's resources: \
@@ -101,7 +101,7 @@ fn a_trust_without_subject_is_an_error_where_it_is_written() {
 }
 
 #[test]
-fn a_finding_is_accepted_at_its_entry_or_any_above_it_until_the_day() {
+fn finding_is_accepted_at_its_entry_or_above_until_the_date() {
     for (at, until, accepted) in [
         ("roles.loader", "2026-06-01", true),
         ("roles.loader.trust.1", "2026-06-01", true),
@@ -124,12 +124,12 @@ fn a_finding_is_accepted_at_its_entry_or_any_above_it_until_the_day() {
 }
 
 #[test]
-fn entries_of_a_trust_are_pointed_at() {
+fn trust_findings_point_to_the_entries_of_the_trust() {
     let spec = spec(
         "roles:\n  loader:\n    account: a\n    name: n\n    trust:\n      - account: b\n      - account: \"999999999999\"\n      - service: lambda.amazonaws.com\n",
     );
     assert_eq!(
-        told(&check(&spec, vec![role(&spec)], None)),
+        reported(&check(&spec, vec![role(&spec)], None)),
         "warning trust-cross-account-root 11:9 aws.iam.role.loader: every principal that a foreign account chooses can assume the role: `222222222222`
 warning trust-cross-account-root 12:9 aws.iam.role.loader: every principal that a foreign account chooses can assume the role: `999999999999`
 warning service-principal-no-source 13:9 aws.iam.role.loader: the service can act on behalf of anyone's resources: `lambda.amazonaws.com`
@@ -138,7 +138,7 @@ warning service-principal-no-source 13:9 aws.iam.role.loader: the service can ac
 }
 
 #[test]
-fn policies_of_a_role_are_looked_at_together() {
+fn policies_of_a_role_are_checked_together() {
     let spec = spec("");
     let policy = |action: &str, effect: &str| {
         serde_json::json!({ "role": "r", "document": { "Version": "2012-10-17", "Statement": [
@@ -154,7 +154,7 @@ fn policies_of_a_role_are_looked_at_together() {
 }
 
 #[test]
-fn statements_of_others_are_told_and_do_not_forbid() {
+fn findings_on_foreign_statements_are_not_errors() {
     let spec = spec("");
     let own = serde_json::json!({ "Version": "2012-10-17", "Statement": [{
         "Sid": "Ours", "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::222222222222:role/r" },
@@ -164,12 +164,12 @@ fn statements_of_others_are_told_and_do_not_forbid() {
         "Sid": "Open", "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::data/*",
     }] });
     let policy = || resource("aws.s3.bucket_policy.data", "data", serde_json::json!({ "statements": own }));
-    assert_eq!(told(&check(&spec, vec![policy()], None)), "");
+    assert_eq!(reported(&check(&spec, vec![policy()], None)), "");
     let body = serde_json::json!({ "statements": own, "foreign": foreign });
     let seen = Seen::Present { body: Document::from(body), owner: None };
     let snapshot = Snapshot { seen: [(policy().address, seen)].into() };
     assert_eq!(
-        told(&check(&spec, vec![policy()], Some(&snapshot))),
+        reported(&check(&spec, vec![policy()], Some(&snapshot))),
         "warning resource-public  aws.s3.bucket_policy.data: everyone has access (statement `Open`, not managed by Bailiwick)
 info s3-no-tls-deny  aws.s3.bucket_policy.data: requests without TLS are not denied
 "
@@ -177,7 +177,7 @@ info s3-no-tls-deny  aws.s3.bucket_policy.data: requests without TLS are not den
     let exclusive = serde_json::json!({ "statements": own, "exclusive": true });
     let exclusive = resource("aws.s3.bucket_policy.data", "data", exclusive);
     assert_eq!(
-        told(&check(&spec, vec![exclusive], Some(&snapshot))),
+        reported(&check(&spec, vec![exclusive], Some(&snapshot))),
         "info s3-no-tls-deny  aws.s3.bucket_policy.data: requests without TLS are not denied\n",
         "they go"
     );

@@ -38,7 +38,7 @@ fn found(tagged: &[Tagged]) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn what_is_known_under_whatever_name_is_not_left_and_no_address_is_given_twice() {
+fn resource_known_under_any_address_is_not_orphaned_and_addresses_stay_unique() {
     assert_eq!(found(&[tagged("aws.iam.role.renamed", "Role-X")]), (vec![], vec![]));
     assert_eq!(found(&[tagged("aws.iam.role.x", "another")]), (vec![], vec!["another".to_owned()]));
     let (ids, clashing) = found(&[tagged("aws.s3.bucket.b", "one"), tagged("aws.s3.bucket.b", "two")]);
@@ -47,7 +47,7 @@ fn what_is_known_under_whatever_name_is_not_left_and_no_address_is_given_twice()
 }
 
 #[test]
-fn a_role_may_have_our_inline_policy_and_our_managed_ones() {
+fn derived_policies_of_an_orphaned_role_are_found() {
     let policy = "arn:aws:iam::111111111111:policy/reports";
     assert_eq!(
         found(&[tagged("aws.iam.policy.reports", policy), tagged("aws.iam.role.r", "role-r")]).0,
@@ -140,7 +140,7 @@ fn every_field_of_every_body_is_declared_by_its_kind() {
 }
 
 #[test]
-fn what_a_kind_belongs_to_is_a_kind() {
+fn owner_of_every_kind_is_a_kind() {
     let kinds = super::kinds();
     for about in kinds.all().map(AnyKind::about) {
         let (OwnedBy::Statements { on: of, .. } | OwnedBy::Whole { of, .. }) = about.owned_by else { continue };
@@ -149,7 +149,7 @@ fn what_a_kind_belongs_to_is_a_kind() {
 }
 
 #[test]
-fn each_kind_says_which_of_its_fields_decide_access() {
+fn field_classes_of_every_kind() {
     let kinds = super::kinds();
     let mut text = String::new();
     for about in kinds.all().map(AnyKind::about) {

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_shows_what_it_is() {
+    fn kind_of_a_document_is_inferred_from_its_elements() {
         let kind = |principal: &str, action: &str| {
             let principal = if principal.is_empty() { String::new() } else { format!("\"Principal\":{principal},") };
             kind_of(&format!(

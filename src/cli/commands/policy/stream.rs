@@ -603,7 +603,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_a_type_has_the_one_that_is_given() {
+    fn line_without_a_type_uses_the_given_one() {
         let document = r#""document":{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}}"#;
         let lines = format!("{{\"id\":1,{document}}}\n{{\"id\":2,\"policy_type\":\"identity\",{document}}}\n");
         let valid = |kind: Option<&str>| -> Vec<bool> {
@@ -615,7 +615,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_by_its_probes() {
+    fn probes_show_which_requests_a_change_gains_and_loses() {
         let probe = |rid: &str, key: &str| {
             format!(
                 "{{\"rid\":\"{rid}\",\"request\":{{\"principal\":\"arn:aws:iam::111111111111:role/r\",\"action\":\"s3:GetObject\",\

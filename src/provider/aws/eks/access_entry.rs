@@ -666,7 +666,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_cluster_that_takes_no_access_entries_is_an_error_that_says_what_to_do() {
+        async fn cluster_without_access_entry_support_is_an_error_with_advice() {
             let refused = (
                 "access-entries/arn",
                 400,
@@ -689,7 +689,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn create_makes_the_entry_and_then_gives_it_its_policies() {
+        async fn create_makes_the_entry_and_then_associates_its_policies() {
             let created = ("POST /clusters/prod-eks/access-entries HTTP", 200, DONE);
             let (done, requests) =
                 write(&[created, ("/access-policies HTTP", 200, "{}")], Action::Create { after: wanted() }).await;
@@ -715,7 +715,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn an_earlier_try_is_completed_and_an_entry_of_others_is_left_alone() {
+        async fn create_completes_an_earlier_attempt_and_refuses_a_foreign_entry() {
             let exists = (
                 "POST /clusters/prod-eks/access-entries HTTP",
                 409,
@@ -746,7 +746,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_role_that_eks_does_not_know_yet_is_worth_another_try() {
+        async fn role_unknown_to_eks_is_retried() {
             let invalid = (
                 "POST /clusters/prod-eks/access-entries HTTP",
                 400,
@@ -757,7 +757,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn update_writes_what_differs_and_an_entry_whose_role_was_recreated_is_recreated() {
+        async fn update_writes_changed_fields_and_recreates_the_entry_of_a_recreated_role() {
             let mut before = wanted();
             before.groups = vec!["readers".into()];
             before.tags.insert("old".into(), "1".into());
@@ -785,7 +785,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn an_adopted_entry_only_loses_our_tags_and_gone_is_fine() {
+        async fn release_removes_our_tags_and_delete_accepts_a_missing_entry() {
             let mut before = wanted();
             before.tags.insert("bailiwick:address".into(), "x".into());
             let (release, delete) = (Action::Release { before: before.clone() }, Action::Delete { before });
@@ -853,7 +853,7 @@ roles:
     }
 
     #[test]
-    fn what_is_in_a_cluster_comes_after_the_entry_of_whoever_applies() {
+    fn cluster_resources_depend_on_the_access_entry_of_the_caller() {
         let text = format!(
             "{SPEC}service_accounts:\n  one: {{ cluster: prod, namespace: serving, name: one, role: deployer, create_namespace: true }}\n"
         );

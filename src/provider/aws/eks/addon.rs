@@ -443,7 +443,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn absent_needs_a_cluster_that_exists() {
+        async fn addon_is_absent_only_if_its_cluster_exists() {
             assert_eq!(observe(&[ABSENT, CLUSTER]).await, Ok(Observed::Absent));
             let no_cluster = (
                 "GET /clusters/prod-eks",
@@ -484,7 +484,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_second_create_converges_on_ours_and_refuses_what_is_not() {
+        async fn repeated_create_accepts_our_addon_and_refuses_a_foreign_one() {
             let exists = (
                 "POST /clusters/prod-eks/addons",
                 409,
@@ -524,7 +524,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn an_adopted_addon_only_loses_our_marks() {
+        async fn release_only_removes_our_tags() {
             let untagged = ("DELETE /tags/", 200, "{}");
             let action = Action::Release { before: wanted() };
             let (done, requests) = write(&[ACTIVE, untagged], action).await;
@@ -535,7 +535,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn delete_removes_it_and_waits_until_it_is_gone() {
+        async fn delete_waits_until_the_addon_is_gone() {
             let deleted = ("DELETE /clusters/prod-eks/addons/eks-pod-identity-agent", 200, r#"{"addon":{}}"#);
             let action = || Action::Delete { before: wanted() };
             let (done, requests) = write(&[NO_ASSOCIATIONS, deleted, ABSENT, CLUSTER], action()).await;
@@ -586,7 +586,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn waiting_ends_with_active_a_failed_state_or_patience() {
+        async fn waiting_ends_with_active_failure_or_timeout() {
             use AddonStatus::{Active, CreateFailed, Creating, Degraded};
             assert_eq!(settled(&[Creating, Creating, Active]).await, Ok(()));
             for (state, word) in [(CreateFailed, "CREATE_FAILED"), (Degraded, "DEGRADED")] {
@@ -610,7 +610,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_agent_is_wanted_once_where_pod_identity_is_used() {
+    fn agent_is_desired_once_where_pod_identity_is_used() {
         let (agents, problems) = desired::<Addon>(SPEC);
         assert_eq!(problems, []);
         let seen: Vec<_> = agents.iter().map(|r| (r.address.to_string(), r.physical_id.as_str())).collect();
@@ -624,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn an_existing_agent_and_unused_pod_identity_want_nothing() {
+    fn existing_agent_or_unused_pod_identity_needs_no_addon() {
         assert!(
             desired::<Addon>(&SPEC.replace("pod_identity_agent: managed", "pod_identity_agent: existing")).0.is_empty()
         );

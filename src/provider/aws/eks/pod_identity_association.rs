@@ -493,7 +493,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn all_pages_are_listed_and_only_what_is_asked_for_is_described() {
+        async fn all_pages_are_listed_and_only_targets_are_described() {
             let second = (
                 "GET /clusters/prod-eks/pod-identity-associations?nextToken=2",
                 200,
@@ -529,7 +529,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn one_alone_is_listed_alone() {
+        async fn single_target_is_listed_by_its_service_account() {
             let server = Recorded::start(&[ONE, DESCRIBED]).await;
             let answers =
                 PodIdentityAssociation::observe(&server.session(), &scope(), &[target("loader")]).await.unwrap();
@@ -600,7 +600,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_role_that_eks_does_not_know_yet_is_worth_another_try() {
+        async fn role_unknown_to_eks_is_retried() {
             let invalid = (
                 "POST /clusters/prod-eks/pod-identity-associations HTTP",
                 400,
@@ -611,7 +611,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn update_sends_only_what_changed() {
+        async fn update_sends_only_changed_fields() {
             let mut after = wanted();
             after.disable_session_tags = true;
             after.tags.insert("team".into(), "web".into());
@@ -639,7 +639,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn an_association_of_an_addon_is_left_to_it() {
+        async fn association_owned_by_an_addon_is_not_changed() {
             let owned = (
                 "GET /clusters/prod-eks/pod-identity-associations/a-1",
                 200,
@@ -652,7 +652,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn delete_goes_by_id_and_gone_is_fine() {
+        async fn delete_uses_the_id_and_accepts_a_missing_association() {
             let deleted = ("DELETE /clusters/prod-eks/pod-identity-associations/a-1", 200, r#"{"association":{}}"#);
             let delete = || Action::Delete { before: wanted() };
             for action in [delete(), Action::Release { before: wanted() }] {

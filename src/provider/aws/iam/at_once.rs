@@ -154,7 +154,7 @@ async fn one_fetch_serves_all_kinds() {
 }
 
 #[tokio::test]
-async fn a_role_looks_the_same_however_it_was_read() {
+async fn role_reads_the_same_singly_and_in_bulk() {
     let details = page(DETAILS, &[role("one", TRUST)], &[], None);
     let single = get_role("RoleName=one", &role("one", TRUST));
     let server = Recorded::start(&[summary(1, 0), details, single]).await;
@@ -170,7 +170,7 @@ async fn a_role_looks_the_same_however_it_was_read() {
 }
 
 #[tokio::test]
-async fn a_few_things_are_read_by_themselves() {
+async fn few_resources_are_read_one_by_one() {
     let server = Recorded::start(&[(SUMMARY, 501, ""), ("Action=GetRole", 404, MISSING)]).await;
     observe(&server.session().observation(), &[all(&["a", "b", "c"]).remove(0)]).await;
     assert_eq!(asked(&server), ["GetRole a", "GetRole b", "GetRole c"]);
@@ -205,7 +205,7 @@ async fn a_few_things_are_read_by_themselves() {
 }
 
 #[tokio::test]
-async fn who_may_not_read_the_account_reads_what_it_may_and_says_so() {
+async fn denied_bulk_read_falls_back_to_single_reads_with_a_note() {
     let missing = [
         ("Action=GetRole&", 404, MISSING),
         ("Action=GetRolePolicy&", 404, MISSING),
@@ -230,7 +230,7 @@ async fn who_may_not_read_the_account_reads_what_it_may_and_says_so() {
 }
 
 #[tokio::test]
-async fn what_is_not_in_a_list_that_breaks_off_is_looked_for() {
+async fn resources_missing_from_a_truncated_list_are_read_one_by_one() {
     let (asked_for, status, whole) = page(DETAILS, &[], &[], None);
     let broken = kept(whole.replace("<IsTruncated>false", "<IsTruncated>true"));
     let single = get_role("RoleName=one", &role("one", TRUST));
@@ -243,7 +243,7 @@ async fn what_is_not_in_a_list_that_breaks_off_is_looked_for() {
 }
 
 #[tokio::test]
-async fn an_account_that_does_not_answer_is_not_asked_a_thousand_times() {
+async fn failed_account_summary_stops_further_requests() {
     let server =
         Recorded::start(&[(SUMMARY, 400, "<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>")])
             .await;
@@ -254,7 +254,7 @@ async fn an_account_that_does_not_answer_is_not_asked_a_thousand_times() {
 }
 
 #[tokio::test]
-async fn what_slips_between_two_pages_is_not_gone() {
+async fn role_missed_between_two_pages_is_not_absent() {
     // `two` is on neither page, because an entry before it was deleted between the requests.
     let first = page(DETAILS, &[role("one", TRUST)], &[], Some("next"));
     let last = page("Marker=next", &[role("three", TRUST)], &[], None);
@@ -289,7 +289,7 @@ async fn what_slips_between_two_pages_is_not_gone() {
 }
 
 #[tokio::test]
-async fn a_description_is_read_where_somebody_asks_for_it() {
+async fn description_is_read_only_on_request() {
     let names = ["a", "b", "c", "d"];
     let details = page(DETAILS, &names.map(|name| role(name, TRUST)), &[], None);
     let described = |name: &str| {
@@ -368,7 +368,7 @@ async fn policy(last: serde_json::Value) -> (serde_json::Value, Vec<String>) {
 }
 
 #[tokio::test]
-async fn a_policy_that_is_as_applied_keeps_its_tags_and_any_other_is_asked_for_them() {
+async fn policy_equal_to_last_applied_keeps_its_tags_and_others_are_read() {
     let document: serde_json::Value = serde_json::from_str(DOCUMENT).unwrap();
     let tags = json!({"bailiwick:project": "p", "team": "ml"});
     let applied =

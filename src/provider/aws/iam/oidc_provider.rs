@@ -384,7 +384,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_provider_that_is_there_already_gets_what_it_lacks() {
+        async fn create_completes_an_existing_provider() {
             let server = Recorded::start(&[
                 ("Action=CreateOpenIDConnectProvider&", 409, EXISTS),
                 ("Action=GetOpenIDConnectProvider&", 200, PROVIDER),
@@ -409,7 +409,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn the_provider_of_another_project_is_left_alone() {
+        async fn provider_of_another_project_is_a_conflict() {
             let server = Recorded::start(&[
                 ("Action=CreateOpenIDConnectProvider&", 409, EXISTS),
                 ("Action=GetOpenIDConnectProvider&", 200, OTHER),
@@ -423,7 +423,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn an_issuer_that_does_not_answer_is_worth_waiting_for() {
+        async fn unreachable_issuer_is_retried() {
             let silent = "<ErrorResponse><Error><Type>Sender</Type><Code>OpenIdIdpCommunicationError</Code><Message>no</Message></Error></ErrorResponse>";
             let server = Recorded::start(&[("Action=CreateOpenIDConnectProvider&", 400, silent)]).await;
             let answer = write(&server, Action::Create { after: body(&[], &[]) }).await;
@@ -431,7 +431,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn only_what_changed_is_written() {
+        async fn update_writes_only_changed_fields() {
             let server = Recorded::start(&[
                 ("Action=AddClientIDToOpenIDConnectProvider&", 200, DONE),
                 ("Action=UntagOpenIDConnectProvider&", 200, DONE),
@@ -459,7 +459,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn our_provider_is_deleted_and_an_adopted_one_loses_our_marks_only() {
+        async fn delete_removes_the_provider_and_release_only_our_tags() {
             for (status, answer) in [(200, DONE), (404, MISSING)] {
                 let server = Recorded::start(&[("Action=DeleteOpenIDConnectProvider&", status, answer)]).await;
                 assert_eq!(write(&server, Action::Delete { before: body(&[], &[]) }).await, Ok(()));
@@ -534,7 +534,7 @@ service_accounts:
     }
 
     #[test]
-    fn client_ids_of_others_are_not_ours_to_judge() {
+    fn client_ids_of_others_are_not_managed() {
         use crate::document::Document;
         let live = Document::from(serde_json::json!({"client_ids": {"sts.amazonaws.com": true, "kubernetes": true}}));
         let desired = Document::from(serde_json::json!({"client_ids": {"sts.amazonaws.com": true}}));

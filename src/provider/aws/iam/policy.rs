@@ -483,7 +483,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_version_of_which_the_answer_is_lost_is_not_made_twice() {
+        async fn failed_version_creation_is_not_repeated() {
             let broken = "<ErrorResponse><Error><Code>ServiceFailure</Code></Error></ErrorResponse>";
             let server = Recorded::start(&[
                 ("Action=ListPolicyVersions&", 200, TWO),
@@ -565,7 +565,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_policy_of_somebody_else_is_left_alone() {
+        async fn create_refuses_an_existing_policy_that_cannot_be_read() {
             let server =
                 Recorded::start(&[("Action=CreatePolicy&", 409, EXISTS), ("Action=GetPolicy&", 404, MISSING)]).await;
             assert_eq!(
@@ -578,7 +578,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_new_document_takes_the_place_of_the_oldest_version() {
+        async fn new_document_replaces_the_oldest_of_five_versions() {
             let server = Recorded::start(&[
                 ("Action=ListPolicyVersions&", 200, FIVE),
                 ("Action=DeletePolicyVersion&", 200, DONE),
@@ -630,7 +630,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn our_policy_is_deleted_with_its_versions() {
+        async fn delete_removes_the_policy_and_its_versions() {
             let server = Recorded::start(&[
                 ("Action=ListPolicyVersions&", 200, TWO),
                 ("Action=DeletePolicyVersion&", 200, DONE),
@@ -649,7 +649,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_policy_that_is_gone_is_deleted() {
+        async fn delete_accepts_a_missing_policy() {
             let server = Recorded::start(&[
                 ("Action=ListPolicyVersions&", 404, MISSING),
                 ("Action=DeletePolicy&", 404, MISSING),
@@ -659,7 +659,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_policy_that_is_still_attached_is_worth_waiting_for() {
+        async fn delete_of_an_attached_policy_is_retried() {
             let conflict = "<ErrorResponse><Error><Type>Sender</Type><Code>DeleteConflict</Code><Message>attached</Message></Error></ErrorResponse>";
             let server = Recorded::start(&[
                 ("Action=ListPolicyVersions&", 404, MISSING),
@@ -671,7 +671,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn an_adopted_policy_loses_our_marks_only() {
+        async fn release_only_removes_our_tags() {
             let server = Recorded::start(&[("Action=UntagPolicy&", 200, DONE)]).await;
             let before = body(GET, &[("bailiwick:address", "x"), ("bailiwick:project", "p"), ("team", "ml")]);
             assert_eq!(write(&server, Action::Release { before }).await, Ok(()));
@@ -730,7 +730,7 @@ policies:
     }
 
     #[test]
-    fn a_description_is_ours_only_while_the_spec_gives_it() {
+    fn description_is_managed_only_while_the_spec_sets_it() {
         use serde_json::json;
         let live = Document::from(json!({"description": "x", "path": "/"}));
         let with = Document::from(json!({"description": "y", "path": "/"}));

@@ -604,7 +604,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_role_whose_creation_was_answered_by_nobody_is_brought_to_what_it_shall_be() {
+        async fn role_from_an_unanswered_create_is_completed() {
             let ours = [("bailiwick:project", "p"), ("bailiwick:address", "aws.iam.role.loader")];
             let (result, actions) = create(&ours).await;
             assert_eq!(result, Ok(()));
@@ -612,14 +612,14 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_role_of_that_name_that_somebody_else_made_is_not_touched() {
+        async fn foreign_role_of_the_same_name_is_not_changed() {
             let (result, actions) = create(&[("bailiwick:project", "q")]).await;
             assert!(matches!(result, Err(WriteError::Conflict { .. })), "{result:?}");
             assert_eq!(actions, ["CreateRole", "GetRole"]);
         }
 
         #[tokio::test]
-        async fn what_keeps_a_role_from_being_deleted_is_named() {
+        async fn refused_delete_names_the_dependents_of_the_role() {
             let conflict = "<ErrorResponse><Error><Code>DeleteConflict</Code><Message>detach first</Message></Error></ErrorResponse>";
             let attached = "<ListAttachedRolePoliciesResponse><ListAttachedRolePoliciesResult><AttachedPolicies><member><PolicyName>theirs</PolicyName><PolicyArn>arn:aws:iam::111111111111:policy/theirs</PolicyArn></member></AttachedPolicies></ListAttachedRolePoliciesResult></ListAttachedRolePoliciesResponse>";
             let inline = "<ListRolePoliciesResponse><ListRolePoliciesResult><PolicyNames><member>by-hand</member></PolicyNames></ListRolePoliciesResult></ListRolePoliciesResponse>";

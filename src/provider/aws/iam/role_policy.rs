@@ -276,7 +276,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_policy_is_put_whole() {
+        async fn create_and_update_put_the_whole_policy() {
             let update = Action::Update { before: body(), after: body(), changed: vec!["document".into()] };
             for action in [Action::Create { after: body() }, update] {
                 let server = Recorded::start(&[("Action=PutRolePolicy&", 200, DONE)]).await;
@@ -289,7 +289,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_role_that_was_just_made_is_worth_waiting_for() {
+        async fn missing_role_is_retried() {
             let server = Recorded::start(&[("Action=PutRolePolicy&", 404, MISSING)]).await;
             assert_eq!(
                 write(&server, Action::Create { after: body() }).await,
@@ -302,7 +302,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_policy_is_deleted_or_released_and_gone_is_fine() {
+        async fn delete_and_release_remove_the_policy_and_delete_accepts_a_missing_one() {
             let (delete, release) = (Action::Delete { before: body() }, Action::Release { before: body() });
             for (action, status, answer) in [(delete.clone(), 200, DONE), (release, 200, DONE), (delete, 404, MISSING)]
             {
@@ -381,7 +381,7 @@ one/b/bailiwick-access in b: p-one-b/bailiwick-access
     }
 
     #[test]
-    fn the_inline_policy_waits_for_what_moved_to_managed_ones() {
+    fn inline_policy_depends_on_the_attachments_of_its_overflow() {
         let resources = desired::<RolePolicy>(&spec(&grants(250)), &Facts::default());
         let after: Vec<&str> = resources.lines().filter(|l| l.starts_with("  after ")).collect();
         assert!(!after.is_empty(), "{resources}");

@@ -255,7 +255,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn one_list_of_all_pages_answers_for_a_role() {
+        async fn one_paged_list_serves_all_attachments_of_a_role() {
             let server = Recorded::start(&[
                 ("RoleName=gone", 404, MISSING),
                 ("RoleName=secret", 403, DENIED),
@@ -295,7 +295,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_list_that_breaks_off_is_not_taken_for_the_whole() {
+        async fn partial_list_is_an_error() {
             let server = Recorded::start(&[("Marker=next", 403, DENIED), ("RoleName=r", 200, FIRST)]).await;
             let answers =
                 RolePolicyAttachment::observe(&server.session(), &scope(), &[target("r", "A"), target("r", "x/B")])
@@ -327,7 +327,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn what_was_just_made_is_worth_waiting_for() {
+        async fn missing_role_or_policy_is_retried() {
             let server = Recorded::start(&[("Action=AttachRolePolicy&", 404, MISSING)]).await;
             let create = Action::Create { after: body("r", "x/B") };
             let answer = RolePolicyAttachment::write(&server.session(), &scope(), &target("r", "x/B"), &create).await;
@@ -342,7 +342,7 @@ mod tests {
     use crate::provider::desired::{desired, grants, spec};
 
     #[test]
-    fn policies_are_attached_by_arn_and_after_our_own() {
+    fn policies_are_attached_by_arn_after_the_managed_ones() {
         let document = r#"{ Version: "2012-10-17", Statement: { Effect: Allow, Action: "s3:*", Resource: "*" } }"#;
         let spec = spec(&format!(
             "
@@ -375,7 +375,7 @@ loader/X in a: kserve/arn:aws:iam::aws:policy/service-role/X
     }
 
     #[test]
-    fn what_overflows_is_attached_after_its_policy() {
+    fn overflow_attachment_depends_on_its_policy() {
         let resources = desired::<RolePolicyAttachment>(&spec(&grants(250)), &Facts::default());
         let first: Vec<&str> = resources.lines().take(4).collect();
         assert_eq!(
@@ -390,7 +390,7 @@ loader/X in a: kserve/arn:aws:iam::aws:policy/service-role/X
     }
 
     #[test]
-    fn every_wish_hangs_together() {
+    fn desired_resources_of_an_overflow_build_without_problems() {
         let spec = spec(&grants(250));
         let chains = access::lower(&spec);
         let kinds = crate::provider::kinds();

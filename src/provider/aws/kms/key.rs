@@ -520,7 +520,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_key_is_asked_for_once_whether_a_quota_or_a_lost_answer_stands_against_it() {
+        async fn failed_key_creation_is_not_repeated() {
             let quota = (400, r#"{"__type":"LimitExceededException","message":"no more keys"}"#);
             let broken = (500, r#"{"__type":"KMSInternalException","message":"broken"}"#);
             for (status, answer) in [quota, broken] {
@@ -560,7 +560,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_key_that_is_to_be_deleted_is_there() {
+        async fn key_pending_deletion_is_present() {
             let found = observe(&[(DESCRIBE, 200, PENDING), (TAGS, 200, OUR_TAGS), (ROTATION, 200, NOT_ROTATED)]).await;
             let Ok(Observed::Present { body, .. }) = found else { panic!("{found:?}") };
             assert_eq!(body.state, "PendingDeletion");
@@ -594,7 +594,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_key_that_an_earlier_try_left_without_alias_is_used() {
+        async fn create_reuses_a_key_without_alias_from_an_earlier_attempt() {
             let denied = r#"{"__type":"AccessDeniedException","message":"no"}"#;
             let exchanges = [
                 (r#""KeyId":"alias/weights""#, 400, NOT_FOUND),
@@ -623,7 +623,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_key_of_ours_under_another_alias_is_left_there() {
+        async fn create_does_not_reuse_a_key_with_another_alias() {
             let exchanges = [
                 (r#""KeyId":"alias/weights""#, 400, NOT_FOUND),
                 (
@@ -639,13 +639,13 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_key_that_an_earlier_try_finished_up_to_the_alias_is_gone_on_with() {
+        async fn create_completes_a_key_that_already_has_its_alias() {
             let (done, requests) = check_write(&[], Action::Create { after: body() }).await;
             assert_eq!((done, requests), (Ok(()), vec![r#"EnableKeyRotation {"KeyId":"k1"}"#.to_owned()]));
         }
 
         #[tokio::test]
-        async fn an_alias_of_somebody_else_is_a_conflict() {
+        async fn foreign_alias_is_a_conflict() {
             let theirs = (TAGS, 200, r#"{"Tags":[],"Truncated":false}"#);
             let (done, requests) = check_write(&[theirs], Action::Create { after: body() }).await;
             assert!(matches!(done, Err(WriteError::Conflict { .. })), "{done:?}");
@@ -653,7 +653,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn only_what_changed_is_written() {
+        async fn update_writes_only_changed_fields() {
             let mut before = body();
             before.tags.insert("old".into(), "1".into());
             before.description = Some("old".into());
@@ -687,7 +687,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_key_that_the_alias_has_come_to_point_to_is_left_alone() {
+        async fn key_behind_a_repointed_alias_is_not_changed() {
             let target = Target { unique_id: Some("k0".into()), ..target() };
             let before = KeyBody { tags: BTreeMap::new(), ..body() };
             for action in [
@@ -756,7 +756,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_on_its_way_out_is_gone_unless_it_is_wanted() {
+    fn key_pending_deletion_counts_as_deleted_unless_desired() {
         let live = Document::from(serde_json::json!({"alias": "alias/a", "state": "PendingDeletion", "tags": {}}));
         let resource = Document::from(serde_json::json!({"alias": "alias/a", "state": "Enabled", "tags": {}}));
         assert_eq!(Key::managed_fields(&live, None, Some(&resource)), Document::from(Value::Null));

@@ -272,7 +272,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn ours_and_theirs_are_told_apart() {
+        async fn own_and_foreign_statements_are_separated() {
             let live = policy(&[account_statement(), ours()]);
             let found = observe(&[(DESCRIBE, 200, KEY), (READ, 200, live)]).await;
             let Ok(Observed::Present { body: found, owner }) = found else { panic!("{found:?}") };
@@ -282,7 +282,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn the_policy_of_a_key_that_the_alias_has_come_to_point_to_is_left_alone() {
+        async fn policy_of_a_key_behind_a_repointed_alias_is_not_changed() {
             let target = Target { unique_id: Some("k0".into()), ..target() };
             for action in [Action::Create { after: body() }, Action::Delete { before: body() }] {
                 let server = Recorded::start(&[
@@ -299,7 +299,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn no_key_has_no_policy() {
+        async fn policy_of_a_missing_key_is_absent() {
             assert_eq!(observe(&[(DESCRIBE, 400, NOT_FOUND)]).await, Ok(Observed::Absent));
             assert_eq!(observe(&[(DESCRIBE, 200, KEY), (READ, 400, NOT_FOUND)]).await, Ok(Observed::Absent));
         }
@@ -316,7 +316,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_create_keeps_what_others_wrote() {
+        async fn create_keeps_foreign_statements() {
             let sent = check_write(&[account_statement()], Action::Create { after: body() }).await;
             assert_eq!(sent, (Ok(()), vec![put(&[account_statement(), ours()])]));
             let again = check_write(&[account_statement(), ours()], Action::Create { after: body() }).await;
@@ -324,7 +324,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn an_update_replaces_ours() {
+        async fn update_replaces_only_own_statements() {
             let mut old = ours();
             old["Action"] = "kms:GenerateDataKey".into();
             let before =
@@ -335,7 +335,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_delete_puts_the_policy_back_without_ours() {
+        async fn delete_writes_the_policy_without_own_statements() {
             let delete = || Action::Delete { before: body() };
             let sent = check_write(&[account_statement(), ours()], delete()).await;
             assert_eq!(sent, (Ok(()), vec![put(&[account_statement()])]));
@@ -343,7 +343,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn nobody_is_locked_out() {
+        async fn write_that_leaves_only_own_statements_is_refused() {
             let mut old = ours();
             old["Action"] = "kms:GenerateDataKey".into();
             for action in [Action::Create { after: body() }, Action::Delete { before: body() }] {
@@ -355,7 +355,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_key_that_is_gone_needs_no_delete_and_is_awaited_otherwise() {
+        async fn delete_accepts_a_missing_key_and_create_retries() {
             let server = Recorded::start(&[(DESCRIBE, 400, NOT_FOUND)]).await;
             let session = server.session();
             let delete = Action::Delete { before: body() };
@@ -366,7 +366,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_principal_that_is_not_known_yet_is_awaited() {
+        async fn unknown_principal_is_retried() {
             let refused = r#"{"__type":"MalformedPolicyDocumentException","message":"Policy contains a statement with one or more invalid principals."}"#;
             let server = Recorded::start(&[
                 (DESCRIBE, 200, KEY),
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sid_in_these_tests_is_the_project_s() {
+    fn sid_in_these_tests_belongs_to_the_project() {
         assert!(access::own_sid("p", &body().statements.statements()[0]));
     }
 

@@ -279,14 +279,14 @@ mod live {
         }
 
         #[tokio::test]
-        async fn ours_and_theirs_are_told_apart() {
+        async fn own_and_foreign_statements_are_separated() {
             let Ok(Observed::Present { body, owner }) = observe(200, BOTH).await else { panic!("not there") };
             assert_eq!((body.statements.statements().len(), owner.as_deref()), (1, Some("p")));
             assert_eq!(body.foreign.unwrap().statements().len(), 1);
         }
 
         #[tokio::test]
-        async fn a_bucket_without_policy_has_an_empty_one_and_no_bucket_has_none() {
+        async fn bucket_without_policy_has_an_empty_one_and_a_missing_bucket_has_none() {
             let empty = Observed::Present { body: SharedDocument::of(Vec::new(), false), owner: None };
             assert_eq!(observe(404, NO_POLICY).await, Ok(empty));
             let gone = "<Error><Code>NoSuchBucket</Code><Message>none</Message></Error>";
@@ -305,7 +305,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_create_merges_with_what_others_wrote() {
+        async fn create_keeps_foreign_statements() {
             let (done, requests) = check_write((200, FOREIGN), Action::Create { after: body(false) }).await;
             assert_eq!(done, Ok(()));
             let expected = FOREIGN.replace("]}", &format!(",{STATEMENT}]}}"));
@@ -317,7 +317,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn an_exclusive_update_leaves_nothing_else() {
+        async fn exclusive_update_removes_foreign_statements() {
             let before = SharedDocument::read("p", Some(BOTH)).unwrap();
             let action = Action::Update { before, after: body(true), changed: vec!["foreign".into()] };
             let (done, requests) = check_write((200, BOTH), action).await;
@@ -326,7 +326,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn an_exclusive_policy_without_ours_is_no_policy() {
+        async fn exclusive_policy_without_statements_is_deleted() {
             let nothing = SharedDocument::of(Vec::new(), true);
             let (done, requests) = check_write((200, FOREIGN), Action::Create { after: nothing.clone() }).await;
             assert_eq!((done, requests), (Ok(()), vec![READ.trim_end().into(), DELETE.trim_end().into()]));
@@ -335,7 +335,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_delete_removes_ours_and_keeps_theirs() {
+        async fn delete_removes_own_statements_and_keeps_foreign_ones() {
             let delete = |exclusive| Action::Delete { before: body(exclusive) };
             let (done, requests) = check_write((200, BOTH), delete(false)).await;
             assert_eq!((done, requests[1].as_str()), (Ok(()), format!("{PUT}{}", sorted(FOREIGN)).as_str()));
@@ -350,7 +350,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_delete_of_nothing_is_done() {
+        async fn release_of_a_missing_policy_succeeds() {
             let gone = "<Error><Code>NoSuchBucket</Code><Message>none</Message></Error>";
             for live in [(404, gone), (404, NO_POLICY), (200, FOREIGN)] {
                 let (done, requests) = check_write(live, Action::Release { before: body(false) }).await;
@@ -359,14 +359,14 @@ mod live {
         }
 
         #[tokio::test]
-        async fn what_is_there_already_is_not_written_again() {
+        async fn existing_statements_are_not_written_again() {
             let text: &'static str = Box::leak(FOREIGN.replace("]}", &format!(",{STATEMENT}]}}")).into_boxed_str());
             let (done, requests) = check_write((200, text), Action::Create { after: body(false) }).await;
             assert_eq!((done, requests.len()), (Ok(()), 1));
         }
 
         #[tokio::test]
-        async fn a_policy_that_would_shut_out_its_writer_is_not_sent() {
+        async fn policy_that_locks_out_its_writer_is_not_sent() {
             const DENY: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Closed","Effect":"Deny","Principal":"*","Action":"s3:PutBucketPolicy","Resource":"arn:aws:s3:::acme-weights"}]}"#;
             let (done, requests) = check_write((200, DENY), Action::Create { after: body(false) }).await;
             let Err(WriteError::LockedOut { why, .. }) = done else { panic!("{done:?}") };
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sid_in_these_tests_is_the_project_s() {
+    fn sid_in_these_tests_belongs_to_the_project() {
         assert!(access::own_sid("p", &body(false).statements.statements()[0]));
     }
 
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_of_others_and_one_that_nobody_is_granted_get_no_policy() {
+    fn unmanaged_bucket_and_bucket_without_grants_get_no_policy() {
         let found = desired(
             "  weights: { account: a, name: acme-weights, managed: false }\n  logs: { account: a, name: acme-logs }\n",
         );

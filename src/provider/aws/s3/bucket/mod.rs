@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_spec_sets_is_claimed() {
+    fn only_fields_that_the_spec_sets_are_desired() {
         let (found, _) = desire("on_destroy: delete, protect: true", false, None);
         let [bucket] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!(
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_desired_by_its_arn_or_as_long_as_it_is_to_be_made_by_its_alias() {
+    fn key_is_referenced_by_its_arn_or_before_its_creation_by_its_alias() {
         let arn = "arn:aws:kms:us-east-1:111111111111:key/k1";
         let after = vec!["aws.kms.key.weights".to_owned()];
         assert_eq!(check_encryption(true, Some(arn)), (json!(arn), after.clone()));
@@ -334,14 +334,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_applied_by_its_alias_is_no_change() {
+    fn key_applied_by_its_alias_causes_no_change() {
         let with = |key: &str| json!({"encryption": {"sse": "aws:kms", "kms_key": key, "bucket_key": true}});
         let (alias, arn) = (with("arn:aws:kms:us-east-1:1:alias/a"), with("arn:aws:kms:us-east-1:1:key/k"));
         assert_eq!(check_claimed(arn.clone(), arn.clone(), alias), arn);
     }
 
     #[test]
-    fn encryption_and_lifecycle_are_claimed_whole_or_not_at_all() {
+    fn encryption_and_lifecycle_are_managed_whole_or_not_at_all() {
         let live = json!({
             "encryption": {"sse": "aws:kms", "kms_key": "k", "bucket_key": true},
             "lifecycle": {"theirs": {"prefix": "", "other": {"Status": "Disabled"}}},

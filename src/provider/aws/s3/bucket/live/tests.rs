@@ -122,7 +122,7 @@ async fn a_bucket_is_read_with_all_its_settings() {
 }
 
 #[tokio::test]
-async fn one_open_setting_is_no_public_access_block() {
+async fn partial_public_access_block_counts_as_off() {
     let block = "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls><IgnorePublicAcls>true</IgnorePublicAcls><BlockPublicPolicy>true</BlockPublicPolicy><RestrictPublicBuckets>false</RestrictPublicBuckets></PublicAccessBlockConfiguration>";
     assert_eq!(present(&[("?publicAccessBlock ", 200, block)]).await.public_access_block, Some(false));
 }
@@ -182,7 +182,7 @@ async fn look(buckets: usize, exchanges: &[(&'static str, u16, &'static str)]) -
 }
 
 #[tokio::test]
-async fn many_buckets_are_found_by_a_list_whatever_its_pages() {
+async fn many_buckets_are_found_by_a_paged_list() {
     const FIRST: &str = "<ListAllMyBucketsResult><Buckets>\
         <Bucket><Name>b0</Name><BucketRegion>us-east-1</BucketRegion></Bucket>\
         <Bucket><Name>b1</Name><BucketRegion>us-west-2</BucketRegion></Bucket>\
@@ -202,7 +202,7 @@ async fn many_buckets_are_found_by_a_list_whatever_its_pages() {
 }
 
 #[tokio::test]
-async fn few_buckets_and_those_of_a_refused_list_are_asked_for_one_by_one() {
+async fn few_buckets_and_those_of_a_denied_list_are_read_one_by_one() {
     assert_eq!(look(9, &[]).await.1.len(), 9);
     let denied = [("GET /?", 403, "<Error><Code>AccessDenied</Code></Error>")];
     let (found, asked) = look(10, &denied).await;
@@ -210,7 +210,7 @@ async fn few_buckets_and_those_of_a_refused_list_are_asked_for_one_by_one() {
 }
 
 #[tokio::test]
-async fn no_bucket_is_absent() {
+async fn missing_bucket_is_absent() {
     assert_eq!(observe(&[("HEAD ", 404, "")]).await, Ok(Observed::Absent));
     let gone = "<Error><Code>NoSuchBucket</Code><Message>gone meanwhile</Message></Error>";
     assert_eq!(observe(&[("?versioning ", 404, gone)]).await, Ok(Observed::Absent));
@@ -236,7 +236,7 @@ async fn forbidden_is_not_absent() {
 }
 
 #[tokio::test]
-async fn a_bucket_of_another_region_is_there_and_says_so() {
+async fn bucket_in_another_region_is_present_with_its_region() {
     for status in [200, 301, 400] {
         let body = present(&[("HEAD ", status, "x-amz-bucket-region: eu-west-1\r\n")]).await;
         assert_eq!((body.region.as_str(), body.versioning), ("eu-west-1", None));
@@ -272,7 +272,7 @@ async fn a_new_bucket_gets_its_settings_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn a_bucket_is_made_in_its_region_and_made_once() {
+async fn bucket_is_created_in_its_region_and_only_once() {
     let region = |name: &str| Scope { location: Some(name.to_owned()), ..scope() };
     let after = BucketBody { region: "eu-west-1".into(), ..body() };
     let (done, requests) = check_write_in(&region("eu-west-1"), &[], Action::Create { after: after.clone() }).await;
@@ -292,7 +292,7 @@ async fn a_bucket_is_made_in_its_region_and_made_once() {
 }
 
 #[tokio::test]
-async fn the_alias_of_a_new_key_is_resolved_before_it_is_put() {
+async fn alias_of_a_new_key_is_resolved_before_the_write() {
     let alias = "arn:aws:kms:us-east-1:111111111111:alias/weights";
     let encryption = DefaultEncryption { sse: "aws:kms".into(), kms_key: Some(alias.into()), bucket_key: Some(true) };
     let after = BucketBody { encryption: Some(encryption), ..body() };
@@ -320,7 +320,7 @@ async fn the_alias_of_a_new_key_is_resolved_before_it_is_put() {
 }
 
 #[tokio::test]
-async fn tags_of_others_are_put_back() {
+async fn update_keeps_tags_of_others() {
     let mut before = body();
     before.tags = [("team", "old"), (PROJECT_TAG, "p")].map(|(k, v)| (k.into(), v.into())).into();
     let action = update(before, body(), &["tags.team", "tags.bailiwick:address"]);
@@ -335,7 +335,7 @@ async fn tags_of_others_are_put_back() {
 }
 
 #[tokio::test]
-async fn what_is_no_longer_claimed_goes_back_to_what_a_new_bucket_has() {
+async fn settings_no_longer_managed_return_to_their_defaults() {
     let before = BucketBody {
         ownership: Some(Ownership::ObjectWriter),
         versioning: Some(true),
@@ -368,7 +368,7 @@ async fn a_bucket_with_objects_is_kept() {
 }
 
 #[tokio::test]
-async fn a_delete_deletes_ours_and_unmarks_the_adopted() {
+async fn delete_removes_the_bucket_and_release_only_our_tags() {
     let (done, requests) = check_write(&[], Action::Delete { before: body() }).await;
     assert_eq!((done, requests), (Ok(()), vec!["DELETE /acme-weights/".to_owned()]));
     let gone = ("DELETE /acme-weights/ ", 404, "<Error><Code>NoSuchBucket</Code></Error>");
@@ -382,6 +382,6 @@ async fn a_delete_deletes_ours_and_unmarks_the_adopted() {
 }
 
 #[test]
-fn the_body_of_these_tests_carries_both_marks() {
+fn body_of_these_tests_has_both_tags() {
     assert!([PROJECT_TAG, ADDRESS_TAG].iter().all(|tag| body().tags.contains_key(*tag)));
 }
