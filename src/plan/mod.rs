@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use effect::Bodies;
-pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError, SHOWN_FORMAT, SavedReport, published};
+pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError, SHOWN_FORMAT, SavedReport, is_saved_plan, published};
 pub use guard::{Guard, Refusal, guard};
 pub use reason::Reason;
 pub use step::{Change, Differs, Expect, Observation, StateRecord, Step, StepId, Which};

@@ -91,3 +91,22 @@ fn a_saved_plan_tells_when_anything_in_it_was_edited() {
     }
     assert!(matches!(PlanFile::parse(&text[..text.len() / 2]), Err(PlanFileError::Damaged(_))));
 }
+
+#[test]
+fn a_file_that_is_not_a_saved_plan_differs_from_one_that_is_damaged() {
+    let file = PlanFile::new(plan(Vec::new()), Document::default());
+    let (text, pretty) = (serde_json::to_string(&file).unwrap(), serde_json::to_string_pretty(&file).unwrap());
+    for saved in
+        [&text, &pretty, &text[..text.len() / 2], &pretty[..pretty.len() / 2], &text.replace("\"2.0\"", "\"9.0\"")]
+    {
+        assert!(is_saved_plan(saved), "{saved}");
+    }
+    let report = r#"{"format_version": "2.0", "project": "p", "steps": [], "tool_version": "0.1.0"}"#;
+    for other in
+        ["", "version: 1\nproject: p\n", "{}", "[]", report, &report[..40], r#"{"format": 2, "resources": {}}"#]
+    {
+        assert!(!is_saved_plan(other), "{other}");
+        assert_eq!(PlanFile::parse(other), Err(PlanFileError::NotAPlan), "{other}");
+        assert_eq!(published(other), Err(PlanFileError::NotAPlan), "{other}");
+    }
+}

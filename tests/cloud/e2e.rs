@@ -891,7 +891,7 @@ fn a_saved_plan_is_refused_when_it_was_edited() {
     world.write("plan.json", &text.replace("mistral/", "llama/"));
     refused(&world, "the plan was edited");
     world.write("plan.json", &text[..text.len() / 2]);
-    refused(&world, "this is not a saved plan");
+    refused(&world, "the saved plan is damaged");
     world.write("plan.json", &text.replace("\"format_version\":\"2.0\"", "\"format_version\":\"9.0\""));
     refused(&world, "the plan has format 9.0");
 }

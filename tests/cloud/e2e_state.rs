@@ -677,16 +677,17 @@ fn a_plan_that_does_not_belong_here_is_refused_with_what_to_do() {
         world.write("b.plan", text);
         one_error(&world, &["apply", "b.plan"], texts);
     };
-    let anew = "nothing was written create a new plan with `bailiwick plan --out b.plan`";
-    refused("", &["`b.plan`: this is not a saved plan: EOF", anew]);
-    refused(&in_folder(), &["this is not a saved plan", anew]);
-    refused(&good[..good.len() - 20], &["this is not a saved plan", anew]);
+    let other = "`b.plan` is not a saved plan help: pass a file that `bailiwick plan --out FILE` wrote";
+    refused("", &[other]);
+    refused(&in_folder(), &[other]);
+    let anew = "help: create a new plan with `bailiwick plan --out FILE`";
+    refused(&good[..good.len() - 20], &["`b.plan`: the saved plan is damaged: EOF", anew]);
     refused(&good.replace("pods-job", "pods-jobs"), &["the plan was edited", anew]);
     refused(&good.replace("\"format_version\":\"2.0\"", "\"format_version\":\"3.0\""), &["has format 3.0", anew]);
     one_error(
         &world,
         &["apply", "nowhere.plan"],
-        &["cannot read the plan `nowhere.plan`: No such file", "nothing was written name a file that"],
+        &["cannot read the plan `nowhere.plan`: No such file", "help: pass a file that"],
     );
     one_error(&world, &["apply", "."], &["cannot read the plan `.`: Is a directory"]);
 
@@ -789,7 +790,7 @@ fn a_saved_plan_of_format_1_is_not_applied_and_a_new_one_is_asked_for() {
     let world = seeded(include_str!("../formats/spec.yaml"));
     world.write("plan.json", include_str!("../formats/1/plan.json"));
     let ran = world.bailiwick(&["apply", "plan.json", "--yes"]).exits(1);
-    ran.says(&["`plan.json`", "format 1.0", "bailiwick plan --out plan.json"]);
+    ran.says(&["`plan.json`", "format 1.0", "bailiwick plan --out FILE"]);
     assert_eq!(world.aws.writes(), 0);
     assert!(!world.folder().join("state/serving.json").exists());
 }

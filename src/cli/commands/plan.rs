@@ -10,7 +10,7 @@ use crate::cli::live::{LiveRun, Work};
 use crate::cli::options::{Allow, ReportFormat};
 use crate::cli::project::CheckedSpec;
 use crate::cli::run::{Invocation, addresses, today};
-use crate::cli::saved::save_plan;
+use crate::cli::saved::{may_save, save_plan};
 use crate::document::Document;
 use crate::engine::{Intent, Terms};
 use crate::plan::PlanFile;
@@ -74,6 +74,9 @@ impl PlanArgs {
         let live = LiveRun { invocation, intent: Intent::Apply, allowed, keeps_lock: false };
         live.run(async |work| {
             work.check()?;
+            if let Some(path) = &self.out {
+                may_save(ui.host(), path, &work.project.files)?;
+            }
             let terms = work.terms(&self.allow, None)?;
             if self.refresh_only {
                 return refresh_only(work, self).await;
