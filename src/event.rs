@@ -60,6 +60,8 @@ pub enum Outcome {
         kind: FailureKind,
         /// Why.
         why: String,
+        /// What to do about it.
+        help: Option<String>,
         /// Whether it is certain that nothing was changed.
         certain: bool,
     },

@@ -129,6 +129,9 @@ pub enum ReadError {
     },
 }
 
+/// What to do about a resource that changed after the plan.
+pub const NEW_PLAN: &str = "create a new plan";
+
 /// Why a step failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
@@ -164,8 +167,10 @@ pub enum WriteError {
     Refused {
         /// What was to be done.
         what: String,
-        /// Why not, and what to do.
+        /// Why not.
         why: String,
+        /// What to do about it.
+        help: Option<String>,
     },
     /// There was no response: whether anything was changed is unknown.
     #[error("no response to the request to {what}, so its result is unknown: {why}")]
@@ -180,8 +185,10 @@ pub enum WriteError {
     LockedOut {
         /// What was to be done.
         what: String,
-        /// What that identity could not do any more, and what to do.
+        /// What that identity could not do any more.
         why: String,
+        /// What to do about it.
+        help: Option<String>,
     },
     /// A quota of the service is exceeded, or would be.
     #[error("cannot {what}: {why}")]
@@ -250,6 +257,25 @@ impl ReadError {
 }
 
 impl WriteError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::Refused { help, .. } | Self::LockedOut { help, .. } => help.as_deref(),
+            Self::Changed { .. } => Some(NEW_PLAN),
+            Self::Session(error) | Self::Read(ReadError::Session(error)) => error.help(),
+            Self::Denied { .. }
+            | Self::NotYet { .. }
+            | Self::UnknownPrincipal { .. }
+            | Self::Unanswered { .. }
+            | Self::OverQuota { .. }
+            | Self::Unread { .. }
+            | Self::Conflict { .. }
+            | Self::Read(_)
+            | Self::Failed { .. } => None,
+        }
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub fn kind(&self) -> FailureKind {

@@ -74,7 +74,7 @@ impl Work<'_> {
                 "the journal records what was done: run `bailiwick {}` again to complete the remaining steps",
                 how.command
             );
-            return Err(Failure::new(error.to_string()).hint(next));
+            return Err(Failure::from(error).hint(next));
         }
         Ok(match (*self.stop.borrow(), all) {
             (true, false) => Exit::Interrupted,

@@ -1,6 +1,6 @@
 //! Why a command ended early, with its exit code; what to do about it is separate from what is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ui::Ui;
 use crate::backend::BackendError;
@@ -32,15 +32,27 @@ pub type Ended = Result<Exit, Failure>;
 pub struct Failure {
     exit: Exit,
     /// What is wrong; nothing if it has been shown already.
-    messages: Vec<String>,
+    errors: Vec<ShownError>,
+}
+
+/// One error, as it is shown.
+#[derive(Debug)]
+struct ShownError {
+    message: String,
     /// What to do about it.
-    hints: Vec<String>,
+    help: Vec<String>,
+}
+
+impl ShownError {
+    fn new(message: impl Into<String>, help: Option<&str>) -> Self {
+        Self { message: message.into(), help: help.map(str::to_owned).into_iter().collect() }
+    }
 }
 
 impl Failure {
     /// A failure for one reason.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Error, messages: vec![message.into()], hints: Vec::new() }
+        Self { exit: Exit::Error, errors: vec![ShownError::new(message, None)] }
     }
 
     /// The command line is wrong.
@@ -51,7 +63,8 @@ impl Failure {
     /// A failure for several reasons.
     #[must_use]
     pub fn all(messages: Vec<String>) -> Self {
-        Self { exit: Exit::Error, messages, hints: Vec::new() }
+        let errors = messages.into_iter().map(|message| ShownError::new(message, None));
+        Self { exit: Exit::Error, errors: errors.collect() }
     }
 
     /// A failure with a line for each object that it is about.
@@ -84,19 +97,28 @@ impl Failure {
     /// The same with what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        if let Some(error) = self.errors.last_mut() {
+            error.help.push(hint.into());
+        }
         self
+    }
+
+    /// The same with all that can be done about it, each once.
+    fn hints(self, hints: impl IntoIterator<Item = String>) -> Self {
+        let mut seen = BTreeSet::new();
+        hints.into_iter().filter(|hint| seen.insert(hint.clone())).fold(self, Self::hint)
     }
 
     /// Shows it, and returns the exit code.
     #[must_use]
     pub fn show(self, ui: &Ui) -> Exit {
-        let Self { exit, messages, hints } = self;
-        let last = messages.len().saturating_sub(1);
-        for (n, message) in messages.into_iter().enumerate() {
-            let hints = if n == last { hints.as_slice() } else { &[] };
-            let lines = std::iter::once(message).chain(hints.iter().map(|hint| format!("  help: {hint}")));
-            ui.error(&lines.collect::<Vec<_>>().join("\n"));
+        let Self { exit, errors } = self;
+        let mut errors = errors.into_iter().peekable();
+        while let Some(ShownError { message, help }) = errors.next() {
+            // Several errors in a row with the same advice show it once.
+            let help = if errors.peek().is_some_and(|next| next.help == help) { Vec::new() } else { help };
+            let help = help.iter().map(|advice| format!("  {}", words::help(advice)));
+            ui.error(&std::iter::once(message).chain(help).collect::<Vec<_>>().join("\n"));
         }
         exit
     }
@@ -120,7 +142,7 @@ impl Failure {
 
 impl From<BackendError> for Failure {
     fn from(error: BackendError) -> Self {
-        Self::new(error.to_string())
+        Self { exit: Exit::Error, errors: vec![ShownError::new(error.to_string(), error.help())] }
     }
 }
 
@@ -128,11 +150,15 @@ impl From<Stopped> for Failure {
     fn from(stopped: Stopped) -> Self {
         match stopped {
             Stopped::Spec(problems) | Stopped::Facts(problems) => Self::shown(problems.len()),
-            Stopped::Callers(errors) => Self::all(errors.iter().map(ToString::to_string).collect()),
+            Stopped::Callers(errors) => {
+                let errors = errors.iter().map(|error| ShownError::new(error.to_string(), error.help()));
+                Self { exit: Exit::Error, errors: errors.collect() }
+            }
             Stopped::Backend(error) => Self::from(error),
             Stopped::OtherJournal { place, journal, state } => other_journal(&place, &journal, &state),
             Stopped::Unplannable(errors) => {
                 Self::listed("cannot create a plan; nothing was written", &unplannable(&errors))
+                    .hints(errors.iter().map(PlanError::help))
             }
             Stopped::UnknownTargets(targets) => {
                 let unknown = targets.iter().map(|t| format!("`{t}` is neither in the spec nor in the state"));
@@ -140,7 +166,7 @@ impl From<Stopped> for Failure {
             }
             Stopped::Lost { project, addresses } => {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                Self::new(words::lost(&project, &addresses).unwrap_or_default())
+                Self::new(words::lost(&project, &addresses).unwrap_or_default()).hint(words::LOST_HELP)
             }
             Stopped::Refused { refusals, findings } => refused(&refusals, findings),
             Stopped::Partial(left_out) => {

@@ -117,7 +117,8 @@ pub enum PlanError {
     },
     /// It is to go, and nothing shows whose it is.
     #[error(
-        "{address}: an interrupted run may have created `{physical_id}`, which carries no ownership tag of this project, so that it may belong to others: delete it yourself if it is yours, or run `bailiwick state rm {address}` if it is not"
+        "{address}: an interrupted run may have created `{physical_id}`, which carries no ownership tag of this project, \
+         so that it may belong to others"
     )]
     MaybeForeign {
         /// The resource.
@@ -127,7 +128,7 @@ pub enum PlanError {
     },
     /// Its alias now points to another object.
     #[error(
-        "{address}: `{physical_id}` now points to `{found}` instead of `{known}`, and Bailiwick writes nothing to `{found}`: point `{physical_id}` back to `{known}`, or release `{known}` with `bailiwick state rm {address}`, so that the next plan adopts `{found}`"
+        "{address}: `{physical_id}` now points to `{found}` instead of `{known}`, and Bailiwick writes nothing to `{found}`"
     )]
     Another {
         /// The resource.
@@ -153,7 +154,8 @@ pub enum PlanError {
     },
     /// An object that the project did not create is in the way.
     #[error(
-        "{address} cannot be adopted: `{physical_id}` exists, is not managed by this project, and differs from the spec in fields that cannot be changed ({fields}): change the spec to match it, or choose another name"
+        "{address} cannot be adopted: `{physical_id}` exists, is not managed by this project, and differs from the spec \
+         in fields that cannot be changed ({fields})"
     )]
     NotOurs {
         /// The resource.
@@ -166,6 +168,29 @@ pub enum PlanError {
     /// Steps wait for each other.
     #[error("dependency cycle: {0}")]
     Cycle(String),
+}
+
+impl PlanError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::Unreadable { .. } => "fix these read errors, then run the command again".to_owned(),
+            Self::Foreign { owner, .. } => {
+                format!("choose another name in the spec, or release the resource in project `{owner}` first")
+            }
+            Self::MaybeForeign { address, physical_id } => format!(
+                "delete `{physical_id}` yourself if it is yours, or run `bailiwick state rm {address}` if it is not"
+            ),
+            Self::Another { address, physical_id, known, found } => format!(
+                "point `{physical_id}` back to `{known}`, or release `{known}` with `bailiwick state rm {address}`, so \
+                 that the next plan adopts `{found}`"
+            ),
+            Self::Irreplaceable { fields, .. } => format!("change {fields} back in the spec"),
+            Self::NotOurs { .. } => "change the spec to match it, or choose another name".to_owned(),
+            Self::Cycle(_) => "remove one of the references".to_owned(),
+        }
+    }
 }
 
 impl Plan {

@@ -81,6 +81,20 @@ fn the_guard_refuses_what_is_protected_and_what_is_much() {
 }
 
 #[test]
+fn a_plan_error_keeps_what_to_do_apart_from_what_is_wrong() {
+    let (physical_id, known, found) = ("alias/x".to_owned(), "key-1".to_owned(), "key-2".to_owned());
+    let error = PlanError::Another { address: Address::new("aws.kms.key", "x"), physical_id, known, found };
+    let message = "aws.kms.key.x: `alias/x` now points to `key-2` instead of `key-1`, and Bailiwick writes nothing to \
+                   `key-2`";
+    assert_eq!(error.to_string(), message);
+    assert_eq!(
+        error.help(),
+        "point `alias/x` back to `key-1`, or release `key-1` with `bailiwick state rm aws.kms.key.x`, so that the next \
+         plan adopts `key-2`"
+    );
+}
+
+#[test]
 fn a_saved_plan_tells_when_anything_in_it_was_edited() {
     let saved = PlanFile::new(plan(vec![step("x", created(None))]), Document::from(serde_json::json!({ "said": 1 })));
     let text = serde_json::to_string(&saved).unwrap();

@@ -92,8 +92,17 @@ pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
     if !is_empty {
         footer.push(format!("Plan digest {}", plan.plan_digest));
     }
-    footer.extend(words::lost(&plan.project, &plan.lost));
+    footer.extend(lost(plan));
     Report { headline, sections, footer }
+}
+
+/// That ownership tags were found without a state, and what to do about it; nothing if there are none.
+#[must_use]
+pub fn lost(plan: &WirePlan) -> Vec<String> {
+    match words::lost(&plan.project, &plan.lost) {
+        Some(message) => vec![message, words::help(words::LOST_HELP)],
+        None => Vec::new(),
+    }
 }
 
 /// How to apply a saved plan.
@@ -438,10 +447,12 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
         };
         match outcomes.get(&step.id) {
             Some(Outcome::Done) => done += 1,
-            Some(Outcome::Failed { kind: _, why, certain }) => {
+            Some(Outcome::Failed { kind: _, why, help, certain }) => {
                 failed += 1;
                 let doubt = if *certain { "" } else { " (the next run checks it again)" };
-                rows.push(row(Mark::Bad, format!("failed: {why}{doubt}")));
+                let mut row = row(Mark::Bad, format!("failed: {why}{doubt}"));
+                row.notes.extend(help.as_deref().map(words::help));
+                rows.push(row);
             }
             Some(Outcome::Unknown { why }) => {
                 unknown += 1;
@@ -479,7 +490,21 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
 mod tests {
     use super::*;
     use crate::document::Document;
+    use crate::event::FailureKind;
     use crate::state::Lineage;
+
+    #[test]
+    fn what_to_do_about_a_failed_step_is_a_line_of_its_own() {
+        let step = crate::plan::tests::step("x", crate::plan::tests::deleted(None, None));
+        let (kind, help) = (FailureKind::LockedOut, Some("exclude the caller".to_owned()));
+        let failed = Outcome::Failed { kind, why: "it would lock out the caller".into(), help, certain: true };
+        let outcomes = [(step.id.clone(), failed)].into();
+        let report = applied("apply", &Plan { steps: vec![step], ..Plan::default() }, &outcomes);
+        assert_eq!(
+            report.sections[0].rows[0].notes,
+            ["failed: it would lock out the caller", "help: exclude the caller"]
+        );
+    }
 
     #[test]
     fn resources_of_an_interrupted_run_are_not_reported_as_known() {

@@ -41,8 +41,17 @@ pub fn lost(project: &str, addresses: &[String]) -> Option<String> {
     };
     Some(format!(
         "there is no state, but {what} {carry} the ownership tag of project `{project}`: the state was lost, or is stored \
-         elsewhere\n  restore it, or rebuild it with `bailiwick state rebuild`; until then nothing is written"
+         elsewhere; nothing is written until it is back"
     ))
+}
+
+/// What to do about a state that was lost.
+pub const LOST_HELP: &str = "restore the state, or rebuild it with `bailiwick state rebuild`";
+
+/// Advice beneath a message.
+#[must_use]
+pub fn help(advice: &str) -> String {
+    format!("help: {advice}")
 }
 
 /// Why a step was skipped.

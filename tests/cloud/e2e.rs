@@ -942,7 +942,7 @@ fn the_second_of_two_applies_is_told_who_is_at_work() {
     let mut first = world.start(&["apply", "--yes"]);
     gate.wait(&mut first);
     let second = world.bailiwick(&["apply", "--yes"]).exits(1);
-    second.says(&["is locked by bailiwick apply on ", "wait until it is done"]);
+    second.says(&["is locked by bailiwick apply on ", "help: wait until it is done"]);
     world.bailiwick(&["state", "rm", "aws.s3.bucket.weights"]).exits(1).says(&["is locked by"]);
     gate.release();
     first.end().exits(0);

@@ -84,11 +84,7 @@ fn a_bucket_of_the_state_that_is_not_there_is_told_with_what_to_do() {
     let world = seeded(&SPEC.replace("bucket: acme-state", "bucket: acme-gone"));
     for command in [&["plan"][..], &["apply", "--yes"], &["drift"], &["state", "rebuild", "--yes"]] {
         let ran = world.bailiwick(command).exits(1);
-        ran.says(&[
-            "NoSuchBucket",
-            "nothing was written: `acme-gone` does not exist",
-            "create it, or set another one under `backend`",
-        ]);
+        ran.says(&["NoSuchBucket", "help: create `acme-gone`", "or set another bucket under `backend`"]);
     }
     assert_eq!(writes(&world), 0);
 }
@@ -107,7 +103,7 @@ fn the_second_of_two_applies_is_told_who_is_at_work() {
     second.says(&[
         "watching for up to 4 s whether it still runs",
         "s3://acme-state/team/prod/pods/lock.json is locked by bailiwick apply by alice on ",
-        "https://ci.example/acme/access/actions/runs/42: wait until it is done",
+        "https://ci.example/acme/access/actions/runs/42 help: wait until it is done",
     ]);
     assert_eq!(object(&world, LOCK)["holder"], "bailiwick apply by alice");
     gate.release();
@@ -771,7 +767,7 @@ fn an_account_or_cluster_that_cannot_be_reached_is_one_error() {
         ran.says(&[
             "cannot identify the caller in account `platform`: ",
             "Connection refused",
-            "nothing was read or written: check its credentials, region and endpoint",
+            "nothing was read or written help: check the credentials, the region and the endpoint",
         ]);
     }
     world.spec(&in_folder().replace("context: prod", "context: unreachable"));

@@ -15,7 +15,7 @@ use crate::document::Document;
 use crate::engine::{Intent, Terms};
 use crate::plan::PlanFile;
 use crate::render;
-use crate::report::words;
+use crate::report;
 
 /// Show what apply would do.
 #[derive(Clone, Debug, clap::Args)]
@@ -107,8 +107,7 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
     match asked.format {
         PlanFormat::Json => {
             // What is at the end of a report is shown beside it.
-            let hint = words::lost(&published.project, &published.lost);
-            hint.into_iter().chain(work.notes()).for_each(|line| work.ui.tell(&line));
+            report::lost(&published).into_iter().chain(work.notes()).for_each(|line| work.ui.tell(&line));
             work.ui.result(&render::json(&document()?));
         }
         PlanFormat::Text => work.ui.result(&render::terminal(&report(), work.ui.palette())),

@@ -57,14 +57,13 @@ fn orphaned(before: &Value, shown: &Value) -> Option<BTreeSet<Principal>> {
 
 /// Describes what changed since the plan was made.
 pub(in crate::engine) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
-    let advice = "nothing was written: create a new plan";
     let observed = step.observed();
     match (seen, observed) {
         (Seen::Present { owner: Some(owner), .. }, None) => {
-            format!("it now exists and belongs to `{owner}`; {advice}")
+            format!("it now exists and belongs to `{owner}`")
         }
-        (Seen::Present { .. }, None) => format!("it now exists, but did not when the plan was made; {advice}"),
-        (Seen::Absent, _) => format!("it was deleted after the plan was made; {advice}"),
+        (Seen::Present { .. }, None) => "it now exists, but did not when the plan was made".to_owned(),
+        (Seen::Absent, _) => "it was deleted after the plan was made".to_owned(),
         (Seen::Present { body, .. }, Some(_)) => {
             // What was seen in all tells also what moved in the part that is not ours.
             let is_whole = |before: &&Document| observed.is_some_and(|observed| observed.digest == before.digest());
@@ -80,7 +79,7 @@ pub(in crate::engine) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> 
             let told: Vec<String> = Document::differences(&known, &now).iter().map(told).collect();
             let what =
                 if told.is_empty() { "a part that Bailiwick does not manage".to_owned() } else { told.join("; ") };
-            format!("it changed after the plan was made ({what}); {advice}")
+            format!("it changed after the plan was made ({what})")
         }
         (Seen::Unreadable { why, .. }, _) => why.clone(),
     }

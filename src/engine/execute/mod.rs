@@ -26,7 +26,7 @@ use crate::backend::{Backend, BackendError};
 use crate::document::{Digest, Document};
 use crate::event::{Event, FailureKind, Outcome, Outcomes};
 use crate::kind::{Action, AnyKind, NamedBy};
-use crate::live::{AnyLive, Fields, Target, WriteError};
+use crate::live::{AnyLive, Fields, NEW_PLAN, Target, WriteError};
 use crate::plan::{Change, Differs, Expect, Plan, StateRecord, Step};
 use crate::snapshot::{ReadFailure, Seen, unique_id};
 use crate::state::{DeposedKey, Entry, Happening, Owned, State, fold};
@@ -239,9 +239,9 @@ impl Run<'_> {
     /// One step. Returns how it ended, and the error of the journal, if it broke. `fresh`: it is a part of what this run
     /// has just made, so that it cannot have been there before.
     async fn step(&self, step: &Step, fresh: bool) -> (Outcome, Option<BackendError>) {
-        let failed = |(kind, why): (FailureKind, String)| Outcome::Failed { kind, why, certain: true };
         let Some(live) = self.engine.live(step.id.address.kind().as_str()) else {
-            return (failed((FailureKind::Other, "this version of bailiwick does not know this kind".into())), None);
+            let why = "this version of bailiwick does not know this kind".to_owned();
+            return (NotChecked { kind: FailureKind::Other, why }.into(), None);
         };
         let target = target(step);
         let mut found = ReadBack {
@@ -252,7 +252,7 @@ impl Run<'_> {
         if matches!(step.change, Change::Record { record: StateRecord::Gone })
             && let Err(why) = self.still_gone(step, live, &target).await
         {
-            return (failed(why), None);
+            return (why.into(), None);
         }
         if step.writes() {
             let checked = match (step.after(), fresh) {
@@ -265,12 +265,13 @@ impl Run<'_> {
                 Ok(Some(checked)) => checked,
                 // It is gone already, as the step wanted.
                 Ok(None) => return (Outcome::Done, self.journal(step, ended(step, None)).await.err()),
-                Err(why) => return (failed(why), None),
+                Err(why) => return (why.into(), None),
             };
             let deposes = step.deposes().cloned().into_iter().collect();
             let begin = Happening::Begin { action: step.action(), creates: step.owned(None).map(Box::new), deposes };
             if let Err(error) = self.journal(step, begin).await {
-                return (failed((FailureKind::NotRecorded, format!("not attempted: {error}"))), Some(error));
+                let why = format!("not attempted: {error}");
+                return (NotChecked { kind: FailureKind::NotRecorded, why }.into(), Some(error));
             }
             let target = Target { unique_id: checked.seen.as_ref().and_then(unique_id), ..target };
             found = match self.written(step, live, &target, &checked).await {
@@ -303,7 +304,7 @@ impl Run<'_> {
         match self.look(step, target).await {
             Seen::Absent => Ok(()),
             Seen::Unreadable { why, cause } => Err(unread(&why, cause)),
-            seen @ Seen::Present { .. } => Err((FailureKind::Changed, moved(step, live, &seen))),
+            seen @ Seen::Present { .. } => Err(NotChecked::changed(&moved(step, live, &seen))),
         }
     }
 
@@ -324,7 +325,8 @@ impl Run<'_> {
             }
             Err(error) => {
                 let (kind, certain) = (error.kind(), error.is_certain());
-                Err(Outcome::Failed { kind, why: error.to_string(), certain })
+                let help = error.help().map(str::to_owned);
+                Err(Outcome::Failed { kind, why: error.to_string(), help, certain })
             }
         }
     }
@@ -362,11 +364,8 @@ impl Run<'_> {
             if step.is_unread() && live.about().named_by == NamedBy::Name {
                 return Ok(None);
             }
-            let why = format!(
-                "`{}` is now `{found}` instead of `{known}`; nothing was written: create a new plan",
-                step.physical_id
-            );
-            return Err((FailureKind::Changed, why));
+            let why = format!("`{}` is now `{found}` instead of `{known}`", step.physical_id);
+            return Err(NotChecked::changed(&why));
         }
         // What the address named before was not looked at when the plan was made.
         if !step.is_unread()
@@ -374,7 +373,7 @@ impl Run<'_> {
             && !brought_along(step, live, &seen)
             && !self.names_what_was_taken_away(step, live, &seen)
         {
-            return Err((FailureKind::Changed, moved(step, live, &seen)));
+            return Err(NotChecked::changed(&moved(step, live, &seen)));
         }
         let seen = match seen {
             Seen::Present { body, .. } => Some(body),
@@ -482,11 +481,28 @@ impl Run<'_> {
 }
 
 /// Why a step was not begun.
-type NotChecked = (FailureKind, String);
+struct NotChecked {
+    kind: FailureKind,
+    why: String,
+}
+
+impl NotChecked {
+    /// Its resource changed after the plan.
+    fn changed(why: &str) -> Self {
+        Self { kind: FailureKind::Changed, why: format!("{why}; nothing was written") }
+    }
+}
+
+impl From<NotChecked> for Outcome {
+    fn from(NotChecked { kind, why }: NotChecked) -> Self {
+        let help = (kind == FailureKind::Changed).then(|| NEW_PLAN.to_owned());
+        Self::Failed { kind, why, help, certain: true }
+    }
+}
 
 /// Why a step was not begun that could not read its resource again.
 fn unread(why: &str, cause: ReadFailure) -> NotChecked {
-    (cause.into(), format!("cannot read it again: {why}"))
+    NotChecked { kind: cause.into(), why: format!("cannot read it again: {why}") }
 }
 
 /// What a step touches, and what of it the step or the plan has looked at.

@@ -71,7 +71,7 @@ where
         }
         // KMS refuses a policy that its writer could not change again (KMS API Reference, PutKeyPolicy).
         Some("MalformedPolicyDocumentException") if message.contains("update the key policy in the future") => {
-            WriteError::LockedOut { what, why }
+            WriteError::LockedOut { what, why, help: None }
         }
         Some(code) if QUOTAS.contains(&code) => WriteError::OverQuota { what, sent: true, why },
         _ if is_denied(error) => WriteError::Denied { what, why },
