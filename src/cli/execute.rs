@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::failure::{Ended, Exit, Failure};
+use super::failure::{Ended, ErrorKind, Exit, Failure};
 use super::live::Work;
 use super::options::TextOrJson;
 use super::run::{agrees, lock_info, locked, now};
@@ -40,7 +40,7 @@ impl Work<'_> {
             if !cleared.plan().is_empty() {
                 let instead = "pass --yes, or apply a saved plan";
                 if !agrees(self.ui, yes, "Apply this plan?", instead).await? {
-                    return Err(Failure::new("not applied: nothing was written"));
+                    return Err(Failure::of(ErrorKind::Unconfirmed, "not applied: nothing was written"));
                 }
             }
             self.execute(how, cleared, backend).await

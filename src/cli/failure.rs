@@ -24,13 +24,41 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+/// What kind of error ended a command. It alone decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The command line is wrong.
+    Usage,
+    /// The spec, or a file that the command line names, is invalid.
+    Input,
+    /// The guard, the checks or an option forbid to go on.
+    Refused,
+    /// The spec, the state, or a resource changed since the plan was created.
+    Stale,
+    /// The user did not confirm, or could not be asked.
+    Unconfirmed,
+    /// Something could not be read or written.
+    Failed,
+}
+
+impl From<ErrorKind> for Exit {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Usage => Self::Usage,
+            ErrorKind::Input | ErrorKind::Refused | ErrorKind::Stale | ErrorKind::Unconfirmed | ErrorKind::Failed => {
+                Self::Error
+            }
+        }
+    }
+}
+
 /// How a command ended.
 pub type Ended = Result<Exit, Failure>;
 
 /// Why a command ended early.
 #[derive(Debug)]
 pub struct Failure {
-    exit: Exit,
+    kind: ErrorKind,
     /// What is wrong; nothing if it has been shown already.
     errors: Vec<ShownError>,
 }
@@ -50,26 +78,31 @@ impl ShownError {
 }
 
 impl Failure {
-    /// A failure for one reason.
+    /// An error.
+    pub fn of(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, errors: vec![ShownError::new(message, None)] }
+    }
+
+    /// Something could not be read or written.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Error, errors: vec![ShownError::new(message, None)] }
+        Self::of(ErrorKind::Failed, message)
     }
 
     /// The command line is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, ..Self::new(message) }
+        Self::of(ErrorKind::Usage, message)
     }
 
-    /// A failure for several reasons.
+    /// Several errors of one kind.
     #[must_use]
-    pub fn all(messages: Vec<String>) -> Self {
+    pub fn all(kind: ErrorKind, messages: Vec<String>) -> Self {
         let errors = messages.into_iter().map(|message| ShownError::new(message, None));
-        Self { exit: Exit::Error, errors: errors.collect() }
+        Self { kind, errors: errors.collect() }
     }
 
-    /// A failure with a line for each object that it is about.
-    fn listed(message: &str, lines: &[String]) -> Self {
-        Self::new(format!("{message}:\n  {}", lines.join("\n  ")))
+    /// An error with a line for each object that it is about.
+    fn listed(kind: ErrorKind, message: &str, lines: &[String]) -> Self {
+        Self::of(kind, format!("{message}:\n  {}", lines.join("\n  ")))
     }
 
     /// Everything has been shown already; what is left is how many problems there were.
@@ -77,15 +110,15 @@ impl Failure {
     pub fn shown(problems: usize) -> Self {
         match problems {
             0 => Self::silent(),
-            1 => Self::new("1 problem: nothing was read or written remotely"),
-            n => Self::new(format!("{n} problems: nothing was read or written remotely")),
+            1 => Self::of(ErrorKind::Input, "1 problem: nothing was read or written remotely"),
+            n => Self::of(ErrorKind::Input, format!("{n} problems: nothing was read or written remotely")),
         }
     }
 
     /// Everything has been shown already.
     #[must_use]
     pub fn silent() -> Self {
-        Self::all(Vec::new())
+        Self::all(ErrorKind::Failed, Vec::new())
     }
 
     /// What only a build with clients can do.
@@ -112,7 +145,7 @@ impl Failure {
     /// Shows it, and returns the exit code.
     #[must_use]
     pub fn show(self, ui: &Ui) -> Exit {
-        let Self { exit, errors } = self;
+        let Self { kind, errors } = self;
         let mut errors = errors.into_iter().peekable();
         while let Some(ShownError { message, help }) = errors.next() {
             // Several errors in a row with the same advice show it once.
@@ -120,7 +153,7 @@ impl Failure {
             let help = help.iter().map(|advice| format!("  {}", words::help(advice)));
             ui.error(&std::iter::once(message).chain(help).collect::<Vec<_>>().join("\n"));
         }
-        exit
+        kind.into()
     }
 
     /// Why a run did not go on. Problems of the spec are shown with their lines.
@@ -142,7 +175,7 @@ impl Failure {
 
 impl From<BackendError> for Failure {
     fn from(error: BackendError) -> Self {
-        Self { exit: Exit::Error, errors: vec![ShownError::new(error.to_string(), error.help())] }
+        Self { kind: ErrorKind::Failed, errors: vec![ShownError::new(error.to_string(), error.help())] }
     }
 }
 
@@ -152,56 +185,74 @@ impl From<Stopped> for Failure {
             Stopped::Spec(problems) | Stopped::Facts(problems) => Self::shown(problems.len()),
             Stopped::Callers(errors) => {
                 let errors = errors.iter().map(|error| ShownError::new(error.to_string(), error.help()));
-                Self { exit: Exit::Error, errors: errors.collect() }
+                Self { kind: ErrorKind::Failed, errors: errors.collect() }
             }
             Stopped::Backend(error) => Self::from(error),
             Stopped::OtherJournal { place, journal, state } => other_journal(&place, &journal, &state),
             Stopped::Unplannable(errors) => {
-                Self::listed("cannot create a plan; nothing was written", &unplannable(&errors))
+                Self::listed(ErrorKind::Failed, "cannot create a plan; nothing was written", &unplannable(&errors))
                     .hints(errors.iter().map(PlanError::help))
             }
             Stopped::UnknownTargets(targets) => {
                 let unknown = targets.iter().map(|t| format!("`{t}` is neither in the spec nor in the state"));
-                Self::new(unknown.collect::<Vec<_>>().join("; "))
+                Self::all(ErrorKind::Input, unknown.collect()).hint(ADDRESSES)
             }
             Stopped::Lost { project, addresses } => {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                Self::new(words::lost(&project, &addresses).unwrap_or_default()).hint(words::LOST_HELP)
+                let message = words::lost(&project, &addresses).unwrap_or_default();
+                Self::of(ErrorKind::Refused, message).hint(words::LOST_HELP)
             }
             Stopped::Refused { refusals, findings } => refused(&refusals, findings),
             Stopped::Partial(left_out) => {
                 let lines = left_out.iter().map(|(address, why)| format!("{address}: {}", words::left_out(why)));
-                Self::listed("a cluster does not respond, so the plan is partial; nothing was written", &lines.collect::<Vec<_>>())
+                let message = "a cluster does not respond, so the plan is partial; nothing was written";
+                Self::listed(ErrorKind::Refused, message, &lines.collect::<Vec<_>>())
                     .hint("pass --partial to continue without it")
             }
-            Stopped::OtherDigest { expected, found } => {
-                Self::new(format!("the plan has the digest {found}, not {expected}: nothing was written"))
-            }
-            Stopped::OtherProject { plan, spec } => Self::new(format!(
-                "the plan is for project `{plan}`, and the spec is for `{spec}`; nothing was written"
-            ))
-            .hint(format!("pass the spec of `{plan}` with -f, or create a new plan")),
-            Stopped::SpecChanged => {
-                Self::new("the spec changed since the plan was created; nothing was written").hint(NEW_PLAN)
-            }
-            Stopped::OtherLineage { plan, state, place } => Self::new(format!(
-                "the plan was created from a state of lineage {plan}, but the state in {place} has lineage {state}; nothing \
-                 was written"
-            ))
-            .hint("set the location of that state (--state, or `backend` in the spec), or create a new plan"),
-            Stopped::StateChanged => {
-                Self::new("the state changed since the plan was created; nothing was written").hint(NEW_PLAN)
-            }
+            Stopped::OtherDigest { expected, found } => Self::of(
+                ErrorKind::Refused,
+                format!("the plan has the digest {found}, not {expected}; nothing was written"),
+            )
+            .hint("review the plan, and pass its digest to --expect-digest"),
+            Stopped::OtherProject { plan, spec } => other_project(&plan, &spec),
+            Stopped::SpecChanged => stale("the spec changed since the plan was created; nothing was written"),
+            Stopped::OtherLineage { plan, state, place } => other_lineage(&plan, &state, &place),
+            Stopped::StateChanged => stale("the state changed since the plan was created; nothing was written"),
             Stopped::Changed(changed) => {
-                Self::listed("resources changed since the plan was created; nothing was written", &changed)
-                    .hint(NEW_PLAN)
+                let lines = changed.iter().map(|(step, how)| words::changed(step, how));
+                let message = "resources changed since the plan was created; nothing was written";
+                Self::listed(ErrorKind::Stale, message, &lines.collect::<Vec<_>>()).hint(NEW_PLAN)
             }
             Stopped::Unread(unread) => {
                 let lines = unread.iter().map(|(address, why)| format!("{address}: {why}"));
-                Self::listed("cannot read everything that the answer depends on", &lines.collect::<Vec<_>>())
+                let message = "cannot read everything that the answer depends on";
+                Self::listed(ErrorKind::Failed, message, &lines.collect::<Vec<_>>())
+                    .hint("fix these read errors, then run the command again")
             }
         }
     }
+}
+
+const ADDRESSES: &str = "`bailiwick state list` and `bailiwick plan` show addresses";
+
+/// A saved plan that does not fit what it was created from.
+fn stale(message: impl Into<String>) -> Failure {
+    Failure::of(ErrorKind::Stale, message).hint(NEW_PLAN)
+}
+
+/// A saved plan of another project than the spec.
+fn other_project(plan: &str, spec: &str) -> Failure {
+    let message = format!("the plan is for project `{plan}`, and the spec is for `{spec}`; nothing was written");
+    Failure::of(ErrorKind::Stale, message).hint(format!("pass the spec of `{plan}` with -f, or create a new plan"))
+}
+
+/// A saved plan of another history of states than the stored one.
+fn other_lineage(plan: &str, state: &str, place: &str) -> Failure {
+    let message = format!(
+        "the plan was created from a state of lineage {plan}, but the state in {place} has lineage {state}; nothing was          written"
+    );
+    Failure::of(ErrorKind::Stale, message)
+        .hint("set the location of that state (--state, or `backend` in the spec), or create a new plan")
 }
 
 const NEW_PLAN: &str = "create a new plan with `bailiwick plan --out FILE`";
@@ -226,7 +277,7 @@ fn refused(refusals: &[Refusal], findings: usize) -> Failure {
         (true, 1) => "a finding blocks it".to_owned(),
         (true, n) => format!("{n} findings block it"),
     };
-    Failure::new(format!("this cannot be applied: {reasons}; nothing was written"))
+    Failure::of(ErrorKind::Refused, format!("this cannot be applied: {reasons}; nothing was written"))
 }
 
 /// Why no plan can be made: what cannot be read for the same reason is shown once.
@@ -245,4 +296,18 @@ fn unplannable(errors: &[PlanError]) -> Vec<String> {
         [] => why.to_owned(),
     }));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_of_an_error_decides_the_exit_code() {
+        let exit = |failure: Failure| Exit::from(failure.kind) as u8;
+        assert_eq!(exit(Failure::usage("x")), 64);
+        assert_eq!(exit(Failure::new("x")), 1);
+        assert_eq!(exit(Stopped::SpecChanged.into()), 1);
+        assert_eq!(exit(Failure::shown(2)), 1);
+    }
 }

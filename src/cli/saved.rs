@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::failure::Failure;
+use super::failure::{ErrorKind, Failure};
 use super::host::Host;
 use crate::plan::{PlanFile, PlanFileError, is_saved_plan};
 use crate::spec::SourceFile;
@@ -29,14 +29,15 @@ pub fn unusable(path: &Path, error: &PlanFileError) -> Failure {
         PlanFileError::NotAPlan => format!("`{path}` is not a saved plan"),
         error => format!("`{path}`: {error}"),
     };
-    Failure::new(message).hint(error.help())
+    Failure::of(ErrorKind::Input, message).hint(error.help())
 }
 
 /// Checks that saving a plan would replace neither a file of the spec nor anything but a saved plan.
 pub fn may_save(host: &dyn Host, path: &Path, spec: &[SourceFile]) -> Result<(), Failure> {
     let refused = |what: &str| {
         let message = format!("`{}` {what}; nothing was written", path.display());
-        Err(Failure::new(message).hint("pass the name of a new file, or of one that `bailiwick plan --out` wrote"))
+        Err(Failure::of(ErrorKind::Refused, message)
+            .hint("pass the name of a new file, or of one that `bailiwick plan --out` wrote"))
     };
     let at = host.at(path);
     // What does not exist is nothing to replace. Whatever else is wrong, saving reports it.

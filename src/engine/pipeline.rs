@@ -18,7 +18,7 @@ use crate::diff::{self, Drift};
 use crate::document::Digest;
 use crate::graph::Graph;
 use crate::kind::{Kinds, OwnedBy, Resource};
-use crate::plan::{self, Bodies, Guard, LeftOut, Plan, PlanError, Refusal};
+use crate::plan::{self, Bodies, ChangedSince, Guard, LeftOut, Plan, PlanError, Refusal, StepId};
 use crate::session::SessionError;
 use crate::snapshot::Seen;
 use crate::spec::{Facts, Spec};
@@ -127,8 +127,8 @@ pub enum Stopped {
     },
     /// The state changed since the plan was made.
     StateChanged,
-    /// Something that the plan touches changed since it was made, and how.
-    Changed(Vec<String>),
+    /// The steps of which a resource changed since the plan was made, and how.
+    Changed(BTreeMap<StepId, ChangedSince>),
     /// Something could not be read that the answer depends on, and why.
     Unread(BTreeMap<Address, String>),
 }

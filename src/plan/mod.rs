@@ -1,5 +1,6 @@
 //! The ordered, explained, self-contained list of steps.
 
+mod changed;
 mod draft;
 mod effect;
 mod file;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, Serializer};
 
+pub use changed::ChangedSince;
 pub use effect::Bodies;
 pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError, SHOWN_FORMAT, SavedReport, is_saved_plan, published};
 pub use guard::{Guard, Refusal, guard};

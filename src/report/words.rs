@@ -8,7 +8,7 @@ use crate::access::{
 use crate::address::Address;
 use crate::diff::{DriftClass, Drifted};
 use crate::document::FieldPath;
-use crate::plan::{LeftOut, Reason, Refusal};
+use crate::plan::{ChangedSince, LeftOut, Reason, Refusal, StepId};
 
 /// Why a plan cannot be applied, and what would allow it.
 #[must_use]
@@ -52,6 +52,12 @@ pub const LOST_HELP: &str = "restore the state, or rebuild it with `bailiwick st
 #[must_use]
 pub fn help(advice: &str) -> String {
     format!("help: {advice}")
+}
+
+/// What changed after a saved plan was created.
+#[must_use]
+pub fn changed(step: &StepId, how: &ChangedSince) -> String {
+    format!("{step}: {how}")
 }
 
 /// Why a step was skipped.

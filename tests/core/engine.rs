@@ -839,7 +839,7 @@ mod cases {
         project.cloud.world().have(role.clone(), &json!({}));
         assert_eq!(
             project.moved(&spec, &file.plan).await,
-            ["aws.iam.role.loader: it now exists, but did not when the plan was made"]
+            ["aws.iam.role.loader: it now exists, but did not when the plan was created"]
         );
         project.cloud.world().remove(&role);
         // What cannot be read may have changed.
@@ -880,7 +880,7 @@ mod cases {
         assert_eq!(help.as_deref(), Some("create a new plan"));
         assert_eq!(
             why,
-            &format!("it changed after the plan was made (foreign + {}); nothing was written", foreign_statement())
+            &format!("it changed after the plan was created (foreign + {}); nothing was written", foreign_statement())
         );
         project.apply_all(&changed).await;
         project.assert_converged(&changed).await;

@@ -478,7 +478,8 @@ impl Project {
 
     /// What changed of all that a plan touches.
     pub async fn moved(&self, spec: &Spec, plan: &Plan) -> Vec<String> {
-        self.with_engine(spec, async |engine| engine.moved(plan).await).await
+        let moved = self.with_engine(spec, async |engine| engine.moved(plan).await).await;
+        moved.iter().map(|(step, how)| format!("{step}: {how}")).collect()
     }
 
     /// Plans and applies.

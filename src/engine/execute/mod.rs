@@ -27,7 +27,7 @@ use crate::document::{Digest, Document};
 use crate::event::{Event, FailureKind, Outcome, Outcomes};
 use crate::kind::{Action, AnyKind, NamedBy};
 use crate::live::{AnyLive, Fields, NEW_PLAN, Target, WriteError};
-use crate::plan::{Change, Differs, Expect, Plan, StateRecord, Step};
+use crate::plan::{Change, ChangedSince, Differs, Expect, Plan, StateRecord, Step};
 use crate::snapshot::{ReadFailure, Seen, unique_id};
 use crate::state::{DeposedKey, Entry, Happening, Owned, State, fold};
 
@@ -364,8 +364,8 @@ impl Run<'_> {
             if step.is_unread() && live.about().named_by == NamedBy::Name {
                 return Ok(None);
             }
-            let why = format!("`{}` is now `{found}` instead of `{known}`", step.physical_id);
-            return Err(NotChecked::changed(&why));
+            let replaced = ChangedSince::Replaced { physical_id: step.physical_id.clone(), known, found };
+            return Err(NotChecked::changed(&replaced));
         }
         // What the address named before was not looked at when the plan was made.
         if !step.is_unread()
@@ -488,8 +488,8 @@ struct NotChecked {
 
 impl NotChecked {
     /// Its resource changed after the plan.
-    fn changed(why: &str) -> Self {
-        Self { kind: FailureKind::Changed, why: format!("{why}; nothing was written") }
+    fn changed(how: &ChangedSince) -> Self {
+        Self { kind: FailureKind::Changed, why: format!("{how}; nothing was written") }
     }
 }
 
