@@ -36,7 +36,7 @@ impl Work<'_> {
                 TextOrJson::Text => self.ui.result(&report),
                 TextOrJson::Json => self.ui.tell(&report),
             }
-            let cleared = planned.clear(terms, &kinds)?;
+            let cleared = planned.clear(terms, &kinds).map_err(Failure::reported)?;
             if !cleared.plan().is_empty() {
                 let instead = "pass --yes, or apply a saved plan";
                 if !agrees(self.ui, yes, "Apply this plan?", instead).await? {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ui::Ui;
 use crate::backend::BackendError;
+use crate::diagnostic::Code;
 use crate::engine::Stopped;
 use crate::plan::{PlanError, Refusal};
 use crate::report::words;
@@ -156,6 +157,16 @@ impl Failure {
         kind.into()
     }
 
+    /// Why a run did not go on whose plan has been reported, with its refusals and what it leaves out.
+    #[must_use]
+    pub fn reported(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Refused { refusals, findings } => refused(&refusals, findings, true),
+            Stopped::Partial(_) => Self::of(ErrorKind::Refused, PARTIAL).hint(PARTIAL_HELP),
+            other => Self::from(other),
+        }
+    }
+
     /// Why a run did not go on. Problems of the spec are shown with their lines.
     #[must_use]
     pub fn stopped(stopped: Stopped, ui: &Ui, files: &[SourceFile]) -> Self {
@@ -202,12 +213,10 @@ impl From<Stopped> for Failure {
                 let message = words::lost(&project, &addresses).unwrap_or_default();
                 Self::of(ErrorKind::Refused, message).hint(words::LOST_HELP)
             }
-            Stopped::Refused { refusals, findings } => refused(&refusals, findings),
+            Stopped::Refused { refusals, findings } => refused(&refusals, findings, false),
             Stopped::Partial(left_out) => {
                 let lines = left_out.iter().map(|(address, why)| format!("{address}: {}", words::left_out(why)));
-                let message = "a cluster does not respond, so the plan is partial; nothing was written";
-                Self::listed(ErrorKind::Refused, message, &lines.collect::<Vec<_>>())
-                    .hint("pass --partial to continue without it")
+                Self::listed(ErrorKind::Refused, PARTIAL, &lines.collect::<Vec<_>>()).hint(PARTIAL_HELP)
             }
             Stopped::OtherDigest { expected, found } => Self::of(
                 ErrorKind::Refused,
@@ -232,6 +241,10 @@ impl From<Stopped> for Failure {
         }
     }
 }
+
+const PARTIAL: &str = "a cluster does not respond, so the plan is partial; nothing was written";
+
+const PARTIAL_HELP: &str = "pass --partial to continue without it";
 
 const ADDRESSES: &str = "`bailiwick state list` and `bailiwick plan` show addresses";
 
@@ -269,16 +282,29 @@ fn other_journal(place: &str, journal: &(String, u64), state: &(String, u64)) ->
     )
 }
 
-/// What the guard says against a plan, or else how many findings do.
-fn refused(refusals: &[Refusal], findings: usize) -> Failure {
-    let reasons: Vec<String> = refusals.iter().map(words::refusal).collect();
-    let reasons = match (reasons.is_empty(), findings) {
-        (false, _) => reasons.join("; "),
-        (true, 1) => "a finding blocks it".to_owned(),
-        (true, n) => format!("{n} findings block it"),
+/// What the guard and the findings say against a plan. What the guard refuses is listed unless a report has shown it.
+fn refused(refusals: &[Refusal], findings: usize, is_reported: bool) -> Failure {
+    let mut failure = Failure::all(ErrorKind::Refused, Vec::new());
+    if !refusals.is_empty() {
+        let message = "the guard refuses this plan; nothing was written";
+        let lines: Vec<String> = refusals.iter().map(words::refusal).collect();
+        let guard = if is_reported {
+            Failure::of(ErrorKind::Refused, message)
+        } else {
+            Failure::listed(ErrorKind::Refused, message, &lines)
+        };
+        failure = guard.hints(words::refusals_help(refusals));
+    }
+    let message = match findings {
+        0 => return failure,
+        1 => "1 finding blocks this plan; nothing was written".to_owned(),
+        n => format!("{n} findings block this plan; nothing was written"),
     };
-    Failure::of(ErrorKind::Refused, format!("this cannot be applied: {reasons}; nothing was written"))
+    failure.errors.push(ShownError::new(message, Some(FINDINGS)));
+    failure
 }
+
+const FINDINGS: &str = "fix what the findings report, accept them under `accept`, or pass --allow CODE";
 
 /// Why no plan can be made: what cannot be read for the same reason is shown once.
 fn unplannable(errors: &[PlanError]) -> Vec<String> {
@@ -287,12 +313,13 @@ fn unplannable(errors: &[PlanError]) -> Vec<String> {
     for error in errors {
         match error {
             PlanError::Unreadable { address, why } => unreadable.entry(why).or_default().push(address.to_string()),
-            other => lines.push(other.to_string()),
+            other => lines.push(format!("{other} [{}]", other.code())),
         }
     }
+    let code = Code::UnreadableResource;
     lines.extend(unreadable.into_iter().map(|(why, addresses)| match addresses.as_slice() {
-        [one] => format!("{one}: {why}"),
-        [first, rest @ ..] => format!("{first} and {} more: {why}", rest.len()),
+        [one] => format!("{one}: {why} [{code}]"),
+        [first, rest @ ..] => format!("{first} and {} more: {why} [{code}]", rest.len()),
         [] => why.to_owned(),
     }));
     lines

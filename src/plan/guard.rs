@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Plan, Step, StepId, Which};
 use crate::address::Address;
+use crate::diagnostic::Code;
 use crate::kind::{Kinds, OnLoss};
 
 /// How much a plan may take away unasked.
@@ -82,6 +83,19 @@ pub enum Refusal {
         /// How many may be deleted or replaced.
         most: usize,
     },
+}
+
+impl Refusal {
+    /// Its code, which is also the tag of its JSON.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Protected { .. } => Code::Protected,
+            Self::Unnamed { .. } => Code::DataLoss,
+            Self::State { .. } => Code::StateBucket,
+            Self::TooMany { .. } => Code::TooManyDeletes,
+        }
+    }
 }
 
 /// Everything about a plan that must be named before it is applied.

@@ -24,6 +24,7 @@ pub use crate::state::ActionKind;
 
 use crate::access::Instance;
 use crate::address::Address;
+use crate::diagnostic::Code;
 use crate::diff::{Diff, ResourceDiff};
 use crate::document::{Digest, Document};
 use crate::iam::Principal;
@@ -173,6 +174,20 @@ pub enum PlanError {
 }
 
 impl PlanError {
+    /// Its code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Unreadable { .. } => Code::UnreadableResource,
+            Self::Foreign { .. } => Code::OwnedByAnother,
+            Self::MaybeForeign { .. } => Code::UnclearOwner,
+            Self::Another { .. } => Code::MovedAlias,
+            Self::Irreplaceable { .. } => Code::Irreplaceable,
+            Self::NotOurs { .. } => Code::CannotAdopt,
+            Self::Cycle(_) => Code::Cycle,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn help(&self) -> String {

@@ -81,6 +81,21 @@ fn the_guard_refuses_what_is_protected_and_what_is_much() {
 }
 
 #[test]
+fn the_json_of_a_refusal_carries_its_code() {
+    let address = Address::new("aws.kms.key", "x");
+    let refusals = [
+        Refusal::Protected { address: address.clone(), action: guard::Taken::Delete },
+        Refusal::Unnamed { address: address.clone(), loss: "what it encrypted is lost".into() },
+        Refusal::State { address },
+        Refusal::TooMany { going: 4, managed: 5, most: 3 },
+    ];
+    for refusal in refusals {
+        assert_eq!(serde_json::to_value(&refusal).unwrap()["code"], refusal.code().as_str());
+        assert!(refusal.code().is_refusal());
+    }
+}
+
+#[test]
 fn a_plan_error_keeps_what_to_do_apart_from_what_is_wrong() {
     let (physical_id, known, found) = ("alias/x".to_owned(), "key-1".to_owned(), "key-2".to_owned());
     let error = PlanError::Another { address: Address::new("aws.kms.key", "x"), physical_id, known, found };

@@ -20,7 +20,7 @@ use crate::diagnostic::Severity;
 use crate::diff::{Drift, DriftClass, Recovered};
 use crate::document::is_policy;
 use crate::event::{Outcome, Outcomes};
-use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Plan, Summary};
+use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Plan, Refusal, Summary};
 use crate::spec::OnDestroy;
 use crate::state::{Owned, State};
 use wire::{WireFinding, WirePlan, WireStep};
@@ -77,7 +77,10 @@ pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
     }
     sections.extend(findings_section(&plan.findings, verbose));
     if !plan.refusals.is_empty() {
-        let row = |refusal| Row { mark: Mark::Bad, notes: Vec::new(), ..warning(&words::refusal(refusal), "") };
+        let row = |refusal: &Refusal| {
+            let notes = words::refusals_help(std::slice::from_ref(refusal));
+            Row { mark: Mark::Bad, notes, ..warning(&words::refusal(refusal), "") }
+        };
         sections.push(Section { title: "Refused".into(), rows: plan.refusals.iter().map(row).collect() });
     }
     let mut headline = if is_empty {

@@ -10,25 +10,42 @@ use crate::diff::{DriftClass, Drifted};
 use crate::document::FieldPath;
 use crate::plan::{ChangedSince, LeftOut, Reason, Refusal, StepId};
 
-/// Why a plan cannot be applied, and what would allow it.
+/// Why a plan cannot be applied.
 #[must_use]
 pub fn refusal(refusal: &Refusal) -> String {
-    match refusal {
+    let code = refusal.code();
+    let message = match refusal {
         Refusal::Protected { address, action } => {
             format!("{address} is protected, and this plan would {action} it")
         }
-        Refusal::Unnamed { address, loss } => {
-            format!("this plan would delete {address}; afterwards {loss}: allow it with --allow-delete {address}")
+        Refusal::Unnamed { address, loss } => format!("this plan would delete {address}; afterwards {loss}"),
+        Refusal::State { address } => format!("this plan would delete {address}, the bucket that holds the state"),
+        Refusal::TooMany { going, managed, most } => {
+            format!("the plan deletes or replaces {going} of {managed} resources, more than {most}")
         }
-        Refusal::State { address } => format!(
-            "{address} is the bucket that holds the state: move the state elsewhere before the bucket is deleted, or keep \
-             the bucket"
-        ),
-        Refusal::TooMany { going, managed, most } => format!(
-            "the plan deletes or replaces {going} of {managed} resources, more than {most}: allow it with --allow-deletes \
-             {going}"
-        ),
+    };
+    format!("{message} [{code}]")
+}
+
+/// What to do about the refusals of one plan: what to change, then the flags that allow the rest.
+#[must_use]
+pub fn refusals_help(refusals: &[Refusal]) -> Vec<String> {
+    let mut help = Vec::new();
+    let mut flags = Vec::new();
+    for refusal in refusals {
+        match refusal {
+            Refusal::Protected { address, action } => {
+                help.push(format!("to {action} {address}, first apply a spec that has it without `protect`"));
+            }
+            Refusal::State { address } => help.push(format!("move the state elsewhere first, or keep {address}")),
+            Refusal::Unnamed { address, .. } => flags.push(format!("--allow-delete {address}")),
+            Refusal::TooMany { going, .. } => flags.push(format!("--allow-deletes {going}")),
+        }
     }
+    if !flags.is_empty() {
+        help.push(format!("pass {}", flags.join(" ")));
+    }
+    help
 }
 
 /// That ownership tags were found without a state, if any were.
@@ -521,5 +538,20 @@ pub fn left_out(why: &LeftOut) -> String {
     match why {
         LeftOut::Unreachable { why } => why.clone(),
         LeftOut::DependsOn { address } => format!("depends on {address}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_refusals_names_only_flags_that_apply() {
+        let address = |kind: &'static str| Address::new(kind, "x");
+        let unnamed = Refusal::Unnamed { address: address("aws.kms.key"), loss: "all is lost".into() };
+        let many = Refusal::TooMany { going: 4, managed: 5, most: 3 };
+        let state = Refusal::State { address: address("aws.s3.bucket") };
+        assert_eq!(refusals_help(&[unnamed, many]), ["pass --allow-delete aws.kms.key.x --allow-deletes 4"]);
+        assert_eq!(refusals_help(&[state]), ["move the state elsewhere first, or keep aws.s3.bucket.x"]);
     }
 }

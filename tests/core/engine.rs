@@ -901,10 +901,10 @@ mod cases {
             .replace("name: kserve-loader", "name: kserve-loader, protect: true");
         let project = applied(&text).await;
         let planned = project.plan(&spec(&text).emptied()).await.unwrap();
-        let most = "the plan deletes or replaces 9 of 9 resources, more than 3: allow it with --allow-deletes 9";
-        let key = "this plan would delete aws.kms.key.weights; afterwards what it encrypted can never be read again: \
-                   allow it with --allow-delete aws.kms.key.weights";
-        let protected = "aws.iam.role.loader is protected, and this plan would delete it";
+        let most = "the plan deletes or replaces 9 of 9 resources, more than 3 [too-many-deletes]";
+        let key = "this plan would delete aws.kms.key.weights; afterwards what it encrypted can never be read again \
+                   [data-loss]";
+        let protected = "aws.iam.role.loader is protected, and this plan would delete it [protected]";
         assert_eq!(refusals(&planned, &Guard::default()), [protected, key, most]);
         let allow_delete = BTreeSet::from(["aws.kms.key.weights".parse().unwrap()]);
         let allowed = Guard { allow_delete, allow_deletes: Some(9), ..Guard::default() };
@@ -915,7 +915,7 @@ mod cases {
         let renamed = plan(&project, &text.replace("kserve-loader", "model-loader")).await;
         assert_eq!(
             refusals(&renamed, &Guard::default()),
-            ["aws.iam.role.loader is protected, and this plan would replace it"]
+            ["aws.iam.role.loader is protected, and this plan would replace it [protected]"]
         );
     }
 

@@ -92,7 +92,7 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
     let kinds = engine.kinds();
     let published = work.published(&planned, &planned.refusals(terms, &kinds));
     let document = || Document::of(&published).map_err(|e| Failure::new(e.to_string()));
-    let applicable = planned.check(terms, &kinds).map_err(Failure::from);
+    let applicable = planned.check(terms, &kinds);
     // What is reported as saved was saved.
     let saved = match (&asked.out, &applicable) {
         (Some(path), Ok(())) => {
@@ -114,7 +114,10 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
         PlanFormat::Markdown => work.ui.result(&render::markdown(&report())),
         PlanFormat::Sarif => work.ui.sarif(&planned.findings, work.project.first_file()),
     }
-    applicable?;
+    applicable.map_err(|stopped| match asked.format {
+        PlanFormat::Text | PlanFormat::Markdown => Failure::reported(stopped),
+        PlanFormat::Json | PlanFormat::Sarif => Failure::from(stopped),
+    })?;
     saved?;
     Ok(if asked.detailed_exitcode && !planned.plan.is_empty() { Exit::Differs } else { Exit::Ok })
 }
