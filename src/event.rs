@@ -60,7 +60,9 @@ pub enum Outcome {
         kind: FailureKind,
         /// The reason.
         why: String,
-        /// Whether it is certain that the step changed nothing.
+        /// The next action, if there is one to suggest.
+        help: Option<String>,
+        /// Whether it is certain that nothing was changed.
         certain: bool,
     },
     /// The step started, and whether it took effect is unknown.

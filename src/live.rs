@@ -129,6 +129,9 @@ pub enum ReadError {
     },
 }
 
+/// What to do about a resource that changed after the plan.
+pub const NEW_PLAN: &str = "create a new plan";
+
 /// Why a step failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
@@ -164,8 +167,10 @@ pub enum WriteError {
     Refused {
         /// The operation, for the message "cannot ...".
         what: String,
-        /// The reason, and the next action.
+        /// The reason.
         why: String,
+        /// What to do about it.
+        help: Option<String>,
     },
     /// There was no response, so it is unknown whether anything changed.
     #[error("no response to the request to {what}, so its result is unknown: {why}")]
@@ -180,8 +185,10 @@ pub enum WriteError {
     LockedOut {
         /// The operation, for the message "cannot ...".
         what: String,
-        /// What that identity could no longer do, and the next action.
+        /// What that identity could no longer do.
         why: String,
+        /// What to do about it.
+        help: Option<String>,
     },
     /// A quota of the service is exceeded, or would be.
     #[error("cannot {what}: {why}")]
@@ -250,6 +257,25 @@ impl ReadError {
 }
 
 impl WriteError {
+    /// The next action, if there is one to suggest.
+    #[must_use]
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::Refused { help, .. } | Self::LockedOut { help, .. } => help.as_deref(),
+            Self::Changed { .. } => Some(NEW_PLAN),
+            Self::Session(error) | Self::Read(ReadError::Session(error)) => error.help(),
+            Self::Denied { .. }
+            | Self::NotYet { .. }
+            | Self::UnknownPrincipal { .. }
+            | Self::Unanswered { .. }
+            | Self::OverQuota { .. }
+            | Self::Unread { .. }
+            | Self::Conflict { .. }
+            | Self::Read(_)
+            | Self::Failed { .. } => None,
+        }
+    }
+
     /// The kind of failure, for programs.
     #[must_use]
     pub fn kind(&self) -> FailureKind {

@@ -142,12 +142,10 @@ impl FileBackend {
     /// Checks up front that the state and the journal can be written.
     fn writable(&self) -> Result<(), BackendError> {
         let tried = fs::create_dir_all(&self.folder).and_then(|()| tempfile::tempfile_in(&self.folder));
-        tried.map(|_| ()).map_err(|why| BackendError::Advised {
-            why: Box::new(io(&self.folder, why)),
-            advice:
-                "nothing was written: Bailiwick cannot write the state and its journal there; make it writable for \
-                 this user, or choose another folder with --state"
-                    .to_owned(),
+        tried.map(|_| ()).map_err(|why| {
+            io(&self.folder, why).advised(
+                "make the folder of the state and its journal writable for this user, or choose another one with --state",
+            )
         })
     }
 
@@ -431,7 +429,8 @@ mod tests {
 
     async fn refused(folder: &tempfile::TempDir) -> String {
         let before = fs::read(folder.path().join("state/p.json")).ok();
-        let why = backend(folder).load().await.err().unwrap().to_string();
+        let error = backend(folder).load().await.err().unwrap();
+        let why = format!("{error}\nhelp: {}", error.help().unwrap_or("none"));
         let saved = backend(folder).save(&State::new("p", Lineage::default()), &StoredVersion::None).await;
         assert!(saved.is_err(), "nothing is written over it");
         assert_eq!(fs::read(folder.path().join("state/p.json")).ok(), before);

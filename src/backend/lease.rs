@@ -165,8 +165,8 @@ async fn opening(
             let path = objects.place(key);
             let why = format!("it is damaged: {why}");
             let by = Box::new(unreadable(tag));
-            let advice = format!("{why}; `bailiwick state unlock` removes it");
-            return Err(BackendError::Advised { why: Box::new(BackendError::Locked { path, by }), advice });
+            let help = format!("{why}; `bailiwick state unlock` removes it");
+            return Err(BackendError::Locked { path, by }.advised(help));
         }
         Found::Record(record, tag) if record.info.id == info.id && !record.released => {
             return Ok(Attempt::Written { record, tag });

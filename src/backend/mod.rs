@@ -77,7 +77,7 @@ pub enum BackendError {
         why: std::io::Error,
     },
     /// The stored state is unusable.
-    #[error("{path}: {why}")]
+    #[error("{path}: {why}; nothing was overwritten")]
     State {
         /// The location.
         path: String,
@@ -85,7 +85,7 @@ pub enum BackendError {
         why: StateError,
     },
     /// The journal is unusable.
-    #[error("{path}: {why}")]
+    #[error("{path}: {why}; nothing was written")]
     Journal {
         /// The location.
         path: String,
@@ -110,7 +110,7 @@ pub enum BackendError {
         path: String,
     },
     /// Another process holds the lock.
-    #[error("{path} is locked by {by}: wait until it is done")]
+    #[error("{path} is locked by {by}")]
     Locked {
         /// The location.
         path: String,
@@ -125,57 +125,72 @@ pub enum BackendError {
         /// What happened to the lock.
         why: String,
     },
-    /// Another error, with advice.
-    #[error("{why}\n  {advice}")]
+    /// Another error, and how to get out of it.
+    #[error("{why}")]
     Advised {
         /// The problem.
         why: Box<BackendError>,
         /// The next action.
-        advice: String,
+        help: String,
     },
     /// The state or an entry cannot be serialized.
     #[error("cannot write the state: {0}")]
     Form(#[from] serde_json::Error),
 }
 
-/// Adds advice to the error for an unusable state. `kept` counts the earlier states, and `last` is the latest of them.
-fn unusable(path: &str, why: StateError, kept: usize, last: Option<String>) -> BackendError {
-    let edited = matches!(why, StateError::Edited { .. });
-    let mut advice = match (&why, last) {
-        (StateError::Newer { .. }, _) => "nothing was overwritten".to_owned(),
-        (StateError::OtherProject { found, .. }, _) => {
-            format!(
-                "nothing was overwritten: set the location of this project's state (--state, or `backend` in the \
-                 spec), or pass the spec of `{found}` with -f"
-            )
+impl BackendError {
+    /// The next action, if there is one to suggest.
+    #[must_use]
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::Advised { help, .. } => Some(help),
+            Self::Session(error) => error.help(),
+            Self::Locked { .. } => Some("wait until it is done, or release a stale lock with `bailiwick state unlock`"),
+            Self::Io { .. }
+            | Self::State { .. }
+            | Self::Journal { .. }
+            | Self::Store { .. }
+            | Self::Moved { .. }
+            | Self::Lost { .. }
+            | Self::Form(_) => None,
         }
-        (_, Some(last)) => {
-            let kept = if kept == 1 { "1 earlier state is".to_owned() } else { format!("{kept} earlier states are") };
-            format!("nothing was overwritten; {kept} kept, the latest in {last}: copy it over {path} to restore it")
-        }
-        (_, None) => {
-            "nothing was overwritten, and no earlier state is kept: move it aside and run `bailiwick state rebuild`"
-                .to_owned()
-        }
-    };
-    if edited {
-        advice.push_str("; if the edit was intentional, remove its `digest` line");
     }
-    let error = BackendError::State { path: path.to_owned(), why };
-    BackendError::Advised { why: Box::new(error), advice }
+
+    /// The same with what to do about it.
+    fn advised(self, help: impl Into<String>) -> Self {
+        Self::Advised { why: Box::new(self), help: help.into() }
+    }
 }
 
-/// Adds advice to the error for an unusable journal: there is no other record of the calls in it.
-fn unusable_journal(path: String, why: JournalError) -> BackendError {
-    let advice = match why {
-        JournalError::Newer { .. } => "nothing was written",
-        JournalError::Damaged { .. } | JournalError::Missing { .. } => {
-            "nothing was written: restore it, or move it aside and run `bailiwick state rebuild` to find what its run \
-             created"
+/// A state that cannot be used, of which earlier versions may be kept.
+fn unusable(path: &str, why: StateError, kept: usize, last: Option<String>) -> BackendError {
+    let is_edited = matches!(why, StateError::Edited { .. });
+    let mut help = match (&why, last) {
+        (StateError::Newer { .. }, _) => return BackendError::State { path: path.to_owned(), why },
+        (StateError::OtherProject { found, .. }, _) => format!(
+            "set the location of this project's state (--state, or `backend` in the spec), or pass the spec of `{found}` \
+             with -f"
+        ),
+        (_, Some(last)) => {
+            let kept = if kept == 1 { "1 earlier state is".to_owned() } else { format!("{kept} earlier states are") };
+            format!("{kept} kept, the latest in {last}: copy it over {path} to restore it")
         }
+        (_, None) => "no earlier state is kept: move it aside and run `bailiwick state rebuild`".to_owned(),
     };
-    let why = Box::new(BackendError::Journal { path, why });
-    BackendError::Advised { why, advice: advice.to_owned() }
+    if is_edited {
+        help.push_str("; if the edit was intentional, remove its `digest` line");
+    }
+    BackendError::State { path: path.to_owned(), why }.advised(help)
+}
+
+/// A journal that cannot be used: only it records those calls.
+fn unusable_journal(path: String, why: JournalError) -> BackendError {
+    let is_newer = matches!(why, JournalError::Newer { .. });
+    let error = BackendError::Journal { path, why };
+    if is_newer {
+        return error;
+    }
+    error.advised("restore it, or move it aside and run `bailiwick state rebuild` to find what its run created")
 }
 
 /// The stored state and journal.

@@ -61,18 +61,17 @@ impl S3Objects {
     {
         let store = BackendError::Store { what: format!("{verb} {}", self.place(key)), why: answer(error) };
         let bucket = &self.bucket;
-        let advice = match code(error) {
+        let help = match code(error) {
             Some("NoSuchBucket") => format!(
-                "nothing was written: `{bucket}` does not exist, and Bailiwick does not create the bucket of its own \
-                 state; create it, or set another one under `backend`"
+                "create `{bucket}`, which Bailiwick does not do for its own state, or set another bucket under `backend`"
             ),
             Some("AccessDenied") => format!(
-                "nothing was written: `{bucket}` must belong to the account under `backend`, and the caller needs \
-                 s3:ListBucket on it, and s3:GetObject, s3:PutObject and s3:DeleteObject below the prefix"
+                "`{bucket}` must belong to the account under `backend`, and the caller needs s3:ListBucket on it, and \
+                 s3:GetObject, s3:PutObject and s3:DeleteObject below the prefix"
             ),
             _ => return store,
         };
-        BackendError::Advised { why: Box::new(store), advice }
+        store.advised(help)
     }
 
     async fn read(&self, key: &str) -> Result<Option<Object>, BackendError> {

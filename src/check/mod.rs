@@ -59,7 +59,7 @@ fn acceptance<'s>(spec: &'s Spec, finding: &Diagnostic) -> Option<&'s AcceptSpec
         .iter()
         .filter(|a| match Code::named(&a.code) {
             NamedCode::Finding(code) | NamedCode::Retired(code) => code == finding.code,
-            NamedCode::Problem(_) | NamedCode::Unknown(_) => false,
+            NamedCode::Problem(_) | NamedCode::Refusal(_) | NamedCode::Unknown(_) => false,
         })
         .filter(|a| {
             let by_address = finding.address.as_ref().is_some_and(|address| address.to_string() == a.at);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::failure::{Ended, Exit, Failure};
+use super::failure::{Ended, ErrorKind, Exit, Failure};
 use super::live::Work;
 use super::options::TextOrJson;
 use super::run::{agrees, lock_info, locked, now};
@@ -35,11 +35,11 @@ impl Work<'_> {
                 TextOrJson::Text => self.ui.result(&report),
                 TextOrJson::Json => self.ui.tell(&report),
             }
-            let cleared = engine.clear(planned, terms)?;
+            let cleared = engine.clear(planned, terms).map_err(Failure::reported)?;
             if !cleared.plan().is_empty() {
                 let instead = "pass --yes, or apply a saved plan";
                 if !agrees(self.ui, yes, "Apply this plan?", instead).await? {
-                    return Err(Failure::new("not applied: nothing was written"));
+                    return Err(Failure::of(ErrorKind::Unconfirmed, "not applied: nothing was written"));
                 }
             }
             self.execute(how, cleared, backend).await
@@ -75,7 +75,7 @@ impl Work<'_> {
                 "the journal records what was done: run `bailiwick {}` again to complete the remaining steps",
                 how.command
             );
-            return Err(Failure::new(error.to_string()).hint(next));
+            return Err(Failure::from(error).hint(next));
         }
         Ok(match (*self.stop.borrow(), all) {
             (true, false) => Exit::Interrupted,

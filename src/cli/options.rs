@@ -77,6 +77,7 @@ fn allowed_code(text: &str) -> Result<AllowedCode, String> {
     match Code::named(text) {
         NamedCode::Finding(code) | NamedCode::Retired(code) => Ok(AllowedCode { code, written: text.to_owned() }),
         NamedCode::Problem(_) => Err("an error of the spec cannot be allowed: fix it".to_owned()),
+        NamedCode::Refusal(code) => Err(format!("a refusal cannot be allowed by its code. {}", code.fix())),
         NamedCode::Unknown(Some(near)) => Err(format!("no finding has this code; did you mean `{near}`?")),
         NamedCode::Unknown(None) => Err("no finding has this code".to_owned()),
     }
@@ -113,6 +114,11 @@ mod tests {
              `trust-oidc-no-sub`?"
         );
         assert_eq!(allowing("xyzzy"), "error: invalid value 'xyzzy' for '--allow <CODE>': no finding has this code");
+        assert_eq!(
+            allowing("too-many-deletes"),
+            "error: invalid value 'too-many-deletes' for '--allow <CODE>': a refusal cannot be allowed by its code. Pass \
+             `--allow-deletes N` if the deletions are intended."
+        );
         assert_eq!(
             allowing("yaml-syntax"),
             "error: invalid value 'yaml-syntax' for '--allow <CODE>': an error of the spec cannot be allowed: fix it"

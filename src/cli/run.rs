@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::args::Globals;
 use super::environment::ProcessEnvironment;
-use super::failure::{Ended, Failure};
+use super::failure::{Ended, ErrorKind, Failure};
 use super::host::{Host, Meanwhile};
 use super::project::Project;
 use super::ui::Ui;
@@ -63,7 +63,9 @@ pub async fn agrees(ui: &Ui, yes: bool, question: &str, instead: &str) -> Result
         return Ok(true);
     }
     if !ui.can_ask() {
-        return Err(Failure::new("cannot prompt for confirmation; nothing was written").hint(instead));
+        return Err(
+            Failure::of(ErrorKind::Unconfirmed, "cannot prompt for confirmation; nothing was written").hint(instead)
+        );
     }
     let answer = ui.ask_while_listening(&format!("\n{question} Type `yes` to confirm:")).await;
     Ok(answer.as_deref() == Some("yes"))

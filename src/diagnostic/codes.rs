@@ -24,6 +24,10 @@ pub enum CodeGroup {
     Facts,
     /// The compiled spec as a whole.
     Plan,
+    /// A reason why no plan can be created.
+    Unplannable,
+    /// A refusal of the guard.
+    Guard,
     /// Trust policies.
     Trust,
     /// Bucket and key policies.
@@ -37,14 +41,16 @@ pub enum CodeGroup {
 }
 
 impl CodeGroup {
-    /// All groups in the order of the documentation.
-    pub const ALL: [Self; 11] = [
+    /// All areas in the order of the documentation.
+    pub const ALL: [Self; 13] = [
         Self::Files,
         Self::Spec,
         Self::Names,
         Self::Accept,
         Self::Facts,
         Self::Plan,
+        Self::Unplannable,
+        Self::Guard,
         Self::Trust,
         Self::Resource,
         Self::Identity,
@@ -62,6 +68,8 @@ impl CodeGroup {
             Self::Accept => "Accepted findings",
             Self::Facts => "Values read from AWS",
             Self::Plan => "Grants and plans",
+            Self::Unplannable => "Plans that cannot be created",
+            Self::Guard => "Plans that the guard refuses",
             Self::Trust => "Trust policies",
             Self::Resource => "Bucket and key policies",
             Self::Identity => "Policies of roles",
@@ -76,6 +84,8 @@ impl CodeGroup {
 enum CodeClass {
     /// The spec is wrong and must be fixed.
     Problem,
+    /// A plan is impossible or refused: only its own fix or flag helps.
+    Refusal,
     /// The spec works, but something about it deserves a decision.
     Finding,
     /// A finding that is checked even if the spec has other problems, so that one run shows both.
@@ -444,6 +454,60 @@ codes! {
             fix: "Use `mode: direct`, or `identity: pod_identity`, which assumes the target role for the pod.",
         }
     }
+    Unplannable {
+        UnreadableResource = "unreadable-resource", Refusal, Error {
+            title: "Resource cannot be read",
+            meaning: "A resource of the spec or the state could not be read, so Bailiwick does not know what to change.",
+            fix: "Fix the read error, such as a missing permission, then run the command again.",
+        }
+        OwnedByAnother = "owned-by-another", Refusal, Error {
+            title: "Resource belongs to another project",
+            meaning: "The resource carries the ownership tag of another project. Bailiwick never takes it over.",
+            fix: "Choose another name in the spec, or release the resource in the other project first.",
+        }
+        UnclearOwner = "unclear-owner", Refusal, Error {
+            title: "Resource of an interrupted run has no ownership tag",
+            meaning: "Only the journal of an interrupted run names the resource, so that it may belong to others.",
+            fix: "Delete the resource yourself if it is yours, or run `bailiwick state rm ADDRESS` if it is not.",
+        }
+        MovedAlias = "moved-alias", Refusal, Error {
+            title: "Alias points to another KMS key",
+            meaning: "The alias of a managed key now points to a key that Bailiwick does not manage.",
+            fix: "Point the alias back, or release the managed key with `bailiwick state rm ADDRESS`.",
+        }
+        Irreplaceable = "irreplaceable", Refusal, Error {
+            title: "Resource cannot be replaced",
+            meaning: "The change needs a new resource in place of the old one, whose data would be lost.",
+            fix: "Change the fields that the message names back in the spec.",
+        }
+        CannotAdopt = "cannot-adopt", Refusal, Error {
+            title: "Existing resource cannot be adopted",
+            meaning: "A resource that this project does not manage has the name, and differs in fields that cannot be changed.",
+            fix: "Change the spec to match it, or choose another name.",
+        }
+    }
+    Guard {
+        Protected = "protected", Refusal, Error {
+            title: "Protected resource would be deleted",
+            meaning: "The plan would delete or replace a resource with `protect: true`. No flag allows it.",
+            fix: "Keep the resource, or first apply a spec that has it without `protect`.",
+        }
+        DataLoss = "data-loss", Refusal, Error {
+            title: "Deletion would destroy data",
+            meaning: "The plan would delete a resource, such as a KMS key, without which data is lost for good.",
+            fix: "Pass `--allow-delete ADDRESS` if the data may be lost.",
+        }
+        StateBucket = "state-bucket", Refusal, Error {
+            title: "Bucket of the state would be deleted",
+            meaning: "The plan would delete the bucket that stores the state of the project.",
+            fix: "Move the state to another backend first, or keep the bucket.",
+        }
+        TooManyDeletes = "too-many-deletes", Refusal, Error {
+            title: "Too many deletions",
+            meaning: "The plan would delete or replace more than 3 resources and more than 30% of the managed resources.",
+            fix: "Pass `--allow-deletes N` if the deletions are intended.",
+        }
+    }
 }
 
 /// Codes of earlier versions with their replacements.
@@ -458,7 +522,9 @@ pub enum NamedCode {
     Retired(Code),
     /// An error of the spec, which can only be fixed.
     Problem(Code),
-    /// No code has this name. Holds the closest one.
+    /// Why a plan is impossible or refused, which only its own fix or flag changes.
+    Refusal(Code),
+    /// No code has this name. This one may be meant.
     Unknown(Option<Code>),
 }
 
@@ -480,8 +546,11 @@ impl Code {
             return match code {
                 // A plan reports the same condition with its own words and place.
                 Self::Policy(Check::SizeQuota) => NamedCode::Unknown(Some(Self::PolicyOverQuota)),
-                code if code.is_finding() => NamedCode::Finding(code),
-                code => NamedCode::Problem(code),
+                code => match code.class() {
+                    CodeClass::Finding | CodeClass::Quota => NamedCode::Finding(code),
+                    CodeClass::Refusal => NamedCode::Refusal(code),
+                    CodeClass::Problem => NamedCode::Problem(code),
+                },
             };
         }
         if let Some((_, code)) = RETIRED.iter().find(|(retired, _)| *retired == text) {
@@ -494,7 +563,13 @@ impl Code {
     /// Whether `accept` and `--allow` can name it.
     #[must_use]
     pub fn is_finding(self) -> bool {
-        self.class() != CodeClass::Problem
+        matches!(self.class(), CodeClass::Finding | CodeClass::Quota)
+    }
+
+    /// Whether it is a reason why a plan is impossible or refused.
+    #[must_use]
+    pub fn is_refusal(self) -> bool {
+        self.class() == CodeClass::Refusal
     }
 
     /// Whether it is checked even if the spec has other problems.
@@ -606,6 +681,7 @@ mod tests {
         assert_eq!(Code::named("trust-oidc-no-sub"), NamedCode::Finding(Code::Policy(Check::TrustOidcNoSub)));
         assert_eq!(Code::named("policy-too-large"), NamedCode::Retired(Code::PolicyOverQuota));
         assert_eq!(Code::named("yaml-syntax"), NamedCode::Problem(Code::YamlSyntax));
+        assert_eq!(Code::named("data-loss"), NamedCode::Refusal(Code::DataLoss));
         assert_eq!(Code::named("trust-oidc-no-sup"), NamedCode::Unknown(Some(Code::Policy(Check::TrustOidcNoSub))));
         assert_eq!(Code::named("size-quota"), NamedCode::Unknown(Some(Code::PolicyOverQuota)));
         assert_eq!(Code::named("no-such-code"), NamedCode::Unknown(None));

@@ -24,7 +24,7 @@ use crate::diff::{self, Diff};
 use crate::event::{Event, Sink};
 use crate::kind::{Kinds, Tagged};
 use crate::live::{AnyLive, Fields, Observed, Provider, ReadError, Target};
-use crate::plan::{self, Plan};
+use crate::plan::{self, ChangedSince, Plan, StepId};
 use crate::session::{Session, SessionError};
 use crate::snapshot::{ReadFailure, Seen, Snapshot};
 use crate::spec::{Facts, Spec};
@@ -207,9 +207,9 @@ impl Engine<'_> {
         }
     }
 
-    /// Reads every resource of a plan again and describes those that changed since the plan was created. Resources that
+    /// Reads every resource of a plan again and returns the changes since the plan was created, by step. Resources that
     /// cannot be read are reported as changed.
-    pub async fn moved(&self, plan: &Plan) -> Vec<String> {
+    pub async fn moved(&self, plan: &Plan) -> BTreeMap<StepId, ChangedSince> {
         let mut batches = Batches::new();
         let mut steps: BTreeMap<(&Address, &str), &plan::Step> = BTreeMap::new();
         for step in &plan.steps {
@@ -223,7 +223,7 @@ impl Engine<'_> {
             batch.push(execute::target(step));
             steps.insert((&step.id.address, &step.physical_id), step);
         }
-        let mut moved = BTreeSet::new();
+        let mut moved = BTreeMap::new();
         let mut looking = self.look_at(&batches);
         while let Some((targets, seen)) = looking.next().await {
             for (target, seen) in targets.iter().zip(seen) {
@@ -231,11 +231,11 @@ impl Engine<'_> {
                 let Some(live) = self.live(step.id.address.kind().as_str()) else { continue };
                 let unread = matches!(seen, Seen::Unreadable { .. });
                 if unread || seen.fingerprint().as_ref() != step.observed().map(|observed| &observed.digest) {
-                    moved.insert(format!("{}: {}", step.id.address, execute::moved(step, live, &seen)));
+                    moved.insert(step.id.clone(), execute::moved(step, live, &seen));
                 }
             }
         }
-        moved.into_iter().collect()
+        moved
     }
 
     /// Observes every resource and computes the diff.

@@ -18,7 +18,7 @@ use crate::diff::{self, Drift};
 use crate::document::Digest;
 use crate::graph::Graph;
 use crate::kind::{Kinds, OwnedBy, Resource};
-use crate::plan::{self, Bodies, Change, Guard, LeftOut, Plan, PlanError, Refusal, Step};
+use crate::plan::{self, Bodies, Change, ChangedSince, Guard, LeftOut, Plan, PlanError, Refusal, Step, StepId};
 use crate::session::SessionError;
 use crate::snapshot::Seen;
 use crate::spec::{Facts, Spec};
@@ -127,8 +127,8 @@ pub enum Stopped {
     },
     /// The state changed after the plan was created.
     StateChanged,
-    /// Resources of the plan changed after it was created; each entry describes one change.
-    Changed(Vec<String>),
+    /// Resources of the plan changed after it was created, by step.
+    Changed(BTreeMap<StepId, ChangedSince>),
     /// The answer depends on these resources, which could not be read, and why.
     Unread(BTreeMap<Address, String>),
 }

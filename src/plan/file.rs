@@ -1,5 +1,6 @@
 //! Saved plans: apply executes exactly the plan that was reviewed.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
@@ -32,7 +33,10 @@ pub struct PlanFile {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanFileError {
     /// The text is not a plan file.
-    #[error("this is not a saved plan: {0}")]
+    #[error("not a saved plan")]
+    NotAPlan,
+    /// The text begins as a plan file does, and cannot be read to its end.
+    #[error("the saved plan is damaged: {0}")]
     Damaged(String),
     /// Another version of the program wrote the file.
     #[error("the plan has format {0}, but this version of Bailiwick applies format {PLAN_FILE_FORMAT}")]
@@ -45,6 +49,19 @@ pub enum PlanFileError {
         /// The digest recorded in the file.
         said: Digest,
     },
+}
+
+impl PlanFileError {
+    /// The next action.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NotAPlan => "pass a file that `bailiwick plan --out FILE` wrote",
+            Self::Damaged(_) | Self::OtherFormat(_) | Self::Edited { .. } => {
+                "create a new plan with `bailiwick plan --out FILE`"
+            }
+        }
+    }
 }
 
 impl PlanFile {
@@ -64,14 +81,13 @@ impl PlanFile {
     /// Parses a plan file.
     ///
     /// # Errors
-    /// When the file is damaged, has another format, or was edited.
+    /// When it is not a plan, is damaged, of another format, or was edited.
     pub fn parse(text: &str) -> Result<Self, PlanFileError> {
         let format = format_of(text)?;
         if format != PLAN_FILE_FORMAT {
             return Err(PlanFileError::OtherFormat(format));
         }
-        let damaged = |e: serde_json::Error| PlanFileError::Damaged(e.to_string());
-        let file: Self = serde_json::from_str(text).map_err(damaged)?;
+        let file: Self = serde_json::from_str(text).map_err(|e| PlanFileError::Damaged(e.to_string()))?;
         let found = file.plan.digest();
         if found != file.plan_digest {
             return Err(PlanFileError::Edited { found, said: file.plan_digest });
@@ -84,13 +100,33 @@ impl PlanFile {
     }
 }
 
+/// The format of a plan file.
 fn format_of(text: &str) -> Result<String, PlanFileError> {
+    /// The fields that plan files of all formats have, and no other JSON of Bailiwick has.
     #[derive(Deserialize)]
-    struct Format {
-        format_version: Option<String>,
+    struct Head {
+        format_version: String,
+        #[serde(rename = "plan")]
+        _plan: IgnoredAny,
     }
-    let Format { format_version } = serde_json::from_str(text).map_err(|e| PlanFileError::Damaged(e.to_string()))?;
-    format_version.ok_or_else(|| PlanFileError::Damaged("it has no `format_version`".into()))
+    match serde_json::from_str(text) {
+        Ok(Head { format_version, .. }) => Ok(format_version),
+        Err(error) if begins_as_plan(text) => Err(PlanFileError::Damaged(error.to_string())),
+        Err(_) => Err(PlanFileError::NotAPlan),
+    }
+}
+
+/// Whether a text begins as every plan file does, whatever comes after.
+fn begins_as_plan(text: &str) -> bool {
+    let head: String = text.chars().filter(|c| !c.is_whitespace()).take(100).collect();
+    let version = head.strip_prefix("{\"format_version\":\"").and_then(|rest| rest.split_once('"'));
+    version.is_some_and(|(_, rest)| rest.starts_with(",\"tool_version\":"))
+}
+
+/// Whether a text is a saved plan: of any format, and also a damaged one.
+#[must_use]
+pub fn is_saved_plan(text: &str) -> bool {
+    !matches!(format_of(text), Err(PlanFileError::NotAPlan))
 }
 
 /// The published JSON of a saved plan.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Plan, Step, StepId, Which};
 use crate::address::Address;
+use crate::diagnostic::Code;
 use crate::kind::{Kinds, OnLoss};
 
 /// The share of managed resources, in percent, that a plan may delete without a flag.
@@ -62,7 +63,7 @@ pub enum Refusal {
         /// The object's address.
         #[schemars(with = "String")]
         address: Address,
-        /// What becomes impossible.
+        /// The consequence of the loss.
         loss: String,
     },
     /// The bucket that holds the state would be deleted.
@@ -84,7 +85,20 @@ pub enum Refusal {
     },
 }
 
-/// Lists every reason to refuse the plan.
+impl Refusal {
+    /// Its code, which is also the tag of its JSON.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Protected { .. } => Code::Protected,
+            Self::Unnamed { .. } => Code::DataLoss,
+            Self::State { .. } => Code::StateBucket,
+            Self::TooMany { .. } => Code::TooManyDeletes,
+        }
+    }
+}
+
+/// Everything about a plan that must be named before it is applied.
 #[must_use]
 pub fn guard(plan: &Plan, managed: usize, allowed: &Guard, kinds: &Kinds<'_>) -> Vec<Refusal> {
     let replaced: BTreeSet<&StepId> = plan.steps.iter().filter_map(Step::replaces).collect();

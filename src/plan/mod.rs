@@ -1,5 +1,6 @@
 //! Plans: ordered, explained, self-contained lists of steps.
 
+mod changed;
 mod draft;
 mod effect;
 mod file;
@@ -12,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, Serializer};
 
+pub use changed::ChangedSince;
 pub use effect::Bodies;
-pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError, SHOWN_FORMAT, SavedReport, published};
+pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError, SHOWN_FORMAT, SavedReport, is_saved_plan, published};
 pub use guard::{Guard, Refusal, guard};
 pub use reason::Reason;
 pub use step::{Change, Differs, Expect, Observation, StateRecord, Step, StepId, Which};
@@ -22,6 +24,7 @@ pub use crate::state::ActionKind;
 
 use crate::access::Instance;
 use crate::address::Address;
+use crate::diagnostic::Code;
 use crate::diff::{Diff, ResourceDiff};
 use crate::document::{Digest, Document};
 use crate::iam::Principal;
@@ -117,7 +120,8 @@ pub enum PlanError {
     },
     /// The resource is to be deleted, and nothing shows who owns it.
     #[error(
-        "{address}: an interrupted run may have created `{physical_id}`, which carries no ownership tag of this project, so that it may belong to others: delete it yourself if it is yours, or run `bailiwick state rm {address}` if it is not"
+        "{address}: an interrupted run may have created `{physical_id}`, which carries no ownership tag of this project, \
+         so that it may belong to others"
     )]
     MaybeForeign {
         /// The resource.
@@ -127,7 +131,7 @@ pub enum PlanError {
     },
     /// The resource's alias now points to another object.
     #[error(
-        "{address}: `{physical_id}` now points to `{found}` instead of `{known}`, and Bailiwick writes nothing to `{found}`: point `{physical_id}` back to `{known}`, or release `{known}` with `bailiwick state rm {address}`, so that the next plan adopts `{found}`"
+        "{address}: `{physical_id}` now points to `{found}` instead of `{known}`, and Bailiwick writes nothing to `{found}`"
     )]
     Another {
         /// The resource.
@@ -153,7 +157,8 @@ pub enum PlanError {
     },
     /// The project did not create the resource and would have to replace it.
     #[error(
-        "{address} cannot be adopted: `{physical_id}` exists, is not managed by this project, and differs from the spec in fields that cannot be changed ({fields}): change the spec to match it, or choose another name"
+        "{address} cannot be adopted: `{physical_id}` exists, is not managed by this project, and differs from the spec \
+         in fields that cannot be changed ({fields})"
     )]
     NotOurs {
         /// The resource.
@@ -166,6 +171,43 @@ pub enum PlanError {
     /// The steps depend on each other in a cycle.
     #[error("dependency cycle: {0}")]
     Cycle(String),
+}
+
+impl PlanError {
+    /// Its code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Unreadable { .. } => Code::UnreadableResource,
+            Self::Foreign { .. } => Code::OwnedByAnother,
+            Self::MaybeForeign { .. } => Code::UnclearOwner,
+            Self::Another { .. } => Code::MovedAlias,
+            Self::Irreplaceable { .. } => Code::Irreplaceable,
+            Self::NotOurs { .. } => Code::CannotAdopt,
+            Self::Cycle(_) => Code::Cycle,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::Unreadable { .. } => "fix these read errors, then run the command again".to_owned(),
+            Self::Foreign { owner, .. } => {
+                format!("choose another name in the spec, or release the resource in project `{owner}` first")
+            }
+            Self::MaybeForeign { address, physical_id } => format!(
+                "delete `{physical_id}` yourself if it is yours, or run `bailiwick state rm {address}` if it is not"
+            ),
+            Self::Another { address, physical_id, known, found } => format!(
+                "point `{physical_id}` back to `{known}`, or release `{known}` with `bailiwick state rm {address}`, so \
+                 that the next plan adopts `{found}`"
+            ),
+            Self::Irreplaceable { fields, .. } => format!("change {fields} back in the spec"),
+            Self::NotOurs { .. } => "change the spec to match it, or choose another name".to_owned(),
+            Self::Cycle(_) => "remove one of the references".to_owned(),
+        }
+    }
 }
 
 impl Plan {

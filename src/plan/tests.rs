@@ -81,7 +81,36 @@ fn guard_refuses_protected_and_too_many_deletions() {
 }
 
 #[test]
-fn edited_saved_plan_is_detected() {
+fn the_json_of_a_refusal_carries_its_code() {
+    let address = Address::new("aws.kms.key", "x");
+    let refusals = [
+        Refusal::Protected { address: address.clone(), action: guard::Taken::Delete },
+        Refusal::Unnamed { address: address.clone(), loss: "what it encrypted is lost".into() },
+        Refusal::State { address },
+        Refusal::TooMany { going: 4, managed: 5, most: 3 },
+    ];
+    for refusal in refusals {
+        assert_eq!(serde_json::to_value(&refusal).unwrap()["code"], refusal.code().as_str());
+        assert!(refusal.code().is_refusal());
+    }
+}
+
+#[test]
+fn a_plan_error_keeps_what_to_do_apart_from_what_is_wrong() {
+    let (physical_id, known, found) = ("alias/x".to_owned(), "key-1".to_owned(), "key-2".to_owned());
+    let error = PlanError::Another { address: Address::new("aws.kms.key", "x"), physical_id, known, found };
+    let message = "aws.kms.key.x: `alias/x` now points to `key-2` instead of `key-1`, and Bailiwick writes nothing to \
+                   `key-2`";
+    assert_eq!(error.to_string(), message);
+    assert_eq!(
+        error.help(),
+        "point `alias/x` back to `key-1`, or release `key-1` with `bailiwick state rm aws.kms.key.x`, so that the next \
+         plan adopts `key-2`"
+    );
+}
+
+#[test]
+fn every_edit_of_a_saved_plan_is_detected() {
     let saved = PlanFile::new(plan(vec![step("x", created(None))]), Document::from(serde_json::json!({ "said": 1 })));
     let text = serde_json::to_string(&saved).unwrap();
     assert_eq!(PlanFile::parse(&text), Ok(saved));
@@ -90,4 +119,23 @@ fn edited_saved_plan_is_detected() {
         assert!(matches!(PlanFile::parse(&text.replace(from, to)), Err(PlanFileError::Edited { .. })), "{from}");
     }
     assert!(matches!(PlanFile::parse(&text[..text.len() / 2]), Err(PlanFileError::Damaged(_))));
+}
+
+#[test]
+fn a_file_that_is_not_a_saved_plan_differs_from_one_that_is_damaged() {
+    let file = PlanFile::new(plan(Vec::new()), Document::default());
+    let (text, pretty) = (serde_json::to_string(&file).unwrap(), serde_json::to_string_pretty(&file).unwrap());
+    for saved in
+        [&text, &pretty, &text[..text.len() / 2], &pretty[..pretty.len() / 2], &text.replace("\"2.0\"", "\"9.0\"")]
+    {
+        assert!(is_saved_plan(saved), "{saved}");
+    }
+    let report = r#"{"format_version": "2.0", "project": "p", "steps": [], "tool_version": "0.1.0"}"#;
+    for other in
+        ["", "version: 1\nproject: p\n", "{}", "[]", report, &report[..40], r#"{"format": 2, "resources": {}}"#]
+    {
+        assert!(!is_saved_plan(other), "{other}");
+        assert_eq!(PlanFile::parse(other), Err(PlanFileError::NotAPlan), "{other}");
+        assert_eq!(published(other), Err(PlanFileError::NotAPlan), "{other}");
+    }
 }

@@ -13,6 +13,7 @@ generated from the registry in `src/diagnostic/codes.rs`; do not edit it.
 - An **error** stops `plan` and `apply`. A **warning** or **info** does not.
 - A **finding** can be accepted in the spec, with a reason and a last day. An error of the spec cannot be accepted: fix it.
 - `plan`, `apply` and `destroy` continue despite a finding with `--allow CODE`.
+- A **refusal** stops one plan. It can be neither accepted nor allowed by its code: its fix names the flag, if there is one.
 - `validate`, `plan` and `policy check` print problems as SARIF with `--format sarif`.
 
 ```yaml
@@ -42,7 +43,11 @@ pub fn codes_page() -> String {
     for group in CodeGroup::ALL {
         let _ = writeln!(page, "\n## {}", group.title());
         for code in codes(group) {
-            let class = if code.is_finding() { "finding" } else { "must be fixed" };
+            let class = match (code.is_finding(), code.is_refusal()) {
+                (true, _) => "finding",
+                (false, true) => "refusal",
+                (false, false) => "must be fixed",
+            };
             let _ = writeln!(
                 page,
                 "\n### {code}\n\n**{}** ({}, {class}). {}\n\nFix: {}",

@@ -46,6 +46,9 @@ pub struct WireEnded {
     pub depends_on: Option<Address>,
     /// Why the step was not applied, in words.
     pub why: Option<String>,
+    /// What to do about it, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
 }
 
 /// The outcome of a step.
@@ -72,7 +75,7 @@ pub fn applied(plan: &Plan, outcomes: &Outcomes) -> WireApplied {
     let steps = plan.steps.iter().map(|step| {
         let (outcome, failure, depends_on, why) = match outcomes.get(&step.id) {
             Some(Outcome::Done) => (WireOutcome::Done, None, None, None),
-            Some(Outcome::Failed { kind, why, certain: _ }) => {
+            Some(Outcome::Failed { kind, why, help: _, certain: _ }) => {
                 (WireOutcome::Failed, Some(*kind), None, Some(why.clone()))
             }
             Some(Outcome::Unknown { why }) => (WireOutcome::Unknown, None, None, Some(why.clone())),
@@ -83,8 +86,12 @@ pub fn applied(plan: &Plan, outcomes: &Outcomes) -> WireApplied {
             Some(Outcome::NotStarted { why }) => (WireOutcome::NotStarted, None, None, Some(why.clone())),
             Some(Outcome::Interrupted) | None => (WireOutcome::Interrupted, None, None, None),
         };
+        let help = match outcomes.get(&step.id) {
+            Some(Outcome::Failed { help, .. }) => help.clone(),
+            _ => None,
+        };
         let (id, address) = (step.id.to_string(), step.id.address.clone());
-        WireEnded { id, address, action: step.action(), outcome, failure, depends_on, why }
+        WireEnded { id, address, action: step.action(), outcome, failure, depends_on, why, help }
     });
     WireApplied {
         format_version: APPLIED_FORMAT.into(),
@@ -107,16 +114,16 @@ mod tests {
         let why = || "403".to_owned();
         let ended = [
             Outcome::Done,
-            Outcome::Failed { kind: FailureKind::LockedOut, why: why(), certain: true },
+            Outcome::Failed { kind: FailureKind::LockedOut, why: why(), help: Some("wait".into()), certain: true },
             Outcome::Skipped { because },
         ];
         let outcomes = plan.steps.iter().map(|step| step.id.clone()).zip(ended).collect();
         let json = serde_json::to_value(applied(&plan, &outcomes)).unwrap();
         let brief = json["steps"].as_array().unwrap().iter().map(|s| {
             let text = |field: &str| s[field].as_str().unwrap_or("-").to_owned();
-            format!("{} {} {}", text("outcome"), text("failure"), text("depends_on"))
+            format!("{} {} {} {}", text("outcome"), text("failure"), text("depends_on"), text("help"))
         });
-        let expected = ["done - -", "failed locked_out -", "skipped - aws.iam.role.b", "interrupted - -"];
+        let expected = ["done - - -", "failed locked_out - wait", "skipped - aws.iam.role.b -", "interrupted - - -"];
         assert_eq!(brief.collect::<Vec<_>>(), expected);
     }
 }

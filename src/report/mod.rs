@@ -20,7 +20,7 @@ use crate::diagnostic::Severity;
 use crate::diff::{Drift, DriftClass, Recovered};
 use crate::document::is_policy;
 use crate::event::{Outcome, Outcomes};
-use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Plan, Summary};
+use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Plan, Refusal, Summary};
 use crate::spec::OnDestroy;
 use crate::state::{Owned, State};
 use wire::{WireFinding, WirePlan, WireStep};
@@ -77,7 +77,10 @@ pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
     }
     sections.extend(findings_section(&plan.findings, verbose));
     if !plan.refusals.is_empty() {
-        let row = |refusal| Row { mark: Mark::Bad, notes: Vec::new(), ..warning(&words::refusal(refusal), "") };
+        let row = |refusal: &Refusal| {
+            let notes = words::refusals_help(std::slice::from_ref(refusal));
+            Row { mark: Mark::Bad, notes, ..warning(&words::refusal(refusal), "") }
+        };
         sections.push(Section { title: "Refused".into(), rows: plan.refusals.iter().map(row).collect() });
     }
     let mut headline = if is_empty {
@@ -88,7 +91,7 @@ pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
     if !plan.left_out.is_empty() {
         headline = format!("{headline}, {} left out", plan.left_out.len());
     }
-    let footer = words::lost(&plan.project, &plan.lost).into_iter().collect();
+    let footer = lost(plan).into_iter().collect();
     Report { headline, sections, footer }
 }
 
@@ -96,6 +99,12 @@ pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
 #[must_use]
 pub fn digest(plan: &WirePlan) -> Option<String> {
     (!plan.steps.is_empty()).then(|| format!("Plan digest {}", plan.plan_digest))
+}
+
+/// The message that ownership tags were found without a state, if they were.
+#[must_use]
+pub fn lost(plan: &WirePlan) -> Option<String> {
+    words::lost(&plan.project, &plan.lost)
 }
 
 /// The commands that apply a saved plan.
@@ -441,10 +450,12 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
         };
         match outcomes.get(&step.id) {
             Some(Outcome::Done) => done += 1,
-            Some(Outcome::Failed { kind: _, why, certain }) => {
+            Some(Outcome::Failed { kind: _, why, help, certain }) => {
                 failed += 1;
                 let doubt = if *certain { "" } else { " (the next run checks it again)" };
-                rows.push(row(Mark::Bad, format!("failed: {why}{doubt}")));
+                let mut row = row(Mark::Bad, format!("failed: {why}{doubt}"));
+                row.notes.extend(help.as_deref().map(words::help));
+                rows.push(row);
             }
             Some(Outcome::Unknown { why }) => {
                 unknown += 1;
@@ -482,7 +493,21 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
 mod tests {
     use super::*;
     use crate::document::Document;
+    use crate::event::FailureKind;
     use crate::state::Lineage;
+
+    #[test]
+    fn what_to_do_about_a_failed_step_is_a_line_of_its_own() {
+        let step = crate::plan::tests::step("x", crate::plan::tests::deleted(None, None));
+        let (kind, help) = (FailureKind::LockedOut, Some("exclude the caller".to_owned()));
+        let failed = Outcome::Failed { kind, why: "it would lock out the caller".into(), help, certain: true };
+        let outcomes = [(step.id.clone(), failed)].into();
+        let report = applied("apply", &Plan { steps: vec![step], ..Plan::default() }, &outcomes);
+        assert_eq!(
+            report.sections[0].rows[0].notes,
+            ["failed: it would lock out the caller", "help: exclude the caller"]
+        );
+    }
 
     #[test]
     fn resources_of_an_interrupted_run_are_not_reported_as_known() {

@@ -8,27 +8,44 @@ use crate::access::{
 use crate::address::Address;
 use crate::diff::{DriftClass, Drifted};
 use crate::document::FieldPath;
-use crate::plan::{LeftOut, Reason, Refusal};
+use crate::plan::{ChangedSince, LeftOut, Reason, Refusal, StepId};
 
-/// The reason why a plan cannot be applied, and the flag or command that allows it.
+/// The reason why a plan cannot be applied.
 #[must_use]
 pub fn refusal(refusal: &Refusal) -> String {
-    match refusal {
+    let code = refusal.code();
+    let message = match refusal {
         Refusal::Protected { address, action } => {
             format!("{address} is protected, and this plan would {action} it")
         }
-        Refusal::Unnamed { address, loss } => {
-            format!("this plan would delete {address}; afterwards {loss}: allow it with --allow-delete {address}")
+        Refusal::Unnamed { address, loss } => format!("this plan would delete {address}; afterwards {loss}"),
+        Refusal::State { address } => format!("this plan would delete {address}, the bucket that holds the state"),
+        Refusal::TooMany { going, managed, most } => {
+            format!("the plan deletes or replaces {going} of {managed} resources, more than {most}")
         }
-        Refusal::State { address } => format!(
-            "{address} is the bucket that holds the state: move the state elsewhere before the bucket is deleted, or keep \
-             the bucket"
-        ),
-        Refusal::TooMany { going, managed, most } => format!(
-            "the plan deletes or replaces {going} of {managed} resources, more than {most}: allow it with --allow-deletes \
-             {going}"
-        ),
+    };
+    format!("{message} [{code}]")
+}
+
+/// What to do about the refusals of one plan: what to change, then the flags that allow the rest.
+#[must_use]
+pub fn refusals_help(refusals: &[Refusal]) -> Vec<String> {
+    let mut help = Vec::new();
+    let mut flags = Vec::new();
+    for refusal in refusals {
+        match refusal {
+            Refusal::Protected { address, action } => {
+                help.push(format!("to {action} {address}, first apply a spec that has it without `protect`"));
+            }
+            Refusal::State { address } => help.push(format!("move the state elsewhere first, or keep {address}")),
+            Refusal::Unnamed { address, .. } => flags.push(format!("--allow-delete {address}")),
+            Refusal::TooMany { going, .. } => flags.push(format!("--allow-deletes {going}")),
+        }
     }
+    if !flags.is_empty() {
+        help.push(format!("pass {}", flags.join(" ")));
+    }
+    help
 }
 
 /// A warning about ownership tags without a state, if there are any.
@@ -41,8 +58,26 @@ pub fn lost(project: &str, addresses: &[String]) -> Option<String> {
     };
     Some(format!(
         "there is no state, but {what} {carry} the ownership tag of project `{project}`: the state was lost, or is stored \
-         elsewhere\n  restore it, or rebuild it with `bailiwick state rebuild`; until then nothing is written"
+         elsewhere; nothing is written until it is back"
     ))
+}
+
+/// The error after a report that shows which ownership tags were found without a state.
+pub const LOST_SHORT: &str = "this plan cannot be applied without the state; nothing was written";
+
+/// The next action if a state was lost.
+pub const LOST_HELP: &str = "restore the state, or rebuild it with `bailiwick state rebuild`";
+
+/// Advice below a message.
+#[must_use]
+pub fn help(advice: &str) -> String {
+    format!("help: {advice}")
+}
+
+/// A change to the resource of a step since the plan was saved.
+#[must_use]
+pub fn changed(step: &StepId, how: &ChangedSince) -> String {
+    format!("{step}: {how}")
 }
 
 /// The reason why a step was skipped.
@@ -521,5 +556,20 @@ pub fn left_out(why: &LeftOut) -> String {
     match why {
         LeftOut::Unreachable { why } => why.clone(),
         LeftOut::DependsOn { address } => format!("depends on {address}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_refusals_names_only_flags_that_apply() {
+        let address = |kind: &'static str| Address::new(kind, "x");
+        let unnamed = Refusal::Unnamed { address: address("aws.kms.key"), loss: "all is lost".into() };
+        let many = Refusal::TooMany { going: 4, managed: 5, most: 3 };
+        let state = Refusal::State { address: address("aws.s3.bucket") };
+        assert_eq!(refusals_help(&[unnamed, many]), ["pass --allow-delete aws.kms.key.x --allow-deletes 4"]);
+        assert_eq!(refusals_help(&[state]), ["move the state elsewhere first, or keep aws.s3.bucket.x"]);
     }
 }

@@ -45,21 +45,15 @@ pub enum SessionError {
         caller: String,
     },
     /// The caller could not be identified.
-    #[error(
-        "cannot identify the caller in {}: {why}\n  nothing was read or written: check its credentials, region and \
-         endpoint",
-        scope.place()
-    )]
+    #[error("cannot identify the caller in {}: {why}; nothing was read or written", scope.place())]
     NoIdentity {
         /// The place.
         scope: Box<Scope>,
         /// The provider's message.
         why: String,
     },
-    /// The spec does not contain this account or cluster.
-    #[error(
-        "`{name}` is not in the spec, but the state has resources there: keep it in the spec until they are destroyed"
-    )]
+    /// The spec has no such account or cluster.
+    #[error("`{name}` is not in the spec, but the state has resources there")]
     Unknown {
         /// The missing key.
         name: String,
@@ -83,7 +77,18 @@ pub enum SessionError {
 }
 
 impl SessionError {
-    /// The error for a scope that does not respond.
+    /// The next action, if there is one to suggest.
+    #[must_use]
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::WrongOwner { .. } => Some("use other credentials, or correct the owner in the spec"),
+            Self::NoIdentity { .. } => Some("check the credentials, the region and the endpoint"),
+            Self::Unknown { .. } => Some("keep it in the spec until they are destroyed"),
+            Self::Unreachable { .. } | Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// Nothing answers in a scope.
     #[must_use]
     pub fn unreachable(scope: &Scope, why: impl Into<String>) -> Self {
         Self::Unreachable { scope: Box::new(scope.clone()), why: why.into() }
@@ -286,6 +291,7 @@ mod tests {
             wrong.to_string(),
             "store `s` is tenant-7 in the spec, but the credentials belong to tenant-8 (ops): nothing was read or written"
         );
+        assert_eq!(wrong.help(), Some("use other credentials, or correct the owner in the spec"));
         assert_eq!(SessionError::unreadable(&store, "no route").to_string(), "cannot read store `s`: no route");
         assert_eq!(
             SessionError::unreachable(&Scope::cluster("c"), "no route").to_string(),

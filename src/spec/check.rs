@@ -210,6 +210,12 @@ fn check_accepted_code(code: &str, path: &[&str], problems: &mut SpecProblems<'_
             format!("`{code}` is an error of the spec and cannot be accepted"),
             "remove this entry, and fix the error",
         ),
+        NamedCode::Refusal(code) => problems.error(
+            Code::UnacceptableCode,
+            path,
+            format!("`{code}` is a refusal of one plan and cannot be accepted"),
+            "remove this entry: docs/findings.md says what to do about the refusal",
+        ),
         NamedCode::Unknown(near) => {
             let help = near.map_or_else(
                 || "docs/findings.md lists the codes of all findings".to_owned(),

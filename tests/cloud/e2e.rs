@@ -890,7 +890,7 @@ fn a_saved_plan_is_refused_when_it_was_edited() {
     world.write("plan.json", &text.replace("mistral/", "llama/"));
     refused(&world, "the plan was edited");
     world.write("plan.json", &text[..text.len() / 2]);
-    refused(&world, "this is not a saved plan");
+    refused(&world, "the saved plan is damaged");
     world.write("plan.json", &text.replace("\"format_version\":\"2.0\"", "\"format_version\":\"9.0\""));
     refused(&world, "the plan has format 9.0");
 }
@@ -941,7 +941,7 @@ fn second_apply_learns_who_holds_the_lock() {
     let mut first = world.start(&["apply", "--yes"]);
     gate.wait(&mut first);
     let second = world.bailiwick(&["apply", "--yes"]).exits(1);
-    second.says(&["is locked by bailiwick apply on ", "wait until it is done"]);
+    second.says(&["is locked by bailiwick apply on ", "help: wait until it is done"]);
     world.bailiwick(&["state", "rm", "aws.s3.bucket.weights"]).exits(1).says(&["is locked by"]);
     gate.release();
     first.end().exits(0);

@@ -85,11 +85,7 @@ fn missing_state_bucket_is_reported_with_advice() {
     let world = seeded(&SPEC.replace("bucket: acme-state", "bucket: acme-gone"));
     for command in [&["plan"][..], &["apply", "--yes"], &["drift"], &["state", "rebuild", "--yes"]] {
         let ran = world.bailiwick(command).exits(1);
-        ran.says(&[
-            "NoSuchBucket",
-            "nothing was written: `acme-gone` does not exist",
-            "create it, or set another one under `backend`",
-        ]);
+        ran.says(&["NoSuchBucket", "help: create `acme-gone`", "or set another bucket under `backend`"]);
     }
     assert_eq!(writes(&world), 0);
 }
@@ -108,7 +104,7 @@ fn second_apply_learns_who_holds_the_lock() {
     second.says(&[
         "watching for up to 4 s whether it still runs",
         "s3://acme-state/team/prod/pods/lock.json is locked by bailiwick apply by alice on ",
-        "https://ci.example/acme/access/actions/runs/42: wait until it is done",
+        "https://ci.example/acme/access/actions/runs/42 help: wait until it is done",
     ]);
     assert_eq!(object(&world, LOCK)["holder"], "bailiwick apply by alice");
     gate.release();
@@ -614,7 +610,7 @@ fn the_bucket_of_the_state_is_never_deleted() {
     let left = moved.lines().filter(|line| !named.iter().any(|name| line.starts_with(name)));
     world.spec(&left.map(|line| format!("{line}\n")).collect::<String>());
     let refused = world.bailiwick(&["apply", "--yes", "--allow-deletes", "9"]).exits(1);
-    refused.shows(&["aws.s3.bucket.data is the bucket that holds the state"]);
+    refused.shows(&["this plan would delete aws.s3.bucket.data, the bucket that holds the state"]);
     world.bailiwick(&["destroy", "--yes"]).exits(1);
     assert!(world.aws.s3(PLATFORM, "GET /", "").ok().contains("acme-data"));
     world.bailiwick(&["--state", "elsewhere", "plan"]).exits(1).says(&["omit --state"]);
@@ -678,16 +674,17 @@ fn invalid_or_foreign_plan_is_refused_with_advice() {
         world.write("b.plan", text);
         one_error(&world, &["apply", "b.plan"], texts);
     };
-    let anew = "nothing was written create a new plan with `bailiwick plan --out b.plan`";
-    refused("", &["`b.plan`: this is not a saved plan: EOF", anew]);
-    refused(&in_folder(), &["this is not a saved plan", anew]);
-    refused(&good[..good.len() - 20], &["this is not a saved plan", anew]);
+    let other = "`b.plan` is not a saved plan help: pass a file that `bailiwick plan --out FILE` wrote";
+    refused("", &[other]);
+    refused(&in_folder(), &[other]);
+    let anew = "help: create a new plan with `bailiwick plan --out FILE`";
+    refused(&good[..good.len() - 20], &["`b.plan`: the saved plan is damaged: EOF", anew]);
     refused(&good.replace("pods-job", "pods-jobs"), &["the plan was edited", anew]);
     refused(&good.replace("\"format_version\":\"2.0\"", "\"format_version\":\"3.0\""), &["has format 3.0", anew]);
     one_error(
         &world,
         &["apply", "nowhere.plan"],
-        &["cannot read the plan `nowhere.plan`: No such file", "nothing was written name a file that"],
+        &["cannot read the plan `nowhere.plan`: No such file", "help: pass a file that"],
     );
     one_error(&world, &["apply", "."], &["cannot read the plan `.`: Is a directory"]);
 
@@ -771,15 +768,11 @@ fn an_account_or_cluster_that_cannot_be_reached_is_one_error() {
         ran.says(&[
             "cannot identify the caller in account `platform`: ",
             "Connection refused",
-            "nothing was read or written: check its credentials, region and endpoint",
+            "nothing was read or written help: check the credentials, the region and the endpoint",
         ]);
     }
     world.spec(&in_folder().replace("context: prod", "context: unreachable"));
-    one_error(
-        &world,
-        &["apply", "--yes"],
-        &["a cluster does not respond", "nothing was written", "pass --partial", "kubernetes.service_account.job"],
-    );
+    one_error(&world, &["apply", "--yes"], &["a cluster does not respond", "nothing was written", "pass --partial"]);
     one_error(&world, &["plan", "--out", "a.plan"], &["the plan is partial; nothing was written", "pass --partial"]);
     world.bailiwick(&["plan", "--out", "a.plan", "--partial"]).exits(0);
     one_error(&world, &["apply", "a.plan"], &["a cluster does not respond", "pass --partial"]);
@@ -790,7 +783,7 @@ fn saved_plan_of_format_1_is_refused_with_advice() {
     let world = seeded(include_str!("../formats/spec.yaml"));
     world.write("plan.json", include_str!("../formats/1/plan.json"));
     let ran = world.bailiwick(&["apply", "plan.json", "--yes"]).exits(1);
-    ran.says(&["`plan.json`", "format 1.0", "bailiwick plan --out plan.json"]);
+    ran.says(&["`plan.json`", "format 1.0", "bailiwick plan --out FILE"]);
     assert_eq!(world.aws.writes(), 0);
     assert!(!world.folder().join("state/serving.json").exists());
 }

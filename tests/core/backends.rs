@@ -54,13 +54,13 @@ impl Store {
 async fn active_lock_is_refused_and_an_expired_one_is_taken_over() {
     let store = Store::new();
     let held = store.backend().lock(info("alice")).await.unwrap();
-    let refused = store.backend().lock(info("bob")).await.err().unwrap().to_string();
+    let refused = store.backend().lock(info("bob")).await.err().unwrap();
     assert_eq!(
-        refused,
-        "memory:p/lock.json is locked by alice on h (process 7) since 2026-01-01T00:00:00Z, https://ci.example/1: wait \
-         until it is done"
+        refused.to_string(),
+        "memory:p/lock.json is locked by alice on h (process 7) since 2026-01-01T00:00:00Z, https://ci.example/1"
     );
-    // Dropped without a release, as after a crash: only the end of its lease frees it.
+    assert!(refused.help().unwrap().starts_with("wait until it is done"), "{refused:?}");
+    // Dropped without a release, as after a crash: the lock is free when its lease ends, and not before.
     drop(held);
     let started = tokio::time::Instant::now();
     let second = store.backend();
@@ -165,8 +165,8 @@ async fn a_lock_that_cannot_be_read_is_not_taken_and_can_be_broken() {
     let store = Store::new();
     store.objects.put("p/lock.json", b"{".to_vec(), Precondition::Always).await.unwrap();
     let ours = store.backend();
-    let refused = ours.lock(info("alice")).await.err().unwrap().to_string();
-    assert!(refused.contains("`bailiwick state unlock` removes it"), "{refused}");
+    let refused = ours.lock(info("alice")).await.err().unwrap();
+    assert!(refused.help().unwrap().contains("`bailiwick state unlock` removes it"), "{refused:?}");
     let holder = ours.holder().await.unwrap().unwrap();
     ours.unlock(&holder).await.unwrap();
     ours.lock(info("alice")).await.unwrap().release().await.unwrap();
@@ -204,9 +204,10 @@ async fn ten_earlier_states_are_kept_and_named_when_the_state_is_damaged() {
     assert_eq!(without_fence(last), state(13, &["s13"]));
 
     store.objects.put("p/state.json", b"{\"format\": 1".to_vec(), Precondition::Always).await.unwrap();
-    let refused = store.backend().load().await.err().unwrap().to_string();
+    let refused = store.backend().load().await.err().unwrap();
     let named = format!("10 earlier states are kept, the latest in memory:{}", earlier.last().unwrap());
-    assert!(refused.contains("the state is damaged") && refused.contains(&named), "{refused}");
+    assert!(refused.to_string().contains("the state is damaged"), "{refused}");
+    assert!(refused.help().unwrap().contains(&named), "{refused:?}");
 }
 
 /// A store whose connection can fail, before a write arrives or before its response does.

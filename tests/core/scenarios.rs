@@ -45,6 +45,7 @@ scenarios![
     key_renamed,
     lost_state,
     replacement,
+    saved_plan,
     unmanaged_bucket,
     unreachable_cluster,
 ];

@@ -506,7 +506,8 @@ impl Project {
 
     /// The changes to the resources of a plan since it was created.
     pub async fn moved(&self, spec: &Spec, plan: &Plan) -> Vec<String> {
-        self.with_engine(spec, async |engine| engine.moved(plan).await).await
+        let moved = self.with_engine(spec, async |engine| engine.moved(plan).await).await;
+        moved.iter().map(|(step, how)| format!("{step}: {how}")).collect()
     }
 
     /// Plans and applies.

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use crate::cli::failure::{Ended, Exit, Failure};
+use crate::cli::failure::{Ended, ErrorKind, Exit, Failure};
 use crate::cli::run::Invocation;
 use crate::diagnostic::Severity;
 use crate::spec::{SourceFile, load};
@@ -66,7 +66,7 @@ impl InitArgs {
             match ui.ask(&format!("{question} [{default}]:")) {
                 Some(answer) if !answer.is_empty() => Ok(answer),
                 Some(_) => Ok(default.to_owned()),
-                None => Err(Failure::new("nothing was written")),
+                None => Err(Failure::of(ErrorKind::Unconfirmed, "nothing was written")),
             }
         };
         let account = ask(&self.account, "Account of the cluster (12 digits)", "111111111111")?;
@@ -85,7 +85,7 @@ impl InitArgs {
         let (_, problems) = load(std::slice::from_ref(&source));
         if problems.iter().any(|p| p.severity == Severity::Error) {
             ui.problems(&problems, &[source]);
-            return Err(Failure::new("these answers do not make a valid spec: nothing was written"));
+            return Err(Failure::of(ErrorKind::Input, "these answers do not make a valid spec: nothing was written"));
         }
         let failed = |e: std::io::Error| match e.kind() {
             std::io::ErrorKind::AlreadyExists => Failure::new(format!(

@@ -10,12 +10,12 @@ use crate::cli::live::{LiveRun, Work};
 use crate::cli::options::{Allow, ReportFormat};
 use crate::cli::project::CheckedSpec;
 use crate::cli::run::{Invocation, addresses, today};
-use crate::cli::saved::save_plan;
+use crate::cli::saved::{may_save, save_plan};
 use crate::document::Document;
 use crate::engine::{Intent, Terms};
 use crate::plan::PlanFile;
 use crate::render;
-use crate::report::words;
+use crate::report;
 
 /// Show what apply would do.
 #[derive(Clone, Debug, clap::Args)]
@@ -74,6 +74,9 @@ impl PlanArgs {
         let live = LiveRun { invocation, intent: Intent::Apply, allowed, keeps_lock: false };
         live.run(async |work| {
             work.check()?;
+            if let Some(path) = &self.out {
+                may_save(ui.host(), path, &work.project.files)?;
+            }
             let terms = work.terms(&self.allow, None)?;
             if self.refresh_only {
                 return refresh_only(work, self).await;
@@ -88,7 +91,7 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
     let engine = work.engine();
     let published = work.published(&planned, &engine.refusals(&planned, terms));
     let document = || Document::of(&published).map_err(|e| Failure::new(e.to_string()));
-    let applicable = engine.check(&planned, terms).map_err(Failure::from);
+    let applicable = engine.check(&planned, terms);
     let (is_empty, findings) = (planned.plan().is_empty(), planned.findings().to_vec());
     // Saved before the report, which names the file only if that succeeded.
     let saved = match (&asked.out, &applicable) {
@@ -99,15 +102,17 @@ async fn plan(work: &Work<'_>, asked: &PlanArgs, terms: &Terms) -> Ended {
     match asked.format {
         PlanFormat::Json => {
             // JSON has no footer, so its lines go to stderr.
-            let hint = words::lost(&published.project, &published.lost);
-            hint.into_iter().chain(work.notes()).for_each(|line| work.ui.tell(&line));
+            report::lost(&published).into_iter().chain(work.notes()).for_each(|line| work.ui.tell(&line));
             work.ui.result(&render::json(&document()?));
         }
         PlanFormat::Text => work.ui.result(&render::terminal(&report(), work.ui.palette())),
         PlanFormat::Markdown => work.ui.result(&render::markdown(&report())),
         PlanFormat::Sarif => work.ui.sarif(&findings, work.project.first_file()),
     }
-    applicable?;
+    applicable.map_err(|stopped| match asked.format {
+        PlanFormat::Text | PlanFormat::Markdown => Failure::reported(stopped),
+        PlanFormat::Json | PlanFormat::Sarif => Failure::from(stopped),
+    })?;
     saved?;
     Ok(if asked.detailed_exitcode && !is_empty { Exit::Differs } else { Exit::Ok })
 }

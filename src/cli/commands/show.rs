@@ -6,7 +6,7 @@ use crate::cli::failure::{Ended, Exit, Failure};
 use crate::cli::host::Meanwhile;
 use crate::cli::options::ReportFormat;
 use crate::cli::run::{Invocation, block_on, home, known, list, session};
-use crate::cli::saved::plan_text;
+use crate::cli::saved::{plan_text, unusable};
 use crate::engine::Known;
 use crate::plan::{self, SavedReport};
 use crate::render;
@@ -44,10 +44,7 @@ impl ShowArgs {
             };
             return block_on(ui.host(), Meanwhile::Nothing, shown);
         };
-        let saved = plan::published(&plan_text(ui.host(), path)?).map_err(|e| {
-            let path = path.display();
-            Failure::new(format!("`{path}`: {e}\n  create a new plan with `bailiwick plan --out {path}`"))
-        })?;
+        let saved = plan::published(&plan_text(ui.host(), path)?).map_err(|e| unusable(path, &e))?;
         let text = match self.format {
             ReportFormat::Json => render::json(&saved.report),
             ReportFormat::Text | ReportFormat::Markdown => {

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use crate::address::Address;
 use crate::backend::Backend;
 use crate::cli::environment::ProcessEnvironment;
-use crate::cli::failure::{Ended, Exit, Failure};
+use crate::cli::failure::{Ended, ErrorKind, Exit, Failure};
 use crate::cli::host::Meanwhile;
 use crate::cli::live::{LiveRun, Work};
 use crate::cli::project::Project;
@@ -152,7 +152,7 @@ async fn rebuild_live(work: &Work<'_>, yes: bool, adopted: &BTreeSet<Address>, o
             return Ok(if unreadable { Exit::Error } else { Exit::Ok });
         }
         if !agrees(work.ui, yes, "Write this state? Nothing else is written.", "pass --yes").await? {
-            return Err(Failure::new("not written"));
+            return Err(Failure::of(ErrorKind::Unconfirmed, "not written"));
         }
         let Known { mut state, version, .. } = known;
         state.resources.extend(found.ours);
@@ -193,7 +193,7 @@ impl Mending<'_> {
             StateCommand::Mv { from, to } => {
                 let (old, new) = (address(from)?, address(to)?);
                 if old.kind() != new.kind() {
-                    return Err(Failure::new(format!("{old} and {new} are of different kinds")));
+                    return Err(Failure::usage(format!("{old} and {new} are of different kinds")));
                 }
                 self.edit("state mv", |state| {
                     if state.resources.contains_key(&new) {
@@ -242,7 +242,7 @@ impl Mending<'_> {
         self.ui.tell(&render::inert(&format!("{place} is locked by {holder}")));
         self.ui.tell("if that run is still active, it stops before its next write");
         if !agrees(self.ui, yes, "Release this lock?", "pass --yes").await? {
-            return Err(Failure::new("not released"));
+            return Err(Failure::of(ErrorKind::Unconfirmed, "not released"));
         }
         self.backend.unlock(&holder).await?;
         self.ui.tell(&render::inert(&format!("released the lock of {holder}")));
@@ -251,9 +251,10 @@ impl Mending<'_> {
 }
 
 fn address(text: &str) -> Result<Address, Failure> {
-    text.parse::<Address>().map_err(|e| Failure::new(e.to_string()))
+    text.parse::<Address>().map_err(|e| Failure::usage(e.to_string()))
 }
 
 fn missing(text: &str) -> Failure {
-    Failure::new(format!("the state has no `{text}`: see `bailiwick state list`"))
+    Failure::of(ErrorKind::Input, format!("the state has no `{text}`"))
+        .hint("`bailiwick state list` shows the addresses in it")
 }

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::Run;
 use crate::access;
-use crate::document::{Difference, Document, is_policy};
+use crate::document::Document;
 use crate::iam::{Policy, Principal, Selector};
 use crate::live::AnyLive;
-use crate::plan::{Change, Step};
+use crate::plan::{Change, ChangedSince, Step};
 use crate::snapshot::Seen;
 
 impl Run<'_> {
@@ -56,15 +56,11 @@ fn orphaned(before: &Value, shown: &Value) -> Option<BTreeSet<Principal>> {
 }
 
 /// Describes what changed since the plan was created.
-pub(in crate::engine) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> String {
-    let advice = "nothing was written: create a new plan";
+pub(in crate::engine) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> ChangedSince {
     let observed = step.observed();
     match (seen, observed) {
-        (Seen::Present { owner: Some(owner), .. }, None) => {
-            format!("it now exists and belongs to `{owner}`; {advice}")
-        }
-        (Seen::Present { .. }, None) => format!("it now exists, but did not when the plan was made; {advice}"),
-        (Seen::Absent, _) => format!("it was deleted after the plan was made; {advice}"),
+        (Seen::Present { owner, .. }, None) => ChangedSince::Created { owner: owner.clone() },
+        (Seen::Absent, _) => ChangedSince::Deleted,
         (Seen::Present { body, .. }, Some(_)) => {
             // With the whole body, changes in the parts of others can be shown too.
             let is_whole = |before: &&Document| observed.is_some_and(|observed| observed.digest == before.digest());
@@ -77,29 +73,8 @@ pub(in crate::engine) fn moved(step: &Step, live: &dyn AnyLive, seen: &Seen) -> 
                     (known, ours)
                 }
             };
-            let told: Vec<String> = Document::differences(&known, &now).iter().map(told).collect();
-            let what =
-                if told.is_empty() { "a part that Bailiwick does not manage".to_owned() } else { told.join("; ") };
-            format!("it changed after the plan was made ({what}); {advice}")
+            ChangedSince::Differs { differences: Document::differences(&known, &now) }
         }
-        (Seen::Unreadable { why, .. }, _) => why.clone(),
+        (Seen::Unreadable { why, .. }, _) => ChangedSince::Unread { why: why.clone() },
     }
-}
-
-/// Formats a difference; policies are compared statement by statement.
-fn told(difference: &Difference) -> String {
-    let statements = |value: &Option<Value>| -> Vec<String> {
-        let value = value.as_ref().filter(|v| is_policy(v)).and_then(|v| v.get("Statement"));
-        let list = value.and_then(Value::as_array);
-        list.into_iter().flatten().map(ToString::to_string).collect()
-    };
-    let (before, after) = (statements(&difference.before), statements(&difference.after));
-    let gone = before.iter().filter(|s| !after.contains(s)).map(|s| format!("- {s}"));
-    let new = after.iter().filter(|s| !before.contains(s)).map(|s| format!("+ {s}"));
-    let changes: Vec<String> = gone.chain(new).collect();
-    if !changes.is_empty() {
-        return format!("{} {}", difference.path, changes.join(" "));
-    }
-    let value = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
-    format!("{} {} -> {}", difference.path, value(&difference.before), value(&difference.after))
 }

@@ -26,8 +26,8 @@ use crate::backend::{Backend, BackendError};
 use crate::document::{Digest, Document};
 use crate::event::{Event, FailureKind, Outcome, Outcomes};
 use crate::kind::{Action, AnyKind, NamedBy};
-use crate::live::{AnyLive, Fields, Target, WriteError};
-use crate::plan::{Change, Differs, Expect, Plan, StateRecord, Step};
+use crate::live::{AnyLive, Fields, NEW_PLAN, Target, WriteError};
+use crate::plan::{Change, ChangedSince, Differs, Expect, Plan, StateRecord, Step};
 use crate::snapshot::{ReadFailure, Seen, unique_id};
 use crate::state::{DeposedKey, Entry, FORMAT, Happening, Owned, State, fold};
 
@@ -264,9 +264,9 @@ impl Run<'_> {
     /// Runs one step. Returns its outcome, and the error if the journal could not be written. `fresh` means that the
     /// resource is part of another one that this run created, so it cannot have existed before.
     async fn step(&self, step: &Step, fresh: bool) -> (Outcome, Option<BackendError>) {
-        let failed = |(kind, why): (FailureKind, String)| Outcome::Failed { kind, why, certain: true };
         let Some(live) = self.engine.live(step.id.address.kind().as_str()) else {
-            return (failed((FailureKind::Other, "this version of bailiwick does not know this kind".into())), None);
+            let why = "this version of bailiwick does not know this kind".to_owned();
+            return (NotChecked { kind: FailureKind::Other, why }.into(), None);
         };
         let target = target(step);
         let mut found = ReadBack {
@@ -277,7 +277,7 @@ impl Run<'_> {
         if matches!(step.change, Change::Record { record: StateRecord::Gone })
             && let Err(why) = self.still_gone(step, live, &target).await
         {
-            return (failed(why), None);
+            return (why.into(), None);
         }
         if step.writes() {
             let checked = match (step.after(), fresh) {
@@ -290,12 +290,13 @@ impl Run<'_> {
                 Ok(Some(checked)) => checked,
                 // Already deleted, which is what the step would do.
                 Ok(None) => return (Outcome::Done, self.journal(step, ended(step, None)).await.err()),
-                Err(why) => return (failed(why), None),
+                Err(why) => return (why.into(), None),
             };
             let deposes = step.deposes().cloned().into_iter().collect();
             let begin = Happening::Begin { action: step.action(), creates: step.owned(None).map(Box::new), deposes };
             if let Err(error) = self.journal(step, begin).await {
-                return (failed((FailureKind::NotRecorded, format!("not attempted: {error}"))), Some(error));
+                let why = format!("not attempted: {error}");
+                return (NotChecked { kind: FailureKind::NotRecorded, why }.into(), Some(error));
             }
             let target = Target { unique_id: checked.seen.as_ref().and_then(unique_id), ..target };
             found = match self.written(step, live, &target, &checked).await {
@@ -328,7 +329,7 @@ impl Run<'_> {
         match self.look(step, target).await {
             Seen::Absent => Ok(()),
             Seen::Unreadable { why, cause } => Err(unread(&why, cause)),
-            seen @ Seen::Present { .. } => Err((FailureKind::Changed, moved(step, live, &seen))),
+            seen @ Seen::Present { .. } => Err(NotChecked::changed(&moved(step, live, &seen))),
         }
     }
 
@@ -349,7 +350,8 @@ impl Run<'_> {
             }
             Err(error) => {
                 let (kind, certain) = (error.kind(), error.is_certain());
-                Err(Outcome::Failed { kind, why: error.to_string(), certain })
+                let help = error.help().map(str::to_owned);
+                Err(Outcome::Failed { kind, why: error.to_string(), help, certain })
             }
         }
     }
@@ -388,11 +390,8 @@ impl Run<'_> {
             if step.is_unread() && live.about().named_by == NamedBy::Name {
                 return Ok(None);
             }
-            let why = format!(
-                "`{}` is now `{found}` instead of `{known}`; nothing was written: create a new plan",
-                step.physical_id
-            );
-            return Err((FailureKind::Changed, why));
+            let replaced = ChangedSince::Replaced { physical_id: step.physical_id.clone(), known, found };
+            return Err(NotChecked::changed(&replaced));
         }
         // A deposed object was not read for the plan, so there is no fingerprint to compare.
         if !step.is_unread()
@@ -400,7 +399,7 @@ impl Run<'_> {
             && !brought_along(step, live, &seen)
             && !self.names_what_was_taken_away(step, live, &seen)
         {
-            return Err((FailureKind::Changed, moved(step, live, &seen)));
+            return Err(NotChecked::changed(&moved(step, live, &seen)));
         }
         let seen = match seen {
             Seen::Present { body, .. } => Some(body),
@@ -509,11 +508,28 @@ impl Run<'_> {
 }
 
 /// Why a step did not start.
-type NotChecked = (FailureKind, String);
+struct NotChecked {
+    kind: FailureKind,
+    why: String,
+}
+
+impl NotChecked {
+    /// The resource changed since the plan was created.
+    fn changed(how: &ChangedSince) -> Self {
+        Self { kind: FailureKind::Changed, why: format!("{how}; nothing was written") }
+    }
+}
+
+impl From<NotChecked> for Outcome {
+    fn from(NotChecked { kind, why }: NotChecked) -> Self {
+        let help = (kind == FailureKind::Changed).then(|| NEW_PLAN.to_owned());
+        Self::Failed { kind, why, help, certain: true }
+    }
+}
 
 /// The reason not to start a step that could not read its resource again.
 fn unread(why: &str, cause: ReadFailure) -> NotChecked {
-    (cause.into(), format!("cannot read it again: {why}"))
+    NotChecked { kind: cause.into(), why: format!("cannot read it again: {why}") }
 }
 
 /// The resource of a step, with the fields that the step or the plan reads.

@@ -71,7 +71,7 @@ where
         }
         // KMS rejects a policy that would prevent its writer from changing it again (KMS API Reference, PutKeyPolicy).
         Some("MalformedPolicyDocumentException") if message.contains("update the key policy in the future") => {
-            WriteError::LockedOut { what, why }
+            WriteError::LockedOut { what, why, help: None }
         }
         Some(code) if QUOTAS.contains(&code) => WriteError::OverQuota { what, sent: true, why },
         _ if is_denied(error) => WriteError::Denied { what, why },

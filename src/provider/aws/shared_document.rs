@@ -171,13 +171,17 @@ pub(super) async fn refuse_unsafe(
         );
         return Err(WriteError::OverQuota { what: what.to_owned(), sent: false, why });
     }
-    let locked_out = |why: String| {
-        let why = format!("{why}: nothing was written; change that policy first, so that it excludes the caller");
-        WriteError::LockedOut { what: what.to_owned(), why }
+    let locked_out = |why: String| WriteError::LockedOut {
+        what: what.to_owned(),
+        why: format!("{why}: nothing was written"),
+        help: Some("change that policy first, so that it excludes the caller".to_owned()),
     };
     let caller = super::account::caller(cloud, scope).await?;
-    let unreadable =
-        |why: String| WriteError::Refused { what: what.to_owned(), why: format!("{why}: nothing was written") };
+    let unreadable = |why: String| WriteError::Refused {
+        what: what.to_owned(),
+        why: format!("{why}: nothing was written"),
+        help: None,
+    };
     let policy = parse(text).map_err(unreadable)?;
     access::lockout(resource, &caller, &policy).map_or(Ok(()), |why| Err(locked_out(why)))
 }

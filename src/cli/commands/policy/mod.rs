@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use self::kinds::{PolicyType, kind_of, unit};
 use self::stream::{Decided, NamedPolicy, Policies, Question, answer_all};
 use crate::access;
-use crate::cli::failure::{Ended, Exit, Failure};
+use crate::cli::failure::{Ended, ErrorKind, Exit, Failure};
 use crate::cli::options::{ProblemFormat, TextOrJson};
 use crate::cli::run::Invocation;
 use crate::cli::ui::Ui;
@@ -270,7 +270,7 @@ fn read_policy(ui: &Ui, path: &Path) -> Result<Policy, Failure> {
     let text = read_text(ui, path)?;
     Policy::parse(&text).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|p| placed(path, p)).collect();
-        Failure::new(lines.join("\nerror: "))
+        Failure::all(ErrorKind::Input, lines)
     })
 }
 

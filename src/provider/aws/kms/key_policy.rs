@@ -170,7 +170,7 @@ mod live {
             let kms = client(cloud, scope).await?;
             let alias = target.physical_id.as_str();
             let what = format!("write the policy of key `{alias}`");
-            let failed = |why: String| WriteError::Refused { what: what.clone(), why };
+            let refused = |why, help| WriteError::Refused { what: what.clone(), why, help };
             let body = match action {
                 Action::Create { after } | Action::Update { after, .. } => after.clone(),
                 Action::Delete { .. } | Action::Release { .. } => SharedDocument::of(Vec::new(), false),
@@ -187,16 +187,15 @@ mod live {
                 };
             };
             refuse_another(target, &key, || what.clone())?;
-            let document = body.rewrite(cloud.project(), Some(&live)).map_err(&failed)?;
+            let document = body.rewrite(cloud.project(), Some(&live)).map_err(|why| refused(why, None))?;
             if !document.changed {
                 return Ok(());
             }
             let (Some(text), 1..) = (document.text, document.foreign) else {
-                return Err(failed(
-                    "the policy would contain only Bailiwick's statements, and the key could never be changed again: \
-                     nothing was written; add a statement that lets the key's account manage it"
-                        .into(),
-                ));
+                let why = "the policy would contain only Bailiwick's statements, and the key could never be changed \
+                           again: nothing was written";
+                let help = "add a statement that lets the key's account manage it";
+                return Err(refused(why.into(), Some(help.into())));
             };
             let document = (text.as_str(), document.foreign);
             refuse_unsafe(cloud, scope, &super::carrier(scope, alias), &what, document).await?;

@@ -206,9 +206,11 @@ mod live {
                     SharedDocument::of(Vec::new(), before.exclusive)
                 }
             };
-            let document = body
-                .rewrite(cloud.project(), text.policy())
-                .map_err(|why| WriteError::Refused { what: what.clone(), why })?;
+            let document = body.rewrite(cloud.project(), text.policy()).map_err(|why| WriteError::Refused {
+                what: what.clone(),
+                why,
+                help: None,
+            })?;
             if !document.changed {
                 return Ok(());
             }
