@@ -46,6 +46,7 @@ scenarios![
     saved_plan,
     unmanaged_bucket,
     unreachable_cluster,
+    usage_errors,
 ];
 
 /// Why a script cannot be played.
