@@ -37,16 +37,28 @@ pub enum AskError {
     #[error("`{0}` is neither s3://bucket/key nor an ARN")]
     Place(String),
     /// The action does not exist.
-    #[error("there is no action `{action}`{hint}")]
+    #[error("there is no action `{action}`")]
     Action {
         /// The action.
         action: String,
         /// A suggestion, such as the action with the closest name.
-        hint: String,
+        help: String,
     },
     /// An object action on a target that names no object.
-    #[error("`{0}` works on objects: name one, as in s3://bucket/key")]
+    #[error("`{0}` works on objects, and the target names no object")]
     NoObject(String),
+}
+
+impl AskError {
+    /// The next action.
+    #[must_use]
+    pub fn help(&self) -> &str {
+        match self {
+            Self::Place(_) => "write s3://bucket/key, or an ARN such as arn:aws:s3:::bucket/key",
+            Self::Action { help, .. } => help,
+            Self::NoObject(_) => "name an object, as in s3://bucket/key",
+        }
+    }
 }
 
 /// The verdict.
@@ -131,19 +143,22 @@ impl AccessTarget {
 
 /// The action in the spelling of AWS.
 fn known_action(action: &str) -> Result<String, AskError> {
-    let fail = |hint: String| Err(AskError::Action { action: action.to_owned(), hint });
+    let fail = |help: String| Err(AskError::Action { action: action.to_owned(), help });
     let Some((prefix, name)) = action.split_once(':') else {
-        return fail(format!(": write it with its service, as in `s3:{action}`"));
+        return fail(format!("write it with its service, as in `s3:{action}`"));
     };
     let Some(service) = ServiceEntry::of(prefix) else {
-        return fail(format!(": unknown service `{prefix}`"));
+        return fail(format!("`{prefix}` is an unknown service: write an action such as `s3:GetObject`"));
     };
     match service.action(name) {
         Some(known) => Ok(format!("{}:{}", service.prefix, known.name)),
         None => {
             let names = service.actions().iter().map(|a| a.name);
             let near = crate::diagnostic::did_you_mean(name, names);
-            fail(near.map(|near| format!(": did you mean `{}:{near}`?", service.prefix)).unwrap_or_default())
+            fail(match near {
+                Some(near) => format!("did you mean `{}:{near}`?", service.prefix),
+                None => "the Service Authorization Reference of AWS lists the actions of each service".to_owned(),
+            })
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ui::Ui;
+use crate::access::AskError;
 use crate::backend::BackendError;
 use crate::diagnostic::Code;
 use crate::engine::Stopped;
@@ -188,6 +189,12 @@ impl Failure {
 impl From<BackendError> for Failure {
     fn from(error: BackendError) -> Self {
         Self { kind: ErrorKind::Failed, errors: vec![ShownError::new(error.to_string(), error.help())] }
+    }
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        Self::usage(error.to_string()).hint(error.help())
     }
 }
 

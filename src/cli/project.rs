@@ -46,9 +46,8 @@ impl Project {
         }
         let spec = spec.ok_or_else(|| Failure::shown(0))?;
         if let (Some(backend), Some(_)) = (&spec.backend, state) {
-            return Err(Failure::new(format!(
-                "the spec keeps its state in {backend}: omit --state, or remove `backend` from the spec"
-            )));
+            return Err(Failure::usage(format!("--state has no effect: the spec keeps its state in {backend}"))
+                .hint("omit --state, or remove `backend` from the spec"));
         }
         let beside = or_default(given).first().map_or(Path::new(""), |first| {
             if ui.host().at(first).is_dir() { first.as_path() } else { first.parent().unwrap_or(Path::new("")) }
@@ -186,12 +185,15 @@ fn read_files(host: &dyn Host, given: &[PathBuf]) -> (Vec<SourceFile>, Vec<Diagn
     (files, problems)
 }
 
+const NAME_SPEC: &str = "name the spec with -f, or write one with `bailiwick init`";
+
 fn expand(host: &dyn Host, path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     if !host.at(path).is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }
     let failed = |why: std::io::Error| {
         Diagnostic::new(Code::UnreadableFile, format!("cannot read the folder `{}`: {why}", path.display()))
+            .help(NAME_SPEC)
     };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(host.at(path)).map_err(failed)? {
@@ -203,7 +205,8 @@ fn expand(host: &dyn Host, path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     }
     found.sort();
     if found.is_empty() {
-        return Err(Diagnostic::new(Code::UnreadableFile, format!("there is no *.yaml file in `{}`", path.display())));
+        let message = format!("there is no *.yaml file in `{}`", path.display());
+        return Err(Diagnostic::new(Code::UnreadableFile, message).help(NAME_SPEC));
     }
     Ok(found)
 }
@@ -211,10 +214,8 @@ fn expand(host: &dyn Host, path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
 fn read_file(host: &dyn Host, path: &Path) -> Result<SourceFile, Diagnostic> {
     let name: Arc<str> = path.display().to_string().into();
     let path = host.at(path);
-    let failed = |why: String| {
-        Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}"))
-            .help("name the spec with -f, or write one with `bailiwick init`")
-    };
+    let failed =
+        |why: String| Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}")).help(NAME_SPEC);
     // Reading a pipe without a writer would block forever.
     let found = std::fs::metadata(&path).map_err(|e| failed(e.to_string()))?;
     if !found.is_file() {

@@ -683,6 +683,8 @@ mod tests {
         assert_eq!(Code::named("yaml-syntax"), NamedCode::Problem(Code::YamlSyntax));
         assert_eq!(Code::named("data-loss"), NamedCode::Refusal(Code::DataLoss));
         assert_eq!(Code::named("trust-oidc-no-sup"), NamedCode::Unknown(Some(Code::Policy(Check::TrustOidcNoSub))));
+        let wildcard = Code::Policy(Check::TrustWildcardPrincipal);
+        assert_eq!(Code::named("trust-wildcard"), NamedCode::Unknown(Some(wildcard)));
         assert_eq!(Code::named("size-quota"), NamedCode::Unknown(Some(Code::PolicyOverQuota)));
         assert_eq!(Code::named("no-such-code"), NamedCode::Unknown(None));
     }

@@ -148,16 +148,19 @@ impl Diagnostic {
     }
 }
 
-/// The closest of the `known` words to a mistyped one, if one is close enough.
+/// The closest of the `known` words to a mistyped one, if one is close enough; or else the shortest that begins with it.
 #[must_use]
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
-        .min()
-        .map(|(_, candidate)| candidate)
+    let known: Vec<&str> = known.into_iter().collect();
+    let distances = known.iter().map(|candidate| (strsim::damerau_levenshtein(word, candidate), *candidate));
+    let nearest = distances.filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4).min();
+    let longer =
+        || known.iter().filter(|c| word.len() >= LEAST_BEGINNING && c.starts_with(word)).min_by_key(|c| c.len());
+    nearest.map(|(_, candidate)| candidate).or_else(|| longer().copied())
 }
+
+/// The length from which the beginning of a word is enough to suggest the word.
+const LEAST_BEGINNING: usize = 3;
 
 #[cfg(test)]
 mod tests {
@@ -169,5 +172,7 @@ mod tests {
         assert_eq!(did_you_mean("versionning", known), Some("versioning"));
         assert_eq!(did_you_mean("tgas", known), Some("tags"));
         assert_eq!(did_you_mean("lifecycle", known), None);
+        assert_eq!(did_you_mean("encr", known), Some("encryption"), "its beginning is enough");
+        assert_eq!(did_you_mean("en", known), None, "a beginning of two letters says too little");
     }
 }

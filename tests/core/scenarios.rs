@@ -48,6 +48,7 @@ scenarios![
     saved_plan,
     unmanaged_bucket,
     unreachable_cluster,
+    usage_errors,
 ];
 
 /// The reason why a script cannot be played.

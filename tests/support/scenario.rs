@@ -66,8 +66,8 @@ use crate::memory::{Cloud, Cut, Id};
 const SPEC: &str = "bailiwick.yaml";
 
 /// The commands of the program that a script may use.
-const PROGRAM: [&str; 11] =
-    ["apply", "can", "destroy", "drift", "graph", "init", "plan", "show", "state", "validate", "who-can"];
+const PROGRAM: [&str; 12] =
+    ["apply", "can", "destroy", "drift", "graph", "init", "plan", "policy", "show", "state", "validate", "who-can"];
 
 /// A command of a script.
 struct Command {

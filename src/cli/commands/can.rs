@@ -1,7 +1,7 @@
 //! `can`: shows whether a principal is allowed to do something, and through which chain.
 
 use crate::access::{AccessTarget, Who, World};
-use crate::cli::failure::{Ended, Failure};
+use crate::cli::failure::{Ended, ErrorKind, Failure};
 use crate::cli::options::TextOrJson;
 use crate::cli::run::Invocation;
 use crate::cli::world::{WorldArgs, exit};
@@ -33,10 +33,10 @@ pub struct CanArgs {
 impl CanArgs {
     /// Answers whether it is allowed.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
+        let target = AccessTarget::parse(&self.place)?;
         self.world.answer(invocation, |world| {
             let who = principal(world, &self.who)?;
-            let target = AccessTarget::parse(&self.place).map_err(|e| Failure::new(e.to_string()))?;
-            let answer = world.can(&who, &self.action, &target).map_err(|e| Failure::new(e.to_string()))?;
+            let answer = world.can(&who, &self.action, &target)?;
             let verdict = answer.verdict;
             match self.world.format {
                 TextOrJson::Json => {
@@ -64,6 +64,6 @@ fn principal(world: &World, text: &str) -> Result<Who, Failure> {
         let near = did_you_mean(text, world.known_names()).map(|near| format!("did you mean `{near}`?"));
         let help =
             near.unwrap_or_else(|| "pass a service account or role of the spec, `namespace/name`, or an ARN".into());
-        Failure::new(format!("unknown principal `{text}`")).hint(help)
+        Failure::of(ErrorKind::Input, format!("unknown principal `{text}`")).hint(help)
     })
 }

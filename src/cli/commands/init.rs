@@ -88,10 +88,10 @@ impl InitArgs {
             return Err(Failure::of(ErrorKind::Input, "these answers do not make a valid spec: nothing was written"));
         }
         let failed = |e: std::io::Error| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => Failure::new(format!(
-                "`{}` already exists: nothing was written; pass --force to overwrite it",
-                self.out.display()
-            )),
+            std::io::ErrorKind::AlreadyExists => {
+                let message = format!("`{}` already exists; nothing was written", self.out.display());
+                Failure::of(ErrorKind::Refused, message).hint("pass --force to overwrite it")
+            }
             _ => Failure::new(format!("cannot write `{}`: {e}", self.out.display())),
         };
         let mut options = std::fs::OpenOptions::new();

@@ -140,9 +140,10 @@ async fn rebuild_live(work: &Work<'_>, yes: bool, adopted: &BTreeSet<Address>, o
         work.ui.finish();
         let is_known = |a: &&Address| compiled.desired.resources.contains_key(*a) || found.orphans.contains_key(*a);
         if let Some(unknown) = adopted.iter().find(|a| !is_known(a)) {
-            return Err(Failure::new(format!(
-                "`{unknown}` is not in the spec, and no resource carries its ownership tag"
-            )));
+            let message = format!("`{unknown}` is not in the spec, and no resource carries its ownership tag");
+            return Err(
+                Failure::of(ErrorKind::Input, message).hint("pass to --adopted only addresses that the report lists")
+            );
         }
         let report = report::recovered(&known.state, &found, orphans);
         work.ui.result(&render::terminal(&report, work.ui.palette()));
@@ -197,7 +198,8 @@ impl Mending<'_> {
                 }
                 self.edit("state mv", |state| {
                     if state.resources.contains_key(&new) {
-                        return Err(Failure::new(format!("the state already has {new}")));
+                        return Err(Failure::of(ErrorKind::Input, format!("the state already has {new}"))
+                            .hint(format!("choose another address, or remove {new} with `bailiwick state rm`")));
                     }
                     let owned = state.resources.remove(&old).ok_or_else(|| missing(from))?;
                     state.resources.insert(new.clone(), owned);

@@ -1,7 +1,7 @@
 //! `who-can`: lists every principal that is allowed to do something, each with its chain.
 
 use crate::access::AccessTarget;
-use crate::cli::failure::{Ended, Failure};
+use crate::cli::failure::Ended;
 use crate::cli::options::TextOrJson;
 use crate::cli::run::Invocation;
 use crate::cli::world::{WorldArgs, exit};
@@ -30,9 +30,9 @@ pub struct WhoCanArgs {
 impl WhoCanArgs {
     /// Lists who is allowed.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
+        let target = AccessTarget::parse(&self.place)?;
         self.world.answer(invocation, |world| {
-            let target = AccessTarget::parse(&self.place).map_err(|e| Failure::new(e.to_string()))?;
-            let answers = world.who_can(&self.action, &target).map_err(|e| Failure::new(e.to_string()))?;
+            let answers = world.who_can(&self.action, &target)?;
             let verdict = answers.verdict();
             match self.world.format {
                 TextOrJson::Json => {

@@ -216,11 +216,16 @@ fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
     }
 }
 
+/// A comparison of another number of policies than two.
+fn two_files(found: usize) -> Failure {
+    Failure::usage(format!("this command compares two policies, and the command line names {found}"))
+}
+
 fn one(files: &[PathBuf]) -> Result<Option<&Path>, Failure> {
     match files {
         [] => Ok(None),
         [file] => Ok(Some(file)),
-        _ => Err(Failure::new("--jsonl takes one file, or stdin")),
+        _ => Err(Failure::usage("--jsonl takes one file, or stdin")),
     }
 }
 
@@ -253,7 +258,7 @@ fn read_text(ui: &Ui, path: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         if std::io::stdin().is_terminal() {
-            return Err(Failure::new("stdin is a terminal: pass a file, or pipe a policy"));
+            return Err(Failure::usage("stdin is a terminal").hint("pass a file, or pipe a policy"));
         }
         std::io::stdin().lock().take(LARGEST).read_to_string(&mut text)
     } else {
@@ -442,7 +447,7 @@ fn checked_json(document: &CheckedDocument) -> serde_json::Value {
 
 fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
     let [left, right] = equal.file.as_slice() else {
-        return Err(Failure::new("compare two policies: `bailiwick policy equal A B`"));
+        return Err(two_files(equal.file.len()).hint("write `bailiwick policy equal A B`"));
     };
     let (a, b) = (read_policy(ui, left)?, read_policy(ui, right)?);
     if equivalent(&a, &b) {
@@ -473,7 +478,7 @@ fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
 
 fn run_diff(ui: &Ui, files: &[PathBuf], format: TextOrJson) -> Ended {
     let [before, after] = files else {
-        return Err(Failure::new("pass two policies: `bailiwick policy diff BEFORE AFTER`"));
+        return Err(two_files(files.len()).hint("write `bailiwick policy diff BEFORE AFTER`"));
     };
     let (old, new) = (read_policy(ui, before)?, read_policy(ui, after)?);
     let changes = access::between_policies(&old, &new);
@@ -519,7 +524,8 @@ fn statement_row(statement: &Statement) -> Row {
 /// Builds the request from the options.
 fn request_of(eval: &Eval) -> Result<Request, Failure> {
     let (Some(principal), Some(action), Some(resource)) = (&eval.principal, &eval.action, &eval.resource) else {
-        return Err(Failure::new("pass --principal, --action and --resource for one request, or --jsonl for many"));
+        return Err(Failure::usage("no request to decide")
+            .hint("pass --principal, --action and --resource for one request, or --jsonl for many"));
     };
     let mut request = Request::new(principal, action, resource);
     request.resource_account.clone_from(&eval.resource_account);
@@ -531,7 +537,7 @@ fn request_of(eval: &Eval) -> Result<Request, Failure> {
     }
     for pair in &eval.context {
         let (key, value) =
-            pair.split_once('=').ok_or_else(|| Failure::new(format!("`{pair}` is not KEY=VALUE (--context)")))?;
+            pair.split_once('=').ok_or_else(|| Failure::usage(format!("`{pair}` is not KEY=VALUE (--context)")))?;
         let value = match request.context.get(key) {
             Some(ContextValue::One(first)) => ContextValue::Many(vec![first.clone(), value.to_owned()]),
             Some(ContextValue::Many(values)) => {
