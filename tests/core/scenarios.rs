@@ -45,6 +45,7 @@ scenarios![
     key_renamed,
     lost_state,
     replacement,
+    role_created_and_renamed,
     saved_plan,
     unmanaged_bucket,
     unreachable_cluster,

@@ -38,7 +38,10 @@ pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
     for who in &everybody {
         // The access of a role is reported for the service accounts that use it.
         let told_elsewhere = matches!(who, Who::Role(arn) if before.is_behind_pods(arn) || after.is_behind_pods(arn));
-        if !told_elsewhere {
+        // A role that only one world has is a mere name in the other.
+        let is_role = |arn: &str| before.roles.contains_key(arn) || after.roles.contains_key(arn);
+        let is_name_of_role = matches!(who, Who::Named(Principal::Aws(arn)) if is_role(arn));
+        if !told_elsewhere && !is_name_of_role {
             changes.of(who, before, after);
         }
     }
@@ -93,6 +96,10 @@ impl Changes {
     fn of(&mut self, who: &Who, before: &World, after: &World) {
         // Access that only unread policies may give is not a gain or loss. It has rows of its own.
         let known = |world: &World| {
+            // A role that only the other world has does not exist in this one.
+            if matches!(who, Who::Role(arn) if !world.roles.contains_key(arn)) {
+                return Vec::new();
+            }
             let mut chains = world.chains(who).unwrap_or_default();
             chains.retain(|chain| !chain.open);
             chains
