@@ -163,7 +163,7 @@ impl<'a> PolicyGroup<'a> {
             applying: applying.as_deref(),
             ..Subject::of(self.kind)
         };
-        let found = context.lints.of(&texts, &subject);
+        let found = context.lints.findings(&texts, &subject);
         if found.is_empty() {
             return Vec::new();
         }

@@ -19,7 +19,7 @@ impl Lints {
     }
 
     /// Like [`lint_together`], but cached.
-    pub(super) fn of(&self, texts: &[&str], subject: &Subject<'_>) -> Rc<[iam::Finding]> {
+    pub(super) fn findings(&self, texts: &[&str], subject: &Subject<'_>) -> Rc<[iam::Finding]> {
         let key = Digest::of(format!("{texts:?} {subject:?}").as_bytes());
         self.0.borrow_mut().entry(key).or_insert_with(|| lint_together(texts, subject).into()).clone()
     }

@@ -80,19 +80,23 @@ impl Census {
         self.files.iter().filter(|file| file.source.top() != "provider")
     }
 
-    /// String literals outside `provider/` in which a word is the name of a registered kind, or a beginning of such
-    /// names with two parts or a trailing dot (`aws.iam`, `kubernetes.`); one for each such word.
+    /// String literals outside `provider/` in which a word is the name of a registered kind, a beginning of such names
+    /// with two parts or a trailing dot (`aws.iam`, `kubernetes.`), or an end of two parts (`iam.role`); one for each such
+    /// word.
     pub fn kind_names(&self, kinds: &[&str]) -> Vec<Offender> {
-        let mut beginnings = BTreeSet::new();
+        let mut parts = BTreeSet::new();
         for kind in kinds {
             for (at, _) in kind.match_indices('.') {
-                beginnings.insert(&kind[..=at]);
+                parts.insert(&kind[..=at]);
                 if kind[..at].contains('.') {
-                    beginnings.insert(&kind[..at]);
+                    parts.insert(&kind[..at]);
+                }
+                if kind[at + 1..].contains('.') {
+                    parts.insert(&kind[at + 1..]);
                 }
             }
         }
-        let tells = |word: &&str| kinds.contains(&word.trim_end_matches('.')) || beginnings.contains(word);
+        let tells = |word: &&str| kinds.contains(&word.trim_end_matches('.')) || parts.contains(word);
         let mut found = Vec::new();
         for file in self.outside_providers() {
             file.each(&mut |trees, at| {
@@ -105,9 +109,10 @@ impl Census {
         found
     }
 
-    /// Calls outside `provider/` of `.field(x)`, `.field::<T>(x)` or `Document::field(..)`, except where `x` is a
-    /// parameter of the function around it: then each call counts instead that passes that function a literal, or
-    /// anything except a parameter of its caller (a private function is searched for in its own file only).
+    /// Calls outside `provider/` of `.field(x)`, `.field::<T>(x)`, `.field_text(x)` or `Document::field(..)`, except where
+    /// `x` is a parameter of the function around it: then each call counts instead that passes that function a literal,
+    /// or anything except a parameter of its caller (a private function is searched for in its own file only). Also
+    /// `.tree()` if one of its keys is read at once, and a comparison of `.field()` with a literal or constant.
     pub fn field_reads(&self) -> Vec<Offender> {
         let mut readers: Vec<Forwards> = Vec::new();
         // One round for each call from forwarder to forwarder, and a last one that finds no new forwarder.
@@ -285,15 +290,20 @@ impl File {
         }
         let arguments = arguments(trees, at + 1)?;
         let method = at > 0 && is_punct(trees.get(at - 1), '.');
-        let index = if name == "field" && method && arguments.len() == 1 {
+        if method && arguments.is_empty() && reads_a_key(trees, at) {
+            return Some((name, None, "..".into()));
+        }
+        let index = if ["field", "field_text"].contains(&name.as_str()) && method && arguments.len() == 1 {
             0
         } else {
             let here = |f: &&Forwards| f.only_in.as_ref().is_none_or(|place| *place == self.source.place);
             let same = |f: &&Forwards| f.name == name && f.parameters == arguments.len();
             let qualified = at >= 3 && is_path_separator(trees, at - 2);
             let qualifier = if qualified { trees.get(at - 3).map(ToString::to_string) } else { None };
+            let own = || self.around(line(&trees[at])).and_then(|function| function.owner.clone());
+            let qualifier = if qualifier.as_deref() == Some("Self") { own() } else { qualifier };
             let belongs = |f: &&Forwards| match (&f.owner, &qualifier) {
-                (Some(owner), Some(qualifier)) => qualifier == owner || qualifier == "Self",
+                (Some(owner), Some(qualifier)) => qualifier == owner,
                 (Some(_), None) => method,
                 (None, Some(qualifier)) => !qualifier.starts_with(char::is_uppercase),
                 (None, None) => !method,
@@ -308,6 +318,22 @@ impl File {
             arguments.iter().map(|argument| argument.iter().map(ToString::to_string).collect::<String>()).collect();
         Some((name, parameter, shown.join(", ")))
     }
+}
+
+/// Whether the call at an index is `.tree()` followed by a key, or `.field()` compared with a literal or a constant.
+fn reads_a_key(trees: &[TokenTree], at: usize) -> bool {
+    let after = at + 2;
+    if is_ident(trees.get(at), "tree") {
+        let indexed = matches!(trees.get(after), Some(TokenTree::Group(g)) if g.delimiter() == Delimiter::Bracket);
+        return indexed || (is_punct(trees.get(after), '.') && is_ident(trees.get(after + 1), "get"));
+    }
+    let compares = is_punct(trees.get(after), '=') || is_punct(trees.get(after), '!');
+    let fixed = |tree: &TokenTree| match tree {
+        TokenTree::Literal(_) => true,
+        TokenTree::Ident(ident) => ident.to_string().chars().all(|c| c.is_uppercase() || c == '_'),
+        _ => false,
+    };
+    is_ident(trees.get(at), "field") && compares && trees.get(after + 2).is_some_and(fixed)
 }
 
 /// The arguments of the call whose parentheses, or `::<..>` before them, are at an index.
