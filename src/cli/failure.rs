@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::ui::Ui;
 use crate::backend::BackendError;
+use crate::diagnostic::Diagnostic;
 use crate::engine::Stopped;
 use crate::plan::{PlanError, Refusal};
 use crate::report::words;
-use crate::spec::SourceFile;
 
 /// The documented exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,16 +101,17 @@ impl Failure {
         exit
     }
 
-    /// Converts the reason why a run stopped. Problems of the spec are shown with their lines.
+    /// Converts the reason why a run stopped. `show` shows problems of the spec.
     #[must_use]
-    pub fn stopped(stopped: Stopped, ui: &Ui, files: &[SourceFile]) -> Self {
+    pub fn stopped(stopped: Stopped, show: impl FnOnce(Vec<Diagnostic>)) -> Self {
         match stopped {
             Stopped::Spec(problems) => {
-                ui.problems(&problems, files);
-                Self::shown(problems.len())
+                let wrong = problems.len();
+                show(problems);
+                Self::shown(wrong)
             }
             Stopped::Facts(problems) => {
-                ui.problems(&problems, files);
+                show(problems);
                 Self::new("the spec cannot be compiled without these facts; nothing was written")
             }
             other => Self::from(other),

@@ -14,6 +14,9 @@ generated from the registry in `src/diagnostic/codes.rs`; do not edit it.
 - A **finding** can be accepted in the spec, with a reason and a last day. An error of the spec cannot be accepted: fix it.
 - `plan`, `apply` and `destroy` continue despite a finding with `--allow CODE`.
 - `validate`, `plan` and `policy check` print problems as SARIF with `--format sarif`.
+- `validate` prints problems as JSON with `--format json` (`bailiwick schema problems`). Every other command that takes
+  `--format json` prints the same document, with exit code 1, if problems of the spec stop it. If something else stops it before it
+  has a result, stdout is empty and stderr has the reason.
 
 ```yaml
 accept:

@@ -77,6 +77,25 @@ bailiwick.yaml:9:36 to 9:48 unknown-place"
     assert_eq!(parsed(&gone)["problems"][0]["code"], "unreadable-file");
 }
 
+#[test]
+fn other_commands_print_the_same_document_instead_of_their_result() {
+    let validated = run("bailiwick.yaml", WRONG, &["validate", "--format", "json"]).stdout;
+    let commands: [&[&str]; 4] = [
+        &["can", "loader", "s3:GetObject", "s3://b/k", "--format", "json"],
+        &["who-can", "s3:GetObject", "s3://b/k", "--format", "json"],
+        &["graph", "--format", "json"],
+        &["show", "--format", "json"],
+    ];
+    for command in commands {
+        let output = run("bailiwick.yaml", WRONG, command);
+        assert_eq!((output.status.code(), &output.stdout), (Some(1), &validated), "{command:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(stderr, "error: 7 problems: nothing was read or written remotely\n", "{command:?}");
+    }
+    let text = run("bailiwick.yaml", WRONG, &["graph"]);
+    assert_eq!((text.status.code(), text.stdout.is_empty()), (Some(1), true));
+}
+
 const VALID: &str = "version: 1
 project: p
 accounts:

@@ -43,6 +43,7 @@ scenarios![
     interrupted_apply,
     key_renamed,
     lost_state,
+    problems_as_json,
     replacement,
     unmanaged_bucket,
     unreachable_cluster,
