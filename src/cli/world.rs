@@ -41,7 +41,8 @@ fn planned(invocation: &Invocation<'_>, problems: ProblemFormat) -> Result<World
 fn live(invocation: &Invocation<'_>, problems: ProblemFormat, question: impl Fn(&World) -> Ended) -> Ended {
     let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: false, problems };
     live.run(async |work| {
-        work.check()?;
+        // Findings do not matter to a question about what exists.
+        work.project.assume(work.ui)?;
         question(&work.world().await?)
     })
 }

@@ -31,6 +31,7 @@ macro_rules! scenarios {
 
 scenarios![
     adoption_and_release,
+    allowed_finding,
     cluster_access,
     denied_read,
     drift_of_every_class,

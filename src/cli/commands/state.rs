@@ -121,7 +121,7 @@ fn rebuild(invocation: &Invocation<'_>, yes: bool, adopted: &[String], orphans: 
     let problems = ProblemFormat::Text;
     let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: true, problems };
     live.run(async |work| {
-        work.check()?;
+        work.project.assume(work.ui)?;
         rebuild_live(work, yes, &addresses(adopted)?, orphans).await
     })
 }
