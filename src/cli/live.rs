@@ -257,7 +257,7 @@ impl Work<'_> {
     }
 
     fn drift_report(&self, drift: &[Drift], findings: &[Diagnostic]) -> report::Report {
-        let published: Vec<_> = findings.iter().map(wire::finding).collect();
+        let published: Vec<_> = findings.iter().map(wire::problem).collect();
         report::drift(&self.project.spec.project, drift, &published, self.ui.verbose())
     }
 

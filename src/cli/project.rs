@@ -12,7 +12,7 @@ use super::ui::Ui;
 use crate::access;
 use crate::check::{self, Lints};
 use crate::desired;
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::engine::{Assumed, Compiled, assume};
 use crate::provider;
 use crate::render;
@@ -172,7 +172,8 @@ impl CheckedSpec {
     /// Returns the published form.
     fn published(self) -> wire::WireProblems {
         let (resources, grants) = self.counts.unzip();
-        wire::WireProblems { project: self.project, resources, grants, ..wire::problems(&self.problems) }
+        let problems = self.problems.iter().map(wire::problem).collect();
+        wire::WireProblems { project: self.project, resources, grants, ..wire::problems(problems) }
     }
 }
 
@@ -230,9 +231,10 @@ fn expand(host: &dyn Host, path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     if !host.at(path).is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }
-    let failed = |why: std::io::Error| {
-        Diagnostic::new(Code::UnreadableFile, format!("cannot read the folder `{}`: {why}", path.display()))
+    let problem = |message: String| {
+        Diagnostic::new(Code::UnreadableFile, message).at(Some(SourceRef::whole(path.display().to_string().into())))
     };
+    let failed = |why: std::io::Error| problem(format!("cannot read the folder `{}`: {why}", path.display()));
     let mut found = Vec::new();
     for entry in std::fs::read_dir(host.at(path)).map_err(failed)? {
         let entry = path.join(entry.map_err(failed)?.file_name());
@@ -243,7 +245,7 @@ fn expand(host: &dyn Host, path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     }
     found.sort();
     if found.is_empty() {
-        return Err(Diagnostic::new(Code::UnreadableFile, format!("there is no *.yaml file in `{}`", path.display())));
+        return Err(problem(format!("there is no *.yaml file in `{}`", path.display())));
     }
     Ok(found)
 }
@@ -253,6 +255,7 @@ fn read_file(host: &dyn Host, path: &Path) -> Result<SourceFile, Diagnostic> {
     let path = host.at(path);
     let failed = |why: String| {
         Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}"))
+            .at(Some(SourceRef::whole(name.clone())))
             .help("name the spec with -f, or write one with `bailiwick init`")
     };
     // Reading a pipe without a writer would block forever.
@@ -265,6 +268,7 @@ fn read_file(host: &dyn Host, path: &Path) -> Result<SourceFile, Diagnostic> {
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(Diagnostic::new(Code::FileTooLarge, format!("`{name}` has more than {MAX_FILE_BYTES} bytes"))
+            .at(Some(SourceRef::whole(name)))
             .help("split the spec into several files"));
     }
     // The parser reports bytes that are not UTF-8, with their place.

@@ -173,8 +173,8 @@ codes! {
     Files {
         UnreadableFile = "unreadable-file", Problem, Error {
             title: "File cannot be read",
-            meaning: "A spec file or folder does not exist, is not a regular file, or Bailiwick may not read it.",
-            fix: "Pass the right path with `-f`, or create a spec with `bailiwick init`.",
+            meaning: "A spec file, folder or policy file does not exist, is not a file with text, or Bailiwick may not read it.",
+            fix: "Pass the right path, with `-f` for a spec, or create a spec with `bailiwick init`.",
         }
         FileTooLarge = "file-too-large", Problem, Error {
             title: "File is too large",

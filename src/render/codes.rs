@@ -14,9 +14,9 @@ generated from the registry in `src/diagnostic/codes.rs`; do not edit it.
 - A **finding** can be accepted in the spec, with a reason and a last day. An error of the spec cannot be accepted: fix it.
 - `plan`, `apply` and `destroy` continue despite a finding with `--allow CODE`.
 - `validate`, `plan` and `policy check` print problems as SARIF with `--format sarif`.
-- `validate` prints problems as JSON with `--format json` (`bailiwick schema problems`). Every other command that takes
-  `--format json` prints the same document, with exit code 1, if problems of the spec stop it. If something else stops it before it
-  has a result, stdout is empty and stderr has the reason.
+- `validate` and `policy check` print problems as JSON with `--format json` (`bailiwick schema problems`). Every other command that
+  takes `--format json` prints the same document, with exit code 1, if problems of the spec stop it. If something else stops it before
+  it has a result, stdout is empty and stderr has the reason. The findings in the JSON of plans and drift have the same fields.
 
 ```yaml
 accept:
@@ -26,8 +26,8 @@ accept:
     until: 2027-01-31
 ```
 
-`policy check` has a finer scale than error, warning and info; the page shows the severity in a plan. A finding in statements that
-Bailiwick does not own is at most a warning.
+The text of `policy check` has a finer scale than error, warning and info; the page shows the severity in plans, JSON and SARIF. A
+finding in statements that Bailiwick does not own is at most a warning.
 ";
 
 /// The whole page.

@@ -46,7 +46,7 @@ fn for_people(invocation: &Invocation<'_>) -> Ended {
     if !problems.is_empty() {
         ui.problems(&problems, &project.files);
     }
-    let others: Vec<_> = others.iter().map(wire::finding).collect();
+    let others: Vec<_> = others.iter().map(wire::problem).collect();
     let (resources, grants) = (compiled.desired.resources.len(), compiled.chains.all().len());
     let verdict = match problems.len() {
         0 => "valid".to_owned(),
