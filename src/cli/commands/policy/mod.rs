@@ -68,7 +68,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   bailiwick policy fmt policy.json
-  aws s3api get-bucket-policy --bucket acme-data --query Policy --output text | bailiwick policy fmt -")]
+  aws s3api get-bucket-policy --bucket acme-data --query Policy \\
+    --output text | bailiwick policy fmt -")]
     Fmt {
         /// The policy; `-` is stdin.
         file: PathBuf,
@@ -81,8 +82,9 @@ Examples:
     /// Exits with 0 if it is allowed, 2 if not, and 1 if something cannot be read.
     #[command(after_help = "\
 Examples:
-  bailiwick policy eval --principal arn:aws:iam::111111111111:role/trainer --action s3:GetObject \\
-    --resource arn:aws:s3:::acme-data/train/part-0 --identity role.json
+  bailiwick policy eval --principal arn:aws:iam::111111111111:role/trainer \\
+    --action s3:GetObject --resource arn:aws:s3:::acme-data/train/part-0 \\
+    --identity role.json
   bailiwick policy eval --jsonl < requests.jsonl")]
     Eval(Box<Eval>),
     /// Show exactly what access a change of a policy grants and removes.
