@@ -346,7 +346,7 @@ codes! {
         UnknownCode = "unknown-code", Problem, Error {
             title: "Unknown code",
             meaning: "An `accept` entry names a code that no finding has, so that it accepts nothing.",
-            fix: "Write one of the codes on this page.",
+            fix: "Write a code as messages show it in brackets. docs/findings.md lists all codes.",
         }
         UnacceptableCode = "unacceptable-code", Problem, Error {
             title: "Code cannot be accepted",

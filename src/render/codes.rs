@@ -13,7 +13,8 @@ generated from the registry in `src/diagnostic/codes.rs`; do not edit it.
 - An **error** stops `plan` and `apply`. A **warning** or **info** does not.
 - A **finding** can be accepted in the spec, with a reason and a last day. An error of the spec cannot be accepted: fix it.
 - `plan`, `apply` and `destroy` continue despite a finding with `--allow CODE`.
-- `validate`, `plan` and `policy check` print problems as SARIF with `--format sarif`.
+- `validate`, `plan` and `policy check` print problems as SARIF with `--format sarif`. File names are relative to the current folder,
+  so run them in the root of the repository: a forge does not find files outside it (`../base.yaml`). Stdin is named `stdin`.
 - `validate` and `policy check` print problems as JSON with `--format json` (`bailiwick schema problems`). Every other command that
   takes `--format json` prints the same document, with exit code 1, if problems of the spec stop it. If something else stops it before
   it has a result, stdout is empty and stderr has the reason. The findings in the JSON of plans and drift have the same fields.
