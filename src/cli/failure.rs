@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ui::Ui;
 use crate::access::AskError;
 use crate::backend::BackendError;
-use crate::diagnostic::Code;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::engine::Stopped;
 use crate::plan::{PlanError, Refusal};
 use crate::report::words;
-use crate::spec::SourceFile;
 
 /// The documented exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,16 +168,17 @@ impl Failure {
         }
     }
 
-    /// Converts the reason why a run stopped. Problems of the spec are shown with their lines.
+    /// Converts the reason why a run stopped. `show` shows problems of the spec.
     #[must_use]
-    pub fn stopped(stopped: Stopped, ui: &Ui, files: &[SourceFile]) -> Self {
+    pub fn stopped(stopped: Stopped, show: impl FnOnce(Vec<Diagnostic>)) -> Self {
         match stopped {
             Stopped::Spec(problems) => {
-                ui.problems(&problems, files);
-                Self::shown(problems.len())
+                let wrong = problems.len();
+                show(problems);
+                Self::shown(wrong)
             }
             Stopped::Facts(problems) => {
-                ui.problems(&problems, files);
+                show(problems);
                 Self::new("the spec cannot be compiled without these facts; nothing was written")
             }
             other => Self::from(other),

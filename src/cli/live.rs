@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::environment::ProcessEnvironment;
 use super::failure::{Ended, Exit, Failure};
 use super::host::{Clouds, Interrupts, Meanwhile};
-use super::options::{Allow, ReportFormat};
+use super::options::{Allow, ProblemFormat, ReportFormat};
 use super::project::Project;
 use super::run::{Invocation, addresses, block_on, home, known, session, today};
 use super::ui::Ui;
@@ -39,16 +39,18 @@ pub struct LiveRun<'a> {
     pub allowed: Vec<Code>,
     /// Whether the command holds the lock of the state while it works.
     pub keeps_lock: bool,
+    /// The format of the problems that stop the command.
+    pub problems: ProblemFormat,
 }
 
 impl LiveRun<'_> {
     /// Runs a command until it completes or is interrupted.
     pub fn run(self, command: impl AsyncFnOnce(&Work<'_>) -> Ended) -> Ended {
-        let Self { invocation, intent, allowed, keeps_lock } = self;
+        let Self { invocation, intent, allowed, keeps_lock, problems } = self;
         let Invocation { ui, environment, .. } = *invocation;
         let host = ui.host();
         let Clouds { register, providers } = host.clouds().ok_or_else(Failure::without_cloud)?;
-        let project = invocation.project()?;
+        let project = invocation.project(problems)?;
         let session = session(&project, environment);
         let (sender, stop) = watch::channel(false);
         let executing = Cell::new(false);
@@ -161,17 +163,20 @@ impl Work<'_> {
     /// Converts the reason why the engine stopped.
     pub fn stopped(&self, stopped: Stopped) -> Failure {
         self.ui.finish();
-        Failure::stopped(stopped, self.ui, &self.project.files)
+        Failure::stopped(stopped, |problems| self.project.show_problems(self.ui, problems, None))
     }
 
     /// Checks the spec offline and shows its problems, before any request or lock.
     pub fn check(&self) -> Result<(), Failure> {
-        let (_, findings) = self.project.check_offline(self.ui, &self.today)?;
+        let (compiled, mut findings) = self.project.check_offline(self.ui, &self.today)?;
         let terms = Terms { allowed: self.allowed.to_vec(), ..Terms::default() };
         let wrong = terms.forbidding(&findings);
         if wrong > 0 && self.intent == Intent::Apply {
-            let problems: Vec<Diagnostic> = findings.into_iter().filter(Diagnostic::forbids).collect();
-            self.ui.problems(&problems, &self.project.files);
+            if self.project.format == ProblemFormat::Text {
+                findings.retain(Diagnostic::forbids);
+            }
+            let counts = (compiled.desired.resources.len(), compiled.chains.all().len());
+            self.project.show_problems(self.ui, findings, Some(counts));
             return Err(Failure::shown(wrong));
         }
         Ok(())
@@ -252,7 +257,7 @@ impl Work<'_> {
     }
 
     fn drift_report(&self, drift: &[Drift], findings: &[Diagnostic]) -> report::Report {
-        let published: Vec<_> = findings.iter().map(wire::finding).collect();
+        let published: Vec<_> = findings.iter().map(wire::problem).collect();
         report::drift(&self.project.spec.project, drift, &published, self.ui.verbose())
     }
 

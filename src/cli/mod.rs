@@ -75,3 +75,26 @@ fn logging(environment: &ProcessEnvironment) {
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The examples are narrower than the smallest common terminal, so that clap does not break them.
+    const EXAMPLE_WIDTH: usize = 76;
+
+    fn check_examples(command: &clap::Command, name: &str) -> usize {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in help.lines() {
+            assert!(line.chars().count() <= EXAMPLE_WIDTH, "`{name}`: shorten or break this line:\n{line}");
+        }
+        let nested = command.get_subcommands().map(|sub| check_examples(sub, &format!("{name} {}", sub.get_name())));
+        nested.sum::<usize>() + usize::from(!help.is_empty())
+    }
+
+    #[test]
+    fn no_example_of_a_help_text_is_broken_at_eighty_columns() {
+        let checked = check_examples(&Args::command(), "bailiwick");
+        assert!(checked > 20, "{checked} help texts have examples");
+    }
+}

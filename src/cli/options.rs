@@ -36,6 +36,24 @@ pub enum ProblemFormat {
     Sarif,
 }
 
+impl From<ReportFormat> for ProblemFormat {
+    fn from(format: ReportFormat) -> Self {
+        match format {
+            ReportFormat::Json => Self::Json,
+            ReportFormat::Text | ReportFormat::Markdown => Self::Text,
+        }
+    }
+}
+
+impl From<TextOrJson> for ProblemFormat {
+    fn from(format: TextOrJson) -> Self {
+        match format {
+            TextOrJson::Text => Self::Text,
+            TextOrJson::Json => Self::Json,
+        }
+    }
+}
+
 /// What the command line allows.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Allow {

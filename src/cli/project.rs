@@ -7,13 +7,15 @@ use std::sync::Arc;
 use super::args::Globals;
 use super::failure::Failure;
 use super::host::Host;
+use super::options::ProblemFormat;
 use super::ui::Ui;
 use crate::access;
 use crate::check::{self, Lints};
 use crate::desired;
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, SourceRef};
 use crate::engine::{Assumed, Compiled, assume};
 use crate::provider;
+use crate::render;
 use crate::report::wire;
 use crate::spec::node::MAX_FILE_BYTES;
 use crate::spec::{Facts, SourceFile, Spec, load};
@@ -30,21 +32,30 @@ pub struct Project {
     pub state_folder: PathBuf,
     /// Cached lint results of its policies.
     pub lints: Lints,
+    /// The format of the problems that stop the command.
+    pub format: ProblemFormat,
+    /// Problems of the spec that do not stop the command. They have been shown.
+    warnings: Vec<Diagnostic>,
 }
 
 impl Project {
-    /// Loads the spec and shows every problem.
-    pub fn open(ui: &Ui, globals: &Globals) -> Result<Self, Failure> {
+    /// Loads the spec and shows every problem: in `format` if one of them stops the command, or else on stderr.
+    pub fn open(ui: &Ui, globals: &Globals, format: ProblemFormat) -> Result<Self, Failure> {
         let (given, state) = (globals.file.as_slice(), globals.state.as_deref());
         let Loaded { files, spec, problems } = Loaded::from(ui.host(), given);
+        let wrong = problems.iter().filter(|p| p.forbids()).count();
+        let spec = match spec {
+            Some(spec) if wrong == 0 => spec,
+            spec => {
+                let project = spec.as_ref().and_then(name);
+                let first_file = first_file(&files, given);
+                CheckedSpec { first_file, project, counts: None, problems }.show(ui, &files, format);
+                return Err(Failure::shown(wrong));
+            }
+        };
         if !problems.is_empty() {
             ui.problems(&problems, &files);
         }
-        let wrong = problems.iter().filter(|p| p.forbids()).count();
-        if wrong > 0 {
-            return Err(Failure::shown(wrong));
-        }
-        let spec = spec.ok_or_else(|| Failure::shown(0))?;
         if let (Some(backend), Some(_)) = (&spec.backend, state) {
             return Err(Failure::usage(format!("--state has no effect: the spec keeps its state in {backend}"))
                 .hint("omit --state, or remove `backend` from the spec"));
@@ -53,7 +64,7 @@ impl Project {
             if ui.host().at(first).is_dir() { first.as_path() } else { first.parent().unwrap_or(Path::new("")) }
         });
         let state_folder = state.map_or_else(|| beside.join("state"), Path::to_path_buf);
-        Ok(Self { spec, files, state_folder, lints: Lints::default() })
+        Ok(Self { spec, files, state_folder, lints: Lints::default(), format, warnings: problems })
     }
 
     /// The first file, which stands in for the place of problems that have none.
@@ -62,11 +73,24 @@ impl Project {
         self.files.first().map_or("", |file| &file.name)
     }
 
+    /// Shows problems that stop the command, in its format. `counts` has the number of resources and grants, if the spec
+    /// compiles.
+    pub fn show_problems(&self, ui: &Ui, problems: Vec<Diagnostic>, counts: Option<(usize, usize)>) {
+        let problems = match self.format {
+            ProblemFormat::Text => problems,
+            // A document contains all problems, as that of `validate` does.
+            ProblemFormat::Json | ProblemFormat::Sarif => self.warnings.iter().cloned().chain(problems).collect(),
+        };
+        let (first_file, project) = (self.first_file().to_owned(), name(&self.spec));
+        CheckedSpec { first_file, project, counts, problems }.show(ui, &self.files, self.format);
+    }
+
     /// Compiles the spec with placeholder facts. Shows the problems.
     pub fn assume(&self, ui: &Ui) -> Result<Compiled<Assumed>, Failure> {
         assume(&self.spec, &provider::kinds()).map_err(|problems| {
-            ui.problems(&problems, &self.files);
-            Failure::shown(problems.len())
+            let wrong = problems.len();
+            self.show_problems(ui, problems, None);
+            Failure::shown(wrong)
         })
     }
 
@@ -119,8 +143,7 @@ impl CheckedSpec {
     #[must_use]
     pub fn of(host: &dyn Host, given: &[PathBuf], today: &str) -> Self {
         let Loaded { files, spec, mut problems } = Loaded::from(host, given);
-        let named = || or_default(given).first().map(|path| path.display().to_string());
-        let first_file = files.first().map(|file| file.name.to_string()).or_else(named).unwrap_or_default();
+        let first_file = first_file(&files, given);
         let Some(spec) = spec else { return Self { first_file, project: None, counts: None, problems } };
         let mut counts = None;
         if !problems.iter().any(Diagnostic::forbids) {
@@ -133,17 +156,35 @@ impl CheckedSpec {
                 Err(found) => problems.extend(found),
             }
         }
-        // The placeholder for a missing project name contains a control character.
-        let project = Some(spec.project).filter(|name| !name.chars().any(char::is_control));
-        Self { first_file, project, counts, problems }
+        Self { first_file, project: name(&spec), counts, problems }
+    }
+
+    /// Prints the problems and findings: as the result in a format for programs, or else on stderr with lines of `files`.
+    pub fn show(self, ui: &Ui, files: &[SourceFile], format: ProblemFormat) {
+        match format {
+            ProblemFormat::Text => ui.problems(&self.problems, files),
+            ProblemFormat::Json => ui.result(&render::json(&self.published())),
+            ProblemFormat::Sarif => ui.sarif(&self.problems, &self.first_file),
+        }
     }
 
     /// Returns the published form.
-    #[must_use]
-    pub fn published(self) -> wire::WireProblems {
+    fn published(self) -> wire::WireProblems {
         let (resources, grants) = self.counts.unzip();
-        wire::WireProblems { project: self.project, resources, grants, ..wire::problems(&self.problems) }
+        let problems = self.problems.iter().map(wire::problem).collect();
+        wire::WireProblems { project: self.project, resources, grants, ..wire::problems(problems) }
     }
+}
+
+/// Returns the first file that was read, or else named.
+fn first_file(files: &[SourceFile], given: &[PathBuf]) -> String {
+    let named = || or_default(given).first().map(|path| path.display().to_string());
+    files.first().map(|file| file.name.to_string()).or_else(named).unwrap_or_default()
+}
+
+/// Returns the project name. The placeholder for a missing one contains a control character.
+fn name(spec: &Spec) -> Option<String> {
+    Some(spec.project.clone()).filter(|name| !name.chars().any(char::is_control))
 }
 
 /// Finds documents that are too large for AWS even if the spec has other problems, so that one run reports all of them.
@@ -191,10 +232,11 @@ fn expand(host: &dyn Host, path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     if !host.at(path).is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }
-    let failed = |why: std::io::Error| {
-        Diagnostic::new(Code::UnreadableFile, format!("cannot read the folder `{}`: {why}", path.display()))
-            .help(NAME_SPEC)
+    let problem = |message: String| {
+        let source = SourceRef::whole(path.display().to_string().into());
+        Diagnostic::new(Code::UnreadableFile, message).at(Some(source)).help(NAME_SPEC)
     };
+    let failed = |why: std::io::Error| problem(format!("cannot read the folder `{}`: {why}", path.display()));
     let mut found = Vec::new();
     for entry in std::fs::read_dir(host.at(path)).map_err(failed)? {
         let entry = path.join(entry.map_err(failed)?.file_name());
@@ -205,8 +247,7 @@ fn expand(host: &dyn Host, path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     }
     found.sort();
     if found.is_empty() {
-        let message = format!("there is no *.yaml file in `{}`", path.display());
-        return Err(Diagnostic::new(Code::UnreadableFile, message).help(NAME_SPEC));
+        return Err(problem(format!("there is no *.yaml file in `{}`", path.display())));
     }
     Ok(found)
 }
@@ -214,8 +255,11 @@ fn expand(host: &dyn Host, path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
 fn read_file(host: &dyn Host, path: &Path) -> Result<SourceFile, Diagnostic> {
     let name: Arc<str> = path.display().to_string().into();
     let path = host.at(path);
-    let failed =
-        |why: String| Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}")).help(NAME_SPEC);
+    let failed = |why: String| {
+        Diagnostic::new(Code::UnreadableFile, format!("cannot read `{name}`: {why}"))
+            .at(Some(SourceRef::whole(name.clone())))
+            .help(NAME_SPEC)
+    };
     // Reading a pipe without a writer would block forever.
     let found = std::fs::metadata(&path).map_err(|e| failed(e.to_string()))?;
     if !found.is_file() {
@@ -226,6 +270,7 @@ fn read_file(host: &dyn Host, path: &Path) -> Result<SourceFile, Diagnostic> {
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(Diagnostic::new(Code::FileTooLarge, format!("`{name}` has more than {MAX_FILE_BYTES} bytes"))
+            .at(Some(SourceRef::whole(name)))
             .help("split the spec into several files"));
     }
     // The parser reports bytes that are not UTF-8, with their place.

@@ -8,6 +8,7 @@ use super::args::Globals;
 use super::environment::ProcessEnvironment;
 use super::failure::{Ended, ErrorKind, Failure};
 use super::host::{Host, Meanwhile};
+use super::options::ProblemFormat;
 use super::project::Project;
 use super::ui::Ui;
 use crate::address::Address;
@@ -31,9 +32,9 @@ pub struct Invocation<'a> {
 }
 
 impl Invocation<'_> {
-    /// Loads the project. Shows the problems of the spec.
-    pub fn project(&self) -> Result<Project, Failure> {
-        Project::open(self.ui, self.globals)
+    /// Loads the project. Shows the problems of the spec, in `format` if they stop the command.
+    pub fn project(&self, format: ProblemFormat) -> Result<Project, Failure> {
+        Project::open(self.ui, self.globals, format)
     }
 }
 

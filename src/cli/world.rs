@@ -2,7 +2,7 @@
 
 use super::failure::{Ended, Exit, Failure};
 use super::live::LiveRun;
-use super::options::TextOrJson;
+use super::options::{ProblemFormat, TextOrJson};
 use super::run::Invocation;
 use crate::access::{AccessVerdict, World};
 use crate::engine::Intent;
@@ -26,21 +26,23 @@ pub struct WorldArgs {
 impl WorldArgs {
     /// Builds the chosen world and answers a question about it.
     pub fn answer(self, invocation: &Invocation<'_>, question: impl Fn(&World) -> Ended) -> Ended {
-        if self.live { live(invocation, question) } else { question(&planned(invocation)?) }
+        let problems = self.format.into();
+        if self.live { live(invocation, problems, question) } else { question(&planned(invocation, problems)?) }
     }
 }
 
 /// Builds the world from the spec alone.
-fn planned(invocation: &Invocation<'_>) -> Result<World, Failure> {
-    let project = invocation.project()?;
+fn planned(invocation: &Invocation<'_>, problems: ProblemFormat) -> Result<World, Failure> {
+    let project = invocation.project(problems)?;
     let compiled = project.assume(invocation.ui)?;
     Ok(World::new(&project.spec, &compiled.facts, Bodies::desired(&compiled.desired).facets(&provider::kinds())))
 }
 
-fn live(invocation: &Invocation<'_>, question: impl Fn(&World) -> Ended) -> Ended {
-    let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: false };
+fn live(invocation: &Invocation<'_>, problems: ProblemFormat, question: impl Fn(&World) -> Ended) -> Ended {
+    let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: false, problems };
     live.run(async |work| {
-        work.check()?;
+        // Findings do not matter to a question about what exists.
+        work.project.assume(work.ui)?;
         question(&work.world().await?)
     })
 }

@@ -183,8 +183,8 @@ codes! {
     Files {
         UnreadableFile = "unreadable-file", Problem, Error {
             title: "File cannot be read",
-            meaning: "A spec file or folder does not exist, is not a regular file, or Bailiwick may not read it.",
-            fix: "Pass the right path with `-f`, or create a spec with `bailiwick init`.",
+            meaning: "A spec file, folder or policy file does not exist, is not a file with text, or Bailiwick may not read it.",
+            fix: "Pass the right path, with `-f` for a spec, or create a spec with `bailiwick init`.",
         }
         FileTooLarge = "file-too-large", Problem, Error {
             title: "File is too large",
@@ -356,7 +356,7 @@ codes! {
         UnknownCode = "unknown-code", Problem, Error {
             title: "Unknown code",
             meaning: "An `accept` entry names a code that no finding has, so that it accepts nothing.",
-            fix: "Write one of the codes on this page.",
+            fix: "Write a code as messages show it in brackets. docs/findings.md lists all codes.",
         }
         UnacceptableCode = "unacceptable-code", Problem, Error {
             title: "Code cannot be accepted",

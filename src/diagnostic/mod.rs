@@ -61,10 +61,25 @@ impl SourceRef {
     pub fn start(file: Arc<str>, line: u32, column: u32) -> Self {
         Self { file, line, column, end: (line, column), span: (0, 0) }
     }
+
+    /// A whole file, for example one that cannot be read: it has neither a line nor a column.
+    #[must_use]
+    pub fn whole(file: Arc<str>) -> Self {
+        Self::start(file, 0, 0)
+    }
+
+    /// Whether it is a whole file.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.line == 0
+    }
 }
 
 impl fmt::Display for SourceRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_whole() {
+            return f.write_str(&self.file);
+        }
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
 }

@@ -14,7 +14,11 @@ generated from the registry in `src/diagnostic/codes.rs`; do not edit it.
 - A **finding** can be accepted in the spec, with a reason and a last day. An error of the spec cannot be accepted: fix it.
 - `plan`, `apply` and `destroy` continue despite a finding with `--allow CODE`.
 - A **refusal** stops one plan. It can be neither accepted nor allowed by its code: its fix names the flag, if there is one.
-- `validate`, `plan` and `policy check` print problems as SARIF with `--format sarif`.
+- `validate`, `plan` and `policy check` print problems as SARIF with `--format sarif`. File names are relative to the current folder,
+  so run them in the root of the repository: a forge does not find files outside it (`../base.yaml`). Stdin is named `stdin`.
+- `validate` and `policy check` print problems as JSON with `--format json` (`bailiwick schema problems`). Every other command that
+  takes `--format json` prints the same document, with exit code 1, if problems of the spec stop it. If something else stops it before
+  it has a result, stdout is empty and stderr has the reason. The findings in the JSON of plans and drift have the same fields.
 
 ```yaml
 accept:
@@ -24,8 +28,8 @@ accept:
     until: 2027-01-31
 ```
 
-`policy check` has a finer scale than error, warning and info; the page shows the severity in a plan. A finding in statements that
-Bailiwick does not own is at most a warning.
+The text of `policy check` has a finer scale than error, warning and info; the page shows the severity in plans, JSON and SARIF. A
+finding in statements that Bailiwick does not own is at most a warning.
 ";
 
 /// The whole page.

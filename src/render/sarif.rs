@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,9 @@ use super::{inert, json as text_of};
 use crate::diagnostic::{Code, Diagnostic, Severity, SourceRef};
 
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
+
+/// The name of stdin on the command line.
+const STDIN: &str = "-";
 
 /// The problems as one run. Files below `root` get relative names. Problems without a place are shown at the start of
 /// `file`, because code scanning on GitHub rejects a whole log if one result has no physical location.
@@ -91,11 +94,17 @@ fn physical(source: &SourceRef, root: Option<&Path>) -> Value {
     json!({ "artifactLocation": { "uri": uri(&source.file, root) }, "region": region })
 }
 
-/// The URI reference of a file, relative to `root` if the file is below it.
+/// The URI reference of a file, relative to `root` if the file is below it. A relative path that leads out of `root` stays
+/// as it is, because viewers resolve it from the folder where the program ran. `-`, which means stdin, becomes `stdin`.
 ///
 /// Source: RFC 3986, sections 2.1, 3.3 and 4.2.
 fn uri(file: &str, root: Option<&Path>) -> String {
+    if file == STDIN {
+        return "stdin".to_owned();
+    }
     let path = Path::new(file);
+    let inside = root.and_then(|root| back_inside(path, root));
+    let path = inside.as_deref().unwrap_or(path);
     let below = root.and_then(|root| path.strip_prefix(root).ok()).unwrap_or(path);
     let below = below.strip_prefix(".").unwrap_or(below);
     let mut uri = if below.is_absolute() { "file://".to_owned() } else { String::new() };
@@ -108,6 +117,16 @@ fn uri(file: &str, root: Option<&Path>) -> String {
         }
     }
     uri
+}
+
+/// The part below `root` of a path such as `../root/a.yaml`, which leads out of it and back.
+fn back_inside(path: &Path, root: &Path) -> Option<PathBuf> {
+    let (mut rest, mut folder) = (path, root);
+    while let Ok(outside) = rest.strip_prefix("..") {
+        (rest, folder) = (outside, folder.parent()?);
+    }
+    let is_plain = rest.components().all(|part| matches!(part, Component::Normal(_)));
+    (is_plain && rest != path).then(|| folder.join(rest))?.strip_prefix(root).map(Path::to_path_buf).ok()
 }
 
 /// Text without active characters and embedded links (SARIF, section 3.11.6).
@@ -188,6 +207,18 @@ mod tests {
                 },
             ])
         );
+    }
+
+    #[test]
+    fn every_file_has_a_valid_relative_reference() {
+        let uri = |file: &str| uri(file, Some(Path::new("/work/repo")));
+        assert_eq!(uri("-"), "stdin");
+        assert_eq!(uri("./-"), "-");
+        assert_eq!(uri("../repo/specs/a.yaml"), "specs/a.yaml");
+        assert_eq!(uri("../../work/repo/a.yaml"), "a.yaml");
+        assert_eq!(uri("../other/a b.yaml"), "../other/a%20b.yaml");
+        assert_eq!(uri("../../../../a.yaml"), "../../../../a.yaml");
+        assert_eq!(uri("/work/other/a.yaml"), "file:///work/other/a.yaml");
     }
 
     #[test]

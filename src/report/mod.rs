@@ -23,7 +23,7 @@ use crate::event::{Outcome, Outcomes};
 use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Plan, Refusal, Summary};
 use crate::spec::OnDestroy;
 use crate::state::{Owned, State};
-use wire::{WireFinding, WirePlan, WireStep};
+use wire::{WirePlan, WireProblem, WireStep};
 
 /// The summary of a plan in words: `3 to create, 1 to update, 2 unchanged`.
 #[must_use]
@@ -122,7 +122,7 @@ pub fn how_to_apply(plan: &WirePlan, path: &Path) -> String {
 
 /// The section of findings, if there are any. Without `verbose` it omits findings of severity info.
 #[must_use]
-pub fn findings_section(findings: &[WireFinding], verbose: bool) -> Option<Section> {
+pub fn findings_section(findings: &[WireProblem], verbose: bool) -> Option<Section> {
     let rows: Vec<Row> = findings
         .iter()
         .filter(|f| verbose || f.severity > Severity::Info)
@@ -289,7 +289,7 @@ fn principals(value: &Value) -> String {
 
 /// The report of drift, with the findings on live policies.
 #[must_use]
-pub fn drift(project: &str, drift: &[Drift], findings: &[WireFinding], verbose: bool) -> Report {
+pub fn drift(project: &str, drift: &[Drift], findings: &[WireProblem], verbose: bool) -> Report {
     let mut sections = Vec::new();
     let classes =
         [DriftClass::Unreadable, DriftClass::Access, DriftClass::Managed, DriftClass::Cosmetic, DriftClass::Foreign];

@@ -52,7 +52,7 @@ pub struct WirePlan {
     /// Who gains and who loses which access.
     pub access_changes: Vec<AccessChange>,
     /// The findings.
-    pub findings: Vec<WireFinding>,
+    pub findings: Vec<WireProblem>,
     /// The reasons why the plan cannot be applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<Refusal>,
@@ -112,35 +112,15 @@ pub struct WireStep {
     pub source: Option<SourceRef>,
 }
 
-/// A finding.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WireFinding {
-    /// The stable code.
-    pub code: String,
-    /// The severity.
-    pub severity: Severity,
-    /// A description of the problem.
-    pub message: String,
-    /// The address of the resource concerned.
-    pub address: Option<String>,
-    /// The place in the spec.
-    pub source: Option<SourceRef>,
-    /// How to fix it.
-    pub help: Option<String>,
-    /// The reason given under `accept`, if the spec accepts the finding.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub accepted: Option<String>,
-}
-
-/// The problems in a spec, as `validate --format json` prints them.
+/// Problems and findings, as `validate` and `policy check` print them, and every command that problems of the spec stop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "Bailiwick problems")]
 pub struct WireProblems {
     /// The version of this format.
     pub format_version: String,
-    /// Whether Bailiwick can plan from the spec: it has no errors, or accepts them all.
+    /// Whether there are no errors, or the spec accepts them all. Bailiwick can plan from such a spec.
     pub valid: bool,
-    /// The project; null if the spec cannot be read far enough.
+    /// The project; null for policies, and if the spec cannot be read far enough.
     pub project: Option<String>,
     /// The number of resources; null unless the spec compiles.
     pub resources: Option<usize>,
@@ -150,6 +130,38 @@ pub struct WireProblems {
     pub counts: WireCounts,
     /// The problems and findings in all files.
     pub problems: Vec<WireProblem>,
+    /// The policies that `policy check` read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<WirePolicy>,
+}
+
+/// A policy that `policy check` read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WirePolicy {
+    /// The file, as named on the command line.
+    pub file: String,
+    /// The type: the one that `--type` names, or else inferred from the document.
+    #[serde(rename = "type")]
+    pub policy_type: String,
+    /// Whether AWS accepts the document.
+    pub valid: bool,
+    /// The size of the policy at each place where it can be attached.
+    pub sizes: Vec<WirePolicySize>,
+}
+
+/// The size of a policy at one place, in the unit of the place's quota: bytes or characters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WirePolicySize {
+    /// The place.
+    pub place: String,
+    /// The size.
+    pub used: usize,
+    /// The quota.
+    pub quota: usize,
+    /// The remaining room; 0 if the policy exceeds the quota.
+    pub headroom: usize,
+    /// Whether the policy exceeds the quota.
+    pub over: bool,
 }
 
 /// The number of problems of each severity.
@@ -165,7 +177,7 @@ pub struct WireCounts {
     pub accepted: usize,
 }
 
-/// One problem. Values that are not known are null.
+/// A problem or a finding. Values that are not known are null.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WireProblem {
     /// The stable code; docs/findings.md describes it.
@@ -174,7 +186,7 @@ pub struct WireProblem {
     pub severity: Severity,
     /// A description of the problem.
     pub message: String,
-    /// The file, as named on the command line.
+    /// The file, as named on the command line; `-` is stdin.
     pub file: Option<String>,
     /// The line, counted from 1.
     pub line: Option<u32>,
@@ -188,6 +200,17 @@ pub struct WireProblem {
     pub address: Option<String>,
     /// The reason given under `accept`, if the spec accepts the finding.
     pub accepted: Option<String>,
+    /// The file, line and column in one object, as steps of plans have them; null without a line.
+    pub source: Option<SourceRef>,
+    /// The statement of the policy, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<usize>,
+    /// The `Sid` of the statement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+    /// The element of the statement, such as `Action` or `Condition/StringEquals/aws:SourceIp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub element: Option<String>,
 }
 
 /// The position just after the end of a text.
@@ -224,7 +247,7 @@ pub struct WireDrift {
     pub summary: BTreeMap<String, usize>,
     /// Findings about the live policies.
     #[serde(default)]
-    pub findings: Vec<WireFinding>,
+    pub findings: Vec<WireProblem>,
 }
 
 /// One drifted field, or one drifted resource.
@@ -316,7 +339,7 @@ pub fn plan(plan: &Plan, planned: PlanDetails<'_>) -> WirePlan {
         summary: plan.summary,
         steps: plan.steps.iter().map(step).collect(),
         access_changes: changes.to_vec(),
-        findings: findings.iter().map(finding).collect(),
+        findings: findings.iter().map(problem).collect(),
         refusals: refusals.to_vec(),
         interrupted,
         lost,
@@ -353,25 +376,11 @@ fn step(step: &Step) -> WireStep {
     }
 }
 
-/// The published form of a finding.
-#[must_use]
-pub fn finding(finding: &Diagnostic) -> WireFinding {
-    WireFinding {
-        code: finding.code.to_string(),
-        severity: finding.severity,
-        message: finding.message.clone(),
-        address: finding.address.as_ref().map(ToString::to_string),
-        source: finding.source.clone(),
-        help: finding.help.clone(),
-        accepted: finding.accepted.clone(),
-    }
-}
-
 /// The published form of problems, without the project, resources and grants of a spec that compiles.
 #[must_use]
-pub fn problems(problems: &[Diagnostic]) -> WireProblems {
+pub fn problems(problems: Vec<WireProblem>) -> WireProblems {
     let mut counts = WireCounts::default();
-    for problem in problems {
+    for problem in &problems {
         *match (problem.severity, &problem.accepted) {
             (_, Some(_)) => &mut counts.accepted,
             (Severity::Error, None) => &mut counts.errors,
@@ -386,24 +395,31 @@ pub fn problems(problems: &[Diagnostic]) -> WireProblems {
         resources: None,
         grants: None,
         counts,
-        problems: problems.iter().map(problem).collect(),
+        problems,
+        policies: Vec::new(),
     }
 }
 
-fn problem(problem: &Diagnostic) -> WireProblem {
-    let source = problem.source.as_ref();
+/// The published form of a problem or finding.
+#[must_use]
+pub fn problem(problem: &Diagnostic) -> WireProblem {
+    let source = problem.source.as_ref().filter(|s| !s.is_whole());
     let end = source.map(|s| s.end).filter(|end| source.is_some_and(|s| *end > (s.line, s.column)));
     WireProblem {
         code: problem.code.to_string(),
         severity: problem.severity,
         message: problem.message.clone(),
-        file: source.map(|s| s.file.to_string()),
+        file: problem.source.as_ref().map(|s| s.file.to_string()),
         line: source.map(|s| s.line),
         column: source.map(|s| s.column),
         end: end.map(|(line, column)| WireEnd { line, column }),
         help: problem.help.clone(),
         address: problem.address.as_ref().map(ToString::to_string),
         accepted: problem.accepted.clone(),
+        source: source.cloned(),
+        statement: None,
+        sid: None,
+        element: None,
     }
 }
 
@@ -434,7 +450,7 @@ pub fn drift(project: &str, drift: &[Drift], findings: &[Diagnostic]) -> WireDri
         project: project.to_owned(),
         drift: moved,
         summary,
-        findings: findings.iter().map(finding).collect(),
+        findings: findings.iter().map(problem).collect(),
     }
 }
 

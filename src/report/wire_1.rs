@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::wire::{WireFinding, WireLeftOut, WirePlan, WireRequests, WireStep};
+use super::wire::{WireLeftOut, WirePlan, WireProblem, WireRequests, WireStep};
 use crate::access::{AccessChange, ChainStep, Crossing, Direction, Exception, Grantee, Group, PlaceKind, Requirement};
 use crate::diagnostic::SourceRef;
 use crate::document::{Digest, Document, FieldPath};
@@ -27,7 +27,7 @@ struct PlanV1 {
     summary: Summary,
     steps: Vec<StepV1>,
     access_changes: Vec<AccessChangeV1>,
-    findings: Vec<WireFinding>,
+    findings: Vec<WireProblem>,
     #[serde(default)]
     left_out: Vec<LeftOutV1>,
     requests: WireRequests,

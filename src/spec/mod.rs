@@ -17,6 +17,7 @@ mod places;
 mod role;
 mod service_account;
 mod shape;
+mod syntax;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -161,7 +162,12 @@ pub fn load(files: &[SourceFile]) -> (Option<Spec>, Vec<Diagnostic>) {
                     None => node,
                 });
             }
-            Err(problem) => problems.push(problem),
+            Err(mut problem) => {
+                if files.len() > 1 {
+                    problem.help = problem.help.map(|help| format!("{help}; {OTHER_FILES}"));
+                }
+                problems.push(problem);
+            }
         }
     }
     let Some(mut tree) = merged else { return (None, problems) };
@@ -186,6 +192,9 @@ pub fn load(files: &[SourceFile]) -> (Option<Spec>, Vec<Diagnostic>) {
         }
     }
 }
+
+/// What is true of the other files if one of several cannot be parsed.
+const OTHER_FILES: &str = "other files were checked only for unknown keys and wrong types of values";
 
 fn sorted(mut problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
     problems.sort_by(|a, b| a.source.cmp(&b.source));

@@ -9,11 +9,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::budget::BudgetBreach;
-use serde_saphyr::granit_parser::ErrorKind;
-use serde_saphyr::localizer::ExternalMessageSource;
-use serde_saphyr::{Error, Spanned, UserMessageFormatter, options::DuplicateKeyPolicy};
+use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
 
+use super::syntax::{self, complaint};
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
 
 /// The size above which a file is rejected without parsing.
@@ -155,41 +153,13 @@ pub fn parse(file: &Arc<str>, text: &str) -> Result<Node, Diagnostic> {
     match serde_saphyr::from_str_with_options::<Raw>(text, options) {
         Ok(raw) => Ok(raw.place(file, text)),
         Err(error) => {
-            let place = error.location().and_then(|l| source(file, text, &l)).or_else(start);
-            Err(Diagnostic::new(Code::YamlSyntax, complaint(&error))
-                .at(place)
+            let place = syntax::span(&error, text).map(|(offset, length)| place(file, text, offset, length));
+            let limits = syntax::ParserLimits { nodes: MAX_NODES, depth: MAX_DEPTH, anchored: MAX_ANCHORED };
+            Err(Diagnostic::new(Code::YamlSyntax, complaint(&error, limits))
+                .at(place.or_else(start))
                 .help("fix the YAML here; the rest of the file was not checked"))
         }
     }
-}
-
-/// The parser's error, reworded for people who write YAML instead of calling the parser.
-fn complaint(error: &Error) -> String {
-    match error {
-        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => complaint(error),
-        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => too_deep(),
-        Error::Budget { breach: BudgetBreach::RecordedAnchorEvents { .. }, .. } => {
-            format!("the aliases of the anchors expand to more than {MAX_ANCHORED} values")
-        }
-        Error::Budget { .. } => format!("the aliases of the file expand to more than {MAX_NODES} values"),
-        Error::RecursiveReferencesRequireWeakTypes { .. } => "an anchor contains an alias of itself".to_owned(),
-        Error::MultipleDocuments { .. } => "a second document begins here: a spec file contains one".to_owned(),
-        // The scanner has a limit of its own, above ours, for brackets.
-        Error::ExternalMessage { source, .. }
-            if matches!(&**source, ExternalMessageSource::Parser(scan)
-            if matches!(scan.kind(), ErrorKind::RecursionLimitExceeded)) =>
-        {
-            too_deep()
-        }
-        other => {
-            let message = other.render_with_formatter(&UserMessageFormatter);
-            message.rsplit_once(" at line ").map_or(message.as_str(), |(m, _)| m).trim().to_owned()
-        }
-    }
-}
-
-fn too_deep() -> String {
-    format!("this is nested deeper than {MAX_DEPTH} levels")
 }
 
 /// Turns a zero-based index into a number that counts from 1.
@@ -493,16 +463,16 @@ mod tests {
         assert_eq!(
             texts.map(refused).concat(),
             "s.yaml:3:1 yaml-syntax: a second document begins here: a spec file contains one
-  underlined: ``
+  underlined: `b`
   help: fix the YAML here; the rest of the file was not checked
 s.yaml:1:12 yaml-syntax: an anchor contains an alias of itself
   underlined: `*a`
   help: fix the YAML here; the rest of the file was not checked
 s.yaml:33:33 yaml-syntax: this is nested deeper than 32 levels
-  underlined: ``
+  underlined: `a`
   help: fix the YAML here; the rest of the file was not checked
 s.yaml:1:256 yaml-syntax: this is nested deeper than 32 levels
-  underlined: ``
+  underlined: `[`
   help: fix the YAML here; the rest of the file was not checked
 s.yaml:2:5 yaml-syntax: `s.yaml` is not text: it contains a NUL byte
   underlined: `\0`

@@ -181,6 +181,14 @@ fn overlay_overrides_base_and_a_broken_file_does_not_hide_others() {
         problems(&[("base.yaml", BASE), ("x.yaml", "bukets: {}\n"), ("y.yaml", "a: [\n")]),
         "x.yaml:1:1 unknown-key\ny.yaml:1:4 yaml-syntax\n"
     );
+    let broken = |name: &str| SourceFile { name: name.into(), text: "a: [\n".into() };
+    let help = |files: &[SourceFile]| load(files).1.into_iter().find_map(|p| p.help).unwrap_or_default();
+    assert_eq!(help(&[broken("y.yaml")]), "fix the YAML here; the rest of the file was not checked");
+    assert_eq!(
+        help(&[broken("y.yaml"), broken("z.yaml")]),
+        "fix the YAML here; the rest of the file was not checked; other files were checked only for unknown keys and \
+         wrong types of values"
+    );
 }
 
 #[test]

@@ -74,7 +74,30 @@ bailiwick.yaml:9:36 to 9:48 unknown-place"
     assert_eq!(document["counts"], json!({ "errors": 7, "warnings": 0, "infos": 0, "accepted": 0 }));
     let gone = run("other.yaml", "", &["validate", "--format", "json"]);
     assert_eq!(gone.status.code(), Some(1));
-    assert_eq!(parsed(&gone)["problems"][0]["code"], "unreadable-file");
+    let gone = parsed(&gone);
+    follows("problems", &gone);
+    let problem = &gone["problems"][0];
+    assert_eq!((&problem["code"], &problem["file"]), (&json!("unreadable-file"), &json!("bailiwick.yaml")));
+    assert_eq!((&problem["line"], &problem["source"]), (&Value::Null, &Value::Null), "the whole file is meant");
+}
+
+#[test]
+fn other_commands_print_the_same_document_instead_of_their_result() {
+    let validated = run("bailiwick.yaml", WRONG, &["validate", "--format", "json"]).stdout;
+    let commands: [&[&str]; 4] = [
+        &["can", "loader", "s3:GetObject", "s3://b/k", "--format", "json"],
+        &["who-can", "s3:GetObject", "s3://b/k", "--format", "json"],
+        &["graph", "--format", "json"],
+        &["show", "--format", "json"],
+    ];
+    for command in commands {
+        let output = run("bailiwick.yaml", WRONG, command);
+        assert_eq!((output.status.code(), &output.stdout), (Some(1), &validated), "{command:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(stderr, "error: 7 problems: nothing was read or written remotely\n", "{command:?}");
+    }
+    let text = run("bailiwick.yaml", WRONG, &["graph"]);
+    assert_eq!((text.status.code(), text.stdout.is_empty()), (Some(1), true));
 }
 
 const VALID: &str = "version: 1
@@ -167,12 +190,69 @@ fn sarif_names_files_and_not_folders() {
     }
 }
 
+const ADMIN: &str = r#"{ "Version": "2012-10-17",
+  "Statement": [{ "Sid": "Open", "Effect": "Allow", "Action": "*", "Resource": "*" }] }"#;
+
+#[test]
+fn policy_check_prints_the_problems_of_all_files_as_one_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    write("admin.json", ADMIN.as_bytes());
+    write("latin.json", b"{ \"Version\": \"\xe4\" }");
+    write("text.json", b"no JSON");
+    let check = |format: &str| {
+        Command::new(env!("CARGO_BIN_EXE_bailiwick"))
+            .args(["policy", "check", "--type", "identity", "--format", format])
+            .args(["gone.json", "admin.json", "latin.json", "text.json"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap()
+    };
+    let output = check("json");
+    assert_eq!((output.status.code(), output.stderr.is_empty()), (Some(1), true));
+    let document = parsed(&output);
+    follows("problems", &document);
+    let problems = document["problems"].as_array().unwrap();
+    let shown: Vec<String> = problems
+        .iter()
+        .filter(|p| p["severity"] == "error")
+        .map(|p| format!("{} {} {}:{} {}", p["severity"], p["code"], p["file"], p["line"], p["sid"]).replace('"', ""))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "error unreadable-file gone.json:null null",
+            "error unreadable-file latin.json:null null",
+            "error identity-admin admin.json:2 Open",
+            "error syntax-error text.json:1 null",
+        ]
+    );
+    assert_eq!((&problems[2]["statement"], &problems[2]["address"]), (&json!(1), &Value::Null));
+    assert_eq!(problems[1]["message"], "`latin.json` is not a policy: it is not UTF-8 text");
+    let policies: Vec<String> = document["policies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| format!("{} {} {} {}", p["file"], p["type"], p["valid"], p["sizes"][0]["quota"]).replace('"', ""))
+        .collect();
+    assert_eq!(policies, ["admin.json identity true 6144", "text.json identity false 6144"]);
+
+    let output = check("sarif");
+    assert_eq!(output.status.code(), Some(1));
+    let errors = sarif(&output).into_iter().filter(|result| result["level"] == "error");
+    let codes: Vec<Value> = errors.map(|result| result["ruleId"].clone()).collect();
+    assert_eq!(codes, ["unreadable-file", "unreadable-file", "identity-admin", "syntax-error"]);
+
+    let output = check("text");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("[identity-admin]"), "the readable files are reported");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot read `gone.json`"));
+}
+
 #[test]
 fn policy_check_prints_sarif_with_the_place_in_the_document() {
-    let policy = r#"{ "Version": "2012-10-17",
-  "Statement": [{ "Sid": "Open", "Effect": "Allow", "Action": "*", "Resource": "*" }] }"#;
     let output =
-        run("admin.json", policy, &["policy", "check", "--type", "identity", "--format", "sarif", "admin.json"]);
+        run("admin.json", ADMIN, &["policy", "check", "--type", "identity", "--format", "sarif", "admin.json"]);
     assert_eq!(output.status.code(), Some(2));
     let results = sarif(&output);
     assert_eq!((&results[0]["ruleId"], &results[0]["level"]), (&json!("identity-admin"), &json!("error")));

@@ -32,6 +32,7 @@ macro_rules! scenarios {
 
 scenarios![
     adoption_and_release,
+    allowed_finding,
     cluster_access,
     denied_read,
     drift_of_every_class,
@@ -44,6 +45,7 @@ scenarios![
     interrupted_apply,
     key_renamed,
     lost_state,
+    problems_as_json,
     replacement,
     role_created_and_renamed,
     saved_plan,

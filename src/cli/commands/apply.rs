@@ -40,7 +40,8 @@ impl ApplyArgs {
     /// Applies the plan.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         let allowed = self.allow.findings(invocation.ui);
-        let live = LiveRun { invocation, intent: Intent::Apply, allowed, keeps_lock: true };
+        let problems = self.format.into();
+        let live = LiveRun { invocation, intent: Intent::Apply, allowed, keeps_lock: true, problems };
         live.run(async |work| {
             if self.plan.is_none() {
                 work.check()?;

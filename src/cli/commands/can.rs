@@ -17,7 +17,7 @@ use crate::report::wire::{ACCESS_FORMAT, WireCan};
 #[command(after_help = "\
 Examples:
   bailiwick can trainer s3:GetObject s3://acme-datasets/train/part-0
-  bailiwick can ml/trainer-sa s3:PutObject s3://acme-checkpoints/run-1/model --live")]
+  bailiwick can ml/trainer-sa s3:PutObject s3://acme-models/run-1/m --live")]
 pub struct CanArgs {
     /// A service account or role of the spec, `namespace/name`, or an ARN.
     who: String,

@@ -30,7 +30,8 @@ impl DestroyArgs {
     /// Plans the deletion and applies it.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         let allowed = self.allow.findings(invocation.ui);
-        let live = LiveRun { invocation, intent: Intent::Destroy, allowed, keeps_lock: true };
+        let problems = self.format.into();
+        let live = LiveRun { invocation, intent: Intent::Destroy, allowed, keeps_lock: true, problems };
         live.run(async |work| {
             work.check()?;
             let how = Applying { command: "destroy", format: self.format };

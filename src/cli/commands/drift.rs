@@ -45,7 +45,8 @@ pub enum Class {
 impl DriftArgs {
     /// Shows the drift.
     pub fn run(self, invocation: &Invocation<'_>) -> Ended {
-        let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: false };
+        let problems = self.format.into();
+        let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: false, problems };
         live.run(async |work| {
             let (drift, findings) = read(work).await?;
             work.show_drift(&drift, &findings, self.format)?;

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use crate::address::Address;
 use crate::cli::failure::{Ended, Exit};
+use crate::cli::options::ProblemFormat;
 use crate::cli::run::{Invocation, today};
 use crate::render;
 
@@ -32,10 +33,19 @@ pub enum GraphFormat {
     Json,
 }
 
+impl From<GraphFormat> for ProblemFormat {
+    fn from(format: GraphFormat) -> Self {
+        match format {
+            GraphFormat::Json => Self::Json,
+            GraphFormat::Dot | GraphFormat::Mermaid => Self::Text,
+        }
+    }
+}
+
 impl GraphArgs {
     /// Prints the graph.
     pub fn run(self, invocation: &Invocation<'_>) -> Ended {
-        let project = invocation.project()?;
+        let project = invocation.project(self.format.into())?;
         let (compiled, _) = project.check_offline(invocation.ui, &today(invocation.ui.host()))?;
         let edges: BTreeMap<Address, Vec<Address>> = compiled
             .desired

@@ -15,7 +15,7 @@ use crate::spec::{SourceFile, load};
 #[command(after_help = "\
 Examples:
   bailiwick init
-  bailiwick init --project chat --bucket acme-model-weights --prefix models/ --out chat.yaml")]
+  bailiwick init --project chat --bucket acme-model-weights --out chat.yaml")]
 pub struct InitArgs {
     /// The name of the project.
     #[arg(long)]

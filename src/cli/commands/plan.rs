@@ -7,9 +7,8 @@ use clap::ValueEnum;
 use super::drift;
 use crate::cli::failure::{Ended, Exit, Failure};
 use crate::cli::live::{LiveRun, Work};
-use crate::cli::options::{Allow, ReportFormat};
-use crate::cli::project::CheckedSpec;
-use crate::cli::run::{Invocation, addresses, today};
+use crate::cli::options::{Allow, ProblemFormat, ReportFormat};
+use crate::cli::run::{Invocation, addresses};
 use crate::cli::saved::{may_save, save_plan};
 use crate::document::Document;
 use crate::engine::{Intent, Terms};
@@ -57,25 +56,26 @@ pub enum PlanFormat {
     Sarif,
 }
 
+impl From<PlanFormat> for ProblemFormat {
+    fn from(format: PlanFormat) -> Self {
+        match format {
+            PlanFormat::Json => Self::Json,
+            PlanFormat::Sarif => Self::Sarif,
+            PlanFormat::Text | PlanFormat::Markdown => Self::Text,
+        }
+    }
+}
+
 impl PlanArgs {
     /// Creates and shows the plan.
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
-        let ui = invocation.ui;
-        let allowed = self.allow.findings(ui);
-        if self.format == PlanFormat::Sarif {
-            let checked = CheckedSpec::of(ui.host(), &invocation.globals.file, &today(ui.host()));
-            let terms = Terms { allowed: allowed.clone(), ..Terms::default() };
-            let wrong = terms.forbidding(&checked.problems);
-            if wrong > 0 {
-                ui.sarif(&checked.problems, &checked.first_file);
-                return Err(Failure::shown(wrong));
-            }
-        }
-        let live = LiveRun { invocation, intent: Intent::Apply, allowed, keeps_lock: false };
+        let allowed = self.allow.findings(invocation.ui);
+        let problems = self.format.into();
+        let live = LiveRun { invocation, intent: Intent::Apply, allowed, keeps_lock: false, problems };
         live.run(async |work| {
             work.check()?;
             if let Some(path) = &self.out {
-                may_save(ui.host(), path, &work.project.files)?;
+                may_save(work.ui.host(), path, &work.project.files)?;
             }
             let terms = work.terms(&self.allow, None)?;
             if self.refresh_only {

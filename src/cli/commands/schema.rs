@@ -34,7 +34,7 @@ pub enum Schema {
     Drift,
     /// Of `can --format json` and `who-can --format json`.
     Access,
-    /// Of `validate --format json`.
+    /// Of `validate --format json`, `policy check --format json`, and every command that problems of the spec stop.
     Problems,
     /// Of `apply --format json` and `destroy --format json`.
     Apply,

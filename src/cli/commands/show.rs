@@ -31,7 +31,7 @@ impl ShowArgs {
     pub fn run(&self, invocation: &Invocation<'_>) -> Ended {
         let Invocation { ui, environment, .. } = *invocation;
         let Some(path) = &self.plan else {
-            let project = invocation.project()?;
+            let project = invocation.project(self.format.into())?;
             let session = session(&project, environment);
             let shown = async {
                 let backend = home(ui, &project, &session).await?;

@@ -10,6 +10,7 @@ use crate::cli::environment::ProcessEnvironment;
 use crate::cli::failure::{Ended, ErrorKind, Exit, Failure};
 use crate::cli::host::Meanwhile;
 use crate::cli::live::{LiveRun, Work};
+use crate::cli::options::ProblemFormat;
 use crate::cli::project::Project;
 use crate::cli::run::{
     Invocation, addresses, agrees, block_on, home, known, lineage, list, lock_info, locked, session,
@@ -106,7 +107,7 @@ impl StateArgs {
             return rebuild(invocation, *yes, adopted, *orphans);
         }
         let Invocation { ui, environment, .. } = *invocation;
-        let project = invocation.project()?;
+        let project = invocation.project(ProblemFormat::Text)?;
         let session = session(&project, environment);
         let mending = async {
             let backend = home(ui, &project, &session).await?;
@@ -117,9 +118,10 @@ impl StateArgs {
 }
 
 fn rebuild(invocation: &Invocation<'_>, yes: bool, adopted: &[String], orphans: bool) -> Ended {
-    let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: true };
+    let problems = ProblemFormat::Text;
+    let live = LiveRun { invocation, intent: Intent::Apply, allowed: Vec::new(), keeps_lock: true, problems };
     live.run(async |work| {
-        work.check()?;
+        work.project.assume(work.ui)?;
         rebuild_live(work, yes, &addresses(adopted)?, orphans).await
     })
 }

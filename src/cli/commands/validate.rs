@@ -33,24 +33,20 @@ impl ValidateArgs {
         let host = invocation.ui.host();
         let checked = CheckedSpec::of(host, &invocation.globals.file, &today(host));
         let wrong = Terms::default().forbidding(&checked.problems);
-        if self.format == ProblemFormat::Sarif {
-            invocation.ui.sarif(&checked.problems, &checked.first_file);
-        } else {
-            invocation.ui.result(&render::json(&checked.published()));
-        }
+        checked.show(invocation.ui, &[], self.format);
         Ok(if wrong > 0 { Exit::Error } else { Exit::Ok })
     }
 }
 
 fn for_people(invocation: &Invocation<'_>) -> Ended {
     let ui = invocation.ui;
-    let project = invocation.project()?;
+    let project = invocation.project(ProblemFormat::Text)?;
     let (compiled, findings) = project.check_offline(ui, &today(ui.host()))?;
     let (problems, others): (Vec<_>, Vec<_>) = findings.into_iter().partition(Diagnostic::forbids);
     if !problems.is_empty() {
         ui.problems(&problems, &project.files);
     }
-    let others: Vec<_> = others.iter().map(wire::finding).collect();
+    let others: Vec<_> = others.iter().map(wire::problem).collect();
     let (resources, grants) = (compiled.desired.resources.len(), compiled.chains.all().len());
     let verdict = match problems.len() {
         0 => "valid".to_owned(),

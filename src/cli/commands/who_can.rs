@@ -16,7 +16,7 @@ use crate::report::wire::{ACCESS_FORMAT, WireWhoCan};
 #[command(after_help = "\
 Examples:
   bailiwick who-can s3:GetObject s3://acme-datasets/train/part-0
-  bailiwick who-can s3:DeleteObject s3://acme-checkpoints/ --live --format json")]
+  bailiwick who-can s3:DeleteObject s3://acme-models/ --live --format json")]
 pub struct WhoCanArgs {
     /// The action, for example `s3:GetObject`.
     action: String,

@@ -1,30 +1,28 @@
 //! `policy`: questions about plain policy documents, without a spec.
 
+mod check;
 mod kinds;
+mod read;
 mod stream;
 
-use std::io::{BufReader, IsTerminal as _, Read as _};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use self::kinds::{PolicyType, kind_of, unit};
+use self::check::CheckArgs;
+use self::read::{policy_text, unreadable};
 use self::stream::{Decided, NamedPolicy, Policies, Question, answer_all};
 use crate::access;
 use crate::cli::failure::{Ended, ErrorKind, Exit, Failure};
-use crate::cli::options::{ProblemFormat, TextOrJson};
+use crate::cli::options::TextOrJson;
 use crate::cli::run::Invocation;
 use crate::cli::ui::Ui;
-use crate::diagnostic::{Diagnostic, SourceRef};
 use crate::iam::{
-    ContextValue, DecisionOutcome, Effect, Finding, LintSeverity, ParseError, Policy, Request, RequestContext,
-    Statement, Subject, equivalent, evaluate, lint, measure_text, validate,
+    ContextValue, DecisionOutcome, Effect, ParseError, Policy, Request, RequestContext, Statement, equivalent, evaluate,
 };
 use crate::render;
 use crate::report::{Detail, Mark, Report, Row, Section, access_section, policy_lines};
-
-/// The maximum size of a policy file, in bytes: more than AWS accepts for any policy.
-const LARGEST: u64 = 16 << 20;
 
 /// Check, compare, print and evaluate plain policy documents.
 #[derive(Debug, Args)]
@@ -50,7 +48,8 @@ impl PolicyArgs {
 pub enum PolicyCommand {
     /// Show what AWS would reject, what is dangerous, and how large each policy is.
     ///
-    /// Exits with 0 without findings above info, 2 with such findings, and 1 if AWS would reject a document.
+    /// Exits with 0 without findings above info, 2 with such findings, and 1 if AWS would reject a document or a
+    /// file cannot be read.
     #[command(after_help = "\
 Examples:
   bailiwick policy check bucket-policy.json --type bucket
@@ -69,7 +68,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   bailiwick policy fmt policy.json
-  aws s3api get-bucket-policy --bucket acme-data --query Policy --output text | bailiwick policy fmt -")]
+  aws s3api get-bucket-policy --bucket acme-data --query Policy \\
+    --output text | bailiwick policy fmt -")]
     Fmt {
         /// The policy; `-` is stdin.
         file: PathBuf,
@@ -82,8 +82,9 @@ Examples:
     /// Exits with 0 if it is allowed, 2 if not, and 1 if something cannot be read.
     #[command(after_help = "\
 Examples:
-  bailiwick policy eval --principal arn:aws:iam::111111111111:role/trainer --action s3:GetObject \\
-    --resource arn:aws:s3:::acme-data/train/part-0 --identity role.json
+  bailiwick policy eval --principal arn:aws:iam::111111111111:role/trainer \\
+    --action s3:GetObject --resource arn:aws:s3:::acme-data/train/part-0 \\
+    --identity role.json
   bailiwick policy eval --jsonl < requests.jsonl")]
     Eval(Box<Eval>),
     /// Show exactly what access a change of a policy grants and removes.
@@ -104,29 +105,6 @@ Examples:
         #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
         format: TextOrJson,
     },
-}
-
-/// The arguments of `policy check`.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// Policy files; `-` is stdin. With --jsonl, one file of JSON lines; stdin by default.
-    #[arg(required_unless_present = "jsonl")]
-    file: Vec<PathBuf>,
-    /// Read JSON lines: one case in, one answer out.
-    #[arg(long)]
-    jsonl: bool,
-    /// The type of the policies, by default inferred from each document. With --jsonl, for lines without `policy_type`.
-    #[arg(long = "type", value_name = "TYPE", value_parser = kind)]
-    kind: Option<PolicyType>,
-    /// The account that owns the policies. Other accounts count as foreign.
-    #[arg(long, value_name = "ID")]
-    account: Option<String>,
-    /// The bucket that a bucket policy is attached to.
-    #[arg(long, value_name = "NAME")]
-    bucket: Option<String>,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = ProblemFormat::Text)]
-    format: ProblemFormat,
 }
 
 /// The arguments of `policy equal`.
@@ -193,11 +171,6 @@ pub struct Eval {
     format: TextOrJson,
 }
 
-fn kind(text: &str) -> Result<PolicyType, String> {
-    PolicyType::named(text)
-        .ok_or_else(|| format!("the types are {}", PolicyType::names().collect::<Vec<_>>().join(", ")))
-}
-
 fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
     match command {
         PolicyCommand::Check(check) if check.jsonl => stream(ui, Question::Check(check.kind), one(&check.file)?),
@@ -205,7 +178,7 @@ fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
         PolicyCommand::Eval(eval) if eval.jsonl => stream(ui, Question::Eval, eval.file.as_deref()),
         PolicyCommand::Diff { file, jsonl: true, .. } => stream(ui, Question::Diff, one(file)?),
         PolicyCommand::Diff { file, format, .. } => run_diff(ui, file, *format),
-        PolicyCommand::Check(check) => run_check(ui, check),
+        PolicyCommand::Check(check) => Ok(check::run(ui, check)),
         PolicyCommand::Equal(equal) => run_equal(ui, equal),
         PolicyCommand::Fmt { file, compact } => {
             let policy = read_policy(ui, file)?;
@@ -233,7 +206,7 @@ fn stream(ui: &Ui, question: Question, file: Option<&Path>) -> Ended {
     let out = ui.stream();
     let told = match file.filter(|f| *f != Path::new("-")) {
         Some(path) => {
-            let file = std::fs::File::open(ui.host().at(path)).map_err(|e| unreadable(path, &e))?;
+            let file = std::fs::File::open(ui.host().at(path)).map_err(|e| Failure::new(unreadable(path, &e)))?;
             answer_all(question, BufReader::with_capacity(1 << 18, file), out)
         }
         None => answer_all(question, BufReader::with_capacity(1 << 18, std::io::stdin().lock()), out),
@@ -250,29 +223,8 @@ fn stream(ui: &Ui, question: Question, file: Option<&Path>) -> Ended {
     }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(format!("cannot read `{}`: {error}", path.display()))
-}
-
-fn read_text(ui: &Ui, path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        if std::io::stdin().is_terminal() {
-            return Err(Failure::usage("stdin is a terminal").hint("pass a file, or pipe a policy"));
-        }
-        std::io::stdin().lock().take(LARGEST).read_to_string(&mut text)
-    } else {
-        std::fs::File::open(ui.host().at(path)).and_then(|file| file.take(LARGEST).read_to_string(&mut text))
-    };
-    read.map_err(|e| unreadable(path, &e))?;
-    if text.len() as u64 == LARGEST {
-        return Err(Failure::new(format!("`{}` is not a policy: it has {LARGEST} bytes or more", path.display())));
-    }
-    Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), ToOwned::to_owned))
-}
-
 fn read_policy(ui: &Ui, path: &Path) -> Result<Policy, Failure> {
-    let text = read_text(ui, path)?;
+    let text = policy_text(ui, path).map_err(Failure::new)?;
     Policy::parse(&text).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|p| placed(path, p)).collect();
         Failure::all(ErrorKind::Input, lines)
@@ -283,166 +235,6 @@ fn placed(path: &Path, problem: &ParseError) -> String {
     let place = problem.place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
     let element = if problem.pointer.is_empty() { String::new() } else { format!("{}: ", problem.pointer) };
     format!("{}{place}: {element}{}", path.display(), problem.message)
-}
-
-/// A checked document.
-struct CheckedDocument {
-    file: String,
-    kind: PolicyType,
-    guessed: bool,
-    text: String,
-    problems: Vec<ParseError>,
-    findings: Vec<Finding>,
-}
-
-fn run_check(ui: &Ui, check: &CheckArgs) -> Ended {
-    let mut documents = Vec::new();
-    for path in &check.file {
-        let text = read_text(ui, path)?;
-        let kind = check.kind.unwrap_or_else(|| kind_of(&text));
-        let subject = Subject {
-            account: check.account.as_deref(),
-            bucket: check.bucket.as_deref(),
-            place: kind.place,
-            ..Subject::of(kind.kind)
-        };
-        documents.push(CheckedDocument {
-            file: path.display().to_string(),
-            kind,
-            guessed: check.kind.is_none(),
-            problems: validate(kind.kind, &text).err().unwrap_or_default(),
-            findings: lint(&text, &subject),
-            text,
-        });
-    }
-    match check.format {
-        ProblemFormat::Sarif => {
-            let file = documents.first().map_or("-", |document| document.file.as_str());
-            ui.sarif(&documents.iter().flat_map(diagnostics).collect::<Vec<_>>(), file);
-        }
-        ProblemFormat::Text => ui.result(&render::terminal(&checked_report(&documents), ui.palette())),
-        ProblemFormat::Json => {
-            let files: Vec<_> = documents.iter().map(checked_json).collect();
-            ui.result(&crate::render::json(&serde_json::json!({ "format_version": "1.0", "files": files })));
-        }
-    }
-    let refused = documents.iter().any(|d| !d.problems.is_empty());
-    let found = documents.iter().flat_map(|d| &d.findings).any(|f| f.check.severity() > LintSeverity::Info);
-    Ok(if refused {
-        Exit::Error
-    } else if found {
-        Exit::Differs
-    } else {
-        Exit::Ok
-    })
-}
-
-/// Converts the findings in a document to problems of its file.
-fn diagnostics(document: &CheckedDocument) -> impl Iterator<Item = Diagnostic> + '_ {
-    document.findings.iter().map(|finding| {
-        let detail = if finding.detail.is_empty() { String::new() } else { format!(": {}", finding.detail) };
-        let statement = match (&finding.sid, finding.statement) {
-            (Some(sid), _) => format!(" (statement `{sid}`)"),
-            (None, Some(number)) => format!(" (statement {number})"),
-            (None, None) => String::new(),
-        };
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let (line, column) = finding.place.map_or((1, 1), |(line, column)| (number(line), number(column)));
-        Diagnostic::new(finding.check.into(), format!("{}{detail}{statement}", finding.check.meaning()))
-            .at(Some(SourceRef::start(document.file.as_str().into(), line, column)))
-            .help(finding.check.hint())
-    })
-}
-
-fn checked_report(documents: &[CheckedDocument]) -> Report {
-    let findings: usize = documents.iter().map(|d| d.findings.len()).sum();
-    let plural = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
-    let headline = if findings == 0 {
-        format!("{}: no findings", plural(documents.len(), "policy").replace("policys", "policies"))
-    } else {
-        let of = plural(documents.len(), "policy").replace("policys", "policies");
-        format!("{} in {of}", plural(findings, "finding"))
-    };
-    Report { headline, sections: documents.iter().map(checked_section).collect(), footer: Vec::new() }
-}
-
-fn checked_section(document: &CheckedDocument) -> Section {
-    let guessed = if document.guessed { ", guessed: set it with --type" } else { "" };
-    let mut rows: Vec<Row> = document.findings.iter().map(|f| finding_row(&document.file, f)).collect();
-    for (place, name) in document.kind.places() {
-        let size = measure_text(place, &document.text);
-        let unit = unit(place);
-        let rest = if size.is_over() {
-            format!("{} too many", size.used - size.quota)
-        } else {
-            format!("{} left", size.headroom())
-        };
-        rows.push(Row {
-            mark: if size.is_over() { Mark::Warn } else { Mark::Note },
-            title: format!("{} of {} {unit} for {name}: {rest}", size.used, size.quota),
-            place: String::new(),
-            notes: Vec::new(),
-            details: Vec::new(),
-        });
-    }
-    Section { title: format!("{} ({} policy{guessed})", document.file, document.kind.name()), rows }
-}
-
-fn finding_row(file: &str, finding: &Finding) -> Row {
-    let severity = finding.check.severity();
-    let mark = match severity {
-        LintSeverity::Info | LintSeverity::Low => Mark::Note,
-        LintSeverity::Warning | LintSeverity::Medium => Mark::Warn,
-        LintSeverity::High | LintSeverity::Critical | LintSeverity::Error => Mark::Bad,
-    };
-    let detail = if finding.detail.is_empty() { String::new() } else { format!(": {}", finding.detail) };
-    let mut notes = Vec::new();
-    if let Some(statement) = finding.statement {
-        let sid = finding.sid.as_ref().map(|sid| format!(" `{sid}`")).unwrap_or_default();
-        let element = if finding.element.is_empty() { String::new() } else { format!(", {}", finding.element) };
-        notes.push(format!("statement {statement}{sid}{element}"));
-    }
-    notes.push(finding.check.hint().to_owned());
-    Row {
-        mark,
-        title: format!("{}: {}{detail} [{}]", severity.as_str(), finding.check.meaning(), finding.check.code()),
-        place: match finding.place {
-            Some((line, column)) => format!("{file}:{line}:{column}"),
-            None => file.to_owned(),
-        },
-        notes,
-        details: Vec::new(),
-    }
-}
-
-fn checked_json(document: &CheckedDocument) -> serde_json::Value {
-    let findings: Vec<_> = document
-        .findings
-        .iter()
-        .map(|f| {
-            serde_json::json!({
-                "code": f.check.code(), "severity": f.check.severity().as_str(), "message": f.check.meaning(),
-                "detail": f.detail, "help": f.check.hint(), "statement": f.statement, "sid": f.sid,
-                "element": f.element, "line": f.place.map(|p| p.0), "column": f.place.map(|p| p.1),
-            })
-        })
-        .collect();
-    let sizes: Vec<_> = document
-        .kind
-        .places()
-        .into_iter()
-        .map(|(place, name)| {
-            let size = measure_text(place, &document.text);
-            serde_json::json!({
-                "place": name, "used": size.used, "quota": size.quota, "headroom": size.headroom(), "over": size.is_over(),
-            })
-        })
-        .collect();
-    let errors: Vec<String> = document.problems.iter().map(ToString::to_string).collect();
-    serde_json::json!({
-        "file": document.file, "type": document.kind.name(), "valid": document.problems.is_empty(), "errors": errors,
-        "findings": findings, "sizes": sizes,
-    })
 }
 
 fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
