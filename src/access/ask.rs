@@ -430,7 +430,7 @@ impl World {
         gaps.extend(unread);
         let known = policies(role, Some(Attached { name, policy }));
         let decision = evaluate(request, &known);
-        let verdict = verdict_of(decision.outcome);
+        let verdict = AccessVerdict::from(decision.outcome);
         let caller = caller(chain, role);
         let steps = allowing(&caller, request, &decision);
         let unknown = |unread| {
@@ -484,11 +484,13 @@ fn allowing(caller: &ChainCaller, request: &Request, decision: &Decision<'_>) ->
     layers.into_iter().filter_map(step).collect()
 }
 
-fn verdict_of(outcome: DecisionOutcome) -> AccessVerdict {
-    match outcome {
-        DecisionOutcome::Allowed => AccessVerdict::Allowed,
-        DecisionOutcome::Conditional => AccessVerdict::Depends,
-        DecisionOutcome::ImplicitlyDenied | DecisionOutcome::ExplicitlyDenied => AccessVerdict::Denied,
+impl From<DecisionOutcome> for AccessVerdict {
+    fn from(outcome: DecisionOutcome) -> Self {
+        match outcome {
+            DecisionOutcome::Allowed => Self::Allowed,
+            DecisionOutcome::Conditional => Self::Depends,
+            DecisionOutcome::ImplicitlyDenied | DecisionOutcome::ExplicitlyDenied => Self::Denied,
+        }
     }
 }
 

@@ -122,12 +122,12 @@ fn unmanaged_account(
         return None;
     }
     let message = format!(
-        "whoever manages the service account `{}/{}` of cluster `{}` must run:\n{commands}",
+        "the owner of service account `{}/{}` in cluster `{}` must run:\n{commands}",
         account.namespace, account.name, account.cluster
     );
     let found = Diagnostic::new(Code::AnnotateServiceAccount, message)
         .at(spec.source(&["service_accounts", key, "manage"]))
-        .help("until then its pods do not get what the spec says; with `manage: annotation` it is written here");
+        .help("until then its pods do not have the access that the spec grants; with `manage: annotation` Bailiwick writes the annotation");
     Some(found)
 }
 

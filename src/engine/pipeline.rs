@@ -18,7 +18,7 @@ use crate::diff::{self, Drift};
 use crate::document::Digest;
 use crate::graph::Graph;
 use crate::kind::{Kinds, OwnedBy, Resource};
-use crate::plan::{self, Bodies, Change, ChangedSince, Guard, LeftOut, Plan, PlanError, Refusal, Step, StepId};
+use crate::plan::{self, Bodies, Change, ChangedSince, Guard, LeftOut, Plan, PlanError, Reason, Refusal, Step, StepId};
 use crate::session::SessionError;
 use crate::snapshot::Seen;
 use crate::spec::{Facts, Spec};
@@ -495,7 +495,7 @@ impl Engine<'_> {
         let facts = match task.intent {
             Intent::Apply => facts,
             Intent::Destroy => {
-                protect(&mut plan, task.spec, &kinds);
+                destroys(&mut plan, task.spec, &kinds);
                 self.facts(task.spec).await.unwrap_or(facts)
             }
         };
@@ -644,11 +644,18 @@ fn named(spec: &Spec, facts: &Facts, kinds: &Kinds<'_>) -> Desired {
     desired::build(spec, facts, &access::lower(spec), kinds).0
 }
 
-/// Adds the protection that the spec asks for now, even if it was never applied.
-fn protect(plan: &mut Plan, spec: &Spec, kinds: &Kinds<'_>) {
+/// Makes a plan one of a destroy: it protects what the spec protects now, even if that was never applied, and gives the
+/// destroy as the reason where the spec still has the resource.
+fn destroys(plan: &mut Plan, spec: &Spec, kinds: &Kinds<'_>) {
     let named = named(spec, &Facts::placeholders(spec), kinds);
     for step in &mut plan.steps {
-        step.protect |= named.resources.get(&step.id.address).is_some_and(|r| r.protect);
+        let Some(resource) = named.resources.get(&step.id.address) else { continue };
+        step.protect |= resource.protect;
+        for reason in &mut step.reasons {
+            if *reason == Reason::RemovedFromSpec {
+                *reason = Reason::Destroyed;
+            }
+        }
     }
 }
 

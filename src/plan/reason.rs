@@ -48,6 +48,8 @@ pub enum Reason {
     },
     /// The resource was removed from the spec.
     RemovedFromSpec,
+    /// The run destroys everything that the project owns.
+    Destroyed,
     /// The resource predates this project, so only the ownership tags are removed.
     ExistedBefore,
     /// The resource has `on_destroy: keep`, so only the ownership tags are removed.

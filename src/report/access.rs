@@ -182,24 +182,30 @@ pub fn answers(answers: &AccessAnswers, action: &str, place: &str) -> Report {
         unknown.entry(&answer.unread).or_default().push(words::grantee(&answer.who));
     }
     let others: BTreeSet<Unread> = answers.others.iter().cloned().collect();
-    if !others.is_empty() {
-        unknown.entry(&others).or_default().push("anyone else".to_owned());
-    }
-    if !unknown.is_empty() {
-        let count = of(AccessVerdict::Unknown).count();
-        parts.push(match (count, others.is_empty()) {
-            (0, _) => "unknown for anyone else".to_owned(),
+    if !unknown.is_empty() || !others.is_empty() {
+        let everyone_else = if answers.who.is_empty() { "everyone" } else { "everyone else" };
+        parts.push(match (of(AccessVerdict::Unknown).count(), others.is_empty()) {
+            (0, _) => format!("unknown for {everyone_else}"),
             (n, true) => format!("unknown for {}", principals(n)),
-            (n, false) => format!("unknown for {} and anyone else", principals(n)),
+            (n, false) => format!("unknown for {} and {everyone_else}", principals(n)),
         });
         let row = |(reasons, who): (&BTreeSet<Unread>, Vec<String>)| {
             let notes = reasons.iter().map(words::unread).collect();
             Row { mark: Mark::Warn, notes, ..note(who.join(", ")) }
         };
-        sections.push(Section { title: "Unknown".into(), rows: unknown.into_iter().map(row).collect() });
+        // Everyone else comes last, unless others are unknown for the same reasons.
+        let last = match unknown.get_mut(&others) {
+            Some(same) => {
+                same.push(everyone_else.to_owned());
+                None
+            }
+            None => (!others.is_empty()).then(|| (&others, vec![everyone_else.to_owned()])),
+        };
+        let rows = unknown.into_iter().chain(last).map(row).collect();
+        sections.push(Section { title: "Unknown".into(), rows });
     }
     let verdict = if parts.is_empty() { "denied for everyone".to_owned() } else { parts.join(", ") };
-    let headline = format!("{action} on {place}: {verdict}");
+    let headline = format!("{verdict}: {action} on {place}");
     let footer = vec!["Administrators of the accounts themselves are not listed.".to_owned()];
     Report { headline, sections, footer }
 }

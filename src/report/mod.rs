@@ -20,21 +20,23 @@ use crate::diagnostic::Severity;
 use crate::diff::{Drift, DriftClass, Recovered};
 use crate::document::is_policy;
 use crate::event::{Outcome, Outcomes};
-use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Plan, Refusal, Summary};
+use crate::plan::{ActionKind, PLAN_FILE_FORMAT, Plan, Refusal};
 use crate::spec::OnDestroy;
 use crate::state::{Owned, State};
 use wire::{WirePlan, WireProblem, WireStep};
 
 /// The summary of a plan in words: `3 to create, 1 to update, 2 unchanged`.
-#[must_use]
-pub fn counts(summary: &Summary) -> String {
+fn counts(plan: &WirePlan) -> String {
+    let summary = &plan.summary;
+    let released = plan.steps.iter().filter(|step| step.action == ActionKind::Release).count();
     let parts: Vec<String> = [
         (summary.create, "to create"),
         (summary.update, "to update"),
         (summary.replace, "to replace"),
         (summary.delete, "to delete"),
         (summary.adopt, "to adopt"),
-        (summary.forget, "to forget"),
+        (released, "to release"),
+        (summary.forget.saturating_sub(released), "to forget"),
     ]
     .iter()
     .filter(|(n, _)| *n > 0)
@@ -86,7 +88,7 @@ pub fn plan(plan: &WirePlan, verbose: bool) -> Report {
     let mut headline = if is_empty {
         format!("{}: nothing to do, {} unchanged", plan.project, plan.summary.unchanged)
     } else {
-        format!("{}: {}", plan.project, counts(&plan.summary))
+        format!("{}: {}", plan.project, counts(plan))
     };
     if !plan.left_out.is_empty() {
         headline = format!("{headline}, {} left out", plan.left_out.len());

@@ -90,22 +90,22 @@ pub fn skipped(because: &Address) -> String {
 #[must_use]
 pub fn unread(unread: &Unread) -> String {
     match unread {
-        Unread::BucketPolicy { bucket } => format!("the policy of bucket {bucket} is not known here"),
-        Unread::KeyPolicy { alias } => format!("only part of the policy of key {alias} is known here"),
-        Unread::ResourcePolicy { arn } => format!("the policy of {arn} is not known here"),
-        Unread::TrustPolicy { role } => format!("the trust policy of role {role} is not known here"),
+        Unread::BucketPolicy { bucket } => format!("the policy of bucket {bucket} was not read"),
+        Unread::KeyPolicy { alias } => format!("only part of the policy of key {alias} was read"),
+        Unread::ResourcePolicy { arn } => format!("the policy of {arn} was not read"),
+        Unread::TrustPolicy { role } => format!("the trust policy of role {role} was not read"),
         Unread::RolePolicies { role } => {
-            format!("the policies of role {role}, which is not managed here, are not known")
+            format!("the policies of role {role}, which is managed elsewhere, were not read")
         }
-        Unread::ManagedPolicy { arn } => format!("the contents of policy {arn} are not known here"),
-        Unread::Boundary { arn } => format!("the contents of permissions boundary {arn} are not known here"),
-        Unread::CallerPolicies { principal } => format!("the policies of {principal} are not known here"),
+        Unread::ManagedPolicy { arn } => format!("the contents of policy {arn} were not read"),
+        Unread::Boundary { arn } => format!("the contents of permissions boundary {arn} were not read"),
+        Unread::CallerPolicies { principal } => format!("the policies of {principal} were not read"),
         Unread::AccountPolicies { account } => {
-            format!("the policies of the principals of account {account} are not known here")
+            format!("the policies of the principals of account {account} were not read")
         }
-        Unread::Issuer { cluster } => format!("the OIDC issuer of cluster {cluster} is not known here"),
+        Unread::Issuer { cluster } => format!("the OIDC issuer of cluster {cluster} was not read"),
         Unread::Annotations { cluster, namespace, name } => {
-            format!("the annotations of service account {namespace}/{name} in cluster {cluster} are not known here")
+            format!("the annotations of service account {namespace}/{name} in cluster {cluster} were not read")
         }
     }
 }
@@ -273,12 +273,12 @@ fn cluster_right(cluster: &str, right: &ClusterRight) -> String {
 /// The access that a principal gains or loses through an unread policy.
 fn unread_access(unread: &Unread) -> String {
     match unread {
-        Unread::RolePolicies { role } => format!("what the policies of role {role} allow, which is not managed here"),
+        Unread::RolePolicies { role } => format!("what the policies of role {role} allow, which is managed elsewhere"),
         Unread::Boundary { arn } => {
-            format!("only what permissions boundary {arn} allows too, whose contents are not known here")
+            format!("only what permissions boundary {arn} also allows; its contents were not read")
         }
         Unread::ManagedPolicy { arn } | Unread::ResourcePolicy { arn } => {
-            format!("what policy {arn} allows, whose contents are not known here")
+            format!("what policy {arn} allows; its contents were not read")
         }
         Unread::BucketPolicy { bucket } => format!("what the policy of bucket {bucket} allows"),
         Unread::KeyPolicy { alias } => format!("what the policy of key {alias} allows"),
@@ -342,7 +342,7 @@ fn policy(policy: &PolicyRef) -> String {
         PolicyOf::Key { alias } => format!("the policy of key {alias}"),
         PolicyOf::Trust { role } => format!("the trust policy of role {role}"),
         PolicyOf::Resource { arn } => format!("the policy of {arn}"),
-        PolicyOf::Caller => "its own policies, which are not known here".to_owned(),
+        PolicyOf::Caller => "its own policies, which were not read".to_owned(),
         PolicyOf::Given => "the policy".to_owned(),
     }
 }
@@ -535,6 +535,7 @@ fn reason(reason: &Reason) -> String {
             format!("`{physical_id}` was replaced earlier, and the run ended before it was deleted")
         }
         Reason::RemovedFromSpec => "removed from the spec".to_owned(),
+        Reason::Destroyed => "the project is destroyed".to_owned(),
         Reason::ExistedBefore => "it predates this project, so only our tags are removed".to_owned(),
         Reason::Kept => "`on_destroy` is `keep`: it stays, and only our tags are removed".to_owned(),
         Reason::ManagedElsewhere => "`managed` is `false`: it is managed elsewhere".to_owned(),

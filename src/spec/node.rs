@@ -251,7 +251,7 @@ pub fn refuse_duplicates(node: &mut Node, problems: &mut Vec<Diagnostic>) {
                     problems.push(
                         Diagnostic::new(Code::DuplicateKey, format!("duplicate key `{}`", key.text))
                             .at(Some(key.source.clone()))
-                            .label(format!("first written in line {}", first.line))
+                            .label(format!("first defined on line {}", first.line))
                             .help("remove one of the two"),
                     );
                 } else {

@@ -287,33 +287,33 @@ fn who_can_names_unknown_principals_with_reasons() {
         who_can(MIXED, "s3:GetObject", "s3://acme-own/x/1"),
         (
             Some(0),
-            "s3:GetObject on s3://acme-own/x/1: allowed for 1 principal, unknown for 1 principal
+            "allowed for 1 principal, unknown for 1 principal: s3:GetObject on s3://acme-own/x/1
 Unknown
   ! role ops in account platform (111111111111)
-      the contents of policy arn:aws:iam::aws:policy/AmazonS3FullAccess are not
-      known here
+      the contents of policy arn:aws:iam::aws:policy/AmazonS3FullAccess were not
+      read
 "
             .to_owned()
         )
     );
     assert_eq!(
         who_can(MIXED, "s3:GetObject", "s3://acme-own/y").1.lines().next().unwrap(),
-        "s3:GetObject on s3://acme-own/y: unknown for 1 principal"
+        "unknown for 1 principal: s3:GetObject on s3://acme-own/y"
     );
     assert_eq!(who_can(MIXED, "s3:GetObject", "s3://acme-own/y").0, Some(1));
     assert_eq!(
         who_can(MIXED, "s3:GetObject", "s3://acme-theirs/x/1"),
         (
             Some(1),
-            "s3:GetObject on s3://acme-theirs/x/1: unknown for 3 principals and anyone else
+            "unknown for 3 principals and everyone else: s3:GetObject on s3://acme-theirs/x/1
 Unknown
-  ! service account n/b in cluster c, account platform (111111111111), anyone
+  ! service account n/b in cluster c, account platform (111111111111), everyone
     else
-      the policy of bucket acme-theirs is not known here
+      the policy of bucket acme-theirs was not read
   ! role ops in account platform (111111111111)
-      the policy of bucket acme-theirs is not known here
-      the contents of policy arn:aws:iam::aws:policy/AmazonS3FullAccess are not
-      known here
+      the policy of bucket acme-theirs was not read
+      the contents of policy arn:aws:iam::aws:policy/AmazonS3FullAccess were not
+      read
 "
             .to_owned()
         )
@@ -325,29 +325,29 @@ fn access_to_resources_outside_the_spec_is_unknown_for_anyone_else() {
     let plain =
         MIXED.lines().filter(|line| !line.contains("ops:")).collect::<Vec<_>>().join("\n").replace("roles:", "");
     for (action, place, reason) in [
-        ("s3:GetObject", "s3://elsewhere/x", "the policy of bucket elsewhere is not known here"),
+        ("s3:GetObject", "s3://elsewhere/x", "the policy of bucket elsewhere was not read"),
         (
             "sqs:SendMessage",
             "arn:aws:sqs:us-west-2:333333333333:q",
-            "the policy of arn:aws:sqs:us-west-2:333333333333:q is not",
+            "the policy of arn:aws:sqs:us-west-2:333333333333:q was not",
         ),
         (
             "kms:Decrypt",
             "arn:aws:kms:us-west-2:333333333333:key/k",
-            "the policy of arn:aws:kms:us-west-2:333333333333:key/k is",
+            "the policy of arn:aws:kms:us-west-2:333333333333:key/k was",
         ),
         (
             "iam:PassRole",
             "arn:aws:iam::333333333333:role/x",
-            "the policies of the principals of account 333333333333 are not",
+            "the policies of the principals of account 333333333333 were not",
         ),
     ] {
         let (code, text) = who_can(&plain, action, place);
         assert_eq!(code, Some(1), "{text}");
-        assert!(text.contains("anyone") && text.contains(reason), "{text}");
+        assert!(text.contains("everyone") && text.contains(reason), "{text}");
     }
     // Everything that decides is in the spec.
-    let denied = (Some(2), "s3:GetObject on s3://acme-own/y: denied for everyone\n".to_owned());
+    let denied = (Some(2), "denied for everyone: s3:GetObject on s3://acme-own/y\n".to_owned());
     assert_eq!(who_can(&plain, "s3:GetObject", "s3://acme-own/y"), denied);
 }
 
@@ -360,7 +360,7 @@ fn who_can_exits_with_2_if_all_access_is_conditional() {
     let output = run(&[file.path().to_owned()], &["who-can", "s3:GetObject", "s3://acme-own/y"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(text.starts_with("s3:GetObject on s3://acme-own/y: depends on conditions for 2 principals\n"), "{text}");
+    assert!(text.starts_with("depends on conditions for 2 principals: s3:GetObject on s3://acme-own/y\n"), "{text}");
     assert!(text.contains("if aws:SourceIp IpAddress `203.0.113.0/24`"), "{text}");
 }
 

@@ -22,7 +22,7 @@ use crate::iam::{
     ContextValue, DecisionOutcome, Effect, ParseError, Policy, Request, RequestContext, Statement, equivalent, evaluate,
 };
 use crate::render;
-use crate::report::{Detail, Mark, Report, Row, Section, access_section, policy_lines};
+use crate::report::{Detail, Mark, Report, Row, Section, access_section, policy_lines, words};
 
 /// Check, compare, print and evaluate plain policy documents.
 #[derive(Debug, Args)]
@@ -213,7 +213,8 @@ fn stream(ui: &Ui, question: Question, file: Option<&Path>) -> Ended {
     };
     match told {
         Ok(told) if told.unusable > 0 => {
-            ui.tell(&format!("{} of {} lines were invalid", told.unusable, told.lines));
+            let (lines, were) = if told.lines == 1 { ("line", "was") } else { ("lines", "were") };
+            ui.tell(&format!("{} of {} {lines} {were} invalid", told.unusable, told.lines));
             Ok(Exit::Ok)
         }
         Ok(_) => Ok(Exit::Ok),
@@ -378,7 +379,7 @@ fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
             let sections =
                 if rows.is_empty() { Vec::new() } else { vec![Section { title: "Decided by".into(), rows }] };
             let report = Report {
-                headline: format!("{}: {}", decision.outcome.as_str(), decision.reason()),
+                headline: format!("{}: {}", words::verdict(decision.outcome.into()), decision.reason()),
                 sections,
                 footer: Vec::new(),
             };
