@@ -228,6 +228,22 @@ pub struct Step {
 }
 
 impl Step {
+    /// Whether the change fits the object that the id names: only what an address names now is created, changed or
+    /// adopted, and a replacement deletes what the same address named.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        match (&self.id.which, &self.change) {
+            (Which::Current, Change::Create { replaces: Some(old), .. }) => {
+                old.address == self.id.address && old.which != Which::Current
+            }
+            (Which::Current, _) => true,
+            (Which::Replaced | Which::Deposed(_), change) => match change {
+                Change::Delete { .. } | Change::Release { .. } | Change::Record { .. } => true,
+                Change::Create { .. } | Change::Update { .. } | Change::Adopt { .. } => false,
+            },
+        }
+    }
+
     /// The action.
     #[must_use]
     pub fn action(&self) -> ActionKind {

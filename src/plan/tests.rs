@@ -1,6 +1,7 @@
 use super::*;
 use crate::address::{AccountId, Region, Scope};
 use crate::spec::OnDestroy;
+use crate::state::DeposedKey;
 
 /// A step on the role with this name.
 pub(crate) fn step(name: &str, change: Change) -> Step {
@@ -119,6 +120,23 @@ fn every_edit_of_a_saved_plan_is_detected() {
         assert!(matches!(PlanFile::parse(&text.replace(from, to)), Err(PlanFileError::Edited { .. })), "{from}");
     }
     assert!(matches!(PlanFile::parse(&text[..text.len() / 2]), Err(PlanFileError::Damaged(_))));
+}
+
+#[test]
+fn saved_step_that_does_not_fit_its_object_is_rejected() {
+    let current = step("x", created(None));
+    let key = DeposedKey::of(&current.scope, "x");
+    let deposed = StepId { which: Which::Deposed(key), ..current.id.clone() };
+    let other = StepId { address: Address::new("aws.iam.role", "y"), which: Which::Replaced };
+    let steps = [
+        Step { id: deposed, ..current.clone() },
+        Step { change: created(Some(current.id.clone())), ..current.clone() },
+        Step { change: created(Some(other)), ..current },
+    ];
+    for step in steps {
+        let text = serde_json::to_string(&PlanFile::new(plan(vec![step.clone()]), Document::default())).unwrap();
+        assert!(matches!(PlanFile::parse(&text), Err(PlanFileError::Damaged(_))), "{step:?}");
+    }
 }
 
 #[test]

@@ -737,7 +737,7 @@ mod tests {
         assert_eq!(
             found,
             [concat!(
-                "whoever manages the service account `theirs/manual-sa` of cluster `prod` must run:\n",
+                "the owner of service account `theirs/manual-sa` in cluster `prod` must run:\n",
                 "kubectl --context prod annotate --overwrite --namespace theirs serviceaccount manual-sa ",
                 "eks.amazonaws.com/role-arn=arn:aws:iam::111111111111:role/p-manual 'note=it'\\''s'\n",
                 "kubectl --context prod label --overwrite --namespace theirs serviceaccount manual-sa note=x"

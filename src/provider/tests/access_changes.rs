@@ -283,8 +283,8 @@ fn contents_of_an_unread_policy_are_an_unknown_change() {
     let two = one.replace("name: own,", "name: own, policies: [ \"arn:aws:iam::aws:policy/AmazonS3FullAccess\" ],");
     assert_eq!(
         changed(&one, &two),
-        "role own in account platform (111111111111) gain unknown [] on what policy arn:aws:iam::aws:policy/AmazonS3FullAccess allows, whose contents are not known here
-service ec2.amazonaws.com gain unknown [] on what policy arn:aws:iam::aws:policy/AmazonS3FullAccess allows, whose contents are not known here
+        "role own in account platform (111111111111) gain unknown [] on what policy arn:aws:iam::aws:policy/AmazonS3FullAccess allows; its contents were not read
+service ec2.amazonaws.com gain unknown [] on what policy arn:aws:iam::aws:policy/AmazonS3FullAccess allows; its contents were not read
 "
     );
 }
