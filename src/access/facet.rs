@@ -12,12 +12,12 @@ use crate::address::Scope;
 use crate::document::Document;
 use crate::iam::{Policy, PolicyKind, PolicyPlace, Principal, Selector, Statement, Version};
 
-/// An object as its API identifies it: its scope, its physical name, and its body.
+/// An object as its API identifies it: its scope, its physical id, and its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Instance<'b> {
     /// Its scope.
     pub scope: &'b Scope,
-    /// Its physical name.
+    /// Its physical id.
     pub physical_id: &'b str,
     /// Its body, desired or live.
     pub body: &'b Document,
