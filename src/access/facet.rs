@@ -1,7 +1,8 @@
 //! Facets: the part of a body that is about access, which is the only part that the core reads.
 //!
 //! A kind turns its bodies into facets. Worlds, lints, quotas, the lockout check and the search for principals read
-//! facets and never a field by name. A new kind that affects access therefore only has to provide its facets.
+//! facets and never a field by name. A new kind therefore only has to provide its facets, unless its bodies mean
+//! something new for access: that needs a variant of [`Facet`] and code that reads it.
 
 use std::borrow::Cow;
 
