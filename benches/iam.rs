@@ -152,7 +152,7 @@ fn parsing() {
             let _ = black_box(Policy::parse(black_box(text)));
         }
     });
-    tell(&format!("parse and canonicalise, {} documents", texts.len()), &megabytes(time));
+    tell(&format!("parse and canonicalize, {} documents", texts.len()), &megabytes(time));
     let read: Vec<(Policy, Policy)> = pairs
         .iter()
         .filter_map(|pair| Some((Policy::parse(&text(&pair["a"])).ok()?, Policy::parse(&text(&pair["b"])).ok()?)))

@@ -30,7 +30,7 @@ pub struct ObjectIdentity<'a> {
 }
 
 impl<'a> ObjectIdentity<'a> {
-    /// The identity of an object by its kind, scope and physical name. Names of a kind that this version does not know
+    /// The identity of an object by its kind, scope and physical id. Names of a kind that this version does not know
     /// are treated as unique within a location only.
     ///
     /// Letter case is ignored: no API that Bailiwick writes to distinguishes names by case alone (IAM User Guide, "IAM

@@ -73,7 +73,7 @@ pub struct Tagged {
     pub scope: Scope,
     /// The address in the tag, or an invented one.
     pub address: Address,
-    /// The object's physical name.
+    /// The object's physical id.
     pub physical_id: String,
 }
 
@@ -84,7 +84,7 @@ pub struct Whole<'a> {
     pub address: &'a Address,
     /// The object's account, region or cluster.
     pub scope: &'a Scope,
-    /// The object's physical name.
+    /// The object's physical id.
     pub physical_id: &'a str,
 }
 
@@ -93,7 +93,7 @@ pub struct Whole<'a> {
 pub struct Part {
     /// The name in the part's address, after the kind.
     pub name: String,
-    /// The part's physical name.
+    /// The part's physical id.
     pub physical_id: String,
     /// Another resource that must exist before the part.
     pub needs: Option<Address>,
@@ -298,13 +298,13 @@ pub trait Kind: Send + Sync + 'static {
         None
     }
 
-    /// The physical name of the object of this kind that a principal's ARN names, if it names one.
+    /// The physical id of the object of this kind that a principal's ARN names, if it names one.
     #[must_use]
     fn principal(_arn: &Arn) -> Option<String> {
         None
     }
 
-    /// Another resource that an object of this kind needs, as far as its scope and physical name show. This orders
+    /// Another resource that an object of this kind needs, as far as its scope and physical id show. This orders
     /// orphaned resources, about which nothing else is known. None by default.
     #[must_use]
     fn needs(_scope: &Scope, _physical_id: &str) -> Option<Address> {
@@ -371,7 +371,7 @@ pub struct DesiredResource<B> {
     pub name: String,
     /// The resource's account, region or cluster.
     pub scope: Scope,
-    /// The physical name: a role name, a bucket name, an ARN, `cluster/namespace/name`.
+    /// The physical id: a role name, a bucket name, an ARN, `cluster/namespace/name`.
     pub physical_id: String,
     /// The desired body.
     pub body: B,
@@ -523,7 +523,7 @@ pub struct Resource {
     pub address: Address,
     /// The resource's account, region or cluster.
     pub scope: Scope,
-    /// The physical name.
+    /// The physical id.
     pub physical_id: String,
     /// The desired body.
     pub body: Document,
@@ -556,7 +556,7 @@ impl Resource {
 pub struct Desires {
     /// The desired resources.
     pub resources: Vec<Resource>,
-    /// The objects with `managed: false`, by scope and physical name.
+    /// The objects with `managed: false`, by scope and physical id.
     pub unmanaged: Vec<(Scope, String)>,
     /// The problems.
     pub problems: Vec<Diagnostic>,

@@ -19,7 +19,7 @@ use crate::spec::{Facts, Spec};
 pub struct Target {
     /// The address in the project.
     pub address: Address,
-    /// The physical name, by which the API knows the resource.
+    /// The physical id, by which the API knows the resource.
     pub physical_id: String,
     /// The fields to read.
     pub fields: Fields,

@@ -1,7 +1,8 @@
 //! Facets: the part of a body that is about access, which is the only part that the core reads.
 //!
 //! A kind turns its bodies into facets. Worlds, lints, quotas, the lockout check and the search for principals read
-//! facets and never a field by name. A new kind that affects access therefore only has to provide its facets.
+//! facets and never a field by name. A new kind therefore only has to provide its facets, unless its bodies mean
+//! something new for access: that needs a variant of [`Facet`] and code that reads it.
 
 use std::borrow::Cow;
 
@@ -12,12 +13,12 @@ use crate::address::Scope;
 use crate::document::Document;
 use crate::iam::{Policy, PolicyKind, PolicyPlace, Principal, Selector, Statement, Version};
 
-/// An object as its API identifies it: its scope, its physical name, and its body.
+/// An object as its API identifies it: its scope, its physical id, and its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Instance<'b> {
     /// Its scope.
     pub scope: &'b Scope,
-    /// Its physical name.
+    /// Its physical id.
     pub physical_id: &'b str,
     /// Its body, desired or live.
     pub body: &'b Document,

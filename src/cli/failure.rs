@@ -270,7 +270,8 @@ fn other_project(plan: &str, spec: &str) -> Failure {
 /// A saved plan of another history of states than the stored one.
 fn other_lineage(plan: &str, state: &str, place: &str) -> Failure {
     let message = format!(
-        "the plan was created from a state of lineage {plan}, but the state in {place} has lineage {state}; nothing was          written"
+        "the plan was created from a state of lineage {plan}, but the state in {place} has lineage {state}; nothing was \
+         written"
     );
     Failure::of(ErrorKind::Stale, message)
         .hint("set the location of that state (--state, or `backend` in the spec), or create a new plan")

@@ -120,7 +120,7 @@ pub struct ResourceDiff {
 }
 
 impl ResourceDiff {
-    /// The scope and physical name of the observed object: the desired ones, or else those in the state. `None` if
+    /// The scope and physical id of the observed object: the desired ones, or else those in the state. `None` if
     /// there are neither.
     #[must_use]
     pub fn place(&self) -> Option<(&Scope, &str)> {

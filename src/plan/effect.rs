@@ -12,7 +12,7 @@ use crate::kind::Kinds;
 use crate::snapshot::{Seen, Snapshot};
 use crate::state::{DeposedKey, Owned};
 
-/// An existing object: its scope, its physical name, and its body.
+/// An existing object: its scope, its physical id, and its body.
 type Existing = (Scope, String, Document);
 
 /// The bodies of all existing objects that were read, by address, with deposed objects by their keys.

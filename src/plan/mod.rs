@@ -126,7 +126,7 @@ pub enum PlanError {
     MaybeForeign {
         /// The resource.
         address: Address,
-        /// Its physical name.
+        /// Its physical id.
         physical_id: String,
     },
     /// The resource's alias now points to another object.
@@ -150,7 +150,7 @@ pub enum PlanError {
     Irreplaceable {
         /// The resource.
         address: Address,
-        /// Its physical name.
+        /// Its physical id.
         physical_id: String,
         /// The fields that differ.
         fields: String,
@@ -163,7 +163,7 @@ pub enum PlanError {
     NotOurs {
         /// The resource.
         address: Address,
-        /// Its physical name.
+        /// Its physical id.
         physical_id: String,
         /// The fields that differ.
         fields: String,

@@ -32,7 +32,7 @@ pub enum Reason {
     ReferenceReplaced,
     /// The spec gives the resource another name.
     Renamed {
-        /// The previous physical name.
+        /// The previous physical id.
         from: String,
     },
     /// The spec gives the resource another place.
@@ -43,7 +43,7 @@ pub enum Reason {
     },
     /// The object was deposed by an earlier run, which was interrupted before deleting it.
     StillDeposed {
-        /// Its physical name.
+        /// Its physical id.
         physical_id: String,
     },
     /// The resource was removed from the spec.

@@ -203,7 +203,7 @@ pub struct Step {
     pub id: StepId,
     /// The object's scope.
     pub scope: Scope,
-    /// The object's physical name.
+    /// The object's physical id.
     pub physical_id: String,
     /// The change.
     #[serde(flatten)]

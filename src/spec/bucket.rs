@@ -225,7 +225,7 @@ impl SectionEntry for BucketSpec {
                 Code::InvalidBucketName,
                 &["buckets", key, "name"],
                 format!("invalid bucket name `{name}`: {why}"),
-                "use 3 to 63 lower-case letters, digits, hyphens and dots, starting and ending with a letter or digit",
+                "use 3 to 63 lowercase letters, digits, hyphens and dots, starting and ending with a letter or digit",
             );
         }
         match encryption {

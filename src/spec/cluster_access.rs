@@ -134,7 +134,7 @@ impl AccessPolicySpec {
                     Code::InvalidNamespace,
                     &[path, &["namespaces", &n.to_string()]].concat(),
                     format!("invalid namespace name `{namespace}`"),
-                    "use 1 to 63 lower-case letters, digits, hyphens and `*`",
+                    "use 1 to 63 lowercase letters, digits, hyphens and `*`",
                 );
             }
         }

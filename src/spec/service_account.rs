@@ -166,7 +166,7 @@ impl SectionEntry for ServiceAccountSpec {
                 Code::InvalidNamespace,
                 &at("namespace"),
                 format!("invalid namespace name `{namespace}`"),
-                "use 1 to 63 lower-case letters, digits and hyphens (RFC 1123 label)",
+                "use 1 to 63 lowercase letters, digits and hyphens (RFC 1123 label)",
             );
         }
         if name.len() > 253 || !name.split('.').all(is_dns_label) {
@@ -174,7 +174,7 @@ impl SectionEntry for ServiceAccountSpec {
                 Code::InvalidServiceAccountName,
                 &at("name"),
                 format!("invalid service account name `{name}`"),
-                "use lower-case letters, digits, hyphens and dots (RFC 1123 subdomain)",
+                "use lowercase letters, digits, hyphens and dots (RFC 1123 subdomain)",
             );
         }
         self.check_role(key, spec, problems);

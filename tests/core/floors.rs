@@ -1,5 +1,5 @@
-//! Checks the sources against the table of ARCHITECTURE.md: floors import downward only, and each external package has
-//! its named doors.
+//! Checks the sources against the tables of floors and doors, and ARCHITECTURE.md against both: floors import downward
+//! only, and each external package has its named doors.
 
 use std::fs;
 
@@ -266,11 +266,14 @@ fn only_the_command_line_reads_the_environment_and_the_clock() {
 
 /// The modules whose files import each other, and the reason for each.
 const CIRCLES: [(&str, &str); 5] = [
-    ("engine", "the steps of a run are methods of the engine, which takes them"),
-    ("iam", "a policy, its parts and their meaning are one language"),
-    ("plan", "drafting and ordering refuse with the errors of the plan that they serve"),
-    ("spec", "a section names the whole spec, which is made of its sections"),
-    ("state", "older formats become the state, which is read by way of them"),
+    ("engine", "`mod.rs` defines `Engine` and calls functions of files that add methods to it"),
+    (
+        "iam",
+        "`policy.rs` calls the parser, which builds policies; `lint/mod.rs` calls the lints, which add to its findings",
+    ),
+    ("plan", "`mod.rs` defines `PlanError` and calls the drafting and the ordering, which return it"),
+    ("spec", "`Spec` consists of its sections, and the checks of a section read the whole `Spec`"),
+    ("state", "`mod.rs` and `journal.rs` read format 1 through `format_1.rs`, which converts it to their types"),
 ];
 
 #[test]
@@ -285,6 +288,43 @@ fn no_file_imports_one_of_its_module_that_imports_it_back() {
         let has = circles.iter().any(|circle| circle[0].starts_with(&format!("src/{module}/")));
         assert!(has, "`{module}` has no circle any more: take it out of CIRCLES");
     }
+}
+
+/// The names in backticks.
+fn names(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn architecture_lists_the_floors_the_doors_and_the_circles() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .map(|line| line.split('|').map(str::trim).collect())
+        .filter(|cells: &Vec<&str>| cells.len() == 6 && cells[1].parse::<u8>().is_ok())
+        .collect();
+    let floors: Vec<(&str, u8)> =
+        rows.iter().map(|cells| (cells[2].trim_matches(['`', '/']), cells[1].parse().unwrap())).collect();
+    assert_eq!(floors, FLOORS);
+    for ((module, _), cells) in floors.iter().zip(&rows) {
+        let mut listed: Vec<String> = cells[4]
+            .split(", ")
+            .filter(|package| !package.is_empty())
+            .map(|package| package.replace('-', "_"))
+            .collect();
+        listed.sort();
+        let doors = DOORS.iter().filter(|(_, modules)| modules.contains(module));
+        let mut expected: Vec<&str> = doors.map(|(package, _)| *package).collect();
+        expected.sort_unstable();
+        assert_eq!(listed, expected, "the packages of `{module}`");
+    }
+    let everywhere = page.lines().find(|line| line.contains("may be used everywhere")).unwrap();
+    let free: Vec<&str> = DOORS.iter().filter(|(_, modules)| modules.is_empty()).map(|(package, _)| *package).collect();
+    assert_eq!(names(everywhere), free);
+    let circles = page.split_once("## Files that import each other\n").unwrap().1.split("\n#").next().unwrap();
+    let listed: Vec<&str> = circles.lines().filter(|line| line.starts_with("- ")).collect();
+    let expected: Vec<String> = CIRCLES.iter().map(|(module, why)| format!("- `{module}`: {why}.")).collect();
+    assert_eq!(listed, expected);
 }
 
 #[test]
@@ -328,7 +368,7 @@ fn every_file_is_the_module_of_its_path() {
     let modules = |item: &syn::Item| matches!(item, syn::Item::Mod(module) if module.content.is_none());
     assert!(
         library.items.iter().all(modules),
-        "src/lib.rs declares modules and nothing else: what stands there has no floor"
+        "src/lib.rs declares modules and nothing else: other items would have no floor"
     );
 }
 

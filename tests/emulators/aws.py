@@ -2101,7 +2101,7 @@ class Connection(MotoRequestHandler):
         bodiless = self.command == "HEAD" or code in ("204", "304")
         if "content-length" not in names and code not in ("204", "304"):
             self.send_header("Content-Length", str(len(answer)))
-        # One write: a second small one would wait for the client's acknowledgement.
+        # One write: a second small one would wait for the client's acknowledgment.
         self._headers_buffer.append(b"\r\n" if bodiless else b"\r\n" + answer)
         self.flush_headers()
 

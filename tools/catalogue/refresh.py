@@ -5,7 +5,7 @@
     tools/catalogue/refresh.py package > src/iam/catalogue.txt
 
 One record a line, the first character says of which kind:
-    #  comment (source and licence)
+    #  comment (source and license)
     *  global condition key: name, type
     @  service prefix; ` rcp` behind it where resource control policies apply
     $  resource type of the service: name, ARN, indices of its condition keys

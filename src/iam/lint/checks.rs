@@ -126,8 +126,8 @@ const CHECKS: &[CheckDefinition] = &[
         "trust-oidc-sub-wildcard",
         LintSeverity::High,
         "OIDC subject is too wide",
-        "the `:sub` leaves namespace, service account, organisation or repository open",
-        "name the namespace and service account, or the organisation and repository",
+        "the `:sub` leaves namespace, service account, organization or repository open",
+        "name the namespace and service account, or the organization and repository",
     ),
     // EKS User Guide, "IAM roles for service accounts"; GitHub documentation, "About security hardening with OpenID
     // Connect".
@@ -137,7 +137,7 @@ const CHECKS: &[CheckDefinition] = &[
         LintSeverity::Warning,
         "OIDC subject that never matches",
         "the provider issues no `:sub` of this form",
-        "write `system:serviceaccount:NAMESPACE:NAME` for EKS, `repo:ORGANISATION/REPOSITORY:...` for GitHub",
+        "write `system:serviceaccount:NAMESPACE:NAME` for EKS, `repo:ORGANIZATION/REPOSITORY:...` for GitHub",
     ),
     // AA "ForAllValues with single valued key".
     about(
@@ -173,7 +173,7 @@ const CHECKS: &[CheckDefinition] = &[
         LintSeverity::Medium,
         "Trust in a whole foreign account",
         "every principal that a foreign account chooses can assume the role",
-        "name the foreign role, or require sts:ExternalId, MFA or the organisation",
+        "name the foreign role, or require sts:ExternalId, MFA or the organization",
     ),
     // AA "Mismatched action for principal".
     about(
