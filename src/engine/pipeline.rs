@@ -198,6 +198,41 @@ impl Known {
         let unfinished = entries.into_iter().filter(|e| begun(e) && unknown.contains(&e.address)).collect();
         Ok(Self { state, version: stored.version, unknown, recovered, outdated, unfinished })
     }
+
+    /// Saves the state as the next one of its lineage, in the current format. What is unknown stays so: saving empties the
+    /// journal, and the begins of unfinished steps are written again.
+    ///
+    /// # Errors
+    /// When the state or the journal cannot be written.
+    pub async fn save(&mut self, backend: &dyn Backend) -> Result<(), BackendError> {
+        let Self { state, version, unfinished, .. } = self;
+        state.succeed();
+        *version = backend.save(state, version).await?;
+        let now = (state.lineage.0.as_str(), state.serial);
+        let entries: Vec<Entry> = unfinished.drain(..).map(|entry| entry.continuing(now)).collect();
+        if entries.is_empty() { Ok(()) } else { backend.append(&entries).await }
+    }
+
+    /// Removes an address from the state, with what is unknown of it. Returns whether the state had it.
+    pub fn remove(&mut self, address: &Address) -> bool {
+        self.unfinished.retain(|entry| entry.address != *address || entry.deposed.is_some());
+        self.state.resources.remove(address).is_some()
+    }
+
+    /// Gives a resource of the state another address, also where others refer to it. Returns whether the state had it.
+    pub fn rename(&mut self, from: &Address, to: &Address) -> bool {
+        let Some(owned) = self.state.resources.remove(from) else { return false };
+        self.state.resources.insert(to.clone(), owned);
+        for reference in self.state.resources.values_mut().flat_map(|owned| &mut owned.references) {
+            if reference.to == *from {
+                reference.to = to.clone();
+            }
+        }
+        for entry in self.unfinished.iter_mut().filter(|entry| entry.address == *from && entry.deposed.is_none()) {
+            entry.address = to.clone();
+        }
+        true
+    }
 }
 
 /// Compiled with placeholder facts. None of its names may be sent to a service.

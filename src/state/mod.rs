@@ -56,13 +56,13 @@ pub struct State {
 }
 
 /// The key of a deposed object among those of its address: eight hex digits of the digest of its scope and physical
-/// name, so that it is the same in every run.
+/// id, so that it is the same in every run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct DeposedKey(String);
 
 impl DeposedKey {
-    /// The key for the object with this scope and physical name.
+    /// The key for the object with this scope and physical id.
     #[must_use]
     pub fn of(scope: &Scope, physical_id: &str) -> Self {
         let digest = Digest::of_value(&(scope, physical_id)).unwrap_or_else(|_| Digest::of(physical_id.as_bytes()));
@@ -110,7 +110,7 @@ pub struct Owned {
     /// The resource's account, region or cluster.
     #[schemars(with = "serde_json::Value")]
     pub scope: Scope,
-    /// The physical name of the resource.
+    /// The physical id of the resource.
     pub physical_id: String,
     /// Whether the resource predates the project.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -238,6 +238,13 @@ impl State {
             serde_json::from_str::<Self>(text)
         };
         state.map(|state| Self { digest: None, ..state }).map_err(damaged)
+    }
+
+    /// Makes it the next state of its lineage, written by this program.
+    pub fn succeed(&mut self) {
+        self.serial += 1;
+        self.format = FORMAT;
+        env!("CARGO_PKG_VERSION").clone_into(&mut self.tool_version);
     }
 
     /// Records a deposed object, unless it is already recorded.

@@ -810,6 +810,25 @@ mod cases {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn saving_a_state_keeps_what_is_unknown() {
+        let project = applied(SERVING).await;
+        let changed = spec(&SERVING.replace("on_destroy: delete", "on_destroy: delete, versioning: true"));
+        let killed = project.cloud.kill_at(1, Cut::BeforeCall);
+        assert!(project.apply_until_killed(&changed, &killed).await);
+        project.cloud.clear_faults();
+        let bucket: Address = "aws.s3.bucket.weights".parse().unwrap();
+        let (mut known, other) = (project.known().await, "aws.s3.bucket.other".parse().unwrap());
+        assert_eq!(known.unknown, std::slice::from_ref(&bucket));
+        assert!(known.rename(&bucket, &other));
+        known.save(&project.backend).await.unwrap();
+        let mut known = project.known().await;
+        assert_eq!(known.unknown, std::slice::from_ref(&other));
+        assert!(known.remove(&other) && !known.remove(&bucket));
+        known.save(&project.backend).await.unwrap();
+        assert_eq!(project.known().await.unknown, []);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn torn_journal_is_replayed_up_to_the_tear() {
         for torn in [0, 1, 40] {
             let project = Project::new("p", Cloud::with_delays(3));

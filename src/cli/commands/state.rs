@@ -19,7 +19,6 @@ use crate::cli::ui::Ui;
 use crate::engine::{Intent, Known};
 use crate::render;
 use crate::report;
-use crate::state::State;
 
 /// Show, change, unlock or rebuild the state.
 #[derive(Clone, Debug, clap::Args)]
@@ -157,12 +156,11 @@ async fn rebuild_live(work: &Work<'_>, yes: bool, adopted: &BTreeSet<Address>, o
         if !agrees(work.ui, yes, "Write this state? Nothing else is written.", "pass --yes").await? {
             return Err(Failure::of(ErrorKind::Unconfirmed, "not written"));
         }
-        let Known { mut state, version, .. } = known;
-        state.resources.extend(found.ours);
-        state.resources.extend(orphans);
-        state.serial += 1;
+        let mut known = known;
+        known.state.resources.extend(found.ours);
+        known.state.resources.extend(orphans);
         work.executing.set(true);
-        backend.save(&state, &version).await?;
+        known.save(backend).await?;
         Ok(if unreadable { Exit::Error } else { Exit::Ok })
     };
     let lock = lock_info("state rebuild", work.ui, work.environment);
@@ -188,8 +186,7 @@ impl Mending<'_> {
             }
             StateCommand::Rm { address: text } => {
                 let wanted = address(text)?;
-                let remove =
-                    |state: &mut State| state.resources.remove(&wanted).map(|_| ()).ok_or_else(|| missing(text));
+                let remove = |known: &mut Known| if known.remove(&wanted) { Ok(()) } else { Err(missing(text)) };
                 self.edit("state rm", remove).await?;
                 self.ui.tell(&format!("removed {wanted} from the state; the resource itself was not changed"));
             }
@@ -198,19 +195,12 @@ impl Mending<'_> {
                 if old.kind() != new.kind() {
                     return Err(Failure::usage(format!("{old} and {new} are of different kinds")));
                 }
-                self.edit("state mv", |state| {
-                    if state.resources.contains_key(&new) {
+                self.edit("state mv", |known| {
+                    if known.state.resources.contains_key(&new) {
                         return Err(Failure::of(ErrorKind::Input, format!("the state already has {new}"))
                             .hint(format!("choose another address, or remove {new} with `bailiwick state rm`")));
                     }
-                    let owned = state.resources.remove(&old).ok_or_else(|| missing(from))?;
-                    state.resources.insert(new.clone(), owned);
-                    for owned in state.resources.values_mut() {
-                        for reference in owned.references.iter_mut().filter(|r| r.to == old) {
-                            reference.to = new.clone();
-                        }
-                    }
-                    Ok(())
+                    if known.rename(&old, &new) { Ok(()) } else { Err(missing(from)) }
                 })
                 .await?;
                 self.ui.tell(&format!("moved {old} to {new}"));
@@ -227,12 +217,11 @@ impl Mending<'_> {
     }
 
     /// Changes the stored state under its lock.
-    async fn edit(&self, command: &str, change: impl FnOnce(&mut State) -> Result<(), Failure>) -> Result<(), Failure> {
+    async fn edit(&self, command: &str, change: impl FnOnce(&mut Known) -> Result<(), Failure>) -> Result<(), Failure> {
         locked(self.ui, self.backend, lock_info(command, self.ui, self.environment), async {
-            let Known { mut state, version, .. } = self.known().await?;
-            change(&mut state)?;
-            state.serial += 1;
-            self.backend.save(&state, &version).await.map(|_| ()).map_err(Failure::from)
+            let mut known = self.known().await?;
+            change(&mut known)?;
+            known.save(self.backend).await.map_err(Failure::from)
         })
         .await
     }

@@ -29,7 +29,7 @@ use crate::kind::{Action, AnyKind, NamedBy};
 use crate::live::{AnyLive, Fields, NEW_PLAN, Target, WriteError};
 use crate::plan::{Change, ChangedSince, Differs, Expect, Plan, StateRecord, Step};
 use crate::snapshot::{ReadFailure, Seen, unique_id};
-use crate::state::{DeposedKey, Entry, FORMAT, Happening, Owned, State, fold};
+use crate::state::{DeposedKey, Entry, Happening, Owned, State, fold};
 
 /// The result of executing a plan.
 #[derive(Debug)]
@@ -86,9 +86,10 @@ impl Engine<'_> {
         stop: watch::Receiver<bool>,
     ) -> Executed {
         let (plan, mut known) = cleared.into_parts();
+        // An older version must reject the state before it reads a journal that it understands only in part.
         if known.outdated
             && !plan.is_empty()
-            && let Err(error) = rewrite(&mut known, backend).await
+            && let Err(error) = known.save(backend).await
         {
             return Executed { plan, outcomes: Outcomes::new(), state: known.state, broken: Some(error) };
         }
@@ -113,7 +114,7 @@ impl Engine<'_> {
             state.resources.insert(address.clone(), owned.clone());
         }
         let (mut after, _) = fold(state, &entries);
-        succeed(&mut after);
+        after.succeed();
         if broken.is_none() {
             broken = backend.save(&after, &version).await.err();
         }
@@ -123,24 +124,6 @@ impl Engine<'_> {
         }
         Executed { plan, outcomes, state: after, broken }
     }
-}
-
-/// Makes a state the next one of its lineage, written by this program.
-fn succeed(state: &mut State) {
-    state.serial += 1;
-    state.format = FORMAT;
-    env!("CARGO_PKG_VERSION").clone_into(&mut state.tool_version);
-}
-
-/// Writes what an older version of the program left in the current format before a run adds to it: that version must
-/// reject the state, and never read a journal of which it understands only a part.
-async fn rewrite(known: &mut Known, backend: &dyn Backend) -> Result<(), BackendError> {
-    let Known { state, version, unfinished, .. } = known;
-    succeed(state);
-    *version = backend.save(state, version).await?;
-    let now = (state.lineage.0.as_str(), state.serial);
-    let entries: Vec<Entry> = std::mem::take(unfinished).into_iter().map(|entry| entry.continuing(now)).collect();
-    if entries.is_empty() { Ok(()) } else { backend.append(&entries).await }
 }
 
 impl Engine<'_> {
