@@ -619,7 +619,7 @@ impl<K: Kind> AnyKind for Erased<K> {
             match Document::of(&resource.body) {
                 Ok(body) => asked.resources.push(resource.erased(address, body)),
                 Err(error) => asked.problems.push(
-                    Diagnostic::new(Code::BodyNotSerialisable, format!("{address} has no document form: {error}"))
+                    Diagnostic::new(Code::BodyNotSerializable, format!("{address} has no document form: {error}"))
                         .at(resource.source),
                 ),
             }

@@ -8,8 +8,8 @@ use clap::ValueEnum;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Globals {
     /// When to color the output.
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, help_heading = "Global options")]
-    pub color: Colour,
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, help_heading = "Global options")]
+    pub color: Color,
     /// Show more detail: informational findings, requests by service, and waiting times.
     #[arg(long, short, global = true, help_heading = "Global options")]
     pub verbose: bool,
@@ -23,7 +23,7 @@ pub struct Globals {
 
 /// When to color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Colour {
+pub enum Color {
     /// At a terminal, unless `NO_COLOR` is set.
     Auto,
     /// Always.

@@ -63,7 +63,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, host: &Arc<dyn Host>) 
 fn misunderstood(error: &clap::Error, host: &dyn Host, environment: &ProcessEnvironment) -> Exit {
     let (output, exit) = if error.use_stderr() { (Output::Err, Exit::Usage) } else { (Output::Out, Exit::Ok) };
     let text = error.render();
-    let text = if ui::in_colour(output, host, environment) { text.ansi().to_string() } else { text.to_string() };
+    let text = if ui::in_color(output, host, environment) { text.ansi().to_string() } else { text.to_string() };
     let _ = host.write(output, text.as_bytes());
     exit
 }

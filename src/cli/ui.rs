@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::args::Colour;
+use super::args::Color;
 use super::environment::ProcessEnvironment;
 use super::host::{Host, Output};
 use crate::diagnostic::Diagnostic;
@@ -33,12 +33,12 @@ pub struct Ui {
 impl Ui {
     /// Sets up the output from the command line and the environment.
     #[must_use]
-    pub fn new(colour: Colour, verbose: bool, host: &Arc<dyn Host>, environment: &ProcessEnvironment) -> Self {
+    pub fn new(color: Color, verbose: bool, host: &Arc<dyn Host>, environment: &ProcessEnvironment) -> Self {
         let palette = |output| Palette {
-            colour: match colour {
-                Colour::Always => true,
-                Colour::Never => false,
-                Colour::Auto => in_colour(output, &**host, environment),
+            color: match color {
+                Color::Always => true,
+                Color::Never => false,
+                Color::Auto => in_color(output, &**host, environment),
             },
         };
         let terminals = host.terminals();
@@ -190,7 +190,7 @@ impl std::io::Write for Results<'_> {
 }
 
 /// Whether a stream is colored by default.
-pub fn in_colour(output: Output, host: &dyn Host, environment: &ProcessEnvironment) -> bool {
+pub fn in_color(output: Output, host: &dyn Host, environment: &ProcessEnvironment) -> bool {
     let terminals = host.terminals();
     let terminal = match output {
         Output::Out => terminals.out,

@@ -294,7 +294,7 @@ codes! {
             meaning: "The `backend` keeps the state in a bucket for which the spec says `on_destroy: delete`.",
             fix: "Set `on_destroy: keep` for the bucket, or keep the state in another bucket.",
         }
-        BodyNotSerialisable = "body-not-serialisable", Problem, Error {
+        BodyNotSerializable = "body-not-serializable", Problem, Error {
             title: "Resource cannot be written as a document",
             meaning: "Bailiwick could not turn the resource into the document that it compares and stores. This is a bug in Bailiwick.",
             fix: "Report the message together with the entry.",

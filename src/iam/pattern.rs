@@ -54,7 +54,7 @@ impl Pattern {
     }
 
     pub(super) fn from_tokens(mut tokens: Vec<Token>) -> Self {
-        normalise_runs(&mut tokens);
+        normalize_runs(&mut tokens);
         Self { tokens: tokens.into() }
     }
 
@@ -204,7 +204,7 @@ pub(super) fn escape(text: &str) -> Option<(char, &str)> {
 }
 
 /// Orders every run of wildcards: all `?` first, then at most one `*`. The pattern matches the same texts.
-fn normalise_runs(tokens: &mut Vec<Token>) {
+fn normalize_runs(tokens: &mut Vec<Token>) {
     let mut out = Vec::with_capacity(tokens.len());
     let mut many = false;
     for token in tokens.iter().copied() {
@@ -351,7 +351,7 @@ fn intersect(a: &[Token], b: &[Token], known: &mut Meets) -> BTreeSet<Vec<Token>
                 return;
             }
             let mut tokens: Vec<Token> = head.into_iter().chain(tail).collect();
-            normalise_runs(&mut tokens);
+            normalize_runs(&mut tokens);
             meets.insert(tokens);
         }
     };

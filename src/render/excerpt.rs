@@ -35,7 +35,7 @@ fn one(problem: &Diagnostic, files: &[SourceFile], palette: Palette) -> String {
     if let Some(help) = &help {
         group = group.element(Level::HELP.message(help.as_str()));
     }
-    let renderer = if palette.colour { Renderer::styled() } else { Renderer::plain() };
+    let renderer = if palette.color { Renderer::styled() } else { Renderer::plain() };
     renderer.term_width(100).render(&[group]) + "\n"
 }
 

@@ -12,16 +12,16 @@ use crate::report::{Detail, Mark, Report, Row};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Palette {
     /// Whether to use color.
-    pub colour: bool,
+    pub color: bool,
 }
 
 impl Palette {
     fn paint(self, style: Style, text: &str) -> String {
-        if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        if self.color { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
     fn mark(self, mark: Mark) -> String {
-        let (sign, colour) = match mark {
+        let (sign, color) = match mark {
             Mark::Add => ("+", AnsiColor::Green),
             Mark::Change => ("~", AnsiColor::Yellow),
             Mark::Replace => ("±", AnsiColor::Red),
@@ -33,7 +33,7 @@ impl Palette {
             Mark::Warn => ("!", AnsiColor::Yellow),
             Mark::Note => ("·", AnsiColor::Blue),
         };
-        self.paint(colour.on_default().bold(), sign)
+        self.paint(color.on_default().bold(), sign)
     }
 }
 

@@ -1366,9 +1366,9 @@ fn completions_and_manual() {
 #[test]
 fn color_is_used_only_on_request() {
     let world = world(SERVING);
-    let coloured = |arguments: &[&str]| world.bailiwick(arguments).exits(0).stdout.contains('\u{1b}');
-    assert!(!coloured(&["validate"]));
-    assert!(coloured(&["--color", "always", "validate"]));
+    let colored = |arguments: &[&str]| world.bailiwick(arguments).exits(0).stdout.contains('\u{1b}');
+    assert!(!colored(&["validate"]));
+    assert!(colored(&["--color", "always", "validate"]));
     let ran: Ran = world.bailiwick(&["--verbose", "plan"]).exits(0);
     ran.shows(&["Requests: ", "0 throttled"]);
 }

@@ -385,7 +385,7 @@ async fn new_kind_is_printed_in_every_format_with_inert_names() {
     assert_eq!(value["steps"][0]["physical_id"], hostile);
     assert_eq!((&value["steps"][0]["account_id"], &value["steps"][0]["cluster"]), (&json!("tenant-7"), &Value::Null));
     let report = report::plan(&wire, true);
-    let (text, page) = (terminal(&report, Palette { colour: false }), markdown(&report));
+    let (text, page) = (terminal(&report, Palette { color: false }), markdown(&report));
     for printed in [&text, &page] {
         assert!(printed.contains("store.ledger"), "{printed}");
         assert!(!printed.contains('\u{1b}'), "{printed}");

@@ -671,7 +671,7 @@ mod live {
         }
 
         #[tokio::test]
-        async fn a_deletion_is_cancelled_before_anything_else() {
+        async fn a_deletion_is_canceled_before_anything_else() {
             let before = KeyBody { state: PENDING_DELETION.into(), rotation: Some(false), ..body() };
             let action = Action::Update { before, after: body(), changed: vec!["rotation".into(), "state".into()] };
             let (done, requests) = check_write(&[(DESCRIBE, 200, PENDING)], action).await;
