@@ -383,7 +383,7 @@ impl World {
         }
         if let Some(resource) = self.resources.get(arn) {
             let request = chain.request(action, arn, &resource.account);
-            let of = PolicyRef::from(PolicyOf::Resource { arn: arn.to_owned() }).at(Some(resource.address.clone()));
+            let of = resource.policy_ref();
             let account = &resource.account;
             return self.decide(
                 chain,

@@ -12,7 +12,6 @@ use crate::iam::{Attached, Policy, PolicySet, Request, RequestContext, Statement
 #[must_use]
 pub fn lockout(resource: &ResourcePolicy<'_>, caller: &str, policy: &Policy) -> Option<String> {
     let everything = Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])]);
-    let title = format!("the policy of {}", resource.on);
     resource.must_keep.iter().find_map(|action| {
         let mut request = Request::new(caller, action, &resource.arn);
         request.resource_account = Some(resource.account.clone());
@@ -20,7 +19,7 @@ pub fn lockout(resource: &ResourcePolicy<'_>, caller: &str, policy: &Policy) -> 
         let request = request.with_own_keys();
         let policies = PolicySet {
             identity: vec![Attached { name: "the caller's own policies", policy: &everything }],
-            resource: Some(Attached { name: &title, policy }),
+            resource: Some(Attached { name: &resource.arn, policy }),
             ..PolicySet::default()
         };
         let decision = crate::iam::evaluate(&request, &policies);

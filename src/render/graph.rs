@@ -22,8 +22,13 @@ pub fn dot(edges: &BTreeMap<Address, Vec<Address>>) -> String {
     out
 }
 
+/// The address on one line: a line break in a name would look like another element of the graph.
+fn one_line(address: &Address) -> String {
+    inert(&address.to_string()).replace('\n', "\\u{a}")
+}
+
 fn quoted(address: &Address) -> String {
-    format!("\"{}\"", inert(&address.to_string()).replace('\\', "\\\\").replace('"', "\\\""))
+    format!("\"{}\"", one_line(address).replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// The graph for Mermaid, which code forges render in Markdown.
@@ -32,7 +37,7 @@ pub fn mermaid(edges: &BTreeMap<Address, Vec<Address>>) -> String {
     let names: BTreeMap<&Address, String> = edges.keys().enumerate().map(|(n, a)| (a, format!("n{n}"))).collect();
     let mut out = String::from("flowchart LR\n");
     for (address, name) in &names {
-        let text: String = inert(&address.to_string()).replace('"', "#quot;").replace('<', "#lt;").replace('>', "#gt;");
+        let text: String = one_line(address).replace('"', "#quot;").replace('<', "#lt;").replace('>', "#gt;");
         let _ = writeln!(out, "  {name}[\"{text}\"]");
     }
     for (from, needs) in edges {

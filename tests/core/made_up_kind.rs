@@ -2,19 +2,21 @@
 //! nor a cluster. The core must do everything for it that it does for the kinds that it ships.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bailiwick::access::{
     AccessTarget, AccessVerdict, Carrier, Chains, Facet, Instance, PolicyText, ResourcePolicy, Who, sid_prefix,
 };
 use bailiwick::address::{Address, Family, Scope};
+use bailiwick::backend::Backend as _;
+use bailiwick::diagnostic::Code;
 use bailiwick::diff::{Drift, DriftClass, Recovered};
 use bailiwick::document::Document;
-use bailiwick::engine::{Engine, Intent, Task};
-use bailiwick::iam::{Policy, PolicyKind, PolicyPlace, Principal, Selector, Statement, Version};
+use bailiwick::engine::{Engine, Intent, Known, Planned, Stopped, Task, Terms};
+use bailiwick::iam::{Check, Policy, PolicyKind, PolicyPlace, Principal, Selector, Statement, Version};
 use bailiwick::kind::{
     About, Api, BodyField, DesiredResource, DesiredResources, Erased, FieldClass, Home, Kind, NamedBy, OnLoss,
-    OnSilence, OwnedBy, Release,
+    OnSilence, OwnedBy, Reference, Release,
 };
 use bailiwick::live::Provider;
 use bailiwick::render::{Palette, dot, json, markdown, mermaid, terminal};
@@ -26,26 +28,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::ledger_double;
+use crate::made_up_access;
 use crate::memory::{Cloud, Id};
 use crate::run::{Project, spec, steps};
-use bailiwick::engine::Planned;
 
 /// A row of the table from which the kind takes its desired resources, because the spec format is closed.
 #[derive(Clone)]
-struct Row {
-    key: String,
-    ledger: String,
-    tier: &'static str,
-    retention: Option<u32>,
-    label: Option<String>,
-    statements: Vec<Statement>,
+pub struct Row {
+    pub key: String,
+    pub ledger: String,
+    pub tier: &'static str,
+    pub retention: Option<u32>,
+    pub label: Option<String>,
+    pub statements: Vec<Statement>,
+    /// The resources that must exist first.
+    pub needs: Vec<Address>,
 }
 
 thread_local! {
     /// The desired rows.
     static ROWS: RefCell<Vec<Row>> = const { RefCell::new(Vec::new()) };
     /// The ledgers that always exist, by key and name.
-    static LEDGERS: RefCell<Vec<(String, String)>> = const { RefCell::new(Vec::new()) };
+    pub static LEDGERS: RefCell<Vec<(String, String)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A body of the kind.
@@ -65,14 +69,14 @@ struct LedgerPolicy;
 
 const ACCOUNT: &str = "333333333333";
 const READER: &str = "arn:aws:iam::333333333333:user/reader";
-const OPERATOR: &str = "arn:aws:iam::333333333333:user/ops";
+pub const OPERATOR: &str = "arn:aws:iam::333333333333:user/ops";
 const ACTION: &str = "sqs:ReceiveMessage";
 
 fn scope() -> Scope {
     Scope { family: Family::new("store"), key: "vault".into(), owner: Some("tenant-7".into()), location: None }
 }
 
-fn arn(ledger: &str) -> String {
+pub fn arn(ledger: &str) -> String {
     format!("arn:aws:sqs:us-east-1:{ACCOUNT}:{ledger}")
 }
 
@@ -115,7 +119,8 @@ impl Kind for LedgerPolicy {
             let statements = Policy::new(Version::V2012, row.statements);
             let body =
                 Body { statements, tier: row.tier.into(), retention: row.retention, label: row.label, foreign: None };
-            want.add(DesiredResource::new(row.key, scope(), row.ledger, body));
+            let references = row.needs.into_iter().map(|to| Reference { to, part: false }).collect();
+            want.add(DesiredResource { references, ..DesiredResource::new(row.key, scope(), row.ledger, body) });
         }
     }
 
@@ -148,12 +153,17 @@ impl Kind for LedgerPolicy {
     }
 }
 
-fn reader() -> Statement {
-    let sid = format!("{}Read", sid_prefix("p"));
-    Statement::allow([ACTION], [arn("orders").as_str()]).with_sid(&sid).to(Selector::of([Principal::aws(READER)]))
+pub fn sid(name: &str) -> String {
+    format!("{}{name}", sid_prefix("p"))
 }
 
-fn row() -> Row {
+fn reader() -> Statement {
+    Statement::allow([ACTION], [arn("orders").as_str()])
+        .with_sid(&sid("Read"))
+        .to(Selector::of([Principal::aws(READER)]))
+}
+
+pub fn row() -> Row {
     Row {
         key: "orders".into(),
         ledger: "orders".into(),
@@ -161,14 +171,15 @@ fn row() -> Row {
         retention: Some(30),
         label: Some("Orders".into()),
         statements: vec![reader()],
+        needs: Vec::new(),
     }
 }
 
-fn want(rows: &[Row]) {
+pub fn want(rows: &[Row]) {
     ROWS.with_borrow_mut(|all| *all = rows.to_vec());
 }
 
-fn project() -> Project {
+pub fn project() -> Project {
     let mut cloud = Cloud::new();
     cloud.callers.push((scope(), OPERATOR.into()));
     cloud.add(&Erased::<LedgerPolicy>::NEW, &ledger_double::LedgerPolicy);
@@ -176,7 +187,7 @@ fn project() -> Project {
 }
 
 /// A foreign ledger, with a foreign statement in its policy.
-fn ledger(project: &Project, name: &str) -> Id {
+pub fn ledger(project: &Project, name: &str) -> Id {
     let mut world = project.cloud.world();
     let id = world.id(LedgerPolicy::NAME, &scope(), name);
     world.have(id.clone(), &json!({ "Version": "2012-10-17", "Statement": [theirs()] }));
@@ -201,21 +212,16 @@ async fn applied() -> (Project, Id, Spec) {
     (project, id, spec)
 }
 
-async fn planned(project: &Project, spec: &Spec) -> Planned {
+pub async fn planned(project: &Project, spec: &Spec) -> Planned {
     project.plan(spec).await.unwrap()
 }
 
-/// The codes of the findings about the kind.
-fn codes(planned: &Planned) -> BTreeSet<String> {
-    planned.findings().iter().filter(|f| f.address.is_some()).map(|f| f.code.to_string()).collect()
-}
-
-fn address(name: &str) -> Address {
+pub fn address(name: &str) -> Address {
     Address::new(LedgerPolicy::NAME, name)
 }
 
 /// Runs a closure with an engine on the project's cloud.
-async fn with_engine<T>(project: &Project, spec: &Spec, work: impl AsyncFnOnce(Engine<'_>) -> T) -> T {
+pub async fn with_engine<T>(project: &Project, spec: &Spec, work: impl AsyncFnOnce(Engine<'_>) -> T) -> T {
     let (register, session) = (project.cloud.register(), Session::new(spec, Environment::default()));
     let providers: [Box<dyn Provider>; 1] = [Box::new(project.cloud.clone())];
     let engine =
@@ -307,23 +313,64 @@ async fn field_no_longer_desired_is_reset() {
     project.assert_converged(&spec).await;
 }
 
+/// The errors among the findings about the kind: `code address: message`.
+fn errors(planned: &Planned) -> Vec<String> {
+    let errors = planned.findings().iter().filter(|finding| finding.forbids());
+    errors.filter_map(|f| Some(format!("{} {}: {}", f.code, f.address.as_ref()?, f.message))).collect()
+}
+
+/// Asserts that one finding refuses a plan, and that the plan passes if its code is allowed.
+async fn assert_refused_for(code: Code, project: &Project, spec: &Spec, planned: &Planned) {
+    let allowed = Terms { allowed: vec![code], ..Terms::default() };
+    let (refused, cleared) = with_engine(project, spec, async |engine| {
+        (engine.check(planned, &Terms::default()), engine.check(planned, &allowed))
+    })
+    .await;
+    assert!(matches!(&refused, Err(Stopped::Refused { refusals, findings: 1 }) if refusals.is_empty()), "{refused:?}");
+    assert!(cleared.is_ok(), "{cleared:?}");
+}
+
 #[tokio::test]
-async fn policy_of_a_new_kind_is_checked() {
+async fn public_policy_is_refused() {
     let (project, _, spec) = applied().await;
-    let sid = |name: &str| format!("{}{name}", sid_prefix("p"));
-    assert_eq!(codes(&planned(&project, &spec).await), BTreeSet::new());
-    let public = reader().to(Selector::of([Principal::Everyone]));
-    want(&[Row { statements: vec![public], ..row() }]);
-    let found = codes(&planned(&project, &spec).await);
-    assert!(found.contains("resource-public"), "{found:?}");
+    assert_eq!(errors(&planned(&project, &spec).await), Vec::<String>::new());
+    want(&[Row { statements: vec![reader().to(Selector::of([Principal::Everyone]))], ..row() }]);
+    let planned = planned(&project, &spec).await;
+    assert_eq!(
+        errors(&planned),
+        ["resource-public store.ledger_policy.orders: store.ledger_policy.orders: everyone has access (statement \
+             `Bailiwick148de9c5Read`)"]
+    );
+    assert_refused_for(Code::Policy(Check::ResourcePublic), &project, &spec, &planned).await;
+}
+
+#[tokio::test]
+async fn policy_over_its_quota_is_refused() {
+    let (project, _, spec) = applied().await;
     let many = (0..100).map(|n| reader().with_sid(&sid(&format!("Read{n}")))).collect();
     want(&[Row { statements: many, ..row() }]);
-    let found = codes(&planned(&project, &spec).await);
-    assert!(found.contains("policy-over-quota"), "{found:?}");
+    let planned = planned(&project, &spec).await;
+    assert_eq!(
+        errors(&planned),
+        ["policy-over-quota store.ledger_policy.orders: store.ledger_policy.orders: the policy, with the statements \
+             of others, needs 19801 of 8192 characters"]
+    );
+    assert_refused_for(Code::PolicyOverQuota, &project, &spec, &planned).await;
+}
+
+#[tokio::test]
+async fn policy_that_locks_out_its_writer_is_refused() {
+    let (project, _, spec) = applied().await;
     let shut = Statement::deny(["sqs:*"], [arn("orders").as_str()]).with_sid(&sid("Shut"));
     want(&[Row { statements: vec![shut.to(Selector::of([Principal::Everyone]))], ..row() }]);
-    let found = codes(&planned(&project, &spec).await);
-    assert!(found.contains("lockout"), "{found:?}");
+    let planned = planned(&project, &spec).await;
+    assert_eq!(
+        errors(&planned),
+        ["lockout store.ledger_policy.orders: the policy of `orders` would lock out the identity that applies it: \
+             it would deny sqs:SetQueueAttributes to `arn:aws:iam::333333333333:user/ops`: statement 1 \
+             `Bailiwick148de9c5Shut` of `arn:aws:sqs:us-east-1:333333333333:orders` in the resource policy denies it"]
+    );
+    assert_refused_for(Code::Lockout, &project, &spec, &planned).await;
 }
 
 #[tokio::test]
@@ -348,57 +395,168 @@ async fn access_questions_cover_a_new_kind() {
     assert_eq!(answers.others, None);
 }
 
-/// What `rebuild` finds in a project whose state is lost.
-async fn rebuilt(project: &Project, spec: &Spec) -> Recovered {
+/// Rebuilds the state of a project and stores it, as `state rebuild --orphans` does.
+async fn rebuild(project: &Project, spec: &Spec) -> Recovered {
     let lints = bailiwick::check::Lints::default();
     let task = Task::new(spec, Intent::Apply, "2026-01-01", &lints);
-    let known = self::project().known().await;
-    with_engine(project, spec, async |engine| {
+    let known = project.known().await;
+    let found = with_engine(project, spec, async |engine| {
         let compiled = engine.compile(&task).await.unwrap();
         engine.recover(spec, &compiled, &known, &BTreeSet::new()).await
     })
-    .await
+    .await;
+    let Known { mut state, version, .. } = known;
+    state.resources.extend(found.ours.clone());
+    state.resources.extend(found.orphans.clone());
+    state.serial += 1;
+    project.backend.save(&state, &version).await.unwrap();
+    found
 }
 
 #[tokio::test]
-async fn a_lost_state_is_rebuilt_from_its_statements() {
-    let (project, _, spec) = applied().await;
-    let found = rebuilt(&project, &spec).await;
-    assert_eq!(found.ours.keys().collect::<Vec<_>>(), [&address("orders")]);
-    assert_eq!(found.ours[&address("orders")].scope, scope());
+async fn lost_state_is_rebuilt_from_its_statements() {
+    let (project, id, spec) = applied().await;
+    let (before, ..) = project.state().await;
+    project.backend.hold(None, Vec::new());
+    assert_eq!(planned(&project, &spec).await.lost(), [address("orders")]);
+    let found = rebuild(&project, &spec).await;
+    assert_eq!((found.ours.keys().collect::<Vec<_>>(), found.orphans.len()), (vec![&address("orders")], 0));
+    assert_eq!(project.state().await.0.resources, before.resources);
+    assert_eq!(planned(&project, &spec).await.lost(), []);
+    project.assert_converged(&spec).await;
+    want(&[]);
+    let destroyed = project.destroy(&spec).await;
+    assert_eq!(destroyed.steps(), ["delete store.ledger_policy.orders"]);
+    assert_eq!(project.cloud.world().show(&id), json!({ "Version": "2012-10-17", "Statement": [theirs()] }));
+    assert!(destroyed.state.resources.is_empty());
+}
+
+#[tokio::test]
+async fn orphaned_statements_are_recovered_and_deleted() {
+    let (project, id, spec) = applied().await;
+    project.backend.hold(None, Vec::new());
     LEDGERS.with_borrow_mut(|all| all.push(("orders".into(), "orders".into())));
     want(&[]);
-    let found = rebuilt(&project, &spec).await;
+    let found = rebuild(&project, &spec).await;
     assert_eq!((found.ours.len(), found.orphans.keys().collect::<Vec<_>>()), (0, vec![&address("orders")]));
+    let applied = project.apply_all(&spec).await;
+    assert_eq!(applied.steps(), ["delete store.ledger_policy.orders"]);
+    assert_eq!(project.cloud.world().show(&id), json!({ "Version": "2012-10-17", "Statement": [theirs()] }));
+    project.assert_converged(&spec).await;
+}
+
+/// A key and a label with characters that have a meaning in every format.
+const HOSTILE: &str = "evil\u{1b}[31m|`<b>\"\nkey";
+
+/// A project with two ledgers, whose desired policies are a public one with a hostile name, and one that refers to it.
+fn hostile() -> (Project, Spec) {
+    let (project, spec) = (project(), nothing());
+    for name in [HOSTILE, "copy"] {
+        ledger(&project, name);
+    }
+    let public = reader().on(Selector::of(["*"])).to(Selector::of([Principal::Everyone]));
+    let copy = Row { key: "copy".into(), ledger: "copy".into(), needs: vec![address(HOSTILE)], ..row() };
+    let (key, ledger, label) = (HOSTILE.into(), HOSTILE.into(), Some(HOSTILE.into()));
+    want(&[Row { key, ledger, label, statements: vec![public], ..row() }, copy]);
+    (project, spec)
 }
 
 #[tokio::test]
-async fn new_kind_is_printed_in_every_format_with_inert_names() {
-    let hostile = "evil\u{1b}[31m|`<b>\"\nkey";
-    let (project, spec) = (project(), nothing());
-    ledger(&project, hostile);
-    want(&[Row { key: hostile.into(), ledger: hostile.into(), label: Some(hostile.into()), ..row() }]);
+async fn hostile_names_are_inert_in_a_plan() {
+    let (project, spec) = hostile();
     let planned = planned(&project, &spec).await;
-    let wire = report::wire::plan(planned.plan(), PlanDetails { changes: planned.changes(), ..PlanDetails::default() });
+    let details = PlanDetails { changes: planned.changes(), findings: planned.findings(), ..PlanDetails::default() };
+    let wire = report::wire::plan(planned.plan(), details);
     let value: Value = serde_json::from_str(&json(&wire)).unwrap();
-    assert_eq!(value["steps"][0]["kind"], "store.ledger_policy");
-    assert_eq!(value["steps"][0]["physical_id"], hostile);
-    assert_eq!((&value["steps"][0]["account_id"], &value["steps"][0]["cluster"]), (&json!("tenant-7"), &Value::Null));
+    let step = &value["steps"][0];
+    assert_eq!((&step["kind"], &step["physical_id"]), (&json!("store.ledger_policy"), &json!(HOSTILE)));
+    assert_eq!((&step["account_id"], &step["cluster"]), (&json!("tenant-7"), &Value::Null));
     let report = report::plan(&wire, true);
-    let (text, page) = (terminal(&report, Palette { color: false }), markdown(&report));
-    for printed in [&text, &page] {
-        assert!(printed.contains("store.ledger"), "{printed}");
-        assert!(!printed.contains('\u{1b}'), "{printed}");
-        assert!(!printed.lines().any(|line| line == "key" || line.starts_with("key ")), "{printed}");
-    }
-    assert!(text.contains("vault"), "{text}");
-    let edges = BTreeMap::from([(address(hostile), vec![])]);
-    for graph in [dot(&edges), mermaid(&edges)] {
-        assert!(graph.contains("store.ledger_policy") && !graph.contains('\u{1b}'), "{graph}");
-    }
+    assert_contains(&terminal(&report, Palette::default()), &HOSTILE_IN_TEXT);
+    assert_contains(&markdown(&report), &HOSTILE_IN_MARKDOWN);
     project.apply_all(&spec).await;
     project.assert_converged(&spec).await;
     want(&[]);
     project.destroy(&spec).await;
     assert_eq!(project.cloud.world().tagged(), BTreeSet::new());
+}
+
+#[track_caller]
+fn assert_contains(printed: &str, parts: &[&str]) {
+    assert!(!printed.contains('\u{1b}'), "{printed}");
+    for part in parts {
+        assert!(printed.contains(part), "{part}\nis missing in\n{printed}");
+    }
+}
+
+/// The lines of a row, a step, a body and a finding.
+const HOSTILE_IN_TEXT: [&str; 4] = [
+    r#"
+  ! anyone gains [PUBLIC]
+      via statement `Bailiwick148de9c5Read` of the policy of
+      arn:aws:sqs:us-east-1:333333333333:evil\u{1b}[31m|`<b>"
+      key
+      read (sqs:ReceiveMessage) on
+      arn:aws:sqs:us-east-1:333333333333:evil\u{1b}[31m|`<b>"
+      key
+"#,
+    r#"
+  + store.ledger_policy.evil\u{1b}[31m|`<b>"                      vault tenant-7
+      key
+"#,
+    r#"
+        label: "evil\u001b[31m|`<b>\"\nkey"
+"#,
+    r#"
+  ✗ store.ledger_policy.evil\u{1b}[31m|`<b>" [resource-public]
+      key: everyone has access (statement `Bailiwick148de9c5Read`)
+"#,
+];
+
+const HOSTILE_IN_MARKDOWN: [&str; 4] = [
+    r#"
+  read (sqs:ReceiveMessage) on arn:aws:sqs:us-east-1:333333333333:evil\\u{1b}\[31m\|\`&lt;b&gt;"<br>key
+"#,
+    r#"
+- ➕ ``store.ledger_policy.evil\u{1b}[31m|`<b>"`` — vault tenant-7
+
+  ```sh
+  key
+  ```
+"#,
+    r#"
+  + label: "evil\u001b[31m|`<b>\"\nkey"
+"#,
+    r#"
+- 🛑 store.ledger\_policy.evil\\u{1b}\[31m\|\`&lt;b&gt;" \[resource-public\]
+
+  ```sh
+  key: everyone has access (statement `Bailiwick148de9c5Read`)
+  ```
+"#,
+];
+
+#[tokio::test]
+async fn hostile_names_are_inert_in_a_graph() {
+    let (project, spec) = hostile();
+    let edges = made_up_access::edges(&project, &spec).await;
+    assert_eq!(
+        dot(&edges),
+        r#"digraph bailiwick {
+  rankdir=LR;
+  node [shape=box, fontname="sans-serif"];
+  "store.ledger_policy.copy";
+  "store.ledger_policy.evil\\u{1b}[31m|`<b>\"\\u{a}key";
+  "store.ledger_policy.copy" -> "store.ledger_policy.evil\\u{1b}[31m|`<b>\"\\u{a}key";
+}
+"#
+    );
+    assert_eq!(
+        mermaid(&edges),
+        r#"flowchart LR
+  n0["store.ledger_policy.copy"]
+  n1["store.ledger_policy.evil\u{1b}[31m|`#lt;b#gt;#quot;\u{a}key"]
+  n0 --> n1
+"#
+    );
 }

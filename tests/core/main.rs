@@ -50,6 +50,7 @@ mod faults;
 mod floors;
 mod formats;
 mod iam_cases;
+mod made_up_access;
 mod made_up_kind;
 mod older_formats;
 mod plan_cases;

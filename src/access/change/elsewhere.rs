@@ -15,6 +15,12 @@ use crate::iam::{AccessRegion, Area, Pattern, Reach, catalogue};
 impl Changes {
     /// Adds the difference in what identity policies allow outside the data of the worlds.
     pub(super) fn elsewhere(&mut self, sides: Sides<'_>, old: &Reach, new: &Reach) {
+        self.as_written(sides, old, new, None);
+    }
+
+    /// Adds the differences between two reaches, with actions and resources as the policies write them. `owner` is the
+    /// account of the resource that they are limited to, if any.
+    pub(super) fn as_written(&mut self, sides: Sides<'_>, old: &Reach, new: &Reach, owner: Option<&str>) {
         for (direction, one, other) in [(Direction::Gain, new, old), (Direction::Loss, old, new)] {
             let mut cells = BTreeSet::new();
             for region in one.minus(other) {
@@ -26,13 +32,13 @@ impl Changes {
                 let (of, on) = (Area::of_actions([action.to_string().as_str()]), Area::on(resource));
                 let cell = |reach: &Reach| reach.within(&of).within(&on);
                 for region in widest(cell(one).minus(&cell(other))) {
-                    self.elsewhere_region(direction, sides, &region);
+                    self.written_region(direction, sides, &region, owner);
                 }
             }
         }
     }
 
-    fn elsewhere_region(&mut self, direction: Direction, sides: Sides<'_>, region: &AccessRegion) {
+    fn written_region(&mut self, direction: Direction, sides: Sides<'_>, region: &AccessRegion, owner: Option<&str>) {
         let side = sides.of(direction);
         let (actions, but) = region.area.actions();
         let (resources, left_out) = region.area.resources();
@@ -50,7 +56,7 @@ impl Changes {
         except.sort();
         except.dedup();
         for resource in resources {
-            if side.world.is_told(&resource, &spelled) {
+            if owner.is_none() && (sides.compares(&resource) || side.world.is_told(&resource, &spelled)) {
                 continue;
             }
             let groups: BTreeSet<Group> = spelled.iter().flat_map(|(_, groups)| groups.iter().copied()).collect();
@@ -60,6 +66,7 @@ impl Changes {
                     except: except.clone(),
                     conditions: requirements(&region.area),
                     sources: region.area.sources(),
+                    crosses: owner.map(|owner| side.crossings(sides.who, owner)).unwrap_or_default(),
                     actions: of.map(|(text, _)| text.clone()).collect(),
                     ..NewRow::new(direction, group, resource_of(&resource))
                 };

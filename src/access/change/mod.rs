@@ -163,6 +163,12 @@ impl Changes {
                 self.key(sides, old, new);
             }
         }
+        for arn in before.world.resources.keys().chain(after.world.resources.keys()).collect::<BTreeSet<_>>() {
+            let (old, new) = (before.world.resources.get(arn), after.world.resources.get(arn));
+            if let Some(resource) = new.or(old).filter(|_| !(same && old == new)) {
+                self.resource(sides, resource);
+            }
+        }
         if !same {
             self.assumed(sides);
             self.elsewhere(sides, &before.identity_reach(), &after.identity_reach());

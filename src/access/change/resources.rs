@@ -1,4 +1,4 @@
-//! The difference on the buckets, keys and roles of both worlds.
+//! The difference on the buckets, keys, other resources with policies, and roles of both worlds.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use super::rows::{Direction, Group};
 use super::side::{Side, Sides, is_owner, may_touch};
 use crate::access::terms::PlaceKind;
 use crate::access::world::Who;
-use crate::access::world::nodes::{WorldBucket, WorldKey, WorldRole};
+use crate::access::world::nodes::{PolicyHolder, WorldBucket, WorldKey, WorldRole};
 use crate::iam::catalogue::ServiceEntry;
 use crate::iam::{Area, Pattern};
 
@@ -71,6 +71,16 @@ impl Changes {
         let (old_reach, new_reach) = (sides.before.key_reach(old), sides.after.key_reach(new));
         let data = Data { owner: &key.account, actions: &KEY_ACTIONS, place: &place, without: &[] };
         self.both_ways(sides, &old_reach, &new_reach, &data);
+    }
+
+    /// Compares access to any other resource that has a policy. Its service may be unknown, so the rows have the actions
+    /// as the policies write them.
+    pub(super) fn resource(&mut self, sides: Sides<'_>, resource: &PolicyHolder) {
+        if is_owner(sides.who, &resource.account) {
+            return;
+        }
+        let (old_reach, new_reach) = (sides.before.resource_reach(resource), sides.after.resource_reach(resource));
+        self.as_written(sides, &old_reach, &new_reach, Some(&resource.account));
     }
 
     /// Adds roles that principals other than pods can assume.

@@ -2,8 +2,8 @@
 
 use super::rows::{Crossing, Direction};
 use crate::access::world::chains::AccessChain;
-use crate::access::world::nodes::{WorldBucket, WorldKey, WorldRole};
-use crate::access::world::policies::policies_at_most;
+use crate::access::world::nodes::{PolicyHolder, WorldBucket, WorldKey, WorldRole};
+use crate::access::world::policies::{NOTHING, policies_at_most};
 use crate::access::world::{Who, World};
 use crate::iam::{Area, Attached, Pattern, Policy, Principal, Reach, Statement, Test, reach};
 
@@ -34,6 +34,12 @@ impl<'a> Sides<'a> {
             Direction::Gain => self.after,
             Direction::Loss => self.before,
         }
+    }
+
+    /// Whether a pattern is the ARN of a resource whose policy is compared.
+    pub(super) fn compares(self, pattern: &Pattern) -> bool {
+        let has = |side: Side<'_>, arn: &str| side.world.resources.contains_key(arn);
+        pattern.as_literal().is_some_and(|arn| has(self.before, &arn) || has(self.after, &arn))
     }
 
     /// Whether the caller has the same policies on both sides.
@@ -135,6 +141,16 @@ impl<'a> Side<'a> {
         let label = key.policy_ref().label();
         let set = policies_at_most(self.role(), Some(Attached { name: &label, policy: &key.policy }));
         reach(&request, &set).within(&Area::on(Pattern::literal(&key.arn)))
+    }
+
+    /// The access of the chain to any other resource. The resource may exist without a policy in this world.
+    pub(super) fn resource_reach(self, resource: &PolicyHolder) -> Reach {
+        let Some(chain) = self.chain else { return Reach::default() };
+        let request = chain.request("*", &resource.arn, &resource.account);
+        let label = resource.policy_ref().label();
+        let policy = self.world.resources.get(&resource.arn).map_or(&*NOTHING, |own| &own.policy);
+        let set = policies_at_most(self.role(), Some(Attached { name: &label, policy }));
+        reach(&request, &set).within(&Area::on(Pattern::literal(&resource.arn)))
     }
 
     /// The access that the caller's own policies allow, on any resource.

@@ -100,6 +100,13 @@ impl WorldKey {
     }
 }
 
+impl PolicyHolder {
+    /// A reference to the resource's policy.
+    pub(in crate::access) fn policy_ref(&self) -> PolicyRef {
+        PolicyRef::from(PolicyOf::Resource { arn: self.arn.clone() }).at(Some(self.address.clone()))
+    }
+}
+
 impl WorldRole {
     /// A reference to the role's trust policy.
     pub(in crate::access) fn trust_ref(&self) -> PolicyRef {
