@@ -10,7 +10,7 @@ pub struct Globals {
     /// When to color the output.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, help_heading = "Global options")]
     pub color: Color,
-    /// Show more detail: informational findings, requests by service, and waiting times.
+    /// Show more detail: informational findings, plan digests, requests by service, and waiting times.
     #[arg(long, short, global = true, help_heading = "Global options")]
     pub verbose: bool,
     /// A spec file, or a folder of *.yaml files; may be repeated. Later files override earlier ones.

@@ -111,8 +111,8 @@ impl Failure {
     pub fn shown(problems: usize) -> Self {
         match problems {
             0 => Self::silent(),
-            1 => Self::of(ErrorKind::Input, "1 problem: nothing was read or written remotely"),
-            n => Self::of(ErrorKind::Input, format!("{n} problems: nothing was read or written remotely")),
+            1 => Self::of(ErrorKind::Input, "1 problem: nothing was written"),
+            n => Self::of(ErrorKind::Input, format!("{n} problems: nothing was written")),
         }
     }
 
