@@ -66,7 +66,6 @@ impl Changes {
         let lists = Area::of_actions([action]);
         let asked: Vec<Asked> =
             asked.iter().map(|(pattern, old, new)| (*pattern, old.within(&lists), new.within(&lists))).collect();
-        let prefixes = || asked.iter().filter_map(|(pattern, ..)| *pattern);
         let account = sides.after.world.account(&bucket.account);
         for direction in [Direction::Gain, Direction::Loss] {
             let ordered = |(_, old, new): &'_ Asked| {
@@ -77,15 +76,17 @@ impl Changes {
             let all = || asked.iter().zip(&moved);
             let without = all().find(|((pattern, ..), _)| pattern.is_none()).is_some_and(|(_, moved)| *moved);
             for ((pattern, old_reach, new_reach), moved) in all() {
-                // The narrowest enclosing pattern covers this one. Only a prefix that differs from it gets a row.
-                let around = pattern.and_then(|pattern| {
-                    all()
-                        .filter_map(|((wide, ..), moved)| Some(((*wide)?, *moved)))
+                // The row of an enclosing prefix covers this one, unless another enclosing prefix is an exception to it.
+                let around = |pattern: &Pattern| {
+                    let wide = all().filter_map(|((wide, ..), moved)| Some(((*wide)?, *moved)));
+                    let wide: Vec<bool> = wide
                         .filter(|(wide, _)| *wide != pattern && wide.includes(pattern))
-                        .min_by_key(|(wide, _)| prefixes().filter(|p| wide.includes(p)).count())
-                });
+                        .map(|(_, moved)| moved)
+                        .collect();
+                    !wide.is_empty() && wide.iter().all(|moved| *moved)
+                };
                 let everything = all().any(|((p, ..), moved)| *moved && p.is_some_and(|p| *p == Pattern::any()));
-                let told = if pattern.is_some() { around.is_some_and(|(_, moved)| moved) } else { everything };
+                let told = pattern.map_or(everything, around);
                 if !*moved || told {
                     continue;
                 }

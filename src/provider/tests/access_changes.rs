@@ -480,6 +480,25 @@ mod at_random {
     }
 
     #[test]
+    fn prefix_lost_inside_a_kept_prefix_has_its_own_row() {
+        let spec = spec(&granted("grants:\n  - { to: trainer, bucket: weights, prefix: a/, access: list }\n"));
+        let list = |effect: &str, condition: Option<&str>| {
+            let mut statement =
+                json!({ "Effect": effect, "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::acme-logs" });
+            if let Some(prefix) = condition {
+                statement["Condition"] = json!({ "StringLike": { "s3:prefix": prefix } });
+            }
+            statement
+        };
+        let policy = |statements: &[Json]| json!({ "Version": "2012-10-17", "Statement": statements });
+        let before = world(&spec, &policy(&[list("Allow", None)]), None);
+        let after = world(&spec, &policy(&[list("Allow", Some("?/")), list("Deny", Some("b/*"))]), None);
+        check_rows(&spec, &before, &after);
+        let rows = reported(&diff(&before, &after));
+        assert!(rows.lines().any(|row| row.ends_with("loss list [s3:ListBucket] on acme-logs/b/")), "{rows}");
+    }
+
+    #[test]
     fn worlds_that_are_alike_have_no_difference() {
         let spec = spec(&granted("grants:\n  - { to: trainer, bucket: weights, prefix: a/, access: list }\n"));
         let policy = |order: [&str; 2]| {
