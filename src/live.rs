@@ -129,8 +129,11 @@ pub enum ReadError {
     },
 }
 
-/// What to do about a resource that changed after the plan.
+/// The advice if a resource changed after the plan.
 pub const NEW_PLAN: &str = "create a new plan";
+
+/// The advice if a resource was created outside Bailiwick after the plan.
+pub const ADOPT: &str = "create a new plan to adopt it";
 
 /// Why a step failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -227,6 +230,8 @@ pub enum WriteError {
         holder: String,
         /// The fields that it owns or manages, or the API's message.
         why: String,
+        /// The next action, if there is one to suggest.
+        help: Option<&'static str>,
     },
     /// There is no client.
     #[error(transparent)]
@@ -263,6 +268,7 @@ impl WriteError {
         match self {
             Self::Refused { help, .. } | Self::LockedOut { help, .. } => help.as_deref(),
             Self::Changed { .. } => Some(NEW_PLAN),
+            Self::Conflict { help, .. } => *help,
             Self::Session(error) | Self::Read(ReadError::Session(error)) => error.help(),
             Self::Denied { .. }
             | Self::NotYet { .. }
@@ -270,7 +276,6 @@ impl WriteError {
             | Self::Unanswered { .. }
             | Self::OverQuota { .. }
             | Self::Unread { .. }
-            | Self::Conflict { .. }
             | Self::Read(_)
             | Self::Failed { .. } => None,
         }

@@ -1202,8 +1202,8 @@ fn streams_and_documents() {
 
     world.spec("version: 1\nproject: serving\nbuckit: {}\n");
     let wrong = world.bailiwick(&["plan", "--format", "json"]).exits(1);
-    assert_eq!(wrong.stdout, "");
-    wrong.says(&["bailiwick.yaml:3", "buckit", "buckets"]);
+    follows("problems", &wrong.json());
+    wrong.shows(&["bailiwick.yaml", "buckit", "buckets"]).says(&["1 problem: nothing was written"]);
 }
 
 #[test]

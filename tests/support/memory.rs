@@ -995,6 +995,7 @@ impl World {
                     what: format!("create {}", call.address),
                     holder: "somebody else".into(),
                     why: "it exists already".into(),
+                    help: None,
                 });
             }
             let before = Document::managed_fields(

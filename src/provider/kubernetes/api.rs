@@ -225,10 +225,11 @@ pub(super) fn write_error(what: impl Into<String>, error: &Error) -> WriteError 
         return WriteError::NotYet { what, awaited: "the old namespace to be deleted".into(), why };
     }
     if status.reason == "NotFound" && status.details.as_ref().is_some_and(|details| details.kind == "namespaces") {
-        return WriteError::Failed { what, why: format!("{why}: create it, or write `create_namespace: true`") };
+        let help = Some("create the namespace, or write `create_namespace: true`".to_owned());
+        return WriteError::Refused { what, why, help };
     }
     match status.code {
-        409 => WriteError::Conflict { what, holder: "another change of the same object".into(), why },
+        409 => WriteError::Conflict { what, holder: "another change of the same object".into(), why, help: None },
         429 | 503 | 504 => WriteError::NotYet { what, awaited: "the API server to accept requests again".into(), why },
         _ if is_denied(status) => WriteError::Denied { what, why },
         _ => WriteError::Failed { what, why },
@@ -248,11 +249,11 @@ fn field_conflict(what: String, status: &Status) -> WriteError {
     } else {
         fields.iter().map(|(manager, held)| format!("{} ({manager})", held.join(", "))).collect::<Vec<_>>().join(", ")
     };
-    WriteError::Conflict { what, holder, why: format!("{held}; {ADVICE}") }
+    WriteError::Conflict { what, holder, why: held, help: Some(ADVICE) }
 }
 
 /// The advice for a field with another manager.
-pub(super) const ADVICE: &str = "remove it there, or write the value with that tool and leave it out of this spec";
+const ADVICE: &str = "remove it there, or write the value with that tool and leave it out of this spec";
 
 /// Returns the field managers of a field, except Bailiwick's and those of Kubernetes itself.
 ///
@@ -318,13 +319,13 @@ mod tests {
         let role = ".metadata.annotations.eks.amazonaws.com/role-arn";
         check(
             json!({"code": 409, "reason": "Conflict", "message": "Apply failed", "details": {"causes": [cause("kubectl-edit", role)]}}),
-            &format!("cannot apply x: it conflicts with \"kubectl-edit\" using v1: {role}; {ADVICE}"),
+            &format!("cannot apply x: it conflicts with \"kubectl-edit\" using v1: {role}"),
         );
         let causes = [cause("kubectl-edit", role), cause("helm", ".metadata.labels.a")];
         check(
             json!({"code": 409, "reason": "Conflict", "details": {"causes": causes}}),
             &format!(
-                "cannot apply x: it conflicts with \"helm\" using v1 and \"kubectl-edit\" using v1: .metadata.labels.a (\"helm\" using v1), {role} (\"kubectl-edit\" using v1); {ADVICE}"
+                "cannot apply x: it conflicts with \"helm\" using v1 and \"kubectl-edit\" using v1: .metadata.labels.a (\"helm\" using v1), {role} (\"kubectl-edit\" using v1)"
             ),
         );
     }

@@ -103,7 +103,7 @@ mod live {
     use crate::address::{Address, Scope};
     use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
-    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::live::{ADOPT, Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::session::Session;
 
     impl Live for Namespace {
@@ -173,11 +173,12 @@ mod live {
                     what: what("create"),
                     holder: owner(cloud, &live.metadata)
                         .map_or_else(|| "another owner".into(), |project| format!("project `{project}`")),
-                    why: "it was created after the plan: create a new plan to adopt it".into(),
+                    why: "it was created after the plan".into(),
+                    help: Some(ADOPT),
                 }),
-                (Action::Update { .. }, None) => Err(WriteError::Failed {
+                (Action::Update { .. }, None) => Err(WriteError::Changed {
                     what: what("label"),
-                    why: "it was deleted after the plan: create a new plan".into(),
+                    why: "it was deleted after the plan was created".into(),
                 }),
                 (Action::Create { after }, live) => {
                     let configuration = configuration(name, live.as_ref().map(|l| &l.metadata), Some(after));
@@ -366,8 +367,7 @@ mod live {
             assert!(matches!(write(&[LEAVING], create()).await.0, Err(WriteError::NotYet { .. })));
             assert_eq!(
                 write(&[THEIRS], create()).await.0.unwrap_err().to_string(),
-                "cannot create namespace `kserve`: it conflicts with another owner: it was created after the plan: \
-                 create a new plan to adopt it"
+                "cannot create namespace `kserve`: it conflicts with another owner: it was created after the plan"
             );
         }
 

@@ -155,7 +155,7 @@ mod live {
     use crate::address::{Address, Scope};
     use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
-    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::live::{ADOPT, Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::session::Session;
 
     /// With more targets than this in one namespace, one list is cheaper than single reads.
@@ -286,7 +286,8 @@ mod live {
                         what: self.what("create"),
                         holder: owner(self.project, live)
                             .map_or_else(|| "another owner".into(), |project| format!("project `{project}`")),
-                        why: "it was created after the plan: create a new plan to adopt it".into(),
+                        why: "it was created after the plan".into(),
+                        help: Some(ADOPT),
                     });
                 }
                 _ => {}
@@ -304,7 +305,8 @@ mod live {
         ) -> Result<(), WriteError> {
             let failed = |why: String| WriteError::Failed { what: self.what("update"), why };
             if live.is_none() {
-                return Err(failed("it was deleted after the plan: create a new plan".into()));
+                let (what, why) = (self.what("update"), "it was deleted after the plan was created".to_owned());
+                return Err(WriteError::Changed { what, why });
             }
             let configuration = self.configuration(live, Some(after));
             let done = self.cluster.apply(&self.api, self.name, &configuration, self.what("update")).await?;
@@ -395,7 +397,6 @@ mod live {
 
     #[cfg(test)]
     mod tests {
-        use super::super::super::api::ADVICE;
         use super::*;
         use crate::address::Address;
         use crate::kind::Kind;
@@ -597,13 +598,13 @@ mod live {
                 "field":".metadata.annotations.eks.amazonaws.com/role-arn"}]}}"#,
             );
             let action = Action::Update { before: wanted(&[], false), after: irsa(false), changed: Vec::new() };
+            let error = write(&[THEIRS, conflict], action).await.0.unwrap_err();
             assert_eq!(
-                write(&[THEIRS, conflict], action).await.0.unwrap_err().to_string(),
-                format!(
-                    "cannot update service account `kserve/loader`: it conflicts with \"kubectl-edit\" using v1: \
-                     .metadata.annotations.eks.amazonaws.com/role-arn; {ADVICE}"
-                )
+                error.to_string(),
+                "cannot update service account `kserve/loader`: it conflicts with \"kubectl-edit\" using v1: \
+                 .metadata.annotations.eks.amazonaws.com/role-arn"
             );
+            assert!(error.help().is_some_and(|help| help.starts_with("remove it there")), "{error:?}");
         }
 
         #[tokio::test]
@@ -638,7 +639,7 @@ mod live {
             );
             assert_eq!(
                 write(&[ABSENT, no_namespace], Action::Create { after: irsa(true) }).await.0.unwrap_err().to_string(),
-                "cannot create service account `kserve/loader`: namespaces \"kserve\" not found (404): create it, or write `create_namespace: true`"
+                "cannot create service account `kserve/loader`: namespaces \"kserve\" not found (404)"
             );
         }
 

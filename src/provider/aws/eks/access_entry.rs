@@ -227,7 +227,7 @@ mod live {
     use super::{AccessEntry, AccessEntryBody, AccessPolicy, AccessScope};
     use crate::address::Scope;
     use crate::kind::{Action, Kind as _, Tagged};
-    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::live::{ADOPT, Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::batch::each;
     use crate::provider::aws::eks::client::client;
     use crate::provider::aws::eks::cluster::clusters_of;
@@ -427,7 +427,8 @@ mod live {
             return Err(WriteError::Conflict {
                 what: what(),
                 holder: owner.map_or_else(|| "an entry of others".into(), |project| format!("project `{project}`")),
-                why: "it was created after the plan: create a new plan to adopt it".into(),
+                why: "it was created after the plan".into(),
+                help: Some(ADOPT),
             });
         }
         // Keep the tags of others.
@@ -456,9 +457,9 @@ mod live {
         associate(eks, id, &before.policies, &after.policies).await?;
         let (set, remove) = tag_changes(&before.tags, &after.tags);
         if !set.is_empty() {
-            let arn = arn(eks, id).await?.ok_or_else(|| WriteError::Failed {
+            let arn = arn(eks, id).await?.ok_or_else(|| WriteError::Changed {
                 what: format!("tag access entry `{id}`"),
-                why: "it was deleted after the plan: create a new plan".into(),
+                why: "it was deleted after the plan was created".into(),
             })?;
             tag(eks, &arn, set, &format!("tag access entry `{id}`")).await?;
         }

@@ -93,7 +93,7 @@ mod live {
     use crate::address::Scope;
     use crate::kind::Tagged;
     use crate::kind::{Action, Kind as _};
-    use crate::live::{Answers, Live, Observed, ReadError, Target, WriteError};
+    use crate::live::{ADOPT, Answers, Live, Observed, ReadError, Target, WriteError};
     use crate::provider::aws::batch::each;
     use crate::provider::aws::eks::client::client;
     use crate::provider::aws::eks::cluster::clusters_of;
@@ -149,9 +149,9 @@ mod live {
                 }
                 Action::Update { before, after, .. } => {
                     let (set, remove) = tag_changes(&before.tags, &after.tags);
-                    let arn = arn(&eks, id).await?.ok_or_else(|| WriteError::Failed {
+                    let arn = arn(&eks, id).await?.ok_or_else(|| WriteError::Changed {
                         what: format!("tag add-on `{id}`"),
-                        why: "it was deleted after the plan: create a new plan".into(),
+                        why: "it was deleted after the plan was created".into(),
                     })?;
                     tag(&eks, &arn, set, &format!("tag add-on `{id}`")).await?;
                     untag(&eks, &arn, remove, &format!("untag add-on `{id}`")).await
@@ -236,7 +236,8 @@ mod live {
         Err(WriteError::Conflict {
             what: what(),
             holder: owner.map_or_else(|| "another owner".into(), |project| format!("project `{project}`")),
-            why: "it was installed after the plan: create a new plan to adopt it".into(),
+            why: "it was installed after the plan".into(),
+            help: Some(ADOPT),
         })
     }
 
@@ -497,7 +498,7 @@ mod live {
             assert_eq!(
                 done.unwrap_err().to_string(),
                 "cannot create add-on `prod-eks/eks-pod-identity-agent`: it conflicts with another owner: it was \
-                 installed after the plan: create a new plan to adopt it"
+                 installed after the plan"
             );
         }
 

@@ -224,9 +224,9 @@ mod live {
             match action {
                 Action::Create { after } => create(&eks, &target.physical_id, after).await,
                 Action::Update { before, after, .. } => {
-                    let found = find(&eks, &target.physical_id).await?.ok_or_else(|| WriteError::Failed {
+                    let found = find(&eks, &target.physical_id).await?.ok_or_else(|| WriteError::Changed {
                         what: what("update"),
-                        why: "it was deleted after the plan: create a new plan".into(),
+                        why: "it was deleted after the plan was created".into(),
                     })?;
                     update(&eks, &target.physical_id, &found, before, after).await
                 }
@@ -392,6 +392,7 @@ mod live {
                 what: what(),
                 holder: format!("project `{project}`"),
                 why: "it made one for the same service account".into(),
+                help: None,
             });
         }
         // Keep the tags of others.
@@ -416,6 +417,7 @@ mod live {
                 what: what("role"),
                 holder: format!("add-on {addon}"),
                 why: "the association belongs to it: change it through the add-on".into(),
+                help: None,
             });
         }
         let role = (before.role_arn != after.role_arn).then(|| after.role_arn.clone());

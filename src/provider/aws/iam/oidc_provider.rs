@@ -236,6 +236,7 @@ mod live {
                 what: what(),
                 holder: format!("project `{owner}`"),
                 why: "an account has one OIDC provider for an issuer".into(),
+                help: None,
             }),
             // Entries that are not in `after` belong to others.
             Observed::Present { body, .. } => {

@@ -408,6 +408,7 @@ mod live {
                 what: what(),
                 holder: "an existing role that this project does not own".into(),
                 why: crate::session::answer(&error),
+                help: None,
             }),
         }
     }

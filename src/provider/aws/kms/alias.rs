@@ -50,6 +50,7 @@ pub(in crate::provider::aws) fn refuse_another(
             what: what(),
             holder: key.arn().unwrap_or(key.key_id()).to_owned(),
             why: format!("the alias points to it now, and not to `{known}` as before: nothing was written"),
+            help: None,
         }),
         _ => Ok(()),
     }

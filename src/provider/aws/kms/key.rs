@@ -246,6 +246,7 @@ mod live {
                             what: format!("create key `{alias}`"),
                             holder: key.arn().unwrap_or(key.key_id()).to_owned(),
                             why: "the alias points to a key that does not carry our tags".into(),
+                            help: None,
                         });
                     }
                     settle(&kms, &key, after).await
@@ -703,6 +704,7 @@ mod live {
                         what: "change key `alias/weights`".into(),
                         holder: "arn:aws:kms:us-east-1:111111111111:key/k1".into(),
                         why: "the alias points to it now, and not to `k0` as before: nothing was written".into(),
+                        help: None
                     })
                 );
                 assert_eq!(server.requests().len(), 1, "it was only looked at");

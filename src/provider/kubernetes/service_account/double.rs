@@ -81,6 +81,7 @@ impl Double for ServiceAccount {
                     what: format!("apply {}", call.address),
                     holder: "kubectl-edit".into(),
                     why: format!(".metadata.{map}.{key}"),
+                    help: None,
                 });
             }
         }
@@ -114,6 +115,7 @@ fn wanted(
             what: format!("create {}", call.address),
             holder: "another owner".into(),
             why: "it was made after the plan was made".into(),
+            help: None,
         }),
         (Action::Create { after } | Action::Update { after, .. }, _) => Ok(Some(after.tree().clone())),
         (Action::Delete { .. } | Action::Release { .. }, None) => Ok(None),

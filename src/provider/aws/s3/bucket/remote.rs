@@ -142,6 +142,7 @@ impl Remote<'_> {
                 what: format!("create bucket `{}`", self.name),
                 holder: "another account".into(),
                 why: "bucket names are global, and this one is taken: choose another".into(),
+                help: None,
             }),
             Err(error) => Err(write_error(format!("create bucket `{}`", self.name), &error)),
         }
