@@ -82,6 +82,6 @@ fn a_script_is_played_with_the_output_of_the_program() {
         played,
         "# No spec yet.\n\n> validate\nerror[unreadable-file]: cannot read `bailiwick.yaml`: No such file or directory (os \
          error 2)\n |\n = help: name the spec with -f, or write one with `bailiwick init`\nerror: 1 problem: nothing was \
-         read or written remotely\n[exit 1]\n"
+         written\n[exit 1]\n"
     );
 }

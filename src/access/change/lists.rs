@@ -1,6 +1,6 @@
 //! The difference in list access, by prefix.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::changes::Changes;
 use super::reaches::Data;
@@ -74,20 +74,11 @@ impl Changes {
             };
             let moved: Vec<bool> = asked.iter().map(ordered).collect();
             let all = || asked.iter().zip(&moved);
+            let rows = with_rows(all().filter_map(|((pattern, ..), moved)| Some(((*pattern)?, *moved))).collect());
             let without = all().find(|((pattern, ..), _)| pattern.is_none()).is_some_and(|(_, moved)| *moved);
             for ((pattern, old_reach, new_reach), moved) in all() {
-                // The row of an enclosing prefix covers this one, unless another enclosing prefix is an exception to it.
-                let around = |pattern: &Pattern| {
-                    let wide = all().filter_map(|((wide, ..), moved)| Some(((*wide)?, *moved)));
-                    let wide: Vec<bool> = wide
-                        .filter(|(wide, _)| *wide != pattern && wide.includes(pattern))
-                        .map(|(_, moved)| moved)
-                        .collect();
-                    !wide.is_empty() && wide.iter().all(|moved| *moved)
-                };
                 let everything = all().any(|((p, ..), moved)| *moved && p.is_some_and(|p| *p == Pattern::any()));
-                let told = pattern.map_or(everything, around);
-                if !*moved || told {
+                if !*moved || pattern.map_or(everything, |pattern| !rows.contains(&pattern)) {
                     continue;
                 }
                 let place = |pattern: Option<&Pattern>| PlaceKind::Listing {
@@ -114,6 +105,23 @@ impl Changes {
             }
         }
     }
+}
+
+/// The moved prefixes that need a row. The row of a wider prefix covers the others, unless a prefix between the two did
+/// not move: that is an exception to the row.
+fn with_rows(mut prefixes: Vec<(&Pattern, bool)>) -> Vec<&Pattern> {
+    let inside = |wide: &Pattern, narrow: &Pattern| wide != narrow && wide.includes(narrow);
+    let width = |pattern: &Pattern| prefixes.iter().filter(|(other, _)| pattern.includes(other)).count();
+    let widths: BTreeMap<&Pattern, usize> = prefixes.iter().map(|(pattern, _)| (*pattern, width(pattern))).collect();
+    prefixes.sort_by_key(|(pattern, _)| std::cmp::Reverse(widths.get(pattern).copied()));
+    let mut rows: Vec<&Pattern> = Vec::new();
+    for (pattern, _) in prefixes.iter().filter(|(_, moved)| *moved) {
+        let excepted = |row: &Pattern| prefixes.iter().any(|(p, moved)| !moved && inside(row, p) && inside(p, pattern));
+        if !rows.iter().any(|row| inside(row, pattern) && !excepted(row)) {
+            rows.push(pattern);
+        }
+    }
+    rows
 }
 
 /// A text that matches a pattern and none of the narrower patterns of real policies: it replaces each wildcard with a
