@@ -211,14 +211,14 @@ mod tests {
 
     #[test]
     fn every_file_has_a_valid_relative_reference() {
-        let uri = |file: &str| uri(file, Some(Path::new("/work/repo")));
+        let uri = |file: &str| uri(file, Some(Path::new("/srv/repo")));
         assert_eq!(uri("-"), "stdin");
         assert_eq!(uri("./-"), "-");
         assert_eq!(uri("../repo/specs/a.yaml"), "specs/a.yaml");
-        assert_eq!(uri("../../work/repo/a.yaml"), "a.yaml");
+        assert_eq!(uri("../../srv/repo/a.yaml"), "a.yaml");
         assert_eq!(uri("../other/a b.yaml"), "../other/a%20b.yaml");
         assert_eq!(uri("../../../../a.yaml"), "../../../../a.yaml");
-        assert_eq!(uri("/work/other/a.yaml"), "file:///work/other/a.yaml");
+        assert_eq!(uri("/srv/other/a.yaml"), "file:///srv/other/a.yaml");
     }
 
     #[test]
