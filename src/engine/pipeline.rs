@@ -22,7 +22,7 @@ use crate::plan::{self, Bodies, Change, ChangedSince, Guard, LeftOut, Plan, Plan
 use crate::session::SessionError;
 use crate::snapshot::Seen;
 use crate::spec::{Facts, Spec};
-use crate::state::{Entry, FORMAT, Happening, Lineage, State, fold};
+use crate::state::{Entry, FORMAT, Lineage, State, replay};
 
 /// The goal of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,9 +193,10 @@ impl Known {
         let entries: Vec<Entry> = entries.into_iter().filter(|e| e.state == current).collect();
         let recovered = !entries.is_empty();
         let outdated = base.format < FORMAT || entries.iter().any(Entry::is_outdated);
-        let (state, unknown) = fold(base, &entries);
-        let begun = |entry: &Entry| matches!(entry.happening, Happening::Begin { .. });
-        let unfinished = entries.into_iter().filter(|e| begun(e) && unknown.contains(&e.address)).collect();
+        let (state, unfinished) = replay(base, &entries);
+        let unfinished: Vec<Entry> = unfinished.into_iter().cloned().collect();
+        let mut unknown: Vec<Address> = unfinished.iter().map(|entry| entry.address.clone()).collect();
+        unknown.dedup();
         Ok(Self { state, version: stored.version, unknown, recovered, outdated, unfinished })
     }
 

@@ -73,22 +73,20 @@ pub enum WireOutcome {
 #[must_use]
 pub fn applied(plan: &Plan, outcomes: &Outcomes) -> WireApplied {
     let steps = plan.steps.iter().map(|step| {
-        let (outcome, failure, depends_on, why) = match outcomes.get(&step.id) {
-            Some(Outcome::Done) => (WireOutcome::Done, None, None, None),
-            Some(Outcome::Failed { kind, why, help: _, certain: _ }) => {
-                (WireOutcome::Failed, Some(*kind), None, Some(why.clone()))
+        let (mut failure, mut depends_on, mut help) = (None, None, None);
+        let (outcome, why) = match outcomes.get(&step.id) {
+            Some(Outcome::Done) => (WireOutcome::Done, None),
+            Some(Outcome::Failed { kind, why, help: advice, certain: _ }) => {
+                (failure, help) = (Some(*kind), advice.clone());
+                (WireOutcome::Failed, Some(why.clone()))
             }
-            Some(Outcome::Unknown { why }) => (WireOutcome::Unknown, None, None, Some(why.clone())),
+            Some(Outcome::Unknown { why }) => (WireOutcome::Unknown, Some(why.clone())),
             Some(Outcome::Skipped { because }) => {
-                let why = words::skipped(because);
-                (WireOutcome::Skipped, None, Some(because.clone()), Some(why))
+                depends_on = Some(because.clone());
+                (WireOutcome::Skipped, Some(words::skipped(because)))
             }
-            Some(Outcome::NotStarted { why }) => (WireOutcome::NotStarted, None, None, Some(why.clone())),
-            Some(Outcome::Interrupted) | None => (WireOutcome::Interrupted, None, None, None),
-        };
-        let help = match outcomes.get(&step.id) {
-            Some(Outcome::Failed { help, .. }) => help.clone(),
-            _ => None,
+            Some(Outcome::NotStarted { why }) => (WireOutcome::NotStarted, Some(why.clone())),
+            Some(Outcome::Interrupted) | None => (WireOutcome::Interrupted, None),
         };
         let (id, address) = (step.id.to_string(), step.id.address.clone());
         WireEnded { id, address, action: step.action(), outcome, failure, depends_on, why, help }

@@ -317,6 +317,7 @@ fn digest(fields: &BTreeMap<String, &RawValue>) -> Digest {
 
 /// A step that has begun and has an unknown outcome.
 struct Begun<'e> {
+    entry: &'e Entry,
     action: ActionKind,
     creates: Option<&'e Owned>,
     deposes: &'e [Owned],
@@ -325,7 +326,7 @@ struct Begun<'e> {
 impl Begun<'_> {
     /// Records in the state the object that may have been created.
     fn apply(self, address: &Address, state: &mut State) {
-        let Self { action, creates: Some(owned), deposes } = self else { return };
+        let Self { entry: _, action, creates: Some(owned), deposes } = self else { return };
         // An object that takes another one's place is recorded right away, even if it existed before.
         let replaces = deposes.iter().any(|object| !state.has_deposed(address, object));
         if action == ActionKind::Create || replaces || !state.resources.contains_key(address) {
@@ -344,13 +345,22 @@ impl Begun<'_> {
 /// may have a new id. The same applies to a step that was to depose another object. Unknown updates and deletions do
 /// not change the state.
 #[must_use]
-pub fn fold(mut state: State, entries: &[Entry]) -> (State, Vec<Address>) {
+pub fn fold(state: State, entries: &[Entry]) -> (State, Vec<Address>) {
+    let (state, unfinished) = replay(state, entries);
+    let mut unknown: Vec<Address> = unfinished.into_iter().map(|entry| entry.address.clone()).collect();
+    unknown.dedup();
+    (state, unknown)
+}
+
+/// As [`fold`], but returns the beginnings of the steps with an unknown outcome, ordered by address.
+#[must_use]
+pub fn replay(mut state: State, entries: &[Entry]) -> (State, Vec<&Entry>) {
     let mut unknown: BTreeMap<(&Address, Option<&DeposedKey>), Begun<'_>> = BTreeMap::new();
     for entry in entries {
         let (address, name) = (&entry.address, (&entry.address, entry.deposed.as_ref()));
         match &entry.happening {
             Happening::Begin { action, creates, deposes } => {
-                let begun = Begun { action: *action, creates: creates.as_deref(), deposes };
+                let begun = Begun { entry, action: *action, creates: creates.as_deref(), deposes };
                 // A later run may retry a step with an unknown outcome.
                 if let Some(left) = unknown.insert(name, begun) {
                     left.apply(address, &mut state);
@@ -389,12 +399,11 @@ pub fn fold(mut state: State, entries: &[Entry]) -> (State, Vec<Address>) {
             }
         }
     }
-    let mut addresses: Vec<Address> = unknown.keys().map(|(address, _)| (*address).clone()).collect();
-    addresses.dedup();
+    let unfinished = unknown.values().map(|begun| begun.entry).collect();
     for ((address, _), begun) in unknown {
         begun.apply(address, &mut state);
     }
-    (state, addresses)
+    (state, unfinished)
 }
 
 #[cfg(test)]

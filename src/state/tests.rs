@@ -203,3 +203,25 @@ fn replaced_object_of_an_address_is_deposed() {
     let (again, _) = fold(done, &[entry("x", again)]);
     assert_eq!(deposed(&again), ["new"], "what is named again is not deposed any more");
 }
+
+#[test]
+fn unfinished_entries_are_those_of_the_last_attempts_only() {
+    let begin = |action, name: &str| {
+        let creates = Some(Box::new(owned(name)));
+        entry(name, Happening::Begin { action, creates, deposes: Vec::new() })
+    };
+    let end = |name: &str| entry(name, Happening::End { owned: Some(Box::new(owned(name))), deposes: Vec::new() });
+    let journal = [
+        begin(ActionKind::Create, "x"),
+        end("x"),
+        begin(ActionKind::Update, "x"),
+        begin(ActionKind::Create, "y"),
+        end("y"),
+    ];
+    let (state, unfinished) = replay(State::new("p", Lineage::default()), &journal);
+    assert_eq!(unfinished, [&journal[2]]);
+    // Written again after the state was saved, they change nothing of it.
+    let again: Vec<Entry> = unfinished.into_iter().cloned().collect();
+    let (same, unknown) = fold(state.clone(), &again);
+    assert_eq!((same, unknown), (state, vec![address("x")]));
+}
