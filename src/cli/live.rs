@@ -205,7 +205,7 @@ impl Work<'_> {
             changes: planned.changes(),
             findings: planned.findings(),
             refusals,
-            interrupted: planned.known().unknown.iter().map(ToString::to_string).collect(),
+            interrupted: planned.known().unknown().iter().map(ToString::to_string).collect(),
             lost: planned.lost().iter().map(ToString::to_string).collect(),
             requests: self.requests(),
         };

@@ -146,13 +146,11 @@ pub struct Known {
     pub state: State,
     /// The version of the stored state.
     pub version: StoredVersion,
-    /// The addresses for which the outcome of the last step is unknown.
-    pub unknown: Vec<Address>,
     /// Whether the journal added entries that the stored state does not have yet.
     pub recovered: bool,
     /// Whether an older version of the program wrote the state or the journal: the next apply writes them again.
     pub outdated: bool,
-    /// The begins of the steps in `unknown`, as the journal has them.
+    /// The beginnings of the steps with an unknown outcome, as the journal has them, ordered by address.
     pub unfinished: Vec<Entry>,
 }
 
@@ -194,10 +192,16 @@ impl Known {
         let recovered = !entries.is_empty();
         let outdated = base.format < FORMAT || entries.iter().any(Entry::is_outdated);
         let (state, unfinished) = replay(base, &entries);
-        let unfinished: Vec<Entry> = unfinished.into_iter().cloned().collect();
-        let mut unknown: Vec<Address> = unfinished.iter().map(|entry| entry.address.clone()).collect();
-        unknown.dedup();
-        Ok(Self { state, version: stored.version, unknown, recovered, outdated, unfinished })
+        let unfinished = unfinished.into_iter().cloned().collect();
+        Ok(Self { state, version: stored.version, recovered, outdated, unfinished })
+    }
+
+    /// The addresses for which the outcome of the last step is unknown.
+    #[must_use]
+    pub fn unknown(&self) -> Vec<Address> {
+        let mut addresses: Vec<Address> = self.unfinished.iter().map(|entry| entry.address.clone()).collect();
+        addresses.dedup();
+        addresses
     }
 
     /// Saves the state as the next one of its lineage, in the current format. What is unknown stays so: saving empties the
@@ -592,7 +596,7 @@ impl Engine<'_> {
             let (plan, state) = (plan.state.0, state.lineage.0.clone());
             return Err(Stopped::OtherLineage { plan, state, place: place.to_owned() });
         }
-        if plan.state.1 != state.serial || !known.unknown.is_empty() {
+        if plan.state.1 != state.serial || !known.unfinished.is_empty() {
             return Err(Stopped::StateChanged);
         }
         if state.resources.is_empty() {
@@ -620,7 +624,7 @@ impl Engine<'_> {
         self.callers().await?;
         let prepared = self.prepare(Desired::default(), &known.state).await;
         let kinds = self.kinds();
-        Ok((diff::drift(&prepared.diff, &known.unknown, &kinds), live_findings(task, &prepared, &kinds)))
+        Ok((diff::drift(&prepared.diff, &known.unknown(), &kinds), live_findings(task, &prepared, &kinds)))
     }
 
     /// Builds the world from the live resources of the spec and the state.

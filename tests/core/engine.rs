@@ -818,14 +818,14 @@ mod cases {
         project.cloud.clear_faults();
         let bucket: Address = "aws.s3.bucket.weights".parse().unwrap();
         let (mut known, other) = (project.known().await, "aws.s3.bucket.other".parse().unwrap());
-        assert_eq!(known.unknown, std::slice::from_ref(&bucket));
+        assert_eq!(known.unknown(), std::slice::from_ref(&bucket));
         assert!(known.rename(&bucket, &other));
         known.save(&project.backend).await.unwrap();
         let mut known = project.known().await;
-        assert_eq!(known.unknown, std::slice::from_ref(&other));
+        assert_eq!(known.unknown(), std::slice::from_ref(&other));
         assert!(known.remove(&other) && !known.remove(&bucket));
         known.save(&project.backend).await.unwrap();
-        assert_eq!(project.known().await.unknown, []);
+        assert_eq!(project.known().await.unknown(), []);
     }
 
     #[tokio::test(start_paused = true)]
@@ -836,7 +836,7 @@ mod cases {
             assert!(project.apply_until_killed(&spec(SERVING), &killed).await);
             project.backend.tear(torn);
             let planned = plan(&project, SERVING).await;
-            assert!(!planned.known().unknown.is_empty() || torn > 0);
+            assert!(!planned.known().unknown().is_empty() || torn > 0);
             project.apply_all(&spec(SERVING)).await;
             project.assert_converged(&spec(SERVING)).await;
             project.destroy(&spec(SERVING)).await;
@@ -1176,7 +1176,7 @@ mod cases {
         let address: Address = "aws.iam.role.loader".parse().unwrap();
         assert!(applied.state.resources.contains_key(&address), "the state is saved, and knows of it");
         let planned = plan(&project, SERVING).await;
-        assert_eq!(planned.known().unknown, [address]);
+        assert_eq!(planned.known().unknown(), [address]);
         assert!(!steps(planned.plan()).contains(&"create aws.iam.role.loader".to_owned()), "it was done");
         project.apply_all(&spec).await;
         project.assert_converged(&spec).await;
@@ -1201,7 +1201,7 @@ mod cases {
         let applied = project.apply(&spec(SERVING)).await;
         let undone = applied.undone();
         assert!(matches!(undone["aws.s3.bucket.weights"], Outcome::Unknown { .. }), "{undone:?}");
-        assert_eq!(plan(&project, SERVING).await.known().unknown, ["aws.s3.bucket.weights".parse().unwrap()]);
+        assert_eq!(plan(&project, SERVING).await.known().unknown(), ["aws.s3.bucket.weights".parse().unwrap()]);
         project.cloud.clear_faults();
         project.cloud.lose_answer("aws.s3.bucket.weights");
         project.apply_all(&spec(SERVING)).await;

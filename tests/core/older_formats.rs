@@ -234,7 +234,7 @@ async fn files_of_format_1_are_rewritten_before_a_run_adds_to_them() {
         let killed = project.cloud.kill_at(1, Cut::BeforeCall);
         assert!(project.apply_until_killed(&spec, &killed).await);
         is_rewritten(&project);
-        let found: BTreeSet<String> = project.known().await.unknown.iter().map(ToString::to_string).collect();
+        let found: BTreeSet<String> = project.known().await.unknown().iter().map(ToString::to_string).collect();
         assert!(unknown.is_none_or(|address| found.contains(address)), "{found:?}");
         project.cloud.clear_faults();
         project.apply_all(&spec).await;

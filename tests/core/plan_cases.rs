@@ -62,7 +62,7 @@ fn seen(planned: &Planned) -> Seen {
     let learned = wire::PlanDetails {
         changes: &changes,
         findings: planned.findings(),
-        interrupted: planned.known().unknown.iter().map(ToString::to_string).collect(),
+        interrupted: planned.known().unknown().iter().map(ToString::to_string).collect(),
         ..wire::PlanDetails::default()
     };
     let wire = wire::plan(planned.plan(), learned);

@@ -423,8 +423,9 @@ impl Project {
 
     /// The state with the journal of an interrupted run, as every command reads it.
     pub async fn state(&self) -> (State, StoredVersion, Vec<Address>) {
-        let Known { state, version, unknown, .. } = self.known().await;
-        (state, version, unknown)
+        let known = self.known().await;
+        let unknown = known.unknown();
+        (known.state, known.version, unknown)
     }
 
     /// Reads and plans.
@@ -571,7 +572,7 @@ impl Project {
             .collect();
         assert_eq!(remaining, Vec::<String>::new(), "a second plan is not empty");
         assert_eq!(self.drift(spec).await, Vec::new());
-        assert_eq!(planned.known().unknown, Vec::<Address>::new());
+        assert_eq!(planned.known().unknown(), Vec::<Address>::new());
     }
 
     /// Asserts that no step came before its dependencies, by the events and by the cloud.
