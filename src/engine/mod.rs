@@ -214,24 +214,25 @@ impl Engine<'_> {
         let mut steps: BTreeMap<(&Address, &str), &plan::Step> = BTreeMap::new();
         for step in &plan.steps {
             // The old resource of a replacement still exists; the delete step checks whether it changed.
-            let is_second_half = step.replaces().is_some_and(|old| old.which == plan::Which::Replaced);
-            let forgets = matches!(step.change, plan::Change::Record { record: plan::StateRecord::Forget });
+            let is_second_half =
+                step.replaces().is_some_and(|old| old.which == plan::Which::Former(plan::Former::Replaced));
+            let forgets = step.record() == Some(plan::StateRecord::Forget);
             if step.is_unread() || forgets || is_second_half {
                 continue;
             }
-            let batch = batches.entry((step.id.address.kind().as_str(), &step.scope)).or_default();
+            let batch = batches.entry((step.address().kind().as_str(), &step.scope)).or_default();
             batch.push(execute::target(step));
-            steps.insert((&step.id.address, &step.physical_id), step);
+            steps.insert((step.address(), &step.physical_id), step);
         }
         let mut moved = BTreeMap::new();
         let mut looking = self.look_at(&batches);
         while let Some((targets, seen)) = looking.next().await {
             for (target, seen) in targets.iter().zip(seen) {
                 let Some(step) = steps.get(&(&target.address, target.physical_id.as_str())) else { continue };
-                let Some(live) = self.live(step.id.address.kind().as_str()) else { continue };
+                let Some(live) = self.live(step.address().kind().as_str()) else { continue };
                 let unread = matches!(seen, Seen::Unreadable { .. });
                 if unread || seen.fingerprint().as_ref() != step.observed().map(|observed| &observed.digest) {
-                    moved.insert(step.id.clone(), execute::moved(step, live, &seen));
+                    moved.insert(step.id().clone(), execute::moved(step, live, &seen));
                 }
             }
         }

@@ -18,7 +18,9 @@ use crate::diff::{self, Drift};
 use crate::document::Digest;
 use crate::graph::Graph;
 use crate::kind::{Kinds, OwnedBy, Resource};
-use crate::plan::{self, Bodies, Change, ChangedSince, Guard, LeftOut, Plan, PlanError, Reason, Refusal, Step, StepId};
+use crate::plan::{
+    self, Bodies, Change, ChangedSince, Guard, LeftOut, Operation, Plan, PlanError, Reason, Refusal, Step, StepId,
+};
 use crate::session::SessionError;
 use crate::snapshot::Seen;
 use crate::spec::{Facts, Spec};
@@ -421,8 +423,8 @@ fn not_lost(state: &State, lost: Vec<Address>) -> Result<(), Stopped> {
 
 /// The addresses that a plan made without a state takes over as the project's own: the state was lost.
 fn taken_over(plan: &Plan) -> Vec<Address> {
-    let is_ours = |step: &&Step| matches!(step.change, Change::Adopt { adopted: false, .. });
-    plan.steps.iter().filter(is_ours).map(|step| step.id.address.clone()).collect()
+    let is_ours = |step: &&Step| matches!(step.operation(), Operation::Current(Change::Adopt { adopted: false, .. }));
+    plan.steps.iter().filter(is_ours).map(|step| step.address().clone()).collect()
 }
 
 /// A plan that the guard and the checks have cleared. Nothing else can be executed, and nothing else makes one.
@@ -689,7 +691,7 @@ fn named(spec: &Spec, facts: &Facts, kinds: &Kinds<'_>) -> Desired {
 fn destroys(plan: &mut Plan, spec: &Spec, kinds: &Kinds<'_>) {
     let named = named(spec, &Facts::placeholders(spec), kinds);
     for step in &mut plan.steps {
-        let Some(resource) = named.resources.get(&step.id.address) else { continue };
+        let Some(resource) = named.resources.get(step.address()) else { continue };
         step.protect |= resource.protect;
         for reason in &mut step.reasons {
             if *reason == Reason::RemovedFromSpec {

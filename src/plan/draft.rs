@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::step::{Change, Differs, Expect, Observation, StateRecord, Step, StepId, Which};
+use super::step::{Change, Differs, Expect, Former, Observation, Operation, Removal, StateRecord, Step};
 use super::{PlanError, Reason};
 use crate::address::Address;
 use crate::diff::{DeposedDiff, Diff, NotDeleted, ResourceDiff, Verdict};
@@ -78,17 +78,15 @@ pub(super) fn deposed(deposed: &DeposedDiff, diff: &Diff) -> Step {
         _ => Reason::StillDeposed { physical_id: object.physical_id.clone() },
     };
     let (before, expect) = (object.body.clone(), Expect::Unread { unique_id: object.unique_id.clone() });
+    let removal = if *released { Removal::Release { before, expect } } else { Removal::Delete { before, expect } };
+    let operation = Operation::Former { former: Former::Deposed(key.clone()), removal };
     Step {
-        id: StepId { address: address.clone(), which: Which::Deposed(key.clone()) },
-        scope: object.scope.clone(),
-        physical_id: object.physical_id.clone(),
-        change: if *released { Change::Release { before, expect } } else { Change::Delete { before, expect } },
         reasons: vec![reason],
-        waits_for: Vec::new(),
         references: object.references.clone(),
         on_destroy: object.on_destroy,
         protect: object.protect,
         source: desired.and_then(|d| d.source.clone()),
+        ..Step::new(address.clone(), operation, object.scope.clone(), &*object.physical_id)
     }
 }
 
@@ -163,12 +161,12 @@ pub(super) fn draft(
 fn deleted(resource: &ResourceDiff, before: &Document, adopted: bool) -> Drafted {
     let Some(found) = observed(resource, Some(before)) else { return Drafted::Nothing };
     let (before, expect) = (Some(before.clone()), Expect::Observed(found));
-    let (change, reasons) = if adopted {
-        (Change::Release { before, expect }, vec![Reason::RemovedFromSpec, Reason::ExistedBefore])
+    let (removal, reasons) = if adopted {
+        (Removal::Release { before, expect }, vec![Reason::RemovedFromSpec, Reason::ExistedBefore])
     } else {
-        (Change::Delete { before, expect }, vec![Reason::RemovedFromSpec])
+        (Removal::Delete { before, expect }, vec![Reason::RemovedFromSpec])
     };
-    Drafted::Steps(step(resource, change, reasons))
+    Drafted::Steps(step(resource, Change::Remove(removal), reasons))
 }
 
 /// The step that removes an object from the state, and the ownership tags from the object if it has any.
@@ -181,32 +179,33 @@ fn forgotten(resource: &ResourceDiff, why: &NotDeleted, before: Option<&Document
         NotDeleted::Kept => Reason::Kept,
         NotDeleted::NewKey => Reason::NewKey,
     };
-    let change = match (before, observed(resource, before)) {
+    let removal = match (before, observed(resource, before)) {
         (Some(before), Some(found)) => {
-            Change::Release { before: Some(before.clone()), expect: Expect::Observed(found) }
+            Removal::Release { before: Some(before.clone()), expect: Expect::Observed(found) }
         }
-        _ if *why == NotDeleted::Gone && resource.seen == Seen::Absent => Change::Record { record: StateRecord::Gone },
-        _ => Change::Record { record: StateRecord::Forget },
+        _ if *why == NotDeleted::Gone && resource.seen == Seen::Absent => Removal::Record { record: StateRecord::Gone },
+        _ => Removal::Record { record: StateRecord::Forget },
     };
-    Drafted::Steps(step(resource, change, vec![reason]))
+    Drafted::Steps(step(resource, Change::Remove(removal), vec![reason]))
 }
 
 /// The step about the object at an address. Empty if neither the spec nor the state names one.
 fn step(resource: &ResourceDiff, change: Change, reasons: Vec<Reason>) -> Vec<Step> {
+    on_object(resource, Operation::Current(change), reasons)
+}
+
+/// The step about an object of an address. Empty if neither the spec nor the state names one.
+fn on_object(resource: &ResourceDiff, operation: Operation, reasons: Vec<Reason>) -> Vec<Step> {
     let (wanted, owned) = (resource.desired.as_ref().map(AsRef::as_ref), resource.owned.as_ref());
     let Some((scope, physical_id)) = resource.place() else { return Vec::new() };
     let references = wanted.map(|w| &w.references).or(owned.map(|o| &o.references));
     vec![Step {
-        id: StepId::current(resource.address.clone()),
-        scope: scope.clone(),
-        physical_id: physical_id.to_owned(),
-        change,
         reasons,
-        waits_for: Vec::new(),
         references: references.cloned().unwrap_or_default(),
         on_destroy: wanted.map(|w| w.on_destroy).or(owned.map(|o| o.on_destroy)).unwrap_or_default(),
         protect: wanted.map(|w| w.protect).or(owned.map(|o| o.protect)).unwrap_or_default(),
         source: wanted.and_then(|w| w.source.clone()),
+        ..Step::new(resource.address.clone(), operation, scope.clone(), physical_id)
     }]
 }
 
@@ -225,8 +224,7 @@ fn created(resource: &ResourceDiff, diff: &Diff, removed_outside: bool) -> Draft
         None if removed_outside => Reason::DeletedOutside,
         None => Reason::NewInSpec,
     };
-    let replaces =
-        replaced.map(|deposed| StepId { address: deposed.address.clone(), which: Which::Deposed(deposed.key.clone()) });
+    let replaces = replaced.map(|deposed| Former::Deposed(deposed.key.clone()));
     let (after, found, deposes) = (wanted.body.clone(), observed(resource, None), resource.deposes.clone());
     Drafted::Steps(step(resource, Change::Create { after, found, replaces, deposes }, vec![reason]))
 }
@@ -281,8 +279,7 @@ fn has_owner(resource: &ResourceDiff) -> bool {
 /// The two steps that delete an object and recreate it.
 fn replacement(resource: &ResourceDiff, reason: Reason) -> Drafted {
     let Some(wanted) = &resource.desired else { return Drafted::Nothing };
-    let old = StepId { address: resource.address.clone(), which: Which::Replaced };
-    let (after, replaces) = (wanted.body.clone(), Some(old.clone()));
+    let (after, replaces) = (wanted.body.clone(), Some(Former::Replaced));
     let create = Change::Create { after, found: None, replaces, deposes: resource.deposes.clone() };
     let mut steps = step(resource, create, vec![reason.clone()]);
     let live = match &resource.seen {
@@ -294,9 +291,8 @@ fn replacement(resource: &ResourceDiff, reason: Reason) -> Drafted {
         let before = owned.map_or(live, |owned| owned.body.as_ref()).cloned();
         let unique_id = owned.and_then(|owned| owned.unique_id.clone());
         let expect = observed(resource, before.as_ref()).map_or(Expect::Unread { unique_id }, Expect::Observed);
-        let delete = step(resource, Change::Delete { before, expect }, vec![reason]);
-        steps.extend(delete.into_iter().map(|step| Step {
-            id: old.clone(),
+        let delete = Operation::Former { former: Former::Replaced, removal: Removal::Delete { before, expect } };
+        steps.extend(on_object(resource, delete, vec![reason]).into_iter().map(|step| Step {
             references: owned.map(|owned| owned.references.clone()).unwrap_or_default(),
             protect: step.protect || owned.is_some_and(|owned| owned.protect),
             ..step

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Change, Plan};
+use super::{Change, Operation, Plan, Removal};
 use crate::access::{Facet, Instance};
 use crate::address::{Address, Scope};
 use crate::desired::Desired;
@@ -67,21 +67,23 @@ impl Bodies {
     pub fn after(&self, plan: &Plan, kinds: &Kinds<'_>) -> Self {
         let mut bodies = self.0.clone();
         for step in &plan.steps {
-            let address = &step.id.address;
+            let address = step.address();
             let deposed = (address.clone(), Some(DeposedKey::of(&step.scope, &step.physical_id)));
             let name = if bodies.contains_key(&deposed) { deposed } else { (address.clone(), None) };
             let same = |(scope, id, _): &&Existing| (scope, id) == (&step.scope, &step.physical_id);
             let live = bodies.get(&name).filter(same).map(|(.., body)| body);
             let (kind, before) = (kinds.get(address.kind()), step.before());
-            let left = match &step.change {
-                Change::Create { after, .. } | Change::Update { after, .. } | Change::Adopt { after, .. } => {
-                    Some(kind.map_or_else(|| after.clone(), |kind| kind.overlaid(live, before, after)))
-                }
-                Change::Delete { .. } => live.zip(kind).and_then(|(live, kind)| kind.remainder(live, before)),
-                Change::Release { .. } => {
-                    live.map(|live| kind.map_or_else(|| live.clone(), |k| k.released(live, before)))
-                }
-                Change::Record { .. } => continue,
+            let left = match step.operation() {
+                Operation::Current(
+                    Change::Create { after, .. } | Change::Update { after, .. } | Change::Adopt { after, .. },
+                ) => Some(kind.map_or_else(|| after.clone(), |kind| kind.overlaid(live, before, after))),
+                Operation::Current(Change::Remove(removal)) | Operation::Former { removal, .. } => match removal {
+                    Removal::Delete { .. } => live.zip(kind).and_then(|(live, kind)| kind.remainder(live, before)),
+                    Removal::Release { .. } => {
+                        live.map(|live| kind.map_or_else(|| live.clone(), |k| k.released(live, before)))
+                    }
+                    Removal::Record { .. } => continue,
+                },
             };
             match left {
                 Some(body) => {
@@ -107,8 +109,8 @@ impl Bodies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::{deleted, step};
-    use crate::plan::{Observation, Step, StepId, Which};
+    use crate::plan::tests::{deleted, deletion, step};
+    use crate::plan::{Former, Observation, Step};
     use serde_json::{Value, json};
 
     fn scope() -> Scope {
@@ -140,7 +142,8 @@ mod tests {
         check(json!(null), create, &live);
         check(live.clone(), deleted(Some(document(live.clone())), Some(&found)), &json!(null));
         let expect = crate::plan::Expect::Observed(found);
-        check(live.clone(), Change::Release { before: Some(document(live.clone())), expect }, &live);
+        let release = Removal::Release { before: Some(document(live.clone())), expect };
+        check(live.clone(), Change::Remove(release), &live);
     }
 
     #[test]
@@ -150,9 +153,10 @@ mod tests {
         let after = document(json!({"a": 2}));
         let create = Change::Create { after, found: None, replaces: None, deposes: Some(Box::new(old.clone())) };
         let new = Step { scope: scope(), physical_id: "y".into(), ..step("r", create) };
-        let gone = Step { scope: scope(), physical_id: "x".into(), ..step("r", deleted(old.body.clone(), None)) };
-        let address = new.id.address.clone();
-        let gone = Step { id: StepId { address: address.clone(), which: Which::Deposed(key.clone()) }, ..gone };
+        let address = new.address().clone();
+        let operation =
+            Operation::Former { former: Former::Deposed(key.clone()), removal: deletion(old.body.clone(), None) };
+        let gone = Step::new(address.clone(), operation, scope(), "x");
         let mut bodies = Bodies::default();
         let before = (address.clone(), Some(key));
         bodies.0.insert(before.clone(), (scope(), "x".into(), old.body.unwrap()));

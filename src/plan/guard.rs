@@ -101,21 +101,21 @@ impl Refusal {
 /// Everything about a plan that must be named before it is applied.
 #[must_use]
 pub fn guard(plan: &Plan, managed: usize, allowed: &Guard, kinds: &Kinds<'_>) -> Vec<Refusal> {
-    let replaced: BTreeSet<&StepId> = plan.steps.iter().filter_map(Step::replaces).collect();
+    let replaced: BTreeSet<StepId> = plan.steps.iter().filter_map(Step::replaces).collect();
     // A protected object must not be deposed either, even if it is only released.
     let going: Vec<&Step> =
-        plan.steps.iter().filter(|s| s.deletes() || (s.lets_go() && s.id.which != Which::Current)).collect();
+        plan.steps.iter().filter(|s| s.deletes() || (s.lets_go() && s.id().which != Which::Current)).collect();
     let gone: Vec<&Step> = going.iter().copied().filter(|s| s.deletes()).collect();
     let mut refusals: Vec<Refusal> = going
         .iter()
         .filter(|s| s.protect)
         .map(|s| {
-            let taken = if replaced.contains(&s.id) { Taken::Replace } else { Taken::Delete };
-            Refusal::Protected { address: s.id.address.clone(), action: taken }
+            let taken = if replaced.contains(s.id()) { Taken::Replace } else { Taken::Delete };
+            Refusal::Protected { address: s.address().clone(), action: taken }
         })
         .collect();
     refusals.extend(gone.iter().filter_map(|step| {
-        let address = &step.id.address;
+        let address = step.address();
         let named = allowed.allow_delete.contains(address);
         match kinds.about(address.kind()).map(|about| about.on_loss) {
             Some(OnLoss::Named { loss }) if !named => {
@@ -126,9 +126,9 @@ pub fn guard(plan: &Plan, managed: usize, allowed: &Guard, kinds: &Kinds<'_>) ->
     }));
     let holds_state = |s: &&&Step| {
         let holder = allowed.holds_state.as_ref();
-        holder.is_some_and(|(kind, id)| s.id.address.kind().as_str() == *kind && s.physical_id == *id)
+        holder.is_some_and(|(kind, id)| s.address().kind().as_str() == *kind && s.physical_id == *id)
     };
-    refusals.extend(gone.iter().filter(holds_state).map(|s| Refusal::State { address: s.id.address.clone() }));
+    refusals.extend(gone.iter().filter(holds_state).map(|s| Refusal::State { address: s.address().clone() }));
     let most = allowed.allow_deletes.unwrap_or_else(|| FREE.max(managed * SHARE / 100));
     if !allowed.destroying && gone.len() > most {
         refusals.push(Refusal::TooMany { going: gone.len(), managed, most });

@@ -18,7 +18,9 @@ pub use effect::Bodies;
 pub use file::{PLAN_FILE_FORMAT, PlanFile, PlanFileError, SHOWN_FORMAT, SavedReport, is_saved_plan, published};
 pub use guard::{Guard, Refusal, guard};
 pub use reason::Reason;
-pub use step::{Change, Differs, Expect, Observation, StateRecord, Step, StepId, Which};
+pub use step::{
+    Change, Differs, Expect, Former, ObjectOperation, Observation, Operation, Removal, StateRecord, Step, StepId, Which,
+};
 
 pub use crate::state::ActionKind;
 
@@ -233,25 +235,25 @@ impl Plan {
         if targets.is_empty() {
             return self;
         }
-        let waits: BTreeMap<&StepId, &[StepId]> = self.steps.iter().map(|s| (&s.id, s.waits_for.as_slice())).collect();
+        let waits: BTreeMap<&StepId, &[StepId]> = self.steps.iter().map(|s| (s.id(), s.waits_for.as_slice())).collect();
         // Half a replacement would only delete the resource.
-        let halves: Vec<(&StepId, &StepId)> = self.steps.iter().filter_map(|s| Some((&s.id, s.replaces()?))).collect();
+        let halves: Vec<(&StepId, StepId)> = self.steps.iter().filter_map(|s| Some((s.id(), s.replaces()?))).collect();
         let mut kept: BTreeSet<StepId> = BTreeSet::new();
         let mut open: Vec<StepId> =
-            self.steps.iter().filter(|s| targets.contains(&s.id.address)).map(|s| s.id.clone()).collect();
+            self.steps.iter().filter(|s| targets.contains(s.address())).map(|s| s.id().clone()).collect();
         while let Some(id) = open.pop() {
             if !kept.insert(id.clone()) {
                 continue;
             }
             open.extend(waits.get(&id).into_iter().flat_map(|w| w.iter().cloned()));
-            let other = halves.iter().filter_map(|(new, old)| match (**new == id, **old == id) {
-                (true, _) => Some((*old).clone()),
+            let other = halves.iter().filter_map(|(new, old)| match (**new == id, *old == id) {
+                (true, _) => Some(old.clone()),
                 (_, true) => Some((*new).clone()),
                 _ => None,
             });
             open.extend(other);
         }
-        self.steps.retain(|s| kept.contains(&s.id));
+        self.steps.retain(|s| kept.contains(s.id()));
         self.summary = summary(&self.steps, self.summary.unchanged);
         self.refreshed.clear();
         self
@@ -287,7 +289,7 @@ pub fn build(
         }
     }
     drafts.extend(diff.deposed.iter().map(|deposed| draft::deposed(deposed, diff)));
-    drafts.sort_by(|a, b| a.id.cmp(&b.id));
+    drafts.sort_by(|a, b| a.id().cmp(b.id()));
     let ordered = order::order(diff, &mut drafts);
     let order = ordered.unwrap_or_else(|cycle| {
         errors.push(cycle);
@@ -314,7 +316,7 @@ pub fn build(
 }
 
 fn summary(steps: &[Step], unchanged: usize) -> Summary {
-    let replaced: BTreeSet<&StepId> = steps.iter().filter_map(Step::replaces).collect();
+    let replaced: BTreeSet<StepId> = steps.iter().filter_map(Step::replaces).collect();
     let mut summary = Summary { unchanged, ..Summary::default() };
     for step in steps {
         match step.action() {
@@ -322,7 +324,7 @@ fn summary(steps: &[Step], unchanged: usize) -> Summary {
             ActionKind::Create if step.replaces().is_some() => summary.replace += 1,
             ActionKind::Create => summary.create += 1,
             ActionKind::Update => summary.update += 1,
-            ActionKind::Delete => summary.delete += usize::from(!replaced.contains(&step.id)),
+            ActionKind::Delete => summary.delete += usize::from(!replaced.contains(step.id())),
             ActionKind::Adopt => summary.adopt += 1,
             ActionKind::Release | ActionKind::Record => summary.forget += 1,
         }
@@ -349,19 +351,19 @@ fn without_left_out(steps: Vec<Step>, diff: &Diff, left_out: &mut BTreeMap<Addre
         .collect();
     let mut dropped: BTreeMap<StepId, Address> = BTreeMap::new();
     for step in &steps {
-        let keeps = !step.lets_go() || step.id.which == Which::Replaced;
+        let keeps = !step.lets_go() || step.id().which == Which::Former(Former::Replaced);
         let needs = step.references.iter().map(|r| &r.to).find(|to| keeps && left_out.contains_key(*to));
-        let user = needed.get(&step.id.address).filter(|_| step.lets_go());
+        let user = needed.get(step.address()).filter(|_| step.lets_go());
         let behind = step.waits_for.iter().find_map(|id| dropped.get(id));
         if let Some(because) = needs.or(user.copied()).or(behind).cloned() {
-            dropped.insert(step.id.clone(), because);
+            dropped.insert(step.id().clone(), because);
         }
     }
     for (id, because) in &dropped {
         let depends = || LeftOut::DependsOn { address: because.clone() };
         left_out.entry(id.address.clone()).or_insert_with(depends);
     }
-    steps.into_iter().filter(|step| !dropped.contains_key(&step.id)).collect()
+    steps.into_iter().filter(|step| !dropped.contains_key(step.id())).collect()
 }
 
 /// The addresses in the state by unique id.
@@ -379,7 +381,7 @@ fn gone_principals(step: &Step, known: &BTreeMap<&str, &Address>, kinds: &Kinds<
     let Some(before) = step.before().filter(may_name) else { return Vec::new() };
     let named = |body: &Document| -> BTreeSet<Principal> {
         let instance = Instance { scope: &step.scope, physical_id: &step.physical_id, body };
-        kinds.facet(step.id.address.kind(), instance).names().into_iter().collect()
+        kinds.facet(step.address().kind(), instance).names().into_iter().collect()
     };
     let (before, after) = (named(before), step.after().map(named).unwrap_or_default());
     let gone = before.difference(&after).filter(|principal| principal.is_orphan_id());

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::PlanError;
 use super::draft::known_references;
-use super::step::{Change, Step, StepId, Which};
+use super::step::{Former, Step, StepId, Which};
 use crate::address::Address;
 use crate::diff::Diff;
 use crate::graph::Graph;
@@ -24,7 +24,7 @@ pub(super) fn order(diff: &Diff, drafts: &mut [Step]) -> Result<Vec<usize>, Plan
         let graph = graph(diff, drafts, &first);
         let cycle: Vec<&Address> = match graph.order() {
             Ok(order) => break (graph, order),
-            Err(cycle) => cycle.0.into_iter().filter_map(|place| Some(&drafts.get(place)?.id.address)).collect(),
+            Err(cycle) => cycle.0.into_iter().filter_map(|place| Some(drafts.get(place)?.address())).collect(),
         };
         let known = first.len();
         first.extend(cycle.iter().filter(|address| diff.deposed_now(address).is_some()).copied().cloned());
@@ -33,29 +33,16 @@ pub(super) fn order(diff: &Diff, drafts: &mut [Step]) -> Result<Vec<usize>, Plan
             return Err(PlanError::Cycle(path.join(" -> ")));
         }
     };
-    for step in drafts.iter_mut().filter(|step| first.contains(&step.id.address)) {
-        goes_first(step, diff);
+    for step in drafts.iter_mut().filter(|step| first.contains(step.address())) {
+        if let Some(now) = diff.deposed_now(step.address()) {
+            step.goes_in_place(&now.key);
+        }
     }
-    let ids: Vec<StepId> = drafts.iter().map(|step| step.id.clone()).collect();
+    let ids: Vec<StepId> = drafts.iter().map(|step| step.id().clone()).collect();
     for (place, step) in drafts.iter_mut().enumerate() {
         step.waits_for = graph.before(place).into_iter().filter_map(|before| ids.get(before).cloned()).collect();
     }
     Ok(order)
-}
-
-/// Turns the deletion of a deposed object into a replacement, because the address names no object in between.
-fn goes_first(step: &mut Step, diff: &Diff) {
-    let Some(now) = diff.deposed_now(&step.id.address) else { return };
-    let old = StepId { address: step.id.address.clone(), which: Which::Replaced };
-    if step.id.deposed() == Some(&now.key) {
-        step.id = old;
-        return;
-    }
-    match &mut step.change {
-        Change::Create { replaces, deposes, .. } => (*replaces, *deposes) = (Some(old), None),
-        Change::Adopt { deposes, .. } => *deposes = None,
-        Change::Update { .. } | Change::Delete { .. } | Change::Release { .. } | Change::Record { .. } => {}
-    }
 }
 
 /// The indices of steps, by address.
@@ -68,7 +55,7 @@ impl<'s> StepPlaces<'s> {
     fn of(steps: &'s [Step]) -> Self {
         let mut by_address: HashMap<&Address, Vec<usize>> = HashMap::with_capacity(steps.len());
         for (place, step) in steps.iter().enumerate() {
-            by_address.entry(&step.id.address).or_default().push(place);
+            by_address.entry(step.address()).or_default().push(place);
         }
         Self { steps, by_address }
     }
@@ -94,9 +81,10 @@ fn graph(diff: &Diff, steps: &[Step], first: &BTreeSet<Address>) -> Graph {
     let places = StepPlaces::of(steps);
     // Objects that are deleted before their address names a new one.
     let in_place = |step: &Step| {
-        let address = &step.id.address;
+        let address = step.address();
         let now = diff.deposed_now(address).map(|deposed| &deposed.key);
-        step.id.which == Which::Replaced || (now.is_some() && step.id.deposed() == now && first.contains(address))
+        step.id().which == Which::Former(Former::Replaced)
+            || (now.is_some() && step.id().deposed() == now && first.contains(address))
     };
     let is_in_place = |place: usize| steps.get(place).is_some_and(in_place);
     for resource in diff.resources.values() {
@@ -114,7 +102,7 @@ fn graph(diff: &Diff, steps: &[Step], first: &BTreeSet<Address>) -> Graph {
                 graph.edge(new, old);
             }
         }
-        for old in places.those(address, |step| step.id.which != Which::Current) {
+        for old in places.those(address, |step| step.id().which != Which::Current) {
             for new in places.makes(address) {
                 // A renamed object and its dependents are created before the old object is deleted.
                 let (before, after) = if is_in_place(old) { (old, new) } else { (new, old) };

@@ -1,42 +1,40 @@
 use super::*;
 use crate::address::{AccountId, Region, Scope};
-use crate::spec::OnDestroy;
-use crate::state::DeposedKey;
 
 /// A step on the role with this name.
 pub(crate) fn step(name: &str, change: Change) -> Step {
-    Step {
-        id: StepId::current(Address::new("aws.iam.role", name)),
-        scope: Scope::account("a", AccountId("1".repeat(12)), Region("us-east-1".into())),
-        physical_id: name.into(),
-        change,
-        reasons: Vec::new(),
-        waits_for: Vec::new(),
-        references: Vec::new(),
-        on_destroy: OnDestroy::Delete,
-        protect: false,
-        source: None,
-    }
+    on(name, Operation::Current(change))
+}
+
+fn on(name: &str, operation: Operation) -> Step {
+    let scope = Scope::account("a", AccountId("1".repeat(12)), Region("us-east-1".into()));
+    Step::new(Address::new("aws.iam.role", name), operation, scope, name)
 }
 
 /// The deletion of an object: observed, or unread if `found` is `None`.
-pub(crate) fn deleted(before: Option<Document>, found: Option<&Observation>) -> Change {
+pub(crate) fn deletion(before: Option<Document>, found: Option<&Observation>) -> Removal {
     let expect = found.cloned().map_or(Expect::Unread { unique_id: None }, Expect::Observed);
-    Change::Delete { before, expect }
+    Removal::Delete { before, expect }
 }
 
-fn created(replaces: Option<StepId>) -> Change {
+/// The deletion of the object that an address names.
+pub(crate) fn deleted(before: Option<Document>, found: Option<&Observation>) -> Change {
+    Change::Remove(deletion(before, found))
+}
+
+fn created(replaces: Option<Former>) -> Change {
     Change::Create { after: Document::default(), found: None, replaces, deposes: None }
 }
 
 fn replaced(name: &str) -> StepId {
-    StepId { address: Address::new("aws.iam.role", name), which: Which::Replaced }
+    StepId::former(Address::new("aws.iam.role", name), Former::Replaced)
 }
 
 /// The two steps of a replacement.
 fn replacement(name: &str, after_delete: &[StepId], after_create: &[StepId]) -> (Step, Step) {
-    let delete = Step { id: replaced(name), waits_for: after_delete.to_vec(), ..step(name, deleted(None, None)) };
-    let create = step(name, created(Some(replaced(name))));
+    let delete = on(name, Operation::Former { former: Former::Replaced, removal: deletion(None, None) });
+    let delete = Step { waits_for: after_delete.to_vec(), ..delete };
+    let create = step(name, created(Some(Former::Replaced)));
     (delete, Step { waits_for: after_create.to_vec(), ..create })
 }
 
@@ -52,7 +50,7 @@ fn target_includes_its_dependencies_and_both_halves_of_a_replacement() {
     let other = step("other", created(None));
     let all = plan(vec![part_goes, role_goes, role_comes, part_comes, other]);
     let kept = all.targeted(&[Address::new("aws.iam.role", "role")].into());
-    let ids: Vec<_> = kept.steps.iter().map(|s| s.id.to_string()).collect();
+    let ids: Vec<_> = kept.steps.iter().map(|s| s.id().to_string()).collect();
     assert_eq!(ids, ["aws.iam.role.part#delete", "aws.iam.role.role#delete", "aws.iam.role.role", "aws.iam.role.part"]);
     assert_eq!(kept.summary.replace, 2);
 }
@@ -123,20 +121,14 @@ fn every_edit_of_a_saved_plan_is_detected() {
 }
 
 #[test]
-fn saved_step_that_does_not_fit_its_object_is_rejected() {
-    let current = step("x", created(None));
-    let key = DeposedKey::of(&current.scope, "x");
-    let deposed = StepId { which: Which::Deposed(key), ..current.id.clone() };
-    let other = StepId { address: Address::new("aws.iam.role", "y"), which: Which::Replaced };
-    let steps = [
-        Step { id: deposed, ..current.clone() },
-        Step { change: created(Some(current.id.clone())), ..current.clone() },
-        Step { change: created(Some(other)), ..current },
-    ];
-    for step in steps {
-        let text = serde_json::to_string(&PlanFile::new(plan(vec![step.clone()]), Document::default())).unwrap();
-        assert!(matches!(PlanFile::parse(&text), Err(PlanFileError::Damaged(_))), "{step:?}");
-    }
+fn saved_step_that_would_write_a_former_object_is_rejected() {
+    let deposed = Operation::Former { former: Former::Replaced, removal: deletion(None, None) };
+    let text = serde_json::to_string(&PlanFile::new(plan(vec![on("x", deposed)]), Document::default())).unwrap();
+    let created = serde_json::to_string(&created(None)).unwrap();
+    let deleted = r#""action":"delete","expect":{"unread":{}}"#;
+    assert!(text.contains(deleted), "{text}");
+    let text = text.replace(deleted, created.trim_matches(['{', '}']));
+    assert!(matches!(PlanFile::parse(&text), Err(PlanFileError::Damaged(_))), "{text}");
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub enum WireOutcome {
 pub fn applied(plan: &Plan, outcomes: &Outcomes) -> WireApplied {
     let steps = plan.steps.iter().map(|step| {
         let (mut failure, mut depends_on, mut help) = (None, None, None);
-        let (outcome, why) = match outcomes.get(&step.id) {
+        let (outcome, why) = match outcomes.get(step.id()) {
             Some(Outcome::Done) => (WireOutcome::Done, None),
             Some(Outcome::Failed { kind, why, help: advice, certain: _ }) => {
                 (failure, help) = (Some(*kind), advice.clone());
@@ -88,7 +88,7 @@ pub fn applied(plan: &Plan, outcomes: &Outcomes) -> WireApplied {
             Some(Outcome::NotStarted { why }) => (WireOutcome::NotStarted, Some(why.clone())),
             Some(Outcome::Interrupted) | None => (WireOutcome::Interrupted, None),
         };
-        let (id, address) = (step.id.to_string(), step.id.address.clone());
+        let (id, address) = (step.id().to_string(), step.address().clone());
         WireEnded { id, address, action: step.action(), outcome, failure, depends_on, why, help }
     });
     WireApplied {
@@ -108,14 +108,14 @@ mod tests {
     fn every_outcome_has_its_own_fields_in_json() {
         let plan =
             Plan { steps: ["a", "b", "c", "d"].map(|name| step(name, deleted(None, None))).into(), ..Plan::default() };
-        let because = plan.steps[1].id.address.clone();
+        let because = plan.steps[1].address().clone();
         let why = || "403".to_owned();
         let ended = [
             Outcome::Done,
             Outcome::Failed { kind: FailureKind::LockedOut, why: why(), help: Some("wait".into()), certain: true },
             Outcome::Skipped { because },
         ];
-        let outcomes = plan.steps.iter().map(|step| step.id.clone()).zip(ended).collect();
+        let outcomes = plan.steps.iter().map(|step| step.id().clone()).zip(ended).collect();
         let json = serde_json::to_value(applied(&plan, &outcomes)).unwrap();
         let brief = json["steps"].as_array().unwrap().iter().map(|s| {
             let text = |field: &str| s[field].as_str().unwrap_or("-").to_owned();

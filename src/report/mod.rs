@@ -445,12 +445,12 @@ pub fn applied(command: &str, plan: &Plan, outcomes: &Outcomes) -> Report {
     for step in &plan.steps {
         let row = |mark, note: String| Row {
             mark,
-            title: format!("{} {}", step.action(), step.id),
+            title: format!("{} {}", step.action(), step.id()),
             place: place(&step.scope),
             notes: vec![note],
             details: Vec::new(),
         };
-        match outcomes.get(&step.id) {
+        match outcomes.get(step.id()) {
             Some(Outcome::Done) => done += 1,
             Some(Outcome::Failed { kind: _, why, help, certain }) => {
                 failed += 1;
@@ -503,7 +503,7 @@ mod tests {
         let step = crate::plan::tests::step("x", crate::plan::tests::deleted(None, None));
         let (kind, help) = (FailureKind::LockedOut, Some("exclude the caller".to_owned()));
         let failed = Outcome::Failed { kind, why: "it would lock out the caller".into(), help, certain: true };
-        let outcomes = [(step.id.clone(), failed)].into();
+        let outcomes = [(step.id().clone(), failed)].into();
         let report = applied("apply", &Plan { steps: vec![step], ..Plan::default() }, &outcomes);
         assert_eq!(
             report.sections[0].rows[0].notes,

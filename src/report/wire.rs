@@ -357,11 +357,11 @@ fn step(step: &Step) -> WireStep {
     let Scope { family: _, key, owner, location } = step.scope.clone();
     let cluster = step.scope.as_cluster().map(str::to_owned);
     WireStep {
-        id: step.id.to_string(),
-        address: step.id.address.to_string(),
-        kind: step.id.address.kind().to_string(),
+        id: step.id().to_string(),
+        address: step.address().to_string(),
+        kind: step.address().kind().to_string(),
         action: step.action(),
-        replaces: step.replaces().map(ToString::to_string),
+        replaces: step.replaces().map(|old| old.to_string()),
         reasons: step.reasons.clone(),
         account: cluster.is_none().then_some(key),
         account_id: owner,

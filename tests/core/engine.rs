@@ -175,17 +175,17 @@ mod properties {
                 let planned = project.plan(&spec).await.unwrap();
                 prop_assume!(!planned.plan().is_empty());
                 let failing = &planned.plan().steps[which.index(planned.plan().steps.len())];
-                let address = failing.id.address.to_string();
+                let address = failing.address().to_string();
                 let (what, why) = ("write it".to_owned(), "it is Tuesday".to_owned());
                 project.cloud.fail_write(
                     &address,
                     if certain { WriteError::Denied { what, why } } else { WriteError::Failed { what, why } },
                 );
                 // The dependents of the failing step, step by step.
-                let mut behind = BTreeSet::from([failing.id.clone()]);
+                let mut behind = BTreeSet::from([failing.id().clone()]);
                 for step in &planned.plan().steps {
                     if step.waits_for.iter().any(|w| behind.contains(w)) {
-                        behind.insert(step.id.clone());
+                        behind.insert(step.id().clone());
                     }
                 }
                 let behind: BTreeSet<String> = behind.iter().map(name_of).collect();
@@ -199,7 +199,7 @@ mod properties {
                 }
                 project.cloud.clear_faults();
                 let rest = project.apply_all(&spec).await;
-                prop_assert_eq!(rest.plan.steps.iter().map(|s| name_of(&s.id)).collect::<BTreeSet<_>>(), behind);
+                prop_assert_eq!(rest.plan.steps.iter().map(|s| name_of(s.id())).collect::<BTreeSet<_>>(), behind);
                 project.assert_order(&rest.plan);
                 project.assert_converged(&spec).await;
                 Ok(())
@@ -248,7 +248,7 @@ mod properties {
                     }
                     project.cloud.clear_faults();
                     let rest = project.apply_all(spec).await;
-                    let rest_of: BTreeSet<String> = rest.plan.steps.iter().map(|s| s.id.address.to_string()).collect();
+                    let rest_of: BTreeSet<String> = rest.plan.steps.iter().map(|s| s.address().to_string()).collect();
                     prop_assert_eq!(rest_of, undone);
                     project.assert_order(&rest.plan);
                     project.assert_converged(spec).await;
@@ -1057,7 +1057,7 @@ mod cases {
         }
         let planned = plan(&project, SERVING).await;
         let reason = |address: &str| {
-            let step = planned.plan().steps.iter().find(|s| s.id.address.to_string() == address).unwrap();
+            let step = planned.plan().steps.iter().find(|s| s.address().to_string() == address).unwrap();
             (step.action(), step.reasons.clone())
         };
         let names_gone = Reason::NamesGone { id: known.clone(), was: Some(address.clone()) };

@@ -32,6 +32,7 @@ import datetime
 import functools
 import hashlib
 import html
+import importlib.util
 import io
 import json
 import os
@@ -55,7 +56,6 @@ for name in [name for name in os.environ if name.startswith(("AWS_", "MOTO_"))]:
 os.environ["MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS"] = "false"
 os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
 
-import eks_access
 import moto.core.responses
 import moto.eks.models
 import moto.eks.utils
@@ -70,7 +70,6 @@ import xmltodict
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
-from eks_access import AccessAnswers
 from moto.core.exceptions import JsonRESTError
 from moto.core.request import Request
 from moto.core.responses import ActionResult, BaseResponse, EmptyResult
@@ -116,6 +115,18 @@ from moto.sts.models import STSBackend, sts_backends
 from moto.sts.responses import TokenResponse
 from moto.utilities.utils import get_partition
 from werkzeug.serving import make_server
+
+
+def beside(kind):
+    """The part of the emulator that is beside a kind: what moto lacks for it."""
+    path = os.path.join(os.path.dirname(__file__), "../../src/provider", kind, "emulator.py")
+    spec = importlib.util.spec_from_file_location(kind.replace("/", "_"), path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+access_entry = beside("aws/eks/access_entry")
 
 
 # ---- All services ---------------------------------------------------------------------------------------------------
@@ -1301,7 +1312,7 @@ class Eks(EKSBackend):
         cluster.tokens = {}
         cluster.addons = {}
         cluster.updates = {}
-        eks_access.prepare(cluster, "API_AND_CONFIG_MAP")
+        access_entry.prepare(cluster, "API_AND_CONFIG_MAP")
         return cluster
 
     def arn(self, resource):
@@ -1473,7 +1484,7 @@ class Addon:
         return full
 
 
-class EksAnswers(AccessAnswers, EKSResponse):
+class EksAnswers(access_entry.AccessAnswers, EKSResponse):
     @staticmethod
     def principal_exists(arn):
         return not Principals.checked or Principals.exists(arn)
@@ -1850,7 +1861,7 @@ class Seed:
         )
         cluster.endpoint = entry.get("endpoint") or cluster.endpoint
         if entry.get("authentication_mode"):
-            eks_access.prepare(cluster, entry["authentication_mode"])
+            access_entry.prepare(cluster, entry["authentication_mode"])
         if entry.get("certificate_authority"):
             cluster.certificate_authority = {"data": entry["certificate_authority"]}
         for name in entry.get("addons") or []:

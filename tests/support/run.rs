@@ -15,7 +15,7 @@ use bailiwick::document::Digest;
 use bailiwick::engine::{Cleared, Engine, Executed, Intent, Known, Limits, Planned, Stopped, Task, Terms};
 use bailiwick::event::{Event, Outcome, Outcomes, Sink};
 use bailiwick::live::Provider;
-use bailiwick::plan::{ActionKind, Guard, Plan, StepId, Which};
+use bailiwick::plan::{ActionKind, Former, Guard, Plan, StepId, Which};
 use bailiwick::session::{Environment, Session};
 use bailiwick::spec::{SourceFile, Spec, load};
 use bailiwick::state::{Entry, Journal, Lineage, State};
@@ -356,12 +356,12 @@ pub fn name_of(id: &StepId) -> String {
 /// The steps of a plan in its order: `create aws.iam.role.loader`.
 #[must_use]
 pub fn steps(plan: &Plan) -> Vec<String> {
-    plan.steps.iter().map(|s| format!("{} {}", s.action(), name_of(&s.id))).collect()
+    plan.steps.iter().map(|s| format!("{} {}", s.action(), name_of(s.id()))).collect()
 }
 
 /// A guard that allows everything that a plan does.
 fn anything(planned: &Planned) -> Terms {
-    let allow_delete = planned.plan().steps.iter().map(|step| step.id.address.clone()).collect();
+    let allow_delete = planned.plan().steps.iter().map(|step| step.address().clone()).collect();
     let guard = Guard { allow_deletes: Some(usize::MAX), allow_delete, ..Guard::default() };
     let allowed = planned.findings().iter().map(|finding| finding.code).collect();
     Terms { guard, allowed, partial: true, digest: None }
@@ -568,7 +568,7 @@ impl Project {
             .plan()
             .steps
             .iter()
-            .map(|s| format!("{} {}: {:?}", s.action(), name_of(&s.id), s.reasons))
+            .map(|s| format!("{} {}: {:?}", s.action(), name_of(s.id()), s.reasons))
             .collect();
         assert_eq!(remaining, Vec::<String>::new(), "a second plan is not empty");
         assert_eq!(self.drift(spec).await, Vec::new());
@@ -585,7 +585,7 @@ impl Project {
         for event in self.heard() {
             match event {
                 Event::Started { step, .. } => {
-                    let waits = plan.steps.iter().find(|s| s.id == step).map(|s| s.waits_for.clone());
+                    let waits = plan.steps.iter().find(|s| *s.id() == step).map(|s| s.waits_for.clone());
                     for first in waits.unwrap_or_default() {
                         assert!(done.contains(&first), "{} began before {} was done", name_of(&step), name_of(&first));
                     }
@@ -615,12 +615,12 @@ fn too_early(
     user: &Id,
     done_before: &BTreeMap<StepId, Vec<StepId>>,
 ) -> bool {
-    plan.steps.iter().filter(|s| s.id.address == *address && s.deletes()).any(|gone| {
-        let in_place = gone.id.which == Which::Replaced;
-        let done = done_before.get(&gone.id);
+    plan.steps.iter().filter(|s| s.address() == address && s.deletes()).any(|gone| {
+        let in_place = gone.id().which == Which::Former(Former::Replaced);
+        let done = done_before.get(gone.id());
         let users = plan.steps.iter().filter(|s| s.action() != ActionKind::Create);
-        let mut users = users.filter(|s| world.id(s.id.address.kind().as_str(), &s.scope, &s.physical_id) == *user);
-        !in_place && users.any(|s| done.is_some_and(|done| !done.contains(&s.id)))
+        let mut users = users.filter(|s| world.id(s.address().kind().as_str(), &s.scope, &s.physical_id) == *user);
+        !in_place && users.any(|s| done.is_some_and(|done| !done.contains(s.id())))
     })
 }
 

@@ -9,7 +9,7 @@ use crate::access;
 use crate::document::Document;
 use crate::iam::{Policy, Principal, Selector};
 use crate::live::AnyLive;
-use crate::plan::{Change, ChangedSince, Step};
+use crate::plan::{Change, ChangedSince, Operation, Step};
 use crate::snapshot::Seen;
 
 impl Run<'_> {
@@ -18,7 +18,10 @@ impl Run<'_> {
     ///
     /// Source: IAM User Guide, "AWS JSON policy elements: Principal", role principals.
     pub(super) fn names_what_was_taken_away(&self, step: &Step, live: &dyn AnyLive, seen: &Seen) -> bool {
-        let (Seen::Present { body, .. }, Change::Update { before, .. }) = (seen, &step.change) else { return false };
+        let (Seen::Present { body, .. }, Operation::Current(Change::Update { before, .. })) = (seen, step.operation())
+        else {
+            return false;
+        };
         if self.gone.is_empty() {
             return false;
         }

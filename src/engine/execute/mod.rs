@@ -27,7 +27,7 @@ use crate::document::{Digest, Document};
 use crate::event::{Event, FailureKind, Outcome, Outcomes};
 use crate::kind::{Action, AnyKind, NamedBy};
 use crate::live::{AnyLive, Fields, NEW_PLAN, Target, WriteError};
-use crate::plan::{Change, ChangedSince, Differs, Expect, Plan, StateRecord, Step};
+use crate::plan::{Change, ChangedSince, Differs, Operation, Plan, Removal, StateRecord, Step};
 use crate::snapshot::{ReadFailure, Seen, unique_id};
 use crate::state::{DeposedKey, Entry, Happening, Owned, State, fold};
 
@@ -130,7 +130,7 @@ impl Engine<'_> {
     /// Returns the ARNs of the principals that a plan deletes.
     fn principals_taken_away(&self, plan: &Plan) -> BTreeSet<String> {
         let principal = |step: &Step| {
-            let live = self.live(step.id.address.kind().as_str())?;
+            let live = self.live(step.address().kind().as_str())?;
             principal(step, live.kind(), step.before()?)
         };
         plan.steps.iter().filter(|step| step.deletes()).filter_map(principal).collect()
@@ -160,7 +160,7 @@ impl Run<'_> {
         loop {
             while broken.is_none() && !*self.stop.borrow() && running.len() < self.engine.limits.steps {
                 let Some(step) = schedule.start(|step| self.serialization_group(step)) else { break };
-                self.engine.sink.take(Event::Started { step: step.id.clone(), action: step.action() });
+                self.engine.sink.take(Event::Started { step: step.id().clone(), action: step.action() });
                 let fresh = schedule.is_fresh(step);
                 running.push(async move { (step, self.step(step, fresh).await) });
             }
@@ -177,7 +177,7 @@ impl Run<'_> {
                 schedule.done(step);
             } else {
                 for skipped in schedule.failed(step) {
-                    let because = step.id.address.clone();
+                    let because = step.address().clone();
                     self.end(skipped, Outcome::Skipped { because }, &mut outcomes);
                 }
             }
@@ -214,14 +214,14 @@ impl Run<'_> {
 
     /// The steps of one group run one after the other: services refuse overlapping writes to one bucket or role.
     fn serialization_group(&self, step: &Step) -> Option<String> {
-        let group = self.engine.live(step.id.address.kind().as_str())?.serialization_group(&step.physical_id)?;
+        let group = self.engine.live(step.address().kind().as_str())?.serialization_group(&step.physical_id)?;
         Some(format!("{} {group}", step.scope.owner()))
     }
 
     fn has_begun(&self, step: &Step) -> bool {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let deposed = step.id.deposed();
-        let last = entries.iter().rev().find(|e| e.address == step.id.address && e.deposed.as_ref() == deposed);
+        let deposed = step.id().deposed();
+        let last = entries.iter().rev().find(|e| e.address == *step.address() && e.deposed.as_ref() == deposed);
         last.is_some_and(|entry| matches!(entry.happening, Happening::Begin { .. }))
     }
 
@@ -240,14 +240,18 @@ impl Run<'_> {
     }
 
     fn end(&self, step: &Step, outcome: Outcome, outcomes: &mut Outcomes) {
-        self.engine.sink.take(Event::Ended { step: step.id.clone(), action: step.action(), outcome: outcome.clone() });
-        outcomes.insert(step.id.clone(), outcome);
+        self.engine.sink.take(Event::Ended {
+            step: step.id().clone(),
+            action: step.action(),
+            outcome: outcome.clone(),
+        });
+        outcomes.insert(step.id().clone(), outcome);
     }
 
     /// Runs one step. Returns its outcome, and the error if the journal could not be written. `fresh` means that the
     /// resource is part of another one that this run created, so it cannot have existed before.
     async fn step(&self, step: &Step, fresh: bool) -> (Outcome, Option<BackendError>) {
-        let Some(live) = self.engine.live(step.id.address.kind().as_str()) else {
+        let Some(live) = self.engine.live(step.address().kind().as_str()) else {
             let why = "this version of bailiwick does not know this kind".to_owned();
             return (NotChecked { kind: FailureKind::Other, why }.into(), None);
         };
@@ -257,7 +261,7 @@ impl Run<'_> {
             body: step.after().cloned(),
             unique_id: step.observed().and_then(|observed| observed.whole.as_ref()).and_then(unique_id),
         };
-        if matches!(step.change, Change::Record { record: StateRecord::Gone })
+        if step.record() == Some(StateRecord::Gone)
             && let Err(why) = self.still_gone(step, live, &target).await
         {
             return (why.into(), None);
@@ -340,15 +344,15 @@ impl Run<'_> {
     }
 
     async fn journal(&self, step: &Step, happening: Happening) -> Result<(), BackendError> {
-        let entry = Entry::new(self.state, (self.now)(), step.id.address.clone(), happening);
-        let entry = entry.about(step.id.deposed().cloned());
+        let entry = Entry::new(self.state, (self.now)(), step.address().clone(), happening);
+        let entry = entry.about(step.id().deposed().cloned());
         self.backend.append(std::slice::from_ref(&entry)).await?;
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         Ok(())
     }
 
     async fn look(&self, step: &Step, target: &Target) -> Seen {
-        let kind = step.id.address.kind().as_str();
+        let kind = step.address().kind().as_str();
         let seen = self.engine.look(self.engine.session, kind, &step.scope, std::slice::from_ref(target)).await;
         seen.into_iter()
             .next()
@@ -393,17 +397,22 @@ impl Run<'_> {
             Some(known) => live.managed_fields(body, Some(known), Some(known)),
             None => body.clone(),
         };
-        let action = match (&step.change, &seen) {
-            (Change::Create { after, .. }, _) => Action::Create { after: after.clone() },
-            (
+        let action = match step.operation() {
+            Operation::Current(Change::Create { after, .. }) => Action::Create { after: after.clone() },
+            Operation::Current(
                 Change::Update { before, after, changed, .. }
                 | Change::Adopt { after, differs: Some(Differs { before, changed }), .. },
-                _,
             ) => Action::Update { before: before.clone(), after: after.clone(), changed: changed.clone() },
-            (Change::Delete { before, .. }, Some(body)) => Action::Delete { before: shown(body, before.as_ref()) },
-            (Change::Release { before, .. }, Some(body)) => Action::Release { before: shown(body, before.as_ref()) },
-            (Change::Delete { .. } | Change::Release { .. }, None)
-            | (Change::Adopt { differs: None, .. } | Change::Record { .. }, _) => return Ok(None),
+            Operation::Current(Change::Adopt { differs: None, .. }) => return Ok(None),
+            Operation::Current(Change::Remove(removal)) | Operation::Former { removal, .. } => match (removal, &seen) {
+                (Removal::Delete { before, .. }, Some(body)) => Action::Delete { before: shown(body, before.as_ref()) },
+                (Removal::Release { before, .. }, Some(body)) => {
+                    Action::Release { before: shown(body, before.as_ref()) }
+                }
+                (Removal::Delete { .. } | Removal::Release { .. }, None) | (Removal::Record { .. }, _) => {
+                    return Ok(None);
+                }
+            },
         };
         Ok(Some(Checked { action, seen }))
     }
@@ -411,10 +420,9 @@ impl Run<'_> {
     /// Returns the unique id that the step's resource must have: the observed one, the one in the state, or that of the
     /// resource which this run created and whose policy the step writes.
     fn known_id(&self, step: &Step, live: &dyn AnyLive) -> Option<String> {
-        let seen = match &step.change {
-            Change::Delete { expect: Expect::Unread { unique_id }, .. }
-            | Change::Release { expect: Expect::Unread { unique_id }, .. } => unique_id.clone(),
-            _ => step.observed().and_then(|observed| observed.whole.as_ref()).and_then(unique_id),
+        let seen = match step.unread() {
+            Some(known) => known.map(str::to_owned),
+            None => step.observed().and_then(|observed| observed.whole.as_ref()).and_then(unique_id),
         };
         if seen.is_some() || live.about().named_by == NamedBy::Name {
             return seen;
@@ -456,7 +464,7 @@ impl Run<'_> {
                     return Err(format!("written, but cannot be read back: {why}"));
                 }
                 (Seen::Absent, _) if step.deletes() => return Ok(ReadBack::default()),
-                (_, _) if matches!(step.change, Change::Release { .. }) => return Ok(ReadBack::default()),
+                (_, _) if step.releases() => return Ok(ReadBack::default()),
                 (Seen::Present { body, .. }, _) if step.deletes() && nothing_of_ours(step, live, body) => {
                     return Ok(ReadBack::default());
                 }
@@ -518,7 +526,7 @@ fn unread(why: &str, cause: ReadFailure) -> NotChecked {
 /// The resource of a step, with the fields that the step or the plan reads.
 pub(super) fn target(step: &Step) -> Target {
     let fields = Fields::of(step.before().into_iter().chain(step.after()));
-    Target { fields, ..Target::new(step.id.address.clone(), &step.physical_id) }
+    Target { fields, ..Target::new(step.address().clone(), &step.physical_id) }
 }
 
 /// The journal entry of a completed step.
@@ -559,7 +567,7 @@ fn principal(step: &Step, kind: &dyn AnyKind, body: &Document) -> Option<String>
 mod tests {
     use super::*;
     use crate::address::Scope;
-    use crate::plan::{StepId, Which};
+    use crate::plan::{Former, StepId};
     use crate::state::ActionKind;
 
     #[test]
@@ -573,7 +581,7 @@ mod tests {
         let outcomes: Outcomes = [
             (StepId::current(address.clone()), Outcome::Done),
             (
-                StepId { address: address.clone(), which: Which::Deposed(key.clone()) },
+                StepId::former(address.clone(), Former::Deposed(key.clone())),
                 Outcome::Unknown { why: "no answer".into() },
             ),
         ]

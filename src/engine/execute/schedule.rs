@@ -25,9 +25,9 @@ pub(super) struct Schedule<'p> {
 impl<'p> Schedule<'p> {
     /// Creates a schedule in which no step has started. Dependencies on steps outside the plan are treated as done.
     pub(super) fn of(plan: &'p Plan) -> Self {
-        let steps: BTreeMap<&StepId, &Step> = plan.steps.iter().map(|s| (&s.id, s)).collect();
+        let steps: BTreeMap<&StepId, &Step> = plan.steps.iter().map(|s| (s.id(), s)).collect();
         let open = |step: &'p Step| step.waits_for.iter().filter(|w| steps.contains_key(w)).collect();
-        let waiting: BTreeMap<&StepId, BTreeSet<&StepId>> = plan.steps.iter().map(|s| (&s.id, open(s))).collect();
+        let waiting: BTreeMap<&StepId, BTreeSet<&StepId>> = plan.steps.iter().map(|s| (s.id(), open(s))).collect();
         let mut following: BTreeMap<&StepId, Vec<&StepId>> = BTreeMap::new();
         for (id, dependencies) in &waiting {
             for before in dependencies {
@@ -35,8 +35,8 @@ impl<'p> Schedule<'p> {
             }
         }
         let numbered = plan.steps.iter().enumerate();
-        let ready = numbered.filter(|(_, s)| waiting.get(&s.id).is_some_and(BTreeSet::is_empty)).collect();
-        let places = plan.steps.iter().map(|s| &s.id).zip(0..).collect();
+        let ready = numbered.filter(|(_, s)| waiting.get(s.id()).is_some_and(BTreeSet::is_empty)).collect();
+        let places = plan.steps.iter().map(Step::id).zip(0..).collect();
         Self { steps, places, following, waiting, ready, running: BTreeMap::new(), created: BTreeSet::new() }
     }
 
@@ -48,8 +48,8 @@ impl<'p> Schedule<'p> {
             (!taken).then_some((*place, group))
         })?;
         let step = self.ready.remove(&place)?;
-        self.waiting.remove(&step.id);
-        self.running.insert(&step.id, group);
+        self.waiting.remove(step.id());
+        self.running.insert(step.id(), group);
         Some(step)
     }
 
@@ -60,13 +60,13 @@ impl<'p> Schedule<'p> {
 
     /// Records that a running step is done. Dependents without other open dependencies become ready.
     pub(super) fn done(&mut self, step: &'p Step) {
-        self.running.remove(&step.id);
+        self.running.remove(step.id());
         if step.creates() {
-            self.created.insert(&step.id.address);
+            self.created.insert(step.address());
         }
-        for next in self.following.get(&step.id).into_iter().flatten() {
+        for next in self.following.get(step.id()).into_iter().flatten() {
             let Some(open) = self.waiting.get_mut(next) else { continue };
-            open.remove(&step.id);
+            open.remove(step.id());
             if open.is_empty() {
                 self.ready.extend(self.places.get(next).copied().zip(self.steps.get(next).copied()));
             }
@@ -75,8 +75,8 @@ impl<'p> Schedule<'p> {
 
     /// Records that a running step failed, and removes and returns every step that depends on it.
     pub(super) fn failed(&mut self, step: &'p Step) -> Vec<&'p Step> {
-        self.running.remove(&step.id);
-        let (mut open, mut skipped) = (vec![&step.id], Vec::new());
+        self.running.remove(step.id());
+        let (mut open, mut skipped) = (vec![step.id()], Vec::new());
         while let Some(id) = open.pop() {
             for next in self.following.get(id).into_iter().flatten() {
                 if self.waiting.remove(next).is_some() {

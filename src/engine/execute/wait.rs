@@ -46,7 +46,7 @@ impl Run<'_> {
                     }
                     // Earlier calls of the same write may have succeeded, so the resource is read again.
                     let before = self.look(step, target).await;
-                    self.engine.sink.take(Event::Waiting { step: step.id.clone(), awaited, pause });
+                    self.engine.sink.take(Event::Waiting { step: step.id().clone(), awaited, pause });
                     self.sleep(pause).await;
                     // No new journal entry precedes the retry, so confirm that the lock was not lost meanwhile.
                     if let Err(error) = self.backend.vouch().await {
