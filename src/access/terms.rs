@@ -246,6 +246,9 @@ pub struct Exception {
     /// Places within `places` to which the exception does not apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub but: Vec<DataPlace>,
+    /// Actions within `actions` to which the exception does not apply.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub but_actions: Vec<String>,
     /// The conditions under which the exception applies; empty if it always applies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Requirement>,

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::name::ConditionKey;
+use super::policy::Version;
 
 /// The comparison of an operator, without qualifier and `IfExists`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,6 +177,17 @@ impl Condition {
             key: key.into(),
             values: super::policy::sorted(values.into_iter().map(Into::into).collect()),
         }
+    }
+
+    /// The condition as a policy of Version 2012-10-17 writes it: `${` is literal text in older ones.
+    pub(super) fn in_version_2012(&self, version: Version) -> Self {
+        let mut condition = self.clone();
+        if version == Version::V2008 {
+            for value in condition.values.iter_mut().filter(|value| value.contains("${")) {
+                *value = value.replace("${", "${$}{").into();
+            }
+        }
+        condition
     }
 
     #[must_use]

@@ -12,7 +12,7 @@ use super::arn;
 use super::condition::{Condition, Operator, Qualifier, Test};
 use super::pattern::{self, Pattern, Token, glob};
 use super::policy::Version;
-use super::request::{KeyState, RequestContext};
+use super::request::{ContextValue, KeyState, RequestContext};
 
 /// Whether something holds, possibly depending on an unknown key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,6 +159,44 @@ fn expand_patterns(text: &str, context: &RequestContext, most: usize) -> Result<
         }
     })?;
     Ok(parts.into_iter().map(Pattern::from_tokens).collect())
+}
+
+/// The names of the variables in a value of a Version 2012-10-17 policy, in lower case.
+pub(super) fn variables(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (_, from) = rest.split_at(start);
+        if let Some((_, after)) = pattern::escape(from) {
+            rest = after;
+            continue;
+        }
+        let Some(end) = from.find('}') else { break };
+        let inner = from.get(2..end).unwrap_or_default();
+        names.push(inner.split(',').next().unwrap_or_default().trim().to_ascii_lowercase());
+        rest = from.get(end + 1..).unwrap_or_default();
+    }
+    names
+}
+
+/// The pattern of a value in which each variable is a character of its own, which no text contains: `names` holds the
+/// names of all variables.
+pub(super) fn with_symbols(text: &str, names: &[String]) -> Pattern {
+    let mut context = RequestContext::new();
+    for (name, symbol) in names.iter().zip('\u{f0000}'..='\u{f1000}') {
+        context.set(name, ContextValue::One(symbol.to_string()));
+    }
+    value_pattern(text, &context).unwrap_or_else(Pattern::any)
+}
+
+/// The text of a condition's value; `None` if a variable has no value.
+pub(super) fn substituted<'a>(text: &'a str, context: &'a RequestContext) -> Option<Cow<'a, str>> {
+    expand_text(text, Version::V2012, context).ok()
+}
+
+/// The pattern of a value with wildcards; `None` if a variable has no value.
+pub(super) fn value_pattern(text: &str, context: &RequestContext) -> Option<Pattern> {
+    resource_pattern(text, Version::V2012, context).ok()
 }
 
 /// Whether an ARN pattern matches: by component if the pattern has six, as one text otherwise.
@@ -376,7 +414,7 @@ impl Number {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "IAM compares a number with a fraction as a float")]
-    fn float(self) -> f64 {
+    pub fn float(self) -> f64 {
         match self {
             Number::Integer(integer) => integer as f64,
             Number::Float(float) => float,

@@ -4,9 +4,9 @@
 //! |---|---|
 //! | what is in a document? | [`Policy::parse`]; `==` compares, [`Policy::to_value`] serializes |
 //! | would AWS accept it? | [`validate`], [`measure`] |
-//! | do two give the same access? | [`equivalent`], and if not, why: [`differences`] |
+//! | do two give the same access? | [`compare`], with a request that tells them apart |
 //! | is this request allowed? | [`evaluate`] |
-//! | what can this caller do, and what does a change add or remove? | [`reach`], [`Reach::minus`] |
+//! | what can this caller do, and what does a change add or remove? | [`reach`], [`Reach::minus`], [`gains`] |
 //! | is it dangerous, or does it do less than it seems to? | [`lint`] |
 //! | which actions and condition keys exist? | [`catalogue`] |
 //!
@@ -27,8 +27,8 @@
 
 mod arn;
 pub mod catalogue;
+mod compare;
 mod condition;
-mod equivalence;
 mod evaluate;
 mod json;
 mod lint;
@@ -39,14 +39,17 @@ mod parse;
 mod pattern;
 mod policy;
 mod reach;
+mod redundant;
 mod request;
+mod space;
 #[cfg(test)]
 mod twin;
 mod validate;
+mod witness;
 
 pub use arn::{Arn, ArnError, PARTITIONS, is_account_id, root_account};
+pub use compare::{Comparison, RegionChange, compare, equivalent, gains};
 pub use condition::{Condition, Operator, Qualifier, Test, UnknownOperator};
-pub use equivalence::{Unmatched, differences, equivalent};
 pub use evaluate::{Applied, Attached, Decision, DecisionOutcome, DecisionReason, Layer, PolicySet, evaluate};
 pub use lint::{Check, Finding, LintSeverity, Subject, lint, lint_together};
 pub use measure::{PolicyPlace, Size, measure, measure_text};
@@ -57,3 +60,4 @@ pub use policy::{Effect, Policy, Principal, Selector, Statement, Version};
 pub use reach::{AccessRegion, Area, Atom, Reach, Source, reach};
 pub use request::{ContextValue, Request, RequestContext};
 pub use validate::{PolicyKind, validate, validate_value};
+pub use witness::Example;

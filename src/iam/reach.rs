@@ -14,9 +14,11 @@ use super::catalogue::{self, ActionEntry, ServiceEntry};
 use super::condition::Condition;
 use super::evaluate::{Applied, CallerMatch, Layer, PolicySet, Rules, Scene};
 use super::matching::{self, Truth, Unresolved};
-use super::pattern::{Pattern, Token};
-use super::policy::{Effect, Policy, Selector, Statement};
-use super::request::{Caller, Request};
+use super::pattern::Pattern;
+use super::policy::{Effect, Policy, Selector, Statement, Version};
+use super::request::{Caller, Request, RequestContext};
+use super::space::{Found, Glob};
+use super::witness::{self, Example, KnownKeys};
 
 /// An unknown that is true or false for a request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +29,19 @@ pub enum Atom {
     Resource(Box<str>),
     /// A `NotPrincipal` that lists the caller only in part excludes it. Holds the name of its policy.
     NotPrincipal(Box<str>),
+}
+
+impl Atom {
+    /// Whether the atom is true of a request with known keys. An unclear `NotPrincipal` is taken not to apply.
+    #[cfg(test)]
+    pub(super) fn holds(&self, request: &Request) -> bool {
+        let truth = match self {
+            Atom::Condition(condition) => matching::condition(condition, Version::V2012, &request.context),
+            Atom::Resource(text) => matching::resource(text, Version::V2012, &request.context, &request.resource),
+            Atom::NotPrincipal(_) => Truth::No,
+        };
+        truth == Truth::Yes
+    }
 }
 
 impl fmt::Display for Atom {
@@ -94,6 +109,15 @@ impl Area {
         Self { actions: vec![Selector { inverted: false, values }], ..Self::everything() }
     }
 
+    /// The areas of one statement, whoever the caller is.
+    pub(super) fn of_statement(statement: &Statement, version: Version) -> Vec<Self> {
+        let mut request = Request::new("*", "*", "*");
+        request.context = RequestContext::open();
+        let policy = Policy::new(version, []);
+        let grant = CallerMatch::Direct;
+        areas(&request, &policy, &Applied { layer: Layer::Resource, policy: "", statement, certain: true, grant })
+    }
+
     /// The atoms that must hold.
     #[must_use]
     pub fn when(&self) -> &BTreeSet<Atom> {
@@ -104,6 +128,19 @@ impl Area {
     #[must_use]
     pub fn unless(&self) -> &BTreeSet<Atom> {
         &self.unless
+    }
+
+    /// All atoms.
+    pub(super) fn atoms(&self) -> impl Iterator<Item = &Atom> {
+        self.when.iter().chain(&self.unless)
+    }
+
+    pub(super) fn action_selectors(&self) -> &[Selector<Pattern>] {
+        &self.actions
+    }
+
+    pub(super) fn resource_selectors(&self) -> &[Selector<Pattern>] {
+        &self.resources
     }
 
     /// The statements from which the area derives.
@@ -167,20 +204,32 @@ impl Area {
         }
     }
 
+    /// Whether this area certainly includes another, judged by single patterns.
+    fn plainly_includes(&self, other: &Self) -> bool {
+        let covers = |(of, but): (Vec<Glob>, Vec<Glob>), (inner, inner_but): (Vec<Glob>, Vec<Glob>)| {
+            inner.iter().all(|narrow| of.iter().any(|wide| wide.includes(narrow)))
+                && but.iter().all(|left_out| inner_but.iter().any(|other| other.includes(left_out)))
+        };
+        let of_actions = |area: &Self| {
+            let (of, but) = area.actions();
+            (of.iter().map(Glob::whole).collect(), but.iter().map(Glob::whole).collect())
+        };
+        let of_resources = |area: &Self| {
+            let (of, but) = area.resources();
+            (of.iter().map(Glob::arn).collect(), but.iter().map(Glob::arn).collect())
+        };
+        self.when.is_subset(&other.when)
+            && self.unless.is_subset(&other.unless)
+            && covers(of_actions(self), of_actions(other))
+            && covers(of_resources(self), of_resources(other))
+    }
+
     /// Whether the areas are certainly disjoint, judged by single patterns.
     fn is_apart_from(&self, other: &Self) -> bool {
         are_apart(&self.actions, &other.actions)
             || are_apart(&self.resources, &other.resources)
             || self.when.iter().any(|atom| other.unless.contains(atom))
             || self.unless.iter().any(|atom| other.when.contains(atom))
-    }
-
-    /// Whether this area certainly includes another, judged by single patterns. A false negative is possible.
-    fn plainly_covers(&self, other: &Self) -> bool {
-        self.when.is_subset(&other.when)
-            && self.unless.is_subset(&other.unless)
-            && plainly_select(&self.actions, &other.actions)
-            && plainly_select(&self.resources, &other.resources)
     }
 
     fn is_contradictory(&self) -> bool {
@@ -192,17 +241,6 @@ fn joined(a: &[Selector<Pattern>], b: &[Selector<Pattern>]) -> Vec<Selector<Patt
     let mut all = a.to_vec();
     all.extend(b.iter().filter(|selector| !a.contains(selector)).cloned());
     all
-}
-
-/// Whether everything that all of `narrow` select is also selected by all of `wide`, judged by single patterns.
-fn plainly_select(wide: &[Selector<Pattern>], narrow: &[Selector<Pattern>]) -> bool {
-    let each = |one: &Selector<Pattern>, two: &Selector<Pattern>| match (one.inverted, two.inverted) {
-        (false, false) => two.values.iter().all(|y| one.values.iter().any(|x| x.includes(y))),
-        (true, false) => two.values.iter().all(|y| one.values.iter().all(|x| !x.overlaps(y))),
-        (true, true) => one.values.iter().all(|x| two.values.iter().any(|y| y.includes(x))),
-        (false, true) => one.values.contains(&Pattern::any()),
-    };
-    wide.iter().all(|one| narrow.contains(one) || narrow.iter().any(|two| each(one, two)))
 }
 
 fn are_apart(a: &[Selector<Pattern>], b: &[Selector<Pattern>]) -> bool {
@@ -282,11 +320,15 @@ impl fmt::Display for AccessRegion {
     }
 }
 
+/// The maximum number of parts into which a region is divided.
+const MOST_CELLS: usize = 256;
+
 /// The reach of a caller: allowed areas without denied ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reach {
     allow: Vec<Area>,
     deny: Vec<Area>,
+    known: KnownKeys,
 }
 
 /// A part of a difference: an area without others.
@@ -295,9 +337,16 @@ pub struct AccessRegion {
     pub area: Area,
     /// The excluded areas. Each overlaps the area.
     pub except: Vec<Area>,
+    /// A request in the region; `None` if neither a request was found nor the proof that there is none.
+    pub example: Option<Example>,
 }
 
 impl Reach {
+    /// The same reach, for callers of which these keys are known.
+    pub(super) fn for_callers(self, known: KnownKeys) -> Self {
+        Self { known, ..self }
+    }
+
     /// Whether a request is allowed, given which atoms hold.
     #[must_use]
     pub fn contains(&self, action: &str, resource: &str, holds: impl Fn(&Atom) -> bool + Copy) -> bool {
@@ -305,61 +354,97 @@ impl Reach {
             && !self.deny.iter().any(|area| area.contains(action, resource, holds))
     }
 
+    /// The areas of all statements.
+    pub fn areas(&self) -> impl Iterator<Item = &Area> {
+        self.allow.iter().chain(&self.deny)
+    }
+
     /// The part of the reach within an area, for example on one bucket.
     #[must_use]
     pub fn within(&self, area: &Area) -> Self {
         let meet = |list: &[Area]| meet(list, std::slice::from_ref(area));
-        Self { allow: meet(&self.allow), deny: meet(&self.deny) }
+        Self { allow: meet(&self.allow), deny: meet(&self.deny), known: self.known.clone() }
     }
 
     /// Everything that is allowed: one region per area, without the denied ones. Regions may overlap.
     #[must_use]
     pub fn regions(&self) -> Vec<AccessRegion> {
-        self.allow.iter().filter_map(|area| AccessRegion::new(area, self.deny.iter())).collect()
+        self.allow.iter().filter_map(|area| AccessRegion::new(&self.known, area, self.deny.iter())).collect()
     }
 
     /// The requests that this reach allows and `other` does not, because `other` has no Allow or has a Deny. Empty
     /// exactly if `other` allows all of them.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Vec<AccessRegion> {
-        let mut regions = Vec::new();
-        for area in &self.allow {
-            regions.extend(AccessRegion::new(area, self.deny.iter().chain(&other.allow)));
-            for denied in &other.deny {
-                if !area.is_apart_from(denied) {
-                    let mut both = area.intersection(denied);
-                    both.sources.clone_from(&area.sources);
-                    regions.extend(AccessRegion::new(&both, self.deny.iter()));
+        self.beyond(other).collect()
+    }
+
+    /// The regions of [`Reach::minus`], one by one.
+    fn beyond<'r>(&'r self, other: &'r Self) -> impl Iterator<Item = AccessRegion> + 'r {
+        self.allow.iter().flat_map(move |area| {
+            let not_allowed = AccessRegion::new(&self.known, area, self.deny.iter().chain(&other.allow));
+            let denied = other.deny.iter().filter_map(move |denied| {
+                if area.is_apart_from(denied) {
+                    return None;
                 }
-            }
-        }
-        regions
+                let mut both = area.intersection(denied);
+                both.sources.clone_from(&area.sources);
+                AccessRegion::new(&self.known, &both, self.deny.iter())
+            });
+            not_allowed.into_iter().chain(denied)
+        })
     }
 
     /// Whether this reach allows everything that `other` allows.
     #[must_use]
     pub fn includes(&self, other: &Self) -> bool {
-        other.minus(self).is_empty()
+        other.beyond(self).next().is_none()
     }
 }
 
 impl AccessRegion {
     /// The area without others; `None` if nothing remains.
-    fn new<'a>(area: &Area, except: impl Iterator<Item = &'a Area>) -> Option<Self> {
+    fn new<'a>(known: &KnownKeys, area: &Area, except: impl Iterator<Item = &'a Area>) -> Option<Self> {
         if area.is_contradictory() {
             return None;
         }
-        let mut overlapping = Vec::new();
-        for other in except {
-            if other.plainly_covers(area) {
-                return None;
-            }
-            if !other.is_contradictory() && !other.is_apart_from(area) {
-                overlapping.push(other.clone());
-            }
+        let overlapping = |other: &&Area| !other.is_contradictory() && !other.is_apart_from(area);
+        let except: Vec<&Area> = except.filter(overlapping).collect();
+        let example = match witness::decide(known, area, &except) {
+            Found::One(example) => Some(example),
+            Found::Nothing => return None,
+            Found::Unknown => None,
+        };
+        Some(Self { area: area.clone(), except: except.into_iter().cloned().collect(), example })
+    }
+
+    /// The parts of the region with one action pattern and one resource pattern each, without the empty ones. A region
+    /// of a `NotAction` or `NotResource`, or of very many patterns, is its only part.
+    #[must_use]
+    pub(super) fn cells(&self, known: &KnownKeys) -> Vec<Self> {
+        let (actions, resources) = (self.area.actions().0, self.area.resources().0);
+        let count = actions.len() * resources.len();
+        if count <= 1 || count > MOST_CELLS {
+            return vec![self.clone()];
         }
-        let region = Self { area: area.clone(), except: overlapping };
-        (!region.is_empty()).then_some(region)
+        let cell = |action: &Pattern, resource: &Pattern| {
+            let one = |pattern: &Pattern| vec![Selector { inverted: false, values: Box::new([pattern.clone()]) }];
+            let inverted = |selectors: &[Selector<Pattern>]| -> Vec<Selector<Pattern>> {
+                selectors.iter().filter(|selector| selector.inverted).cloned().collect()
+            };
+            let mut area = Area { actions: one(action), resources: one(resource), ..self.area.clone() };
+            area.actions.extend(inverted(&self.area.actions));
+            area.resources.extend(inverted(&self.area.resources));
+            Self::new(known, &area, self.except.iter())
+        };
+        actions.iter().flat_map(|a| resources.iter().filter_map(|r| cell(a, r)).collect::<Vec<_>>()).collect()
+    }
+
+    /// Whether this region certainly includes another.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        let apart = |except: &Area| except.is_apart_from(&other.area) || other.except.contains(except);
+        self.area.plainly_includes(&other.area) && self.except.iter().all(apart)
     }
 
     /// Whether a request is in the region, given which atoms hold.
@@ -368,180 +453,6 @@ impl AccessRegion {
         self.area.contains(action, resource, holds)
             && !self.except.iter().any(|area| area.contains(action, resource, holds))
     }
-
-    /// Whether the region is empty. Returns `false` if that is too complex to decide.
-    fn is_empty(&self) -> bool {
-        let except =
-            |selectors: fn(&Area) -> &[Selector<Pattern>]| self.except.iter().map(selectors).collect::<Vec<_>>();
-        let actions = classes(&self.area.actions, &except(|area| &area.actions));
-        let resources = classes(&self.area.resources, &except(|area| &area.resources));
-        let (Some(actions), Some(resources)) = (actions, resources) else {
-            return false;
-        };
-        let escapes = |action: &TextClass, resource: &TextClass| {
-            let both = action.iter().zip(resource).map(|(action, resource)| *action && *resource);
-            let covering: Vec<&Area> =
-                self.except.iter().zip(both).filter(|(_, covers)| *covers).map(|(a, _)| a).collect();
-            Assumptions::new(&self.area).can_escape(&covering)
-        };
-        !actions.iter().any(|action| resources.iter().any(|resource| escapes(action, resource)))
-    }
-}
-
-/// Assumed values of atoms while searching for circumstances that no exception covers.
-struct Assumptions<'a> {
-    holds: Vec<&'a Atom>,
-    fails: Vec<&'a Atom>,
-    /// The number of further areas to examine.
-    steps: usize,
-}
-
-impl<'a> Assumptions<'a> {
-    fn new(area: &'a Area) -> Self {
-        Self { holds: area.when.iter().collect(), fails: area.unless.iter().collect(), steps: MOST_CLASSES }
-    }
-
-    /// Whether the unknown atoms can be chosen so that none of the areas applies.
-    fn can_escape(&mut self, covering: &[&'a Area]) -> bool {
-        let Some((area, rest)) = covering.split_first() else {
-            return true;
-        };
-        let Some(steps) = self.steps.checked_sub(1) else {
-            return true;
-        };
-        self.steps = steps;
-        let is_out = area.when.iter().any(|atom| self.fails.contains(&atom))
-            || area.unless.iter().any(|atom| self.holds.contains(&atom));
-        if is_out {
-            return self.can_escape(rest);
-        }
-        for atom in &area.when {
-            if !self.holds.contains(&atom) {
-                self.fails.push(atom);
-                if self.can_escape(rest) {
-                    return true;
-                }
-                self.fails.pop();
-            }
-        }
-        for atom in &area.unless {
-            if !self.fails.contains(&atom) {
-                self.holds.push(atom);
-                if self.can_escape(rest) {
-                    return true;
-                }
-                self.holds.pop();
-            }
-        }
-        false
-    }
-}
-
-/// A class of texts: for each exception, whether it selects them.
-type TextClass = Vec<bool>;
-
-/// Whether a class matches a pattern.
-type Matches<'a> = dyn Fn(&Pattern) -> bool + 'a;
-
-/// The maximum number of text classes; real policies need fewer.
-const MOST_CLASSES: usize = 20_000;
-
-/// All classes of texts within `inside` that the exceptions distinguish. `None` if there are too many.
-fn classes(inside: &[Selector<Pattern>], except: &[&[Selector<Pattern>]]) -> Option<BTreeSet<TextClass>> {
-    let (of, but) = flatten(inside);
-    let mut patterns: Vec<&Pattern> =
-        but.iter().chain(except.iter().flat_map(|area| area.iter().flat_map(|s| &*s.values))).collect();
-    patterns.sort_unstable();
-    patterns.dedup();
-    let mut found = BTreeSet::new();
-    for pattern in &of {
-        let mut add = |matches: &Matches| {
-            if !but.iter().any(matches) {
-                let class = except.iter().map(|area| area.iter().all(|s| s.selects(matches)));
-                found.insert(class.collect());
-            }
-        };
-        if let Some(text) = pattern.as_literal() {
-            add(&|other| other.matches(&text));
-        } else {
-            classes_of(pattern, &patterns, &mut add)?;
-        }
-    }
-    Some(found)
-}
-
-/// Calls `add` with a test for every class of texts of one pattern that the other patterns distinguish.
-fn classes_of(pattern: &Pattern, others: &[&Pattern], add: &mut dyn FnMut(&Matches)) -> Option<()> {
-    // Most patterns match all of it or nothing; only the others must be followed character by character.
-    let always: BTreeSet<&Pattern> = others.iter().copied().filter(|other| other.includes(pattern)).collect();
-    let undecided = |other: &&Pattern| !always.contains(other) && other.overlaps(pattern);
-    let mut open_patterns = vec![pattern];
-    open_patterns.extend(others.iter().copied().filter(undecided));
-    let start: Vec<Vec<usize>> = open_patterns.iter().map(|p| closure(p.tokens(), vec![0])).collect();
-    let mut seen = BTreeSet::from([start.clone()]);
-    let mut open = vec![start];
-    while let Some(state) = open.pop() {
-        let is_end = |(pattern, states): (&&Pattern, &Vec<usize>)| states.contains(&pattern.tokens().len());
-        let mut ends = open_patterns.iter().zip(&state).map(is_end);
-        if ends.next() == Some(true) {
-            let matched: Vec<bool> = ends.collect();
-            add(&|other| {
-                let at = open_patterns.iter().skip(1).position(|open| *open == other);
-                always.contains(other) || at.and_then(|at| matched.get(at)).is_some_and(|m| *m)
-            });
-        }
-        for char in next_chars(&open_patterns, &state) {
-            let step = |(pattern, states): (&&Pattern, &Vec<usize>)| step(pattern.tokens(), states, char);
-            let next: Vec<Vec<usize>> = open_patterns.iter().zip(&state).map(step).collect();
-            let is_live = next.first().is_some_and(|states| !states.is_empty());
-            if is_live && seen.insert(next.clone()) {
-                open.push(next);
-            }
-        }
-        if seen.len() > MOST_CLASSES {
-            return None;
-        }
-    }
-    Some(())
-}
-
-/// The characters that some pattern expects next, and `None` for all others.
-fn next_chars(patterns: &[&Pattern], state: &[Vec<usize>]) -> BTreeSet<Option<char>> {
-    let mut chars = BTreeSet::from([None]);
-    for (pattern, states) in patterns.iter().zip(state) {
-        for at in states {
-            if let Some(Token::Char(char)) = pattern.tokens().get(*at) {
-                chars.insert(Some(*char));
-            }
-        }
-    }
-    chars
-}
-
-fn step(tokens: &[Token], states: &[usize], char: Option<char>) -> Vec<usize> {
-    let mut next = Vec::with_capacity(states.len());
-    for at in states {
-        match tokens.get(*at) {
-            Some(Token::Many) => next.push(*at),
-            Some(Token::One) => next.push(at + 1),
-            Some(Token::Char(wanted)) if Some(*wanted) == char => next.push(at + 1),
-            _ => {}
-        }
-    }
-    closure(tokens, next)
-}
-
-fn closure(tokens: &[Token], mut states: Vec<usize>) -> Vec<usize> {
-    let mut at = 0;
-    while let Some(state) = states.get(at).copied() {
-        if tokens.get(state) == Some(&Token::Many) {
-            states.push(state + 1);
-        }
-        at += 1;
-    }
-    states.sort_unstable();
-    states.dedup();
-    states
 }
 
 /// The intersection of two unions.
@@ -579,7 +490,7 @@ pub fn reach(request: &Request, policies: &PolicySet) -> Reach {
         }
     });
     let allow = lists.allow(&scene, policies);
-    Reach { allow, deny: lists.deny }
+    Reach { allow, deny: lists.deny, known: KnownKeys::default() }
 }
 
 /// The areas of all statements that apply to the caller, by their role in the decision.
@@ -674,7 +585,7 @@ fn areas(request: &Request, policy: &Policy, applied: &Applied) -> Vec<Area> {
             Truth::Yes => {}
             Truth::No => return Vec::new(),
             Truth::Maybe => {
-                base.when.insert(Atom::Condition(condition.clone()));
+                base.when.insert(Atom::Condition(condition.in_version_2012(policy.version)));
             }
         }
     }
@@ -726,7 +637,6 @@ fn with_resources(request: &Request, policy: &Policy, statement: &Statement, lay
 mod tests {
     use super::*;
     use crate::iam::evaluate::Attached;
-    use crate::iam::request::RequestContext;
     use serde_json::{Value, json};
 
     fn policy(statements: &Value) -> Policy {

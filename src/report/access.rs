@@ -35,6 +35,7 @@ fn rows(changes: &[AccessChange]) -> Vec<Row> {
             let mark = match first.change {
                 Direction::Gain => Mark::Add,
                 Direction::Loss => Mark::Remove,
+                Direction::Unknown => Mark::Warn,
             };
             let is_loud = mark == Mark::Add && !boundaries.is_empty();
             let crossed = loud(&boundaries).map(|words| format!(" [{words}]")).unwrap_or_default();
@@ -251,6 +252,7 @@ mod tests {
                 ChainStep::Statement { statement: StatementRef { sid: Some(what.to_string()), position: 1, policy } },
             ],
             crosses: crosses.to_vec(),
+            example: None,
         }
     }
 

@@ -169,6 +169,7 @@ impl From<AccessChangeV1> for AccessChange {
             conditions: change.conditions.into_iter().map(|text| Requirement::Words { text }).collect(),
             via: change.via.into_iter().map(|text| ChainStep::Words { text }).collect(),
             crosses: change.crosses,
+            example: None,
         }
     }
 }

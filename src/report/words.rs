@@ -2,8 +2,8 @@
 
 use crate::access::{
     AccessVerdict, AccountRef, AllowedBy, Break, ChainCaller, ChainStep, ClusterRight, DataPlace, Denial, DeniedBy,
-    Direction, Exception, Fix, Grant, Grantee, Missing, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef,
-    Trusted, Unread,
+    Direction, ExampleRequest, ExampleValue, Exception, Fix, Grant, Grantee, Missing, PlaceKind, PolicyOf, PolicyRef,
+    Requirement, StatementRef, Trusted, Unread,
 };
 use crate::address::Address;
 use crate::diff::{DriftClass, Drifted};
@@ -127,7 +127,30 @@ pub fn direction(direction: Direction) -> &'static str {
     match direction {
         Direction::Gain => "gains",
         Direction::Loss => "loses",
+        Direction::Unknown => "may gain or lose",
     }
+}
+
+/// A request: who does what, and the condition keys that it has.
+#[must_use]
+pub fn request(request: &ExampleRequest) -> String {
+    let ExampleRequest { principal, action, resource, resource_account: _, context } = request;
+    let mut text = format!("{action} on {resource} by {principal}");
+    for (at, (key, value)) in context.iter().filter(|(key, _)| !follows_from_caller(key)).enumerate() {
+        let value = match value {
+            ExampleValue::One(value) => format!("`{value}`"),
+            ExampleValue::Many(values) => values.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(" and "),
+        };
+        text = format!("{text}{} {key} {value}", if at == 0 { " with" } else { "," });
+    }
+    text
+}
+
+/// Whether the caller of a request decides the value of a key, so that it need not be shown.
+fn follows_from_caller(key: &str) -> bool {
+    ["aws:PrincipalArn", "aws:PrincipalAccount", "aws:PrincipalType", "aws:PrincipalIsAWSService", "aws:username"]
+        .iter()
+        .any(|own| own.eq_ignore_ascii_case(key))
 }
 
 /// The smallest change that would let a denied request through.
@@ -299,11 +322,13 @@ fn places(places: &[DataPlace]) -> String {
 /// An exception to an access change.
 #[must_use]
 pub fn exception(exception: &Exception) -> String {
-    let Exception { places, actions, but, conditions } = exception;
+    let Exception { places, actions, but, but_actions, conditions } = exception;
+    let without = if but_actions.is_empty() { String::new() } else { format!(" (but not {})", but_actions.join(", ")) };
+    let actions = actions.join(", ") + &without;
     let what = match (actions.is_empty(), places.is_empty()) {
         (true, _) => self::places(places),
-        (false, true) => actions.join(", "),
-        (false, false) => format!("{} on {}", actions.join(", "), self::places(places)),
+        (false, true) => actions,
+        (false, false) => format!("{actions} on {}", self::places(places)),
     };
     let but = if but.is_empty() { String::new() } else { format!(" (but not {})", self::places(but)) };
     let conditions: Vec<String> = conditions.iter().map(requirement).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rows::{AccessChange, Crossing, Direction, Group};
+use super::rows::{AccessChange, Crossing, Direction, ExampleRequest, Group};
 use super::side::Side;
 use crate::access::terms::{ChainStep, DataPlace, Exception, Grantee, PlaceKind, Requirement, StatementRef};
 use crate::access::world::Who;
@@ -13,7 +13,7 @@ type RowKey = (Grantee, Direction, DataPlace, Group, Vec<Exception>, Vec<Require
 
 #[derive(Default)]
 pub(super) struct Changes {
-    found: BTreeMap<RowKey, BTreeSet<String>>,
+    found: BTreeMap<RowKey, (BTreeSet<String>, Option<ExampleRequest>)>,
 }
 
 /// A row to add: a gain or a loss, without the chain and the chain's conditions.
@@ -27,13 +27,14 @@ pub(super) struct NewRow<'r> {
     pub sources: &'r [Source],
     pub crosses: Vec<Crossing>,
     pub actions: BTreeSet<String>,
+    pub example: Option<ExampleRequest>,
 }
 
 impl NewRow<'_> {
     /// A row without exceptions, conditions and statements.
     pub(super) fn new(direction: Direction, group: Group, place: PlaceKind) -> Self {
         let (except, conditions, actions) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        Self { direction, group, place, except, conditions, sources: &[], crosses: Vec::new(), actions }
+        Self { direction, group, place, except, conditions, sources: &[], crosses: Vec::new(), actions, example: None }
     }
 }
 
@@ -41,7 +42,7 @@ impl Changes {
     pub(super) fn sorted(self) -> Vec<AccessChange> {
         self.found
             .into_iter()
-            .map(|((who, change, place, group, except, conditions, via, crosses), actions)| AccessChange {
+            .map(|((who, change, place, group, except, conditions, via, crosses), (actions, example))| AccessChange {
                 change,
                 who,
                 access: [group].into(),
@@ -51,12 +52,13 @@ impl Changes {
                 conditions,
                 via,
                 crosses,
+                example,
             })
             .collect()
     }
 
     pub(super) fn add(&mut self, who: &Who, side: Side<'_>, row: NewRow<'_>) {
-        let NewRow { direction, group, place, except, mut conditions, sources, crosses, actions } = row;
+        let NewRow { direction, group, place, except, mut conditions, sources, crosses, actions, example } = row;
         let mut via = Vec::new();
         if let Some(chain) = side.chain {
             conditions.extend(chain.conditions.iter().cloned());
@@ -70,6 +72,8 @@ impl Changes {
         }
         let (who, conditions) = (side.world.grantee(who), conditions.into_iter().collect());
         let key = (who, direction, place.into(), group, except, conditions, via, crosses);
-        self.found.entry(key).or_default().extend(actions);
+        let (all, shown) = self.found.entry(key).or_default();
+        all.extend(actions);
+        *shown = shown.take().or(example);
     }
 }

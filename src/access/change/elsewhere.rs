@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::changes::{Changes, NewRow};
 use super::reaches::widest;
-use super::rows::{Direction, Group, groups_of, requirements};
+use super::rows::{Direction, ExampleRequest, Group, groups_of, requirements};
 use super::side::Sides;
 use crate::access::index::{Buckets, buckets_of};
 use crate::access::terms::{Exception, PlaceKind};
@@ -32,13 +32,21 @@ impl Changes {
                 let (of, on) = (Area::of_actions([action.to_string().as_str()]), Area::on(resource));
                 let cell = |reach: &Reach| reach.within(&of).within(&on);
                 for region in widest(cell(one).minus(&cell(other))) {
-                    self.written_region(direction, sides, &region, owner);
+                    self.written_region(direction, sides, &region, owner, None);
                 }
             }
         }
     }
 
-    fn written_region(&mut self, direction: Direction, sides: Sides<'_>, region: &AccessRegion, owner: Option<&str>) {
+    /// Adds the rows of a region, with actions and resources as the policies write them.
+    pub(super) fn written_region(
+        &mut self,
+        direction: Direction,
+        sides: Sides<'_>,
+        region: &AccessRegion,
+        owner: Option<&str>,
+        example: Option<&ExampleRequest>,
+    ) {
         let side = sides.of(direction);
         let (actions, but) = region.area.actions();
         let (resources, left_out) = region.area.resources();
@@ -68,6 +76,7 @@ impl Changes {
                     sources: region.area.sources(),
                     crosses: owner.map(|owner| side.crossings(sides.who, owner)).unwrap_or_default(),
                     actions: of.map(|(text, _)| text.clone()).collect(),
+                    example: example.cloned(),
                     ..NewRow::new(direction, group, resource_of(&resource))
                 };
                 self.add(sides.who, side, row);
@@ -117,15 +126,16 @@ fn spelled_as(action: &Pattern) -> String {
 
 /// The exception for an area: its resources, and its actions unless it covers all of them.
 fn left_out(area: &Area, actions: &[Pattern], resources: &[Pattern]) -> Exception {
-    let (own, _) = area.actions();
+    let (own, own_but) = area.actions();
     let (of, but) = area.resources();
-    let all_actions = actions.iter().all(|action| own.iter().any(|wide| wide.includes(action)));
+    let all_actions = own_but.is_empty() && actions.iter().all(|a| own.iter().any(|wide| wide.includes(a)));
     let all_resources = resources.iter().all(|resource| of.iter().any(|wide| wide.includes(resource)));
     let places = |patterns: &[Pattern]| patterns.iter().map(|p| resource_of(p).into()).collect();
     Exception {
         places: if all_resources && !all_actions { Vec::new() } else { places(&of) },
         actions: if all_actions { Vec::new() } else { own.iter().map(spelled_as).collect() },
         but: places(&but),
+        but_actions: own_but.iter().map(spelled_as).collect(),
         conditions: requirements(area).into_iter().collect(),
     }
 }

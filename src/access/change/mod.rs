@@ -15,16 +15,15 @@ mod side;
 
 use std::collections::BTreeSet;
 
-pub use rows::{AccessChange, Crossing, Direction, Group};
+pub use rows::{AccessChange, Crossing, Direction, ExampleRequest, ExampleValue, Group};
 
 use self::changes::{Changes, NewRow};
 use self::side::{Side, Sides};
 use super::cluster::ClusterAccess;
 use super::terms::{PlaceKind, PolicyOf, PolicyRef};
-use super::world::chains::{AccessChain, caller_of};
-use super::world::policies::{CALLER, EVERYTHING};
+use super::world::chains::AccessChain;
 use super::world::{Who, World};
-use crate::iam::{Attached, Policy, PolicySet, Principal, Request, RequestContext, Selector, reach};
+use crate::iam::{Policy, Principal, gains};
 
 /// Lists every gain and loss of access between two worlds.
 #[must_use]
@@ -57,38 +56,30 @@ pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
 pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
     let mut changes = Changes::default();
     let world = World::default();
-    let principals: BTreeSet<&Principal> = [before, after]
-        .into_iter()
-        .flat_map(Policy::statements)
-        .filter_map(|statement| statement.principal())
-        .flat_map(Selector::values)
-        .collect();
     let side = Side { world: &world, chain: None };
     let given = PolicyRef::from(PolicyOf::Given).label();
-    if principals.is_empty() {
-        let of = |policy| {
-            let request = Request::new("arn:aws:iam::000000000000:role/x", "*", "*");
-            let identity = vec![Attached { name: &given, policy }];
-            reach(&open(request), &PolicySet { identity, ..PolicySet::default() })
-        };
-        let sides = Sides { who: &Who::Attached, before: side, after: side };
-        changes.elsewhere(sides, &of(before), &of(after));
+    for (direction, old, new) in [(Direction::Gain, before, after), (Direction::Loss, after, before)] {
+        for change in gains(old, new, &given) {
+            let who = change.who.map_or(Who::Attached, Who::Named);
+            let direction = if change.example.is_some() { direction } else { Direction::Unknown };
+            let example = change.example.as_ref().map(ExampleRequest::from);
+            let sides = Sides { who: &who, before: side, after: side };
+            changes.written_region(direction, sides, &change.region, None, example.as_ref());
+        }
     }
-    for principal in principals {
-        let caller = caller_of(principal);
-        let of = |policy| {
-            let mut set = PolicySet { resource: Some(Attached { name: &given, policy }), ..PolicySet::default() };
-            // An account's administrators already have everything in their own account; only what the policy gives
-            // matters.
-            set.identity = vec![Attached { name: &CALLER, policy: &EVERYTHING }];
-            let mut request = Request::new(&caller, "*", "*");
-            request.resource_account = Some("000000000000".into());
-            reach(&open(request), &set)
-        };
-        let sides = Sides { who: &Who::Named(principal.clone()), before: side, after: side };
-        changes.elsewhere(sides, &of(before), &of(after));
+    let mut rows: Vec<AccessChange> = Vec::new();
+    for row in changes.sorted() {
+        match rows.iter_mut().find(|known| known.has_same_reach(&row)) {
+            Some(known) => {
+                known.access.extend(row.access);
+                let actions: BTreeSet<String> = known.actions.drain(..).chain(row.actions).collect();
+                known.actions.extend(actions);
+                known.example = known.example.take().or(row.example);
+            }
+            None => rows.push(row),
+        }
     }
-    changes.sorted()
+    rows
 }
 
 impl Changes {
@@ -175,10 +166,4 @@ impl Changes {
             self.unread(sides);
         }
     }
-}
-
-/// A request of which only the caller is known.
-fn open(mut request: Request) -> Request {
-    request.context = RequestContext::open();
-    request.with_own_keys()
 }

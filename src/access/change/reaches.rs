@@ -30,7 +30,7 @@ impl Data<'_> {
             let (of, but) = area.resources();
             let all = |patterns: &[Pattern]| patterns.iter().map(|p| place(p).into()).collect();
             let conditions = requirements(area).into_iter().collect();
-            Exception { places: all(&of), actions: Vec::new(), but: all(&but), conditions }
+            Exception { places: all(&of), but: all(&but), conditions, ..Exception::default() }
         }));
         except.sort();
         except.dedup();
@@ -55,7 +55,7 @@ impl Changes {
         other: &Reach,
         data: &Data<'_>,
     ) {
-        if one.minus(other).is_empty() {
+        if other.includes(one) {
             return;
         }
         for class in classes(one, other, data.actions) {
@@ -103,8 +103,7 @@ impl Changes {
 
 /// Groups actions that are in the same areas of both reaches: what holds for one holds for all.
 fn classes(one: &Reach, other: &Reach, actions: &[String]) -> Vec<Vec<String>> {
-    let regions: Vec<AccessRegion> = one.regions().into_iter().chain(other.regions()).collect();
-    let areas: Vec<&Area> = regions.iter().flat_map(|r| std::iter::once(&r.area).chain(&r.except)).collect();
+    let areas: Vec<&Area> = one.areas().chain(other.areas()).collect();
     let patterns: Vec<(Vec<Pattern>, Vec<Pattern>)> = areas.iter().map(|area| area.actions()).collect();
     let mut classes: BTreeMap<Vec<bool>, Vec<String>> = BTreeMap::new();
     for action in actions {
@@ -170,25 +169,11 @@ impl Plain<'_> {
 pub(super) fn widest(regions: Vec<AccessRegion>) -> Vec<AccessRegion> {
     let mut kept: Vec<AccessRegion> = Vec::new();
     for region in regions {
-        if kept.iter().any(|wide| includes(wide, &region)) {
+        if kept.iter().any(|wide| wide.includes(&region)) {
             continue;
         }
-        kept.retain(|narrow| !includes(&region, narrow));
+        kept.retain(|narrow| !region.includes(narrow));
         kept.push(region);
     }
     kept
-}
-
-/// Whether a region certainly includes another. A false negative only costs an extra row.
-fn includes(wide: &AccessRegion, narrow: &AccessRegion) -> bool {
-    let ((of, but), (inner, inner_but)) = (wide.area.resources(), narrow.area.resources());
-    inner.iter().all(|p| of.iter().any(|w| w.includes(p)))
-        && but.iter().all(|b| inner_but.iter().any(|i| i.includes(b)) || !inner.iter().any(|p| p.overlaps(b)))
-        && wide.area.when().is_subset(narrow.area.when())
-        && wide.area.unless().is_subset(narrow.area.unless())
-        && wide.except.iter().all(|e| {
-            let (excepted, _) = e.resources();
-            narrow.except.iter().any(|other| other == e)
-                || !excepted.iter().any(|x| inner.iter().any(|p| p.overlaps(x)))
-        })
 }

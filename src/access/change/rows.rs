@@ -1,6 +1,6 @@
 //! The rows of an access difference, and their parts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::terms::{ChainStep, DataPlace, Exception, Grantee, Requirement};
 use crate::iam::catalogue::{AccessLevel, ServiceEntry};
-use crate::iam::{Area, Pattern};
+use crate::iam::{Area, ContextValue, Pattern, Request};
 
 /// Whether access is gained or lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
@@ -18,6 +18,8 @@ pub enum Direction {
     Gain,
     /// Access is lost.
     Loss,
+    /// It cannot be decided whether access changes.
+    Unknown,
 }
 
 impl fmt::Display for Direction {
@@ -25,6 +27,7 @@ impl fmt::Display for Direction {
         f.write_str(match self {
             Self::Gain => "gain",
             Self::Loss => "loss",
+            Self::Unknown => "unknown",
         })
     }
 }
@@ -113,6 +116,63 @@ pub struct AccessChange {
     pub via: Vec<ChainStep>,
     /// The boundaries that the access crosses.
     pub crosses: Vec<Crossing>,
+    /// A request that shows the change: one side allows it and the other denies it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub example: Option<ExampleRequest>,
+}
+
+impl AccessChange {
+    /// Whether another change differs only in its actions.
+    pub(super) fn has_same_reach(&self, other: &Self) -> bool {
+        let Self { change, who, access: _, actions: _, place, except, conditions, via, crosses, example: _ } = self;
+        (change, who, place, except) == (&other.change, &other.who, &other.place, &other.except)
+            && (conditions, via, crosses) == (&other.conditions, &other.via, &other.crosses)
+    }
+}
+
+/// A request, in the form that `policy eval --jsonl` reads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct ExampleRequest {
+    /// The caller.
+    pub principal: String,
+    /// The action.
+    pub action: String,
+    /// The ARN of the resource.
+    pub resource: String,
+    /// The account that owns the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_account: Option<String>,
+    /// The condition keys of the request. All others are absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub context: BTreeMap<String, ExampleValue>,
+}
+
+/// The value of a condition key in an example.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ExampleValue {
+    /// One value.
+    One(String),
+    /// The values of a multivalued key.
+    Many(Vec<String>),
+}
+
+impl From<&Request> for ExampleRequest {
+    fn from(request: &Request) -> Self {
+        let value = |key: &str| match request.context.get(key)? {
+            ContextValue::One(text) => Some(ExampleValue::One(text.clone())),
+            ContextValue::Many(texts) => Some(ExampleValue::Many(texts.clone())),
+            ContextValue::Varies => None,
+        };
+        let keys = request.context.keys().into_iter();
+        Self {
+            principal: request.principal.clone(),
+            action: request.action.clone(),
+            resource: request.resource.clone(),
+            resource_account: request.resource_account.clone(),
+            context: keys.filter_map(|key| Some((key.to_owned(), value(key)?))).collect(),
+        }
+    }
 }
 
 pub(super) fn group_of(action: &str) -> Group {

@@ -32,7 +32,7 @@ impl<'a> Sides<'a> {
     pub(super) fn of(self, direction: Direction) -> Side<'a> {
         match direction {
             Direction::Gain => self.after,
-            Direction::Loss => self.before,
+            Direction::Loss | Direction::Unknown => self.before,
         }
     }
 

@@ -12,10 +12,10 @@ mod words;
 use std::fmt;
 
 use super::condition::Condition;
-use super::equivalence;
 use super::measure::{self, PolicyPlace};
 use super::parse::{self, ParsedDocument};
 use super::policy::{Effect, Policy, Selector, Statement, Version};
+use super::redundant;
 use super::validate::{self, PolicyKind};
 
 pub use checks::{Check, LintSeverity};
@@ -255,12 +255,12 @@ impl Findings<'_> {
 
     fn redundant(&mut self, document: &ParsedDocument, version: Version) {
         let statements = &document.statements;
-        for (statement, by) in statements.iter().zip(equivalence::redundant_statements(statements, version)) {
+        for (statement, by) in statements.iter().zip(redundant::redundant_statements(statements, version)) {
             self.at(statement);
             if let Some(by) = by {
                 self.add(Check::Redundant, "", format!("statement {by} covers it"));
             }
-            for (element, narrow, wide) in equivalence::redundant_values(statement, version) {
+            for (element, narrow, wide) in redundant::redundant_values(statement, version) {
                 self.add(Check::Redundant, element, format!("`{wide}` covers `{narrow}`"));
             }
         }

@@ -5,21 +5,23 @@ mod kinds;
 mod read;
 mod stream;
 
+use std::collections::BTreeSet;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use self::check::CheckArgs;
 use self::read::{policy_text, unreadable};
 use self::stream::{Decided, NamedPolicy, Policies, Question, answer_all};
-use crate::access;
+use crate::access::{self, Direction};
 use crate::cli::failure::{Ended, ErrorKind, Exit, Failure};
 use crate::cli::options::TextOrJson;
 use crate::cli::run::Invocation;
 use crate::cli::ui::Ui;
 use crate::iam::{
-    ContextValue, DecisionOutcome, Effect, ParseError, Policy, Request, RequestContext, Statement, equivalent, evaluate,
+    Comparison, ContextValue, DecisionOutcome, Effect, ParseError, Policy, Request, RequestContext, Statement, compare,
+    evaluate,
 };
 use crate::render;
 use crate::report::{Detail, Mark, Report, Row, Section, access_section, policy_lines, words};
@@ -58,7 +60,7 @@ Examples:
     Check(CheckArgs),
     /// Compare the meaning of two policies, and show why they differ.
     ///
-    /// Exits with 0 if they are equivalent, 2 if not, and 1 if one cannot be read.
+    /// Exits with 0 if they are equivalent, 2 if not, and 1 if that cannot be decided or one cannot be read.
     #[command(after_help = "\
 Examples:
   bailiwick policy equal a.json b.json
@@ -89,7 +91,8 @@ Examples:
     Eval(Box<Eval>),
     /// Show exactly what access a change of a policy grants and removes.
     ///
-    /// Exits with 0 if access stays the same, 2 if it changes, and 1 if a policy cannot be read.
+    /// Exits with 0 if access stays the same, 2 if it changes, and 1 if that cannot be decided or a policy cannot be
+    /// read.
     #[command(after_help = "\
 Examples:
   bailiwick policy diff before.json after.json
@@ -101,10 +104,34 @@ Examples:
         /// Read JSON lines with policies before and after, and requests; report which requests are gained and lost.
         #[arg(long)]
         jsonl: bool,
+        /// Exit with 2 only if access is gained, or only if it is lost.
+        #[arg(long, value_enum, value_name = "WHAT", default_value_t = FailOn::Any)]
+        fail_on: FailOn,
         /// How to print the result.
         #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
         format: TextOrJson,
     },
+}
+
+/// The changes of access that make `policy diff` exit with 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Gains.
+    Gain,
+    /// Losses.
+    Loss,
+    /// Gains and losses.
+    Any,
+}
+
+impl FailOn {
+    fn includes(self, direction: Direction) -> bool {
+        match direction {
+            Direction::Gain => self != Self::Loss,
+            Direction::Loss => self != Self::Gain,
+            Direction::Unknown => false,
+        }
+    }
 }
 
 /// The arguments of `policy equal`.
@@ -177,7 +204,7 @@ fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
         PolicyCommand::Equal(equal) if equal.jsonl => stream(ui, Question::Equal, one(&equal.file)?),
         PolicyCommand::Eval(eval) if eval.jsonl => stream(ui, Question::Eval, eval.file.as_deref()),
         PolicyCommand::Diff { file, jsonl: true, .. } => stream(ui, Question::Diff, one(file)?),
-        PolicyCommand::Diff { file, format, .. } => run_diff(ui, file, *format),
+        PolicyCommand::Diff { file, fail_on, format, .. } => run_diff(ui, file, *fail_on, *format),
         PolicyCommand::Check(check) => Ok(check::run(ui, check)),
         PolicyCommand::Equal(equal) => run_equal(ui, equal),
         PolicyCommand::Fmt { file, compact } => {
@@ -243,10 +270,21 @@ fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
         return Err(two_files(equal.file.len()).hint("write `bailiwick policy equal A B`"));
     };
     let (a, b) = (read_policy(ui, left)?, read_policy(ui, right)?);
-    if equivalent(&a, &b) {
-        ui.result("the policies are equivalent\n");
-        return Ok(Exit::Ok);
-    }
+    let difference = match compare(&a, &b) {
+        Comparison::Equal => {
+            ui.result("the policies are equivalent\n");
+            return Ok(Exit::Ok);
+        }
+        Comparison::Undecided(changes) => {
+            let regions: BTreeSet<String> = changes.iter().map(|change| change.region.to_string()).collect();
+            let problem = "it cannot be decided whether the policies are equivalent: neither a request that they \
+                           decide differently nor a proof was found";
+            return Err(regions
+                .iter()
+                .fold(Failure::new(problem), |f, region| f.hint(format!("in question: {region}"))));
+        }
+        Comparison::Differ(difference) => difference,
+    };
     let sections = [(left, &a, &b), (right, &b, &a)]
         .into_iter()
         .map(|(path, own, other)| (path, alone(own, other)))
@@ -256,7 +294,7 @@ fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
             rows: statements.into_iter().map(statement_row).collect(),
         })
         .collect();
-    let mut footer = Vec::new();
+    let mut footer = vec![format!("Only one of them allows or denies {}.", words::request(&(&*difference).into()))];
     if a.version() != b.version() {
         footer.push(format!(
             "The versions are {} and {}: `${{...}}` is a variable only since 2012-10-17.",
@@ -269,7 +307,7 @@ fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
     Ok(Exit::Differs)
 }
 
-fn run_diff(ui: &Ui, files: &[PathBuf], format: TextOrJson) -> Ended {
+fn run_diff(ui: &Ui, files: &[PathBuf], fail_on: FailOn, format: TextOrJson) -> Ended {
     let [before, after] = files else {
         return Err(two_files(files.len()).hint("write `bailiwick policy diff BEFORE AFTER`"));
     };
@@ -287,7 +325,12 @@ fn run_diff(ui: &Ui, files: &[PathBuf], format: TextOrJson) -> Ended {
             ui.result(&render::terminal(&Report { headline, sections, footer: Vec::new() }, ui.palette()));
         }
     }
-    Ok(if changes.is_empty() { Exit::Ok } else { Exit::Differs })
+    let is_unknown = changes.iter().any(|change| change.change == Direction::Unknown);
+    Ok(match changes.iter().any(|change| fail_on.includes(change.change)) {
+        true => Exit::Differs,
+        false if is_unknown => Exit::Error,
+        false => Exit::Ok,
+    })
 }
 
 /// Returns the statements of a policy that another policy does not cover.
@@ -297,7 +340,7 @@ fn alone<'a>(policy: &'a Policy, other: &Policy) -> Vec<&'a Statement> {
         .iter()
         .filter(|statement| {
             let own = Policy::new(policy.version(), [(*statement).clone()]);
-            !equivalent(&other.merge(&own), other)
+            compare(&other.merge(&own), other) != Comparison::Equal
         })
         .collect()
 }

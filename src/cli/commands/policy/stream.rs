@@ -13,9 +13,10 @@ use serde::{Deserialize, Deserializer as _, Serialize};
 use serde_json::value::RawValue;
 
 use super::kinds::{PolicyType, kind_of};
+use crate::access::ExampleRequest;
 use crate::iam::{
-    Attached, ContextValue, ParseError, Policy, PolicyPlace, PolicySet, Request, RequestContext, Subject, equivalent,
-    evaluate, lint_together, validate,
+    Attached, Comparison, ContextValue, ParseError, Policy, PolicyPlace, PolicySet, RegionChange, Request,
+    RequestContext, Subject, compare, evaluate, lint_together, validate,
 };
 
 /// The byte order mark that some editors write before UTF-8 text.
@@ -150,7 +151,7 @@ fn answer(question: Question, line: &str) -> Result<Vec<u8>, String> {
             let pair: Pair = read(line)?;
             let a = policy(pair.a).map_err(|e| format!("`a`: {e}"))?;
             let b = policy(pair.b).map_err(|e| format!("`b`: {e}"))?;
-            write_line(&mut out, &Compared { id, equivalent: equivalent(&a, &b) })
+            write_line(&mut out, &Compared::new(id, compare(&a, &b)))
         }
         Question::Check(kind) => write_line(&mut out, &checked(id, &read(line)?, kind)?),
         Question::Diff => write_line(&mut out, &changed(id, &read(line)?)?),
@@ -393,7 +394,29 @@ struct Pair<'a> {
 #[derive(Serialize)]
 struct Compared<'a> {
     id: Option<&'a RawValue>,
-    equivalent: bool,
+    /// `None` if neither a request that tells the policies apart nor a proof was found.
+    equivalent: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    example: Option<ExampleRequest>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    undecided: Vec<String>,
+}
+
+impl<'a> Compared<'a> {
+    fn new(id: Option<&'a RawValue>, comparison: Comparison) -> Self {
+        let (equivalent, example, undecided) = match comparison {
+            Comparison::Equal => (Some(true), None, Vec::new()),
+            Comparison::Differ(request) => (Some(false), Some(ExampleRequest::from(&*request)), Vec::new()),
+            Comparison::Undecided(changes) => (None, None, undecided(&changes)),
+        };
+        Self { id, equivalent, example, undecided }
+    }
+}
+
+/// The regions in which it cannot be decided whether access changes.
+pub(super) fn undecided(changes: &[RegionChange]) -> Vec<String> {
+    let open = changes.iter().filter(|change| change.example.is_none());
+    open.map(|change| change.region.to_string()).collect()
 }
 
 /// A document to check, or several that apply together.

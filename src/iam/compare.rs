@@ -1,0 +1,354 @@
+//! What a change of one policy gives and takes, by class of callers.
+//!
+//! A policy without principals is compared as that of any identity to which it is attached; one with principals is
+//! compared for each principal, whose own policies are taken to allow everything. Condition keys that follow from the
+//! caller stay open in the result, and the callers of a class decide which of their values are possible.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use super::arn::{self, is_account_id};
+use super::condition::Condition;
+use super::evaluate::{Attached, DecisionOutcome, PolicySet, evaluate};
+use super::matching;
+use super::pattern::Pattern;
+use super::policy::{Effect, Policy, Principal, Selector, Statement, Version};
+use super::reach::{AccessRegion, Reach, reach};
+use super::request::{Caller, ContextValue, Request, RequestContext};
+use super::witness::{Example, KnownKeys};
+
+/// Policies for callers about whose own policies nothing is known.
+static EVERYTHING: LazyLock<Policy> = LazyLock::new(|| Policy::new(Version::V2012, [Statement::allow(["*"], ["*"])]));
+
+/// The owner of the resources in examples, which no caller belongs to.
+const OWNER: &str = "000000000000";
+
+const SOME_PROVIDER: &str = "arn:aws:iam::000000000000:oidc-provider/example.com";
+
+/// Accounts for callers of which only their kind matters.
+const SOME_ACCOUNTS: [&str; 3] = ["111122223333", "444455556666", "123456789012"];
+
+/// A part of the access that one policy gives and another does not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegionChange {
+    /// The principal in the policies; `None` for the identity to which they are attached.
+    pub who: Option<Principal>,
+    /// The actions, resources and conditions.
+    pub region: AccessRegion,
+    /// A request that one policy allows and the other does not, as evaluation confirms. `None` if none was found: then
+    /// it cannot be decided whether access changes here.
+    pub example: Option<Request>,
+}
+
+/// The regions that `after` allows and `before` does not. Those without an example come last.
+#[must_use]
+pub fn gains(before: &Policy, after: &Policy, name: &str) -> Vec<RegionChange> {
+    let mut changes: Vec<RegionChange> = Vec::new();
+    for class in classes(&[before, after]) {
+        for region in class.reach(after, name).minus(&class.reach(before, name)) {
+            if !class.is_told(after, &region) {
+                continue;
+            }
+            for region in region.cells(&class.known) {
+                let example = region.example.as_ref().and_then(|example| class.confirmed(example, before, after));
+                let same = |c: &&mut RegionChange| {
+                    c.who == class.who && c.region.area == region.area && c.region.except == region.except
+                };
+                match changes.iter_mut().find(same) {
+                    Some(known) => known.example = known.example.take().or(example),
+                    None => changes.push(RegionChange { who: class.who.clone(), region, example }),
+                }
+            }
+        }
+    }
+    widest(changes)
+}
+
+/// Drops regions that another region of the same principal includes. Those without an example come last.
+fn widest(changes: Vec<RegionChange>) -> Vec<RegionChange> {
+    let mut kept: Vec<RegionChange> = Vec::new();
+    for change in changes {
+        let includes = |wide: &RegionChange, narrow: &RegionChange| {
+            wide.who == narrow.who
+                && wide.example.is_some() >= narrow.example.is_some()
+                && wide.region.includes(&narrow.region)
+        };
+        if kept.iter().any(|wide| includes(wide, &change)) {
+            continue;
+        }
+        kept.retain(|narrow| !includes(&change, narrow));
+        kept.push(change);
+    }
+    kept.sort_by_key(|change| change.example.is_none());
+    kept
+}
+
+/// The result of the comparison of two policies.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Comparison {
+    /// Both decide every request in the same way.
+    Equal,
+    /// A request that they decide differently.
+    Differ(Box<Request>),
+    /// Neither a request nor a proof was found. Holds the regions in question.
+    Undecided(Vec<RegionChange>),
+}
+
+/// Whether two policies decide every request in the same way, alone or with other policies: they deny the same requests
+/// and allow the same ones.
+#[must_use]
+pub fn compare(a: &Policy, b: &Policy) -> Comparison {
+    if a == b {
+        return Comparison::Equal;
+    }
+    let (no_a, no_b) = (denials(a), denials(b));
+    let mut undecided = Vec::new();
+    for (one, other) in [(a, b), (b, a), (&no_a, &no_b), (&no_b, &no_a)] {
+        for change in gains(one, other, "") {
+            match change.example {
+                Some(request) => return Comparison::Differ(Box::new(request)),
+                None => undecided.push(change),
+            }
+        }
+    }
+    if undecided.is_empty() { Comparison::Equal } else { Comparison::Undecided(undecided) }
+}
+
+/// Whether two policies decide every request in the same way. `false` also means that this was not proved.
+#[must_use]
+pub fn equivalent(a: &Policy, b: &Policy) -> bool {
+    compare(a, b) == Comparison::Equal
+}
+
+/// A policy that allows what another denies.
+fn denials(policy: &Policy) -> Policy {
+    let denies = |statement: &&Statement| statement.effect == Effect::Deny;
+    let allowing = |statement: &Statement| statement.clone().with_effect(Effect::Allow);
+    Policy::new(policy.version, policy.statements.iter().filter(denies).map(allowing))
+}
+
+/// Callers that policies cannot tell apart except by the keys that stay open.
+struct CallerClass {
+    who: Option<Principal>,
+    /// A caller of the class.
+    principal: String,
+    known: KnownKeys,
+}
+
+impl CallerClass {
+    fn reach(&self, policy: &Policy, name: &str) -> Reach {
+        let mut request = Request::new(&self.principal, "*", "*");
+        request.context = RequestContext::open();
+        request.resource_account = self.who.as_ref().map(|_| OWNER.to_owned());
+        reach(&request, &self.policies(policy, name, None)).for_callers(self.known.clone())
+    }
+
+    /// The policies of a caller. `delegation` is the policy of a key or role that leaves the decision to the identity.
+    fn policies<'p>(&self, policy: &'p Policy, name: &'p str, delegation: Option<Attached<'p>>) -> PolicySet<'p> {
+        let attached = Attached { name, policy };
+        match self.who {
+            None => PolicySet { identity: vec![attached], resource: delegation, ..PolicySet::default() },
+            Some(_) => PolicySet {
+                identity: vec![Attached { name: "", policy: &EVERYTHING }],
+                resource: Some(attached),
+                ..PolicySet::default()
+            },
+        }
+    }
+
+    /// Whether a region is reported for this principal: callers whom a policy names more precisely have rows of their
+    /// own.
+    fn is_told(&self, policy: &Policy, region: &AccessRegion) -> bool {
+        let Some(Principal::Everyone | Principal::AnyAws) = &self.who else { return true };
+        let is_wide = |statement: &Statement| {
+            statement.principal.as_ref().is_some_and(|selector| {
+                selector.inverted
+                    || selector.values.iter().any(|p| matches!(p, Principal::Everyone | Principal::AnyAws))
+            })
+        };
+        region
+            .area
+            .sources()
+            .iter()
+            .filter(|source| source.layer == super::Layer::Resource)
+            .any(|source| policy.statements.iter().any(|s| s.position() == source.position && is_wide(s)))
+    }
+
+    /// The request of an example, if `after` allows it and `before` does not.
+    fn confirmed(&self, example: &Example, before: &Policy, after: &Policy) -> Option<Request> {
+        let request = self.request(example);
+        let own = Caller::of(&request.principal).account().map(|id| Principal::Account(id.into()));
+        let delegation = Statement::allow(["*"], ["*"]).to(Selector::of(own));
+        let delegation = Policy::new(Version::V2012, [delegation]);
+        let delegation = Attached { name: "", policy: &delegation };
+        let outcome = |policy| evaluate(&request, &self.policies(policy, "", Some(delegation))).outcome;
+        let is_denied =
+            matches!(outcome(before), DecisionOutcome::ImplicitlyDenied | DecisionOutcome::ExplicitlyDenied);
+        (outcome(after) == DecisionOutcome::Allowed && is_denied).then_some(request)
+    }
+
+    fn request(&self, example: &Example) -> Request {
+        let mut request = Request::new(&self.principal, &example.action, &example.resource);
+        for (key, value) in &example.context {
+            request.context.set(key, value.clone());
+        }
+        if let Some(ContextValue::One(arn)) = request.context.get("aws:PrincipalArn") {
+            request.principal.clone_from(arn);
+        } else if let (Some(ContextValue::One(name)), Caller::User { account, .. }) =
+            (request.context.get("aws:username"), Caller::of(&self.principal))
+        {
+            request.principal = format!("arn:aws:iam::{account}:user/{name}");
+        }
+        let own = Caller::of(&request.principal).account().map(str::to_owned);
+        request.resource_account = match self.who {
+            Some(_) => Some(OWNER.to_owned()),
+            None => own,
+        };
+        if let Some(ContextValue::One(account)) = request.context.get("aws:ResourceAccount").cloned() {
+            request.resource_account = Some(account);
+        }
+        request.with_own_keys()
+    }
+}
+
+/// The keys that follow from the caller.
+const CALLER_KEYS: [&str; 5] =
+    ["aws:principalarn", "aws:principalaccount", "aws:principaltype", "aws:username", "aws:principalisawsservice"];
+
+/// The classes of callers that two policies can tell apart.
+fn classes(policies: &[&Policy]) -> Vec<CallerClass> {
+    let statements = || policies.iter().flat_map(|policy| policy.statements.iter());
+    let named: BTreeSet<&Principal> =
+        statements().filter_map(|s| s.principal.as_ref()).flat_map(Selector::values).collect();
+    let tests_caller = statements().any(tests_caller);
+    let mut accounts: BTreeSet<String> = named.iter().filter_map(|p| p.account()).map(str::to_owned).collect();
+    accounts.extend(statements().flat_map(accounts_of));
+    let is_unused = |id: &&str| !accounts.contains(*id) && !statements().any(|s| mentions(s, id));
+    let some_account = SOME_ACCOUNTS.into_iter().find(is_unused).unwrap_or("999999999999");
+    let arns: Vec<Pattern> = named
+        .iter()
+        .filter_map(|p| if let Principal::Aws(arn) = p { Some(Pattern::literal(arn)) } else { None })
+        .collect();
+    let kinds: &[Kind] = if tests_caller { &[Kind::Role, Kind::User, Kind::Root] } else { &[Kind::Role] };
+    let all_accounts: Vec<&str> = if tests_caller {
+        std::iter::once(some_account).chain(accounts.iter().map(String::as_str)).collect()
+    } else {
+        vec![some_account]
+    };
+    if statements().all(|s| s.principal.is_none()) {
+        let of = |account: &&str| kinds.iter().map(|kind| kind.class(None, account, &[])).collect::<Vec<_>>();
+        return all_accounts.iter().flat_map(of).collect();
+    }
+    let mut classes = Vec::new();
+    let is_open = statements().filter_map(|s| s.principal.as_ref()).any(Selector::is_inverted);
+    let everyone = Principal::Everyone;
+    let all = named.iter().copied().chain((is_open && !named.contains(&everyone)).then_some(&everyone));
+    for principal in all {
+        let who = || Some(principal.clone());
+        match principal {
+            Principal::Account(id) => classes.extend(kinds.iter().map(|kind| kind.class(who(), id, &arns))),
+            Principal::Everyone | Principal::AnyAws => {
+                for account in &all_accounts {
+                    classes.extend(kinds.iter().map(|kind| kind.class(who(), account, &arns)));
+                }
+                classes.push(outsider(who(), "*", Some("Anonymous")));
+                if *principal == Principal::Everyone {
+                    let service = "example.amazonaws.com";
+                    let is_named = named.contains(&Principal::Service(service.into()));
+                    classes.extend((!is_named).then(|| outsider(who(), service, None)));
+                    let is_of_provider = |p: &&Principal| matches!(p, Principal::Federated(_));
+                    classes.extend(named.iter().any(is_of_provider).then(|| outsider(who(), SOME_PROVIDER, None)));
+                }
+            }
+            Principal::Aws(arn) => classes.push(exact(who(), arn)),
+            Principal::Service(name) => classes.push(outsider(who(), name, None)),
+            Principal::Federated(name) => {
+                let provider = if &**name == "*" { SOME_PROVIDER } else { name };
+                classes.push(outsider(who(), provider, None));
+            }
+            Principal::CanonicalUser(id) => {
+                let mut class = Kind::User.class(who(), some_account, &arns);
+                class.known.fixed.push(("aws:CanonicalUser".into(), Some(ContextValue::One(id.to_string()))));
+                classes.push(class);
+            }
+        }
+    }
+    classes
+}
+
+/// Whether a statement depends on a key that follows from the caller.
+fn tests_caller(statement: &Statement) -> bool {
+    let is_of_caller = |key: &str| CALLER_KEYS.iter().any(|own| own.eq_ignore_ascii_case(key));
+    let texts = statement.condition.iter().flat_map(Condition::values);
+    let resources = statement.resource.iter().flat_map(|r| r.values.iter().map(AsRef::as_ref));
+    statement.condition.iter().any(|c| is_of_caller(c.key().as_str()))
+        || texts.chain(resources).flat_map(matching::variables).any(|name| is_of_caller(&name))
+}
+
+/// Whether a condition of a statement names an account.
+fn mentions(statement: &Statement, account: &str) -> bool {
+    statement.condition.iter().flat_map(Condition::values).any(|value| value.contains(account))
+}
+
+/// The accounts that conditions on the caller name.
+fn accounts_of(statement: &Statement) -> Vec<String> {
+    let of_caller =
+        statement.condition.iter().filter(|c| CALLER_KEYS.iter().any(|own| own.eq_ignore_ascii_case(c.key().as_str())));
+    let account = |value: &str| {
+        let account = arn::split(value).map_or(value, |[_, _, _, account, _]| account);
+        is_account_id(account).then(|| account.to_owned())
+    };
+    of_caller.flat_map(|c| c.values().filter_map(account).collect::<Vec<_>>()).collect()
+}
+
+/// The kinds of callers in an account.
+#[derive(Clone, Copy)]
+enum Kind {
+    Role,
+    User,
+    Root,
+}
+
+impl Kind {
+    /// The callers of this kind in an account, without those that have an ARN of `without`.
+    fn class(self, who: Option<Principal>, account: &str, without: &[Pattern]) -> CallerClass {
+        let (name, of, type_name) = match self {
+            Kind::Role => ("role/some", "role/?*", "AssumedRole"),
+            Kind::User => ("user/some", "user/?*", "User"),
+            Kind::Root => ("root", "root", "Account"),
+        };
+        let one = |text: &str| Some(ContextValue::One(text.to_owned()));
+        let mut fixed = vec![
+            ("aws:PrincipalAccount".to_owned(), one(account)),
+            ("aws:PrincipalType".to_owned(), one(type_name)),
+            ("aws:PrincipalIsAWSService".to_owned(), one("false")),
+        ];
+        if !matches!(self, Kind::User) {
+            fixed.push(("aws:username".to_owned(), None));
+        }
+        let within = Pattern::new(&format!("arn:aws:iam::{account}:{of}"));
+        let known = KnownKeys { fixed, within: vec![("aws:PrincipalArn".to_owned(), within, without.to_vec())] };
+        CallerClass { who, principal: format!("arn:aws:iam::{account}:{name}"), known }
+    }
+}
+
+/// A caller with this ARN.
+fn exact(who: Option<Principal>, arn: &str) -> CallerClass {
+    let own = Request::new(arn, "*", "*").with_own_keys().context;
+    let fixed = own.keys().into_iter().map(|key| (key.to_owned(), own.get(key).cloned())).collect();
+    CallerClass { who, principal: arn.to_owned(), known: KnownKeys { fixed, within: Vec::new() } }
+}
+
+/// A caller without an account.
+fn outsider(who: Option<Principal>, principal: &str, type_name: Option<&str>) -> CallerClass {
+    let is_service = matches!(Caller::of(principal), Caller::Service(_));
+    let one = |text: &str| Some(ContextValue::One(text.to_owned()));
+    let fixed = vec![
+        ("aws:PrincipalArn".to_owned(), None),
+        ("aws:PrincipalAccount".to_owned(), None),
+        ("aws:PrincipalType".to_owned(), type_name.and_then(one)),
+        ("aws:username".to_owned(), None),
+        ("aws:PrincipalIsAWSService".to_owned(), one(if is_service { "true" } else { "false" })),
+    ];
+    CallerClass { who, principal: principal.to_owned(), known: KnownKeys { fixed, within: Vec::new() } }
+}
