@@ -27,7 +27,9 @@ pub use actions::{Actions, pattern_text};
 pub use ask::{AccessAnswers, AccessTarget, AccessVerdict, Answer, AskError};
 pub use broken::{Break, Broken, Denial, DeniedBy, Fix, Grant, Missing};
 pub use chain::{Chain, Chains, lower};
-pub use change::{AccessChange, Crossing, Direction, ExampleRequest, ExampleValue, Group, between_policies, diff};
+pub use change::{
+    AccessChange, Crossing, Direction, ExampleRequest, ExampleValue, Group, between_policies, diff, rows_of,
+};
 pub use cluster::{ClusterAccess, ClusterRight, is_session_of};
 pub use facet::{Carrier, Facet, Instance, PodBinding, PolicyText, ResourcePolicy, RoleRef, principals};
 pub use findings::findings;

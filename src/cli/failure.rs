@@ -101,6 +101,13 @@ impl Failure {
         Self { kind, errors: errors.collect() }
     }
 
+    /// This failure with the errors of another one.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.errors.extend(other.errors);
+        self
+    }
+
     /// An error with a line for each object that it is about.
     fn listed(kind: ErrorKind, message: &str, lines: &[String]) -> Self {
         Self::of(kind, format!("{message}:\n  {}", lines.join("\n  ")))

@@ -13,7 +13,7 @@ use super::evaluate::{Attached, DecisionOutcome, PolicySet, evaluate};
 use super::matching;
 use super::pattern::Pattern;
 use super::policy::{Effect, Policy, Principal, Selector, Statement, Version};
-use super::reach::{AccessRegion, Reach, reach};
+use super::reach::{AccessRegion, Area, Reach, reach};
 use super::request::{Caller, ContextValue, Request, RequestContext};
 use super::witness::{Example, KnownKeys};
 
@@ -43,31 +43,23 @@ pub struct RegionChange {
 /// The regions that `after` allows and `before` does not. Those without an example come last.
 #[must_use]
 pub fn gains(before: &Policy, after: &Policy, name: &str) -> Vec<RegionChange> {
-    let mut changes: Vec<RegionChange> = Vec::new();
-    for class in classes(&[before, after]) {
-        for region in class.reach(after, name).minus(&class.reach(before, name)) {
-            if !class.is_told(after, &region) {
-                continue;
-            }
-            for region in region.cells(&class.known) {
-                let example = region.example.as_ref().and_then(|example| class.confirmed(example, before, after));
-                let same = |c: &&mut RegionChange| {
-                    c.who == class.who && c.region.area == region.area && c.region.except == region.except
-                };
-                match changes.iter_mut().find(same) {
-                    Some(known) => known.example = known.example.take().or(example),
-                    None => changes.push(RegionChange { who: class.who.clone(), region, example }),
-                }
-            }
-        }
-    }
-    widest(changes)
+    let each = |class: &CallerClass| class.gains(before, after, name, |reach| reach);
+    widest(classes(&[before, after]).iter().flat_map(each).collect())
 }
 
-/// Drops regions that another region of the same principal includes. Those without an example come last.
+/// Joins equal regions and drops those that another region of the same principal includes. Those without an example come
+/// last.
 fn widest(changes: Vec<RegionChange>) -> Vec<RegionChange> {
     let mut kept: Vec<RegionChange> = Vec::new();
     for change in changes {
+        let same = |known: &&mut RegionChange| {
+            let (one, other) = (&known.region, &change.region);
+            known.who == change.who && one.area == other.area && one.except == other.except
+        };
+        if let Some(known) = kept.iter_mut().find(same) {
+            known.example = known.example.take().or(change.example);
+            continue;
+        }
         let includes = |wide: &RegionChange, narrow: &RegionChange| {
             wide.who == narrow.who
                 && wide.example.is_some() >= narrow.example.is_some()
@@ -81,6 +73,79 @@ fn widest(changes: Vec<RegionChange>) -> Vec<RegionChange> {
     }
     kept.sort_by_key(|change| change.example.is_none());
     kept
+}
+
+/// The regions that a policy allows of these actions on these resources. An empty list stands for all.
+#[must_use]
+pub fn grants(policy: &Policy, actions: &[String], resources: &[String]) -> Vec<RegionChange> {
+    let nothing = Policy::new(policy.version, []);
+    let on = Area::asked(actions, resources);
+    let within = |reach: Reach| reach.within(&on);
+    widest(classes(&[policy]).iter().flat_map(|class| class.gains(&nothing, policy, "", within)).collect())
+}
+
+/// The regions that a policy allows to strangers: anonymous callers, and principals that share no account, network or
+/// organization with those that the policy names.
+///
+/// Source: S3 User Guide, "The meaning of public".
+#[must_use]
+pub fn public(policy: &Policy) -> Vec<RegionChange> {
+    let nothing = Policy::new(policy.version, []);
+    let named = |class: &CallerClass| {
+        let account = Caller::of(&class.principal).account();
+        let is_named = |id: &str| {
+            let principals = policy.statements.iter().filter_map(|s| s.principal.as_ref()).flat_map(Selector::values);
+            principals.filter_map(Principal::account).any(|own| own == id)
+                || policy.statements.iter().any(|statement| mentions(statement, id))
+        };
+        account.is_some_and(is_named)
+    };
+    let mut found = Vec::new();
+    for mut class in classes(&[policy]) {
+        let is_stranger = match &class.who {
+            Some(Principal::Everyone | Principal::AnyAws) => !named(&class),
+            Some(Principal::Federated(name)) => &**name == "*",
+            _ => false,
+        };
+        if is_stranger {
+            class.known.without = trusted_values(policy);
+            class.known.fixed.push(("aws:SourceIp".to_owned(), Some(ContextValue::One(STRANGER.to_owned()))));
+            found.extend(class.gains(&nothing, policy, "", |reach| reach));
+        }
+    }
+    widest(found)
+}
+
+/// An address outside every network that a policy would name.
+const STRANGER: &str = "198.51.100.77";
+
+/// The values of keys that strangers cannot have, because they are those of others.
+fn trusted_values(policy: &Policy) -> Vec<(String, Vec<Pattern>)> {
+    const TRUSTED: [&str; 18] = [
+        "aws:principalaccount",
+        "aws:principalorgid",
+        "aws:principalorgpaths",
+        "aws:sourceaccount",
+        "aws:sourcearn",
+        "aws:sourceorgid",
+        "aws:sourceorgpaths",
+        "aws:sourceowner",
+        "aws:sourcevpc",
+        "aws:sourcevpcarn",
+        "aws:sourcevpce",
+        "aws:userid",
+        "aws:vpceaccount",
+        "aws:vpceorgid",
+        "kms:calleraccount",
+        "s3:dataaccesspointaccount",
+        "s3:dataaccesspointarn",
+        "s3:x-amz-server-side-encryption-aws-kms-key-id",
+    ];
+    let conditions = policy.statements.iter().flat_map(|statement| &statement.condition);
+    let trusted = conditions.filter(|c| TRUSTED.contains(&c.key().as_str().to_ascii_lowercase().as_str()));
+    // A value that begins with a wildcard is anybody's.
+    let fixed = |value: &&str| !value.starts_with(['*', '?']) && !value.contains("${");
+    trusted.map(|c| (c.key().as_str().to_owned(), c.values().filter(fixed).map(Pattern::new).collect())).collect()
 }
 
 /// The result of the comparison of two policies.
@@ -154,6 +219,19 @@ impl CallerClass {
                 ..PolicySet::default()
             },
         }
+    }
+
+    /// The regions that `after` allows these callers and `before` does not, each within what `limit` leaves of a reach.
+    fn gains(&self, before: &Policy, after: &Policy, name: &str, limit: impl Fn(Reach) -> Reach) -> Vec<RegionChange> {
+        let (old, new) = (limit(self.reach(before, name)), limit(self.reach(after, name)));
+        let mut changes = Vec::new();
+        for region in new.minus(&old).iter().filter(|region| self.is_told(after, region)) {
+            for region in region.cells(&self.known) {
+                let example = region.example.as_ref().and_then(|example| self.confirmed(example, before, after));
+                changes.push(RegionChange { who: self.who.clone(), region, example });
+            }
+        }
+        changes
     }
 
     /// Whether a region is reported for this principal: callers whom a policy names more precisely have rows of their
@@ -327,7 +405,8 @@ impl Kind {
             fixed.push(("aws:username".to_owned(), None));
         }
         let within = Pattern::new(&format!("arn:aws:iam::{account}:{of}"));
-        let known = KnownKeys { fixed, within: vec![("aws:PrincipalArn".to_owned(), within, without.to_vec())] };
+        let within = vec![("aws:PrincipalArn".to_owned(), within, without.to_vec())];
+        let known = KnownKeys { fixed, within, without: Vec::new() };
         CallerClass { who, principal: format!("arn:aws:iam::{account}:{name}"), known }
     }
 }
@@ -336,7 +415,7 @@ impl Kind {
 fn exact(who: Option<Principal>, arn: &str) -> CallerClass {
     let own = Request::new(arn, "*", "*").with_own_keys().context;
     let fixed = own.keys().into_iter().map(|key| (key.to_owned(), own.get(key).cloned())).collect();
-    CallerClass { who, principal: arn.to_owned(), known: KnownKeys { fixed, within: Vec::new() } }
+    CallerClass { who, principal: arn.to_owned(), known: KnownKeys { fixed, ..KnownKeys::default() } }
 }
 
 /// A caller without an account.
@@ -350,5 +429,5 @@ fn outsider(who: Option<Principal>, principal: &str, type_name: Option<&str>) ->
         ("aws:username".to_owned(), None),
         ("aws:PrincipalIsAWSService".to_owned(), one(if is_service { "true" } else { "false" })),
     ];
-    CallerClass { who, principal: principal.to_owned(), known: KnownKeys { fixed, within: Vec::new() } }
+    CallerClass { who, principal: principal.to_owned(), known: KnownKeys { fixed, ..KnownKeys::default() } }
 }

@@ -484,7 +484,8 @@ impl<'r> Scene<'r> {
             Principal::Service(name) => (*caller == Caller::Service(name)).then_some(CallerMatch::Direct),
             Principal::Federated(name) => {
                 let is_provider = matches!(caller, Caller::Provider(_) | Caller::Service(_));
-                (is_provider && name.as_ref() == self.request.principal).then_some(CallerMatch::Direct)
+                let is_named = name.as_ref() == "*" || name.as_ref() == self.request.principal;
+                (is_provider && is_named).then_some(CallerMatch::Direct)
             }
             Principal::CanonicalUser(id) => match self.request.context.known("aws:CanonicalUser") {
                 KeyState::One(own) if own == id.as_ref() => Some(CallerMatch::Account),
@@ -539,9 +540,15 @@ impl<'r> Scene<'r> {
             Caller::User { .. } | Caller::Role { .. } | Caller::FederatedUser { .. } => lists(&own) && lists(&account),
             _ => names().next().is_some(),
         };
+        // An account in the list exempts the account itself, and others of it only if they are listed too.
+        let is_listed = match &self.caller {
+            Caller::Session { .. } => lists(&own) || lists(&behind),
+            Caller::User { .. } | Caller::Role { .. } | Caller::FederatedUser { .. } => lists(&own),
+            _ => names().next().is_some(),
+        };
         if complete {
             (Truth::No, CallerMatch::Unnamed)
-        } else if names().next().is_some() {
+        } else if is_listed {
             (Truth::Maybe, CallerMatch::Direct)
         } else {
             applies
@@ -797,6 +804,7 @@ mod tests {
         };
         assert_eq!(deny(&json!([USER, "111122223333"])), "Allowed -");
         assert_eq!(deny(&json!([USER])), "Conditional resource");
+        assert_eq!(deny(&json!(["111122223333"])), "ExplicitlyDenied resource");
         assert_eq!(deny(&json!(["444455556666"])), "ExplicitlyDenied resource");
     }
 }

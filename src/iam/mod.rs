@@ -41,6 +41,7 @@ mod policy;
 mod reach;
 mod redundant;
 mod request;
+mod simplify;
 mod space;
 #[cfg(test)]
 mod twin;
@@ -48,7 +49,7 @@ mod validate;
 mod witness;
 
 pub use arn::{Arn, ArnError, PARTITIONS, is_account_id, root_account};
-pub use compare::{Comparison, RegionChange, compare, equivalent, gains};
+pub use compare::{Comparison, RegionChange, compare, equivalent, gains, grants, public};
 pub use condition::{Condition, Operator, Qualifier, Test, UnknownOperator};
 pub use evaluate::{Applied, Attached, Decision, DecisionOutcome, DecisionReason, Layer, PolicySet, evaluate};
 pub use lint::{Check, Finding, LintSeverity, Subject, lint, lint_together};
@@ -59,5 +60,6 @@ pub use pattern::Pattern;
 pub use policy::{Effect, Policy, Principal, Selector, Statement, Version};
 pub use reach::{AccessRegion, Area, Atom, Reach, Source, reach};
 pub use request::{ContextValue, Request, RequestContext};
+pub use simplify::simplify;
 pub use validate::{PolicyKind, validate, validate_value};
 pub use witness::Example;

@@ -169,7 +169,7 @@ impl<T> Selector<T> {
 
 /// The position of a statement in its document, from 1. Comparisons ignore it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Position(usize);
+pub(super) struct Position(usize);
 
 impl PartialEq for Position {
     fn eq(&self, _: &Self) -> bool {
@@ -205,7 +205,7 @@ pub struct Statement {
     pub(super) action: Selector<ActionPattern>,
     pub(super) resource: Option<Selector<Box<str>>>,
     pub(super) condition: Vec<Condition>,
-    position: Position,
+    pub(super) position: Position,
 }
 
 impl Statement {

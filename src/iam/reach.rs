@@ -109,6 +109,17 @@ impl Area {
         Self { actions: vec![Selector { inverted: false, values }], ..Self::everything() }
     }
 
+    /// These actions on these resources, or patterns of them; an empty list stands for all.
+    pub(super) fn asked(actions: &[String], resources: &[String]) -> Self {
+        let of = |list: Vec<Pattern>| -> Vec<Selector<Pattern>> {
+            let selector = Selector { inverted: false, values: list.into() };
+            if selector.values.is_empty() { Vec::new() } else { vec![selector] }
+        };
+        let actions = actions.iter().map(|action| Pattern::without_escapes(&action.to_ascii_lowercase()));
+        let resources = resources.iter().map(|resource| Pattern::new(resource));
+        Self { actions: of(actions.collect()), resources: of(resources.collect()), ..Self::everything() }
+    }
+
     /// The areas of one statement, whoever the caller is.
     pub(super) fn of_statement(statement: &Statement, version: Version) -> Vec<Self> {
         let mut request = Request::new("*", "*", "*");

@@ -1,7 +1,6 @@
 //! A second, simple implementation for random comparison: it decides requests on plain JSON as the documentation
 //! describes, matches patterns recursively, and shares only the types of request and outcome with the real code.
 
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -22,6 +22,8 @@ pub(super) struct KnownKeys {
     pub fixed: Vec<(String, Option<ContextValue>)>,
     /// Keys of which the value matches a pattern, and none of others.
     pub within: Vec<(String, Pattern, Vec<Pattern>)>,
+    /// Keys that are absent or have a value that matches none of these patterns.
+    pub without: Vec<(String, Vec<Pattern>)>,
 }
 
 /// A request in a region: its action and resource, and the keys that matter.
@@ -135,6 +137,9 @@ impl Question<'_> {
                 domain.within.push(Glob::arn(within));
                 domain.without.extend(without.iter().map(Glob::arn));
                 domain.may_be_absent = false;
+            }
+            for (_, without) in self.known.without.iter().filter(|(name, _)| name.eq_ignore_ascii_case(key)) {
+                domain.without.extend(without.iter().map(Glob::arn));
             }
             (key.clone(), domain)
         };

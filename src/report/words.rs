@@ -134,9 +134,13 @@ pub fn direction(direction: Direction) -> &'static str {
 /// A request: who does what, and the condition keys that it has.
 #[must_use]
 pub fn request(request: &ExampleRequest) -> String {
-    let ExampleRequest { principal, action, resource, resource_account: _, context } = request;
+    let ExampleRequest { principal, action, resource, resource_account, context } = request;
+    let follows = |key: &str, value: &ExampleValue| {
+        let is_owner = matches!(value, ExampleValue::One(value) if Some(value) == resource_account.as_ref());
+        follows_from_caller(key) || (is_owner && key.eq_ignore_ascii_case("aws:ResourceAccount"))
+    };
     let mut text = format!("{action} on {resource} by {principal}");
-    for (at, (key, value)) in context.iter().filter(|(key, _)| !follows_from_caller(key)).enumerate() {
+    for (at, (key, value)) in context.iter().filter(|(key, value)| !follows(key, value)).enumerate() {
         let value = match value {
             ExampleValue::One(value) => format!("`{value}`"),
             ExampleValue::Many(values) => values.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(" and "),

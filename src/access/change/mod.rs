@@ -23,7 +23,7 @@ use super::cluster::ClusterAccess;
 use super::terms::{PlaceKind, PolicyOf, PolicyRef};
 use super::world::chains::AccessChain;
 use super::world::{Who, World};
-use crate::iam::{Policy, Principal, gains};
+use crate::iam::{Policy, Principal, RegionChange, gains};
 
 /// Lists every gain and loss of access between two worlds.
 #[must_use]
@@ -54,14 +54,25 @@ pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
 /// with principals is reported for each principal, assuming that the principal's own policies allow it.
 #[must_use]
 pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
+    let given = PolicyRef::from(PolicyOf::Given).label();
+    let both = [(Direction::Gain, gains(before, after, &given)), (Direction::Loss, gains(after, before, &given))];
+    rows(&both)
+}
+
+/// The rows for what a policy allows: a gain for each region, as if nothing was allowed before.
+#[must_use]
+pub fn rows_of(allowed: &[RegionChange]) -> Vec<AccessChange> {
+    rows(&[(Direction::Gain, allowed.to_vec())])
+}
+
+fn rows(all: &[(Direction, Vec<RegionChange>)]) -> Vec<AccessChange> {
     let mut changes = Changes::default();
     let world = World::default();
     let side = Side { world: &world, chain: None };
-    let given = PolicyRef::from(PolicyOf::Given).label();
-    for (direction, old, new) in [(Direction::Gain, before, after), (Direction::Loss, after, before)] {
-        for change in gains(old, new, &given) {
-            let who = change.who.map_or(Who::Attached, Who::Named);
-            let direction = if change.example.is_some() { direction } else { Direction::Unknown };
+    for (direction, regions) in all {
+        for change in regions {
+            let who = change.who.clone().map_or(Who::Attached, Who::Named);
+            let direction = if change.example.is_some() { *direction } else { Direction::Unknown };
             let example = change.example.as_ref().map(ExampleRequest::from);
             let sides = Sides { who: &who, before: side, after: side };
             changes.written_region(direction, sides, &change.region, None, example.as_ref());

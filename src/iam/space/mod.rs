@@ -230,10 +230,13 @@ impl Search<'_> {
                 let none: Vec<&Glob> = but.iter().filter_map(globs).flatten().collect();
                 let mut found = texts::find(&unions, &none, work);
                 if variable == 1 && matches!(&found, Found::One(text) if text != "*" && !text.starts_with("arn:")) {
-                    let arns = [Glob::arn(&super::Pattern::new("arn:aws:?*:*:*:?*"))];
-                    unions.push(&arns);
-                    if let Found::One(arn) = texts::find(&unions, &none, work) {
-                        found = Found::One(arn);
+                    for likely in ["arn:aws:s3:::example/key", "arn:aws:?*:*:*:?*"] {
+                        let arns = [Glob::arn(&super::Pattern::new(likely))];
+                        let unions: Vec<&[Glob]> = unions.iter().copied().chain([arns.as_slice()]).collect();
+                        if let Found::One(arn) = texts::find(&unions, &none, work) {
+                            found = Found::One(arn);
+                            break;
+                        }
                     }
                 }
                 let place = if variable == 0 { &mut self.point.action } else { &mut self.point.resource };

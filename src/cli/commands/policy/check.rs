@@ -38,7 +38,8 @@ pub struct CheckArgs {
     format: ProblemFormat,
 }
 
-fn kind(text: &str) -> Result<PolicyType, String> {
+/// Parses the name of a type.
+pub(super) fn kind(text: &str) -> Result<PolicyType, String> {
     PolicyType::named(text)
         .ok_or_else(|| format!("the types are {}", PolicyType::names().collect::<Vec<_>>().join(", ")))
 }

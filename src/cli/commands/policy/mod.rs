@@ -1,30 +1,30 @@
 //! `policy`: questions about plain policy documents, without a spec.
 
 mod check;
+mod compare;
 mod kinds;
 mod read;
 mod stream;
 
-use std::collections::BTreeSet;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 use self::check::CheckArgs;
-use self::read::{policy_text, unreadable};
+use self::compare::{Diff, Equal, Grants, Implies, Public};
+use self::kinds::PolicyType;
+use self::read::{placed, policy_text, unreadable};
 use self::stream::{Decided, NamedPolicy, Policies, Question, answer_all};
-use crate::access::{self, Direction};
 use crate::cli::failure::{Ended, ErrorKind, Exit, Failure};
 use crate::cli::options::TextOrJson;
 use crate::cli::run::Invocation;
 use crate::cli::ui::Ui;
 use crate::iam::{
-    Comparison, ContextValue, DecisionOutcome, Effect, ParseError, Policy, Request, RequestContext, Statement, compare,
-    evaluate,
+    ContextValue, DecisionOutcome, Effect, Policy, Request, RequestContext, Statement, evaluate, simplify,
 };
 use crate::render;
-use crate::report::{Detail, Mark, Report, Row, Section, access_section, policy_lines, words};
+use crate::report::{Detail, Mark, Report, Row, Section, policy_lines, words};
 
 /// Check, compare, print and evaluate plain policy documents.
 #[derive(Debug, Args)]
@@ -97,52 +97,54 @@ Examples:
 Examples:
   bailiwick policy diff before.json after.json
   bailiwick policy diff before.json after.json --format json")]
-    Diff {
-        /// The policy before and after. With --jsonl, one file of JSON lines; stdin by default.
+    Diff(Diff),
+    /// Show whether a new policy allows anything that a reference does not allow.
+    ///
+    /// Exits with 0 if it allows nothing more, 2 if it does, and 1 if that cannot be decided or a policy is invalid.
+    #[command(after_help = "\
+Examples:
+  bailiwick policy implies new.json reference.json
+  bailiwick policy implies --jsonl < pairs.jsonl")]
+    Implies(Implies),
+    /// Show whether a policy allows any of these actions on these resources.
+    ///
+    /// Exits with 0 if it allows none of it, 2 if it allows some, and 1 if that cannot be decided or the policy is
+    /// invalid.
+    #[command(after_help = "\
+Examples:
+  bailiwick policy grants role.json --action 's3:Delete*' --resource 'arn:aws:s3:::acme-data/*'
+  bailiwick policy grants role.json --action iam:PassRole")]
+    Grants(Grants),
+    /// Show whether a policy lets strangers in.
+    ///
+    /// Exits with 0 if it does not, 2 if it does, and 1 if that cannot be decided or the policy is invalid.
+    #[command(after_help = "\
+Examples:
+  bailiwick policy public bucket-policy.json
+  bailiwick policy public trust.json --type trust")]
+    Public(Public),
+    /// Print a smaller policy with the same meaning.
+    ///
+    /// Exits with 0, and with 1 if the policy is invalid.
+    #[command(after_help = "\
+Examples:
+  bailiwick policy simplify role.json > smaller.json
+  aws s3api get-bucket-policy --bucket acme-data --query Policy \\
+    --output text | bailiwick policy simplify -")]
+    Simplify {
+        /// The policy; `-` is stdin.
         #[arg(required_unless_present = "jsonl")]
-        file: Vec<PathBuf>,
-        /// Read JSON lines with policies before and after, and requests; report which requests are gained and lost.
+        file: Option<PathBuf>,
+        /// The type of the policy, by default inferred from the document.
+        #[arg(long = "type", value_name = "TYPE", value_parser = check::kind)]
+        kind: Option<PolicyType>,
+        /// Read JSON lines: one policy in, one answer out.
         #[arg(long)]
         jsonl: bool,
-        /// Exit with 2 only if access is gained, or only if it is lost.
-        #[arg(long, value_enum, value_name = "WHAT", default_value_t = FailOn::Any)]
-        fail_on: FailOn,
-        /// How to print the result.
-        #[arg(long, value_enum, default_value_t = TextOrJson::Text)]
-        format: TextOrJson,
+        /// Print on one line.
+        #[arg(long)]
+        compact: bool,
     },
-}
-
-/// The changes of access that make `policy diff` exit with 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FailOn {
-    /// Gains.
-    Gain,
-    /// Losses.
-    Loss,
-    /// Gains and losses.
-    Any,
-}
-
-impl FailOn {
-    fn includes(self, direction: Direction) -> bool {
-        match direction {
-            Direction::Gain => self != Self::Loss,
-            Direction::Loss => self != Self::Gain,
-            Direction::Unknown => false,
-        }
-    }
-}
-
-/// The arguments of `policy equal`.
-#[derive(Debug, Args)]
-pub struct Equal {
-    /// Two policy files. With --jsonl, one file of JSON lines; stdin by default.
-    #[arg(required_unless_present = "jsonl")]
-    file: Vec<PathBuf>,
-    /// Read JSON lines: one pair in, one answer out.
-    #[arg(long)]
-    jsonl: bool,
 }
 
 /// The arguments of `policy eval`.
@@ -201,12 +203,26 @@ pub struct Eval {
 fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
     match command {
         PolicyCommand::Check(check) if check.jsonl => stream(ui, Question::Check(check.kind), one(&check.file)?),
-        PolicyCommand::Equal(equal) if equal.jsonl => stream(ui, Question::Equal, one(&equal.file)?),
+        PolicyCommand::Equal(Equal { how, file }) if how.jsonl => stream(ui, Question::Equal(how.kind), one(file)?),
+        PolicyCommand::Diff(Diff { how, file, .. }) if how.jsonl => stream(ui, Question::Diff(how.kind), one(file)?),
+        PolicyCommand::Implies(Implies { how, file }) if how.jsonl => {
+            stream(ui, Question::Implies(how.kind), one(file)?)
+        }
+        PolicyCommand::Grants(Grants { how, file, .. }) if how.jsonl => {
+            stream(ui, Question::Grants(how.kind), one(file)?)
+        }
+        PolicyCommand::Public(Public { how, file }) if how.jsonl => stream(ui, Question::Public(how.kind), one(file)?),
+        PolicyCommand::Simplify { jsonl: true, kind, file, .. } => {
+            stream(ui, Question::Simplify(*kind), file.as_deref())
+        }
         PolicyCommand::Eval(eval) if eval.jsonl => stream(ui, Question::Eval, eval.file.as_deref()),
-        PolicyCommand::Diff { file, jsonl: true, .. } => stream(ui, Question::Diff, one(file)?),
-        PolicyCommand::Diff { file, fail_on, format, .. } => run_diff(ui, file, *fail_on, *format),
+        PolicyCommand::Diff(diff) => compare::run_diff(ui, diff),
+        PolicyCommand::Implies(implies) => compare::run_implies(ui, implies),
+        PolicyCommand::Grants(asked) => compare::run_grants(ui, asked),
+        PolicyCommand::Public(asked) => compare::run_public(ui, asked),
+        PolicyCommand::Simplify { file, kind, compact, .. } => run_simplify(ui, file.as_deref(), *kind, *compact),
         PolicyCommand::Check(check) => Ok(check::run(ui, check)),
-        PolicyCommand::Equal(equal) => run_equal(ui, equal),
+        PolicyCommand::Equal(equal) => compare::run_equal(ui, equal),
         PolicyCommand::Fmt { file, compact } => {
             let policy = read_policy(ui, file)?;
             ui.result(&if *compact { format!("{policy}\n") } else { format!("{policy:#}\n") });
@@ -216,17 +232,22 @@ fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
     }
 }
 
-/// A comparison of another number of policies than two.
-fn two_files(found: usize) -> Failure {
-    Failure::usage(format!("this command compares two policies, and the command line names {found}"))
-}
-
 fn one(files: &[PathBuf]) -> Result<Option<&Path>, Failure> {
     match files {
         [] => Ok(None),
         [file] => Ok(Some(file)),
         _ => Err(Failure::usage("--jsonl takes one file, or stdin")),
     }
+}
+
+fn run_simplify(ui: &Ui, file: Option<&Path>, kind: Option<PolicyType>, compact: bool) -> Ended {
+    let policy = compare::read(ui, kind, file.unwrap_or(Path::new("-")))?;
+    let simple = simplify(&policy);
+    ui.result(&if compact { format!("{simple}\n") } else { format!("{simple:#}\n") });
+    let count = |policy: &Policy| policy.to_string().len();
+    let (before, after) = (count(&policy), count(&simple));
+    ui.tell(&format!("{before} characters before, {after} after; both policies are equivalent"));
+    Ok(Exit::Ok)
 }
 
 fn stream(ui: &Ui, question: Question, file: Option<&Path>) -> Ended {
@@ -257,92 +278,6 @@ fn read_policy(ui: &Ui, path: &Path) -> Result<Policy, Failure> {
         let lines: Vec<String> = problems.iter().map(|p| placed(path, p)).collect();
         Failure::all(ErrorKind::Input, lines)
     })
-}
-
-fn placed(path: &Path, problem: &ParseError) -> String {
-    let place = problem.place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
-    let element = if problem.pointer.is_empty() { String::new() } else { format!("{}: ", problem.pointer) };
-    format!("{}{place}: {element}{}", path.display(), problem.message)
-}
-
-fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
-    let [left, right] = equal.file.as_slice() else {
-        return Err(two_files(equal.file.len()).hint("write `bailiwick policy equal A B`"));
-    };
-    let (a, b) = (read_policy(ui, left)?, read_policy(ui, right)?);
-    let difference = match compare(&a, &b) {
-        Comparison::Equal => {
-            ui.result("the policies are equivalent\n");
-            return Ok(Exit::Ok);
-        }
-        Comparison::Undecided(changes) => {
-            let regions: BTreeSet<String> = changes.iter().map(|change| change.region.to_string()).collect();
-            let problem = "it cannot be decided whether the policies are equivalent: neither a request that they \
-                           decide differently nor a proof was found";
-            return Err(regions
-                .iter()
-                .fold(Failure::new(problem), |f, region| f.hint(format!("in question: {region}"))));
-        }
-        Comparison::Differ(difference) => difference,
-    };
-    let sections = [(left, &a, &b), (right, &b, &a)]
-        .into_iter()
-        .map(|(path, own, other)| (path, alone(own, other)))
-        .filter(|(_, statements)| !statements.is_empty())
-        .map(|(path, statements)| Section {
-            title: format!("Only in {}", path.display()),
-            rows: statements.into_iter().map(statement_row).collect(),
-        })
-        .collect();
-    let mut footer = vec![format!("Only one of them allows or denies {}.", words::request(&(&*difference).into()))];
-    if a.version() != b.version() {
-        footer.push(format!(
-            "The versions are {} and {}: `${{...}}` is a variable only since 2012-10-17.",
-            a.version().as_str(),
-            b.version().as_str()
-        ));
-    }
-    let report = Report { headline: "the policies differ".into(), sections, footer };
-    ui.result(&render::terminal(&report, ui.palette()));
-    Ok(Exit::Differs)
-}
-
-fn run_diff(ui: &Ui, files: &[PathBuf], fail_on: FailOn, format: TextOrJson) -> Ended {
-    let [before, after] = files else {
-        return Err(two_files(files.len()).hint("write `bailiwick policy diff BEFORE AFTER`"));
-    };
-    let (old, new) = (read_policy(ui, before)?, read_policy(ui, after)?);
-    let changes = access::between_policies(&old, &new);
-    match format {
-        TextOrJson::Json => ui.result(&format!("{:#}\n", serde_json::json!({ "access_changes": changes }))),
-        TextOrJson::Text => {
-            let headline = match changes.len() {
-                0 => "no access changes".to_owned(),
-                1 => "1 access change".to_owned(),
-                n => format!("{n} access changes"),
-            };
-            let sections = access_section(&changes, false).into_iter().collect();
-            ui.result(&render::terminal(&Report { headline, sections, footer: Vec::new() }, ui.palette()));
-        }
-    }
-    let is_unknown = changes.iter().any(|change| change.change == Direction::Unknown);
-    Ok(match changes.iter().any(|change| fail_on.includes(change.change)) {
-        true => Exit::Differs,
-        false if is_unknown => Exit::Error,
-        false => Exit::Ok,
-    })
-}
-
-/// Returns the statements of a policy that another policy does not cover.
-fn alone<'a>(policy: &'a Policy, other: &Policy) -> Vec<&'a Statement> {
-    policy
-        .statements()
-        .iter()
-        .filter(|statement| {
-            let own = Policy::new(policy.version(), [(*statement).clone()]);
-            compare(&other.merge(&own), other) != Comparison::Equal
-        })
-        .collect()
 }
 
 fn statement_row(statement: &Statement) -> Row {

@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 
 use crate::cli::ui::Ui;
+use crate::iam::ParseError;
 
 /// The maximum size of a policy file, in bytes: more than AWS accepts for any policy.
 const LARGEST: u64 = 16 << 20;
@@ -34,4 +35,11 @@ pub fn policy_text(ui: &Ui, path: &Path) -> Result<String, String> {
 /// Returns the message for a file that cannot be read.
 pub fn unreadable(path: &Path, error: &std::io::Error) -> String {
     format!("cannot read `{}`: {error}", path.display())
+}
+
+/// Returns the message for a problem of a document, with its place.
+pub fn placed(path: &Path, problem: &ParseError) -> String {
+    let place = problem.place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+    let element = if problem.pointer.is_empty() { String::new() } else { format!("{}: ", problem.pointer) };
+    format!("{}{place}: {element}{}", path.display(), problem.message)
 }

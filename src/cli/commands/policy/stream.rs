@@ -12,11 +12,12 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer as _, Serialize};
 use serde_json::value::RawValue;
 
+use super::compare::accepted;
 use super::kinds::{PolicyType, kind_of};
-use crate::access::ExampleRequest;
+use crate::access::{AccessChange, Direction, ExampleRequest, between_policies};
 use crate::iam::{
     Attached, Comparison, ContextValue, ParseError, Policy, PolicyPlace, PolicySet, RegionChange, Request,
-    RequestContext, Subject, compare, evaluate, lint_together, validate,
+    RequestContext, Subject, compare, evaluate, gains, grants, lint_together, public, simplify, validate,
 };
 
 /// The byte order mark that some editors write before UTF-8 text.
@@ -31,11 +32,19 @@ pub enum Question {
     /// Is the request allowed?
     Eval,
     /// Do two policies mean the same?
-    Equal,
+    Equal(Option<PolicyType>),
+    /// Does a policy allow anything that a reference does not allow?
+    Implies(Option<PolicyType>),
+    /// Does a policy allow some of these actions on these resources?
+    Grants(Option<PolicyType>),
+    /// Does a policy let strangers in?
+    Public(Option<PolicyType>),
+    /// Which smaller policy means the same?
+    Simplify(Option<PolicyType>),
     /// Does AWS accept the policy, and which findings does it have? Contains the type for lines that name none.
     Check(Option<PolicyType>),
-    /// Which requests does a change newly allow, and which does it stop allowing?
-    Diff,
+    /// Which access does a change give and take? A line may have requests that are asked before and after.
+    Diff(Option<PolicyType>),
 }
 
 /// The number of lines.
@@ -147,14 +156,41 @@ fn answer(question: Question, line: &str) -> Result<Vec<u8>, String> {
             let set = policies.set();
             write_line(&mut out, &Decided::new(id, &evaluate(&request, &set)))
         }
-        Question::Equal => {
+        Question::Equal(kind) => {
             let pair: Pair = read(line)?;
-            let a = policy(pair.a).map_err(|e| format!("`a`: {e}"))?;
-            let b = policy(pair.b).map_err(|e| format!("`b`: {e}"))?;
-            write_line(&mut out, &Compared::new(id, compare(&a, &b)))
+            let kind = pair.kind.as_deref().map(named).transpose()?.or(kind);
+            let (a, b) = (document("a", pair.a, kind)?, document("b", pair.b, kind)?);
+            write_line(&mut out, &Compared::new(id, &compare(&a, &b)))
+        }
+        Question::Implies(kind) => {
+            let pair: CandidatePair = read(line)?;
+            let kind = pair.kind.as_deref().map(named).transpose()?.or(kind);
+            let reference = document("reference", pair.reference, kind)?;
+            let candidate = document("candidate", pair.candidate, kind)?;
+            let found = Asked::new(id, &gains(&reference, &candidate, ""));
+            write_line(&mut out, &Implied { implied: found.some.map(|some| !some), asked: found })
+        }
+        Question::Grants(kind) => {
+            let asked: AskedAccess = read(line)?;
+            let kind = asked.kind.as_deref().map(named).transpose()?.or(kind);
+            let policy = document("policy", asked.policy, kind)?;
+            let found = Asked::new(id, &grants(&policy, &asked.actions, &asked.resources));
+            write_line(&mut out, &Granted { granted: found.some, asked: found })
+        }
+        Question::Public(kind) => {
+            let asked: AskedPolicy = read(line)?;
+            let kind = asked.kind.as_deref().map(named).transpose()?.or(kind);
+            let found = Asked::new(id, &public(&document("policy", asked.policy, kind)?));
+            write_line(&mut out, &Published { public: found.some, asked: found })
+        }
+        Question::Simplify(kind) => {
+            let asked: AskedPolicy = read(line)?;
+            let kind = asked.kind.as_deref().map(named).transpose()?.or(kind);
+            let policy = simplify(&document("policy", asked.policy, kind)?).to_value();
+            write_line(&mut out, &Simplified { id, policy })
         }
         Question::Check(kind) => write_line(&mut out, &checked(id, &read(line)?, kind)?),
-        Question::Diff => write_line(&mut out, &changed(id, &read(line)?)?),
+        Question::Diff(kind) => return changed(id, line, kind),
     };
     written.map_err(|e| e.to_string())?;
     Ok(out)
@@ -389,10 +425,107 @@ struct Pair<'a> {
     a: &'a RawValue,
     #[serde(borrow)]
     b: &'a RawValue,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+/// A policy and a reference.
+#[derive(Deserialize)]
+struct CandidatePair<'a> {
+    #[serde(borrow)]
+    reference: &'a RawValue,
+    #[serde(borrow)]
+    candidate: &'a RawValue,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+/// A policy to ask about.
+#[derive(Deserialize)]
+struct AskedPolicy<'a> {
+    #[serde(borrow)]
+    policy: &'a RawValue,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+/// A policy, and the access to ask about.
+#[derive(Deserialize)]
+struct AskedAccess<'a> {
+    #[serde(borrow)]
+    policy: &'a RawValue,
+    #[serde(default)]
+    actions: Vec<String>,
+    #[serde(default)]
+    resources: Vec<String>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+/// What was found: access, none, or neither.
+#[derive(Serialize)]
+struct Asked<'a> {
+    id: Option<&'a RawValue>,
+    #[serde(skip)]
+    some: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    example: Option<ExampleRequest>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    undecided: Vec<String>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(id: Option<&'a RawValue>, found: &[RegionChange]) -> Self {
+        let example = found.iter().find_map(|change| change.example.as_ref()).map(ExampleRequest::from);
+        let undecided = undecided(found);
+        let some = if example.is_some() { Some(true) } else { undecided.is_empty().then_some(false) };
+        Self { id, some, example, undecided }
+    }
 }
 
 #[derive(Serialize)]
-struct Compared<'a> {
+struct Implied<'a> {
+    #[serde(flatten)]
+    asked: Asked<'a>,
+    /// Whether the reference allows everything that the candidate allows.
+    implied: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Granted<'a> {
+    #[serde(flatten)]
+    asked: Asked<'a>,
+    granted: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Published<'a> {
+    #[serde(flatten)]
+    asked: Asked<'a>,
+    public: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Simplified<'a> {
+    id: Option<&'a RawValue>,
+    policy: serde_json::Value,
+}
+
+/// Returns the type with this name.
+fn named(name: &str) -> Result<PolicyType, String> {
+    PolicyType::named(name).ok_or_else(|| {
+        format!("unknown policy type `{name}`; the types are {}", PolicyType::names().collect::<Vec<_>>().join(", "))
+    })
+}
+
+/// Returns the policy in a field of a line, as AWS would accept it.
+fn document(field: &str, raw: &RawValue, kind: Option<PolicyType>) -> Result<Policy, String> {
+    accepted(kind, &text(raw)?).map_err(|problems| format!("`{field}`: {}", first(&problems)))
+}
+
+/// The answer to a comparison.
+#[derive(Serialize)]
+pub(super) struct Compared<'a> {
     id: Option<&'a RawValue>,
     /// `None` if neither a request that tells the policies apart nor a proof was found.
     equivalent: Option<bool>,
@@ -403,11 +536,11 @@ struct Compared<'a> {
 }
 
 impl<'a> Compared<'a> {
-    fn new(id: Option<&'a RawValue>, comparison: Comparison) -> Self {
+    pub(super) fn new(id: Option<&'a RawValue>, comparison: &Comparison) -> Self {
         let (equivalent, example, undecided) = match comparison {
             Comparison::Equal => (Some(true), None, Vec::new()),
-            Comparison::Differ(request) => (Some(false), Some(ExampleRequest::from(&*request)), Vec::new()),
-            Comparison::Undecided(changes) => (None, None, undecided(&changes)),
+            Comparison::Differ(request) => (Some(false), Some(ExampleRequest::from(&**request)), Vec::new()),
+            Comparison::Undecided(changes) => (None, None, undecided(changes)),
         };
         Self { id, equivalent, example, undecided }
     }
@@ -467,12 +600,7 @@ fn checked<'a>(
     let texts = raws.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
     let kind = match (asked.policy_type.as_deref(), otherwise) {
-        (Some(name), _) => PolicyType::named(name).ok_or_else(|| {
-            format!(
-                "unknown policy type `{name}`; the types are {}",
-                PolicyType::names().collect::<Vec<_>>().join(", ")
-            )
-        })?,
+        (Some(name), _) => named(name)?,
         (None, Some(kind)) => kind,
         (None, None) => texts.first().map_or(PolicyType::of(crate::iam::PolicyKind::Identity), |text| kind_of(text)),
     };
@@ -500,7 +628,27 @@ fn checked<'a>(
     Ok(CheckAnswer { id, valid: problems.is_empty(), findings, error })
 }
 
-/// A change of policies, and the requests to ask before and after.
+/// A change of one policy.
+#[derive(Deserialize)]
+struct DocumentChange<'a> {
+    #[serde(borrow)]
+    before: &'a RawValue,
+    #[serde(borrow)]
+    after: &'a RawValue,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+#[derive(Serialize)]
+struct ChangedRows<'a> {
+    id: Option<&'a RawValue>,
+    rows: Vec<AccessChange>,
+    /// The regions in which it cannot be decided whether access changes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    undecided: Vec<String>,
+}
+
+/// A change of all policies of requests, and the requests to ask before and after.
 #[derive(Deserialize)]
 struct PolicyChange<'a> {
     #[serde(borrow)]
@@ -526,7 +674,33 @@ struct Changed<'a> {
     lost: Vec<&'a RawValue>,
 }
 
-fn changed<'a>(id: Option<&'a RawValue>, change: &PolicyChange<'a>) -> Result<Changed<'a>, String> {
+/// Whether a line has probes.
+#[derive(Deserialize)]
+struct WithProbes {
+    #[serde(default)]
+    probes: Option<IgnoredAny>,
+}
+
+/// Answers a line of `policy diff`.
+fn changed(id: Option<&RawValue>, line: &str, kind: Option<PolicyType>) -> Result<Vec<u8>, String> {
+    let mut out = Vec::with_capacity(256);
+    let written = if read::<WithProbes>(line)?.probes.is_some() {
+        write_line(&mut out, &probed(id, &read(line)?)?)
+    } else {
+        let change: DocumentChange = read(line)?;
+        let kind = change.kind.as_deref().map(named).transpose()?.or(kind);
+        let (before, after) = (document("before", change.before, kind)?, document("after", change.after, kind)?);
+        let mut rows = between_policies(&before, &after);
+        rows.retain(|row| row.change != Direction::Unknown);
+        let mut open = undecided(&gains(&before, &after, ""));
+        open.extend(undecided(&gains(&after, &before, "")));
+        write_line(&mut out, &ChangedRows { id, rows, undecided: open })
+    };
+    written.map_err(|e| e.to_string())?;
+    Ok(out)
+}
+
+fn probed<'a>(id: Option<&'a RawValue>, change: &PolicyChange<'a>) -> Result<Changed<'a>, String> {
     let before = Policies::read(&change.before).map_err(|e| format!("`before`: {e}"))?;
     let after = Policies::read(&change.after).map_err(|e| format!("`after`: {e}"))?;
     let (before, after) = (before.set(), after.set());
@@ -563,7 +737,7 @@ mod tests {
              {{\"id\":5,\"a\":{text},\"b\":{POLICY},\"equivalent\":true}}",
             text = serde_json::to_string(POLICY).unwrap(),
         );
-        let (output, told) = answers(Question::Equal, &input);
+        let (output, told) = answers(Question::Equal(None), &input);
         let lines: Vec<&str> = output.lines().collect();
         assert_eq!(lines.len(), 6, "{output}");
         assert_eq!(lines[0], r#"{"id":1,"equivalent":true}"#);
@@ -579,7 +753,7 @@ mod tests {
     fn a_line_is_named_by_its_id_even_if_it_is_broken() {
         let error = |line: &[u8]| {
             let mut output = Vec::new();
-            answer_all(Question::Equal, line, &mut output).unwrap();
+            answer_all(Question::Equal(None), line, &mut output).unwrap();
             let answer: serde_json::Value = serde_json::from_slice(&output).unwrap();
             format!("{} {}", answer["id"], answer["error"].as_str().unwrap())
         };
@@ -587,7 +761,8 @@ mod tests {
         assert!(error(b"{\"a\":1,\"id\":7,\"b\":\"\xff\"}").starts_with("7 not UTF-8 text"));
         assert!(error(br#"{"id":1,"id":2}"#).starts_with("1 not a case: duplicate field `id`"));
         assert_eq!(error(b"[1]"), "null a line is one JSON object");
-        let (output, _) = answers(Question::Equal, &format!("\u{feff}{{\"id\":1,\"a\":{POLICY},\"b\":{POLICY}}}\r\n"));
+        let (output, _) =
+            answers(Question::Equal(None), &format!("\u{feff}{{\"id\":1,\"a\":{POLICY},\"b\":{POLICY}}}\r\n"));
         assert_eq!(output, "{\"id\":1,\"equivalent\":true}\n");
     }
 
@@ -656,6 +831,6 @@ mod tests {
             probe("r1", "b/k"),
             probe("r2", "c/k"),
         );
-        assert_eq!(answers(Question::Diff, &line).0, "{\"id\":7,\"gained\":[\"r1\"],\"lost\":[\"r0\"]}\n");
+        assert_eq!(answers(Question::Diff(None), &line).0, "{\"id\":7,\"gained\":[\"r1\"],\"lost\":[\"r0\"]}\n");
     }
 }
