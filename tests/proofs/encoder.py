@@ -1,17 +1,16 @@
 """Encodes two policies as one formula over one unknown request, for the SMT solver z3.
 
 Each text (action, resource, name of the caller, value of a key) is a row of cells with a bounded length; a cell holds a
-letter of a finite alphabet, as a bit vector, or the end of the text. A pattern becomes a table of booleans: "the first i
-elements of the pattern match the first j letters". Keys with numbers, dates, networks or booleans have a finite list of
+letter of a finite alphabet, as a bit vector, or the end of the text. A pattern becomes a table of booleans: "its first
+i elements match the first j letters". Keys with numbers, dates, networks or booleans have a finite list of
 values: each bound that a policy names, and one value between any two. The alphabet is every letter that the policies
 contain, and one more. `solve` asks the solver, and decodes and checks each request that it finds.
 """
 
 import collections
+import datetime
 import fractions
 import functools
-import datetime
-import ipaddress
 
 import z3
 
@@ -20,7 +19,7 @@ from policies import ALLOWED, DENIED, MANY, ONE, UNDEFINED, Unsupported
 
 TRUE, FALSE = "true", "false"
 # How much longer than the longest pattern a text may be, and the length of a value that a variable inserts.
-SLACK, VARIABLE_LENGTH = 4, 4
+SLACK, VARIABLE_LENGTH = 6, 5
 # How many values a multivalued key may have.
 SLOTS = 3
 ANY, NO_COLON = "any letter", "any letter but a colon"
@@ -175,9 +174,7 @@ class Encoder:
         self.codes = {c: format(at, f"#0{self.width + 2}b").replace("0b", "#b") for at, c in enumerate(self.letters)}
 
     def _keys_used(self):
-        variables = {
-            token[0] for _, found in self._patterns() for token in found if model.is_variable(token)
-        }
+        variables = {token[0] for _, found in self._patterns() for token in found if model.is_variable(token)}
         self.used = {test.key for test, _ in self.tests} | variables
         if variables & model.MULTIVALUED:
             raise Unsupported("variable of a multivalued key")
@@ -239,20 +236,7 @@ class Encoder:
         f.require(f.either(self._match(self.resource, whole), self._match(self.resource, [("one", "*")])))
 
     def _choices(self, key):
-        """The values of a key with a type: each bound that the policies name, and one value between any two."""
-        tests = [test for test, _ in self.tests if test.key == key]
-        families = {test.family for test in tests}
-        named = {value for test in tests if test.family != "null" for value in test.values}
-        if key == "aws:principaltype":
-            return []
-        if "bool" in families or model.KEY_TYPES.get(key) == "bool":
-            return ["true", "false"]
-        if "ip" in families or model.KEY_TYPES.get(key) == "ip":
-            return sorted(_addresses(named))
-        for type_, parse in (("numeric", fractions.Fraction), ("date", model.instant)):
-            if any(family.startswith(type_) for family in families) or model.KEY_TYPES.get(key) == type_:
-                return _between(type_, sorted({parse(value) for value in named if _parses(parse, value)}))
-        return None
+        return typed_values(key, [test for test, _ in self.tests])
 
     def _key(self, key):
         f = self.formula
@@ -265,9 +249,7 @@ class Encoder:
             width = len(choices).bit_length()
             index = f.vector(name, width)
             f.require(f"(bvule {index} {len(choices):#0{width + 2}b})".replace("0b", "#b"))
-            terms = [
-                f.name(f"(= {index} {at:#0{width + 2}b})".replace("0b", "#b")) for at in range(len(choices) + 1)
-            ]
+            terms = [f.name(f"(= {index} {at:#0{width + 2}b})".replace("0b", "#b")) for at in range(len(choices) + 1)]
             pairs = list(zip(choices, terms[1:]))
             present = f.not_(terms[0])
             self.keys[key] = Key(present, [Key.Slot(present, self._text_of_choices(pairs), pairs)])
@@ -300,7 +282,9 @@ class Encoder:
         accounts = {name for kind, name in entries if kind == "account"} | {"999988887777", "111122223333"}
         for text in texts:
             part = text if ":" not in text else (text.split(":") + [""] * 5)[4]
-            part = part.replace("*", "4" * max(0, 12 - len(part.replace("*", ""))), 1).replace("*", "").replace("?", "4")
+            part = (
+                part.replace("*", "4" * max(0, 12 - len(part.replace("*", ""))), 1).replace("*", "").replace("?", "4")
+            )
             if len(part) == 12 and part.isdigit():
                 accounts.add(part)
         accounts = sorted(accounts)
@@ -369,7 +353,10 @@ class Encoder:
     # --- Patterns ---
 
     def _match(self, text, elements):
-        """Whether a text matches a list of elements: ("one", letters), ("star", letters), ("insert", key, default, letters)."""
+        """Whether a text matches a list of elements.
+
+        They are ("one", letters), ("star", letters), and for a variable ("insert", key, default, fits).
+        """
         f = self.formula
         n = len(text)
         reached = {0: TRUE}
@@ -476,8 +463,7 @@ class Encoder:
         if test.family == "null":
             # An empty value counts as absent.
             given = f.some(
-                f.both(slot.present, f.not_(self._end(slot.text, 0)) if len(slot.text) else FALSE)
-                for slot in key.slots
+                f.both(slot.present, f.not_(self._end(slot.text, 0)) if len(slot.text) else FALSE) for slot in key.slots
             )
             terms = {"true": f.not_(given), "false": given}
             return f.some(terms[value.lower()] for value in test.values)
@@ -619,6 +605,21 @@ class Encoder:
         }
 
 
+def typed_values(key, tests):
+    """The values of a key with a type: each bound that the tests name, and one between any two. None for texts."""
+    tests = [test for test in tests if test.key == key]
+    families = {test.family for test in tests}
+    named = {value for test in tests if test.family != "null" for value in test.values}
+    if "bool" in families or model.KEY_TYPES.get(key) == "bool":
+        return ["true", "false"]
+    if "ip" in families or model.KEY_TYPES.get(key) == "ip":
+        return sorted(_addresses(named))
+    for type_, parse in (("numeric", fractions.Fraction), ("date", model.instant)):
+        if any(family.startswith(type_) for family in families) or model.KEY_TYPES.get(key) == type_:
+            return _between(type_, sorted({parse(value) for value in named if _parses(parse, value)}))
+    return None
+
+
 def _parses(parse, text):
     try:
         parse(text)
@@ -658,7 +659,7 @@ def _written(type_, value):
 
 
 Verdict = collections.namedtuple("Verdict", "gain loss deny")
-"""Requests, False or None (timeout): allowed only by the second policy, only by the first, and explicitly denied by one."""
+"""A request, False, or None (timeout): allowed only by the second policy, only by the first, denied by only one."""
 
 
 class EncoderError(Exception):

@@ -36,12 +36,31 @@ EXCEPTED = [
     {"AWS": [f"arn:aws:iam::{OTHER}:role/a", OTHER], "Service": "ec2.amazonaws.com"},
 ]
 ACTIONS = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:GetObjectAcl", "s3:ListBucket", "kms:Decrypt"]
-ACTION_PATTERNS = ["s3:*", "*", "s3:Get*", "s3:*Object", "s3:*Object*", "s3:?etObject", "s3:getobject", "kms:*", "sqs:*"]
+ACTION_PATTERNS = [
+    "s3:*",
+    "*",
+    "s3:Get*",
+    "s3:*Object",
+    "s3:*Object*",
+    "s3:?etObject",
+    "s3:getobject",
+    "kms:*",
+    "sqs:*",
+]
 TRUST_ACTIONS = ["sts:AssumeRole", "sts:TagSession", "sts:AssumeRoleWithWebIdentity"]
 TRUST_PATTERNS = ["sts:*", "sts:Assume*", "sts:AssumeRole*", "sts:assumerole"]
 BUCKET = "arn:aws:s3:::"
-RESOURCES = [BUCKET + end for end in ("b", "b/*", "b/a", "b/a*", "b/a/*", "b/?", "b*", "*", "d/*", "*/a", "b/*a*", "b/*/x")]
-OTHER_RESOURCES = ["*", "*", "arn:aws:kms:*:*:key/*", f"arn:aws:sqs:eu-west-1:{ACCOUNT}:q", "arn:aws:sqs:*:*:q*", "arn:aws:s3*"]
+RESOURCES = [
+    BUCKET + end for end in ("b", "b/*", "b/a", "b/a*", "b/a/*", "b/?", "b*", "*", "d/*", "*/a", "b/*a*", "b/*/x")
+]
+OTHER_RESOURCES = [
+    "*",
+    "*",
+    "arn:aws:kms:*:*:key/*",
+    f"arn:aws:sqs:eu-west-1:{ACCOUNT}:q",
+    "arn:aws:sqs:*:*:q*",
+    "arn:aws:s3*",
+]
 VARIABLE_RESOURCES = [
     BUCKET + end
     for end in (
@@ -69,10 +88,37 @@ LIKES = {
     "aws:userid": ["AROA*", "*:s"],
     "sts:ExternalId": ["x*"],
 }
-VARIABLE_VALUES = ["${aws:userid}", "${aws:PrincipalTag/team}", "x${aws:username}", "${aws:username}/*", "${*}", "${aws:SourceVpc, 'red'}"]
-NETWORKS = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "10.128.0.0/9", "192.0.2.0/24", "192.0.2.7", "0.0.0.0/0", "2001:db8::/32"]
-ARNS = [BUCKET + "b", BUCKET + "b*", "arn:aws:sns:*:*:t", f"arn:aws:sns:eu-west-1:{ACCOUNT}:t", f"arn:aws:*:*:{ACCOUNT}:*"]
-CALLER_ARNS = [f"arn:aws:iam::{ACCOUNT}:role/a", f"arn:aws:iam::{ACCOUNT}:role/*", "arn:aws:iam::*:role/a*", f"arn:aws:iam::{OTHER}:*"]
+VARIABLE_VALUES = [
+    "${aws:userid}",
+    "${aws:PrincipalTag/team}",
+    "x${aws:username}",
+    "${aws:username}/*",
+    "${*}",
+    "${aws:SourceVpc, 'red'}",
+]
+NETWORKS = [
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "10.1.2.0/24",
+    "10.128.0.0/9",
+    "192.0.2.0/24",
+    "192.0.2.7",
+    "0.0.0.0/0",
+    "2001:db8::/32",
+]
+ARNS = [
+    BUCKET + "b",
+    BUCKET + "b*",
+    "arn:aws:sns:*:*:t",
+    f"arn:aws:sns:eu-west-1:{ACCOUNT}:t",
+    f"arn:aws:*:*:{ACCOUNT}:*",
+]
+CALLER_ARNS = [
+    f"arn:aws:iam::{ACCOUNT}:role/a",
+    f"arn:aws:iam::{ACCOUNT}:role/*",
+    "arn:aws:iam::*:role/a*",
+    f"arn:aws:iam::{OTHER}:*",
+]
 NUMBERS = ["1", "5", "5.5", "10"]
 DATES = ["2026-01-01T00:00:00Z", "2026-06-30T12:00:00Z", "2027-01-01T00:00:00Z"]
 TAGS = ["a", "b", "env", "e*"]
@@ -118,7 +164,11 @@ def condition(rng, kind):
     if family == "date":
         return "Date" + rng.choice(COMPARISONS[2:]) + suffix, "aws:TokenIssueTime", [rng.choice(DATES)]
     if family == "arn":
-        return rng.choice(["ArnLike", "ArnEquals", "ArnNotLike", "ArnNotEquals"]) + suffix, "aws:SourceArn", some(rng, ARNS)
+        return (
+            rng.choice(["ArnLike", "ArnEquals", "ArnNotLike", "ArnNotEquals"]) + suffix,
+            "aws:SourceArn",
+            some(rng, ARNS),
+        )
     if family == "tags":
         qualifier = rng.choice(["ForAnyValue:", "ForAllValues:"])
         return qualifier + rng.choice(["StringEquals", "StringLike", "StringNotEquals"]), "aws:TagKeys", some(rng, TAGS)
@@ -271,7 +321,11 @@ def narrower_value(rng, name, value):
     if name == "Resource" and value == "*":
         return rng.choice(RESOURCES + ["arn:aws:sqs:*:*:q*"])
     found = narrower(rng, value)
-    if found and name == "Resource" and (found.endswith(":") or found.count(":") != value.count(":") or value.count(":") < 5):
+    if (
+        found
+        and name == "Resource"
+        and (found.endswith(":") or found.count(":") != value.count(":") or value.count(":") < 5)
+    ):
         return None
     return found
 
@@ -360,7 +414,9 @@ def halves_typed(rng, s):
     if form == "tags":
         values = some(rng, TAGS)
         return halves(s, "aws:TagKeys", ("ForAllValues:StringEquals", values), ("ForAnyValue:StringNotEquals", values))
-    name, key, pool = ("Numeric", "s3:max-keys", NUMBERS) if form == "numeric" else ("Date", "aws:TokenIssueTime", DATES)
+    name, key, pool = (
+        ("Numeric", "s3:max-keys", NUMBERS) if form == "numeric" else ("Date", "aws:TokenIssueTime", DATES)
+    )
     bound = rng.choice(pool)
     return halves(s, key, (name + "LessThan", bound), (name + "GreaterThanEqualsIfExists", bound))
 
@@ -373,14 +429,19 @@ def if_exists(rng, s):
     if not test:
         return None
     rest, values = without(s, *test)
-    parts = [with_test(rest, test[0].removesuffix("IfExists"), test[1], values), with_test(rest, "Null", test[1], "true")]
+    parts = [
+        with_test(rest, test[0].removesuffix("IfExists"), test[1], values),
+        with_test(rest, "Null", test[1], "true"),
+    ]
     return None if None in parts else parts
 
 
 def split_negated(rng, s):
     """Two forbidden values are two tests with synonymous operators."""
     synonyms = {"StringNotEquals": "StringNotLike", "ArnNotEquals": "ArnNotLike", "ArnNotLike": "ArnNotEquals"}
-    test = chosen(rng, s, lambda operator, key: operator in synonyms and len(model.listed(s["Condition"][operator][key])) > 1)
+    test = chosen(
+        rng, s, lambda operator, key: operator in synonyms and len(model.listed(s["Condition"][operator][key])) > 1
+    )
     if not test:
         return None
     rest, values = without(s, *test)
@@ -390,7 +451,12 @@ def split_negated(rng, s):
 
 
 def synonym(rng, s):
-    synonyms = {"ArnEquals": "ArnLike", "ArnNotEquals": "ArnNotLike", "ArnLike": "ArnEquals", "ArnNotLike": "ArnNotEquals"}
+    synonyms = {
+        "ArnEquals": "ArnLike",
+        "ArnNotEquals": "ArnNotLike",
+        "ArnLike": "ArnEquals",
+        "ArnNotLike": "ArnNotEquals",
+    }
     synonyms |= {"StringEquals": "StringLike", "StringNotEquals": "StringNotLike"}
     test = chosen(rng, s, lambda operator, _: base(operator) in synonyms)
     if not test:
@@ -432,7 +498,7 @@ def respell(rng, s):
     for name in ("Resource", "NotResource"):
         if name in s and len(model.listed(s[name])) == 1:
             s[name] = model.listed(s[name])[0]
-    s["Sid"] = f"S{rng.randrange(1000)}"
+    s["Sid"] = f"S{rng.randrange(10**9)}"
     return [s]
 
 
@@ -519,6 +585,9 @@ def apply(rng, policy, rewriting):
         parts = rewriting(rng, statements[at])
         if parts:
             parts = [copy.deepcopy(part) for part in parts]
+            for part in parts[1:]:
+                # Identity policies reject a Sid that is used twice.
+                part.pop("Sid", None)
             return {**policy, "Statement": statements[:at] + parts + statements[at + 1 :]}
     return None
 
@@ -565,7 +634,11 @@ def mutant(rng, policy, kind):
             s["Effect"] = "Deny"
     elif edit in ("action", "resource"):
         name = next(n for n in (edit.title(), "Not" + edit.title()) if n in s)
-        pool = (TRUST_ACTIONS + TRUST_PATTERNS if kind == "trust" else ACTIONS + ACTION_PATTERNS) if edit == "action" else RESOURCES
+        pool = (
+            (TRUST_ACTIONS + TRUST_PATTERNS if kind == "trust" else ACTIONS + ACTION_PATTERNS)
+            if edit == "action"
+            else RESOURCES
+        )
         values = list(model.listed(s[name]))
         if rng.random() < 0.3:
             values.append(rng.choice(pool))
@@ -619,7 +692,10 @@ def _other_operator(rng, operator):
         return changed if not qualifier else operator
     suffix = "IfExists" if name.endswith("IfExists") else ""
     bare = name.removesuffix("IfExists")
-    groups = [["StringEquals", "StringNotEquals", "StringLike", "StringEqualsIgnoreCase"], ["IpAddress", "NotIpAddress"]]
+    groups = [
+        ["StringEquals", "StringNotEquals", "StringLike", "StringEqualsIgnoreCase"],
+        ["IpAddress", "NotIpAddress"],
+    ]
     groups += [["ArnLike", "ArnNotLike"], ["Numeric" + c for c in COMPARISONS], ["Date" + c for c in COMPARISONS]]
     group = next((group for group in groups if bare in group), [bare])
     return (qualifier + ":" if qualifier else "") + rng.choice(group) + suffix
@@ -643,7 +719,11 @@ def _other_value(rng, operator, key, value):
     close = narrower(rng, value) if like else None
     if close and rng.random() < 0.5:
         return close
-    pools = {"aws:TagKeys": TAGS, "aws:PrincipalAccount": [ACCOUNT, OTHER], "aws:PrincipalType": ["User", "AssumedRole"]}
+    pools = {
+        "aws:TagKeys": TAGS,
+        "aws:PrincipalAccount": [ACCOUNT, OTHER],
+        "aws:PrincipalType": ["User", "AssumedRole"],
+    }
     return rng.choice(pools.get(key) or TEXTS[key] + (LIKES[key] if like else []))
 
 
@@ -651,7 +731,7 @@ def _other_value(rng, operator, key, value):
 
 
 def no_new_access(rng):
-    """The kinds of samples that AWS publishes for its check: sensitive resources, tags, roles, and trusted providers."""
+    """The kinds of samples that AWS publishes for its check: sensitive resources, tags, roles, trusted providers."""
     allow_all = {"Effect": "Allow", "Action": "*", "Resource": "*"}
     action = rng.choice(ACTIONS)
     actions = some(rng, [action, action, "s3:*", "s3:Get*", "kms:*"])
@@ -662,42 +742,85 @@ def no_new_access(rng):
         place = rng.choice([secret, BUCKET + "other/*", BUCKET + "s*", "*", BUCKET + "secret/a"])
         candidate = [{"Effect": "Allow", "Action": actions, "Resource": place}]
         if rng.random() < 0.4:
-            candidate.append({"Effect": "Deny", "Action": rng.choice(["*", "s3:*", action]), "Resource": rng.choice([secret, BUCKET + "secret*"])})
+            candidate.append(
+                {
+                    "Effect": "Deny",
+                    "Action": rng.choice(["*", "s3:*", action]),
+                    "Resource": rng.choice([secret, BUCKET + "secret*"]),
+                }
+            )
         return "identity", reference, candidate
     if form == "tag":
         key, value = "aws:ResourceTag/team", rng.choice(["red", "*"])
         forms = [("StringNotEquals", "red"), ("Null", "true"), ("StringNotLike", "r*")]
-        reference = [allow_all, with_test({"Effect": "Deny", "Action": action, "Resource": "*"}, *_keyed(rng.choice(forms), key))]
+        reference = [
+            allow_all,
+            with_test({"Effect": "Deny", "Action": action, "Resource": "*"}, *_keyed(rng.choice(forms), key)),
+        ]
         candidate = [{"Effect": "Allow", "Action": actions, "Resource": "*"}]
         if rng.random() < 0.5:
-            test = rng.choice([("StringEquals", "red"), ("StringLike", value), ("Null", "false"), ("StringEqualsIfExists", "red")])
+            test = rng.choice(
+                [("StringEquals", "red"), ("StringLike", value), ("Null", "false"), ("StringEqualsIfExists", "red")]
+            )
             candidate = [with_test(candidate[0], *_keyed(test, key))]
         else:
-            candidate.append(with_test({"Effect": "Deny", "Action": action, "Resource": "*"}, *_keyed(rng.choice(forms), key)))
+            candidate.append(
+                with_test({"Effect": "Deny", "Action": action, "Resource": "*"}, *_keyed(rng.choice(forms), key))
+            )
         return "identity", reference, candidate
     role = [f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in "ab"]
     if form == "who":
         reference = [
             {"Effect": "Allow", "Principal": {"AWS": role}, "Action": action, "Resource": "*"},
-            {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": action, "Resource": "*", "Condition": {"ArnLike": {"aws:PrincipalArn": role}}},
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": "*"},
+                "Action": action,
+                "Resource": "*",
+                "Condition": {"ArnLike": {"aws:PrincipalArn": role}},
+            },
             {"Effect": "Allow", "Principal": "*", "NotAction": action, "Resource": "*"},
         ]
-        candidate = {"Effect": "Allow", "Principal": rng.choice([{"AWS": role[0]}, {"AWS": "*"}, "*", {"AWS": ACCOUNT}]), "Action": actions, "Resource": BUCKET + "b/*"}
+        candidate = {
+            "Effect": "Allow",
+            "Principal": rng.choice([{"AWS": role[0]}, {"AWS": "*"}, "*", {"AWS": ACCOUNT}]),
+            "Action": actions,
+            "Resource": BUCKET + "b/*",
+        }
         if rng.random() < 0.6:
             value = rng.choice([role[0], role, f"arn:aws:iam::{ACCOUNT}:role/*"])
-            put(candidate, rng.choice(["ArnEquals", "ArnLike", "StringEquals", "ArnLikeIfExists"]), "aws:PrincipalArn", value)
+            put(
+                candidate,
+                rng.choice(["ArnEquals", "ArnLike", "StringEquals", "ArnLikeIfExists"]),
+                "aws:PrincipalArn",
+                value,
+            )
         return "resource", reference, [candidate]
     provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/idp.example.com"
     reference = [
-        {"Effect": "Allow", "Principal": {"Federated": provider}, "Action": "sts:AssumeRoleWithWebIdentity", "Condition": {"StringEquals": {"idp.example.com:sub": ["s1", "s2"]}}},
+        {
+            "Effect": "Allow",
+            "Principal": {"Federated": provider},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {"StringEquals": {"idp.example.com:sub": ["s1", "s2"]}},
+        },
         {"Effect": "Allow", "Principal": {"AWS": role}, "Action": "sts:AssumeRole"},
     ]
     if rng.random() < 0.5:
         candidate = {"Effect": "Allow", "Principal": {"Federated": provider}, "Action": "sts:AssumeRoleWithWebIdentity"}
         if rng.random() < 0.8:
-            put(candidate, rng.choice(["StringEquals", "StringLike", "StringEqualsIfExists"]), "idp.example.com:sub", rng.choice(["s1", "s?", ["s1", "s2"]]))
+            put(
+                candidate,
+                rng.choice(["StringEquals", "StringLike", "StringEqualsIfExists"]),
+                "idp.example.com:sub",
+                rng.choice(["s1", "s?", ["s1", "s2"]]),
+            )
     else:
-        candidate = {"Effect": "Allow", "Principal": {"AWS": rng.choice([role[0], role, ACCOUNT])}, "Action": rng.choice(["sts:AssumeRole", "sts:*"])}
+        candidate = {
+            "Effect": "Allow",
+            "Principal": {"AWS": rng.choice([role[0], role, ACCOUNT])},
+            "Action": rng.choice(["sts:AssumeRole", "sts:*"]),
+        }
     return "trust", reference, [candidate]
 
 

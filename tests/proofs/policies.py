@@ -161,7 +161,7 @@ def _principals(source):
 ONE, MANY = "one", "many"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def tokens(text, wildcards, variables):
     """Characters, (ONE,), (MANY,) and variables (key, default): `*` and `?` are wildcards only where `wildcards`."""
     found, at = [], 0
@@ -178,7 +178,9 @@ def tokens(text, wildcards, variables):
                 found.append((named[1].lower(), named[2]))
             at += len(variable[0])
             continue
-        found.append((MANY,) if wildcards and text[at] == "*" else (ONE,) if wildcards and text[at] == "?" else text[at])
+        found.append(
+            (MANY,) if wildcards and text[at] == "*" else (ONE,) if wildcards and text[at] == "?" else text[at]
+        )
         at += 1
     return tuple(found)
 
@@ -318,7 +320,7 @@ def _excepted(entries, who):
 # --- Conditions ---
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def instant(text):
     """A date as seconds since 1970, from ISO 8601 or from seconds."""
     if re.fullmatch(r"-?\d{5,}(\.\d+)?", text):
@@ -328,7 +330,7 @@ def instant(text):
     return fractions.Fraction(moment.timestamp())
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def network(text):
     return ipaddress.ip_network(text, strict=False)
 
