@@ -30,6 +30,8 @@ import policies as model
 QUESTIONS = ("equal", "implies", "diff")
 FIELDS = {"equal": ("a", "b"), "implies": ("reference", "candidate"), "diff": ("before", "after")}
 CHUNK = 200
+# A count beside those of the relations: pairs with at least one disagreement.
+AT_ODDS = "with a disagreement"
 # Seconds for one run of the program over a chunk.
 PATIENCE = 600
 
@@ -144,6 +146,7 @@ def judge(chunk, program, questions, timeout):
             lines.append(json.dumps({"question": "judge", "problem": repr(error)} | pair))
             continue
         drawn[pair["kind"], _relation(verdict)] += 1
+        at_odds = len(lines)
         for question in questions:
             answer = answers[question].get(pair["id"])
             try:
@@ -153,6 +156,7 @@ def judge(chunk, program, questions, timeout):
                 shown = {"question": question, "problem": str(problem), "request": problem.witness, "answer": answer}
                 lines.append(json.dumps(shown | pair))
             counts[question, outcome] += 1
+        drawn[pair["kind"], AT_ODDS] += len(lines) > at_odds
     return counts, drawn, lines
 
 
@@ -202,14 +206,15 @@ def share(count, total):
 
 def report(counts, drawn, seconds, seed):
     """Prints the summary. Returns the share of timeouts, and the largest share of undecided answers to a question."""
-    total = sum(drawn.values())
+    total = sum(n for (_, relation), n in drawn.items() if relation != AT_ODDS)
     print(
         f"seed {seed}: {total} pairs in {seconds:.0f} s ({total / max(seconds, 1e-9):.1f} per second)", file=sys.stderr
     )
     for kind in sorted({kind for kind, _ in drawn}):
         found = {relation: n for (k, relation), n in sorted(drawn.items()) if k == kind}
+        at_odds = found.pop(AT_ODDS, 0)
         listed = ", ".join(f"{n} {relation}" for relation, n in found.items())
-        print(f"  {kind}: {sum(found.values())} pairs ({listed})", file=sys.stderr)
+        print(f"  {kind}: {sum(found.values())} pairs ({listed}), {at_odds} {AT_ODDS}", file=sys.stderr)
     undecided = 0.0
     for question in [question for question in QUESTIONS if any(q == question for q, _ in counts)]:
         of = {outcome: n for (q, outcome), n in counts.items() if q == question}

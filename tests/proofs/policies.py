@@ -440,18 +440,20 @@ def why_impossible(request, policies, kind):
             return f"several values of the single-valued key {name}"
         if "" in values and key not in empty:
             return f"empty value of {name}, which no policy names"
-        if key in CALLER_KEYS and own.get(key) != value:
+        if key in CALLER_KEYS and [own.get(key)] != values:
             return f"{name} does not fit the caller"
-        type_ = KEY_TYPES.get(key)
         try:
-            if type_ == "bool" and value not in ("true", "false"):
-                raise ValueError
-            if type_ == "ip":
-                ipaddress.ip_address(value)
-            if type_ == "date":
-                instant(value)
-            if type_ == "numeric":
-                fractions.Fraction(value)
+            for value in values:
+                _typed(KEY_TYPES.get(key), value)
         except (ValueError, TypeError):
             return f"{value} is not a value of {name}"
     return None
+
+
+def _typed(type_, value):
+    """Raises ValueError unless the text is a value of the type."""
+    if type_ == "bool" and value not in ("true", "false"):
+        raise ValueError
+    parse = {"ip": ipaddress.ip_address, "date": instant, "numeric": fractions.Fraction}.get(type_)
+    if parse:
+        parse(value)
