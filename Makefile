@@ -7,6 +7,12 @@ CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
 EMULATORS := $(CARGO_TARGET_DIR)/emulators
 VENV := $(EMULATORS)/venv
+PROOFS := $(CARGO_TARGET_DIR)/proofs/venv
+# How many pairs of policies `make test` and `make test-proofs` compare; PROOFS_SEED repeats a run.
+PROOFS_PAIRS ?= 500
+PROOFS_MANY ?= 20000
+PROOFS_SEED ?=
+JUDGE = "$(PROOFS)/bin/python" tests/proofs/judge.py "$(CARGO_TARGET_DIR)/debug/bailiwick" $(if $(PROOFS_SEED),--seed $(PROOFS_SEED))
 CARGO ?= cargo
 # CI builds once: incremental builds would only cost time and disk space.
 ifdef CI
@@ -35,16 +41,27 @@ release: ## Build the release binary
 emulators: ## Install the AWS emulator under target/
 	@PYTHON="$(PYTHON)" tests/emulators/setup.sh "$(VENV)"
 
+.PHONY: solver
+solver: ## Install the SMT solver under target/
+	@PYTHON="$(PYTHON)" tests/emulators/setup.sh "$(PROOFS)" tests/proofs/requirements.txt
+
 .PHONY: demo
 demo: emulators build ## Plan, apply, drift and destroy against emulators
 	@"$(VENV)/bin/python" examples/demo.py "$(CARGO_TARGET_DIR)/debug/bailiwick"
 
 .PHONY: test
-test: emulators ## Run all tests that need no real Kubernetes API server or Ceph gateway
+test: emulators solver ## Run all tests that need no real Kubernetes API server or Ceph gateway
 	$(CARGO) test --locked --no-default-features --lib
 	$(CARGO) test --locked
 	"$(VENV)/bin/python" tests/emulators/test_aws.py
 	PYTHON="$(VENV)/bin/python" tests/emulators/contract.sh double
+	"$(PROOFS)/bin/python" -m unittest discover -s tests/proofs
+	$(JUDGE) --pairs $(PROOFS_PAIRS)
+
+.PHONY: test-proofs
+test-proofs: solver build ## Compare verdicts on policies with an SMT solver: 20,000 random pairs
+	"$(PROOFS)/bin/python" -m unittest discover -s tests/proofs
+	$(JUDGE) --pairs $(PROOFS_MANY)
 
 .PHONY: test-faults
 test-faults: emulators ## Run thousands of disturbed applies, also on the AWS emulator

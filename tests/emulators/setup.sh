@@ -1,10 +1,11 @@
 #!/bin/sh
-# Makes the Python venv of the emulators: setup.sh VENV
-# Silent and fast when VENV already holds requirements.txt. PYTHON names another interpreter than python3.
+# Makes a Python venv for the tests: setup.sh VENV [REQUIREMENTS]
+# REQUIREMENTS are those of the emulators by default. Silent and fast when VENV already holds them. PYTHON names another
+# interpreter than python3.
 set -eu
 
-venv=${1:?usage: setup.sh VENV}
-requirements=$(dirname "$0")/requirements.txt
+venv=${1:?usage: setup.sh VENV [REQUIREMENTS]}
+requirements=${2:-$(dirname "$0")/requirements.txt}
 stamp=$venv/requirements.cksum
 wanted=$(cksum <"$requirements")
 
@@ -20,10 +21,10 @@ up_to_date && exit 0
 
 python=${PYTHON:-python3}
 command -v "$python" >/dev/null 2>&1 ||
-    fail "\`$python\` not found: the AWS emulator needs Python 3.11 or newer" \
+    fail "\`$python\` not found: these tests need Python 3.11 or newer" \
         "install it (Debian packages: python3 python3-venv) or set PYTHON"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "\`$python\` is $("$python" --version 2>&1): the AWS emulator needs Python 3.11 or newer; set PYTHON"
+    fail "\`$python\` is $("$python" --version 2>&1): these tests need Python 3.11 or newer; set PYTHON"
 "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     fail "\`$python\` has no venv module: install it (Debian package: python3-venv)"
 
@@ -37,7 +38,7 @@ if command -v flock >/dev/null 2>&1; then
     up_to_date && exit 0
 fi
 
-printf 'setup.sh: installing the AWS emulator into %s\n' "$venv" >&2
+printf 'setup.sh: installing %s into %s\n' "$requirements" "$venv" >&2
 rm -f "$stamp"
 "$python" -m venv --clear "$venv" || fail "could not make a venv in \`$venv\`"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$requirements" ||
