@@ -254,15 +254,37 @@ impl CallerClass {
 
     /// The request of an example, if `after` allows it and `before` does not.
     fn confirmed(&self, example: &Example, before: &Policy, after: &Policy) -> Option<Request> {
-        let request = self.request(example);
+        self.requests(example).into_iter().find(|request| self.is_confirmed(request, before, after))
+    }
+
+    fn is_confirmed(&self, request: &Request, before: &Policy, after: &Policy) -> bool {
         let own = Caller::of(&request.principal).account().map(|id| Principal::Account(id.into()));
         let delegation = Statement::allow(["*"], ["*"]).to(Selector::of(own));
         let delegation = Policy::new(Version::V2012, [delegation]);
         let delegation = Attached { name: "", policy: &delegation };
-        let outcome = |policy| evaluate(&request, &self.policies(policy, "", Some(delegation))).outcome;
+        let outcome = |policy| evaluate(request, &self.policies(policy, "", Some(delegation))).outcome;
         let is_denied =
             matches!(outcome(before), DecisionOutcome::ImplicitlyDenied | DecisionOutcome::ExplicitlyDenied);
-        (outcome(after) == DecisionOutcome::Allowed && is_denied).then_some(request)
+        outcome(after) == DecisionOutcome::Allowed && is_denied
+    }
+
+    /// The requests of an example. A user's name and ARN were chosen apart: either may have to follow the other.
+    fn requests(&self, example: &Example) -> Vec<Request> {
+        let request = self.request(example);
+        let Caller::User { account, name } = Caller::of(&request.principal) else { return vec![request] };
+        let mut by_arn = request.clone();
+        if by_arn.context.get("aws:username").is_some() {
+            by_arn.context.set("aws:username", ContextValue::One(name.to_owned()));
+        }
+        match request.context.get("aws:username") {
+            Some(ContextValue::One(chosen)) if chosen != name => {
+                let mut by_name = request.clone();
+                by_name.principal = format!("arn:aws:iam::{account}:user/{chosen}");
+                by_name.context.set("aws:PrincipalArn", ContextValue::One(by_name.principal.clone()));
+                vec![by_name, by_arn]
+            }
+            _ => vec![by_arn],
+        }
     }
 
     fn request(&self, example: &Example) -> Request {
@@ -272,10 +294,6 @@ impl CallerClass {
         }
         if let Some(ContextValue::One(arn)) = request.context.get("aws:PrincipalArn") {
             request.principal.clone_from(arn);
-        } else if let (Some(ContextValue::One(name)), Caller::User { account, .. }) =
-            (request.context.get("aws:username"), Caller::of(&self.principal))
-        {
-            request.principal = format!("arn:aws:iam::{account}:user/{name}");
         }
         let own = Caller::of(&request.principal).account().map(str::to_owned);
         request.resource_account = match self.who {
@@ -314,6 +332,8 @@ fn classes(policies: &[&Policy]) -> Vec<CallerClass> {
         vec![some_account]
     };
     if statements().all(|s| s.principal.is_none()) {
+        // The root user needs no identity-based policy, so that none says what it may do.
+        let kinds = if tests_caller { &[Kind::Role, Kind::User][..] } else { &[Kind::Role] };
         let of = |account: &&str| kinds.iter().map(|kind| kind.class(None, account, &[])).collect::<Vec<_>>();
         return all_accounts.iter().flat_map(of).collect();
     }
@@ -414,7 +434,9 @@ impl Kind {
 /// A caller with this ARN.
 fn exact(who: Option<Principal>, arn: &str) -> CallerClass {
     let own = Request::new(arn, "*", "*").with_own_keys().context;
-    let fixed = own.keys().into_iter().map(|key| (key.to_owned(), own.get(key).cloned())).collect();
+    let mut fixed: Vec<(String, Option<ContextValue>)> =
+        own.keys().into_iter().map(|key| (key.to_owned(), own.get(key).cloned())).collect();
+    fixed.extend(CALLER_KEYS.into_iter().filter(|key| own.get(key).is_none()).map(|key| (key.to_owned(), None)));
     CallerClass { who, principal: arn.to_owned(), known: KnownKeys { fixed, ..KnownKeys::default() } }
 }
 

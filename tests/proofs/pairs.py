@@ -194,7 +194,8 @@ def statement(rng, kind):
     actions, patterns = (TRUST_ACTIONS, TRUST_PATTERNS) if kind == "trust" else (ACTIONS, ACTION_PATTERNS)
     made = {"Effect": effect}
     if kind in ("resource", "trust"):
-        if rng.random() < 0.1:
+        # A trust policy has no `NotPrincipal`.
+        if kind == "resource" and rng.random() < 0.1:
             made["NotPrincipal"] = copy.deepcopy(rng.choice(EXCEPTED))
         else:
             made["Principal"] = copy.deepcopy(rng.choice(PRINCIPALS + (PROVIDERS if kind == "trust" else [])))
@@ -317,7 +318,7 @@ def narrower(rng, pattern):
 
 def narrower_value(rng, name, value):
     if name == "Action" and value == "*":
-        return rng.choice(["s3:*", "kms:Decrypt", "*:*"])
+        return rng.choice(["s3:*", "kms:Decrypt", "sqs:*"])
     if name == "Resource" and value == "*":
         return rng.choice(RESOURCES + ["arn:aws:sqs:*:*:q*"])
     found = narrower(rng, value)
@@ -327,7 +328,8 @@ def narrower_value(rng, name, value):
         and (found.endswith(":") or found.count(":") != value.count(":") or value.count(":") < 5)
     ):
         return None
-    return found
+    # AWS rejects an action without a name.
+    return None if name == "Action" and found and found.endswith(":") else found
 
 
 def covered_pattern(rng, s):

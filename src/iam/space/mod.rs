@@ -221,8 +221,14 @@ impl Search<'_> {
         };
         match what {
             Variable::Action | Variable::Resource => {
-                // An action has a prefix and a name. A resource is an ARN where that is possible.
-                let any = [Glob::whole(&super::Pattern::new(if variable == 0 { "?*:?*" } else { "*" }))];
+                // An action has a prefix and a name. A resource is an ARN, or `*` for actions without resources.
+                let any = match what {
+                    Variable::Action => vec![Glob::any_action()],
+                    _ => vec![
+                        Glob::whole(&super::Pattern::literal("*")),
+                        Glob::arn(&super::Pattern::new("arn:?*:?*:*:*:?*")),
+                    ],
+                };
                 let globs = |(what, _): &(usize, bool)| self.space.globs.get(*what).map(Vec::as_slice);
                 let (of, but): (Vec<_>, Vec<_>) = wanted.iter().partition(|(_, holds)| *holds);
                 let mut unions: Vec<&[Glob]> = of.iter().filter_map(globs).collect();

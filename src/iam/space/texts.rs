@@ -75,6 +75,12 @@ impl Glob {
         Self::of_tokens(pattern.tokens(), colons(pattern.tokens()) >= 5)
     }
 
+    /// The texts with a prefix, a colon, and a name.
+    pub fn any_action() -> Self {
+        let part = [Step::One { within_part: true }, Step::Many { within_part: true }];
+        Self { steps: part.into_iter().chain([Step::Char(':')]).chain(part).collect() }
+    }
+
     fn of_tokens(tokens: &[Token], by_part: bool) -> Self {
         let mut left = if by_part { 5 } else { 0 };
         let step = |token: &Token| {
