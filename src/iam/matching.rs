@@ -239,7 +239,7 @@ pub(super) fn condition(condition: &Condition, version: Version, context: &Reque
     let Operator { test, qualifier, if_exists } = condition.operator;
     let known = context.known(condition.key.as_str());
     if test == Test::Null {
-        return null(condition, version, context, &known);
+        return null(condition, &known);
     }
     let absent = |qualifier: Option<Qualifier>| match qualifier {
         // Without values, `ForAllValues` holds and `ForAnyValue` does not.
@@ -273,19 +273,19 @@ pub(super) fn condition(condition: &Condition, version: Version, context: &Reque
 
 /// Evaluates `Null`: `true` requires the key to be absent, `false` requires it to be present with a value.
 ///
-/// Source: IAM User Guide, "Condition operator to check existence of condition keys".
-fn null(condition: &Condition, version: Version, context: &RequestContext, known: &KeyState) -> Truth {
+/// Sources: IAM User Guide, "Condition operator to check existence of condition keys"; "IAM policy elements: Variables
+/// and tags" (no variables with `Null` and `BinaryEquals`).
+fn null(condition: &Condition, known: &KeyState) -> Truth {
     let absent = match known {
         KeyState::Varies => return Truth::Maybe,
         KeyState::Absent => true,
         KeyState::One(value) => value.is_empty(),
         KeyState::Many(values) => values.iter().all(String::is_empty),
     };
-    Truth::any(condition.values().map(|value| match expand_text(value, version, context) {
-        Ok(text) if text.eq_ignore_ascii_case("true") => Truth::of(absent),
-        Ok(text) if text.eq_ignore_ascii_case("false") => Truth::of(!absent),
-        Ok(_) => Truth::No,
-        Err(unresolved) => unresolved.truth(),
+    // `Null` and `BinaryEquals` do not substitute variables.
+    Truth::any(condition.values().map(|value| {
+        let wanted = ["false", "true"].iter().position(|word| value.eq_ignore_ascii_case(word));
+        Truth::of(wanted == Some(usize::from(absent)))
     }))
 }
 
@@ -304,7 +304,8 @@ fn compare_one(test: Test, wanted: &str, version: Version, context: &RequestCont
         Err(unresolved) => unresolved.truth(),
     };
     match test {
-        Test::StringEquals | Test::StringNotEquals | Test::BinaryEquals => as_text(|a, b| a == b),
+        Test::StringEquals | Test::StringNotEquals => as_text(|a, b| a == b),
+        Test::BinaryEquals => Truth::of(wanted == actual),
         Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase => as_text(same_ignoring_case),
         Test::StringLike | Test::StringNotLike => {
             if !has_variables(wanted, version) {
@@ -631,6 +632,9 @@ mod tests {
         assert_eq!(check("Null", &["true"], None), Truth::Yes);
         assert_eq!(check("Null", &["false"], Some("x")), Truth::Yes);
         assert_eq!(check("Null", &["true"], Some("")), Truth::Yes);
+        let tagged = RequestContext::new().with("aws:PrincipalTag/b", "true");
+        let variable = Condition::new("Null".parse::<Operator>().unwrap(), "k:k", ["${aws:PrincipalTag/b}"]);
+        assert_eq!(condition(&variable, Version::V2012, &tagged), Truth::No, "a variable is not substituted");
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //! - A `NotPrincipal` with `Deny` that lists a caller without its role or account may apply: the decision is
 //!   conditional.
 //! - A missing key policy or trust policy makes the decision conditional.
+//! - Variables are not substituted in `Null` and `BinaryEquals`.
 //! - The root user needs no identity-based policy in its own account.
 
 mod arn;
