@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster::ClusterRight;
 use super::unread::Unread;
-use crate::iam::{Applied, Atom, Condition, Source, Statement};
+use crate::iam::{Applied, Atom, AwsRule, Condition, Source, Statement};
 
 /// An AWS account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -315,6 +315,23 @@ impl Requirement {
             values: condition.values().map(str::to_owned).collect(),
             negated,
         }
+    }
+}
+
+/// A rule of AWS beyond the policy language that took part in an answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct AppliedRule {
+    /// The stable name of the rule.
+    pub rule: String,
+    /// The rule in words.
+    pub says: String,
+    /// The documentation page, or pages.
+    pub page: String,
+}
+
+impl From<AwsRule> for AppliedRule {
+    fn from(rule: AwsRule) -> Self {
+        Self { rule: rule.name().to_owned(), says: rule.statement().to_owned(), page: rule.page().to_owned() }
     }
 }
 

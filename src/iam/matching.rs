@@ -198,9 +198,53 @@ fn arn_like(pattern: &str, version: Version, context: &RequestContext, text: &st
     Truth::of(all == Some(6))
 }
 
-/// Whether a value of `Resource` or `NotResource` matches the resource.
+/// Whether a value of `Resource` or `NotResource` matches the resource. `Maybe` if it matches only with a `*` at the end
+/// of a segment that also matches beyond the colon: AWS's pages disagree whether it does.
+///
+/// Source: IAM User Guide, "IAM JSON policy elements: Resource", "Using wildcards in resource ARNs".
 pub(super) fn resource(pattern: &str, version: Version, context: &RequestContext, text: &str) -> Truth {
-    arn_like(pattern, version, context, text)
+    let truth = arn_like(pattern, version, context, text);
+    if truth == Truth::No && pattern.contains("*:") && is_like_beyond_colons(pattern, version, context, text) {
+        return Truth::Maybe;
+    }
+    truth
+}
+
+/// Whether a pattern with six components matches as one text.
+fn is_like_beyond_colons(pattern: &str, version: Version, context: &RequestContext, text: &str) -> bool {
+    // A `*` in the last component matches every colon after it anyway.
+    let in_front = pattern.splitn(6, ':').take(5).any(|part| part.ends_with('*'));
+    in_front
+        && if has_variables(pattern, version) {
+            expand_patterns(pattern, context, 1).is_ok_and(|whole| whole.iter().all(|p| p.matches(text)))
+        } else {
+            glob(pattern, text, false)
+        }
+}
+
+/// Whether a value of `Resource` or `NotResource` matches the key behind an alias: any key of the alias's account and
+/// Region.
+///
+/// Source: KMS Developer Guide, "Specifying KMS keys in IAM policy statements".
+pub(super) fn key_behind_alias(pattern: &str, version: Version, context: &RequestContext, alias: &str) -> Truth {
+    let keys = alias.split_once(":alias/").map_or("*".to_owned(), |(front, _)| format!("{front}:key/*"));
+    let keys = Pattern::new(&keys);
+    match resource_pattern(pattern, version, context) {
+        Ok(pattern) if pattern.includes(&keys) => Truth::Yes,
+        Ok(pattern) => {
+            if pattern.overlaps(&keys) {
+                Truth::Maybe
+            } else {
+                Truth::No
+            }
+        }
+        Err(unresolved) => unresolved.truth(),
+    }
+}
+
+/// Whether a value contains a policy variable with an unknown value.
+pub(super) fn is_open(pattern: &str, version: Version, context: &RequestContext) -> bool {
+    resource_pattern(pattern, version, context) == Err(Unresolved::Varies)
 }
 
 /// The pattern for a `Resource` value, with variables substituted.

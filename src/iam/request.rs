@@ -132,6 +132,12 @@ impl Request {
             own.push(("aws:PrincipalType", kind.to_owned()));
         }
         match &caller {
+            // The path of a service-linked role is not in the ARN of its session.
+            Caller::Session { role, .. } if role.starts_with("AWSServiceRoleFor") => {
+                if self.context.get("aws:PrincipalArn").is_none() {
+                    self.context.set("aws:PrincipalArn", ContextValue::Varies);
+                }
+            }
             Caller::Session { account, role, .. } => {
                 let partition = arn::split(&self.principal).map_or("aws", |[partition, ..]| partition);
                 own.push(("aws:PrincipalArn", format!("arn:{partition}:iam::{account}:role/{role}")));

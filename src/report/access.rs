@@ -149,6 +149,12 @@ fn conditions_section(answer: &Answer) -> Option<Section> {
     (!rows.is_empty()).then(|| Section { title: "If".into(), rows })
 }
 
+/// The rules of AWS beyond the policy language that took part.
+fn rules_section(answer: &Answer) -> Option<Section> {
+    let rows: Vec<Row> = answer.rules.iter().map(|rule| note(words::rule(rule))).collect();
+    (!rows.is_empty()).then(|| Section { title: "Rules of AWS".into(), rows })
+}
+
 /// The report of one answer.
 #[must_use]
 pub fn answer(answer: &Answer, action: &str, place: &str) -> Report {
@@ -158,6 +164,7 @@ pub fn answer(answer: &Answer, action: &str, place: &str) -> Report {
     rows.extend(answer.unread.iter().map(|unread| Row { mark: Mark::Warn, ..note(words::unread(unread)) }));
     let mut sections = vec![Section { title: "Chain".into(), rows }];
     sections.extend(conditions_section(answer));
+    sections.extend(rules_section(answer));
     Report { headline, sections, footer: Vec::new() }
 }
 
@@ -219,6 +226,7 @@ fn chain_row(answer: &Answer, mark: Mark) -> Row {
     let mark = if answer.who.is_foreign() { Mark::Warn } else { mark };
     let mut notes: Vec<String> = answer.chain.iter().map(step).collect();
     notes.extend(answer.conditions.iter().map(|condition| format!("if {}", words::requirement(condition))));
+    notes.extend(answer.rules.iter().map(words::rule));
     Row { mark, notes, ..note(words::grantee(&answer.who)) }
 }
 

@@ -1,9 +1,9 @@
 //! The English texts of types. Nothing else depends on them.
 
 use crate::access::{
-    AccessVerdict, AccountRef, AllowedBy, Break, ChainCaller, ChainStep, ClusterRight, DataPlace, Denial, DeniedBy,
-    Direction, Exception, Fix, Grant, Grantee, Missing, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef,
-    Trusted, Unread,
+    AccessVerdict, AccountRef, AllowedBy, AppliedRule, Break, ChainCaller, ChainStep, ClusterRight, DataPlace, Denial,
+    DeniedBy, Direction, Exception, Fix, Grant, Grantee, Missing, PlaceKind, PolicyOf, PolicyRef, Requirement,
+    StatementRef, Trusted, Unread,
 };
 use crate::address::Address;
 use crate::diff::{DriftClass, Drifted};
@@ -153,6 +153,8 @@ pub fn fix(fix: &Fix) -> String {
         Fix::NamePrincipals { bucket } => {
             format!("name the principals in the policy of bucket {bucket} instead of everyone")
         }
+        Fix::UseIdentity { account: Some(account) } => format!("call it as an identity of account {account}"),
+        Fix::UseIdentity { account: None } => "call it as a role or user".to_owned(),
         Fix::Narrow { statement: Some(statement) } => {
             format!("narrow {} so that it excludes the request", self::statement(statement))
         }
@@ -328,6 +330,12 @@ pub fn requirement(requirement: &Requirement) -> String {
     if negated { format!("not: {text}") } else { text }
 }
 
+/// A rule of AWS beyond the policy language, with its page.
+#[must_use]
+pub fn rule(rule: &AppliedRule) -> String {
+    format!("{} ({})", rule.says, rule.page)
+}
+
 /// A policy.
 fn policy(policy: &PolicyRef) -> String {
     match &policy.of {
@@ -477,6 +485,7 @@ fn denial(denial: &Denial) -> String {
             "a federated user without a session policy has only what resource policies grant to the session".to_owned()
         }
         Denial::PolicyUnknown => "the policy of the key or role is unknown".to_owned(),
+        Denial::Rule { rule } => self::rule(rule),
     }
 }
 
