@@ -67,4 +67,4 @@ pub use policy::{Effect, Policy, Principal, Selector, Statement, Version};
 pub use reach::{AccessRegion, Area, Atom, Reach, Source, reach};
 pub use request::{ContextValue, Request, RequestContext};
 pub use rules::{AWS_RULES, AwsRule, AwsRuleEntry, behind_access_point, bucket_of, is_without_resource_policy};
-pub use validate::{PolicyKind, validate, validate_value};
+pub use validate::{PolicyKind, disagreements, validate, validate_value};

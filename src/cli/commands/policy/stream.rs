@@ -4,7 +4,7 @@
 //! and the run continues. docs/iam.md describes the formats.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, BufRead, Write};
 
@@ -16,8 +16,8 @@ use super::kinds::{PolicyType, kind_of};
 use crate::access::AppliedRule;
 use crate::iam::{
     AccessPointBucket, Applied, Attached, ContextValue, Decision, DecisionReason, Dependency, ParseError, Policy,
-    PolicyPlace, PolicySet, Request, RequestContext, Subject, Version, behind_access_point, bucket_of, equivalent,
-    evaluate, lint_together, validate,
+    PolicyPlace, PolicySet, Request, RequestContext, Subject, Version, behind_access_point, bucket_of, disagreements,
+    equivalent, evaluate, lint_together, validate,
 };
 
 /// The byte order mark that some editors write before UTF-8 text.
@@ -499,6 +499,9 @@ struct CheckAnswer<'a> {
     id: Option<&'a RawValue>,
     valid: bool,
     findings: Vec<&'static str>,
+    /// The points on which AWS's pages disagree and that decide whether AWS accepts the document.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    disagreements: Vec<AppliedRule>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -534,11 +537,14 @@ fn checked<'a>(
     if parameters.and_then(|p| p.kind.as_deref()) == Some("managed") {
         subject.place = Some(PolicyPlace::ManagedPolicy);
     }
-    let problems: Vec<String> = texts
-        .iter()
-        .filter_map(|text| validate(kind.kind, text).err())
-        .flat_map(|problems| problems.into_iter().map(|p| p.to_string()))
-        .collect();
+    let (mut problems, mut disputed) = (Vec::new(), BTreeSet::new());
+    for text in &texts {
+        match validate(kind.kind, text) {
+            Ok(policy) => disputed.extend(disagreements(kind.kind, &policy)),
+            Err(found) => problems.extend(found.into_iter().map(|problem| problem.to_string())),
+        }
+    }
+    let disagreements = disputed.into_iter().map(AppliedRule::from).collect();
     let mut findings = Vec::new();
     for finding in lint_together(&texts, &subject) {
         if !findings.contains(&finding.check.code()) {
@@ -546,7 +552,7 @@ fn checked<'a>(
         }
     }
     let error = (!problems.is_empty()).then(|| problems.join("; "));
-    Ok(CheckAnswer { id, valid: problems.is_empty(), findings, error })
+    Ok(CheckAnswer { id, valid: problems.is_empty(), findings, disagreements, error })
 }
 
 /// A change of policies, and the requests to ask before and after.
@@ -720,6 +726,13 @@ mod tests {
             decision(&format!(",\"bucket_policy\":{{\"policy\":{deny}}}")),
             "policy `` names no bucket: add `bucket`"
         );
+    }
+
+    #[test]
+    fn a_check_names_the_points_on_which_the_documentation_disagrees() {
+        let line = r#"{"policy_type":"identity","document":{"Version":"2012-10-17","Statement":{"Sid":"read_only","Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}}}"#;
+        let (output, _) = answers(Question::Check(None), &format!("{line}\n"));
+        assert!(output.contains(r#""valid":true"#) && output.contains(r#""rule":"underscore-in-sid""#), "{output}");
     }
 
     #[test]
