@@ -1,6 +1,6 @@
-//! Answers that rules of AWS beyond the policy language decide.
+//! Answers that rules of AWS beyond the policy language decide, and the conditions of answers.
 
-use super::super::{AccessTarget, Answer, Break, Denial, Fix, World};
+use super::super::{AccessTarget, AccessVerdict, Answer, Break, Denial, Fix, World};
 use super::unread::{A, B, Objects, POD_IDENTITY, allow, role_arn};
 use super::*;
 
@@ -17,6 +17,25 @@ fn said(answer: &Answer) -> String {
 /// Role `r` of an account with all permissions, and bucket `data` of account A.
 fn reader(account: &str) -> Objects {
     Objects::default().role(account, "r", Some(POD_IDENTITY)).inline(account, "r", &allow("*", "*")).bucket(A)
+}
+
+#[test]
+fn condition_of_a_deny_is_negated_and_names_its_statement() {
+    let deny = r#"{"Sid":"Vpce","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"StringNotEquals":{"aws:SourceVpce":"vpce-x"}}}"#;
+    let answer = ask(&reader(A).bucket_policy(A, deny).world(), "r", "s3:GetObject", "s3://data/x");
+    assert_eq!(answer.verdict, AccessVerdict::Depends);
+    let json = serde_json::to_value(&answer.conditions).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 1, "{json}");
+    assert_eq!(json[0]["key"], "aws:SourceVpce");
+    assert_eq!(json[0]["negated"], true);
+    assert_eq!(json[0]["statement"]["sid"], "Vpce");
+    assert_eq!(json[0]["statement"]["policy"]["kind"], "bucket");
+    // The condition of an Allow is not negated, and needs no statement: the chain has it.
+    let allows = r#"{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:role/r"},"Action":"s3:*","Resource":"*","Condition":{"StringEquals":{"aws:SourceVpce":"vpce-x"}}}"#;
+    let answer = ask(&reader(B).bucket_policy(A, allows).world(), "r", "s3:GetObject", "s3://data/x");
+    assert_eq!(answer.verdict, AccessVerdict::Depends);
+    let json = serde_json::to_value(&answer.conditions).unwrap();
+    assert_eq!((json[0].get("negated"), json[0].get("statement")), (None, None), "{json}");
 }
 
 #[test]

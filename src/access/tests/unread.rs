@@ -212,7 +212,7 @@ fn condition_of_the_first_trust_stays_in_the_answer() {
     let from = format!("{}{condition}", POD_IDENTITY.strip_suffix('}').unwrap());
     assert_eq!(
         may_assume_target(&to_target(Some(&from), Some(&trusted))).reads("n/s"),
-        r#"depends | Condition { operator: "IpAddress", key: "aws:SourceIp", values: ["203.0.113.0/24"], negated: false }"#
+        r#"depends | Condition { operator: "IpAddress", key: "aws:SourceIp", values: ["203.0.113.0/24"], negated: false, statement: None }"#
     );
 }
 

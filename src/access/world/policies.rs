@@ -7,8 +7,7 @@ use super::nodes::{Held, WorldRole};
 use crate::access::terms::{PolicyOf, PolicyRef, Requirement, StatementRef};
 use crate::access::unread::Unread;
 use crate::iam::{
-    Attached, Decision, Dependency, DependsOn, Effect, Layer, Policy, PolicySet, Principal, Request, Selector,
-    Statement, Version, evaluate,
+    Attached, Decision, Effect, Layer, Policy, PolicySet, Principal, Request, Selector, Statement, Version, evaluate,
 };
 
 /// The label of a caller's own policies when they have not been read.
@@ -120,9 +119,5 @@ pub(in crate::access) fn statement_of(decision: &Decision<'_>) -> Option<Stateme
 
 /// The conditions on which a decision depends.
 pub(in crate::access) fn unsettled(decision: &Decision<'_>) -> BTreeSet<Requirement> {
-    let condition = |dependency: &Dependency| match dependency.on {
-        DependsOn::Condition(condition) => Some(Requirement::condition(condition, false)),
-        _ => None,
-    };
-    decision.conditions.iter().filter_map(condition).collect()
+    decision.conditions.iter().map(Requirement::depends_on).collect()
 }
