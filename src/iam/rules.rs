@@ -494,6 +494,18 @@ pub(super) fn has_service_linked_name(role: &str) -> bool {
     role.starts_with("AWSServiceRoleFor")
 }
 
+/// Whether an action never works across accounts.
+pub(super) fn is_never_across_accounts(action: &str) -> bool {
+    let (service, name) = action.split_once(':').unwrap_or_default();
+    let rule = match service {
+        "s3" => AwsRule::BucketPolicyAcrossAccounts,
+        "kms" => AwsRule::KeyAcrossAccounts,
+        "sqs" => AwsRule::QueueAcrossAccounts,
+        _ => return false,
+    };
+    rule.applies_to(name)
+}
+
 /// Whether no resource has a policy for an action, because only the caller's own policies, or no policies at all, decide.
 #[must_use]
 pub fn is_without_resource_policy(action: &str) -> bool {
@@ -535,6 +547,7 @@ mod tests {
     use super::*;
     use crate::iam::evaluate::{AccessPointBucket, Attached, Decision, DecisionReason, DependsOn, PolicySet, evaluate};
     use crate::iam::request::RequestContext;
+    use crate::iam::{Check, PolicyKind, Subject, lint};
     use serde_json::{Value, json};
 
     const OWNER: &str = "111122223333";
@@ -698,6 +711,32 @@ mod tests {
             reason,
             "AWS KMS does not allow this operation across accounts (AWS KMS Developer Guide, \"AWS KMS permissions\")"
         );
+    }
+
+    #[test]
+    fn another_account_cannot_keep_a_key_manageable() {
+        let locked = |principal: &str, account: Option<&str>| {
+            let text = format!(
+                r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Principal":{{"AWS":"{principal}"}},"Action":"kms:*","Resource":"*"}}}}"#
+            );
+            let subject = Subject { account, ..Subject::of(PolicyKind::Key) };
+            lint(&text, &subject).iter().any(|finding| finding.check == Check::ResourceLockout)
+        };
+        assert!(locked("444455556666", Some(OWNER)));
+        assert!(locked("arn:aws:iam::444455556666:role/admin", Some(OWNER)));
+        assert!(!locked(OWNER, Some(OWNER)) && !locked("*", Some(OWNER)));
+        assert!(!locked("444455556666", None), "the key may belong to it");
+    }
+
+    #[test]
+    fn lint_knows_that_the_root_user_can_fix_its_bucket_policy() {
+        let text = r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Principal":{"AWS":"arn:aws:iam::111122223333:root"},"Action":"s3:PutBucketPolicy","Resource":"*"}}"#;
+        let denied = |role: &str| {
+            let subject = Subject { applying: Some(role), ..Subject::of(PolicyKind::Bucket) };
+            lint(text, &subject).iter().any(|finding| finding.check == Check::ResourceLockout)
+        };
+        assert!(denied("arn:aws:iam::111122223333:role/r"));
+        assert!(!denied("arn:aws:iam::111122223333:root"));
     }
 
     #[test]
