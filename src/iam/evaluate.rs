@@ -61,7 +61,7 @@ pub struct AccessPointBucket<'a> {
 pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a> {
     let scene = Scene::new(request, policies);
     let mut matched = scene.matched(policies);
-    let spared = scene.rules.spares_root && spare_root(&mut matched);
+    let spared = scene.rules.is_exempt_by(AwsRule::BucketPolicyOfRoot) && spare_root(&mut matched);
     let (verdict, conditions) = scene.settle(policies, &matched);
     let LayerVerdict { outcome, layer, why } = scene.overrule(verdict);
     let conditions = if outcome == DecisionOutcome::Conditional { conditions } else { Vec::new() };
@@ -194,10 +194,13 @@ impl<'r> Scene<'r> {
         if spared {
             notes.push(AwsRule::BucketPolicyOfRoot);
         }
-        if self.rules.is_without_rcps && !policies.rcps.is_empty() {
+        if self.rules.is_exempt_by(AwsRule::RetireGrant) && !policies.rcps.is_empty() {
             notes.push(AwsRule::RetireGrant);
         }
-        notes.extend(self.rules.notes());
+        if self.rules.is_exempt_by(AwsRule::AssumeRoot) {
+            notes.push(AwsRule::AssumeRoot);
+        }
+        notes.extend(self.rules.leads);
         notes
     }
 
@@ -232,7 +235,7 @@ impl<'r> Scene<'r> {
                 each(layer, *attached);
             }
         }
-        if let Some(bucket) = policies.bucket.as_ref().filter(|_| self.rules.is_through_access_point) {
+        if let Some(bucket) = policies.bucket.as_ref().filter(|_| self.rules.is_led_by(AwsRule::AccessPoint)) {
             each(Layer::Bucket, bucket.policy);
         }
         if self.has_scps() {
@@ -269,7 +272,7 @@ impl<'r> Scene<'r> {
     fn has_rcps(&self) -> bool {
         let prefix = self.request.action.split(':').next().unwrap_or_default();
         self.service_linked != Truth::Yes
-            && !self.rules.is_without_rcps
+            && !self.rules.is_exempt_by(AwsRule::RetireGrant)
             && ServiceEntry::of(prefix).is_none_or(|service| service.has_rcps)
     }
 
@@ -314,7 +317,7 @@ impl<'r> Scene<'r> {
     /// Whether one value of `Resource` or `NotResource` matches the resource of the request.
     fn resource_value(&self, layer: Layer, policy: &Policy, pattern: &str) -> Truth {
         let Request { resource, context, .. } = self.request;
-        if self.rules.is_key_behind_alias {
+        if self.rules.is_led_by(AwsRule::KeyBehindAlias) {
             return matching::key_behind_alias(pattern, policy.version, context, resource);
         }
         let resource = if layer == Layer::Bucket { self.behind } else { resource };
@@ -439,7 +442,7 @@ impl<'r> Scene<'r> {
             return missing;
         }
         let point = self.decide_for(policies, counted, &self.side(policies));
-        if !self.rules.is_through_access_point || point.is_denied() {
+        if !self.rules.is_led_by(AwsRule::AccessPoint) || point.is_denied() {
             return point;
         }
         // Both the access point and its bucket must permit the request.
@@ -461,10 +464,8 @@ impl<'r> Scene<'r> {
 
     /// The resource of the request and its policy.
     fn side(&self, policies: &PolicySet) -> ResourceSide<'_> {
-        let owner = match self.rules.is_through_access_point {
-            true => super::arn::account_of(&self.request.resource).or(self.request.owner()),
-            false => self.request.owner(),
-        };
+        let point = self.rules.leads.filter(|rule| *rule == AwsRule::AccessPoint);
+        let owner = point.and_then(|_| super::arn::account_of(&self.request.resource)).or(self.request.owner());
         ResourceSide { layer: Layer::Resource, owner, has_policy: policies.resource.is_some() }
     }
 
@@ -496,7 +497,7 @@ impl<'r> Scene<'r> {
     fn decide_by_resource(&self, counted: &Counted, side: &ResourceSide) -> Option<LayerVerdict> {
         let missing = |why| Some(LayerVerdict::missing(side.layer, why));
         let by_resource = LayerVerdict::allowed(DecisionReason::AllowedByResource);
-        if self.rules.is_without_resource_policy {
+        if self.rules.is_exempt_by(AwsRule::AssumeRoot) {
             return None;
         }
         if self.rules.policy_rules && !side.has_policy {
@@ -554,7 +555,7 @@ impl<'r> Scene<'r> {
                 }
             }
         });
-        if self.service_linked == Truth::Maybe && self.is_limited(policies, matched) {
+        if self.service_linked == Truth::Maybe && is_limited(policies, matched) {
             unsettled.push(Dependency { on: DependsOn::ServiceLinked, of: None });
         }
         unsettled.sort_by_key(|dependency| dependency.on);
@@ -575,7 +576,7 @@ impl<'r> Scene<'r> {
                 }
                 each(if matching::is_open(pattern, policy.version, &self.request.context) {
                     DependsOn::Variable(pattern)
-                } else if self.rules.is_key_behind_alias {
+                } else if self.rules.is_led_by(AwsRule::KeyBehindAlias) {
                     DependsOn::Key(pattern)
                 } else {
                     DependsOn::Wildcard(pattern)
@@ -586,16 +587,16 @@ impl<'r> Scene<'r> {
             |c: &&'a super::Condition| matching::condition(c, policy.version, &self.request.context) == Truth::Maybe;
         statement.condition.iter().filter(varies).for_each(|condition| each(DependsOn::Condition(condition)));
     }
+}
 
-    /// Whether SCPs or RCPs would limit a caller that is not a service-linked role.
-    fn is_limited(&self, policies: &PolicySet, matched: &[Applied]) -> bool {
-        let allows = |level| {
-            let layer = Layer::Scp { level };
-            matched.iter().any(|a| a.layer == layer && a.certain && a.statement.effect == Effect::Allow)
-        };
-        let denies = |a: &Applied| a.layer.level().is_some() && a.statement.effect == Effect::Deny;
-        (0..policies.scps.len()).any(|level| !allows(level)) || matched.iter().any(denies)
-    }
+/// Whether SCPs or RCPs would limit a caller that is not a service-linked role.
+fn is_limited(policies: &PolicySet, matched: &[Applied]) -> bool {
+    let allows = |level| {
+        let layer = Layer::Scp { level };
+        matched.iter().any(|a| a.layer == layer && a.certain && a.statement.effect == Effect::Allow)
+    };
+    let denies = |a: &Applied| a.layer.level().is_some() && a.statement.effect == Effect::Deny;
+    (0..policies.scps.len()).any(|level| !allows(level)) || matched.iter().any(denies)
 }
 
 /// Whether a statement that allows for certain makes an uncertain one of the same layer unnecessary.

@@ -10,7 +10,7 @@ use super::arn;
 use super::matching::Truth;
 use super::name::compare;
 use super::policy::{Policy, Principal, Selector, Statement, Version};
-use super::request::{Caller, ContextValue, Request};
+use super::request::{Caller, ContextValue, Request, has_service_linked_name};
 
 /// A rule of AWS beyond the policy language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -321,18 +321,10 @@ pub(super) struct Rules {
     pub allows: Option<AwsRule>,
     /// The rule that denies the request whatever policies allow.
     pub denies: Option<AwsRule>,
-    /// Whether the resource policy cannot deny the request to the owner's root user.
-    pub spares_root: bool,
-    /// Whether RCPs do not apply to the action.
-    pub is_without_rcps: bool,
-    /// Whether only the caller's own policies decide, whoever owns the resource.
-    pub is_without_resource_policy: bool,
-    /// Whether the request goes through an S3 access point.
-    pub is_through_access_point: bool,
-    /// Whether the request names a KMS key by an alias.
-    pub is_key_behind_alias: bool,
-    /// Whether the request is about a KMS alias itself.
-    is_about_alias: bool,
+    /// The rule that exempts the request from some policies: `BucketPolicyOfRoot`, `RetireGrant` or `AssumeRoot`.
+    pub exempts: Option<AwsRule>,
+    /// The rule about a resource that leads to another one: `AccessPoint`, `KeyBehindAlias` or `AliasAndKey`.
+    pub leads: Option<AwsRule>,
 }
 
 impl Rules {
@@ -357,8 +349,7 @@ impl Rules {
             }
             9 if is("s3express") => {
                 let denies = across(AwsRule::BucketPolicyAcrossAccounts, request, caller, action);
-                let is_through_access_point = is_through_access_point(&request.resource, action);
-                Self { denies, is_through_access_point, ..Self::default() }
+                Self { denies, leads: through_access_point(&request.resource, action), ..Self::default() }
             }
             11 | 16 if is("cognito-idp") || is("cognito-identity") => {
                 let rule = AwsRule::PublicOperation;
@@ -369,13 +360,12 @@ impl Rules {
     }
 
     fn of_bucket(request: &Request, caller: &Caller, action: &str) -> Self {
-        if AwsRule::BucketPolicyOfRoot.applies_to(action) {
-            let denies = across(AwsRule::BucketPolicyAcrossAccounts, request, caller, action);
-            let spares_root = denies.is_none() && matches!(caller, Caller::Root { .. });
-            return Self { denies, spares_root, ..Self::default() };
+        if !AwsRule::BucketPolicyOfRoot.applies_to(action) {
+            return Self { leads: through_access_point(&request.resource, action), ..Self::default() };
         }
-        let is_through_access_point = is_through_access_point(&request.resource, action);
-        Self { is_through_access_point, ..Self::default() }
+        let denies = across(AwsRule::BucketPolicyAcrossAccounts, request, caller, action);
+        let is_spared = denies.is_none() && matches!(caller, Caller::Root { .. });
+        Self { denies, exempts: is_spared.then_some(AwsRule::BucketPolicyOfRoot), ..Self::default() }
     }
 
     fn of_sts(request: &Request, caller: &Caller, action: &str) -> Self {
@@ -391,7 +381,7 @@ impl Rules {
             };
             rules.allows = can_call.then_some(AwsRule::NoPermission);
         } else if AwsRule::AssumeRoot.applies_to(action) {
-            rules.is_without_resource_policy = caller.account().is_some();
+            rules.exempts = caller.account().map(|_| AwsRule::AssumeRoot);
             rules.denies = matches!(caller, Caller::Root { .. }).then_some(AwsRule::AssumeRootByRoot);
         } else if is_listed(TRUST, action) {
             rules.policy_rules = arn::split(&request.resource)
@@ -406,23 +396,25 @@ impl Rules {
             Some([_, "kms", _, _, resource]) => resource,
             _ => "",
         };
-        let is_alias = resource.starts_with("alias/");
-        let is_about_alias = is_alias && AwsRule::AliasAndKey.applies_to(action);
-        let is_key_behind_alias = is_alias && !is_about_alias;
-        let policy_rules = is_key_behind_alias || resource.starts_with("key/");
-        let is_without_rcps = AwsRule::RetireGrant.applies_to(action);
-        Self { policy_rules, denies, is_without_rcps, is_key_behind_alias, is_about_alias, ..Self::default() }
+        let is_about_alias = AwsRule::AliasAndKey.applies_to(action);
+        let leads = match (resource.starts_with("alias/"), is_about_alias) {
+            (true, true) => Some(AwsRule::AliasAndKey),
+            (true, false) => Some(AwsRule::KeyBehindAlias),
+            (false, _) => None,
+        };
+        let policy_rules = leads == Some(AwsRule::KeyBehindAlias) || resource.starts_with("key/");
+        let exempts = AwsRule::RetireGrant.applies_to(action).then_some(AwsRule::RetireGrant);
+        Self { policy_rules, denies, exempts, leads, ..Self::default() }
     }
 
-    /// The rules that take part in a decision whatever the policies contain.
-    pub fn notes(&self) -> impl Iterator<Item = AwsRule> + use<> {
-        let notes = [
-            (self.is_without_resource_policy && self.denies.is_none(), AwsRule::AssumeRoot),
-            (self.is_through_access_point, AwsRule::AccessPoint),
-            (self.is_key_behind_alias, AwsRule::KeyBehindAlias),
-            (self.is_about_alias, AwsRule::AliasAndKey),
-        ];
-        notes.into_iter().filter_map(|(applies, rule)| applies.then_some(rule))
+    /// Whether a rule exempts the request from some policies.
+    pub fn is_exempt_by(self, rule: AwsRule) -> bool {
+        self.exempts == Some(rule)
+    }
+
+    /// Whether a rule leads from the resource to another one.
+    pub fn is_led_by(self, rule: AwsRule) -> bool {
+        self.leads == Some(rule)
     }
 }
 
@@ -464,12 +456,17 @@ fn denying(service: &str, rule: AwsRule) -> Policy {
     Policy::new(Version::V2012, [statement.to(Selector::of([Principal::Everyone]))])
 }
 
-/// Whether a request on an access point reaches the bucket behind it. Actions on the access point itself, such as
+/// The rule for a request that reaches a bucket through an access point. Actions on the access point itself, such as
 /// `s3:PutAccessPointPolicy`, do not.
-fn is_through_access_point(resource: &str, action: &str) -> bool {
-    resource.contains(":accesspoint/")
-        && matches!(arn::split(resource), Some([_, "s3" | "s3express", _, _, resource]) if resource.starts_with("accesspoint/"))
-        && !action.to_ascii_lowercase().contains("accesspoint")
+fn through_access_point(resource: &str, action: &str) -> Option<AwsRule> {
+    if !resource.contains(":accesspoint/") {
+        return None;
+    }
+    let is_point = matches!(
+        arn::split(resource),
+        Some([_, "s3" | "s3express", _, _, resource]) if resource.starts_with("accesspoint/")
+    );
+    (is_point && !action.to_ascii_lowercase().contains("accesspoint")).then_some(AwsRule::AccessPoint)
 }
 
 /// Whether the caller is a service-linked role. The ARN of a session lacks the path of its role, which
@@ -487,11 +484,6 @@ pub(super) fn is_service_linked(request: &Request, caller: &Caller) -> Truth {
         },
         _ => Truth::No,
     }
-}
-
-/// Whether a role has a name that IAM gives to service-linked roles.
-pub(super) fn has_service_linked_name(role: &str) -> bool {
-    role.starts_with("AWSServiceRoleFor")
 }
 
 /// Whether an action never works across accounts.
@@ -565,10 +557,12 @@ mod tests {
         rcp: Option<Policy>,
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "a given policy, as against none")]
     fn policy(statements: &Value) -> Option<Policy> {
         Some(Policy::from_value(&json!({"Version": "2012-10-17", "Statement": statements})).unwrap())
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "a given policy, as against none")]
     fn empty() -> Option<Policy> {
         Some(Policy::new(Version::V2012, []))
     }
@@ -583,21 +577,25 @@ mod tests {
 
     impl Given {
         fn decide<T>(&self, request: &Request, read: impl Fn(&Decision) -> T) -> T {
-            fn one(policy: &Option<Policy>) -> Option<Attached<'_>> {
-                policy.as_ref().map(|policy| Attached { name: "p", policy })
+            fn one(policy: Option<&Policy>) -> Option<Attached<'_>> {
+                policy.map(|policy| Attached { name: "p", policy })
             }
             let limits = |policy| one(policy).map(|attached| vec![attached]).into_iter().collect();
             let resource = behind_access_point(request, "b");
             let set = PolicySet {
-                identity: one(&self.identity).into_iter().collect(),
-                resource: one(&self.resource),
-                bucket: one(&self.bucket).map(|policy| AccessPointBucket { resource, policy }),
-                endpoint: one(&self.endpoint).into_iter().collect(),
-                scps: limits(&self.scp),
-                rcps: limits(&self.rcp),
+                identity: one(self.identity.as_ref()).into_iter().collect(),
+                resource: one(self.resource.as_ref()),
+                bucket: one(self.bucket.as_ref()).map(|policy| AccessPointBucket { resource, policy }),
+                endpoint: one(self.endpoint.as_ref()).into_iter().collect(),
+                scps: limits(self.scp.as_ref()),
+                rcps: limits(self.rcp.as_ref()),
                 ..PolicySet::default()
             };
             read(&evaluate(request, &set))
+        }
+
+        fn reason(&self, request: &Request) -> String {
+            self.decide(request, |decision| format!("{decision}"))
         }
 
         /// The outcome, and the rules that took part.
@@ -706,7 +704,7 @@ mod tests {
         // A Deny is still the reason where there is one.
         let denied = Given { identity: own("Deny"), resource: everyone("Allow"), ..Given::default() };
         assert_eq!(denied.outcome(&user("444455556666", "kms:EnableKey", KEY)), "ExplicitlyDenied");
-        let reason = given.decide(&user("444455556666", "kms:EnableKey", KEY), |decision| decision.reason());
+        let reason = given.reason(&user("444455556666", "kms:EnableKey", KEY));
         assert_eq!(
             reason,
             "AWS KMS does not allow this operation across accounts (AWS KMS Developer Guide, \"AWS KMS permissions\")"
@@ -807,7 +805,7 @@ mod tests {
         let both = given(grant(POINT), grant("arn:aws:s3:::b/a/*"));
         assert_eq!(both.outcome(&request), "Allowed with access-point");
         assert_eq!(given(grant(POINT), None).outcome(&request), "Conditional by access-point");
-        let reason = given(grant(POINT), None).decide(&request, |decision| decision.reason());
+        let reason = given(grant(POINT), None).reason(&request);
         assert!(reason.starts_with("the policy of the bucket behind the access point is not known; both"), "{reason}");
         assert_eq!(given(None, grant("*")).outcome(&request), "ImplicitlyDenied with access-point");
         assert_eq!(given(grant(POINT), empty()).outcome(&request), "ImplicitlyDenied with access-point");
@@ -837,7 +835,7 @@ mod tests {
         assert_eq!(outcome(alias), "ImplicitlyDenied with key-behind-alias", "an alias does not identify a key");
         assert_eq!(outcome("arn:aws:kms:us-east-1:111122223333:key/*"), "ImplicitlyDenied with key-behind-alias");
         assert_eq!(given("*", &None).outcome(&request), "Conditional with key-behind-alias");
-        let reason = given(KEY, &key).decide(&request, |decision| decision.reason());
+        let reason = given(KEY, &key).reason(&request);
         assert!(
             reason.starts_with(&format!("it depends on whether the key behind the alias matches `{KEY}`; ")),
             "{reason}"
@@ -859,7 +857,7 @@ mod tests {
         let crossing = "arn:aws:sns:*:111122223333:t";
         assert_eq!(given("Allow", crossing).outcome(&request), "Conditional");
         assert_eq!(given("Deny", crossing).outcome(&request), "Conditional");
-        let reason = given("Deny", crossing).decide(&request, |decision| decision.reason());
+        let reason = given("Deny", crossing).reason(&request);
         assert!(reason.contains("AWS's pages disagree whether a `*` at the end of an ARN segment"), "{reason}");
         let negated = given("Deny", crossing).decide(&request, |decision| decision.conditions[0].is_negated());
         assert!(negated);
@@ -916,8 +914,8 @@ mod tests {
         let point = "arn:aws-cn:s3:cn-north-1:111122223333:accesspoint/p";
         assert_eq!(behind(&format!("{point}/object/a/b")), "arn:aws-cn:s3:::b/a/b");
         assert_eq!(behind(point), "arn:aws-cn:s3:::b");
-        assert!(is_through_access_point(point, "ListBucket"));
-        assert!(!is_through_access_point(point, "PutAccessPointPolicy"));
-        assert!(!is_through_access_point("arn:aws:s3:::b/x:accesspoint/p", "GetObject"));
+        assert_eq!(through_access_point(point, "ListBucket"), Some(AwsRule::AccessPoint));
+        assert_eq!(through_access_point(point, "PutAccessPointPolicy"), None);
+        assert_eq!(through_access_point("arn:aws:s3:::b/x:accesspoint/p", "GetObject"), None);
     }
 }
