@@ -116,6 +116,7 @@ impl Case {
             scps: self.scps.iter().map(|level| attached(level)).collect(),
             rcps: self.rcps.iter().map(|level| attached(level)).collect(),
             endpoint: attached(&self.endpoint),
+            bucket: None,
         }
     }
 }

@@ -7,14 +7,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::broken::{Break, Broken, Denial, Fix, Grant, Missing};
-use super::terms::{AllowedBy, ChainCaller, ChainStep, Grantee, PolicyOf, PolicyRef, Requirement, StatementRef};
+use super::terms::{
+    AllowedBy, AppliedRule, ChainCaller, ChainStep, Grantee, PolicyOf, PolicyRef, Requirement, StatementRef,
+};
 use super::unread::Unread;
 use super::world::chains::AccessChain;
 use super::world::nodes::{WorldBucket, WorldKey, WorldRole};
-use super::world::policies::{NOTHING, anyone, at_most, caller_gaps, policies, unsettled};
+use super::world::policies::{NOTHING, anyone, at_most, caller_gaps, matters, policies, unsettled};
 use super::world::{Who, World};
 use crate::iam::catalogue::ServiceEntry;
-use crate::iam::{Arn, Attached, Decision, DecisionOutcome, Effect, Layer, Policy, Principal, Request, evaluate};
+use crate::iam::{
+    Arn, Attached, AwsRule, Decision, DecisionOutcome, DecisionReason, Effect, Layer, Policy, Principal, Request,
+    evaluate, is_without_resource_policy,
+};
 
 /// The target of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +97,9 @@ pub struct Answer {
     pub conditions: BTreeSet<Requirement>,
     /// The unread policies and identities that leave the verdict unknown.
     pub unread: BTreeSet<Unread>,
+    /// The rules of AWS beyond the policy language that took part.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub rules: BTreeSet<AppliedRule>,
 }
 
 /// Every principal that is not denied.
@@ -177,6 +185,7 @@ struct Judged {
     verdict: AccessVerdict,
     conditions: BTreeSet<Requirement>,
     unread: BTreeSet<Unread>,
+    rules: BTreeSet<AppliedRule>,
 }
 
 /// A resource and the known part of its policy.
@@ -239,7 +248,7 @@ impl World {
                 let known = self.buckets.get(bucket).is_some_and(|bucket| bucket.policy.is_some());
                 (!known).then(|| Unread::BucketPolicy { bucket: bucket.clone() })
             }
-            AccessTarget::Arn(arn) => match self.keys.values().find(|key| key.arn == *arn) {
+            AccessTarget::Arn(arn) => match self.key_at(arn, action) {
                 Some(key) => (!key.whole).then(|| Unread::KeyPolicy { alias: key.alias.clone() }),
                 None if self.roles.get(arn).is_some_and(|role| role.trust.is_some())
                     || self.resources.contains_key(arn) =>
@@ -282,7 +291,7 @@ impl World {
             let steps = chain.steps.iter().cloned().chain(judged.chain).collect();
             let conditions = &chain.conditions | &judged.conditions;
             let (who, broken) = (who_of.clone(), judged.broken);
-            let answer = Answer { who, verdict, chain: steps, broken, conditions, unread };
+            let answer = Answer { who, verdict, chain: steps, broken, conditions, unread, rules: judged.rules };
             let better = best.as_ref().is_none_or(|best| (answer.verdict as u8) < best.verdict as u8);
             if better {
                 best = Some(answer);
@@ -290,8 +299,8 @@ impl World {
         }
         let mut answer = best.unwrap_or_else(|| {
             let (chain, broken) = broken.map_or((Vec::new(), None), |(chain, broken)| (chain, Some(broken)));
-            let (conditions, unread) = (BTreeSet::new(), BTreeSet::new());
-            Answer { who: who_of, verdict: AccessVerdict::Denied, chain, broken, conditions, unread }
+            let (conditions, unread, rules) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+            Answer { who: who_of, verdict: AccessVerdict::Denied, chain, broken, conditions, unread, rules }
         });
         // A fix is a grant if the spec can express it. No grant overcomes an explicit deny or a permissions boundary.
         if let (Who::Pod(pod), AccessTarget::Data { bucket, key }) = (who, target)
@@ -331,6 +340,7 @@ impl World {
                 verdict: AccessVerdict::Denied,
                 conditions: BTreeSet::new(),
                 unread: BTreeSet::new(),
+                rules: BTreeSet::new(),
             };
         }
         let unread = bucket.policy.is_none().then(|| Unread::BucketPolicy { bucket: bucket.name.clone() });
@@ -352,6 +362,7 @@ impl World {
                 judged.broken = used.broken;
                 judged.conditions.extend(used.conditions);
                 judged.unread.extend(used.unread);
+                judged.rules.extend(used.rules);
                 judged.verdict = worse(judged.verdict, used.verdict);
                 if judged.verdict == AccessVerdict::Denied {
                     break;
@@ -370,7 +381,7 @@ impl World {
     }
 
     fn judge_arn(&self, chain: &AccessChain, action: &str, arn: &str) -> Judged {
-        if let Some(key) = self.keys.values().find(|key| key.arn == arn) {
+        if let Some(key) = self.key_at(arn, action) {
             return self.judge_key(chain, action, key);
         }
         let owner = arn.parse::<Arn>().map(|arn| arn.account).unwrap_or_default();
@@ -394,6 +405,12 @@ impl World {
         let of = PolicyOf::Resource { arn: arn.to_owned() }.into();
         let unread = policy_of(action, arn);
         self.decide(chain, &request, JudgedResource { of, policy: &NOTHING, account: &owner, unread })
+    }
+
+    /// The key at an ARN. The ARN of an alias names its key, except in actions on the alias itself.
+    fn key_at(&self, arn: &str, action: &str) -> Option<&WorldKey> {
+        let is_on_alias = action.ends_with("Alias");
+        self.keys.values().find(|key| key.arn == arn || (!is_on_alias && key.is_alias(arn)))
     }
 
     /// Judges access to a bucket outside the world. Only the caller's own policies are known.
@@ -433,17 +450,19 @@ impl World {
         let verdict = AccessVerdict::from(decision.outcome);
         let caller = caller(chain, role);
         let steps = allowing(&caller, request, &decision);
+        let rules = rules(&decision);
         let unknown = |unread| {
             let (verdict, conditions) = (AccessVerdict::Unknown, BTreeSet::new());
-            Judged { chain: steps.clone(), broken: None, verdict, conditions, unread }
+            Judged { chain: steps.clone(), broken: None, verdict, conditions, unread, rules: rules.clone() }
         };
         if verdict != AccessVerdict::Denied {
-            let deciding: BTreeSet<Unread> = gaps.into_iter().filter(Unread::may_deny).collect();
+            let decides = |gap: &Unread| gap.may_deny() && matters(request, &known, gap);
+            let deciding: BTreeSet<Unread> = gaps.into_iter().filter(decides).collect();
             if !deciding.is_empty() {
                 return unknown(deciding);
             }
             let conditions = unsettled(&decision);
-            return Judged { chain: steps, broken: None, verdict, conditions, unread: BTreeSet::new() };
+            return Judged { chain: steps, broken: None, verdict, conditions, unread: BTreeSet::new(), rules };
         }
         let open = policy.merge(&anyone());
         let best =
@@ -460,8 +479,18 @@ impl World {
         let why = Break::Denied { action, resource, denial: Denial::of(&denial) };
         let broken = Some(Broken { why, fix: fix(&denial, &caller, request, &of, owner) });
         let conditions = unsettled(&decision);
-        Judged { chain: steps, broken, verdict, conditions, unread: BTreeSet::new() }
+        Judged { chain: steps, broken, verdict, conditions, unread: BTreeSet::new(), rules }
     }
+}
+
+/// The rules of AWS beyond the policy language that took part in a decision. The break of the chain names one that
+/// denies.
+fn rules(decision: &Decision<'_>) -> BTreeSet<AppliedRule> {
+    let deciding = match decision.why {
+        DecisionReason::Rule(rule) if !decision.is_denied() => Some(rule),
+        _ => None,
+    };
+    decision.rules.iter().copied().chain(deciding).map(AppliedRule::from).collect()
 }
 
 /// The caller that makes the requests of a chain.
@@ -497,6 +526,7 @@ impl From<DecisionOutcome> for AccessVerdict {
 /// The unread policy of a resource outside the world, if resources of its service have policies.
 fn policy_of(action: &str, arn: &str) -> Option<Unread> {
     match action.split_once(':').map_or(action, |(service, _)| service) {
+        _ if is_without_resource_policy(action) => None,
         "sts" => Some(Unread::TrustPolicy { role: arn.to_owned() }),
         service if WITHOUT_RESOURCE_POLICIES.contains(&service) => None,
         _ => Some(Unread::ResourcePolicy { arn: arn.to_owned() }),
@@ -509,6 +539,10 @@ fn worse(a: AccessVerdict, b: AccessVerdict) -> AccessVerdict {
 
 /// The smallest change that would let a denied request through.
 fn fix(decision: &Decision<'_>, caller: &ChainCaller, request: &Request, resource: &PolicyRef, owner: &str) -> Fix {
+    if let DecisionReason::Rule(rule) = decision.why {
+        let by_account = rule != AwsRule::AssumeRootByRoot && !owner.is_empty();
+        return Fix::UseIdentity { account: by_account.then(|| owner.to_owned()) };
+    }
     if decision.outcome == DecisionOutcome::ExplicitlyDenied {
         let statement = decision.deciding().next().map(StatementRef::applied);
         return Fix::Narrow { statement };

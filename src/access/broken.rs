@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::terms::{AccountRef, ChainCaller, ChainRole, PolicyRef, StatementRef, Trusted};
+use super::terms::{AccountRef, AppliedRule, ChainCaller, ChainRole, PolicyRef, StatementRef, Trusted};
 use crate::iam::{Decision, DecisionReason, Layer};
 
 /// A break in a chain.
@@ -103,6 +103,11 @@ pub enum Denial {
     FederatedUser,
     /// The policy of the key or role is not known.
     PolicyUnknown,
+    /// A rule of AWS beyond the policy language denies the request.
+    Rule {
+        /// The rule.
+        rule: AppliedRule,
+    },
 }
 
 impl Denial {
@@ -116,6 +121,7 @@ impl Denial {
             DecisionReason::NotDelegated => Self::NotDelegated,
             DecisionReason::FederatedWithoutSessionPolicy => Self::FederatedUser,
             DecisionReason::PolicyUnknown => Self::PolicyUnknown,
+            DecisionReason::Rule(rule) => Self::Rule { rule: rule.into() },
             DecisionReason::NotAllowed
             | DecisionReason::Allowed
             | DecisionReason::AllowedByResource
@@ -148,7 +154,7 @@ impl From<Layer> for DeniedBy {
     fn from(layer: Layer) -> Self {
         match layer {
             Layer::Identity => Self::Identity,
-            Layer::Resource => Self::Resource,
+            Layer::Resource | Layer::Bucket => Self::Resource,
             Layer::Boundary => Self::Boundary,
             Layer::Session => Self::Session,
             Layer::Scp { .. } => Self::ServiceControl,
@@ -201,6 +207,12 @@ pub enum Fix {
     NamePrincipals {
         /// The bucket's name.
         bucket: String,
+    },
+    /// Call the action as another identity, because no policy can allow it to this one.
+    UseIdentity {
+        /// The id of the account to which the identity must belong, if that is the reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        account: Option<String>,
     },
     /// Narrow the statement that denies the request.
     Narrow {

@@ -39,8 +39,8 @@ pub use pack::{INLINE_NAME, PackError, Packed, pack, packed, spilled};
 pub use resource::{bucket_statements, key_statements, own_sid, sid_prefix};
 pub use roles::{Origin, ResolvedRole, annotations, role_key};
 pub use terms::{
-    AccountRef, AllowedBy, ChainCaller, ChainRole, ChainStep, DataPlace, Exception, Grantee, PlaceKind, PolicyOf,
-    PolicyRef, Requirement, StatementRef, Trusted,
+    AccountRef, AllowedBy, AppliedRule, ChainCaller, ChainRole, ChainStep, DataPlace, Exception, Grantee, PlaceKind,
+    PolicyOf, PolicyRef, Requirement, StatementRef, Trusted,
 };
 pub use trust::{role_trust, trusted_roles};
 pub use unread::Unread;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster::ClusterRight;
 use super::unread::Unread;
-use crate::iam::{Applied, Atom, Condition, Source, Statement};
+use crate::iam::{Applied, Atom, AwsRule, Condition, Dependency, DependsOn, Source, Statement};
 
 /// An AWS account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -261,7 +261,7 @@ impl Exception {
     }
 }
 
-/// An unknown on which access depends.
+/// An unknown on which access depends. Of the negated requirements of one statement, one is enough.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Requirement {
@@ -276,6 +276,9 @@ pub enum Requirement {
         /// Whether the condition must not hold, because it is part of a Deny statement.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         negated: bool,
+        /// The statement that denies the request unless this requirement or another one of the statement is met.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        statement: Option<StatementRef>,
     },
     /// The resource matches a pattern that contains a policy variable.
     Resource {
@@ -284,6 +287,32 @@ pub enum Requirement {
         /// Whether the resource must not match.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         negated: bool,
+        /// The statement that denies the request unless this requirement or another one of the statement is met.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        statement: Option<StatementRef>,
+    },
+    /// The key behind an alias matches a pattern.
+    KeyBehindAlias {
+        /// The pattern.
+        pattern: String,
+        /// Whether the key must not match.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        negated: bool,
+        /// The statement that denies the request unless this requirement or another one of the statement is met.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        statement: Option<StatementRef>,
+    },
+    /// The resource matches a pattern if a `*` at the end of a segment also matches beyond the colon. AWS's pages
+    /// disagree whether it does.
+    WildcardBeyondColon {
+        /// The pattern.
+        pattern: String,
+        /// Whether the resource must not match.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        negated: bool,
+        /// The statement that denies the request unless this requirement or another one of the statement is met.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        statement: Option<StatementRef>,
     },
     /// A `NotPrincipal` element excludes the caller. AWS does not define whether it does.
     NotPrincipal {
@@ -292,7 +321,12 @@ pub enum Requirement {
         /// Whether the element must not exclude the caller.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         negated: bool,
+        /// The statement that denies the request unless this requirement or another one of the statement is met.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        statement: Option<StatementRef>,
     },
+    /// The caller is a service-linked role.
+    ServiceLinkedRole,
     /// Text from a plan of format 1.0.
     Words {
         /// The text.
@@ -305,8 +339,10 @@ impl Requirement {
     pub(super) fn of(atom: &Atom, negated: bool) -> Self {
         match atom {
             Atom::Condition(condition) => Self::condition(condition, negated),
-            Atom::Resource(pattern) => Self::Resource { pattern: pattern.to_string(), negated },
-            Atom::NotPrincipal(policy) => Self::NotPrincipal { policy: PolicyRef::named(policy), negated },
+            Atom::Resource(pattern) => Self::Resource { pattern: pattern.to_string(), negated, statement: None },
+            Atom::NotPrincipal(policy) => {
+                Self::NotPrincipal { policy: PolicyRef::named(policy), negated, statement: None }
+            }
         }
     }
 
@@ -317,7 +353,64 @@ impl Requirement {
             key: condition.key().to_string(),
             values: condition.values().map(str::to_owned).collect(),
             negated,
+            statement: None,
         }
+    }
+
+    /// The requirement under which a conditional decision allows the request.
+    pub(super) fn depends_on(dependency: &Dependency<'_>) -> Self {
+        let negated = dependency.is_negated();
+        let denying = dependency.of.as_ref().filter(|_| negated).map(StatementRef::applied);
+        match dependency.on {
+            DependsOn::Condition(condition) => match Self::condition(condition, negated) {
+                Self::Condition { operator, key, values, negated, .. } => {
+                    Self::Condition { operator, key, values, negated, statement: denying }
+                }
+                other => other,
+            },
+            DependsOn::Variable(pattern) => Self::Resource { pattern: pattern.to_owned(), negated, statement: denying },
+            DependsOn::Key(pattern) => {
+                Self::KeyBehindAlias { pattern: pattern.to_owned(), negated, statement: denying }
+            }
+            DependsOn::Wildcard(pattern) => {
+                Self::WildcardBeyondColon { pattern: pattern.to_owned(), negated, statement: denying }
+            }
+            DependsOn::NotPrincipal => {
+                let policy = PolicyRef::named(dependency.of.as_ref().map_or("", |applied| applied.policy));
+                Self::NotPrincipal { policy, negated, statement: denying }
+            }
+            DependsOn::ServiceLinked => Self::ServiceLinkedRole,
+        }
+    }
+
+    /// The statement that denies the request unless one of its negated requirements is met.
+    #[must_use]
+    pub fn denying(&self) -> Option<&StatementRef> {
+        match self {
+            Self::Condition { statement, .. }
+            | Self::Resource { statement, .. }
+            | Self::KeyBehindAlias { statement, .. }
+            | Self::WildcardBeyondColon { statement, .. }
+            | Self::NotPrincipal { statement, .. } => statement.as_ref(),
+            Self::ServiceLinkedRole | Self::Words { .. } => None,
+        }
+    }
+}
+
+/// A rule of AWS beyond the policy language that took part in an answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct AppliedRule {
+    /// The stable name of the rule.
+    pub rule: String,
+    /// The rule in words.
+    pub says: String,
+    /// The documentation page, or pages.
+    pub page: String,
+}
+
+impl From<AwsRule> for AppliedRule {
+    fn from(rule: AwsRule) -> Self {
+        Self { rule: rule.name().to_owned(), says: rule.statement().to_owned(), page: rule.page().to_owned() }
     }
 }
 

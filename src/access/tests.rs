@@ -1,6 +1,7 @@
 use super::*;
 use crate::spec::{Facts, SourceFile, Spec, load};
 
+mod rules;
 mod unread;
 
 fn spec(rest: &str) -> Spec {

@@ -4,14 +4,15 @@
 //! for IAM entities", "Session policies" and "AWS JSON policy elements: `NotPrincipal`"; AWS Organizations User Guide,
 //! "SCP evaluation" and "Resource control policies"; KMS Developer Guide, "Key policies".
 
-use std::fmt;
-
 use super::catalogue::ServiceEntry;
-use super::condition::Condition;
+pub(super) use super::decision::CallerMatch;
+pub use super::decision::{Applied, Decision, DecisionOutcome, DecisionReason, Dependency, DependsOn, Layer};
 use super::matching::{self, Truth};
 use super::name::ActionPattern;
 use super::policy::{Effect, Policy, Principal, Selector, Statement};
 use super::request::{Caller, ContextValue, KeyState, Request};
+pub(super) use super::rules::Rules;
+use super::rules::{AwsRule, denied_across_accounts, is_service_linked};
 
 /// A policy and its name in reports.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,9 @@ pub struct PolicySet<'a> {
     pub identity: Vec<Attached<'a>>,
     /// The policy of the resource: bucket, key, queue, or the trust policy of a role.
     pub resource: Option<Attached<'a>>,
+    /// The policy of the bucket behind an access point, if the request goes through one; `None` if it is unknown. The
+    /// policy of the access point is `resource`.
+    pub bucket: Option<AccessPointBucket<'a>>,
     /// The caller's permissions boundary; empty if there is none.
     pub boundaries: Vec<Attached<'a>>,
     /// The session policies; empty if there are none.
@@ -39,224 +43,13 @@ pub struct PolicySet<'a> {
     pub endpoint: Vec<Attached<'a>>,
 }
 
-/// A layer of the evaluation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Layer {
-    /// A resource control policy. The level counts from 0 at the root.
-    Rcp {
-        level: usize,
-    },
-    /// A service control policy. The level counts from 0 at the root.
-    Scp {
-        level: usize,
-    },
-    Endpoint,
-    Resource,
-    Identity,
-    Boundary,
-    Session,
-}
-
-impl Layer {
-    /// A stable name: `identity`, `resource`, `permission_boundary`, `session`, `scp`, `rcp`, `endpoint`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Layer::Rcp { .. } => "rcp",
-            Layer::Scp { .. } => "scp",
-            Layer::Endpoint => "endpoint",
-            Layer::Resource => "resource",
-            Layer::Identity => "identity",
-            Layer::Boundary => "permission_boundary",
-            Layer::Session => "session",
-        }
-    }
-
-    /// The level of an SCP or RCP, counted from 0 at the root.
-    #[must_use]
-    pub fn level(self) -> Option<usize> {
-        match self {
-            Layer::Rcp { level } | Layer::Scp { level } => Some(level),
-            _ => None,
-        }
-    }
-}
-
-/// The outcome of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum DecisionOutcome {
-    Allowed,
-    /// No statement allows the request in a layer that must allow it.
-    ImplicitlyDenied,
-    /// A statement denies the request.
-    ExplicitlyDenied,
-    /// The outcome depends on unknown values: see [`Decision::conditions`] and [`Decision::reason`].
-    Conditional,
-}
-
-impl DecisionOutcome {
-    /// The name: `Allowed`, `ImplicitlyDenied`, `ExplicitlyDenied`, `Conditional`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DecisionOutcome::Allowed => "Allowed",
-            DecisionOutcome::ImplicitlyDenied => "ImplicitlyDenied",
-            DecisionOutcome::ExplicitlyDenied => "ExplicitlyDenied",
-            DecisionOutcome::Conditional => "Conditional",
-        }
-    }
-}
-
-/// A statement that applies to the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Applied<'a> {
-    pub layer: Layer,
-    /// The name of the statement's policy.
-    pub policy: &'a str,
-    pub statement: &'a Statement,
-    /// Whether the statement certainly applies, and does not depend on unknown values.
-    pub certain: bool,
-    pub(super) grant: CallerMatch,
-}
-
-/// How a statement of a resource policy names the caller. Different layers limit an Allow for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum CallerMatch {
-    /// It does not name the caller, or it names no principal.
-    Unnamed,
-    /// It names the caller's account: the identity-based policies must allow the request too.
-    Account,
-    /// It names the role of a session or the user of a federated user: boundary and session policies must allow it too.
-    Behind,
-    /// It names the caller itself, or everyone.
-    Direct,
-}
-
-/// The reason for a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum DecisionReason {
-    /// Every layer allows the request.
-    Allowed,
-    /// The resource policy names the caller itself, so that only SCPs and RCPs limit it further.
-    AllowedByResource,
-    /// A statement denies the request.
-    Denied,
-    /// No statement of the layer allows the request.
-    NotAllowed,
-    /// The resource belongs to another account and its policy does not allow it.
-    ResourceOfOtherAccount,
-    /// The policy of the key or role does not delegate to its account.
-    NotDelegated,
-    /// A federated user without a session policy gets only what resource policies grant to the session.
-    FederatedWithoutSessionPolicy,
-    /// The key policy or trust policy is missing from the input, although one always exists.
-    PolicyUnknown,
-    /// The outcome depends on unknown condition keys, or on a `NotPrincipal` with undefined behavior.
-    Depends,
-}
-
-/// The decision about one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision<'a> {
-    pub outcome: DecisionOutcome,
-    /// The layer that failed, unless the request is allowed.
-    pub layer: Option<Layer>,
-    pub why: DecisionReason,
-    /// Every statement that applies, or may apply, to the request.
-    pub matched: Vec<Applied<'a>>,
-    /// The conditions on which a [`DecisionOutcome::Conditional`] depends.
-    pub conditions: Vec<&'a Condition>,
-}
-
-impl<'a> Decision<'a> {
-    #[must_use]
-    pub fn is_allowed(&self) -> bool {
-        self.outcome == DecisionOutcome::Allowed
-    }
-
-    /// Whether the request is denied, whatever the unknown conditions turn out to be.
-    #[must_use]
-    pub fn is_denied(&self) -> bool {
-        match self.outcome {
-            DecisionOutcome::ExplicitlyDenied | DecisionOutcome::ImplicitlyDenied => true,
-            DecisionOutcome::Allowed | DecisionOutcome::Conditional => false,
-        }
-    }
-
-    /// The statements that decided: those that deny, or those that allow where an Allow was needed. Empty for an
-    /// implicit deny.
-    pub fn deciding(&self) -> impl Iterator<Item = &Applied<'a>> {
-        let wanted = match self.outcome {
-            DecisionOutcome::Allowed => Some(Effect::Allow),
-            DecisionOutcome::ExplicitlyDenied => Some(Effect::Deny),
-            DecisionOutcome::ImplicitlyDenied | DecisionOutcome::Conditional => None,
-        };
-        let only_resource = self.why == DecisionReason::AllowedByResource;
-        self.matched.iter().filter(move |applied| {
-            applied.certain
-                && Some(applied.statement.effect()) == wanted
-                && !(only_resource && matches!(applied.layer, Layer::Identity | Layer::Boundary | Layer::Session))
-        })
-    }
-
-    /// The reason as one sentence.
-    #[must_use]
-    pub fn reason(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl fmt::Display for Decision<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let layer = self.layer.map_or(String::new(), |layer| match layer {
-            Layer::Scp { level } => format!("the service control policies of level {level}"),
-            Layer::Rcp { level } => format!("the resource control policies of level {level}"),
-            Layer::Endpoint => "the VPC endpoint policy".to_owned(),
-            Layer::Resource => "the resource policy".to_owned(),
-            Layer::Identity => "the identity-based policies".to_owned(),
-            Layer::Boundary => "the permissions boundary".to_owned(),
-            Layer::Session => "the session policy".to_owned(),
-        });
-        match self.why {
-            DecisionReason::Allowed => f.write_str("every layer allows it"),
-            DecisionReason::AllowedByResource => f.write_str("the resource policy grants it to the caller directly"),
-            DecisionReason::Denied => {
-                let statement = self.deciding().next();
-                let sid = statement.and_then(|s| s.statement.sid()).unwrap_or_default();
-                let policy = statement.map_or("", |s| s.policy);
-                let index = statement.map_or(0, |s| s.statement.position());
-                write!(f, "statement {index}")?;
-                if !sid.is_empty() {
-                    write!(f, " `{sid}`")?;
-                }
-                write!(f, " of `{policy}` in {layer} denies it")
-            }
-            DecisionReason::NotAllowed => write!(f, "nothing in {layer} allows it"),
-            DecisionReason::ResourceOfOtherAccount => {
-                f.write_str("the resource belongs to another account, and its policy does not allow it")
-            }
-            DecisionReason::NotDelegated => {
-                f.write_str("the policy of the key or role neither names the caller nor lets its account decide")
-            }
-            DecisionReason::FederatedWithoutSessionPolicy => f.write_str(
-                "a federated user without session policy has only what resource policies grant to the session",
-            ),
-            DecisionReason::PolicyUnknown => f.write_str("the policy of the key or role is not known"),
-            DecisionReason::Depends => {
-                f.write_str("it depends on")?;
-                let mut keys: Vec<&str> = self.conditions.iter().map(|condition| condition.key().as_str()).collect();
-                keys.sort_unstable();
-                keys.dedup();
-                if keys.is_empty() {
-                    return f.write_str(" who `NotPrincipal` leaves out, or on a policy variable");
-                }
-                for (at, key) in keys.iter().enumerate() {
-                    write!(f, "{} `{key}`", if at == 0 { "" } else { "," })?;
-                }
-                Ok(())
-            }
-        }
-    }
+/// The bucket behind an access point.
+#[derive(Debug, Clone)]
+pub struct AccessPointBucket<'a> {
+    /// The ARN of the bucket or object that the request reaches there: see
+    /// [`behind_access_point`](super::behind_access_point).
+    pub resource: String,
+    pub policy: Attached<'a>,
 }
 
 /// Decides a request by all policies that apply to it.
@@ -267,25 +60,21 @@ impl fmt::Display for Decision<'_> {
 #[must_use]
 pub fn evaluate<'a>(request: &Request, policies: &PolicySet<'a>) -> Decision<'a> {
     let scene = Scene::new(request, policies);
-    let matched = scene.matched(policies);
-    let sure = scene.decide(policies, &Counted { matched: &matched, hopeful: false });
-    if matched.iter().all(|applied| applied.certain) {
-        let LayerVerdict { outcome, layer, why } = sure;
-        return Decision { outcome, layer, why, matched, conditions: Vec::new() };
-    }
-    // Decide a worst case and a best case for the caller. Every real case is between the two.
-    let best = scene.decide(policies, &Counted { matched: &matched, hopeful: true });
-    let (verdict, conditions) = if best.outcome == sure.outcome {
-        (best, Vec::new())
-    } else {
-        let unsettled = scene.unsettled(policies, &matched);
-        (
-            LayerVerdict { outcome: DecisionOutcome::Conditional, layer: sure.layer, why: DecisionReason::Depends },
-            unsettled,
-        )
-    };
-    let LayerVerdict { outcome, layer, why } = verdict;
-    Decision { outcome, layer, why, matched, conditions }
+    let mut matched = scene.matched(policies);
+    let spared = scene.rules.is_exempt_by(AwsRule::BucketPolicyOfRoot) && spare_root(&mut matched);
+    let (verdict, conditions) = scene.settle(policies, &matched);
+    let LayerVerdict { outcome, layer, why } = scene.overrule(verdict);
+    let conditions = if outcome == DecisionOutcome::Conditional { conditions } else { Vec::new() };
+    let rules = if matches!(why, DecisionReason::Rule(_)) { Vec::new() } else { scene.notes(policies, spared) };
+    Decision { outcome, layer, why, matched, conditions, rules }
+}
+
+/// Removes the statements that cannot keep the owner's root user from its bucket policy. The root user has neither
+/// identity-based policies nor a boundary, so these are statements of the bucket policy. Returns whether there are any.
+fn spare_root(matched: &mut Vec<Applied>) -> bool {
+    let before = matched.len();
+    matched.retain(|applied| applied.layer != Layer::Resource || applied.statement.effect == Effect::Allow);
+    matched.len() < before
 }
 
 /// The verdict of the first layer that decides.
@@ -303,6 +92,19 @@ impl LayerVerdict {
     fn missing(layer: Layer, why: DecisionReason) -> Self {
         Self { outcome: DecisionOutcome::ImplicitlyDenied, layer: Some(layer), why }
     }
+
+    fn is_denied(&self) -> bool {
+        matches!(self.outcome, DecisionOutcome::ExplicitlyDenied | DecisionOutcome::ImplicitlyDenied)
+    }
+}
+
+/// A resource of the request: the one that it names, or the bucket behind it.
+struct ResourceSide<'r> {
+    /// The layer of its policy.
+    layer: Layer,
+    /// The account that owns it, if known.
+    owner: Option<&'r str>,
+    has_policy: bool,
 }
 
 /// The statements that apply in one case. An uncertain Allow applies in the best case (`hopeful`), an uncertain Deny in
@@ -329,8 +131,8 @@ impl<'m, 'a> Counted<'m, 'a> {
     }
 
     /// How the resource policy names the caller, if it allows the request.
-    fn grant(&self) -> Option<CallerMatch> {
-        self.iter().filter(|applied| applied.layer == Layer::Resource).map(|applied| applied.grant).max()
+    fn grant(&self, layer: Layer) -> Option<CallerMatch> {
+        self.iter().filter(|applied| applied.layer == layer).map(|applied| applied.grant).max()
     }
 }
 
@@ -339,23 +141,88 @@ pub(super) struct Scene<'r> {
     pub request: &'r Request,
     pub caller: Caller<'r>,
     pub has_boundary: bool,
+    rules: Rules,
+    /// Whether the caller is a service-linked role, which SCPs and RCPs do not restrict. Only known if there are any.
+    service_linked: Truth,
+    /// The ARN of the bucket or object behind an access point.
+    behind: &'r str,
 }
 
 impl<'r> Scene<'r> {
-    pub fn new(request: &'r Request, policies: &PolicySet) -> Self {
+    pub fn new(request: &'r Request, policies: &'r PolicySet<'_>) -> Self {
         let caller = Caller::of(&request.principal);
-        Self { request, caller, has_boundary: !policies.boundaries.is_empty() }
+        let rules = Rules::for_caller(request, &caller);
+        let has_limits = !policies.scps.is_empty() || !policies.rcps.is_empty();
+        let service_linked = if has_limits { is_service_linked(request, &caller) } else { Truth::No };
+        let behind = policies.bucket.as_ref().map_or("", |bucket| &bucket.resource);
+        Self { request, caller, has_boundary: !policies.boundaries.is_empty(), rules, service_linked, behind }
     }
+
+    /// The verdict of the policies, and what it depends on if it is conditional.
+    fn settle<'a>(&self, policies: &PolicySet<'a>, matched: &[Applied<'a>]) -> (LayerVerdict, Vec<Dependency<'a>>) {
+        let sure = self.decide(policies, &Counted { matched, hopeful: false });
+        if self.service_linked != Truth::Maybe && matched.iter().all(|applied| applied.certain) {
+            return (sure, Vec::new());
+        }
+        // Decide a worst case and a best case for the caller. Every real case is between the two.
+        let best = self.decide(policies, &Counted { matched, hopeful: true });
+        if best.outcome == sure.outcome {
+            return (best, Vec::new());
+        }
+        let (outcome, why) = (DecisionOutcome::Conditional, DecisionReason::Depends);
+        (LayerVerdict { outcome, layer: sure.layer, why }, self.unsettled(policies, matched))
+    }
+
+    /// The verdict after the rules that decide whatever the policies contain.
+    fn overrule(&self, verdict: LayerVerdict) -> LayerVerdict {
+        let by_rule = |outcome, rule| LayerVerdict { outcome, layer: None, why: DecisionReason::Rule(rule) };
+        match (self.rules.allows, self.rules.denies) {
+            (Some(rule), _) if verdict.outcome != DecisionOutcome::Allowed => by_rule(DecisionOutcome::Allowed, rule),
+            (_, Some(rule)) if verdict.outcome != DecisionOutcome::ExplicitlyDenied => {
+                by_rule(DecisionOutcome::ImplicitlyDenied, rule)
+            }
+            _ => verdict,
+        }
+    }
+
+    /// The rules that took part in a decision of the policies.
+    fn notes(&self, policies: &PolicySet, spared: bool) -> Vec<AwsRule> {
+        let mut notes = Vec::new();
+        if self.service_linked == Truth::Yes {
+            notes.push(AwsRule::ServiceLinkedRole);
+        }
+        if spared {
+            notes.push(AwsRule::BucketPolicyOfRoot);
+        }
+        if self.rules.is_exempt_by(AwsRule::RetireGrant) && !policies.rcps.is_empty() {
+            notes.push(AwsRule::RetireGrant);
+        }
+        if self.rules.is_exempt_by(AwsRule::AssumeRoot) {
+            notes.push(AwsRule::AssumeRoot);
+        }
+        notes.extend(self.rules.leads);
+        notes
+    }
+
     fn matched<'a>(&self, policies: &PolicySet<'a>) -> Vec<Applied<'a>> {
         let mut matched = Vec::new();
-        self.each(policies, |layer, attached| {
+        self.each_given(policies, |layer, attached| {
             self.collect(layer, attached, &mut matched);
         });
         matched
     }
 
-    /// Calls `each` for every policy that applies to the request, with its layer.
+    /// Calls `each` for every policy that applies to requests like this one, with its layer. The actions that never work
+    /// across accounts are a policy too.
     pub fn each<'a>(&self, policies: &PolicySet<'a>, mut each: impl FnMut(Layer, Attached<'a>)) {
+        self.each_given(policies, &mut each);
+        if let Some(policy) = denied_across_accounts(self.request, &self.caller) {
+            each(Layer::Resource, Attached { name: "", policy });
+        }
+    }
+
+    /// Calls `each` for every given policy that applies to the request, with its layer.
+    fn each_given<'a>(&self, policies: &PolicySet<'a>, mut each: impl FnMut(Layer, Attached<'a>)) {
         let plain = [
             (Layer::Identity, policies.identity.as_slice()),
             (Layer::Resource, policies.resource.as_slice()),
@@ -367,6 +234,9 @@ impl<'r> Scene<'r> {
             for attached in list {
                 each(layer, *attached);
             }
+        }
+        if let Some(bucket) = policies.bucket.as_ref().filter(|_| self.rules.is_led_by(AwsRule::AccessPoint)) {
+            each(Layer::Bucket, bucket.policy);
         }
         if self.has_scps() {
             for (level, list) in policies.scps.iter().enumerate() {
@@ -393,16 +263,17 @@ impl<'r> Scene<'r> {
     ///
     /// Source: AWS Organizations User Guide, "Service control policies (SCPs)".
     pub fn has_scps(&self) -> bool {
-        self.caller.account().is_some() && !self.request.principal.contains(":role/aws-service-role/")
+        self.caller.account().is_some() && self.service_linked != Truth::Yes
     }
 
-    /// RCPs apply to the services that support them, and not to service-linked roles.
+    /// RCPs apply to the services that support them, and not to service-linked roles and `kms:RetireGrant`.
     ///
     /// Source: AWS Organizations User Guide, "Resource control policies (RCPs)".
     fn has_rcps(&self) -> bool {
         let prefix = self.request.action.split(':').next().unwrap_or_default();
-        ServiceEntry::of(prefix).is_none_or(|service| service.has_rcps)
-            && !self.request.principal.contains(":role/aws-service-role/")
+        self.service_linked != Truth::Yes
+            && !self.rules.is_exempt_by(AwsRule::RetireGrant)
+            && ServiceEntry::of(prefix).is_none_or(|service| service.has_rcps)
     }
 
     fn collect<'a>(&self, layer: Layer, attached: Attached<'a>, matched: &mut Vec<Applied<'a>>) {
@@ -421,7 +292,10 @@ impl<'r> Scene<'r> {
             }
             let truth = truth.and(self.conditions(policy, statement));
             if truth != Truth::No {
-                let certain = truth == Truth::Yes;
+                // SCPs and RCPs deny nothing to a caller that turns out to be a service-linked role.
+                let is_exempt =
+                    self.service_linked == Truth::Maybe && layer.level().is_some() && statement.effect == Effect::Deny;
+                let certain = truth == Truth::Yes && !is_exempt;
                 matched.push(Applied { layer, policy: name, statement, certain, grant });
             }
         }
@@ -434,11 +308,20 @@ impl<'r> Scene<'r> {
     /// A statement without `Resource` applies to the resource to which its policy is attached.
     fn resource(&self, layer: Layer, policy: &Policy, statement: &Statement) -> Truth {
         let Some(resource) = &statement.resource else {
-            return Truth::of(layer == Layer::Resource);
+            return Truth::of(matches!(layer, Layer::Resource | Layer::Bucket));
         };
-        let Request { resource: text, context, .. } = self.request;
-        let any = Truth::any(resource.values.iter().map(|p| matching::resource(p, policy.version, context, text)));
+        let any = Truth::any(resource.values.iter().map(|pattern| self.resource_value(layer, policy, pattern)));
         if resource.inverted { any.not() } else { any }
+    }
+
+    /// Whether one value of `Resource` or `NotResource` matches the resource of the request.
+    fn resource_value(&self, layer: Layer, policy: &Policy, pattern: &str) -> Truth {
+        let Request { resource, context, .. } = self.request;
+        if self.rules.is_led_by(AwsRule::KeyBehindAlias) {
+            return matching::key_behind_alias(pattern, policy.version, context, resource);
+        }
+        let resource = if layer == Layer::Bucket { self.behind } else { resource };
+        matching::resource(pattern, policy.version, context, resource)
     }
 
     fn conditions(&self, policy: &Policy, statement: &Statement) -> Truth {
@@ -449,7 +332,7 @@ impl<'r> Scene<'r> {
     /// Whether a statement applies to the caller. Identity-based policies name no principal: they belong to the caller.
     pub fn principal(&self, layer: Layer, statement: &Statement) -> (Truth, CallerMatch) {
         match (&statement.principal, layer) {
-            (Some(selector), Layer::Resource | Layer::Rcp { .. } | Layer::Endpoint) => {
+            (Some(selector), Layer::Resource | Layer::Bucket | Layer::Rcp { .. } | Layer::Endpoint) => {
                 if selector.inverted {
                     self.not_principal(selector, statement.effect)
                 } else {
@@ -458,7 +341,7 @@ impl<'r> Scene<'r> {
                 }
             }
             // A resource policy's statement without a principal applies to no caller.
-            (None, Layer::Resource) => (Truth::No, CallerMatch::Unnamed),
+            (None, Layer::Resource | Layer::Bucket) => (Truth::No, CallerMatch::Unnamed),
             (_, _) => (Truth::Yes, CallerMatch::Unnamed),
         }
     }
@@ -562,15 +445,53 @@ impl<'r> Scene<'r> {
             return LayerVerdict { outcome, layer: Some(layer), why };
         }
         // Only Allow statements remain.
-        self.missing_around(policies, counted)
-            .or_else(|| self.decide_by_resource(policies, counted))
-            .or_else(|| self.missing_at_caller(policies, counted))
+        if let Some(missing) = self.missing_around(policies, counted) {
+            return missing;
+        }
+        let point = self.decide_for(policies, counted, &self.side(policies));
+        if !self.rules.is_led_by(AwsRule::AccessPoint) || point.is_denied() {
+            return point;
+        }
+        // Both the access point and its bucket must permit the request.
+        match &policies.bucket {
+            Some(_) => {
+                let bucket = self.decide_for(policies, counted, &self.bucket_side());
+                if point.why == DecisionReason::Allowed || bucket.outcome != DecisionOutcome::Allowed {
+                    bucket
+                } else {
+                    point
+                }
+            }
+            None => {
+                let (outcome, why) = (DecisionOutcome::Conditional, DecisionReason::Rule(AwsRule::AccessPoint));
+                LayerVerdict { outcome, layer: Some(Layer::Bucket), why }
+            }
+        }
+    }
+
+    /// The resource of the request and its policy.
+    fn side(&self, policies: &PolicySet) -> ResourceSide<'_> {
+        let point = self.rules.leads.filter(|rule| *rule == AwsRule::AccessPoint);
+        let owner = point.and_then(|_| super::arn::account_of(&self.request.resource)).or(self.request.owner());
+        ResourceSide { layer: Layer::Resource, owner, has_policy: policies.resource.is_some() }
+    }
+
+    /// The bucket behind the access point and its policy.
+    fn bucket_side(&self) -> ResourceSide<'_> {
+        ResourceSide { layer: Layer::Bucket, owner: self.request.owner(), has_policy: true }
+    }
+
+    /// The verdict of a resource's policy and of the caller's own.
+    fn decide_for(&self, policies: &PolicySet, counted: &Counted, side: &ResourceSide) -> LayerVerdict {
+        self.decide_by_resource(counted, side)
+            .or_else(|| self.missing_at_caller(policies, counted, side))
             .unwrap_or(LayerVerdict::allowed(DecisionReason::Allowed))
     }
 
     /// The layer outside caller and resource that does not allow the request: an organization's or an endpoint's.
     fn missing_around(&self, policies: &PolicySet, counted: &Counted) -> Option<LayerVerdict> {
-        if self.has_scps()
+        let has_scps = self.has_scps() && !(counted.hopeful && self.service_linked == Truth::Maybe);
+        if has_scps
             && let Some(level) = (0..policies.scps.len()).find(|level| !counted.allows(Layer::Scp { level: *level }))
         {
             return Some(LayerVerdict::missing(Layer::Scp { level }, DecisionReason::NotAllowed));
@@ -580,35 +501,37 @@ impl<'r> Scene<'r> {
     }
 
     /// The verdict of the resource policy, if it does not depend on the caller's own policies.
-    fn decide_by_resource(&self, policies: &PolicySet, counted: &Counted) -> Option<LayerVerdict> {
-        let missing = |why| Some(LayerVerdict::missing(Layer::Resource, why));
+    fn decide_by_resource(&self, counted: &Counted, side: &ResourceSide) -> Option<LayerVerdict> {
+        let missing = |why| Some(LayerVerdict::missing(side.layer, why));
         let by_resource = LayerVerdict::allowed(DecisionReason::AllowedByResource);
-        let rules = Rules::of(self.request);
-        if rules.policy_rules && policies.resource.is_none() {
-            let (outcome, why) = (DecisionOutcome::Conditional, DecisionReason::PolicyUnknown);
-            return Some(LayerVerdict { outcome, layer: Some(Layer::Resource), why });
+        if self.rules.is_exempt_by(AwsRule::AssumeRoot) {
+            return None;
         }
-        let grant = counted.grant();
+        if self.rules.policy_rules && !side.has_policy {
+            let (outcome, why) = (DecisionOutcome::Conditional, DecisionReason::PolicyUnknown);
+            return Some(LayerVerdict { outcome, layer: Some(side.layer), why });
+        }
+        let grant = counted.grant(side.layer);
         if self.caller.account().is_none() {
             // Services, providers and anonymous callers have no identity-based policies.
             return if grant.is_some() { Some(by_resource) } else { missing(DecisionReason::NotAllowed) };
         }
-        match (self.is_same_account(), grant.unwrap_or(CallerMatch::Unnamed)) {
+        match (self.is_same_account(side), grant.unwrap_or(CallerMatch::Unnamed)) {
             (true, CallerMatch::Direct) => Some(by_resource),
-            (true, CallerMatch::Unnamed) if rules.policy_rules => missing(DecisionReason::NotDelegated),
+            (true, CallerMatch::Unnamed) if self.rules.policy_rules => missing(DecisionReason::NotDelegated),
             (false, CallerMatch::Unnamed) => missing(DecisionReason::ResourceOfOtherAccount),
             _ => None,
         }
     }
 
     /// The layer of the caller's own policies that does not allow the request.
-    fn missing_at_caller(&self, policies: &PolicySet, counted: &Counted) -> Option<LayerVerdict> {
+    fn missing_at_caller(&self, policies: &PolicySet, counted: &Counted, side: &ResourceSide) -> Option<LayerVerdict> {
         let missing = |layer, why| Some(LayerVerdict::missing(layer, why));
         if self.is_federated_without_session(policies) {
             return missing(Layer::Session, DecisionReason::FederatedWithoutSessionPolicy);
         }
         let root = matches!(self.caller, Caller::Root { .. });
-        let by_grant = self.is_same_account() && counted.grant() == Some(CallerMatch::Behind);
+        let by_grant = self.is_same_account(side) && counted.grant(side.layer) == Some(CallerMatch::Behind);
         if !root && !by_grant && !counted.allows(Layer::Identity) {
             return missing(Layer::Identity, DecisionReason::NotAllowed);
         }
@@ -622,56 +545,76 @@ impl<'r> Scene<'r> {
     }
 
     /// Whether the resource belongs to the caller's account, as far as is known.
-    fn is_same_account(&self) -> bool {
-        self.caller.account().is_some_and(|account| self.request.owner().is_none_or(|owner| owner == account))
+    fn is_same_account(&self, side: &ResourceSide) -> bool {
+        self.caller.account().is_some_and(|account| side.owner.is_none_or(|owner| owner == account))
     }
 
-    /// The uncertain conditions of the uncertain statements.
-    fn unsettled<'a>(&self, policies: &PolicySet<'a>, matched: &[Applied<'a>]) -> Vec<&'a Condition> {
+    /// The unknowns of the uncertain statements that can change the decision.
+    fn unsettled<'a>(&self, policies: &PolicySet<'a>, matched: &[Applied<'a>]) -> Vec<Dependency<'a>> {
         let mut unsettled = Vec::new();
-        self.each(policies, |_, attached| {
-            let version = attached.policy.version;
+        self.each_given(policies, |layer, attached| {
             for statement in &attached.policy.statements {
-                let is_uncertain = |a: &Applied| !a.certain && std::ptr::eq(a.statement, statement);
-                if matched.iter().any(is_uncertain) {
-                    let varies =
-                        |c: &&Condition| matching::condition(c, version, &self.request.context) == Truth::Maybe;
-                    unsettled.extend(statement.condition.iter().filter(varies));
+                let is_this = |a: &&Applied<'a>| a.layer == layer && !a.certain && std::ptr::eq(a.statement, statement);
+                if let Some(applied) = matched.iter().find(is_this).filter(|a| !is_redundant(a, matched)) {
+                    self.unknowns(attached.policy, *applied, |on| {
+                        unsettled.push(Dependency { on, of: Some(*applied) });
+                    });
                 }
             }
         });
-        unsettled.sort_unstable();
+        if self.service_linked == Truth::Maybe && is_limited(policies, matched) {
+            unsettled.push(Dependency { on: DependsOn::ServiceLinked, of: None });
+        }
+        unsettled.sort_by_key(|dependency| dependency.on);
         unsettled.dedup();
         unsettled
     }
-}
 
-/// Special rules of the resource.
-pub(super) struct Rules {
-    /// Whether the resource policy alone decides, and identity-based policies matter only if it delegates to the
-    /// account. This is true of KMS keys and of trust policies of roles.
-    pub policy_rules: bool,
-}
-
-impl Rules {
-    pub fn of(request: &Request) -> Self {
-        let action = request.action.as_str();
-        let of_key = super::arn::split(&request.resource)
-            .is_some_and(|[_, service, _, _, resource]| service == "kms" && resource.starts_with("key/"));
-        let kms = of_key && action.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("kms:"));
-        let trust = [
-            "sts:AssumeRole",
-            "sts:AssumeRoleWithWebIdentity",
-            "sts:AssumeRoleWithSAML",
-            "sts:TagSession",
-            "sts:SetSourceIdentity",
-        ]
-        .iter()
-        .any(|name| action.eq_ignore_ascii_case(name))
-            && super::arn::split(&request.resource)
-                .is_some_and(|[_, service, _, _, resource]| service == "iam" && resource.starts_with("role/"));
-        Self { policy_rules: kms || trust }
+    /// Calls `each` for every unknown of a statement.
+    fn unknowns<'a>(&self, policy: &'a Policy, applied: Applied<'a>, mut each: impl FnMut(DependsOn<'a>)) {
+        let Applied { layer, statement, .. } = applied;
+        if self.principal(layer, statement).0 == Truth::Maybe {
+            each(DependsOn::NotPrincipal);
+        }
+        if self.resource(layer, policy, statement) == Truth::Maybe {
+            for pattern in statement.resource.iter().flat_map(|resource| &resource.values) {
+                if self.resource_value(layer, policy, pattern) != Truth::Maybe {
+                    continue;
+                }
+                each(if matching::is_open(pattern, policy.version, &self.request.context) {
+                    DependsOn::Variable(pattern)
+                } else if self.rules.is_led_by(AwsRule::KeyBehindAlias) {
+                    DependsOn::Key(pattern)
+                } else {
+                    DependsOn::Wildcard(pattern)
+                });
+            }
+        }
+        let varies =
+            |c: &&'a super::Condition| matching::condition(c, policy.version, &self.request.context) == Truth::Maybe;
+        statement.condition.iter().filter(varies).for_each(|condition| each(DependsOn::Condition(condition)));
     }
+}
+
+/// Whether SCPs or RCPs would limit a caller that is not a service-linked role.
+fn is_limited(policies: &PolicySet, matched: &[Applied]) -> bool {
+    let allows = |level| {
+        let layer = Layer::Scp { level };
+        matched.iter().any(|a| a.layer == layer && a.certain && a.statement.effect == Effect::Allow)
+    };
+    let denies = |a: &Applied| a.layer.level().is_some() && a.statement.effect == Effect::Deny;
+    (0..policies.scps.len()).any(|level| !allows(level)) || matched.iter().any(denies)
+}
+
+/// Whether a statement that allows for certain makes an uncertain one of the same layer unnecessary.
+fn is_redundant(applied: &Applied, matched: &[Applied]) -> bool {
+    let is_as_good = |other: &Applied| {
+        other.certain
+            && other.layer == applied.layer
+            && other.statement.effect == Effect::Allow
+            && other.grant >= applied.grant
+    };
+    applied.statement.effect == Effect::Allow && matched.iter().any(is_as_good)
 }
 
 #[cfg(test)]
@@ -716,6 +659,13 @@ mod tests {
         let decision = evaluate(request, &set);
         let layer = decision.layer.map_or("-", Layer::as_str);
         format!("{} {layer}", decision.outcome.as_str())
+    }
+
+    fn key_of<'a>(dependency: &Dependency<'a>) -> &'a str {
+        match dependency.on {
+            DependsOn::Condition(condition) => condition.key().as_str(),
+            _ => "",
+        }
     }
 
     #[test]
@@ -783,7 +733,7 @@ mod tests {
         let set = PolicySet { identity: vec![named(&tagged)], ..PolicySet::default() };
         let decision = evaluate(&request, &set);
         assert_eq!((decision.outcome, decision.why), (DecisionOutcome::Conditional, DecisionReason::Depends));
-        let keys: Vec<&str> = decision.conditions.iter().map(|c| c.key().as_str()).collect();
+        let keys: Vec<&str> = decision.conditions.iter().map(key_of).collect();
         assert_eq!(keys, ["aws:PrincipalTag/team"]);
         assert_eq!(decision.reason(), "it depends on `aws:PrincipalTag/team`");
         // An unconditional Deny makes the decision certain.

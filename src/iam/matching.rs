@@ -236,9 +236,53 @@ fn arn_like(pattern: &str, version: Version, context: &RequestContext, text: &st
     Truth::of(all == Some(6))
 }
 
-/// Whether a value of `Resource` or `NotResource` matches the resource.
+/// Whether a value of `Resource` or `NotResource` matches the resource. `Maybe` if it matches only with a `*` at the end
+/// of a segment that also matches beyond the colon: AWS's pages disagree whether it does.
+///
+/// Source: IAM User Guide, "IAM JSON policy elements: Resource", "Using wildcards in resource ARNs".
 pub(super) fn resource(pattern: &str, version: Version, context: &RequestContext, text: &str) -> Truth {
-    arn_like(pattern, version, context, text)
+    let truth = arn_like(pattern, version, context, text);
+    if truth == Truth::No && pattern.contains("*:") && is_like_beyond_colons(pattern, version, context, text) {
+        return Truth::Maybe;
+    }
+    truth
+}
+
+/// Whether a pattern with six components matches as one text.
+fn is_like_beyond_colons(pattern: &str, version: Version, context: &RequestContext, text: &str) -> bool {
+    // A `*` in the last component matches every colon after it anyway.
+    let in_front = pattern.splitn(6, ':').take(5).any(|part| part.ends_with('*'));
+    in_front
+        && if has_variables(pattern, version) {
+            expand_patterns(pattern, context, 1).is_ok_and(|whole| whole.iter().all(|p| p.matches(text)))
+        } else {
+            glob(pattern, text, false)
+        }
+}
+
+/// Whether a value of `Resource` or `NotResource` matches the key behind an alias: any key of the alias's account and
+/// Region.
+///
+/// Source: KMS Developer Guide, "Specifying KMS keys in IAM policy statements".
+pub(super) fn key_behind_alias(pattern: &str, version: Version, context: &RequestContext, alias: &str) -> Truth {
+    let keys = alias.split_once(":alias/").map_or("*".to_owned(), |(front, _)| format!("{front}:key/*"));
+    let keys = Pattern::new(&keys);
+    match resource_pattern(pattern, version, context) {
+        Ok(pattern) if pattern.includes(&keys) => Truth::Yes,
+        Ok(pattern) => {
+            if pattern.overlaps(&keys) {
+                Truth::Maybe
+            } else {
+                Truth::No
+            }
+        }
+        Err(unresolved) => unresolved.truth(),
+    }
+}
+
+/// Whether a value contains a policy variable with an unknown value.
+pub(super) fn is_open(pattern: &str, version: Version, context: &RequestContext) -> bool {
+    resource_pattern(pattern, version, context) == Err(Unresolved::Varies)
 }
 
 /// The pattern for a `Resource` value, with variables substituted.
@@ -277,7 +321,7 @@ pub(super) fn condition(condition: &Condition, version: Version, context: &Reque
     let Operator { test, qualifier, if_exists } = condition.operator;
     let known = context.known(condition.key.as_str());
     if test == Test::Null {
-        return null(condition, version, context, &known);
+        return null(condition, &known);
     }
     let absent = |qualifier: Option<Qualifier>| match qualifier {
         // Without values, `ForAllValues` holds and `ForAnyValue` does not.
@@ -311,19 +355,19 @@ pub(super) fn condition(condition: &Condition, version: Version, context: &Reque
 
 /// Evaluates `Null`: `true` requires the key to be absent, `false` requires it to be present with a value.
 ///
-/// Source: IAM User Guide, "Condition operator to check existence of condition keys".
-fn null(condition: &Condition, version: Version, context: &RequestContext, known: &KeyState) -> Truth {
+/// Sources: IAM User Guide, "Condition operator to check existence of condition keys"; "IAM policy elements: Variables
+/// and tags" (no variables with `Null` and `BinaryEquals`).
+fn null(condition: &Condition, known: &KeyState) -> Truth {
     let absent = match known {
         KeyState::Varies => return Truth::Maybe,
         KeyState::Absent => true,
         KeyState::One(value) => value.is_empty(),
         KeyState::Many(values) => values.iter().all(String::is_empty),
     };
-    Truth::any(condition.values().map(|value| match expand_text(value, version, context) {
-        Ok(text) if text.eq_ignore_ascii_case("true") => Truth::of(absent),
-        Ok(text) if text.eq_ignore_ascii_case("false") => Truth::of(!absent),
-        Ok(_) => Truth::No,
-        Err(unresolved) => unresolved.truth(),
+    // `Null` and `BinaryEquals` do not substitute variables.
+    Truth::any(condition.values().map(|value| {
+        let wanted = ["false", "true"].iter().position(|word| value.eq_ignore_ascii_case(word));
+        Truth::of(wanted == Some(usize::from(absent)))
     }))
 }
 
@@ -342,7 +386,8 @@ fn compare_one(test: Test, wanted: &str, version: Version, context: &RequestCont
         Err(unresolved) => unresolved.truth(),
     };
     match test {
-        Test::StringEquals | Test::StringNotEquals | Test::BinaryEquals => as_text(|a, b| a == b),
+        Test::StringEquals | Test::StringNotEquals => as_text(|a, b| a == b),
+        Test::BinaryEquals => Truth::of(wanted == actual),
         Test::StringEqualsIgnoreCase | Test::StringNotEqualsIgnoreCase => as_text(same_ignoring_case),
         Test::StringLike | Test::StringNotLike => {
             if !has_variables(wanted, version) {
@@ -669,6 +714,9 @@ mod tests {
         assert_eq!(check("Null", &["true"], None), Truth::Yes);
         assert_eq!(check("Null", &["false"], Some("x")), Truth::Yes);
         assert_eq!(check("Null", &["true"], Some("")), Truth::Yes);
+        let tagged = RequestContext::new().with("aws:PrincipalTag/b", "true");
+        let variable = Condition::new("Null".parse::<Operator>().unwrap(), "k:k", ["${aws:PrincipalTag/b}"]);
+        assert_eq!(condition(&variable, Version::V2012, &tagged), Truth::No, "a variable is not substituted");
     }
 
     #[test]

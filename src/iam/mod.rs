@@ -22,13 +22,19 @@
 //!   only a Deny does. The first also names services and identity providers, the second does not; they are never equal.
 //! - A `NotPrincipal` with `Deny` that lists a caller without its role or account may apply: the decision is
 //!   conditional.
-//! - A missing key policy or trust policy makes the decision conditional.
+//! - A missing key policy or trust policy makes the decision conditional, and so does a missing policy of the bucket
+//!   behind an access point.
+//! - Variables are not substituted in `Null` and `BinaryEquals`.
 //! - The root user needs no identity-based policy in its own account.
+//!
+//! [`AWS_RULES`] lists the rules of AWS beyond the policy language, and the points on which its pages contradict each
+//! other: there, the answer says so.
 
 mod arn;
 pub mod catalogue;
 mod compare;
 mod condition;
+mod decision;
 mod evaluate;
 mod json;
 mod lint;
@@ -41,6 +47,7 @@ mod policy;
 mod reach;
 mod redundant;
 mod request;
+mod rules;
 mod simplify;
 mod space;
 #[cfg(test)]
@@ -51,7 +58,10 @@ mod witness;
 pub use arn::{Arn, ArnError, PARTITIONS, is_account_id, root_account};
 pub use compare::{Comparison, RegionChange, compare, equivalent, gains, grants, public};
 pub use condition::{Condition, Operator, Qualifier, Test, UnknownOperator};
-pub use evaluate::{Applied, Attached, Decision, DecisionOutcome, DecisionReason, Layer, PolicySet, evaluate};
+pub use evaluate::{
+    AccessPointBucket, Applied, Attached, Decision, DecisionOutcome, DecisionReason, Dependency, DependsOn, Layer,
+    PolicySet, evaluate,
+};
 pub use lint::{Check, Finding, LintSeverity, Subject, lint, lint_together};
 pub use measure::{PolicyPlace, Size, measure, measure_text};
 pub use name::{ActionPattern, ConditionKey};
@@ -60,6 +70,7 @@ pub use pattern::Pattern;
 pub use policy::{Effect, Policy, Principal, Selector, Statement, Version};
 pub use reach::{AccessRegion, Area, Atom, Reach, Source, reach};
 pub use request::{ContextValue, Request, RequestContext};
+pub use rules::{AWS_RULES, AwsRule, AwsRuleEntry, behind_access_point, bucket_of, is_without_resource_policy};
 pub use simplify::simplify;
-pub use validate::{PolicyKind, validate, validate_value};
+pub use validate::{PolicyKind, disagreements, validate, validate_value};
 pub use witness::Example;

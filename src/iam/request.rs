@@ -66,6 +66,12 @@ impl RequestContext {
         }
     }
 
+    fn set_if_absent(&mut self, key: &str, value: ContextValue) {
+        if self.get(key).is_none() {
+            self.set(key, value);
+        }
+    }
+
     /// Sets a key to one value.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
@@ -132,6 +138,10 @@ impl Request {
             own.push(("aws:PrincipalType", kind.to_owned()));
         }
         match &caller {
+            // The path of a service-linked role is not in the ARN of its session.
+            Caller::Session { role, .. } if has_service_linked_name(role) => {
+                self.context.set_if_absent("aws:PrincipalArn", ContextValue::Varies);
+            }
             Caller::Session { account, role, .. } => {
                 let partition = arn::split(&self.principal).map_or("aws", |[partition, ..]| partition);
                 own.push(("aws:PrincipalArn", format!("arn:{partition}:iam::{account}:role/{role}")));
@@ -151,9 +161,7 @@ impl Request {
             own.push(("aws:ResourceAccount", account.clone()));
         }
         for (key, value) in own {
-            if self.context.get(key).is_none() {
-                self.context.set(key, ContextValue::One(value));
-            }
+            self.context.set_if_absent(key, ContextValue::One(value));
         }
         self
     }
@@ -162,6 +170,11 @@ impl Request {
     pub(super) fn owner(&self) -> Option<&str> {
         self.resource_account.as_deref().or_else(|| arn::account_of(&self.resource))
     }
+}
+
+/// Whether a role has a name that IAM gives to service-linked roles.
+pub(super) fn has_service_linked_name(role: &str) -> bool {
+    role.starts_with("AWSServiceRoleFor")
 }
 
 /// The kind of caller, recognized by the form of the principal.

@@ -265,6 +265,7 @@ fn real(request: &Request, world: &World) -> (DecisionOutcome, bool) {
         session: attached(&session),
         scps: scps.iter().map(|level| attached(level)).collect(),
         rcps: rcps.iter().map(|level| attached(level)).collect(),
+        bucket: None,
         endpoint: attached(&endpoint),
     };
     let reached = reach(request, &set).contains(&request.action, &request.resource, |_| false);

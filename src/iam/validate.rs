@@ -10,7 +10,8 @@ use super::condition::{Operator, Test};
 use super::json::{Json, JsonNode, Member};
 use super::matching;
 use super::parse::{self, ParseError, ParsedDocument, Path, Problems};
-use super::policy::Policy;
+use super::policy::{Policy, Statement};
+use super::rules::AwsRule;
 
 /// The kind of a policy, by what it is attached to. It decides about the policy's content and evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +87,15 @@ impl PolicyKind {
     fn is_kept_by_iam(self) -> bool {
         matches!(self, Self::Identity | Self::Boundary | Self::Session)
     }
+}
+
+/// The points on which AWS's pages disagree and that decide whether AWS accepts this document. [`validate`] accepts it.
+#[must_use]
+pub fn disagreements(kind: PolicyKind, policy: &Policy) -> Vec<AwsRule> {
+    let is_disputed = |statement: &Statement| statement.sid().is_some_and(|sid| sid.contains('_'));
+    let in_iam = kind.is_kept_by_iam() || kind == PolicyKind::Trust;
+    let disputed = in_iam && policy.statements().iter().any(is_disputed);
+    disputed.then_some(AwsRule::UnderscoreInSid).into_iter().collect()
 }
 
 /// Parses a policy document and runs all checks that AWS runs for this kind of policy before it accepts one.
@@ -571,5 +581,15 @@ mod tests {
         let old = json!({"Version": "2008-10-17", "Statement": {"Sid": "a b", "Effect": "Allow", "Action": "s3:*", "Resource": "*"}});
         let count = |kind| validate_value(kind, &old).err().unwrap_or_default().len();
         assert_eq!((count(PolicyKind::Identity), count(PolicyKind::Resource)), (2, 0));
+    }
+
+    #[test]
+    fn underscore_in_a_sid_is_disputed_in_iam() {
+        let text = r#"{"Version":"2012-10-17","Statement":{"Sid":"read_only","Effect":"Allow","Action":"s3:*","Resource":"*"}}"#;
+        let policy = validate(PolicyKind::Identity, text).unwrap();
+        assert_eq!(disagreements(PolicyKind::Identity, &policy), [AwsRule::UnderscoreInSid]);
+        assert_eq!(disagreements(PolicyKind::Resource, &policy), []);
+        let plain = validate(PolicyKind::Identity, &text.replace('_', "")).unwrap();
+        assert_eq!(disagreements(PolicyKind::Identity, &plain), []);
     }
 }

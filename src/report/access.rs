@@ -145,9 +145,15 @@ fn chain_rows(answer: &Answer) -> Vec<Row> {
 }
 
 fn conditions_section(answer: &Answer) -> Option<Section> {
-    let rows: Vec<Row> =
-        answer.conditions.iter().map(|c| Row { mark: Mark::Warn, ..note(words::requirement(c)) }).collect();
-    (!rows.is_empty()).then(|| Section { title: "If".into(), rows })
+    let lines = words::requirements(&answer.conditions);
+    let rows: Vec<Row> = lines.into_iter().map(|line| Row { mark: Mark::Warn, ..note(line) }).collect();
+    (!rows.is_empty()).then(|| Section { title: "Conditions".into(), rows })
+}
+
+/// The rules of AWS beyond the policy language that took part.
+fn rules_section(answer: &Answer) -> Option<Section> {
+    let rows: Vec<Row> = answer.rules.iter().map(|rule| note(words::rule(rule))).collect();
+    (!rows.is_empty()).then(|| Section { title: "Rules of AWS".into(), rows })
 }
 
 /// The report of one answer.
@@ -159,6 +165,7 @@ pub fn answer(answer: &Answer, action: &str, place: &str) -> Report {
     rows.extend(answer.unread.iter().map(|unread| Row { mark: Mark::Warn, ..note(words::unread(unread)) }));
     let mut sections = vec![Section { title: "Chain".into(), rows }];
     sections.extend(conditions_section(answer));
+    sections.extend(rules_section(answer));
     Report { headline, sections, footer: Vec::new() }
 }
 
@@ -219,14 +226,16 @@ fn principals(count: usize) -> String {
 fn chain_row(answer: &Answer, mark: Mark) -> Row {
     let mark = if answer.who.is_foreign() { Mark::Warn } else { mark };
     let mut notes: Vec<String> = answer.chain.iter().map(step).collect();
-    notes.extend(answer.conditions.iter().map(|condition| format!("if {}", words::requirement(condition))));
+    notes.extend(words::requirements(&answer.conditions));
+    notes.extend(answer.rules.iter().map(words::rule));
     Row { mark, notes, ..note(words::grantee(&answer.who)) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{AccountRef, ChainRole, Grantee, PlaceKind, PolicyOf, PolicyRef, StatementRef};
+    use crate::access::{AccountRef, ChainRole, Grantee, PlaceKind, PolicyOf, PolicyRef, Requirement, StatementRef};
+    use crate::iam::AwsRule;
 
     fn change(name: &str, what: Group, pattern: &str, change: Direction, crosses: &[Crossing]) -> AccessChange {
         let action = if what == Group::Read { "s3:GetObject" } else { "s3:ListBucket" };
@@ -281,6 +290,46 @@ Remove service account n/b in cluster c loses
   read (s3:GetObject) on b/*
 "
         );
+    }
+
+    #[test]
+    fn conditions_show_when_access_is_allowed() {
+        let policy = PolicyRef { of: PolicyOf::Bucket { bucket: "b".into(), assumed: false }, address: None };
+        let vpce = StatementRef { sid: Some("Vpce".into()), position: 2, policy };
+        let condition = |key: &str, operator: &str, of: Option<&StatementRef>| Requirement::Condition {
+            operator: operator.into(),
+            key: key.into(),
+            values: vec!["x".into()],
+            negated: of.is_some(),
+            statement: of.cloned(),
+        };
+        let answer = Answer {
+            who: Grantee::Anyone,
+            verdict: AccessVerdict::Depends,
+            chain: Vec::new(),
+            broken: None,
+            conditions: [
+                condition("aws:SourceVpce", "StringNotEquals", Some(&vpce)),
+                condition("aws:userid", "StringNotLike", Some(&vpce)),
+                condition("aws:SourceIp", "IpAddress", None),
+            ]
+            .into(),
+            unread: BTreeSet::new(),
+            rules: [AwsRule::RetireGrant.into()].into(),
+        };
+        let expected = [
+            "if aws:SourceIp IpAddress `x`",
+            "unless aws:SourceVpce StringNotEquals `x` and aws:userid StringNotLike `x`: then statement `Vpce` of the \
+             policy of bucket b denies it",
+        ];
+        let rule = "resource control policies do not apply to `kms:RetireGrant` (AWS KMS Developer Guide, \"Retiring and \
+                    revoking grants\")";
+        let report = super::answer(&answer, "s3:GetObject", "s3://b/k");
+        let titles = |section: &Section| section.rows.iter().map(|row| row.title.clone()).collect::<Vec<_>>();
+        assert_eq!(titles(&report.sections[1]), expected);
+        assert_eq!(titles(&report.sections[2]), [rule]);
+        let all = answers(&AccessAnswers { who: vec![answer], others: None }, "s3:GetObject", "s3://b/k");
+        assert_eq!(all.sections[0].rows[0].notes, [expected[0], expected[1], rule]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{AccessChange, Answer, Unread};
+use crate::access::{AccessChange, Answer, AppliedRule, Unread};
 use crate::address::Scope;
 use crate::diagnostic::{Diagnostic, Severity, SourceRef};
 use crate::diff::{Drift, DriftClass, Drifted};
@@ -147,6 +147,9 @@ pub struct WirePolicy {
     pub valid: bool,
     /// The size of the policy at each place where it can be attached.
     pub sizes: Vec<WirePolicySize>,
+    /// The points on which AWS's pages disagree and that decide whether AWS accepts the document.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disagreements: Vec<AppliedRule>,
 }
 
 /// The size of a policy at one place, in the unit of the place's quota: bytes or characters.

@@ -1,13 +1,16 @@
 //! The English texts of types. Nothing else depends on them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::access::{
-    AccessVerdict, AccountRef, AllowedBy, Break, ChainCaller, ChainStep, ClusterRight, DataPlace, Denial, DeniedBy,
-    Direction, ExampleRequest, ExampleValue, Exception, Fix, Grant, Grantee, Missing, PlaceKind, PolicyOf, PolicyRef,
-    Requirement, StatementRef, Trusted, Unread,
+    AccessVerdict, AccountRef, AllowedBy, AppliedRule, Break, ChainCaller, ChainStep, ClusterRight, DataPlace, Denial,
+    DeniedBy, Direction, ExampleRequest, ExampleValue, Exception, Fix, Grant, Grantee, Missing, PlaceKind, PolicyOf,
+    PolicyRef, Requirement, StatementRef, Trusted, Unread,
 };
 use crate::address::Address;
 use crate::diff::{DriftClass, Drifted};
 use crate::document::FieldPath;
+use crate::iam::AwsRule;
 use crate::plan::{ChangedSince, LeftOut, Reason, Refusal, StepId};
 
 /// The reason why a plan cannot be applied.
@@ -180,6 +183,8 @@ pub fn fix(fix: &Fix) -> String {
         Fix::NamePrincipals { bucket } => {
             format!("name the principals in the policy of bucket {bucket} instead of everyone")
         }
+        Fix::UseIdentity { account: Some(account) } => format!("call it as an identity of account {account}"),
+        Fix::UseIdentity { account: None } => "call it as a role or user".to_owned(),
         Fix::Narrow { statement: Some(statement) } => {
             format!("narrow {} so that it excludes the request", self::statement(statement))
         }
@@ -343,18 +348,55 @@ pub fn exception(exception: &Exception) -> String {
 /// A requirement of access.
 #[must_use]
 pub fn requirement(requirement: &Requirement) -> String {
-    let (text, negated) = match requirement {
-        Requirement::Condition { operator, key, values, negated } => {
+    let (text, negated) = unknown(requirement);
+    if negated { format!("not: {text}") } else { text }
+}
+
+/// The requirements of access, each with `if` or `unless`. A denying statement is one of them, with all its conditions.
+#[must_use]
+pub fn requirements(requirements: &BTreeSet<Requirement>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut denying: BTreeMap<Option<&StatementRef>, Vec<String>> = BTreeMap::new();
+    for requirement in requirements {
+        match (unknown(requirement), requirement.denying()) {
+            ((text, false), _) => lines.push(format!("if {text}")),
+            ((text, true), of) => denying.entry(of).or_default().push(text),
+        }
+    }
+    lines.extend(denying.into_iter().map(|(of, texts)| match of {
+        Some(of) => format!("unless {}: then {} denies it", texts.join(" and "), statement(of)),
+        None => format!("unless {}", texts.join(" and ")),
+    }));
+    lines
+}
+
+/// A rule of AWS beyond the policy language, with its page.
+#[must_use]
+pub fn rule(rule: &AppliedRule) -> String {
+    format!("{} ({})", rule.says, rule.page)
+}
+
+/// The unknown of a requirement, and whether it must not hold.
+fn unknown(requirement: &Requirement) -> (String, bool) {
+    match requirement {
+        Requirement::Condition { operator, key, values, negated, .. } => {
             let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
             (format!("{key} {operator} {}", values.join(", ")), *negated)
         }
-        Requirement::Resource { pattern, negated } => (format!("the resource matches `{pattern}`"), *negated),
-        Requirement::NotPrincipal { policy, negated } => {
+        Requirement::Resource { pattern, negated, .. } => (format!("the resource matches `{pattern}`"), *negated),
+        Requirement::KeyBehindAlias { pattern, negated, .. } => {
+            (format!("the key behind the alias matches `{pattern}`"), *negated)
+        }
+        Requirement::WildcardBeyondColon { pattern, negated, .. } => {
+            let disagreement = self::rule(&AwsRule::WildcardBeyondColon.into());
+            (format!("`*` in `{pattern}` also matches beyond the colon: {disagreement}"), *negated)
+        }
+        Requirement::NotPrincipal { policy, negated, .. } => {
             (format!("NotPrincipal of {} applies", self::policy(policy)), *negated)
         }
+        Requirement::ServiceLinkedRole => ("the caller is a service-linked role".to_owned(), false),
         Requirement::Words { text } => (text.clone(), false),
-    };
-    if negated { format!("not: {text}") } else { text }
+    }
 }
 
 /// A policy.
@@ -506,6 +548,7 @@ fn denial(denial: &Denial) -> String {
             "a federated user without a session policy has only what resource policies grant to the session".to_owned()
         }
         Denial::PolicyUnknown => "the policy of the key or role is unknown".to_owned(),
+        Denial::Rule { rule } => self::rule(rule),
     }
 }
 

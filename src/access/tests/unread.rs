@@ -11,12 +11,12 @@ use crate::address::Address;
 use crate::document::Document;
 use crate::iam::{Policy, PolicyKind, PolicyPlace};
 
-const A: &str = "111111111111";
-const B: &str = "222222222222";
+pub(super) const A: &str = "111111111111";
+pub(super) const B: &str = "222222222222";
 
 /// The objects from which a world is built.
 #[derive(Clone, Default)]
-struct Objects(Vec<(Address, Facet<'static>)>);
+pub(super) struct Objects(pub(super) Vec<(Address, Facet<'static>)>);
 
 /// A policy with these statements, given without a version.
 fn policy(statements: &str) -> PolicyText<'static> {
@@ -26,56 +26,56 @@ fn policy(statements: &str) -> PolicyText<'static> {
     PolicyText::of(body, "policy").unwrap()
 }
 
-fn role_arn(account: &str, name: &str) -> String {
+pub(super) fn role_arn(account: &str, name: &str) -> String {
     format!("arn:aws:iam::{account}:role/{name}")
 }
 
-fn allow(action: &str, resource: &str) -> String {
+pub(super) fn allow(action: &str, resource: &str) -> String {
     format!(r#"{{"Effect":"Allow","Action":"{action}","Resource":"{resource}"}}"#)
 }
 
 /// A statement that trusts a role.
-fn trusts(role: &str) -> String {
+pub(super) fn trusts(role: &str) -> String {
     format!(r#"{{"Effect":"Allow","Principal":{{"AWS":"{role}"}},"Action":["sts:AssumeRole","sts:TagSession"]}}"#)
 }
 
 /// The statement that trusts EKS Pod Identity.
-const POD_IDENTITY: &str = r#"{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession"]}"#;
+pub(super) const POD_IDENTITY: &str = r#"{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession"]}"#;
 
 impl Objects {
-    fn with(&self, address: &str, facet: Facet<'static>) -> Self {
+    pub(super) fn with(&self, address: &str, facet: Facet<'static>) -> Self {
         let mut more = self.clone();
         more.0.push((address.parse().unwrap(), facet));
         more
     }
 
     /// Adds a role. Its trust policy is unknown if `trust` is `None`.
-    fn role(&self, account: &str, name: &str, trust: Option<&str>) -> Self {
+    pub(super) fn role(&self, account: &str, name: &str, trust: Option<&str>) -> Self {
         let role = RoleRef { account: account.into(), name: name.into() };
         let (arn, trust) = (role_arn(account, name), trust.map(policy));
         self.with(&format!("aws.iam.role.{name}"), Facet::Role { arn, role, trust, boundary: None })
     }
 
-    fn inline(&self, account: &str, role: &str, statements: &str) -> Self {
+    pub(super) fn inline(&self, account: &str, role: &str, statements: &str) -> Self {
         let of = RoleRef { account: account.into(), name: role.into() };
         let facet = Facet::InlinePolicy { role: of, name: "x".into(), document: Some(policy(statements)) };
         self.with(&format!("aws.iam.role_policy.{role}/x"), facet)
     }
 
     /// Attaches a managed policy with unread contents.
-    fn attached(&self, account: &str, role: &str) -> Self {
+    pub(super) fn attached(&self, account: &str, role: &str) -> Self {
         let of = RoleRef { account: account.into(), name: role.into() };
         let facet = Facet::Attachment { role: of, policy: "arn:aws:iam::aws:policy/P".into() };
         self.with(&format!("aws.iam.role_policy_attachment.{role}/p"), facet)
     }
 
-    fn bucket(&self, account: &str) -> Self {
+    pub(super) fn bucket(&self, account: &str) -> Self {
         let facet =
             Facet::Bucket { name: "data", arn: "arn:aws:s3:::data".into(), account: account.into(), blocked: true };
         self.with("aws.s3.bucket.data", facet)
     }
 
-    fn bucket_policy(&self, account: &str, statements: &str) -> Self {
+    pub(super) fn bucket_policy(&self, account: &str, statements: &str) -> Self {
         let facet = Facet::Resource(ResourcePolicy {
             on: Carrier::Bucket("data"),
             arn: "arn:aws:s3:::data".into(),
@@ -110,11 +110,11 @@ impl Objects {
         self.with("kubernetes.service_account.s", facet)
     }
 
-    fn world_of(&self, spec: &Spec, facts: &Facts) -> World {
+    pub(super) fn world_of(&self, spec: &Spec, facts: &Facts) -> World {
         World::new(spec, facts, self.0.iter().map(|(address, facet)| (address, facet.clone())))
     }
 
-    fn world(&self) -> World {
+    pub(super) fn world(&self) -> World {
         let spec = spec("");
         self.world_of(&spec, &Facts::placeholders(&spec))
     }
@@ -212,7 +212,7 @@ fn condition_of_the_first_trust_stays_in_the_answer() {
     let from = format!("{}{condition}", POD_IDENTITY.strip_suffix('}').unwrap());
     assert_eq!(
         may_assume_target(&to_target(Some(&from), Some(&trusted))).reads("n/s"),
-        r#"depends | Condition { operator: "IpAddress", key: "aws:SourceIp", values: ["203.0.113.0/24"], negated: false }"#
+        r#"depends | Condition { operator: "IpAddress", key: "aws:SourceIp", values: ["203.0.113.0/24"], negated: false, statement: None }"#
     );
 }
 

@@ -94,6 +94,12 @@ impl WorldBucket {
 }
 
 impl WorldKey {
+    /// Whether an ARN is that of the key's alias.
+    pub(in crate::access) fn is_alias(&self, arn: &str) -> bool {
+        let (region, account, alias) = (&self.region, &self.account, &self.alias);
+        arn == format!("arn:{}:kms:{region}:{account}:{alias}", region.partition())
+    }
+
     /// A reference to the key's policy.
     pub(in crate::access) fn policy_ref(&self) -> PolicyRef {
         PolicyRef::from(PolicyOf::Key { alias: self.alias.clone() }).at(self.policy_address.clone())

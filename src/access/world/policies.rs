@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 use super::nodes::{Held, WorldRole};
 use crate::access::terms::{PolicyOf, PolicyRef, Requirement, StatementRef};
 use crate::access::unread::Unread;
-use crate::iam::{Attached, Decision, Effect, Layer, Policy, PolicySet, Principal, Selector, Statement, Version};
+use crate::iam::{
+    Attached, Decision, Effect, Layer, Policy, PolicySet, Principal, Request, Selector, Statement, Version, evaluate,
+};
 
 /// The label of a caller's own policies when they have not been read.
 pub(in crate::access) static CALLER: LazyLock<String> = LazyLock::new(|| PolicyRef::from(PolicyOf::Caller).label());
@@ -20,6 +22,12 @@ pub(in crate::access) static EVERYTHING: LazyLock<Policy> =
 
 /// The least that unread policies can allow.
 pub(in crate::access) static NOTHING: LazyLock<Policy> = LazyLock::new(|| Policy::new(Version::V2012, []));
+
+/// A policy of a caller or a resource that denies everything to everyone.
+static DENIED: LazyLock<Policy> = LazyLock::new(|| {
+    let text = r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}}"#;
+    Policy::parse(text).unwrap_or_else(|_| NOTHING.clone())
+});
 
 /// The unread policies that decide about requests of a principal. `role` is its role in the world, if it has one.
 pub(in crate::access) fn caller_gaps(role: Option<&WorldRole>, principal: &str) -> BTreeSet<Unread> {
@@ -82,6 +90,21 @@ pub(in crate::access) fn at_most<'a>(
     set
 }
 
+/// Whether a policy with this gap could deny a request: whether the request is not allowed for certain if the unread
+/// policy denies everything.
+pub(in crate::access) fn matters(request: &Request, known: &PolicySet<'_>, gap: &Unread) -> bool {
+    let denied = Attached { name: "", policy: &DENIED };
+    let mut set = known.clone();
+    match gap {
+        Unread::Boundary { .. }
+        | Unread::RolePolicies { .. }
+        | Unread::ManagedPolicy { .. }
+        | Unread::CallerPolicies { .. } => set.identity.push(denied),
+        _ => set.resource = Some(denied),
+    }
+    !evaluate(request, &set).is_allowed()
+}
+
 /// A policy that allows anyone.
 pub(in crate::access) fn anyone() -> Policy {
     Policy::new(Version::V2012, [Statement::allow(["*"], ["*"]).to(Selector::of([Principal::Everyone]))])
@@ -96,5 +119,5 @@ pub(in crate::access) fn statement_of(decision: &Decision<'_>) -> Option<Stateme
 
 /// The conditions on which a decision depends.
 pub(in crate::access) fn unsettled(decision: &Decision<'_>) -> BTreeSet<Requirement> {
-    decision.conditions.iter().map(|condition| Requirement::condition(condition, false)).collect()
+    decision.conditions.iter().map(Requirement::depends_on).collect()
 }

@@ -7,7 +7,7 @@ use crate::iam::evaluate::{self, Attached, DecisionOutcome, PolicySet};
 use crate::iam::policy::{Effect, Policy, Principal, Statement};
 use crate::iam::request::{Request, RequestContext};
 use crate::iam::validate::PolicyKind;
-use crate::iam::{arn, pattern};
+use crate::iam::{arn, pattern, rules};
 
 pub(super) fn check(statement: &Statement, findings: &mut Findings) {
     check_principals(statement, findings);
@@ -226,7 +226,7 @@ fn locks_out(statement: &Statement) -> Option<&'static str> {
         .map(|(action, _)| *action)
 }
 
-/// Reports a key policy that allows no principal in any account to change it.
+/// Reports a key policy that allows no principal to change it. Principals of other accounts than the key's never can.
 ///
 /// Source: KMS Developer Guide, "Key policies": "the key becomes unmanageable".
 fn unmanageable_key(policy: &Policy, findings: &mut Findings) {
@@ -239,13 +239,16 @@ fn unmanageable_key(policy: &Policy, findings: &mut Findings) {
     if !is_key {
         return;
     }
+    let change = "kms:PutKeyPolicy";
+    let own = findings.subject.account.filter(|_| rules::is_never_across_accounts(change));
+    let is_able = |principal: &Principal| {
+        let is_foreign = own.is_some_and(|own| principal.account().is_some_and(|account| account != own));
+        !matches!(principal, Principal::Service(_)) && !principal.is_orphan_id() && !is_foreign
+    };
     let can_change = policy.statements().iter().any(|statement| {
         is_allow(statement)
-            && takes(statement, "kms:PutKeyPolicy")
-            && statement.principal.as_ref().is_some_and(|principals| {
-                principals.inverted
-                    || principals.values.iter().any(|p| !matches!(p, Principal::Service(_)) && !p.is_orphan_id())
-            })
+            && takes(statement, change)
+            && statement.principal.as_ref().is_some_and(|p| p.inverted || p.values.iter().any(is_able))
     });
     if !can_change {
         findings.add(Check::ResourceLockout, "", "no principal can call `kms:PutKeyPolicy`");

@@ -6,11 +6,12 @@ use clap::Args;
 
 use super::kinds::{PolicyType, kind_of, unit};
 use super::read::policy_text;
+use crate::access::AppliedRule;
 use crate::cli::failure::Exit;
 use crate::cli::options::ProblemFormat;
 use crate::cli::ui::Ui;
 use crate::diagnostic::{Code, Diagnostic, SourceRef};
-use crate::iam::{Finding, LintSeverity, Subject, lint, measure_text, validate};
+use crate::iam::{AwsRule, Finding, LintSeverity, Subject, disagreements, lint, measure_text, validate};
 use crate::render;
 use crate::report::wire::{self, WirePolicy, WirePolicySize, WireProblem, WireProblems};
 use crate::report::{Mark, Report, Row, Section};
@@ -53,6 +54,7 @@ struct CheckedDocument {
     /// Whether AWS accepts it.
     valid: bool,
     findings: Vec<Finding>,
+    disagreements: Vec<AwsRule>,
 }
 
 /// Checks policy files. A file that cannot be read is a problem among the others.
@@ -105,11 +107,13 @@ fn checked(check: &CheckArgs, file: String, text: String) -> CheckedDocument {
         place: kind.place,
         ..Subject::of(kind.kind)
     };
+    let accepted = validate(kind.kind, &text).ok();
     CheckedDocument {
         file,
         kind,
         guessed: check.kind.is_none(),
-        valid: validate(kind.kind, &text).is_ok(),
+        valid: accepted.is_some(),
+        disagreements: accepted.map(|policy| disagreements(kind.kind, &policy)).unwrap_or_default(),
         findings: lint(&text, &subject),
         text,
     }
@@ -164,6 +168,7 @@ fn published_policy(document: &CheckedDocument) -> WirePolicy {
         policy_type: document.kind.name().to_owned(),
         valid: document.valid,
         sizes: sizes.collect(),
+        disagreements: document.disagreements.iter().copied().map(AppliedRule::from).collect(),
     }
 }
 
@@ -182,6 +187,13 @@ fn report(documents: &[CheckedDocument]) -> Report {
 fn section(document: &CheckedDocument) -> Section {
     let guessed = if document.guessed { ", guessed: set it with --type" } else { "" };
     let mut rows: Vec<Row> = document.findings.iter().map(|f| finding_row(&document.file, f)).collect();
+    rows.extend(document.disagreements.iter().map(|rule| Row {
+        mark: Mark::Note,
+        title: rule.to_string(),
+        place: String::new(),
+        notes: Vec::new(),
+        details: Vec::new(),
+    }));
     for (place, name) in document.kind.places() {
         let size = measure_text(place, &document.text);
         let unit = unit(place);

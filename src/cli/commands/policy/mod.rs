@@ -21,7 +21,8 @@ use crate::cli::options::TextOrJson;
 use crate::cli::run::Invocation;
 use crate::cli::ui::Ui;
 use crate::iam::{
-    ContextValue, DecisionOutcome, Effect, Policy, Request, RequestContext, Statement, evaluate, simplify,
+    ContextValue, DecisionOutcome, Dependency, Effect, Policy, Request, RequestContext, Statement, Version, bucket_of,
+    evaluate, simplify,
 };
 use crate::render;
 use crate::report::{Detail, Mark, Report, Row, Section, policy_lines, words};
@@ -180,6 +181,12 @@ pub struct Eval {
     /// The policy of the bucket, key or other resource, or the trust policy of the role.
     #[arg(long, value_name = "FILE")]
     resource_policy: Option<PathBuf>,
+    /// The policy of the bucket behind the access point that --resource names.
+    #[arg(long, value_name = "FILE")]
+    bucket_policy: Option<PathBuf>,
+    /// The name of that bucket. Without --bucket-policy, the bucket has no policy.
+    #[arg(long, value_name = "NAME")]
+    bucket: Option<String>,
     /// The caller's permissions boundary.
     #[arg(long, value_name = "FILE")]
     boundary: Vec<PathBuf>,
@@ -292,6 +299,23 @@ fn statement_row(statement: &Statement) -> Row {
     }
 }
 
+/// A condition of a decision with `if` or `unless`, and its statement.
+fn dependency_row(dependency: &Dependency<'_>) -> Row {
+    let word = if dependency.is_negated() { "unless" } else { "if" };
+    let statement = dependency.of.as_ref().map(|applied| {
+        let sid = applied.statement.sid().map(|sid| format!(" `{sid}`")).unwrap_or_default();
+        let layer = applied.layer.as_str().replace('_', " ");
+        format!("statement {}{sid} of {}, {layer}", applied.statement.position(), applied.policy)
+    });
+    Row {
+        mark: Mark::Warn,
+        title: format!("{word} {}", dependency.on),
+        place: String::new(),
+        notes: statement.into_iter().collect(),
+        details: Vec::new(),
+    }
+}
+
 /// Builds the request from the options.
 fn request_of(eval: &Eval) -> Result<Request, Failure> {
     let (Some(principal), Some(action), Some(resource)) = (&eval.principal, &eval.action, &eval.resource) else {
@@ -327,8 +351,21 @@ fn policies_of(ui: &Ui, eval: &Eval) -> Result<Policies, Failure> {
         |path: &PathBuf| read_policy(ui, path).map(|policy| NamedPolicy { name: path.display().to_string(), policy });
     let list = |paths: &[PathBuf]| paths.iter().map(named).collect::<Result<Vec<_>, _>>();
     let levels = |paths: &[PathBuf]| paths.iter().map(|p| named(p).map(|p| vec![p])).collect::<Result<Vec<_>, _>>();
+    let own = |path: &PathBuf| {
+        let policy = named(path)?;
+        let name = eval.bucket.as_deref().or_else(|| bucket_of(&policy.policy));
+        let unnamed = || Failure::usage(format!("{} names no bucket", path.display())).hint("pass --bucket NAME");
+        Ok::<_, Failure>((name.ok_or_else(unnamed)?.to_owned(), policy))
+    };
+    let none =
+        |name: &String| (name.clone(), NamedPolicy { name: String::new(), policy: Policy::new(Version::V2012, []) });
+    let bucket = match &eval.bucket_policy {
+        Some(path) => Some(own(path)?),
+        None => eval.bucket.as_ref().map(none),
+    };
     Ok(Policies {
         identity: list(&eval.identity)?,
+        bucket,
         resource: eval.resource_policy.as_ref().map(named).transpose()?,
         boundaries: list(&eval.boundary)?,
         session: list(&eval.session)?,
@@ -341,7 +378,7 @@ fn policies_of(ui: &Ui, eval: &Eval) -> Result<Policies, Failure> {
 fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
     let request = request_of(eval)?;
     let policies = policies_of(ui, eval)?;
-    let set = policies.set();
+    let set = policies.set_for(&request);
     let decision = evaluate(&request, &set);
     match eval.format {
         TextOrJson::Json => {
@@ -353,9 +390,12 @@ fn run_eval(ui: &Ui, eval: &Eval) -> Ended {
                 place: format!("{}, {}", applied.policy, applied.layer.as_str().replace('_', " ")),
                 ..statement_row(applied.statement)
             });
-            let rows: Vec<Row> = rows.collect();
-            let sections =
-                if rows.is_empty() { Vec::new() } else { vec![Section { title: "Decided by".into(), rows }] };
+            let conditions = decision.conditions.iter().map(dependency_row).collect();
+            let sections = [("Decided by", rows.collect()), ("Conditions", conditions)]
+                .into_iter()
+                .filter(|(_, rows): &(_, Vec<Row>)| !rows.is_empty())
+                .map(|(title, rows)| Section { title: title.into(), rows })
+                .collect();
             let report = Report {
                 headline: format!("{}: {}", words::verdict(decision.outcome.into()), decision.reason()),
                 sections,

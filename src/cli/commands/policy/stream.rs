@@ -4,7 +4,7 @@
 //! and the run continues. docs/iam.md describes the formats.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, BufRead, Write};
 
@@ -14,10 +14,11 @@ use serde_json::value::RawValue;
 
 use super::compare::accepted;
 use super::kinds::{PolicyType, kind_of};
-use crate::access::{AccessChange, Direction, ExampleRequest, between_policies};
+use crate::access::{AccessChange, AppliedRule, Direction, ExampleRequest, between_policies};
 use crate::iam::{
-    Attached, Comparison, ContextValue, ParseError, Policy, PolicyPlace, PolicySet, RegionChange, Request,
-    RequestContext, Subject, compare, evaluate, gains, grants, lint_together, public, simplify, validate,
+    AccessPointBucket, Applied, Attached, Comparison, ContextValue, Decision, DecisionReason, Dependency, ParseError,
+    Policy, PolicyPlace, PolicySet, RegionChange, Request, RequestContext, Subject, Version, behind_access_point,
+    bucket_of, compare, disagreements, evaluate, gains, grants, lint_together, public, simplify, validate,
 };
 
 /// The byte order mark that some editors write before UTF-8 text.
@@ -153,7 +154,7 @@ fn answer(question: Question, line: &str) -> Result<Vec<u8>, String> {
             let asked: RequestCase = read(line)?;
             let policies = Policies::read(&read(line)?)?;
             let request = asked.request.request()?;
-            let set = policies.set();
+            let set = policies.set_for(&request);
             write_line(&mut out, &Decided::new(id, &evaluate(&request, &set)))
         }
         Question::Equal(kind) => {
@@ -292,6 +293,9 @@ struct RawPolicies<'a> {
     identity_policies: Option<Vec<RawNamedPolicy<'a>>>,
     #[serde(borrow, default)]
     resource_policy: Option<RawNamedPolicy<'a>>,
+    /// The policy of the bucket behind an access point.
+    #[serde(borrow, default)]
+    bucket_policy: Option<RawNamedPolicy<'a>>,
     #[serde(borrow, default)]
     permission_boundaries: Option<Vec<RawNamedPolicy<'a>>>,
     #[serde(borrow, default)]
@@ -310,6 +314,9 @@ struct RawNamedPolicy<'a> {
     name: Cow<'a, str>,
     #[serde(borrow)]
     policy: &'a RawValue,
+    /// The name of the bucket, for the policy of a bucket behind an access point.
+    #[serde(borrow, default)]
+    bucket: Option<Cow<'a, str>>,
 }
 
 /// A policy with its name for reports.
@@ -323,6 +330,8 @@ pub(super) struct NamedPolicy {
 pub(super) struct Policies {
     pub identity: Vec<NamedPolicy>,
     pub resource: Option<NamedPolicy>,
+    /// The policy of the bucket behind an access point, and the bucket's name.
+    pub bucket: Option<(String, NamedPolicy)>,
     pub boundaries: Vec<NamedPolicy>,
     pub session: Vec<NamedPolicy>,
     pub scps: Vec<Vec<NamedPolicy>>,
@@ -352,6 +361,7 @@ impl Policies {
         Ok(Self {
             identity: list(&raw.identity_policies)?,
             resource: raw.resource_policy.as_ref().map(NamedPolicy::read).transpose()?,
+            bucket: raw.bucket_policy.as_ref().map(bucket_policy).transpose()?,
             boundaries: list(&raw.permission_boundaries)?,
             session: list(&raw.session_policies)?,
             scps: levels(&raw.scps)?,
@@ -360,8 +370,19 @@ impl Policies {
         })
     }
 
-    pub(super) fn set(&self) -> PolicySet<'_> {
+    /// The policies for a request. Only one through an access point reaches a bucket.
+    pub(super) fn set_for(&self, request: &Request) -> PolicySet<'_> {
+        PolicySet { bucket: self.bucket_for(request), ..self.set() }
+    }
+
+    fn bucket_for(&self, request: &Request) -> Option<AccessPointBucket<'_>> {
+        let (name, policy) = self.bucket.as_ref()?;
+        Some(AccessPointBucket { resource: behind_access_point(request, name), policy: policy.attached() })
+    }
+
+    fn set(&self) -> PolicySet<'_> {
         PolicySet {
+            bucket: None,
             identity: attached(&self.identity),
             resource: self.resource.as_ref().map(NamedPolicy::attached),
             boundaries: attached(&self.boundaries),
@@ -371,6 +392,18 @@ impl Policies {
             endpoint: attached(&self.endpoint),
         }
     }
+}
+
+/// Reads the policy of the bucket behind an access point. The policy names its bucket, unless the case does. `null` is
+/// a bucket without a policy.
+fn bucket_policy(raw: &RawNamedPolicy) -> Result<(String, NamedPolicy), String> {
+    let policy = match raw.policy.get() {
+        "null" => NamedPolicy { name: raw.name.clone().into_owned(), policy: Policy::new(Version::V2012, []) },
+        _ => NamedPolicy::read(raw)?,
+    };
+    let name = raw.bucket.as_deref().or_else(|| bucket_of(&policy.policy));
+    let name = name.ok_or_else(|| format!("policy `{}` names no bucket: add `bucket`", raw.name))?.to_owned();
+    Ok((name, policy))
 }
 
 fn attached(policies: &[NamedPolicy]) -> Vec<Attached<'_>> {
@@ -388,6 +421,12 @@ pub(super) struct Decided<'a> {
     /// The conditions of a `Conditional` decision.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conditions: Vec<String>,
+    /// The same conditions, each with its statement.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    depends_on: Vec<Depending<'a>>,
+    /// The rules of AWS beyond the policy language that took part.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<AppliedRule>,
 }
 
 #[derive(Serialize)]
@@ -400,22 +439,54 @@ struct Decisive<'a> {
     sid: Option<&'a str>,
 }
 
-impl<'a> Decided<'a> {
-    pub(super) fn new(id: Option<&'a RawValue>, decision: &crate::iam::Decision<'a>) -> Self {
-        let decisive = decision
-            .deciding()
-            .map(|applied| Decisive {
-                policy_type: applied.layer.as_str(),
-                level: applied.layer.level(),
-                policy: applied.policy,
-                index: applied.statement.position(),
-                sid: applied.statement.sid(),
-            })
-            .collect();
-        let conditions =
-            decision.conditions.iter().map(|c| crate::iam::Atom::Condition((*c).clone()).to_string()).collect();
-        Self { id, decision: decision.outcome.as_str(), decisive, reason: decision.reason(), conditions }
+/// A condition of a `Conditional` decision.
+#[derive(Serialize)]
+struct Depending<'a> {
+    condition: String,
+    /// Whether the request is allowed if the condition does not hold, because its statement denies.
+    negated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statement: Option<Decisive<'a>>,
+}
+
+impl<'a> Decisive<'a> {
+    fn of(applied: &Applied<'a>) -> Self {
+        Self {
+            policy_type: applied.layer.as_str(),
+            level: applied.layer.level(),
+            policy: applied.policy,
+            index: applied.statement.position(),
+            sid: applied.statement.sid(),
+        }
     }
+}
+
+impl<'a> Decided<'a> {
+    pub(super) fn new(id: Option<&'a RawValue>, decision: &Decision<'a>) -> Self {
+        let depending = |dependency: &Dependency<'a>| Depending {
+            condition: dependency.on.to_string(),
+            negated: dependency.is_negated(),
+            statement: dependency.of.as_ref().map(Decisive::of),
+        };
+        let deciding = match decision.why {
+            DecisionReason::Rule(rule) => Some(rule),
+            _ => None,
+        };
+        Self {
+            id,
+            decision: decision.outcome.as_str(),
+            decisive: decision.deciding().map(Decisive::of).collect(),
+            reason: decision.reason(),
+            conditions: decision.conditions.iter().map(condition).collect(),
+            depends_on: decision.conditions.iter().map(depending).collect(),
+            rules: decision.rules.iter().copied().chain(deciding).map(AppliedRule::from).collect(),
+        }
+    }
+}
+
+/// A condition as text. `not:` marks one that must not hold.
+fn condition(dependency: &Dependency) -> String {
+    if dependency.is_negated() { format!("not: {}", dependency.on) } else { dependency.on.to_string() }
 }
 
 /// Two policies to compare.
@@ -583,6 +654,9 @@ struct CheckAnswer<'a> {
     id: Option<&'a RawValue>,
     valid: bool,
     findings: Vec<&'static str>,
+    /// The points on which AWS's pages disagree and that decide whether AWS accepts the document.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    disagreements: Vec<AppliedRule>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -613,11 +687,14 @@ fn checked<'a>(
     if parameters.and_then(|p| p.kind.as_deref()) == Some("managed") {
         subject.place = Some(PolicyPlace::ManagedPolicy);
     }
-    let problems: Vec<String> = texts
-        .iter()
-        .filter_map(|text| validate(kind.kind, text).err())
-        .flat_map(|problems| problems.into_iter().map(|p| p.to_string()))
-        .collect();
+    let (mut problems, mut disputed) = (Vec::new(), BTreeSet::new());
+    for text in &texts {
+        match validate(kind.kind, text) {
+            Ok(policy) => disputed.extend(disagreements(kind.kind, &policy)),
+            Err(found) => problems.extend(found.into_iter().map(|problem| problem.to_string())),
+        }
+    }
+    let disagreements = disputed.into_iter().map(AppliedRule::from).collect();
     let mut findings = Vec::new();
     for finding in lint_together(&texts, &subject) {
         if !findings.contains(&finding.check.code()) {
@@ -625,7 +702,7 @@ fn checked<'a>(
         }
     }
     let error = (!problems.is_empty()).then(|| problems.join("; "));
-    Ok(CheckAnswer { id, valid: problems.is_empty(), findings, error })
+    Ok(CheckAnswer { id, valid: problems.is_empty(), findings, disagreements, error })
 }
 
 /// A change of one policy.
@@ -703,12 +780,14 @@ fn changed(id: Option<&RawValue>, line: &str, kind: Option<PolicyType>) -> Resul
 fn probed<'a>(id: Option<&'a RawValue>, change: &PolicyChange<'a>) -> Result<Changed<'a>, String> {
     let before = Policies::read(&change.before).map_err(|e| format!("`before`: {e}"))?;
     let after = Policies::read(&change.after).map_err(|e| format!("`after`: {e}"))?;
-    let (before, after) = (before.set(), after.set());
+    let (mut before, mut after) = ((&before, before.set()), (&after, after.set()));
     let (mut gained, mut lost) = (Vec::new(), Vec::new());
     for probe in &change.probes {
         let request = probe.request.request().map_err(|e| format!("probe {}: {e}", probe.rid))?;
+        before.1.bucket = before.0.bucket_for(&request);
+        after.1.bucket = after.0.bucket_for(&request);
         let allowed = |set: &PolicySet| evaluate(&request, set).is_allowed();
-        match (allowed(&before), allowed(&after)) {
+        match (allowed(&before.1), allowed(&after.1)) {
             (false, true) => gained.push(probe.rid),
             (true, false) => lost.push(probe.rid),
             _ => {}
@@ -787,6 +866,70 @@ mod tests {
         let (output, _) = answers(Question::Eval, &case(when, r#","varies":["aws:SecureTransport"]"#));
         assert!(output.contains(r#""decision":"Conditional""#), "{output}");
         assert!(output.contains(r#""conditions":["aws:SecureTransport Bool `true`"]"#), "{output}");
+    }
+
+    #[test]
+    fn a_decision_names_its_rules_and_the_statement_of_a_condition() {
+        let case = |action: &str, resource: &str, more: &str| {
+            format!(
+                "{{\"id\":1,\"request\":{{\"principal\":\"arn:aws:iam::111111111111:user/ana\",\"action\":\"{action}\",\
+                 \"resource\":\"{resource}\"}},\"identity_policies\":[{{\"name\":\"p\",\"policy\":{POLICY}}}]{more}}}\n"
+            )
+        };
+        let decided =
+            |line: &str| -> serde_json::Value { serde_json::from_str(&answers(Question::Eval, line).0).unwrap() };
+        let answer = decided(&case("sts:GetCallerIdentity", "*", ""));
+        assert_eq!((&answer["decision"], &answer["decisive"]), (&"Allowed".into(), &serde_json::json!([])));
+        assert_eq!(answer["rules"][0]["rule"], "no-permission");
+        assert!(answer["rules"][0]["page"].as_str().unwrap().contains("GetCallerIdentity"), "{answer}");
+        let deny = r#"{"Version":"2012-10-17","Statement":{"Sid":"Vpce","Effect":"Deny","Principal":"*","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:SourceVpce":"vpce-x"}}}}"#;
+        let varies = case(
+            "s3:GetObject",
+            "arn:aws:s3:::b/k",
+            &format!(",\"resource_policy\":{{\"name\":\"b\",\"policy\":{deny}}}"),
+        )
+        .replace("b/k\"", "b/k\",\"varies\":\"*\"");
+        let answer = decided(&varies);
+        assert_eq!(answer["conditions"], serde_json::json!(["not: aws:SourceVpce StringNotEquals `vpce-x`"]));
+        assert_eq!(
+            answer["depends_on"],
+            serde_json::json!([{
+                "condition": "aws:SourceVpce StringNotEquals `vpce-x`",
+                "negated": true,
+                "statement": {"policy_type": "resource", "policy": "b", "index": 1, "sid": "Vpce"},
+            }])
+        );
+    }
+
+    #[test]
+    fn bucket_behind_an_access_point_is_asked_too() {
+        let point = "arn:aws:s3:eu-west-1:111111111111:accesspoint/p/object/k";
+        let all = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+        let decision = |bucket: &str| {
+            let line = format!(
+                "{{\"request\":{{\"principal\":\"arn:aws:iam::111111111111:user/ana\",\"action\":\"s3:GetObject\",\
+                 \"resource\":\"{point}\"}},\"identity_policies\":[{{\"policy\":{all}}}]{bucket}}}\n"
+            );
+            let answer: serde_json::Value = serde_json::from_str(&answers(Question::Eval, &line).0).unwrap();
+            answer["decision"].as_str().or(answer["error"].as_str()).unwrap().to_owned()
+        };
+        let deny = all.replace("Allow", "Deny").replace("\"Action\"", "\"Principal\":\"*\",\"Action\"");
+        let on = deny.replace("\"Resource\":\"*\"", "\"Resource\":\"arn:aws:s3:::b/*\"");
+        assert_eq!(decision(""), "Conditional");
+        assert_eq!(decision(r#","bucket_policy":{"bucket":"b","policy":null}"#), "Allowed");
+        assert_eq!(decision(&format!(",\"bucket_policy\":{{\"policy\":{on}}}")), "ExplicitlyDenied");
+        assert_eq!(decision(&format!(",\"bucket_policy\":{{\"bucket\":\"c\",\"policy\":{on}}}")), "Allowed");
+        assert_eq!(
+            decision(&format!(",\"bucket_policy\":{{\"policy\":{deny}}}")),
+            "policy `` names no bucket: add `bucket`"
+        );
+    }
+
+    #[test]
+    fn a_check_names_the_points_on_which_the_documentation_disagrees() {
+        let line = r#"{"policy_type":"identity","document":{"Version":"2012-10-17","Statement":{"Sid":"read_only","Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}}}"#;
+        let (output, _) = answers(Question::Check(None), &format!("{line}\n"));
+        assert!(output.contains(r#""valid":true"#) && output.contains(r#""rule":"underscore-in-sid""#), "{output}");
     }
 
     #[test]
