@@ -38,6 +38,7 @@ mod name;
 mod parse;
 mod pattern;
 mod policy;
+mod principals;
 mod reach;
 mod request;
 #[cfg(test)]

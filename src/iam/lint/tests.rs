@@ -165,7 +165,7 @@ fn bucket_policies_open_to_others_are_found() {
     assert_eq!(bucket(&json!({"Principal": {"AWS": "444455556666"}})), "resource-cross-account");
     assert_eq!(
         bucket(&json!({"Principal": null, "NotPrincipal": {"AWS": "444455556666"}})),
-        "resource-allow-notprincipal resource-public"
+        "resource-allow-notprincipal resource-public syntax-error"
     );
     assert_eq!(
         bucket(&json!({"Principal": {"AWS": "111122223333"}, "Resource": "arn:aws:s3:::other/*"})),
