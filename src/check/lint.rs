@@ -216,7 +216,7 @@ impl<'a> PolicyGroup<'a> {
             _ if self.kind == PolicyKind::Boundary && code.group() == CodeGroup::Identity => return None,
             _ => {}
         }
-        Some(Code::from(found.check).severity())
+        Some(found.severity.into())
     }
 }
 

@@ -342,7 +342,7 @@ impl Checker<'_> {
                 }
             }
             Json::Object(members) => {
-                // Principals and actions have no variables, and a Sid and an operator are no place for one.
+                // Other checks reject a variable in a principal or an action, and a Sid is plain text.
                 let is_free =
                     |name: &str| !matches!(name, "Sid" | "Principal" | "NotPrincipal" | "Action" | "NotAction");
                 for Member { name, node, .. } in members.iter().filter(|member| is_free(&member.name)) {

@@ -216,6 +216,22 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
     (!offered).then(|| format!("none of the actions has `{name}`"))
 }
 
+/// Whether only requests that have the key can meet the condition.
+///
+/// Source: IAM User Guide, "IAM JSON policy elements: Condition operators" and "Multivalued context keys".
+pub(super) fn requires_key(condition: &Condition) -> bool {
+    let operator = condition.operator;
+    if operator.if_exists {
+        return false;
+    }
+    match (operator.test, operator.qualifier) {
+        (Test::Null, _) => condition.values().eq(["false"]),
+        (_, Some(Qualifier::ForAllValues)) => false,
+        (_, Some(Qualifier::ForAnyValue)) => true,
+        (test, None) => !test.is_negated(),
+    }
+}
+
 /// An MFA condition that does not stop requests without the key, such as those with long-term access keys.
 fn is_bad_mfa(statement: &Statement, condition: &Condition) -> bool {
     let operator = condition.operator;

@@ -24,6 +24,8 @@ pub use checks::{Check, LintSeverity};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     pub check: Check,
+    /// The severity of the check, or a lower one where the finding matters less.
+    pub severity: LintSeverity,
     /// The statement, from 1; `None` for the whole document.
     pub statement: Option<usize>,
     pub sid: Option<String>,
@@ -39,7 +41,7 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: ", self.check.severity().as_str(), self.check.code())?;
+        write!(f, "{} {}: ", self.severity.as_str(), self.check.code())?;
         if let Some(statement) = self.statement {
             write!(f, "statement {statement}")?;
             if let Some(sid) = &self.sid {
@@ -167,9 +169,14 @@ struct Findings<'s> {
 
 impl Findings<'_> {
     fn add(&mut self, check: Check, element: impl Into<String>, detail: impl Into<String>) {
+        self.add_as(check.severity(), check, element, detail);
+    }
+
+    fn add_as(&mut self, severity: LintSeverity, check: Check, element: impl Into<String>, detail: impl Into<String>) {
         let (statement, sid) = self.statement.clone().unzip();
         self.found.push(Finding {
             check,
+            severity,
             statement,
             sid: sid.flatten(),
             element: element.into(),
@@ -201,6 +208,7 @@ impl Findings<'_> {
             let check = if forbidden { Check::TrustForbiddenElement } else { Check::SyntaxError };
             self.found.push(Finding {
                 check,
+                severity: check.severity(),
                 statement,
                 sid: None,
                 element,
@@ -243,7 +251,8 @@ impl Findings<'_> {
                 PolicyKind::Identity | PolicyKind::Boundary | PolicyKind::Session => {
                     identity::check(statement, &document.statements, self);
                 }
-                PolicyKind::Endpoint | PolicyKind::Scp | PolicyKind::Rcp => {}
+                PolicyKind::Endpoint => resource::incomplete_exception(statement, self),
+                PolicyKind::Scp | PolicyKind::Rcp => {}
             }
             self.statement = None;
         }
