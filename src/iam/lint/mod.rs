@@ -123,18 +123,16 @@ pub fn lint_together(texts: &[&str], subject: &Subject) -> Vec<Finding> {
             documents.extend(parse::policy_text(text).map(|document| (at, document)));
         }
     }
+    let all: Vec<Statement> = documents.iter().flat_map(|(_, document)| &document.statements).cloned().collect();
     for (at, document) in &documents {
         let version = document.version.unwrap_or(Version::V2008);
         findings.document = *at;
-        findings.document(document, version);
+        findings.document(document, version, &all);
         findings.redundant(document, version);
     }
     if matches!(subject.kind, PolicyKind::Identity | PolicyKind::Boundary | PolicyKind::Session) {
-        let all = |(at, document): &'_ (usize, ParsedDocument)| {
-            let at = *at;
-            document.statements.iter().cloned().map(move |statement| (at, statement)).collect::<Vec<_>>()
-        };
-        let all: Vec<(usize, Statement)> = documents.iter().flat_map(all).collect();
+        let places = documents.iter().flat_map(|(at, document)| document.statements.iter().map(|_| *at));
+        let all: Vec<(usize, Statement)> = places.zip(all).collect();
         identity::escalation(&all, &mut findings);
     }
     let mut found = findings.found;
@@ -238,7 +236,8 @@ impl Findings<'_> {
         }
     }
 
-    fn document(&mut self, document: &ParsedDocument, version: Version) {
+    /// Checks a document. `all` are the statements of all documents that apply together.
+    fn document(&mut self, document: &ParsedDocument, version: Version, all: &[Statement]) {
         for statement in &document.statements {
             self.at(statement);
             conditions::check(statement, self);
@@ -249,7 +248,7 @@ impl Findings<'_> {
                     resource::check(statement, self);
                 }
                 PolicyKind::Identity | PolicyKind::Boundary | PolicyKind::Session => {
-                    identity::check(statement, &document.statements, self);
+                    identity::check(statement, all, self);
                 }
                 PolicyKind::Endpoint => resource::incomplete_exception(statement, self),
                 PolicyKind::Scp | PolicyKind::Rcp => {}

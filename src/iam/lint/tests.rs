@@ -486,6 +486,102 @@ fn broad_identity_policies_are_found() {
 }
 
 #[test]
+fn an_allow_that_is_wholly_denied_gives_nothing() {
+    let admin = json!({"Effect": "Allow", "Action": "*", "Resource": "*"});
+    let with = |allow: &Value, deny: Value| {
+        codes(PolicyKind::Identity, &json!([allow, merged(&json!({"Effect": "Deny", "Resource": "*"}), &deny)]))
+    };
+    assert_eq!(with(&admin, json!({"Action": "*"})), "");
+    assert_eq!(with(&admin, json!({"NotAction": "s3:GetBucketLocation"})), "");
+    let limited = json!({"Bool": {"aws:ViaAWSService": "false"}});
+    assert_eq!(with(&merged(&admin, &json!({"Condition": limited})), json!({"Action": "*", "Condition": limited})), "");
+    let by_exception = json!({"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"});
+    assert_eq!(with(&by_exception, json!({"Action": "*"})), "identity-allow-not-element");
+    assert_eq!(with(&merged(&admin, &json!({"Action": "s3:*"})), json!({"Action": "s3:*"})), "");
+    for (deny, admin_left) in [
+        (json!({"Action": "iam:*"}), true),
+        (json!({"Action": "*", "Resource": "arn:aws:s3:::*"}), true),
+        (json!({"Action": "*", "Condition": limited}), true),
+        (json!({"Action": "*", "Resource": null, "NotResource": "arn:aws:s3:::b"}), true),
+        (json!({"Action": "*:*"}), false),
+    ] {
+        assert_eq!(with(&admin, deny.clone()).contains("identity-admin"), admin_left, "{deny}");
+    }
+    // A Deny in another document counts too.
+    let document = |effect: &str| {
+        json!({"Version": "2012-10-17", "Statement": {"Effect": effect, "Action": "*", "Resource": "*"}}).to_string()
+    };
+    let (allow, deny) = (document("Allow"), document("Deny"));
+    assert_eq!(lint_together(&[&allow, &deny], &Subject::of(PolicyKind::Identity)), []);
+}
+
+#[test]
+fn tokens_without_more_rights_are_not_credentials() {
+    for action in ["ecr:GetAuthorizationToken", "ecr-public:GetAuthorizationToken", "sts:GetSessionToken"] {
+        assert_eq!(identity(&json!({"Action": action, "Resource": "*"})), "", "{action}");
+    }
+    assert_eq!(
+        identity(&json!({"Action": "sts:GetFederationToken", "Resource": "*"})),
+        "identity-credentials-exposure"
+    );
+}
+
+#[test]
+fn tags_on_create_need_no_null_condition() {
+    let of = |action: &str, condition: Value| {
+        let statement = json!({"Effect": "Allow", "Action": action, "Resource": "arn:aws:ec2:*:*:instance/*", "Condition": condition});
+        findings(PolicyKind::Identity, &statement)
+            .iter()
+            .filter(|f| f.check == Check::ConditionForallvalues)
+            .map(|f| f.severity.as_str())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let only = json!({"aws:TagKeys": ["team", "environment"]});
+    let tag = json!({"ForAllValues:StringEquals": only, "StringEquals": {"aws:RequestTag/team": "a"}});
+    assert_eq!(of("ec2:RunInstances", tag), "");
+    let any_tag = json!({"ForAllValues:StringEquals": only, "StringLike": {"aws:RequestTag/team": "*"}});
+    assert_eq!(of("ec2:RunInstances", any_tag), "");
+    let created = json!({"ForAllValues:StringEquals": only, "StringEquals": {"ec2:CreateAction": "RunInstances"}});
+    assert_eq!(of("ec2:CreateTags", created), "");
+    let present = json!({"ForAllValues:StringEquals": only, "Null": {"aws:RequestTag/team": "false"}});
+    assert_eq!(of("ec2:RunInstances", present), "");
+    assert_eq!(of("ec2:RunInstances", json!({"ForAllValues:StringEquals": only})), "low");
+    let optional = json!({"ForAllValues:StringEquals": only, "StringEqualsIfExists": {"aws:RequestTag/team": "a"}});
+    assert_eq!(of("ec2:RunInstances", optional), "low");
+    assert_eq!(
+        of("ec2:RunInstances", json!({"ForAllValues:StringEquals": {"aws:PrincipalOrgPaths": "o-a/*"}})),
+        "high"
+    );
+}
+
+#[test]
+fn conditions_that_requests_without_mfa_meet_are_found() {
+    let with = |effect: &str, condition: Value| {
+        let statement =
+            json!({"Effect": effect, "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*", "Condition": condition});
+        codes(PolicyKind::Identity, &statement)
+    };
+    let key = "aws:MultiFactorAuthPresent";
+    for condition in [
+        json!({"Null": {key: "false"}}),
+        json!({"Null": {key: false}}),
+        json!({"Null": {"aws:multifactorauthpresent": "true"}}),
+        json!({"Null": {key: "false"}, "BoolIfExists": {key: "true"}}),
+        json!({"Bool": {key: "false"}}),
+        json!({"Bool": {key: ["true", "false"]}}),
+        json!({"BoolIfExists": {key: "true"}}),
+    ] {
+        assert_eq!(with("Allow", condition.clone()), "condition-bad-mfa", "{condition}");
+    }
+    assert_eq!(with("Allow", json!({"Bool": {key: "true"}})), "");
+    assert_eq!(with("Allow", json!({"Null": {key: "false"}, "Bool": {key: "true"}})), "");
+    assert_eq!(with("Deny", json!({"Bool": {key: "false"}})), "condition-bad-mfa");
+    assert_eq!(with("Deny", json!({"BoolIfExists": {key: "false"}})), "");
+    assert_eq!(with("Deny", json!({"Null": {key: "true"}})), "");
+}
+
+#[test]
 fn takeover_of_running_compute_is_privilege_escalation() {
     for actions in [
         json!(["bedrock-agentcore:StartCodeInterpreterSession", "bedrock-agentcore:InvokeCodeInterpreter"]),
