@@ -210,7 +210,6 @@ impl<'a> PolicyGroup<'a> {
                     return None;
                 }
             }
-            Check::ConditionUnknownKey if OF_KEYS.iter().any(|key| found.element.ends_with(key)) => return None,
             Check::ServicePrincipalNoSource if statement.is_some_and(names_cluster) => return None,
             // A boundary limits access. Other policies give it.
             _ if self.kind == PolicyKind::Boundary && code.group() == CodeGroup::Identity => return None,
@@ -219,18 +218,6 @@ impl<'a> PolicyGroup<'a> {
         Some(found.severity.into())
     }
 }
-
-/// Condition keys that KMS actions support through the resource type instead of the action.
-///
-/// Source: Service Authorization Reference, "Resource types defined by AWS Key Management Service".
-const OF_KEYS: [&str; 6] = [
-    "kms:KeyOrigin",
-    "kms:KeySpec",
-    "kms:KeyUsage",
-    "kms:MultiRegion",
-    "kms:MultiRegionKeyType",
-    "kms:ResourceAliases",
-];
 
 /// Whether a trust of EKS Pod Identity restricts the cluster, which is its source. Without session tags it cannot.
 ///

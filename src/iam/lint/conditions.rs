@@ -37,7 +37,7 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
 fn known_key(name: &str) -> Option<&'static KeyEntry> {
     match name.split_once(':')? {
         (prefix, _) if prefix.eq_ignore_ascii_case("aws") => catalogue::global_key(name),
-        (prefix, _) => ServiceEntry::of(prefix)?.key(name),
+        (prefix, _) => ServiceEntry::of(prefix).or_else(|| ServiceEntry::with_keys(prefix))?.key(name),
     }
 }
 
@@ -212,16 +212,19 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
     if prefix.contains(['.', '/']) || rest.contains("oidc-provider/") || prefix.eq_ignore_ascii_case("saml") {
         return None;
     }
-    let Some(service) = ServiceEntry::of(prefix) else {
+    let Some(service) = ServiceEntry::of(prefix).or_else(|| ServiceEntry::with_keys(prefix)) else {
         return Some(format!("there is no service `{prefix}`"));
     };
-    if service.key(name).is_none() {
-        // Keys of this service that requests to other services have are global in the data.
-        return catalogue::global_key(name).is_none().then(|| format!("`{name}` does not exist"));
+    let is_global = catalogue::global_key(name).is_some();
+    let mut services = services_of(statement);
+    // Some services have keys with the prefix of another one.
+    let is_known = service.key(name).is_some() || is_global || services.any(|own| own.key(name).is_some());
+    if !is_known {
+        return Some(format!("`{name}` does not exist"));
     }
     // STS keys describe the session in all its requests.
     let of_session = prefix.eq_ignore_ascii_case("sts") || prefix.eq_ignore_ascii_case("identitystore");
-    if statement.action.inverted || of_session || catalogue::global_key(name).is_some() {
+    if statement.action.inverted || of_session || is_global {
         return None;
     }
     let offered = statement.action.values.iter().any(|pattern| {
@@ -231,9 +234,17 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
         let Some(own) = ServiceEntry::of(own) else {
             return true;
         };
-        own.matching(action).any(|action| own.keys_of(action).any(|key| pattern::glob(key.name, name, true)))
+        let is_unlisted = own.key(name).is_some() && !own.is_key_of_an_action(name);
+        is_unlisted
+            || own.matching(action).any(|action| own.keys_of(action).any(|key| pattern::glob(key.name, name, true)))
     });
     (!offered).then(|| format!("none of the actions has `{name}`"))
+}
+
+/// The services of the statement's actions.
+fn services_of(statement: &Statement) -> impl Iterator<Item = &'static ServiceEntry> {
+    let prefixes = statement.action.values.iter().filter_map(|pattern| pattern.service());
+    prefixes.filter_map(ServiceEntry::of)
 }
 
 /// Whether only requests that have the key can meet the condition.

@@ -245,6 +245,7 @@ fn accounts_that_only_conditions_name_are_foreign_access() {
         json!({"ArnLike": {"aws:SourceArn": "arn:aws:sns:eu-west-1:444455556666:topic"}}),
         json!({"StringEquals": {"aws:SourceAccount": "444455556666"}}),
         json!({"StringEquals": {"AWS:principalaccount": "444455556666"}}),
+        json!({"StringEquals": {"s3:DataAccessPointAccount": "444455556666"}}),
     ] {
         assert_eq!(when(condition.clone()), foreign, "{condition}");
     }
@@ -644,6 +645,56 @@ fn ineffective_conditions_are_found() {
     assert_eq!(when(json!({"StringEquals": {"s3:LocationConstraint": "x"}})), "condition-unknown-key");
     assert_eq!(when(json!({"BoolIfExists": {"aws:MultiFactorAuthPresent": "true"}})), "condition-bad-mfa");
     assert_eq!(when(json!({"Bool": {"aws:MultiFactorAuthPresent": "true"}})), "");
+}
+
+/// Keys that the data list by resource type, under a prefix of their own, or for no action at all.
+#[test]
+fn condition_keys_that_services_carry_are_known() {
+    let unknown = |action: &str, key: &str| {
+        let statement =
+            json!({"Effect": "Deny", "Action": action, "Resource": "*", "Condition": {"StringLike": {key: "*"}}});
+        codes(PolicyKind::Identity, &statement) == "condition-unknown-key"
+    };
+    for (action, key) in [
+        ("s3:GetObject", "s3:DataAccessPointAccount"),
+        ("s3:PutObject", "s3:DataAccessPointAccount"),
+        ("s3:DeleteObjectVersion", "s3:DataAccessPointArn"),
+        ("s3:ListBucket", "s3:AccessPointNetworkOrigin"),
+        ("s3:ListBucketMultipartUploads", "s3:DataAccessPointAccount"),
+        ("states:InvokeHTTPEndpoint", "states:HTTPEndpoint"),
+        ("states:InvokeHTTPEndpoint", "states:HTTPMethod"),
+        ("cognito-identity:GetId", "cognito-identity-unauth:IdentityPoolArn"),
+        ("cognito-identity:GetCredentialsForIdentity", "cognito-identity-auth:AccountId"),
+        ("aws-marketplace:StartChangeSet", "catalog:ChangeType"),
+        ("iam:CreateServiceSpecificCredential", "iam:ResourceTag/Allowed"),
+        ("iam:PassRole", "iam:ResourceTag/team"),
+        ("kms:Decrypt", "kms:ResourceAliases"),
+        ("ecs:RunTask", "ecs:ResourceTag/team"),
+        ("dynamodb:GetItem", "dynamodb:FirstPartitionKeyValues"),
+        ("xray:PutTraceSegments", "logs:LogGeneratingResourceArns"),
+        ("elasticloadbalancing:AddTags", "elasticloadbalancing:ResourceTag/team"),
+    ] {
+        assert!(!unknown(action, key), "{action} {key}");
+    }
+    for (action, key) in [
+        ("s3:GetObject", "s3:LocationConstraint"),
+        ("s3:GetObject", "s3:DataAccessPointOwner"),
+        ("states:StartExecution", "states:HTTPEndpoint"),
+        ("kms:ListKeys", "kms:ResourceAliases"),
+        ("cognito-identity:GetId", "cognito-identity-unauth:NoSuchKey"),
+        ("s3:GetObject", "cognito-identity-unauth:IdentityPoolArn"),
+        ("s3:GetObject", "cognito:sub"),
+    ] {
+        assert!(unknown(action, key), "{action} {key}");
+    }
+    let tag = |resource: &str| {
+        identity(
+            &json!({"Action": ["elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags"], "Resource": resource}),
+        )
+    };
+    for resource in ["listener/net/*/*/*", "listener-rule/app/*/*/*", "loadbalancer/app/*/*", "targetgroup/*/*"] {
+        assert_eq!(tag(&format!("arn:aws:elasticloadbalancing:*:*:{resource}")), "", "{resource}");
+    }
 }
 
 #[test]
