@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::context::{Context, PlanRule};
 use crate::access::{Facet, PolicyText, ResourcePolicy, RoleRef};
 use crate::diagnostic::{Code, CodeGroup, Diagnostic, Severity, SourceRef};
+use crate::document::Digest;
 use crate::iam::{self, Check, Policy, PolicyKind, Statement, Subject};
 use crate::kind::Resource;
 
@@ -186,11 +187,22 @@ impl<'a> PolicyGroup<'a> {
             (None, false) => String::new(),
         };
         let message = format!("{}: {}{detail}{whose}", looked.resource.address, found.check.meaning());
-        let finding = Diagnostic::new(found.check.into(), message)
+        let mut finding = Diagnostic::new(found.check.into(), message)
             .severity(severity)
             .about(&looked.resource.address)
             .at(looked.place(context, statement.filter(|_| !foreign), &found.element))
             .help(found.check.hint());
+        if let Some(statement) = statement.filter(|_| foreign) {
+            let digest = digest(statement);
+            finding = finding.help(format!(
+                "{}; to accept this until the statement changes, add under `accept`: {{ code: {}, at: {}, statement: \
+                 \"{digest}\", reason: ..., until: ... }}",
+                found.check.hint(),
+                found.check.code(),
+                looked.resource.address
+            ));
+            finding.foreign_statement = Some(digest);
+        }
         Some(finding)
     }
 
@@ -217,6 +229,12 @@ impl<'a> PolicyGroup<'a> {
         }
         Some(found.severity.into())
     }
+}
+
+/// A short digest of a statement's canonical form, by which users accept findings in statements of others.
+fn digest(statement: &Statement) -> String {
+    let digest = Digest::of(statement.to_value().to_string().as_bytes()).to_string();
+    digest.rsplit(':').next().unwrap_or_default().chars().take(12).collect()
 }
 
 /// Whether a trust of EKS Pod Identity restricts the cluster, which is its source. Without session tags it cannot.
