@@ -195,11 +195,8 @@ impl<'a> PolicyGroup<'a> {
         if let Some(statement) = statement.filter(|_| foreign) {
             let digest = digest(statement);
             finding = finding.help(format!(
-                "{}; to accept this until the statement changes, add under `accept`: {{ code: {}, at: {}, statement: \
-                 \"{digest}\", reason: ..., until: ... }}",
-                found.check.hint(),
-                found.check.code(),
-                looked.resource.address
+                "{}; an `accept` entry with `statement: \"{digest}\"` hides this until the statement changes",
+                found.check.hint()
             ));
             finding.foreign_statement = Some(digest);
         }

@@ -207,10 +207,7 @@ fn findings_on_foreign_statements_are_accepted_until_they_change() {
     };
     let found = public("", statement("s3:GetObject"));
     let digest = found.foreign_statement.clone().unwrap();
-    let advice = format!(
-        "; to accept this until the statement changes, add under `accept`: {{ code: resource-public, at: \
-         aws.s3.bucket_policy.data, statement: \"{digest}\", reason: ..., until: ... }}"
-    );
+    let advice = format!("; an `accept` entry with `statement: \"{digest}\"` hides this until the statement changes");
     let help = found.help.unwrap();
     assert!(help.ends_with(&advice), "{help}");
     let accept = |pin: &str| {
