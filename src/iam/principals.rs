@@ -7,9 +7,9 @@
 use super::arn::{self, PARTITIONS};
 use super::policy::Principal;
 
-/// The part of an ARN in which an origin access identity of CloudFront has its account.
+/// The part of an ARN in which an origin access identity of `CloudFront` has its account.
 ///
-/// Source: CloudFront Developer Guide, "Restrict access to an Amazon S3 origin".
+/// Source: `CloudFront` Developer Guide, "Restrict access to an Amazon S3 origin".
 const CLOUDFRONT: &str = "cloudfront";
 
 /// The problem of one value in an entry of the element, such as `AWS`. Services other than AWS name accounts in their

@@ -99,7 +99,7 @@ pub(super) fn foreign_accounts<'s>(statement: &'s Statement, own: Option<&str>) 
 /// Reports roles and sessions in the `NotPrincipal` of a Deny that the Deny may reach nevertheless: AWS compares the
 /// session, its role and its account each with the list.
 ///
-/// Source: IAM User Guide, "AWS JSON policy elements: NotPrincipal".
+/// Source: IAM User Guide, "AWS JSON policy elements: `NotPrincipal`".
 pub(super) fn incomplete_exception(statement: &Statement, findings: &mut Findings) {
     let Some(principals) = statement.principal.as_ref().filter(|principals| principals.inverted) else {
         return;
@@ -184,9 +184,9 @@ fn has_source(statement: &Statement) -> bool {
 }
 
 /// Whether a condition on the encryption context names the source by an ARN with an account, as the key policy for
-/// CloudWatch Logs does.
+/// `CloudWatch` Logs does.
 ///
-/// Source: CloudWatch Logs User Guide, "Encrypt log data in CloudWatch Logs using AWS KMS".
+/// Source: `CloudWatch` Logs User Guide, "Encrypt log data in `CloudWatch` Logs using AWS KMS".
 fn names_source(condition: &Condition) -> bool {
     let context = "kms:EncryptionContext:";
     let key = condition.key.as_str().get(..context.len());

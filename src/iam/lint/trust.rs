@@ -26,9 +26,7 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
         }
         match principal {
             Principal::Federated(provider) if provider.contains(['*', '?']) => {
-                if !names_subject(statement) {
-                    wildcard(statement, provider, findings);
-                }
+                any_provider(statement, provider, findings);
             }
             Principal::Federated(provider) if takes(statement, WEB_IDENTITY) => {
                 web_identity(statement, provider, findings);
@@ -45,6 +43,13 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
     }
     foreign_accounts(statement, findings);
     redundant_sessions(&principals.values, findings);
+}
+
+/// Reports trust in several providers, unless a condition on the subject of a token chooses one.
+fn any_provider(statement: &Statement, text: &str, findings: &mut Findings) {
+    if !names_subject(statement) {
+        wildcard(statement, text, findings);
+    }
 }
 
 fn wildcard(statement: &Statement, text: &str, findings: &mut Findings) {
@@ -249,7 +254,7 @@ fn web_identity(statement: &Statement, provider: &str, findings: &mut Findings) 
 
 /// Claims of GitHub whose text the author of a workflow chooses in any repository.
 ///
-/// Source: GitHub documentation, "OpenID Connect reference".
+/// Source: GitHub documentation, "`OpenID` Connect reference".
 const CHOSEN_CLAIMS: &[&str] = &["workflow", "environment", "ref", "context", "head_ref", "base_ref"];
 
 /// Whether a subject of GitHub begins with a claim whose text outsiders choose. With a customized subject, their token
