@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::context::{Context, PlanRule};
 use crate::access::{Facet, PolicyText, ResourcePolicy, RoleRef};
 use crate::diagnostic::{Code, CodeGroup, Diagnostic, Severity, SourceRef};
+use crate::document::Digest;
 use crate::iam::{self, Check, Policy, PolicyKind, Statement, Subject};
 use crate::kind::Resource;
 
@@ -186,11 +187,19 @@ impl<'a> PolicyGroup<'a> {
             (None, false) => String::new(),
         };
         let message = format!("{}: {}{detail}{whose}", looked.resource.address, found.check.meaning());
-        let finding = Diagnostic::new(found.check.into(), message)
+        let mut finding = Diagnostic::new(found.check.into(), message)
             .severity(severity)
             .about(&looked.resource.address)
             .at(looked.place(context, statement.filter(|_| !foreign), &found.element))
             .help(found.check.hint());
+        if let Some(statement) = statement.filter(|_| foreign) {
+            let digest = digest(statement);
+            finding = finding.help(format!(
+                "{}; an `accept` entry with `statement: \"{digest}\"` hides this until the statement changes",
+                found.check.hint()
+            ));
+            finding.foreign_statement = Some(digest);
+        }
         Some(finding)
     }
 
@@ -210,27 +219,20 @@ impl<'a> PolicyGroup<'a> {
                     return None;
                 }
             }
-            Check::ConditionUnknownKey if OF_KEYS.iter().any(|key| found.element.ends_with(key)) => return None,
             Check::ServicePrincipalNoSource if statement.is_some_and(names_cluster) => return None,
             // A boundary limits access. Other policies give it.
             _ if self.kind == PolicyKind::Boundary && code.group() == CodeGroup::Identity => return None,
             _ => {}
         }
-        Some(Code::from(found.check).severity())
+        Some(found.severity.into())
     }
 }
 
-/// Condition keys that KMS actions support through the resource type instead of the action.
-///
-/// Source: Service Authorization Reference, "Resource types defined by AWS Key Management Service".
-const OF_KEYS: [&str; 6] = [
-    "kms:KeyOrigin",
-    "kms:KeySpec",
-    "kms:KeyUsage",
-    "kms:MultiRegion",
-    "kms:MultiRegionKeyType",
-    "kms:ResourceAliases",
-];
+/// A short digest of a statement's canonical form, by which users accept findings in statements of others.
+fn digest(statement: &Statement) -> String {
+    let digest = Digest::of(statement.to_value().to_string().as_bytes()).to_string();
+    digest.rsplit(':').next().unwrap_or_default().chars().take(12).collect()
+}
 
 /// Whether a trust of EKS Pod Identity restricts the cluster, which is its source. Without session tags it cannot.
 ///

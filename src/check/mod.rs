@@ -61,6 +61,7 @@ fn acceptance<'s>(spec: &'s Spec, finding: &Diagnostic) -> Option<&'s AcceptSpec
             NamedCode::Finding(code) | NamedCode::Retired(code) => code == finding.code,
             NamedCode::Problem(_) | NamedCode::Refusal(_) | NamedCode::Unknown(_) => false,
         })
+        .filter(|a| a.statement.is_none() || a.statement == finding.foreign_statement)
         .filter(|a| {
             let by_address = finding.address.as_ref().is_some_and(|address| address.to_string() == a.at);
             let path: Vec<&str> = a.at.split('.').collect();

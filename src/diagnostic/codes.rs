@@ -127,7 +127,7 @@ macro_rules! codes {
             pub fn severity(self) -> Severity {
                 match self {
                     $($(Self::$name => Severity::$severity,)*)*
-                    Self::Policy(check) => severity_of(check),
+                    Self::Policy(check) => check.severity().into(),
                 }
             }
 
@@ -598,11 +598,13 @@ impl From<Check> for Code {
 }
 
 /// The checks of single documents have more levels of severity.
-fn severity_of(check: Check) -> Severity {
-    match check.severity() {
-        iam::LintSeverity::Error | iam::LintSeverity::Critical => Severity::Error,
-        iam::LintSeverity::High | iam::LintSeverity::Medium | iam::LintSeverity::Warning => Severity::Warning,
-        iam::LintSeverity::Low | iam::LintSeverity::Info => Severity::Info,
+impl From<iam::LintSeverity> for Severity {
+    fn from(severity: iam::LintSeverity) -> Self {
+        match severity {
+            iam::LintSeverity::Error | iam::LintSeverity::Critical => Self::Error,
+            iam::LintSeverity::High | iam::LintSeverity::Medium | iam::LintSeverity::Warning => Self::Warning,
+            iam::LintSeverity::Low | iam::LintSeverity::Info => Self::Info,
+        }
     }
 }
 
@@ -612,8 +614,10 @@ fn group_of(check: Check) -> CodeGroup {
         | Check::TrustOidcNoAud
         | Check::TrustOidcSubWildcard
         | Check::TrustOidcSubForm
+        | Check::TrustNeverMatches
         | Check::TrustOidcWeakOperator
         | Check::TrustGithubNoSub
+        | Check::TrustGithubForgeableSub
         | Check::TrustWildcardPrincipal
         | Check::TrustCrossAccountRoot
         | Check::TrustMismatchedAction
@@ -623,6 +627,7 @@ fn group_of(check: Check) -> CodeGroup {
         Check::ResourcePublic
         | Check::ResourcePublicWrite
         | Check::ResourceAllowNotprincipal
+        | Check::ResourceDenyNotprincipal
         | Check::ResourceCrossAccount
         | Check::S3NoTlsDeny
         | Check::ResourceLockout

@@ -103,6 +103,8 @@ pub struct Diagnostic {
     pub address: Option<Address>,
     /// The reason given under `accept`, if the spec accepts it.
     pub accepted: Option<String>,
+    /// The digest of the statement concerned, if Bailiwick does not manage it.
+    pub foreign_statement: Option<String>,
 }
 
 impl Diagnostic {
@@ -118,6 +120,7 @@ impl Diagnostic {
             help: None,
             address: None,
             accepted: None,
+            foreign_statement: None,
         }
     }
 

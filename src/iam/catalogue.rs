@@ -132,9 +132,23 @@ impl ServiceEntry {
         self.types.iter().filter(|kind| action.types.split(',').any(|name| name == kind.name))
     }
 
-    /// The service's condition keys that a request for the action may have.
+    /// The service's condition keys that a request for the action may have, by itself or by its resource types.
     pub fn keys_of<'a>(&'a self, action: &'a ActionEntry) -> impl Iterator<Item = &'a KeyEntry> {
         action.keys.split(',').filter_map(|index| self.keys.get(index.parse::<usize>().ok()?))
+    }
+
+    /// Whether the data list the key for any action. For a key that they list for none, the actions are unknown.
+    #[must_use]
+    pub fn is_key_of_an_action(&self, name: &str) -> bool {
+        self.actions.iter().any(|action| self.keys_of(action).any(|key| glob(key.name, name, true)))
+    }
+
+    /// The service whose requests have condition keys with this prefix, if the prefix is not that of a service:
+    /// `cognito-identity-unauth`.
+    #[must_use]
+    pub fn with_keys(prefix: &str) -> Option<&'static Self> {
+        let service = catalogue().prefixes.iter().find(|(known, _)| known.eq_ignore_ascii_case(prefix))?.1;
+        Self::of(service)
     }
 
     /// The service's condition key for a name.
@@ -217,6 +231,8 @@ struct LazyService {
 
 struct Catalogue {
     global: Vec<KeyEntry>,
+    /// Prefixes of condition keys without a service, and the services with the keys.
+    prefixes: Vec<(&'static str, &'static str)>,
     services: BTreeMap<&'static str, LazyService>,
 }
 
@@ -226,6 +242,7 @@ fn catalogue() -> &'static Catalogue {
         let mut parts = TEXT.split("\n@ ");
         let head = parts.next().unwrap_or_default();
         let global = head.lines().filter_map(|line| read_key(line.strip_prefix("* ")?)).collect();
+        let prefixes = head.lines().filter_map(|line| line.strip_prefix("& ")?.split_once(' ')).collect();
         let services = parts
             .filter_map(|part| {
                 let (head, text) = part.split_once('\n').unwrap_or((part, ""));
@@ -233,7 +250,7 @@ fn catalogue() -> &'static Catalogue {
                 Some((prefix, LazyService { head, text, service: OnceLock::new() }))
             })
             .collect();
-        Catalogue { global, services }
+        Catalogue { global, prefixes, services }
     })
 }
 
@@ -331,6 +348,9 @@ mod tests {
         assert!(s3.key("s3:existingobjecttag/team").is_some() && s3.key("s3:nosuchkey").is_none());
         assert_eq!(global_key("AWS:SOURCEIP").map(|key| key.of), Some(KeyType::Ip));
         assert!(ServiceEntry::of("nosuchservice").is_none());
+        assert!(ServiceEntry::of("cognito-identity-unauth").is_none());
+        assert_eq!(ServiceEntry::with_keys("Cognito-Identity-Unauth").map(|s| s.prefix), Some("cognito-identity"));
+        assert!(ServiceEntry::with_keys("nosuchservice").is_none());
     }
 
     #[test]

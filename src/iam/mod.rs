@@ -44,6 +44,7 @@ mod name;
 mod parse;
 mod pattern;
 mod policy;
+mod principals;
 mod reach;
 mod redundant;
 mod request;

@@ -11,6 +11,7 @@ use super::json::{Json, JsonNode, Member};
 use super::matching;
 use super::parse::{self, ParseError, ParsedDocument, Path, Problems};
 use super::policy::{Policy, Statement};
+use super::principals;
 use super::rules::AwsRule;
 
 /// The kind of a policy, by what it is attached to. It decides about the policy's content and evaluation.
@@ -72,7 +73,7 @@ impl PolicyKind {
 
     /// Whether AWS accepts a document without `Version` or with 2008-10-17.
     fn takes_old_version(self) -> bool {
-        !matches!(self, Self::Identity | Self::Boundary | Self::Session | Self::Rcp)
+        !matches!(self, Self::Identity | Self::Boundary | Self::Session | Self::Scp | Self::Rcp)
     }
 
     fn needs_resource(self) -> bool {
@@ -80,7 +81,7 @@ impl PolicyKind {
     }
 
     fn needs_principal(self) -> bool {
-        matches!(self, Self::Bucket | Self::Key | Self::Trust | Self::Rcp)
+        matches!(self, Self::Bucket | Self::Key | Self::Trust | Self::Endpoint | Self::Rcp)
     }
 
     /// Whether IAM itself stores the document, so that its rules for characters and Sids apply.
@@ -186,10 +187,15 @@ impl Checker<'_> {
                 self.add(&path.name("Version"), offset, message);
             }
         }
+        let has_variables = member(members, "Version")
+            .is_some_and(|version| matches!(&version.node.value, Json::String(text) if text == "2012-10-17"));
         let Some(statement) = member(members, "Statement") else {
             return;
         };
         let path = path.name("Statement");
+        if has_variables {
+            self.variables(&path, &statement.node);
+        }
         match &statement.node.value {
             Json::Array(list) => {
                 for (index, node) in list.iter().enumerate() {
@@ -226,7 +232,16 @@ impl Checker<'_> {
                         self.texts(&here, node, missing_parts);
                     }
                 }
-                "Principal" | "NotPrincipal" => self.principal(&here, *offset, name, node),
+                "Principal" | "NotPrincipal" => {
+                    let allows = member(members, "Effect")
+                        .is_some_and(|effect| matches!(&effect.node.value, Json::String(text) if text == "Allow"));
+                    self.principal(&here, *offset, name, node);
+                    if allows && name == "NotPrincipal" && !self.kind.is_of_identity() && self.kind != PolicyKind::Trust
+                    {
+                        let message = "`NotPrincipal` is not supported with `Allow`; name the principals, or deny";
+                        self.add(&here, *offset, message);
+                    }
+                }
                 "Condition" => self.conditions(&here, node),
                 _ => {}
             }
@@ -257,7 +272,7 @@ impl Checker<'_> {
         }
     }
 
-    fn texts(&mut self, path: &Path, node: &JsonNode, problem: fn(&str) -> Option<String>) {
+    fn texts(&mut self, path: &Path, node: &JsonNode, problem: impl Fn(&str) -> Option<String>) {
         let mut check = |path: &Path, node: &JsonNode| {
             if let Json::String(text) = &node.value
                 && let Some(message) = problem(text)
@@ -315,6 +330,36 @@ impl Checker<'_> {
                 let message = "the principal of a resource control policy is `\"*\"`; narrow it with conditions";
                 self.add(path, offset, message);
             }
+        } else if let Json::Object(entries) = &node.value {
+            let foreign_accounts = self.kind == PolicyKind::Resource;
+            for Member { name: entry, node, .. } in entries {
+                self.texts(&path.name(entry), node, |text| principals::problem(entry, text, foreign_accounts));
+            }
+        }
+    }
+
+    /// Reports malformed variables in resources and condition values of all statements.
+    fn variables(&mut self, path: &Path, node: &JsonNode) {
+        match &node.value {
+            Json::String(text) => {
+                if let Some(message) = variable_problem(text) {
+                    self.add(path, node.offset, message);
+                }
+            }
+            Json::Array(list) => {
+                for (index, node) in list.iter().enumerate() {
+                    self.variables(&path.index(index), node);
+                }
+            }
+            Json::Object(members) => {
+                // Other checks reject a variable in a principal or an action, and a Sid is plain text.
+                let is_free =
+                    |name: &str| !matches!(name, "Sid" | "Principal" | "NotPrincipal" | "Action" | "NotAction");
+                for Member { name, node, .. } in members.iter().filter(|member| is_free(&member.name)) {
+                    self.variables(&path.name(name), node);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -323,9 +368,14 @@ impl Checker<'_> {
             return;
         };
         for operator in operators {
-            let Ok(Operator { test, .. }) = operator.name.parse() else {
+            let Ok(Operator { test, if_exists, .. }) = operator.name.parse() else {
                 continue;
             };
+            if test == Test::Null && if_exists {
+                let message =
+                    format!("`{}` is not an operator: `Null` itself tests whether the key exists", operator.name);
+                self.add(&path.name(&operator.name), operator.offset, message);
+            }
             let is_date = matches!(
                 test,
                 Test::DateEquals
@@ -354,6 +404,34 @@ fn date_problem(text: &str) -> Option<String> {
         .then(|| format!("`{text}` is not a date; write it as `2026-01-31T12:00:00Z`"))
 }
 
+/// A variable is `${key}`, or `${key, 'default'}`. `${*}`, `${?}` and `${$}` stand for the character.
+///
+/// Sources: IAM User Guide, "IAM policy elements: Variables and tags" and "IAM Access Analyzer policy check reference"
+/// ("Missing brace in variable", "Missing quote in variable", "Unsupported space in variable", "Empty variable").
+fn variable_problem(text: &str) -> Option<String> {
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once("${") {
+        let Some((inside, after)) = after.split_once('}').filter(|(inside, _)| !inside.contains("${")) else {
+            return Some(format!("a variable in `{text}` has no closing brace"));
+        };
+        rest = after;
+        let (key, default) =
+            inside.split_once(',').map_or((inside, None), |(key, default)| (key, Some(default.trim())));
+        if key.is_empty() {
+            return Some(format!("a variable in `{text}` has no name"));
+        }
+        // The key of a tag may contain spaces.
+        if key.split('/').next().unwrap_or_default().contains(' ') || key.ends_with(' ') {
+            return Some(format!("`${{{inside}}}` contains a space, and the name of a variable cannot"));
+        }
+        let is_quoted = |text: &str| text.len() > 1 && text.starts_with('\'') && text.ends_with('\'');
+        if key.contains('\'') || default.is_some_and(|default| !is_quoted(default)) {
+            return Some(format!("the default in `${{{inside}}}` needs single quotes, as in `${{key, 'default'}}`"));
+        }
+    }
+    None
+}
+
 /// An action is `*` or `service:name`. The service prefix contains letters, digits, `-` and `.`.
 ///
 /// Sources: IAM User Guide, "IAM JSON policy elements: Action"; the messages of `CreatePolicy`.
@@ -372,6 +450,9 @@ fn action_problem(text: &str) -> Option<String> {
     }
     if name.is_empty() {
         return Some(format!("`{text}` names no action of the service"));
+    }
+    if name.contains("${") {
+        return Some(format!("`{text}` contains a variable, and an action cannot have one"));
     }
     None
 }
@@ -557,6 +638,111 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_policy_checks_its_principals() {
+        for kind in [PolicyKind::Resource, PolicyKind::Bucket, PolicyKind::Key, PolicyKind::Trust, PolicyKind::Endpoint]
+        {
+            let with = |element: &str, effect: &str, principal: &str| {
+                let mut statement = json!({"Effect": effect, element: {"AWS": ["111122223333", principal]}});
+                let action = match kind {
+                    PolicyKind::Key => "kms:*",
+                    PolicyKind::Trust => "sts:AssumeRole",
+                    _ => "s3:*",
+                };
+                statement["Action"] = json!(action);
+                if kind != PolicyKind::Trust {
+                    statement["Resource"] = json!("*");
+                }
+                messages(kind, &statement)
+            };
+            assert_eq!(with("Principal", "Allow", "arn:aws:iam::111122223333:role/r"), [""; 0], "{kind:?}");
+            assert_eq!(
+                with("Principal", "Allow", "arn:aws:iam::111122223333:group/g"),
+                [
+                    "/Statement/Principal/AWS/1: `arn:aws:iam::111122223333:group/g` is a group, and a group cannot be a \
+                  principal; name its users"
+                ],
+                "{kind:?}"
+            );
+            assert_eq!(with("Principal", "Allow", "arn:aws:iam::111122223333:role/*").len(), 1, "{kind:?}");
+            if kind != PolicyKind::Trust {
+                assert_eq!(with("NotPrincipal", "Deny", "arn:aws:iam::111122223333:role/r"), [""; 0], "{kind:?}");
+                assert_eq!(
+                    with("NotPrincipal", "Deny", "arn:aws:sts::111122223333:assumed-role/r/*").len(),
+                    1,
+                    "{kind:?}"
+                );
+                assert_eq!(
+                    with("NotPrincipal", "Allow", "arn:aws:iam::111122223333:role/r"),
+                    [
+                        "/Statement/NotPrincipal: `NotPrincipal` is not supported with `Allow`; name the principals, or deny"
+                    ],
+                    "{kind:?}"
+                );
+            }
+        }
+        let bare = json!({"Effect": "Allow", "Action": "*", "Resource": "*"});
+        assert_eq!(messages(PolicyKind::Endpoint, &bare), ["/Statement: the statement has no `Principal`"]);
+    }
+
+    #[test]
+    fn null_has_no_if_exists() {
+        for (operator, right) in [("Null", true), ("NullIfExists", false), ("ForAnyValue:NullIfExists", false)] {
+            let statement = json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*",
+                "Condition": {operator: {"aws:TagKeys": "true"}}});
+            for kind in [PolicyKind::Identity, PolicyKind::Scp] {
+                assert_eq!(messages(kind, &statement).is_empty(), right, "{operator}");
+            }
+        }
+    }
+
+    #[test]
+    fn malformed_variables_are_rejected() {
+        for right in [
+            "${aws:username}",
+            "x${aws:username}y${aws:PrincipalTag/cost center}",
+            "${aws:PrincipalTag/t, 'x y'}",
+            "${aws:PrincipalTag/t,''}",
+            "${*}${?}${$}",
+            "$aws:username}",
+            "{x}",
+        ] {
+            assert_eq!(variable_problem(right), None, "{right}");
+        }
+        for wrong in [
+            "${aws:username",
+            "${aws:username/*",
+            "x${aws:username}${aws:userid",
+            "${aws:username${aws:userid}",
+            "${}",
+            "${ aws:username}",
+            "${aws:username }",
+            "${aws:username, 'x}",
+            "${aws:username, x'}",
+            "${aws:username, x}",
+            "${aws:username, '}",
+        ] {
+            assert!(variable_problem(wrong).is_some(), "{wrong}");
+        }
+        let with = |resource: &str, value: &str| {
+            let statement = json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": ["*", format!("arn:aws:s3:::b/{resource}")],
+                "Condition": {"StringLike": {"s3:prefix": value}}});
+            messages(PolicyKind::Identity, &statement)
+        };
+        assert_eq!(with("${aws:username}/*", "${aws:username}"), [""; 0]);
+        assert_eq!(
+            with("${aws:username/*", "${aws:userid"),
+            [
+                "/Statement/Condition/StringLike/s3:prefix: a variable in `${aws:userid` has no closing brace",
+                "/Statement/Resource/1: a variable in `arn:aws:s3:::b/${aws:username/*` has no closing brace",
+            ]
+        );
+        // Version 2008-10-17 has no variables.
+        let old = json!({"Version": "2008-10-17", "Statement": {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
+            "Resource": "arn:aws:s3:::b/${x"}});
+        assert!(validate_value(PolicyKind::Bucket, &old).is_ok());
+    }
+
+    #[test]
     fn a_sid_is_unique_where_iam_keeps_the_policy() {
         let statement = json!({"Sid": "a", "Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"});
         let twice = json!([statement, statement]);
@@ -581,6 +767,11 @@ mod tests {
         let old = json!({"Version": "2008-10-17", "Statement": {"Sid": "a b", "Effect": "Allow", "Action": "s3:*", "Resource": "*"}});
         let count = |kind| validate_value(kind, &old).err().unwrap_or_default().len();
         assert_eq!((count(PolicyKind::Identity), count(PolicyKind::Resource)), (2, 0));
+        assert_eq!(count(PolicyKind::Scp), 1);
+        let without = json!({"Statement": {"Effect": "Deny", "Action": "s3:*", "Resource": "*"}});
+        let of_scp = validate_value(PolicyKind::Scp, &without).unwrap_err();
+        assert_eq!(of_scp.len(), 1);
+        assert_eq!(of_scp[0].to_string(), "/Version: the Version must be `2012-10-17` in this kind of policy");
     }
 
     #[test]

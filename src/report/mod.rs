@@ -122,12 +122,14 @@ pub fn how_to_apply(plan: &WirePlan, path: &Path) -> String {
     format!("Saved: apply exactly this with `bailiwick apply {}{partial}`", path.display())
 }
 
-/// The section of findings, if there are any. Without `verbose` it omits findings of severity info.
+/// The section of findings, if there are any. Without `verbose` it omits findings of severity info, and accepted ones in
+/// statements of others.
 #[must_use]
 pub fn findings_section(findings: &[WireProblem], verbose: bool) -> Option<Section> {
     let rows: Vec<Row> = findings
         .iter()
         .filter(|f| verbose || f.severity > Severity::Info)
+        .filter(|f| verbose || f.accepted.is_none() || f.statement_digest.is_none())
         .map(|f| {
             let mark = match (f.severity, &f.accepted) {
                 (_, Some(_)) | (Severity::Info, _) => Mark::Note,

@@ -214,6 +214,9 @@ pub struct WireProblem {
     /// The element of the statement, such as `Action` or `Condition/StringEquals/aws:SourceIp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub element: Option<String>,
+    /// The digest of the statement, if Bailiwick does not manage it; an `accept` entry names it as `statement`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement_digest: Option<String>,
 }
 
 /// The position just after the end of a text.
@@ -423,6 +426,7 @@ pub fn problem(problem: &Diagnostic) -> WireProblem {
         statement: None,
         sid: None,
         element: None,
+        statement_digest: problem.foreign_statement.clone(),
     }
 }
 

@@ -176,7 +176,7 @@ fn check_project(project: &str, problems: &mut SpecProblems<'_>) {
 }
 
 fn check_accept(accept: &AcceptSpec, index: usize, problems: &mut SpecProblems<'_>) {
-    let AcceptSpec { code, at, reason, until } = accept;
+    let AcceptSpec { code, at, reason, until, statement } = accept;
     let n = index.to_string();
     check_accepted_code(code, &["accept", &n, "code"], problems);
     check_accepted_place(at, &["accept", &n, "at"], problems);
@@ -186,6 +186,16 @@ fn check_accept(accept: &AcceptSpec, index: usize, problems: &mut SpecProblems<'
             &["accept", &n, "until"],
             format!("invalid date `{until}`"),
             "write YYYY-MM-DD",
+        );
+    }
+    if let Some(digest) = statement
+        && !(digest.len() == 12 && digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
+    {
+        problems.error(
+            Code::WrongValue,
+            &["accept", &n, "statement"],
+            format!("invalid digest `{digest}` of a statement"),
+            "copy the 12 characters from the help of the finding, in quotes",
         );
     }
     if reason.trim().is_empty() {

@@ -100,6 +100,10 @@ pub struct AcceptSpec {
     pub reason: String,
     /// The last day on which it is accepted (YYYY-MM-DD).
     pub until: String,
+    /// For a finding in a statement that Bailiwick does not manage: the digest of the statement, as the finding shows it.
+    /// The finding is accepted until the statement changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }
 
 /// What happens to a resource that holds data when `destroy` runs or the spec no longer has it.

@@ -40,8 +40,10 @@ pub enum Check {
     TrustOidcNoAud,
     TrustOidcSubWildcard,
     TrustOidcSubForm,
+    TrustNeverMatches,
     TrustOidcWeakOperator,
     TrustGithubNoSub,
+    TrustGithubForgeableSub,
     TrustWildcardPrincipal,
     TrustCrossAccountRoot,
     TrustMismatchedAction,
@@ -51,6 +53,7 @@ pub enum Check {
     ResourcePublic,
     ResourcePublicWrite,
     ResourceAllowNotprincipal,
+    ResourceDenyNotprincipal,
     ResourceCrossAccount,
     S3NoTlsDeny,
     ResourceLockout,
@@ -139,6 +142,15 @@ const CHECKS: &[CheckDefinition] = &[
         "the provider issues no `:sub` of this form",
         "write `system:serviceaccount:NAMESPACE:NAME` for EKS, `repo:ORGANIZATION/REPOSITORY:...` for GitHub",
     ),
+    // IAM User Guide, "Conditions with multiple context keys or values" and "Available keys for AWS OIDC federation".
+    about(
+        Check::TrustNeverMatches,
+        "trust-never-matches",
+        LintSeverity::Warning,
+        "Trust that never matches",
+        "no token of the provider meets the conditions, so the statement never applies",
+        "write one statement for each provider, with conditions on its own keys",
+    ),
     // AA "ForAllValues with single valued key".
     about(
         Check::TrustOidcWeakOperator,
@@ -156,6 +168,15 @@ const CHECKS: &[CheckDefinition] = &[
         "GitHub trust without a repository",
         "every repository on GitHub can assume the role",
         "require `token.actions.githubusercontent.com:sub`, for example `repo:acme/app:ref:refs/heads/main`",
+    ),
+    // GitHub documentation, "OpenID Connect reference", customizing the subject claims.
+    about(
+        Check::TrustGithubForgeableSub,
+        "trust-github-forgeable-sub",
+        LintSeverity::High,
+        "GitHub subject that outsiders can forge",
+        "the subject begins with a claim that every repository chooses, so outsiders can obtain such a token",
+        "begin the subject with `repo:ORGANIZATION/REPOSITORY`, or also require the `repository_id` claim",
     ),
     // AA "Role trust policy unsupported wildcard in principal".
     about(
@@ -236,6 +257,15 @@ const CHECKS: &[CheckDefinition] = &[
         "Allow with NotPrincipal",
         "everyone except the listed principals has access, including anonymous callers",
         "name the principals that need access",
+    ),
+    // IAM User Guide, "AWS JSON policy elements: NotPrincipal".
+    about(
+        Check::ResourceDenyNotprincipal,
+        "resource-deny-notprincipal",
+        LintSeverity::Medium,
+        "Deny with an incomplete NotPrincipal",
+        "the Deny may also apply to principals that NotPrincipal lists",
+        "deny everyone with a condition on aws:PrincipalArn, or also list the account and each session of the role",
     ),
     about(
         Check::ResourceCrossAccount,
@@ -407,8 +437,8 @@ const CHECKS: &[CheckDefinition] = &[
         Check::ConditionBadMfa,
         "condition-bad-mfa",
         LintSeverity::Medium,
-        "MFA condition that access keys pass",
-        "long-term access keys pass: their requests carry no MFA key",
+        "MFA condition that requests without MFA meet",
+        "requests without MFA meet the condition",
         "deny with BoolIfExists and `false`, allow with Bool and `true`",
     ),
     about(

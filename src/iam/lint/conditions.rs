@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Check, Findings, is_allow};
+use super::{Check, Findings, LintSeverity, is_allow};
 use crate::iam::catalogue::{self, KeyEntry, KeyType, ServiceEntry};
 use crate::iam::condition::{Condition, Qualifier, Test};
 use crate::iam::matching::{self, Number};
@@ -13,8 +13,8 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
     for condition in &statement.condition {
         let element = format!("Condition/{}/{}", condition.operator, condition.key);
         let key = known_key(condition.key.as_str());
-        if let Some(detail) = for_all_values(statement, condition, key) {
-            findings.add(Check::ConditionForallvalues, element.clone(), detail);
+        if let Some((severity, detail)) = for_all_values(statement, condition, key) {
+            findings.add_as(severity, Check::ConditionForallvalues, element.clone(), detail);
         }
         if let Some(value) = idle_wildcard(condition) {
             findings.add(Check::ConditionWildcardWithoutLike, element.clone(), format!("`{value}`"));
@@ -28,8 +28,8 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
         if let Some(detail) = unknown(statement, condition) {
             findings.add(Check::ConditionUnknownKey, element.clone(), detail);
         }
-        if is_bad_mfa(statement, condition) {
-            findings.add(Check::ConditionBadMfa, element, "");
+        if let Some(detail) = bad_mfa(statement, condition) {
+            findings.add(Check::ConditionBadMfa, element, detail);
         }
     }
 }
@@ -37,22 +37,42 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
 fn known_key(name: &str) -> Option<&'static KeyEntry> {
     match name.split_once(':')? {
         (prefix, _) if prefix.eq_ignore_ascii_case("aws") => catalogue::global_key(name),
-        (prefix, _) => ServiceEntry::of(prefix)?.key(name),
+        (prefix, _) => ServiceEntry::of(prefix).or_else(|| ServiceEntry::with_keys(prefix))?.key(name),
     }
 }
 
-fn for_all_values(statement: &Statement, condition: &Condition, key: Option<&KeyEntry>) -> Option<String> {
+/// Why `ForAllValues` also holds without the key, and how severe that is.
+fn for_all_values(
+    statement: &Statement,
+    condition: &Condition,
+    key: Option<&KeyEntry>,
+) -> Option<(LintSeverity, String)> {
+    let severity = Check::ConditionForallvalues.severity();
     if condition.operator.qualifier != Some(Qualifier::ForAllValues) {
         return None;
     }
     if key.is_some_and(|key| !key.multivalued) {
-        return Some(format!("`{}` has one value", condition.key));
+        return Some((severity, format!("`{}` has one value", condition.key)));
     }
-    let is_null_check = |other: &Condition| {
-        other.operator.test == Test::Null && other.key == condition.key && other.values().eq(["false"])
+    let of_tags = condition.key.as_str().eq_ignore_ascii_case("aws:TagKeys");
+    let proves_key = |other: &Condition| {
+        let is_same = other.key == condition.key;
+        requires_key(other) && (is_same || (of_tags && proves_tags(other)))
     };
-    (is_allow(statement) && !statement.condition.iter().any(is_null_check))
-        .then(|| format!("no Null condition on `{}`", condition.key))
+    // Without tags, a request to create a resource gives no access by a tag.
+    let severity = if of_tags { LintSeverity::Low } else { severity };
+    (is_allow(statement) && !statement.condition.iter().any(proves_key))
+        .then(|| (severity, format!("no Null condition on `{}`", condition.key)))
+}
+
+/// Whether only requests with tags meet a condition that requires its key: those with a certain tag, and those to tag
+/// what another action creates.
+///
+/// Source: EC2 User Guide, "Grant permission to tag Amazon EC2 resources during creation".
+fn proves_tags(condition: &Condition) -> bool {
+    let key = condition.key.as_str().to_ascii_lowercase();
+    let creates = key.strip_prefix("aws:").is_none() && key.ends_with(":createaction");
+    key.starts_with("aws:requesttag/") || creates
 }
 
 fn idle_wildcard(condition: &Condition) -> Option<&str> {
@@ -192,16 +212,19 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
     if prefix.contains(['.', '/']) || rest.contains("oidc-provider/") || prefix.eq_ignore_ascii_case("saml") {
         return None;
     }
-    let Some(service) = ServiceEntry::of(prefix) else {
+    let Some(service) = ServiceEntry::of(prefix).or_else(|| ServiceEntry::with_keys(prefix)) else {
         return Some(format!("there is no service `{prefix}`"));
     };
-    if service.key(name).is_none() {
-        // Keys of this service that requests to other services have are global in the data.
-        return catalogue::global_key(name).is_none().then(|| format!("`{name}` does not exist"));
+    let is_global = catalogue::global_key(name).is_some();
+    let mut services = services_of(statement);
+    // Some services have keys with the prefix of another one.
+    let is_known = service.key(name).is_some() || is_global || services.any(|own| own.key(name).is_some());
+    if !is_known {
+        return Some(format!("`{name}` does not exist"));
     }
     // STS keys describe the session in all its requests.
     let of_session = prefix.eq_ignore_ascii_case("sts") || prefix.eq_ignore_ascii_case("identitystore");
-    if statement.action.inverted || of_session || catalogue::global_key(name).is_some() {
+    if statement.action.inverted || of_session || is_global {
         return None;
     }
     let offered = statement.action.values.iter().any(|pattern| {
@@ -211,23 +234,61 @@ fn unknown(statement: &Statement, condition: &Condition) -> Option<String> {
         let Some(own) = ServiceEntry::of(own) else {
             return true;
         };
-        own.matching(action).any(|action| own.keys_of(action).any(|key| pattern::glob(key.name, name, true)))
+        let is_unlisted = own.key(name).is_some() && !own.is_key_of_an_action(name);
+        is_unlisted
+            || own.matching(action).any(|action| own.keys_of(action).any(|key| pattern::glob(key.name, name, true)))
     });
     (!offered).then(|| format!("none of the actions has `{name}`"))
 }
 
-/// An MFA condition that does not stop requests without the key, such as those with long-term access keys.
-fn is_bad_mfa(statement: &Statement, condition: &Condition) -> bool {
+/// The services of the statement's actions.
+fn services_of(statement: &Statement) -> impl Iterator<Item = &'static ServiceEntry> {
+    let prefixes = statement.action.values.iter().filter_map(|pattern| pattern.service());
+    prefixes.filter_map(ServiceEntry::of)
+}
+
+/// Whether only requests that have the key can meet the condition.
+///
+/// Source: IAM User Guide, "IAM JSON policy elements: Condition operators" and "Multivalued context keys".
+pub(super) fn requires_key(condition: &Condition) -> bool {
     let operator = condition.operator;
-    let is_mfa = condition.key.as_str().eq_ignore_ascii_case("aws:MultiFactorAuthPresent");
-    let is = |word: &str| condition.values().any(|value| value.eq_ignore_ascii_case(word));
-    if !is_mfa || operator.test != Test::Bool {
+    if operator.if_exists {
         return false;
     }
-    if is_allow(statement) {
-        (operator.if_exists && is("true")) || is("false")
-    } else {
-        !operator.if_exists && is("false") && !denies_absent_mfa(statement)
+    match (operator.test, operator.qualifier) {
+        (Test::Null, _) => condition.values().eq(["false"]),
+        (_, Some(Qualifier::ForAllValues)) => false,
+        (_, Some(Qualifier::ForAnyValue)) => true,
+        (test, None) => !test.is_negated(),
+    }
+}
+
+/// Why requests without MFA meet an MFA condition. Requests with long-term access keys do not have the key, and sessions
+/// without MFA have it with the value `false`.
+///
+/// Source: IAM User Guide, "AWS global condition context keys", aws:MultiFactorAuthPresent.
+fn bad_mfa(statement: &Statement, condition: &Condition) -> Option<&'static str> {
+    const ABSENT: &str = "requests with long-term access keys do not have the key";
+    const FALSE: &str = "sessions without MFA have the key, with the value `false`";
+    let operator = condition.operator;
+    let is_mfa = |other: &Condition| other.key.as_str().eq_ignore_ascii_case("aws:MultiFactorAuthPresent");
+    let is = |word: &str| condition.values().any(|value| value.eq_ignore_ascii_case(word));
+    if !is_mfa(condition) {
+        return None;
+    }
+    let is_optional = operator.if_exists || operator.qualifier == Some(Qualifier::ForAllValues);
+    match (operator.test, is_allow(statement)) {
+        (Test::Bool, true) if is("false") => Some(FALSE),
+        (Test::Bool, true) => (is_optional && is("true")).then_some(ABSENT),
+        (Test::Bool, false) => (!is_optional && is("false") && !denies_absent_mfa(statement)).then_some(ABSENT),
+        (Test::Null, true) => {
+            let demands = |other: &Condition| {
+                is_mfa(other) && other.operator.test == Test::Bool && requires_key(other) && other.values().eq(["true"])
+            };
+            let demanded = statement.condition.iter().any(demands);
+            (!demanded).then_some(if is("true") { ABSENT } else { FALSE })
+        }
+        _ => None,
     }
 }
 

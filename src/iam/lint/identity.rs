@@ -6,12 +6,14 @@ use crate::iam::catalogue::{AccessLevel, ServiceEntry};
 use crate::iam::condition::{Condition, Test};
 use crate::iam::policy::{Effect, Statement};
 
+/// Checks a statement. `all` are the statements of all documents that apply together.
 pub(super) fn check(statement: &Statement, all: &[Statement], findings: &mut Findings) {
     if !is_allow(statement) {
         return;
     }
-    // An action that another statement denies everywhere is not allowed.
-    let gives = |action: &str| takes(statement, action) && !is_denied(all.iter(), action);
+    // An action that another statement denies wherever this one allows it is not allowed.
+    let denied = |action: &str, covers: fn(&str) -> bool| is_denied(all.iter(), statement, action, covers);
+    let gives = |action: &str| takes(statement, action) && !denied(action, is_open_arn);
     let open = is_open(statement.resource.as_ref());
     let inverted_resource = statement.resource.as_ref().is_some_and(|resource| resource.inverted);
     if statement.action.inverted {
@@ -20,12 +22,14 @@ pub(super) fn check(statement: &Statement, all: &[Statement], findings: &mut Fin
     if inverted_resource {
         findings.add(Check::IdentityAllowNotElement, "NotResource", "");
     }
-    let everything = statement.resource.as_ref().is_some_and(|resource| {
-        resource.inverted || resource.values.iter().any(|text| !text.is_empty() && text.trim_matches('*').is_empty())
-    });
+    let everything = statement
+        .resource
+        .as_ref()
+        .is_some_and(|resource| resource.inverted || resource.values.iter().any(|text| is_everything(text)));
     let all_actions =
         statement.action.inverted || statement.action.values.iter().any(|p| matches!(p.as_str(), "*" | "*:*"));
-    if everything && all_actions {
+    // The unnamed action stands for everything else.
+    if everything && all_actions && !denied(UNNAMED, is_everything) {
         let element = if statement.action.inverted { "NotAction" } else { "Action" };
         findings.add(Check::IdentityAdmin, element, "");
     }
@@ -35,6 +39,7 @@ pub(super) fn check(statement: &Statement, all: &[Statement], findings: &mut Fin
                 && !service.contains('*')
                 && !name.is_empty()
                 && name.trim_matches('*').is_empty()
+                && !denied(&format!("{service}:{}", UNNAMED.trim_start_matches("any:")), is_open_arn)
             {
                 findings.add(Check::IdentityServiceWildcard, "Action", format!("`{pattern}`"));
             }
@@ -54,16 +59,29 @@ pub(super) fn check(statement: &Statement, all: &[Statement], findings: &mut Fin
     }
 }
 
-/// Whether a statement denies the action on all resources, unconditionally.
-fn is_denied<'a>(mut all: impl Iterator<Item = &'a Statement>, action: &str) -> bool {
-    all.any(|statement| {
-        statement.effect == Effect::Deny
-            && takes(statement, action)
-            && statement.condition.is_empty()
-            && statement
+/// An action that no policy names.
+const UNNAMED: &str = "any:UnnamedAction";
+
+fn is_everything(resource: &str) -> bool {
+    !resource.is_empty() && resource.trim_matches('*').is_empty()
+}
+
+/// Whether a statement denies the action whenever `allow` allows it. `covers` decides which resources of a Deny cover
+/// all those of the Allow.
+fn is_denied<'a>(
+    mut all: impl Iterator<Item = &'a Statement>,
+    allow: &Statement,
+    action: &str,
+    covers: fn(&str) -> bool,
+) -> bool {
+    all.any(|deny| {
+        deny.effect == Effect::Deny
+            && takes(deny, action)
+            && deny.condition.iter().all(|limit| allow.condition.contains(limit))
+            && deny
                 .resource
                 .as_ref()
-                .is_some_and(|resource| !resource.inverted && resource.values.iter().any(|text| is_open_arn(text)))
+                .is_some_and(|resource| !resource.inverted && resource.values.iter().any(|text| covers(text)))
     })
 }
 
@@ -77,7 +95,7 @@ fn first_permissions(statement: &Statement, gives: impl Fn(&str) -> bool) -> Opt
     }
     statement.action.values.iter().find_map(|pattern| {
         let Some((prefix, name)) = pattern.as_str().split_once(':') else {
-            return (pattern.as_str() == "*").then(|| "*".to_owned());
+            return (pattern.as_str() == "*" && gives(UNNAMED)).then(|| "*".to_owned());
         };
         let service = ServiceEntry::of(prefix)?;
         service
@@ -135,7 +153,8 @@ const READS: &[&str] = &[
     "ssm:GetParameterHistory",
 ];
 
-/// Actions with credentials in their response.
+/// Actions with credentials in their response that give more than the caller has. `sts:GetSessionToken` returns the
+/// caller's own permissions, and the tokens of ECR only those of its other actions, which name their repositories.
 const CREDENTIALS: &[&str] = &[
     "chime:CreateApiKey",
     "codepipeline:PollForJobs",
@@ -144,8 +163,6 @@ const CREDENTIALS: &[&str] = &[
     "cognito-identity:GetOpenIdTokenForDeveloperIdentity",
     "connect:GetFederationToken",
     "ec2:GetPasswordData",
-    "ecr:GetAuthorizationToken",
-    "ecr-public:GetAuthorizationToken",
     "codeartifact:GetAuthorizationToken",
     "gamelift:GetComputeAuthToken",
     "gamelift:RequestUploadCredentials",
@@ -169,7 +186,6 @@ const CREDENTIALS: &[&str] = &[
     "sts:AssumeRoleWithWebIdentity",
     "sts:AssumeRoot",
     "sts:GetFederationToken",
-    "sts:GetSessionToken",
 ];
 
 /// Sets of actions that together let callers raise their own permissions.
@@ -266,8 +282,10 @@ const ESCALATIONS: &[&[&str]] = &[
 /// Reports known escalation paths across all statements that apply together.
 pub(super) fn escalation(statements: &[(usize, Statement)], findings: &mut Findings) {
     let allows = |action: &str| {
-        let by = statements.iter().find(|(_, s)| is_allow(s) && takes(s, action) && is_wide(s))?;
-        (!is_denied(statements.iter().map(|(_, s)| s), action)).then_some(by)
+        statements.iter().find(|(_, s)| {
+            let all = statements.iter().map(|(_, other)| other);
+            is_allow(s) && takes(s, action) && is_wide(s) && !is_denied(all, s, action, is_open_arn)
+        })
     };
     // One finding per statement that starts a path, with the first such path.
     let mut reported: Vec<(usize, usize)> = Vec::new();

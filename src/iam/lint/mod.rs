@@ -24,6 +24,8 @@ pub use checks::{Check, LintSeverity};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     pub check: Check,
+    /// The severity of the check, or a lower one where the finding matters less.
+    pub severity: LintSeverity,
     /// The statement, from 1; `None` for the whole document.
     pub statement: Option<usize>,
     pub sid: Option<String>,
@@ -39,7 +41,7 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: ", self.check.severity().as_str(), self.check.code())?;
+        write!(f, "{} {}: ", self.severity.as_str(), self.check.code())?;
         if let Some(statement) = self.statement {
             write!(f, "statement {statement}")?;
             if let Some(sid) = &self.sid {
@@ -121,18 +123,16 @@ pub fn lint_together(texts: &[&str], subject: &Subject) -> Vec<Finding> {
             documents.extend(parse::policy_text(text).map(|document| (at, document)));
         }
     }
+    let all: Vec<Statement> = documents.iter().flat_map(|(_, document)| &document.statements).cloned().collect();
     for (at, document) in &documents {
         let version = document.version.unwrap_or(Version::V2008);
         findings.document = *at;
-        findings.document(document, version);
+        findings.document(document, version, &all);
         findings.redundant(document, version);
     }
     if matches!(subject.kind, PolicyKind::Identity | PolicyKind::Boundary | PolicyKind::Session) {
-        let all = |(at, document): &'_ (usize, ParsedDocument)| {
-            let at = *at;
-            document.statements.iter().cloned().map(move |statement| (at, statement)).collect::<Vec<_>>()
-        };
-        let all: Vec<(usize, Statement)> = documents.iter().flat_map(all).collect();
+        let places = documents.iter().flat_map(|(at, document)| document.statements.iter().map(|_| *at));
+        let all: Vec<(usize, Statement)> = places.zip(all).collect();
         identity::escalation(&all, &mut findings);
     }
     let mut found = findings.found;
@@ -167,9 +167,14 @@ struct Findings<'s> {
 
 impl Findings<'_> {
     fn add(&mut self, check: Check, element: impl Into<String>, detail: impl Into<String>) {
+        self.add_as(check.severity(), check, element, detail);
+    }
+
+    fn add_as(&mut self, severity: LintSeverity, check: Check, element: impl Into<String>, detail: impl Into<String>) {
         let (statement, sid) = self.statement.clone().unzip();
         self.found.push(Finding {
             check,
+            severity,
             statement,
             sid: sid.flatten(),
             element: element.into(),
@@ -201,6 +206,7 @@ impl Findings<'_> {
             let check = if forbidden { Check::TrustForbiddenElement } else { Check::SyntaxError };
             self.found.push(Finding {
                 check,
+                severity: check.severity(),
                 statement,
                 sid: None,
                 element,
@@ -230,7 +236,8 @@ impl Findings<'_> {
         }
     }
 
-    fn document(&mut self, document: &ParsedDocument, version: Version) {
+    /// Checks a document. `all` are the statements of all documents that apply together.
+    fn document(&mut self, document: &ParsedDocument, version: Version, all: &[Statement]) {
         for statement in &document.statements {
             self.at(statement);
             conditions::check(statement, self);
@@ -241,9 +248,10 @@ impl Findings<'_> {
                     resource::check(statement, self);
                 }
                 PolicyKind::Identity | PolicyKind::Boundary | PolicyKind::Session => {
-                    identity::check(statement, &document.statements, self);
+                    identity::check(statement, all, self);
                 }
-                PolicyKind::Endpoint | PolicyKind::Scp | PolicyKind::Rcp => {}
+                PolicyKind::Endpoint => resource::incomplete_exception(statement, self),
+                PolicyKind::Scp | PolicyKind::Rcp => {}
             }
             self.statement = None;
         }

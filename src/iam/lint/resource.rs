@@ -1,8 +1,8 @@
 //! Checks of resource policies: buckets, keys, queues.
 
-use super::{Check, Findings, is_allow, is_limited, takes};
+use super::{Check, Findings, conditions, is_allow, is_limited, is_open_arn, takes};
 use crate::iam::catalogue::{AccessLevel, ServiceEntry};
-use crate::iam::condition::Test;
+use crate::iam::condition::{Condition, Test};
 use crate::iam::evaluate::{self, Attached, DecisionOutcome, PolicySet};
 use crate::iam::policy::{Effect, Policy, Principal, Statement};
 use crate::iam::request::{Request, RequestContext};
@@ -16,6 +16,7 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
         findings.add(Check::SyntaxError, "", "the statement has no `Principal`");
     }
     other_resource(statement, findings);
+    incomplete_exception(statement, findings);
     if !is_allow(statement) {
         return;
     }
@@ -44,6 +45,113 @@ pub(super) fn check(statement: &Statement, findings: &mut Findings) {
             }
         }
     }
+    for named in foreign_accounts(statement, findings.subject.account) {
+        findings.add(Check::ResourceCrossAccount, named.element, format!("`{}`", named.account));
+    }
+}
+
+/// A foreign account that a condition names.
+pub(super) struct ForeignAccount<'s> {
+    pub account: &'s str,
+    pub element: String,
+    /// Whether every principal of the account meets the condition.
+    pub is_whole: bool,
+}
+
+/// The accounts other than the owner's that only conditions name: those of the callers, if the statement names everyone,
+/// and those on whose behalf a service or everyone acts. Without an owner there are none.
+///
+/// Source: IAM User Guide, "AWS global condition context keys".
+pub(super) fn foreign_accounts<'s>(statement: &'s Statement, own: Option<&str>) -> Vec<ForeignAccount<'s>> {
+    const CALLERS: [&str; 3] = ["aws:PrincipalArn", "aws:PrincipalAccount", "kms:CallerAccount"];
+    const SOURCES: [&str; 3] = ["aws:SourceArn", "aws:SourceAccount", "aws:SourceOwner"];
+    const POINTS: [&str; 2] = ["s3:DataAccessPointArn", "s3:DataAccessPointAccount"];
+    let (Some(own), Some(principals)) = (own, &statement.principal) else {
+        return Vec::new();
+    };
+    let everybody = names_everybody(statement);
+    let service = principals.values.iter().any(|principal| matches!(principal, Principal::Service(_)));
+    let mut found: Vec<ForeignAccount> = Vec::new();
+    for condition in &statement.condition {
+        let key = condition.key.as_str();
+        let is_in = |keys: &[&str]| keys.iter().any(|known| known.eq_ignore_ascii_case(key));
+        let is_caller = everybody && is_in(&CALLERS);
+        let is_source = (everybody || service) && is_in(&SOURCES);
+        let is_point = everybody && is_in(&POINTS);
+        let excludes = condition.operator.test.is_negated() || condition.operator.test == Test::Null;
+        if excludes || !(is_caller || is_source || is_point) {
+            continue;
+        }
+        for value in &condition.values {
+            let account = if arn::is_account_id(value) { Some(value.as_ref()) } else { arn::account_of(value) };
+            let Some(account) = account.filter(|account| *account != own) else { continue };
+            let named = principals.values.iter().any(|principal| principal.account() == Some(account));
+            if !named && !found.iter().any(|other| other.account == account) {
+                let is_whole = is_caller && (arn::is_account_id(value) || is_open_arn(value));
+                let element = format!("Condition/{}/{key}", condition.operator);
+                found.push(ForeignAccount { account, element, is_whole });
+            }
+        }
+    }
+    found
+}
+
+/// Reports roles and sessions in the `NotPrincipal` of a Deny that the Deny may reach nevertheless: AWS compares the
+/// session, its role and its account each with the list.
+///
+/// Source: IAM User Guide, "AWS JSON policy elements: `NotPrincipal`".
+pub(super) fn incomplete_exception(statement: &Statement, findings: &mut Findings) {
+    let Some(principals) = statement.principal.as_ref().filter(|principals| principals.inverted) else {
+        return;
+    };
+    if statement.effect != Effect::Deny {
+        return;
+    }
+    for principal in &principals.values {
+        let Principal::Aws(text) = principal else { continue };
+        let Some(account) = principal.account() else { continue };
+        let mut missing = Vec::new();
+        if !principals.values.iter().any(|other| matches!(other, Principal::Account(id) if id.as_ref() == account)) {
+            missing.push("its account");
+        }
+        let any = |test: &dyn Fn(&Principal) -> bool| principals.values.iter().any(test);
+        let is_session_of = |role: (&str, &str)| {
+            any(&|other| matches!(other, Principal::Aws(text) if role_of_session(text) == Some(role)))
+        };
+        if let Some(role) = role_of_session(text) {
+            missing.extend((!any(&|other| is_role_named(other, role))).then_some("its role"));
+        } else if let Some(role) = role_named(text) {
+            missing.extend((!is_session_of(role)).then_some("its sessions"));
+        }
+        if !missing.is_empty() {
+            let detail = format!("`{text}` is listed without {}", missing.join(" and "));
+            findings.add(Check::ResourceDenyNotprincipal, "NotPrincipal/AWS", detail);
+        }
+    }
+}
+
+/// The account and name of the role with this ARN.
+fn role_named(text: &str) -> Option<(&str, &str)> {
+    let [_, service, _, account, resource] = arn::split(text)?;
+    let name = resource.strip_prefix("role/")?.rsplit('/').next()?;
+    (service == "iam").then_some((account, name))
+}
+
+/// The account and name of the role of the session with this ARN.
+pub(super) fn role_of_session(text: &str) -> Option<(&str, &str)> {
+    let [_, service, _, account, resource] = arn::split(text)?;
+    let (role, _) = resource.strip_prefix("assumed-role/")?.split_once('/')?;
+    (service == "sts").then_some((account, role))
+}
+
+/// Whether a principal is the role with this account and name.
+pub(super) fn is_role_named(principal: &Principal, role: (&str, &str)) -> bool {
+    matches!(principal, Principal::Aws(text) if role_named(text) == Some(role))
+}
+
+/// The account of an ARN, or the whole text if it is not an ARN.
+pub(super) fn account_part(text: &str) -> &str {
+    arn::split(text).map_or(text, |[_, _, _, account, _]| account)
 }
 
 /// Checks that apply to principals in any kind of policy.
@@ -69,10 +177,23 @@ pub(super) fn check_principals(statement: &Statement, findings: &mut Findings) {
 fn has_source(statement: &Statement) -> bool {
     let keys = ["aws:SourceArn", "aws:SourceAccount", "aws:SourceOrgID", "aws:SourceOrgPaths", "aws:SourceOwner"];
     statement.condition.iter().any(|condition| {
-        keys.iter().any(|key| condition.key.as_str().eq_ignore_ascii_case(key))
+        (keys.iter().any(|key| condition.key.as_str().eq_ignore_ascii_case(key)) || names_source(condition))
             && !condition.operator.test.is_negated()
             && condition.operator.test != Test::Null
     })
+}
+
+/// Whether a condition on the encryption context names the source by an ARN with an account, as the key policy for
+/// `CloudWatch` Logs does.
+///
+/// Source: `CloudWatch` Logs User Guide, "Encrypt log data in `CloudWatch` Logs using AWS KMS".
+fn names_source(condition: &Condition) -> bool {
+    let context = "kms:EncryptionContext:";
+    let key = condition.key.as_str().get(..context.len());
+    key.is_some_and(|key| key.eq_ignore_ascii_case(context))
+        && conditions::requires_key(condition)
+        && condition.values().len() > 0
+        && condition.values().all(|value| arn::account_of(value).is_some())
 }
 
 /// Whether the statement applies to everyone, by name or by excluding only a few.
@@ -81,9 +202,26 @@ fn names_everybody(statement: &Statement) -> bool {
         principals.inverted
             || principals.values.iter().any(|principal| match principal {
                 Principal::Everyone | Principal::AnyAws => true,
-                Principal::Aws(text) => arn::split(text).is_some_and(|[_, _, _, account, _]| account.contains('*')),
+                Principal::Aws(text) => account_part(text).contains(['*', '?']),
+                Principal::Federated(provider) => !is_fixed_provider(statement, provider),
                 _ => false,
             })
+    })
+}
+
+/// Whether a federated principal limits the callers: it is a provider of one account, or conditions choose among the
+/// users of a provider that all accounts share, such as `accounts.google.com`.
+fn is_fixed_provider(statement: &Statement, provider: &str) -> bool {
+    if provider.contains(['*', '?']) || provider.starts_with("arn:") {
+        return !provider.contains(['*', '?']);
+    }
+    statement.condition.iter().any(|condition| {
+        let name = condition.key.as_str().rsplit_once(':').map(|(name, _)| name);
+        name.is_some_and(|name| name.eq_ignore_ascii_case(provider))
+            && conditions::requires_key(condition)
+            && !condition.operator.test.is_negated()
+            && condition.operator.test != Test::Null
+            && condition.values().all(|value| !value.contains(['*', '?']))
     })
 }
 

@@ -182,3 +182,53 @@ info s3-no-tls-deny  aws.s3.bucket_policy.data: requests without TLS are not den
         "they go"
     );
 }
+
+#[test]
+fn findings_on_foreign_statements_are_accepted_until_they_change() {
+    let statement = |action: &str| {
+        serde_json::json!({ "Sid": "Open", "Effect": "Allow", "Principal": "*", "Action": action,
+            "Resource": "arn:aws:s3:::data/*" })
+    };
+    let findings = |accept: &str, foreign: serde_json::Value| {
+        let spec = spec(accept);
+        let own = serde_json::json!({ "Version": "2012-10-17", "Statement": [{
+            "Sid": "Ours", "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::222222222222:role/r" },
+            "Action": "s3:GetObject", "Resource": "arn:aws:s3:::data/a/*",
+        }] });
+        let foreign = serde_json::json!({ "Version": "2012-10-17", "Statement": [foreign] });
+        let body = serde_json::json!({ "statements": own, "foreign": foreign });
+        let policy = resource("aws.s3.bucket_policy.data", "data", serde_json::json!({ "statements": own }));
+        let seen = Seen::Present { body: Document::from(body), owner: None };
+        let snapshot = Snapshot { seen: [(policy.address.clone(), seen)].into() };
+        check(&spec, vec![policy], Some(&snapshot))
+    };
+    let public = |accept: &str, foreign: serde_json::Value| {
+        findings(accept, foreign).into_iter().find(|f| f.code.as_str() == "resource-public").unwrap()
+    };
+    let found = public("", statement("s3:GetObject"));
+    let digest = found.foreign_statement.clone().unwrap();
+    let advice = format!("; an `accept` entry with `statement: \"{digest}\"` hides this until the statement changes");
+    let help = found.help.unwrap();
+    assert!(help.ends_with(&advice), "{help}");
+    let accept = |pin: &str| {
+        format!(
+            "accept: [{{ code: resource-public, at: aws.s3.bucket_policy.data, {pin}reason: known, until: 2026-06-01 }}]\n"
+        )
+    };
+    let pinned = accept(&format!("statement: \"{digest}\", "));
+    assert_eq!(public(&pinned, statement("s3:GetObject")).accepted.as_deref(), Some("known"));
+    assert_eq!(public(&pinned, statement("s3:Get*")).accepted, None);
+    for action in ["s3:GetObject", "s3:Get*"] {
+        assert_eq!(public(&accept(""), statement(action)).accepted.as_deref(), Some("known"));
+    }
+    // An accepted finding of ours stays in the report, and one of others does not.
+    let section = |accept: &str, verbose: bool| {
+        let found: Vec<_> =
+            findings(accept, statement("s3:GetObject")).iter().map(crate::report::wire::problem).collect();
+        crate::report::findings_section(&found, verbose).map_or(0, |section| section.rows.len())
+    };
+    assert_eq!((section("", false), section(&pinned, false), section(&pinned, true)), (1, 0, 2));
+    let (_, problems) =
+        load(&[SourceFile { name: "t.yaml".into(), text: format!("{HEAD}{}", accept("statement: x, ")).into() }]);
+    assert!(problems.iter().any(|p| p.message == "invalid digest `x` of a statement"), "{problems:?}");
+}

@@ -89,7 +89,7 @@ pub fn run(ui: &Ui, check: &CheckArgs) -> Exit {
         ProblemFormat::Json => ui.result(&render::json(&published(&documents, &unreadable))),
     }
     let refused = !unreadable.is_empty() || documents.iter().any(|d| !d.valid);
-    let found = documents.iter().flat_map(|d| &d.findings).any(|f| f.check.severity() > LintSeverity::Info);
+    let found = documents.iter().flat_map(|d| &d.findings).any(|f| f.severity > LintSeverity::Info);
     if refused {
         Exit::Error
     } else if found {
@@ -134,6 +134,7 @@ fn diagnostic(document: &CheckedDocument, finding: &Finding) -> Diagnostic {
         None => SourceRef::whole(file),
     };
     Diagnostic::new(finding.check.into(), format!("{}{detail}{statement}", finding.check.meaning()))
+        .severity(finding.severity.into())
         .at(Some(place))
         .help(finding.check.hint())
 }
@@ -214,7 +215,7 @@ fn section(document: &CheckedDocument) -> Section {
 }
 
 fn finding_row(file: &str, finding: &Finding) -> Row {
-    let severity = finding.check.severity();
+    let severity = finding.severity;
     let mark = match severity {
         LintSeverity::Info | LintSeverity::Low => Mark::Note,
         LintSeverity::Warning | LintSeverity::Medium => Mark::Warn,

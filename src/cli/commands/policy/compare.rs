@@ -115,8 +115,8 @@ impl FailOn {
     }
 }
 
-/// Parses a policy as AWS would accept it. Older versions are accepted everywhere, because stored policies may have
-/// them.
+/// Parses a policy as AWS would accept it. Older versions and `NotPrincipal` are accepted everywhere, because stored
+/// policies may have them.
 ///
 /// # Errors
 /// All problems of the document.
@@ -125,7 +125,7 @@ pub(super) fn accepted(kind: Option<PolicyType>, text: &str) -> Result<Policy, V
     match validate(kind, text) {
         Ok(policy) => Ok(policy),
         Err(mut problems) => {
-            problems.retain(|problem| problem.pointer != "/Version");
+            problems.retain(|p| p.pointer != "/Version" && !p.pointer.ends_with("/NotPrincipal"));
             if problems.is_empty() { Policy::parse(text) } else { Err(problems) }
         }
     }

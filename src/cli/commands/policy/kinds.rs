@@ -35,12 +35,16 @@ impl PolicyType {
         Self { kind, place: None }
     }
 
-    /// Returns the type with this name. Also accepts `managed-policy`, `trust-policy` and the like.
+    /// Returns the type with this name. Also accepts `kms` for `key`, and `managed-policy`, `trust-policy` and the like.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase().replace('_', "-");
         let name = name.strip_suffix("-policy").unwrap_or(&name);
-        let name = if name == "permission-boundary" || name == "permissions-boundary" { "boundary" } else { name };
+        let name = match name {
+            "permission-boundary" | "permissions-boundary" => "boundary",
+            "kms" | "kms-key" => "key",
+            name => name,
+        };
         NAMES.iter().find(|(known, ..)| *known == name).map(|(_, kind, place)| Self { kind: *kind, place: *place })
     }
 
@@ -146,6 +150,9 @@ mod tests {
         }
         assert_eq!(PolicyType::named("managed-policy"), PolicyType::named("managed"));
         assert_eq!(PolicyType::named("permission_boundary"), PolicyType::named("boundary"));
+        for name in ["kms", "KMS", "kms-policy", "kms_key"] {
+            assert_eq!(PolicyType::named(name), PolicyType::named("key"), "{name}");
+        }
         assert_eq!(PolicyType::named("poem"), None);
     }
 
