@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::{Context, PlanRule};
-use crate::access::{Facet, PolicyText, ResourcePolicy, RoleRef};
+use crate::access::{Facet, PolicyText, ResourcePolicy, RoleRef, own_sid};
 use crate::diagnostic::{Code, CodeGroup, Diagnostic, Severity, SourceRef};
 use crate::document::Digest;
 use crate::iam::{self, Check, Policy, PolicyKind, Statement, Subject};
@@ -207,6 +207,8 @@ impl<'a> PolicyGroup<'a> {
     fn severity(&self, context: &Context<'_>, found: &iam::Finding, statement: Option<&Statement>) -> Option<Severity> {
         let code = Code::from(found.check);
         match found.check {
+            // Bailiwick writes one statement per grant, so that each grant can be removed by itself.
+            Check::Redundant if statement.is_some_and(|s| own_sid(&context.spec.project, s)) => return None,
             // `policy-over-quota` adds up the documents of a role and suggests changes to the spec.
             Check::SizeQuota => return None,
             // Only the owner of the whole document can judge this.

@@ -23,6 +23,8 @@ static EVERYTHING: LazyLock<Policy> = LazyLock::new(|| Policy::new(Version::V201
 /// The owner of the resources in examples, which no caller belongs to.
 const OWNER: &str = "000000000000";
 
+const SOME_SERVICE: &str = "example.amazonaws.com";
+
 const SOME_PROVIDER: &str = "arn:aws:iam::000000000000:oidc-provider/example.com";
 
 /// Accounts for callers of which only their kind matters.
@@ -150,7 +152,7 @@ fn trusted_values(policy: &Policy) -> Vec<(String, Vec<Pattern>)> {
 
 /// The result of the comparison of two policies.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Comparison {
+pub enum PolicyComparison {
     /// Both decide every request in the same way.
     Equal,
     /// A request that they decide differently.
@@ -162,27 +164,27 @@ pub enum Comparison {
 /// Whether two policies decide every request in the same way, alone or with other policies: they deny the same requests
 /// and allow the same ones.
 #[must_use]
-pub fn compare(a: &Policy, b: &Policy) -> Comparison {
+pub fn compare(a: &Policy, b: &Policy) -> PolicyComparison {
     if a == b {
-        return Comparison::Equal;
+        return PolicyComparison::Equal;
     }
     let (no_a, no_b) = (denials(a), denials(b));
     let mut undecided = Vec::new();
     for (one, other) in [(a, b), (b, a), (&no_a, &no_b), (&no_b, &no_a)] {
         for change in gains(one, other, "") {
             match change.example {
-                Some(request) => return Comparison::Differ(Box::new(request)),
+                Some(request) => return PolicyComparison::Differ(Box::new(request)),
                 None => undecided.push(change),
             }
         }
     }
-    if undecided.is_empty() { Comparison::Equal } else { Comparison::Undecided(undecided) }
+    if undecided.is_empty() { PolicyComparison::Equal } else { PolicyComparison::Undecided(undecided) }
 }
 
 /// Whether two policies decide every request in the same way. `false` also means that this was not proved.
 #[must_use]
 pub fn equivalent(a: &Policy, b: &Policy) -> bool {
-    compare(a, b) == Comparison::Equal
+    compare(a, b) == PolicyComparison::Equal
 }
 
 /// A policy that allows what another denies.
@@ -325,7 +327,8 @@ fn classes(policies: &[&Policy]) -> Vec<CallerClass> {
         .iter()
         .filter_map(|p| if let Principal::Aws(arn) = p { Some(Pattern::literal(arn)) } else { None })
         .collect();
-    let kinds: &[Kind] = if tests_caller { &[Kind::Role, Kind::User, Kind::Root] } else { &[Kind::Role] };
+    let kinds: &[CallerKind] =
+        if tests_caller { &[CallerKind::Role, CallerKind::User, CallerKind::Root] } else { &[CallerKind::Role] };
     let all_accounts: Vec<&str> = if tests_caller {
         std::iter::once(some_account).chain(accounts.iter().map(String::as_str)).collect()
     } else {
@@ -333,45 +336,59 @@ fn classes(policies: &[&Policy]) -> Vec<CallerClass> {
     };
     if statements().all(|s| s.principal.is_none()) {
         // The root user needs no identity-based policy, so that none says what it may do.
-        let kinds = if tests_caller { &[Kind::Role, Kind::User][..] } else { &[Kind::Role] };
+        let kinds = if tests_caller { &[CallerKind::Role, CallerKind::User][..] } else { &[CallerKind::Role] };
         let of = |account: &&str| kinds.iter().map(|kind| kind.class(None, account, &[])).collect::<Vec<_>>();
         return all_accounts.iter().flat_map(of).collect();
     }
-    let mut classes = Vec::new();
     let is_open = statements().filter_map(|s| s.principal.as_ref()).any(Selector::is_inverted);
     let everyone = Principal::Everyone;
-    let all = named.iter().copied().chain((is_open && !named.contains(&everyone)).then_some(&everyone));
-    for principal in all {
+    let all: Vec<&Principal> =
+        named.iter().copied().chain((is_open && !named.contains(&everyone)).then_some(&everyone)).collect();
+    let callers = Callers { kinds, accounts: &all_accounts, arns: &arns, named: &named };
+    all.into_iter().flat_map(|principal| callers.of(principal)).collect()
+}
+
+/// The callers that policies can tell apart.
+struct Callers<'c> {
+    kinds: &'c [CallerKind],
+    /// The accounts of callers who are not named. The first is one that no policy names.
+    accounts: &'c [&'c str],
+    /// The ARNs of the callers who are named.
+    arns: &'c [Pattern],
+    named: &'c BTreeSet<&'c Principal>,
+}
+
+impl Callers<'_> {
+    /// The callers whom a principal names.
+    fn of(&self, principal: &Principal) -> Vec<CallerClass> {
         let who = || Some(principal.clone());
+        let in_account = |id: &&str| self.kinds.iter().map(|kind| kind.class(who(), id, self.arns)).collect::<Vec<_>>();
         match principal {
-            Principal::Account(id) => classes.extend(kinds.iter().map(|kind| kind.class(who(), id, &arns))),
+            Principal::Account(id) => in_account(&&**id),
             Principal::Everyone | Principal::AnyAws => {
-                for account in &all_accounts {
-                    classes.extend(kinds.iter().map(|kind| kind.class(who(), account, &arns)));
-                }
+                let mut classes: Vec<CallerClass> = self.accounts.iter().flat_map(in_account).collect();
                 classes.push(outsider(who(), "*", Some("Anonymous")));
                 if *principal == Principal::Everyone {
-                    let service = "example.amazonaws.com";
-                    let is_named = named.contains(&Principal::Service(service.into()));
-                    classes.extend((!is_named).then(|| outsider(who(), service, None)));
-                    let is_of_provider = |p: &&Principal| matches!(p, Principal::Federated(_));
-                    classes.extend(named.iter().any(is_of_provider).then(|| outsider(who(), SOME_PROVIDER, None)));
+                    let is_named = self.named.contains(&Principal::Service(SOME_SERVICE.into()));
+                    classes.extend((!is_named).then(|| outsider(who(), SOME_SERVICE, None)));
+                    let has_providers = self.named.iter().any(|p| matches!(p, Principal::Federated(_)));
+                    classes.extend(has_providers.then(|| outsider(who(), SOME_PROVIDER, None)));
                 }
+                classes
             }
-            Principal::Aws(arn) => classes.push(exact(who(), arn)),
-            Principal::Service(name) => classes.push(outsider(who(), name, None)),
+            Principal::Aws(arn) => vec![exact(who(), arn)],
+            Principal::Service(name) => vec![outsider(who(), name, None)],
             Principal::Federated(name) => {
-                let provider = if &**name == "*" { SOME_PROVIDER } else { name };
-                classes.push(outsider(who(), provider, None));
+                vec![outsider(who(), if &**name == "*" { SOME_PROVIDER } else { name }, None)]
             }
             Principal::CanonicalUser(id) => {
-                let mut class = Kind::User.class(who(), some_account, &arns);
+                let account = self.accounts.first().copied().unwrap_or_default();
+                let mut class = CallerKind::User.class(who(), account, self.arns);
                 class.known.fixed.push(("aws:CanonicalUser".into(), Some(ContextValue::One(id.to_string()))));
-                classes.push(class);
+                vec![class]
             }
         }
     }
-    classes
 }
 
 /// Whether a statement depends on a key that follows from the caller.
@@ -401,19 +418,19 @@ fn accounts_of(statement: &Statement) -> Vec<String> {
 
 /// The kinds of callers in an account.
 #[derive(Clone, Copy)]
-enum Kind {
+enum CallerKind {
     Role,
     User,
     Root,
 }
 
-impl Kind {
+impl CallerKind {
     /// The callers of this kind in an account, without those that have an ARN of `without`.
     fn class(self, who: Option<Principal>, account: &str, without: &[Pattern]) -> CallerClass {
         let (name, of, type_name) = match self {
-            Kind::Role => ("role/some", "role/?*", "AssumedRole"),
-            Kind::User => ("user/some", "user/?*", "User"),
-            Kind::Root => ("root", "root", "Account"),
+            CallerKind::Role => ("role/some", "role/?*", "AssumedRole"),
+            CallerKind::User => ("user/some", "user/?*", "User"),
+            CallerKind::Root => ("root", "root", "Account"),
         };
         let one = |text: &str| Some(ContextValue::One(text.to_owned()));
         let mut fixed = vec![
@@ -421,7 +438,7 @@ impl Kind {
             ("aws:PrincipalType".to_owned(), one(type_name)),
             ("aws:PrincipalIsAWSService".to_owned(), one("false")),
         ];
-        if !matches!(self, Kind::User) {
+        if !matches!(self, CallerKind::User) {
             fixed.push(("aws:username".to_owned(), None));
         }
         let within = Pattern::new(&format!("arn:aws:iam::{account}:{of}"));

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | what is in a document? | [`Policy::parse`]; `==` compares, [`Policy::to_value`] serializes |
 //! | would AWS accept it? | [`validate`], [`measure`] |
-//! | do two give the same access? | [`compare`], with a request that tells them apart |
+//! | do two give the same access? | [`compare`], with a request that they decide differently |
 //! | is this request allowed? | [`evaluate`] |
 //! | what can this caller do, and what does a change add or remove? | [`reach`], [`Reach::minus`], [`gains`] |
 //! | is it dangerous, or does it do less than it seems to? | [`lint`] |
@@ -57,7 +57,7 @@ mod validate;
 mod witness;
 
 pub use arn::{Arn, ArnError, PARTITIONS, is_account_id, root_account};
-pub use compare::{Comparison, RegionChange, compare, equivalent, gains, grants, public};
+pub use compare::{PolicyComparison, RegionChange, compare, equivalent, gains, grants, public};
 pub use condition::{Condition, Operator, Qualifier, Test, UnknownOperator};
 pub use evaluate::{
     AccessPointBucket, Applied, Attached, Decision, DecisionOutcome, DecisionReason, Dependency, DependsOn, Layer,

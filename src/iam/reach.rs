@@ -17,7 +17,7 @@ use super::matching::{self, Truth, Unresolved};
 use super::pattern::Pattern;
 use super::policy::{Effect, Policy, Selector, Statement, Version};
 use super::request::{Caller, Request, RequestContext};
-use super::space::{Found, Glob};
+use super::space::{Glob, Solution};
 use super::witness::{self, Example, KnownKeys};
 
 /// An unknown that is true or false for a request.
@@ -422,9 +422,9 @@ impl AccessRegion {
         let overlapping = |other: &&Area| !other.is_contradictory() && !other.is_apart_from(area);
         let except: Vec<&Area> = except.filter(overlapping).collect();
         let example = match witness::decide(known, area, &except) {
-            Found::One(example) => Some(example),
-            Found::Nothing => return None,
-            Found::Unknown => None,
+            Solution::One(example) => Some(example),
+            Solution::Nothing => return None,
+            Solution::Unknown => None,
         };
         Some(Self { area: area.clone(), except: except.into_iter().cloned().collect(), example })
     }

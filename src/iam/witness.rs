@@ -1,8 +1,8 @@
 //! Decides whether an area without others is empty, and finds a request in it if it is not.
 //!
 //! The values of policy variables are chosen first, so that every pattern is a plain one: a value that no policy
-//! mentions, no value, or one that another part of the policies names. That no such choice leads to a request is no
-//! proof. The proof treats whatever contains a variable as an unknown.
+//! mentions, no value, or one that another part of the policies names. If no choice leads to a request, the proof that
+//! there is none treats whatever contains a variable as an unknown.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::pattern::Pattern;
 use super::policy::Selector;
 use super::reach::{Area, Atom};
 use super::request::{ContextValue, RequestContext};
-use super::space::{Found, Glob, KeyDomain, Literal, Point, Space, Work};
+use super::space::{Budget, Glob, KeyDomain, Literal, Point, Solution, Space};
 
 /// What is known about the caller of all requests: the keys that follow from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,9 +47,9 @@ const LIKELY_ACTIONS: [&str; 6] =
 const MOST_CHOICES: usize = 200;
 
 /// Searches for a request in `area` and in none of `except`.
-pub(super) fn decide(known: &KnownKeys, area: &Area, except: &[&Area]) -> Found<Example> {
+pub(super) fn decide(known: &KnownKeys, area: &Area, except: &[&Area]) -> Solution<Example> {
     let all: Vec<&Area> = std::iter::once(area).chain(except.iter().copied()).collect();
-    let mut work = Work::default();
+    let mut work = Budget::default();
     let mut fixed = RequestContext::new();
     for (key, value) in &known.fixed {
         fixed.set(key, value.clone().unwrap_or(ContextValue::Many(Vec::new())));
@@ -58,7 +58,7 @@ pub(super) fn decide(known: &KnownKeys, area: &Area, except: &[&Area]) -> Found<
     for atom in all.iter().flat_map(|area| area.atoms()) {
         variables.extend(variables_of(atom).into_iter().filter(|name| fixed.get(name).is_none()));
     }
-    let question = Question { known, area, except, all: &all };
+    let question = Emptiness { known, area, except, all: &all };
     if variables.is_empty() {
         return question.ask(&fixed, false, &mut work);
     }
@@ -67,16 +67,16 @@ pub(super) fn decide(known: &KnownKeys, area: &Area, except: &[&Area]) -> Found<
         for (name, value) in choice {
             fixed.set(name, value.unwrap_or(ContextValue::Many(Vec::new())));
         }
-        if let Found::One(example) = question.ask(&fixed, false, &mut work) {
-            return Found::One(example);
+        if let Solution::One(example) = question.ask(&fixed, false, &mut work) {
+            return Solution::One(example);
         }
         if !work.is_left() {
             break;
         }
     }
-    match question.ask(&fixed, true, &mut Work::default()) {
-        Found::Nothing => Found::Nothing,
-        Found::One(_) | Found::Unknown => Found::Unknown,
+    match question.ask(&fixed, true, &mut Budget::default()) {
+        Solution::Nothing => Solution::Nothing,
+        Solution::One(_) | Solution::Unknown => Solution::Unknown,
     }
 }
 
@@ -96,35 +96,35 @@ fn variables_of(atom: &Atom) -> Vec<String> {
 }
 
 /// An area and those to leave out, as literals.
-struct Prepared {
+struct PreparedSearch {
     space: Space,
     inside: Vec<Literal>,
     outside: Vec<Vec<Literal>>,
     has_free: bool,
 }
 
-struct Question<'q> {
+struct Emptiness<'q> {
     known: &'q KnownKeys,
     area: &'q Area,
     except: &'q [&'q Area],
     all: &'q [&'q Area],
 }
 
-impl Question<'_> {
+impl Emptiness<'_> {
     /// Searches with these values of variables. If `opaque`, whatever contains a variable is an unknown.
-    fn ask(&self, fixed: &RequestContext, opaque: bool, work: &mut Work) -> Found<Example> {
-        let Prepared { space, inside, outside, has_free } = self.prepared(fixed, opaque);
+    fn ask(&self, fixed: &RequestContext, opaque: bool, work: &mut Budget) -> Solution<Example> {
+        let PreparedSearch { space, inside, outside, has_free } = self.prepared(fixed, opaque);
         match space.search(&inside, &outside, work) {
-            Found::One(point) => {
+            Solution::One(point) => {
                 let point = self.with_known_action(&space, &inside, &outside, point);
-                Found::One(example(point, fixed, has_free))
+                Solution::One(example(point, fixed, has_free))
             }
-            Found::Nothing => Found::Nothing,
-            Found::Unknown => Found::Unknown,
+            Solution::Nothing => Solution::Nothing,
+            Solution::Unknown => Solution::Unknown,
         }
     }
 
-    fn prepared(&self, fixed: &RequestContext, opaque: bool) -> Prepared {
+    fn prepared(&self, fixed: &RequestContext, opaque: bool) -> PreparedSearch {
         let mut conditions: BTreeMap<String, Vec<&Condition>> = BTreeMap::new();
         for atom in self.all.iter().flat_map(|area| area.atoms()) {
             if let Atom::Condition(condition) = atom {
@@ -156,7 +156,7 @@ impl Question<'_> {
             }
         }
         let has_free = !unknowns.is_empty();
-        Prepared { space, inside, outside, has_free }
+        PreparedSearch { space, inside, outside, has_free }
     }
 
     /// The point with an action that AWS has, if one is found in the same place.
@@ -209,6 +209,12 @@ impl Question<'_> {
     /// The texts that the policies name where a variable may be: values of conditions and parts of resources.
     fn named_values(&self) -> Vec<String> {
         let mut values = BTreeSet::new();
+        for (_, value) in &self.known.fixed {
+            values.extend(value.iter().filter_map(|value| match value {
+                ContextValue::One(text) => Some(text.clone()),
+                ContextValue::Many(_) | ContextValue::Varies => None,
+            }));
+        }
         for area in self.all {
             for atom in area.atoms() {
                 if let Atom::Condition(condition) = atom {

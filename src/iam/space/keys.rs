@@ -8,8 +8,8 @@
 
 use std::net::IpAddr;
 
-use super::Work;
-use super::texts::{Found, Glob, find};
+use super::Budget;
+use super::texts::{Glob, Solution, find};
 use crate::iam::catalogue::{self, KeyEntry, KeyType, ServiceEntry};
 use crate::iam::condition::{Condition, Qualifier, Test};
 use crate::iam::matching::{self, Number, Truth};
@@ -93,12 +93,12 @@ fn type_of(test: Test) -> Option<KeyType> {
 
 /// A condition on a single value: whether one of its values must match, or none may.
 #[derive(Clone, Copy)]
-struct Literal<'c> {
+struct ValueTest<'c> {
     condition: &'c Condition,
     matches: bool,
 }
 
-impl<'c> Literal<'c> {
+impl<'c> ValueTest<'c> {
     fn of((condition, holds): Wanted<'c>) -> Self {
         Self { condition, matches: holds != condition.operator().test.is_negated() }
     }
@@ -110,21 +110,21 @@ pub(super) fn solve(
     domain: &KeyDomain,
     wanted: &[Wanted<'_>],
     context: &RequestContext,
-    work: &mut Work,
-) -> Found<Option<ContextValue>> {
+    work: &mut Budget,
+) -> Solution<Option<ContextValue>> {
     work.spend(wanted.len());
     if domain.may_be_absent && wanted.iter().all(|(c, holds)| has(c, *holds, None, context)) {
-        return Found::One(None);
+        return Solution::One(None);
     }
     let mut is_unknown = false;
     for attempt in [one_value, several_values] {
         match attempt(domain, wanted, context, work) {
-            Found::One(value) => return Found::One(Some(value)),
-            Found::Nothing => {}
-            Found::Unknown => is_unknown = true,
+            Solution::One(value) => return Solution::One(Some(value)),
+            Solution::Nothing => {}
+            Solution::Unknown => is_unknown = true,
         }
     }
-    if is_unknown { Found::Unknown } else { Found::Nothing }
+    if is_unknown { Solution::Unknown } else { Solution::Nothing }
 }
 
 /// Whether a condition is as wanted under a value of its key.
@@ -139,23 +139,23 @@ fn one_value(
     domain: &KeyDomain,
     wanted: &[Wanted<'_>],
     context: &RequestContext,
-    work: &mut Work,
-) -> Found<ContextValue> {
+    work: &mut Budget,
+) -> Solution<ContextValue> {
     let present = ContextValue::One("x".to_owned());
     let (nulls, others): (Vec<Wanted>, Vec<Wanted>) =
         wanted.iter().copied().partition(|(condition, _)| condition.operator().test == Test::Null);
     if !nulls.iter().all(|(condition, holds)| has(condition, *holds, Some(&present), context)) {
-        return Found::Nothing;
+        return Solution::Nothing;
     }
-    let literals: Vec<Literal> = others.into_iter().map(Literal::of).collect();
+    let literals: Vec<ValueTest> = others.into_iter().map(ValueTest::of).collect();
     match scalar(domain, &literals, &[], context, work) {
-        Found::One(text) => {
+        Solution::One(text) => {
             let value = ContextValue::One(text);
             let is_right = wanted.iter().all(|(condition, holds)| has(condition, *holds, Some(&value), context));
-            if is_right { Found::One(value) } else { Found::Unknown }
+            if is_right { Solution::One(value) } else { Solution::Unknown }
         }
-        Found::Nothing => Found::Nothing,
-        Found::Unknown => Found::Unknown,
+        Solution::Nothing => Solution::Nothing,
+        Solution::Unknown => Solution::Unknown,
     }
 }
 
@@ -164,23 +164,23 @@ fn several_values(
     domain: &KeyDomain,
     wanted: &[Wanted<'_>],
     context: &RequestContext,
-    work: &mut Work,
-) -> Found<ContextValue> {
+    work: &mut Budget,
+) -> Solution<ContextValue> {
     if !domain.multivalued {
-        return Found::Nothing;
+        return Solution::Nothing;
     }
     let (mut all, mut some) = (Vec::new(), Vec::new());
     for (condition, holds) in wanted {
-        let literal = Literal::of((condition, *holds));
+        let literal = ValueTest::of((condition, *holds));
         match (condition.operator().test, condition.operator().qualifier, holds) {
             (Test::Null, ..) => {
                 let present = ContextValue::One("x".to_owned());
                 if !has(condition, *holds, Some(&present), context) {
-                    return Found::Nothing;
+                    return Solution::Nothing;
                 }
             }
             // Several values never match an operator for one value.
-            (_, None, true) => return Found::Nothing,
+            (_, None, true) => return Solution::Nothing,
             (_, None, false) => {}
             (_, Some(Qualifier::ForAllValues), true) | (_, Some(Qualifier::ForAnyValue), false) => all.push(literal),
             (_, Some(Qualifier::ForAllValues), false) | (_, Some(Qualifier::ForAnyValue), true) => some.push(literal),
@@ -192,28 +192,28 @@ fn several_values(
         if needed.is_none() && values.len() >= 2 {
             break;
         }
-        let literals: Vec<Literal> = all.iter().chain(needed).copied().collect();
+        let literals: Vec<ValueTest> = all.iter().chain(needed).copied().collect();
         let other: &[String] = if needed.is_none() { &values } else { &[] };
         match scalar(domain, &literals, other, context, work) {
-            Found::One(value) if values.contains(&value) => {}
-            Found::One(value) => values.push(value),
-            Found::Nothing => return Found::Nothing,
-            Found::Unknown => return Found::Unknown,
+            Solution::One(value) if values.contains(&value) => {}
+            Solution::One(value) => values.push(value),
+            Solution::Nothing => return Solution::Nothing,
+            Solution::Unknown => return Solution::Unknown,
         }
     }
     let value = ContextValue::Many(values);
     let is_right = wanted.iter().all(|(condition, holds)| has(condition, *holds, Some(&value), context));
-    if is_right { Found::One(value) } else { Found::Unknown }
+    if is_right { Solution::One(value) } else { Solution::Unknown }
 }
 
 /// Searches for one value that is as the literals want it, and none of `other`.
 fn scalar(
     domain: &KeyDomain,
-    literals: &[Literal<'_>],
+    literals: &[ValueTest<'_>],
     other: &[String],
     context: &RequestContext,
-    work: &mut Work,
-) -> Found<String> {
+    work: &mut Budget,
+) -> Solution<String> {
     let is_text = |test: Test| matches!(type_of(test), Some(KeyType::String | KeyType::Arn | KeyType::Bool));
     if literals.iter().all(|literal| is_text(literal.condition.operator().test)) {
         return match domain.of {
@@ -229,11 +229,11 @@ fn scalar(
 /// Searches among texts.
 fn of_texts(
     domain: &KeyDomain,
-    literals: &[Literal<'_>],
+    literals: &[ValueTest<'_>],
     other: &[String],
     context: &RequestContext,
-    work: &mut Work,
-) -> Found<String> {
+    work: &mut Budget,
+) -> Solution<String> {
     let mut any: Vec<Vec<Glob>> = Vec::new();
     let mut none: Vec<Glob> = domain.without.clone();
     if !domain.within.is_empty() {
@@ -288,11 +288,11 @@ fn globs(condition: &Condition, context: &RequestContext) -> Vec<Glob> {
 /// Tries one value of each part into which the conditions divide the values. Exact unless texts and numbers are mixed.
 fn sampled(
     domain: &KeyDomain,
-    literals: &[Literal<'_>],
+    literals: &[ValueTest<'_>],
     other: &[String],
     context: &RequestContext,
-    work: &mut Work,
-) -> Found<String> {
+    work: &mut Budget,
+) -> Solution<String> {
     let mut samples = Vec::new();
     let mut is_exact = true;
     for literal in literals {
@@ -319,9 +319,9 @@ fn sampled(
     };
     work.spend(tried.len() * (1 + literals.len()));
     match tried.into_iter().find(is_right) {
-        Some(value) => Found::One(value),
-        None if is_exact => Found::Nothing,
-        None => Found::Unknown,
+        Some(value) => Solution::One(value),
+        None if is_exact => Solution::Nothing,
+        None => Solution::Unknown,
     }
 }
 

@@ -11,7 +11,7 @@ mod texts;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub(super) use self::keys::KeyDomain;
-pub(super) use self::texts::{Found, Glob};
+pub(super) use self::texts::{Glob, Solution};
 use super::condition::Condition;
 use super::matching::{self, Truth};
 use super::policy::Version;
@@ -19,20 +19,20 @@ use super::request::{ContextValue, RequestContext};
 
 /// The work that a search may still do, in steps of patterns.
 #[derive(Clone, Debug)]
-pub(super) struct Work {
+pub(super) struct Budget {
     left: usize,
 }
 
 /// About a second of one core.
 const MOST_WORK: usize = 6_000_000;
 
-impl Default for Work {
+impl Default for Budget {
     fn default() -> Self {
         Self { left: MOST_WORK }
     }
 }
 
-impl Work {
+impl Budget {
     /// Counts steps. Returns whether more may be done.
     pub fn spend(&mut self, steps: usize) -> bool {
         self.left = self.left.saturating_sub(steps);
@@ -165,7 +165,7 @@ impl Space {
     }
 
     /// Searches for a point within all literals of `inside` and outside of each of `outside`.
-    pub fn search(&self, inside: &[Literal], outside: &[Vec<Literal>], work: &mut Work) -> Found<Point> {
+    pub fn search(&self, inside: &[Literal], outside: &[Vec<Literal>], work: &mut Budget) -> Solution<Point> {
         let mut search = Search {
             space: self,
             outside,
@@ -182,18 +182,18 @@ impl Space {
         let mut is_unknown = false;
         for variable in 0..self.variables.len() {
             match search.choose(variable, work) {
-                Found::One(()) => {}
-                Found::Nothing => return Found::Nothing,
-                Found::Unknown => is_unknown = true,
+                Solution::One(()) => {}
+                Solution::Nothing => return Solution::Nothing,
+                Solution::Unknown => is_unknown = true,
             }
         }
         if is_unknown {
-            return Found::Unknown;
+            return Solution::Unknown;
         }
         match search.leave(work) {
-            Found::One(()) => Found::One(search.point),
-            Found::Nothing => Found::Nothing,
-            Found::Unknown => Found::Unknown,
+            Solution::One(()) => Solution::One(search.point),
+            Solution::Nothing => Solution::Nothing,
+            Solution::Unknown => Solution::Unknown,
         }
     }
 }
@@ -212,82 +212,86 @@ struct Search<'s> {
 
 impl Search<'_> {
     /// Chooses a value of a variable that is as wanted.
-    fn choose(&mut self, variable: usize, work: &mut Work) -> Found<()> {
+    fn choose(&mut self, variable: usize, work: &mut Budget) -> Solution<()> {
         if !work.is_left() {
-            return Found::Unknown;
+            return Solution::Unknown;
         }
         let Some((what, wanted)) = self.space.variables.get(variable).zip(self.wanted.get(variable)) else {
-            return Found::Nothing;
+            return Solution::Nothing;
         };
         match what {
-            Variable::Action | Variable::Resource => {
-                // An action has a prefix and a name. A resource is an ARN, or `*` for actions without resources.
-                let any = match what {
-                    Variable::Action => vec![Glob::any_action()],
-                    _ => vec![
-                        Glob::whole(&super::Pattern::literal("*")),
-                        Glob::arn(&super::Pattern::new("arn:?*:?*:*:*:?*")),
-                    ],
-                };
-                let globs = |(what, _): &(usize, bool)| self.space.globs.get(*what).map(Vec::as_slice);
-                let (of, but): (Vec<_>, Vec<_>) = wanted.iter().partition(|(_, holds)| *holds);
-                let mut unions: Vec<&[Glob]> = of.iter().filter_map(globs).collect();
-                unions.push(&any);
-                let none: Vec<&Glob> = but.iter().filter_map(globs).flatten().collect();
-                let mut found = texts::find(&unions, &none, work);
-                if variable == 1 && matches!(&found, Found::One(text) if text != "*" && !text.starts_with("arn:")) {
-                    for likely in ["arn:aws:s3:::example/key", "arn:aws:?*:*:*:?*"] {
-                        let arns = [Glob::arn(&super::Pattern::new(likely))];
-                        let unions: Vec<&[Glob]> = unions.iter().copied().chain([arns.as_slice()]).collect();
-                        if let Found::One(arn) = texts::find(&unions, &none, work) {
-                            found = Found::One(arn);
-                            break;
-                        }
-                    }
-                }
-                let place = if variable == 0 { &mut self.point.action } else { &mut self.point.resource };
-                taken(found, |text| *place = text)
+            Variable::Action => {
+                let found = self.choose_text(&[Glob::any_action()], wanted, work);
+                taken(found, |text| self.point.action = text)
             }
-            Variable::Key(key) => {
-                let wanted: Vec<(&Condition, bool)> = wanted
-                    .iter()
-                    .filter_map(|(what, holds)| Some((self.space.conditions.get(*what)?, *holds)))
-                    .collect();
-                if self.space.fixed.get(key).is_some() {
-                    let is = |(condition, holds): &(&Condition, bool)| {
-                        matching::condition(condition, Version::V2012, &self.space.fixed) == Truth::of(*holds)
-                    };
-                    return if wanted.iter().all(is) { Found::One(()) } else { Found::Nothing };
-                }
-                if wanted.is_empty() {
-                    self.point.keys.remove(key);
-                    return Found::One(());
-                }
-                let domain = self.space.domains.get(key).cloned().unwrap_or_default();
-                let found = keys::solve(&domain, &wanted, &self.space.fixed, work);
-                taken(found, |value| {
-                    self.point.keys.insert(key.clone(), value);
-                })
+            Variable::Resource => {
+                let found = self.choose_resource(wanted, work);
+                taken(found, |text| self.point.resource = text)
             }
+            Variable::Key(key) => self.choose_value(key, &wanted.clone(), work),
             Variable::Free(number) => {
                 let is = |holds: bool| wanted.iter().all(|(_, wanted)| *wanted == holds);
                 match (is(false), is(true)) {
                     (true, _) => self.point.free.remove(number),
                     (_, true) => self.point.free.insert(*number),
-                    (false, false) => return Found::Nothing,
+                    (false, false) => return Solution::Nothing,
                 };
-                Found::One(())
+                Solution::One(())
             }
         }
     }
 
+    fn choose_text(&self, any: &[Glob], wanted: &[(usize, bool)], work: &mut Budget) -> Solution<String> {
+        let globs = |(what, _): &(usize, bool)| self.space.globs.get(*what).map(Vec::as_slice);
+        let (of, but): (Vec<_>, Vec<_>) = wanted.iter().partition(|(_, holds)| *holds);
+        let unions: Vec<&[Glob]> = of.iter().filter_map(globs).chain([any]).collect();
+        let none: Vec<&Glob> = but.iter().filter_map(globs).flatten().collect();
+        texts::find(&unions, &none, work)
+    }
+
+    /// A resource is an ARN, or `*` for actions without resources. One with likely parts is preferred.
+    fn choose_resource(&self, wanted: &[(usize, bool)], work: &mut Budget) -> Solution<String> {
+        let arn = |text: &str| Glob::arn(&super::Pattern::new(text));
+        let any = [Glob::whole(&super::Pattern::literal("*")), arn("arn:?*:?*:*:*:?*")];
+        let found = self.choose_text(&any, wanted, work);
+        let is_likely = |text: &str| text == "*" || text.starts_with("arn:aws:s3:::") || !text.contains("xx");
+        if matches!(&found, Solution::One(text) if !is_likely(text)) {
+            for likely in ["arn:aws:s3:::example/key", "arn:aws:?*:*:*:?*"] {
+                if let Solution::One(text) = self.choose_text(&[arn(likely)], wanted, work) {
+                    return Solution::One(text);
+                }
+            }
+        }
+        found
+    }
+
+    fn choose_value(&mut self, key: &String, wanted: &[(usize, bool)], work: &mut Budget) -> Solution<()> {
+        let wanted: Vec<(&Condition, bool)> =
+            wanted.iter().filter_map(|(what, holds)| Some((self.space.conditions.get(*what)?, *holds))).collect();
+        if self.space.fixed.get(key).is_some() {
+            let is = |(condition, holds): &(&Condition, bool)| {
+                matching::condition(condition, Version::V2012, &self.space.fixed) == Truth::of(*holds)
+            };
+            return if wanted.iter().all(is) { Solution::One(()) } else { Solution::Nothing };
+        }
+        if wanted.is_empty() {
+            self.point.keys.remove(key);
+            return Solution::One(());
+        }
+        let domain = self.space.domains.get(key).cloned().unwrap_or_default();
+        let found = keys::solve(&domain, &wanted, &self.space.fixed, work);
+        taken(found, |value| {
+            self.point.keys.insert(key.clone(), value);
+        })
+    }
+
     /// Leaves every excluded area that contains the point.
-    fn leave(&mut self, work: &mut Work) -> Found<()> {
+    fn leave(&mut self, work: &mut Budget) -> Solution<()> {
         let containing =
             self.outside.iter().find(|area| area.iter().all(|literal| self.space.holds(&self.point, *literal)));
-        let Some(area) = containing else { return Found::One(()) };
+        let Some(area) = containing else { return Solution::One(()) };
         if !work.spend(self.outside.len()) {
-            return Found::Unknown;
+            return Solution::Unknown;
         }
         let before = self.point.clone();
         let mut is_unknown = false;
@@ -298,13 +302,13 @@ impl Search<'_> {
             if self.seen.insert(self.asserted.iter().copied().collect()) {
                 self.want(out);
                 let found = match self.choose(literal.variable, work) {
-                    Found::One(()) => self.leave(work),
+                    Solution::One(()) => self.leave(work),
                     other => other,
                 };
                 match found {
-                    Found::One(()) => return Found::One(()),
-                    Found::Nothing => {}
-                    Found::Unknown => is_unknown = true,
+                    Solution::One(()) => return Solution::One(()),
+                    Solution::Nothing => {}
+                    Solution::Unknown => is_unknown = true,
                 }
                 self.unwant(out);
                 self.point.clone_from(&before);
@@ -324,7 +328,7 @@ impl Search<'_> {
                 self.asserted.remove(&literal);
             }
         }
-        if is_unknown { Found::Unknown } else { Found::Nothing }
+        if is_unknown { Solution::Unknown } else { Solution::Nothing }
     }
 
     fn want(&mut self, literal: Literal) {
@@ -342,13 +346,13 @@ impl Search<'_> {
     }
 }
 
-fn taken<T>(found: Found<T>, take: impl FnOnce(T)) -> Found<()> {
+fn taken<T>(found: Solution<T>, take: impl FnOnce(T)) -> Solution<()> {
     match found {
-        Found::One(value) => {
+        Solution::One(value) => {
             take(value);
-            Found::One(())
+            Solution::One(())
         }
-        Found::Nothing => Found::Nothing,
-        Found::Unknown => Found::Unknown,
+        Solution::Nothing => Solution::Nothing,
+        Solution::Unknown => Solution::Unknown,
     }
 }

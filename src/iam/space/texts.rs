@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use super::Work;
+use super::Budget;
 use crate::iam::pattern::{Pattern, Token};
 
 /// The result of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::iam) enum Found<T> {
+pub(in crate::iam) enum Solution<T> {
     /// A solution.
     One(T),
     /// There is no solution. This is proved.
@@ -20,7 +20,7 @@ pub(in crate::iam) enum Found<T> {
 ///
 /// Source: IAM User Guide, "IAM JSON policy elements: Resource".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Step {
+enum GlobStep {
     Char(char),
     /// An ASCII letter in either case.
     Fold(char),
@@ -32,12 +32,12 @@ enum Step {
     },
 }
 
-impl Step {
+impl GlobStep {
     fn accepts(self, char: char) -> bool {
         match self {
-            Step::Char(wanted) => wanted == char,
-            Step::Fold(wanted) => wanted.eq_ignore_ascii_case(&char),
-            Step::One { within_part } | Step::Many { within_part } => !(within_part && char == ':'),
+            GlobStep::Char(wanted) => wanted == char,
+            GlobStep::Fold(wanted) => wanted.eq_ignore_ascii_case(&char),
+            GlobStep::One { within_part } | GlobStep::Many { within_part } => !(within_part && char == ':'),
         }
     }
 
@@ -52,7 +52,7 @@ type States = Vec<u16>;
 /// A pattern that can be followed character by character.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::iam) struct Glob {
-    steps: Box<[Step]>,
+    steps: Box<[GlobStep]>,
 }
 
 impl Glob {
@@ -64,7 +64,7 @@ impl Glob {
     /// The texts that a pattern matches without regard to the case of ASCII letters.
     pub fn folded(pattern: &Pattern) -> Self {
         let fold = |step| match step {
-            Step::Char(char) if char.is_ascii_alphabetic() => Step::Fold(char.to_ascii_lowercase()),
+            GlobStep::Char(char) if char.is_ascii_alphabetic() => GlobStep::Fold(char.to_ascii_lowercase()),
             step => step,
         };
         Self { steps: Self::whole(pattern).steps.into_iter().map(fold).collect() }
@@ -77,8 +77,8 @@ impl Glob {
 
     /// The texts with a prefix, a colon, and a name.
     pub fn any_action() -> Self {
-        let part = [Step::One { within_part: true }, Step::Many { within_part: true }];
-        Self { steps: part.into_iter().chain([Step::Char(':')]).chain(part).collect() }
+        let part = [GlobStep::One { within_part: true }, GlobStep::Many { within_part: true }];
+        Self { steps: part.into_iter().chain([GlobStep::Char(':')]).chain(part).collect() }
     }
 
     fn of_tokens(tokens: &[Token], by_part: bool) -> Self {
@@ -88,10 +88,10 @@ impl Glob {
             match token {
                 Token::Char(char) => {
                     left -= i32::from(*char == ':' && left > 0);
-                    Step::Char(*char)
+                    GlobStep::Char(*char)
                 }
-                Token::One => Step::One { within_part },
-                Token::Many => Step::Many { within_part },
+                Token::One => GlobStep::One { within_part },
+                Token::Many => GlobStep::Many { within_part },
             }
         };
         Self { steps: tokens.iter().map(step).collect() }
@@ -102,7 +102,7 @@ impl Glob {
         let mut chars = text.chars();
         let mut from = 0;
         // Most patterns already differ before their first wildcard.
-        while let Some(step @ (Step::Char(_) | Step::Fold(_))) = self.steps.get(from) {
+        while let Some(step @ (GlobStep::Char(_) | GlobStep::Fold(_))) = self.steps.get(from) {
             if !chars.next().is_some_and(|char| step.accepts(char)) {
                 return false;
             }
@@ -129,7 +129,8 @@ impl Glob {
     /// Whether every continuation matches.
     fn is_sure(&self, states: &States) -> bool {
         let last = self.steps.len().checked_sub(1);
-        last.and_then(|last| self.steps.get(last)) == Some(&Step::Many { within_part: false }) && self.is_end(states)
+        last.and_then(|last| self.steps.get(last)) == Some(&GlobStep::Many { within_part: false })
+            && self.is_end(states)
     }
 
     fn advanced(&self, states: &States, char: char) -> States {
@@ -137,7 +138,7 @@ impl Glob {
         for at in states {
             match self.steps.get(usize::from(*at)) {
                 Some(step) if !step.accepts(char) => {}
-                Some(Step::Many { .. }) => next.push(*at),
+                Some(GlobStep::Many { .. }) => next.push(*at),
                 Some(_) => next.push(at + 1),
                 None => {}
             }
@@ -150,7 +151,7 @@ impl Glob {
     fn closed(&self, mut states: States) -> States {
         let mut at = 0;
         while let Some(state) = states.get(at).copied() {
-            if matches!(self.steps.get(usize::from(state)), Some(Step::Many { .. })) {
+            if matches!(self.steps.get(usize::from(state)), Some(GlobStep::Many { .. })) {
                 states.push(state + 1);
             }
             at += 1;
@@ -158,8 +159,8 @@ impl Glob {
         states.sort_unstable();
         states.dedup();
         let absorbs = |star: u16| match self.steps.get(usize::from(star)) {
-            Some(Step::Many { within_part: false }) => Some(0),
-            Some(Step::Many { within_part: true }) => {
+            Some(GlobStep::Many { within_part: false }) => Some(0),
+            Some(GlobStep::Many { within_part: true }) => {
                 let before = self.steps.get(..usize::from(star)).unwrap_or_default();
                 let colon = before.iter().rposition(|step| step.may_be_colon()).map_or(0, |at| at + 1);
                 u16::try_from(colon).ok()
@@ -180,16 +181,16 @@ impl Glob {
             let mut next = Vec::with_capacity(states.len() + 1);
             for at in &states {
                 match (self.steps.get(usize::from(*at)), step) {
-                    (Some(Step::Many { within_part }), step) if !(*within_part && step.may_be_colon()) => {
+                    (Some(GlobStep::Many { within_part }), step) if !(*within_part && step.may_be_colon()) => {
                         next.push(*at);
                     }
-                    (Some(Step::One { within_part }), step)
-                        if !(matches!(step, Step::Many { .. }) || *within_part && step.may_be_colon()) =>
+                    (Some(GlobStep::One { within_part }), step)
+                        if !(matches!(step, GlobStep::Many { .. }) || *within_part && step.may_be_colon()) =>
                     {
                         next.push(at + 1);
                     }
-                    (Some(Step::Char(wanted)), Step::Char(char)) if wanted == char => next.push(at + 1),
-                    (Some(Step::Fold(wanted)), Step::Char(char) | Step::Fold(char))
+                    (Some(GlobStep::Char(wanted)), GlobStep::Char(char)) if wanted == char => next.push(at + 1),
+                    (Some(GlobStep::Fold(wanted)), GlobStep::Char(char) | GlobStep::Fold(char))
                         if wanted.eq_ignore_ascii_case(char) =>
                     {
                         next.push(at + 1);
@@ -207,7 +208,7 @@ impl Glob {
 
     /// Whether the pattern matches one text only.
     fn is_literal(&self) -> bool {
-        self.steps.iter().all(|step| matches!(step, Step::Char(_) | Step::Fold(_)))
+        self.steps.iter().all(|step| matches!(step, GlobStep::Char(_) | GlobStep::Fold(_)))
     }
 
     /// A text of the pattern, with `filler` for each `*` and `one` for each `?`.
@@ -215,9 +216,9 @@ impl Glob {
         let mut text = String::with_capacity(self.steps.len());
         for step in &self.steps {
             match step {
-                Step::Char(char) | Step::Fold(char) => text.push(*char),
-                Step::One { .. } => text.push(one),
-                Step::Many { .. } => text.push_str(filler),
+                GlobStep::Char(char) | GlobStep::Fold(char) => text.push(*char),
+                GlobStep::One { .. } => text.push(one),
+                GlobStep::Many { .. } => text.push_str(filler),
             }
         }
         text
@@ -225,8 +226,8 @@ impl Glob {
 
     fn chars(&self) -> impl Iterator<Item = char> {
         self.steps.iter().filter_map(|step| match step {
-            Step::Char(char) | Step::Fold(char) => Some(*char),
-            Step::One { .. } | Step::Many { .. } => None,
+            GlobStep::Char(char) | GlobStep::Fold(char) => Some(*char),
+            GlobStep::One { .. } | GlobStep::Many { .. } => None,
         })
     }
 }
@@ -237,8 +238,8 @@ pub(in crate::iam) fn colons(tokens: &[Token]) -> usize {
 }
 
 /// Searches for a text that is in each of the unions `any`, and that none of the patterns `none` matches.
-pub(in crate::iam) fn find(any: &[&[Glob]], none: &[&Glob], work: &mut Work) -> Found<String> {
-    let Some((first, rest)) = split_smallest(any) else { return Found::Nothing };
+pub(in crate::iam) fn find(any: &[&[Glob]], none: &[&Glob], work: &mut Budget) -> Solution<String> {
+    let Some((first, rest)) = split_smallest(any) else { return Solution::Nothing };
     let fresh = fresh_char(first.iter().chain(rest.iter().copied().flatten()).chain(none.iter().copied()));
     let fits = |text: &str| {
         rest.iter().all(|union| union.iter().any(|glob| glob.matches(text)))
@@ -254,7 +255,7 @@ pub(in crate::iam) fn find(any: &[&[Glob]], none: &[&Glob], work: &mut Work) -> 
             work.spend(1 + rest.len() + none.len());
             let text = glob.text(filler, fresh);
             if glob.matches(&text) && fits(&text) {
-                return Found::One(text);
+                return Solution::One(text);
             }
             if glob.is_literal() {
                 break;
@@ -263,18 +264,18 @@ pub(in crate::iam) fn find(any: &[&[Glob]], none: &[&Glob], work: &mut Work) -> 
         if glob.is_literal() {
             continue;
         }
-        match Walk::new(glob, &rest, none, fresh).search(work) {
-            Found::One(text) => return Found::One(text),
-            Found::Nothing => {}
-            Found::Unknown => is_unknown = true,
+        match GlobWalk::new(glob, &rest, none, fresh).search(work) {
+            Solution::One(text) => return Solution::One(text),
+            Solution::Nothing => {}
+            Solution::Unknown => is_unknown = true,
         }
     }
-    if is_unknown { Found::Unknown } else { Found::Nothing }
+    if is_unknown { Solution::Unknown } else { Solution::Nothing }
 }
 
 /// Divides unions into the one whose patterns are the narrowest and the others. A union of all texts is left out.
 fn split_smallest<'g>(any: &[&'g [Glob]]) -> Option<(&'g [Glob], Vec<&'g [Glob]>)> {
-    let is_all = |union: &[Glob]| union.iter().any(|glob| *glob.steps == [Step::Many { within_part: false }]);
+    let is_all = |union: &[Glob]| union.iter().any(|glob| *glob.steps == [GlobStep::Many { within_part: false }]);
     let width = |union: &[Glob]| {
         let least = union.iter().map(|glob| glob.chars().count()).min().unwrap_or_default();
         (is_all(union), union.len(), usize::MAX - least)
@@ -291,7 +292,7 @@ fn fresh_char<'g>(globs: impl Iterator<Item = &'g Glob>) -> char {
 }
 
 /// A walk through the texts of one pattern.
-struct Walk<'g> {
+struct GlobWalk<'g> {
     globs: Vec<&'g Glob>,
     /// For each union, the places of its patterns in `globs`. The first has only the pattern itself.
     unions: Vec<Vec<usize>>,
@@ -301,7 +302,7 @@ struct Walk<'g> {
     has_colons: bool,
 }
 
-impl<'g> Walk<'g> {
+impl<'g> GlobWalk<'g> {
     fn new(glob: &'g Glob, rest: &[&'g [Glob]], none: &[&'g Glob], fresh: char) -> Self {
         let mut globs = vec![glob];
         let mut unions = vec![vec![0]];
@@ -312,12 +313,14 @@ impl<'g> Walk<'g> {
         }
         let from = globs.len();
         globs.extend(none.iter().filter(|other| overlap(glob, other)));
-        let within = |step: &Step| matches!(step, Step::One { within_part: true } | Step::Many { within_part: true });
+        let within = |step: &GlobStep| {
+            matches!(step, GlobStep::One { within_part: true } | GlobStep::Many { within_part: true })
+        };
         let has_colons = globs.iter().any(|glob| glob.steps.iter().any(within));
         Self { globs, unions, none: from, fresh, has_colons }
     }
 
-    fn search(&self, work: &mut Work) -> Found<String> {
+    fn search(&self, work: &mut Budget) -> Solution<String> {
         let start: Vec<States> = self.globs.iter().map(|glob| glob.start()).collect();
         let mut seen: HashMap<Vec<States>, usize> = HashMap::new();
         let mut trail: Vec<(usize, char)> = vec![(0, ' ')];
@@ -325,11 +328,11 @@ impl<'g> Walk<'g> {
         let mut open = VecDeque::from([(start, 0)]);
         while let Some((states, place)) = open.pop_front() {
             if self.is_solution(&states) {
-                return Found::One(spelled(&trail, place));
+                return Solution::One(spelled(&trail, place));
             }
             for char in self.next_chars(&states) {
                 if !work.spend(self.globs.len()) {
-                    return Found::Unknown;
+                    return Solution::Unknown;
                 }
                 let next: Vec<States> =
                     self.globs.iter().zip(&states).map(|(glob, states)| glob.advanced(states, char)).collect();
@@ -341,7 +344,7 @@ impl<'g> Walk<'g> {
                 trail.push((place, char));
             }
         }
-        Found::Nothing
+        Solution::Nothing
     }
 
     fn is_solution(&self, states: &[States]) -> bool {
@@ -365,10 +368,10 @@ impl<'g> Walk<'g> {
         for (glob, states) in self.globs.iter().zip(states) {
             for at in states {
                 match glob.steps.get(usize::from(*at)) {
-                    Some(Step::Char(char)) => {
+                    Some(GlobStep::Char(char)) => {
                         chars.insert(*char);
                     }
-                    Some(Step::Fold(char)) => {
+                    Some(GlobStep::Fold(char)) => {
                         chars.extend([*char, char.to_ascii_uppercase()]);
                     }
                     _ => {}
@@ -401,11 +404,11 @@ fn spelled(trail: &[(usize, char)], mut place: usize) -> String {
 /// Whether some text may match both patterns. `false` is certain.
 fn overlap(a: &Glob, b: &Glob) -> bool {
     let fixed = |glob: &Glob| -> usize {
-        glob.steps.iter().take_while(|step| matches!(step, Step::Char(_) | Step::Fold(_))).count()
+        glob.steps.iter().take_while(|step| matches!(step, GlobStep::Char(_) | GlobStep::Fold(_))).count()
     };
-    let same = |x: &Step, y: &Step| match (x, y) {
-        (Step::Char(x), Step::Char(y)) => x == y,
-        (Step::Char(x) | Step::Fold(x), Step::Char(y) | Step::Fold(y)) => x.eq_ignore_ascii_case(y),
+    let same = |x: &GlobStep, y: &GlobStep| match (x, y) {
+        (GlobStep::Char(x), GlobStep::Char(y)) => x == y,
+        (GlobStep::Char(x) | GlobStep::Fold(x), GlobStep::Char(y) | GlobStep::Fold(y)) => x.eq_ignore_ascii_case(y),
         _ => true,
     };
     let prefix = fixed(a).min(fixed(b));
@@ -426,16 +429,16 @@ fn meets(a: &Glob, b: &Glob) -> bool {
         if one.is_none() && two.is_none() {
             return true;
         }
-        if matches!(one, Some(Step::Many { .. })) {
+        if matches!(one, Some(GlobStep::Many { .. })) {
             go((x + 1, y));
         }
-        if matches!(two, Some(Step::Many { .. })) {
+        if matches!(two, Some(GlobStep::Many { .. })) {
             go((x, y + 1));
         }
         if let (Some(one), Some(two)) = (one, two)
             && share(*one, *two)
         {
-            let after = |step: &Step, at: usize| if matches!(step, Step::Many { .. }) { at } else { at + 1 };
+            let after = |step: &GlobStep, at: usize| if matches!(step, GlobStep::Many { .. }) { at } else { at + 1 };
             go((after(one, x), after(two, y)));
         }
     }
@@ -443,10 +446,10 @@ fn meets(a: &Glob, b: &Glob) -> bool {
 }
 
 /// Whether some character fits both steps.
-fn share(one: Step, two: Step) -> bool {
+fn share(one: GlobStep, two: GlobStep) -> bool {
     match (one, two) {
-        (Step::Char(char), other) | (other, Step::Char(char)) => other.accepts(char),
-        (Step::Fold(char), other) | (other, Step::Fold(char)) => {
+        (GlobStep::Char(char), other) | (other, GlobStep::Char(char)) => other.accepts(char),
+        (GlobStep::Fold(char), other) | (other, GlobStep::Fold(char)) => {
             other.accepts(char) || other.accepts(char.to_ascii_uppercase())
         }
         _ => true,
@@ -462,37 +465,37 @@ mod tests {
         texts.iter().map(|text| Glob::whole(&Pattern::new(text))).collect()
     }
 
-    fn found(any: &[&[&str]], none: &[&str]) -> Found<String> {
+    fn found(any: &[&[&str]], none: &[&str]) -> Solution<String> {
         let any: Vec<Vec<Glob>> = any.iter().map(|union| globs(union)).collect();
         let unions: Vec<&[Glob]> = any.iter().map(Vec::as_slice).collect();
         let none = globs(none);
-        find(&unions, &none.iter().collect::<Vec<_>>(), &mut Work::default())
+        find(&unions, &none.iter().collect::<Vec<_>>(), &mut Budget::default())
     }
 
     #[test]
     fn star_is_the_empty_text_or_a_longer_one() {
-        assert_eq!(found(&[&["d/*"]], &["d/", "d/?*"]), Found::Nothing);
-        assert_eq!(found(&[&["b/*a*"]], &["b/*a", "b/*a?*"]), Found::Nothing);
-        assert_eq!(found(&[&["d/*"]], &["d/?*"]), Found::One("d/".into()));
-        assert_eq!(found(&[&["d/*"]], &["d/", "d/?"]), Found::One("d/xxx".into()));
+        assert_eq!(found(&[&["d/*"]], &["d/", "d/?*"]), Solution::Nothing);
+        assert_eq!(found(&[&["b/*a*"]], &["b/*a", "b/*a?*"]), Solution::Nothing);
+        assert_eq!(found(&[&["d/*"]], &["d/?*"]), Solution::One("d/".into()));
+        assert_eq!(found(&[&["d/*"]], &["d/", "d/?"]), Solution::One("d/xxx".into()));
     }
 
     #[test]
     fn patterns_of_many_stars_are_decided_at_once() {
         let bomb = |letter: &str| format!("{}z", format!("*{letter}").repeat(20));
         let (a, b, c) = (bomb("a"), bomb("b"), bomb("c"));
-        assert!(matches!(found(&[&[&a, &b, &c]], &[&b, &c]), Found::One(_)));
-        assert_eq!(found(&[&[&a, &b, &c]], &[&c, &b, &a]), Found::Nothing);
+        assert!(matches!(found(&[&[&a, &b, &c]], &[&b, &c]), Solution::One(_)));
+        assert_eq!(found(&[&[&a, &b, &c]], &[&c, &b, &a]), Solution::Nothing);
     }
 
     #[test]
     fn arns_are_matched_part_by_part() {
         let arn = |text: &str| Glob::arn(&Pattern::new(text));
-        let mut work = Work::default();
+        let mut work = Budget::default();
         let (task, other) = (arn("arn:aws:ecs:*:*:task/a"), arn("arn:aws:s3:::*"));
         assert_eq!(
             find(&[&[arn("arn:aws:*:eu-west-1:*:*")], std::slice::from_ref(&other)], &[], &mut work),
-            Found::Nothing
+            Solution::Nothing
         );
         assert!(!task.matches("arn:aws:ecs:x:y:z:task/a") && other.matches("arn:aws:s3:::b:c"));
         assert!(arn("*").includes(&task) && !task.includes(&arn("*")));
@@ -512,7 +515,7 @@ mod tests {
             let is_in = |list: &[String], text: &str| list.iter().any(|p| Pattern::new(p).matches(text));
             let fits = |text: &str| is_in(&first, text) && is_in(&second, text) && !is_in(&none, text);
             let result = found(&[&all(&first), &all(&second)], &all(&none));
-            if let Found::One(text) = &result {
+            if let Solution::One(text) = &result {
                 prop_assert!(fits(text), "{text}");
             } else {
                 let mut texts = vec![String::new()];
@@ -520,7 +523,7 @@ mod tests {
                     prop_assert!(!texts.iter().any(|text| fits(text)), "{:?}", texts.iter().find(|t| fits(t)));
                     texts = texts.iter().flat_map(|t| ["a", "b", ":", "x"].map(|c| format!("{t}{c}"))).collect();
                 }
-                prop_assert_eq!(result, Found::Nothing);
+                prop_assert_eq!(result, Solution::Nothing);
             }
         }
     }

@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::kinds::{PolicyType, kind_of};
-use super::read::{placed, policy_text};
-use super::statement_row;
-use super::stream::Compared;
+use super::answers::Compared;
+use super::kinds::PolicyType;
+use super::read::{accepted, placed, policy_text, statement_row};
 use crate::access::{self, AccessChange, Direction, ExampleRequest};
 use crate::cli::failure::{Ended, ErrorKind, Exit, Failure};
 use crate::cli::options::TextOrJson;
 use crate::cli::ui::Ui;
-use crate::iam::{Comparison, Policy, Statement, compare, grants, public, validate};
+use crate::iam::{Policy, PolicyComparison, Statement, compare, grants, public};
 use crate::render;
 use crate::report::{Report, Section, access_section, words};
 
@@ -34,7 +33,7 @@ pub struct How {
 
 /// The arguments of `policy equal`.
 #[derive(Debug, Args)]
-pub struct Equal {
+pub struct EqualArgs {
     /// Two policy files. With --jsonl, one file of JSON lines; stdin by default.
     #[arg(required_unless_present = "jsonl")]
     pub file: Vec<PathBuf>,
@@ -44,7 +43,7 @@ pub struct Equal {
 
 /// The arguments of `policy diff`.
 #[derive(Debug, Args)]
-pub struct Diff {
+pub struct DiffArgs {
     /// The policy before and after. With --jsonl, one file of JSON lines; stdin by default.
     #[arg(required_unless_present = "jsonl")]
     pub file: Vec<PathBuf>,
@@ -60,7 +59,7 @@ pub struct Diff {
 
 /// The arguments of `policy implies`.
 #[derive(Debug, Args)]
-pub struct Implies {
+pub struct ImpliesArgs {
     /// The new policy and the reference. With --jsonl, one file of JSON lines; stdin by default.
     #[arg(required_unless_present = "jsonl")]
     pub file: Vec<PathBuf>,
@@ -70,7 +69,7 @@ pub struct Implies {
 
 /// The arguments of `policy grants`.
 #[derive(Debug, Args)]
-pub struct Grants {
+pub struct GrantsArgs {
     /// A policy file. With --jsonl, a file of JSON lines; stdin by default.
     #[arg(required_unless_present = "jsonl")]
     pub file: Vec<PathBuf>,
@@ -86,7 +85,7 @@ pub struct Grants {
 
 /// The arguments of `policy public`.
 #[derive(Debug, Args)]
-pub struct Public {
+pub struct PublicArgs {
     /// A policy file. With --jsonl, a file of JSON lines; stdin by default.
     #[arg(required_unless_present = "jsonl")]
     pub file: Vec<PathBuf>,
@@ -111,22 +110,6 @@ impl FailOn {
             Direction::Gain => self != Self::Loss,
             Direction::Loss => self != Self::Gain,
             Direction::Unknown => false,
-        }
-    }
-}
-
-/// Parses a policy as AWS would accept it. Older versions and `NotPrincipal` are accepted everywhere, because stored
-/// policies may have them.
-///
-/// # Errors
-/// All problems of the document.
-pub(super) fn accepted(kind: Option<PolicyType>, text: &str) -> Result<Policy, Vec<crate::iam::ParseError>> {
-    let kind = kind.unwrap_or_else(|| kind_of(text)).kind;
-    match validate(kind, text) {
-        Ok(policy) => Ok(policy),
-        Err(mut problems) => {
-            problems.retain(|p| p.pointer != "/Version" && !p.pointer.ends_with("/NotPrincipal"));
-            if problems.is_empty() { Policy::parse(text) } else { Err(problems) }
         }
     }
 }
@@ -166,7 +149,7 @@ fn read_one(ui: &Ui, how: &How, files: &[PathBuf], usage: &str) -> Result<Policy
     read(ui, how.kind, file)
 }
 
-pub(super) fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
+pub(super) fn run_equal(ui: &Ui, equal: &EqualArgs) -> Ended {
     let (a, b) = read_two(ui, &equal.how, &equal.file, "equal A B")?;
     let comparison = compare(&a, &b);
     if equal.how.format == TextOrJson::Json {
@@ -174,17 +157,17 @@ pub(super) fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
         ui.result(&render::json(&value));
     }
     let (exit, headline) = match &comparison {
-        Comparison::Equal => (Exit::Ok, "the policies are equivalent"),
-        Comparison::Differ(_) => (Exit::Differs, "the policies differ"),
-        Comparison::Undecided(_) => (Exit::Error, "it cannot be decided whether the policies are equivalent"),
+        PolicyComparison::Equal => (Exit::Ok, "the policies are equivalent"),
+        PolicyComparison::Differ(_) => (Exit::Differs, "the policies differ"),
+        PolicyComparison::Undecided(_) => (Exit::Error, "it cannot be decided whether the policies are equivalent"),
     };
     if equal.how.format == TextOrJson::Json {
         return Ok(exit);
     }
     let mut report = Report { headline: headline.into(), sections: Vec::new(), footer: Vec::new() };
     match comparison {
-        Comparison::Equal => {}
-        Comparison::Differ(request) => {
+        PolicyComparison::Equal => {}
+        PolicyComparison::Differ(request) => {
             let pairs = equal.file.iter().zip([(&a, &b), (&b, &a)]);
             let only = pairs.map(|(path, (own, other))| (path, alone(own, other)));
             let only = only.filter(|(_, statements)| !statements.is_empty());
@@ -201,7 +184,7 @@ pub(super) fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
                 ));
             }
         }
-        Comparison::Undecided(changes) => {
+        PolicyComparison::Undecided(changes) => {
             let regions: BTreeSet<String> = changes.iter().map(|change| change.region.to_string()).collect();
             report.footer.extend(regions.into_iter().map(|region| format!("In question: {region}.")));
         }
@@ -214,12 +197,12 @@ pub(super) fn run_equal(ui: &Ui, equal: &Equal) -> Ended {
 fn alone<'a>(policy: &'a Policy, other: &Policy) -> Vec<&'a Statement> {
     let adds = |statement: &&Statement| {
         let own = Policy::new(policy.version(), [(*statement).clone()]);
-        compare(&other.merge(&own), other) != Comparison::Equal
+        compare(&other.merge(&own), other) != PolicyComparison::Equal
     };
     policy.statements().iter().filter(adds).collect()
 }
 
-pub(super) fn run_diff(ui: &Ui, diff: &Diff) -> Ended {
+pub(super) fn run_diff(ui: &Ui, diff: &DiffArgs) -> Ended {
     let (old, new) = read_two(ui, &diff.how, &diff.file, "diff BEFORE AFTER")?;
     let changes = access::between_policies(&old, &new);
     let title = match changes.iter().filter(|change| change.change != Direction::Unknown).count() {
@@ -231,7 +214,7 @@ pub(super) fn run_diff(ui: &Ui, diff: &Diff) -> Ended {
     Ok(exit(&changes, |change| diff.fail_on.includes(change)))
 }
 
-pub(super) fn run_implies(ui: &Ui, implies: &Implies) -> Ended {
+pub(super) fn run_implies(ui: &Ui, implies: &ImpliesArgs) -> Ended {
     let (new, reference) = read_two(ui, &implies.how, &implies.file, "implies NEW REFERENCE")?;
     let mut changes = access::between_policies(&reference, &new);
     changes.retain(|change| change.change != Direction::Loss);
@@ -245,7 +228,7 @@ pub(super) fn run_implies(ui: &Ui, implies: &Implies) -> Ended {
     Ok(exit)
 }
 
-pub(super) fn run_grants(ui: &Ui, asked: &Grants) -> Ended {
+pub(super) fn run_grants(ui: &Ui, asked: &GrantsArgs) -> Ended {
     let policy = read_one(ui, &asked.how, &asked.file, "grants FILE --action ACTION --resource ARN")?;
     let changes = access::rows_of(&grants(&policy, &asked.action, &asked.resource));
     let exit = exit(&changes, |change| change == Direction::Gain);
@@ -258,7 +241,7 @@ pub(super) fn run_grants(ui: &Ui, asked: &Grants) -> Ended {
     Ok(exit)
 }
 
-pub(super) fn run_public(ui: &Ui, asked: &Public) -> Ended {
+pub(super) fn run_public(ui: &Ui, asked: &PublicArgs) -> Ended {
     let policy = read_one(ui, &asked.how, &asked.file, "public FILE")?;
     let changes = access::rows_of(&public(&policy));
     let exit = exit(&changes, |change| change == Direction::Gain);

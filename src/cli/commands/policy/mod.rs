@@ -1,5 +1,6 @@
 //! `policy`: questions about plain policy documents, without a spec.
 
+mod answers;
 mod check;
 mod compare;
 mod kinds;
@@ -12,20 +13,19 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use self::check::CheckArgs;
-use self::compare::{Diff, Equal, Grants, Implies, Public};
+use self::compare::{DiffArgs, EqualArgs, GrantsArgs, ImpliesArgs, PublicArgs};
 use self::kinds::PolicyType;
-use self::read::{placed, policy_text, unreadable};
+use self::read::{placed, policy_text, statement_row, unreadable};
 use self::stream::{Decided, NamedPolicy, Policies, Question, answer_all};
 use crate::cli::failure::{Ended, ErrorKind, Exit, Failure};
 use crate::cli::options::TextOrJson;
 use crate::cli::run::Invocation;
 use crate::cli::ui::Ui;
 use crate::iam::{
-    ContextValue, DecisionOutcome, Dependency, Effect, Policy, Request, RequestContext, Statement, Version, bucket_of,
-    evaluate, simplify,
+    ContextValue, DecisionOutcome, Dependency, Policy, Request, RequestContext, Version, bucket_of, evaluate, simplify,
 };
 use crate::render;
-use crate::report::{Detail, Mark, Report, Row, Section, policy_lines, words};
+use crate::report::{Mark, Report, Row, Section, words};
 
 /// Check, compare, print and evaluate plain policy documents.
 #[derive(Debug, Args)]
@@ -66,7 +66,7 @@ Examples:
 Examples:
   bailiwick policy equal a.json b.json
   bailiwick policy equal --jsonl < pairs.jsonl")]
-    Equal(Equal),
+    Equal(EqualArgs),
     /// Print a policy in canonical form.
     #[command(after_help = "\
 Examples:
@@ -98,7 +98,7 @@ Examples:
 Examples:
   bailiwick policy diff before.json after.json
   bailiwick policy diff before.json after.json --format json")]
-    Diff(Diff),
+    Diff(DiffArgs),
     /// Show whether a new policy allows anything that a reference does not allow.
     ///
     /// Exits with 0 if it allows nothing more, 2 if it does, and 1 if that cannot be decided or a policy is invalid.
@@ -106,16 +106,16 @@ Examples:
 Examples:
   bailiwick policy implies new.json reference.json
   bailiwick policy implies --jsonl < pairs.jsonl")]
-    Implies(Implies),
+    Implies(ImpliesArgs),
     /// Show whether a policy allows any of these actions on these resources.
     ///
     /// Exits with 0 if it allows none of it, 2 if it allows some, and 1 if that cannot be decided or the policy is
     /// invalid.
     #[command(after_help = "\
 Examples:
-  bailiwick policy grants role.json --action 's3:Delete*' --resource 'arn:aws:s3:::acme-data/*'
+  bailiwick policy grants role.json --action 's3:Delete*'
   bailiwick policy grants role.json --action iam:PassRole")]
-    Grants(Grants),
+    Grants(GrantsArgs),
     /// Show whether a policy lets strangers in.
     ///
     /// Exits with 0 if it does not, 2 if it does, and 1 if that cannot be decided or the policy is invalid.
@@ -123,7 +123,7 @@ Examples:
 Examples:
   bailiwick policy public bucket-policy.json
   bailiwick policy public trust.json --type trust")]
-    Public(Public),
+    Public(PublicArgs),
     /// Print a smaller policy with the same meaning.
     ///
     /// Exits with 0, and with 1 if the policy is invalid.
@@ -210,15 +210,19 @@ pub struct Eval {
 fn run(ui: &Ui, command: &PolicyCommand) -> Ended {
     match command {
         PolicyCommand::Check(check) if check.jsonl => stream(ui, Question::Check(check.kind), one(&check.file)?),
-        PolicyCommand::Equal(Equal { how, file }) if how.jsonl => stream(ui, Question::Equal(how.kind), one(file)?),
-        PolicyCommand::Diff(Diff { how, file, .. }) if how.jsonl => stream(ui, Question::Diff(how.kind), one(file)?),
-        PolicyCommand::Implies(Implies { how, file }) if how.jsonl => {
+        PolicyCommand::Equal(EqualArgs { how, file }) if how.jsonl => stream(ui, Question::Equal, one(file)?),
+        PolicyCommand::Diff(DiffArgs { how, file, .. }) if how.jsonl => {
+            stream(ui, Question::Diff(how.kind), one(file)?)
+        }
+        PolicyCommand::Implies(ImpliesArgs { how, file }) if how.jsonl => {
             stream(ui, Question::Implies(how.kind), one(file)?)
         }
-        PolicyCommand::Grants(Grants { how, file, .. }) if how.jsonl => {
+        PolicyCommand::Grants(GrantsArgs { how, file, .. }) if how.jsonl => {
             stream(ui, Question::Grants(how.kind), one(file)?)
         }
-        PolicyCommand::Public(Public { how, file }) if how.jsonl => stream(ui, Question::Public(how.kind), one(file)?),
+        PolicyCommand::Public(PublicArgs { how, file }) if how.jsonl => {
+            stream(ui, Question::Public(how.kind), one(file)?)
+        }
         PolicyCommand::Simplify { jsonl: true, kind, file, .. } => {
             stream(ui, Question::Simplify(*kind), file.as_deref())
         }
@@ -285,18 +289,6 @@ fn read_policy(ui: &Ui, path: &Path) -> Result<Policy, Failure> {
         let lines: Vec<String> = problems.iter().map(|p| placed(path, p)).collect();
         Failure::all(ErrorKind::Input, lines)
     })
-}
-
-fn statement_row(statement: &Statement) -> Row {
-    let sid = statement.sid().map(|sid| format!(" `{sid}`")).unwrap_or_default();
-    let policy = serde_json::json!({ "Statement": [statement.to_value()] });
-    Row {
-        mark: if statement.effect() == Effect::Allow { Mark::Add } else { Mark::Remove },
-        title: format!("statement {}{sid}", statement.position()),
-        place: String::new(),
-        notes: Vec::new(),
-        details: vec![Detail::Lines { path: "says".into(), lines: policy_lines(&policy) }],
-    }
 }
 
 /// A condition of a decision with `if` or `unless`, and its statement.

@@ -3,8 +3,10 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 
+use super::kinds::{PolicyType, kind_of};
 use crate::cli::ui::Ui;
-use crate::iam::ParseError;
+use crate::iam::{Effect, ParseError, Policy, Statement, validate};
+use crate::report::{Detail, Mark, Row, policy_lines};
 
 /// The maximum size of a policy file, in bytes: more than AWS accepts for any policy.
 const LARGEST: u64 = 16 << 20;
@@ -42,4 +44,33 @@ pub fn placed(path: &Path, problem: &ParseError) -> String {
     let place = problem.place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
     let element = if problem.pointer.is_empty() { String::new() } else { format!("{}: ", problem.pointer) };
     format!("{}{place}: {element}{}", path.display(), problem.message)
+}
+
+/// Parses a policy as AWS would accept it. Older versions and `NotPrincipal` are accepted everywhere, because stored
+/// policies may have them.
+///
+/// # Errors
+/// All problems of the document.
+pub fn accepted(kind: Option<PolicyType>, text: &str) -> Result<Policy, Vec<ParseError>> {
+    let kind = kind.unwrap_or_else(|| kind_of(text)).kind;
+    match validate(kind, text) {
+        Ok(policy) => Ok(policy),
+        Err(mut problems) => {
+            problems.retain(|p| p.pointer != "/Version" && !p.pointer.ends_with("/NotPrincipal"));
+            if problems.is_empty() { Policy::parse(text) } else { Err(problems) }
+        }
+    }
+}
+
+/// Returns the row for a statement.
+pub fn statement_row(statement: &Statement) -> Row {
+    let sid = statement.sid().map(|sid| format!(" `{sid}`")).unwrap_or_default();
+    let policy = serde_json::json!({ "Statement": [statement.to_value()] });
+    Row {
+        mark: if statement.effect() == Effect::Allow { Mark::Add } else { Mark::Remove },
+        title: format!("statement {}{sid}", statement.position()),
+        place: String::new(),
+        notes: Vec::new(),
+        details: vec![Detail::Lines { path: "says".into(), lines: policy_lines(&policy) }],
+    }
 }

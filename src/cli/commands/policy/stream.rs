@@ -12,13 +12,14 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer as _, Serialize};
 use serde_json::value::RawValue;
 
-use super::compare::accepted;
+use super::answers::{ChangedRows, Compared, FoundAccess, Granted, Implied, PublicAnswer, Simplified, undecided};
 use super::kinds::{PolicyType, kind_of};
-use crate::access::{AccessChange, AppliedRule, Direction, ExampleRequest, between_policies};
+use super::read::accepted;
+use crate::access::{AppliedRule, Direction, between_policies};
 use crate::iam::{
-    AccessPointBucket, Applied, Attached, Comparison, ContextValue, Decision, DecisionReason, Dependency, ParseError,
-    Policy, PolicyPlace, PolicySet, RegionChange, Request, RequestContext, Subject, Version, behind_access_point,
-    bucket_of, compare, disagreements, evaluate, gains, grants, lint_together, public, simplify, validate,
+    AccessPointBucket, Applied, Attached, ContextValue, Decision, DecisionReason, Dependency, ParseError, Policy,
+    PolicyPlace, PolicySet, Request, RequestContext, Subject, Version, behind_access_point, bucket_of, compare,
+    disagreements, evaluate, gains, grants, lint_together, public, simplify, validate,
 };
 
 /// The byte order mark that some editors write before UTF-8 text.
@@ -33,7 +34,7 @@ pub enum Question {
     /// Is the request allowed?
     Eval,
     /// Do two policies mean the same?
-    Equal(Option<PolicyType>),
+    Equal,
     /// Does a policy allow anything that a reference does not allow?
     Implies(Option<PolicyType>),
     /// Does a policy allow some of these actions on these resources?
@@ -157,10 +158,11 @@ fn answer(question: Question, line: &str) -> Result<Vec<u8>, String> {
             let set = policies.set_for(&request);
             write_line(&mut out, &Decided::new(id, &evaluate(&request, &set)))
         }
-        Question::Equal(kind) => {
+        Question::Equal => {
             let pair: Pair = read(line)?;
-            let kind = pair.kind.as_deref().map(named).transpose()?.or(kind);
-            let (a, b) = (document("a", pair.a, kind)?, document("b", pair.b, kind)?);
+            // Documents with placeholders can be compared too.
+            let a = policy(pair.a).map_err(|e| format!("`a`: {e}"))?;
+            let b = policy(pair.b).map_err(|e| format!("`b`: {e}"))?;
             write_line(&mut out, &Compared::new(id, &compare(&a, &b)))
         }
         Question::Implies(kind) => {
@@ -168,21 +170,21 @@ fn answer(question: Question, line: &str) -> Result<Vec<u8>, String> {
             let kind = pair.kind.as_deref().map(named).transpose()?.or(kind);
             let reference = document("reference", pair.reference, kind)?;
             let candidate = document("candidate", pair.candidate, kind)?;
-            let found = Asked::new(id, &gains(&reference, &candidate, ""));
+            let found = FoundAccess::new(id, &gains(&reference, &candidate, ""));
             write_line(&mut out, &Implied { implied: found.some.map(|some| !some), asked: found })
         }
         Question::Grants(kind) => {
             let asked: AskedAccess = read(line)?;
             let kind = asked.kind.as_deref().map(named).transpose()?.or(kind);
             let policy = document("policy", asked.policy, kind)?;
-            let found = Asked::new(id, &grants(&policy, &asked.actions, &asked.resources));
+            let found = FoundAccess::new(id, &grants(&policy, &asked.actions, &asked.resources));
             write_line(&mut out, &Granted { granted: found.some, asked: found })
         }
         Question::Public(kind) => {
             let asked: AskedPolicy = read(line)?;
             let kind = asked.kind.as_deref().map(named).transpose()?.or(kind);
-            let found = Asked::new(id, &public(&document("policy", asked.policy, kind)?));
-            write_line(&mut out, &Published { public: found.some, asked: found })
+            let found = FoundAccess::new(id, &public(&document("policy", asked.policy, kind)?));
+            write_line(&mut out, &PublicAnswer { public: found.some, asked: found })
         }
         Question::Simplify(kind) => {
             let asked: AskedPolicy = read(line)?;
@@ -496,8 +498,6 @@ struct Pair<'a> {
     a: &'a RawValue,
     #[serde(borrow)]
     b: &'a RawValue,
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<Cow<'a, str>>,
 }
 
 /// A policy and a reference.
@@ -533,55 +533,6 @@ struct AskedAccess<'a> {
     kind: Option<Cow<'a, str>>,
 }
 
-/// What was found: access, none, or neither.
-#[derive(Serialize)]
-struct Asked<'a> {
-    id: Option<&'a RawValue>,
-    #[serde(skip)]
-    some: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    example: Option<ExampleRequest>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    undecided: Vec<String>,
-}
-
-impl<'a> Asked<'a> {
-    fn new(id: Option<&'a RawValue>, found: &[RegionChange]) -> Self {
-        let example = found.iter().find_map(|change| change.example.as_ref()).map(ExampleRequest::from);
-        let undecided = undecided(found);
-        let some = if example.is_some() { Some(true) } else { undecided.is_empty().then_some(false) };
-        Self { id, some, example, undecided }
-    }
-}
-
-#[derive(Serialize)]
-struct Implied<'a> {
-    #[serde(flatten)]
-    asked: Asked<'a>,
-    /// Whether the reference allows everything that the candidate allows.
-    implied: Option<bool>,
-}
-
-#[derive(Serialize)]
-struct Granted<'a> {
-    #[serde(flatten)]
-    asked: Asked<'a>,
-    granted: Option<bool>,
-}
-
-#[derive(Serialize)]
-struct Published<'a> {
-    #[serde(flatten)]
-    asked: Asked<'a>,
-    public: Option<bool>,
-}
-
-#[derive(Serialize)]
-struct Simplified<'a> {
-    id: Option<&'a RawValue>,
-    policy: serde_json::Value,
-}
-
 /// Returns the type with this name.
 fn named(name: &str) -> Result<PolicyType, String> {
     PolicyType::named(name).ok_or_else(|| {
@@ -592,35 +543,6 @@ fn named(name: &str) -> Result<PolicyType, String> {
 /// Returns the policy in a field of a line, as AWS would accept it.
 fn document(field: &str, raw: &RawValue, kind: Option<PolicyType>) -> Result<Policy, String> {
     accepted(kind, &text(raw)?).map_err(|problems| format!("`{field}`: {}", first(&problems)))
-}
-
-/// The answer to a comparison.
-#[derive(Serialize)]
-pub(super) struct Compared<'a> {
-    id: Option<&'a RawValue>,
-    /// `None` if neither a request that tells the policies apart nor a proof was found.
-    equivalent: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    example: Option<ExampleRequest>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    undecided: Vec<String>,
-}
-
-impl<'a> Compared<'a> {
-    pub(super) fn new(id: Option<&'a RawValue>, comparison: &Comparison) -> Self {
-        let (equivalent, example, undecided) = match comparison {
-            Comparison::Equal => (Some(true), None, Vec::new()),
-            Comparison::Differ(request) => (Some(false), Some(ExampleRequest::from(&**request)), Vec::new()),
-            Comparison::Undecided(changes) => (None, None, undecided(changes)),
-        };
-        Self { id, equivalent, example, undecided }
-    }
-}
-
-/// The regions in which it cannot be decided whether access changes.
-pub(super) fn undecided(changes: &[RegionChange]) -> Vec<String> {
-    let open = changes.iter().filter(|change| change.example.is_none());
-    open.map(|change| change.region.to_string()).collect()
 }
 
 /// A document to check, or several that apply together.
@@ -716,15 +638,6 @@ struct DocumentChange<'a> {
     kind: Option<Cow<'a, str>>,
 }
 
-#[derive(Serialize)]
-struct ChangedRows<'a> {
-    id: Option<&'a RawValue>,
-    rows: Vec<AccessChange>,
-    /// The regions in which it cannot be decided whether access changes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    undecided: Vec<String>,
-}
-
 /// A change of all policies of requests, and the requests to ask before and after.
 #[derive(Deserialize)]
 struct PolicyChange<'a> {
@@ -816,7 +729,7 @@ mod tests {
              {{\"id\":5,\"a\":{text},\"b\":{POLICY},\"equivalent\":true}}",
             text = serde_json::to_string(POLICY).unwrap(),
         );
-        let (output, told) = answers(Question::Equal(None), &input);
+        let (output, told) = answers(Question::Equal, &input);
         let lines: Vec<&str> = output.lines().collect();
         assert_eq!(lines.len(), 6, "{output}");
         assert_eq!(lines[0], r#"{"id":1,"equivalent":true}"#);
@@ -832,7 +745,7 @@ mod tests {
     fn a_line_is_named_by_its_id_even_if_it_is_broken() {
         let error = |line: &[u8]| {
             let mut output = Vec::new();
-            answer_all(Question::Equal(None), line, &mut output).unwrap();
+            answer_all(Question::Equal, line, &mut output).unwrap();
             let answer: serde_json::Value = serde_json::from_slice(&output).unwrap();
             format!("{} {}", answer["id"], answer["error"].as_str().unwrap())
         };
@@ -840,8 +753,7 @@ mod tests {
         assert!(error(b"{\"a\":1,\"id\":7,\"b\":\"\xff\"}").starts_with("7 not UTF-8 text"));
         assert!(error(br#"{"id":1,"id":2}"#).starts_with("1 not a case: duplicate field `id`"));
         assert_eq!(error(b"[1]"), "null a line is one JSON object");
-        let (output, _) =
-            answers(Question::Equal(None), &format!("\u{feff}{{\"id\":1,\"a\":{POLICY},\"b\":{POLICY}}}\r\n"));
+        let (output, _) = answers(Question::Equal, &format!("\u{feff}{{\"id\":1,\"a\":{POLICY},\"b\":{POLICY}}}\r\n"));
         assert_eq!(output, "{\"id\":1,\"equivalent\":true}\n");
     }
 
