@@ -13,8 +13,9 @@ use super::evaluate::{Attached, DecisionOutcome, PolicySet, evaluate};
 use super::matching;
 use super::pattern::Pattern;
 use super::policy::{Effect, Policy, Principal, Selector, Statement, Version};
-use super::reach::{AccessRegion, Area, Reach, reach};
+use super::reach::{AccessRegion, Area, Reach, RegionShape, reach};
 use super::request::{Caller, ContextValue, Request, RequestContext};
+use super::space::Budget;
 use super::witness::{Example, KnownKeys};
 
 /// Policies for callers about whose own policies nothing is known.
@@ -45,45 +46,58 @@ pub struct RegionChange {
 /// The regions that `after` allows and `before` does not. Those without an example come last.
 #[must_use]
 pub fn gains(before: &Policy, after: &Policy, name: &str) -> Vec<RegionChange> {
-    let each = |class: &CallerClass| class.gains(before, after, name, |reach| reach);
-    widest(classes(&[before, after]).iter().flat_map(each).collect())
+    let mut work = Budget::default();
+    let mut each = |class: &CallerClass| class.gains(before, after, name, |reach| reach, &mut work);
+    widest(classes(&[before, after]).iter().flat_map(&mut each).collect())
 }
 
 /// Joins equal regions and drops those that another region of the same principal includes. Those without an example come
 /// last.
 fn widest(changes: Vec<RegionChange>) -> Vec<RegionChange> {
-    let mut kept: Vec<RegionChange> = Vec::new();
+    let mut kept: Vec<(RegionChange, RegionShape)> = Vec::new();
     for change in changes {
-        let same = |known: &&mut RegionChange| {
+        let same = |(known, _): &&mut (RegionChange, RegionShape)| {
             let (one, other) = (&known.region, &change.region);
             known.who == change.who && one.area == other.area && one.except == other.except
         };
-        if let Some(known) = kept.iter_mut().find(same) {
+        if let Some((known, _)) = kept.iter_mut().find(same) {
             known.example = known.example.take().or(change.example);
             continue;
         }
-        let includes = |wide: &RegionChange, narrow: &RegionChange| {
-            wide.who == narrow.who
-                && wide.example.is_some() >= narrow.example.is_some()
-                && wide.region.includes(&narrow.region)
+        let shape = RegionShape::of(&change.region);
+        let comparable = |wide: &RegionChange, narrow: &RegionChange| {
+            wide.who == narrow.who && wide.example.is_some() >= narrow.example.is_some()
         };
-        if kept.iter().any(|wide| includes(wide, &change)) {
+        let is_told = |(known, own): &(RegionChange, RegionShape)| {
+            comparable(known, &change) && known.region.includes_with(own, &change.region, &shape)
+        };
+        if kept.len() <= MOST_COMPARED && kept.iter().any(is_told) {
             continue;
         }
-        kept.retain(|narrow| !includes(&change, narrow));
-        kept.push(change);
+        if kept.len() <= MOST_COMPARED {
+            kept.retain(|(known, own)| {
+                !(comparable(&change, known) && change.region.includes_with(&shape, &known.region, own))
+            });
+        }
+        kept.push((change, shape));
     }
+    let mut kept: Vec<RegionChange> = kept.into_iter().map(|(change, _)| change).collect();
     kept.sort_by_key(|change| change.example.is_none());
     kept
 }
+
+/// The number of regions above which they are not compared with each other. More rows than that are not read.
+const MOST_COMPARED: usize = 300;
 
 /// The regions that a policy allows of these actions on these resources. An empty list stands for all.
 #[must_use]
 pub fn grants(policy: &Policy, actions: &[String], resources: &[String]) -> Vec<RegionChange> {
     let nothing = Policy::new(policy.version, []);
     let on = Area::asked(actions, resources);
+    let mut work = Budget::default();
     let within = |reach: Reach| reach.within(&on);
-    widest(classes(&[policy]).iter().flat_map(|class| class.gains(&nothing, policy, "", within)).collect())
+    let mut each = |class: &CallerClass| class.gains(&nothing, policy, "", within, &mut work);
+    widest(classes(&[policy]).iter().flat_map(&mut each).collect())
 }
 
 /// The regions that a policy allows to strangers: anonymous callers, and principals that share no account, network or
@@ -102,7 +116,7 @@ pub fn public(policy: &Policy) -> Vec<RegionChange> {
         };
         account.is_some_and(is_named)
     };
-    let mut found = Vec::new();
+    let (mut found, mut work) = (Vec::new(), Budget::default());
     for mut class in classes(&[policy]) {
         let is_stranger = match &class.who {
             Some(Principal::Everyone | Principal::AnyAws) => !named(&class),
@@ -112,7 +126,7 @@ pub fn public(policy: &Policy) -> Vec<RegionChange> {
         if is_stranger {
             class.known.without = trusted_values(policy);
             class.known.fixed.push(("aws:SourceIp".to_owned(), Some(ContextValue::One(STRANGER.to_owned()))));
-            found.extend(class.gains(&nothing, policy, "", |reach| reach));
+            found.extend(class.gains(&nothing, policy, "", |reach| reach, &mut work));
         }
     }
     widest(found)
@@ -171,7 +185,12 @@ pub fn compare(a: &Policy, b: &Policy) -> PolicyComparison {
     let (no_a, no_b) = (denials(a), denials(b));
     let mut undecided = Vec::new();
     for (one, other) in [(a, b), (b, a), (&no_a, &no_b), (&no_b, &no_a)] {
-        for change in gains(one, other, "") {
+        let mut work = Budget::default();
+        let classes = classes(&[one, other]).into_iter();
+        // A statement that names a caller of the owner's account directly needs no policy of that caller.
+        let all = classes.flat_map(|class| [class.at_home(), Some(class)]).flatten();
+        let mut each = |class: CallerClass| class.gains(one, other, "", |reach| reach, &mut work);
+        for change in all.flat_map(&mut each) {
             match change.example {
                 Some(request) => return PolicyComparison::Differ(Box::new(request)),
                 None => undecided.push(change),
@@ -200,13 +219,31 @@ struct CallerClass {
     /// A caller of the class.
     principal: String,
     known: KnownKeys,
+    /// Whether the callers belong to the account of the resource, and have no policies of their own.
+    is_home: bool,
 }
 
 impl CallerClass {
+    /// The same callers in the account of the resource. `None` if a policy of the caller is asked about, or if the
+    /// callers have no account.
+    fn at_home(&self) -> Option<Self> {
+        let has_account = Caller::of(&self.principal).account().is_some();
+        let (who, principal, known) = (self.who.clone(), self.principal.clone(), self.known.clone());
+        (self.who.is_some() && has_account).then_some(Self { who, principal, known, is_home: true })
+    }
+
+    /// The account of the resources.
+    fn owner(&self, principal: &str) -> Option<String> {
+        match self.who {
+            Some(_) if !self.is_home => Some(OWNER.to_owned()),
+            _ => Caller::of(principal).account().map(str::to_owned),
+        }
+    }
+
     fn reach(&self, policy: &Policy, name: &str) -> Reach {
         let mut request = Request::new(&self.principal, "*", "*");
         request.context = RequestContext::open();
-        request.resource_account = self.who.as_ref().map(|_| OWNER.to_owned());
+        request.resource_account = self.who.as_ref().and_then(|_| self.owner(&self.principal));
         reach(&request, &self.policies(policy, name, None)).for_callers(self.known.clone())
     }
 
@@ -215,6 +252,7 @@ impl CallerClass {
         let attached = Attached { name, policy };
         match self.who {
             None => PolicySet { identity: vec![attached], resource: delegation, ..PolicySet::default() },
+            Some(_) if self.is_home => PolicySet { resource: Some(attached), ..PolicySet::default() },
             Some(_) => PolicySet {
                 identity: vec![Attached { name: "", policy: &EVERYTHING }],
                 resource: Some(attached),
@@ -224,11 +262,21 @@ impl CallerClass {
     }
 
     /// The regions that `after` allows these callers and `before` does not, each within what `limit` leaves of a reach.
-    fn gains(&self, before: &Policy, after: &Policy, name: &str, limit: impl Fn(Reach) -> Reach) -> Vec<RegionChange> {
+    fn gains(
+        &self,
+        before: &Policy,
+        after: &Policy,
+        name: &str,
+        limit: impl Fn(Reach) -> Reach,
+        work: &mut Budget,
+    ) -> Vec<RegionChange> {
         let (old, new) = (limit(self.reach(before, name)), limit(self.reach(after, name)));
         let mut changes = Vec::new();
-        for region in new.minus(&old).iter().filter(|region| self.is_told(after, region)) {
-            for region in region.cells(&self.known) {
+        if !work.is_left() {
+            return changes;
+        }
+        for region in new.minus_within(&old, work).iter().filter(|region| self.is_told(after, region)) {
+            for region in region.cells(&self.known, work) {
                 let example = region.example.as_ref().and_then(|example| self.confirmed(example, before, after));
                 changes.push(RegionChange { who: self.who.clone(), region, example });
             }
@@ -297,11 +345,7 @@ impl CallerClass {
         if let Some(ContextValue::One(arn)) = request.context.get("aws:PrincipalArn") {
             request.principal.clone_from(arn);
         }
-        let own = Caller::of(&request.principal).account().map(str::to_owned);
-        request.resource_account = match self.who {
-            Some(_) => Some(OWNER.to_owned()),
-            None => own,
-        };
+        request.resource_account = self.owner(&request.principal);
         if let Some(ContextValue::One(account)) = request.context.get("aws:ResourceAccount").cloned() {
             request.resource_account = Some(account);
         }
@@ -444,7 +488,7 @@ impl CallerKind {
         let within = Pattern::new(&format!("arn:aws:iam::{account}:{of}"));
         let within = vec![("aws:PrincipalArn".to_owned(), within, without.to_vec())];
         let known = KnownKeys { fixed, within, without: Vec::new() };
-        CallerClass { who, principal: format!("arn:aws:iam::{account}:{name}"), known }
+        CallerClass { who, principal: format!("arn:aws:iam::{account}:{name}"), known, is_home: false }
     }
 }
 
@@ -454,7 +498,7 @@ fn exact(who: Option<Principal>, arn: &str) -> CallerClass {
     let mut fixed: Vec<(String, Option<ContextValue>)> =
         own.keys().into_iter().map(|key| (key.to_owned(), own.get(key).cloned())).collect();
     fixed.extend(CALLER_KEYS.into_iter().filter(|key| own.get(key).is_none()).map(|key| (key.to_owned(), None)));
-    CallerClass { who, principal: arn.to_owned(), known: KnownKeys { fixed, ..KnownKeys::default() } }
+    CallerClass { who, principal: arn.to_owned(), known: KnownKeys { fixed, ..KnownKeys::default() }, is_home: false }
 }
 
 /// A caller without an account.
@@ -468,5 +512,10 @@ fn outsider(who: Option<Principal>, principal: &str, type_name: Option<&str>) ->
         ("aws:username".to_owned(), None),
         ("aws:PrincipalIsAWSService".to_owned(), one(if is_service { "true" } else { "false" })),
     ];
-    CallerClass { who, principal: principal.to_owned(), known: KnownKeys { fixed, ..KnownKeys::default() } }
+    CallerClass {
+        who,
+        principal: principal.to_owned(),
+        known: KnownKeys { fixed, ..KnownKeys::default() },
+        is_home: false,
+    }
 }

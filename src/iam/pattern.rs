@@ -332,7 +332,7 @@ fn closure(pattern: &[Token], mut states: u128) -> u128 {
 }
 
 /// The maximum number of patterns in an intersection; real ones need fewer.
-const MOST_MEETS: usize = 500;
+const MOST_MEETS: usize = 24;
 
 type Meets = BTreeMap<(usize, usize), BTreeSet<Vec<Token>>>;
 

@@ -17,7 +17,7 @@ use super::matching::{self, Truth, Unresolved};
 use super::pattern::Pattern;
 use super::policy::{Effect, Policy, Selector, Statement, Version};
 use super::request::{Caller, Request, RequestContext};
-use super::space::{Glob, Solution};
+use super::space::{Budget, Glob, Solution};
 use super::witness::{self, Example, KnownKeys};
 
 /// An unknown that is true or false for a request.
@@ -215,24 +215,9 @@ impl Area {
         }
     }
 
-    /// Whether this area certainly includes another, judged by single patterns.
-    fn plainly_includes(&self, other: &Self) -> bool {
-        let covers = |(of, but): (Vec<Glob>, Vec<Glob>), (inner, inner_but): (Vec<Glob>, Vec<Glob>)| {
-            inner.iter().all(|narrow| of.iter().any(|wide| wide.includes(narrow)))
-                && but.iter().all(|left_out| inner_but.iter().any(|other| other.includes(left_out)))
-        };
-        let of_actions = |area: &Self| {
-            let (of, but) = area.actions();
-            (of.iter().map(Glob::whole).collect(), but.iter().map(Glob::whole).collect())
-        };
-        let of_resources = |area: &Self| {
-            let (of, but) = area.resources();
-            (of.iter().map(Glob::arn).collect(), but.iter().map(Glob::arn).collect())
-        };
-        self.when.is_subset(&other.when)
-            && self.unless.is_subset(&other.unless)
-            && covers(of_actions(self), of_actions(other))
-            && covers(of_resources(self), of_resources(other))
+    /// The part of the area that another one denies.
+    fn denied_by(&self, denied: &Self) -> Self {
+        Self { sources: self.sources.clone(), ..self.intersection(denied) }
     }
 
     /// Whether the areas are certainly disjoint, judged by single patterns.
@@ -331,6 +316,32 @@ impl fmt::Display for AccessRegion {
     }
 }
 
+/// The included and excluded actions and resources of a region.
+pub(super) struct RegionShape {
+    actions: (Vec<Glob>, Vec<Glob>),
+    resources: (Vec<Glob>, Vec<Glob>),
+}
+
+impl RegionShape {
+    pub fn of(region: &AccessRegion) -> Self {
+        let globs = |list: Vec<Pattern>, glob: fn(&Pattern) -> Glob| list.iter().map(glob).collect();
+        let ((of, but), (on, not_on)) = (region.area.actions(), region.area.resources());
+        Self {
+            actions: (globs(of, Glob::whole), globs(but, Glob::whole)),
+            resources: (globs(on, Glob::arn), globs(not_on, Glob::arn)),
+        }
+    }
+
+    /// Whether this shape certainly includes another, judged by single patterns.
+    fn includes(&self, other: &Self) -> bool {
+        let covers = |(of, but): &(Vec<Glob>, Vec<Glob>), (inner, inner_but): &(Vec<Glob>, Vec<Glob>)| {
+            inner.iter().all(|narrow| of.iter().any(|wide| wide.includes(narrow)))
+                && but.iter().all(|left_out| inner_but.iter().any(|other| other.includes(left_out)))
+        };
+        covers(&self.actions, &other.actions) && covers(&self.resources, &other.resources)
+    }
+}
+
 /// The maximum number of parts into which a region is divided.
 const MOST_CELLS: usize = 256;
 
@@ -380,7 +391,8 @@ impl Reach {
     /// Everything that is allowed: one region per area, without the denied ones. Regions may overlap.
     #[must_use]
     pub fn regions(&self) -> Vec<AccessRegion> {
-        self.allow.iter().filter_map(|area| AccessRegion::new(&self.known, area, self.deny.iter())).collect()
+        let region = |area| AccessRegion::new(&self.known, area, self.deny.iter(), &mut Budget::default());
+        self.allow.iter().filter_map(region).collect()
     }
 
     /// The requests that this reach allows and `other` does not, because `other` has no Allow or has a Deny. Empty
@@ -390,17 +402,38 @@ impl Reach {
         self.beyond(other).collect()
     }
 
+    /// The regions of [`Reach::minus`] that were found within an amount of work. Once it is used up, the last region is
+    /// one that was not decided.
+    pub(super) fn minus_within(&self, other: &Self, work: &mut Budget) -> Vec<AccessRegion> {
+        let mut regions = Vec::new();
+        for area in &self.allow {
+            let count = self.deny.len() + other.allow.len() + other.deny.len();
+            if !work.spend(1 + count) {
+                let undecided = AccessRegion { area: area.clone(), except: Vec::new(), example: None };
+                regions.push(undecided);
+                return regions;
+            }
+            regions.extend(AccessRegion::new(&self.known, area, self.deny.iter().chain(&other.allow), work));
+            for denied in &other.deny {
+                if !area.is_apart_from(denied) {
+                    let both = area.denied_by(denied);
+                    regions.extend(AccessRegion::new(&self.known, &both, self.deny.iter(), work));
+                }
+            }
+        }
+        regions
+    }
+
     /// The regions of [`Reach::minus`], one by one.
     fn beyond<'r>(&'r self, other: &'r Self) -> impl Iterator<Item = AccessRegion> + 'r {
         self.allow.iter().flat_map(move |area| {
-            let not_allowed = AccessRegion::new(&self.known, area, self.deny.iter().chain(&other.allow));
+            let mut work = Budget::default();
+            let not_allowed = AccessRegion::new(&self.known, area, self.deny.iter().chain(&other.allow), &mut work);
             let denied = other.deny.iter().filter_map(move |denied| {
                 if area.is_apart_from(denied) {
                     return None;
                 }
-                let mut both = area.intersection(denied);
-                both.sources.clone_from(&area.sources);
-                AccessRegion::new(&self.known, &both, self.deny.iter())
+                AccessRegion::new(&self.known, &area.denied_by(denied), self.deny.iter(), &mut Budget::default())
             });
             not_allowed.into_iter().chain(denied)
         })
@@ -415,13 +448,18 @@ impl Reach {
 
 impl AccessRegion {
     /// The area without others; `None` if nothing remains.
-    fn new<'a>(known: &KnownKeys, area: &Area, except: impl Iterator<Item = &'a Area>) -> Option<Self> {
+    fn new<'a>(
+        known: &KnownKeys,
+        area: &Area,
+        except: impl Iterator<Item = &'a Area>,
+        work: &mut Budget,
+    ) -> Option<Self> {
         if area.is_contradictory() {
             return None;
         }
         let overlapping = |other: &&Area| !other.is_contradictory() && !other.is_apart_from(area);
         let except: Vec<&Area> = except.filter(overlapping).collect();
-        let example = match witness::decide(known, area, &except) {
+        let example = match witness::decide(known, area, &except, work) {
             Solution::One(example) => Some(example),
             Solution::Nothing => return None,
             Solution::Unknown => None,
@@ -432,13 +470,13 @@ impl AccessRegion {
     /// The parts of the region with one action pattern and one resource pattern each, without the empty ones. A region
     /// of a `NotAction` or `NotResource`, or of very many patterns, is its only part.
     #[must_use]
-    pub(super) fn cells(&self, known: &KnownKeys) -> Vec<Self> {
+    pub(super) fn cells(&self, known: &KnownKeys, work: &mut Budget) -> Vec<Self> {
         let (actions, resources) = (self.area.actions().0, self.area.resources().0);
         let count = actions.len() * resources.len();
         if count <= 1 || count > MOST_CELLS {
             return vec![self.clone()];
         }
-        let cell = |action: &Pattern, resource: &Pattern| {
+        let mut cell = |action: &Pattern, resource: &Pattern| {
             let one = |pattern: &Pattern| vec![Selector { inverted: false, values: Box::new([pattern.clone()]) }];
             let inverted = |selectors: &[Selector<Pattern>]| -> Vec<Selector<Pattern>> {
                 selectors.iter().filter(|selector| selector.inverted).cloned().collect()
@@ -446,16 +484,25 @@ impl AccessRegion {
             let mut area = Area { actions: one(action), resources: one(resource), ..self.area.clone() };
             area.actions.extend(inverted(&self.area.actions));
             area.resources.extend(inverted(&self.area.resources));
-            Self::new(known, &area, self.except.iter())
+            Self::new(known, &area, self.except.iter(), work)
         };
-        actions.iter().flat_map(|a| resources.iter().filter_map(|r| cell(a, r)).collect::<Vec<_>>()).collect()
+        let pairs = actions.iter().flat_map(|action| resources.iter().map(move |resource| (action, resource)));
+        pairs.filter_map(|(action, resource)| cell(action, resource)).collect()
     }
 
     /// Whether this region certainly includes another.
     #[must_use]
     pub fn includes(&self, other: &Self) -> bool {
+        self.includes_with(&RegionShape::of(self), other, &RegionShape::of(other))
+    }
+
+    /// Whether this region certainly includes another, given the shapes of both.
+    pub(super) fn includes_with(&self, own: &RegionShape, other: &Self, shape: &RegionShape) -> bool {
         let apart = |except: &Area| except.is_apart_from(&other.area) || other.except.contains(except);
-        self.area.plainly_includes(&other.area) && self.except.iter().all(apart)
+        self.area.when.is_subset(&other.area.when)
+            && self.area.unless.is_subset(&other.area.unless)
+            && own.includes(shape)
+            && self.except.iter().all(apart)
     }
 
     /// Whether a request is in the region, given which atoms hold.

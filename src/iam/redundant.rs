@@ -5,7 +5,7 @@ use super::name::ActionPattern;
 use super::pattern::Pattern;
 use super::policy::{Effect, Principal, Statement, Version};
 use super::reach::Area;
-use super::space::{Glob, Solution};
+use super::space::{Budget, Glob, Solution};
 use super::witness::{Example, KnownKeys, decide};
 
 /// The number of values above which they are not compared with each other. AWS accepts fewer in a statement.
@@ -17,7 +17,7 @@ pub(super) fn redundant_statements(statements: &[Statement], version: Version) -
     let known = KnownKeys::default();
     let areas: Vec<Vec<Area>> = statements.iter().map(|statement| Area::of_statement(statement, version)).collect();
     let example = |areas: &Vec<Area>| {
-        areas.first().and_then(|area| match decide(&known, area, &[]) {
+        areas.first().and_then(|area| match decide(&known, area, &[], &mut Budget::default()) {
             Solution::One(example) => Some(example),
             Solution::Nothing | Solution::Unknown => None,
         })
@@ -34,7 +34,9 @@ pub(super) fn redundant_statements(statements: &[Statement], version: Version) -
             && covers_principal(one, other)
             && one.resource.is_some() == other.resource.is_some()
             && areas.iter().any(|area| area.contains(&example.action, &example.resource, |_| true))
-            && inner.iter().all(|area| decide(&known, area, &areas.iter().collect::<Vec<_>>()) == Solution::Nothing)
+            && inner.iter().all(|area| {
+                decide(&known, area, &areas.iter().collect::<Vec<_>>(), &mut Budget::default()) == Solution::Nothing
+            })
     };
     let mut redundant: Vec<Option<usize>> = Vec::with_capacity(statements.len());
     for narrow in 0..statements.len() {

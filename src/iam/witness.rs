@@ -47,9 +47,8 @@ const LIKELY_ACTIONS: [&str; 6] =
 const MOST_CHOICES: usize = 200;
 
 /// Searches for a request in `area` and in none of `except`.
-pub(super) fn decide(known: &KnownKeys, area: &Area, except: &[&Area]) -> Solution<Example> {
+pub(super) fn decide(known: &KnownKeys, area: &Area, except: &[&Area], work: &mut Budget) -> Solution<Example> {
     let all: Vec<&Area> = std::iter::once(area).chain(except.iter().copied()).collect();
-    let mut work = Budget::default();
     let mut fixed = RequestContext::new();
     for (key, value) in &known.fixed {
         fixed.set(key, value.clone().unwrap_or(ContextValue::Many(Vec::new())));
@@ -60,21 +59,21 @@ pub(super) fn decide(known: &KnownKeys, area: &Area, except: &[&Area]) -> Soluti
     }
     let question = Emptiness { known, area, except, all: &all };
     if variables.is_empty() {
-        return question.ask(&fixed, false, &mut work);
+        return question.ask(&fixed, false, work);
     }
     for choice in question.choices(&variables) {
         let mut fixed = fixed.clone();
         for (name, value) in choice {
             fixed.set(name, value.unwrap_or(ContextValue::Many(Vec::new())));
         }
-        if let Solution::One(example) = question.ask(&fixed, false, &mut work) {
+        if let Solution::One(example) = question.ask(&fixed, false, work) {
             return Solution::One(example);
         }
         if !work.is_left() {
             break;
         }
     }
-    match question.ask(&fixed, true, &mut Budget::default()) {
+    match question.ask(&fixed, true, work) {
         Solution::Nothing => Solution::Nothing,
         Solution::One(_) | Solution::Unknown => Solution::Unknown,
     }

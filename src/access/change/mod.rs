@@ -13,7 +13,7 @@ mod resources;
 mod rows;
 mod side;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use rows::{AccessChange, Crossing, Direction, ExampleRequest, ExampleValue, Group};
 
@@ -79,8 +79,10 @@ fn rows(all: &[(Direction, Vec<RegionChange>)]) -> Vec<AccessChange> {
         }
     }
     let mut rows: Vec<AccessChange> = Vec::new();
+    let mut places: BTreeMap<AccessChange, usize> = BTreeMap::new();
     for row in changes.sorted() {
-        match rows.iter_mut().find(|known| known.has_same_reach(&row)) {
+        let place = *places.entry(row.without_actions()).or_insert(rows.len());
+        match rows.get_mut(place) {
             Some(known) => {
                 known.access.extend(row.access);
                 let actions: BTreeSet<String> = known.actions.drain(..).chain(row.actions).collect();

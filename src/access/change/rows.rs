@@ -122,11 +122,9 @@ pub struct AccessChange {
 }
 
 impl AccessChange {
-    /// Whether another change differs only in its actions.
-    pub(super) fn has_same_reach(&self, other: &Self) -> bool {
-        let Self { change, who, access: _, actions: _, place, except, conditions, via, crosses, example: _ } = self;
-        (change, who, place, except) == (&other.change, &other.who, &other.place, &other.except)
-            && (conditions, via, crosses) == (&other.conditions, &other.via, &other.crosses)
+    /// The change without its actions and its example, for comparison.
+    pub(super) fn without_actions(&self) -> Self {
+        Self { access: BTreeSet::new(), actions: Vec::new(), example: None, ..self.clone() }
     }
 }
 

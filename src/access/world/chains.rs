@@ -244,10 +244,24 @@ impl AccessChain {
         request.resource_account = (!owner.is_empty()).then(|| owner.to_owned());
         request.context =
             RequestContext::open().with("aws:SecureTransport", "true").with("aws:PrincipalIsAWSService", "false");
+        for key in self.open_keys() {
+            request.context.set(key, ContextValue::Varies);
+        }
         for (key, value) in &self.context {
             request.context.set(key, ContextValue::One(value.clone()));
         }
         request.with_own_keys()
+    }
+
+    /// The keys that follow from the caller, for principals that represent many callers: an account, or everyone.
+    fn open_keys(&self) -> &'static [&'static str] {
+        if self.principal == "*" {
+            &["aws:PrincipalArn", "aws:PrincipalType", "aws:username", "aws:PrincipalAccount"]
+        } else if self.principal.ends_with(":root") {
+            &["aws:PrincipalArn", "aws:PrincipalType", "aws:username"]
+        } else {
+            &[]
+        }
     }
 }
 
