@@ -86,6 +86,9 @@ fn widest(changes: Vec<RegionChange>) -> Vec<RegionChange> {
     kept
 }
 
+/// The number of actions that are tried as examples of a region.
+const MOST_ACTIONS: usize = 60;
+
 /// The number of regions above which they are not compared with each other. More rows than that are not read.
 const MOST_COMPARED: usize = 300;
 
@@ -160,8 +163,18 @@ fn trusted_values(policy: &Policy) -> Vec<(String, Vec<Pattern>)> {
     let conditions = policy.statements.iter().flat_map(|statement| &statement.condition);
     let trusted = conditions.filter(|c| TRUSTED.contains(&c.key().as_str().to_ascii_lowercase().as_str()));
     // A value that begins with a wildcard is anybody's.
-    let fixed = |value: &&str| !value.starts_with(['*', '?']) && !value.contains("${");
-    trusted.map(|c| (c.key().as_str().to_owned(), c.values().filter(fixed).map(Pattern::new).collect())).collect()
+    let named = |condition: &Condition| {
+        let key = condition.key().as_str();
+        let may_vary = ["s3:dataaccesspointarn", "aws:principalorgpaths", "aws:sourceorgpaths", "aws:userid"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(key));
+        let fixed = |value: &&str| {
+            let is_plain = !value.contains(['*', '?']) || (may_vary && !value.starts_with(['*', '?']));
+            is_plain && !value.contains("${")
+        };
+        (key.to_owned(), condition.values().filter(fixed).map(Pattern::new).collect())
+    };
+    trusted.map(named).collect()
 }
 
 /// The result of the comparison of two policies.
@@ -206,11 +219,14 @@ pub fn equivalent(a: &Policy, b: &Policy) -> bool {
     compare(a, b) == PolicyComparison::Equal
 }
 
-/// A policy that allows what another denies.
+/// A policy that allows whatever another does not deny.
 fn denials(policy: &Policy) -> Policy {
-    let denies = |statement: &&Statement| statement.effect == Effect::Deny;
-    let allowing = |statement: &Statement| statement.clone().with_effect(Effect::Allow);
-    Policy::new(policy.version, policy.statements.iter().filter(denies).map(allowing))
+    let mut all = Statement::allow(["*"], ["*"]);
+    if policy.statements.iter().any(|statement| statement.principal.is_some()) {
+        all = all.to(Selector::of([Principal::Everyone]));
+    }
+    let denies = policy.statements.iter().filter(|statement| statement.effect == Effect::Deny).cloned();
+    Policy::new(policy.version, [all].into_iter().chain(denies))
 }
 
 /// Callers that policies cannot tell apart except by the keys that stay open.
@@ -221,6 +237,8 @@ struct CallerClass {
     known: KnownKeys,
     /// Whether the callers belong to the account of the resource, and have no policies of their own.
     is_home: bool,
+    /// Whether the policy is a service control policy.
+    is_scp: bool,
 }
 
 impl CallerClass {
@@ -229,7 +247,7 @@ impl CallerClass {
     fn at_home(&self) -> Option<Self> {
         let has_account = Caller::of(&self.principal).account().is_some();
         let (who, principal, known) = (self.who.clone(), self.principal.clone(), self.known.clone());
-        (self.who.is_some() && has_account).then_some(Self { who, principal, known, is_home: true })
+        (self.who.is_some() && has_account).then_some(Self { who, principal, known, is_home: true, is_scp: false })
     }
 
     /// The account of the resources.
@@ -251,6 +269,7 @@ impl CallerClass {
     fn policies<'p>(&self, policy: &'p Policy, name: &'p str, delegation: Option<Attached<'p>>) -> PolicySet<'p> {
         let attached = Attached { name, policy };
         match self.who {
+            None if self.is_scp => PolicySet { scps: vec![vec![attached]], ..PolicySet::default() },
             None => PolicySet { identity: vec![attached], resource: delegation, ..PolicySet::default() },
             Some(_) if self.is_home => PolicySet { resource: Some(attached), ..PolicySet::default() },
             Some(_) => PolicySet {
@@ -277,8 +296,10 @@ impl CallerClass {
         }
         for region in new.minus_within(&old, work).iter().filter(|region| self.is_told(after, region)) {
             for region in region.cells(&self.known, work) {
-                let example = region.example.as_ref().and_then(|example| self.confirmed(example, before, after));
-                changes.push(RegionChange { who: self.who.clone(), region, example });
+                let example = region.example.as_ref().and_then(|e| self.confirmed_nearby(&region, e, before, after));
+                if example.is_some() || !self.is_without_effect(&region, before, after) {
+                    changes.push(RegionChange { who: self.who.clone(), region, example });
+                }
             }
         }
         changes
@@ -300,6 +321,37 @@ impl CallerClass {
             .iter()
             .filter(|source| source.layer == super::Layer::Resource)
             .any(|source| policy.statements.iter().any(|s| s.position() == source.position && is_wide(s)))
+    }
+
+    /// The request of an example, or one of another action of its region, if `after` allows it and `before` does not:
+    /// rules beyond the policies may decide about the action of the example.
+    fn confirmed_nearby(
+        &self,
+        region: &AccessRegion,
+        example: &Example,
+        before: &Policy,
+        after: &Policy,
+    ) -> Option<Request> {
+        self.confirmed(example, before, after).or_else(|| {
+            let known = region.area.known_actions().into_iter().take(MOST_ACTIONS);
+            known
+                .map(|(prefix, action)| Example { action: format!("{prefix}:{}", action.name), ..example.clone() })
+                .find_map(|other| self.confirmed(&other, before, after))
+        })
+    }
+
+    /// Whether rules beyond the policies decide about each action of a region, so that the policies do not matter.
+    fn is_without_effect(&self, region: &AccessRegion, before: &Policy, after: &Policy) -> bool {
+        let (actions, _) = region.area.actions();
+        let Some(example) = &region.example else { return false };
+        actions.iter().all(|action| {
+            let Some(action) = action.as_literal() else { return false };
+            self.requests(&Example { action, ..example.clone() }).iter().all(|request| {
+                let set = self.policies(before, "", None);
+                let (old, new) = (evaluate(request, &set), evaluate(request, &self.policies(after, "", None)));
+                old.outcome == new.outcome && !old.rules.is_empty() && !new.rules.is_empty()
+            })
+        })
     }
 
     /// The request of an example, if `after` allows it and `before` does not.
@@ -362,7 +414,8 @@ fn classes(policies: &[&Policy]) -> Vec<CallerClass> {
     let statements = || policies.iter().flat_map(|policy| policy.statements.iter());
     let named: BTreeSet<&Principal> =
         statements().filter_map(|s| s.principal.as_ref()).flat_map(Selector::values).collect();
-    let tests_caller = statements().any(tests_caller);
+    let is_open = statements().filter_map(|s| s.principal.as_ref()).any(Selector::is_inverted);
+    let tests_caller = is_open || statements().any(tests_caller);
     let mut accounts: BTreeSet<String> = named.iter().filter_map(|p| p.account()).map(str::to_owned).collect();
     accounts.extend(statements().flat_map(accounts_of));
     let is_unused = |id: &&str| !accounts.contains(*id) && !statements().any(|s| mentions(s, id));
@@ -382,9 +435,13 @@ fn classes(policies: &[&Policy]) -> Vec<CallerClass> {
         // The root user needs no identity-based policy, so that none says what it may do.
         let kinds = if tests_caller { &[CallerKind::Role, CallerKind::User][..] } else { &[CallerKind::Role] };
         let of = |account: &&str| kinds.iter().map(|kind| kind.class(None, account, &[])).collect::<Vec<_>>();
-        return all_accounts.iter().flat_map(of).collect();
+        let mut classes: Vec<CallerClass> = all_accounts.iter().flat_map(of).collect();
+        // Only a service control policy limits the root user.
+        if statements().any(names_root) {
+            classes.push(CallerClass { is_scp: true, ..CallerKind::Root.class(None, some_account, &[]) });
+        }
+        return classes;
     }
-    let is_open = statements().filter_map(|s| s.principal.as_ref()).any(Selector::is_inverted);
     let everyone = Principal::Everyone;
     let all: Vec<&Principal> =
         named.iter().copied().chain((is_open && !named.contains(&everyone)).then_some(&everyone)).collect();
@@ -449,6 +506,13 @@ fn mentions(statement: &Statement, account: &str) -> bool {
     statement.condition.iter().flat_map(Condition::values).any(|value| value.contains(account))
 }
 
+/// Whether a condition on the caller names the root user.
+fn names_root(statement: &Statement) -> bool {
+    let values =
+        statement.condition.iter().filter(|c| CALLER_KEYS.iter().any(|k| k.eq_ignore_ascii_case(c.key().as_str())));
+    values.flat_map(Condition::values).any(|value| value.ends_with(":root") || value == "Account")
+}
+
 /// The accounts that conditions on the caller name.
 fn accounts_of(statement: &Statement) -> Vec<String> {
     let of_caller =
@@ -488,7 +552,7 @@ impl CallerKind {
         let within = Pattern::new(&format!("arn:aws:iam::{account}:{of}"));
         let within = vec![("aws:PrincipalArn".to_owned(), within, without.to_vec())];
         let known = KnownKeys { fixed, within, without: Vec::new() };
-        CallerClass { who, principal: format!("arn:aws:iam::{account}:{name}"), known, is_home: false }
+        CallerClass { who, principal: format!("arn:aws:iam::{account}:{name}"), known, is_home: false, is_scp: false }
     }
 }
 
@@ -498,7 +562,13 @@ fn exact(who: Option<Principal>, arn: &str) -> CallerClass {
     let mut fixed: Vec<(String, Option<ContextValue>)> =
         own.keys().into_iter().map(|key| (key.to_owned(), own.get(key).cloned())).collect();
     fixed.extend(CALLER_KEYS.into_iter().filter(|key| own.get(key).is_none()).map(|key| (key.to_owned(), None)));
-    CallerClass { who, principal: arn.to_owned(), known: KnownKeys { fixed, ..KnownKeys::default() }, is_home: false }
+    CallerClass {
+        who,
+        principal: arn.to_owned(),
+        known: KnownKeys { fixed, ..KnownKeys::default() },
+        is_home: false,
+        is_scp: false,
+    }
 }
 
 /// A caller without an account.
@@ -517,5 +587,6 @@ fn outsider(who: Option<Principal>, principal: &str, type_name: Option<&str>) ->
         principal: principal.to_owned(),
         known: KnownKeys { fixed, ..KnownKeys::default() },
         is_home: false,
+        is_scp: false,
     }
 }

@@ -242,10 +242,6 @@ impl Statement {
         self
     }
 
-    pub(super) fn with_effect(self, effect: Effect) -> Self {
-        Self { effect, ..self }
-    }
-
     /// Sets `Resource` or `NotResource`.
     #[must_use]
     pub fn on(mut self, resource: Selector<Box<str>>) -> Self {

@@ -141,6 +141,10 @@ fn one_value(
     context: &RequestContext,
     work: &mut Budget,
 ) -> Solution<ContextValue> {
+    let empty = ContextValue::One(String::new());
+    if domain.may_be_empty && wanted.iter().all(|(condition, holds)| has(condition, *holds, Some(&empty), context)) {
+        return Solution::One(empty);
+    }
     let present = ContextValue::One("x".to_owned());
     let (nulls, others): (Vec<Wanted>, Vec<Wanted>) =
         wanted.iter().copied().partition(|(condition, _)| condition.operator().test == Test::Null);
@@ -242,7 +246,7 @@ fn of_texts(
     match domain.of {
         Some(KeyType::Bool) => any.push(["true", "false"].map(|word| Glob::folded(&Pattern::literal(word))).into()),
         Some(KeyType::Arn) => any.push(vec![Glob::arn(&Pattern::new("arn:?*:?*:*:*:?*"))]),
-        _ => any.push(vec![Glob::whole(&Pattern::new(if domain.may_be_empty { "*" } else { "?*" }))]),
+        _ => any.push(vec![Glob::whole(&Pattern::new("?*"))]),
     }
     for literal in literals {
         let is_arn = type_of(literal.condition.operator().test) == Some(KeyType::Arn);

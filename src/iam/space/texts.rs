@@ -208,7 +208,7 @@ impl Glob {
 
     /// Whether the pattern matches one text only.
     fn is_literal(&self) -> bool {
-        self.steps.iter().all(|step| matches!(step, GlobStep::Char(_) | GlobStep::Fold(_)))
+        self.steps.iter().all(|step| matches!(step, GlobStep::Char(_)))
     }
 
     /// A text of the pattern, with `filler` for each `*` and `one` for each `?`.
@@ -486,6 +486,14 @@ mod tests {
         let (a, b, c) = (bomb("a"), bomb("b"), bomb("c"));
         assert!(matches!(found(&[&[&a, &b, &c]], &[&b, &c]), Solution::One(_)));
         assert_eq!(found(&[&[&a, &b, &c]], &[&c, &b, &a]), Solution::Nothing);
+    }
+
+    #[test]
+    fn letters_in_either_case_are_several_texts() {
+        let folded = [Glob::folded(&Pattern::literal("red"))];
+        let exact = Glob::whole(&Pattern::literal("red"));
+        assert!(matches!(find(&[&folded], &[&exact], &mut Budget::default()), Solution::One(_)));
+        assert_eq!(find(&[&[exact]], &[&folded[0]], &mut Budget::default()), Solution::Nothing);
     }
 
     #[test]

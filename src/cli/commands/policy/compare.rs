@@ -211,6 +211,9 @@ pub(super) fn run_diff(ui: &Ui, diff: &DiffArgs) -> Ended {
         n => format!("{n} access changes"),
     };
     show(ui, &diff.how, title, &changes, diff.verbose);
+    if changes.iter().any(|change| change.change == Direction::Unknown) {
+        return Ok(Exit::Error);
+    }
     Ok(exit(&changes, |change| diff.fail_on.includes(change)))
 }
 
@@ -230,6 +233,7 @@ pub(super) fn run_implies(ui: &Ui, implies: &ImpliesArgs) -> Ended {
 
 pub(super) fn run_grants(ui: &Ui, asked: &GrantsArgs) -> Ended {
     let policy = read_one(ui, &asked.how, &asked.file, "grants FILE --action ACTION --resource ARN")?;
+    check_question(&asked.action, &asked.resource).map_err(Failure::usage)?;
     let changes = access::rows_of(&grants(&policy, &asked.action, &asked.resource));
     let exit = exit(&changes, |change| change == Direction::Gain);
     let title = match exit {
@@ -239,6 +243,21 @@ pub(super) fn run_grants(ui: &Ui, asked: &GrantsArgs) -> Ended {
     };
     show(ui, &asked.how, title.to_owned(), &changes, true);
     Ok(exit)
+}
+
+/// Checks that actions and resources can be asked about.
+///
+/// # Errors
+/// The first that cannot.
+pub(super) fn check_question(actions: &[String], resources: &[String]) -> Result<(), String> {
+    if let Some(action) = actions.iter().find(|action| *action != "*" && !action.contains(':')) {
+        return Err(format!("`{action}` is not an action: write `service:Action`, or `*`"));
+    }
+    let is_resource = |text: &str| text == "*" || text.starts_with("arn:") || text.starts_with("arn*");
+    match resources.iter().find(|resource| !is_resource(resource)) {
+        Some(resource) => Err(format!("`{resource}` is not a resource: write an ARN, or `*`")),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn run_public(ui: &Ui, asked: &PublicArgs) -> Ended {
