@@ -26,12 +26,15 @@ import time
 import encoder
 import pairs
 import policies as model
+import rows
 
 QUESTIONS = ("equal", "implies", "diff")
 FIELDS = {"equal": ("a", "b"), "implies": ("reference", "candidate"), "diff": ("before", "after")}
 CHUNK = 200
 # A count beside those of the relations: pairs with at least one disagreement.
 AT_ODDS = "with a disagreement"
+# Counts of the requests on which rows were compared, and the prefix of the kinds of problems.
+COMPARED, CHANGED, PROBLEM = "requests", "requests that change access", "problem: "
 # Seconds for one run of the program over a chunk.
 PATIENCE = 600
 
@@ -64,11 +67,12 @@ def ask(program, question, chunk):
 
 
 class Problem(Exception):
-    """A disagreement: what is wrong, and the solver's request, if any."""
+    """A disagreement: what is wrong, a request that shows it, if any, and its kind, for the summary."""
 
-    def __init__(self, what, witness=None):
+    def __init__(self, what, witness=None, kind="other"):
         super().__init__(what)
         self.witness = witness
+        self.kind = kind
 
 
 def confirm(goal, example, policies, kind):
@@ -81,11 +85,11 @@ def confirm(goal, example, policies, kind):
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Problem(f"malformed example: {error!r}") from error
     if reason:
-        raise Problem(f"impossible example for {goal}: {reason}")
+        raise Problem(f"impossible example for {goal}: {reason}", kind="impossible example")
     if shown is None:
         raise Problem(f"the documentation does not decide the example for {goal}")
     if not shown:
-        raise Problem(f"the example for {goal} shows no difference")
+        raise Problem(f"the example for {goal} shows no difference", kind="wrong example")
 
 
 def compare(question, answer, verdict, policies, kind):
@@ -105,7 +109,7 @@ def compare(question, answer, verdict, policies, kind):
         return "undecided"
     if answer[field]:
         if witness:
-            raise Problem(f"`{field}` is true, and a request shows a difference", witness)
+            raise Problem(f"`{field}` is true, and a request shows a difference", witness, "missed difference")
         return "timeout" if None in found else "agree"
     confirm("equal" if question == "equal" else "gain", answer.get("example"), policies, kind)
     return "agree" if witness else "beyond the bound"
@@ -116,21 +120,34 @@ def _compare_rows(answer, verdict, policies, kind):
         raise Problem("no field `rows`")
     outcome = "agree"
     for goal in ("gain", "loss"):
-        rows = [row for row in answer["rows"] if row.get("change") == goal]
-        for row in rows:
+        own = [row for row in answer["rows"] if row.get("change") == goal]
+        for row in own:
             confirm(goal, row.get("example"), policies, kind)
         found = getattr(verdict, goal)
-        if found and not rows:
+        if found and not own:
             if not answer.get("undecided"):
-                raise Problem(f"no row for a {goal}", found)
+                raise Problem(f"no row for a {goal}", found, f"{goal} without a row")
             return "undecided"
-        if rows and found is False:
+        if own and found is False:
             outcome = "beyond the bound"
-        if not rows and found is None:
+        if not own and found is None:
             outcome = "timeout"
-    if answer.get("undecided"):
-        return "undecided"
-    return outcome
+    return "undecided" if answer.get("undecided") else outcome
+
+
+def check_rows(answer, verdict, pair, policies):
+    """How many requests the rows of a diff were compared on, and how many of these change access.
+
+    Raises Problem if the rows do not cover exactly the requests that change access.
+    """
+    known = [request for request in verdict if request]
+    known += [row["example"] for row in answer["rows"] if row.get("example")]
+    try:
+        return rows.check(pair["id"], answer["rows"], policies, pair["type"], known, not answer.get("undecided"))
+    except rows.Problem as problem:
+        raise Problem(str(problem), problem.request, problem.kind) from problem
+    except (KeyError, TypeError, AttributeError, ValueError, model.Unsupported) as error:
+        raise Problem(f"malformed row: {error!r}", kind="malformed row") from error
 
 
 def judge(chunk, program, questions, timeout):
@@ -151,8 +168,13 @@ def judge(chunk, program, questions, timeout):
             answer = answers[question].get(pair["id"])
             try:
                 outcome = compare(question, answer, verdict, policies, pair["type"])
+                if question == "diff":
+                    compared, changed = check_rows(answer, verdict, pair, policies)
+                    counts["rows", COMPARED] += compared
+                    counts["rows", CHANGED] += changed
             except Problem as problem:
                 outcome = "disagree"
+                counts[question, f"{PROBLEM}{problem.kind}"] += 1
                 shown = {"question": question, "problem": str(problem), "request": problem.witness, "answer": answer}
                 lines.append(json.dumps(shown | pair))
             counts[question, outcome] += 1
@@ -218,10 +240,15 @@ def report(counts, drawn, seconds, seed):
     undecided = 0.0
     for question in [question for question in QUESTIONS if any(q == question for q, _ in counts)]:
         of = {outcome: n for (q, outcome), n in counts.items() if q == question}
-        asked = sum(of.values())
-        undecided = max(undecided, of.get("undecided", 0) / asked)
+        problems = [f"{n} {o.removeprefix(PROBLEM)}" for o, n in sorted(of.items()) if o.startswith(PROBLEM)]
         outcomes = ("agree", "beyond the bound", "undecided", "timeout", "disagree")
-        print(f"  {question}: " + ", ".join(f"{share(of.get(o, 0), asked)} {o}" for o in outcomes), file=sys.stderr)
+        asked = sum(of.get(o, 0) for o in outcomes)
+        undecided = max(undecided, of.get("undecided", 0) / asked)
+        listed = ", ".join(f"{share(of.get(o, 0), asked)} {o}" for o in outcomes)
+        print(f"  {question}: {listed}" + (f" ({'; '.join(problems)})" if problems else ""), file=sys.stderr)
+    if counts["rows", COMPARED]:
+        listed = ", ".join(f"{counts['rows', name]} {name}" for name in (COMPARED, CHANGED))
+        print(f"  rows of diff compared on: {listed}", file=sys.stderr)
     late = sum(n for (_, relation), n in drawn.items() if relation == "timeout")
     print(f"  solver timeouts: {share(late, total)}", file=sys.stderr)
     return late / max(total, 1), undecided

@@ -122,15 +122,8 @@ def _statement(source, variables):
     resources, not_resource = element("Resource")
     not_principal = "NotPrincipal" in source
     principals = source.get("NotPrincipal" if not_principal else "Principal")
-    tests = []
-    for operator, keys in source.get("Condition", {}).items():
-        qualifier, _, base = operator.rpartition(":")
-        if_exists = base.endswith("IfExists")
-        if base.removesuffix("IfExists") not in OPERATORS or qualifier not in ("", "ForAllValues", "ForAnyValue"):
-            raise Unsupported(f"operator {operator}")
-        family, negated = OPERATORS[base.removesuffix("IfExists")]
-        for key, values in keys.items():
-            tests.append(Test(qualifier, family, negated, if_exists, key.lower(), tuple(map(text_of, listed(values)))))
+    conditions = source.get("Condition", {}).items()
+    tests = [test(operator, key, values) for operator, keys in conditions for key, values in keys.items()]
     return Statement(
         source["Effect"] == "Allow",
         actions,
@@ -142,6 +135,17 @@ def _statement(source, variables):
         tuple(tests),
         variables,
     )
+
+
+def test(operator, key, values):
+    """A test from an operator, a key and its values, as a policy writes them."""
+    qualifier, _, base = operator.rpartition(":")
+    if_exists = base.endswith("IfExists")
+    base = base.removesuffix("IfExists")
+    if base not in OPERATORS or qualifier not in ("", "ForAllValues", "ForAnyValue"):
+        raise Unsupported(f"operator {operator}")
+    family, negated = OPERATORS[base]
+    return Test(qualifier, family, negated, if_exists, key.lower(), tuple(map(text_of, listed(values))))
 
 
 def _principals(source):

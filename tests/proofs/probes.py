@@ -43,34 +43,91 @@ def _callers(policies, kind):
     return sorted(found)
 
 
-def draw(rng, policies, kind):
-    """A possible request, or None."""
-    statements = [s for found in policies for s in found]
-    tests = [(t, s.variables) for s in statements for t in s.tests]
-    principal = rng.choice(_callers(policies, kind))
-    used = {t.key for t, _ in tests}
-    own = model.caller(principal).keys()
-    context = {key: own[key] for key in sorted(own)}
-    for key in sorted((used | {"aws:userid", "aws:principaltag/team"}) - model.CALLER_KEYS):
-        values = typed_values(key, [t for t, _ in tests])
+class Drawer:
+    """Draws requests for two policies and rows about them. What does not depend on the request is computed once."""
+
+    def __init__(self, policies, kind, rows=()):
+        self.policies, self.kind = policies, kind
+        statements = [s for found in policies for s in found]
+        tests = [(t, s.variables) for s in statements for t in s.tests]
+        self.callers = _callers(policies, kind)
+        texts = [(v, variables) for t, variables in tests for v in t.values]
+        texts += [(p, s.variables) for s in statements for p in s.resources or ()]
+        found = {token for text, variables in texts for token in model.tokens(text, False, variables)}
+        used = {t.key for t, _ in tests} | {token[0] for token in found if model.is_variable(token)}
+        used |= {"aws:userid", "aws:principaltag/team"}
+        self.keys = {}
+        for key in sorted(used - model.CALLER_KEYS):
+            own = [(t, variables) for t, variables in tests if t.key == key and t.family in model.TEXT_FAMILIES]
+            self.keys[key] = (typed_values(key, [t for t, _ in tests]), own)
+        self.actions = [p for s in statements for p in s.actions] + ["s3:getobject", "zz:z"]
+        self.actions += [p for row in rows for p in row.actions]
+        # The patterns, and whether they have variables.
+        self.resources = [(p, s.variables) for s in statements for p in s.resources or ()]
+        self.has_resources = bool(self.resources)
+        self.resources += [(p, False) for p in ("arn:aws:s3:::b/a", "arn:aws:zz:::z", "*")]
+        self.resources += [(row.source["where"]["arn"], True) for row in rows if "arn" in row.source["where"]]
+
+    def _value(self, rng, key, context):
+        """A value of a key, or None for absent."""
+        typed, tests = self.keys[key]
+        values = typed
         if values is None:
             values = ["red", "zz", "a", "Red"]
             for test, variables in tests:
-                if test.key == key and test.family in model.TEXT_FAMILIES:
-                    like = test.family in ("like", "arn")
-                    values += [filled(rng, v, context, variables, like) for v in test.values]
-        if rng.random() < 0.75:
-            several = [rng.choice(values) for _ in range(rng.randint(1, SLOTS))]
-            context[key] = [v for v in several if v] if key in model.MULTIVALUED else several[0]
-            if context[key] == []:
-                del context[key]
-    actions = [filled(rng, p, {}, False) for s in statements for p in s.actions] + ["s3:getobject", "zz:z"]
-    resources = [filled(rng, p, context, s.variables) for s in statements for p in s.resources or ()]
-    resources += ["arn:aws:s3:::b/a", "arn:aws:zz:::z", "*"]
-    request = {
-        "principal": principal,
-        "action": rng.choice(actions),
-        "resource": rng.choice(resources) if any(s.resources for s in statements) else ROLE,
-        "context": context,
-    }
-    return None if model.why_impossible(request, policies, kind) else request
+                values += [filled(rng, v, context, variables, test.family in ("like", "arn")) for v in test.values]
+        if rng.random() < 0.25:
+            return None
+        several = [rng.choice(values) for _ in range(rng.randint(1, SLOTS))]
+        return [v for v in several if v] or None if key in model.MULTIVALUED else several[0]
+
+    def _action(self, rng):
+        return filled(rng, rng.choice(self.actions), {}, False)
+
+    def _resource(self, rng, context):
+        return filled(rng, *self._pattern(rng, context)) if self.has_resources else ROLE
+
+    def _pattern(self, rng, context):
+        pattern, variables = rng.choice(self.resources)
+        return pattern, context, variables
+
+    def _possible(self, request):
+        return None if model.why_impossible(request, self.policies, self.kind) else request
+
+    def draw(self, rng):
+        """A possible request, or None."""
+        principal = rng.choice(self.callers)
+        own = model.caller(principal).keys()
+        context = {key: own[key] for key in sorted(own)}
+        for key in self.keys:
+            value = self._value(rng, key, context)
+            if value is not None:
+                context[key] = value
+        resource = self._resource(rng, context)
+        return self._possible(
+            {"principal": principal, "action": self._action(rng), "resource": resource, "context": context}
+        )
+
+    def near(self, rng, request):
+        """A possible request that differs in one respect from another, or None."""
+        context = model.context_of(request)
+        request = {**request, "context": context}
+        part = rng.choice(["principal", "action", "resource", "context", "context"])
+        if part == "principal":
+            request["principal"] = rng.choice(self.callers)
+            own = model.caller(request["principal"]).keys()
+            request["context"] = {k: v for k, v in context.items() if k not in model.CALLER_KEYS} | own
+        elif part == "context":
+            key = rng.choice(list(self.keys))
+            value = self._value(rng, key, context)
+            request["context"] = {k: v for k, v in context.items() if k != key}
+            if value is not None:
+                request["context"][key] = value
+        else:
+            request[part] = self._action(rng) if part == "action" else self._resource(rng, context)
+        return self._possible(request)
+
+
+def draw(rng, policies, kind):
+    """A possible request, or None."""
+    return Drawer(policies, kind).draw(rng)

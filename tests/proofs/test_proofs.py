@@ -10,6 +10,7 @@ import judge
 import pairs
 import policies as model
 import probes
+import rows
 
 ROLE, OTHER_ROLE = (f"arn:aws:iam::111122223333:role/{name}" for name in "ab")
 OBJECTS = "arn:aws:s3:::b/*"
@@ -274,6 +275,65 @@ class Judging(unittest.TestCase):
         ]:
             with self.subTest(question=question, answer=answer), self.assertRaises(judge.Problem):
                 self.compare(question, answer)
+
+    def rows(self, *given, a=None, b=None, kind="identity"):
+        """Checks rows on many requests. Returns the kind of the problem, or None."""
+        policies = [model.parse(a or self.a), model.parse(b or self.b)]
+        defaults = {"who": {"kind": "attached"}, "where": {"kind": "resource", "arn": OBJECTS}}
+        given = [defaults | row for row in given]
+        try:
+            for seed in range(20):
+                compared, changed = rows.check(seed, given, policies, kind, [self.request()])
+                self.assertTrue(compared >= changed > 0)
+        except rows.Problem as problem:
+            return problem.kind
+
+    def test_rows_cover_exactly_the_changes(self):
+        row = {"change": "loss", "actions": ["s3:Get*"], "except": [{"actions": ["s3:GetObject"]}]}
+        self.assertIsNone(self.rows(row))
+        self.assertEqual(self.rows(), "loss without a row")
+        self.assertEqual(self.rows(row | {"actions": ["s3:GetBucket*"]}), "loss without a row")
+        short = {"where": {"kind": "resource", "arn": "arn:aws:s3:::b/?"}}
+        self.assertEqual(self.rows(row | short), "loss without a row")
+        self.assertEqual(self.rows(row | {"except": []}), "loss row without a loss")
+        self.assertEqual(self.rows(row, row | {"change": "gain"}), "gain row without a gain")
+        places = [{"kind": "resource", "arn": "arn:aws:s3:::b/a*"}]
+        at = {"places": places, "actions": ["s3:GetObject"]}
+        self.assertEqual(self.rows(row | {"except": [at]}), "loss row without a loss")
+        partly = {"places": places, "actions": ["s3:*"], "but_actions": ["s3:GetBucketAcl"]}
+        self.assertEqual(self.rows(row | {"except": [*row["except"], partly]}), "loss without a row")
+
+    def test_requirements_of_rows(self):
+        red = when("StringEquals", "aws:PrincipalTag/team", "red")
+        a = document(allow(resource="arn:aws:s3:::b/${aws:username}", Condition=red))
+        condition = {"kind": "condition", "operator": "StringEquals", "key": "aws:PrincipalTag/team", "values": ["red"]}
+        variable = {"kind": "resource", "pattern": "arn:aws:s3:::b/${aws:username}"}
+        gain = {"change": "gain", "actions": ["s3:GetObject"], "except": [{"conditions": [condition, variable]}]}
+        self.assertIsNone(self.rows(gain, a=a, b=document(allow())))
+        less = gain | {"except": [{"conditions": [condition]}]}
+        self.assertEqual(self.rows(less, a=a, b=document(allow())), "gain without a row")
+        split = [gain | {"except": [], "conditions": [r | {"negated": True}]} for r in (condition, variable)]
+        self.assertIsNone(self.rows(*split, a=a, b=document(allow())))
+        both = [r | {"negated": True, "statement": {"position": 1}} for r in (condition, variable)]
+        self.assertIsNone(self.rows(gain | {"except": [], "conditions": both}, a=a, b=document(allow())))
+        both = [r | {"negated": True} for r in (condition, variable)]
+        self.assertEqual(
+            self.rows(gain | {"except": [], "conditions": both}, a=a, b=document(allow())), "gain without a row"
+        )
+
+    def test_callers_of_rows(self):
+        a, b = document(), document(allow() | {"Principal": {"AWS": [ROLE, "444455556666"]}})
+        row = {"change": "gain", "actions": ["s3:GetObject"]}
+        role = row | {"who": {"kind": "principal", "arn": ROLE}}
+        account = row | {"who": {"kind": "account", "account_id": "444455556666"}}
+        everyone = row | {"who": {"kind": "anyone"}}
+        self.assertIsNone(self.rows(role, account, a=a, b=b, kind="resource"))
+        self.assertEqual(self.rows(role, a=a, b=b, kind="resource"), "gain without a row")
+        self.assertEqual(self.rows(account, a=a, b=b, kind="resource"), "gain without a row")
+        self.assertEqual(self.rows(everyone, a=a, b=b, kind="resource"), "gain row for everyone without a gain")
+        # Everyone gains access but the named caller, who had it before.
+        a, b = document(allow() | {"Principal": {"AWS": ROLE}}), document(allow() | {"Principal": "*"})
+        self.assertIsNone(self.rows(everyone, a=a, b=b, kind="resource"))
 
     def test_seeds_repeat_a_pair(self):
         self.assertEqual(pairs.draw("s", 5), pairs.draw("s", 5))
