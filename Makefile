@@ -56,7 +56,7 @@ test: emulators solver ## Run all tests that need no real Kubernetes API server 
 	"$(VENV)/bin/python" tests/emulators/test_aws.py
 	PYTHON="$(VENV)/bin/python" tests/emulators/contract.sh double
 	"$(PROOFS)/bin/python" -m unittest discover -s tests/proofs
-	$(JUDGE) --pairs $(PROOFS_PAIRS)
+	$(JUDGE) $(if $(PROOFS_SEED),,--seed 1) --pairs $(PROOFS_PAIRS)
 
 .PHONY: test-proofs
 test-proofs: solver build ## Compare verdicts on policies with an SMT solver: 20,000 random pairs

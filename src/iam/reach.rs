@@ -520,7 +520,8 @@ fn meet(a: &[Area], b: &[Area]) -> Vec<Area> {
         for two in b {
             if !one.is_apart_from(two) {
                 let both = one.intersection(two);
-                if !both.is_contradictory() && !areas.contains(&both) {
+                // Comparing very many areas with each other would take longer than having some of them twice.
+                if !both.is_contradictory() && (areas.len() > MOST_CELLS || !areas.contains(&both)) {
                     areas.push(both);
                 }
             }
