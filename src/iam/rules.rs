@@ -294,7 +294,7 @@ impl AwsRule {
         self.entry().map_or("", |entry| entry.page)
     }
 
-    fn applies_to(self, action: &str) -> bool {
+    pub(super) fn applies_to(self, action: &str) -> bool {
         self.entry().is_some_and(|entry| is_listed(entry.actions, action))
     }
 }
