@@ -25,6 +25,8 @@ static EVERYTHING: LazyLock<Policy> = LazyLock::new(|| Policy::new(Version::V201
 /// The owner of the resources in examples, which no caller belongs to.
 const OWNER: &str = "000000000000";
 
+const CANONICAL_USER: &str = "aws:CanonicalUser";
+
 const SOME_SERVICE: &str = "example.amazonaws.com";
 
 const SOME_PROVIDER: &str = "arn:aws:iam::000000000000:oidc-provider/example.com";
@@ -262,6 +264,11 @@ impl CallerClass {
     fn reach(&self, policy: &Policy, name: &str) -> Reach {
         let mut request = Request::new(&self.principal, "*", "*");
         request.context = RequestContext::open();
+        // Policies name a canonical user by this key, not by an ARN.
+        let canonical = self.known.fixed.iter().find(|(key, _)| key == CANONICAL_USER);
+        if let Some((key, Some(value))) = canonical {
+            request.context.set(key, value.clone());
+        }
         request.resource_account = self.who.as_ref().and_then(|_| self.owner(&self.principal));
         reach(&request, &self.policies(policy, name, None)).for_callers(self.known.clone())
     }
@@ -490,7 +497,7 @@ impl Callers<'_> {
             Principal::CanonicalUser(id) => {
                 let account = self.accounts.first().copied().unwrap_or_default();
                 let mut class = CallerKind::User.class(who(), account, self.arns);
-                class.known.fixed.push(("aws:CanonicalUser".into(), Some(ContextValue::One(id.to_string()))));
+                class.known.fixed.push((CANONICAL_USER.into(), Some(ContextValue::One(id.to_string()))));
                 vec![class]
             }
         }
@@ -593,5 +600,71 @@ fn outsider(who: Option<Principal>, principal: &str, type_name: Option<&str>) ->
         known: KnownKeys { fixed, ..KnownKeys::default() },
         is_home: false,
         is_scp: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn policy(statements: &Value) -> Policy {
+        Policy::from_value(&json!({"Version": "2012-10-17", "Statement": statements})).unwrap()
+    }
+
+    fn to(principal: &Value, condition: &Value) -> Policy {
+        policy(&json!({"Effect": "Allow", "Principal": principal, "Action": "s3:GetObject",
+            "Resource": "arn:aws:s3:::b/*", "Condition": condition}))
+    }
+
+    /// The principals of the examples.
+    fn gaining(before: &Policy, after: &Policy) -> Vec<String> {
+        gains(before, after, "").into_iter().map(|change| change.example.unwrap().principal).collect()
+    }
+
+    #[test]
+    fn canonical_users_differ() {
+        let user = |id: &str| to(&json!({ "CanonicalUser": id.repeat(64) }), &json!({}));
+        assert!(!equivalent(&user("a"), &user("b")) && equivalent(&user("a"), &user("a")));
+    }
+
+    #[test]
+    fn condition_on_the_caller_says_who_gains() {
+        let account = json!({"AWS": "111122223333"});
+        let role =
+            |name: &str| json!({"ArnEquals": {"aws:PrincipalArn": format!("arn:aws:iam::111122223333:role/{name}")}});
+        let (a, b) = (to(&account, &role("a")), to(&account, &role("b")));
+        assert_eq!(gaining(&a, &b), ["arn:aws:iam::111122223333:role/b"]);
+        assert_eq!(gaining(&b, &a), ["arn:aws:iam::111122223333:role/a"]);
+        assert!(gaining(&a, &to(&account, &json!({}))).contains(&"arn:aws:iam::111122223333:role/some".to_owned()));
+    }
+
+    #[test]
+    fn deny_unless_is_allow_if_for_what_is_allowed() {
+        let on = |effect: &str, operator: &str| {
+            json!({"Effect": effect, "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*",
+                "Condition": {operator: {"aws:PrincipalTag/team": "red"}}})
+        };
+        let all = json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*"});
+        let allow_if = policy(&json!([on("Allow", "StringEquals")]));
+        let deny_unless = policy(&json!([all, on("Deny", "StringNotEquals")]));
+        assert!(gains(&allow_if, &deny_unless, "").is_empty() && gains(&deny_unless, &allow_if, "").is_empty());
+        assert!(!equivalent(&allow_if, &deny_unless), "only one of them denies");
+    }
+
+    #[test]
+    fn strangers_share_no_network_or_organization() {
+        let everyone = |condition: Value| !public(&to(&json!("*"), &condition)).is_empty();
+        assert!(everyone(json!({})) && everyone(json!({"StringLike": {"aws:SourceVpc": "vpc-*"}})));
+        assert!(!everyone(json!({"StringEquals": {"aws:SourceVpce": "vpce-1"}})));
+        assert!(!everyone(json!({"StringEquals": {"aws:PrincipalOrgID": "o-1"}})));
+        assert!(public(&to(&json!({"AWS": "111122223333"}), &json!({}))).is_empty());
+    }
+
+    #[test]
+    fn grants_answers_for_patterns() {
+        let policy = to(&json!("*"), &json!({}));
+        let asked = |action: &str, resource: &str| !grants(&policy, &[action.into()], &[resource.into()]).is_empty();
+        assert!(asked("s3:*", "arn:aws:s3:::b/x") && !asked("s3:Put*", "*") && !asked("s3:*", "arn:aws:s3:::c/*"));
     }
 }
