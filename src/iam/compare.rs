@@ -299,9 +299,6 @@ impl CallerClass {
     ) -> Vec<RegionChange> {
         let (old, new) = (limit(self.reach(before, name)), limit(self.reach(after, name)));
         let mut changes = Vec::new();
-        if !work.is_left() {
-            return changes;
-        }
         for region in new.minus_within(&old, work).iter().filter(|region| self.is_told(after, region)) {
             for region in region.cells(&self.known, work) {
                 let example = region.example.as_ref().and_then(|e| self.confirmed_nearby(&region, e, before, after));
@@ -361,7 +358,10 @@ impl CallerClass {
             self.requests(&Example { action, ..example.clone() }).iter().all(|request| {
                 let set = self.policies(before, "", None);
                 let (old, new) = (evaluate(request, &set), evaluate(request, &self.policies(after, "", None)));
-                old.outcome == new.outcome && !old.rules.is_empty() && !new.rules.is_empty()
+                old.outcome == new.outcome
+                    && old.outcome != DecisionOutcome::Conditional
+                    && !old.rules.is_empty()
+                    && !new.rules.is_empty()
             })
         })
     }

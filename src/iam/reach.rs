@@ -473,7 +473,7 @@ impl AccessRegion {
     pub(super) fn cells(&self, known: &KnownKeys, work: &mut Budget) -> Vec<Self> {
         let (actions, resources) = (self.area.actions().0, self.area.resources().0);
         let count = actions.len() * resources.len();
-        if count <= 1 || count > MOST_CELLS {
+        if count <= 1 || count > MOST_CELLS || self.example.is_none() {
             return vec![self.clone()];
         }
         let mut cell = |action: &Pattern, resource: &Pattern| {
