@@ -28,7 +28,8 @@ pub use ask::{AccessAnswers, AccessTarget, AccessVerdict, Answer, AskError};
 pub use broken::{Break, Broken, Denial, DeniedBy, Fix, Grant, Missing};
 pub use chain::{Chain, Chains, lower};
 pub use change::{
-    AccessChange, Crossing, Direction, ExampleRequest, ExampleValue, Group, between_policies, diff, rows_of,
+    AccessChange, Crossing, Direction, ExampleRequest, ExampleValue, Group, between_policies, diff, regions_between,
+    rows,
 };
 pub use cluster::{ClusterAccess, ClusterRight, is_session_of};
 pub use facet::{Carrier, Facet, Instance, PodBinding, PolicyText, ResourcePolicy, RoleRef, principals};

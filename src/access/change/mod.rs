@@ -54,18 +54,19 @@ pub fn diff(before: &World, after: &World) -> Vec<AccessChange> {
 /// with principals is reported for each principal, assuming that the principal's own policies allow it.
 #[must_use]
 pub fn between_policies(before: &Policy, after: &Policy) -> Vec<AccessChange> {
-    let given = PolicyRef::from(PolicyOf::Given).label();
-    let both = [(Direction::Gain, gains(before, after, &given)), (Direction::Loss, gains(after, before, &given))];
-    rows(&both)
+    rows(&regions_between(before, after))
 }
 
-/// The rows for what a policy allows: a gain for each region, as if nothing was allowed before.
+/// The regions that a policy change adds and removes.
 #[must_use]
-pub fn rows_of(allowed: &[RegionChange]) -> Vec<AccessChange> {
-    rows(&[(Direction::Gain, allowed.to_vec())])
+pub fn regions_between(before: &Policy, after: &Policy) -> [(Direction, Vec<RegionChange>); 2] {
+    let given = PolicyRef::from(PolicyOf::Given).label();
+    [(Direction::Gain, gains(before, after, &given)), (Direction::Loss, gains(after, before, &given))]
 }
 
-fn rows(all: &[(Direction, Vec<RegionChange>)]) -> Vec<AccessChange> {
+/// The rows for regions in their directions. What a policy allows by itself is a gain.
+#[must_use]
+pub fn rows(all: &[(Direction, Vec<RegionChange>)]) -> Vec<AccessChange> {
     let mut changes = Changes::default();
     let world = World::default();
     let side = Side { world: &world, chain: None };

@@ -113,7 +113,7 @@ pub(super) fn solve(
     work: &mut Budget,
 ) -> Solution<Option<ContextValue>> {
     work.spend(wanted.len());
-    if domain.may_be_absent && wanted.iter().all(|(c, holds)| has(c, *holds, None, context)) {
+    if domain.may_be_absent && fits(wanted, None, context) {
         return Solution::One(None);
     }
     let mut is_unknown = false;
@@ -135,6 +135,11 @@ fn has(condition: &Condition, holds: bool, value: Option<&ContextValue>, context
     matching::condition(condition, Version::V2012, &context) == Truth::of(holds)
 }
 
+/// Whether all conditions are as wanted under a value of their key.
+fn fits(wanted: &[Wanted<'_>], value: Option<&ContextValue>, context: &RequestContext) -> bool {
+    wanted.iter().all(|(condition, holds)| has(condition, *holds, value, context))
+}
+
 fn one_value(
     domain: &KeyDomain,
     wanted: &[Wanted<'_>],
@@ -142,21 +147,20 @@ fn one_value(
     work: &mut Budget,
 ) -> Solution<ContextValue> {
     let empty = ContextValue::One(String::new());
-    if domain.may_be_empty && wanted.iter().all(|(condition, holds)| has(condition, *holds, Some(&empty), context)) {
+    if domain.may_be_empty && fits(wanted, Some(&empty), context) {
         return Solution::One(empty);
     }
     let present = ContextValue::One("x".to_owned());
     let (nulls, others): (Vec<Wanted>, Vec<Wanted>) =
         wanted.iter().copied().partition(|(condition, _)| condition.operator().test == Test::Null);
-    if !nulls.iter().all(|(condition, holds)| has(condition, *holds, Some(&present), context)) {
+    if !fits(&nulls, Some(&present), context) {
         return Solution::Nothing;
     }
     let literals: Vec<ValueTest> = others.into_iter().map(ValueTest::of).collect();
     match scalar(domain, &literals, &[], context, work) {
         Solution::One(text) => {
             let value = ContextValue::One(text);
-            let is_right = wanted.iter().all(|(condition, holds)| has(condition, *holds, Some(&value), context));
-            if is_right { Solution::One(value) } else { Solution::Unknown }
+            if fits(wanted, Some(&value), context) { Solution::One(value) } else { Solution::Unknown }
         }
         Solution::Nothing => Solution::Nothing,
         Solution::Unknown => Solution::Unknown,
@@ -206,8 +210,7 @@ fn several_values(
         }
     }
     let value = ContextValue::Many(values);
-    let is_right = wanted.iter().all(|(condition, holds)| has(condition, *holds, Some(&value), context));
-    if is_right { Solution::One(value) } else { Solution::Unknown }
+    if fits(wanted, Some(&value), context) { Solution::One(value) } else { Solution::Unknown }
 }
 
 /// Searches for one value that is as the literals want it, and none of `other`.

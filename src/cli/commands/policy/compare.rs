@@ -221,28 +221,15 @@ pub(super) fn run_implies(ui: &Ui, implies: &ImpliesArgs) -> Ended {
     let (new, reference) = read_two(ui, &implies.how, &implies.file, "implies NEW REFERENCE")?;
     let mut changes = access::between_policies(&reference, &new);
     changes.retain(|change| change.change != Direction::Loss);
-    let exit = exit(&changes, |change| change == Direction::Gain);
-    let title = match exit {
-        Exit::Ok => "the new policy allows nothing that the reference does not allow",
-        Exit::Differs => "the new policy allows more than the reference",
-        _ => "it cannot be decided whether the new policy allows more than the reference",
-    };
-    show(ui, &implies.how, title.to_owned(), &changes, true);
-    Ok(exit)
+    let nothing = "the new policy allows nothing that the reference does not allow";
+    Ok(answered(ui, &implies.how, &changes, [nothing, "the new policy allows more than the reference"]))
 }
 
 pub(super) fn run_grants(ui: &Ui, asked: &GrantsArgs) -> Ended {
     let policy = read_one(ui, &asked.how, &asked.file, "grants FILE --action ACTION --resource ARN")?;
     check_question(&asked.action, &asked.resource).map_err(Failure::usage)?;
-    let changes = access::rows_of(&grants(&policy, &asked.action, &asked.resource));
-    let exit = exit(&changes, |change| change == Direction::Gain);
-    let title = match exit {
-        Exit::Ok => "the policy allows none of it",
-        Exit::Differs => "the policy allows some of it",
-        _ => "it cannot be decided whether the policy allows some of it",
-    };
-    show(ui, &asked.how, title.to_owned(), &changes, true);
-    Ok(exit)
+    let changes = access::rows(&[(Direction::Gain, grants(&policy, &asked.action, &asked.resource))]);
+    Ok(answered(ui, &asked.how, &changes, ["the policy allows none of it", "the policy allows some of it"]))
 }
 
 /// Checks that actions and resources can be asked about.
@@ -262,15 +249,20 @@ pub(super) fn check_question(actions: &[String], resources: &[String]) -> Result
 
 pub(super) fn run_public(ui: &Ui, asked: &PublicArgs) -> Ended {
     let policy = read_one(ui, &asked.how, &asked.file, "public FILE")?;
-    let changes = access::rows_of(&public(&policy));
-    let exit = exit(&changes, |change| change == Direction::Gain);
+    let changes = access::rows(&[(Direction::Gain, public(&policy))]);
+    Ok(answered(ui, &asked.how, &changes, ["the policy is not public", "the policy is public"]))
+}
+
+/// Prints the answer to whether there is a gain, as a sentence for no and one for yes, and returns the exit code.
+fn answered(ui: &Ui, how: &How, changes: &[AccessChange], [no, yes]: [&str; 2]) -> Exit {
+    let exit = exit(changes, |change| change == Direction::Gain);
     let title = match exit {
-        Exit::Ok => "the policy is not public",
-        Exit::Differs => "the policy is public",
-        _ => "it cannot be decided whether the policy is public",
+        Exit::Ok => no.to_owned(),
+        Exit::Differs => yes.to_owned(),
+        _ => format!("it cannot be decided whether {yes}"),
     };
-    show(ui, &asked.how, title.to_owned(), &changes, true);
-    Ok(exit)
+    show(ui, how, title, changes, true);
+    exit
 }
 
 /// The exit code: 2 if a change counts, 1 if one cannot be decided, 0 otherwise.

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::answers::{ChangedRows, Compared, FoundAccess, Granted, Implied, PublicAnswer, Simplified, undecided};
 use super::kinds::{PolicyType, kind_of};
 use super::read::accepted;
-use crate::access::{AppliedRule, Direction, between_policies};
+use crate::access::{AppliedRule, Direction, regions_between, rows};
 use crate::iam::{
     AccessPointBucket, Applied, Attached, ContextValue, Decision, DecisionReason, Dependency, ParseError, Policy,
     PolicyPlace, PolicySet, Request, RequestContext, Subject, Version, behind_access_point, bucket_of, compare,
@@ -167,7 +167,7 @@ fn answer(question: Question, line: &str) -> Result<Vec<u8>, String> {
         }
         Question::Implies(kind) => {
             let pair: CandidatePair = read(line)?;
-            let kind = pair.kind.as_deref().map(named).transpose()?.or(kind);
+            let kind = kind_of_line(pair.kind.as_deref(), kind)?;
             let reference = document("reference", pair.reference, kind)?;
             let candidate = document("candidate", pair.candidate, kind)?;
             let found = FoundAccess::new(id, &gains(&reference, &candidate, ""));
@@ -175,20 +175,20 @@ fn answer(question: Question, line: &str) -> Result<Vec<u8>, String> {
         }
         Question::Grants(kind) => {
             let asked: AskedAccess = read(line)?;
-            let kind = asked.kind.as_deref().map(named).transpose()?.or(kind);
+            let kind = kind_of_line(asked.kind.as_deref(), kind)?;
             let policy = document("policy", asked.policy, kind)?;
             let found = FoundAccess::new(id, &grants(&policy, &asked.actions, &asked.resources));
             write_line(&mut out, &Granted { granted: found.some, asked: found })
         }
         Question::Public(kind) => {
             let asked: AskedPolicy = read(line)?;
-            let kind = asked.kind.as_deref().map(named).transpose()?.or(kind);
+            let kind = kind_of_line(asked.kind.as_deref(), kind)?;
             let found = FoundAccess::new(id, &public(&document("policy", asked.policy, kind)?));
             write_line(&mut out, &PublicAnswer { public: found.some, asked: found })
         }
         Question::Simplify(kind) => {
             let asked: AskedPolicy = read(line)?;
-            let kind = asked.kind.as_deref().map(named).transpose()?.or(kind);
+            let kind = kind_of_line(asked.kind.as_deref(), kind)?;
             let policy = simplify(&document("policy", asked.policy, kind)?).to_value();
             write_line(&mut out, &Simplified { id, policy })
         }
@@ -540,6 +540,11 @@ fn named(name: &str) -> Result<PolicyType, String> {
     })
 }
 
+/// Returns the type that a line names, or else the given one.
+fn kind_of_line(name: Option<&str>, given: Option<PolicyType>) -> Result<Option<PolicyType>, String> {
+    Ok(name.map(named).transpose()?.or(given))
+}
+
 /// Returns the policy in a field of a line, as AWS would accept it.
 fn document(field: &str, raw: &RawValue, kind: Option<PolicyType>) -> Result<Policy, String> {
     accepted(kind, &text(raw)?).map_err(|problems| format!("`{field}`: {}", first(&problems)))
@@ -678,12 +683,12 @@ fn changed(id: Option<&RawValue>, line: &str, kind: Option<PolicyType>) -> Resul
         write_line(&mut out, &probed(id, &read(line)?)?)
     } else {
         let change: DocumentChange = read(line)?;
-        let kind = change.kind.as_deref().map(named).transpose()?.or(kind);
+        let kind = kind_of_line(change.kind.as_deref(), kind)?;
         let (before, after) = (document("before", change.before, kind)?, document("after", change.after, kind)?);
-        let mut rows = between_policies(&before, &after);
+        let regions = regions_between(&before, &after);
+        let open = regions.iter().flat_map(|(_, changes)| undecided(changes)).collect();
+        let mut rows = rows(&regions);
         rows.retain(|row| row.change != Direction::Unknown);
-        let mut open = undecided(&gains(&before, &after, ""));
-        open.extend(undecided(&gains(&after, &before, "")));
         write_line(&mut out, &ChangedRows { id, rows, undecided: open })
     };
     written.map_err(|e| e.to_string())?;
